@@ -1,0 +1,57 @@
+"""The contract for providers of kie-ai-mcp-server: everything a plugin author imports.
+
+See `kie_ai_mcp.hookspecs` for the hooks, `kie_ai_mcp.specs` for the values, `kie_ai_mcp.readings` for help
+with the service's answers and `kie_ai_mcp.errors` for the error tree.
+"""
+
+from kie_ai_mcp.errors import InvalidArgument, KieError
+from kie_ai_mcp.hookspecs import CONTRACT, hookimpl
+from kie_ai_mcp.specs import (
+    Answer,
+    AspectRatio,
+    AudioUrl,
+    CallbackUrl,
+    FrameRate,
+    ImageUrl,
+    ImageUrls,
+    Media,
+    NegativePrompt,
+    Outcome,
+    OutputFormat,
+    Prompt,
+    Provider,
+    Query,
+    StatusRoute,
+    Submission,
+    Task,
+    Tool,
+    VideoResolution,
+    VideoUrl,
+)
+
+__all__ = [
+    "CONTRACT",
+    "Answer",
+    "AspectRatio",
+    "AudioUrl",
+    "CallbackUrl",
+    "FrameRate",
+    "ImageUrl",
+    "ImageUrls",
+    "InvalidArgument",
+    "KieError",
+    "Media",
+    "NegativePrompt",
+    "Outcome",
+    "OutputFormat",
+    "Prompt",
+    "Provider",
+    "Query",
+    "StatusRoute",
+    "Submission",
+    "Task",
+    "Tool",
+    "VideoResolution",
+    "VideoUrl",
+    "hookimpl",
+]

@@ -1,0 +1,198 @@
+"""Settings: the environment and one TOML file, read once into a frozen value.
+
+Every setting is a field of `Settings`. Its environment variable is ``KIE_AI_`` and the field's name in capitals;
+its key in the file is the field's name. The environment wins over the file, the file over the default.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from kie_ai_mcp.errors import KEYS_PAGE, ConfigError, shorten
+from kie_ai_mcp.specs import Kind
+
+PREFIX = "KIE_AI_"
+APP = "kie-ai-mcp-server"
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class Settings(BaseModel):
+    """What the user chose. Durations end in ``_s`` and are seconds, except the seed's ``timeout``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    api_key: SecretStr | None = Field(None, description="the Kie.ai key")
+    base_url: str = Field("https://api.kie.ai/api/v1", description="the service's address")
+    timeout: int = Field(60_000, ge=1_000, description="milliseconds that one call to the service may take")
+    db_path: Path | None = Field(None, description="the task database")
+    output_dir: Path | None = Field(
+        None, description="folder where finished media are saved; nothing is saved if unset"
+    )
+    max_download_mb: int = Field(1024, ge=1, description="largest result file that is saved, in MB")
+    trusted_hosts: Names = Field((), description="host or host:port from which results may come although private")
+    enabled_providers: Names = Field((), description="only these providers (default: all installed)")
+    disabled_providers: Names = Field((), description="never these providers")
+    enabled_tools: Names = Field((), description="only these tools")
+    disabled_tools: Names = Field((), description="never these tools")
+    kinds: Annotated[tuple[Kind, ...], BeforeValidator(_split)] = Field(
+        (), description="only tools that make these: image, video, audio"
+    )
+    rate_limit: int = Field(20, ge=1, description="paid requests per window, over all processes on one database")
+    rate_window_s: float = Field(10.0, gt=0, description="the rate limit's window, in seconds")
+    wait_s: float = Field(0.0, ge=0, description="seconds a generation tool itself waits for its result")
+    store_prompts: bool = Field(True, description="whether prompts are kept in the database and beside saved files")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="what is logged to stderr")
+    providers: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, description="sections [providers.NAME], only in the file"
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("it must be an address that starts with https:// or http://")
+        return value.rstrip("/")
+
+    @field_validator("output_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        value = value.expanduser()
+        if not value.is_absolute():
+            raise ValueError("it must be absolute or start with ~, since hosts start servers in folders of their own")
+        return value
+
+    @property
+    def timeout_s(self) -> float:
+        """The time one call may take, in seconds."""
+        return self.timeout / 1000
+
+    @property
+    def key(self) -> str:
+        """The key in clear, for the Authorization header alone.
+
+        Raises:
+            ConfigError: No key is set; says which variable to set and where to get a key.
+        """
+        if self.api_key is None or not self.api_key.get_secret_value().strip():
+            raise ConfigError(
+                "No Kie.ai key is set, so nothing was sent.",
+                next_step=f"Set the environment variable KIE_AI_API_KEY to a key from {KEYS_PAGE} and restart.",
+            )
+        return self.api_key.get_secret_value().strip()
+
+    @property
+    def database(self) -> Path:
+        """Where the tasks are kept: `db_path`, else an existing ``./tasks.db``, else the user's data folder."""
+        if self.db_path is not None:
+            return self.db_path.expanduser()
+        here = Path("tasks.db")
+        if here.is_file():
+            return here.absolute()
+        from platformdirs import user_data_path  # noqa: PLC0415  not needed where the path is set
+
+        return user_data_path(APP, appauthor=False) / "tasks.db"
+
+    def mask(self, text: str) -> str:
+        """Return `text` without the key, also where it is quoted for a URL."""
+        key = self.api_key.get_secret_value().strip() if self.api_key else ""
+        for secret in {key, quote(key, safe="")} - {""}:
+            text = text.replace(secret, "[key]")
+        return text
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the environment and the configuration file.
+
+        Raises:
+            ConfigError: A key is unknown or a value can't be used; names it and the cure.
+        """
+        environ = os.environ if environ is None else environ
+        values, origin = _read_file(environ)
+        for name, value in environ.items():
+            if name.startswith(PREFIX) and name != f"{PREFIX}CONFIG" and value.strip():
+                key = name.removeprefix(PREFIX).lower()
+                if key not in cls.model_fields or key == "providers":
+                    raise _unknown(name, [variable(field) for field in cls.model_fields if field != "providers"])
+                values[key] = value.strip()
+                origin[key] = name
+        try:
+            return cls.model_validate(values)
+        except ValidationError as exc:
+            raise _unusable(exc, values, origin) from None
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"{PREFIX}{field.upper()}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names what was probably meant, or everything that is known."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known) or 'none'}."
+
+
+def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    chosen = environ.get(f"{PREFIX}CONFIG", "").strip()
+    path = Path(chosen).expanduser() if chosen else _usual_file()
+    if not chosen and not path.is_file():
+        return {}, {}
+    import tomllib  # noqa: PLC0415  most installations have no file
+
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(
+            f"The configuration file {path} can't be read: {exc.strerror}.",
+            next_step="Correct KIE_AI_CONFIG or the file's permissions.",
+        ) from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"The configuration file {path} is not valid TOML: {exc}.", next_step="Correct it.") from exc
+    for key in values:
+        if key not in Settings.model_fields:
+            raise _unknown(f"{key} in {path}", Settings.model_fields, key)
+    return values, dict.fromkeys(values, str(path))
+
+
+def _usual_file() -> Path:
+    from platformdirs import user_config_path  # noqa: PLC0415  not needed where KIE_AI_CONFIG is set
+
+    return user_config_path(APP, appauthor=False) / "config.toml"
+
+
+def _unknown(name: str, known: Iterable[str], key: str | None = None) -> ConfigError:
+    return ConfigError(f"Unknown setting {name}.", next_step=nearest(key or name, known))
+
+
+def _unusable(exc: ValidationError, values: Mapping[str, Any], origin: Mapping[str, str]) -> ConfigError:
+    error = exc.errors(include_url=False, include_input=False)[0]
+    field = str(error["loc"][0])
+    source = origin.get(field, field)
+    place = source if source.startswith(PREFIX) else f"{field} in {source}"
+    shown = "a secret" if field == "api_key" else shorten(values.get(field))
+    if field == "timeout":
+        return ConfigError(
+            f"{place} is {shown}: it must be a whole number of milliseconds, at least 1000.",
+            next_step="For 60 seconds set it to 60000.",
+        )
+    reason = error["msg"].removeprefix("Value error, ")
+    return ConfigError(
+        f"{place} is {shown}: {reason}.", next_step=f"It means: {Settings.model_fields[field].description}."
+    )

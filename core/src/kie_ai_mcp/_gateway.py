@@ -1,0 +1,332 @@
+"""One HTTP call: address, key, time limit, what an answer proves. Alone imports the HTTP library.
+
+The question that matters is whether a paid request left this machine. httpx tells when it starts to write a
+request's first byte; before that moment nothing can have been charged, after it only a readable answer
+proves anything.
+"""
+
+import ipaddress
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+import anyio
+import anyio.to_thread
+
+from kie_ai_mcp._config import Settings
+from kie_ai_mcp.errors import (
+    LOGS_PAGE,
+    MediaError,
+    RateLimited,
+    ReadFailed,
+    Refused,
+    ServiceError,
+    Unknown,
+    meaning_of,
+    shorten,
+)
+from kie_ai_mcp.specs import Answer
+
+if TYPE_CHECKING:
+    import httpx
+
+ANSWER_LIMIT = 4_000_000
+"""The largest answer that is read, in bytes."""
+
+CONNECT_TRIES = 3
+NOT_SERVED = (404, 405)
+REDIRECTS = 5
+RETRY_AFTER_CEILING_S = 30.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A readable answer, and the address that gave it."""
+
+    path: str
+    answer: Answer
+
+
+@dataclass
+class Gateway:
+    """The service of one set of settings. Connections are opened at the first call."""
+
+    settings: Settings
+    _clients: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _opened: dict[str, Any] = field(default_factory=dict)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._clients.aclose()
+        self._opened.clear()
+
+    async def create(self, paths: Sequence[str], body: Mapping[str, Any]) -> Reply:
+        """Send one paid request, once. The next of `paths` is tried only where the one before is not served.
+
+        Returns:
+            The service's readable answer, whatever its code.
+
+        Raises:
+            Refused: Provably nothing was made: no connection, or the service's HTTP status says no.
+            RateLimited: HTTP 429, with what the service says of waiting.
+            Unknown: The request left and no readable answer came.
+            ConfigError: No key is set.
+        """
+        headers = {"Authorization": f"Bearer {self.settings.key}"}
+        # A fresh connection each time: on a reused one, "closed before answering" could mean either thing.
+        client = await self._client("create", max_keepalive_connections=0)
+        for path in paths:
+            status, text, retry_after = await self._send_once(client, path, body, headers)
+            if status in NOT_SERVED and path != paths[-1]:
+                continue
+            return Reply(path, self._judge_create(path, status, text, retry_after))
+        raise Refused("The plugin names no address to send to.", next_step="Report it to the plugin's author.")
+
+    async def read(self, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:
+        """Read once; a free call. The next of `paths` is tried only where the one before is not served.
+
+        Raises:
+            ReadFailed: No connection, no answer in time, or nothing readable. The task is not touched by that.
+            ConfigError: No key is set.
+        """
+        import httpx  # noqa: PLC0415  0.1 s that only a call pays for
+
+        headers = {"Authorization": f"Bearer {self.settings.key}"}
+        client = await self._client("read")
+        for path in paths:
+            try:
+                with anyio.fail_after(self.settings.timeout_s):
+                    async with client.stream("GET", self._url(path), params=params, headers=headers) as response:
+                        text = self.settings.mask(await _text_of(response))
+            except TimeoutError:
+                raise ReadFailed(
+                    f"{path} did not answer within {self.settings.timeout_s:g} s.", next_step="Ask again later."
+                ) from None
+            except (httpx.HTTPError, httpx.InvalidURL) as exc:
+                reason = self.settings.mask(f"{type(exc).__name__}: {exc}")
+                raise ReadFailed(f"{path} could not be read ({reason}).", next_step="Ask again later.") from None
+            if response.status_code in NOT_SERVED and path != paths[-1] and _envelope(text) is None:
+                continue
+            answer = self._answer(response.status_code, text)
+            if answer is None:
+                raise ReadFailed(
+                    f"{path} gave no readable answer (HTTP {response.status_code}, {shorten(text, 60)}).",
+                    code=response.status_code,
+                    next_step="Ask again later.",
+                )
+            return answer
+        raise ReadFailed("The plugin names no address to read from.", next_step="Report it to the plugin's author.")
+
+    @asynccontextmanager
+    async def download(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Stream a result file, following redirects to public addresses only.
+
+        Raises:
+            MediaError: The address is not public, not there, or larger than `max_download_mb`.
+        """
+        import httpx  # noqa: PLC0415
+
+        client = await self._client("download")
+        try:
+            for _ in range(REDIRECTS + 1):
+                target, extensions, headers = await self._pinned(url)
+                request = client.build_request("GET", target, headers=headers, extensions=extensions)
+                response = await client.send(request, stream=True)
+                if not response.is_redirect:
+                    break
+                await response.aclose()
+                url = urljoin(url, response.headers["location"])
+            else:
+                raise MediaError(f"{url} redirects more than {REDIRECTS} times.")
+            try:
+                if response.status_code != 200:
+                    raise MediaError(
+                        f"{shorten(url)} answered HTTP {response.status_code}.",
+                        next_step="The link may have expired; get_task_status reads the task anew.",
+                    )
+                yield self._capped(response, url)
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            reason = self.settings.mask(f"{type(exc).__name__}: {exc}")
+            raise MediaError(f"{shorten(url)} could not be fetched ({reason}).", can_retry=True) from None
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    async def _client(self, use: str, **limits: int) -> "httpx.AsyncClient":
+        import httpx  # noqa: PLC0415
+
+        if use not in self._opened:
+            logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs at INFO
+            client = httpx.AsyncClient(timeout=self.settings.timeout_s, limits=httpx.Limits(**limits))
+            self._opened[use] = await self._clients.enter_async_context(client)
+        return self._opened[use]  # type: ignore[no-any-return]  # httpx is not imported at module level
+
+    def _url(self, path: str) -> str:
+        return f"{self.settings.base_url}/{path.lstrip('/')}"
+
+    async def _send_once(
+        self, client: "httpx.AsyncClient", path: str, body: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> tuple[int, str, float | None]:
+        """Return HTTP status, body text and Retry-After of the one answer."""
+        import httpx  # noqa: PLC0415
+
+        sent = False
+
+        async def watch(event: str, _info: Mapping[str, Any]) -> None:
+            nonlocal sent
+            sent = sent or event.endswith("send_request_headers.started")
+
+        for attempt in range(1, CONNECT_TRIES + 1):
+            try:
+                with anyio.fail_after(self.settings.timeout_s):
+                    async with client.stream(
+                        "POST", self._url(path), json=body, headers=headers, extensions={"trace": watch}
+                    ) as response:
+                        text = self.settings.mask(await _text_of(response))
+                        return response.status_code, text, _retry_after(response.headers)
+            except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as exc:
+                name = "TimeoutError" if isinstance(exc, TimeoutError) else type(exc).__name__
+                reason = self.settings.mask(f"{name}: {exc}".removesuffix(": "))
+                if sent:
+                    raise Unknown(
+                        f"The request was sent to {path}, but no readable answer came ({reason}).",
+                        next_step=f"It may have been accepted and charged: look for it at {LOGS_PAGE}.",
+                    ) from None
+                if attempt == CONNECT_TRIES or not isinstance(exc, httpx.ConnectError):
+                    raise Refused(
+                        f"No connection to {self.settings.base_url} ({reason}); nothing was sent.",
+                        next_step="Check the network and KIE_AI_BASE_URL, then call again.",
+                        can_retry=True,
+                    ) from None
+                await anyio.sleep(0.2 * attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _judge_create(self, path: str, status: int, text: str, retry_after: float | None) -> Answer:
+        answer = self._answer(status, text)
+        if answer is None and status in NOT_SERVED:
+            answer = Answer(status, "")
+        if answer is None and status < 500 and status >= 400:
+            answer = Answer(status, shorten(text, 200) if text.strip() else "")
+        if answer is None:
+            raise Unknown(
+                f"{path} gave no readable answer (HTTP {status}, {shorten(text, 60)}).",
+                code=status,
+                next_step=f"It may have been accepted and charged: look for it at {LOGS_PAGE}.",
+            )
+        if answer.code == 429:
+            error = RateLimited(error_text(answer), code=429, next_step=meaning_of(429).next_step)
+            error.retry_after_s = retry_after
+            raise error
+        return answer
+
+    def _answer(self, status: int, text: str) -> Answer | None:
+        """Return the envelope `text` holds, with the HTTP status as its code where that one says no."""
+        envelope = _envelope(text)
+        if envelope is None:
+            return None
+        code = _code(envelope.get("code"))
+        if code is None or (status >= 400 and code == 200):
+            code = status if status >= 400 else None
+        if code is None:
+            return None
+        message = envelope.get("msg") or envelope.get("message") or ""
+        return Answer(code, shorten(str(message), 500).strip("'\""), envelope.get("data"))
+
+    async def _pinned(self, url: str) -> tuple[str, dict[str, Any], dict[str, str]]:
+        """Resolve a result's host once, refuse private addresses, and pin the connection to what was checked."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise MediaError(f"{shorten(url)} is not a web address, so it was not saved.")
+        if self._trusted(parts.hostname, parts.port):
+            return url, {}, {}
+        try:
+            found = await anyio.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+        except OSError as exc:
+            raise MediaError(f"The host of {shorten(url)} can't be found: {exc}.", can_retry=True) from None
+        addresses = [str(entry[4][0]) for entry in found]
+        if not addresses or not all(_public(address) for address in addresses):
+            raise MediaError(
+                f"{shorten(url)} leads to the private address {', '.join(addresses) or 'none'}, so it was not saved.",
+                next_step="If it is meant, add the host to KIE_AI_TRUSTED_HOSTS.",
+            )
+        address = addresses[0]
+        host = f"[{address}]" if ":" in address else address
+        netloc = host if parts.port is None else f"{host}:{parts.port}"
+        named = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+        return parts._replace(netloc=netloc).geturl(), {"sni_hostname": parts.hostname}, {"Host": named}
+
+    def _trusted(self, host: str, port: int | None) -> bool:
+        service = urlsplit(self.settings.base_url)
+        if (host, port) == (service.hostname, service.port):
+            return True
+        return host in self.settings.trusted_hosts or f"{host}:{port}" in self.settings.trusted_hosts
+
+    async def _capped(self, response: "httpx.Response", url: str) -> AsyncIterator[bytes]:
+        room = self.settings.max_download_mb * 1_000_000
+        async for chunk in response.aiter_bytes():
+            room -= len(chunk)
+            if room < 0:
+                raise MediaError(
+                    f"{shorten(url)} is larger than {self.settings.max_download_mb} MB, so it was not saved.",
+                    next_step="Raise KIE_AI_MAX_DOWNLOAD_MB, or fetch the link yourself.",
+                )
+            yield chunk
+
+
+def error_of(answer: Answer) -> ServiceError:
+    """Return the error that an answer other than 200 stands for."""
+    meaning = meaning_of(answer.code)
+    return meaning.error(error_text(answer), code=answer.code, next_step=meaning.next_step, can_retry=meaning.can_retry)
+
+
+def error_text(answer: Answer) -> str:
+    """Return what the service said, with its code's meaning."""
+    said = f", in its words: {answer.message}" if answer.message else ""
+    return f"Code {answer.code}: {meaning_of(answer.code).text}{said}."
+
+
+async def _text_of(response: "httpx.Response") -> str:
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > ANSWER_LIMIT:
+            break
+        parts.append(chunk)
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+def _envelope(text: str) -> Mapping[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _code(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("retry-after", "")
+    # The header may also be a date; a service that counts in seconds doesn't send one, and the ceiling covers it.
+    return min(float(value), RETRY_AFTER_CEILING_S) if value.isdecimal() else None
+
+
+def _public(address: str) -> bool:
+    parsed = ipaddress.ip_address(address.split("%", 1)[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_global and not parsed.is_multicast

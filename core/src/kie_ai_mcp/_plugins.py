@@ -1,0 +1,285 @@
+"""Providers: found without importing, loaded one at a time, asked through their hooks. Alone reads entry points.
+
+A provider that breaks the contract is set aside with its reason; every other one goes on. A task is asked of
+its owner first and of the defaults next, so that no plugin can answer for another's task.
+"""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import pluggy
+
+from kie_ai_mcp import _defaults, hookspecs
+from kie_ai_mcp._config import Settings, nearest, variable
+from kie_ai_mcp._tools import BoundTool
+from kie_ai_mcp.errors import ConfigError, PluginError, ReadFailed
+from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
+from kie_ai_mcp.specs import Outcome, Provider, Query, StatusRoute, Submission, Task, Tool
+
+if TYPE_CHECKING:
+    import click
+
+log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+DEFAULTS = "defaults"
+
+SHARED = ("", "kie")
+"""What stands for a task's owner where no provider claims it: the defaults alone are asked."""
+
+
+@dataclass
+class Plugin:
+    """One installed provider, whether it is used or not."""
+
+    name: str
+    entry: EntryPoint
+    state: Literal["enabled", "disabled", "set aside"] = "enabled"
+    reason: str = ""
+    hooks: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    provider: Provider = field(default_factory=lambda: Provider(title=""))
+
+    @property
+    def distribution(self) -> str:
+        """The distribution that brings it. Read when asked for: parsing metadata costs more than loading."""
+        return self.entry.dist.name if self.entry.dist else "unknown"
+
+    @property
+    def version(self) -> str:
+        """The distribution's version."""
+        return self.entry.dist.version if self.entry.dist else ""
+
+
+class Plugins:
+    """Every installed provider, and the tools of those that are enabled.
+
+    Args:
+        settings: Which providers, tools and kinds are wanted, and the providers' own sections.
+        reserved: Tool names that no provider may take.
+
+    Raises:
+        ConfigError: The configuration names a provider, tool or provider setting that does not exist.
+    """
+
+    def __init__(self, settings: Settings, reserved: Iterable[str] = ()) -> None:
+        self._settings = settings
+        self._owners = dict.fromkeys(reserved, "the server itself")
+        self._pm = pluggy.PluginManager(PROJECT)
+        self._pm.add_hookspecs(hookspecs)
+        self._pm.register(_defaults, DEFAULTS)
+        self._callers: dict[tuple[str, str], pluggy.HookCaller] = {}
+        self.tools: dict[str, BoundTool] = {}
+        self.plugins = _installed()
+        self._check_names()
+        for name, plugin in self.plugins.items():
+            if plugin.state == "enabled" and self._wanted(name):
+                self._load(plugin)
+            elif plugin.state == "enabled":
+                plugin.state, plugin.reason = "disabled", "by configuration"
+        self._choose_tools()
+
+    def provider_of(self, name: str) -> Provider:
+        """Return what a provider says of itself; a bare description for one that is not enabled."""
+        plugin = self.plugins.get(name)
+        return plugin.provider if plugin else Provider(title=name)
+
+    def route(self, task: Task) -> StatusRoute:
+        """Return where a task's status is read.
+
+        Raises:
+            ReadFailed: The provider's hook raised or gave something else.
+        """
+        return self._ask("kie_route_status", task.provider, StatusRoute, task=task)
+
+    def normalize(self, task: Task, payload: Mapping[str, Any]) -> Outcome:
+        """Return what a status answer means.
+
+        Raises:
+            ReadFailed: The provider's hook raised or gave something else.
+        """
+        return self._ask("kie_normalize_result", task.provider, Outcome, task=task, payload=payload)
+
+    def probes(self, task_id: str) -> Iterable[Task]:
+        """Yield the id as a task of each sort that an enabled provider has, for looking up where it belongs."""
+        for plugin in self.plugins.values():
+            if plugin.state == "enabled" and plugin.tools:
+                for api_type in plugin.provider.api_types or (plugin.name,):
+                    kind = (plugin.provider.kinds or ("image",))[0]
+                    yield Task(task_id, api_type, plugin.name, kind=kind)
+
+    def owner_of_model(self, model: str | None) -> Plugin | None:
+        """Return the provider that a model id of the service belongs to; the longest beginning wins."""
+        matches = [
+            (len(start), plugin)
+            for plugin in self.plugins.values()
+            for start in plugin.provider.models
+            if model and model.startswith(start)
+        ]
+        return max(matches, key=lambda match: match[0])[1] if matches else None
+
+    def owner_of_api_type(self, api_type: str) -> Plugin | None:
+        """Return the provider whose tasks have this api_type."""
+        return next((plugin for plugin in self.plugins.values() if api_type in plugin.provider.api_types), None)
+
+    def register_commands(self, commands: "click.Group") -> None:
+        """Let every provider add its subcommands."""
+        for name, plugin in self.plugins.items():
+            if plugin.state == "enabled":
+                self._caller("kie_register_commands", name)(commands=commands)
+
+    # -- loading -------------------------------------------------------------------------------------------------
+
+    def _check_names(self) -> None:
+        settings = self._settings
+        for setting in ("enabled_providers", "disabled_providers"):
+            for name in getattr(settings, setting):
+                if name not in self.plugins:
+                    raise ConfigError(
+                        f"{variable(setting)} names {name!r}, but no such provider is installed.",
+                        next_step=nearest(name, self.plugins),
+                    )
+        for name in settings.providers:
+            if name not in self.plugins:
+                raise ConfigError(
+                    f"The configuration has a section [providers.{name}], but no such provider is installed.",
+                    next_step=nearest(name, self.plugins),
+                )
+        both = sorted(set(settings.enabled_providers) & set(settings.disabled_providers))
+        if both:
+            raise ConfigError(f"The provider {both[0]!r} is both enabled and disabled.", next_step="Take it off one.")
+
+    def _wanted(self, name: str) -> bool:
+        enabled = self._settings.enabled_providers
+        return name not in self._settings.disabled_providers and (not enabled or name in enabled)
+
+    def _load(self, plugin: Plugin) -> None:
+        section = self._settings.providers.get(plugin.name, {})
+        tools: list[BoundTool] = []
+        try:
+            # Anything a plugin prints while it is imported would otherwise reach the protocol's stream.
+            with contextlib.redirect_stdout(sys.stderr):
+                module = plugin.entry.load()
+                self._check_contract(module)
+                self._pm.register(module, plugin.name)
+                self._pm.check_pending()
+                plugin.hooks = tuple(sorted(caller.name for caller in self._pm.get_hookcallers(module) or ()))
+                plugin.provider = self._describe(plugin.name)
+                tools = self._bind_tools(plugin, section)
+        except Exception as exc:  # noqa: BLE001  a stranger's code may raise anything; only it is set aside
+            self._set_aside(plugin, exc)
+            return
+        undeclared = sorted(set(section) - set(plugin.provider.settings))
+        if undeclared:
+            raise ConfigError(
+                f"[providers.{plugin.name}] has no setting {undeclared[0]!r}.",
+                next_step=nearest(undeclared[0], plugin.provider.settings),
+            )
+        plugin.tools = tuple(tool.name for tool in tools)
+        for tool in tools:
+            self._owners[tool.name] = plugin.name
+            self.tools[tool.name] = tool
+
+    def _set_aside(self, plugin: Plugin, exc: Exception) -> None:
+        plugin.state = "set aside"
+        plugin.reason = str(exc) if isinstance(exc, PluginError) else f"{type(exc).__name__}: {exc}"
+        if self._pm.has_plugin(plugin.name):
+            self._pm.unregister(name=plugin.name)
+        log.warning("provider %s (%s) is set aside: %s", plugin.name, plugin.distribution, plugin.reason)
+
+    def _check_contract(self, module: Any) -> None:
+        major = getattr(module, "KIE_AI_MCP_CONTRACT", CONTRACT[0])
+        if major != CONTRACT[0]:
+            raise PluginError(
+                f"it is built for contract {major}, this server speaks contract {CONTRACT[0]}.",
+                next_step="Install versions of both that fit.",
+            )
+
+    def _describe(self, name: str) -> Provider:
+        described = self._caller("kie_describe_provider", name)()
+        if described is None:
+            return Provider(title=name.replace("-", " ").title())
+        if not isinstance(described, Provider):
+            raise PluginError(f"kie_describe_provider returned {type(described).__name__}, not a Provider.")
+        return described
+
+    def _bind_tools(self, plugin: Plugin, section: Mapping[str, Any]) -> list[BoundTool]:
+        kind = (plugin.provider.kinds or ("image",))[0]
+        returned: Iterable[Iterable[Tool | Callable[..., Submission | Query]]]
+        returned = self._caller("kie_register_tools", plugin.name)(settings=MappingProxyType(dict(section)))
+        tools: list[BoundTool] = []
+        for given in (entry for part in returned for entry in part):
+            tool = given if isinstance(given, Tool) else Tool(given)
+            bound = BoundTool.bind(tool.fn, provider=plugin.name, kind=tool.kind or kind, title=tool.title)
+            owner = self._owners.get(bound.name) or next((plugin.name for t in tools if t.name == bound.name), None)
+            if owner is not None:
+                raise PluginError(f"its tool {bound.name} exists already: it belongs to {owner}.")
+            tools.append(bound)
+        return tools
+
+    def _choose_tools(self) -> None:
+        settings = self._settings
+        for setting in ("enabled_tools", "disabled_tools"):
+            for name in getattr(settings, setting):
+                if name not in self._owners:
+                    raise ConfigError(
+                        f"{variable(setting)} names {name!r}, but there is no such tool.",
+                        next_step=nearest(name, self._owners),
+                    )
+        self.tools = {name: tool for name, tool in self.tools.items() if self.lists(name, tool)}
+
+    def lists(self, name: str, tool: BoundTool | None = None) -> bool:
+        """Whether the configuration lets a tool be listed and called; a tool of the server has no kind."""
+        settings = self._settings
+        if name in settings.disabled_tools or (settings.enabled_tools and name not in settings.enabled_tools):
+            return False
+        return tool is None or not settings.kinds or tool.kind in settings.kinds
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def _caller(self, hook: str, owner: str) -> pluggy.HookCaller:
+        """Return the hook as only `owner` implements it."""
+        if (hook, owner) not in self._callers:
+            others = [plugin for name, plugin in self._pm.list_name_plugin() if name != owner and plugin is not None]
+            self._callers[hook, owner] = self._pm.subset_hook_caller(hook, others)
+        return self._callers[hook, owner]
+
+    def _ask(self, hook: str, owner: str, expected: type[Value], **arguments: Any) -> Value:
+        plugin = self.plugins.get(owner)
+        if owner not in SHARED and (plugin is None or plugin.state != "enabled"):
+            state = f"{plugin.state} ({plugin.reason})" if plugin else "not installed"
+            raise ReadFailed(
+                f"The provider {owner}, which the task belongs to, is {state}.",
+                next_step=f"Enable or install it, for example with pip install kie-ai-mcp-{owner}.",
+                can_retry=False,
+            )
+        for name in (DEFAULTS,) if owner in SHARED else (owner, DEFAULTS):
+            try:
+                answer = self._caller(hook, name)(**arguments)
+            except Exception as exc:
+                log.exception("provider %s failed in %s", name, hook)
+                raise ReadFailed(f"The provider {name} failed in {hook}: {type(exc).__name__}: {exc}.") from exc
+            if isinstance(answer, expected):
+                return answer
+            if answer is not None:
+                raise ReadFailed(f"The provider {name} returned {type(answer).__name__} from {hook}.")
+        raise ReadFailed(f"Nobody answers {hook} for a task of {owner}.")
+
+
+def _installed() -> dict[str, Plugin]:
+    """List the installed providers, sorted by name, without importing any; two of one name are set aside."""
+    plugins: dict[str, Plugin] = {}
+    for entry in sorted(entry_points(group=PROJECT), key=lambda entry: entry.name):
+        plugin = Plugin(entry.name, entry)
+        first = plugins.setdefault(entry.name, plugin)
+        if first is not plugin:
+            first.state = "set aside"
+            first.reason = f"two distributions offer it: {first.distribution} and {plugin.distribution}; uninstall one"
+    return plugins

@@ -1,0 +1,251 @@
+"""MCP in and out: lists the tools, calls them, and turns every error into words a model can act on."""
+
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+import mcp_types as types
+from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp.shared.exceptions import MCPError
+
+from kie_ai_mcp._answers import OUTPUT_SCHEMA, Report, report_of_error
+from kie_ai_mcp._config import Settings, nearest
+from kie_ai_mcp._flow import Flow
+from kie_ai_mcp._gateway import Gateway
+from kie_ai_mcp._plugins import Plugins
+from kie_ai_mcp._tasks import RateLimit, Store
+from kie_ai_mcp._tools import BoundTool
+from kie_ai_mcp._utilities import NAMES, Answered, Utilities, Utility, utilities
+from kie_ai_mcp._waiting import wait_for
+from kie_ai_mcp.errors import KieError, Unknown
+
+log = logging.getLogger(__name__)
+
+LIST_TTL_MS = 300_000
+CLEANUP_S = 8.0
+"""How long the server may take to end after a signal; longer than the grace of a request on its way."""
+
+INSTRUCTIONS = """\
+Pictures and videos through Kie.ai. Every generate_, edit_ and extend_ tool starts ONE paid task and answers at once \
+with its task_id; then call wait_for_tasks with that id (again, if it is still running). Results are links that \
+expire (expires_at) and, where configured, saved files.
+Status: pending and processing are running; completed and failed are final; refused means nothing was made or charged.
+unknown means that the request was sent and its answer was lost: it MAY have been charged. Do not repeat it. Ask the \
+user to look at https://kie.ai/logs, then call resolve_submission (adopt with the task id found, or discard).
+read_error means that a status could not be read: the task itself goes on.
+Never start the same task twice because an answer is slow: list_tasks shows what is running."""
+
+# Seconds a wait may last before hosts give up, by a word in the client's name, most particular first.
+PATIENCE_S = (
+    ("claude-code", 900.0),
+    ("claude code", 900.0),
+    ("visual studio code", 900.0),
+    ("vscode", 900.0),
+    ("gemini", 540.0),
+    ("codex", 240.0),
+    ("cursor", 240.0),
+    ("claude", 200.0),
+)
+USUAL_PATIENCE_S = 45.0
+
+Context = ServerRequestContext[Any]
+
+
+@dataclass
+class Progress:
+    """Tells one call's progress; the protocol wants numbers that rise strictly."""
+
+    ctx: Context
+    last: float = 0.0
+
+    async def __call__(self, message: str, share: float | None) -> None:
+        """Send one message, where the client asked for progress."""
+        value = max(self.last + 0.01, 100 * (share or 0.0))
+        if value < 100 or self.last < 100:
+            self.last = min(value, 100.0)
+            await self.ctx.session.report_progress(self.last, 100.0, message)
+
+
+@dataclass
+class App:
+    """The tools of one server process."""
+
+    settings: Settings
+    plugins: Plugins
+    flow: Flow
+
+    @cached_property
+    def utilities(self) -> dict[str, Utility]:
+        """The server's own tools that are wanted."""
+        own = utilities(Utilities(self.flow))
+        return {name: tool for name, tool in own.items() if self.plugins.lists(name)}
+
+    @cached_property
+    def listing(self) -> types.ListToolsResult:
+        """Every tool, utilities last; the same for every client."""
+        tools = [_listed(tool) for tool in self.plugins.tools.values()]
+        return types.ListToolsResult(tools=[*tools, *map(_listed_utility, self.utilities.values())])
+
+    def instructions(self) -> str:
+        """What a client tells its model about this server."""
+        missing = [plugin.name for plugin in self.plugins.plugins.values() if plugin.state == "set aside"]
+        return INSTRUCTIONS + (f"\nMissing because they failed to load: {', '.join(missing)}." if missing else "")
+
+    async def call(self, ctx: Context, name: str, arguments: dict[str, Any] | None) -> types.CallToolResult:
+        """Call one tool. Whatever goes wrong is an answer a model can read; nothing else leaves this method."""
+        try:
+            if name in self.utilities:
+                return await self._utility(ctx, self.utilities[name], arguments)
+            return _result(await self._provider_tool(ctx, self.plugins.tools[name], arguments or {}))
+        except KieError as exc:
+            return _result(report_of_error(exc), self.settings)
+        except Exception:
+            log.exception("tool %s failed", name)
+            error = Unknown(
+                f"The server failed inside {name}; its log on stderr says more.",
+                next_step="list_tasks shows whether a task was made. Report this as a bug.",
+            )
+            return _result(report_of_error(error), self.settings)
+
+    async def _utility(self, ctx: Context, tool: Utility, arguments: dict[str, Any] | None) -> types.CallToolResult:
+        checked = tool.arguments.check(arguments)
+        if tool.name == "wait_for_tasks":
+            checked.setdefault("timeout_s", patience_of(ctx))
+        answered: Answered = await tool.fn(**checked, say=Progress(ctx))
+        return types.CallToolResult(
+            content=[types.TextContent(type="text", text=answered.text)], structured_content=answered.structured
+        )
+
+    async def _provider_tool(self, ctx: Context, tool: BoundTool, arguments: dict[str, Any]) -> Report:
+        if not tool.paid:
+            return await self.flow.query(tool, arguments)
+        say = Progress(ctx)
+        report = await self.flow.submit(tool, arguments, say, patience_s=patience_of(ctx))
+        if self.settings.wait_s and report.task_id and report.status in {"pending", "processing"}:
+            (report,) = await wait_for(self.flow, [report.task_id], self.settings.wait_s, say)
+        return report
+
+
+def patience_of(ctx: Context) -> float:
+    """Return how long this client waits for one call, in seconds."""
+    params = ctx.session.client_params
+    name = params.client_info.name.lower() if params else ""
+    return next((seconds for word, seconds in PATIENCE_S if word in name), USUAL_PATIENCE_S)
+
+
+def build(settings: Settings) -> App:
+    """Load the providers and open the record.
+
+    Raises:
+        ConfigError: The configuration names something that does not exist.
+        StorageError: The database can't be used.
+    """
+    plugins = Plugins(settings, reserved=NAMES)
+    store = Store(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
+    store.open()
+    return App(settings, plugins, Flow(settings, plugins, Gateway(settings), store))
+
+
+def server_of(app: App) -> Server[Any]:
+    """Return the protocol server over an app whose flow is entered."""
+
+    async def list_tools(_ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        return app.listing
+
+    async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        if params.name not in app.utilities and params.name not in app.plugins.tools:
+            known = [*app.plugins.tools, *app.utilities]
+            raise MCPError(types.INVALID_PARAMS, f"Unknown tool {params.name!r}. {nearest(params.name, known)}")
+        return await app.call(ctx, params.name, params.arguments)
+
+    return Server(
+        "kie-ai",
+        version=version("kie-ai-mcp-core"),
+        title="Kie.ai",
+        instructions=app.instructions(),
+        website_url="https://kie.ai",
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        cache_hints={"tools/list": CacheHint(ttl_ms=LIST_TTL_MS)},
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve MCP over stdin and stdout until the input ends. A signal ends the process from within.
+
+    Raises:
+        ConfigError, StorageError: As `build`.
+    """
+    app = build(settings)
+    async with anyio.create_task_group() as group:
+        async with app.flow.running():
+            group.start_soon(_end_on_signal, app.flow)
+            server = server_of(app)
+            async with stdio_server() as (read, write):
+                # Whatever is still printed must not reach the wire when buffers are flushed at exit.
+                sys.stdout = sys.stderr
+                await server.run(read, write, server.create_initialization_options())
+        group.cancel_scope.cancel()
+
+
+async def _end_on_signal(flow: Flow) -> None:
+    if sys.platform == "win32":  # no signal receivers there; a host closes our input instead
+        return
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for received in signals:
+            with anyio.move_on_after(CLEANUP_S):
+                await flow.drain()
+            flow.store.close()
+            sys.stderr.flush()
+            # The thread that reads stdin can't be interrupted, so the interpreter would wait for it for ever.
+            os._exit(128 + received)
+
+
+def _listed(tool: BoundTool) -> types.Tool:
+    return types.Tool(
+        name=tool.name,
+        description=tool.description,
+        input_schema=tool.input_schema,
+        output_schema=OUTPUT_SCHEMA,
+        annotations=types.ToolAnnotations(
+            title=tool.title,
+            read_only_hint=not tool.paid,
+            destructive_hint=False,
+            idempotent_hint=not tool.paid,
+            open_world_hint=True,
+        ),
+    )
+
+
+def _listed_utility(tool: Utility) -> types.Tool:
+    return types.Tool(
+        name=tool.name,
+        description=tool.description,
+        input_schema=tool.arguments.schema,
+        output_schema=tool.output_schema,
+        annotations=types.ToolAnnotations(
+            title=tool.title,
+            read_only_hint=tool.reads_only,
+            destructive_hint=False,
+            idempotent_hint=tool.reads_only,
+            open_world_hint=False,
+        ),
+    )
+
+
+def _result(report: Report, settings: Settings | None = None) -> types.CallToolResult:
+    text = report.text() if settings is None else settings.mask(report.text())
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=text)],
+        structured_content=report.structured(),
+        is_error=report.is_error,
+    )

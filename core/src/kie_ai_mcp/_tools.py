@@ -1,0 +1,265 @@
+"""From a tool function to what the protocol needs: its input schema, and its arguments checked against it."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from types import NoneType, UnionType
+from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict
+
+from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
+from kie_ai_mcp.specs import Kind, Media, Query, Submission
+
+NAME_LIMIT = 40
+DESCRIPTION_LIMIT = 2_000
+
+OWN_ARGUMENTS: dict[str, Any] = {"idempotency_key": {"type": "string"}}
+"""What the server itself takes on every paid tool, beside the provider's arguments."""
+
+
+class Arguments:
+    """What a function takes: its signature as a JSON schema, and values checked against it.
+
+    Args:
+        fn: A function whose every parameter is annotated and can be given by name.
+
+    Raises:
+        PluginError: The signature can't be turned into a schema.
+    """
+
+    def __init__(self, fn: Callable[..., Any], *, ignore: tuple[str, ...] = ()) -> None:
+        self.name = fn.__name__
+        hints = _hints(fn)
+        fields: dict[str, Any] = {}
+        self.defaults: dict[str, Any] = {}
+        self.media: dict[str, Media] = {}
+        for parameter in inspect.signature(fn).parameters.values():
+            if parameter.name in ignore:
+                continue
+            if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
+                raise PluginError(f"{self.name}: parameter {parameter} can't be given by name.")
+            if parameter.name not in hints:
+                raise PluginError(f"{self.name}: parameter {parameter.name} has no type.")
+            hint = hints[parameter.name]
+            if parameter.default is parameter.empty:
+                fields[parameter.name] = Required[hint]
+            else:
+                fields[parameter.name] = NotRequired[_without_none(hint)]
+                self.defaults[parameter.name] = parameter.default
+            marker = _media_in(hint)
+            if marker is not None:
+                self.media[parameter.name] = marker
+        self.names = tuple(fields)
+        # Type checkers know only TypedDicts that are written out; this one is made from the signature.
+        make: Any = TypedDict
+        self._shape: Any = with_config(ConfigDict(extra="forbid"))(make(self.name, fields))
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[dict[str, Any]]:
+        return TypeAdapter(self._shape)
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The input schema without what a model doesn't need: titles, null alternatives, null defaults."""
+        try:
+            schema = _lean(self._adapter.json_schema())
+        except Exception as exc:
+            raise PluginError(f"{self.name}: the signature can't be made a schema: {exc}") from exc
+        if not isinstance(schema, dict) or schema.get("type") != "object" or "$defs" in schema:
+            raise PluginError(f"{self.name}: the signature must give a flat object schema.")
+        properties = schema.setdefault("properties", {})
+        for name, default in self.defaults.items():
+            if default is not None:
+                properties[name]["default"] = default
+        return {"type": "object", **{key: value for key, value in schema.items() if key != "type"}}
+
+    def check(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the arguments as the function takes them.
+
+        Raises:
+            InvalidArgument: Something is missing, unknown or not allowed; names every such argument.
+        """
+        given = {
+            name: self._decoded(name, value)
+            for name, value in (given or {}).items()
+            if not (value is None and name in self.defaults)  # some hosts send null for what is left out
+        }
+        try:
+            checked = self._adapter.validate_python(given)
+        except ValidationError as exc:
+            raise self._error(exc) from None
+        for name in self.media:
+            self._check_media(name, checked.get(name))
+        return dict(checked)
+
+    def _decoded(self, name: str, value: Any) -> Any:
+        # Some hosts send lists and objects as JSON text.
+        declared = self.schema["properties"].get(name, {}).get("type")
+        if declared in {"array", "object"} and isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+            try:
+                return json.loads(value)
+            except ValueError:
+                return value
+        return value
+
+    def _check_media(self, name: str, value: str | list[str] | None) -> None:
+        several = isinstance(value, list)
+        for index, address in enumerate(value if isinstance(value, list) else [value]):
+            if address is not None and not _is_web_address(address):
+                raise InvalidArgument(
+                    f"{name}[{index}]" if several else name,
+                    address,
+                    f"give an http:// or https:// address of the {self.media[name].kind} that the service can open",
+                )
+
+    def _error(self, exc: ValidationError) -> InvalidArgument:
+        problems = [self._problem(error) for error in exc.errors(include_url=False, include_context=True)]
+        first = problems[0]
+        if len(problems) > 1:
+            first.message = " ".join(problem.message for problem in problems)
+        return first
+
+    def _problem(self, error: ErrorDetails) -> InvalidArgument:
+        # A location inside a union also names the union's branch; only the argument and list indexes mean anything.
+        name, *inner = error["loc"] or ("arguments",)
+        field = str(name) + "".join(f"[{part}]" for part in inner if isinstance(part, int))
+        value, context = error["input"], error.get("ctx", {})
+        match error["type"]:
+            case "extra_forbidden":
+                return self._unknown(str(name), value)
+            case "missing" if not inner:
+                problem = InvalidArgument(field, None, "it is required")
+                problem.message = f"{field}: this required argument is missing."
+                return problem
+            case "literal_error":
+                allowed = f"use one of {context['expected']}"
+            case "string_too_long":
+                allowed = f"at most {context['max_length']} characters, {len(value)} were given"
+            case "string_too_short":
+                allowed = "it can't be empty"
+            case "too_long":
+                allowed = f"at most {context['max_length']} items, {len(value)} were given"
+            case "too_short":
+                allowed = f"at least {context['min_length']} items"
+            case "value_error":
+                allowed = f"give {context['error']}"
+            case _:
+                allowed = error["msg"][:1].lower() + error["msg"][1:]
+        return InvalidArgument(field, value, allowed)
+
+    def _unknown(self, name: str, value: Any) -> InvalidArgument:
+        known = list(self.schema["properties"])
+        near = get_close_matches(name, known, n=1, cutoff=0.5)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        problem = InvalidArgument(name, value, f"{guess}known arguments: {', '.join(known) or 'none'}")
+        problem.message = (
+            f"{name}: {self.name} has no such argument (given {shorten(value)}); "
+            f"{guess}Known arguments: {', '.join(known) or 'none'}."
+        )
+        return problem
+
+
+@dataclass(frozen=True)
+class BoundTool:
+    """A provider's tool, ready to be listed and called."""
+
+    name: str
+    title: str
+    description: str
+    provider: str
+    kind: Kind
+    paid: bool
+    fn: Callable[..., Submission | Query]
+    arguments: Arguments
+
+    @cached_property
+    def input_schema(self) -> dict[str, Any]:
+        """What a client is told: the provider's arguments and, on paid tools, the server's own."""
+        schema = self.arguments.schema
+        return {**schema, "properties": {**schema["properties"], **OWN_ARGUMENTS}} if self.paid else schema
+
+    @classmethod
+    def bind(cls, fn: Callable[..., Any], *, provider: str, kind: Kind, title: str | None) -> "BoundTool":
+        """Check a tool function against the contract and read what it says of itself.
+
+        Raises:
+            PluginError: The function can't be a tool; says why.
+        """
+        name = getattr(fn, "__name__", "")
+        if not name.isidentifier() or len(name) > NAME_LIMIT:
+            raise PluginError(f"{name or fn!r}: a tool needs a name of at most {NAME_LIMIT} characters.")
+        if inspect.iscoroutinefunction(fn):
+            raise PluginError(f"{name}: a tool function is not async; core makes the call it describes.")
+        description = describe(fn)
+        if not description or len(description) > DESCRIPTION_LIMIT:
+            raise PluginError(f"{name}: a tool needs a docstring of at most {DESCRIPTION_LIMIT} characters.")
+        returned = _hints(fn).get("return")
+        if returned not in {Submission, Query}:
+            raise PluginError(f"{name}: the return annotation must be Submission or Query, not {returned!r}.")
+        arguments = Arguments(fn)
+        taken = sorted(set(OWN_ARGUMENTS) & set(arguments.names))
+        if taken:
+            raise PluginError(f"{name}: the argument {taken[0]} is the server's own; name it otherwise.")
+        arguments.schema  # noqa: B018  built now, so that a broken signature is found while plugins are checked
+        return cls(name, title or title_of(name), description, provider, kind, returned is Submission, fn, arguments)
+
+
+def describe(fn: Callable[..., Any]) -> str:
+    """Return a function's docstring as one paragraph per blank-line block."""
+    blocks = inspect.cleandoc(fn.__doc__ or "").split("\n\n")
+    return "\n".join(" ".join(block.split()) for block in blocks)
+
+
+def title_of(name: str) -> str:
+    """Return a tool's name as words for people."""
+    return name.replace("_", " ").capitalize()
+
+
+def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(fn, include_extras=True)
+    except (NameError, TypeError, AttributeError) as exc:
+        raise PluginError(f"{getattr(fn, '__name__', fn)}: its annotations can't be read: {exc}") from exc
+
+
+def _media_in(hint: Any) -> Media | None:
+    if get_origin(hint) is Annotated:
+        inner, *metadata = get_args(hint)
+        return next((entry for entry in metadata if isinstance(entry, Media)), None) or _media_in(inner)
+    return next((marker for part in get_args(hint) if (marker := _media_in(part))), None)
+
+
+def _without_none(hint: Any) -> Any:
+    """Return an optional argument's type without None: it is left out instead."""
+    if get_origin(hint) is Annotated:
+        inner, *metadata = get_args(hint)
+        return Annotated[(_without_none(inner), *metadata)]
+    parts = [part for part in get_args(hint) if part is not NoneType]
+    if get_origin(hint) not in {Union, UnionType} or len(parts) == len(get_args(hint)):
+        return hint
+    return Union[tuple(parts)]  # noqa: UP007  the parts are only known now
+
+
+def _is_web_address(value: str) -> bool:
+    scheme, separator, rest = value.partition("://")
+    host = rest.split("/", 1)[0]
+    plain = value.isprintable() and not any(character.isspace() for character in value)
+    return scheme.lower() in {"http", "https"} and bool(separator) and bool(host) and plain
+
+
+def _lean(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_lean(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _lean(value) for name, value in value.items()} if key == "properties" else _lean(value)
+        for key, value in schema.items()
+        if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
+    }

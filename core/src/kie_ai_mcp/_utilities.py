@@ -1,0 +1,177 @@
+"""The server's own tools. Like a provider's: the signature is the schema, the docstring is what the model reads."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from kie_ai_mcp._answers import OUTPUT_SCHEMA, TASKS_SCHEMA, Report, report_of
+from kie_ai_mcp._flow import Flow, Say
+from kie_ai_mcp._tables import SubmissionRecord
+from kie_ai_mcp._tasks import Filters
+from kie_ai_mcp._tools import Arguments, describe, title_of
+from kie_ai_mcp._waiting import wait_for
+from kie_ai_mcp.errors import InvalidArgument, shorten
+from kie_ai_mcp.specs import Kind, Status
+
+TaskId = Annotated[str, Field(min_length=1, max_length=200)]
+
+CREDITS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"credits": {"type": "number"}, "next_step": {"type": "string"}},
+    "required": ["credits"],
+}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A utility's answer: data and the same in words."""
+
+    structured: dict[str, Any]
+    text: str
+
+
+@dataclass(frozen=True)
+class Utility:
+    """One of the server's own tools."""
+
+    name: str
+    title: str
+    description: str
+    fn: Callable[..., Any]
+    arguments: Arguments
+    output_schema: dict[str, Any]
+    reads_only: bool
+
+
+@dataclass
+class Utilities:
+    """The tools that every provider's tasks share."""
+
+    flow: Flow
+    patience_s: float = field(default=45.0)
+
+    async def get_task_status(self, task_id: TaskId, say: Say) -> Answered:  # noqa: ARG002  one signature for all
+        """Read one task's state, result links, files, credits and error now. Also finds tasks made elsewhere."""
+        return _one(await self.flow.refresh(task_id, with_record=True))
+
+    async def wait_for_tasks(
+        self,
+        task_ids: Annotated[list[TaskId], Field(min_length=1, max_length=100)],
+        say: Say,
+        timeout_s: Annotated[float, Field(ge=1, le=3600)] | None = None,
+    ) -> Answered:
+        """Wait until tasks are finished, or as long as the client allows; then call again for those still running."""
+        reports = await wait_for(self.flow, task_ids, timeout_s or self.patience_s, say)
+        running = [report.task_id for report in reports if report.status in {"pending", "processing", "unread"}]
+        step = f"Still running; call wait_for_tasks again with {running}." if running else "Every task is finished."
+        return _many(reports, {"next_step": step})
+
+    async def list_tasks(
+        self,
+        say: Say,  # noqa: ARG002
+        status: Status | None = None,
+        provider: str | None = None,
+        kind: Kind | None = None,
+        since: Annotated[str, Field(description="ISO date or time, UTC")] | None = None,
+        limit: Annotated[int, Field(ge=1, le=50)] = 20,
+        cursor: str | None = None,
+    ) -> Answered:
+        """List recorded tasks, newest first, and requests whose outcome is unknown. Reads nothing from the service."""
+        filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1)
+        records = await self.flow.store.tasks(filters)
+        unresolved = [_unresolved(entry) for entry in await self.flow.store.unsettled()] if cursor is None else []
+        more = {"next_cursor": str(records[limit - 1].row_id)} if len(records) > limit else {}
+        step = "Call list_tasks with next_cursor for older ones." if more else "These are all."
+        extra: dict[str, Any] = {"unresolved": unresolved} if unresolved else {}
+        return _many([report_of(record) for record in records[:limit]], {**extra, **more, "next_step": step})
+
+    async def get_credits(self, say: Say) -> Answered:  # noqa: ARG002
+        """Read how many credits the account has left. One credit is about 0.005 USD."""
+        credits = await self.flow.credits()
+        step = "Top up at https://kie.ai/billing." if credits <= 0 else "Generations can be started."
+        return Answered({"credits": credits, "next_step": step}, f"Credits left: {credits:g}\nNext: {step}")
+
+    async def resolve_submission(
+        self,
+        submission_id: Annotated[int, Field(ge=1)],
+        action: Literal["adopt", "discard"],
+        say: Say,  # noqa: ARG002
+        task_id: TaskId | None = None,
+    ) -> Answered:
+        """Settle a request whose outcome is unknown, after looking at https://kie.ai/logs.
+
+        adopt: the task is there, give its task_id. discard: it is not there, the request may be made again.
+        """
+        if action == "adopt" and task_id is None:
+            raise InvalidArgument("task_id", None, "adopt needs the id that the service's log shows")
+        if action == "discard" and task_id is not None:
+            raise InvalidArgument("task_id", task_id, "discard takes none")
+        return _one(await self.flow.resolve(submission_id, task_id))
+
+
+_SCHEMAS: dict[str, tuple[dict[str, Any], bool]] = {
+    "get_task_status": (OUTPUT_SCHEMA, True),
+    "wait_for_tasks": (TASKS_SCHEMA, True),
+    "list_tasks": (TASKS_SCHEMA, True),
+    "get_credits": (CREDITS_SCHEMA, True),
+    "resolve_submission": (OUTPUT_SCHEMA, False),
+}
+NAMES = tuple(_SCHEMAS)
+
+
+def utilities(tools: Utilities) -> dict[str, Utility]:
+    """Return the server's own tools by name."""
+    bound = {}
+    for name, (schema, reads_only) in _SCHEMAS.items():
+        fn = getattr(tools, name)
+        arguments = Arguments(fn, ignore=("say",))
+        bound[name] = Utility(name, title_of(name), describe(fn), fn, arguments, schema, reads_only)
+    return bound
+
+
+def _one(report: Report) -> Answered:
+    return Answered(report.structured(), report.text())
+
+
+def _many(reports: Sequence[Report], extra: dict[str, Any]) -> Answered:
+    blocks = [report.text() for report in reports] or ["No tasks."]
+    if "unresolved" in extra:
+        blocks.insert(0, "\n".join(f"Unresolved: {entry}" for entry in extra["unresolved"]))
+    tail = [f"Next cursor: {extra['next_cursor']}"] if "next_cursor" in extra else []
+    text = "\n\n".join([*blocks, *tail, f"Next: {extra['next_step']}"])
+    return Answered({"tasks": [report.structured() for report in reports], **extra}, text)
+
+
+def _unresolved(entry: SubmissionRecord) -> dict[str, Any]:
+    age = datetime.now(UTC) - entry.created_at
+    return {
+        "submission_id": entry.id,
+        "state": entry.state,
+        "tool": entry.tool,
+        "prompt": shorten(str(entry.arguments.get("prompt", "")), 120),
+        "age_s": round(age.total_seconds()),
+        "next_step": "It is on its way."
+        if entry.state == "sending"
+        else "Look at https://kie.ai/logs, then call resolve_submission with adopt or discard.",
+    }
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidArgument("since", text, "an ISO date or time such as 2026-11-02 or 2026-11-02T08:30:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _row(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not cursor.isdecimal():
+        raise InvalidArgument("cursor", cursor, "the next_cursor of an earlier answer")
+    return int(cursor)

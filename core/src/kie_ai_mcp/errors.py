@@ -1,0 +1,210 @@
+"""Every error of this project, and what each says about money.
+
+::
+
+    KieError                    charged, can_retry, next_step
+    ├── ConfigError             a setting is wrong; the process ends with exit code 2
+    ├── PluginError             a plugin breaks the contract and is set aside
+    ├── InvalidArgument         a tool argument is wrong; nothing was recorded or sent
+    ├── StorageError            the database can't be read or written
+    ├── TaskNotFound            no database row and no status route knows the task id
+    ├── MediaError              a result could not be saved, or an input not be used
+    └── ServiceError            the service answered, or should have
+        ├── Refused             the service said no: nothing was made, nothing was charged
+        │   ├── KeyRejected     401: the key is missing, wrong or not allowed here
+        │   ├── NoCredits       402: the account is empty
+        │   └── RateLimited     429, 430, 433: too many calls
+        ├── Unknown             sent, but no readable answer: it may have been charged
+        └── ReadFailed          a status could not be read; the task goes on regardless
+
+``charged`` is ``"no"`` or ``"unknown"``: an error never claims more than is known. Messages are for a
+person or a model to act on: what failed, with which value, and what to do next.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Charged = Literal["no", "unknown"]
+
+
+class KieError(Exception):
+    """Base of every error raised on purpose.
+
+    Args:
+        message: What failed, and with which value.
+        next_step: What the reader can do about it; part of ``str(error)``.
+        charged: Whether anything may have been charged.
+        can_retry: Whether the same call can succeed later without any change.
+    """
+
+    charged: Charged = "no"
+    can_retry: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        next_step: str = "",
+        charged: Charged | None = None,
+        can_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+        if charged is not None:
+            self.charged = charged
+        if can_retry is not None:
+            self.can_retry = can_retry
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.next_step}".strip()
+
+
+class ConfigError(KieError):
+    """A setting is missing, unknown or unusable."""
+
+
+class PluginError(KieError):
+    """A plugin breaks the contract; it is set aside and every other plugin goes on."""
+
+
+class InvalidArgument(KieError):
+    """A tool argument can't be used. Raised before anything is recorded or sent.
+
+    Plugins raise it for limits that a signature can't express (a limit of one model, two
+    arguments that exclude each other).
+
+    Args:
+        field: The argument's name, with an index where one item of a list is meant.
+        value: What was given; long values are shortened in the message.
+        allowed: What would be accepted, or which other argument or tool to use instead.
+    """
+
+    def __init__(self, field: str, value: Any, allowed: str) -> None:
+        super().__init__(f"{field}: {shorten(value)} is not accepted: {allowed}.")
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+
+
+class StorageError(KieError):
+    """The task database can't be opened, read or written."""
+
+
+class TaskNotFound(KieError):
+    """No record here, and no status route of the service knows the id."""
+
+
+class MediaError(KieError):
+    """A file could not be fetched, written, or accepted as an input."""
+
+
+class ServiceError(KieError):
+    """The service's answer is an error, or there is no answer.
+
+    ``code`` is the number the service gave, as HTTP status or inside an HTTP 200; None where no
+    answer came.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        next_step: str = "",
+        charged: Charged | None = None,
+        can_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message, next_step=next_step, charged=charged, can_retry=can_retry)
+        self.code = code
+
+
+class Refused(ServiceError):
+    """The service said no. Nothing was made and nothing was charged."""
+
+
+class KeyRejected(Refused):
+    """401: the key is missing, wrong, or not allowed from this address."""
+
+
+class NoCredits(Refused):
+    """402: the account has not enough credits for this request."""
+
+
+class RateLimited(Refused):
+    """429, 430, 433: too many calls; the refused one is not queued.
+
+    ``retry_after_s`` is what the service asked for, in seconds; None where it named no time.
+    """
+
+    can_retry = True
+    retry_after_s: float | None = None
+
+
+class Unknown(ServiceError):
+    """The request left, no readable answer came. It may have been accepted and charged."""
+
+    charged = "unknown"
+
+
+class ReadFailed(ServiceError):
+    """A free read failed. What was known before still holds."""
+
+    can_retry = True
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What one code of the service means for a create request."""
+
+    error: type[ServiceError]
+    text: str
+    next_step: str
+    can_retry: bool = False
+
+
+LOGS_PAGE = "https://kie.ai/logs"
+KEYS_PAGE = "https://kie.ai/api-key"
+
+# The codes are the service's own, as HTTP status or as `code` inside an HTTP 200. One that may stand for a
+# failure *after* the request was accepted (408, 500, 501) is Unknown: only the account's log can tell.
+MEANINGS: dict[int, Meaning] = {
+    400: Meaning(Refused, "the service calls the request invalid", "Change the arguments it names."),
+    401: Meaning(
+        KeyRejected,
+        "the service does not accept the key",
+        f"Check KIE_AI_API_KEY against {KEYS_PAGE}, and the key's IP allow-list.",
+    ),
+    402: Meaning(NoCredits, "the account has not enough credits", "Top up at https://kie.ai/billing; see get_credits."),
+    404: Meaning(Refused, "the service does not know this address or record", "Check the model and the ids given."),
+    405: Meaning(Refused, "the service does not serve this address", "Check KIE_AI_BASE_URL, or update the plugin."),
+    408: Meaning(Unknown, "the service gave up waiting for its own back end", f"Look at {LOGS_PAGE} before retrying."),
+    409: Meaning(Refused, "the derived record exists already", "Ask for the existing record instead."),
+    413: Meaning(Refused, "the request is too large or matches protected work", "Shorten or change the input."),
+    422: Meaning(Refused, "the service rejects the arguments", "Change the arguments it names."),
+    429: Meaning(RateLimited, "too many requests", "Wait some seconds, then call again.", can_retry=True),
+    430: Meaning(RateLimited, "calls come too frequently", "Wait some seconds, then call again.", can_retry=True),
+    433: Meaning(RateLimited, "this key's own usage limit is reached", f"Raise the key's limit at {KEYS_PAGE}."),
+    451: Meaning(Refused, "the service could not fetch a media address", "Give an address that anybody can open."),
+    455: Meaning(Refused, "the service is under maintenance", "Call again later.", can_retry=True),
+    500: Meaning(Unknown, "the service failed inside", f"Look at {LOGS_PAGE} before retrying."),
+    501: Meaning(Unknown, "the generation failed at the service", f"Look at {LOGS_PAGE} before retrying."),
+    505: Meaning(Refused, "the service has switched this feature off", "Use another model or tool."),
+    531: Meaning(Refused, "the generation failed and its credits were given back", "Call again.", can_retry=True),
+    550: Meaning(Refused, "the service's queue is full", "Call again in some minutes.", can_retry=True),
+}
+
+
+def meaning_of(code: int) -> Meaning:
+    """Return what `code` means for a create request; an unlisted code is read by its hundred."""
+    if code in MEANINGS:
+        return MEANINGS[code]
+    if 400 <= code < 500:
+        return Meaning(Refused, "the service refuses the request", "Change the request.")
+    return Meaning(Unknown, "the service answered with an unexpected code", f"Look at {LOGS_PAGE} before retrying.")
+
+
+def shorten(value: Any, limit: int = 80) -> str:
+    """Return `value` as it was written, cut to `limit` characters, for use inside a message."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,0 +1,98 @@
+"""The contract between core and providers: six hooks, all synchronous, pure and optional.
+
+A plugin is a module found through an entry point of the group ``kie_ai_mcp``; the entry point's name is the
+provider's name. It implements the hooks it needs and returns data. Core does all input and output: no hook
+may open a connection, read a file or keep state between calls.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from kie_ai_mcp.specs import Outcome, Provider, Query, StatusRoute, Submission, Task, Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import click
+
+PROJECT = "kie_ai_mcp"
+"""The entry-point group and the pluggy project name."""
+
+CONTRACT = (1, 0)
+"""The contract's version as (major, minor). A plugin may set ``KIE_AI_MCP_CONTRACT = 1`` in its module; one
+built for another major is set aside."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def kie_register_tools(settings: Mapping[str, Any]) -> "Iterable[Callable[..., Submission | Query] | Tool]":  # type: ignore[empty-body]
+    """Return the provider's tools. Called once, at start.
+
+    Args:
+        settings: The provider's own ``[providers.NAME]`` section, read-only; empty where there is none. Only
+            keys that `Provider.settings` declares can be in it.
+
+    Returns:
+        Functions, or `Tool` values where the signature alone does not say everything. The signature is the
+        input schema, the docstring is what the model reads, the returned value is the request.
+
+    New in contract 1.0.
+    """
+
+
+@hookspec(firstresult=True)
+def kie_route_status(task: Task) -> StatusRoute | None:
+    """Return where a task's status is read. Called before every status read of this provider's tasks.
+
+    Args:
+        task: The task. For an id that came from elsewhere only ``task_id``, ``api_type`` and ``provider`` are
+            set, with each of `Provider.api_types` in turn.
+
+    Returns:
+        The route, or None to use the service's common one (``jobs/recordInfo``).
+
+    New in contract 1.0.
+    """
+
+
+@hookspec(firstresult=True)
+def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | None:
+    """Return what a status answer means. Called after every successful status read of this provider's tasks.
+
+    Args:
+        task: The task that was asked for.
+        payload: The answer's ``data`` object. Errors of the read itself never get here.
+
+    Returns:
+        The outcome, or None to use the common reading (``state``, ``resultJson``).
+
+    New in contract 1.0.
+    """
+
+
+@hookspec(firstresult=True)
+def kie_describe_provider() -> Provider | None:
+    """Return what the plugin says of its family. Called once, at start.
+
+    Returns:
+        The description, or None for one made from the entry point's name.
+
+    New in contract 1.0.
+    """
+
+
+@hookspec
+def kie_register_commands(commands: "click.Group") -> None:
+    """Add subcommands to ``kie-ai-mcp-server``. Called when the command line runs, never while serving.
+
+    Import what a command needs inside the hook or the command, so that serving does not pay for it.
+
+    Args:
+        commands: The command line's group.
+
+    New in contract 1.0.
+    """

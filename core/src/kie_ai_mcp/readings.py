@@ -1,0 +1,160 @@
+"""Tolerant readings of the service's answers, for `kie_normalize_result`.
+
+The service spells the same thing in several ways, between families and between years. These functions accept
+every spelling that was seen, and never turn what they don't understand into a failure or a success.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from kie_ai_mcp.specs import DAY_S, Outcome, Status
+
+TWO_WEEKS_S = 14 * DAY_S
+"""How long the dedicated endpoints say they keep results, in seconds."""
+
+# Words of both state machines (market: waiting, queuing, generating, success, fail; runway: wait, queueing)
+# and of the endpoints that answer in capitals. A word that is not here means "still running".
+STATES: dict[str, Status] = {
+    "wait": "pending",
+    "waiting": "pending",
+    "queuing": "pending",
+    "queueing": "pending",
+    "pending": "pending",
+    "generating": "processing",
+    "success": "completed",
+    "fail": "failed",
+    "failed": "failed",
+    "create_task_failed": "failed",
+    "generate_failed": "failed",
+}
+
+
+def status_in(word: object) -> Status:
+    """Return our status for the service's state word; ``processing`` for a word never seen before."""
+    return STATES.get(word.strip().lower(), "processing") if isinstance(word, str) else "processing"
+
+
+def object_in(value: object) -> Mapping[str, Any]:
+    """Return `value` as a mapping: itself, or the object that its JSON text holds; else an empty one."""
+    if isinstance(value, str):
+        value = _json_in(value)
+    return value if isinstance(value, Mapping) else {}
+
+
+def urls_in(*values: object) -> tuple[str, ...]:
+    """Return every web address in `values`, in order and once each.
+
+    A value may be an address, a list of addresses, a list of objects that hold one (``{"resultUrl": ...}``),
+    JSON text of any of these, or None.
+    """
+    found: dict[str, None] = {}
+    for value in values:
+        found.update(dict.fromkeys(_addresses(value)))
+    return tuple(found)
+
+
+def time_in(value: object) -> datetime | None:
+    """Return a time of the service: milliseconds, ISO 8601, or ``YYYY-MM-DD HH:MM:SS``, taken as UTC."""
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+            return datetime.fromtimestamp(value / 1000, UTC)
+        if isinstance(value, str) and value.strip().isdigit():
+            return datetime.fromtimestamp(int(value) / 1000, UTC)
+        if isinstance(value, str) and value.strip():
+            moment = datetime.fromisoformat(value.strip())
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None
+
+
+def number_in(value: object) -> float | None:
+    """Return a finite number, also from decimal text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < float("inf") else None
+
+
+def text_in(value: object) -> str | None:
+    """Return non-empty text, or None."""
+    return str(value) if isinstance(value, (str, int, float)) and str(value).strip() else None
+
+
+def outcome_by_flag(
+    payload: Mapping[str, Any],
+    *results: object,
+    completed: Iterable[int] = (1,),
+    failed: Iterable[int] = (2, 3),
+    keeps_s: int = TWO_WEEKS_S,
+) -> Outcome:
+    """Read an answer whose state is ``successFlag``, as the dedicated endpoints give it.
+
+    Args:
+        payload: The answer's ``data``.
+        results: Where the result addresses stand, in any shape that `urls_in` takes.
+        completed: Flags that mean success.
+        failed: Flags that mean failure. Any other flag means "still running".
+        keeps_s: How long the service keeps the results, in seconds.
+    """
+    flag = number_in(payload.get("successFlag"))
+    if flag is not None and flag in set(completed):
+        return Outcome(
+            "completed",
+            urls_in(*results),
+            progress=1.0,
+            credits=number_in(payload.get("creditsConsumed")),
+            finished_at=time_in(payload.get("completeTime")),
+            keeps_s=keeps_s,
+        )
+    if flag is not None and flag in set(failed):
+        return Outcome(
+            "failed",
+            error=text_in(payload.get("errorMessage")) or "the service gave no reason",
+            error_code=code_in(payload.get("errorCode")),
+            credits=number_in(payload.get("creditsConsumed")),
+            finished_at=time_in(payload.get("completeTime")),
+        )
+    return Outcome("processing", progress=share(payload.get("progress")))
+
+
+def code_in(value: object) -> int | str | None:
+    """Return an error code as a number where it is one, else as text; None for 0, empty and absent."""
+    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not value:
+        return None
+    return value if isinstance(value, (int, str)) else None
+
+
+def share(progress: object, whole: float = 1.0) -> float | None:
+    """Return a progress between 0 and 1. `whole` is what the family counts to: 1 or 100."""
+    done = number_in(progress)
+    return None if done is None or done < 0 else min(done / whole, 1.0)
+
+
+def _json_in(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _addresses(value: object) -> Iterable[str]:
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith(("http://", "https://")):
+            yield text
+        elif text.startswith(("[", "{", '"')):
+            yield from _addresses(_json_in(text))
+    elif isinstance(value, Mapping):
+        for name in ("resultUrl", "url", "videoUrl", "imageUrl"):
+            yield from _addresses(value.get(name))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _addresses(item)

@@ -1,0 +1,270 @@
+"""The values that cross the door between core and plugins: frozen, typed, without I/O.
+
+A tool function takes shared argument words (`Prompt`, `ImageUrls`, ...) and returns a `Submission` or a
+`Query`; the other hooks take a `Task` and return a `StatusRoute` or an `Outcome`. All times are
+timezone-aware UTC, all durations are seconds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+Kind = Literal["image", "video", "audio"]
+Status = Literal["pending", "processing", "completed", "failed"]
+Availability = Literal["current", "retired", "undocumented"]
+
+DAY_S = 86_400
+
+# The service's address for all market models, and what it was called before October 2025.
+MARKET_CREATE = ("jobs/createTask", "playground/createTask")
+MARKET_STATUS = ("jobs/recordInfo", "playground/recordInfo")
+
+
+def _paths(path: str | Sequence[str]) -> tuple[str, ...]:
+    return (path,) if isinstance(path, str) else tuple(path)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One readable answer of a service: its code (200 is success), its message, its data."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A paid create request, as a tool function returns it.
+
+    Args:
+        path: The address below the gateway's base URL; several if it was renamed, today's first.
+            The next one is tried only when an answer proves that the address is not served.
+        body: The JSON body. Entries that are None are left out, so optional arguments can be passed on as is.
+        api_type: The sort of task, stored with it (``"nano-banana"``, ``"veo3"``).
+        model: The service's model id where there is one; shown in records and file names.
+        read: How to read an answer that is not the usual ``data.taskId``. Called with every readable answer of
+            this request, whatever its code; returns the task id, an `Outcome` that is already final, or None
+            for the usual reading.
+        gateway: The name of the service that is called.
+    """
+
+    path: str | Sequence[str]
+    body: Mapping[str, Any]
+    api_type: str
+    model: str | None = None
+    read: "Callable[[Answer], str | Outcome | None] | None" = None
+    gateway: str = "kie"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "body", _given(self.body))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every address of this request, today's first."""
+        return _paths(self.path)
+
+    @classmethod
+    def market(
+        cls,
+        model: str,
+        input: Mapping[str, Any],  # noqa: A002  the service's own word
+        *,
+        api_type: str,
+        callback_url: str | None = None,
+    ) -> Self:
+        """A task of one of Kie.ai's market models: ``jobs/createTask`` with `model` and `input`.
+
+        Entries of `input` that are None are left out.
+        """
+        body = {"model": model, "callBackUrl": callback_url, "input": _given(input)}
+        return cls(MARKET_CREATE, body, api_type, model=model)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A read that makes no new task, as a tool function returns it.
+
+    Args:
+        path: As for `Submission`.
+        params: The query's parameters. Entries that are None are left out.
+        read: Turns the answer into an `Outcome`; called with every readable answer, whatever its code.
+            ``pending`` and ``processing`` mean "ask again later", ``failed`` means "this will never be there".
+        task_id: The task that the result belongs to.
+        label: A word for the file name of the result (``"1080p"``).
+        gateway: The name of the service that is called.
+    """
+
+    path: str | Sequence[str]
+    params: Mapping[str, Any]
+    read: "Callable[[Answer], Outcome]"
+    task_id: str | None = None
+    label: str = ""
+    gateway: str = "kie"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", _given(self.params))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every address of this read, today's first."""
+        return _paths(self.path)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the service made of a submission, as far as it is on record here."""
+
+    task_id: str
+    api_type: str
+    provider: str
+    kind: Kind = "image"
+    tool: str = ""
+    model: str | None = None
+    path: str = ""
+    gateway: str = "kie"
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class StatusRoute:
+    """Where a task's status is read: a GET with these parameters."""
+
+    path: str | Sequence[str]
+    params: Mapping[str, Any]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every address of this status, today's first."""
+        return _paths(self.path)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A task's state as the service reports it.
+
+    Args:
+        status: Where the task stands. An unknown word of the service is ``processing``, never ``failed``.
+        urls: Every result address, in the service's order.
+        error: The service's reason, for ``failed``.
+        error_code: The service's number for it.
+        progress: Between 0 and 1; None where the service says nothing.
+        credits: What the task cost, where the service says so.
+        model: The service's model id, where the answer names it.
+        finished_at: When the service finished, where it says so.
+        keeps_s: How long the service keeps the results, in seconds.
+    """
+
+    status: Status
+    urls: tuple[str, ...] = ()
+    error: str | None = None
+    error_code: int | str | None = None
+    progress: float | None = None
+    credits: float | None = None
+    model: str | None = None
+    finished_at: datetime | None = None
+    keeps_s: int = DAY_S
+
+
+@dataclass(frozen=True)
+class Provider:
+    """What a plugin says of the family it serves.
+
+    Args:
+        title: The family's name for people (``"Nano Banana"``).
+        homepage: A page about it.
+        kinds: What it makes; the first is the kind of a tool that names none.
+        availability: ``current``; ``retired`` (was documented, is gone); ``undocumented`` (never was).
+        checked: The day that was found out, ``YYYY-MM-DD``.
+        note: One sentence of evidence or advice, shown by ``providers`` and in errors.
+        nearest: The tool to use instead, for a family that is not current.
+        api_types: Every `api_type` its tasks have. An unknown task id is looked up once for each.
+        models: Beginnings of the service's model ids that belong to the family, so that a task found at a
+            shared status route is given to its owner.
+        settings: Keys of ``[providers.NAME]`` in the configuration, each with a one-line description.
+    """
+
+    title: str
+    homepage: str = ""
+    kinds: tuple[Kind, ...] = ("image",)
+    availability: Availability = "current"
+    checked: str = ""
+    note: str = ""
+    nearest: str = ""
+    api_types: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool function with what its signature can't say.
+
+    Args:
+        fn: Called with validated arguments; returns a `Submission` or a `Query` and is annotated so. Its name
+            is the tool's name, its docstring the description, its signature the schema.
+        kind: What it makes; the provider's first kind if left out.
+        title: The name shown to people; made from the function's name if left out.
+    """
+
+    fn: Callable[..., Submission | Query]
+    kind: Kind | None = None
+    title: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The tool's name in the protocol."""
+        return self.fn.__name__
+
+
+@dataclass(frozen=True)
+class Media:
+    """Marks an argument as the address of a picture, clip or sound that the service fetches.
+
+    Core checks every marked argument; plugins only see addresses that anybody can open.
+    """
+
+    kind: Kind
+
+
+def _web_address(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("an address that starts with http:// or https://")
+    return value
+
+
+# The shared argument words. Descriptions are short on purpose: a model reads them once for every tool.
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
+"""What to make; never empty. Tighten with ``Annotated[Prompt, Field(max_length=5000)]``."""
+
+NegativePrompt = Annotated[str, Field(max_length=5000)]
+"""What to keep out."""
+
+ImageUrl = Annotated[str, Media("image")]
+"""One picture the service can fetch."""
+
+ImageUrls = Annotated[list[ImageUrl], Field(min_length=1)]
+"""Pictures the service can fetch. Limit with ``Annotated[ImageUrls, Field(max_length=5)]``."""
+
+VideoUrl = Annotated[str, Media("video")]
+"""One clip the service can fetch."""
+
+AudioUrl = Annotated[str, Media("audio")]
+"""One sound the service can fetch."""
+
+CallbackUrl = Annotated[str, AfterValidator(_web_address)]
+"""Where the service posts the finished task, besides being polled."""
+
+AspectRatio = Literal["1:1", "9:16", "16:9", "3:4", "4:3", "3:2", "2:3", "5:4", "4:5", "21:9", "auto"]
+"""The common picture shapes; a family with other shapes declares its own."""
+
+OutputFormat = Literal["png", "jpeg"]
+VideoResolution = Literal["720p", "1080p", "4k", "8k", "auto"]
+FrameRate = Literal[12, 15, 24, 25, 30, 48, 50, 60]

@@ -1,0 +1,117 @@
+"""The two tools and what each model of the family takes."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, OutputFormat, Prompt, Submission
+
+GENERATE = "nano-banana"
+EDIT = "nano-banana-edit"
+
+Shape = Literal[
+    "1:1", "9:16", "16:9", "3:4", "4:3", "3:2", "2:3", "5:4", "4:5", "21:9", "auto", "1:4", "4:1", "1:8", "8:1"
+]
+Resolution = Literal["1K", "2K", "4K"]
+LONG_SHAPES = ("1:4", "4:1", "1:8", "8:1")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What one model of the service takes; None or empty where it has no such field."""
+
+    prompt_chars: int
+    images_field: str | None
+    images: int
+    long_shapes: bool = False
+    resolution: bool = False
+    jpeg: str | None = None
+    default_shape: str | None = None
+
+
+# The edit model's official limit is ten pictures; five is what this tool has promised from the start.
+MODELS = {
+    "google/nano-banana": Model(5_000, None, 0, jpeg="jpeg"),
+    "google/nano-banana-edit": Model(5_000, "image_urls", 5, jpeg="jpeg"),
+    "nano-banana-2": Model(20_000, "image_input", 14, long_shapes=True, resolution=True, jpeg="jpg"),
+    "nano-banana-2-lite": Model(20_000, "image_urls", 10, long_shapes=True, default_shape="auto"),
+    "nano-banana-pro": Model(10_000, "image_input", 8, resolution=True, jpeg="jpg"),
+}
+
+
+def generate_nano_banana(
+    prompt: Prompt,
+    image_size: Shape | None = None,
+    output_format: OutputFormat | None = None,
+    model: Literal[
+        "google/nano-banana", "nano-banana-2", "nano-banana-2-lite", "nano-banana-pro"
+    ] = "google/nano-banana",
+    resolution: Resolution | None = None,
+    image_urls: Annotated[ImageUrls, Field(max_length=14)] | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Make a picture from words with Google Nano Banana.
+
+    resolution: only nano-banana-2 and -pro. Reference image_urls: only nano-banana-2 (14), -2-lite (10), -pro (8).
+    """
+    return _submission(GENERATE, model, prompt, image_urls, image_size, resolution, output_format, callBackUrl)
+
+
+def edit_nano_banana(
+    prompt: Prompt,
+    image_urls: Annotated[ImageUrls, Field(max_length=14)],
+    image_size: Shape | None = None,
+    output_format: OutputFormat | None = None,
+    model: Literal[
+        "google/nano-banana-edit", "nano-banana-2", "nano-banana-2-lite", "nano-banana-pro"
+    ] = "google/nano-banana-edit",
+    resolution: Resolution | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Change pictures by words with Google Nano Banana.
+
+    image_urls: 1-5; nano-banana-2 takes 14, -2-lite 10, -pro 8. resolution: only nano-banana-2 and -pro.
+    """
+    return _submission(EDIT, model, prompt, image_urls, image_size, resolution, output_format, callBackUrl)
+
+
+def _submission(
+    api_type: str,
+    model: str,
+    prompt: str,
+    image_urls: list[str] | None,
+    image_size: str | None,
+    resolution: str | None,
+    output_format: str | None,
+    callback_url: str | None,
+) -> Submission:
+    takes = MODELS[model]
+    if len(prompt) > takes.prompt_chars:
+        raise InvalidArgument("prompt", prompt, f"{model} takes at most {takes.prompt_chars} characters")
+    if image_urls and takes.images_field is None:
+        raise InvalidArgument(
+            "image_urls", image_urls, f"{model} takes none; use edit_nano_banana, or model='nano-banana-2'"
+        )
+    if image_urls and len(image_urls) > takes.images:
+        raise InvalidArgument(
+            "image_urls", image_urls, f"{model} takes at most {takes.images}, {len(image_urls)} were given"
+        )
+    if image_size in LONG_SHAPES and not takes.long_shapes:
+        raise InvalidArgument("image_size", image_size, f"{model} has no such shape; nano-banana-2 and -2-lite have")
+    if resolution and not takes.resolution:
+        raise InvalidArgument("resolution", resolution, f"{model} has one size; use nano-banana-2 or nano-banana-pro")
+    if output_format and takes.jpeg is None:
+        raise InvalidArgument("output_format", output_format, f"{model} chooses it itself; leave it out")
+    return Submission.market(
+        model,
+        {
+            "prompt": prompt,
+            takes.images_field or "image_urls": image_urls,
+            "aspect_ratio": image_size or takes.default_shape,
+            "resolution": resolution,
+            "output_format": takes.jpeg if output_format == "jpeg" else output_format,
+        },
+        api_type=api_type,
+        callback_url=callback_url,
+    )

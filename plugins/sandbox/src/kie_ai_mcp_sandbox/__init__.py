@@ -1,0 +1,24 @@
+"""A local stand-in for the Kie.ai API. This module is only the door: `server.Sandbox` is what tests use."""
+
+from typing import TYPE_CHECKING
+
+from kie_ai_mcp import Provider, hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+
+@hookimpl
+def kie_describe_provider() -> Provider:
+    return Provider(
+        title="Sandbox",
+        kinds=(),
+        note="A stand-in for Kie.ai on this machine; start it with `kie-ai-mcp-server sandbox`.",
+    )
+
+
+@hookimpl
+def kie_register_commands(commands: "click.Group") -> None:
+    from kie_ai_mcp_sandbox.command import sandbox  # noqa: PLC0415  serving must not pay for click
+
+    commands.add_command(sandbox)

@@ -1,0 +1,96 @@
+"""``kie-ai-mcp-server sandbox``: serve the sandbox until it is told to stop."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+STDIN = 0
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8787, show_default=True, help="Port to listen on; 0 for any free one.")
+@click.option("--speed", default=1.0, show_default=True, help="1: pictures in 2 s, clips in 6 s; larger is faster.")
+@click.option("--key", default=None, help="The API key that is accepted.  [default: any]")
+@click.option("--credits", "balance", default=10_000.0, show_default=True, help="The balance at the start.")
+@click.option("--webhook-key", default=None, help="Sign callbacks with this key.")
+@click.option("--rate-limit", default=20, show_default=True, help="Create requests accepted in 10 s.")
+@click.option("--hold", is_flag=True, help="Tasks run until POST /_sandbox/finish ends them.")
+@click.option("--old-paths", is_flag=True, help="Serve playground/... instead of jobs/....")
+@click.option(
+    "--fault", "faults", multiple=True, help="Play a fault: FAULT[*TIMES|*always][@PART-OF-PATH]; repeatable."
+)
+@click.option("--until-stdin-closes", is_flag=True, help="End when stdin does, as it does when the parent dies.")
+def sandbox(
+    host: str,
+    port: int,
+    speed: float,
+    key: str | None,
+    balance: float,
+    webhook_key: str | None,
+    rate_limit: int,
+    hold: bool,
+    old_paths: bool,
+    faults: tuple[str, ...],
+    until_stdin_closes: bool,
+) -> None:
+    """Serve a local stand-in for Kie.ai."""
+    from kie_ai_mcp_sandbox.server import Sandbox  # noqa: PLC0415  --help needs none of it
+
+    try:
+        served = Sandbox(
+            speed=speed,
+            key=key,
+            credits=balance,
+            webhook_key=webhook_key,
+            rate_limit=rate_limit,
+            hold=hold,
+            old_paths=old_paths,
+            address=host,
+            port=port,
+        )
+        for fault in faults:
+            served.play(fault)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    with _told_to_stop() as stop:
+        try:
+            served.start()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise click.UsageError(f"can't listen on {host}:{port}: {reason}; choose another --port") from error
+        click.echo(f"sandbox listening on {served.base_url}")
+        sys.stdout.flush()
+        if until_stdin_closes:
+            threading.Thread(target=_watch_stdin, args=(stop,), name="stdin", daemon=True).start()
+        # Without a timeout Windows would not see Ctrl-C.
+        while not stop.wait(0.5):
+            pass
+        served.stop()
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch_stdin(stop: threading.Event) -> None:
+    try:
+        # Unbuffered: a daemon thread must not hold the lock of sys.stdin when the process ends.
+        while os.read(STDIN, 4096):
+            pass
+    except OSError:
+        pass
+    stop.set()

@@ -1,0 +1,43 @@
+"""What the endpoints read from a request."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+
+from kie_ai_mcp_sandbox.family import Refusal
+from kie_ai_mcp_sandbox.faults import Reply
+from kie_ai_mcp_sandbox.service import Service
+
+API = "/api/v1/"
+
+Handler = Callable[[Request, Service], Awaitable[Reply]]
+
+
+def authorize(request: Request, service: Service) -> None:
+    """Raise `Refusal` for a key that is missing or wrong."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    accepted = service.settings.key
+    if scheme.lower() != "bearer" or not key or (accepted is not None and key != accepted):
+        raise Refusal(401, "You have no access permissions; check the API key")
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The body; raises `Refusal` when it is no JSON object."""
+    try:
+        body = await request.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise Refusal(400, "The body must be a JSON object")
+    return body
+
+
+def path_of(request: Request) -> str:
+    """The address below the base URL."""
+    return request.url.path.removeprefix(API)
+
+
+def origin_of(request: Request) -> str:
+    """``http://host:port`` as the client wrote it."""
+    return f"{request.url.scheme}://{request.url.netloc}"

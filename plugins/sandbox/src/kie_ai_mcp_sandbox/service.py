@@ -1,0 +1,248 @@
+"""The state of the sandbox: its clock, tasks, ledger, balance, limits and planned faults.
+
+It belongs to the event loop of the server: whoever stands in another thread goes through `server.Sandbox`.
+"""
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kie_ai_mcp_sandbox.family import Family, Refusal
+from kie_ai_mcp_sandbox.faults import Plan
+from kie_ai_mcp_sandbox.tasks import Kind, Task, planned
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the sandbox behaves; `server.Sandbox` says what each means."""
+
+    speed: float = 1.0
+    key: str | None = None
+    credits: float = 10_000.0
+    webhook_key: str | None = None
+    rate_limit: int = 20
+    rate_window_s: float = 10.0
+    hold: bool = False
+    old_paths: bool = False
+
+    def __post_init__(self) -> None:
+        if self.speed <= 0:
+            raise ValueError(f"speed must be above 0, {self.speed} was given")
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """One create request that was accepted, and so paid."""
+
+    task_id: str
+    path: str
+    model: str
+    body: Mapping[str, Any]
+    time: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request that arrived.
+
+    Args:
+        method: Its method.
+        path: Its path, with ``/api/v1``.
+        body: Its JSON body; None when there was none or it wasn't read.
+        time: When it arrived.
+        code: The code that was answered; None as long as nothing was.
+    """
+
+    method: str
+    path: str
+    body: Any
+    time: float
+    code: int | None = None
+
+
+class Service:
+    """Everything the sandbox remembers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.closing = False
+        self.on_accept: Callable[[Task], None] | None = None
+        self._changed = asyncio.Event()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the clock, the faults and the balance start anew."""
+        self.offset_s = 0.0
+        self.balance_left = self.settings.credits
+        self.ledger: list[Accepted] = []
+        self.tasks: dict[str, Task] = {}
+        self.plans: list[Plan] = []
+        self.seen: dict[int, Seen] = {}
+        self.uploads: dict[str, tuple[bytes, str]] = {}
+        self.upgrades: dict[tuple[str, str, int], Any] = {}
+        self._numbers = getattr(self, "_numbers", 0)
+        self._running: set[str] = set()
+        self._created: deque[float] = deque()
+        self.wake()
+
+    # The clock
+
+    def now(self) -> float:
+        """Seconds since 1970 on the sandbox's clock."""
+        return time.time() + self.offset_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self.offset_s += seconds
+        self.wake()
+
+    def wake(self) -> None:
+        """Let everybody who waits for a task look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def until_ended(self, task: Task) -> None:
+        """Wait until a task has ended or been forgotten."""
+        while self.tasks.get(task.task_id) is task and (left := task.ends - self.now()) > 0:
+            changed = self._changed
+            try:
+                async with asyncio.timeout(None if left == float("inf") else left):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+
+    # Tasks and credits
+
+    def accept(
+        self,
+        family: Family,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        origin: str,
+        model: str,
+        kind: Kind,
+        price: float,
+        count: int = 1,
+        parent: str = "",
+    ) -> Task:
+        """Make a task and take its credits.
+
+        Raises:
+            Refusal: The rate limit is reached (429) or the balance is too small (402).
+        """
+        now = self.now()
+        while self._created and self._created[0] <= now - self.settings.rate_window_s:
+            self._created.popleft()
+        if len(self._created) >= self.settings.rate_limit:
+            raise Refusal(429, "Too many requests, try again later")
+        if price > self.balance():
+            raise Refusal(402, "Credits insufficient, please top up")
+        duration_s, failure = planned(body, kind, self.settings.speed)
+        task = Task(
+            task_id=uuid.uuid4().hex,
+            family=family,
+            path=path,
+            model=model,
+            body=body,
+            kind=kind,
+            count=count,
+            credits=price,
+            created=now,
+            duration_s=duration_s,
+            origin=origin,
+            held=self.settings.hold,
+            parent=parent,
+            failure=failure,
+        )
+        self._created.append(now)
+        self.balance_left -= price
+        self.tasks[task.task_id] = task
+        self._running.add(task.task_id)
+        self.ledger.append(Accepted(task.task_id, path, model, body, time.time()))
+        if self.on_accept:
+            self.on_accept(task)
+        return task
+
+    def task(self, family: Family, task_id: str) -> Task:
+        """The family's task with this id.
+
+        Raises:
+            Refusal: It has none, in the family's own words.
+        """
+        task = self.tasks.get(task_id)
+        if task is None or task.family is not family:
+            raise Refusal(*family.unknown)
+        return task
+
+    def finish(self, task_id: str, fail: str | None = None) -> None:
+        """End a task now, with success or with this reason for its failure.
+
+        Raises:
+            ValueError: There is no such task, or it has ended.
+        """
+        task = self.tasks.get(task_id)
+        if task is None:
+            raise ValueError(f"there is no task {task_id!r}")
+        if task.state(self.now()) in {"success", "fail"}:
+            raise ValueError(f"the task {task_id!r} has ended")
+        task.end(self.now(), fail or "")
+        self.wake()
+
+    def charge(self, price: float) -> None:
+        """Take credits for something that is no task.
+
+        Raises:
+            Refusal: The balance is too small.
+        """
+        if price > self.balance():
+            raise Refusal(402, "Credits insufficient, please top up")
+        self.balance_left -= price
+
+    def balance(self) -> float:
+        """The credits that are left; those of failed tasks have been given back."""
+        now = self.now()
+        for task in [self.tasks[task_id] for task_id in self._running]:
+            state = task.state(now)
+            if state in {"success", "fail"}:
+                self._running.discard(task.task_id)
+                if state == "fail":
+                    self.balance_left += task.credits
+        return round(self.balance_left, 2)
+
+    def last_task_id(self) -> str:
+        """The id of the task accepted last, or ""."""
+        return self.ledger[-1].task_id if self.ledger else ""
+
+    # Faults and the log of requests
+
+    def next_fault(self, path: str) -> Plan | None:
+        """Take the fault that is planned next for this address."""
+        for n, plan in enumerate(self.plans):
+            if plan.meets(path):
+                if plan.times == 1:
+                    del self.plans[n]
+                elif plan.times:
+                    self.plans[n] = replace(plan, times=plan.times - 1)
+                return plan
+        return None
+
+    def note(self, method: str, path: str) -> int:
+        """Write down that a request arrived."""
+        self._numbers += 1
+        self.seen[self._numbers] = Seen(method, path, None, time.time())
+        return self._numbers
+
+    def note_body(self, number: int, body: Any) -> None:
+        """Add its body."""
+        if number in self.seen:
+            self.seen[number] = replace(self.seen[number], body=body)
+
+    def note_code(self, number: int, code: int | None) -> None:
+        """Add what was answered."""
+        if number in self.seen:
+            self.seen[number] = replace(self.seen[number], code=code)

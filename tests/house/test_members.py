@@ -1,0 +1,75 @@
+"""Every list that names the members of this repository names the same ones."""
+
+import configparser
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = sorted([ROOT / "core", *(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))])
+
+
+def project_of(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    return loaded
+
+
+NAMES = {folder: str(project_of(folder)["project"]["name"]) for folder in FOLDERS}
+
+
+def test_the_server_pins_every_member_to_its_own_version() -> None:
+    root = project_of(ROOT)["project"]
+    assert sorted(root["dependencies"]) == sorted(f"{name}=={root['version']}" for name in NAMES.values())
+
+
+def test_every_member_has_the_servers_version() -> None:
+    version = project_of(ROOT)["project"]["version"]
+    assert {NAMES[folder]: project_of(folder)["project"]["version"] for folder in FOLDERS} == dict.fromkeys(
+        NAMES.values(), version
+    )
+
+
+def test_every_member_comes_from_the_workspace() -> None:
+    assert project_of(ROOT)["tool"]["uv"]["sources"] == {name: {"workspace": True} for name in NAMES.values()}
+
+
+def test_import_contracts_name_every_package() -> None:
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter", encoding="utf-8")
+    packages = {path.name for folder in FOLDERS for path in (folder / "src").iterdir() if path.is_dir()}
+    assert set(contracts["importlinter"]["root_packages"].split()) == packages
+    providers = packages - {"kie_ai_mcp"}
+    assert set(contracts["importlinter:contract:strangers"]["modules"].split()) == providers
+    assert set(contracts["importlinter:contract:core"]["forbidden_modules"].split()) == providers
+    assert set(contracts["importlinter:contract:door"]["source_modules"].split()) == providers
+
+
+def test_every_private_room_is_behind_the_door() -> None:
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter", encoding="utf-8")
+    rooms = {f"kie_ai_mcp.{path.stem}" for path in (ROOT / "core/src/kie_ai_mcp").glob("_*.py")} - {
+        "kie_ai_mcp.__init__"
+    }
+    assert rooms <= set(contracts["importlinter:contract:door"]["forbidden_modules"].split())
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=NAMES.get)
+def test_every_member_can_be_published(folder: Path) -> None:
+    project = project_of(folder)["project"]
+    (package,) = (path for path in (folder / "src").iterdir() if path.is_dir())
+    assert (package / "py.typed").is_file()
+    assert (folder / "LICENSE").read_text(encoding="utf-8") == (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert len((folder / "README.md").read_text(encoding="utf-8")) > 100
+    assert project["requires-python"] == ">=3.11"
+    assert project["license"] == "MIT"
+    assert {"description", "authors", "keywords", "classifiers"} <= set(project)
+    if folder.name != "core":
+        assert project["name"] == f"kie-ai-mcp-{folder.name}"
+        assert project["entry-points"]["kie_ai_mcp"] == {folder.name: package.name}
+        assert any(wanted.startswith("kie-ai-mcp-core>=") for wanted in project["dependencies"])
+
+
+def test_no_lock_file_is_kept() -> None:
+    assert "uv.lock" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()

@@ -1,0 +1,59 @@
+"""README tells the truth: its tables are what the commands print, its example runs, its variables exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kie_ai_mcp._config import Settings, variable
+from kie_ai_mcp._tools import BoundTool
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def section(name: str) -> str:
+    found = re.search(rf"<!-- {name}: .* -->\n(.*?)<!-- /{name} -->", README, re.DOTALL)
+    assert found, f"README.md has no section between <!-- {name}: ... --> and <!-- /{name} -->"
+    return found[1]
+
+
+@pytest.mark.parametrize("name", ["providers", "tools"])
+def test_tables_are_what_the_command_prints(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KIE_AI_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").touch()
+    command = [sys.executable, "-m", "kie_ai_mcp", name, "--markdown"]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert section(name) == printed, f"renew it with: uv run kie-ai-mcp-server {name} --markdown"
+
+
+def test_every_setting_is_explained() -> None:
+    missing = [name for name in Settings.model_fields if name != "providers" and f"`{variable(name)}`" not in README]
+    assert missing == []
+
+
+def test_no_variable_is_explained_that_does_not_exist() -> None:
+    known = {variable(name) for name in Settings.model_fields} | {"KIE_AI_CONFIG"}
+    assert set(re.findall(r"\bKIE_AI_[A-Z_]*[A-Z]\b", README)) - known == set()
+
+
+def test_the_smallest_provider_is_at_most_25_lines_and_runs() -> None:
+    found = re.search(r"<!-- example: smallest provider -->\n```python\n(.*?)```", README, re.DOTALL)
+    assert found
+    assert len(found[1].splitlines()) <= 25
+    module: dict[str, object] = {"__name__": "example"}
+    exec(compile(found[1], "README.md", "exec"), module)
+    hook = module["kie_register_tools"]
+    assert callable(hook)
+    (fn,) = hook()
+    tool = BoundTool.bind(fn, provider="seedream", kind="image", title=None)
+    request = tool.fn(**tool.arguments.check({"prompt": "a harbour"}))
+    assert request.paths[0] == "jobs/createTask"
+
+
+def test_both_commands_stand_at_the_beginning() -> None:
+    head = README.split("\n## ")[0]
+    assert "\npython3 -m pip install uv && uv run kie-ai-mcp-server demo\n" in head
+    assert "\npython3 -m pip install uv && uv run pytest\n" in head
