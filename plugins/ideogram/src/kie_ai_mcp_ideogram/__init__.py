@@ -1,0 +1,23 @@
+"""Ideogram 3: six market models behind three tools, whose status and results are the common ones."""
+
+from collections.abc import Callable
+
+from kie_ai_mcp import Provider, Submission, hookimpl
+from kie_ai_mcp_ideogram.tools import MODELS, edit_ideogram_image, generate_ideogram_image, remix_ideogram_image
+
+
+@hookimpl
+def kie_register_tools() -> list[Callable[..., Submission]]:
+    return [generate_ideogram_image, edit_ideogram_image, remix_ideogram_image]
+
+
+@hookimpl
+def kie_describe_provider() -> Provider:
+    return Provider(
+        title="Ideogram 3",
+        homepage="https://docs.kie.ai/market/ideogram/v3-text-to-image",
+        kinds=("image",),
+        checked="2026-08-19",
+        api_types=tuple(model.api_type for model in MODELS.values()),
+        models=("ideogram/",),
+    )

@@ -1,0 +1,193 @@
+"""The three tools of Ideogram 3, and what each of its six models takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isclose
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from kie_ai_mcp import CallbackUrl, ImageUrl, ImageUrls, InvalidArgument, NegativePrompt, OutputFormat, Submission
+from kie_ai_mcp import Prompt as AnyPrompt
+
+TEXT_TO_IMAGE = "ideogram/v3-text-to-image"
+CHARACTER = "ideogram/character"
+EDIT = "ideogram/v3-edit"
+CHARACTER_EDIT = "ideogram/character-edit"
+REMIX = "ideogram/v3-remix"
+CHARACTER_REMIX = "ideogram/character-remix"
+
+V3_STYLES = ("AUTO", "GENERAL", "REALISTIC", "DESIGN")
+CHARACTER_STYLES = ("AUTO", "REALISTIC", "FICTION")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What one model of the service takes; None or empty where it has no such field.
+
+    `strength_step` is also the least strength.
+    """
+
+    api_type: str
+    styles: tuple[str, ...] = ()
+    negative_chars: int | None = None
+    strength_step: float | None = None
+
+
+MODELS = {
+    TEXT_TO_IMAGE: Model("ideogram-image", V3_STYLES, 5_000),
+    CHARACTER: Model("ideogram-character", CHARACTER_STYLES, 5_000),
+    EDIT: Model("ideogram-edit"),
+    CHARACTER_EDIT: Model("ideogram-character-edit", CHARACTER_STYLES),
+    REMIX: Model("ideogram-remix", V3_STYLES, 5_000, strength_step=0.01),
+    CHARACTER_REMIX: Model("ideogram-character-remix", CHARACTER_STYLES, 500, strength_step=0.1),
+}
+
+# The service writes the longer side first, also for upright pictures.
+SIZES = {
+    "1:1": "square_hd",
+    "3:4": "portrait_4_3",
+    "9:16": "portrait_16_9",
+    "4:3": "landscape_4_3",
+    "16:9": "landscape_16_9",
+}
+
+Prompt = Annotated[AnyPrompt, Field(max_length=5_000)]
+# Said in the schema but checked here, so that a second picture is answered with advice.
+OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1})]
+Shape = Literal["1:1", "3:4", "9:16", "4:3", "16:9"]
+Style = Literal["AUTO", "GENERAL", "REALISTIC", "DESIGN", "FICTION"]
+Speed = Literal["TURBO", "BALANCED", "QUALITY"]
+
+
+def generate_ideogram_image(
+    prompt: Prompt,
+    negative_prompt: NegativePrompt | None = None,
+    image_urls: OnePicture | None = None,
+    aspectRatio: Shape | None = None,
+    style: Style | None = None,
+    model: Literal["ideogram/v3-text-to-image", "ideogram/character"] | None = None,
+    output_format: OutputFormat | None = None,
+    rendering_speed: Speed | None = None,
+    seed: int | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Make a picture with Ideogram 3. Only ideogram/character takes image_urls (one) and FICTION.
+
+    output_format can't be chosen.
+    """
+    chosen = model or TEXT_TO_IMAGE
+    if output_format is not None:
+        raise InvalidArgument(
+            "output_format", output_format, "Ideogram chooses it itself; leave it out, or use generate_nano_banana"
+        )
+    if image_urls and chosen != CHARACTER:
+        raise InvalidArgument(
+            "image_urls",
+            image_urls,
+            f"{chosen} takes none; model={CHARACTER!r} draws its character, remix_ideogram_image it anew",
+        )
+    if chosen == CHARACTER and len(image_urls or ()) != 1:
+        raise InvalidArgument("image_urls", image_urls, f"{CHARACTER} takes exactly one picture of the character")
+    return _submission(
+        chosen,
+        {
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "reference_image_urls": image_urls,
+            "image_size": SIZES[aspectRatio] if aspectRatio else None,
+            "style": style,
+            "rendering_speed": rendering_speed,
+            "seed": seed,
+        },
+        callBackUrl,
+    )
+
+
+def edit_ideogram_image(
+    prompt: Prompt,
+    image_url: ImageUrl,
+    mask_url: ImageUrl,
+    character_url: ImageUrl | None = None,
+    style: Literal["AUTO", "REALISTIC", "FICTION"] | None = None,
+    rendering_speed: Speed | None = None,
+    seed: int | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Repaint the masked part of a picture with Ideogram 3; the mask has the picture's pixel size.
+
+    character_url: a picture of the character to paint; only then style.
+    """
+    return _submission(
+        CHARACTER_EDIT if character_url else EDIT,
+        {
+            "prompt": prompt,
+            "image_url": image_url,
+            "mask_url": mask_url,
+            "reference_image_urls": [character_url] if character_url else None,
+            "style": style,
+            "rendering_speed": rendering_speed,
+            "seed": seed,
+        },
+        callBackUrl,
+    )
+
+
+def remix_ideogram_image(
+    prompt: Prompt,
+    image_url: ImageUrl,
+    character_url: ImageUrl | None = None,
+    strength: Annotated[float, Field(ge=0.01, le=1)] | None = None,
+    negative_prompt: str | None = None,
+    aspectRatio: Shape | None = None,
+    style: Style | None = None,
+    rendering_speed: Speed | None = None,
+    seed: int | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Make a picture anew with Ideogram 3."""
+    return _submission(
+        CHARACTER_REMIX if character_url else REMIX,
+        {
+            "prompt": prompt,
+            "image_url": image_url,
+            "reference_image_urls": [character_url] if character_url else None,
+            "strength": strength,
+            "negative_prompt": negative_prompt,
+            "image_size": SIZES[aspectRatio] if aspectRatio else None,
+            "style": style,
+            "rendering_speed": rendering_speed,
+            "seed": seed,
+        },
+        callBackUrl,
+    )
+
+
+def _submission(model: str, fields: Mapping[str, Any], callback_url: str | None) -> Submission:
+    takes = MODELS[model]
+    _check_style(model, takes, fields.get("style"))
+    _check_negative_prompt(model, takes, fields.get("negative_prompt"))
+    _check_strength(model, takes, fields.get("strength"))
+    return Submission.market(model, fields, api_type=takes.api_type, callback_url=callback_url)
+
+
+def _check_style(model: str, takes: Model, style: str | None) -> None:
+    if style and not takes.styles:
+        raise InvalidArgument("style", style, f"{model} has no styles; leave it out, or give character_url")
+    if style and style not in takes.styles:
+        raise InvalidArgument("style", style, f"{model} has {', '.join(takes.styles)}")
+
+
+def _check_negative_prompt(model: str, takes: Model, negative_prompt: str | None) -> None:
+    if negative_prompt and takes.negative_chars and len(negative_prompt) > takes.negative_chars:
+        raise InvalidArgument(
+            "negative_prompt", negative_prompt, f"{model} takes at most {takes.negative_chars} characters"
+        )
+
+
+def _check_strength(model: str, takes: Model, strength: float | None) -> None:
+    step = takes.strength_step
+    if strength is None or step is None:
+        return
+    if strength < step or not isclose(strength, round(strength / step) * step):
+        raise InvalidArgument("strength", strength, f"{model} takes {step} to 1 in steps of {step}")

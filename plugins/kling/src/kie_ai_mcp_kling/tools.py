@@ -1,0 +1,190 @@
+"""The seed's tool: one clip from words or pictures, by the model that takes what was asked for."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Submission
+from kie_ai_mcp_kling.models import DEFAULTS, MODELS, MODES, Form, Shots, models_that
+
+VIDEO = "kling-video"
+
+
+class Cut(BaseModel):
+    """One shot: what it shows, and how many seconds of the clip it fills."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Prompt
+    duration: Annotated[int, Field(ge=1)]
+
+
+# A plain object with its schema beside it: a tool's schema is flat, without references.
+Shot = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"prompt": {"type": "string"}, "duration": {"type": "integer"}},
+            "required": ["prompt", "duration"],
+        }
+    ),
+]
+
+
+def generate_kling_video(
+    prompt: Prompt,
+    imageUrls: Annotated[ImageUrls, Field(max_length=2)] | None = None,
+    duration: Annotated[int, Field(ge=3, le=15)] | None = None,
+    aspectRatio: Literal["16:9", "9:16", "1:1"] | None = None,
+    mode: Literal["standard", "fast", "turbo"] | None = None,
+    resolution: Literal["720p", "1080p", "4k"] | None = None,
+    frameRate: int | None = None,
+    callBackUrl: CallbackUrl | None = None,
+    model: Literal["2.1-standard", "2.1-pro", "2.1-master", "2.5-turbo", "2.6", "3.0", "3.0-turbo", "3.0-omni"]
+    | None = None,
+    sound: bool | None = None,
+    negative_prompt: str | None = None,
+    shots: list[Shot] | None = None,
+) -> Submission:
+    """Clip from words or a first (and last) picture; mode standard needs one.
+
+    resolution: 3.0 models. sound: 2.6, 3.0, -omni. shots (replace prompt): 3.0, -omni. frameRate: refused.
+    """
+    if frameRate is not None:
+        raise InvalidArgument("frameRate", frameRate, "Kling sets the frame rate itself; leave it out")
+    if mode and model not in {None, MODES[mode]}:
+        raise InvalidArgument("mode", mode, f"it means model='{MODES[mode]}'; give mode or model, not both")
+    settings = {
+        "aspectRatio": aspectRatio,
+        "resolution": resolution,
+        "sound": sound,
+        "negative_prompt": negative_prompt,
+        "shots": shots,
+    }
+    named = MODES[mode] if mode else model
+    candidates = (named,) if named else DEFAULTS
+    for candidate in candidates[:-1]:
+        with suppress(InvalidArgument):
+            return _submission(candidate, prompt, imageUrls or [], duration, settings, callBackUrl)
+    return _submission(candidates[-1], prompt, imageUrls or [], duration, settings, callBackUrl)
+
+
+def _submission(
+    name: str,
+    prompt: str,
+    pictures: list[str],
+    duration: int | None,
+    settings: Mapping[str, Any],
+    callback_url: str | None,
+) -> Submission:
+    form = _form(name, pictures)
+    given = {argument: value for argument, value in settings.items() if value is not None}
+    if form.silent and given.get("sound") is False:
+        del given["sound"]
+    for argument, value in given.items():
+        if not form.takes(argument):
+            raise InvalidArgument(argument, value, _no_such_setting(name, argument, bool(pictures)))
+    shots = given.pop("shots", None)
+    body = {
+        **form.always,
+        **_pictures(form, pictures),
+        "prompt": _prompt(name, form, prompt),
+        **{form.fields[argument]: _word(name, form, argument, value) for argument, value in given.items()},
+    }
+    if shots is not None and form.shots is not None:
+        cuts = _cuts(name, form.shots, shots)
+        duration = _total(duration, cuts)
+        body |= {form.shots.switch: True, "multi_prompt": cuts, **_sound_of_shots(name, form.shots, given.get("sound"))}
+        if len(pictures) > form.shots.pictures:
+            raise InvalidArgument("imageUrls", pictures, f"Kling {name} takes only a first picture with shots")
+    if duration is not None:
+        body["duration"] = form.duration_type(_length(name, form, "duration" if shots is None else "shots", duration))
+    return Submission.market(form.id, body, api_type=VIDEO, callback_url=callback_url)
+
+
+def _form(name: str, pictures: list[str]) -> Form:
+    form = MODELS[name].pictures if pictures else MODELS[name].text
+    if form is None:
+        others = models_that(lambda _: True, pictures=False)
+        raise InvalidArgument(
+            "imageUrls", None, f"Kling {name} starts from a picture; from words alone: model {others}"
+        )
+    if len(pictures) > form.pictures:
+        others = models_that(lambda form: form.pictures >= len(pictures), pictures=True)
+        advice = f"; first and last: model {others}" if others else ""
+        raise InvalidArgument("imageUrls", pictures, f"Kling {name} takes at most {form.pictures}{advice}")
+    return form
+
+
+def _no_such_setting(name: str, argument: str, pictures: bool) -> str:
+    others = models_that(lambda form: form.takes(argument), pictures=pictures)
+    advice = f", or use model {others}" if others else ""
+    return f"Kling {name} {'with a picture ' if pictures else ''}has no such setting; leave it out{advice}"
+
+
+def _prompt(name: str, form: Form, prompt: str) -> str:
+    if len(prompt) > form.prompt_chars:
+        raise InvalidArgument("prompt", prompt, f"Kling {name} takes at most {form.prompt_chars} characters")
+    return " ".join(prompt.splitlines()) if form.one_line else prompt
+
+
+def _pictures(form: Form, pictures: list[str]) -> dict[str, Any]:
+    if form.picture_fields:
+        return dict(zip(form.picture_fields, pictures, strict=False))
+    return {"image_urls": pictures} if pictures else {}
+
+
+def _word(name: str, form: Form, argument: str, value: Any) -> Any:
+    if argument == "negative_prompt" and len(value) > form.negative_chars:
+        raise InvalidArgument(argument, value, f"Kling {name} takes at most {form.negative_chars} characters here")
+    if argument == "resolution" and value not in form.resolutions:
+        raise InvalidArgument(argument, value, f"Kling {name} makes {' or '.join(form.resolutions)}")
+    return form.resolutions[value] if argument == "resolution" else value
+
+
+def _cuts(name: str, limits: Shots, shots: list[Any]) -> list[dict[str, Any]]:
+    if not 1 <= len(shots) <= limits.most:
+        raise InvalidArgument("shots", shots, f"Kling {name} takes 1 to {limits.most}, {len(shots)} were given")
+    return [_cut(f"shots[{index}]", limits, shot) for index, shot in enumerate(shots)]
+
+
+def _cut(field: str, limits: Shots, shot: Any) -> dict[str, Any]:
+    allowed = f"a prompt of at most {limits.prompt_chars} characters and a duration of 1 to {limits.longest_s} seconds"
+    try:
+        cut = Cut.model_validate(shot)
+    except ValidationError:
+        raise InvalidArgument(field, shot, f"give {allowed}") from None
+    if len(cut.prompt) > limits.prompt_chars or cut.duration > limits.longest_s:
+        raise InvalidArgument(field, shot, f"give {allowed}")
+    return cut.model_dump()
+
+
+def _sound_of_shots(name: str, limits: Shots, sound: bool | None) -> dict[str, bool]:
+    if not limits.sounds:
+        return {}
+    if sound is False:
+        raise InvalidArgument("sound", sound, f"Kling {name} always adds sound to shots; use model='3.0-omni'")
+    return {"sound": True}
+
+
+def _total(duration: int | None, cuts: list[dict[str, Any]]) -> int:
+    total: int = sum(cut["duration"] for cut in cuts)
+    if duration not in {None, total}:
+        raise InvalidArgument("duration", duration, f"the shots last {total} seconds together; leave duration out")
+    return total
+
+
+def _length(name: str, form: Form, field: str, duration: int) -> int:
+    if duration not in form.durations_s:
+        others = models_that(lambda form: duration in form.durations_s, pictures=bool(form.pictures))
+        advice = f"; {duration} seconds: model {others}" if others else ""
+        raise InvalidArgument(field, duration, f"Kling {name} makes {_span(form.durations_s)} seconds{advice}")
+    return duration
+
+
+def _span(durations_s: tuple[int, ...]) -> str:
+    first, last = durations_s[0], durations_s[-1]
+    return f"{first} or {last}" if len(durations_s) == 2 else f"{first} to {last}"

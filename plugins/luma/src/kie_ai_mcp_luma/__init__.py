@@ -1,0 +1,38 @@
+"""Luma: retired at Kie.ai; requests are still forwarded to the addresses that it had."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, hookimpl
+from kie_ai_mcp_luma.results import task_outcome
+from kie_ai_mcp_luma.tools import GENERATE, luma_tools, status_paths
+
+
+@hookimpl
+def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
+    return luma_tools(settings)
+
+
+@hookimpl
+def kie_route_status(task: Task) -> StatusRoute:
+    return StatusRoute(status_paths(task.path), {"taskId": task.task_id})
+
+
+@hookimpl
+def kie_normalize_result(payload: Mapping[str, Any]) -> Outcome:
+    return task_outcome(payload)
+
+
+@hookimpl
+def kie_describe_provider() -> Provider:
+    return Provider(
+        title="Luma",
+        homepage="https://kie.ai",
+        kinds=("video",),
+        availability="retired",
+        checked="2026-08-19",
+        note="Kie.ai took Luma out of its documentation before 2026-04-20; its last form changed a clip by words.",
+        nearest="generate_runway_aleph_video",
+        api_types=(GENERATE,),
+        settings={"path": "Where a task is created, instead of modify/generate."},
+    )

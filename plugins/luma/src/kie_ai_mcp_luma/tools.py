@@ -1,0 +1,54 @@
+"""The one tool. Its last documented form took a clip; the form before it, pictures and a duration."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Submission, VideoUrl
+
+GENERATE = "luma-video"
+
+# The last documented address first, the one it was known by earlier after it.
+PATHS = ("modify/generate", "luma/generate")
+STATUS_PATHS = ("modify/record-info", "luma/record-info")
+
+
+def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
+    """Return the tool, at the address that the settings name if they name one."""
+    paths = settings.get("path") or PATHS
+
+    def generate_luma_video(
+        prompt: Prompt,
+        imageUrls: Annotated[ImageUrls, Field(max_length=4)] | None = None,
+        duration: Annotated[int, Field(ge=1, le=120)] | None = None,
+        callBackUrl: CallbackUrl | None = None,
+        videoUrl: VideoUrl | None = None,
+        watermark: str | None = None,
+    ) -> Submission:
+        """Retired at Kie.ai. videoUrl: without imageUrls and duration."""
+        # Beside a clip the service would ignore these two; without one it refuses the request or knows them.
+        for field, value in (("imageUrls", imageUrls), ("duration", duration)):
+            if videoUrl is not None and value is not None:
+                raise InvalidArgument(field, value, "Luma takes no such thing beside videoUrl; leave one of them out")
+        return Submission(
+            paths,
+            {
+                "prompt": prompt,
+                "videoUrl": videoUrl,
+                "imageUrls": imageUrls,
+                "duration": duration,
+                "watermark": watermark,
+                "callBackUrl": callBackUrl,
+            },
+            GENERATE,
+        )
+
+    return [generate_luma_video]
+
+
+def status_paths(created_at: str) -> tuple[str, ...]:
+    """Return where a task's status is read, beginning beside the address that created it."""
+    family, slash, verb = created_at.rpartition("/")
+    beside = (f"{family}/record-info",) if slash and verb == "generate" else ()
+    return tuple(dict.fromkeys((*beside, *STATUS_PATHS)))

@@ -1,0 +1,38 @@
+"""Midjourney: its own create and status addresses, gone from the service's documentation."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, hookimpl
+from kie_ai_mcp_midjourney.results import outcome_of, status_route
+from kie_ai_mcp_midjourney.tools import API_TYPE, midjourney_tools
+
+
+@hookimpl
+def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
+    return midjourney_tools(settings)
+
+
+@hookimpl
+def kie_route_status(task: Task) -> StatusRoute:
+    return status_route(task)
+
+
+@hookimpl
+def kie_normalize_result(payload: Mapping[str, Any]) -> Outcome:
+    return outcome_of(payload)
+
+
+@hookimpl
+def kie_describe_provider() -> Provider:
+    return Provider(
+        title="Midjourney",
+        homepage="https://www.midjourney.com/",
+        kinds=("image",),
+        availability="retired",
+        checked="2026-08-19",
+        note="Documented by Kie.ai in 2025, gone by April 2026; its address still took a request in June 2026.",
+        nearest="generate_nano_banana",
+        api_types=(API_TYPE,),
+        settings={"path": "The create path to use instead of mj/generate; results are read beside it."},
+    )

@@ -1,0 +1,113 @@
+"""The one tool, in the form the service last documented, and what the seed offers beyond it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, OutputFormat, Prompt, Submission
+
+API_TYPE = "midjourney-image"
+
+CREATE = ("mj/generate", "midjourney/generate")
+"""Today's address, then the seed's."""
+
+Shape = Literal[
+    "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "2:1", "1:2", "6:5", "5:6", "5:4", "4:5", "21:9", "auto"
+]
+
+SHAPES_BESIDE = {"5:4": "6:5", "4:5": "5:6", "21:9": "2:1"}
+"""Shapes of the seed that the service never made, and the nearest that it did."""
+
+OWN_SHAPE = "auto"
+"""The seed's word for leaving the shape to the service."""
+
+
+@dataclass(frozen=True)
+class Type:
+    """One sort of Midjourney task.
+
+    Args:
+        name: The service's word for it.
+        pictures: How many pictures it takes; 0 for none, else at least one is needed.
+        speeds: Whether its speed can be chosen.
+    """
+
+    name: str
+    pictures: int = 4
+    speeds: bool = True
+
+
+TYPES = {
+    "txt2img": Type("mj_txt2img", pictures=0),
+    "img2img": Type("mj_img2img"),
+    "style_reference": Type("mj_style_reference"),
+    "omni_reference": Type("mj_omni_reference", speeds=False),
+}
+
+
+def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
+    """Return the tool, bound to the configured ``path``."""
+
+    def generate_midjourney_image(
+        prompt: Annotated[Prompt, Field(max_length=2000)],
+        image_urls: Annotated[ImageUrls, Field(max_length=4)] | None = None,
+        aspectRatio: Shape | None = None,
+        output_format: OutputFormat | None = None,
+        callBackUrl: CallbackUrl | None = None,
+        taskType: Literal["txt2img", "img2img", "style_reference", "omni_reference"] | None = None,
+        speed: Literal["relaxed", "fast", "turbo"] | None = None,
+        version: Literal["7", "6.1", "6", "5.2", "5.1", "niji6"] | None = None,
+        stylization: Annotated[int, Field(ge=0, le=1000)] | None = None,
+        weirdness: Annotated[int, Field(ge=0, le=3000)] | None = None,
+        variety: Annotated[int, Field(ge=0, le=100, multiple_of=5)] | None = None,
+    ) -> Submission:
+        """Retired at Kie.ai; use generate_nano_banana. Four pictures; English prompt.
+
+        Default with image_urls: img2img. Refused: output_format, aspectRatio 5:4, 4:5, 21:9, omni speed.
+        """
+        if output_format is not None:
+            raise InvalidArgument("output_format", output_format, "Midjourney chooses it itself; leave it out")
+        kind = TYPES[taskType or ("img2img" if image_urls else "txt2img")]
+        return Submission(
+            settings.get("path") or CREATE,
+            {
+                "taskType": kind.name,
+                "prompt": prompt,
+                "fileUrls": _pictures(kind, image_urls),
+                "aspectRatio": _shape(aspectRatio),
+                "speed": _speed(kind, speed),
+                "version": version,
+                "stylization": stylization,
+                "weirdness": weirdness,
+                "variety": variety,
+                "callBackUrl": callBackUrl,
+            },
+            API_TYPE,
+        )
+
+    return [generate_midjourney_image]
+
+
+def _pictures(kind: Type, image_urls: list[str] | None) -> list[str] | None:
+    given = len(image_urls or ())
+    if given and not kind.pictures:
+        raise InvalidArgument("image_urls", image_urls, "txt2img takes none; use taskType='img2img'")
+    if kind.pictures and not given:
+        raise InvalidArgument("image_urls", image_urls, f"{kind.name} needs at least one; or use taskType='txt2img'")
+    if given > kind.pictures:
+        raise InvalidArgument("image_urls", image_urls, f"at most {kind.pictures}, {given} were given")
+    return image_urls or None
+
+
+def _shape(shape: str | None) -> str | None:
+    if shape in SHAPES_BESIDE:
+        raise InvalidArgument("aspectRatio", shape, f"Midjourney has no such shape; {SHAPES_BESIDE[shape]} is near it")
+    return None if shape == OWN_SHAPE else shape
+
+
+def _speed(kind: Type, speed: str | None) -> str | None:
+    if speed is not None and not kind.speeds:
+        raise InvalidArgument("speed", speed, f"{kind.name} has no choice of speed; leave it out")
+    return speed

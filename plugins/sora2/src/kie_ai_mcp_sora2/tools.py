@@ -1,0 +1,213 @@
+"""The two tools, in the form the service last documented, and what the seed offers beyond it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from kie_ai_mcp import CallbackUrl, ImageUrl, ImageUrls, InvalidArgument, Prompt, Submission, VideoResolution
+
+VIDEO = "sora2-video"
+STORYBOARD = "sora2-storyboard"
+STORYBOARD_MODEL = "sora-2-pro-storyboard"
+
+ORIENTATIONS = {"16:9": "landscape", "9:16": "portrait"}
+SECONDS = (10, 15)
+STORYBOARD_SECONDS = (10, 15, 25)
+STORYBOARD_SHOTS = 10
+
+UPLOAD = {"upload_method": "s3"}
+"""Required since April 2026: where the service puts the clip, s3 or oss."""
+
+IN_WORDS = "Sora 2 has no such setting; say it in the prompt"
+LEAVE_OUT = "Sora 2 has no such setting; leave it out"
+REFUSED = {
+    "negative_prompt": IN_WORDS,
+    "style": IN_WORDS,
+    "cameraMotion": IN_WORDS,
+    "frameRate": LEAVE_OUT,
+    "seed": LEAVE_OUT,
+    "guidance_scale": LEAVE_OUT,
+}
+"""Arguments of the seed that the service never had a field for, and what to do instead."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One tier of Sora 2: its ids, and the service's word for each size that it makes."""
+
+    text: str
+    pictures: str
+    sizes: Mapping[str, str | None]
+
+
+# The plain tier has one size and no field for it.
+MODELS = {
+    "sora-2": Model("sora-2-text-to-video", "sora-2-image-to-video", {"720p": None, "auto": None}),
+    "sora-2-pro": Model(
+        "sora-2-pro-text-to-video",
+        "sora-2-pro-image-to-video",
+        {"720p": "standard", "1080p": "high", "auto": None},
+    ),
+}
+
+
+class Scene(BaseModel):
+    """One shot of a storyboard: what it shows, and for how many seconds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scene: Prompt
+    duration: Annotated[float, Field(ge=0.1, le=15)]
+
+
+# A plain object with its schema beside it: a tool's schema is flat, without references.
+Shot = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"scene": {"type": "string"}, "duration": {"type": "number"}},
+            "required": ["scene", "duration"],
+        }
+    ),
+]
+OneImage = Annotated[ImageUrls, Field(max_length=1)]
+Orientation = Literal["16:9", "9:16"]
+
+
+def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
+    """Return the tools, bound to the configured model ids and ``path``."""
+
+    def generate_sora2_video(
+        prompt: Annotated[Prompt, Field(max_length=10_000)],
+        negative_prompt: str | None = None,
+        imageUrls: OneImage | None = None,
+        duration: Literal[10, 15] | None = None,
+        aspectRatio: Orientation | None = None,
+        resolution: VideoResolution | None = None,
+        frameRate: int | None = None,
+        style: str | None = None,
+        cameraMotion: str | None = None,
+        seed: int | None = None,
+        guidance_scale: float | None = None,
+        remove_watermark: bool = True,
+        callBackUrl: CallbackUrl | None = None,
+        model: Literal["sora-2", "sora-2-pro"] | None = None,
+    ) -> Submission:
+        """Retired at Kie.ai; use generate_veo3_video. Sora 2 clip from words or a first picture; 1080p is sora-2-pro.
+
+        Refused: negative_prompt, style, cameraMotion (use the prompt), frameRate, seed, guidance_scale,
+        resolution 4k, 8k.
+        """
+        refused = {
+            "negative_prompt": negative_prompt,
+            "frameRate": frameRate,
+            "style": style,
+            "cameraMotion": cameraMotion,
+            "seed": seed,
+            "guidance_scale": guidance_scale,
+        }
+        for argument, value in refused.items():
+            if value is not None:
+                raise InvalidArgument(argument, value, REFUSED[argument])
+        tier = model or ("sora-2-pro" if resolution == "1080p" else "sora-2")
+        size = _size(tier, resolution)
+        ids = MODELS[tier]
+        return _task(
+            settings.get("model") or (ids.pictures if imageUrls else ids.text),
+            {
+                "prompt": prompt,
+                "image_urls": _one(imageUrls),
+                "aspect_ratio": _orientation(aspectRatio),
+                "n_frames": _seconds(duration),
+                "size": size,
+                "remove_watermark": remove_watermark,
+            },
+            VIDEO,
+            callBackUrl,
+        )
+
+    def generate_sora2_storyboard(
+        shots: list[Shot],
+        imageUrl: ImageUrl | None = None,
+        aspectRatio: Orientation | None = None,
+        callBackUrl: CallbackUrl | None = None,
+    ) -> Submission:
+        """Retired at Kie.ai; use generate_kling_video. Clip of 1-10 shots, at most 25 s."""
+        scenes = _scenes(shots)
+        return _task(
+            settings.get("storyboard_model") or STORYBOARD_MODEL,
+            {
+                "shots": [{"Scene": scene.scene, "duration": scene.duration} for scene in scenes],
+                "n_frames": _storyboard_seconds(scenes),
+                "image_urls": [imageUrl] if imageUrl else None,
+                "aspect_ratio": _orientation(aspectRatio),
+            },
+            STORYBOARD,
+            callBackUrl,
+        )
+
+    def _task(model: str, fields: Mapping[str, Any], api_type: str, callback_url: str | None) -> Submission:
+        task = Submission.market(model, {**fields, **UPLOAD}, api_type=api_type, callback_url=callback_url)
+        return replace(task, path=settings.get("path") or task.path)
+
+    return [generate_sora2_video, generate_sora2_storyboard]
+
+
+def _size(tier: str, resolution: str | None) -> str | None:
+    sizes = MODELS[tier].sizes
+    if resolution is None:
+        return None
+    if resolution not in sizes:
+        advice = "720p; use model='sora-2-pro' for 1080p" if tier == "sora-2" else "720p or 1080p"
+        raise InvalidArgument("resolution", resolution, f"{tier} makes {advice}")
+    return sizes[resolution]
+
+
+def _orientation(aspect_ratio: str | None) -> str | None:
+    if aspect_ratio is None:
+        return None
+    if aspect_ratio not in ORIENTATIONS:
+        raise InvalidArgument("aspectRatio", aspect_ratio, "Sora 2 makes 16:9 (landscape) or 9:16 (portrait)")
+    return ORIENTATIONS[aspect_ratio]
+
+
+def _one(image_urls: list[str] | None) -> list[str] | None:
+    if image_urls and len(image_urls) > 1:
+        raise InvalidArgument("imageUrls", image_urls, "Sora 2 takes one picture, as the first frame")
+    return image_urls or None
+
+
+def _seconds(duration: int | None) -> str | None:
+    if duration is None:
+        return None
+    if duration not in SECONDS:
+        raise InvalidArgument("duration", duration, "Sora 2 makes 10 or 15 seconds")
+    return str(duration)
+
+
+def _scenes(shots: list[Any]) -> list[Scene]:
+    if not 1 <= len(shots) <= STORYBOARD_SHOTS:
+        raise InvalidArgument("shots", shots, f"give 1 to {STORYBOARD_SHOTS} shots, {len(shots)} were given")
+    return [_scene(index, shot) for index, shot in enumerate(shots)]
+
+
+def _scene(index: int, shot: Any) -> Scene:
+    try:
+        return Scene.model_validate(shot)
+    except ValidationError:
+        raise InvalidArgument(
+            f"shots[{index}]", shot, "give a scene in words and a duration of 0.1 to 15 seconds"
+        ) from None
+
+
+def _storyboard_seconds(scenes: list[Scene]) -> str:
+    """Return the shortest length that holds all shots."""
+    # Tenths of seconds don't add up exactly: 4.9 + 3.2 + 1.9 is a little more than 10.
+    total = round(sum(scene.duration for scene in scenes), 6)
+    for length in STORYBOARD_SECONDS:
+        if total <= length:
+            return str(length)
+    raise InvalidArgument("shots", f"{total:g} seconds", f"together they may last {STORYBOARD_SECONDS[-1]} seconds")

@@ -1,0 +1,31 @@
+"""Stable Diffusion 3: a family that Kie.ai never documented, forwarded as a market task."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kie_ai_mcp import Provider, Submission, hookimpl
+from kie_ai_mcp_stable_diffusion.tools import API_TYPE, stable_diffusion_tools
+
+
+@hookimpl
+def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
+    return stable_diffusion_tools(settings)
+
+
+@hookimpl
+def kie_describe_provider() -> Provider:
+    return Provider(
+        title="Stable Diffusion 3",
+        homepage="https://stability.ai/",
+        kinds=("image",),
+        availability="undocumented",
+        checked="2026-10-02",
+        note="Kie.ai never listed it; the model id sent is a guess, replaceable by [providers.stable-diffusion] model.",
+        nearest="generate_flux_image",
+        api_types=(API_TYPE,),
+        models=("stability-ai/",),
+        settings={
+            "model": "The model id to send instead of the guessed one.",
+            "path": "The create path to use instead of jobs/createTask; the body stays model + input.",
+        },
+    )

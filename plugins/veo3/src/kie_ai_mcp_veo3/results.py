@@ -1,0 +1,59 @@
+"""What Veo's answers mean: the status record, and the two upgrades that answer in ways of their own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kie_ai_mcp import Answer, Outcome
+from kie_ai_mcp.readings import TWO_WEEKS_S, object_in, outcome_by_flag, text_in, urls_in
+
+# Where clips stand, the best first: the clip, the whole film after an extension, the clip before it was cropped.
+RESULTS = ("resultUrls", "result_urls", "resultUrl", "fullResultUrls", "originUrls")
+
+# Codes after which the same question can't be answered better later; any other one means "not yet".
+FINAL_CODES = {400, 401, 402, 404, 405, 413, 422, 433, 451, 501, 505}
+
+
+def task_outcome(payload: Mapping[str, Any]) -> Outcome:
+    """Read ``data`` of ``veo/record-info``: clips, extensions and 4k versions alike."""
+    return outcome_by_flag(payload, clips_in(payload))
+
+
+def hd_outcome(answer: Answer) -> Outcome:
+    """Read an answer of ``veo/get-1080p-video``, which says "not yet" with the codes of an error."""
+    clips = clips_in(answer.data)
+    if clips:
+        return _done(clips)
+    if answer.code in FINAL_CODES and not _in_the_making(answer):
+        return Outcome("failed", error=answer.message or "the service gave no reason", error_code=answer.code)
+    return Outcome("processing")
+
+
+def read_4k(answer: Answer) -> str | Outcome | None:
+    """Read an answer of ``veo/get-4k-video``, whose code is 422 even when the clips are there.
+
+    Returns:
+        The finished clips, or the id of the task that makes them; None for the usual reading of the code.
+    """
+    clips = clips_in(answer.data)
+    if clips:
+        return _done(clips)
+    if answer.code == 200 or _in_the_making(answer):
+        data = object_in(answer.data)
+        return text_in(data.get("taskId")) or text_in(data.get("task_id"))
+    return None
+
+
+def clips_in(data: object) -> tuple[str, ...]:
+    """Return the address of every clip in an answer's data, today's shape and the earlier ones."""
+    record = object_in(data)
+    places = (object_in(record.get("response")), object_in(record.get("info")), record)
+    return urls_in(*(place.get(name) for name in RESULTS for place in places))
+
+
+def _done(clips: tuple[str, ...]) -> Outcome:
+    return Outcome("completed", clips, progress=1.0, keeps_s=TWO_WEEKS_S)
+
+
+def _in_the_making(answer: Answer) -> bool:
+    said = answer.message.lower()
+    return answer.code in {400, 422} and "processing" in said and "fail" not in said

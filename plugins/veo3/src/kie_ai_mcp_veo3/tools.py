@@ -1,0 +1,154 @@
+"""The four tools: a clip, its extension, and its 1080p and 4k versions."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Query, Submission
+from kie_ai_mcp_veo3.results import hd_outcome, read_4k
+
+GENERATE = "veo3"
+FOUR_K = "veo3-4k"
+EXTEND = "veo3-extend"
+
+GENERATE_PATHS = ("veo/generate",)
+EXTEND_PATHS = ("veo/extend",)
+HD_PATHS = ("veo/get-1080p-video",)
+FOUR_K_PATHS = ("veo/get-4k-video",)
+STATUS_PATHS = ("veo/record-info",)
+
+GenerationType = Literal["TEXT_2_VIDEO", "FIRST_AND_LAST_FRAMES_2_VIDEO", "REFERENCE_2_VIDEO"]
+
+
+def _task_id(value: str) -> str:
+    if not value.strip():
+        raise ValueError("the task id of a finished Veo clip")
+    return value.strip()
+
+
+TaskId = Annotated[str, AfterValidator(_task_id)]
+Index = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=10_000, le=99_999)]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What one generation type takes."""
+
+    pictures: tuple[int, int]
+    models: tuple[str, ...] = ("veo3", "veo3_fast", "veo3_lite")
+    durations_s: tuple[int, ...] = (4, 6, 8)
+
+
+MODES: dict[GenerationType, Mode] = {
+    "TEXT_2_VIDEO": Mode((0, 0)),
+    "FIRST_AND_LAST_FRAMES_2_VIDEO": Mode((1, 2)),
+    "REFERENCE_2_VIDEO": Mode((1, 3), models=("veo3_fast", "veo3_lite"), durations_s=(8,)),
+}
+# What none, one, two and three pictures mean where no generation type is given.
+IMPLIED: tuple[GenerationType, ...] = (
+    "TEXT_2_VIDEO",
+    "FIRST_AND_LAST_FRAMES_2_VIDEO",
+    "FIRST_AND_LAST_FRAMES_2_VIDEO",
+    "REFERENCE_2_VIDEO",
+)
+
+
+def generate_veo3_video(
+    prompt: Prompt,
+    imageUrls: Annotated[ImageUrls, Field(max_length=3)] | None = None,
+    model: Literal["veo3", "veo3_fast", "veo3_lite"] = "veo3_fast",
+    watermark: str | None = None,
+    aspectRatio: Literal["16:9", "9:16", "Auto"] | None = None,
+    seeds: Seed | None = None,
+    callBackUrl: CallbackUrl | None = None,
+    enableFallback: bool | None = None,
+    generationType: GenerationType | None = None,
+    resolution: Literal["720p", "1080p", "4k"] | None = None,
+    duration: Literal[4, 6, 8] | None = None,
+) -> Submission:
+    """Make a clip with Google Veo 3.1.
+
+    imageUrls: first frame, first and last, or 3 references (REFERENCE_2_VIDEO: 8 s, not veo3). No seeds.
+    """
+    if seeds is not None:
+        raise InvalidArgument(
+            "seeds", seeds, "a new clip takes no seed today, leave it out; extend_veo3_video takes one"
+        )
+    pictures = len(imageUrls or ())
+    mode = generationType or IMPLIED[min(pictures, 3)]
+    takes = MODES[mode]
+    fewest, most = takes.pictures
+    if not fewest <= pictures <= most:
+        allowed = f"{fewest} to {most} pictures" if most else "no pictures; leave them or generationType out"
+        raise InvalidArgument("imageUrls", imageUrls, f"{mode} takes {allowed}")
+    if model not in takes.models:
+        raise InvalidArgument("model", model, f"{mode} works with {' or '.join(takes.models)}")
+    if duration is not None and duration not in takes.durations_s:
+        raise InvalidArgument("duration", duration, f"{mode} makes {takes.durations_s[0]} seconds only")
+    return Submission(
+        GENERATE_PATHS,
+        {
+            "prompt": prompt,
+            "imageUrls": imageUrls,
+            "model": model,
+            # Pictures can be frames or references, so their meaning is always said.
+            "generationType": mode if pictures else generationType,
+            "aspect_ratio": aspectRatio,
+            "resolution": resolution,
+            "duration": duration,
+            "watermark": watermark,
+            "enableFallback": enableFallback,
+            "callBackUrl": callBackUrl,
+        },
+        GENERATE,
+        model=model,
+    )
+
+
+def extend_veo3_video(
+    task_id: TaskId,
+    prompt: Prompt,
+    model: Literal["fast", "quality", "lite"] = "fast",
+    seeds: Seed | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Extend a Veo clip, before any 1080p."""
+    return Submission(
+        EXTEND_PATHS,
+        {
+            "taskId": task_id,
+            "prompt": prompt,
+            "model": model,
+            "seeds": seeds,
+            "callBackUrl": callBackUrl,
+        },
+        EXTEND,
+        model=model,
+    )
+
+
+def get_veo3_1080p_video(task_id: TaskId, index: Index | None = None) -> Query:
+    """Get a finished Veo clip in 1080p; ready after 1-3 minutes."""
+    return Query(
+        HD_PATHS,
+        {"taskId": task_id, "index": index},
+        hd_outcome,
+        task_id=task_id,
+        label=f"1080p-{index}" if index else "1080p",
+    )
+
+
+def get_veo3_4k_video(
+    task_id: TaskId,
+    index: Index | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Make the 4k version of a finished Veo clip (paid, 5-10 minutes)."""
+    return Submission(
+        FOUR_K_PATHS,
+        {"taskId": task_id, "index": index, "callBackUrl": callBackUrl},
+        FOUR_K,
+        read=read_4k,
+    )

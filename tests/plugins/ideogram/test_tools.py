@@ -1,0 +1,259 @@
+"""What the tools of Ideogram send, and what they refuse."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import jsonschema
+import pytest
+
+from kie_ai_mcp import InvalidArgument, Submission
+from kie_ai_mcp_ideogram import kie_describe_provider, kie_register_tools
+from kie_ai_mcp_ideogram.tools import (
+    CHARACTER,
+    MODELS,
+    SIZES,
+    Shape,
+    Speed,
+    Style,
+    edit_ideogram_image,
+    generate_ideogram_image,
+    remix_ideogram_image,
+)
+
+Tool = Callable[..., Submission]
+PICTURE = "https://example.com/a.png"
+MASK = "https://example.com/mask.png"
+HERO = "https://example.com/hero.png"
+OTHER = "https://example.com/b.png"
+MARKET = Path(__file__).parents[4] / "shared" / "kie-api" / "market-models.json"
+
+CHARACTER_ARGUMENTS: dict[str, Any] = {"model": CHARACTER, "image_urls": [HERO]}
+EDIT_ARGUMENTS: dict[str, Any] = {"image_url": PICTURE, "mask_url": MASK}
+REMIX_ARGUMENTS: dict[str, Any] = {"image_url": PICTURE}
+
+# The least that leads to each model: tool, arguments besides the prompt, what is sent besides the prompt.
+ACTS: dict[str, tuple[Tool, dict[str, Any], dict[str, Any]]] = {
+    "ideogram/v3-text-to-image": (generate_ideogram_image, {}, {}),
+    "ideogram/character": (generate_ideogram_image, CHARACTER_ARGUMENTS, {"reference_image_urls": [HERO]}),
+    "ideogram/v3-edit": (edit_ideogram_image, EDIT_ARGUMENTS, EDIT_ARGUMENTS),
+    "ideogram/character-edit": (
+        edit_ideogram_image,
+        {**EDIT_ARGUMENTS, "character_url": HERO},
+        {**EDIT_ARGUMENTS, "reference_image_urls": [HERO]},
+    ),
+    "ideogram/v3-remix": (remix_ideogram_image, REMIX_ARGUMENTS, REMIX_ARGUMENTS),
+    "ideogram/character-remix": (
+        remix_ideogram_image,
+        {**REMIX_ARGUMENTS, "character_url": HERO},
+        {**REMIX_ARGUMENTS, "reference_image_urls": [HERO]},
+    ),
+}
+COMMON: dict[str, Any] = {"rendering_speed": "QUALITY", "seed": 7, "callBackUrl": "https://me.example/x"}
+FULL: dict[str, dict[str, Any]] = {
+    "ideogram/v3-text-to-image": {"negative_prompt": "n" * 5_000, "aspectRatio": "16:9", "style": "DESIGN"},
+    "ideogram/character": {"negative_prompt": "n" * 5_000, "aspectRatio": "3:4", "style": "FICTION"},
+    "ideogram/v3-edit": {},
+    "ideogram/character-edit": {"style": "REALISTIC"},
+    "ideogram/v3-remix": {
+        "negative_prompt": "n" * 5_000,
+        "aspectRatio": "4:3",
+        "style": "GENERAL",
+        "strength": 0.01,
+    },
+    "ideogram/character-remix": {
+        "negative_prompt": "n" * 500,
+        "aspectRatio": "9:16",
+        "style": "AUTO",
+        "strength": 0.1,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def official() -> dict[str, dict[str, Any]]:
+    if not MARKET.exists():
+        pytest.skip("the copy of the service's schemas is not beside the checkout")
+    market = json.loads(MARKET.read_text("utf-8"))
+    return {model: {**market[model]["input"], "additionalProperties": False} for model in MODELS}
+
+
+@pytest.mark.parametrize(("model", "act"), ACTS.items())
+def test_each_act_is_sent_to_its_own_model(
+    model: str, act: tuple[Tool, dict[str, Any], dict[str, Any]], official: dict[str, dict[str, Any]]
+) -> None:
+    tool, arguments, sent = act
+    submission = tool(prompt="a fox", **arguments)
+
+    assert submission.paths == ("jobs/createTask", "playground/createTask")
+    assert submission.body == {"model": model, "input": {"prompt": "a fox", **sent}}
+    assert submission.model == model
+    jsonschema.validate(submission.body["input"], official[model])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_full_requests_are_ones_the_official_schema_accepts(model: str, official: dict[str, dict[str, Any]]) -> None:
+    tool, arguments, _ = ACTS[model]
+    submission = tool(prompt="p" * 5_000, **arguments, **FULL[model], **COMMON)
+
+    assert submission.body["callBackUrl"] == "https://me.example/x"
+    assert submission.body["input"]["rendering_speed"] == "QUALITY"
+    assert submission.body["input"]["seed"] == 7
+    assert {name: submission.body["input"].get(name) for name in FULL[model] if name != "aspectRatio"} == {
+        name: value for name, value in FULL[model].items() if name != "aspectRatio"
+    }
+    jsonschema.validate(submission.body["input"], official[model])
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("style", get_args(Style))
+def test_style_is_sent_exactly_where_the_official_model_has_it(
+    model: str, style: str, official: dict[str, dict[str, Any]]
+) -> None:
+    tool, arguments, _ = ACTS[model]
+    if style in official[model]["properties"].get("style", {}).get("enum", ()):
+        assert tool(prompt="a fox", **arguments, style=style).body["input"]["style"] == style
+    else:
+        with pytest.raises(InvalidArgument) as refusal:
+            tool(prompt="a fox", **arguments, style=style)
+        assert refusal.value.field == "style"
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ("1:1", "square_hd"),
+        ("3:4", "portrait_4_3"),
+        ("9:16", "portrait_16_9"),
+        ("4:3", "landscape_4_3"),
+        ("16:9", "landscape_16_9"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        (generate_ideogram_image, {}),
+        (generate_ideogram_image, CHARACTER_ARGUMENTS),
+        (remix_ideogram_image, REMIX_ARGUMENTS),
+        (remix_ideogram_image, {**REMIX_ARGUMENTS, "character_url": HERO}),
+    ],
+)
+def test_aspect_ratio_becomes_the_size_of_that_shape(
+    shape: str, size: str, tool: Tool, arguments: dict[str, Any]
+) -> None:
+    assert tool(prompt="a fox", aspectRatio=shape, **arguments).body["input"]["image_size"] == size
+
+
+def test_every_shape_offered_has_a_size() -> None:
+    assert set(get_args(Shape)) == set(SIZES)
+
+
+def test_speeds_and_sizes_are_the_official_ones(official: dict[str, dict[str, Any]]) -> None:
+    for schema in official.values():
+        assert set(get_args(Speed)) == set(schema["properties"]["rendering_speed"]["enum"])
+        if "image_size" in schema["properties"]:
+            assert set(SIZES.values()) == set(schema["properties"]["image_size"]["enum"]) - {"square"}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "field", "advice"),
+    [
+        (generate_ideogram_image, {"output_format": "png"}, "output_format", "generate_nano_banana"),
+        (generate_ideogram_image, {"output_format": "jpeg"}, "output_format", "leave it out"),
+        (generate_ideogram_image, {"image_urls": [PICTURE]}, "image_urls", "model='ideogram/character'"),
+        (generate_ideogram_image, {"image_urls": [PICTURE]}, "image_urls", "remix_ideogram_image"),
+        (generate_ideogram_image, {"model": CHARACTER}, "image_urls", "exactly one picture"),
+        (
+            generate_ideogram_image,
+            {"model": CHARACTER, "image_urls": [HERO, OTHER]},
+            "image_urls",
+            "exactly one picture",
+        ),
+        (generate_ideogram_image, {"style": "FICTION"}, "style", "AUTO, GENERAL, REALISTIC, DESIGN"),
+        (generate_ideogram_image, {**CHARACTER_ARGUMENTS, "style": "DESIGN"}, "style", "AUTO, REALISTIC, FICTION"),
+        (edit_ideogram_image, {**EDIT_ARGUMENTS, "style": "AUTO"}, "style", "give character_url"),
+        (
+            remix_ideogram_image,
+            {**REMIX_ARGUMENTS, "character_url": HERO, "negative_prompt": "n" * 501},
+            "negative_prompt",
+            "at most 500 characters",
+        ),
+        (
+            remix_ideogram_image,
+            {**REMIX_ARGUMENTS, "negative_prompt": "n" * 5_001},
+            "negative_prompt",
+            "at most 5000 characters",
+        ),
+    ],
+)
+def test_what_the_model_lacks_is_refused_with_advice(
+    tool: Tool, arguments: dict[str, Any], field: str, advice: str
+) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        tool(prompt="a fox", **arguments)
+
+    assert refusal.value.field == field
+    assert advice in refusal.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("character_url", "strength"),
+    [
+        (None, 0.01),
+        (None, 0.07),
+        (None, 0.29),
+        (None, 0.8),
+        (None, 1),
+        (HERO, 0.1),
+        (HERO, 0.3),
+        (HERO, 0.7),
+        (HERO, 1),
+    ],
+)
+def test_strength_on_a_step_is_sent_unchanged(character_url: str | None, strength: float) -> None:
+    submission = remix_ideogram_image("a fox", PICTURE, character_url, strength)
+
+    assert submission.body["input"]["strength"] == strength
+
+
+@pytest.mark.parametrize(
+    ("character_url", "strength", "advice"),
+    [
+        (None, 0, "0.01 to 1 in steps of 0.01"),
+        (None, 0.005, "0.01 to 1 in steps of 0.01"),
+        (None, 0.123, "0.01 to 1 in steps of 0.01"),
+        (HERO, 0.01, "0.1 to 1 in steps of 0.1"),
+        (HERO, 0.85, "0.1 to 1 in steps of 0.1"),
+    ],
+)
+def test_strength_off_the_steps_is_refused(character_url: str | None, strength: float, advice: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        remix_ideogram_image("a fox", PICTURE, character_url, strength)
+
+    assert refusal.value.field == "strength"
+    assert advice in refusal.value.allowed
+
+
+def test_provider_owns_each_model_and_each_sort_of_task() -> None:
+    provider = kie_describe_provider()
+
+    assert provider.api_types == (
+        "ideogram-image",
+        "ideogram-character",
+        "ideogram-edit",
+        "ideogram-character-edit",
+        "ideogram-remix",
+        "ideogram-character-remix",
+    )
+    for model, (tool, arguments, _) in ACTS.items():
+        assert model.startswith(provider.models)
+        assert tool(prompt="a fox", **arguments).api_type == MODELS[model].api_type
+
+
+def test_three_tools_are_offered() -> None:
+    assert [tool.__name__ for tool in kie_register_tools()] == [
+        "generate_ideogram_image",
+        "edit_ideogram_image",
+        "remix_ideogram_image",
+    ]

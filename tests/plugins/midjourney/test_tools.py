@@ -1,0 +1,101 @@
+"""Midjourney: what the tool sends in the form that was documented last, what it refuses, what settings replace."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from kie_ai_mcp import InvalidArgument, Submission
+from kie_ai_mcp_midjourney import kie_describe_provider, kie_register_tools
+
+A, B = "https://example.com/a.png", "https://example.com/b.png"
+
+
+def image(settings: Mapping[str, Any] | None = None, **arguments: Any) -> Submission:
+    [tool] = kie_register_tools(settings=settings or {})
+    return tool(**{"prompt": "a fox", **arguments})
+
+
+def test_a_minimal_request_holds_what_the_service_required_and_nothing_more() -> None:
+    assert image().body == {"taskType": "mj_txt2img", "prompt": "a fox"}
+
+
+def test_a_full_request_holds_every_argument_in_the_services_words() -> None:
+    assert image(
+        image_urls=[A, B],
+        aspectRatio="16:9",
+        callBackUrl="https://example.com/done",
+        taskType="style_reference",
+        speed="relaxed",
+        version="6.1",
+        stylization=0,
+        weirdness=3000,
+        variety=5,
+    ).body == {
+        "taskType": "mj_style_reference",
+        "prompt": "a fox",
+        "fileUrls": [A, B],
+        "aspectRatio": "16:9",
+        "callBackUrl": "https://example.com/done",
+        "speed": "relaxed",
+        "version": "6.1",
+        "stylization": 0,
+        "weirdness": 3000,
+        "variety": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task_type"),
+    [
+        ({}, "mj_txt2img"),
+        ({"taskType": "txt2img"}, "mj_txt2img"),
+        ({"image_urls": [A]}, "mj_img2img"),
+        ({"image_urls": [A], "taskType": "img2img"}, "mj_img2img"),
+        ({"image_urls": [A], "taskType": "style_reference"}, "mj_style_reference"),
+        ({"image_urls": [A], "taskType": "omni_reference"}, "mj_omni_reference"),
+    ],
+)
+def test_task_type_follows_the_pictures_unless_it_is_named(arguments: dict[str, Any], task_type: str) -> None:
+    assert image(**arguments).body["taskType"] == task_type
+
+
+@pytest.mark.parametrize(("shape", "sent"), [("2:1", "2:1"), ("5:6", "5:6"), ("auto", None), (None, None)])
+def test_shapes_are_sent_as_they_are_and_auto_is_left_to_the_service(shape: str | None, sent: str | None) -> None:
+    assert image(aspectRatio=shape).body.get("aspectRatio") == sent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "advice"),
+    [
+        ({"output_format": "png"}, "output_format", "leave it out"),
+        ({"aspectRatio": "5:4"}, "aspectRatio", "6:5 is near"),
+        ({"aspectRatio": "4:5"}, "aspectRatio", "5:6 is near"),
+        ({"aspectRatio": "21:9"}, "aspectRatio", "2:1 is near"),
+        ({"image_urls": [A], "taskType": "txt2img"}, "image_urls", "use taskType='img2img'"),
+        ({"taskType": "img2img"}, "image_urls", "needs at least one"),
+        ({"taskType": "omni_reference"}, "image_urls", "needs at least one"),
+        ({"image_urls": [A] * 5}, "image_urls", "at most 4, 5 were given"),
+        ({"image_urls": [A], "taskType": "omni_reference", "speed": "fast"}, "speed", "leave it out"),
+    ],
+)
+def test_what_the_service_never_took_is_refused_with_advice(arguments: dict[str, Any], field: str, advice: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        image(**arguments)
+    assert refusal.value.field == field
+    assert advice in str(refusal.value)
+
+
+def test_the_services_path_comes_before_the_seeds_and_a_configured_one_replaces_both() -> None:
+    assert image().paths == ("mj/generate", "midjourney/generate")
+    assert image({"path": "mj/v2/generate"}).paths == ("mj/v2/generate",)
+
+
+def test_the_provider_tells_that_the_family_is_retired_and_declares_its_settings() -> None:
+    provider = kie_describe_provider()
+    assert (provider.availability, provider.nearest) == ("retired", "generate_nano_banana")
+    assert provider.api_types == (image().api_type,) == ("midjourney-image",)
+    assert set(provider.settings) == {"path"}
+    [tool] = kie_register_tools(settings={})
+    assert (inspect.getdoc(tool) or "").startswith("Retired at Kie.ai")

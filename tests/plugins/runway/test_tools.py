@@ -1,0 +1,130 @@
+"""Runway: typed arguments in, requests of the service out."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from kie_ai_mcp import InvalidArgument
+from kie_ai_mcp_runway.tools import extend_runway_video, generate_runway_aleph_video, generate_runway_gen3_video
+
+shared = Path(__file__).parents[4] / "shared" / "kie-api"
+CLIP = "https://example.com/clip.mp4"
+A, B = "https://example.com/a.png", "https://example.com/b.png"
+HOOK = "https://example.com/hook"
+
+
+@pytest.fixture(scope="module")
+def operations() -> dict[str, Any]:
+    if not shared.is_dir():
+        pytest.skip("the official schemas are not beside this checkout")
+    found: dict[str, Any] = json.loads((shared / "operations.json").read_text(encoding="utf-8"))
+    return found
+
+
+def check(operations: dict[str, Any], operation: str, body: Mapping[str, Any]) -> None:
+    jsonschema.validate(dict(body), {**operations[operation]["body"], "additionalProperties": False})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        ({}, {}),
+        ({"referenceImage": A}, {"referenceImage": A}),
+        ({"imageUrls": [A]}, {"referenceImage": A}),
+        ({"imageUrls": []}, {}),
+        ({"imageUrls": [], "referenceImage": A}, {"referenceImage": A}),
+        (
+            {"referenceImage": A, "aspectRatio": "21:9", "callBackUrl": HOOK},
+            {"referenceImage": A, "aspectRatio": "21:9", "callBackUrl": HOOK},
+        ),
+    ],
+)
+def test_aleph_sends_the_clip_and_what_guides_it(
+    operations: dict[str, Any], arguments: dict[str, Any], body: dict[str, Any]
+) -> None:
+    submission = generate_runway_aleph_video("make it snow", videoUrl=CLIP, **arguments)
+    assert submission.body == {"prompt": "make it snow", "videoUrl": CLIP, **body}
+    check(operations, "POST /api/v1/aleph/generate", submission.body)
+
+
+def test_aleph_goes_to_todays_address_first() -> None:
+    submission = generate_runway_aleph_video("make it snow", videoUrl=CLIP)
+    assert submission.paths == ("aleph/generate", "runway/aleph/generate")
+    assert submission.api_type == "runway-aleph-video"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "advice"),
+    [
+        ({}, "videoUrl", "generate_runway_gen3_video"),
+        ({"imageUrls": [A]}, "videoUrl", "generate_runway_gen3_video"),
+        ({"videoUrl": CLIP, "duration": 5}, "duration", "leave it out"),
+        ({"videoUrl": CLIP, "imageUrls": [A, B]}, "imageUrls", "referenceImage"),
+        ({"videoUrl": CLIP, "imageUrls": [A], "referenceImage": A}, "imageUrls", "one picture"),
+    ],
+)
+def test_what_aleph_cannot_do_is_refused_with_advice(arguments: dict[str, Any], field: str, advice: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        generate_runway_aleph_video("make it snow", **arguments)
+    assert refusal.value.field == field
+    assert advice in refusal.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        ({}, {"duration": 5, "quality": "720p", "aspectRatio": "16:9"}),
+        ({"duration": 10}, {"duration": 10, "quality": "720p", "aspectRatio": "16:9"}),
+        ({"resolution": "1080p"}, {"duration": 5, "quality": "1080p", "aspectRatio": "16:9"}),
+        ({"aspectRatio": "1:1"}, {"duration": 5, "quality": "720p", "aspectRatio": "1:1"}),
+        ({"imageUrls": []}, {"duration": 5, "quality": "720p", "aspectRatio": "16:9"}),
+        (
+            {"imageUrls": [A], "duration": 10, "callBackUrl": HOOK},
+            {"imageUrl": A, "duration": 10, "quality": "720p", "callBackUrl": HOOK},
+        ),
+    ],
+)
+def test_a_clip_is_asked_for_in_the_services_words(
+    operations: dict[str, Any], arguments: dict[str, Any], body: dict[str, Any]
+) -> None:
+    submission = generate_runway_gen3_video("a cat", **arguments)
+    assert submission.body == {"prompt": "a cat", **body}
+    assert (submission.paths, submission.api_type) == (("runway/generate",), "runway-gen3-video")
+    check(operations, "POST /api/v1/runway/generate", submission.body)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "advice"),
+    [
+        ({"model": "gen3a_turbo"}, "model", "one Runway model"),
+        ({"frameRate": 24}, "frameRate", "leave it out"),
+        ({"imageUrls": [A, B]}, "imageUrls", "generate_veo3_video"),
+        ({"imageUrls": [A], "aspectRatio": "16:9"}, "aspectRatio", "leave it out"),
+        ({"duration": 10, "resolution": "1080p"}, "duration", "resolution='720p'"),
+    ],
+)
+def test_what_runway_cannot_do_is_refused_with_advice(arguments: dict[str, Any], field: str, advice: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        generate_runway_gen3_video("a cat", **arguments)
+    assert refusal.value.field == field
+    assert advice in refusal.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        ({}, {"quality": "720p"}),
+        ({"resolution": "1080p", "callBackUrl": HOOK}, {"quality": "1080p", "callBackUrl": HOOK}),
+    ],
+)
+def test_an_extension_names_the_clip_and_its_quality(
+    operations: dict[str, Any], arguments: dict[str, Any], body: dict[str, Any]
+) -> None:
+    submission = extend_runway_video("t1", "it runs", **arguments)
+    assert submission.body == {"taskId": "t1", "prompt": "it runs", **body}
+    assert (submission.paths, submission.api_type) == (("runway/extend",), "runway-extend")
+    check(operations, "POST /api/v1/runway/extend", submission.body)
