@@ -10,11 +10,13 @@ ROOT = Path(__file__).parents[2]
 
 PUBLIC = [
     "CONTRACT",
+    "Accepted",
     "Answer",
     "AspectRatio",
     "AudioUrl",
     "CallbackUrl",
     "FrameRate",
+    "Gateway",
     "ImageUrl",
     "ImageUrls",
     "InvalidArgument",

@@ -7,11 +7,13 @@ with the service's answers and `kie_ai_mcp.errors` for the error tree.
 from kie_ai_mcp.errors import InvalidArgument, KieError
 from kie_ai_mcp.hookspecs import CONTRACT, hookimpl
 from kie_ai_mcp.specs import (
+    Accepted,
     Answer,
     AspectRatio,
     AudioUrl,
     CallbackUrl,
     FrameRate,
+    Gateway,
     ImageUrl,
     ImageUrls,
     Media,
@@ -31,11 +33,13 @@ from kie_ai_mcp.specs import (
 
 __all__ = [
     "CONTRACT",
+    "Accepted",
     "Answer",
     "AspectRatio",
     "AudioUrl",
     "CallbackUrl",
     "FrameRate",
+    "Gateway",
     "ImageUrl",
     "ImageUrls",
     "InvalidArgument",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from kie_ai_mcp._tables import TaskRecord
@@ -50,6 +50,7 @@ class Report:
     result_urls: Sequence[str] = ()
     files: Sequence[str] = ()
     credits: float | None = None
+    estimated_credits: float | Literal["unknown"] | None = None
     progress: float | None = None
     charged: Literal["yes", "no", "unknown"] | None = None
     created_at: datetime | None = None
@@ -70,6 +71,7 @@ class Report:
             "result_urls": list(self.result_urls),
             "files": list(self.files),
             "credits": self.credits,
+            "estimated_credits": self.estimated_credits,
             "progress": self.progress,
             "charged": self.charged,
             "created_at": _when(self.created_at),
@@ -95,6 +97,8 @@ class Report:
             lines.append(f"Links expire: {_when(self.expires_at)}")
         if self.charged:
             lines.append(f"Charged: {self.charged}" + (f", {self.credits:g} credits" if self.credits else ""))
+        if self.estimated_credits is not None:
+            lines.append(f"Estimated credits: {self.estimated_credits}")
         if self.created_at:
             lines.append(f"Created: {_when(self.created_at)}")
         if self.error:
@@ -113,12 +117,9 @@ class Report:
 
 def report_of(record: TaskRecord, *, read_error: str | None = None, service_record: Any = None) -> Report:
     """Return a task on record as an answer."""
-    expires = None
-    if record.result_urls and record.finished_at:
-        expires = record.finished_at + timedelta(seconds=record.keeps_s)
     return Report(
         status=record.status,
-        next_step=_next_step(record, expires),
+        next_step=_next_step(record),
         task_id=record.task.task_id,
         api_type=record.task.api_type,
         provider=record.task.provider,
@@ -128,7 +129,7 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
         progress=record.progress,
         charged="unknown" if record.status == "failed" else "yes",
         created_at=record.created_at,
-        expires_at=expires,
+        expires_at=record.expires_at,
         error=_reason(record),
         read_error=read_error,
         service_record=service_record,
@@ -151,7 +152,7 @@ def report_of_error(error: KieError, *, submission_id: int | None = None) -> Rep
     )
 
 
-def _next_step(record: TaskRecord, expires: datetime | None) -> str:
+def _next_step(record: TaskRecord) -> str:
     if record.status == "failed":
         return "The task is over. Change the request before starting a new one."
     if record.status != "completed":
@@ -160,7 +161,7 @@ def _next_step(record: TaskRecord, expires: datetime | None) -> str:
         return "The service says it is done but names no result; look at https://kie.ai/logs."
     if record.files:
         return "The results are saved; show them to the user."
-    if expires and expires < datetime.now(UTC):
+    if record.expires_at and record.expires_at < datetime.now(UTC):
         return "The links have probably expired."
     return "Show the links to the user; save them before they expire."
 

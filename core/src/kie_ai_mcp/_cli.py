@@ -1,32 +1,155 @@
-"""The command line beside serving: what is installed, and a demonstration. Providers may add commands."""
+"""The command line: one group, whose larger commands live in rooms of their own and are imported when they run."""
 
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import anyio
 import click
+from click.shell_completion import get_completion_class
 
 from kie_ai_mcp._config import Settings
+from kie_ai_mcp._console import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    PROGRAM,
+    complain,
+    end,
+    exit_code_of,
+)
 from kie_ai_mcp._logging import log_to_stderr
 from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._tools import Arguments, describe
-from kie_ai_mcp._utilities import NAMES, Utilities
-from kie_ai_mcp.errors import KieError
+from kie_ai_mcp._utilities import NAMES
+from kie_ai_mcp.errors import ConfigError, KieError
 
-PROGRAM = "kie-ai-mcp-server"
+ROOMS = {
+    "call": "Call one tool, with the same checks as an MCP client's call.",
+    "config": "Show the settings, say where they are kept, or begin a file of them.",
+    "doctor": "Check everything that can be wrong, and say how to put it right.",
+    "gallery": "Write the history as one HTML page: pictures, clips, prompts, costs.",
+    "install": "Enter this server into the configuration of an MCP client.",
+    "providers": "Show every installed provider: enabled, disabled or set aside, and why.",
+    "tasks": "Work with the record: list, wait for, save, export, prune and settle.",
+    "tools": "Show every tool that a client is offered; with --json also the input schemas.",
+}
+"""The commands that live in rooms of their own, and what each does; listing them imports none."""
+
+COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"
+"""The variable through which a shell asks for completions; click's name for it."""
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+def _command(name: str) -> click.Command:
+    match name:
+        case "call":
+            from kie_ai_mcp._cli_call import call  # noqa: PLC0415  each room when it is entered
+
+            return call
+        case "config":
+            from kie_ai_mcp._cli_config import config  # noqa: PLC0415
+
+            return config
+        case "doctor":
+            from kie_ai_mcp._doctor import doctor  # noqa: PLC0415
+
+            return doctor
+        case "gallery":
+            from kie_ai_mcp._gallery import gallery_command  # noqa: PLC0415
+
+            return gallery_command
+        case "install":
+            from kie_ai_mcp._cli_install import install  # noqa: PLC0415
+
+            return install
+        case "tasks":
+            from kie_ai_mcp._cli_tasks import tasks  # noqa: PLC0415
+
+            return tasks
+    from kie_ai_mcp._cli_plugins import providers, tools  # noqa: PLC0415
+
+    return {"providers": providers, "tools": tools}[name]
+
+
+class Commands(click.Group):
+    """Our own commands, those of the rooms, and those of the providers; every expected error is one line on stderr."""
+
+    @cached_property
+    def _from_providers(self) -> Mapping[str, click.Command]:
+        offered = click.Group()
+        Plugins(Settings.load(), reserved=NAMES).register_commands(offered)
+        return {name: command for name, command in offered.commands.items() if name not in {*self.commands, *ROOMS}}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command's name; without those of providers where the settings can't be used."""
+        names = {*super().list_commands(ctx), *ROOMS}
+        with suppress(KieError):
+            names.update(self._from_providers)
+        return sorted(names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, importing its room; providers are asked only for a name that is not ours."""
+        if cmd_name in ROOMS:
+            return _command(cmd_name)
+        return super().get_command(ctx, cmd_name) or self._from_providers.get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing the rooms."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = None if name in ROOMS else self.get_command(ctx, name)
+            rows.append((name, command.get_short_help_str(120) if command else ROOMS[name]))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run, and turn what went wrong into one line and an exit code."""
+        run_alone: Any = super().main
+        if not standalone_mode:
+            return run_alone(*args, standalone_mode=False, **extra)
+        with suppress(ConfigError):
+            log_to_stderr(Settings.load())
+        code: Any
+        try:
+            code = run_alone(*args, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as exc:
+            exc.show()
+            code = exc.exit_code
+        except click.UsageError as exc:
+            path = exc.ctx.command_path if exc.ctx else PROGRAM
+            complain(f"{exc.format_message()} See: {path} --help")
+            code = exc.exit_code
+        except click.ClickException as exc:
+            complain(exc.format_message())
+            code = exc.exit_code
+        except KieError as exc:
+            complain(str(exc))
+            code = exit_code_of(exc)
+        except click.Abort as exc:
+            interrupted = isinstance(exc.__cause__, KeyboardInterrupt)
+            complain(
+                "interrupted; what was sent is on record: kie-ai-mcp-server tasks list" if interrupted else "ended"
+            )
+            code = INTERRUPTED if interrupted else FAILED
+        sys.exit(code if isinstance(code, int) else DONE)
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog=f"Completion of commands, tools and arguments in your shell: {PROGRAM} completion --help",
+)
 @click.version_option(version("kie-ai-mcp-core"), prog_name=PROGRAM)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Make pictures and videos through Kie.ai from any MCP client.
+    """Make pictures and videos through Kie.ai from any MCP client, or from here.
 
-    Without a command it serves MCP over stdin and stdout. Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+    Without a command it serves MCP over stdin and stdout. Exit codes: 0 done, 1 failed, 2 wrong usage or settings,
+    128 + n ended by signal n.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(serve)
@@ -40,56 +163,6 @@ def serve() -> None:
     anyio.run(serve_stdio, Settings.load())
 
 
-def _formats(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that choose how rows are printed."""
-    command = click.option("--markdown", "form", flag_value="markdown", help="Print a Markdown table.")(command)
-    return click.option("--json", "form", flag_value="json", help="Print JSON.")(command)
-
-
-@cli.command()
-@_formats
-def providers(form: str | None) -> None:
-    """Show every installed provider: enabled, disabled or set aside, and why."""
-    plugins = Plugins(Settings.load(), reserved=NAMES)
-    rows = [
-        {
-            "provider": plugin.name,
-            "state": plugin.state,
-            "reason": plugin.reason,
-            "at Kie.ai": plugin.provider.availability if plugin.tools else "",
-            "checked": plugin.provider.checked,
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-            "hooks": list(plugin.hooks),
-            "tools": list(plugin.tools),
-        }
-        for plugin in plugins.plugins.values()
-    ]
-    _show(rows, form, brief=("provider", "at Kie.ai", "checked", "tools"))
-
-
-@cli.command()
-@_formats
-def tools(form: str | None) -> None:
-    """Show every tool that a client is offered; with --json also the input schemas."""
-    plugins = Plugins(Settings.load(), reserved=NAMES)
-    rows: list[dict[str, Any]] = [
-        {
-            "tool": tool.name,
-            "provider": tool.provider,
-            "kind": tool.kind,
-            "description": tool.description,
-            "input_schema": tool.input_schema,
-        }
-        for tool in plugins.tools.values()
-    ]
-    for name in filter(plugins.lists, NAMES):
-        fn = getattr(Utilities, name)
-        schema = Arguments(fn, ignore=("self", "say")).schema
-        rows.append({"tool": name, "provider": "", "kind": "", "description": describe(fn), "input_schema": schema})
-    _show(rows, form, brief=("tool", "provider", "kind", "description"))
-
-
 @cli.command()
 @click.option(
     "--output",
@@ -99,49 +172,52 @@ def tools(form: str | None) -> None:
     help="Folder for the files that are made.",
 )
 def demo(output: Path) -> None:
-    """Make a picture from start to end on a local stand-in for the service: no key, no network, no cost."""
+    """Make a picture and a clip on a local stand-in for the service.
+
+    It needs no key and no network, and costs nothing.
+    """
     from kie_ai_mcp._demo import run_demo  # noqa: PLC0415  brings the SDK's client
 
-    sys.exit(anyio.run(run_demo, output.absolute()))
+    end(anyio.run(run_demo, output.absolute()))
+
+
+@cli.command("new-provider")
+@click.argument("name")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The folder to write; it must not exist.  [default: ./kie-ai-mcp-NAME]",
+)
+def new_provider(name: str, output: Path | None) -> None:
+    """Write the package of a new provider: a module with one tool, its tests and a README."""
+    from kie_ai_mcp._new_provider import check_name, next_steps, write_provider  # noqa: PLC0415  seldom wanted
+
+    check_name(name, taken=Plugins(Settings.load(), reserved=NAMES).plugins)
+    folder = output or Path(f"kie-ai-mcp-{name}")
+    for path in write_provider(name, folder):
+        click.echo(folder / path)
+    click.echo(next_steps(name, folder))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that lets your shell complete commands, tools and arguments.
+
+    \b
+    bash: put this into ~/.bashrc:  eval "$(kie-ai-mcp-server completion bash)"
+    zsh:  put this into ~/.zshrc:   eval "$(kie-ai-mcp-server completion zsh)"
+    fish: kie-ai-mcp-server completion fish > ~/.config/fish/completions/kie-ai-mcp-server.fish
+    """
+    complete = get_completion_class(shell)
+    assert complete is not None  # noqa: S101  click knows all three
+    script = complete(cli, {}, PROGRAM, COMPLETE).source()
+    # The script calls the program without an argument, and then it would serve instead of completing.
+    for asked in (f"{shell}_complete $1)", f"{shell}_complete {PROGRAM})", f"(commandline -t) {PROGRAM})"):
+        script = script.replace(asked, f"{asked[:-1]} completion)")
+    click.echo(script, nl=False)
 
 
 def run() -> None:
-    """Run the command line; every expected error is one line on stderr and exit code 2."""
-    try:
-        settings = Settings.load()
-        log_to_stderr(settings)
-        Plugins(settings, reserved=NAMES).register_commands(cli)
-        cli(prog_name=PROGRAM)
-    except KieError as exc:
-        click.echo(f"{PROGRAM}: {exc}", err=True)
-        sys.exit(2)
-
-
-def _show(rows: Sequence[dict[str, Any]], form: str | None, brief: Sequence[str]) -> None:
-    """Print rows: all of them as JSON, the `brief` columns as Markdown, what fits a screen as a table."""
-    if form == "json":
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
-        return
-    columns = brief if form else [name for name in (rows[0] if rows else {}) if any(row[name] for row in rows)]
-    columns = [name for name in columns if name != "input_schema"]
-    cells = [[_cell(row[name], code=form is not None and name != "description") for name in columns] for row in rows]
-    if form == "markdown":
-        lines = [columns, ["---"] * len(columns), *cells]
-        click.echo("\n".join(f"| {' | '.join(line)} |" for line in lines))
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(show_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for line in cells:
-        table.add_row(*line)
-    Console().print(table)
-
-
-def _cell(value: object, *, code: bool) -> str:
-    """Return one value as text; names of tools as code where Markdown is printed."""
-    if isinstance(value, list):
-        return ", ".join(f"`{entry}`" if code else str(entry) for entry in value)
-    return " ".join(str(value).split())
+    """Run the command line."""
+    cli(prog_name=PROGRAM)

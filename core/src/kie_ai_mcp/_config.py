@@ -5,19 +5,31 @@ its key in the file is the field's name. The environment wins over the file, the
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from kie_ai_mcp.errors import KEYS_PAGE, ConfigError, shorten
+from kie_ai_mcp.errors import ConfigError, shorten
 from kie_ai_mcp.specs import Kind
 
 PREFIX = "KIE_AI_"
+PROVIDER_PREFIX = "KIE_AI_PROVIDER_"
+"""Variables of one provider: ``KIE_AI_PROVIDER_FAL_KEY`` is ``key`` in ``[providers.fal]``."""
+
+SECTIONS = ("providers", "provider_variables")
+"""Fields that hold settings of providers and have no variable of their own."""
+
+SECRET_SETTINGS = ("key", "token", "secret", "password")
 APP = "kie-ai-mcp-server"
+
+# A client's reference to a variable that it did not know, or could not replace; it stands for no value.
+_UNEXPANDED = re.compile(r"\s*\$(\{[^{}]*\}|[A-Za-z_][A-Za-z0-9_]*)\s*$")
 
 
 def _split(value: object) -> object:
@@ -26,6 +38,11 @@ def _split(value: object) -> object:
     return value
 
 
+def _split_paths(value: object) -> object:
+    return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
+
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_split_paths)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -42,6 +59,9 @@ class Settings(BaseModel):
         None, description="folder where finished media are saved; nothing is saved if unset"
     )
     max_download_mb: int = Field(1024, ge=1, description="largest result file that is saved, in MB")
+    upload_roots: Paths = Field((), description="folders whose files may be sent to the service; none if unset")
+    upload_url: str = Field("https://kieai.redpandaai.co", description="the service's upload address")
+    max_upload_mb: int = Field(100, ge=1, description="largest local file that is sent, in MB")
     trusted_hosts: Names = Field((), description="host or host:port from which results may come although private")
     enabled_providers: Names = Field((), description="only these providers (default: all installed)")
     disabled_providers: Names = Field((), description="never these providers")
@@ -52,14 +72,21 @@ class Settings(BaseModel):
     )
     rate_limit: int = Field(20, ge=1, description="paid requests per window, over all processes on one database")
     rate_window_s: float = Field(10.0, gt=0, description="the rate limit's window, in seconds")
+    max_credits_per_day: float | None = Field(None, ge=0, description="credits that may be spent in any 24 hours")
+    max_submissions_per_hour: int | None = Field(None, ge=0, description="paid requests in any hour")
+    compact: bool = Field(False, description="list only find_tools, call_tool and the server's own tools")
     wait_s: float = Field(0.0, ge=0, description="seconds a generation tool itself waits for its result")
     store_prompts: bool = Field(True, description="whether prompts are kept in the database and beside saved files")
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="what is logged to stderr")
     providers: Mapping[str, Mapping[str, Any]] = Field(
-        default_factory=dict, description="sections [providers.NAME], only in the file"
+        default_factory=dict, repr=False, description="sections [providers.NAME], only in the file"
     )
 
-    @field_validator("base_url")
+    provider_variables: Mapping[str, str] = Field(
+        default_factory=dict, repr=False, description="environment variables of single providers"
+    )
+
+    @field_validator("base_url", "upload_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
         parts = urlsplit(value)
@@ -67,14 +94,32 @@ class Settings(BaseModel):
             raise ValueError("it must be an address that starts with https:// or http://")
         return value.rstrip("/")
 
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
+            raise ValueError("it holds characters that no key has; copy it once more, without quotes")
+        return value
+
     @field_validator("output_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         if value is None:
             return None
+        if str(value) == "pictures":
+            from platformdirs import user_pictures_path  # noqa: PLC0415  only for this word
+
+            return user_pictures_path() / APP
         value = value.expanduser()
         if not value.is_absolute():
             raise ValueError("it must be absolute or start with ~, since hosts start servers in folders of their own")
+        return value
+
+    @field_validator("upload_roots")
+    @classmethod
+    def _absolute_folders(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        if any(not folder.expanduser().is_absolute() for folder in value):
+            raise ValueError("every folder must be absolute or start with ~")
         return value
 
     @property
@@ -83,18 +128,9 @@ class Settings(BaseModel):
         return self.timeout / 1000
 
     @property
-    def key(self) -> str:
-        """The key in clear, for the Authorization header alone.
-
-        Raises:
-            ConfigError: No key is set; says which variable to set and where to get a key.
-        """
-        if self.api_key is None or not self.api_key.get_secret_value().strip():
-            raise ConfigError(
-                "No Kie.ai key is set, so nothing was sent.",
-                next_step=f"Set the environment variable KIE_AI_API_KEY to a key from {KEYS_PAGE} and restart.",
-            )
-        return self.api_key.get_secret_value().strip()
+    def key(self) -> str | None:
+        """The key in clear; for the Authorization header, and for what the user asks to be written down."""
+        return (self.api_key.get_secret_value().strip() or None) if self.api_key else None
 
     @property
     def database(self) -> Path:
@@ -110,10 +146,28 @@ class Settings(BaseModel):
 
     def mask(self, text: str) -> str:
         """Return `text` without the key, also where it is quoted for a URL."""
-        key = self.api_key.get_secret_value().strip() if self.api_key else ""
-        for secret in {key, quote(key, safe="")} - {""}:
+        for secret in self._secrets:
             text = text.replace(secret, "[key]")
         return text
+
+    @cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        """Every secret, as it is and as URLs quote it; the longest first, so that none hides in another."""
+        found = {self.key or ""}
+        for section in self.providers.values():
+            found |= {str(value) for name, value in section.items() if name.lower().endswith(SECRET_SETTINGS)}
+        found |= {value for name, value in self.provider_variables.items() if name.lower().endswith(SECRET_SETTINGS)}
+        return tuple(sorted({*found, *(quote(secret, safe="") for secret in found)} - {""}, key=len, reverse=True))
+
+    def section(self, provider: str) -> dict[str, Any]:
+        """Return a provider's own settings: its variables over its section of the file."""
+        start = f"{PROVIDER_PREFIX}{provider.upper().replace('-', '_')}_"
+        own = {
+            name.removeprefix(start).lower(): value
+            for name, value in self.provider_variables.items()
+            if name.startswith(start)
+        }
+        return {**self.providers.get(provider, {}), **own}
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -122,19 +176,26 @@ class Settings(BaseModel):
         Raises:
             ConfigError: A key is unknown or a value can't be used; names it and the cure.
         """
-        environ = os.environ if environ is None else environ
-        values, origin = _read_file(environ)
-        for name, value in environ.items():
-            if name.startswith(PREFIX) and name != f"{PREFIX}CONFIG" and value.strip():
-                key = name.removeprefix(PREFIX).lower()
-                if key not in cls.model_fields or key == "providers":
-                    raise _unknown(name, [variable(field) for field in cls.model_fields if field != "providers"])
-                values[key] = value.strip()
-                origin[key] = name
+        values, origin = _gather(environ)
         try:
             return cls.model_validate(values)
         except ValidationError as exc:
             raise _unusable(exc, values, origin) from None
+
+    @classmethod
+    def origins(cls, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return where each setting that is not at its default comes from: a variable's name or a file's path.
+
+        Raises:
+            ConfigError: As `load`, for unknown keys.
+        """
+        return _gather(environ)[1]
+
+
+def config_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the configuration file that is read where it exists: ``KIE_AI_CONFIG``, else the user's own."""
+    chosen = (os.environ if environ is None else environ).get(f"{PREFIX}CONFIG", "").strip()
+    return Path(chosen).expanduser() if chosen else _usual_file()
 
 
 def variable(field: str) -> str:
@@ -149,10 +210,31 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known) or 'none'}."
 
 
+def _gather(environ: Mapping[str, str] | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the file and the environment say, and where each of it was said."""
+    environ = os.environ if environ is None else environ
+    values, origin = _read_file(environ)
+    known = Settings.model_fields
+    own: dict[str, str] = {}
+    for name, value in environ.items():
+        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG" or not value.strip() or _UNEXPANDED.match(value):
+            continue
+        if name.startswith(PROVIDER_PREFIX):
+            own[name] = value.strip()
+            continue
+        key = name.removeprefix(PREFIX).lower()
+        if key not in known or key in SECTIONS:
+            raise _unknown(name, [variable(field) for field in known if field not in SECTIONS])
+        values[key] = value.strip()
+        origin[key] = name
+    if own:
+        values["provider_variables"] = own
+    return values, origin
+
+
 def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    chosen = environ.get(f"{PREFIX}CONFIG", "").strip()
-    path = Path(chosen).expanduser() if chosen else _usual_file()
-    if not chosen and not path.is_file():
+    path = config_file(environ)
+    if not environ.get(f"{PREFIX}CONFIG", "").strip() and not path.is_file():
         return {}, {}
     import tomllib  # noqa: PLC0415  most installations have no file
 
@@ -166,7 +248,7 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, st
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"The configuration file {path} is not valid TOML: {exc}.", next_step="Correct it.") from exc
     for key in values:
-        if key not in Settings.model_fields:
+        if key not in Settings.model_fields or key == "provider_variables":
             raise _unknown(f"{key} in {path}", Settings.model_fields, key)
     return values, dict.fromkeys(values, str(path))
 

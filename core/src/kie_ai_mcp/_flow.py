@@ -1,41 +1,38 @@
-"""The two stories, told top to bottom: `submit` sends one paid request, `refresh` reads what became of a task."""
+"""The story of one paid request, told top to bottom by `submit`; what becomes of its task is told in _reading."""
 
 import hashlib
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from kie_ai_mcp._answers import Report, report_of
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._gateway import Gateway, error_of, error_text
-from kie_ai_mcp._media import save_results
-from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._tables import SubmissionRecord, TaskRecord
-from kie_ai_mcp._tasks import NewSubmission, Store
-from kie_ai_mcp._tools import BoundTool
+from kie_ai_mcp._gateway import error_of
+from kie_ai_mcp._reading import ACCOUNT_CODES, Reading
+from kie_ai_mcp._tables import SubmissionRecord
+from kie_ai_mcp._tasks import NewSubmission
+from kie_ai_mcp._tools import OWN_ARGUMENTS, BoundTool
 from kie_ai_mcp.errors import (
     LOGS_PAGE,
     InvalidArgument,
     KieError,
-    MediaError,
+    PluginError,
     RateLimited,
-    ReadFailed,
     Refused,
     ServiceError,
     StorageError,
-    TaskNotFound,
     Unknown,
 )
 from kie_ai_mcp.readings import text_in
-from kie_ai_mcp.specs import Answer, Outcome, Query, StatusRoute, Submission, Task
+from kie_ai_mcp.specs import Accepted, Answer, Outcome, Submission, Task
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +42,14 @@ Say = Callable[[str, float | None], Awaitable[None]]
 PATIENCE_S = 45.0
 """How long a call waits for its turn under the rate limit when nothing is known of the client."""
 
-PROMPTS = ("prompt", "negative_prompt", "shots")
-NOT_STORED = "[not stored]"
+OWN_CHARS = 200
+"""The longest value of an argument that is the server's own."""
 
-KEY_CHARS = 200
-"""The longest idempotency key."""
+SUBFOLDER = re.compile(r"(?!\.)[\w .-]+(/(?!\.)[\w .-]+)*")
+"""Names below the output folder; none begins with a dot, so none leads out of it."""
 
 JOIN_S = 0.2
 """Seconds between two looks at an identical request that is on its way."""
-
-ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
-"""Codes that speak of the key, the account or the whole service, never of one task; no provider reads them."""
 
 GRACE_S = 5.0
 """How long a request that is on its way may still take when the server is asked to end."""
@@ -71,17 +65,22 @@ class _Sending:
     retry_after_s: float | None = None
 
 
-@dataclass
-class Flow:
-    """What a generation needs: settings, providers, one service, one record. Sends only while `running`."""
+@dataclass(frozen=True)
+class _OwnArguments:
+    """What the server itself takes on a paid tool; see `OWN_ARGUMENTS`."""
 
-    settings: Settings
-    plugins: Plugins
-    gateway: Gateway
-    store: Store
+    idempotency_key: str | None
+    subfolder: str | None
+
+
+@dataclass
+class Flow(Reading):
+    """What a generation needs. Reads at any time, sends only while `running`."""
+
     _group: TaskGroup | None = None
     _on_their_way: set[_Sending] = field(default_factory=set)
     _closing: bool = False
+    _caught_up: bool = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -95,8 +94,9 @@ class Flow:
                         await self.drain()
         finally:
             with anyio.move_on_after(GRACE_S, shield=True):
-                await self.gateway.close()
-            self.store.close()
+                for caller in self.callers.values():
+                    await caller.close()
+                await self.store.aclose()
 
     async def drain(self) -> None:
         """Take no new requests, and let those on their way end: by themselves, or after a grace as unknown."""
@@ -111,6 +111,18 @@ class Flow:
         for sending in tuple(self._on_their_way):
             await sending.done.wait()
 
+    def catch_up_once(self) -> None:
+        """Start `catch_up` beside the calls, at the first one: before it nothing touches database or network."""
+        if not self._caught_up and self._group is not None and not self._closing:
+            self._caught_up = True
+            self._group.start_soon(self._catch_up_quietly)
+
+    async def _catch_up_quietly(self) -> None:
+        try:
+            await self.catch_up()
+        except KieError as exc:
+            log.warning("results of earlier tasks could not be saved: %s", exc)
+
     # -- a paid request ------------------------------------------------------------------------------------------
 
     async def submit(
@@ -121,14 +133,13 @@ class Flow:
         Raises:
             KieError: Nothing was made, or it is not known; the error says which, and what to do.
         """
-        key, given = _idempotency_key(arguments)
+        own, given = self._own_arguments(arguments)
         checked = tool.arguments.check(given)
-        submission = tool.fn(**checked)
-        if not isinstance(submission, Submission):
-            raise InvalidArgument("tool", tool.name, f"it returned {type(submission).__name__}, not a Submission")
-        self.settings.key  # noqa: B018  without a key nothing is written down either
         if self._closing:
             raise Refused("The server is ending; nothing was sent.", next_step="Call again once it runs.")
+        # Refusals by the provider and a missing key come before any file is uploaded.
+        self.caller(_submission(tool, checked).gateway).check_key()
+        submission = _submission(tool, await self.uploads.addresses(checked, tool.arguments.media))
 
         new = NewSubmission(
             tool=tool.name,
@@ -139,7 +150,9 @@ class Flow:
             model=submission.model,
             arguments=self._redacted(checked),
             body_hash=_hash(tool, submission),
-            idempotency_key=key,
+            idempotency_key=own.idempotency_key,
+            subfolder=own.subfolder,
+            estimated_credits=submission.estimated_credits,
         )
         deadline = anyio.current_time() + patience_s
         while isinstance(ticket := await self.store.write_ahead(new), SubmissionRecord):
@@ -155,7 +168,7 @@ class Flow:
             self._group.start_soon(self._send, tool, submission, ticket.submission_id, sending)
             await sending.done.wait()
             if sending.report is not None:
-                return sending.report
+                return replace(sending.report, estimated_credits=_known(submission.estimated_credits))
             assert sending.error is not None  # noqa: S101  either a report or an error
             pause = sending.retry_after_s
             if pause is None or anyio.current_time() + pause > deadline:
@@ -167,6 +180,24 @@ class Flow:
             await say(f"The service is busy; trying again in {pause:.0f} s", None)
             await self._sleep_before_sending(ticket.submission_id, pause)
             ticket = replace(ticket, granted=False)
+
+    def _own_arguments(self, arguments: Mapping[str, Any]) -> tuple[_OwnArguments, dict[str, Any]]:
+        """Return the server's own arguments and the provider's."""
+        given = dict(arguments)
+        own = _OwnArguments(**{name: given.pop(name, None) for name in OWN_ARGUMENTS})
+        for name, value in vars(own).items():
+            if value is not None and not (isinstance(value, str) and 0 < len(value) <= OWN_CHARS):
+                raise InvalidArgument(name, value, f"text of 1 to {OWN_CHARS} characters")
+        if own.subfolder is not None:
+            if self.settings.output_dir is None:
+                raise InvalidArgument(
+                    "subfolder", own.subfolder, "nothing is saved, since KIE_AI_OUTPUT_DIR is not set"
+                )
+            if not SUBFOLDER.fullmatch(own.subfolder):
+                raise InvalidArgument(
+                    "subfolder", own.subfolder, "names of letters, digits, space, dot, dash and underscore, joined by /"
+                )
+        return own, given
 
     async def _join(self, earlier: SubmissionRecord, new: NewSubmission, say: Say, deadline: float) -> Report | None:
         """Return what became of an earlier identical request; None where it was never sent and may be made now."""
@@ -233,13 +264,14 @@ class Flow:
     async def _send(self, tool: BoundTool, submission: Submission, submission_id: int, sending: _Sending) -> None:
         """Send, judge, record. Runs apart from the caller, who may be cancelled while money is being spent."""
         try:
-            reply = await self.gateway.create(submission.paths, submission.body)
-            accepted = self._judge(tool, submission, reply.answer)
-            task_id, outcome = (accepted, None) if isinstance(accepted, str) else ("", accepted)
-            if outcome is not None and not task_id:
-                task_id = f"submission-{submission_id}"
+            reply = await self.caller(submission.gateway).create(submission.paths, submission.body)
+            made = self._judge(tool, submission, reply.answer)
+            # What finished at once has no id of the service's; ours stands for it.
+            outcome = made if isinstance(made, Outcome) else None
+            accepted = Accepted(f"submission-{submission_id}") if isinstance(made, Outcome) else made
             task = Task(
-                task_id=task_id,
+                task_id=accepted.task_id,
+                status_address=accepted.status_address,
                 api_type=submission.api_type,
                 provider=tool.provider,
                 kind=tool.kind,
@@ -269,19 +301,21 @@ class Flow:
             self._on_their_way.discard(sending)
             sending.done.set()
 
-    def _judge(self, tool: BoundTool, submission: Submission, answer: Answer) -> str | Outcome:
-        """Return the task id (or a final outcome) of an answer that accepts; raise what any other one means."""
-        if submission.read is not None and answer.code not in ACCOUNT_CODES:
+    def _judge(self, tool: BoundTool, submission: Submission, answer: Answer) -> Accepted | Outcome:
+        """Return what an answer that accepts has made; raise what any other one means."""
+        gateway = self.caller(submission.gateway).gateway
+        read = submission.read or gateway.accept
+        if read is not None and answer.code not in ACCOUNT_CODES:
             try:
-                read = submission.read(answer)
+                made = read(answer)
             except Exception as exc:
                 log.exception("provider %s failed to read an answer", tool.provider)
                 raise Unknown(
                     f"The provider {tool.provider} failed to read the service's answer ({type(exc).__name__}).",
-                    next_step=f"It may have been accepted and charged: look for it at {LOGS_PAGE}.",
+                    next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
                 ) from exc
-            if read is not None:
-                return read
+            if made is not None:
+                return Accepted(made) if isinstance(made, str) else made
         if answer.code != 200:
             raise self._with_advice(tool, error_of(answer))
         data = answer.data if isinstance(answer.data, Mapping) else {}
@@ -290,9 +324,9 @@ class Flow:
             raise Unknown(
                 "The service accepted the request but named no task id.",
                 code=200,
-                next_step=f"It may have been accepted and charged: look for it at {LOGS_PAGE}.",
+                next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
             )
-        return task_id
+        return Accepted(task_id)
 
     def _with_advice(self, tool: BoundTool, error: ServiceError) -> ServiceError:
         """Say what else to use where a family the service no longer offers, or never did, is refused."""
@@ -354,201 +388,21 @@ class Flow:
                 await self.store.keep_aside(entry)
         return error
 
-    def _redacted(self, arguments: Mapping[str, Any]) -> Any:
-        """Return arguments as they may be stored and shown: without the key, and without prompts where so set."""
-        if not self.settings.store_prompts:
-            arguments = {name: NOT_STORED if name in PROMPTS else value for name, value in arguments.items()}
-        return json.loads(self.settings.mask(json.dumps(arguments, ensure_ascii=False)))
 
-    # -- a free read ---------------------------------------------------------------------------------------------
+def _known(credits: float | None) -> float | Literal["unknown"]:
+    return "unknown" if credits is None else credits
 
-    async def query(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Report:
-        """Run one reading tool, and save what it finds."""
-        query = tool.fn(**tool.arguments.check(arguments))
-        if not isinstance(query, Query):
-            raise InvalidArgument("tool", tool.name, f"it returned {type(query).__name__}, not a Query")
-        answer = await self.gateway.read(query.paths, query.params)
-        if answer.code in ACCOUNT_CODES:
-            raise error_of(answer)
-        outcome = query.read(answer)
-        if outcome.status == "failed":
-            raise ReadFailed(outcome.error or error_text(answer), code=answer.code, can_retry=False)
-        task = Task(query.task_id or tool.name, tool.name, tool.provider, kind=tool.kind, tool=tool.name)
-        now = datetime.now(UTC)
-        record = await self.store.find(task.task_id) or TaskRecord(task, "completed", now, now, finished_at=now)
-        found = replace(
-            record,
-            status=outcome.status,
-            result_urls=outcome.urls,
-            files=(),
-            finished_at=outcome.finished_at or record.finished_at,
-            keeps_s=outcome.keeps_s,
-        )
-        if outcome.urls and self.settings.output_dir is not None:
-            files = await save_results(
-                self.gateway, found, self.settings.output_dir, self._redacted(arguments), query.label
-            )
-            found = replace(found, files=files)
-        report = report_of(found)
-        if outcome.status != "completed":
-            report = replace(report, next_step=f"Not ready yet. Call {tool.name} again in 30 seconds.")
-        return report
 
-    async def refresh(self, task_id: str, *, with_record: bool = False) -> Report:
-        """Read a task's status once, write it down, save finished results, and tell.
-
-        A read that fails changes nothing: the answer is then the last known state plus `read_error`.
-
-        Raises:
-            TaskNotFound: Neither this database nor any status route knows the id.
-        """
-        record = await self.store.find(task_id)
-        if record is None:
-            record, payload = await self._look_up(task_id)
-        else:
-            record = replace(record, task=self._with_provider(record.task))
-            try:
-                payload = await self._payload(record.task)
-            except KieError as exc:
-                return report_of(await self._saved(record), read_error=exc.message)
-        try:
-            outcome = self.plugins.normalize(record.task, payload)
-        except ReadFailed as exc:
-            return report_of(record, read_error=exc.message)
-        record = await self.store.record_outcome(task_id, outcome)
-        shown = dict(payload) if with_record else None
-        try:
-            record = await self._saved(record)
-        except MediaError as exc:
-            return replace(
-                report_of(record, service_record=shown),
-                next_step=f"{exc} Call get_task_status again to save once more.",
-            )
-        return report_of(record, service_record=shown)
-
-    async def last_known(self, task_id: str) -> Report | None:
-        """Return a task as it is on record, without asking the service; None for an id never seen."""
-        record = await self.store.find(task_id)
-        return None if record is None else report_of(record)
-
-    async def _payload(self, task: Task) -> Mapping[str, Any]:
-        """Return what the service says of a task.
-
-        Raises:
-            ReadFailed: The read failed, or the service says that it does not know the task.
-        """
-        route = self.plugins.route(task)
-        answer = await self.gateway.read(route.paths, route.params)
-        if answer.code != 200:
-            raise ReadFailed(error_text(answer), code=answer.code)
-        if not isinstance(answer.data, Mapping) or not answer.data:
-            raise ReadFailed(f"{route.paths[0]} has no record of the task.", code=answer.code)
-        return answer.data
-
-    async def _saved(self, record: TaskRecord) -> TaskRecord:
-        """Save the results of a completed task, where a folder is set and they are not saved yet."""
-        folder = self.settings.output_dir
-        if folder is None or record.status != "completed" or len(record.files) >= len(record.result_urls):
-            return record
-        arguments = await self.store.arguments_of(record.task.task_id)
-        files = await save_results(self.gateway, record, folder, arguments)
-        return await self.store.record_files(record.task.task_id, files)
-
-    async def _look_up(self, task_id: str) -> tuple[TaskRecord, Mapping[str, Any]]:
-        """Find a task that was made elsewhere: ask each distinct status route once, the market's first."""
-        unread: list[str] = []
-        for task in self._probes(task_id):
-            try:
-                payload = await self._payload(task)
-            except ReadFailed as exc:
-                if exc.code is None or exc.code in {429, 455} or exc.code >= 500:
-                    unread.append(exc.message)
-                continue
-            return await self.store.adopt(self._owned(task, payload)), payload
-        if unread:
-            raise ReadFailed(
-                f"The task {task_id} is not on record here, and the service could not be asked everywhere: {unread[0]}",
-                next_step="Ask again later.",
-            )
-        raise TaskNotFound(
-            f"No task {task_id!r} is on record here, and no status route of the enabled providers knows it.",
-            next_step="Check the id; list_tasks shows the recorded ones. A disabled provider's tasks need it enabled.",
-        )
-
-    def _with_provider(self, task: Task) -> Task:
-        """Name the owner of a task that the seed's server recorded, which kept no provider."""
-        owner = None if task.provider else self.plugins.owner_of_api_type(task.api_type)
-        return task if owner is None else replace(task, provider=owner.name)
-
-    def _probes(self, task_id: str) -> list[Task]:
-        market = Task(task_id, "market", "")
-        probes: dict[tuple[str, ...], Task] = {self.plugins.route(market).paths: market}
-        for task in self.plugins.probes(task_id):
-            try:
-                route: StatusRoute = self.plugins.route(task)
-            except ReadFailed:
-                continue
-            probes.setdefault(route.paths, task)
-        return list(probes.values())
-
-    def _owned(self, task: Task, payload: Mapping[str, Any]) -> Task:
-        """Give a task found at the shared route to the provider its model belongs to."""
-        model = text_in(payload.get("model"))
-        owner = None if task.provider else self.plugins.owner_of_model(model)
-        if owner is None:
-            return replace(task, model=model, provider=task.provider or "kie")
-        kind = (owner.provider.kinds or ("image",))[0]
-        api_type = (owner.provider.api_types or (owner.name,))[0]
-        return replace(task, model=model, provider=owner.name, kind=kind, api_type=api_type)
-
-    # -- settling ------------------------------------------------------------------------------------------------
-
-    async def resolve(self, submission_id: int, task_id: str | None) -> Report:
-        """Settle an unknown submission: adopt the task that the account's log shows for it, or discard it.
-
-        Raises:
-            StorageError: It is not an unknown submission.
-            TaskNotFound: The service does not know the task id.
-        """
-        if task_id is None:
-            settled = await self.store.resolve(submission_id, None)
-            return Report(
-                status="discarded",
-                next_step=f"{settled.tool} may be called again with the same arguments.",
-                submission_id=submission_id,
-                charged="unknown",
-            )
-        report = await self.refresh(task_id)
-        record = await self.store.find(task_id)
-        await self.store.resolve(submission_id, record.task if record else None)
-        return replace(report, submission_id=submission_id)
-
-    async def credits(self) -> float:
-        """Return what the account has left.
-
-        Raises:
-            ServiceError: The service gave no number.
-        """
-        answer = await self.gateway.read(("chat/credit",), {})
-        if answer.code == 401:
-            raise error_of(answer)
-        if answer.code != 200 or not isinstance(answer.data, (int, float)) or isinstance(answer.data, bool):
-            raise ReadFailed(f"The credits could not be read. {error_text(answer)}", code=answer.code)
-        return float(answer.data)
+def _submission(tool: BoundTool, checked: Mapping[str, Any]) -> Submission:
+    submission = tool.fn(**checked)
+    if not isinstance(submission, Submission):
+        raise PluginError(f"{tool.name} of {tool.provider} returned {type(submission).__name__}, not a Submission.")
+    return submission
 
 
 def _hash(tool: BoundTool, submission: Submission) -> str:
     same = [tool.name, submission.gateway, submission.paths[0], submission.body]
     return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _idempotency_key(arguments: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """Return the server's own argument and the provider's."""
-    given = dict(arguments)
-    key = given.pop("idempotency_key", None)
-    if key is not None and not (isinstance(key, str) and 0 < len(key) <= KEY_CHARS):
-        raise InvalidArgument("idempotency_key", key, f"text of 1 to {KEY_CHARS} characters")
-    return key, given
 
 
 def _unsettled(twin: SubmissionRecord) -> KieError:

@@ -9,9 +9,12 @@ import ipaddress
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -20,7 +23,9 @@ import anyio.to_thread
 
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp.errors import (
+    KEYS_PAGE,
     LOGS_PAGE,
+    ConfigError,
     MediaError,
     RateLimited,
     ReadFailed,
@@ -30,18 +35,40 @@ from kie_ai_mcp.errors import (
     meaning_of,
     shorten,
 )
-from kie_ai_mcp.specs import Answer
+from kie_ai_mcp.specs import Answer, Gateway
 
 if TYPE_CHECKING:
     import httpx
 
+log = logging.getLogger(__name__)
+
 ANSWER_LIMIT = 4_000_000
 """The largest answer that is read, in bytes."""
 
+TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+"""IPv6 networks whose last 32 bits are an IPv4 address."""
+
+CODE_CHARS = 10
+"""No code of the service is longer; a longer number is no code."""
+
 CONNECT_TRIES = 3
+UPLOAD_PATH = "api/file-stream-upload"
+UPLOAD_FOLDER = "kie-ai-mcp"
 NOT_SERVED = (404, 405)
 REDIRECTS = 5
 RETRY_AFTER_CEILING_S = 30.0
+
+
+def kie(settings: Settings) -> Gateway:
+    """Return the built-in service: Kie.ai, at the address and with the key that the settings name."""
+    return Gateway(
+        name="kie",
+        title="Kie.ai",
+        base_url=settings.base_url,
+        key=settings.key,
+        key_help=f"Set the environment variable KIE_AI_API_KEY to a key from {KEYS_PAGE} and restart.",
+        logs_page=LOGS_PAGE,
+    )
 
 
 @dataclass(frozen=True)
@@ -53,10 +80,11 @@ class Reply:
 
 
 @dataclass
-class Gateway:
-    """The service of one set of settings. Connections are opened at the first call."""
+class Caller:
+    """Makes every call to one service. Connections are opened at the first one."""
 
     settings: Settings
+    gateway: Gateway
     _clients: AsyncExitStack = field(default_factory=AsyncExitStack)
     _opened: dict[str, Any] = field(default_factory=dict)
 
@@ -77,11 +105,12 @@ class Gateway:
             Unknown: The request left and no readable answer came.
             ConfigError: No key is set.
         """
-        headers = {"Authorization": f"Bearer {self.settings.key}"}
+        headers = self._authorization()
         # A fresh connection each time: on a reused one, "closed before answering" could mean either thing.
         client = await self._client("create", max_keepalive_connections=0)
+        content = _json_bytes(body)
         for path in paths:
-            status, text, retry_after = await self._send_once(client, path, body, headers)
+            status, text, retry_after = await self._send_once(client, path, content, headers)
             if status in NOT_SERVED and path != paths[-1]:
                 continue
             return Reply(path, self._judge_create(path, status, text, retry_after))
@@ -96,21 +125,21 @@ class Gateway:
         """
         import httpx  # noqa: PLC0415  0.1 s that only a call pays for
 
-        headers = {"Authorization": f"Bearer {self.settings.key}"}
+        headers = self._authorization()
         client = await self._client("read")
         for path in paths:
             try:
                 with anyio.fail_after(self.settings.timeout_s):
                     async with client.stream("GET", self._url(path), params=params, headers=headers) as response:
-                        text = self.settings.mask(await _text_of(response))
+                        text = self._mask(await _text_of(response))
             except TimeoutError:
                 raise ReadFailed(
                     f"{path} did not answer within {self.settings.timeout_s:g} s.", next_step="Ask again later."
                 ) from None
             except (httpx.HTTPError, httpx.InvalidURL) as exc:
-                reason = self.settings.mask(f"{type(exc).__name__}: {exc}")
+                reason = self._mask(f"{type(exc).__name__}: {exc}")
                 raise ReadFailed(f"{path} could not be read ({reason}).", next_step="Ask again later.") from None
-            if response.status_code in NOT_SERVED and path != paths[-1] and _envelope(text) is None:
+            if response.status_code in NOT_SERVED and path != paths[-1] and self._decoded(text) is None:
                 continue
             answer = self._answer(response.status_code, text)
             if answer is None:
@@ -121,6 +150,57 @@ class Gateway:
                 )
             return answer
         raise ReadFailed("The plugin names no address to read from.", next_step="Report it to the plugin's author.")
+
+    async def clock(self) -> datetime | None:
+        """Return the service's own time, to the second; None where its answer does not name it.
+
+        Raises:
+            ReadFailed: No connection, or no answer in time.
+        """
+        import httpx  # noqa: PLC0415
+
+        client = await self._client("read")
+        try:
+            with anyio.fail_after(self.settings.timeout_s):
+                response = await client.get(self._url("chat/credit"))
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as exc:
+            reason = f"{type(exc).__name__}: {exc}".removesuffix(": ")
+            raise ReadFailed(f"{self.settings.base_url} can't be reached ({reason}).") from None
+        try:
+            told = parsedate_to_datetime(response.headers.get("date", ""))
+        except ValueError:
+            return None
+        return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+    async def upload(self, path: Path, name: str, mime_type: str) -> str:
+        """Stream a local file to the service's upload address and return the address it can be opened at.
+
+        Raises:
+            MediaError: It was not taken; nothing is charged for that.
+            ConfigError: No key is set.
+        """
+        import httpx  # noqa: PLC0415
+
+        headers = self._authorization()
+        client = await self._client("upload")
+        try:
+            with path.open("rb") as file:
+                response = await client.post(
+                    f"{self.settings.upload_url}/{UPLOAD_PATH}",
+                    data={"uploadPath": UPLOAD_FOLDER, "fileName": name},
+                    files={"file": (name, file, mime_type)},
+                    headers={"Authorization": headers["Authorization"]},
+                )
+            answer = self._answer(response.status_code, self._mask(response.text))
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:
+            reason = self._mask(f"{type(exc).__name__}: {exc}")
+            raise MediaError(f"{path.name} could not be uploaded ({reason}).", can_retry=True) from None
+        data = answer.data if answer is not None and isinstance(answer.data, Mapping) else {}
+        url = data.get("downloadUrl")
+        if answer is None or answer.code != 200 or not isinstance(url, str):
+            said = error_text(answer) if answer else f"HTTP {response.status_code} without a readable answer"
+            raise MediaError(f"{path.name} could not be uploaded: {said}", next_step="Nothing was charged.")
+        return url
 
     @asynccontextmanager
     async def download(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -137,7 +217,7 @@ class Gateway:
                 target, extensions, headers = await self._pinned(url)
                 request = client.build_request("GET", target, headers=headers, extensions=extensions)
                 response = await client.send(request, stream=True)
-                if not response.is_redirect:
+                if not response.has_redirect_location:
                     break
                 await response.aclose()
                 url = urljoin(url, response.headers["location"])
@@ -153,7 +233,7 @@ class Gateway:
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            reason = self.settings.mask(f"{type(exc).__name__}: {exc}")
+            reason = self._mask(f"{type(exc).__name__}: {exc}")
             raise MediaError(f"{shorten(url)} could not be fetched ({reason}).", can_retry=True) from None
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -167,41 +247,62 @@ class Gateway:
             self._opened[use] = await self._clients.enter_async_context(client)
         return self._opened[use]  # type: ignore[no-any-return]  # httpx is not imported at module level
 
+    def check_key(self) -> None:
+        """Raise ConfigError where no key is set; says which variable to set and where to get one."""
+        if not self.gateway.key:
+            raise ConfigError(
+                f"No {self.gateway.title} key is set, so nothing was sent.", next_step=self.gateway.key_help
+            )
+
+    def _authorization(self) -> dict[str, str]:
+        self.check_key()
+        return {
+            "Authorization": self.gateway.authorization.format(key=self.gateway.key),
+            "Content-Type": "application/json",
+        }
+
     def _url(self, path: str) -> str:
-        return f"{self.settings.base_url}/{path.lstrip('/')}"
+        """Return a path below the service's address; an absolute address must be below it too, for it gets the key."""
+        base = self.gateway.base_url.rstrip("/")
+        if "://" not in path:
+            return f"{base}/{path.lstrip('/')}"
+        if not path.startswith(f"{base}/"):
+            raise ReadFailed(f"{shorten(path)} is not below {base}; the key is not sent there.", can_retry=False)
+        return path
 
     async def _send_once(
-        self, client: "httpx.AsyncClient", path: str, body: Mapping[str, Any], headers: Mapping[str, str]
+        self, client: "httpx.AsyncClient", path: str, content: bytes, headers: Mapping[str, str]
     ) -> tuple[int, str, float | None]:
         """Return HTTP status, body text and Retry-After of the one answer."""
         import httpx  # noqa: PLC0415
 
         sent = False
 
-        async def watch(event: str, _info: Mapping[str, Any]) -> None:
+        async def watch(event: str, info: Mapping[str, Any]) -> None:
+            # A proxy is first asked to CONNECT; that is not yet our request.
             nonlocal sent
-            sent = sent or event.endswith("send_request_headers.started")
+            sent = sent or (event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT")
 
         for attempt in range(1, CONNECT_TRIES + 1):
             try:
                 with anyio.fail_after(self.settings.timeout_s):
                     async with client.stream(
-                        "POST", self._url(path), json=body, headers=headers, extensions={"trace": watch}
+                        "POST", self._url(path), content=content, headers=headers, extensions={"trace": watch}
                     ) as response:
-                        text = self.settings.mask(await _text_of(response))
+                        text = self._mask(await _text_of(response))
                         return response.status_code, text, _retry_after(response.headers)
             except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as exc:
                 name = "TimeoutError" if isinstance(exc, TimeoutError) else type(exc).__name__
-                reason = self.settings.mask(f"{name}: {exc}".removesuffix(": "))
+                reason = self._mask(f"{name}: {exc}".removesuffix(": "))
                 if sent:
                     raise Unknown(
                         f"The request was sent to {path}, but no readable answer came ({reason}).",
-                        next_step=f"It may have been accepted and charged: look for it at {LOGS_PAGE}.",
+                        next_step=f"It may have been accepted and charged: look for it at {self.gateway.logs_page}.",
                     ) from None
                 if attempt == CONNECT_TRIES or not isinstance(exc, httpx.ConnectError):
                     raise Refused(
-                        f"No connection to {self.settings.base_url} ({reason}); nothing was sent.",
-                        next_step="Check the network and KIE_AI_BASE_URL, then call again.",
+                        f"No connection to {self.gateway.base_url} ({reason}); nothing was sent.",
+                        next_step="Check the network and the service's address, then call again.",
                         can_retry=True,
                     ) from None
                 await anyio.sleep(0.2 * attempt)
@@ -217,7 +318,7 @@ class Gateway:
             raise Unknown(
                 f"{path} gave no readable answer (HTTP {status}, {shorten(text, 60)}).",
                 code=status,
-                next_step=f"It may have been accepted and charged: look for it at {LOGS_PAGE}.",
+                next_step=f"It may have been accepted and charged: look for it at {self.gateway.logs_page}.",
             )
         if answer.code == 429:
             error = RateLimited(error_text(answer), code=429, next_step=meaning_of(429).next_step)
@@ -226,28 +327,44 @@ class Gateway:
         return answer
 
     def _answer(self, status: int, text: str) -> Answer | None:
-        """Return the envelope `text` holds, with the HTTP status as its code where that one says no."""
-        envelope = _envelope(text)
-        if envelope is None:
+        """Return what an answer says, without the key in it; None where it can't be read."""
+        body = self._decoded(text)
+        if self.gateway.read is None:
+            return _envelope_answer(status, body)
+        if body is None:
             return None
-        code = _code(envelope.get("code"))
-        if code is None or (status >= 400 and code == 200):
-            code = status if status >= 400 else None
-        if code is None:
+        try:
+            answer = self.gateway.read(status, body)
+        except Exception:  # a stranger's code may raise anything; then the answer is unreadable
+            log.exception("gateway %s failed to read an answer", self.gateway.name)
             return None
-        message = envelope.get("msg") or envelope.get("message") or ""
-        return Answer(code, shorten(str(message), 500).strip("'\""), envelope.get("data"))
+        return answer
+
+    def _decoded(self, text: str) -> Any:
+        """Return the JSON value of `text` with the key masked in every string of it; None for anything else."""
+        try:
+            return _map_strings(json.loads(text), self._mask)
+        except (ValueError, RecursionError):
+            return None
+
+    def _mask(self, text: str) -> str:
+        text = self.settings.mask(text)
+        return text.replace(self.gateway.key, "[key]") if self.gateway.key else text
 
     async def _pinned(self, url: str) -> tuple[str, dict[str, Any], dict[str, str]]:
         """Resolve a result's host once, refuse private addresses, and pin the connection to what was checked."""
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or not parts.hostname:
             raise MediaError(f"{shorten(url)} is not a web address, so it was not saved.")
         if self._trusted(parts.hostname, parts.port):
             return url, {}, {}
         try:
             found = await anyio.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-        except OSError as exc:
+        except (OSError, UnicodeError) as exc:
             raise MediaError(f"The host of {shorten(url)} can't be found: {exc}.", can_retry=True) from None
         addresses = [str(entry[4][0]) for entry in found]
         if not addresses or not all(_public(address) for address in addresses):
@@ -262,8 +379,8 @@ class Gateway:
         return parts._replace(netloc=netloc).geturl(), {"sni_hostname": parts.hostname}, {"Host": named}
 
     def _trusted(self, host: str, port: int | None) -> bool:
-        service = urlsplit(self.settings.base_url)
-        if (host, port) == (service.hostname, service.port):
+        services = [urlsplit(address) for address in (self.gateway.base_url, self.settings.upload_url)]
+        if any((host, port) == (service.hostname, service.port) for service in services):
             return True
         return host in self.settings.trusted_hosts or f"{host}:{port}" in self.settings.trusted_hosts
 
@@ -302,12 +419,36 @@ async def _text_of(response: "httpx.Response") -> str:
     return b"".join(parts).decode("utf-8", "replace")
 
 
-def _envelope(text: str) -> Mapping[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+def _envelope_answer(status: int, body: object) -> Answer | None:
+    """Read Kie.ai's envelope: its code counts, except where the HTTP status says no and the code says yes."""
+    if not isinstance(body, dict):
         return None
-    return value if isinstance(value, dict) else None
+    code = _code(body.get("code"))
+    if code is None or (status >= 400 and code == 200):
+        code = status if status >= 400 else None
+    if code is None:
+        return None
+    message = body.get("msg") or body.get("message") or ""
+    return Answer(code, shorten(str(message), 500).strip("'\""), body.get("data"))
+
+
+def _json_bytes(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise Refused(
+            f"The request can't be written as JSON ({exc}); nothing was sent.", next_step="Change the arguments."
+        ) from None
+
+
+def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_map_strings(entry, change) for entry in value]
+    if isinstance(value, dict):
+        return {change(name): _map_strings(entry, change) for name, entry in value.items()}
+    return value
 
 
 def _code(value: object) -> int | None:
@@ -315,7 +456,7 @@ def _code(value: object) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    if isinstance(value, str) and value.strip().isdecimal():
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < CODE_CHARS:
         return int(value)
     return None
 
@@ -327,6 +468,15 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _public(address: str) -> bool:
+    """Whether an address is one that anybody reaches; also by what a translated IPv6 address stands for."""
     parsed = ipaddress.ip_address(address.split("%", 1)[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_global and not parsed.is_multicast
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inside = [parsed.ipv4_mapped, parsed.sixtofour, *(parsed.teredo or ())]
+        if any(parsed in network for network in TRANSLATED):
+            inside.append(ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF))
+        hidden = [entry for entry in inside if entry is not None]
+        if hidden:
+            return all(entry.is_global and not entry.is_multicast for entry in hidden)
+        if parsed.is_site_local:
+            return False
+    return parsed.is_global and not parsed.is_multicast

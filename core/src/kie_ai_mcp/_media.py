@@ -1,8 +1,10 @@
 """Saving results: through a .part file, named by the bytes, with a sidecar that says where they came from."""
 
+import hashlib
 import json
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,34 +14,14 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._gateway import Gateway
+from kie_ai_mcp._formats import EXTENSIONS, HEAD_BYTES, format_of
+from kie_ai_mcp._gateway import Caller
 from kie_ai_mcp._tables import TaskRecord
 from kie_ai_mcp.errors import MediaError, shorten
 
-HEAD_BYTES = 16
-
-# What a file begins with: (offset, bytes, extension). A result of any other sort is not saved.
-_SIGNATURES = (
-    (0, b"\x89PNG\r\n\x1a\n", "png"),
-    (0, b"\xff\xd8\xff", "jpg"),
-    (8, b"WEBP", "webp"),
-    (8, b"WAVE", "wav"),
-    (0, b"GIF8", "gif"),
-    (4, b"ftypqt", "mov"),
-    (4, b"ftypavif", "avif"),
-    (4, b"ftypM4A", "m4a"),
-    (4, b"ftyp", "mp4"),
-    (0, b"\x1aE\xdf\xa3", "webm"),
-    (0, b"ID3", "mp3"),
-    (0, b"\xff\xfb", "mp3"),
-    (0, b"\xff\xf3", "mp3"),
-    (0, b"OggS", "ogg"),
-    (0, b"fLaC", "flac"),
-)
-
 
 async def save_results(
-    gateway: Gateway, record: TaskRecord, folder: Path, arguments: Mapping[str, Any], label: str = ""
+    caller: Caller, record: TaskRecord, folder: Path, arguments: Mapping[str, Any], label: str = ""
 ) -> tuple[str, ...]:
     """Save every result of a task and return the files' paths, in the results' order.
 
@@ -55,8 +37,8 @@ async def save_results(
         try:
             await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
             existing = await anyio.to_thread.run_sync(_existing, folder, stem)
-            path = existing or await _save(gateway, url, folder, stem)
-            if existing is None:
+            path = existing or await _save(caller, url, folder, stem)
+            if not await anyio.Path(_sidecar(path)).exists():
                 await anyio.to_thread.run_sync(_write_sidecar, path, _origin(record, arguments, url))
         except OSError as exc:
             raise MediaError(
@@ -67,23 +49,23 @@ async def save_results(
     return tuple(files)
 
 
-async def _save(gateway: Gateway, url: str, folder: Path, stem: str) -> Path:
-    part = folder / f"{stem}.{os.getpid()}.part"
+async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
+    part = folder / f"{stem}.{uuid.uuid4().hex[:8]}.part"
     try:
-        async with gateway.download(url) as chunks, await anyio.open_file(part, "wb") as file:
+        async with caller.download(url) as chunks, await anyio.open_file(part, "wb") as file:
             head = b""
             async for chunk in chunks:
                 head = (head + chunk)[:HEAD_BYTES] if len(head) < HEAD_BYTES else head
                 await file.write(chunk)
-            extension = _extension(head)
-            if extension is None:
+            found = format_of(head)
+            if found is None:
                 raise MediaError(
                     f"{shorten(url)} is not a picture, clip or sound (it begins with {head!r}), so it was not saved.",
                     next_step="Open the link in a browser; it may have expired.",
                 )
             await file.flush()
             await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno())
-        final = folder / f"{stem}.{extension}"
+        final = folder / f"{stem}.{found.extension}"
         await anyio.Path(part).rename(final)
         return final
     finally:
@@ -92,7 +74,7 @@ async def _save(gateway: Gateway, url: str, folder: Path, stem: str) -> Path:
 
 
 def _existing(folder: Path, stem: str) -> Path | None:
-    for extension in dict.fromkeys(entry[2] for entry in _SIGNATURES):
+    for extension in EXTENSIONS:
         path = folder / f"{stem}.{extension}"
         if path.is_file():
             return path
@@ -101,14 +83,13 @@ def _existing(folder: Path, stem: str) -> Path | None:
 
 def _stem(record: TaskRecord, number: int, label: str) -> str:
     # Ids come from outside: nothing but letters, digits, dash and underscore reaches the file system.
-    safe = re.sub(r"[^A-Za-z0-9_-]", "_", record.task.task_id)[:80]
+    task_id = record.task.task_id
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", task_id)[:80]
+    if safe != task_id:  # two ids that look alike now must not share a name
+        safe += f"-{hashlib.sha256(task_id.encode(errors='replace')).hexdigest()[:8]}"
     provider = re.sub(r"[^A-Za-z0-9_-]", "_", record.task.provider or "kie")
     parts = [record.created_at.strftime("%Y-%m-%d"), provider, safe, label, str(number)]
     return "-".join(part for part in parts if part)
-
-
-def _extension(head: bytes) -> str | None:
-    return next((name for at, magic, name in _SIGNATURES if head[at : at + len(magic)] == magic), None)
 
 
 def _origin(record: TaskRecord, arguments: Mapping[str, Any], url: str) -> dict[str, Any]:
@@ -126,8 +107,12 @@ def _origin(record: TaskRecord, arguments: Mapping[str, Any], url: str) -> dict[
     }
 
 
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
 def _write_sidecar(path: Path, origin: Mapping[str, Any]) -> None:
-    sidecar = path.with_name(f"{path.name}.json")
-    part = sidecar.with_name(f"{sidecar.name}.{os.getpid()}.part")
+    sidecar = _sidecar(path)
+    part = sidecar.with_name(f"{sidecar.name}.{uuid.uuid4().hex[:8]}.part")
     part.write_text(json.dumps(origin, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     part.rename(sidecar)

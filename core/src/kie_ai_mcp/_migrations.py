@@ -29,6 +29,7 @@ ALTER TABLE tasks ADD COLUMN kind TEXT NOT NULL DEFAULT 'image';
 ALTER TABLE tasks ADD COLUMN gateway TEXT NOT NULL DEFAULT 'kie';
 ALTER TABLE tasks ADD COLUMN model TEXT;
 ALTER TABLE tasks ADD COLUMN path TEXT NOT NULL DEFAULT '';
+ALTER TABLE tasks ADD COLUMN status_address TEXT NOT NULL DEFAULT '';
 ALTER TABLE tasks ADD COLUMN submission_id INTEGER;
 ALTER TABLE tasks ADD COLUMN result_urls TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE tasks ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
@@ -65,12 +66,20 @@ CREATE TABLE submissions (
     task_id TEXT,
     code INTEGER,
     message TEXT,
-    idempotency_key TEXT
+    idempotency_key TEXT,
+    subfolder TEXT,
+    estimated_credits REAL
 );
 CREATE INDEX submissions_by_key ON submissions (idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX submissions_open ON submissions (state, body_hash) WHERE state IN ('sending', 'unknown');
 CREATE INDEX submissions_in_window ON submissions (gateway, answered_at) WHERE granted_at IS NOT NULL;
+CREATE INDEX submissions_by_time ON submissions (created_at);
 CREATE INDEX submissions_by_task ON submissions (task_id);
+CREATE TABLE uploads (
+    sha256 TEXT PRIMARY KEY,
+    url TEXT NOT NULL,
+    expires_at TEXT NOT NULL
+);
 """
 
 _STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS)

@@ -11,27 +11,29 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
 from kie_ai_mcp import _defaults, hookspecs
-from kie_ai_mcp._config import Settings, nearest, variable
+from kie_ai_mcp._config import PROVIDER_PREFIX, Settings, nearest, variable
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp.errors import ConfigError, PluginError, ReadFailed
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
-from kie_ai_mcp.specs import Outcome, Provider, Query, StatusRoute, Submission, Task, Tool
+from kie_ai_mcp.specs import Gateway, Outcome, Provider, Query, StatusRoute, Submission, Task, Tool
 
 if TYPE_CHECKING:
     import click
 
 log = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
+DEFAULTS = "kie_ai_mcp._defaults"
+KIE = "kie"
 
-DEFAULTS = "defaults"
+GATEWAY_SETTING = "gateway"
+"""The one setting that every provider's section may have: which service stands in for it."""
 
-SHARED = ("", "kie")
+SHARED = ("", KIE)
 """What stands for a task's owner where no provider claims it: the defaults alone are asked."""
 
 
@@ -77,6 +79,9 @@ class Plugins:
         self._pm.register(_defaults, DEFAULTS)
         self._callers: dict[tuple[str, str], pluggy.HookCaller] = {}
         self.tools: dict[str, BoundTool] = {}
+        self.gateways: dict[str, Gateway] = {}
+        self._gateway_owners: dict[str, str] = {}
+        self._moved: dict[str, str] = {}
         self.plugins = _installed()
         self._check_names()
         for name, plugin in self.plugins.items():
@@ -84,6 +89,8 @@ class Plugins:
                 self._load(plugin)
             elif plugin.state == "enabled":
                 plugin.state, plugin.reason = "disabled", "by configuration"
+        self._move_to_gateways()
+        self._check_variables()
         self._choose_tools()
 
     def provider_of(self, name: str) -> Provider:
@@ -97,15 +104,18 @@ class Plugins:
         Raises:
             ReadFailed: The provider's hook raised or gave something else.
         """
-        return self._ask("kie_route_status", task.provider, StatusRoute, task=task)
+        answer: StatusRoute = self._ask("kie_route_status", task, (StatusRoute,), task=task)
+        return answer
 
-    def normalize(self, task: Task, payload: Mapping[str, Any]) -> Outcome:
-        """Return what a status answer means.
+    def normalize(self, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
+        """Return what a status answer means, or what to read next.
 
         Raises:
             ReadFailed: The provider's hook raised or gave something else.
         """
-        return self._ask("kie_normalize_result", task.provider, Outcome, task=task, payload=payload)
+        answer: Outcome | StatusRoute
+        answer = self._ask("kie_normalize_result", task, (Outcome, StatusRoute), task=task, payload=payload)
+        return answer
 
     def probes(self, task_id: str) -> Iterable[Task]:
         """Yield the id as a task of each sort that an enabled provider has, for looking up where it belongs."""
@@ -132,8 +142,12 @@ class Plugins:
     def register_commands(self, commands: "click.Group") -> None:
         """Let every provider add its subcommands."""
         for name, plugin in self.plugins.items():
-            if plugin.state == "enabled":
+            if plugin.state != "enabled":
+                continue
+            try:
                 self._caller("kie_register_commands", name)(commands=commands)
+            except Exception as exc:  # noqa: BLE001  as when loading: the stranger alone goes without its commands
+                log.warning("the commands of provider %s are left out: %s: %s", name, type(exc).__name__, exc)
 
     # -- loading -------------------------------------------------------------------------------------------------
 
@@ -161,8 +175,10 @@ class Plugins:
         return name not in self._settings.disabled_providers and (not enabled or name in enabled)
 
     def _load(self, plugin: Plugin) -> None:
-        section = self._settings.providers.get(plugin.name, {})
+        section = self._settings.section(plugin.name)
+        gateway = section.pop(GATEWAY_SETTING, None)
         tools: list[BoundTool] = []
+        gateways: list[Gateway] = []
         try:
             # Anything a plugin prints while it is imported would otherwise reach the protocol's stream.
             with contextlib.redirect_stdout(sys.stderr):
@@ -173,7 +189,8 @@ class Plugins:
                 plugin.hooks = tuple(sorted(caller.name for caller in self._pm.get_hookcallers(module) or ()))
                 plugin.provider = self._describe(plugin.name)
                 tools = self._bind_tools(plugin, section)
-        except Exception as exc:  # noqa: BLE001  a stranger's code may raise anything; only it is set aside
+                gateways = self._gateways_of(plugin, section)
+        except (Exception, SystemExit) as exc:  # noqa: BLE001  a stranger's code may raise anything
             self._set_aside(plugin, exc)
             return
         undeclared = sorted(set(section) - set(plugin.provider.settings))
@@ -186,8 +203,13 @@ class Plugins:
         for tool in tools:
             self._owners[tool.name] = plugin.name
             self.tools[tool.name] = tool
+        for declared in gateways:
+            self.gateways[declared.name] = declared
+            self._gateway_owners[declared.name] = plugin.name
+        if gateway is not None:
+            self._moved[plugin.name] = str(gateway)
 
-    def _set_aside(self, plugin: Plugin, exc: Exception) -> None:
+    def _set_aside(self, plugin: Plugin, exc: Exception | SystemExit) -> None:
         plugin.state = "set aside"
         plugin.reason = str(exc) if isinstance(exc, PluginError) else f"{type(exc).__name__}: {exc}"
         if self._pm.has_plugin(plugin.name):
@@ -224,6 +246,50 @@ class Plugins:
             tools.append(bound)
         return tools
 
+    def _gateways_of(self, plugin: Plugin, section: Mapping[str, Any]) -> list[Gateway]:
+        returned = self._caller("kie_register_gateways", plugin.name)(settings=MappingProxyType(dict(section)))
+        gateways = [gateway for part in returned for gateway in part]
+        for gateway in gateways:
+            if not isinstance(gateway, Gateway):
+                raise PluginError(f"kie_register_gateways returned {type(gateway).__name__}, not a Gateway.")
+            if gateway.name == KIE or gateway.name in self.gateways:
+                owner = self._gateway_owners.get(gateway.name, "the server itself")
+                raise PluginError(f"its gateway {gateway.name} exists already: it belongs to {owner}.")
+        return gateways
+
+    def _move_to_gateways(self) -> None:
+        """Let another service stand in for providers whose section says so."""
+        for name, target in self._moved.items():
+            gateway = self.gateways.get(target)
+            if gateway is None:
+                raise ConfigError(
+                    f"[providers.{name}] gateway is {target!r}, but no enabled provider registers it.",
+                    next_step=nearest(target, self.gateways),
+                )
+            for tool in [tool for tool in self.tools.values() if tool.provider == name]:
+                fn = gateway.serves.get(tool.name)
+                if fn is None:
+                    raise ConfigError(
+                        f"[providers.{name}] gateway is {target!r}, which does not serve {tool.name}.",
+                        next_step=f"It serves: {', '.join(sorted(gateway.serves)) or 'nothing'}.",
+                    )
+                try:
+                    self.tools[tool.name] = BoundTool.bind(
+                        fn, provider=name, kind=tool.kind, title=tool.title, name=tool.name
+                    )
+                except PluginError as exc:
+                    raise ConfigError(f"The gateway {target} can't serve {tool.name}: {exc}") from exc
+
+    def _check_variables(self) -> None:
+        """Refuse variables of providers that don't exist, or of settings that they don't have."""
+        for variable_name in self._settings.provider_variables:
+            rest = variable_name.removeprefix(PROVIDER_PREFIX)
+            owners = [name for name in self.plugins if rest.startswith(f"{name.upper().replace('-', '_')}_")]
+            if not owners:
+                raise ConfigError(
+                    f"{variable_name} is for a provider that is not installed.", next_step=nearest(rest, self.plugins)
+                )
+
     def _choose_tools(self) -> None:
         settings = self._settings
         for setting in ("enabled_tools", "disabled_tools"):
@@ -251,7 +317,11 @@ class Plugins:
             self._callers[hook, owner] = self._pm.subset_hook_caller(hook, others)
         return self._callers[hook, owner]
 
-    def _ask(self, hook: str, owner: str, expected: type[Value], **arguments: Any) -> Value:
+    def _ask(self, hook: str, about: Task, expected: tuple[type, ...], **arguments: Any) -> Any:
+        owner = about.provider
+        if about.gateway != KIE:
+            # Who speaks for a service is who registered it, whichever family the task belongs to.
+            owner = self._gateway_owners.get(about.gateway, about.gateway)
         plugin = self.plugins.get(owner)
         if owner not in SHARED and (plugin is None or plugin.state != "enabled"):
             state = f"{plugin.state} ({plugin.reason})" if plugin else "not installed"
@@ -279,6 +349,8 @@ def _installed() -> dict[str, Plugin]:
     for entry in sorted(entry_points(group=PROJECT), key=lambda entry: entry.name):
         plugin = Plugin(entry.name, entry)
         first = plugins.setdefault(entry.name, plugin)
+        if entry.name in {DEFAULTS, *SHARED}:
+            plugin.state, plugin.reason = "set aside", f"a provider can't be called {entry.name!r}"
         if first is not plugin:
             first.state = "set aside"
             first.reason = f"two distributions offer it: {first.distribution} and {plugin.distribution}; uninstall one"

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -18,19 +19,19 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
 from kie_ai_mcp._answers import OUTPUT_SCHEMA, Report, report_of_error
+from kie_ai_mcp._compact import FOUND_SCHEMA, call_tool, find_tools, found
 from kie_ai_mcp._config import Settings, nearest
 from kie_ai_mcp._flow import Flow
-from kie_ai_mcp._gateway import Gateway
 from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._tasks import RateLimit, Store
-from kie_ai_mcp._tools import BoundTool
+from kie_ai_mcp._tools import Arguments, BoundTool, describe, title_of
 from kie_ai_mcp._utilities import NAMES, Answered, Utilities, Utility, utilities
 from kie_ai_mcp._waiting import wait_for
-from kie_ai_mcp.errors import KieError, Unknown
+from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown
 
 log = logging.getLogger(__name__)
 
 LIST_TTL_MS = 300_000
+CLOSE_S = 0.5
 CLEANUP_S = 8.0
 """How long the server may take to end after a signal; longer than the grace of a request on its way."""
 
@@ -58,6 +59,12 @@ PATIENCE_S = (
 USUAL_PATIENCE_S = 45.0
 
 Context = ServerRequestContext[Any]
+
+# call_tool answers with whatever the called tool does, a task or a list, so only the object is promised.
+COMPACT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "find_tools": (find_tools, FOUND_SCHEMA),
+    "call_tool": (call_tool, {"type": "object"}),
+}
 
 
 @dataclass
@@ -92,17 +99,41 @@ class App:
     @cached_property
     def listing(self) -> types.ListToolsResult:
         """Every tool, utilities last; the same for every client."""
-        tools = [_listed(tool) for tool in self.plugins.tools.values()]
+        if self.settings.compact:
+            tools = [_listed_compact(fn, schema) for fn, schema in COMPACT.values()]
+        else:
+            saves = self.settings.output_dir is not None
+            tools = [_listed(tool, saves=saves) for tool in self.plugins.tools.values()]
         return types.ListToolsResult(tools=[*tools, *map(_listed_utility, self.utilities.values())])
+
+    def check_known(self, name: str) -> None:
+        """Raise InvalidArgument for a name that no tool has."""
+        known = [*self.plugins.tools, *self.utilities]
+        if name not in known:
+            raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, known)}".rstrip("."))
 
     def instructions(self) -> str:
         """What a client tells its model about this server."""
         missing = [plugin.name for plugin in self.plugins.plugins.values() if plugin.state == "set aside"]
-        return INSTRUCTIONS + (f"\nMissing because they failed to load: {', '.join(missing)}." if missing else "")
+        compact = (
+            "\nFind a generation tool with find_tools, then call it by call_tool." if self.settings.compact else ""
+        )
+        return (
+            INSTRUCTIONS
+            + compact
+            + (f"\nMissing because they failed to load: {', '.join(missing)}." if missing else "")
+        )
 
     async def call(self, ctx: Context, name: str, arguments: dict[str, Any] | None) -> types.CallToolResult:
         """Call one tool. Whatever goes wrong is an answer a model can read; nothing else leaves this method."""
         try:
+            if self.settings.compact and name == "find_tools":
+                words = find_tools(**Arguments(find_tools).check(arguments))
+                data, text = found(self.plugins.tools, words, saves=self.settings.output_dir is not None)
+                return _content(text, data)
+            if self.settings.compact and name == "call_tool":
+                name, arguments = call_tool(**Arguments(call_tool).check(arguments))
+                self.check_known(name)
             if name in self.utilities:
                 return await self._utility(ctx, self.utilities[name], arguments)
             return _result(await self._provider_tool(ctx, self.plugins.tools[name], arguments or {}))
@@ -121,9 +152,7 @@ class App:
         if tool.name == "wait_for_tasks":
             checked.setdefault("timeout_s", patience_of(ctx))
         answered: Answered = await tool.fn(**checked, say=Progress(ctx))
-        return types.CallToolResult(
-            content=[types.TextContent(type="text", text=answered.text)], structured_content=answered.structured
-        )
+        return _content(answered.text, answered.structured)
 
     async def _provider_tool(self, ctx: Context, tool: BoundTool, arguments: dict[str, Any]) -> Report:
         if not tool.paid:
@@ -146,13 +175,11 @@ def build(settings: Settings) -> App:
     """Load the providers and open the record.
 
     Raises:
-        ConfigError: The configuration names something that does not exist.
+        ConfigError: The configuration names something that does not exist, or a folder that can't be written.
         StorageError: The database can't be used.
     """
-    plugins = Plugins(settings, reserved=NAMES)
-    store = Store(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
-    store.open()
-    return App(settings, plugins, Flow(settings, plugins, Gateway(settings), store))
+    flow = Flow.open(settings, reserved=NAMES)
+    return App(settings, flow.plugins, flow)
 
 
 def server_of(app: App) -> Server[Any]:
@@ -162,9 +189,12 @@ def server_of(app: App) -> Server[Any]:
         return app.listing
 
     async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        if params.name not in app.utilities and params.name not in app.plugins.tools:
-            known = [*app.plugins.tools, *app.utilities]
-            raise MCPError(types.INVALID_PARAMS, f"Unknown tool {params.name!r}. {nearest(params.name, known)}")
+        if not (app.settings.compact and params.name in COMPACT):
+            try:
+                app.check_known(params.name)
+            except InvalidArgument as exc:
+                raise MCPError(types.INVALID_PARAMS, str(exc)) from None
+        app.flow.catch_up_once()
         return await app.call(ctx, params.name, params.arguments)
 
     return Server(
@@ -204,17 +234,18 @@ async def _end_on_signal(flow: Flow) -> None:
         async for received in signals:
             with anyio.move_on_after(CLEANUP_S):
                 await flow.drain()
-            flow.store.close()
+            with anyio.move_on_after(CLOSE_S):
+                await flow.store.aclose()
             sys.stderr.flush()
             # The thread that reads stdin can't be interrupted, so the interpreter would wait for it for ever.
             os._exit(128 + received)
 
 
-def _listed(tool: BoundTool) -> types.Tool:
+def _listed(tool: BoundTool, *, saves: bool) -> types.Tool:
     return types.Tool(
         name=tool.name,
         description=tool.description,
-        input_schema=tool.input_schema,
+        input_schema=tool.input_schema(saves=saves),
         output_schema=OUTPUT_SCHEMA,
         annotations=types.ToolAnnotations(
             title=tool.title,
@@ -222,6 +253,23 @@ def _listed(tool: BoundTool) -> types.Tool:
             destructive_hint=False,
             idempotent_hint=not tool.paid,
             open_world_hint=True,
+        ),
+    )
+
+
+def _listed_compact(fn: Callable[..., Any], output_schema: dict[str, Any]) -> types.Tool:
+    finds = fn is find_tools
+    return types.Tool(
+        name=fn.__name__,
+        description=describe(fn),
+        input_schema=Arguments(fn).schema,
+        output_schema=output_schema,
+        annotations=types.ToolAnnotations(
+            title=title_of(fn.__name__),
+            read_only_hint=finds,
+            destructive_hint=False,
+            idempotent_hint=finds,
+            open_world_hint=not finds,
         ),
     )
 
@@ -240,6 +288,10 @@ def _listed_utility(tool: Utility) -> types.Tool:
             open_world_hint=False,
         ),
     )
+
+
+def _content(text: str, data: dict[str, Any]) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=data)
 
 
 def _result(report: Report, settings: Settings | None = None) -> types.CallToolResult:

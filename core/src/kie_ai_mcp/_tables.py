@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import peewee
@@ -21,7 +21,7 @@ class _Moment(peewee.TextField):
     """UTC, as text that sorts by time; the seed's ``YYYY-MM-DD HH:MM:SS`` is read as well."""
 
     def db_value(self, value: datetime | None) -> str | None:
-        return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
     def python_value(self, value: str | None) -> datetime | None:
         return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
@@ -52,6 +52,7 @@ class TaskRow(peewee.Model):
     gateway = peewee.TextField()
     model = peewee.TextField(null=True)
     path = peewee.TextField()
+    status_address = peewee.TextField(default="")
     submission_id = peewee.IntegerField(null=True)
     result_urls = _Json()
     files = _Json()
@@ -88,9 +89,22 @@ class SubmissionRow(peewee.Model):
     code = peewee.IntegerField(null=True)
     message = peewee.TextField(null=True)
     idempotency_key = peewee.TextField(null=True)
+    subfolder = peewee.TextField(null=True)
+    estimated_credits = peewee.FloatField(null=True)
 
     class Meta:
         table_name = "submissions"
+
+
+class UploadRow(peewee.Model):
+    """One row of ``uploads``: bytes that the service holds for a while."""
+
+    sha256 = peewee.TextField(primary_key=True)
+    url = peewee.TextField()
+    expires_at = _Moment()
+
+    class Meta:
+        table_name = "uploads"
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,16 @@ class TaskRecord:
     keeps_s: int = DAY_S
 
     @property
+    def expires_at(self) -> datetime | None:
+        """When the service drops the results, as far as it says."""
+        if not self.result_urls or self.finished_at is None:
+            return None
+        try:
+            return self.finished_at + timedelta(seconds=self.keeps_s)
+        except OverflowError:  # times come from outside
+            return None
+
+    @property
     def final(self) -> bool:
         """Whether the service has finished with the task, for better or worse."""
         return self.status in FINAL
@@ -132,6 +156,8 @@ class SubmissionRecord:
     code: int | None
     message: str | None
     body_hash: str = ""
+    subfolder: str | None = None
+    estimated_credits: float | None = None
 
 
 def task_record(row: Mapping[str, Any]) -> TaskRecord:
@@ -146,6 +172,7 @@ def task_record(row: Mapping[str, Any]) -> TaskRecord:
         model=row["model"],
         path=row["path"],
         gateway=row["gateway"],
+        status_address=row["status_address"],
         created_at=row["created_at"],
     )
     return TaskRecord(
@@ -179,4 +206,6 @@ def submission_record(row: Mapping[str, Any]) -> SubmissionRecord:
         code=row["code"],
         message=row["message"],
         body_hash=row["body_hash"],
+        subfolder=row["subfolder"],
+        estimated_credits=row["estimated_credits"],
     )

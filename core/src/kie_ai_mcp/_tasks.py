@@ -6,12 +6,13 @@ time, so a slow disk never stops the server. Every change is committed, and on d
 
 import json
 import os
+import sqlite3
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
@@ -28,10 +29,11 @@ from kie_ai_mcp._tables import (
     SubmissionRow,
     TaskRecord,
     TaskRow,
+    UploadRow,
     submission_record,
     task_record,
 )
-from kie_ai_mcp.errors import StorageError
+from kie_ai_mcp.errors import LimitReached, StorageError
 from kie_ai_mcp.specs import DAY_S, Kind, Outcome, Task
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class NewSubmission:
     arguments: Mapping[str, Any]
     body_hash: str
     idempotency_key: str | None = None
+    subfolder: str | None = None
+    estimated_credits: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,14 @@ class RateLimit:
     window_s: float
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What the user lets be spent; None is no limit."""
+
+    credits_per_day: float | None = None
+    submissions_per_hour: int | None = None
+
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -113,10 +125,14 @@ class Store:
     Args:
         path: The SQLite file; made with its folder if absent.
         limit: The account's rate limit, which all processes on this file share.
+        limits: Rate limits of single gateways, by name, where they have their own.
+        budget: The user's own limits, which they share as well.
     """
 
     path: Path
     limit: RateLimit
+    budget: Budget = Budget()
+    limits: Mapping[str, RateLimit] = field(default_factory=dict)
     _owner: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     def __post_init__(self) -> None:
@@ -142,7 +158,7 @@ class Store:
         Raises:
             StorageError: The file can't be opened or written, or is newer than this program.
         """
-        with self._translated("opened"):
+        with self._translated("opened"), self._closed_on_failure():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db.connect(reuse_if_open=True)
             if int(self._db.pragma("user_version")) != SCHEMA_VERSION:
@@ -153,8 +169,12 @@ class Store:
             with self._db.atomic("IMMEDIATE"):
                 self._open_rows()
 
+    async def aclose(self) -> None:
+        """Close the file once no other work is under way: closing it below a running statement would crash."""
+        await anyio.to_thread.run_sync(self.close, limiter=self._lane)
+
     def close(self) -> None:
-        """Close the file and give up this process's mark of being alive."""
+        """Close the file and give up this process's mark of being alive. Only where no worker uses it."""
         self._db.close()
         if self._alive is not None:
             self._alive.release()
@@ -170,6 +190,9 @@ class Store:
         Returns:
             Its ticket; or, where an identical request is still unsettled or the idempotency key was used before,
             that earlier one, and nothing is recorded.
+
+        Raises:
+            LimitReached: It would pass a limit of `budget`.
         """
         self._announce()
         self._take_back()
@@ -179,6 +202,7 @@ class Store:
             twin = next((row for row in open_rows if row["body_hash"] == new.body_hash), None) or self._keyed(new)
             if twin is not None:
                 return submission_record(twin)
+            self._check_budget(new)
             wait = self._wait_for_slot(open_rows, new.gateway, now)
             submission_id = SubmissionRow.insert(
                 state="sending",
@@ -191,6 +215,8 @@ class Store:
                 arguments=dict(new.arguments),
                 body_hash=new.body_hash,
                 idempotency_key=new.idempotency_key,
+                subfolder=new.subfolder,
+                estimated_credits=new.estimated_credits,
                 owner=self._owner,
                 created_at=datetime.now(UTC),
                 asked_at=now,
@@ -234,9 +260,46 @@ class Store:
         made = ("sending", "unknown", "accepted")
         return self._one(rows.select().where(rows.idempotency_key == new.idempotency_key, rows.state.in_(made)))
 
+    def _check_budget(self, new: NewSubmission) -> None:
+        """Refuse what would pass the user's limits; an unknown price counts as nothing until the service names it."""
+        per_hour, per_day = self.budget.submissions_per_hour, self.budget.credits_per_day
+        if per_hour is not None:
+            made = self._made_since(timedelta(hours=1)).count(self._db)
+            if made >= per_hour:
+                raise LimitReached(
+                    f"{made} paid requests were made in the last hour; the limit is {per_hour}. Nothing was sent.",
+                    next_step="Wait, or raise KIE_AI_MAX_SUBMISSIONS_PER_HOUR.",
+                )
+        if per_day is not None:
+            spent = self._spent_since(timedelta(days=1))
+            estimate = new.estimated_credits or 0.0
+            if spent + estimate > per_day or spent >= per_day:
+                raise LimitReached(
+                    f"{spent:g} credits were spent in the last 24 hours and this request costs about {estimate:g}; "
+                    f"the limit is {per_day:g}. Nothing was sent.",
+                    next_step="Wait, or raise KIE_AI_MAX_CREDITS_PER_DAY.",
+                )
+
+    def _made_since(self, span: timedelta) -> Any:
+        rows = SubmissionRow
+        made = rows.state.in_(("sending", "unknown", "accepted"))
+        return rows.select().where(rows.created_at > datetime.now(UTC) - span, made)
+
+    def _spent_since(self, span: timedelta) -> float:
+        cost = peewee.fn.COALESCE(TaskRow.credits, SubmissionRow.estimated_credits, 0)
+        query = self._made_since(span).select(peewee.fn.SUM(cost))
+        joined = query.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=TaskRow.task_id == SubmissionRow.task_id)
+        return float(joined.scalar(self._db) or 0.0)
+
+    @_in_worker
+    def spent_today(self) -> float:
+        """Return the credits of the last 24 hours: what the service said, else what was estimated."""
+        return self._spent_since(timedelta(days=1))
+
     def _wait_for_slot(self, before: Iterable[Mapping[str, Any]], gateway: str, now: float) -> tuple[float, int] | None:
         """Return None where a slot is free, else seconds until asking is worth it and how many wait before."""
         rows = SubmissionRow
+        limit = self.limits.get(gateway, self.limit)
         # The service counts a request somewhere between our sending and its answer. A slot is therefore held
         # from the grant until one window after the answer; then no window of theirs can see more than the limit.
         held = [
@@ -245,7 +308,7 @@ class Store:
             .where(
                 rows.gateway == gateway,
                 rows.granted_at.is_null(False),
-                rows.answered_at.is_null() | (rows.answered_at > now - self.limit.window_s),
+                rows.answered_at.is_null() | (rows.answered_at > now - limit.window_s),
             )
             .order_by(rows.answered_at)
             .tuples()
@@ -258,17 +321,17 @@ class Store:
             and row["asked_at"] > now - STALE_TICKET_S
             for row in before
         )
-        free = self.limit.creates - len(held)
+        free = limit.creates - len(held)
         if ahead < free:
             return None
-        ends = [answered + self.limit.window_s - now for answered in held if answered is not None]
+        ends = [answered + limit.window_s - now for answered in held if answered is not None]
         due = ends[ahead - free] if 0 <= ahead - free < len(ends) else 1.0
         return min(max(due, 0.02), 1.0), ahead
 
     @_in_worker
     def record_never_sent(self, submission_id: int) -> None:
         """The caller went away before the request was sent: it costs nothing and blocks nobody."""
-        self._change(submission_id, state="cancelled", message="cancelled before it was sent")
+        self._change(submission_id, state="cancelled", granted_at=None, message="cancelled before it was sent")
 
     # -- after sending -------------------------------------------------------------------------------------------
 
@@ -381,10 +444,33 @@ class Store:
         return [task_record(row) for row in query.dicts().execute(self._db)]
 
     @_in_worker
-    def arguments_of(self, task_id: str) -> Mapping[str, Any]:
-        """Return the arguments a task was made with; empty where it was made elsewhere."""
+    def submission_of(self, task_id: str) -> SubmissionRecord | None:
+        """Return the request a task was made by; None where it was made elsewhere."""
         row = self._one(SubmissionRow.select().where(SubmissionRow.task_id == task_id))
-        return row["arguments"] if row is not None else {}
+        return None if row is None else submission_record(row)
+
+    @_in_worker
+    def unsaved(self) -> list[TaskRecord]:
+        """Return completed tasks with results that are not saved, the one that expires first at the start."""
+        rows, length = TaskRow, peewee.fn.json_array_length
+        # The seed's rows have one address, in a column of its own.
+        results = peewee.fn.MAX(length(rows.result_urls), rows.result_url.is_null(False))
+        query = rows.select().where(rows.status == "completed", length(rows.files) < results)
+        records = [task_record(row) for row in query.dicts().execute(self._db)]
+        return sorted(records, key=lambda record: record.expires_at or record.updated_at)
+
+    @_in_worker
+    def upload_of(self, sha256: str) -> tuple[str, datetime] | None:
+        """Return where these bytes lie at the service and until when, if they do."""
+        found = self._one(
+            UploadRow.select().where(UploadRow.sha256 == sha256, UploadRow.expires_at > datetime.now(UTC))
+        )
+        return (found["url"], found["expires_at"]) if found else None
+
+    @_in_worker
+    def record_upload(self, sha256: str, url: str, expires_at: datetime) -> None:
+        """Write where bytes lie at the service."""
+        UploadRow.insert(sha256=sha256, url=url, expires_at=expires_at).on_conflict_replace().execute(self._db)
 
     # -- housekeeping --------------------------------------------------------------------------------------------
 
@@ -400,6 +486,12 @@ class Store:
             settled = SubmissionRow.state.in_(("refused", "cancelled", "discarded"))
             SubmissionRow.delete().where(settled, SubmissionRow.created_at < before).execute(self._db)
             return int(TaskRow.delete().where(old).execute(self._db))
+
+    @_in_worker
+    def history(self, after_id: int, limit: int) -> list[TaskRecord]:
+        """Return tasks oldest first, at most `limit`, above the row `after_id`; for export."""
+        query = TaskRow.select().where(TaskRow.id > after_id).order_by(TaskRow.id).limit(limit)
+        return [task_record(row) for row in query.dicts().execute(self._db)]
 
     @_in_worker
     def submissions(self, after_id: int, limit: int) -> list[SubmissionRecord]:
@@ -443,6 +535,7 @@ class Store:
             gateway=task.gateway,
             model=task.model,
             path=task.path,
+            status_address=task.status_address,
             submission_id=submission_id,
             result_urls=[],
             files=[],
@@ -457,12 +550,15 @@ class Store:
                 values[name] = getattr(outcome, name)
         if outcome.urls:
             values |= {"result_url": outcome.urls[0], "result_urls": list(outcome.urls)}
-        if outcome.status in FINAL:
-            values["finished_at"] = outcome.finished_at or now
         if outcome.status == "failed":
             values |= {"error_message": outcome.error, "error_code": outcome.error_code}
         fixed = [status for status in FINAL if status != outcome.status]
-        TaskRow.update(values).where(TaskRow.task_id == task_id, TaskRow.status.not_in(fixed)).execute(self._db)
+        ours = (TaskRow.task_id == task_id) & TaskRow.status.not_in(fixed)
+        TaskRow.update(values).where(ours).execute(self._db)
+        if outcome.status in FINAL:
+            # Read again, a task has not finished again: links expire from the first time.
+            ended = TaskRow.update(finished_at=outcome.finished_at or now)
+            ended.where(ours, TaskRow.finished_at.is_null()).execute(self._db)
 
     def _record(self, task_id: str) -> TaskRecord:
         row = self._one(TaskRow.select().where(TaskRow.task_id == task_id))
@@ -558,13 +654,22 @@ class Store:
             return work()
 
     @contextmanager
+    def _closed_on_failure(self) -> Any:
+        """A file that was refused once must not be used by the next call."""
+        try:
+            yield
+        except BaseException:
+            self._db.close()
+            raise
+
+    @contextmanager
     def _translated(self, doing: str) -> Any:
         """The one door where errors of the file system and of SQLite become ours."""
         try:
             yield
         except StorageError:
             raise
-        except (OSError, peewee.PeeweeException) as exc:
+        except (OSError, peewee.PeeweeException, sqlite3.Error) as exc:  # the last while rows are fetched
             reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
             raise StorageError(
                 f"The task database {self.path} can't be {doing}: {reason}.",

@@ -19,7 +19,7 @@ from kie_ai_mcp.specs import Kind, Media, Query, Submission
 NAME_LIMIT = 40
 DESCRIPTION_LIMIT = 2_000
 
-OWN_ARGUMENTS: dict[str, Any] = {"idempotency_key": {"type": "string"}}
+OWN_ARGUMENTS: dict[str, Any] = {"idempotency_key": {"type": "string"}, "subfolder": {"type": "string"}}
 """What the server itself takes on every paid tool, beside the provider's arguments."""
 
 
@@ -58,7 +58,7 @@ class Arguments:
         self.names = tuple(fields)
         # Type checkers know only TypedDicts that are written out; this one is made from the signature.
         make: Any = TypedDict
-        self._shape: Any = with_config(ConfigDict(extra="forbid"))(make(self.name, fields))
+        self._shape: Any = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(make(self.name, fields))
 
     @cached_property
     def _adapter(self) -> TypeAdapter[dict[str, Any]]:
@@ -104,18 +104,18 @@ class Arguments:
         if declared in {"array", "object"} and isinstance(value, str) and value.lstrip().startswith(("[", "{")):
             try:
                 return json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return value
         return value
 
     def _check_media(self, name: str, value: str | list[str] | None) -> None:
         several = isinstance(value, list)
         for index, address in enumerate(value if isinstance(value, list) else [value]):
-            if address is not None and not _is_web_address(address):
+            if address is not None and not is_web_address(address) and not _may_be_path(address):
                 raise InvalidArgument(
                     f"{name}[{index}]" if several else name,
                     address,
-                    f"give an http:// or https:// address of the {self.media[name].kind} that the service can open",
+                    f"give an http:// or https:// address of the {self.media[name].kind}, or a path of a local file",
                 )
 
     def _error(self, exc: ValidationError) -> InvalidArgument:
@@ -178,20 +178,34 @@ class BoundTool:
     fn: Callable[..., Submission | Query]
     arguments: Arguments
 
-    @cached_property
-    def input_schema(self) -> dict[str, Any]:
-        """What a client is told: the provider's arguments and, on paid tools, the server's own."""
-        schema = self.arguments.schema
-        return {**schema, "properties": {**schema["properties"], **OWN_ARGUMENTS}} if self.paid else schema
+    def input_schema(self, *, saves: bool) -> dict[str, Any]:
+        """Return what a client is told: the provider's arguments and, on paid tools, the server's own.
+
+        Args:
+            saves: Whether results are saved here, so that a subfolder can be chosen.
+        """
+        if not self.paid:
+            return self.arguments.schema
+        own = {name: schema for name, schema in OWN_ARGUMENTS.items() if saves or name != "subfolder"}
+        return {**self.arguments.schema, "properties": {**self.arguments.schema["properties"], **own}}
 
     @classmethod
-    def bind(cls, fn: Callable[..., Any], *, provider: str, kind: Kind, title: str | None) -> "BoundTool":
+    def bind(
+        cls, fn: Callable[..., Any], *, provider: str, kind: Kind, title: str | None, name: str | None = None
+    ) -> "BoundTool":
         """Check a tool function against the contract and read what it says of itself.
+
+        Args:
+            fn: The function.
+            provider: Whose tool it is.
+            kind: What it makes.
+            title: Its name for people.
+            name: Its name in the protocol; the function's own if left out.
 
         Raises:
             PluginError: The function can't be a tool; says why.
         """
-        name = getattr(fn, "__name__", "")
+        name = name or str(getattr(fn, "__name__", ""))
         if not name.isidentifier() or len(name) > NAME_LIMIT:
             raise PluginError(f"{name or fn!r}: a tool needs a name of at most {NAME_LIMIT} characters.")
         if inspect.iscoroutinefunction(fn):
@@ -246,7 +260,14 @@ def _without_none(hint: Any) -> Any:
     return Union[tuple(parts)]  # noqa: UP007  the parts are only known now
 
 
-def _is_web_address(value: str) -> bool:
+def _may_be_path(value: str) -> bool:
+    """Whether a media argument may be meant as a local path; the upload decides whether it may be used."""
+    scheme = value.split("/", 1)[0].split("\\", 1)[0]
+    return bool(value.strip()) and value.isprintable() and (":" not in scheme or scheme[1:] == ":")
+
+
+def is_web_address(value: str) -> bool:
+    """Whether a media argument is an address that a service can open."""
     scheme, separator, rest = value.partition("://")
     host = rest.split("/", 1)[0]
     plain = value.isprintable() and not any(character.isspace() for character in value)

@@ -23,6 +23,11 @@ CREDITS_SCHEMA: dict[str, Any] = {
     "properties": {"credits": {"type": "number"}, "next_step": {"type": "string"}},
     "required": ["credits"],
 }
+UPLOAD_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"url": {"type": "string"}, "expires_at": {"type": "string"}, "next_step": {"type": "string"}},
+    "required": ["url"],
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ class Utilities:
         more = {"next_cursor": str(records[limit - 1].row_id)} if len(records) > limit else {}
         step = "Call list_tasks with next_cursor for older ones." if more else "These are all."
         extra: dict[str, Any] = {"unresolved": unresolved} if unresolved else {}
+        extra["credits_listed"] = sum(record.credits or 0.0 for record in records[:limit])
+        extra["credits_24h"] = await self.flow.store.spent_today()
         return _many([report_of(record) for record in records[:limit]], {**extra, **more, "next_step": step})
 
     async def get_credits(self, say: Say) -> Answered:  # noqa: ARG002
@@ -93,6 +100,32 @@ class Utilities:
         credits = await self.flow.credits()
         step = "Top up at https://kie.ai/billing." if credits <= 0 else "Generations can be started."
         return Answered({"credits": credits, "next_step": step}, f"Credits left: {credits:g}\nNext: {step}")
+
+    async def upload_file(
+        self,
+        say: Say,  # noqa: ARG002
+        path: str | None = None,
+        base64_data: str | None = None,
+    ) -> Answered:
+        """Upload a local file, or base64 data, for use as an image, video or audio argument. Free; kept for a day."""
+        if (path is None) == (base64_data is None):
+            raise InvalidArgument("path", path, "give either path or base64_data")
+        if path is not None:
+            upload = await self.flow.uploads.send(await self.flow.uploads.file(path))
+        else:
+            upload = await self.flow.uploads.send_data(base64_data or "")
+        answer = {
+            "url": upload.url,
+            "mime_type": upload.format.mime_type,
+            "size": upload.size,
+            "expires_at": upload.expires_at.isoformat(timespec="seconds"),
+            "next_step": "Give url to a tool that takes media.",
+        }
+        return Answered(answer, "\n".join(f"{name}: {value}" for name, value in answer.items()))
+
+    async def save_result(self, task_id: TaskId, say: Say) -> Answered:  # noqa: ARG002
+        """Save a finished task's results as files in the configured folder."""
+        return _one(await self.flow.save(task_id))
 
     async def resolve_submission(
         self,
@@ -117,6 +150,8 @@ _SCHEMAS: dict[str, tuple[dict[str, Any], bool]] = {
     "wait_for_tasks": (TASKS_SCHEMA, True),
     "list_tasks": (TASKS_SCHEMA, True),
     "get_credits": (CREDITS_SCHEMA, True),
+    "upload_file": (UPLOAD_SCHEMA, False),
+    "save_result": (OUTPUT_SCHEMA, False),
     "resolve_submission": (OUTPUT_SCHEMA, False),
 }
 NAMES = tuple(_SCHEMAS)
@@ -141,6 +176,8 @@ def _many(reports: Sequence[Report], extra: dict[str, Any]) -> Answered:
     if "unresolved" in extra:
         blocks.insert(0, "\n".join(f"Unresolved: {entry}" for entry in extra["unresolved"]))
     tail = [f"Next cursor: {extra['next_cursor']}"] if "next_cursor" in extra else []
+    if "credits_24h" in extra:
+        tail.append(f"Credits: {extra['credits_listed']:g} in this list, {extra['credits_24h']:g} in the last 24 hours")
     text = "\n\n".join([*blocks, *tail, f"Next: {extra['next_step']}"])
     return Answered({"tasks": [report.structured() for report in reports], **extra}, text)
 

@@ -6,6 +6,7 @@
     ├── ConfigError             a setting is wrong; the process ends with exit code 2
     ├── PluginError             a plugin breaks the contract and is set aside
     ├── InvalidArgument         a tool argument is wrong; nothing was recorded or sent
+    ├── LimitReached            a limit the user set on spending; nothing was sent
     ├── StorageError            the database can't be read or written
     ├── TaskNotFound            no database row and no status route knows the task id
     ├── MediaError              a result could not be saved, or an input not be used
@@ -85,6 +86,10 @@ class InvalidArgument(KieError):
         self.field = field
         self.value = value
         self.allowed = allowed
+
+
+class LimitReached(KieError):
+    """The request would pass a limit that the user set on credits or requests. Nothing was sent."""
 
 
 class StorageError(KieError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from kie_ai_mcp.specs import Outcome, Provider, Query, StatusRoute, Submission, Task, Tool
+from kie_ai_mcp.specs import Gateway, Outcome, Provider, Query, StatusRoute, Submission, Task, Tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ def kie_route_status(task: Task) -> StatusRoute | None:
 
 
 @hookspec(firstresult=True)
-def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | None:
+def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute | None:
     """Return what a status answer means. Called after every successful status read of this provider's tasks.
 
     Args:
@@ -68,7 +68,8 @@ def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | No
         payload: The answer's ``data`` object. Errors of the read itself never get here.
 
     Returns:
-        The outcome, or None to use the common reading (``state``, ``resultJson``).
+        The outcome; or a route to read next, once, for a service that keeps results at another address; or None
+        to use the common reading (``state``, ``resultJson``).
 
     New in contract 1.0.
     """
@@ -80,6 +81,19 @@ def kie_describe_provider() -> Provider | None:
 
     Returns:
         The description, or None for one made from the entry point's name.
+
+    New in contract 1.0.
+    """
+
+
+@hookspec
+def kie_register_gateways(settings: Mapping[str, Any]) -> Iterable[Gateway]:  # type: ignore[empty-body]
+    """Return services other than Kie.ai. Called once, at start.
+
+    A task that was made through a gateway is asked of the provider that registered it.
+
+    Args:
+        settings: As for `kie_register_tools`.
 
     New in contract 1.0.
     """

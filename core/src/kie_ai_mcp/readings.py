@@ -5,11 +5,18 @@ every spelling that was seen, and never turn what they don't understand into a f
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from kie_ai_mcp.specs import DAY_S, Outcome, Status
+
+FIRST_YEAR, LAST_YEAR = 2000, 9000
+CODE = re.compile(r"-?[0-9]{1,9}")
+CODE_CHARS = 80
+LOOKS = 20_000
+"""How many values one search for addresses looks at."""
 
 TWO_WEEKS_S = 14 * DAY_S
 """How long the dedicated endpoints say they keep results, in seconds."""
@@ -56,18 +63,19 @@ def urls_in(*values: object) -> tuple[str, ...]:
 
 
 def time_in(value: object) -> datetime | None:
-    """Return a time of the service: milliseconds, ISO 8601, or ``YYYY-MM-DD HH:MM:SS``, taken as UTC."""
+    """Return a time of the service: milliseconds, ISO 8601, or ``YYYY-MM-DD HH:MM:SS``, taken as UTC.
+
+    None for anything else, and for a time that no task can have ended at.
+    """
     try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-            return datetime.fromtimestamp(value / 1000, UTC)
-        if isinstance(value, str) and value.strip().isdigit():
-            return datetime.fromtimestamp(int(value) / 1000, UTC)
-        if isinstance(value, str) and value.strip():
+        if isinstance(value, str) and not value.strip().isdecimal():
             moment = datetime.fromisoformat(value.strip())
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        else:
+            moment = datetime.fromtimestamp((number_in(value) or 0) / 1000, UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return None
+    return moment if FIRST_YEAR <= moment.year <= LAST_YEAR else None
 
 
 def number_in(value: object) -> float | None:
@@ -125,11 +133,10 @@ def outcome_by_flag(
 
 def code_in(value: object) -> int | str | None:
     """Return an error code as a number where it is one, else as text; None for 0, empty and absent."""
-    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
-        value = int(value)
-    if isinstance(value, bool) or not value:
-        return None
-    return value if isinstance(value, (int, str)) else None
+    if isinstance(value, str):
+        text = value.strip()
+        return (int(text) or None) if CODE.fullmatch(text) else text[:CODE_CHARS] or None
+    return value or None if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def share(progress: object, whole: float = 1.0) -> float | None:
@@ -145,16 +152,20 @@ def _json_in(text: str) -> object:
         return None
 
 
-def _addresses(value: object) -> Iterable[str]:
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith(("http://", "https://")):
-            yield text
-        elif text.startswith(("[", "{", '"')):
-            yield from _addresses(_json_in(text))
-    elif isinstance(value, Mapping):
-        for name in ("resultUrl", "url", "videoUrl", "imageUrl"):
-            yield from _addresses(value.get(name))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _addresses(item)
+def _addresses(value: object) -> Iterator[str]:
+    # A list of what is still to be looked at, not recursion: how deep it goes is not ours to say.
+    waiting = [value]
+    for _ in range(LOOKS):
+        if not waiting:
+            return
+        value = waiting.pop()
+        if isinstance(value, str):
+            text = value.strip()
+            if text.startswith(("http://", "https://")):
+                yield text
+            elif text.startswith(("[", "{", '"')):
+                waiting.append(_json_in(text))
+        elif isinstance(value, Mapping):
+            waiting.extend(value.get(name) for name in reversed(("resultUrl", "url", "videoUrl", "imageUrl")))
+        elif isinstance(value, (list, tuple)):
+            waiting.extend(reversed(value))

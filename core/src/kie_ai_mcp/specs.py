@@ -41,6 +41,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """What a service made of a submission, where its answer says more than the task's id.
+
+    Args:
+        task_id: The service's id of the task.
+        status_address: Where the answer says that the status is read; below the gateway's base URL.
+    """
+
+    task_id: str
+    status_address: str = ""
+
+
+@dataclass(frozen=True)
 class Submission:
     """A paid create request, as a tool function returns it.
 
@@ -51,17 +64,20 @@ class Submission:
         api_type: The sort of task, stored with it (``"nano-banana"``, ``"veo3"``).
         model: The service's model id where there is one; shown in records and file names.
         read: How to read an answer that is not the usual ``data.taskId``. Called with every readable answer of
-            this request, whatever its code; returns the task id, an `Outcome` that is already final, or None
-            for the usual reading.
+            this request, whatever its code; returns the task id, an `Accepted`, an `Outcome` that is already
+            final, or None for the usual reading.
         gateway: The name of the service that is called.
+        estimated_credits: What it will probably cost, from the provider's own dated price table; None where that
+            does not say.
     """
 
     path: str | Sequence[str]
     body: Mapping[str, Any]
     api_type: str
     model: str | None = None
-    read: "Callable[[Answer], str | Outcome | None] | None" = None
+    read: "Callable[[Answer], str | Accepted | Outcome | None] | None" = None
     gateway: str = "kie"
+    estimated_credits: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", _given(self.body))
@@ -79,13 +95,14 @@ class Submission:
         *,
         api_type: str,
         callback_url: str | None = None,
+        estimated_credits: float | None = None,
     ) -> Self:
         """A task of one of Kie.ai's market models: ``jobs/createTask`` with `model` and `input`.
 
         Entries of `input` that are None are left out.
         """
         body = {"model": model, "callBackUrl": callback_url, "input": _given(input)}
-        return cls(MARKET_CREATE, body, api_type, model=model)
+        return cls(MARKET_CREATE, body, api_type, model=model, estimated_credits=estimated_credits)
 
 
 @dataclass(frozen=True)
@@ -131,6 +148,7 @@ class Task:
     path: str = ""
     gateway: str = "kie"
     created_at: datetime | None = None
+    status_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,6 +219,40 @@ class Provider:
     api_types: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A service other than Kie.ai, as `kie_register_gateways` declares it. Core makes every call.
+
+    Args:
+        name: What `Submission.gateway` and ``[providers.NAME] gateway`` call it.
+        title: Its name for people.
+        base_url: Its address; every path is below it, and so is every `Accepted.status_address`.
+        key: The key in clear; None where none is set.
+        key_help: What to set and where to get a key; the error of a call without one says it.
+        authorization: The header's value, with ``{key}`` in it.
+        read: Turns HTTP status and decoded body into an `Answer` whose code is 200 for success, or the service's
+            code in Kie.ai's numbering (401, 402, 422, 429, ...). None: Kie.ai's envelope. A body that is not JSON
+            never gets here: it is unreadable for every gateway.
+        accept: Reads an accepted create, as `Submission.read`, for all submissions of this gateway.
+        rate_limit: At most so many creates in so many seconds; None where the service names none.
+        logs_page: Where people see their requests at the service.
+        serves: Tool functions of other providers that this service can stand in for, by the tool's name. They
+            are used where the configuration says ``[providers.NAME] gateway = "..."``.
+    """
+
+    name: str
+    title: str
+    base_url: str
+    key: str | None = field(default=None, repr=False)
+    key_help: str = ""
+    authorization: str = "Bearer {key}"
+    read: "Callable[[int, Any], Answer] | None" = None
+    accept: "Callable[[Answer], str | Accepted | Outcome | None] | None" = None
+    rate_limit: tuple[int, float] | None = None
+    logs_page: str = ""
+    serves: Mapping[str, Callable[..., Submission]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def test_control_that_makes_no_sense_is_explained(connect: Connect, path: str, b
 
 
 def test_finishing_a_task_twice_is_an_error(connect: Connect) -> None:
-    with Sandbox() as sandbox:
+    with Sandbox(hold=True) as sandbox:
         made = connect(sandbox).post("jobs/createTask", json=BODY).json()["data"]["taskId"]
         sandbox.finish(made)
         with pytest.raises(ValueError, match="has ended"):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, OutputFormat, Prompt, Submission
+from kie_ai_mcp_flux.prices import credits_of
 
 GENERATE = "flux-kontext-generate"
 EDIT = "flux-kontext-edit"
@@ -117,4 +118,4 @@ def _submission(
         "enableTranslation": enable_translation,
         "callBackUrl": callback_url,
     }
-    return Submission(paths, body, api_type, model=model)
+    return Submission(paths, body, api_type, model=model, estimated_credits=credits_of(model))

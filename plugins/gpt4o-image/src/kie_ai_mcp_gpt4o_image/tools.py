@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from kie_ai_mcp import CallbackUrl, ImageUrl, ImageUrls, InvalidArgument, KieError, OutputFormat, Prompt, Submission
+from kie_ai_mcp_gpt4o_image.prices import credits_of
 
 GPT4O_IMAGE = "gpt4o-image"
 
@@ -57,7 +58,7 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
             "nVariants": nVariants if older_fields else None,
             "callBackUrl": callBackUrl,
         }
-        return Submission(CREATE_PATHS, body, GPT4O_IMAGE)
+        return Submission(CREATE_PATHS, body, GPT4O_IMAGE, estimated_credits=credits_of(nVariants))
 
     return [generate_gpt4o_image]
 

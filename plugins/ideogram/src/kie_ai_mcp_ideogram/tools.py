@@ -9,6 +9,7 @@ from pydantic import Field
 
 from kie_ai_mcp import CallbackUrl, ImageUrl, ImageUrls, InvalidArgument, NegativePrompt, OutputFormat, Submission
 from kie_ai_mcp import Prompt as AnyPrompt
+from kie_ai_mcp_ideogram.prices import credits_of
 
 TEXT_TO_IMAGE = "ideogram/v3-text-to-image"
 CHARACTER = "ideogram/character"
@@ -168,7 +169,13 @@ def _submission(model: str, fields: Mapping[str, Any], callback_url: str | None)
     _check_style(model, takes, fields.get("style"))
     _check_negative_prompt(model, takes, fields.get("negative_prompt"))
     _check_strength(model, takes, fields.get("strength"))
-    return Submission.market(model, fields, api_type=takes.api_type, callback_url=callback_url)
+    return Submission.market(
+        model,
+        fields,
+        api_type=takes.api_type,
+        callback_url=callback_url,
+        estimated_credits=credits_of(model, fields.get("rendering_speed")),
+    )
 
 
 def _check_style(model: str, takes: Model, style: str | None) -> None:

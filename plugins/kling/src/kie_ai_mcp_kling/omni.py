@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Prompt, Submission, VideoUrl
+from kie_ai_mcp_kling.prices import credits_of
 
 OMNI = "kling-omni"
 
@@ -79,18 +80,16 @@ def generate_kling_omni_video(
         raise InvalidArgument("aspectRatio", aspectRatio, f"{use.words} keeps its shape; leave it out, or add pictures")
     if sound and not use.sound:
         raise InvalidArgument("sound", sound, f"{use.words} gives a silent clip; leave it out")
+    body = {
+        "prompt": prompt,
+        "image_urls": pictures or None,
+        "video_urls": [videoUrl] if videoUrl else None,
+        "resolution": resolution,
+        "duration": use.length(duration) if duration is not None and use.length else None,
+        "aspect_ratio": aspectRatio,
+        "audio": sound,
+        **use.always,
+    }
     return Submission.market(
-        use.id,
-        {
-            "prompt": prompt,
-            "image_urls": pictures or None,
-            "video_urls": [videoUrl] if videoUrl else None,
-            "resolution": resolution,
-            "duration": use.length(duration) if duration is not None and use.length else None,
-            "aspect_ratio": aspectRatio,
-            "audio": sound,
-            **use.always,
-        },
-        api_type=OMNI,
-        callback_url=callBackUrl,
+        use.id, body, api_type=OMNI, callback_url=callBackUrl, estimated_credits=credits_of(use.id, body)
     )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 
 from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Submission
 from kie_ai_mcp_kling.models import DEFAULTS, MODELS, MODES, Form, Shots, models_that
+from kie_ai_mcp_kling.prices import credits_of
 
 VIDEO = "kling-video"
 
@@ -102,7 +103,9 @@ def _submission(
             raise InvalidArgument("imageUrls", pictures, f"Kling {name} takes only a first picture with shots")
     if duration is not None:
         body["duration"] = form.duration_type(_length(name, form, "duration" if shots is None else "shots", duration))
-    return Submission.market(form.id, body, api_type=VIDEO, callback_url=callback_url)
+    return Submission.market(
+        form.id, body, api_type=VIDEO, callback_url=callback_url, estimated_credits=credits_of(form.id, body)
+    )
 
 
 def _form(name: str, pictures: list[str]) -> Form:

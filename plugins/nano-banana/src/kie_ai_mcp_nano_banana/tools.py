@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, OutputFormat, Prompt, Submission
+from kie_ai_mcp_nano_banana.prices import credits_of
 
 GENERATE = "nano-banana"
 EDIT = "nano-banana-edit"
@@ -114,4 +115,5 @@ def _submission(
         },
         api_type=api_type,
         callback_url=callback_url,
+        estimated_credits=credits_of(model, resolution),
     )

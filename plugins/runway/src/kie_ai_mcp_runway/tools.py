@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Prompt, Submission, VideoUrl
+from kie_ai_mcp_runway.prices import credits_of
 
 ALEPH = "runway-aleph-video"
 GEN3 = "runway-gen3-video"
@@ -66,6 +67,7 @@ def generate_runway_aleph_video(
             "callBackUrl": callBackUrl,
         },
         ALEPH,
+        estimated_credits=credits_of(ALEPH),
     )
 
 
@@ -104,6 +106,7 @@ def generate_runway_gen3_video(
             "callBackUrl": callBackUrl,
         },
         GEN3,
+        estimated_credits=credits_of(GEN3, duration, resolution),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Query, Submission
+from kie_ai_mcp_veo3.prices import credits_of
 from kie_ai_mcp_veo3.results import hd_outcome, read_4k
 
 GENERATE = "veo3"
@@ -104,6 +105,7 @@ def generate_veo3_video(
         },
         GENERATE,
         model=model,
+        estimated_credits=credits_of(GENERATE, model, resolution),
     )
 
 
@@ -126,6 +128,7 @@ def extend_veo3_video(
         },
         EXTEND,
         model=model,
+        estimated_credits=credits_of(EXTEND, model),
     )
 
 
@@ -151,4 +154,5 @@ def get_veo3_4k_video(
         {"taskId": task_id, "index": index, "callBackUrl": callBackUrl},
         FOUR_K,
         read=read_4k,
+        estimated_credits=credits_of(FOUR_K),
     )

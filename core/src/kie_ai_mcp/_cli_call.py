@@ -1,0 +1,222 @@
+"""``call``: one tool from the command line, checked, sent, recorded and told exactly as for an MCP client."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from kie_ai_mcp._answers import report_of_error
+from kie_ai_mcp._config import Settings, nearest
+from kie_ai_mcp._console import (
+    FAILED,
+    PROGRAM,
+    complain,
+    end,
+    exit_code_of,
+    json_option,
+    progress,
+    run_with_flow,
+    save_option,
+    saving_in,
+    show_json,
+    timeout_option,
+)
+from kie_ai_mcp._flow import Flow, Say
+from kie_ai_mcp._plugins import Plugins
+from kie_ai_mcp._utilities import NAMES, Utilities, Utility, utilities
+from kie_ai_mcp._waiting import wait_for
+from kie_ai_mcp.errors import KieError, Unknown, shorten
+
+RUNNING = ("pending", "processing")
+LOST = ("failed", "refused", "unknown", "not found")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for: a tool, its arguments as they were typed, and how long to wait."""
+
+    tool: str
+    pairs: Sequence[str]
+    wait: bool
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it: the answer as data and in words, and whether it is what was wanted."""
+
+    structured: Mapping[str, Any]
+    text: str
+    good: bool
+
+
+def _tool_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    try:
+        plugins = Plugins(Settings.load(), reserved=NAMES)
+    except KieError:
+        return []
+    known = {name: tool.title for name, tool in plugins.tools.items()} | dict.fromkeys(filter(plugins.lists, NAMES), "")
+    return [CompletionItem(name, help=title) for name, title in known.items() if name.startswith(incomplete)]
+
+
+def _argument_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    try:
+        tool = Plugins(Settings.load(), reserved=NAMES).tools.get(ctx.params.get("tool", ""))
+    except KieError:
+        return []
+    properties = tool.input_schema(saves=True)["properties"] if tool else {}
+    offered = [f"{name}={value}" for name, taken in properties.items() for value in taken.get("enum", [""])]
+    return [CompletionItem(pair) for pair in offered if pair.startswith(incomplete)]
+
+
+@click.command()
+@click.argument("tool", metavar="TOOL", shell_complete=_tool_names)
+@click.argument("pairs", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=_argument_names)
+@click.option("--wait", is_flag=True, help="Wait until the task is finished.")
+@timeout_option
+@save_option
+@json_option
+def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder: Path | None, as_json: bool) -> None:
+    """Call one tool, with the same checks as an MCP client's call.
+
+    A generation costs credits. It is recorded, limited and saved as if an assistant had asked for it.
+
+    VALUE is text, or JSON where the tool takes a number, a list or an object. KEY=@FILE reads the value from a file,
+    KEY=@- from stdin; KEY=@@TEXT is the text @TEXT. A list may also be given one item at a time, with KEY repeated.
+    `kie-ai-mcp-server tools TOOL` shows what a tool takes.
+
+    \b
+    kie-ai-mcp-server call generate_nano_banana prompt='A harbour at dawn' image_size=16:9 --save ~/Pictures
+    kie-ai-mcp-server call get_credits --json
+
+    --save waits as well. Exit codes: 0 done; 1 refused, failed, unknown or still running; 2 wrong usage or settings.
+    """
+    settings = saving_in(Settings.load(), folder)
+    wish = Wish(tool, pairs, wait or folder is not None, timeout_s)
+    try:
+        with progress() as say:
+            outcome = run_with_flow(settings, lambda flow: _make(flow, wish, say))
+    except KieError as exc:
+        if as_json:
+            show_json(json.loads(settings.mask(json.dumps(report_of_error(exc).structured()))))
+        here = f" From here: {PROGRAM} tasks list, then tasks resolve." if isinstance(exc, Unknown) else ""
+        complain(settings.mask(str(exc)) + here)
+        end(exit_code_of(exc))
+    if as_json:
+        show_json(outcome.structured)
+    else:
+        click.echo(outcome.text)
+    if not outcome.good:
+        complain(_why(outcome.structured))
+        end(FAILED)
+
+
+async def _make(flow: Flow, wish: Wish, say: Say) -> Outcome:
+    """Call the tool, and wait for its task where that is wanted."""
+    tools = flow.plugins.tools
+    own = {name: tool for name, tool in utilities(Utilities(flow)).items() if flow.plugins.lists(name)}
+    if wish.tool in own:
+        return await _use(own[wish.tool], wish, say)
+    if wish.tool not in tools:
+        known = [*tools, *own]
+        raise click.UsageError(f"There is no tool {wish.tool!r}. {nearest(wish.tool, known)}")
+    tool = tools[wish.tool]
+    given = arguments_of(wish.pairs, tool.input_schema(saves=True))
+    if tool.paid:
+        report = await flow.submit(tool, given, say, patience_s=wish.timeout_s)
+        if wish.wait and report.task_id and report.status in RUNNING:
+            (report,) = await wait_for(flow, [report.task_id], wish.timeout_s, say)
+    else:
+        report = await flow.query(tool, given)
+    unsaved = wish.wait and flow.settings.output_dir is not None and bool(report.result_urls) and not report.files
+    good = report.status == "completed" and not unsaved if wish.wait else report.status not in LOST
+    return Outcome(report.structured(), report.text(), good)
+
+
+async def _use(tool: Utility, wish: Wish, say: Say) -> Outcome:
+    """Call one of the server's own tools."""
+    given = arguments_of(wish.pairs, tool.arguments.schema)
+    if wish.tool == "wait_for_tasks":
+        given.setdefault("timeout_s", wish.timeout_s)
+    answered = await tool.fn(**tool.arguments.check(given), say=say)
+    waited_for = answered.structured.get("tasks", ()) if wish.tool == "wait_for_tasks" else ()
+    good = all(task["status"] == "completed" for task in waited_for)
+    return Outcome(answered.structured, answered.text, good)
+
+
+def _why(structured: Mapping[str, Any]) -> str:
+    """Return why an answer is not what was wanted, and what can be done."""
+    task_id, status = structured.get("task_id"), structured.get("status")
+    if "tasks" in structured:
+        return "not every task is completed; see their states above"
+    if status in RUNNING:
+        return f"the task is still running and goes on by itself: {_command('wait', task_id)}"
+    if status == "completed":
+        return f"the results could not be saved; {structured['next_step']} Or: {_command('save', task_id)}"
+    reason = structured.get("error") or structured.get("read_error") or "no reason is known"
+    return f"the task is {status}: {reason}. {structured['next_step']}"
+
+
+def _command(verb: str, task_id: object) -> str:
+    return f"{PROGRAM} tasks {verb} {task_id}"
+
+
+# -- arguments --------------------------------------------------------------------------------------------------------
+
+
+def arguments_of(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` pairs as a tool's arguments, read as its schema declares them.
+
+    A key that the schema does not know, and a value that does not fit, are passed on: the tool's own check names them.
+
+    Raises:
+        click.UsageError: A pair is none, is given twice, or its file can't be read.
+    """
+    given: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"{shorten(pair)} is not KEY=VALUE, such as prompt='A harbour at dawn'.")
+        declared = schema["properties"].get(key, {})
+        value = _read(_text(key, text), declared)
+        if declared.get("type") == "array":
+            given[key] = [*given.get(key, []), *(value if isinstance(value, list) else [value])]
+        elif key in given:
+            raise click.UsageError(f"{key} is given twice; it takes one value.")
+        else:
+            given[key] = value
+    return given
+
+
+def _read(text: str, declared: Mapping[str, Any]) -> Any:
+    """Return text as the value that the schema asks for, or as it is where it can't be that."""
+    kind = declared.get("type")
+    if kind == "array" and not text.lstrip().startswith("["):
+        return _read(text, declared.get("items", {}))
+    branches = {branch.get("type") for branch in declared.get("anyOf", ())}
+    if kind == "string" or "string" in branches or (kind is None and not branches and "enum" not in declared):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _text(key: str, text: str) -> str:
+    if text.startswith("@@") or not text.startswith("@"):
+        return text.removeprefix("@")
+    name = text.removeprefix("@")
+    try:
+        read = sys.stdin.read() if name == "-" else Path(name).expanduser().read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise click.UsageError(
+            f"{key}: {name} is not text. A picture or clip is given by its path, without @."
+        ) from None
+    except OSError as exc:
+        raise click.UsageError(f"{key}: the file {name} can't be read: {exc.strerror}.") from None
+    return read.removesuffix("\n")

@@ -1,0 +1,158 @@
+"""``config``: which settings hold and why, where they are kept, and a file of them to begin with."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import SecretStr
+
+from kie_ai_mcp._config import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, config_file, variable
+from kie_ai_mcp._console import PROGRAM, json_option, show_json, show_table
+from kie_ai_mcp._plugins import Plugins
+from kie_ai_mcp.errors import KEYS_PAGE
+
+TAIL = 4
+"""Characters of a key that are shown, so that two keys can be told apart."""
+
+LONG_ENOUGH = 16
+"""Characters that a key must have for its end to give nothing away."""
+
+# What stands in a fresh file where a setting has no default.
+EXAMPLES: dict[str, Any] = {
+    "api_key": "your key",
+    "db_path": "~/kie/tasks.db",
+    "output_dir": "~/Pictures/kie",
+    "max_credits_per_day": 500,
+    "max_submissions_per_hour": 60,
+}
+
+HEAD = f"""\
+# Settings of {PROGRAM}. A line that begins with "# " shows a default or an example: remove the "# " to use it.
+# Every setting may also be an environment variable, named in capitals beside it, which then wins over this file.
+# What holds, and why: {PROGRAM} config show
+"""
+
+
+@click.group()
+def config() -> None:
+    """Show the settings, say where they are kept, or begin a file of them."""
+
+
+@config.command()
+@json_option
+def show(as_json: bool) -> None:
+    """Show every setting, its value and its origin.
+
+    The origin is a variable, the file, or the default. Of a key, only the end is shown.
+    """
+    settings, origins = Settings.load(), Settings.origins()
+    rows = list(_rows(settings, origins))
+    if as_json:
+        show_json(rows)
+        return
+    cells = [[row["setting"], _shown(row["value"]), row["from"], row["meaning"]] for row in rows]
+    show_table(cells, ("setting", "value", "from", "meaning"))
+
+
+@config.command()
+@json_option
+def path(as_json: bool) -> None:
+    """Say where the configuration file is, or would be.
+
+    The variable KIE_AI_CONFIG names another.
+    """
+    found = config_file()
+    show_json({"path": str(found), "exists": found.is_file()}) if as_json else click.echo(found)
+
+
+@config.command()
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there instead.")
+@json_option
+def init(output: Path | None, as_json: bool) -> None:
+    """Write a commented configuration file.
+
+    It names every setting with its meaning and its default, and changes nothing by itself. A file that is there is
+    never overwritten.
+    """
+    target = (output or config_file()).expanduser()
+    if target.exists():
+        raise click.ClickException(f"{target} exists already and was left as it is. Edit it, or give --output.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # It will hold the key, so nobody else may read it.
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as exc:
+        reason = f"{target} can't be written: {exc.strerror}."
+        raise click.ClickException(f"{reason} Give --output, or set KIE_AI_CONFIG.") from None
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  a descriptor has no path
+        file.write(fresh_file())
+    if as_json:
+        show_json({"path": target, "written": True})
+    else:
+        click.echo(f"Written to {target}. Enter your key there, and look at the result with: {PROGRAM} config show")
+
+
+def fresh_file() -> str:
+    """Return a configuration file that changes nothing: every setting, commented out, with its meaning."""
+    blocks = [HEAD]
+    for name, field in Settings.model_fields.items():
+        if name in SECTIONS:
+            continue
+        default = field.get_default(call_default_factory=True, validated_data={})
+        value = EXAMPLES.get(name) if default is None else default
+        more = f"; a key comes from {KEYS_PAGE}" if name == "api_key" else "; not set" if default is None else ""
+        told = f"# {variable(name)}: {field.description}{more}"
+        blocks.append(f"{told}\n# {name} = {'' if value is None else _toml(value)}\n")
+    for plugin in Plugins(Settings.model_validate({})).plugins.values():
+        if plugin.provider.settings:
+            lines = [f"# {plugin.name}: settings of one provider", f"# [providers.{plugin.name}]"]
+            lines += [f'# {name} = ""  # {meaning}' for name, meaning in plugin.provider.settings.items()]
+            blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)
+
+
+def _rows(settings: Settings, origins: dict[str, str]) -> Iterator[dict[str, Any]]:
+    for name, field in Settings.model_fields.items():
+        if name not in SECTIONS:
+            value = settings.database if name == "db_path" else getattr(settings, name)
+            yield _row(name, _plain(value), origins.get(name, "default"), field.description or "")
+    for provider, section in settings.providers.items():
+        for key, value in section.items():
+            yield _row(f"providers.{provider}.{key}", _plain(value, key), origins["providers"], "")
+    for name, value in settings.provider_variables.items():
+        yield _row(name.removeprefix(PREFIX).lower(), _plain(value, name), name, "")
+
+
+def _row(setting: str, value: Any, origin: str, meaning: str) -> dict[str, Any]:
+    return {"setting": setting, "value": value, "from": origin, "meaning": meaning}
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    """Return a value as JSON has it; a secret, by its type or its name, as what may be seen of it."""
+    if name.lower().endswith(SECRET_SETTINGS):
+        return _masked(str(value))
+    if isinstance(value, SecretStr):
+        return _masked(value.get_secret_value().strip())
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _masked(secret: str) -> str:
+    return f"[set, ends in {secret[-TAIL:]}]" if len(secret) >= LONG_ENOUGH else "[set]" if secret else ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def _toml(value: Any) -> str:
+    # TOML and JSON write text, numbers, truth values and lists of them the same way.
+    return json.dumps(_plain(value), ensure_ascii=False)

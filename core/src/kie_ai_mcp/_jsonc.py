@@ -1,0 +1,136 @@
+"""JSON with comments, edited where it stands: one value is put in, every other character stays as it was."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_LAST_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])', re.DOTALL)
+_FIRST_INDENT = re.compile(r"\s*\{\s*?\n([ \t]+)\S")
+_DECODER = json.JSONDecoder()
+
+
+class Malformed(ValueError):
+    """The text is no JSON object, not even with comments and trailing commas."""
+
+
+@dataclass(frozen=True)
+class _Member:
+    key_at: int
+    start: int
+    end: int
+
+
+def read(text: str) -> dict[str, Any]:
+    """Return the object that a text holds; an empty text holds an empty one.
+
+    Raises:
+        Malformed: It holds none; says where it goes wrong.
+    """
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(_strict(text))
+    except json.JSONDecodeError as exc:
+        raise Malformed(f"line {exc.lineno}, column {exc.colno}: {exc.msg}") from None
+    except RecursionError:
+        raise Malformed("it is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise Malformed("it is not an object")
+    return value
+
+
+def put(text: str, path: Sequence[str], value: Any) -> str:
+    """Return the text with `value` at `path`; objects on the way are made where they are missing.
+
+    Comments, order and layout of everything else stay. A value that is there already changes nothing.
+
+    Raises:
+        Malformed: The text is no JSON object, or something on the way is no object.
+    """
+    read(text)
+    text = text if text.strip() else "{}\n"
+    strict = _strict(text)
+    at = strict.index("{")
+    for depth, name in enumerate(path):
+        members, close = _members(strict, at)
+        rest = path[depth + 1 :]
+        if name not in members:
+            for key in reversed(rest):
+                value = {key: value}
+            return _inserted(text, at, members, close, f"{json.dumps(name)}: ", value)
+        member = members[name]
+        if not rest:
+            if json.loads(strict[member.start : member.end]) == value:
+                return text
+            return text[: member.start] + _rendered(text, value, _indent_at(text, member.key_at)) + text[member.end :]
+        if strict[member.start] != "{":
+            raise Malformed(f"{name} is not an object")
+        at = member.start
+    return text
+
+
+def _blanked(found: re.Match[str]) -> str:
+    """Return as many blanks as what was found is long, line ends kept; a string stays."""
+    return found[0] if found[0].startswith('"') else re.sub(r"[^\r\n]", " ", found[0])
+
+
+def _strict(text: str) -> str:
+    """Return strict JSON of the same length: comments and trailing commas are blanks."""
+    return _LAST_COMMA.sub(_blanked, _COMMENT.sub(_blanked, text))
+
+
+def _members(strict: str, at: int) -> tuple[dict[str, _Member], int]:
+    """Return the members of the object that begins at `at`, and where it closes."""
+    members: dict[str, _Member] = {}
+    at = _next(strict, at + 1)
+    while strict[at] != "}":
+        key_at = at if strict[at] == '"' else _next(strict, at + 1)
+        key, end = _DECODER.raw_decode(strict, key_at)
+        start = _next(strict, _next(strict, end) + 1)
+        _, end = _DECODER.raw_decode(strict, start)
+        members[key] = _Member(key_at, start, end)
+        at = _next(strict, end)
+    return members, at
+
+
+def _next(strict: str, at: int) -> int:
+    while strict[at].isspace():
+        at += 1
+    return at
+
+
+def _inserted(text: str, opened: int, members: dict[str, _Member], close: int, key: str, value: Any) -> str:
+    """Return the text with one more member at the end of an object."""
+    newline, outer = _newline(text), _indent_at(text, opened)
+    inner, trailing, last = outer + _unit(text), "", opened + 1
+    if members:
+        first, last = next(iter(members.values())), max(member.end for member in members.values())
+        begins = text[text.rfind("\n", 0, first.key_at) + 1 : first.key_at]
+        inner = begins if begins.isspace() else inner
+        trailing = "," if "," in _COMMENT.sub(_blanked, text[last:close]) else ""
+    kept = text[last:close].rstrip()
+    comma = "," if members and not trailing else ""
+    member = f"{newline}{inner}{key}{_rendered(text, value, inner)}{trailing}{newline}{outer}"
+    return text[:last] + comma + kept + member + text[close:]
+
+
+def _rendered(text: str, value: Any, indent: str) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=_unit(text)).replace("\n", _newline(text) + indent)
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def _unit(text: str) -> str:
+    found = _FIRST_INDENT.match(_strict(text))
+    return found[1] if found else "  "
+
+
+def _indent_at(text: str, at: int) -> str:
+    """Return what the line of a place begins with."""
+    line = text[text.rfind("\n", 0, at) + 1 :]
+    return line[: len(line) - len(line.lstrip(" \t"))]

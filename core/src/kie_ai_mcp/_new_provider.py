@@ -1,0 +1,108 @@
+"""A new provider's package, written from templates: it passes its own tests as it is written."""
+
+import re
+from collections.abc import Container
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from kie_ai_mcp._plugins import SHARED
+from kie_ai_mcp.errors import InvalidArgument, KieError
+from kie_ai_mcp.hookspecs import PROJECT
+
+PREFIX = "kie-ai-mcp-"
+GOOD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST = 24
+"""How long a name may be: ``generate_NAME_image`` must be a tool name of at most 40 characters."""
+
+# Where each template of `_templates` goes.
+FILES = {
+    "pyproject.toml": "pyproject.toml",
+    "README.md": "README.md",
+    "gitignore": ".gitignore",
+    "module.py": "src/$package/__init__.py",
+    "py.typed": "src/$package/py.typed",
+    "test.py": "tests/test_$word.py",
+}
+
+
+def check_name(name: str, taken: Container[str] = ()) -> None:
+    """Check that a provider can be called so.
+
+    Raises:
+        InvalidArgument: It can't; names the nearest name that it could have.
+    """
+    near = _nearest(name)
+    if near in taken or near in SHARED:
+        near = f"my-{near}"[:LONGEST]
+    if not GOOD.fullmatch(name) or len(name) > LONGEST or f"{name}-".startswith(PREFIX):
+        rule = (
+            f"use at most {LONGEST} small letters and digits, in words joined by dashes, without {PREFIX} before them"
+        )
+        raise InvalidArgument("NAME", name, f"{rule}; for example {near}")
+    if name in SHARED:
+        raise InvalidArgument("NAME", name, f"it stands for the service itself; for example {near}")
+    if name in taken:
+        raise InvalidArgument("NAME", name, f"a provider of that name is installed already; for example {near}")
+
+
+def write_provider(name: str, folder: Path) -> list[Path]:
+    """Write the package of a new provider into a folder that does not exist yet.
+
+    Returns:
+        The files, relative to the folder.
+
+    Raises:
+        InvalidArgument: The folder exists.
+        KieError: It can't be written.
+    """
+    word = name.replace("-", "_")
+    values = {
+        "name": name,
+        "word": word,
+        "title": name.replace("-", " ").title(),
+        "distribution": f"{PREFIX}{name}",
+        "package": f"{PROJECT}_{word}",
+    }
+    texts = {
+        Path(Template(path).substitute(values)): Template(_template(source)).substitute(values)
+        for source, path in FILES.items()
+    }
+    try:
+        folder.mkdir(parents=True)
+        for path, text in texts.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+    except FileExistsError:
+        raise InvalidArgument("--output", str(folder), "it exists already, and nothing is overwritten") from None
+    except OSError as exc:
+        raise KieError(f"{folder} can't be written: {exc.strerror}.", next_step="Choose another --output.") from exc
+    return list(texts)
+
+
+def next_steps(name: str, folder: Path) -> str:
+    """Return what the author does next, in words."""
+    return "\n".join(
+        [
+            "Try it:",
+            f"  cd {folder}",
+            "  python -m pip install --editable . --group dev",
+            "  python -m pytest",
+            f"Then put your model's id and arguments into src/{PROJECT}_{name.replace('-', '_')}/__init__.py.",
+            "The server has the tool at its next start; `kie-ai-mcp-server providers` lists it.",
+        ]
+    )
+
+
+def _template(source: str) -> str:
+    return (files("kie_ai_mcp") / "_templates" / f"{source}.template").read_text(encoding="utf-8")
+
+
+def _nearest(name: str) -> str:
+    """Return a name that could be had, made of the words of one that can't."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+    words = re.findall(r"[a-z0-9]+", apart)
+    near = "-".join(words).removeprefix(PREFIX).removeprefix("kie-ai-mcp")
+    if near[:1].isdigit():
+        near = f"my-{near}"
+    return near[:LONGEST].rstrip("-") or "my-provider"

@@ -1,0 +1,243 @@
+"""What a provider offers and asks for, check by check: each yields what it breaks. Part of `kie_ai_mcp.testing`."""
+
+import inspect
+import json
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import click
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from kie_ai_mcp._config import nearest
+from kie_ai_mcp._testing_calls import Calls, answer, said, same, sent
+from kie_ai_mcp._testing_load import HOOKS, Loaded, is_marked, others
+from kie_ai_mcp._tools import BoundTool
+from kie_ai_mcp.errors import InvalidArgument, shorten
+from kie_ai_mcp.specs import Query, Submission
+
+_OUTWARD = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system")
+
+
+@dataclass(frozen=True)
+class Breach:
+    """One way in which a provider breaks the contract.
+
+    Args:
+        where: The tool or hook.
+        what: What is wrong.
+        cure: What its author can do.
+        example: A call or a payload where it is seen.
+    """
+
+    where: str
+    what: str
+    cure: str
+    example: str = ""
+
+    def __str__(self) -> str:
+        example = f"\n    seen with {self.example}" if self.example else ""
+        return f"{self.where}: {self.what}{example}\n    {self.cure}"
+
+
+# Hooks and tools -----------------------------------------------------------------------------------------------------
+
+
+def hooks_are_known(module: ModuleType) -> Iterator[Breach]:
+    """Every function that looks like a hook is one, and is marked as one."""
+    for name, value in vars(module).items():
+        if not name.startswith("kie_") or not callable(value):
+            continue
+        specname = getattr(value, "kie_ai_mcp_impl", {}).get("specname")
+        if (specname or name) not in HOOKS:
+            yield Breach(name, "there is no such hook, so nobody would call it", nearest(specname or name, HOOKS))
+        elif not is_marked(value):
+            yield Breach(name, "it is not marked, so nobody would call it", "Put @hookimpl above it.")
+
+
+def provider_loads(loaded: Loaded) -> Iterator[Breach]:
+    """The server would enable it."""
+    plugin = loaded.plugin
+    if plugin.state != "enabled":
+        yield Breach("provider", f"the server sets it aside: {plugin.reason}", "Correct that first.")
+
+
+def names_are_unique(loaded: Loaded) -> Iterator[Breach]:
+    """No tool, api_type or gateway belongs to another installed provider."""
+    taken = others(loaded.name)
+    for gateway in loaded.gateways:
+        if gateway.name in taken.gateways:
+            cure = "Choose another name for it."
+            yield Breach(f"gateway {gateway.name}", "another installed provider has one of that name", cure)
+    for name in loaded.tools:
+        if name in taken.tools:
+            owner = taken.tools[name].provider
+            yield Breach(f"tool {name}", f"the provider {owner} has a tool of that name", "Rename the function.")
+    for api_type in loaded.plugin.provider.api_types:
+        other = taken.owner_of_api_type(api_type)
+        if other is not None:
+            cure = "Choose another api_type; it says whose a task is."
+            yield Breach("kie_describe_provider", f"api_type {api_type!r} belongs to the provider {other.name}", cure)
+
+
+def description_is_true(loaded: Loaded) -> Iterator[Breach]:
+    """What the provider says of itself can be shown and used."""
+    provider = loaded.plugin.provider
+    if provider.checked and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", provider.checked):
+        yield Breach("kie_describe_provider", f"checked is {provider.checked!r}", "Give the day as YYYY-MM-DD.")
+    for key, text in provider.settings.items():
+        if not text.strip():
+            yield Breach("kie_describe_provider", f"the setting {key!r} is not explained", "Say what it does.")
+
+
+def commands_register(module: ModuleType) -> Iterator[Breach]:
+    """The command line can be built."""
+    hook = vars(module).get("kie_register_commands")
+    if hook is None:
+        return
+    group = {"commands": click.Group("kie-ai-mcp-server")}
+    try:
+        hook(**{name: group[name] for name in inspect.signature(hook).parameters})
+    except Exception as exc:  # noqa: BLE001  whatever it is, the command line would be without them
+        yield Breach("kie_register_commands", f"it raised {exc!r}", "Add commands with commands.add_command(...).")
+
+
+def schema_is_lean(tool: BoundTool) -> Iterator[Breach]:
+    """The input schema is valid, and holds nothing that a model doesn't need."""
+    schema, where = tool.arguments.schema, f"tool {tool.name}"
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as exc:
+        cure = "Correct the annotation that makes it (json_schema_extra, Field)."
+        yield Breach(where, f"its input schema is not valid (draft 2020-12): {exc.message}", cure)
+        return
+    if schema.get("additionalProperties") is not False:
+        cure = "Leave additionalProperties alone: a mistyped argument must not be bought at its default."
+        yield Breach(where, "its input schema takes unknown arguments", cure)
+    for path, part in _parts(schema, "schema"):
+        if part.get("type") == "null" or (isinstance(part.get("type"), list) and "null" in part["type"]):
+            cure = "Leave an optional value out instead; X | None is for whole arguments."
+            yield Breach(where, f"{path} allows null", cure)
+        if isinstance(part.get("title"), str):
+            yield Breach(where, f"{path} has a title", "Remove it; the name says it.")
+
+
+# Requests ------------------------------------------------------------------------------------------------------------
+
+
+def requests_are_built(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
+    """Every argument set builds a request, or is refused by the name of an argument."""
+    where = f"tool {tool.name}"
+    for what, found in calls.broken.items():
+        yield Breach(where, what, "A tool function is pure: arguments in, a request out.", found[0])
+    for arguments, refusal in calls.refused:
+        if re.split(r"[\[.]", refusal.field)[0] not in tool.arguments.schema["properties"]:
+            what = f"its refusal names {refusal.field!r}, which is none of its arguments"
+            yield Breach(where, what, "Name the argument to change.", said(tool, arguments))
+            break
+    if not calls.built and not calls.broken:
+        reasons = sorted({f"{refusal.field}: {refusal.allowed}" for _, refusal in calls.refused})[:3]
+        what = f"none of {len(calls.refused)} argument sets builds a request ({'; '.join(reasons)})"
+        yield Breach(where, what, "Say limits in the signature, or give values={argument: [...]} that fit.")
+
+
+def requests_can_be_sent(tool: BoundTool, calls: Calls, loaded: Loaded) -> Iterator[Breach]:
+    """Every request has an address and a body that JSON can hold, and says what sort of task it makes."""
+    where, known = f"tool {tool.name}", loaded.plugin.provider.api_types
+    wanted = Submission if tool.paid else Query
+    for arguments, request in calls.built:
+        example = said(tool, arguments)
+        if not isinstance(request, wanted):
+            cure = f"Its annotation promises a {wanted.__name__}."
+            yield Breach(where, f"it returned a {type(request).__name__}", cure, example)
+            return
+        try:
+            json.dumps(sent(request), allow_nan=False)
+        except (TypeError, ValueError) as exc:
+            yield Breach(where, f"its request is no JSON: {exc}", "Use dicts, lists, text, numbers, booleans.", example)
+            return
+        if not is_address(request.paths):
+            cure = "Give the path below the service's base URL."
+            yield Breach(where, f"its request has no address: {request.path!r}", cure, example)
+            return
+        if request.gateway != "kie" and request.gateway not in loaded.plugins.gateways:
+            cure = "Return it from kie_register_gateways, or leave gateway out for Kie.ai."
+            yield Breach(where, f"its gateway {request.gateway!r} is not registered", cure, example)
+            return
+        # What a gateway serves for another family has that family's api_type.
+        api_type = request.api_type if isinstance(request, Submission) and tool.name in loaded.tools else None
+        if api_type and known and api_type not in known:
+            cure = "Add it to Provider.api_types, so that such a task is found again."
+            yield Breach(where, f"its api_type {api_type!r} is not declared", cure, example)
+            return
+
+
+def functions_are_pure(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
+    """The same arguments make the same request, whatever was asked before, and nothing outside is touched."""
+    where = f"tool {tool.name}"
+    with _watched() as touched:
+        again = [(arguments, request, answer(tool, deepcopy(arguments))) for arguments, request in calls.built[::-1]]
+    if touched:
+        cure = "Return what to ask for; core does all input and output."
+        yield Breach(where, f"it reached out itself ({touched[0]})", cure)
+    for arguments, before, after in again:
+        if isinstance(after, InvalidArgument) or not same(before, after):
+            cure = "Keep no state, and take no time and no chance into a request."
+            yield Breach(where, "it made another request of the same arguments", cure, said(tool, arguments))
+            return
+
+
+# Inside ------------------------------------------------------------------------------------------------------------
+
+
+def is_address(paths: Sequence[Any]) -> bool:
+    """Whether these are addresses below a service's own."""
+    return bool(paths) and all(isinstance(path, str) and path.strip("/ ") for path in paths)
+
+
+def _parts(schema: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield every schema inside a schema; names of properties are none."""
+    if isinstance(schema, list):
+        for number, part in enumerate(schema):
+            yield from _parts(part, f"{path}[{number}]")
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
+    for name, part in schema.get("properties", {}).items():
+        yield from _parts(part, f"{path}.{name}")
+    for key in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties"):
+        yield from _parts(schema.get(key), f"{path}.{key}")
+
+
+class _Watch(threading.local):
+    events: list[str] | None = None
+
+
+_watch = _Watch()
+_installed: list[bool] = []
+
+
+@contextmanager
+def _watched() -> Iterator[list[str]]:
+    """Note every connection and every process that this thread opens meanwhile."""
+    if not _installed:
+        _installed.append(True)
+        sys.addaudithook(_note)
+    _watch.events = []
+    try:
+        yield _watch.events
+    finally:
+        _watch.events = None
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    events = _watch.events
+    if events is not None and event in _OUTWARD:
+        events.append(f"{event} {shorten(arguments, 60)}")

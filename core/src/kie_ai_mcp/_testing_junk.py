@@ -1,0 +1,118 @@
+"""What a service may say that nobody expected: JSON-like junk, whole and inside payloads that are known."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from random import Random
+from typing import Any
+
+COUNT = 300
+"""How many payloads are made."""
+
+NOTHING: tuple[Mapping[str, Any], ...] = ({}, {"note": "nothing that anybody knows"}, {"state": "a word of tomorrow"})
+"""Payloads that say nothing of an end."""
+
+USUAL: tuple[Mapping[str, Any], ...] = (
+    {
+        "taskId": "task-1",
+        "model": "some/model",
+        "state": "success",
+        "resultJson": '{"resultUrls": ["https://media.example.com/1.png"]}',
+        "progress": 100,
+        "creditsConsumed": 4,
+        "completeTime": 1_790_000_000_000,
+    },
+    {"taskId": "task-1", "state": "fail", "failCode": "501", "failMsg": "the model failed"},
+    {
+        "taskId": "task-1",
+        "successFlag": 1,
+        "response": {"resultUrls": ["https://media.example.com/1.mp4"]},
+        "completeTime": "2026-11-02 08:30:00",
+    },
+    {"taskId": "task-1", "successFlag": 3, "errorCode": 400, "errorMessage": "the picture can't be read"},
+)
+"""The shapes that the service's answers have had."""
+
+DEEP = 60
+
+LEAVES: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    1,
+    2,
+    3,
+    -1,
+    0.5,
+    10**30,
+    float("nan"),
+    float("inf"),
+    "",
+    " ",
+    "0",
+    "1",
+    "NaN",
+    "1e999",
+    "success",
+    "fail",
+    "no-such-state",
+    "2026-13-45 99:99:99",
+    "http://",
+    "https://media.example.com/1.png",
+    "null",
+    "[",
+    '{"resultUrls": null}',
+    '["https://media.example.com/1.png", 7, [null]]',
+    "\x00",
+    "\ud800",
+    "x" * 5_000,
+    [],
+    {},
+    [None],
+    [[]],
+    {"": None},
+    ["https://media.example.com/1.png", {"url": 1}],
+    {"resultUrls": {"0": "https://media.example.com/1.png"}},
+)
+
+
+def leaves() -> Iterator[Any]:
+    """Yield values of every sort that JSON can hold, and deep ones."""
+    yield from deepcopy(LEAVES)
+    for wrap in (lambda inner: [inner], lambda inner: {"response": inner}):
+        value: Any = "https://media.example.com/1.png"
+        for _ in range(DEEP):
+            value = wrap(value)
+        yield value
+
+
+def payloads(known: Sequence[Mapping[str, Any]], seed: str) -> Iterator[dict[str, Any]]:
+    """Yield objects: with one place of a known payload changed or missing, and with junk everywhere.
+
+    Args:
+        known: Payloads that the service sends; the usual shapes are taken besides.
+        seed: The same seed gives the same payloads.
+    """
+    random, junk = Random(seed), list(leaves())  # noqa: S311  repeatable on purpose
+    shapes = [shape for shape in (*known, *USUAL) if shape]
+    names = sorted({name for shape in shapes for name in shape})
+    for _ in range(COUNT):
+        if random.random() < 0.3:
+            picked = random.sample(names, random.randint(1, len(names)))
+            yield {name: deepcopy(random.choice(junk)) for name in picked}
+            continue
+        changed: Any = deepcopy(dict(random.choice(shapes)))
+        place, key = random.choice(list(_places(changed)))
+        if random.random() < 0.2:
+            del place[key]
+        else:
+            place[key] = deepcopy(random.choice(junk))
+        yield changed
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every place inside a payload, as a container and a key of it."""
+    for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(inner, (dict, list)):
+            yield from _places(inner)

@@ -1,0 +1,17 @@
+"""What a picture costs, as the service listed it on the day below."""
+
+CHECKED = "2026-10-02"
+
+# Credits by model and resolution; None is the resolution left out, which the service documents to mean 1K.
+CREDITS: dict[str, dict[str | None, float]] = {
+    "google/nano-banana": {None: 4},
+    "google/nano-banana-edit": {None: 4},
+    "nano-banana-2-lite": {None: 4},
+    "nano-banana-2": {None: 8, "1K": 8, "2K": 12, "4K": 18},
+    "nano-banana-pro": {None: 18, "1K": 18, "2K": 18, "4K": 24},
+}
+
+
+def credits_of(model: str, resolution: str | None) -> float | None:
+    """Return the credits of one picture; None where the list doesn't say."""
+    return CREDITS.get(model, {}).get(resolution)

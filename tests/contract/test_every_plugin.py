@@ -1,0 +1,57 @@
+"""Every installed provider keeps the contract, by the checks that any provider's author can call."""
+
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+
+from kie_ai_mcp.testing import check_provider
+
+PROVIDERS = sorted(entry.name for entry in entry_points(group="kie_ai_mcp"))
+CLIP, PICTURE, DAY = "https://files.example.com/1.mp4", "https://files.example.com/1.png", "2026-04-20T10:00:00.000Z"
+
+# A finished and a failed record of each family that has a status address of its own, in the service's shape. The
+# checks also read them with every part changed or missing.
+RECORDS: dict[str, list[dict[str, Any]]] = {
+    "flux": [
+        {"taskId": "t", "successFlag": 1, "response": {"resultImageUrl": PICTURE, "originImageUrl": PICTURE}},
+        {"taskId": "t", "successFlag": 3, "errorCode": 501, "errorMessage": "failed", "response": None},
+    ],
+    "gpt4o-image": [
+        {
+            "taskId": "t",
+            "status": "SUCCESS",
+            "successFlag": 1,
+            "response": {"resultUrls": [PICTURE]},
+            "progress": "1.00",
+        },
+        {"taskId": "t", "status": "GENERATE_FAILED", "successFlag": 3, "errorCode": 501, "errorMessage": "failed"},
+    ],
+    "luma": [
+        {
+            "taskId": "t",
+            "successFlag": 1,
+            "response": {"resultUrls": [CLIP], "originUrls": [CLIP]},
+            "completeTime": DAY,
+        },
+        {"taskId": "t", "successFlag": 3, "errorCode": 500, "errorMessage": "failed"},
+    ],
+    "midjourney": [
+        {"taskId": "t", "successFlag": 1, "resultInfoJson": {"resultUrls": [{"resultUrl": PICTURE}]}},
+        {"taskId": "t", "successFlag": 2, "errorCode": 500, "errorMessage": "failed", "resultInfoJson": None},
+    ],
+    "runway": [
+        {"taskId": "t", "successFlag": 1, "response": {"resultVideoUrl": CLIP, "resultImageUrl": PICTURE}},
+        {"taskId": "t", "state": "success", "videoInfo": {"videoUrl": CLIP, "imageUrl": PICTURE}, "expireFlag": 0},
+        {"taskId": "t", "state": "fail", "failCode": 400, "failMsg": "failed", "videoInfo": None},
+    ],
+    "veo3": [
+        {"taskId": "t", "successFlag": 1, "response": {"resultUrls": [CLIP], "originUrls": [CLIP]}, "info": None},
+        {"taskId": "t", "successFlag": 2, "errorCode": 500, "errorMessage": "failed", "fallbackFlag": False},
+    ],
+}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_contract_is_kept(provider: str) -> None:
+    check_provider(provider, payloads=RECORDS.get(provider, ()))

@@ -1,0 +1,394 @@
+"""`kie_ai_mcp.testing` finds what breaks the contract, says where and what to do, and passes what keeps it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from textwrap import dedent
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field, StringConstraints
+
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Submission
+from kie_ai_mcp.testing import Draw, PlayedGateway, ServeProvider, argument_sets, calls_of, check_provider
+from kie_ai_mcp_sandbox.server import Sandbox
+
+HEAD = """
+    import itertools, socket
+    from datetime import datetime
+    from typing import Annotated, Literal
+    from pydantic import AfterValidator, Field
+    from kie_ai_mcp import *
+    from kie_ai_mcp import hookimpl
+"""
+TOOL = """
+    def generate_broken_image(prompt: Prompt, size: Literal["small", "large"] = "small") -> Submission:
+        "Make a picture."
+        return Submission.market("broken/model", {"prompt": prompt, "size": size}, api_type="broken")
+
+    @hookimpl
+    def kie_register_tools():
+        return [generate_broken_image]
+"""
+
+
+def module_of(*sources: str, name: str = "kie_ai_mcp_broken") -> ModuleType:
+    """A module made of its source, as if somebody had written it into a file."""
+    module = ModuleType(name)
+    exec(compile("\n".join(map(dedent, sources)), name, "exec"), module.__dict__)
+    return module
+
+
+def tool(body: str, arguments: str = "prompt: Prompt", head: str = "") -> str:
+    """The source of a provider whose one tool has this body."""
+    return f"""{dedent(head)}
+def generate_broken_image({arguments}) -> Submission:
+    "Make a picture."
+    {body}
+
+@hookimpl
+def kie_register_tools():
+    return [generate_broken_image]
+"""
+
+
+SEND = 'return Submission.market("broken/model", {"prompt": prompt}, api_type="broken")'
+
+BROKEN = {
+    "misspelt hook": (
+        "@hookimpl\ndef kie_register_tool():\n    return []",
+        ["kie_register_tool: there is no such hook", "Did you mean kie_register_tools"],
+    ),
+    "hook without its mark": (
+        "def kie_route_status(task):\n    return None",
+        ["kie_route_status: it is not marked", "Put @hookimpl above it."],
+    ),
+    "hook with another argument": (
+        "@hookimpl\ndef kie_route_status(job):\n    return None",
+        ["the server sets it aside", "job"],
+    ),
+    "contract of another server": ("KIE_AI_MCP_CONTRACT = 2", ["it is built for contract 2"]),
+    "tool without words": (
+        "def generate_x(prompt: str) -> Submission: ...\n@hookimpl\ndef kie_register_tools():\n    return [generate_x]",
+        ["generate_x: a tool needs a docstring"],
+    ),
+    "tool with too many words": (
+        tool(SEND).replace("Make a picture.", "Make. " * 400),
+        ["generate_broken_image: a tool needs a docstring of at most 2000 characters"],
+    ),
+    "tool of another provider": (
+        tool(SEND).replace("generate_broken_image", "generate_flux_image"),
+        ["tool generate_flux_image: the provider flux has a tool of that name", "Rename"],
+    ),
+    "null inside the schema": (
+        tool(SEND, "prompt: str, seeds: list[int | None] = []"),
+        ["tool generate_broken_image: schema.seeds.items.anyOf[1] allows null", "Leave an optional value out"],
+    ),
+    "schema that is none": (
+        tool(SEND, 'prompt: Annotated[str, Field(json_schema_extra={"minLength": "long"})]'),
+        ["its input schema is not valid"],
+    ),
+    "validation beyond the schema": (
+        tool(
+            SEND,
+            "prompt: Annotated[str, AfterValidator(short)]",
+            'def short(text):\n    if len(text) > 20: raise ValueError("at most 20")\n    return text',
+        ),
+        ["its schema allows what its validation refuses", "generate_broken_image(prompt="],
+    ),
+    "tool that raises": (
+        tool('{"small": 1}[size]; ' + SEND, 'prompt: Prompt, size: Literal["small", "large"] = "small"'),
+        ["it raised KeyError('large'); only InvalidArgument is an answer", 'size="large")'],
+    ),
+    "tool that changes its arguments": (
+        tool('image_urls.append("https://x"); ' + SEND, "prompt: Prompt, image_urls: ImageUrls"),
+        ["it changed its own arguments", "image_urls="],
+    ),
+    "tool with a memory": (
+        tool('return Submission.market("m", {"n": next(count)}, api_type="broken")', head="count = itertools.count()"),
+        ["it made another request of the same arguments", "Keep no state"],
+    ),
+    "tool that reaches out": (
+        tool('socket.getaddrinfo("localhost", 80); ' + SEND),
+        ["it reached out itself (socket.getaddrinfo", "core does all input and output"],
+    ),
+    "request that is no JSON": (
+        tool('return Submission.market("m", {"at": {prompt}}, api_type="broken")'),
+        ["its request is no JSON", "generate_broken_image(prompt="],
+    ),
+    "request without an address": (
+        tool('return Submission("/", {"prompt": prompt}, "broken")'),
+        ["its request has no address: '/'"],
+    ),
+    "no request": (tool("return None"), ["it returned NoneType; return a Submission or a Query"]),
+    "refusal of everything": (
+        tool('raise InvalidArgument("prompt", prompt, "write better")'),
+        ["argument sets builds a request (prompt: write better)"],
+    ),
+    "refusal that names no argument": (
+        tool(
+            'if size == "large": raise InvalidArgument("resolution", size, "no")\n    ' + SEND,
+            'prompt: Prompt, size: Literal["small", "large"] = "small"',
+        ),
+        ["its refusal names 'resolution', which is none of its arguments", 'size="large")'],
+    ),
+    "api_type that is not declared": (
+        tool(SEND) + "\n@hookimpl\ndef kie_describe_provider():\n    return Provider('Broken', api_types=('other',))",
+        ["its api_type 'broken' is not declared", "Add it to Provider.api_types"],
+    ),
+    "api_type of another provider": (
+        "@hookimpl\ndef kie_describe_provider():\n    return Provider('Broken', api_types=('flux-kontext-edit',))",
+        ["api_type 'flux-kontext-edit' belongs to the provider flux"],
+    ),
+    "setting without words": (
+        "@hookimpl\ndef kie_describe_provider():\n    return Provider('Broken', settings={'model': ' '})",
+        ["the setting 'model' is not explained"],
+    ),
+    "day that is none": (
+        "@hookimpl\ndef kie_describe_provider():\n    return Provider('Broken', checked='last summer')",
+        ["checked is 'last summer'"],
+    ),
+    "commands that raise": (
+        "@hookimpl\ndef kie_register_commands(commands):\n    commands.add(1)",
+        ["kie_register_commands: it raised AttributeError"],
+    ),
+    "route that raises": (
+        "@hookimpl\ndef kie_route_status(task):\n    return StatusRoute({'x': 'y'}[task.api_type], {})",
+        ["kie_route_status: The provider broken failed in kie_route_status: KeyError", "Task(task_id='task-1'"],
+    ),
+    "route that forgets the task": (
+        "@hookimpl\ndef kie_route_status(task):\n    return StatusRoute('broken/info', {})",
+        ["its route does not name the task", "task.task_id"],
+    ),
+    "reading that takes for granted": (
+        "@hookimpl\ndef kie_normalize_result(payload):\n"
+        "    return Outcome('completed', (payload['url'],)) if payload.get('state') == 'success' else None",
+        ["it does not take junk", "KeyError: 'url'", "kie_ai_mcp.readings"],
+    ),
+    "reading that sees an end in everything": (
+        "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('failed', error='no')",
+        ["it takes an answer that says nothing for failed"],
+    ),
+    "outcome that is malformed": (
+        "@hookimpl\ndef kie_normalize_result(payload):\n"
+        "    return Outcome('processing', progress=payload.get('progress'))",
+        ["progress is ", "not a share between 0 and 1"],
+    ),
+    "failure without a reason": (
+        "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('failed')",
+        ["it says failed and gives no reason"],
+    ),
+    "reading that changes the answer": (
+        "@hookimpl\ndef kie_normalize_result(payload):\n    payload.clear()\n    return Outcome('processing')",
+        ["it is not pure"],
+    ),
+    "argument of the server": (
+        tool(SEND, "prompt: Prompt, idempotency_key: str = ''"),
+        ["the argument idempotency_key is the server's own"],
+    ),
+    "gateway that nobody registers": (
+        tool('return Submission("m", {"prompt": prompt}, "broken", gateway="tide")'),
+        ["its gateway 'tide' is not registered"],
+    ),
+    "gateway without an address or a key": (
+        "@hookimpl\ndef kie_register_gateways():\n"
+        "    return [Gateway('tide', 'Tide', 'tide.example', authorization='Key')]",
+        ["gateway tide: base_url is 'tide.example'", "its authorization does not send the key"],
+    ),
+    "gateway that takes a failure for a success": (
+        "@hookimpl\ndef kie_register_gateways():\n"
+        "    return [Gateway('tide', 'Tide', 'https://x', read=lambda status, body: Answer(200, '', body))]",
+        ["gateway tide, read: it takes HTTP 401 for a success"],
+    ),
+    "gateway that takes for granted": (
+        "@hookimpl\ndef kie_register_gateways():\n"
+        "    return [Gateway('tide', 'Tide', 'https://x', accept=lambda answer: answer.data['id'])]",
+        ["gateway tide, accept: it raised"],
+    ),
+    "own reading that takes for granted": (
+        tool('return Submission("broken/create", {}, "broken", read=lambda answer: answer.data["id"])'),
+        ["tool generate_broken_image, read of its Submission: it raised", "Answer(code="],
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "parts"), BROKEN.values(), ids=BROKEN)
+def test_breach_is_found_and_told(source: str, parts: list[str]) -> None:
+    with pytest.raises(AssertionError) as caught:
+        check_provider(module_of(HEAD, source))
+    told = str(caught.value)
+    assert "breaks the contract" in told
+    assert [part for part in parts if part not in told] == [], told
+
+
+def test_every_breach_is_told_at_once() -> None:
+    with pytest.raises(AssertionError, match="in 2 ways") as caught:
+        check_provider(module_of(HEAD, tool("return None"), BROKEN["route that forgets the task"][0]))
+    assert "it returned NoneType" in str(caught.value)
+    assert "does not name the task" in str(caught.value)
+
+
+def test_module_that_keeps_the_contract_passes_without_being_installed() -> None:
+    check_provider(module_of(HEAD, TOOL), payloads=[{"state": "success", "resultJson": "{}"}])
+    assert "kie_ai_mcp_broken" not in sys.modules
+
+
+def test_given_payload_is_read_as_it_is() -> None:
+    reading = (
+        "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('processing', progress=payload.get('odd'))"
+    )
+    check_provider(module_of(HEAD, TOOL, reading))
+    with pytest.raises(AssertionError, match="progress is 7"):
+        check_provider(module_of(HEAD, TOOL, reading), payloads=[{"odd": 7}])
+
+
+def test_settings_reach_the_provider_and_are_checked() -> None:
+    told = "@hookimpl\ndef kie_describe_provider():\n    return Provider('Broken', settings={'model': 'Its id.'})"
+    source = TOOL.replace("def kie_register_tools():", "def kie_register_tools(settings):\n        settings['model']")
+    with pytest.raises(AssertionError, match="sets it aside: KeyError: 'model'"):
+        check_provider(module_of(HEAD, source, told))
+    check_provider(module_of(HEAD, source, told), settings={"model": "another"})
+    with pytest.raises(AssertionError, match=r"has no setting 'modell'\. Did you mean model"):
+        check_provider(module_of(HEAD, source, told), settings={"model": "another", "modell": 1})
+
+
+def test_provider_that_is_not_installed_is_named_with_the_nearest() -> None:
+    with pytest.raises(AssertionError, match=r"'veo' is installed here\. Did you mean veo3\?.*pip install"):
+        check_provider("veo")
+
+
+# Argument sets -------------------------------------------------------------------------------------------------------
+
+
+def generate_sample_image(
+    prompt: Prompt,
+    size: Literal["small", "large"] = "small",
+    count: Annotated[int, Field(gt=0, lt=5)] | None = None,
+    strength: Annotated[float, Field(ge=0, le=1)] | None = None,
+    tags: Annotated[set[Literal["a", "b", "c"]], Field(max_length=2)] | None = None,
+    labels: dict[str, int] | None = None,
+    until: datetime | None = None,
+    image_urls: ImageUrls | None = None,
+    webhook: CallbackUrl | None = None,
+) -> Submission:
+    """Make a picture."""
+    if size == "large" and count == 4:
+        raise InvalidArgument("count", count, "at most 3 large ones")
+    return Submission("sample", {"prompt": prompt, "size": size}, "sample")
+
+
+def test_argument_sets_are_different_repeatable_and_valid() -> None:
+    sets = argument_sets(generate_sample_image)
+    assert len(sets) >= 200
+    assert sets == argument_sets(generate_sample_image)
+    assert [known for number, known in enumerate(sets) if known in sets[:number]] == []
+    assert list(sets[0]) == ["prompt"], "the required ones alone come first"
+    assert set(sets[1]) == set(generate_sample_image.__annotations__) - {"return"}, "then all"
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("size", {"small", "large"}), ("count", {1, 2, 3, 4}), ("strength", {0.0, 1.0}), ("tags", {"a", "b", "c"})],
+)
+def test_argument_sets_reach_every_choice_and_both_ends(name: str, wanted: set[Any]) -> None:
+    seen = [arguments[name] for arguments in argument_sets(generate_sample_image) if name in arguments]
+    assert wanted <= {value for entry in seen for value in (entry if isinstance(entry, set) else {entry})}
+
+
+def test_calls_tell_requests_from_refusals() -> None:
+    calls = calls_of(generate_sample_image)
+    assert calls.broken == {}
+    assert calls.built
+    assert {(arguments["size"], arguments["count"]) for arguments, _ in calls.refused} == {("large", 4)}
+
+
+def test_pattern_is_filled_from_given_values_or_asked_for() -> None:
+    def generate_coloured_image(colour: Annotated[str, StringConstraints(pattern="^#[0-9a-f]{6}$")]) -> Submission:
+        """Make a picture."""
+        return Submission("coloured", {"colour": colour}, "coloured")
+
+    with pytest.raises(AssertionError, match=r"values=\{'colour': \[\.\.\.\]\}"):
+        argument_sets(generate_coloured_image)
+    sets = argument_sets(generate_coloured_image, values={"colour": ["#ffffff", "#000000"]})
+    assert sorted(entry["colour"] for entry in sets) == ["#000000", "#ffffff"]
+
+
+def test_draw_gives_addresses_where_they_are_wanted() -> None:
+    draw = Draw(generate_sample_image)
+    assert all(url.startswith("https://") for url in draw.argument("image_urls"))
+    assert draw.argument("webhook").startswith("https://")
+
+
+# Fixtures ------------------------------------------------------------------------------------------------------------
+
+
+def test_fixtures_play_a_service_to_the_real_server(kie_server: ServeProvider, kie_gateway: PlayedGateway) -> None:
+    kie_gateway.accept("flux/kontext/generate", task_id="f-1")
+    kie_gateway.answer("flux/kontext/record-info", {"successFlag": 0})
+    kie_gateway.answer(
+        "flux/kontext/record-info", {"successFlag": 1, "response": {"resultImageUrl": "https://x/1.png"}}
+    )
+    with kie_server("flux", kie_gateway) as server:
+        assert "generate_flux_image" in server.tools
+        assert "generate_veo3_video" not in server.tools
+        assert server.call("generate_flux_image", prompt="a harbour")["task_id"] == "f-1"
+        assert server.call("get_task_status", task_id="f-1")["status"] == "processing"
+        assert server.wait("f-1")["result_urls"] == ["https://x/1.png"]
+    assert kie_gateway.sent[0]["prompt"] == "a harbour"
+    assert kie_gateway.read[-1] == {"taskId": "f-1"}
+
+
+def test_fixture_gives_a_whole_service(kie_server: ServeProvider, kie_sandbox: Sandbox) -> None:
+    with kie_server("veo3", kie_sandbox) as server:
+        task = server.call("generate_veo3_video", prompt="gulls over a harbour")
+        kie_sandbox.finish(task["task_id"])
+        assert server.wait(task["task_id"])["status"] == "completed"
+    assert len(kie_sandbox.ledger) == 1
+
+
+def test_server_takes_settings_of_the_provider_and_its_own(
+    kie_server: ServeProvider, kie_gateway: PlayedGateway
+) -> None:
+    kie_gateway.accept("jobs/createTask", task_id="d-1")
+    with kie_server("dalle3", kie_gateway, settings={"model": "openai/dall-e-4"}, log_level="debug") as server:
+        server.call("generate_dalle3_image", prompt="a harbour")
+    assert kie_gateway.sent[0]["model"] == "openai/dall-e-4"
+
+
+def test_server_that_can_not_start_says_why(kie_server: ServeProvider) -> None:
+    with (
+        pytest.raises(AssertionError, match=r"did not start: .*no setting 'modell'"),
+        kie_server("dalle3", settings={"modell": "x"}),
+    ):
+        pass
+    with pytest.raises(AssertionError, match=r"No provider named 'dalle' is installed.*dalle3"), kie_server("dalle"):
+        pass
+
+
+def test_failure_inside_the_server_block_stays_what_it_was(kie_server: ServeProvider) -> None:
+    with pytest.raises(ZeroDivisionError), kie_server("flux"):
+        raise ZeroDivisionError
+
+
+def test_unplanned_request_fails_the_test(pytester_like: Callable[[str], str]) -> None:
+    printed = pytester_like(
+        """
+        def test_it(kie_server, kie_gateway):
+            with kie_server("flux", kie_gateway) as server:
+                server.call("generate_flux_image", prompt="a harbour")
+        """
+    )
+    assert "1 passed, 1 error" in printed
+    assert "/api/v1/flux/kontext/generate" in printed
+
+
+def test_plugin_of_pytest_costs_little() -> None:
+    heavy = ("mcp", "mcp_types", "pytest_httpserver", "kie_ai_mcp_sandbox", "jsonschema", "anyio", "kie_ai_mcp.testing")
+    code = (
+        "import sys, pytest; before = set(sys.modules); import kie_ai_mcp._testing_fixtures;"
+        f"print([name for name in {heavy!r} if name in set(sys.modules) - before])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,304 @@
+"""The service's spellings, all of them, and whatever else may come instead."""
+
+import gc
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from kie_ai_mcp import Outcome
+from kie_ai_mcp.readings import (
+    TWO_WEEKS_S,
+    code_in,
+    number_in,
+    object_in,
+    outcome_by_flag,
+    share,
+    status_in,
+    text_in,
+    time_in,
+    urls_in,
+)
+from kie_ai_mcp.specs import DAY_S, Status
+
+A = "https://tempfile.example/a.png"
+B = "http://tempfile.example/b.png"
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(min_value=-(10**400), max_value=10**400),
+    st.floats(),
+    st.text(),
+    st.from_regex(r"-*\d+", fullmatch=True),
+    st.sampled_from([A, B, "success", "fail", "1", "0.5", "2026-04-20 10:00:00", "9" * 5000]),
+)
+NAMES = st.sampled_from(
+    ["resultUrl", "resultUrls", "url", "successFlag", "errorCode", "errorMessage", "completeTime", "progress"]
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.one_of(NAMES, st.text()), inner, max_size=4),
+        inner.map(lambda value: json.dumps(value, default=str)),
+    ),
+    max_leaves=8,
+)
+READINGS: list[Callable[[Any], object]] = [status_in, object_in, urls_in, time_in, number_in, text_in, code_in, share]
+
+fuzz = settings(deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("wait", "pending"),
+        ("waiting", "pending"),
+        ("queuing", "pending"),
+        ("queueing", "pending"),
+        ("PENDING", "pending"),
+        ("generating", "processing"),
+        ("GENERATING", "processing"),
+        ("success", "completed"),
+        ("SUCCESS", "completed"),
+        (" Success ", "completed"),
+        ("fail", "failed"),
+        ("FAILED", "failed"),
+        ("CREATE_TASK_FAILED", "failed"),
+        ("GENERATE_FAILED", "failed"),
+    ],
+)
+def test_every_state_word_of_the_service_is_known(word: str, status: Status) -> None:
+    assert status_in(word) == status
+
+
+@pytest.mark.parametrize(
+    "word", ["", "uploading", "successful", "failing", None, 1, 3, True, ["fail"], {"state": "fail"}]
+)
+def test_state_word_never_seen_before_means_still_running(word: object) -> None:
+    assert status_in(word) == "processing"
+
+
+@pytest.mark.parametrize(
+    ("value", "addresses"),
+    [
+        (A, (A,)),
+        (f" {A} ", (A,)),
+        ([A, B], (A, B)),
+        ((A, B), (A, B)),
+        ([{"resultUrl": A}, {"resultUrl": B}], (A, B)),
+        ({"resultUrl": A}, (A,)),
+        ({"url": A}, (A,)),
+        ({"videoUrl": A, "imageUrl": B}, (A, B)),
+        (json.dumps([A, B]), (A, B)),
+        (json.dumps([{"resultUrl": A}]), (A,)),
+        (json.dumps({"resultUrl": A}), (A,)),
+        (json.dumps(json.dumps([A])), (A,)),
+        ([json.dumps([A]), [B]], (A, B)),
+        ([A, A, B, A], (A, B)),
+    ],
+)
+def test_result_addresses_are_found_in_every_shape(value: object, addresses: tuple[str, ...]) -> None:
+    assert urls_in(value) == addresses
+
+
+def test_addresses_of_several_places_keep_their_order_and_come_once() -> None:
+    assert urls_in([B], None, A, "", json.dumps([B, A])) == (B, A)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "[]",
+        "{",
+        "null",
+        7,
+        True,
+        {},
+        [],
+        [None, ""],
+        "ftp://a/b",
+        "file:///etc/passwd",
+        "//a/b",
+        "data:,x",
+        "a",
+    ],
+)
+def test_what_is_no_web_address_is_no_result(value: object) -> None:
+    assert urls_in(value) == ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        1776679200000,
+        1776679200000.0,
+        "1776679200000",
+        "2026-04-20T10:00:00Z",
+        "2026-04-20T10:00:00.000Z",
+        "2026-04-20T12:00:00+02:00",
+        "2026-04-20T10:00:00",
+        "2026-04-20 10:00:00",
+        " 2026-04-20 10:00:00 ",
+    ],
+)
+def test_every_spelling_of_a_time_is_the_same_moment(value: object) -> None:
+    assert time_in(value) == datetime(2026, 4, 20, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", [None, "", " ", 0, -5, True, "0x10", "yesterday", "2026-13-40", 1e300, [], {}])
+def test_what_is_no_time_is_none(value: object) -> None:
+    assert time_in(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(5916.25, 5916.25), (70, 70.0), ("0.75", 0.75), (" 3 ", 3.0), ("-1", -1.0), (0, 0.0)],
+)
+def test_numbers_are_read_also_from_text(value: object, number: float) -> None:
+    assert number_in(value) == number
+
+
+@pytest.mark.parametrize("value", [None, True, "", "much", "nan", "inf", float("inf"), float("nan"), 10**400, [], {}])
+def test_what_is_no_finite_number_is_none(value: object) -> None:
+    assert number_in(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [(400, 400), ("400", 400), (" 501 ", 501), (-1, -1), ("-1", -1), ("E_POLICY", "E_POLICY"), ("4.5", "4.5")],
+)
+def test_error_codes_are_numbers_where_they_are_numbers(value: object, code: int | str) -> None:
+    assert code_in(value) == code
+
+
+@pytest.mark.parametrize("value", [None, "", 0, "0", False, True, [], {}, 1.5])
+def test_zero_and_empty_are_no_error_code(value: object) -> None:
+    assert code_in(value) is None
+
+
+@pytest.mark.parametrize("value", ["²", "--5", "-", "٣", "9" * 5000])
+def test_odd_digits_never_break_the_reading_of_a_code(value: str) -> None:
+    assert isinstance(code_in(value), (int, str))
+
+
+@pytest.mark.parametrize(
+    ("progress", "whole", "expected"),
+    [("0.00", 1, 0.0), ("0.42", 1, 0.42), ("1.00", 1, 1.0), (37, 100, 0.37), (100, 100, 1.0), (120, 100, 1.0)],
+)
+def test_progress_is_a_share_of_the_whole(progress: object, whole: float, expected: float) -> None:
+    assert share(progress, whole) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("progress", [None, "", "half", -1, float("nan"), []])
+def test_progress_that_says_nothing_is_none(progress: object) -> None:
+    assert share(progress) is None
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, '{"a": 1}', json.dumps({"a": 1}, indent=2)])
+def test_object_is_read_as_it_is_or_from_its_text(value: object) -> None:
+    assert object_in(value) == {"a": 1}
+
+
+@pytest.mark.parametrize("value", [None, "", "[1]", "{", "null", 5, ["a"], "[" * 100_000])
+def test_what_is_no_object_is_an_empty_one(value: object) -> None:
+    assert object_in(value) == {}
+
+
+def test_text_is_kept_and_emptiness_is_none() -> None:
+    values: list[object] = ["x", " x", 7, "", "  ", None, [], {}]
+
+    assert [text_in(value) for value in values] == ["x", " x", "7", *[None] * 5]
+
+
+@pytest.mark.parametrize("flag", [1, "1", 1.0, " 1 "])
+def test_flag_one_is_success_with_results_credits_and_time(flag: object) -> None:
+    payload = {"successFlag": flag, "creditsConsumed": "12.5", "completeTime": "2026-04-20 10:00:00", "errorCode": 0}
+
+    assert outcome_by_flag(payload, None, [A]) == Outcome(
+        "completed",
+        (A,),
+        progress=1.0,
+        credits=12.5,
+        finished_at=datetime(2026, 4, 20, 10, tzinfo=UTC),
+        keeps_s=TWO_WEEKS_S,
+    )
+
+
+@pytest.mark.parametrize("flag", [2, 3, "2", "3"])
+def test_flags_two_and_three_are_failure_with_its_reason(flag: object) -> None:
+    payload = {"successFlag": flag, "errorCode": "501", "errorMessage": "no luck", "completeTime": 1776679200000}
+
+    outcome = outcome_by_flag(payload, [A])
+
+    assert (outcome.status, outcome.error, outcome.error_code, outcome.urls) == ("failed", "no luck", 501, ())
+    assert outcome.finished_at == datetime(2026, 4, 20, 10, tzinfo=UTC)
+
+
+def test_failure_without_words_says_that_there_are_none() -> None:
+    assert outcome_by_flag({"successFlag": 2, "errorMessage": ""}).error == "the service gave no reason"
+
+
+@pytest.mark.parametrize("flag", [0, "0", 4, 9, -1, None, "", "SUCCESS", True, False, [1], {"a": 1}])
+def test_any_other_flag_is_still_running_whatever_else_is_there(flag: object) -> None:
+    payload = {"successFlag": flag, "progress": "0.40", "errorMessage": "", "completeTime": None}
+
+    assert outcome_by_flag(payload, [A]) == Outcome("processing", progress=0.4)
+
+
+def test_a_family_names_its_own_flags_and_its_own_keeping() -> None:
+    read = partial(outcome_by_flag, completed=(1, 4), failed=(3,), keeps_s=DAY_S)
+
+    assert read({"successFlag": 4}, A) == Outcome("completed", (A,), progress=1.0)
+    assert read({"successFlag": 2}, A).status == "processing"
+
+
+@fuzz
+@given(JSON)
+@example("²")
+@example("--5")
+@example("9" * 5000)
+@example(10**400)
+@example(float("inf"))
+def test_no_value_makes_a_reading_raise(value: object) -> None:
+    for read in READINGS:
+        read(value)
+    assert urls_in(value, value) == urls_in(value)
+
+
+@fuzz
+@given(st.dictionaries(NAMES, JSON))
+def test_no_answer_makes_a_flag_reading_raise_or_name_an_end_that_is_not_there(payload: dict[str, Any]) -> None:
+    outcome = outcome_by_flag(payload, payload.get("resultUrls"))
+
+    assert (outcome.status == "completed") == (number_in(payload.get("successFlag")) == 1)
+    assert (outcome.status == "failed") == (number_in(payload.get("successFlag")) in {2, 3})
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Keeps the garbage collector from running somebody's finalizer where the stack is almost used up."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize("depth", [100, 5_000])
+def test_depth_never_breaks_the_search_for_addresses(depth: int) -> None:
+    value: object = A
+    for _ in range(depth):
+        value = [value]
+
+    assert urls_in(value) in {(A,), ()}
+    assert urls_in(value, B) in {(A, B), (B,)}

@@ -1,0 +1,325 @@
+"""The gallery in a real browser: it shows what there is, finds what is looked for, and does nothing else."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+import kie_ai_mcp_sandbox
+from kie_ai_mcp import Outcome
+from kie_ai_mcp._cards import THUMBNAILS
+from kie_ai_mcp._gallery import write
+
+if TYPE_CHECKING:
+    from tests.gallery.conftest import Browser, Past
+
+pytestmark = pytest.mark.anyio
+
+CLIP = Path(kie_ai_mcp_sandbox.__file__).parent / "data" / "clip.mp4"
+SHOWN = "[...document.querySelectorAll('.card:not([hidden]) .prompt')].map(prompt => prompt.textContent)"
+SUMMARY = "document.getElementById('summary').value"
+LIGHT, DARK = (245, 245, 243), (18, 18, 20)
+
+
+@pytest.fixture
+def trap(httpserver: HTTPServer) -> Iterator[HTTPServer]:
+    """A server on this machine that nobody may call."""
+    yield httpserver
+    assert [request.path for request, _ in httpserver.log] == []
+
+
+async def small_history(past: "Past") -> Path:
+    """Write a page over a little of everything; return it."""
+    picture = past.picture()
+    await past.task("Fox in the snow", outcome=past.done(credits=4), files=(picture,), model="google/nano-banana")
+    await past.task("Café at night", outcome=past.done(credits=2.5, days_ago=9))
+    clip = past.folder / "clip.mp4"
+    shutil.copy(CLIP, clip)
+    await past.task(
+        "Snow falls", "generate_veo3_video", provider="veo3", kind="video", outcome=past.done(), files=(clip,)
+    )
+    await past.task("A rude fox", provider="veo3", kind="video", outcome=Outcome("failed", error="Not allowed."))
+    await past.store.record_settled(await past.request("The lost fox"), "unknown", None, "lost")
+    return await write(past.store, past.folder / "gallery.html")
+
+
+# What is seen --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "height", "phone"), [(1280, 900, False), (390, 844, True)], ids=["wide", "phone"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+async def test_page_fits_every_screen_and_follows_the_readers_light(
+    past: "Past", browser: "Browser", tmp_path: Path, width: int, height: int, phone: bool, dark: bool
+) -> None:
+    path = await small_history(past)
+    browser.look(width, height, dark=dark, phone=phone)
+    browser.open(path.as_uri())
+    image = browser.screenshot(tmp_path / "screenshot.png")
+    assert image.getpixel((4, 4)) == (DARK if dark else LIGHT)
+    assert browser.ask("Math.max(document.documentElement.scrollWidth, innerWidth)") == width
+    columns = browser.ask("getComputedStyle(document.querySelector('.grid')).gridTemplateColumns.split(' ').length")
+    assert columns == (1 if phone else 4)
+    assert browser.ask(UNREADABLE) == []
+    assert browser.log == []
+
+
+# Every text whose contrast with what is behind it is below what WCAG asks for (AA, 4.5 to 1).
+UNREADABLE = """(() => {
+  document.querySelectorAll(".card details").forEach((details) => { details.open = true; });
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const parts = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return canvas.getImageData(0, 0, 1, 1).data;
+  };
+  const light = ([r, g, b]) => [r, g, b]
+    .map((part) => part / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parts(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = new Set();
+  const texts = "header *, .notice, .notice *, .card p, .card span, .card a, dt, dd";
+  for (const element of document.querySelectorAll(texts)) {
+    if (!element.textContent.trim() || element.matches(".shot, .glyph") || !element.offsetParent) continue;
+    const two = [light(parts(getComputedStyle(element).color)), light(behind(element))].sort((a, b) => b - a);
+    if ((two[0] + 0.05) / (two[1] + 0.05) < 4.5) poor.add(`${element.tagName}.${element.className}`);
+  }
+  return [...poor];
+})()"""
+
+
+async def test_saved_pictures_are_painted_wherever_they_lie(past: "Past", browser: "Browser", tmp_path: Path) -> None:
+    rest = tuple(past.picture(f"{number}.png", (8, 8)) for number in range(THUMBNAILS - 1))
+    below, elsewhere = past.picture("50 % of a #fox?.png"), Path(shutil.copy(past.picture(), tmp_path / "ä b.png"))
+    await past.task(outcome=past.done(), files=(below, elsewhere))
+    await past.task(outcome=past.done(), files=(*rest, past.picture("new.png")))
+    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    sources = browser.ask("[...document.querySelectorAll('.grid img')].map(image => image.getAttribute('src'))")
+    assert [source.partition(":")[0] for source in sources[-3:]] == [
+        "data",
+        "./50%20%25%20of%20a%20%23fox%3F.png",
+        "file",
+    ]
+    browser.ask("document.querySelector('.card:last-child').scrollIntoView()")
+    browser.wait("[...document.images].slice(-4, -1).every(image => image.complete && image.naturalWidth > 0)")
+    assert browser.log == []
+
+
+async def test_clip_loads_nothing_until_it_is_played(past: "Past", browser: "Browser") -> None:
+    browser.open((await small_history(past)).as_uri())
+    browser.ask("window.clip = document.querySelector('video'), null")
+    assert browser.ask("[clip.readyState, clip.paused, clip.duration]") == [0, True, None]
+    browser.ask("clip.muted = true, clip.play().then(() => null)")
+    browser.wait("clip.readyState >= 2 && clip.currentTime > 0")
+    assert browser.ask("clip.videoWidth") > 0
+    assert browser.log == []
+
+
+async def test_starting_one_player_stops_the_other(past: "Past", browser: "Browser") -> None:
+    clips = tuple(Path(shutil.copy(CLIP, past.picture().with_name(f"{number}.mp4"))) for number in (1, 2))
+    await past.task(kind="video", outcome=past.done(), files=clips)
+    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    browser.ask(
+        "[window.first, window.second] = document.querySelectorAll('video'), first.muted = second.muted = true, 0"
+    )
+    browser.ask("first.loop = true, first.play().then(() => second.play()).then(() => null)")
+    browser.wait("first.paused")
+
+
+async def test_moments_are_shown_as_the_reader_writes_them(past: "Past", browser: "Browser") -> None:
+    browser.open((await small_history(past)).as_uri())
+    written, titled = browser.ask(
+        "(time => [time.textContent, time.title])(document.querySelector('.card:last-child footer time'))"
+    )
+    assert titled.endswith(" UTC")
+    assert written == browser.ask(
+        "new Intl.DateTimeFormat(undefined, {dateStyle: 'medium', timeStyle: 'short'})"
+        f".format(new Date({titled.replace(' UTC', 'Z').replace(' ', 'T')!r}))"
+    )
+
+
+# Looking for something -----------------------------------------------------------------------------------------------
+
+ALL = ["The lost fox", "A rude fox", "Snow falls", "Café at night", "Fox in the snow"]
+FOUND: dict[str, tuple[dict[str, str], list[str], str]] = {
+    "nothing": ({}, ALL, "5 entries · 10.5 credits"),
+    "a word": ({"q": "FOX"}, [ALL[0], ALL[1], ALL[4]], "3 of 5 entries · 4 credits"),
+    "all words": ({"q": " snow  fox"}, [ALL[4]], "1 of 5 entries · 4 credits"),
+    "without accents": ({"q": "cafe"}, [ALL[3]], "1 of 5 entries · 2.5 credits"),
+    "with accents": ({"q": "çåfé"}, [ALL[3]], "1 of 5 entries · 2.5 credits"),
+    "an error": ({"q": "not allowed"}, [ALL[1]], "1 of 5 entries · 0 credits"),
+    "a model": ({"q": "google/nano"}, [ALL[4]], "1 of 5 entries · 4 credits"),
+    "an id": ({"q": "task-3"}, [ALL[2]], "1 of 5 entries · 4 credits"),
+    "a kind": ({"kind": "video"}, ALL[1:3], "2 of 5 entries · 4 credits"),
+    "a provider": ({"provider": "nano-banana"}, [ALL[0], *ALL[3:]], "3 of 5 entries · 6.5 credits"),
+    "a status": ({"status": "unknown"}, ALL[:1], "1 of 5 entries · 0 credits"),
+    "what expired": ({"status": "expired"}, [ALL[3]], "1 of 5 entries · 2.5 credits"),
+    "what was completed": ({"status": "completed"}, ALL[2:], "3 of 5 entries · 10.5 credits"),
+    "everything at once": ({"q": "snow", "kind": "video", "provider": "veo3"}, [ALL[2]], "1 of 5 entries · 4 credits"),
+    "nothing of the kind": ({"q": "snow", "status": "failed"}, [], "0 of 5 entries · 0 credits"),
+    "words of the page": ({"q": "details"}, [], "0 of 5 entries · 0 credits"),
+    "a pattern": ({"q": ".*"}, [], "0 of 5 entries · 0 credits"),
+}
+
+
+def set_filters(browser: "Browser", filters: dict[str, str]) -> None:
+    for name, value in filters.items():
+        browser.ask(f"window.field = document.getElementsByName({name!r})[0], field.value = {json.dumps(value)}")
+        browser.ask("field.dispatchEvent(new Event('input', {bubbles: true}))")
+
+
+async def test_entries_are_found_by_words_kind_provider_and_status(past: "Past", browser: "Browser") -> None:
+    browser.open((await small_history(past)).as_uri())
+    found: dict[str, Any] = {}
+    for case, (filters, _, _) in FOUND.items():
+        set_filters(browser, {"q": "", "kind": "", "provider": "", "status": "", **filters})
+        found[case] = (filters, browser.ask(SHOWN), browser.ask(SUMMARY))
+        assert browser.ask("document.getElementById('nothing').hidden") == bool(found[case][1])
+    assert found == FOUND
+
+
+async def test_filters_stand_in_the_address_and_are_cleared_together(past: "Past", browser: "Browser") -> None:
+    address = (await small_history(past)).as_uri()
+    browser.open(f"{address}#q=fox&status=failed&kind=nonsense")
+    assert browser.ask(SHOWN) == ["A rude fox"]
+    assert browser.ask("document.getElementsByName('kind')[0].selectedIndex") == 0
+    set_filters(browser, {"status": "", "q": "café & <b>"})
+    browser.open(browser.ask("location.href"))
+    assert browser.ask("document.getElementsByName('q')[0].value") == "café & <b>"
+    assert browser.ask(SHOWN) == []
+    browser.ask("document.querySelector('#filters button').click()")
+    browser.wait(f"{SHOWN}.length === 5")
+    assert browser.ask("document.querySelector('#filters button').hidden")
+
+
+async def test_notice_leads_to_the_lost_requests(past: "Past", browser: "Browser") -> None:
+    browser.open((await small_history(past)).as_uri())
+    browser.ask("document.querySelector('.notice a').click()")
+    browser.wait(f"{SHOWN}.length === 1")
+    assert browser.ask(SHOWN) == ["The lost fox"]
+
+
+async def test_page_can_be_used_with_the_keyboard_alone(past: "Past", browser: "Browser") -> None:
+    await past.task("One fox", outcome=past.done(), files=(past.picture("1.png"),))
+    await past.task("Two foxes", outcome=past.done(), files=(past.picture("2.png"), past.picture("3.png")))
+    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    focused = "document.activeElement.getAttribute('href') || document.activeElement.name || document.activeElement.id"
+    large = "document.getElementById('large').src.split('/').pop()"
+    browser.press("/")
+    assert browser.ask(focused) == "q"
+    for expected in ("kind", "provider", "status", "./2.png", "./3.png"):
+        browser.press("Tab")
+        assert browser.ask(focused) == expected
+    browser.press("Enter")
+    assert browser.ask("document.getElementById('viewer').open")
+    seen = []
+    for key in ("", "ArrowRight", "ArrowRight", "ArrowLeft", "ArrowLeft", "ArrowRight"):
+        if key:
+            browser.press(key)
+        browser.wait("document.getElementById('large').naturalWidth > 0")
+        seen.append((browser.ask(large), browser.ask("document.getElementById('caption').textContent")))
+    two, one = [(f"{number}.png", "Two foxes") for number in (2, 3)], ("1.png", "One fox")
+    assert seen == [two[1], one, two[0], one, two[1], one]
+    browser.press("Escape")
+    assert not browser.ask("document.getElementById('viewer').open")
+    assert browser.ask(focused) == "./1.png"
+
+
+async def test_everything_that_can_be_used_has_a_name_for_screen_readers(past: "Past", browser: "Browser") -> None:
+    browser.open((await small_history(past)).as_uri())
+    used = {
+        "button",
+        "combobox",
+        "searchbox",
+        "link",
+        "image",
+        "img",
+        "DisclosureTriangle",
+        "Video",
+        "heading",
+        "dialog",
+    }
+    named: dict[str, list[str]] = {}
+    for role, name in browser.roles():
+        if role in used:
+            named.setdefault(role, []).append(name)
+    assert all(all(names) for names in named.values()), named
+    assert {"combobox", "searchbox", "link", "heading"} <= set(named)
+    assert named["combobox"] == ["Kind", "Provider", "Status"]
+    assert [names for role, names in named.items() if role in {"image", "img"}] == [["Fox in the snow"]]
+    browser.ask("document.querySelector('.shot').click()")
+    viewer = [name for role, name in browser.roles() if role in {"dialog", "button"}]
+    assert viewer == ["Fox in the snow", "Previous picture", "Next picture", "Close"]
+
+
+# What must not happen ------------------------------------------------------------------------------------------------
+
+
+async def test_hostile_history_does_nothing_and_calls_nobody(
+    past: "Past", browser: "Browser", trap: HTTPServer
+) -> None:
+    owned = f"document.title='owned';fetch('{trap.url_for('/script')}')"
+    words = (
+        f'"></script></style></li><script>{owned}</script><img src="{trap.url_for("/img")}" onerror="{owned}">'
+        f'<link rel=stylesheet href="{trap.url_for("/css")}"><iframe src="{trap.url_for("/frame")}"></iframe>'
+        f'<meta http-equiv=refresh content="0;url={trap.url_for("/meta")}"><svg onload="{owned}">'
+    )
+    urls = (trap.url_for("/result.png"), f"javascript:{owned}", f"data:text/html,{words}")
+    await past.task(words, model=words, outcome=past.done(*urls), arguments={words: words})
+    await past.task(words * 9, provider=words, outcome=Outcome("failed", error=words))
+    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    browser.ask("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert browser.ask("document.title") == "Gallery · kie-ai-mcp-server"
+    assert browser.ask("[...document.links].filter(link => !/^(https?|file):$/.test(link.protocol)).length") == 0
+    assert browser.ask("document.querySelectorAll('iframe, svg, body link, .card script, .card img').length") == 0
+    assert browser.log == []
+
+
+async def test_markup_that_slipped_through_would_still_be_stopped(
+    past: "Past", browser: "Browser", trap: HTTPServer
+) -> None:
+    path = await small_history(past)
+    slipped = (
+        "<script>window.owned = 1</script><p onclick='window.owned = 2' id=slipped>x</p>"
+        f"<img src='{trap.url_for('/img')}' onerror='window.owned = 3'><script src='{trap.url_for('/js')}'></script>"
+        f"<style>p {{ background: url({trap.url_for('/css')}) }}</style>"
+        f"<iframe src='{trap.url_for('/frame')}'></iframe>"
+        f"<video autoplay src='{trap.url_for('/video')}'></video><form action='{trap.url_for('/form')}'></form>"
+    )
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('<ul class="grid">', f'{slipped}<ul class="grid">'), encoding="utf-8")
+    browser.open(path.as_uri())
+    browser.ask("document.getElementById('slipped').click(), document.querySelector('form[action]').submit()")
+    browser.ask(f"fetch('{trap.url_for('/fetch')}').catch(() => null)")
+    assert browser.ask("window.owned") is None
+    assert len([line for line in browser.log if "Content Security Policy" in line]) >= 8
+    assert browser.ask(f"{SHOWN}.length") == 5
+
+
+async def test_unsaved_results_are_not_fetched_by_looking_at_them(
+    past: "Past", browser: "Browser", trap: HTTPServer
+) -> None:
+    await past.task(outcome=past.done(trap.url_for("/result.png")))
+    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    assert browser.ask("document.querySelector('.media a').href") == trap.url_for("/result.png")
+
+
+async def test_pictures_far_below_are_loaded_when_they_are_seen(past: "Past", browser: "Browser") -> None:
+    for number in range(THUMBNAILS + 12):
+        await past.task(f"fox {number}", outcome=past.done(), files=(past.picture(f"{number}.png", (64, 48)),))
+    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    loaded = "[...document.querySelectorAll('.grid img[src^=\".\"]')].map(image => image.naturalWidth > 0)"
+    assert browser.ask(loaded) == [False] * 12
+    browser.ask("document.querySelector('.card:last-child').scrollIntoView()")
+    browser.wait(f"{loaded}.every(Boolean)")

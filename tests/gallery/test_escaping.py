@@ -1,0 +1,133 @@
+"""Whatever comes from outside is text on the page, and stays text."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kie_ai_mcp._cards import Cards, Entry, Markup, joined, tag
+from kie_ai_mcp._gallery import page
+
+if TYPE_CHECKING:
+    from tests.gallery.conftest import Past, Read
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+HOSTILE = {
+    "end of a script": "</script><script>document.title='owned'</script>",
+    "end of a style": "</style><style>*{display:none}</style>",
+    "end of a list": "</p></li></ul></main></body></html><h1>owned</h1>",
+    "handler": "<img src=x onerror=\"document.title='owned'\">",
+    "quotes": '" onmouseover="alert(1)" x=\'1\' `',
+    "script address": "javascript:document.title='owned'",
+    "comment": "<!-- --><![CDATA[ ]]><?php ?>",
+    "entity": "&lt;b&gt; &amp; &#60; &quot;",
+    "template": "$script ${style} $$ {cards} %s",
+    "turned around": "\u202egnp.exe \u2066\u200f",
+    "half a pair": "\ud83e fox",
+    "nothing to see": "\x00\x08\x1b[31m\x7f\r",
+}
+HALF = "half a pair"
+"""No database takes it, but the page must not trust in that."""
+
+WORDS = st.text(max_size=100)
+
+
+def normal(text: str) -> str:
+    """`text` as a page can show it at best."""
+    text = text.encode("utf-8", "replace").decode()
+    return " ".join("".join(" " if ord(char) < 32 or char == "\x7f" else char for char in text).split())
+
+
+def entry(**values: Any) -> Entry:
+    return Entry(**{"status": "completed", "created_at": NOW, "provider": "p", "tool": "t", "name": "n", **values})
+
+
+def card(one: Entry) -> str:
+    return Cards(Path.as_uri, NOW).card(one)[1]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("case", HOSTILE)
+async def test_hostile_words_are_shown_as_they_were_written(past: "Past", read: "Read", case: str) -> None:
+    words = HOSTILE[case]
+    if case != HALF:
+        await past.task(words, model=words, arguments={"negative_prompt": words, words: "value"})
+        submission = await past.request(words, words, provider=words)
+        await past.store.record_settled(submission, "refused", 400, words)
+        root = read(await page(past.store))
+        refused, made = root.cards
+        assert made.one(class_="prompt").text == normal(words)
+        assert made.fact("Model") == made.fact("negative_prompt") == normal(words)
+        assert made.fact(normal(words)) == "value"
+        assert refused.one("h2").text == refused.fact("Tool") == normal(words)
+        assert refused.one(class_="error").text == f"{normal(words)} (code 400)"
+        assert len(root.all("script")) == len(root.all("style")) == len(root.all("h1")) == 1
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_words_change_no_element_and_no_attribute(read: "Read", case: str) -> None:
+    def shape(words: str) -> list[tuple[str, list[str]]]:
+        one = entry(provider=words, tool=words, name=words, kind=words, model=words, error=words, status="failed")
+        return [(element.name, sorted(element.attributes)) for element in read(card(one)).all()]
+
+    assert shape(HOSTILE[case]) == shape("harmless")
+    assert card(entry(arguments={"prompt": HOSTILE[case]})).encode()
+
+
+@given(WORDS, WORDS, WORDS)
+def test_any_words_come_out_as_they_went_in(read: "Read", prompt: str, name: str, value: str) -> None:
+    one = entry(arguments={"prompt": prompt, "argument": value}, name=name, error=prompt, status="failed")
+    text = card(one)
+    root = read(text)
+    assert text.encode()
+    assert root.one(class_="prompt").text == (normal(prompt.strip()) or ("Without a prompt." * (not prompt.strip())))
+    assert [row.text for row in root.all("dd")] == ["t", *(normal(words) for words in (name, value) if words)]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "JaVaScRiPt:alert(1)",
+        " javascript:alert(1)",
+        "java\nscript:alert(1)",
+        "data:text/html,<script>alert(1)</script>",
+        "file:///etc/passwd",
+        "vbscript:x",
+        "//evil.example/x",
+        "relative.html",
+        "https://[broken",
+    ],
+)
+def test_address_that_is_not_of_the_web_can_not_be_followed(read: "Read", address: str) -> None:
+    root = read(card(entry(urls=(address,))))
+    assert root.all("a") == []
+    assert normal(address) in root.text
+
+
+def test_children_and_attributes_are_escaped_unless_they_are_markup() -> None:
+    text = '<b class="x">&\''
+    safe = "&lt;b class=&quot;x&quot;&gt;&amp;&#x27;"
+    assert tag("p", text, Markup("<i></i>"), None, title=text) == f'<p title="{safe}">{safe}<i></i></p>'
+    assert joined(text, Markup("<b>"), None) == f"{safe}<b>"
+    assert tag("img", alt="", hidden=True, src=None, data_kind_of="x", class_="y") == (
+        '<img alt="" hidden data-kind-of="x" class="y">'
+    )
+
+
+def test_only_so_many_arguments_are_shown_and_each_only_so_far(read: "Read") -> None:
+    one = entry(arguments={"prompt": "fox", **{f"a{number}": "x" * 5000 for number in range(50)}})
+    root = read(card(one))
+    shown = [row for row in root.all("dd") if row.text.startswith("xxx")]
+    assert len(shown) == 16
+    assert {len(row.text) for row in shown} == {200}
+
+
+def test_argument_that_is_no_text_is_shown_as_json(read: "Read") -> None:
+    root = read(card(entry(arguments={"shots": [{"Scene": "Füchse", "duration": 2.5}], "flag": False, "none": None})))
+    assert root.fact("shots") == '[{"Scene": "Füchse", "duration": 2.5}]'
+    assert root.fact("flag") == "false"

@@ -1,0 +1,145 @@
+"""The documentation is under test: its code runs, its headings are the contract, its links lead somewhere."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from kie_ai_mcp import hookspecs
+
+ROOT = Path(__file__).parents[2]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+GUIDE = ROOT / "docs/writing-a-provider.md"
+HOOKS_PAGE = ROOT / "docs/hooks.md"
+
+HOOKS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("kie_")}
+every_hook = pytest.mark.parametrize("hook", HOOKS)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of code in a page; `file` is what stands above it as ``name``:, where it is a whole file."""
+
+    language: str
+    text: str
+    line: int
+    file: str | None
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
+    for found in re.finditer(r"(?:^`([\w./-]+)`:\n\n)?^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield Block(found[2], found[3], text[: found.start(3)].count("\n"), found[1])
+
+
+def section(hook: str) -> str:
+    """What docs/hooks.md says of a hook, heading included."""
+    found = re.search(
+        rf"^## {hook}\(.*?(?=^## |\Z)", (ROOT / "docs/hooks.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert found, f"docs/hooks.md has no heading for {hook}"
+    return found[0]
+
+
+# Code ----------------------------------------------------------------------------------------------------------------
+
+
+@every_page
+def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, object] = {"__name__": page.stem}
+    for block in blocks(page):
+        if block.language != "python":
+            continue
+        # Line numbers as in the page, so that a traceback leads to it.
+        code = compile("\n" * block.line + block.text, str(page), "exec")
+        exec(code, names)
+        if block.file:
+            module = ModuleType(block.file.removesuffix(".py"))
+            exec(code, module.__dict__)
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_provider_of_the_guide_passes_its_tests_as_printed(tmp_path: Path) -> None:
+    files = {block.file: block.text for block in blocks(GUIDE) if block.file}
+    assert len(files["kie_ai_mcp_seedream.py"].splitlines()) <= 25
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    # What an installer would leave of it.
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    about = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8"
+    )
+    ((group, entries),) = project["entry-points"].items()
+    lines = [f"{name} = {value}" for name, value in entries.items()]
+    (about / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]), encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), "test_seedream.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+# Hooks ---------------------------------------------------------------------------------------------------------------
+
+
+def test_headings_are_the_signatures_in_order() -> None:
+    text = HOOKS_PAGE.read_text(encoding="utf-8")
+    signatures = [f"{name}({', '.join(inspect.signature(spec).parameters)})" for name, spec in HOOKS.items()]
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == signatures
+
+
+@every_hook
+def test_hook_is_explained(hook: str) -> None:
+    said = section(hook)
+    assert "Called " in said
+    assert "New in contract " in said
+    assert [name for name in inspect.signature(HOOKS[hook]).parameters if f"- `{name}`: " not in said] == []
+    if "None" in str(inspect.signature(HOOKS[hook]).return_annotation) and hook != "kie_register_commands":
+        assert "None stands for " in said
+
+
+@every_hook
+def test_example_is_the_code_of_a_real_provider(hook: str) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```$", section(hook), re.MULTILINE | re.DOTALL)
+    implementation = example[example.index("@hookimpl") :].strip()
+    assert f"def {hook}(" in implementation
+    doors = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("plugins/*/src/*/__init__.py")}
+    real = [str(path.relative_to(ROOT)) for path, text in doors.items() if f"def {hook}(" in text]
+    linked = re.findall(r"\]\(\.\./(plugins/[^)]*\.py)\)", section(hook))
+    assert set(linked) <= set(real), f"take the example from one of {real}"
+    assert bool(linked) == bool(real), f"take the example from one of {real}"
+    for link in linked:
+        assert implementation in doors[ROOT / link], f"renew it from {link}"
+
+
+@every_hook
+def test_hook_has_a_test_of_its_name(hook: str) -> None:
+    tests = (path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert any(f"def test_hook_{hook}(" in text for text in tests), f"write test_hook_{hook}"
+
+
+# Links ---------------------------------------------------------------------------------------------------------------
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -1,0 +1,181 @@
+"""Every distribution of this repository, built once; fresh virtual environments that know nothing but what is built."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+if TYPE_CHECKING:
+    from tests.conftest import Environment
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = [ROOT, ROOT / "core", *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
+
+LIMIT_S = 120.0
+FOREIGN = ("PYTHON", "VIRTUAL_", "XDG_")
+"""Beginnings of variables that would lead a fresh environment elsewhere."""
+
+CALL_LIMIT_S = 20.0
+
+# The build back end's own interface, called as an installer calls it: first the sdist, then the wheel from that.
+# One process builds everything, where `uv build` would prepare an environment for each distribution.
+BUILD = """
+import os, sys, tarfile, tempfile
+from pathlib import Path
+from hatchling.build import build_sdist, build_wheel
+
+out, *folders = sys.argv[1:]
+for folder in folders:
+    os.chdir(folder)
+    name = build_sdist(out)
+    with tempfile.TemporaryDirectory() as scratch, tarfile.open(Path(out) / name) as sdist:
+        sdist.extractall(scratch)
+        os.chdir(Path(scratch) / name.removesuffix(".tar.gz"))
+        build_wheel(out)
+        os.chdir(out)
+"""
+
+
+@dataclass(frozen=True)
+class Venv:
+    """A virtual environment that sees no checkout."""
+
+    folder: Path
+    dist: Path
+
+    @property
+    def scripts(self) -> Path:
+        """Where its commands are."""
+        return self.folder / ("Scripts" if sys.platform == "win32" else "bin")
+
+    @property
+    def python(self) -> str:
+        """Its interpreter."""
+        return str(self.scripts / "python")
+
+    def install(self, *wanted: str) -> None:
+        """Install distributions: this repository's from what is built, everything else from the index."""
+        uv("pip", "install", "--python", self.python, "--find-links", str(self.dist), *wanted)
+
+    def uninstall(self, *names: str) -> None:
+        """Uninstall distributions."""
+        uv("pip", "uninstall", "--python", self.python, *names)
+
+    def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run one of its commands to the end."""
+        return run(str(self.scripts / command[0]), *command[1:], cwd=cwd or self.folder, check=check)
+
+
+class VenvWith(Protocol):
+    """Chooses what is installed in the virtual environment of this run."""
+
+    def __call__(self, *wanted: str) -> Venv:
+        """Return it with these distributions, and no other of this repository, installed."""
+        ...
+
+
+class Uv(Protocol):
+    """Runs uv."""
+
+    def __call__(self, *arguments: str, cwd: Path = ...) -> None:
+        """Return when it has done what the arguments say."""
+        ...
+
+
+class Serve(Protocol):
+    """Starts the server of a virtual environment."""
+
+    def __call__(self, venv: Venv, **settings: str) -> AbstractAsyncContextManager[Client]:
+        """Return a context that starts it and gives a client which is connected to it."""
+        ...
+
+
+def run(*command: str, cwd: Path, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end, in an environment of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    return done
+
+
+def uv(*arguments: str, cwd: Path = ROOT.parent) -> None:
+    """Run uv, as the people who install this do."""
+    command = os.environ.get("UV") or shutil.which("uv")
+    assert command, "these tests need uv: python3 -m pip install uv"
+    run(command, "--quiet", *arguments, cwd=cwd)
+
+
+@pytest.fixture(scope="session")
+def run_uv() -> Uv:
+    return uv
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every distribution of this repository: the sdist, and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    builder = Venv(tmp_path_factory.mktemp("builder"), folder)
+    uv("venv", "--allow-existing", "--python", sys.executable, str(builder.folder))
+    builder.install("hatchling>=1.27")
+    builder.run("python", "-c", BUILD, str(folder), *map(str, FOLDERS))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fresh_venv(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Venv:
+    venv = Venv(tmp_path_factory.mktemp("venv"), dist)
+    uv("venv", "--allow-existing", "--python", sys.executable, str(venv.folder))
+    return venv
+
+
+@pytest.fixture
+def venv_with(fresh_venv: Venv) -> VenvWith:
+    """Gives the virtual environment of this run with these distributions and no other of this repository.
+
+    What they depend on stays from test to test: compiling it again for each would cost more than all the rest.
+    """
+
+    def install(*wanted: str) -> Venv:
+        left = {path.name.partition("-")[0] for path in fresh_venv.folder.glob("[Ll]ib/**/kie_ai_mcp*.dist-info")}
+        if left:
+            fresh_venv.uninstall(*left)
+        fresh_venv.install(*wanted)
+        return fresh_venv
+
+    return install
+
+
+@pytest.fixture
+def serve_from(environment: "Environment", tmp_path: Path) -> Serve:
+    """Starts the server of a virtual environment: ``async with serve_from(venv) as client``."""
+
+    @asynccontextmanager
+    async def start(venv: Venv, **settings: str) -> AsyncIterator[Client]:
+        server = StdioServerParameters(
+            command=str(venv.scripts / "kie-ai-mcp-core"),
+            env=environment(tmp_path, None, PYTHONPATH="", **settings),
+            cwd=tmp_path,
+        )
+        with (tmp_path / "server.log").open("a", encoding="utf-8") as log:
+            async with Client(stdio_client(server, errlog=log), read_timeout_seconds=CALL_LIMIT_S) as client:
+                yield client
+
+    return start

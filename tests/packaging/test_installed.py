@@ -1,0 +1,102 @@
+"""From wheels alone, in a fresh virtual environment: providers come and go with their distributions."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from mcp import Client
+
+from kie_ai_mcp._utilities import NAMES
+
+if TYPE_CHECKING:
+    from tests.packaging.conftest import Serve, Uv, VenvWith
+
+pytestmark = pytest.mark.anyio
+
+VEO3 = {"generate_veo3_video", "extend_veo3_video", "get_veo3_1080p_video", "get_veo3_4k_video"}
+FLUX = {"generate_flux_image", "edit_flux_image"}
+
+TOMORROW = """
+from kie_ai_mcp import Submission, hookimpl
+
+KIE_AI_MCP_CONTRACT = 2
+
+
+def generate_tomorrow_image(prompt: str) -> Submission:
+    "Make a picture."
+    return Submission.market("tomorrow", {"prompt": prompt}, api_type="tomorrow")
+
+
+@hookimpl
+def kie_register_tools():
+    return [generate_tomorrow_image]
+"""
+
+PROJECT = """
+[project]
+name = "kie-ai-mcp-tomorrow"
+version = "2.0.0"
+dependencies = ["kie-ai-mcp-core"]
+
+[project.entry-points.kie_ai_mcp]
+tomorrow = "kie_ai_mcp_tomorrow"
+
+[build-system]
+requires = ["hatchling>=1.27"]
+build-backend = "hatchling.build"
+"""
+
+
+async def of_providers(client: Client) -> set[str]:
+    """The listed tools without the server's own, of which some depend on the configuration."""
+    return {tool.name for tool in (await client.list_tools()).tools} - set(NAMES)
+
+
+async def test_providers_come_and_go_with_their_distributions(venv_with: "VenvWith", serve_from: "Serve") -> None:
+    venv = venv_with("kie-ai-mcp-core")
+    imported = venv.run("python", "-c", "import kie_ai_mcp; print(kie_ai_mcp.__file__)").stdout
+    assert Path(imported).is_relative_to(venv.folder), "what is tested is what was built"
+    async with serve_from(venv) as client:
+        assert {"get_task_status", "wait_for_tasks", "list_tasks"} <= {
+            tool.name for tool in (await client.list_tools()).tools
+        }
+        assert await of_providers(client) == set()
+
+    venv.install("--no-deps", "kie-ai-mcp-veo3")
+    async with serve_from(venv) as client:
+        assert await of_providers(client) == VEO3
+        venv.install("--no-deps", "kie-ai-mcp-flux")
+
+    async with serve_from(venv) as client:
+        assert await of_providers(client) == VEO3 | FLUX
+
+    venv.uninstall("kie-ai-mcp-veo3")
+    async with serve_from(venv) as client:
+        assert await of_providers(client) == FLUX
+
+
+async def test_provider_of_another_contract_is_set_aside_with_a_clear_message(
+    venv_with: "VenvWith", serve_from: "Serve", run_uv: "Uv", tmp_path: Path
+) -> None:
+    folder = tmp_path / "tomorrow"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    (folder / "kie_ai_mcp_tomorrow.py").write_text(TOMORROW, encoding="utf-8")
+    run_uv("build", "--wheel", cwd=folder)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    venv = venv_with("kie-ai-mcp-core", "kie-ai-mcp-flux", str(wheel))
+
+    async with serve_from(venv) as client:
+        assert await of_providers(client) == FLUX
+        assert "tomorrow" in (client.instructions or "")
+    said = venv.run("kie-ai-mcp-core", "providers", "--json", check=False).stdout
+    assert "it is built for contract 2, this server speaks contract 1." in said
+
+
+def test_the_server_brings_every_provider_of_the_repository(venv_with: "VenvWith", dist: Path) -> None:
+    venv = venv_with("kie-ai-mcp-server")
+    families = {path.name.split("-")[0].removeprefix("kie_ai_mcp_") for path in dist.glob("kie_ai_mcp_*.whl")}
+    printed = venv.run("kie-ai-mcp-server", "providers", "--markdown").stdout
+    assert families - {"core", "server"} == {
+        line.split("|")[1].strip().replace("-", "_") for line in printed.splitlines()[2:]
+    }

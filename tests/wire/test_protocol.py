@@ -1,0 +1,273 @@
+"""What passes over the wire, line by line: three revisions of the protocol, and nothing but the protocol."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jsonschema import Draft7Validator, Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.wire.conftest import Child, Plant, Spawn, SpawnIn
+
+Message = dict[str, Any]
+
+SCHEMAS = Path(__file__).parents[3] / "shared" / "mcp-schema"
+REVISIONS = ("2025-06-18", "2025-11-25", "2026-07-28")
+STATELESS = "2026-07-28"
+INVALID_PARAMS = -32602
+
+RUBBISH = ("no JSON at all", "[]", '{"jsonrpc": "2.0", "id": 1}', '{"jsonrpc": "2.0"}', "\N{FOX FACE}", "")
+
+UTILITIES = {"get_task_status", "wait_for_tasks", "list_tasks", "get_credits", "resolve_submission"}
+
+
+@pytest.fixture(scope="module", params=REVISIONS)
+def revision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def conversation(
+    revision: str, spawn_in: "SpawnIn", tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple["Child", dict[str, Message]]]:
+    """A whole conversation of one revision with a server process: the process at its end, and each answer by name."""
+    with Sandbox(speed=10_000) as sandbox:
+        child = spawn_in(tmp_path_factory.mktemp("conversation"), sandbox=sandbox)
+        said = {"greeting": child.greet(revision)}
+        said["list"] = child.answer(child.ask("tools/list"))
+        said["credits"] = child.call("get_credits")
+        said["made"] = child.call("generate_nano_banana", prompt="A fox on the wire")
+        made = said["made"]["structuredContent"]["task_id"]
+        arguments = {"task_ids": [made]}
+        asked = child.ask("tools/call", name="wait_for_tasks", arguments=arguments, _meta={"progressToken": "p"})
+        said["waited"] = child.answer(asked)["result"]
+        said["refused"] = child.call("generate_nano_banana", prompt="")
+        said["unknown tool"] = child.answer(child.ask("tools/call", name="generate_nano_bananas", arguments={}))
+        for line in RUBBISH:
+            child.write(line)
+        said["after rubbish"] = child.call("list_tasks")
+        child.close_input()
+        assert child.ended() == 0, child.errors
+        yield child, said
+
+
+@pytest.fixture
+def child(conversation: tuple["Child", dict[str, Message]]) -> "Child":
+    return conversation[0]
+
+
+@pytest.fixture
+def said(conversation: tuple["Child", dict[str, Message]]) -> dict[str, Message]:
+    return conversation[1]
+
+
+@pytest.fixture
+def tools(said: dict[str, Message]) -> dict[str, Message]:
+    return {tool["name"]: tool for tool in said["list"]["result"]["tools"]}
+
+
+# The revisions -------------------------------------------------------------------------------------------------------
+
+
+def test_every_revision_lists_and_calls_tools(
+    revision: str, said: dict[str, Message], tools: dict[str, Message]
+) -> None:
+    greeting = said["greeting"]
+    assert revision in (greeting["supportedVersions"] if revision == STATELESS else [greeting["protocolVersion"]])
+    assert {"generate_nano_banana", "edit_nano_banana"} | UTILITIES <= set(tools)
+    assert said["credits"]["structuredContent"]["credits"] == 10_000
+    assert said["made"]["structuredContent"]["status"] == "pending"
+    (task,) = said["waited"]["structuredContent"]["tasks"]
+    assert task["status"] == "completed"
+    assert said["refused"]["isError"] is True
+
+
+def test_every_line_is_valid_by_the_schema_of_its_revision(revision: str, child: "Child") -> None:
+    if not SCHEMAS.is_dir():
+        pytest.skip(f"the official schemas are not at {SCHEMAS}")
+    methods: dict[int, str] = {}
+    for line in child.sent:
+        message = json.loads(line)
+        methods[message.get("id")] = message["method"]
+        check(revision, message, "JSONRPCMessage", REQUESTS[message["method"]])
+    for line in child.received:
+        message = json.loads(line)
+        if "method" in message:
+            check(revision, message, "JSONRPCNotification", NOTIFICATIONS[message["method"]])
+        elif "error" in message:
+            check(revision, message, "JSONRPCError" if revision == "2025-06-18" else "JSONRPCErrorResponse")
+        else:
+            check(revision, message, "JSONRPCMessage")
+            check(revision, message["result"], RESULTS[methods[message["id"]]])
+
+
+REQUESTS = {
+    "initialize": "InitializeRequest",
+    "notifications/initialized": "InitializedNotification",
+    "server/discover": "DiscoverRequest",
+    "tools/list": "ListToolsRequest",
+    "tools/call": "CallToolRequest",
+}
+RESULTS = {
+    "initialize": "InitializeResult",
+    "server/discover": "DiscoverResult",
+    "tools/list": "ListToolsResult",
+    "tools/call": "CallToolResult",
+}
+NOTIFICATIONS = {"notifications/progress": "ProgressNotification"}
+
+
+def check(revision: str, value: Message, *definitions: str) -> None:
+    for definition in definitions:
+        error = best_match(validator(revision, definition).iter_errors(value))
+        assert error is None, f"{definition} of {revision}: {error.message} in {json.dumps(value)[:500]}"
+
+
+@cache
+def validator(revision: str, definition: str) -> Draft7Validator | Draft202012Validator:
+    schema = json.loads((SCHEMAS / f"{revision}.json").read_text("utf-8"))
+    if "definitions" in schema:
+        return Draft7Validator({**schema, "$ref": f"#/definitions/{definition}"})
+    return Draft202012Validator({**schema, "$ref": f"#/$defs/{definition}"})
+
+
+def test_progress_comes_under_the_token_before_the_answer(child: "Child", said: dict[str, Message]) -> None:
+    messages = [json.loads(line) for line in child.received]
+    progress = [message["params"] for message in messages if message.get("method") == "notifications/progress"]
+    assert progress
+    assert {told["progressToken"] for told in progress} == {"p"}
+    answered = next(place for place, message in enumerate(messages) if message.get("result") == said["waited"])
+    assert all("method" not in message for message in messages[answered:])
+
+
+def test_unknown_tool_is_an_error_of_the_protocol_that_names_the_nearest(said: dict[str, Message]) -> None:
+    error = said["unknown tool"]["error"]
+    assert error["code"] == INVALID_PARAMS
+    assert "generate_nano_bananas" in error["message"]
+    assert "generate_nano_banana " in error["message"].replace("?", " ")
+
+
+# What clients are given ----------------------------------------------------------------------------------------------
+
+
+def test_instructions_are_short_and_name_what_matters(said: dict[str, Message]) -> None:
+    instructions = said["greeting"]["instructions"]
+    assert len(instructions.encode()) <= 1500
+    assert [
+        word for word in ("wait_for_tasks", "resolve_submission", "unknown", "charged") if word not in instructions
+    ] == []
+
+
+def test_names_titles_and_descriptions_fit_every_host(tools: dict[str, Message]) -> None:
+    assert [name for name in tools if len(name) > 40] == []
+    assert [name for name, tool in tools.items() if not tool["annotations"]["title"]] == []
+    assert [name for name, tool in tools.items() if not 0 < len(tool["description"].encode()) <= 2000] == []
+
+
+def test_annotations_tell_spending_from_reading(tools: dict[str, Message]) -> None:
+    def hints(name: str) -> tuple[bool, ...]:
+        words = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+        return tuple(tools[name]["annotations"][word] for word in words)
+
+    for name in tools:
+        if name.startswith(("generate_", "edit_")):
+            assert hints(name) == (False, False, False, True), name
+    for name in UTILITIES - {"resolve_submission"}:
+        assert hints(name) == (True, False, True, False), name
+    assert hints("resolve_submission")[:2] == (False, False)
+
+
+def test_output_schemas_are_small(tools: dict[str, Message]) -> None:
+    sizes = {name: len(json.dumps(tool["outputSchema"], separators=(",", ":"))) for name, tool in tools.items()}
+    assert {name: size for name, size in sizes.items() if size > 450} == {}
+
+
+def test_input_schemas_are_lean_and_closed(tools: dict[str, Message]) -> None:
+    for name, tool in tools.items():
+        schema = tool["inputSchema"]
+        assert (schema["type"], schema["additionalProperties"]) == ("object", False), name
+        assert list(burdens(schema)) == [], name
+
+
+def burdens(schema: Any, path: str = "") -> Iterator[str]:
+    """What a model has no use for: alternatives, null, titles, references."""
+    if isinstance(schema, list):
+        for number, inner in enumerate(schema):
+            yield from burdens(inner, f"{path}[{number}]")
+    elif isinstance(schema, dict):
+        for key, inner in schema.items():
+            if key in {"anyOf", "oneOf", "allOf", "title", "$ref", "$defs"}:
+                yield f"{path}.{key}"
+            elif key == "properties":
+                for name, declared in inner.items():
+                    yield from burdens(declared, f"{path}.{name}")
+            else:
+                yield from burdens(inner, f"{path}.{key}")
+    elif schema is None or schema == "null":
+        yield f"{path} is null"
+
+
+def test_listing_is_the_same_for_every_client(tools: dict[str, Message], seen: dict[str, str]) -> None:
+    listing = json.dumps(tools, sort_keys=True)
+    assert seen.setdefault("listing", listing) == listing
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, str]:
+    """What was listed to the first client."""
+    return {}
+
+
+# Nothing but the protocol --------------------------------------------------------------------------------------------
+
+NOISY = '''
+import atexit, sys
+from kie_ai_mcp import Submission, hookimpl
+print("noise at import")
+print("noise without an end", end="")
+atexit.register(print, "noise at exit")
+
+def make_noise(prompt: str) -> Submission:
+    """Make noise."""
+    print("noise in a tool")
+    return Submission("jobs/createTask", {"model": "google/nano-banana", "input": {"prompt": prompt}}, "noise")
+
+@hookimpl
+def kie_register_tools():
+    print("noise in a hook")
+    return [make_noise]
+
+@hookimpl
+def kie_normalize_result(task, payload):
+    print("noise in a reading")
+    sys.stdout.write("noise without an end")
+'''
+
+
+def test_stdout_holds_nothing_but_the_protocol_although_a_provider_prints(spawn: "Spawn", plant: "Plant") -> None:
+    with Sandbox(speed=10_000) as sandbox:
+        child = spawn(sandbox=sandbox, PYTHONPATH=plant("noisy", NOISY))
+        child.greet("2025-11-25")
+        made = child.call("make_noise", prompt="a fox")["structuredContent"]
+        waited = child.call("wait_for_tasks", task_ids=[made["task_id"]])["structuredContent"]
+        child.close_input()
+        assert child.ended() == 0
+    assert [task["status"] for task in waited["tasks"]] == ["completed"]
+    assert [line for line in child.received if json.loads(line)["jsonrpc"] != "2.0"] == []
+    for place in ("at import", "in a hook", "in a tool", "in a reading", "at exit"):
+        assert f"noise {place}" in child.errors
+
+
+def test_lines_that_are_no_messages_do_not_end_the_server(said: dict[str, Message]) -> None:
+    assert "tasks" in said["after rubbish"]["structuredContent"]
+
+
+def test_tool_list_may_be_kept_for_five_minutes(revision: str, said: dict[str, Message]) -> None:
+    kept = said["list"]["result"].get("ttlMs")
+    assert kept == (300_000 if revision == STATELESS else None)
