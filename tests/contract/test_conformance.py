@@ -18,9 +18,9 @@ from jsonschema.exceptions import best_match
 from kie_ai_mcp import InvalidArgument, Query, Submission, testing
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._testing_calls import Request, answer, said, same
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp.errors import shorten
+from kie_ai_mcp.testing._calls import Request, answer, said, same
 
 SHARED = Path(__file__).parents[3] / "shared" / "kie-api"
 SETS = 200

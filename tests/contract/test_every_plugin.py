@@ -8,11 +8,17 @@ import pytest
 from kie_ai_mcp.testing import check_provider
 
 PROVIDERS = sorted(entry.name for entry in entry_points(group="kie_ai_mcp"))
+FAL = "https://queue.fal.run/fal-ai/pika/requests/t"
 CLIP, PICTURE, DAY = "https://files.example.com/1.mp4", "https://files.example.com/1.png", "2026-04-20T10:00:00.000Z"
 
 # A finished and a failed record of each family that has a status address of its own, in the service's shape. The
 # checks also read them with every part changed or missing.
 RECORDS: dict[str, list[dict[str, Any]]] = {
+    "fal": [
+        {"request_id": "t", "status": "IN_QUEUE", "queue_position": 1, "status_url": f"{FAL}/status"},
+        {"request_id": "t", "status": "COMPLETED", "response_url": FAL, "metrics": {"inference_time": 1.5}},
+        {"request_id": "t", "status": "COMPLETED", "error": "too slow", "error_type": "request_timeout"},
+    ],
     "flux": [
         {"taskId": "t", "successFlag": 1, "response": {"resultImageUrl": PICTURE, "originImageUrl": PICTURE}},
         {"taskId": "t", "successFlag": 3, "errorCode": 501, "errorMessage": "failed", "response": None},

@@ -7,8 +7,8 @@ import click
 import pytest
 
 from kie_ai_mcp import Gateway, Outcome, Provider, StatusRoute, Submission, Task
-from kie_ai_mcp._testing_load import Loaded, load
 from kie_ai_mcp.errors import ReadFailed
+from kie_ai_mcp.testing._load import Loaded, load
 
 HEAD = "from kie_ai_mcp import *\nfrom kie_ai_mcp import hookimpl\n"
 TASK = Task("t-1", "tidal-image", "tidal")

@@ -387,7 +387,7 @@ def test_unplanned_request_fails_the_test(pytester_like: Callable[[str], str]) -
 def test_plugin_of_pytest_costs_little() -> None:
     heavy = ("mcp", "mcp_types", "pytest_httpserver", "kie_ai_mcp_sandbox", "jsonschema", "anyio", "kie_ai_mcp.testing")
     code = (
-        "import sys, pytest; before = set(sys.modules); import kie_ai_mcp._testing_fixtures;"
+        "import sys, pytest; before = set(sys.modules); import kie_ai_mcp._pytest_fixtures;"
         f"print([name for name in {heavy!r} if name in set(sys.modules) - before])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from kie_ai_mcp._config import SECTIONS, Settings, config_file, variable
 from kie_ai_mcp.errors import ConfigError
@@ -37,6 +37,10 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "compact": ("true", True),
     "wait_s": ("45", 45.0),
     "store_prompts": ("false", False),
+    "http_token": ("a-token-of-the-tests", SecretStr("a-token-of-the-tests")),
+    "allowed_hosts": ("box.local, kie.example", ("box.local", "kie.example")),
+    "public_url": ("https://kie.example/hooks/", "https://kie.example/hooks"),
+    "webhook_key": ("a-signing-key", SecretStr("a-signing-key")),
     "log_level": ("debug", "debug"),
 }
 

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from kie_ai_mcp._config import Settings
 from kie_ai_mcp._gateway import ANSWER_LIMIT, REDIRECTS, RETRY_AFTER_CEILING_S, Caller, Reply, error_of
 from kie_ai_mcp.errors import (
     KEYS_PAGE,
@@ -28,7 +30,7 @@ from kie_ai_mcp.errors import (
     Unknown,
     meaning_of,
 )
-from kie_ai_mcp.specs import Answer
+from kie_ai_mcp.specs import Answer, Gateway
 
 if TYPE_CHECKING:
     from tests.core.conftest import Line, Raw
@@ -57,6 +59,7 @@ UNREADABLE: dict[str, bytes] = {
     "word code": b'{"code": "OK", "data": {"taskId": "t-1"}}',
     "list code": b'{"code": [200], "data": {"taskId": "t-1"}}',
     "endless code": b'{"code": "' + b"2" * 5000 + b'", "data": {"taskId": "t-1"}}',
+    "huge code": b'{"code": 1' + b"0" * 30 + b', "data": {"taskId": "t-1"}}',
     "endless number": b'{"code": ' + b"2" * 5000 + b"}",
     "deep": b"[" * 100_000,
     "no text": b"\x00\xff\xfe\x80",
@@ -816,3 +819,32 @@ async def test_host_that_is_not_found_is_an_error_that_can_be_retried(make_gatew
         await fetched(make_gateway("http://127.0.0.1:1"), "https://no-such-host.invalid/a.png")
 
     assert error.value.can_retry
+
+
+# Another service -----------------------------------------------------------------------------------------------------
+
+THERE = Gateway(
+    "there", "There", "https://there.example", key_help="Set THE_KEY.", logs_page="https://there.example/logs"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "next_step"),
+    [
+        (401, "Set THE_KEY."),
+        (402, "Top up the account at There."),
+        (500, "Look at https://there.example/logs before retrying."),
+    ],
+)
+def test_advice_names_the_service_that_answered(code: int, next_step: str) -> None:
+    error = error_of(Answer(code, "no"), THERE)
+    assert (type(error), error.next_step) == (type(error_of(Answer(code, "no"))), next_step)
+    assert "kie.ai" in error_of(Answer(code, "no")).next_step.lower()
+
+
+@pytest.mark.parametrize("key", ["kéy", "a\nb", "a\x00"])
+async def test_key_that_no_header_can_hold_is_told_before_anything_is_sent(key: str) -> None:
+    caller = Caller(Settings.model_validate({}), replace(THERE, key=key))
+    with pytest.raises(ConfigError, match="The There key holds characters") as error:
+        await caller.create(["x"], BODY)
+    assert key not in str(error.value)

@@ -32,6 +32,10 @@ def generate_healthy(prompt: str) -> Submission:
 def kie_register_tools():
     return [generate_healthy]
 """
+MORE = """def generate_more(prompt: str) -> Submission:
+    "Make more."
+    return Submission("x", {"prompt": prompt}, "healthy")
+"""
 TWIN = HEALTHY.replace("healthy thing", "twin's thing")
 THIEF = f"""{HEAD}
 def generate_loot(prompt: str) -> Submission:
@@ -222,10 +226,11 @@ def test_what_a_provider_prints_while_it_is_loaded_never_reaches_stdout(publish:
     hook = "@hookimpl\ndef kie_describe_provider():\n    print('noise')\n"
     publish("noisy", f"{noise}{HEAD}{hook}")
     publish("broken", f"{noise}raise ValueError('x')")
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
 
     child = subprocess.run(
         [sys.executable, "-m", "kie_ai_mcp", "providers", "--json"],
-        env={**os.environ, "PYTHONPATH": str(site), "KIE_AI_ENABLED_PROVIDERS": "noisy,broken"},
+        env={**os.environ, "PYTHONPATH": path, "KIE_AI_ENABLED_PROVIDERS": "noisy,broken"},
         capture_output=True,
         text=True,
         timeout=20,
@@ -515,9 +520,7 @@ def test_kie_register_gateways_may_stand_in_for_another_provider_where_the_user_
     ("gateway", "reason"),
     [("thare", "no enabled provider registers it"), ("there", "which does not serve generate_loot")],
 )
-def test_gateway_that_can_not_stand_in_is_a_configuration_error(
-    gateway: str, reason: str, publish: "Publish"
-) -> None:
+def test_gateway_that_can_not_stand_in_is_a_configuration_error(gateway: str, reason: str, publish: "Publish") -> None:
     publish("elsewhere", SERVICE)
     publish("other", HEALTHY.replace("generate_healthy", "generate_loot"))
 
@@ -526,6 +529,19 @@ def test_gateway_that_can_not_stand_in_is_a_configuration_error(
 
     assert reason in error.value.message
     assert "there" in error.value.next_step or "generate_healthy" in error.value.next_step
+
+
+def test_tool_that_the_gateway_does_not_serve_is_left_out_of_the_moved_family(
+    publish: "Publish", caplog: pytest.LogCaptureFixture
+) -> None:
+    publish("elsewhere", SERVICE)
+    second = HEALTHY.replace("return [generate_healthy]", "return [generate_healthy, generate_more]")
+    publish("healthy", second.replace("@hookimpl\n", f"{MORE}\n@hookimpl\n", 1))
+
+    plugins = Plugins(only("elsewhere", "healthy", providers={"healthy": {"gateway": "there"}}))
+
+    assert set(plugins.tools) == {"generate_healthy"}
+    assert "generate_more is left out: there does not serve it" in caplog.messages
 
 
 @pytest.mark.parametrize(

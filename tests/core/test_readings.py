@@ -215,9 +215,9 @@ def test_what_is_no_object_is_an_empty_one(value: object) -> None:
 
 
 def test_text_is_kept_and_emptiness_is_none() -> None:
-    values: list[object] = ["x", " x", 7, "", "  ", None, [], {}]
+    values: list[object] = ["x", " x", 7, "", "  ", None, [], {}, True, float("nan"), float("inf")]
 
-    assert [text_in(value) for value in values] == ["x", " x", "7", *[None] * 5]
+    assert [text_in(value) for value in values] == ["x", " x", "7", *[None] * 8]
 
 
 @pytest.mark.parametrize("flag", [1, "1", 1.0, " 1 "])

@@ -4,7 +4,7 @@ import random
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -608,13 +608,14 @@ async def test_pages_are_newest_first_and_stable_while_tasks_are_added(make_stor
     seen: list[str] = []
     before: int | None = None
 
-    while page := await ours.tasks(Filters(before_id=before, limit=3)):
+    for number in range(5):
+        page = await ours.tasks(Filters(before_id=before, limit=3))
         seen += [record.task.task_id for record in page]
-        before = page[-1].row_id
-        await theirs.adopt(task(f"new-{before}"))
+        before = page[-1].row_id if page else before
+        await theirs.adopt(task(f"new-{number}"))
 
     assert seen == [f"t-{number}" for number in reversed(range(10))]
-    assert len(await ours.tasks(Filters(limit=50))) == 14
+    assert len(await ours.tasks(Filters(limit=50))) == 15
 
 
 @pytest.mark.parametrize(
@@ -684,7 +685,8 @@ async def test_requests_are_exported_page_by_page(make_store: MakeStore) -> None
 
     seen: list[str] = []
     after = 0
-    while page := await store.submissions(after, 2):
+    for _ in range(3):
+        page = await store.submissions(after, 2)
         seen += [entry.arguments["prompt"] for entry in page]
         after = page[-1].id
 
@@ -979,6 +981,28 @@ async def test_writer_waits_for_another_process_and_then_says_so(
         other.execute("COMMIT")
 
     assert (await store.adopt(task("t-1"))).status == "pending"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: store.find("\ud800"),
+        lambda store: store.adopt(task("\ud800")),
+        lambda store: store.submission(10**30),
+        lambda store: store.resolve(10**30, None),
+        lambda store: store.tasks(Filters(before_id=10**30)),
+        lambda store: store.record_settled(1, "refused", 10**30, "x"),
+    ],
+)
+async def test_value_that_no_database_can_hold_is_an_error_and_the_store_goes_on(
+    use: Callable[[Store], Awaitable[object]], make_store: MakeStore
+) -> None:
+    store = make_store()
+
+    with pytest.raises(StorageError):
+        await use(store)
+
+    assert (await ticket(store, "a fox")).granted
 
 
 async def test_folder_of_the_database_is_made(tmp_path: Path, make_store: MakeStore) -> None:

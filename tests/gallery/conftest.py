@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -227,8 +228,9 @@ class Browser:
             "--disable-component-update",
             "--disable-sync",
             "--disable-dev-shm-usage",
+            "--disable-breakpad",
             "--no-first-run",
-            "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+            "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
             "--lang=en-US",
             f"--user-data-dir={folder}",
             "--remote-debugging-pipe",
@@ -241,6 +243,8 @@ class Browser:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": str(folder)},
         )
         os.close(ours[0])
         os.close(theirs[1])
@@ -329,11 +333,18 @@ class Browser:
         self._ask("Input.dispatchKeyEvent", type="keyDown", key=key, text=text, windowsVirtualKeyCode=code)
         self._ask("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
-    def roles(self) -> list[tuple[str, str]]:
-        """Role and name of everything that a screen reader is told about."""
-        nodes = self._ask("Accessibility.getFullAXTree")["nodes"]
-        told = [node for node in nodes if not node["ignored"]]
-        return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in told]
+    def named(self, wanted: dict[str, list[str]], within_s: float = LIMIT_S) -> dict[str, list[str]]:
+        """The names a screen reader is told, of the roles that are wanted; waits until they are the wanted ones."""
+        deadline = time.monotonic() + within_s
+        while True:
+            nodes = [node for node in self._ask("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+            found: dict[str, list[str]] = {role: [] for role in wanted}
+            for node in nodes:
+                if node["role"]["value"] in found:
+                    found[node["role"]["value"]].append(node.get("name", {}).get("value", ""))
+            if found == wanted or time.monotonic() > deadline:
+                return found
+            time.sleep(0.02)
 
     def screenshot(self, path: Path) -> Image.Image:
         """Keep what the screen shows now, and return it."""
@@ -342,17 +353,13 @@ class Browser:
             return image.convert("RGB")
 
     def close(self) -> None:
-        """End the browser."""
-        self._session = None
-        try:
-            self._ask("Browser.close")
-            self._process.wait(timeout=LIMIT_S)
-        finally:
-            self._process.kill()
-            self._process.wait(timeout=LIMIT_S)
-            self._reader.join(timeout=LIMIT_S)
-            os.close(self._to)
-            os.close(self._from)
+        """End the browser and everything that it started; its profile is thrown away, so it may be sudden."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(timeout=LIMIT_S)
+        os.close(self._to)
+        self._reader.join(timeout=LIMIT_S)
+        assert not self._reader.is_alive(), "something of the browser is still there"
+        os.close(self._from)
 
 
 @pytest.fixture(scope="session")

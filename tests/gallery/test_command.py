@@ -11,8 +11,6 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import Environment
 
-COMMAND = "import kie_ai_mcp._gallery as gallery; gallery.gallery_command(prog_name='gallery')"
-
 
 class Run(Protocol):
     """Runs the command to its end."""
@@ -26,7 +24,7 @@ class Run(Protocol):
 def run(environment: "Environment", tmp_path: Path) -> Run:
     def start(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-c", COMMAND, *arguments],
+            [sys.executable, "-m", "kie_ai_mcp", "gallery", *arguments],
             env=environment(tmp_path, None, **settings),
             cwd=tmp_path,
             capture_output=True,
@@ -73,6 +71,15 @@ def test_where_nobody_looks_at_a_screen_the_path_is_what_is_left(run: Run, tmp_p
     done = run(DISPLAY="", WAYLAND_DISPLAY="", TERM="xterm", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'out' / 'gallery.html'}\n")
     assert done.stderr == "No browser was found here: open the file in one.\n"
+
+
+def test_file_that_is_no_gallery_stays_and_the_command_says_so_in_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "notes.html").write_text("<p>mine</p>", encoding="utf-8")
+    done = run("--output", "notes.html")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert f"{tmp_path / 'notes.html'} is there already and is not a gallery" in done.stderr
+    assert (tmp_path / "notes.html").read_text(encoding="utf-8") == "<p>mine</p>"
 
 
 def test_gallery_needs_no_key(run: Run) -> None:

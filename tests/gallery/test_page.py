@@ -89,6 +89,7 @@ async def test_request_that_came_to_no_task_is_shown_with_its_reason(
     assert card.one(class_="error").text == (f"{message} (code {code})" if code else message)
     assert card.one(class_="cost").text == cost
     assert card.fact("Id") == f"submission {submission_id}"
+    assert (card.one("h2").text, card.attributes["data-kind"]) == ("nano-banana image", "image")
 
 
 async def test_failed_and_running_tasks_are_shown_as_what_they_are(past: "Past", read: "Read") -> None:

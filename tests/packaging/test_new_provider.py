@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from pytest_httpserver import HTTPServer
 
+from kie_ai_mcp import InvalidArgument
+from kie_ai_mcp._new_provider import check_name
+
 if TYPE_CHECKING:
     from tests.packaging.conftest import Serve, Uv, VenvWith
 
@@ -100,10 +103,17 @@ def test_new_provider_says_what_it_wrote_and_what_is_next(tmp_path: Path) -> Non
         ("kie", "it stands for the service itself; for example my-kie."),
     ],
 )
-def test_bad_name_is_refused_with_the_nearest_good_one(tmp_path: Path, name: str, advice: str) -> None:
+def test_bad_name_is_refused_with_the_nearest_good_one(name: str, advice: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        check_name(name, taken={"veo3", "flux"})
+    assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Tidal Wave", "veo3"])
+def test_nothing_is_written_under_a_bad_name(tmp_path: Path, name: str) -> None:
     done = new_provider(name, cwd=tmp_path)
     assert done.returncode == 2
-    assert advice in done.stderr
+    assert f"NAME: {name!r} is not accepted" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,15 +4,19 @@ import itertools
 import json
 import os
 import queue
+import re
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import httpx
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -176,6 +180,38 @@ class Run(Protocol):
         ...
 
 
+@dataclass
+class Site:
+    """The server over HTTP, as a child process.
+
+    Args:
+        child: It.
+        url: ``http://127.0.0.1:PORT``.
+        client: Talks to it.
+    """
+
+    child: Child
+    url: str
+    client: httpx.Client
+
+    def tool(self, tool: str, /, **arguments: Any) -> Message:
+        """Call a tool the plain way, and return its result."""
+        answer = self.client.post("/tools/call", json={"name": tool, "arguments": arguments})
+        assert answer.status_code == 200, answer.text
+        result: Message = answer.json()
+        return result
+
+
+class SiteIn(Protocol):
+    """Starts ``kie-ai-mcp-server serve --http`` in a folder: ``with site_in(folder, sandbox=sandbox) as site``."""
+
+    def __call__(
+        self, folder: Path, *arguments: str, sandbox: Sandbox | None = None, **settings: str
+    ) -> AbstractContextManager[Site]:
+        """Return a context in which it runs; it is killed at the end where it has not ended by then."""
+        ...
+
+
 class Rows(Protocol):
     """Reads a task database from outside, as another program would."""
 
@@ -214,6 +250,26 @@ def spawn_in(environment: "Environment") -> Iterator[SpawnIn]:
             return child
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def site_in(spawn_in: SpawnIn) -> SiteIn:
+    @contextmanager
+    def start(folder: Path, *arguments: str, sandbox: Sandbox | None = None, **settings: str) -> Iterator[Site]:
+        if "--port" not in arguments:
+            arguments = (*arguments, "--port", "0")
+        settings = {"KIE_AI_ENABLED_PROVIDERS": "nano-banana,veo3", **settings}
+        with closing(spawn_in(folder, "serve", "--http", *arguments, sandbox=sandbox, **settings)) as child:
+            deadline = time.monotonic() + LIMIT_S
+            while not (found := re.search(r"http://\S+:(\d+)/mcp\n", child.errors)):
+                assert child.process.poll() is None, child.errors
+                assert time.monotonic() < deadline, "it never listened"
+                time.sleep(0.01)
+            url = f"http://127.0.0.1:{found[1]}"
+            with httpx.Client(base_url=url, timeout=LIMIT_S, trust_env=False) as client:
+                yield Site(child, url, client)
+
+    return start
 
 
 @pytest.fixture

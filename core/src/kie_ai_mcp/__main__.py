@@ -18,7 +18,7 @@ def _serve() -> int:
     gc.disable()
     import anyio  # noqa: PLC0415
 
-    from kie_ai_mcp._config import Settings  # noqa: PLC0415
+    from kie_ai_mcp._config import Settings, without_secrets  # noqa: PLC0415
     from kie_ai_mcp._logging import log_to_stderr  # noqa: PLC0415
     from kie_ai_mcp.errors import ConfigError, StorageError  # noqa: PLC0415
 
@@ -31,7 +31,7 @@ def _serve() -> int:
         gc.enable()
         anyio.run(serve, settings)
     except (ConfigError, StorageError) as exc:
-        sys.stderr.write(f"kie-ai-mcp-server: {exc}\n")
+        sys.stderr.write(f"kie-ai-mcp-server: {without_secrets(str(exc))}\n")
         return 2
     return 0
 

@@ -81,7 +81,7 @@ class Commands(click.Group):
     def _from_providers(self) -> Mapping[str, click.Command]:
         offered = click.Group()
         Plugins(Settings.load(), reserved=NAMES).register_commands(offered)
-        return {name: command for name, command in offered.commands.items() if name not in {*self.commands, *ROOMS}}
+        return offered.commands
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name; without those of providers where the settings can't be used."""
@@ -120,7 +120,7 @@ class Commands(click.Group):
             code = exc.exit_code
         except click.UsageError as exc:
             path = exc.ctx.command_path if exc.ctx else PROGRAM
-            complain(f"{exc.format_message()} See: {path} --help")
+            complain(f"{exc.format_message().rstrip('.')}. See: {path} --help")
             code = exc.exit_code
         except click.ClickException as exc:
             complain(exc.format_message())
@@ -156,11 +156,34 @@ def cli(ctx: click.Context) -> None:
 
 
 @cli.command()
-def serve() -> None:
-    """Serve MCP over stdin and stdout (the default)."""
+@click.option("--http", is_flag=True, help="Serve over HTTP instead: MCP at /mcp, plain calls at /tools/call.")
+@click.option("--host", default=None, metavar="ADDRESS", help="With --http: where to listen.  [default: 127.0.0.1]")
+@click.option(
+    "--port", default=None, type=click.IntRange(0, 65535), help="With --http: the port; 0 is any.  [default: 3000]"
+)
+@click.option("--reload", is_flag=True, help="Start anew when the source of an editable provider changes.")
+def serve(http: bool = False, host: str | None = None, port: int | None = None, reload: bool = False) -> None:
+    """Serve MCP over stdin and stdout (the default), or over HTTP.
+
+    Over HTTP it also has the history at /gallery, /healthz, and /callbacks/kie for what the service posts. It listens
+    on this machine alone, unless --host and KIE_AI_HTTP_TOKEN are given.
+    """
+    if not http and (host is not None or port is not None):
+        raise click.UsageError("--host and --port go with --http.")
+    if http and reload:
+        raise click.UsageError("--reload serves over stdin and stdout; leave --http out.")
+    settings = Settings.load()
+    if http:
+        from kie_ai_mcp._http import serve_http  # noqa: PLC0415  brings the web server
+
+        end(anyio.run(serve_http, settings, host or "127.0.0.1", 3000 if port is None else port))
+    if reload:
+        from kie_ai_mcp._reload import serve_reloading  # noqa: PLC0415
+
+        anyio.run(serve_reloading)
     from kie_ai_mcp._server import serve as serve_stdio  # noqa: PLC0415  heavy; the other commands don't need it
 
-    anyio.run(serve_stdio, Settings.load())
+    anyio.run(serve_stdio, settings)
 
 
 @cli.command()

@@ -70,6 +70,11 @@ def _argument_names(ctx: click.Context, _param: click.Parameter, incomplete: str
     except KieError:
         return []
     properties = tool.input_schema(saves=True)["properties"] if tool else {}
+    # Bash takes KEY=VALUE for three words, and wants the rest of the one that is typed alone.
+    typed: list[str] = [word for word in ctx.params.get("pairs") or () if word != "="]
+    if typed and typed[-1] in properties:
+        values = map(str, properties[typed[-1]].get("enum", ()))
+        return [CompletionItem(value) for value in values if value.startswith(incomplete)]
     offered = [f"{name}={value}" for name, taken in properties.items() for value in taken.get("enum", [""])]
     return [CompletionItem(pair) for pair in offered if pair.startswith(incomplete)]
 

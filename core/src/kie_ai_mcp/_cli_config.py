@@ -27,6 +27,9 @@ EXAMPLES: dict[str, Any] = {
     "output_dir": "~/Pictures/kie",
     "max_credits_per_day": 500,
     "max_submissions_per_hour": 60,
+    "http_token": "a long text that nobody guesses",
+    "public_url": "https://example.com/kie",
+    "webhook_key": "your account's webhook key",
 }
 
 HEAD = f"""\

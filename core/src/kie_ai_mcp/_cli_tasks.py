@@ -184,7 +184,7 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool, as_json:
         )
     failed = [row for row in saved if row["error"]]
     if failed:
-        complain(f"{len(failed)} tasks could not be saved; the first: {failed[0]['error']}")
+        complain(f"tasks that could not be saved: {len(failed)}; the first: {failed[0]['error']}")
         end(FAILED)
 
 

@@ -4,6 +4,7 @@ Every setting is a field of `Settings`. Its environment variable is ``KIE_AI_`` 
 its key in the file is the field's name. The environment wins over the file, the file over the default.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -25,7 +26,17 @@ PROVIDER_PREFIX = "KIE_AI_PROVIDER_"
 SECTIONS = ("providers", "provider_variables")
 """Fields that hold settings of providers and have no variable of their own."""
 
+SHORTEST_SECRET = 6
+"""A shorter key is none of a real service, and masking it would damage other words."""
+
 SECRET_SETTINGS = ("key", "token", "secret", "password")
+
+SECRETS = ("api_key", "http_token", "webhook_key")
+"""Settings whose values are never shown."""
+
+TOKEN_CHARS = 16
+"""The shortest token that may open this server to other machines."""
+
 APP = "kie-ai-mcp-server"
 
 # A client's reference to a variable that it did not know, or could not replace; it stands for no value.
@@ -77,6 +88,14 @@ class Settings(BaseModel):
     compact: bool = Field(False, description="list only find_tools, call_tool and the server's own tools")
     wait_s: float = Field(0.0, ge=0, description="seconds a generation tool itself waits for its result")
     store_prompts: bool = Field(True, description="whether prompts are kept in the database and beside saved files")
+    http_token: SecretStr | None = Field(
+        None, description="bearer token that HTTP clients must send; needed to listen beyond this machine"
+    )
+    allowed_hosts: Names = Field((), description="further host names by which HTTP clients may address this server")
+    public_url: str | None = Field(
+        None, description="this server's address in the internet, to which the service then posts finished tasks"
+    )
+    webhook_key: SecretStr | None = Field(None, description="the account's key that signs what the service posts")
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="what is logged to stderr")
     providers: Mapping[str, Mapping[str, Any]] = Field(
         default_factory=dict, repr=False, description="sections [providers.NAME], only in the file"
@@ -86,15 +105,31 @@ class Settings(BaseModel):
         default_factory=dict, repr=False, description="environment variables of single providers"
     )
 
-    @field_validator("base_url", "upload_url")
+    @field_validator("base_url", "upload_url", "public_url")
     @classmethod
-    def _web_address(cls, value: str) -> str:
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         parts = urlsplit(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("it must be an address that starts with https:// or http://")
         return value.rstrip("/")
 
-    @field_validator("api_key")
+    @field_validator("public_url")
+    @classmethod
+    def _can_be_extended(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).query or urlsplit(value).fragment):
+            raise ValueError("it must end before any ? or #")
+        return value
+
+    @field_validator("http_token")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().strip()) < TOKEN_CHARS:
+            raise ValueError(f"it must have at least {TOKEN_CHARS} characters")
+        return value
+
+    @field_validator(*SECRETS)
     @classmethod
     def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
@@ -130,7 +165,17 @@ class Settings(BaseModel):
     @property
     def key(self) -> str | None:
         """The key in clear; for the Authorization header, and for what the user asks to be written down."""
-        return (self.api_key.get_secret_value().strip() or None) if self.api_key else None
+        return _clear(self.api_key)
+
+    @property
+    def token(self) -> str | None:
+        """The token of HTTP clients in clear; for comparing."""
+        return _clear(self.http_token)
+
+    @property
+    def signing_key(self) -> str | None:
+        """The key of the service's signatures in clear; for checking them."""
+        return _clear(self.webhook_key)
 
     @property
     def database(self) -> Path:
@@ -153,11 +198,13 @@ class Settings(BaseModel):
     @cached_property
     def _secrets(self) -> tuple[str, ...]:
         """Every secret, as it is and as URLs quote it; the longest first, so that none hides in another."""
-        found = {self.key or ""}
+        found = {self.key or "", self.token or "", self.signing_key or ""}
         for section in self.providers.values():
             found |= {str(value) for name, value in section.items() if name.lower().endswith(SECRET_SETTINGS)}
         found |= {value for name, value in self.provider_variables.items() if name.lower().endswith(SECRET_SETTINGS)}
-        return tuple(sorted({*found, *(quote(secret, safe="") for secret in found)} - {""}, key=len, reverse=True))
+        whole = {secret for secret in found if len(secret) >= SHORTEST_SECRET}
+        spelt = {spelling for secret in whole for spelling in _spellings(secret)}
+        return tuple(sorted(spelt, key=len, reverse=True))
 
     def section(self, provider: str) -> dict[str, Any]:
         """Return a provider's own settings: its variables over its section of the file."""
@@ -198,6 +245,24 @@ def config_file(environ: Mapping[str, str] | None = None) -> Path:
     return Path(chosen).expanduser() if chosen else _usual_file()
 
 
+def _spellings(secret: str) -> set[str]:
+    """Return a secret as it is, and as URLs and JSON write it."""
+    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    small = {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), text) for text in quoted}
+    return {secret, *quoted, *small, json.dumps(secret)[1:-1], secret.replace("/", "\\/")}
+
+
+def without_secrets(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return `text` without the secrets of the environment; for errors that come before there are settings."""
+    environ = os.environ if environ is None else environ
+    for name in SECRETS:
+        secret = environ.get(variable(name), "").strip()
+        if len(secret) >= SHORTEST_SECRET:
+            for spelling in _spellings(secret):
+                text = text.replace(spelling, "[key]")
+    return text
+
+
 def variable(field: str) -> str:
     """Return the environment variable of a setting."""
     return f"{PREFIX}{field.upper()}"
@@ -208,6 +273,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = get_close_matches(name, known, n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known) or 'none'}."
+
+
+def _clear(secret: SecretStr | None) -> str | None:
+    return (secret.get_secret_value().strip() or None) if secret else None
 
 
 def _gather(environ: Mapping[str, str] | None) -> tuple[dict[str, Any], dict[str, str]]:
@@ -268,7 +337,7 @@ def _unusable(exc: ValidationError, values: Mapping[str, Any], origin: Mapping[s
     field = str(error["loc"][0])
     source = origin.get(field, field)
     place = source if source.startswith(PREFIX) else f"{field} in {source}"
-    shown = "a secret" if field == "api_key" else shorten(values.get(field))
+    shown = "a secret" if field in SECRETS else shorten(values.get(field))
     if field == "timeout":
         return ConfigError(
             f"{place} is {shown}: it must be a whole number of milliseconds, at least 1000.",

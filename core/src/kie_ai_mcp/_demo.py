@@ -36,6 +36,8 @@ async def run_demo(output: Path) -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         base_url = stack.enter_context(_sandbox())
+        config = folder / "config.toml"
+        config.touch()
         server = StdioServerParameters(
             command=sys.executable,
             args=["-m", "kie_ai_mcp"],
@@ -44,6 +46,7 @@ async def run_demo(output: Path) -> int:
                 "KIE_AI_BASE_URL": base_url,
                 "KIE_AI_DB_PATH": str(folder / "tasks.db"),
                 "KIE_AI_OUTPUT_DIR": str(output),
+                "KIE_AI_CONFIG": str(config),  # nobody's own settings
             },
         )
         rows = []
@@ -65,7 +68,14 @@ async def _make(client: Client, bars: Progress, tool: str, arguments: dict[str, 
     made = answer.structured_content or {}
     if answer.is_error or "task_id" not in made:
         _finish(bars, bar, tool, f"refused: {made.get('error', answer.content)}")
-        return {"tool": tool, "seconds": time.monotonic() - started, "task_id": "", "status": "refused", "files": []}
+        return {
+            "tool": tool,
+            "seconds": time.monotonic() - started,
+            "task_id": "",
+            "status": "refused",
+            "credits": 0,
+            "files": [],
+        }
 
     async def show(progress: float, total: float | None, message: str | None) -> None:
         bars.update(bar, completed=progress, total=total or 100, description=f"{tool}: {message}")
@@ -73,7 +83,8 @@ async def _make(client: Client, bars: Progress, tool: str, arguments: dict[str, 
     waited = await client.call_tool("wait_for_tasks", {"task_ids": [made["task_id"]]}, progress_callback=show)
     (task,) = (waited.structured_content or {})["tasks"]
     _finish(bars, bar, tool, task["status"])
-    return {"tool": tool, "seconds": time.monotonic() - started, **task}
+    estimate = made.get("estimated_credits", "unknown")
+    return {"tool": tool, "seconds": time.monotonic() - started, "estimated_credits": estimate, **task}
 
 
 def _finish(bars: Progress, bar: TaskID, tool: str, status: str) -> None:
@@ -88,15 +99,15 @@ def _bars(console: Console) -> Progress:
 
 def _print(console: Console, rows: list[dict[str, Any]], credits: dict[str, Any]) -> None:
     table = Table(title="What happened", title_justify="left")
-    for column in ("tool", "task", "status", "seconds", "credits", "saved as"):
-        table.add_column(column, overflow="fold")
+    for column in ("tool", "task", "status", "seconds", "credits"):
+        table.add_column(column, no_wrap=column != "task", overflow="ellipsis")
     for row in rows:
-        files = "\n".join(f"{file} ({Path(file).stat().st_size:,} bytes)" for file in row["files"])
-        table.add_row(
-            row["tool"], row["task_id"], row["status"], f"{row['seconds']:.1f}", f"{row.get('credits', 0):g}", files
-        )
+        table.add_row(row["tool"], row["task_id"], row["status"], f"{row['seconds']:.1f}", f"{row.get('credits', 0):g}")
     console.print()
     console.print(table)
+    for file in (Path(file) for row in rows for file in row["files"]):
+        # Not through the console, which would break a long path in two.
+        console.file.write(f"saved: {file} ({file.stat().st_size:,} bytes)\n")
     console.print(f"Credits left in the sandbox: {credits.get('credits', 0):g}")
     console.print("Beside each file lies a .json that says how it was made. With a key of your own: see README.md.")
 

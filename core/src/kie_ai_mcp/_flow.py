@@ -15,8 +15,9 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from kie_ai_mcp._answers import Report, report_of
-from kie_ai_mcp._gateway import error_of
-from kie_ai_mcp._reading import ACCOUNT_CODES, Reading
+from kie_ai_mcp._gateway import Departure, error_of
+from kie_ai_mcp._plugins import KIE
+from kie_ai_mcp._reading import ACCOUNT_CODES, NOT_STORED, Reading
 from kie_ai_mcp._tables import SubmissionRecord
 from kie_ai_mcp._tasks import NewSubmission
 from kie_ai_mcp._tools import OWN_ARGUMENTS, BoundTool
@@ -42,15 +43,25 @@ Say = Callable[[str, float | None], Awaitable[None]]
 PATIENCE_S = 45.0
 """How long a call waits for its turn under the rate limit when nothing is known of the client."""
 
+CALLBACK = "callBackUrl"
+"""What the service calls the address that it posts a finished task to."""
+
+CALLBACK_PATH = "/callbacks/kie"
+"""Where `serve --http` takes what the service posts; below `public_url`."""
+
 OWN_CHARS = 200
 """The longest value of an argument that is the server's own."""
 
 SUBFOLDER = re.compile(r"(?!\.)[\w .-]+(/(?!\.)[\w .-]+)*")
 """Names below the output folder; none begins with a dot, so none leads out of it."""
 
+RETRY_S = 2.0
+"""Seconds until another try where a busy service names no time."""
+
 JOIN_S = 0.2
 """Seconds between two looks at an identical request that is on its way."""
 
+NOT_SENT_S = 1.0
 GRACE_S = 5.0
 """How long a request that is on its way may still take when the server is asked to end."""
 
@@ -63,6 +74,7 @@ class _Sending:
     report: Report | None = None
     error: KieError | None = None
     retry_after_s: float | None = None
+    abandoned: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,10 +87,16 @@ class _OwnArguments:
 
 @dataclass
 class Flow(Reading):
-    """What a generation needs. Reads at any time, sends only while `running`."""
+    """What a generation needs. Reads at any time, sends only while `running`.
 
+    Args:
+        listeners: What is set when the service tells of a task, by the task's id; kept by those who wait.
+    """
+
+    listeners: dict[str, set[anyio.Event]] = field(default_factory=dict)
     _group: TaskGroup | None = None
     _on_their_way: set[_Sending] = field(default_factory=set)
+    _calls: set[anyio.Event] = field(default_factory=set)
     _closing: bool = False
     _caught_up: bool = False
 
@@ -103,6 +121,10 @@ class Flow(Reading):
         self._closing = True
         with anyio.move_on_after(GRACE_S):
             await self._all_sent()
+        # Calls that have not sent yet see that it is closing, and say on record that they never will.
+        with anyio.move_on_after(NOT_SENT_S):
+            for over in tuple(self._calls):
+                await over.wait()
         if self._group is not None:
             self._group.cancel_scope.cancel()
         await self._all_sent()
@@ -135,8 +157,7 @@ class Flow(Reading):
         """
         own, given = self._own_arguments(arguments)
         checked = tool.arguments.check(given)
-        if self._closing:
-            raise Refused("The server is ending; nothing was sent.", next_step="Call again once it runs.")
+        self._check_open()
         # Refusals by the provider and a missing key come before any file is uploaded.
         self.caller(_submission(tool, checked).gateway).check_key()
         submission = _submission(tool, await self.uploads.addresses(checked, tool.arguments.media))
@@ -150,36 +171,67 @@ class Flow(Reading):
             model=submission.model,
             arguments=self._redacted(checked),
             body_hash=_hash(tool, submission),
-            idempotency_key=own.idempotency_key,
+            idempotency_key=own.idempotency_key and self.settings.mask(own.idempotency_key),
             subfolder=own.subfolder,
             estimated_credits=submission.estimated_credits,
         )
-        deadline = anyio.current_time() + patience_s
+        # After the hash: the same request is the same whether or not the service is to tell of it.
+        submission = self._with_callback(submission)
+        over = anyio.Event()
+        self._calls.add(over)
+        try:
+            return await self._sent_once(tool, submission, new, say, anyio.current_time() + patience_s)
+        finally:
+            self._calls.discard(over)
+            over.set()
+
+    async def _sent_once(
+        self, tool: BoundTool, submission: Submission, new: NewSubmission, say: Say, deadline: float
+    ) -> Report:
+        """Write ahead, wait for a slot, send, and answer; join an identical request that is on its way."""
         while isinstance(ticket := await self.store.write_ahead(new), SubmissionRecord):
             report = await self._join(ticket, new, say, deadline)
             if report is not None:
                 return report
 
-        while True:
-            await self._take_slot(ticket.submission_id, ticket.granted, submission.gateway, say, deadline)
-            sending = _Sending()
-            assert self._group is not None  # noqa: S101  a running flow has one
-            self._on_their_way.add(sending)
-            self._group.start_soon(self._send, tool, submission, ticket.submission_id, sending)
-            await sending.done.wait()
-            if sending.report is not None:
-                return replace(sending.report, estimated_credits=_known(submission.estimated_credits))
-            assert sending.error is not None  # noqa: S101  either a report or an error
-            pause = sending.retry_after_s
-            if pause is None or anyio.current_time() + pause > deadline:
-                if isinstance(sending.error, RateLimited):
-                    await self.store.record_settled(
-                        ticket.submission_id, "refused", sending.error.code, sending.error.message
-                    )
-                raise sending.error
-            await say(f"The service is busy; trying again in {pause:.0f} s", None)
-            await self._sleep_before_sending(ticket.submission_id, pause)
-            ticket = replace(ticket, granted=False)
+        sending: _Sending | None = None
+        try:
+            while True:
+                await self._take_slot(ticket.submission_id, ticket.granted, submission.gateway, say, deadline)
+                sending = self._start(tool, submission, ticket.submission_id)
+                await sending.done.wait()
+                if sending.report is not None:
+                    return replace(sending.report, estimated_credits=_known(submission.estimated_credits))
+                assert sending.error is not None  # noqa: S101  either a report or an error
+                pause = sending.retry_after_s
+                if pause is None or anyio.current_time() + pause > deadline:
+                    if isinstance(sending.error, RateLimited):
+                        raise await self._record_error(ticket.submission_id, sending.error)
+                    raise sending.error
+                await say(f"The service is busy; trying again in {pause:.0f} s", None)
+                await anyio.sleep(pause)
+                ticket = replace(ticket, granted=False)
+        except BaseException:  # refused, cancelled, or a client that can't be told
+            if sending is not None and not sending.done.is_set():
+                sending.abandoned = True  # it goes on, and records its end itself
+            elif sending is None or isinstance(sending.error, RateLimited):
+                await self._never_sent(ticket.submission_id)
+            raise
+
+    def _start(self, tool: BoundTool, submission: Submission, submission_id: int) -> _Sending:
+        """Send apart from the caller, who may be cancelled while money is being spent."""
+        assert self._group is not None  # noqa: S101  a running flow has one
+        sending = _Sending()
+        self._on_their_way.add(sending)
+        self._group.start_soon(self._send, tool, submission, submission_id, sending)
+        return sending
+
+    def _with_callback(self, submission: Submission) -> Submission:
+        """Ask Kie.ai to post the finished task here, where this server has a public address and nobody else asked."""
+        public = self.settings.public_url
+        if public is None or submission.gateway != KIE or submission.body.get(CALLBACK):
+            return submission
+        return replace(submission, body={**submission.body, CALLBACK: public + CALLBACK_PATH})
 
     def _own_arguments(self, arguments: Mapping[str, Any]) -> tuple[_OwnArguments, dict[str, Any]]:
         """Return the server's own arguments and the provider's."""
@@ -218,53 +270,56 @@ class Flow(Reading):
             earlier = await self.store.submission(earlier.id) or earlier
         if earlier.state == "accepted" and earlier.task_id is not None:
             record = await self.store.find(earlier.task_id)
-            return report_of(record) if record else None
+            # A task that was pruned here is still known to the service.
+            return report_of(record) if record else await self.refresh(earlier.task_id)
         if earlier.state == "unknown":
-            raise _unsettled(earlier)
+            raise _unsettled(earlier, self._logs_of(new.gateway))
         if earlier.state == "refused":
             raise Refused(earlier.message or "The same request was refused.", code=earlier.code)
         return None
 
     async def _take_slot(self, submission_id: int, granted: bool, gateway: str, say: Say, deadline: float) -> None:
         """Wait for a turn under the rate limit that all processes on this database share, oldest first."""
-        try:
-            told = False
-            while not granted:
-                ticket = await self.store.ask_again(submission_id, gateway)
-                if ticket.granted:
-                    break
-                if anyio.current_time() + ticket.wait_s > deadline:
-                    await self.store.record_never_sent(submission_id)
-                    raise RateLimited(
-                        f"{ticket.ahead} earlier requests wait for the limit of {self.settings.rate_limit} "
-                        f"per {self.settings.rate_window_s:g} s; this one was not sent.",
-                        next_step="Call again in some seconds.",
-                    )
-                if not told:
-                    await say(f"Waiting for a free slot; {ticket.ahead} requests are ahead", None)
-                    told = True
-                await anyio.sleep(ticket.wait_s)
-            # The last moment at which a cancelled call costs nothing.
-            await anyio.lowlevel.checkpoint()
-        except anyio.get_cancelled_exc_class():
-            await self._never_sent(submission_id)
-            raise
+        told = False
+        while not granted:
+            self._check_open()
+            ticket = await self.store.ask_again(submission_id, gateway)
+            granted = ticket.granted
+            if granted:
+                break
+            if anyio.current_time() + ticket.wait_s > deadline:
+                raise RateLimited(
+                    f"{ticket.ahead} earlier requests wait for the limit of {self.settings.rate_limit} "
+                    f"per {self.settings.rate_window_s:g} s; this one was not sent.",
+                    next_step="Call again in some seconds.",
+                )
+            if not told:
+                await say(f"Waiting for a free slot; {ticket.ahead} requests are ahead", None)
+                told = True
+            await anyio.sleep(ticket.wait_s)
+        # The last moment at which a cancelled call costs nothing.
+        await anyio.lowlevel.checkpoint()
+        self._check_open()
 
-    async def _sleep_before_sending(self, submission_id: int, pause_s: float) -> None:
-        try:
-            await anyio.sleep(pause_s)
-        except anyio.get_cancelled_exc_class():
-            await self._never_sent(submission_id)
-            raise
+    def _check_open(self) -> None:
+        if self._closing:
+            raise Refused("The server is ending; nothing was sent.", next_step="Call again once it runs.")
 
     async def _never_sent(self, submission_id: int) -> None:
+        """Record that a request never left; one that has ended already stays as it is."""
+        entry = {"submission_id": submission_id, "state": "cancelled", "code": None, "message": "it was never sent"}
         with anyio.CancelScope(shield=True):
-            await self.store.record_never_sent(submission_id)
+            try:
+                await self.store.record_never_sent(submission_id)
+            except StorageError:
+                with suppress(StorageError):
+                    await self.store.keep_aside(entry)
 
     async def _send(self, tool: BoundTool, submission: Submission, submission_id: int, sending: _Sending) -> None:
-        """Send, judge, record. Runs apart from the caller, who may be cancelled while money is being spent."""
+        """Send, judge, record; whatever happens, the record says how it ended."""
+        departure = Departure()
         try:
-            reply = await self.caller(submission.gateway).create(submission.paths, submission.body)
+            reply = await self.caller(submission.gateway).create(submission.paths, submission.body, departure)
             made = self._judge(tool, submission, reply.answer)
             # What finished at once has no id of the service's; ours stands for it.
             outcome = made if isinstance(made, Outcome) else None
@@ -283,23 +338,36 @@ class Flow(Reading):
             sending.report = await self._record_accepted(submission_id, task, outcome)
         except RateLimited as error:
             sending.error = error
-            # The caller decides whether its patience allows another try, and records the end of it.
-            sending.retry_after_s = error.retry_after_s if error.retry_after_s is not None else 2.0
-            if not error.can_retry:
-                sending.retry_after_s = None
+            # The caller decides whether its patience allows another try. Until then nothing is on its way.
+            if error.can_retry:
+                sending.retry_after_s = error.retry_after_s if error.retry_after_s is not None else RETRY_S
+            with suppress(StorageError):
+                await self.store.record_waiting(submission_id)
+            if sending.abandoned:
+                await self._never_sent(submission_id)
         except KieError as error:
             sending.error = await self._record_error(submission_id, error)
         except anyio.get_cancelled_exc_class():
-            stopped = Unknown(
-                "The server was stopped while the request was on its way.",
-                next_step=f"It may have been accepted and charged: look for it at {LOGS_PAGE}.",
-            )
             with anyio.CancelScope(shield=True):
-                sending.error = await self._record_error(submission_id, stopped)
+                sending.error = await self._record_error(submission_id, self._stopped(submission, departure))
             raise
+        except Exception as exc:
+            log.exception("submission %s failed inside", submission_id)
+            stopped = self._stopped(submission, departure)
+            stopped.message = f"The server failed inside ({type(exc).__name__}). {stopped.message}"
+            sending.error = await self._record_error(submission_id, stopped)
         finally:
             self._on_their_way.discard(sending)
             sending.done.set()
+
+    def _stopped(self, submission: Submission, departure: Departure) -> ServiceError:
+        """Return what a request is that did not come to its end: unknown, unless it provably never left."""
+        if not departure.sent:
+            return Refused("It was stopped before anything was sent.", next_step="Call again.", can_retry=True)
+        return Unknown(
+            "It was stopped while the request was on its way.",
+            next_step=f"It may have been accepted and charged: look for it at {self._logs_of(submission.gateway)}.",
+        )
 
     def _judge(self, tool: BoundTool, submission: Submission, answer: Answer) -> Accepted | Outcome:
         """Return what an answer that accepts has made; raise what any other one means."""
@@ -314,10 +382,19 @@ class Flow(Reading):
                     f"The provider {tool.provider} failed to read the service's answer ({type(exc).__name__}).",
                     next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
                 ) from exc
+            if isinstance(made, str):
+                made = Accepted(made)
+            if isinstance(made, (Accepted, Outcome)):
+                return made
             if made is not None:
-                return Accepted(made) if isinstance(made, str) else made
+                raise Unknown(
+                    f"The provider {tool.provider} read the service's answer as a {type(made).__name__}.",
+                    next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
+                )
         if answer.code != 200:
-            raise self._with_advice(tool, error_of(answer))
+            error = error_of(answer, gateway)
+            # What is said of a family's end at Kie.ai is true of Kie.ai alone.
+            raise self._with_advice(tool, error) if gateway.name == KIE else error
         data = answer.data if isinstance(answer.data, Mapping) else {}
         task_id = text_in(data.get("taskId")) or text_in(data.get("task_id"))
         if task_id is None:
@@ -327,6 +404,10 @@ class Flow(Reading):
                 next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
             )
         return Accepted(task_id)
+
+    def _logs_of(self, gateway: str) -> str:
+        """Where people see what a service was asked for."""
+        return self.callers[gateway].gateway.logs_page or LOGS_PAGE
 
     def _with_advice(self, tool: BoundTool, error: ServiceError) -> ServiceError:
         """Say what else to use where a family the service no longer offers, or never did, is refused."""
@@ -379,11 +460,13 @@ class Flow(Reading):
         code = error.code if isinstance(error, ServiceError) else None
         if state == "unknown":
             error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
+        # The service may repeat the prompt in its reason.
+        message = self.settings.mask(error.message) if self.settings.store_prompts else NOT_STORED
         try:
-            await self.store.record_settled(submission_id, state, code, error.message)
+            await self.store.record_settled(submission_id, state, code, message)
         except StorageError as exc:
             error.message += f" This could not be recorded: {exc.message}"
-            entry = {"submission_id": submission_id, "state": state, "code": code, "message": error.message}
+            entry = {"submission_id": submission_id, "state": state, "code": code, "message": message}
             with suppress(StorageError):
                 await self.store.keep_aside(entry)
         return error
@@ -405,10 +488,10 @@ def _hash(tool: BoundTool, submission: Submission) -> str:
     return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _unsettled(twin: SubmissionRecord) -> KieError:
+def _unsettled(twin: SubmissionRecord, logs_page: str) -> KieError:
     return Refused(
         f"The same request was sent as submission {twin.id} and its answer was lost: it may have been charged. "
         "It was not sent again.",
-        next_step=f"Look at {LOGS_PAGE}. If the task is there, call resolve_submission(submission_id={twin.id}, "
+        next_step=f"Look at {logs_page}. If the task is there, call resolve_submission(submission_id={twin.id}, "
         f"action='adopt', task_id=...); if not, resolve_submission(submission_id={twin.id}, action='discard').",
     )

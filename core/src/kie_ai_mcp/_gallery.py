@@ -6,7 +6,7 @@ import os
 import sys
 import webbrowser
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -108,11 +108,10 @@ async def _history(store: "Store", limit: int) -> tuple[list[Entry], int, bool]:
         if late := await store.submission_of(task_id):
             made[task_id] = late
 
-    kinds = {record.task.tool: record.task.kind for record in tasks}
     entries = [_of_task(record, made.get(record.task.task_id)) for record in tasks]
-    entries += [_of_request(request, kinds) for request in others]
+    entries += [_of_request(request) for request in others]
     newest = sorted(entries, key=lambda entry: entry.created_at, reverse=True)[:limit]
-    always = [_of_request(request, kinds) for request in unsettled.values()]
+    always = [_of_request(request) for request in unsettled.values()]
     unknown = sum(request.state == "unknown" for request in unsettled.values())
     merged = sorted([*newest, *always], key=lambda entry: entry.created_at, reverse=True)
     return merged, unknown, len(entries) > limit
@@ -142,14 +141,15 @@ def _of_task(record: "TaskRecord", request: "SubmissionRecord | None") -> Entry:
     )
 
 
-def _of_request(request: "SubmissionRecord", kinds: Mapping[str, str]) -> Entry:
+def _of_request(request: "SubmissionRecord") -> Entry:
     return Entry(
         status=request.state,
         created_at=request.created_at,
-        provider=request.provider,
+        provider=request.provider or request.api_type,
         tool=request.tool,
         name=f"submission {request.id}",
-        kind=kinds.get(request.tool, ""),
+        kind=request.kind,
+        model=request.model,
         arguments=request.arguments,
         error=f"{request.message} (code {request.code})" if request.message and request.code else request.message,
         charged=CHARGED.get(request.state, "cost unknown"),

@@ -26,7 +26,9 @@ from kie_ai_mcp.errors import (
     KEYS_PAGE,
     LOGS_PAGE,
     ConfigError,
+    KeyRejected,
     MediaError,
+    NoCredits,
     RateLimited,
     ReadFailed,
     Refused,
@@ -34,6 +36,7 @@ from kie_ai_mcp.errors import (
     Unknown,
     meaning_of,
     shorten,
+    sound,
 )
 from kie_ai_mcp.specs import Answer, Gateway
 
@@ -48,6 +51,9 @@ ANSWER_LIMIT = 4_000_000
 TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 """IPv6 networks whose last 32 bits are an IPv4 address."""
 
+DEEPEST = 60
+"""How deep an answer may be nested; no real one comes near."""
+
 CODE_CHARS = 10
 """No code of the service is longer; a longer number is no code."""
 
@@ -57,6 +63,13 @@ UPLOAD_FOLDER = "kie-ai-mcp"
 NOT_SERVED = (404, 405)
 REDIRECTS = 5
 RETRY_AFTER_CEILING_S = 30.0
+
+
+@dataclass
+class Departure:
+    """Whether the first byte of a paid request has left; for a caller that is stopped in between."""
+
+    sent: bool = False
 
 
 def kie(settings: Settings) -> Gateway:
@@ -93,7 +106,9 @@ class Caller:
         await self._clients.aclose()
         self._opened.clear()
 
-    async def create(self, paths: Sequence[str], body: Mapping[str, Any]) -> Reply:
+    async def create(
+        self, paths: Sequence[str], body: Mapping[str, Any], departure: "Departure | None" = None
+    ) -> Reply:
         """Send one paid request, once. The next of `paths` is tried only where the one before is not served.
 
         Returns:
@@ -110,7 +125,7 @@ class Caller:
         client = await self._client("create", max_keepalive_connections=0)
         content = _json_bytes(body)
         for path in paths:
-            status, text, retry_after = await self._send_once(client, path, content, headers)
+            status, text, retry_after = await self._send_once(client, path, content, headers, departure or Departure())
             if status in NOT_SERVED and path != paths[-1]:
                 continue
             return Reply(path, self._judge_create(path, status, text, retry_after))
@@ -131,7 +146,7 @@ class Caller:
             try:
                 with anyio.fail_after(self.settings.timeout_s):
                     async with client.stream("GET", self._url(path), params=params, headers=headers) as response:
-                        text = self._mask(await _text_of(response))
+                        text = await _text_of(response)
             except TimeoutError:
                 raise ReadFailed(
                     f"{path} did not answer within {self.settings.timeout_s:g} s.", next_step="Ask again later."
@@ -144,7 +159,7 @@ class Caller:
             answer = self._answer(response.status_code, text)
             if answer is None:
                 raise ReadFailed(
-                    f"{path} gave no readable answer (HTTP {response.status_code}, {shorten(text, 60)}).",
+                    f"{path} gave no readable answer (HTTP {response.status_code}, {self._brief(text, 60)}).",
                     code=response.status_code,
                     next_step="Ask again later.",
                 )
@@ -191,7 +206,7 @@ class Caller:
                     files={"file": (name, file, mime_type)},
                     headers={"Authorization": headers["Authorization"]},
                 )
-            answer = self._answer(response.status_code, self._mask(response.text))
+            answer = self._answer(response.status_code, response.text)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:
             reason = self._mask(f"{type(exc).__name__}: {exc}")
             raise MediaError(f"{path.name} could not be uploaded ({reason}).", can_retry=True) from None
@@ -249,9 +264,15 @@ class Caller:
 
     def check_key(self) -> None:
         """Raise ConfigError where no key is set; says which variable to set and where to get one."""
-        if not self.gateway.key:
+        key = self.gateway.key
+        if not key:
             raise ConfigError(
                 f"No {self.gateway.title} key is set, so nothing was sent.", next_step=self.gateway.key_help
+            )
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(
+                f"The {self.gateway.title} key holds characters that no key has, so nothing was sent.",
+                next_step="Copy it once more, without quotes.",
             )
 
     def _authorization(self) -> dict[str, str]:
@@ -271,17 +292,15 @@ class Caller:
         return path
 
     async def _send_once(
-        self, client: "httpx.AsyncClient", path: str, content: bytes, headers: Mapping[str, str]
+        self, client: "httpx.AsyncClient", path: str, content: bytes, headers: Mapping[str, str], departure: "Departure"
     ) -> tuple[int, str, float | None]:
         """Return HTTP status, body text and Retry-After of the one answer."""
         import httpx  # noqa: PLC0415
 
-        sent = False
-
         async def watch(event: str, info: Mapping[str, Any]) -> None:
             # A proxy is first asked to CONNECT; that is not yet our request.
-            nonlocal sent
-            sent = sent or (event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT")
+            if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
+                departure.sent = True
 
         for attempt in range(1, CONNECT_TRIES + 1):
             try:
@@ -289,19 +308,18 @@ class Caller:
                     async with client.stream(
                         "POST", self._url(path), content=content, headers=headers, extensions={"trace": watch}
                     ) as response:
-                        text = self._mask(await _text_of(response))
-                        return response.status_code, text, _retry_after(response.headers)
+                        return response.status_code, await _text_of(response), _retry_after(response.headers)
             except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as exc:
                 name = "TimeoutError" if isinstance(exc, TimeoutError) else type(exc).__name__
                 reason = self._mask(f"{name}: {exc}".removesuffix(": "))
-                if sent:
+                if departure.sent:
                     raise Unknown(
                         f"The request was sent to {path}, but no readable answer came ({reason}).",
                         next_step=f"It may have been accepted and charged: look for it at {self.gateway.logs_page}.",
                     ) from None
                 if attempt == CONNECT_TRIES or not isinstance(exc, httpx.ConnectError):
                     raise Refused(
-                        f"No connection to {self.gateway.base_url} ({reason}); nothing was sent.",
+                        f"No connection to {self._mask(self.gateway.base_url)} ({reason}); nothing was sent.",
                         next_step="Check the network and the service's address, then call again.",
                         can_retry=True,
                     ) from None
@@ -313,10 +331,10 @@ class Caller:
         if answer is None and status in NOT_SERVED:
             answer = Answer(status, "")
         if answer is None and status < 500 and status >= 400:
-            answer = Answer(status, shorten(text, 200) if text.strip() else "")
+            answer = Answer(status, self._brief(text, 200) if text.strip() else "")
         if answer is None:
             raise Unknown(
-                f"{path} gave no readable answer (HTTP {status}, {shorten(text, 60)}).",
+                f"{path} gave no readable answer (HTTP {status}, {self._brief(text, 60)}).",
                 code=status,
                 next_step=f"It may have been accepted and charged: look for it at {self.gateway.logs_page}.",
             )
@@ -343,9 +361,13 @@ class Caller:
     def _decoded(self, text: str) -> Any:
         """Return the JSON value of `text` with the key masked in every string of it; None for anything else."""
         try:
-            return _map_strings(json.loads(text), self._mask)
+            return map_strings(json.loads(text), self._mask)
         except (ValueError, RecursionError):
             return None
+
+    def _brief(self, text: str, limit: int) -> str:
+        """Return the start of an unreadable answer; masked first, for a cut key would not be found."""
+        return shorten(self._mask(sound(text)), limit)
 
     def _mask(self, text: str) -> str:
         text = self.settings.mask(text)
@@ -396,10 +418,23 @@ class Caller:
             yield chunk
 
 
-def error_of(answer: Answer) -> ServiceError:
-    """Return the error that an answer other than 200 stands for."""
+def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
+    """Return the error that an answer other than 200 stands for.
+
+    Args:
+        answer: It.
+        gateway: The service that gave it; Kie.ai if left out.
+    """
     meaning = meaning_of(answer.code)
-    return meaning.error(error_text(answer), code=answer.code, next_step=meaning.next_step, can_retry=meaning.can_retry)
+    next_step = meaning.next_step
+    if gateway is not None and gateway.name != "kie":
+        elsewhere = {
+            KeyRejected: gateway.key_help,
+            NoCredits: f"Top up the account at {gateway.title}.",
+            Unknown: f"Look at {gateway.logs_page} before retrying.",
+        }
+        next_step = elsewhere.get(meaning.error, next_step)
+    return meaning.error(error_text(answer), code=answer.code, next_step=next_step, can_retry=meaning.can_retry)
 
 
 def error_text(answer: Answer) -> str:
@@ -429,7 +464,7 @@ def _envelope_answer(status: int, body: object) -> Answer | None:
     if code is None:
         return None
     message = body.get("msg") or body.get("message") or ""
-    return Answer(code, shorten(str(message), 500).strip("'\""), body.get("data"))
+    return Answer(code, shorten(sound(str(message)), 500).strip("'\""), body.get("data"))
 
 
 def _json_bytes(body: Mapping[str, Any]) -> bytes:
@@ -441,13 +476,20 @@ def _json_bytes(body: Mapping[str, Any]) -> bytes:
         ) from None
 
 
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
+def map_strings(value: Any, change: Callable[[str], str], depth: int = 0) -> Any:
+    """Return a JSON value with every string in it changed, names included.
+
+    Raises:
+        ValueError: It is nested deeper than any real answer.
+    """
+    if depth > DEEPEST:
+        raise ValueError(f"the answer is nested more than {DEEPEST} times")
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
-        return [_map_strings(entry, change) for entry in value]
+        return [map_strings(entry, change, depth + 1) for entry in value]
     if isinstance(value, dict):
-        return {change(name): _map_strings(entry, change) for name, entry in value.items()}
+        return {change(name): map_strings(entry, change, depth + 1) for name, entry in value.items()}
     return value
 
 
@@ -455,7 +497,7 @@ def _code(value: object) -> int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value
+        return value if abs(value) < 10**CODE_CHARS else None
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < CODE_CHARS:
         return int(value)
     return None

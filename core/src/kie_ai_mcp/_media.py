@@ -1,9 +1,11 @@
 """Saving results: through a .part file, named by the bytes, with a sidecar that says where they came from."""
 
+import glob
 import hashlib
 import json
 import os
 import re
+import sys
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -36,6 +38,7 @@ async def save_results(
         stem = _stem(record, number, label)
         try:
             await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
+            await anyio.to_thread.run_sync(_sweep, folder, stem)
             existing = await anyio.to_thread.run_sync(_existing, folder, stem)
             path = existing or await _save(caller, url, folder, stem)
             if not await anyio.Path(_sidecar(path)).exists():
@@ -50,7 +53,7 @@ async def save_results(
 
 
 async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
-    part = folder / f"{stem}.{uuid.uuid4().hex[:8]}.part"
+    part = folder / f"{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
     try:
         async with caller.download(url) as chunks, await anyio.open_file(part, "wb") as file:
             head = b""
@@ -71,6 +74,26 @@ async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, stem: str) -> None:
+    """Remove what processes that died while saving this result have left."""
+    for part in folder.glob(f"{glob.escape(stem)}.*.part"):
+        owner = part.name.split(".")[-2].partition("-")[0]
+        if owner.isdecimal() and int(owner) != os.getpid() and not _alive(int(owner)):
+            part.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if sys.platform == "win32":  # there the question itself would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _existing(folder: Path, stem: str) -> Path | None:
@@ -113,6 +136,6 @@ def _sidecar(path: Path) -> Path:
 
 def _write_sidecar(path: Path, origin: Mapping[str, Any]) -> None:
     sidecar = _sidecar(path)
-    part = sidecar.with_name(f"{sidecar.name}.{uuid.uuid4().hex[:8]}.part")
+    part = sidecar.with_name(f"{sidecar.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     part.write_text(json.dumps(origin, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     part.rename(sidecar)

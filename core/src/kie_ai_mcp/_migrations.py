@@ -66,11 +66,13 @@ CREATE TABLE submissions (
     task_id TEXT,
     code INTEGER,
     message TEXT,
-    idempotency_key TEXT,
     subfolder TEXT,
     estimated_credits REAL
 );
-CREATE INDEX submissions_by_key ON submissions (idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE TABLE idempotency_keys (
+    key TEXT PRIMARY KEY,
+    submission_id INTEGER NOT NULL
+);
 CREATE INDEX submissions_open ON submissions (state, body_hash) WHERE state IN ('sending', 'unknown');
 CREATE INDEX submissions_in_window ON submissions (gateway, answered_at) WHERE granted_at IS NOT NULL;
 CREATE INDEX submissions_by_time ON submissions (created_at);

@@ -5,11 +5,15 @@ its owner first and of the defaults next, so that no plugin can answer for anoth
 """
 
 import contextlib
+import json
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -180,8 +184,7 @@ class Plugins:
         tools: list[BoundTool] = []
         gateways: list[Gateway] = []
         try:
-            # Anything a plugin prints while it is imported would otherwise reach the protocol's stream.
-            with contextlib.redirect_stdout(sys.stderr):
+            with _quiet():
                 module = plugin.entry.load()
                 self._check_contract(module)
                 self._pm.register(module, plugin.name)
@@ -266,13 +269,19 @@ class Plugins:
                     f"[providers.{name}] gateway is {target!r}, but no enabled provider registers it.",
                     next_step=nearest(target, self.gateways),
                 )
-            for tool in [tool for tool in self.tools.values() if tool.provider == name]:
+            tools = [tool for tool in self.tools.values() if tool.provider == name]
+            if tools and not any(tool.name in gateway.serves for tool in tools):
+                raise ConfigError(
+                    f"[providers.{name}] gateway is {target!r}, which does not serve {tools[0].name}.",
+                    next_step=f"It serves: {', '.join(sorted(gateway.serves)) or 'nothing'}.",
+                )
+            for tool in tools:
                 fn = gateway.serves.get(tool.name)
                 if fn is None:
-                    raise ConfigError(
-                        f"[providers.{name}] gateway is {target!r}, which does not serve {tool.name}.",
-                        next_step=f"It serves: {', '.join(sorted(gateway.serves)) or 'nothing'}.",
-                    )
+                    # Not left where it was: whoever moved the family does not expect a bill from there.
+                    log.warning("%s is left out: %s does not serve it", tool.name, target)
+                    del self.tools[tool.name]
+                    continue
                 try:
                     self.tools[tool.name] = BoundTool.bind(
                         fn, provider=name, kind=tool.kind, title=tool.title, name=tool.name
@@ -343,6 +352,27 @@ class Plugins:
         raise ReadFailed(f"Nobody answers {hook} for a task of {owner}.")
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Send to stderr what a plugin prints while it is loaded; on stdout it would break the protocol.
+
+    Also what a library of C or a child process writes to the descriptor itself.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            kept = os.dup(1)
+        except OSError:  # there is no stdout to protect
+            yield
+            return
+        try:
+            with contextlib.suppress(OSError):
+                os.dup2(2, 1)
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
 def _installed() -> dict[str, Plugin]:
     """List the installed providers, sorted by name, without importing any; two of one name are set aside."""
     plugins: dict[str, Plugin] = {}
@@ -355,3 +385,18 @@ def _installed() -> dict[str, Plugin]:
             first.state = "set aside"
             first.reason = f"two distributions offer it: {first.distribution} and {plugin.distribution}; uninstall one"
     return plugins
+
+
+def editable_sources() -> list[Path]:
+    """Return the folder, or the file, of every provider that is installed editable; imports none."""
+    sources: set[Path] = set()
+    for entry in entry_points(group=PROJECT):
+        try:
+            installed = json.loads((entry.dist and entry.dist.read_text("direct_url.json")) or "{}")
+            spec = find_spec(entry.module.partition(".")[0])
+        except (ValueError, ImportError):
+            continue
+        if not installed.get("dir_info", {}).get("editable") or spec is None:
+            continue
+        sources.update(map(Path, spec.submodule_search_locations or filter(None, [spec.origin])))
+    return sorted(source for source in sources if source.exists())

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,9 +19,9 @@ from kie_ai_mcp._tables import TaskRecord
 from kie_ai_mcp._tasks import Budget, Filters, RateLimit, Store
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp._uploads import Uploads
-from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, MediaError, ReadFailed, TaskNotFound
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, MediaError, ReadFailed, StorageError, TaskNotFound
 from kie_ai_mcp.readings import text_in
-from kie_ai_mcp.specs import Outcome, Query, StatusRoute, Task
+from kie_ai_mcp.specs import Answer, Outcome, Query, StatusRoute, Task
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,10 @@ NOT_STORED = "[not stored]"
 
 ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
 """Codes that speak of the key, the account or the whole service, never of one task; no provider reads them."""
+
+
+UNKNOWN_ID_CODES = (400, 404, 422)
+"""How a status route says that it does not know an id; some say it by empty data."""
 
 
 @dataclass
@@ -132,7 +136,10 @@ class Reading:
         Raises:
             TaskNotFound: Neither this database nor any status route knows the id.
         """
-        record = await self.store.find(task_id)
+        try:
+            record = await self.store.find(task_id)
+        except StorageError as exc:
+            return Report("unread", "Call get_task_status again.", task_id=task_id, read_error=exc.message)
         if record is None:
             record, payload = await self._look_up(task_id)
         else:
@@ -140,21 +147,25 @@ class Reading:
             try:
                 payload = await self._payload(record.task)
             except KieError as exc:
-                return report_of(await self._saved(record), read_error=exc.message)
+                return replace(await self._with_files(record), read_error=exc.message)
         try:
             outcome, payload = await self._outcome(record.task, payload)
-        except ReadFailed as exc:
+            told = outcome.error
+            if told and not self.settings.store_prompts:  # the service may repeat the prompt in its reason
+                outcome = replace(outcome, error=NOT_STORED)
+            record = await self.store.record_outcome(task_id, outcome)
+        except (ReadFailed, StorageError) as exc:
             return report_of(record, read_error=exc.message)
-        record = await self.store.record_outcome(task_id, outcome)
-        shown = dict(payload) if with_record else None
+        report = await self._with_files(record)
+        error = told if report.error and told and not self.settings.store_prompts else report.error
+        return replace(report, error=error, service_record=dict(payload) if with_record else None)
+
+    async def _with_files(self, record: TaskRecord) -> Report:
+        """Return a task as an answer, after saving its results where that is wanted."""
         try:
-            record = await self._saved(record)
-        except MediaError as exc:
-            return replace(
-                report_of(record, service_record=shown),
-                next_step=f"{exc} Call get_task_status again to save once more.",
-            )
-        return report_of(record, service_record=shown)
+            return report_of(await self._saved(record))
+        except (MediaError, StorageError) as exc:
+            return replace(report_of(record), next_step=f"{exc} Call get_task_status again to save once more.")
 
     async def save(self, task_id: str) -> Report:
         """Save a finished task's results now.
@@ -173,7 +184,7 @@ class Reading:
 
     async def catch_up(self, most: int = 50) -> int:
         """Save what finished while nobody looked, the first to expire first; return how many tasks that were."""
-        if self.settings.output_dir is None or self.settings.api_key is None:
+        if self.settings.output_dir is None or not any(caller.gateway.key for caller in self.callers.values()):
             return 0
         for status in ("processing", "pending"):
             for record in await self.store.tasks(Filters(status=status, limit=most)):
@@ -203,11 +214,13 @@ class Reading:
 
     async def _read(self, task: Task, route: StatusRoute) -> Mapping[str, Any]:
         answer = await self.caller(task.gateway).read(route.paths, route.params)
-        if answer.code != 200:
-            raise ReadFailed(error_text(answer), code=answer.code)
-        if not isinstance(answer.data, Mapping) or not answer.data:
-            raise ReadFailed(f"{route.paths[0]} has no record of the task.", code=answer.code)
-        return answer.data
+        if answer.code == 200 and isinstance(answer.data, Mapping) and answer.data:
+            return answer.data
+        absent = answer.code in UNKNOWN_ID_CODES or answer.code == 200
+        message = f"{route.paths[0]} has no record of the task." if answer.code == 200 else error_text(answer)
+        error = ReadFailed(message, code=answer.code)
+        error.absent = absent
+        raise error
 
     async def _outcome(self, task: Task, payload: Mapping[str, Any]) -> tuple[Outcome, Mapping[str, Any]]:
         """Return what a status answer means, reading on once where the results lie elsewhere.
@@ -216,12 +229,34 @@ class Reading:
             ReadFailed: The provider can't read it, or the second read failed.
         """
         outcome = self.plugins.normalize(task, payload)
+        if isinstance(outcome, StatusRoute) and outcome.read is not None:
+            return await self._ending(task, outcome, outcome.read)
         if isinstance(outcome, StatusRoute):
             payload = await self._read(task, outcome)
             outcome = self.plugins.normalize(task, payload)
         if isinstance(outcome, StatusRoute):
             raise ReadFailed(f"The provider {task.provider} asks to read on for ever.")
         return outcome, payload
+
+    async def _ending(
+        self, task: Task, route: StatusRoute, read: Callable[[Answer], Outcome | None]
+    ) -> tuple[Outcome, Mapping[str, Any]]:
+        """Return what stands at the address where a task's end is told, be it a result or an error.
+
+        Raises:
+            ReadFailed: The answer does not speak of the task, or the provider can't read it.
+        """
+        answer = await self.caller(task.gateway).read(route.paths, route.params)
+        outcome = None
+        if answer.code not in ACCOUNT_CODES:
+            try:
+                outcome = read(answer)
+            except Exception as exc:
+                log.exception("provider %s failed to read an answer", task.provider)
+                raise ReadFailed(f"The provider of {task.gateway} failed to read an answer: {exc}.") from exc
+        if outcome is None:
+            raise ReadFailed(error_text(answer), code=answer.code)
+        return outcome, answer.data if isinstance(answer.data, Mapping) else {}
 
     async def _saved(self, record: TaskRecord) -> TaskRecord:
         """Save the results of a completed task, where a folder is set and they are not saved yet."""
@@ -243,7 +278,7 @@ class Reading:
             try:
                 payload = await self._payload(task)
             except ReadFailed as exc:
-                if exc.code is None or exc.code in {429, 455} or exc.code >= 500:
+                if not exc.absent:
                     unread.append(exc.message)
                 continue
             return await self.store.adopt(self._owned(task, payload)), payload
@@ -298,6 +333,20 @@ class Reading:
                 submission_id=submission_id,
                 charged="unknown",
             )
+        made_by = await self.store.submission(submission_id)
+        if made_by is not None and made_by.gateway != KIE and await self.store.find(task_id) is None:
+            # Another service's ids are looked up nowhere; the submission says what was asked for, and where.
+            task = Task(
+                task_id,
+                made_by.api_type,
+                made_by.provider,
+                kind=made_by.kind,
+                tool=made_by.tool,
+                model=made_by.model,
+                gateway=made_by.gateway,
+            )
+            await self._payload(task)
+            await self.store.adopt(task)
         report = await self.refresh(task_id)
         record = await self.store.find(task_id)
         await self.store.resolve(submission_id, record.task if record else None)

@@ -21,12 +21,13 @@ from mcp.shared.exceptions import MCPError
 from kie_ai_mcp._answers import OUTPUT_SCHEMA, Report, report_of_error
 from kie_ai_mcp._compact import FOUND_SCHEMA, call_tool, find_tools, found
 from kie_ai_mcp._config import Settings, nearest
-from kie_ai_mcp._flow import Flow
+from kie_ai_mcp._flow import Flow, Say
+from kie_ai_mcp._gateway import map_strings
 from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp._tools import Arguments, BoundTool, describe, title_of
 from kie_ai_mcp._utilities import NAMES, Answered, Utilities, Utility, utilities
 from kie_ai_mcp._waiting import wait_for
-from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown
+from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, sound
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,11 @@ class App:
         if name not in known:
             raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, known)}".rstrip("."))
 
+    def check_offered(self, name: str) -> None:
+        """Raise InvalidArgument for a name that can't be called."""
+        if not (self.settings.compact and name in COMPACT):
+            self.check_known(name)
+
     def instructions(self) -> str:
         """What a client tells its model about this server."""
         missing = [plugin.name for plugin in self.plugins.plugins.values() if plugin.state == "set aside"]
@@ -124,41 +130,67 @@ class App:
             + (f"\nMissing because they failed to load: {', '.join(missing)}." if missing else "")
         )
 
-    async def call(self, ctx: Context, name: str, arguments: dict[str, Any] | None) -> types.CallToolResult:
-        """Call one tool. Whatever goes wrong is an answer a model can read; nothing else leaves this method."""
+    async def call(
+        self, name: str, arguments: dict[str, Any] | None, say: Say, patience_s: float
+    ) -> types.CallToolResult:
+        """Call one tool. Whatever goes wrong is an answer a model can read; nothing else leaves this method.
+
+        Args:
+            name: The tool; `check_offered` knows it.
+            arguments: What it is given.
+            say: Tells the client how it gets on.
+            patience_s: How long the client waits for an answer.
+        """
+        self.flow.catch_up_once()
         try:
             if self.settings.compact and name == "find_tools":
                 words = find_tools(**Arguments(find_tools).check(arguments))
                 data, text = found(self.plugins.tools, words, saves=self.settings.output_dir is not None)
-                return _content(text, data)
+                return self._content(text, data)
             if self.settings.compact and name == "call_tool":
                 name, arguments = call_tool(**Arguments(call_tool).check(arguments))
                 self.check_known(name)
             if name in self.utilities:
-                return await self._utility(ctx, self.utilities[name], arguments)
-            return _result(await self._provider_tool(ctx, self.plugins.tools[name], arguments or {}))
+                return await self._utility(self.utilities[name], arguments, say, patience_s)
+            return self._result(await self._provider_tool(self.plugins.tools[name], arguments or {}, say, patience_s))
         except KieError as exc:
-            return _result(report_of_error(exc), self.settings)
+            return self._result(report_of_error(exc))
         except Exception:
             log.exception("tool %s failed", name)
             error = Unknown(
                 f"The server failed inside {name}; its log on stderr says more.",
                 next_step="list_tasks shows whether a task was made. Report this as a bug.",
             )
-            return _result(report_of_error(error), self.settings)
+            return self._result(report_of_error(error))
 
-    async def _utility(self, ctx: Context, tool: Utility, arguments: dict[str, Any] | None) -> types.CallToolResult:
+    async def _utility(
+        self, tool: Utility, arguments: dict[str, Any] | None, say: Say, patience_s: float
+    ) -> types.CallToolResult:
         checked = tool.arguments.check(arguments)
         if tool.name == "wait_for_tasks":
-            checked.setdefault("timeout_s", patience_of(ctx))
-        answered: Answered = await tool.fn(**checked, say=Progress(ctx))
-        return _content(answered.text, answered.structured)
+            checked.setdefault("timeout_s", patience_s)
+        answered: Answered = await tool.fn(**checked, say=say)
+        return self._content(answered.text, answered.structured)
 
-    async def _provider_tool(self, ctx: Context, tool: BoundTool, arguments: dict[str, Any]) -> Report:
+    def _result(self, report: Report) -> types.CallToolResult:
+        return self._content(report.text(), report.structured(), is_error=report.is_error)
+
+    def _content(self, text: str, data: dict[str, Any], *, is_error: bool = False) -> types.CallToolResult:
+        """Return an answer without the key in it, also where an argument held it, and with nothing no encoder takes."""
+
+        def clean(found: str) -> str:
+            return self.settings.mask(sound(found))
+
+        return types.CallToolResult(
+            content=[types.TextContent(type="text", text=clean(text))],
+            structured_content=map_strings(data, clean, depth=-8),
+            is_error=is_error,
+        )
+
+    async def _provider_tool(self, tool: BoundTool, arguments: dict[str, Any], say: Say, patience_s: float) -> Report:
         if not tool.paid:
             return await self.flow.query(tool, arguments)
-        say = Progress(ctx)
-        report = await self.flow.submit(tool, arguments, say, patience_s=patience_of(ctx))
+        report = await self.flow.submit(tool, arguments, say, patience_s=patience_s)
         if self.settings.wait_s and report.task_id and report.status in {"pending", "processing"}:
             (report,) = await wait_for(self.flow, [report.task_id], self.settings.wait_s, say)
         return report
@@ -189,13 +221,11 @@ def server_of(app: App) -> Server[Any]:
         return app.listing
 
     async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        if not (app.settings.compact and params.name in COMPACT):
-            try:
-                app.check_known(params.name)
-            except InvalidArgument as exc:
-                raise MCPError(types.INVALID_PARAMS, str(exc)) from None
-        app.flow.catch_up_once()
-        return await app.call(ctx, params.name, params.arguments)
+        try:
+            app.check_offered(params.name)
+        except InvalidArgument as exc:
+            raise MCPError(types.INVALID_PARAMS, app.settings.mask(sound(str(exc)))) from None
+        return await app.call(params.name, params.arguments, Progress(ctx), patience_of(ctx))
 
     return Server(
         "kie-ai",
@@ -287,17 +317,4 @@ def _listed_utility(tool: Utility) -> types.Tool:
             idempotent_hint=tool.reads_only,
             open_world_hint=False,
         ),
-    )
-
-
-def _content(text: str, data: dict[str, Any]) -> types.CallToolResult:
-    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=data)
-
-
-def _result(report: Report, settings: Settings | None = None) -> types.CallToolResult:
-    text = report.text() if settings is None else settings.mask(report.text())
-    return types.CallToolResult(
-        content=[types.TextContent(type="text", text=text)],
-        structured_content=report.structured(),
-        is_error=report.is_error,
     )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import peewee
 
-from kie_ai_mcp.specs import DAY_S, Status, Task
+from kie_ai_mcp.specs import DAY_S, Kind, Status, Task
 
 SubmissionState = Literal["sending", "accepted", "refused", "unknown", "cancelled", "discarded"]
 """``cancelled`` was never sent; ``discarded`` was unknown until its user settled it."""
@@ -88,12 +88,21 @@ class SubmissionRow(peewee.Model):
     task_id = peewee.TextField(null=True)
     code = peewee.IntegerField(null=True)
     message = peewee.TextField(null=True)
-    idempotency_key = peewee.TextField(null=True)
     subfolder = peewee.TextField(null=True)
     estimated_credits = peewee.FloatField(null=True)
 
     class Meta:
         table_name = "submissions"
+
+
+class KeyRow(peewee.Model):
+    """One row of ``idempotency_keys``: a key and the request it is bound to."""
+
+    key = peewee.TextField(primary_key=True)
+    submission_id = peewee.IntegerField()
+
+    class Meta:
+        table_name = "idempotency_keys"
 
 
 class UploadRow(peewee.Model):
@@ -158,6 +167,10 @@ class SubmissionRecord:
     body_hash: str = ""
     subfolder: str | None = None
     estimated_credits: float | None = None
+    api_type: str = ""
+    kind: Kind = "image"
+    gateway: str = "kie"
+    model: str | None = None
 
 
 def task_record(row: Mapping[str, Any]) -> TaskRecord:
@@ -208,4 +221,8 @@ def submission_record(row: Mapping[str, Any]) -> SubmissionRecord:
         body_hash=row["body_hash"],
         subfolder=row["subfolder"],
         estimated_credits=row["estimated_credits"],
+        api_type=row["api_type"],
+        kind=row["kind"],
+        gateway=row["gateway"],
+        model=row["model"],
     )

@@ -25,6 +25,7 @@ from kie_ai_mcp._migrations import SCHEMA_VERSION, migrate
 from kie_ai_mcp._tables import (
     FINAL,
     UNSETTLED,
+    KeyRow,
     SubmissionRecord,
     SubmissionRow,
     TaskRecord,
@@ -144,6 +145,7 @@ class Store:
             check_same_thread=False,
         )
         self._lane_limiter: anyio.CapacityLimiter | None = None
+        self._unwritten: list[dict[str, Any]] = []
         self._alive: BaseFileLock | None = None
 
     @property
@@ -199,9 +201,9 @@ class Store:
         now = time.time()
         with self._db.atomic("IMMEDIATE"):
             open_rows = self._open_rows()
-            twin = next((row for row in open_rows if row["body_hash"] == new.body_hash), None) or self._keyed(new)
-            if twin is not None:
-                return submission_record(twin)
+            earlier = self._keyed(new.idempotency_key) or self._twin(open_rows, new)
+            if earlier is not None:
+                return submission_record(earlier)
             self._check_budget(new)
             wait = self._wait_for_slot(open_rows, new.gateway, now)
             submission_id = SubmissionRow.insert(
@@ -214,7 +216,6 @@ class Store:
                 model=new.model,
                 arguments=dict(new.arguments),
                 body_hash=new.body_hash,
-                idempotency_key=new.idempotency_key,
                 subfolder=new.subfolder,
                 estimated_credits=new.estimated_credits,
                 owner=self._owner,
@@ -222,6 +223,7 @@ class Store:
                 asked_at=now,
                 granted_at=None if wait else now,
             ).execute(self._db)
+            self._bind(new.idempotency_key, submission_id)
         return Ticket(
             submission_id, granted=wait is None, wait_s=wait[0] if wait else 0.0, ahead=wait[1] if wait else 0
         )
@@ -252,13 +254,24 @@ class Store:
         dead = [owner for owner in owners if self._settle_if_dead(owner)]
         return self._open_rows() if dead else rows
 
-    def _keyed(self, new: NewSubmission) -> dict[str, Any] | None:
-        """Return the submission that used the same idempotency key, unless it made nothing."""
-        if new.idempotency_key is None:
+    def _keyed(self, key: str | None) -> dict[str, Any] | None:
+        """Return the submission that an idempotency key is bound to; a key whose request made nothing is free again."""
+        if key is None:
             return None
         rows = SubmissionRow
-        made = ("sending", "unknown", "accepted")
-        return self._one(rows.select().where(rows.idempotency_key == new.idempotency_key, rows.state.in_(made)))
+        bound = KeyRow.select(KeyRow.submission_id).where(KeyRow.key == key)
+        return self._one(rows.select().where(rows.id.in_(bound), rows.state.in_(("sending", "unknown", "accepted"))))
+
+    def _twin(self, open_rows: Iterable[dict[str, Any]], new: NewSubmission) -> dict[str, Any] | None:
+        """Return an unsettled request with the same body, and bind the key to it."""
+        twin = next((row for row in open_rows if row["body_hash"] == new.body_hash), None)
+        if twin is not None:
+            self._bind(new.idempotency_key, twin["id"])
+        return twin
+
+    def _bind(self, key: str | None, submission_id: int) -> None:
+        if key is not None:
+            KeyRow.insert(key=key, submission_id=submission_id).on_conflict_replace().execute(self._db)
 
     def _check_budget(self, new: NewSubmission) -> None:
         """Refuse what would pass the user's limits; an unknown price counts as nothing until the service names it."""
@@ -330,8 +343,15 @@ class Store:
 
     @_in_worker
     def record_never_sent(self, submission_id: int) -> None:
-        """The caller went away before the request was sent: it costs nothing and blocks nobody."""
-        self._change(submission_id, state="cancelled", granted_at=None, message="cancelled before it was sent")
+        """A request ended before it was sent: it costs nothing and blocks nobody. One that ended stays as it is."""
+        rows = SubmissionRow
+        query = rows.update(state="cancelled", granted_at=None, message="ended before it was sent")
+        query.where(rows.id == submission_id, rows.state == "sending").execute(self._db)
+
+    @_in_worker
+    def record_waiting(self, submission_id: int) -> None:
+        """The service was too busy to take a request: nothing is on its way until it has a slot again."""
+        self._change(submission_id, granted_at=None, answered_at=None)
 
     # -- after sending -------------------------------------------------------------------------------------------
 
@@ -483,6 +503,7 @@ class Store:
         with self._db.atomic("IMMEDIATE"):
             ids = TaskRow.select(TaskRow.task_id).where(old)
             SubmissionRow.delete().where(SubmissionRow.task_id.in_(ids)).execute(self._db)
+            KeyRow.delete().where(KeyRow.submission_id.not_in(SubmissionRow.select(SubmissionRow.id))).execute(self._db)
             settled = SubmissionRow.state.in_(("refused", "cancelled", "discarded"))
             SubmissionRow.delete().where(settled, SubmissionRow.created_at < before).execute(self._db)
             return int(TaskRow.delete().where(old).execute(self._db))
@@ -513,10 +534,14 @@ class Store:
                 "message"}`` for another end.
 
         Raises:
-            StorageError: The side file can't be written either.
+            StorageError: The side file can't be written either; the entry is kept in memory.
         """
-        with self._translated("helped out with a side file"):
-            await anyio.to_thread.run_sync(self._append_aside, entry)
+        try:
+            with self._translated("helped out with a side file"):
+                await anyio.to_thread.run_sync(self._append_aside, entry)
+        except StorageError:
+            self._unwritten.append(dict(entry))
+            raise
         return self._aside
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -612,12 +637,18 @@ class Store:
 
     def _append_aside(self, entry: Mapping[str, Any]) -> None:
         with self._file_lock(f"{self._aside}.lock"), self._aside.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, default=str) + "\n")
+            # Begun on a line of its own, whatever a crash left of the one before.
+            file.write("\n" + json.dumps(entry, default=str) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def _take_back(self) -> None:
         """Record what `keep_aside` wrote, by this process or another, and remove it."""
+        if self._unwritten:
+            with self._db.atomic("IMMEDIATE"):
+                for entry in self._unwritten:
+                    self._take_back_one(json.dumps(entry, default=str))
+            self._unwritten.clear()
         if not self._aside.exists():
             return
         with self._file_lock(f"{self._aside}.lock"):
@@ -632,19 +663,26 @@ class Store:
             self._aside.unlink()
 
     def _take_back_one(self, line: str) -> bool:
+        """Record one entry; return False for one that can't be read."""
+        now = datetime.now(UTC)
         try:
             entry = json.loads(line)
-        except ValueError:
+            values: dict[str, Any]
+            if "task" in entry:
+                created_at = datetime.fromisoformat(entry["task"]["created_at"])
+                task = Task(**{**entry["task"], "created_at": created_at})
+                values = {"state": "accepted", "task_id": task.task_id, "path": task.path}
+            else:
+                task = None
+                values = {"state": entry["state"], "code": entry["code"], "message": entry["message"]}
+            submission_id = int(entry["submission_id"])
+        except (ValueError, TypeError, KeyError, AttributeError):
             return False
-        now = datetime.now(UTC)
-        if "task" in entry:
-            created_at = datetime.fromisoformat(entry["task"].pop("created_at"))
-            task = Task(**entry["task"], created_at=created_at)
-            self._insert_task(task, now, entry["submission_id"])
-            values: dict[str, Any] = {"state": "accepted", "task_id": task.task_id, "path": task.path}
-        else:
-            values = {"state": entry["state"], "code": entry["code"], "message": entry["message"]}
-        self._change(entry["submission_id"], answered_at=now.timestamp(), **values)
+        if task is not None:
+            self._insert_task(task, now, submission_id)
+        rows = SubmissionRow
+        query = rows.update(answered_at=now.timestamp(), **values)
+        query.where(rows.id == submission_id, rows.state.in_(UNSETTLED)).execute(self._db)
         return True
 
     def _guarded(self, work: Callable[[], R]) -> R:
@@ -669,8 +707,18 @@ class Store:
             yield
         except StorageError:
             raise
-        except (OSError, peewee.PeeweeException, sqlite3.Error) as exc:  # the last while rows are fetched
-            reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        except (
+            OSError,
+            peewee.PeeweeException,
+            sqlite3.Error,
+            OverflowError,
+            UnicodeError,
+        ) as exc:  # the last while rows are fetched
+            # SQLite rolls back by itself when a disk fails; that peewee then can't is not the reason.
+            cause: BaseException = exc
+            while "cannot rollback" in str(cause) and cause.__context__ is not None:
+                cause = cause.__context__
+            reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
             raise StorageError(
                 f"The task database {self.path} can't be {doing}: {reason}.",
                 next_step="Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH.",

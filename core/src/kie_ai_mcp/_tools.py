@@ -48,9 +48,9 @@ class Arguments:
                 raise PluginError(f"{self.name}: parameter {parameter.name} has no type.")
             hint = hints[parameter.name]
             if parameter.default is parameter.empty:
-                fields[parameter.name] = Required[hint]
+                fields[parameter.name] = Required[_apart(hint)]
             else:
-                fields[parameter.name] = NotRequired[_without_none(hint)]
+                fields[parameter.name] = NotRequired[_apart(_without_none(hint))]
                 self.defaults[parameter.name] = parameter.default
             marker = _media_in(hint)
             if marker is not None:
@@ -257,7 +257,12 @@ def _without_none(hint: Any) -> Any:
     parts = [part for part in get_args(hint) if part is not NoneType]
     if get_origin(hint) not in {Union, UnionType} or len(parts) == len(get_args(hint)):
         return hint
-    return Union[tuple(parts)]  # noqa: UP007  the parts are only known now
+    return parts[0] if len(parts) == 1 else Union[tuple(parts)]  # noqa: UP007  the parts are only known now
+
+
+def _apart(hint: Any) -> Any:
+    """Return a type that `typing` does not confuse with an equal one whose enum has another order."""
+    return Annotated[hint, object()]
 
 
 def _may_be_path(value: str) -> bool:

@@ -86,8 +86,10 @@ class Utilities:
     ) -> Answered:
         """List recorded tasks, newest first, and requests whose outcome is unknown. Reads nothing from the service."""
         filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1)
+        # First, because it takes in what an earlier call could not record.
+        unsettled = await self.flow.store.unsettled()
+        unresolved = [_unresolved(entry) for entry in unsettled] if cursor is None else []
         records = await self.flow.store.tasks(filters)
-        unresolved = [_unresolved(entry) for entry in await self.flow.store.unsettled()] if cursor is None else []
         more = {"next_cursor": str(records[limit - 1].row_id)} if len(records) > limit else {}
         step = "Call list_tasks with next_cursor for older ones." if more else "These are all."
         extra: dict[str, Any] = {"unresolved": unresolved} if unresolved else {}

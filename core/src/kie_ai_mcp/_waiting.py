@@ -1,14 +1,15 @@
 """Waiting for tasks: several at once, politely, with progress, and never the only holder of a task's id."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import anyio
 
 from kie_ai_mcp._answers import Report, report_of_error
 from kie_ai_mcp._flow import Flow, Say
-from kie_ai_mcp.errors import KieError
+from kie_ai_mcp.errors import KieError, StorageError, TaskNotFound
 
 CADENCE_S = {"image": 2.0, "video": 5.0, "audio": 4.0}
 """Seconds between two reads of one task."""
@@ -49,19 +50,23 @@ async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: S
     started = anyio.current_time()
 
     async def follow(task_id: str) -> None:
-        record = await flow.store.find(task_id)
-        cadence = CADENCE_S.get(record.task.kind, UNKNOWN_KIND_S) if record else UNKNOWN_KIND_S
+        cadence = UNKNOWN_KIND_S
+        with suppress(StorageError):
+            record = await flow.store.find(task_id)
+            cadence = CADENCE_S.get(record.task.kind, UNKNOWN_KIND_S) if record else UNKNOWN_KIND_S
         while True:
-            async with turn:
-                report = await _look(flow, task_id)
-            changed = task_id not in board.reports or board.reports[task_id].status != report.status
-            board.reports[task_id] = report
-            if changed:
-                await say(board.summary(), board.share())
-            if _over(report):
-                return
-            # Jitter, so that tasks started together are not read together for ever.
-            await anyio.sleep(cadence * random.uniform(0.8, 1.2))  # noqa: S311  not a secret
+            with _listening(flow, task_id) as news:
+                async with turn:
+                    report = await _look(flow, task_id)
+                changed = task_id not in board.reports or board.reports[task_id].status != report.status
+                board.reports[task_id] = report
+                if changed:
+                    await say(board.summary(), board.share())
+                if _over(report):
+                    return
+                # Jitter, so that tasks started together are not read together for ever.
+                with anyio.move_on_after(cadence * random.uniform(0.8, 1.2)):  # noqa: S311  not a secret
+                    await news.wait()
 
     async def tell() -> None:
         while True:
@@ -79,11 +84,35 @@ async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: S
     return [await _at_the_end(flow, task_id, board) for task_id in ids]
 
 
+def wake(flow: Flow, task_id: str) -> bool:
+    """Let everybody in this process who waits for a task read it now; return whether there is anybody."""
+    listeners = flow.listeners.get(task_id, ())
+    for news in listeners:
+        news.set()
+    return bool(listeners)
+
+
+@contextmanager
+def _listening(flow: Flow, task_id: str) -> Iterator[anyio.Event]:
+    """Yield what `wake` sets for this task; also while it is being read, so that no news is missed in between."""
+    news = anyio.Event()
+    listeners = flow.listeners.setdefault(task_id, set())
+    listeners.add(news)
+    try:
+        yield news
+    finally:
+        listeners.discard(news)
+        if not listeners:
+            flow.listeners.pop(task_id, None)
+
+
 async def _look(flow: Flow, task_id: str) -> Report:
     try:
         return await flow.refresh(task_id)
     except KieError as exc:
-        return replace(report_of_error(exc), task_id=task_id, status="unread" if exc.can_retry else "not found")
+        return replace(
+            report_of_error(exc), task_id=task_id, status="not found" if isinstance(exc, TaskNotFound) else "unread"
+        )
 
 
 async def _at_the_end(flow: Flow, task_id: str, board: _Board) -> Report:
@@ -91,7 +120,9 @@ async def _at_the_end(flow: Flow, task_id: str, board: _Board) -> Report:
     if report is not None:
         return report
     # Time was over before the first read of this one came back.
-    known = await flow.last_known(task_id)
+    known = None
+    with suppress(StorageError):
+        known = await flow.last_known(task_id)
     return known or Report("unread", "Call wait_for_tasks again.", task_id=task_id, read_error="no time was left")
 
 

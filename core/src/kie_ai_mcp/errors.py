@@ -153,9 +153,13 @@ class Unknown(ServiceError):
 
 
 class ReadFailed(ServiceError):
-    """A free read failed. What was known before still holds."""
+    """A free read failed. What was known before still holds.
+
+    ``absent`` is True where the service did answer, and has no such record.
+    """
 
     can_retry = True
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,11 @@ def meaning_of(code: int) -> Meaning:
     if 400 <= code < 500:
         return Meaning(Refused, "the service refuses the request", "Change the request.")
     return Meaning(Unknown, "the service answered with an unexpected code", f"Look at {LOGS_PAGE} before retrying.")
+
+
+def sound(text: str) -> str:
+    """Return text that every encoder takes: halves of surrogate pairs, which JSON can hold, become ``?``."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def shorten(value: Any, limit: int = 80) -> str:

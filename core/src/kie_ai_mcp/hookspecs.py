@@ -68,8 +68,9 @@ def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | St
         payload: The answer's ``data`` object. Errors of the read itself never get here.
 
     Returns:
-        The outcome; or a route to read next, once, for a service that keeps results at another address; or None
-        to use the common reading (``state``, ``resultJson``).
+        The outcome; or a route to read next, once, for a service that keeps results at another address (with
+        `StatusRoute.read` where errors stand there as well); or None to use the common reading (``state``,
+        ``resultJson``).
 
     New in contract 1.0.
     """

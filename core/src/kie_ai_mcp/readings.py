@@ -5,11 +5,13 @@ every spelling that was seen, and never turn what they don't understand into a f
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from kie_ai_mcp.errors import sound
 from kie_ai_mcp.specs import DAY_S, Outcome, Status
 
 FIRST_YEAR, LAST_YEAR = 2000, 9000
@@ -91,7 +93,13 @@ def number_in(value: object) -> float | None:
 
 def text_in(value: object) -> str | None:
     """Return non-empty text, or None."""
-    return str(value) if isinstance(value, (str, int, float)) and str(value).strip() else None
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    # Half a surrogate pair can come out of JSON, but goes into no database and no answer.
+    text = str(value)
+    return text if text.strip() and sound(text) == text else None
 
 
 def outcome_by_flag(
@@ -161,7 +169,7 @@ def _addresses(value: object) -> Iterator[str]:
         value = waiting.pop()
         if isinstance(value, str):
             text = value.strip()
-            if text.startswith(("http://", "https://")):
+            if text.startswith(("http://", "https://")) and sound(text) == text:
                 yield text
             elif text.startswith(("[", "{", '"')):
                 waiting.append(_json_in(text))

@@ -153,10 +153,19 @@ class Task:
 
 @dataclass(frozen=True)
 class StatusRoute:
-    """Where a task's status is read: a GET with these parameters."""
+    """Where a task's status is read: a GET with these parameters.
+
+    Args:
+        path: As for `Submission`.
+        params: The query's parameters.
+        read: For a route to read on at: how its answer is read, called with every readable one that speaks of the
+            task, whatever its code. None from it means that the read failed and the task goes on. Left out: the
+            answer is given to `kie_normalize_result`, and any code but 200 is a failed read.
+    """
 
     path: str | Sequence[str]
     params: Mapping[str, Any]
+    read: "Callable[[Answer], Outcome | None] | None" = None
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from kie_ai_mcp_sandbox import files, gpt4o, market, veo
+from kie_ai_mcp_sandbox import fal, files, gpt4o, market, veo
 from kie_ai_mcp_sandbox.control import control_routes
 from kie_ai_mcp_sandbox.family import Create, Family, Refusal, create_task
 from kie_ai_mcp_sandbox.faults import Reply, envelope
@@ -62,6 +62,7 @@ def application(service: Service) -> Starlette:
             post("/api/file-stream-upload", files.from_form),
             post("/api/file-url-upload", files.from_url),
             Route("/files/{name:path}", file),
+            *fal.routes(service),
             Mount("/_sandbox", routes=control_routes(service)),
         ],
         exception_handlers={404: _no_such_address, 405: _no_such_address},

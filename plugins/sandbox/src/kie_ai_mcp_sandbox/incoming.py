@@ -16,10 +16,15 @@ Handler = Callable[[Request, Service], Awaitable[Reply]]
 
 def authorize(request: Request, service: Service) -> None:
     """Raise `Refusal` for a key that is missing or wrong."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    accepted = service.settings.key
-    if scheme.lower() != "bearer" or not key or (accepted is not None and key != accepted):
+    key, accepted = key_of(request, "bearer"), service.settings.key
+    if not key or (accepted is not None and key != accepted):
         raise Refusal(401, "You have no access permissions; check the API key")
+
+
+def key_of(request: Request, scheme: str) -> str:
+    """The key that the request sends in this way, or ""."""
+    sent, _, key = request.headers.get("authorization", "").partition(" ")
+    return key if sent.lower() == scheme else ""
 
 
 async def json_object(request: Request) -> dict[str, Any]:

@@ -87,6 +87,11 @@ class Sandbox:
         """``http://127.0.0.1:PORT/api/v1``."""
         return f"{self.upload_url}/api/v1"
 
+    @property
+    def fal_url(self) -> str:
+        """``http://127.0.0.1:PORT/fal``: the same sandbox on fal's queue protocol."""
+        return f"{self.upload_url}/fal"
+
     def start(self) -> None:
         """Start it; returns when it listens. After `stop` it comes back on the same port and remembers everything.
 

@@ -15,6 +15,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from kie_ai_mcp_sandbox import fal
 from kie_ai_mcp_sandbox.faults import JSON, Fault, Plan, Reply, envelope, spoilt
 from kie_ai_mcp_sandbox.service import Service
 
@@ -75,7 +76,8 @@ class Door:
         else:
             reply = envelope(200, data={})
         if plan:
-            reply = spoilt(plan.fault, reply, authorization, earlier)
+            own = fal.spoilt(plan.fault, reply, authorization, earlier) if path.startswith(fal.BASE) else None
+            reply = own or spoilt(plan.fault, reply, authorization, earlier)
             delivered = await _disturb(plan, scope["state"][TRANSPORT], reply, receive, send)
         else:
             await _send(reply, send)

@@ -8,13 +8,13 @@ from datetime import datetime
 from itertools import product
 from typing import Any, get_args
 
-from kie_ai_mcp import _testing_junk as junk
-from kie_ai_mcp._testing_calls import Calls
-from kie_ai_mcp._testing_checks import Breach, is_address
-from kie_ai_mcp._testing_load import Loaded
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp.errors import KieError, shorten
 from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Query, Status, StatusRoute, Submission, Task
+from kie_ai_mcp.testing import _junk as junk
+from kie_ai_mcp.testing._calls import Calls
+from kie_ai_mcp.testing._checks import Breach, is_address
+from kie_ai_mcp.testing._load import Loaded
 
 CODES = (200, 400, 404, 422, 500, 501)
 """Codes of readable answers that a request's own `read` must take."""

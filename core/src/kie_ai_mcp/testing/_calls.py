@@ -9,10 +9,10 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from kie_ai_mcp._testing_draw import AnyTool, Draw, Values
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import Query, Submission
+from kie_ai_mcp.testing._draw import AnyTool, Draw, Values
 
 Request = Submission | Query
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from kie_ai_mcp._config import PREFIX, nearest, variable
-from kie_ai_mcp._testing_load import installed
+from kie_ai_mcp.testing._load import installed
 
 if TYPE_CHECKING:
     import mcp

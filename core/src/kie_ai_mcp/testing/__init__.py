@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from kie_ai_mcp import _testing_answers as answers
-from kie_ai_mcp import _testing_checks as checks
-from kie_ai_mcp._testing_calls import COUNT, Calls, argument_sets, calls_of
-from kie_ai_mcp._testing_checks import Breach
-from kie_ai_mcp._testing_draw import Draw, Values
-from kie_ai_mcp._testing_load import Loaded, load, module_of
-from kie_ai_mcp._testing_service import PlayedGateway, ServeProvider, Server, Service
+from kie_ai_mcp.testing import _answers as answers
+from kie_ai_mcp.testing import _checks as checks
+from kie_ai_mcp.testing._calls import COUNT, Calls, argument_sets, calls_of
+from kie_ai_mcp.testing._checks import Breach
+from kie_ai_mcp.testing._draw import Draw, Values
+from kie_ai_mcp.testing._load import Loaded, load, module_of
+from kie_ai_mcp.testing._service import PlayedGateway, ServeProvider, Server, Service
 
 __all__ = [
     "Calls",

@@ -17,11 +17,11 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from kie_ai_mcp._config import nearest
-from kie_ai_mcp._testing_calls import Calls, answer, said, same, sent
-from kie_ai_mcp._testing_load import HOOKS, Loaded, is_marked, others
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Query, Submission
+from kie_ai_mcp.testing._calls import Calls, answer, said, same, sent
+from kie_ai_mcp.testing._load import HOOKS, Loaded, is_marked, others
 
 _OUTWARD = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system")
 

@@ -45,6 +45,6 @@ def kie_sandbox() -> "Iterator[Sandbox]":
 @pytest.fixture
 def kie_server(tmp_path: Path) -> "ServeProvider":
     """Starts the real server over stdio with one provider: ``with kie_server("veo3", kie_gateway) as server``."""
-    from kie_ai_mcp._testing_service import serve  # noqa: PLC0415
+    from kie_ai_mcp.testing._service import serve  # noqa: PLC0415
 
     return partial(serve, tmp_path)

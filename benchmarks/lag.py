@@ -1,0 +1,110 @@
+"""How long a client waits after its tasks have finished: by polling, and by the service's own word.
+
+    uv run python benchmarks/lag.py [--rounds 7] [--kind image]
+
+The sandbox holds every task until it is told to finish it; the real server serves over HTTP as a child. In each round
+one `wait_for_tasks` waits for 1, 16 or 100 tasks; at a random moment all are finished, and what counts is the time from
+the last of them to the answer. With a webhook the sandbox posts a signed callback for each task besides.
+"""
+
+import argparse
+import os
+import random
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from kie_ai_mcp_sandbox.server import Sandbox
+
+TASKS = (1, 16, 100)
+TOOLS = {"image": "generate_nano_banana", "video": "generate_veo3_video"}
+KEY = "signing-key-of-the-benchmark"
+START_S = 30
+WAIT_S = 60
+
+
+@contextmanager
+def served(sandbox: Sandbox, folder: Path, *, webhook: bool) -> Iterator[httpx.Client]:
+    """Serve over HTTP as a child; yield a client of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("KIE_AI_")},
+        "KIE_AI_API_KEY": "key-of-the-benchmark",
+        "KIE_AI_BASE_URL": sandbox.base_url,
+        "KIE_AI_CONFIG": os.devnull,
+        "KIE_AI_DB_PATH": str(folder / f"tasks-{webhook}.db"),
+        "KIE_AI_RATE_LIMIT": "1000000",
+        "KIE_AI_WEBHOOK_KEY": KEY,
+        **({"KIE_AI_PUBLIC_URL": url} if webhook else {}),
+    }
+    command = [sys.executable, "-m", "kie_ai_mcp", "serve", "--http", "--port", url.rpartition(":")[2]]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            if not re.search("serving MCP", line):
+                raise SystemExit(line)
+            with httpx.Client(base_url=url, timeout=START_S + WAIT_S, trust_env=False) as client:
+                yield client
+        finally:
+            process.terminate()
+
+
+def call(client: httpx.Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """Call a tool; return its answer as data."""
+    answer = client.post("/tools/call", json={"name": tool, "arguments": arguments}).raise_for_status().json()
+    data: dict[str, Any] = answer["structuredContent"]
+    return data
+
+
+def lag_s(client: httpx.Client, sandbox: Sandbox, tool: str, count: int, pool: ThreadPoolExecutor) -> float:
+    """Make tasks, wait for all of them, finish them; return the seconds from then to the answer."""
+    made = pool.map(lambda n: call(client, tool, prompt=f"task {n} of {count}"), range(count))
+    ids = [task["task_id"] for task in made]
+    before = len(sandbox.requests)
+    waiting = pool.submit(call, client, "wait_for_tasks", task_ids=ids, timeout_s=WAIT_S)
+    while len(sandbox.requests) < before + count:  # each has been read once
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 3))
+    for task_id in ids:
+        sandbox.finish(task_id)
+    finished = time.perf_counter()
+    tasks = waiting.result()["tasks"]
+    lag = time.perf_counter() - finished
+    assert {task["status"] for task in tasks} == {"completed"}, tasks
+    return lag
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--kind", choices=TOOLS, default="image")
+    options = parser.parse_args()
+    print(f"{options.kind}s, {options.rounds} rounds: seconds from finished at the service to answered")
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(16) as pool:
+        for webhook in (False, True):
+            with (
+                Sandbox(hold=True, webhook_key=KEY, rate_limit=1_000_000, credits=1e9) as sandbox,
+                served(sandbox, Path(folder), webhook=webhook) as client,
+            ):
+                for count in TASKS:
+                    rounds = range(options.rounds)
+                    lags = [lag_s(client, sandbox, TOOLS[options.kind], count, pool) for _ in rounds]
+                    how = "by webhook" if webhook else "by polling"
+                    print(f"{how}, {count:>3} waiting: median {statistics.median(lags):.2f}   max {max(lags):.2f}")
+
+
+if __name__ == "__main__":
+    main()

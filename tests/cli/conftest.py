@@ -1,0 +1,111 @@
+"""The command line, run in this process with an environment of its own, or in a child where that matters."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+import pytest
+from click.testing import CliRunner
+
+from kie_ai_mcp import _waiting
+from kie_ai_mcp._cli import cli
+from kie_ai_mcp._console import PROGRAM
+from kie_ai_mcp._tasks import RateLimit, Store
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.conftest import Environment
+
+LIMIT_S = 30
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of a command."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Run(Protocol):
+    """Runs ``kie-ai-mcp-server`` with arguments in the test's folder."""
+
+    def __call__(
+        self, *arguments: str | Path, sandbox: Sandbox | None = None, stdin: str = "", **settings: str
+    ) -> Ended:
+        """Return what came of it."""
+        ...
+
+
+@pytest.fixture(autouse=True)
+def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task is looked at twenty times a second: what is made here takes 40 ms, not minutes."""
+    for kind in _waiting.CADENCE_S:
+        monkeypatch.setitem(_waiting.CADENCE_S, kind, 0.05)
+
+
+@pytest.fixture
+def run(environment: "Environment", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in this process: ``run("tasks", "list", sandbox=sandbox)``. Home is the test's folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def start(*arguments: str | Path, sandbox: Sandbox | None = None, stdin: str = "", **settings: str) -> Ended:
+        # One provider is enough for most tests, and sixteen cost a tenth of a second each time.
+        values = environment(tmp_path, sandbox, **{"KIE_AI_ENABLED_PROVIDERS": "nano-banana", **settings})
+        with pytest.MonkeyPatch.context() as patch:
+            for name in os.environ:
+                if name.startswith(("KIE_AI_", "XDG_")):
+                    patch.delenv(name)
+            for name, value in values.items():
+                patch.setenv(name, value)
+            runner = CliRunner()
+            done = runner.invoke(cli, [str(argument) for argument in arguments], input=stdin, prog_name=PROGRAM)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Ended(done.exit_code, done.stdout, done.stderr)
+
+    return start
+
+
+@pytest.fixture
+def run_apart(environment: "Environment", tmp_path: Path) -> Run:
+    """Runs a command in a process of its own."""
+
+    def start(*arguments: str | Path, sandbox: Sandbox | None = None, stdin: str = "", **settings: str) -> Ended:
+        done = subprocess.run(
+            [sys.executable, "-m", "kie_ai_mcp", *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            env=environment(tmp_path, sandbox, **settings),
+            cwd=tmp_path,
+            encoding="utf-8",
+            timeout=LIMIT_S,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return start
+
+
+@pytest.fixture
+def in_store(tmp_path: Path) -> Callable[[Callable[[Store], Any]], Any]:
+    """Does something with the test's database: ``in_store(lambda store: store.find("id"))``."""
+
+    def work(story: Callable[[Store], Any]) -> Any:
+        async def told() -> Any:
+            store = Store(tmp_path / "tasks.db", RateLimit(20, 10.0))
+            store.open()
+            try:
+                return await story(store)
+            finally:
+                store.close()
+
+        return anyio.run(told)
+
+    return work

@@ -1,0 +1,81 @@
+"""Where clients keep their servers, and what starts ours."""
+
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from kie_ai_mcp._clients import CLIENTS, config_path, server_command
+
+CONTAINER = "AppData/Local/Packages/Claude_pzs8sxrjxfjjc/LocalCache/Roaming/Claude/claude_desktop_config.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "place"),
+    [
+        ("claude-desktop", "darwin", "Library/Application Support/Claude/claude_desktop_config.json"),
+        ("claude-desktop", "win32", "AppData/Roaming/Claude/claude_desktop_config.json"),
+        ("claude-desktop", "linux", ".config/Claude/claude_desktop_config.json"),
+        ("claude-code", "linux", ".claude.json"),
+        ("claude-code", "win32", ".claude.json"),
+        ("cursor", "darwin", ".cursor/mcp.json"),
+        ("vscode", "darwin", "Library/Application Support/Code/User/mcp.json"),
+        ("vscode", "win32", "AppData/Roaming/Code/User/mcp.json"),
+        ("vscode", "linux", ".config/Code/User/mcp.json"),
+        ("codex", "linux", ".codex/config.toml"),
+        ("gemini", "darwin", ".gemini/settings.json"),
+        ("windsurf", "linux", ".codeium/windsurf/mcp_config.json"),
+    ],
+)
+def test_file_is_where_the_client_looks_on_each_platform(name: str, platform: str, place: str, tmp_path: Path) -> None:
+    assert config_path(name, platform, {}, tmp_path) == tmp_path / place
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "variable", "place"),
+    [
+        ("claude-code", "linux", "CLAUDE_CONFIG_DIR", ".claude.json"),
+        ("codex", "linux", "CODEX_HOME", "config.toml"),
+        ("vscode", "linux", "XDG_CONFIG_HOME", "Code/User/mcp.json"),
+        ("vscode", "win32", "APPDATA", "Code/User/mcp.json"),
+    ],
+)
+def test_folder_that_a_variable_names_is_used(
+    name: str, platform: str, variable: str, place: str, tmp_path: Path
+) -> None:
+    assert config_path(name, platform, {variable: str(tmp_path / "mine")}, tmp_path) == tmp_path / "mine" / place
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "newer"),
+    [("claude-desktop", "win32", CONTAINER), ("windsurf", "linux", ".config/devin/mcp_config.json")],
+)
+def test_newer_place_wins_where_it_exists(name: str, platform: str, newer: str, tmp_path: Path) -> None:
+    older = config_path(name, platform, {}, tmp_path)
+    older.parent.mkdir(parents=True)
+    assert config_path(name, platform, {}, tmp_path) == older
+    (tmp_path / newer).parent.mkdir(parents=True)
+    assert config_path(name, platform, {}, tmp_path) == tmp_path / newer
+    older.touch()
+    assert config_path(name, platform, {}, tmp_path) == older
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_file_is_of_the_form_that_is_written(name: str, tmp_path: Path) -> None:
+    assert config_path(name, "linux", {}, tmp_path).suffix == f".{CLIENTS[name].form}"
+
+
+def test_installed_command_is_started_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
+    assert server_command() == (sys.executable, ["-m", "kie_ai_mcp"])
+    (tmp_path / ("kie-ai-mcp-server.exe" if sys.platform == "win32" else "kie-ai-mcp-server")).touch()
+    command, arguments = server_command()
+    assert (Path(command).parent, arguments) == (tmp_path, [])
+
+
+def test_what_uvx_made_for_one_run_is_not_what_clients_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", "/home/user/.cache/uv/archive-v0/Xy12")
+    monkeypatch.setattr(shutil, "which", lambda _name: "/home/user/.local/bin/uvx")
+    assert server_command() == ("/home/user/.local/bin/uvx", ["kie-ai-mcp-server"])

@@ -1,0 +1,208 @@
+"""``doctor``: each thing that can be wrong is found, and its cure is named."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+from kie_ai_mcp._server import PATIENCE_S
+from kie_ai_mcp.specs import Outcome, Task
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Ended, Run
+
+BROKEN = 'raise RuntimeError("the moon is in the wrong house")\n'
+
+
+def findings(ended: "Ended") -> dict[str, dict[str, str]]:
+    """What ``doctor --json`` found, by what was looked at."""
+    return {row["check"]: row for row in json.loads(ended.stdout)}
+
+
+def test_where_all_is_well_every_line_is_ok(run: "Run", sandbox: Sandbox) -> None:
+    assert run("tasks", "list").code == 0
+    ended = run("doctor", sandbox=sandbox, KIE_AI_ENABLED_PROVIDERS="")
+    assert (ended.code, ended.stderr) == (0, "")
+    lines = {line[5:20].strip(): line for line in ended.stdout.splitlines()}
+    assert {line.split()[0] for line in lines.values()} == {"ok"}
+    assert {"versions", "settings", "providers", "key", "clock", "credits", "status routes"} <= set(lines)
+    assert {"database", "results", "client limits"} <= set(lines)
+    assert "10000 left" in lines["credits"]
+    assert "veo3 0.1.0" in lines["providers"]
+    assert "sound and not locked, schema version" in lines["database"]
+    assert all(f"{seconds:g} s" in lines["client limits"] for _, seconds in PATIENCE_S)
+    assert sandbox.ledger == []
+
+
+def test_offline_asks_the_service_nothing(run: "Run", sandbox: Sandbox) -> None:
+    ended = run("doctor", "--offline", "--json", sandbox=sandbox)
+    assert (ended.code, sandbox.requests) == (0, [])
+    assert not {"credits", "clock", "status routes"} & set(findings(ended))
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "cure"),
+    [
+        ({"KIE_AI_TIMEOUT": "60s"}, "settings", "60000"),
+        ({"KIE_AI_ENABLED_PROVIDERS": "nano-bananas"}, "settings", "nano-banana"),
+        ({"KIE_AI_API_KEY": ""}, "key", "https://kie.ai/api-key"),
+        ({"KIE_AI_API_KEY": "wrong-key"}, "credits", "KIE_AI_API_KEY"),
+        ({"KIE_AI_BASE_URL": "http://127.0.0.1:9/api/v1"}, "service", "KIE_AI_BASE_URL"),
+        ({"KIE_AI_OUTPUT_DIR": "/proc/version/out"}, "results", "KIE_AI_OUTPUT_DIR"),
+        ({"KIE_AI_DB_PATH": "/proc/version/tasks.db"}, "database", "KIE_AI_DB_PATH"),
+    ],
+)
+def test_what_fails_ends_with_1_and_names_its_cure(run: "Run", settings: dict[str, str], check: str, cure: str) -> None:
+    with Sandbox(key="key-of-the-tests") as sandbox:
+        ended = run("doctor", "--json", sandbox=sandbox, **settings)
+    found = findings(ended)[check]
+    assert (ended.code, found["state"]) == (1, "fail")
+    assert cure in found["cure"]
+
+
+def test_what_is_only_inconvenient_does_not_fail(run: "Run", tmp_path: Path) -> None:
+    with Sandbox(credits=0) as sandbox:
+        wanted = {"KIE_AI_OUTPUT_DIR": "", "KIE_AI_UPLOAD_ROOTS": str(tmp_path / "nowhere"), "KIE_AI_KINDS": "audio"}
+        ended = run("doctor", "--json", sandbox=sandbox, **wanted)
+    found = findings(ended)
+    assert ended.code == 0
+    for check in ("credits", "results", "uploads", "providers"):
+        assert (check, found[check]["state"]) == (check, "warn")
+        assert found[check]["cure"]
+
+
+# The service ---------------------------------------------------------------------------------------------------------
+
+
+def test_status_route_that_does_not_answer_is_named_with_its_provider(run: "Run", sandbox: Sandbox) -> None:
+    sandbox.play("http-html:502*always@veo/record-info")
+    ended = run("doctor", "--json", sandbox=sandbox, KIE_AI_ENABLED_PROVIDERS="nano-banana,veo3")
+    found = findings(ended)["status routes"]
+    assert (ended.code, found["state"]) == (1, "fail")
+    assert "1 of 2 do not answer: veo/record-info" in found["found"]
+    assert "veo3" in found["cure"]
+
+
+def test_route_of_a_retired_family_may_be_gone(run: "Run", sandbox: Sandbox) -> None:
+    sandbox.play("http-html:404*always@mj/record-info")
+    ended = run("doctor", "--json", sandbox=sandbox, KIE_AI_ENABLED_PROVIDERS="nano-banana,midjourney")
+    assert findings(ended)["status routes"]["state"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("off_s", "state", "told"), [(0, "ok", "Within"), (-600, "warn", "behind"), (600, "warn", "ahead of")]
+)
+def test_clock_is_compared_with_the_services(
+    run: "Run", httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, off_s: int, state: str, told: str
+) -> None:
+    class Here(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(seconds=off_s)
+
+    monkeypatch.setattr("kie_ai_mcp._probe.datetime", Here)
+    httpserver.expect_request("/api/v1/chat/credit").respond_with_json({"code": 200, "msg": "success", "data": 5})
+    httpserver.expect_request("/api/v1/jobs/recordInfo").respond_with_json({"code": 422, "msg": "recordInfo is null"})
+    found = findings(run("doctor", "--json", KIE_AI_BASE_URL=httpserver.url_for("/api/v1")))["clock"]
+    assert (found["state"], told in found["found"]) == (state, True)
+
+
+# The machine ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def database(run: "Run", tmp_path: Path) -> Path:
+    """A database that was used once."""
+    assert run("tasks", "list").code == 0
+    return tmp_path / "tasks.db"
+
+
+def test_damaged_database_is_found(run: "Run", database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executemany(
+            "INSERT INTO tasks (task_id, api_type) VALUES (?, ?)",
+            [(f"{number:064}", "x" * 400) for number in range(200)],
+        )
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with database.open("r+b") as file:
+        file.seek(database.stat().st_size - 3 * 4096)
+        file.write(b"\xff" * 8192)
+    found = findings(run("doctor", "--offline", "--json"))["database"]
+    assert found["state"] == "fail"
+    assert found["cure"]
+
+
+def test_file_that_is_no_database_is_found(run: "Run", tmp_path: Path) -> None:
+    (tmp_path / "tasks.db").write_text("a shopping list\n" * 100, "utf-8")
+    found = findings(run("doctor", "--offline", "--json"))["database"]
+    assert (found["state"], "not a database" in found["found"]) == ("fail", True)
+
+
+def test_database_of_a_newer_program_is_found(run: "Run", database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    found = findings(run("doctor", "--offline", "--json"))["database"]
+    assert (found["state"], "Update kie-ai-mcp-server" in found["cure"]) == ("fail", True)
+
+
+def test_locked_database_is_found(run: "Run", database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kie_ai_mcp._tasks.BUSY_TIMEOUT_S", 0.05)
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        found = findings(run("doctor", "--offline", "--json"))["database"]
+    assert (found["state"], "Another program holds it" in found["cure"]) == ("fail", True)
+
+
+def test_database_that_is_not_there_yet_is_not_made(run: "Run", tmp_path: Path) -> None:
+    found = findings(run("doctor", "--offline", "--json"))["database"]
+    assert (found["state"], "first start" in found["found"]) == ("ok", True)
+    assert not (tmp_path / "tasks.db").exists()
+
+
+def test_what_needs_the_users_attention_is_told(
+    run: "Run", sandbox: Sandbox, tmp_path: Path, in_store: Callable[..., Any]
+) -> None:
+    sandbox.play("drop-after")
+    run("call", "generate_nano_banana", "prompt=A lost harbour", sandbox=sandbox)
+
+    async def finish(store: Any) -> None:
+        await store.adopt(Task("done", "nano-banana", "nano-banana"))
+        await store.record_outcome("done", Outcome("completed", ("https://example.com/1.png",)))
+
+    in_store(finish)
+    (tmp_path / "tasks.db.unrecorded.unreadable").write_text("{half", "utf-8")
+    found = findings(run("doctor", "--offline", "--json"))
+    assert {check for check, row in found.items() if row["state"] == "warn"} == {"submissions", "unsaved", "side file"}
+    assert "tasks resolve 1" in found["submissions"]["cure"]
+    assert "tasks save" in found["unsaved"]["cure"]
+
+
+def test_provider_that_was_set_aside_is_told_with_its_cure(run_apart: "Run", tmp_path: Path) -> None:
+    about = tmp_path / "site" / "kie_ai_mcp_moon-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: kie-ai-mcp-moon\nVersion: 1.0\n", "utf-8")
+    (about / "entry_points.txt").write_text("[kie_ai_mcp]\nmoon = kie_ai_mcp_moon\n", "utf-8")
+    (tmp_path / "site" / "kie_ai_mcp_moon.py").write_text(BROKEN, "utf-8")
+    ended = run_apart("doctor", "--offline", "--json", PYTHONPATH=str(tmp_path / "site"))
+    found = findings(ended)["provider moon"]
+    assert (ended.code, found["state"]) == (0, "warn")
+    assert "the moon is in the wrong house" in found["found"]
+    assert "kie-ai-mcp-moon" in found["cure"]
+
+
+def test_configuration_that_others_may_read_is_told_when_it_holds_the_key(run: "Run", tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('api_key = "a-key-in-a-file"\n', "utf-8")
+    for mode, state in ((0o644, "warn"), (0o600, "ok")):
+        file.chmod(mode)
+        ended = run("doctor", "--offline", "--json", KIE_AI_API_KEY="", KIE_AI_CONFIG=str(file))
+        assert findings(ended)["settings"]["state"] == state
+        assert findings(ended)["key"]["found"] == f"Set by {file}."

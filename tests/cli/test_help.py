@@ -1,0 +1,195 @@
+"""The command line as a whole: its help, its errors, its exit codes, completion, and commands of providers."""
+
+import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from kie_ai_mcp._cli import ROOMS, cli
+from kie_ai_mcp._console import PROGRAM
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+    from tests.conftest import Environment
+
+SCRIPT = Path(sys.executable).with_name(PROGRAM)
+
+
+def commands(command: click.Command = cli, *path: str) -> Iterator[tuple[str, ...]]:
+    """Every command's words."""
+    yield path
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, *path, name)
+
+
+@pytest.mark.parametrize("path", [" ".join(path) for path in commands()])
+def test_help_of_every_command_is_complete(path: str) -> None:
+    command: click.Command = cli
+    for name in path.split():
+        assert isinstance(command, click.Group)
+        inner = command.get_command(click.Context(command), name)
+        assert inner is not None
+        command = inner
+    context = click.Context(command, info_name=path)
+    assert command.help
+    unexplained = [param.name for param in command.params if isinstance(param, click.Option) and not param.help]
+    assert unexplained == []
+    shown = command.get_help(context)
+    arguments = [param.make_metavar(context) for param in command.params if isinstance(param, click.Argument)]
+    assert [name for name in arguments if name not in shown.splitlines()[0]] == []
+    assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_list_of_commands_says_what_each_room_says_of_itself() -> None:
+    context = click.Context(cli)
+    for name, told in ROOMS.items():
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert (command.help or "").startswith(told), name
+
+
+def test_help_imports_none_of_the_rooms(environment: "Environment", tmp_path: Path) -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from kie_ai_mcp._cli import cli;"
+        "assert CliRunner().invoke(cli, ['--help']).exit_code == 0;"
+        "rooms = ('kie_ai_mcp._cli_', 'kie_ai_mcp._doctor', 'rich', 'mcp');"
+        "print([name for name in sys.modules if name.startswith(rooms)])"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("bananas",), "No such command 'bananas'"),
+        (("call",), "Missing argument 'TOOL'"),
+        (("tasks", "list", "--status", "done"), "'done' is not one of"),
+        (("tasks", "list", "--limit", "51"), "51 is not in the range"),
+        (("tasks", "prune"), "Missing option '--older-than'"),
+        (("doctor", "--ofline"), "--ofline"),
+        (("config", "reset"), "No such command 'reset'"),
+        (("completion", "tcsh"), "'tcsh' is not one of"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_help_and_ends_with_2(
+    run: "Run", arguments: tuple[str, ...], told: str
+) -> None:
+    ended = run(*arguments)
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert told in ended.stderr
+    assert f"See: {PROGRAM}" in ended.stderr
+    assert ended.stderr.rstrip().endswith("--help")
+
+
+@pytest.mark.parametrize("arguments", [("call", "get_credits"), ("tasks", "list"), ("config", "show"), ("providers",)])
+def test_wrong_setting_is_one_line_with_its_cure_and_ends_with_2(run: "Run", arguments: tuple[str, ...]) -> None:
+    ended = run(*arguments, KIE_AI_TIMEOUT="60s")
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert "set it to 60000" in ended.stderr
+
+
+def test_help_works_where_the_settings_are_wrong(run_apart: "Run") -> None:
+    ended = run_apart("--help", KIE_AI_TIMEOUT="60s")
+    assert (ended.code, ended.stderr) == (0, "")
+    assert "doctor" in ended.stdout
+    assert "sandbox" not in ended.stdout
+
+
+def test_database_that_can_not_be_opened_ends_with_1(run: "Run", tmp_path: Path) -> None:
+    (tmp_path / "tasks.db").write_text("a shopping list\n" * 100, "utf-8")
+    ended = run("tasks", "list")
+    assert (ended.code, ended.stderr.count("\n")) == (1, 1)
+    assert "KIE_AI_DB_PATH" in ended.stderr
+
+
+def test_tool_is_shown_with_its_arguments(run: "Run") -> None:
+    shown = run("tools", "generate_nano_banana", COLUMNS="200").stdout
+    (line,) = [line for line in shown.splitlines() if line.strip().startswith("image_size")]
+    assert "16:9 | " in line
+    assert "needed" in next(line for line in shown.splitlines() if line.strip().startswith("prompt"))
+    ended = run("tools", "generate_nano_bananas")
+    assert (ended.code, "Did you mean generate_nano_banana" in ended.stderr) == (2, True)
+    assert json.loads(run("tools", "get_credits", "--json").stdout)["tool"] == "get_credits"
+
+
+# Completion ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("bash") is None or not SCRIPT.exists(), reason="needs bash and the installed command")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["ta"], ["tasks"]),
+        (["tasks", "re"], ["resolve"]),
+        (["call", "generate_nano"], ["generate_nano_banana"]),
+        (["call", "generate_nano_banana", "output_f"], ["output_format=png", "output_format=jpeg"]),
+        (["call", "generate_nano_banana", "output_format", "="], ["png", "jpeg"]),
+        (["call", "generate_nano_banana", "prompt=x", "output_format", "=", "p"], ["png"]),
+    ],
+)
+def test_bash_completes(
+    run: "Run", environment: "Environment", tmp_path: Path, words: list[str], offered: list[str]
+) -> None:
+    typed = f"COMP_WORDS=({' '.join([PROGRAM, *words])}); COMP_CWORD={len(words)}"
+    asked = f'{typed}; _kie_ai_mcp_server_completion {SCRIPT}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    script = run("completion", "bash").stdout + asked
+    environ = environment(tmp_path, KIE_AI_ENABLED_PROVIDERS="nano-banana")
+    done = subprocess.run(["bash", "-c", script], env=environ, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_never_starts_the_server(run: "Run", shell: str) -> None:
+    script = run("completion", shell).stdout
+    (call,) = [line for line in script.splitlines() if f"_COMPLETE={shell}_complete" in line]
+    assert " completion)" in call
+
+
+# Commands of providers -----------------------------------------------------------------------------------------------
+
+
+def test_provider_whose_commands_fail_goes_without_them_and_none_replaces_ours(
+    run_apart: "Run", tmp_path: Path
+) -> None:
+    source = """
+        import click
+        from kie_ai_mcp import hookimpl
+
+        @click.command("moon")
+        def moon():
+            "Look at the moon."
+            click.echo("full")
+
+        @hookimpl
+        def kie_register_commands(commands):
+            commands.add_command(moon)
+            commands.add_command(moon, "doctor")
+    """
+    for name, text in (("moon", inspect.cleandoc(source)), ("sun", "def kie(): ...\n")):
+        about = tmp_path / "site" / f"kie_ai_mcp_{name}-1.0.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: kie-ai-mcp-{name}\nVersion: 1.0\n", "utf-8")
+        (about / "entry_points.txt").write_text(f"[kie_ai_mcp]\n{name} = kie_ai_mcp_{name}\n", "utf-8")
+        (tmp_path / "site" / f"kie_ai_mcp_{name}.py").write_text(text, "utf-8")
+    failing = "from kie_ai_mcp import hookimpl\n@hookimpl\ndef kie_register_commands(commands): 1 / 0\n"
+    (tmp_path / "site" / "kie_ai_mcp_sun.py").write_text(failing, "utf-8")
+    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    ended = run_apart("moon", PYTHONPATH=path)
+    assert (ended.code, ended.stdout) == (0, "full\n")
+    assert "sun" in ended.stderr
+    assert "ZeroDivisionError" in ended.stderr
+    assert "versions" in run_apart("doctor", "--offline", PYTHONPATH=path, KIE_AI_ENABLED_PROVIDERS="moon").stdout

@@ -1,0 +1,226 @@
+"""``tasks``: the record listed, shown, waited for, saved, pruned, exported and settled."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kie_ai_mcp._tasks import Store
+from kie_ai_mcp.specs import Outcome, Task
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+
+InStore = Callable[[Callable[[Store], Any]], Any]
+PICTURE = "generate_nano_banana"
+DAY = timedelta(days=1)
+
+
+async def fill(store: Store, *tasks: tuple[str, str, timedelta], status: str = "completed") -> None:
+    """Record finished tasks: id, address of the result, and how long ago they were made."""
+    for task_id, url, age in tasks:
+        made = datetime.now(UTC) - age
+        await store.adopt(Task(task_id, "nano-banana", "nano-banana", created_at=made))
+        if status in {"completed", "failed"}:
+            urls = (url,) if url else ()
+            await store.record_outcome(task_id, Outcome(status, urls, finished_at=made))  # type: ignore[arg-type]
+
+
+def make(run: "Run", sandbox: Sandbox, prompt: str = "A harbour", *more: str) -> str:
+    """Make a picture and return its task's id."""
+    ended = run("call", PICTURE, f"prompt={prompt}", "--json", *more, sandbox=sandbox)
+    task_id: str = json.loads(ended.stdout)["task_id"]
+    return task_id
+
+
+# list and show -------------------------------------------------------------------------------------------------------
+
+
+def test_list_is_what_the_tool_answers(run: "Run", sandbox: Sandbox) -> None:
+    first, second = make(run, sandbox), make(run, sandbox, "A lighthouse")
+    listed = run("tasks", "list", "--json", "--limit", "1", "--status", "pending", sandbox=sandbox)
+    told = run("call", "list_tasks", "limit=1", "status=pending", "--json", sandbox=sandbox)
+    assert json.loads(listed.stdout) == json.loads(told.stdout)
+    rest = run("tasks", "list", "--json", "--cursor", json.loads(listed.stdout)["next_cursor"])
+    assert [row["task_id"] for row in json.loads(rest.stdout)["tasks"]] == [first]
+    assert json.loads(listed.stdout)["tasks"][0]["task_id"] == second
+
+
+def test_list_is_readable_for_people(run: "Run", sandbox: Sandbox) -> None:
+    assert run("tasks", "list").stdout == "No tasks.\n"
+    task_id = make(run, sandbox)
+    (line,) = [line for line in run("tasks", "list").stdout.splitlines() if task_id in line]
+    assert "nano-banana" in line
+    assert "pending" in line
+
+
+@pytest.mark.parametrize(("since", "shown"), [("2d", ["new"]), ("5w", ["new", "old"]), ("2001-02-03", ["new", "old"])])
+def test_list_takes_an_age_or_a_date(run: "Run", in_store: InStore, since: str, shown: list[str]) -> None:
+    in_store(lambda store: fill(store, ("old", "", 30 * DAY), ("new", "", DAY)))
+    listed = json.loads(run("tasks", "list", "--json", "--since", since).stdout)
+    assert [row["task_id"] for row in listed["tasks"]] == shown
+
+
+def test_request_of_unknown_outcome_is_listed_first_and_says_how_to_settle_it(run: "Run", sandbox: Sandbox) -> None:
+    make(run, sandbox)
+    sandbox.play("drop-after")
+    run("call", PICTURE, "prompt=A lost harbour", sandbox=sandbox)
+    shown = run("tasks", "list").stdout
+    assert shown.index("A lost harbour") < shown.index(sandbox.ledger[0].task_id)
+    assert "tasks resolve SUBMISSION --adopt TASK | --discard" in shown
+
+
+def test_show_tells_everything_of_a_task_without_asking_the_service(run: "Run", sandbox: Sandbox) -> None:
+    task_id = make(run, sandbox)
+    before = len(sandbox.requests)
+    shown = json.loads(run("tasks", "show", task_id, "--json", sandbox=sandbox).stdout)
+    assert (shown["task_id"], shown["tool"], shown["arguments"]) == (task_id, PICTURE, {"prompt": "A harbour"})
+    assert "Arguments: {'prompt': 'A harbour'}" in run("tasks", "show", task_id, sandbox=sandbox).stdout
+    assert len(sandbox.requests) == before
+
+
+def test_show_finds_a_task_that_was_made_elsewhere(run: "Run", sandbox: Sandbox, tmp_path: Path) -> None:
+    task_id = make(run, sandbox)
+    elsewhere = str(tmp_path / "other.db")
+    unknown = run("tasks", "show", task_id, sandbox=sandbox, KIE_AI_DB_PATH=elsewhere)
+    assert unknown.code == 1
+    assert "--refresh" in unknown.stderr
+    found = run("tasks", "show", task_id, "--refresh", "--json", sandbox=sandbox, KIE_AI_DB_PATH=elsewhere)
+    assert (found.code, json.loads(found.stdout)["task_id"]) == (0, task_id)
+
+
+# wait and save -------------------------------------------------------------------------------------------------------
+
+
+def test_wait_waits_for_all_that_are_running_and_saves_them(run: "Run", sandbox: Sandbox) -> None:
+    made = {make(run, sandbox, prompt) for prompt in ("A harbour", "A lighthouse")}
+    ended = run("tasks", "wait", "--json", sandbox=sandbox)
+    waited = json.loads(ended.stdout)
+    assert ended.code == 0
+    assert {task["task_id"] for task in waited} == made
+    assert all(Path(task["files"][0]).is_file() for task in waited)
+    assert run("tasks", "wait", sandbox=sandbox).stdout == "No task is running.\n"
+
+
+def test_wait_ends_with_1_where_a_task_failed(run: "Run", sandbox: Sandbox) -> None:
+    failing = make(run, sandbox, "A harbour [fail]")
+    ended = run("tasks", "wait", failing, make(run, sandbox), sandbox=sandbox)
+    assert ended.code == 1
+    assert f"{failing} is failed" in ended.stderr
+
+
+def test_save_takes_what_expires_first_and_leaves_what_has_expired(
+    run: "Run", sandbox: Sandbox, in_store: InStore
+) -> None:
+    source = make(run, sandbox, "A harbour", "--wait")
+    address = in_store(lambda store: store.find(source)).result_urls[0]
+    late, soon, gone = ("late", address, DAY / 24), ("soon", address, DAY * 0.9), ("gone", address, DAY * 3)
+    in_store(lambda store: fill(store, late, soon, gone))
+    saved = json.loads(run("tasks", "save", "--to", "kept", "--json", sandbox=sandbox).stdout)
+    assert [row["task_id"] for row in saved["saved"]] == ["soon", "late"]
+    assert all(Path(row["files"][0]).parent.name == "kept" for row in saved["saved"])
+    assert saved["expired"] == 1
+    again = run("tasks", "save", "--to", "kept", "--expired", sandbox=sandbox)
+    assert (again.code, "gone" in again.stdout) == (0, True)
+
+
+def test_save_goes_on_after_one_that_can_not_be_saved(run: "Run", sandbox: Sandbox, in_store: InStore) -> None:
+    source = make(run, sandbox, "A harbour", "--wait")
+    address = in_store(lambda store: store.find(source)).result_urls[0]
+    in_store(lambda store: fill(store, ("bad", f"{address}.nowhere", DAY / 2), ("good", address, DAY / 3)))
+    ended = run("tasks", "save", "--json", sandbox=sandbox)
+    saved = {row["task_id"]: row for row in json.loads(ended.stdout)["saved"]}
+    assert (ended.code, saved["bad"]["files"], len(saved["good"]["files"])) == (1, [], 1)
+    assert "could not be saved: 1;" in ended.stderr
+
+
+def test_save_without_a_folder_names_the_cure(run: "Run", sandbox: Sandbox) -> None:
+    ended = run("tasks", "save", sandbox=sandbox, KIE_AI_OUTPUT_DIR="")
+    assert (ended.code, "--to DIR" in ended.stderr) == (2, True)
+
+
+# prune, export and resolve -------------------------------------------------------------------------------------------
+
+
+def test_prune_deletes_old_finished_tasks_alone(run: "Run", sandbox: Sandbox, in_store: InStore) -> None:
+    sandbox.play("drop-after")
+    run("call", PICTURE, "prompt=A lost harbour", sandbox=sandbox)
+    in_store(lambda store: fill(store, ("old", "", 40 * DAY), ("new", "", 20 * DAY)))
+    in_store(lambda store: fill(store, ("running", "", 50 * DAY), status="pending"))
+    dry = run("tasks", "prune", "--older-than", "30d", "--dry-run", "--json")
+    assert json.loads(dry.stdout) | {"before": ""} == {"tasks": 1, "dry_run": True, "before": ""}
+    assert in_store(lambda store: store.find("old")) is not None
+    assert run("tasks", "prune", "--older-than", "30d").stdout.endswith("deleted: 1\n")
+    listed = json.loads(run("tasks", "list", "--json").stdout)
+    assert [row["task_id"] for row in listed["tasks"]] == ["running", "new"]
+    assert len(listed["unresolved"]) == 1
+
+
+@pytest.mark.parametrize("age", ["3x", "30", "-1d", "yesterday", "99999999d", "999999w"])
+def test_age_that_is_none_deletes_nothing(run: "Run", in_store: InStore, age: str) -> None:
+    in_store(lambda store: fill(store, ("old", "", 40 * DAY)))
+    ended = run("tasks", "prune", "--older-than", age)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "30d" in ended.stderr
+    assert in_store(lambda store: store.find("old")) is not None
+
+
+def test_export_has_every_request_and_task_as_a_line(run: "Run", sandbox: Sandbox, tmp_path: Path) -> None:
+    task_id = make(run, sandbox)
+    sandbox.play("code:402")
+    run("call", PICTURE, "prompt=A dear harbour", sandbox=sandbox)
+    lines = [json.loads(line) for line in run("tasks", "export").stdout.splitlines()]
+    assert [(line["record"], line.get("state", line.get("status"))) for line in lines] == [
+        ("submission", "accepted"),
+        ("submission", "refused"),
+        ("task", "pending"),
+    ]
+    assert (lines[2]["task_id"], lines[1]["arguments"]["prompt"]) == (task_id, "A dear harbour")
+    ended = run("tasks", "export", "--output", "record.jsonl")
+    assert ended.code == 0
+    assert [json.loads(line) for line in (tmp_path / "record.jsonl").read_text("utf-8").splitlines()] == lines
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_export_reads_on_after_a_page(run: "Run", in_store: InStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kie_ai_mcp._cli_record.PAGE", 2)
+    in_store(lambda store: fill(store, *((f"task-{number}", "", DAY) for number in range(5))))
+    lines = [json.loads(line) for line in run("tasks", "export").stdout.splitlines()]
+    assert [line["task_id"] for line in lines] == [f"task-{number}" for number in range(5)]
+
+
+def test_export_overwrites_nothing(run: "Run", tmp_path: Path) -> None:
+    (tmp_path / "record.jsonl").write_text("mine", "utf-8")
+    ended = run("tasks", "export", "--output", "record.jsonl")
+    assert (ended.code, (tmp_path / "record.jsonl").read_text("utf-8")) == (2, "mine")
+    nowhere = run("tasks", "export", "--output", "nowhere/record.jsonl")
+    assert (nowhere.code, "can't be written" in nowhere.stderr) == (1, True)
+
+
+def test_lost_request_is_settled_by_adopting_its_task(run: "Run", sandbox: Sandbox) -> None:
+    sandbox.play("drop-after")
+    run("call", PICTURE, "prompt=A lost harbour", sandbox=sandbox)
+    settled = run("tasks", "resolve", "1", "--adopt", sandbox.ledger[0].task_id, "--json", sandbox=sandbox)
+    assert (settled.code, json.loads(settled.stdout)["task_id"]) == (0, sandbox.ledger[0].task_id)
+    assert "unresolved" not in json.loads(run("tasks", "list", "--json").stdout)
+
+
+def test_lost_request_is_settled_once_by_discarding_it(run: "Run", sandbox: Sandbox) -> None:
+    sandbox.play("drop-after")
+    run("call", PICTURE, "prompt=A lost harbour", sandbox=sandbox)
+    assert run("tasks", "resolve", "1", "--discard", sandbox=sandbox).code == 0
+    again = run("tasks", "resolve", "1", "--discard", sandbox=sandbox)
+    assert (again.code, "is discarded" in again.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("1",), ("1", "--discard", "--adopt", "x"), ("0", "--discard"), ("a", "--discard")]
+)
+def test_resolve_needs_one_way_to_settle_and_a_number(run: "Run", arguments: tuple[str, ...]) -> None:
+    ended = run("tasks", "resolve", *arguments)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1

@@ -1,0 +1,283 @@
+"""The server over HTTP: the protocol, plain calls, the gallery, who is let in, and how it ends."""
+
+import base64
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from mcp import Client
+
+from kie_ai_mcp._cli import cli
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.wire.conftest import Rows, Site, SiteIn
+
+TOKEN = "a-token-of-the-tests"
+BASIC = base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
+LIMIT = 16 * 1024 * 1024
+ENDS_S = 6.0
+
+
+@pytest.fixture(scope="module")
+def site(site_in: "SiteIn", tmp_path_factory: pytest.TempPathFactory) -> Iterator["Site"]:
+    """A server that listens on this machine alone, without a token."""
+    with Sandbox(speed=10_000) as sandbox, site_in(tmp_path_factory.mktemp("site"), sandbox=sandbox) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def guarded(site_in: "SiteIn", tmp_path_factory: pytest.TempPathFactory) -> Iterator["Site"]:
+    """A server that other machines may reach, with a token and a name."""
+    folder, hosts = tmp_path_factory.mktemp("guarded"), ("--host", "0.0.0.0")
+    with site_in(folder, *hosts, KIE_AI_HTTP_TOKEN=TOKEN, KIE_AI_ALLOWED_HOSTS="box.local") as site:
+        yield site
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+# What is served ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"name": "generate_nano_banana", "arguments": {"prompt": "A surreal painting of a giant banana"}}',
+        '{"name": "generate_veo3_video", "arguments": {"prompt": "A cat playing a piano", "aspectRatio": "16:9"}}',
+    ],
+)
+def test_plain_call_of_the_earlier_server_makes_a_task(site: "Site", body: str) -> None:
+    answer = site.client.post("/tools/call", content=body, headers={"Content-Type": "application/json"})
+    result = answer.json()
+    assert (answer.status_code, result["isError"], result["structuredContent"]["status"]) == (200, False, "pending")
+    (task,) = site.tool("wait_for_tasks", task_ids=[result["structuredContent"]["task_id"]])["structuredContent"][
+        "tasks"
+    ]
+    assert (task["status"], len(task["files"])) == ("completed", 1)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.anyio
+async def test_both_eras_of_the_protocol_list_call_and_tell_progress(site: "Site", mode: Any) -> None:
+    told = []
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        told.append(message)
+
+    async with Client(f"{site.url}/mcp", mode=mode, read_timeout_seconds=10) as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        made = await client.call_tool("generate_nano_banana", {"prompt": f"A fox, {mode}"})
+        asked = {"task_ids": [(made.structured_content or {})["task_id"]]}
+        waited = await client.call_tool("wait_for_tasks", asked, progress_callback=tell)
+        refused = await client.call_tool("generate_nano_banana", {"prompt": ""})
+    assert {"generate_nano_banana", "generate_veo3_video", "wait_for_tasks"} <= names
+    assert (waited.structured_content or {})["tasks"][0]["status"] == "completed"
+    assert any("completed" in (message or "") for message in told)
+    assert refused.is_error
+
+
+def test_refused_call_is_a_result_that_says_so(site: "Site") -> None:
+    result = site.tool("generate_nano_banana", prompt="A fox", image_sise="1:1")
+    assert result["isError"]
+    assert "image_size" in result["structuredContent"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "word"),
+    [
+        ('{"name": "generate_nano_bananas"}', "application/json", 404, "generate_nano_banana"),
+        ('{"name": 1}', "application/json", 400, "arguments"),
+        ('{"arguments": {}}', "application/json", 400, "name"),
+        ('{"name": "list_tasks", "arguments": []}', "application/json", 400, "object"),
+        ('{"name": "list_tasks", "argument": {}}', "application/json", 400, "Did you mean arguments?"),
+        ("[" * 100_000, "application/json", 400, "JSON"),
+        ("", "application/json", 400, "JSON"),
+        ('{"name": "list_tasks"}', "text/plain", 415, "application/json"),
+        ('{"name": "list_tasks"}', "", 415, "application/json"),
+    ],
+)
+def test_call_that_is_none_is_told_what_is_wrong(site: "Site", content: str, kind: str, status: int, word: str) -> None:
+    answer = site.client.post("/tools/call", content=content, headers={"Content-Type": kind})
+    assert answer.status_code == status
+    assert word in answer.json()["error"]
+
+
+def test_gallery_shows_saved_pictures_and_nothing_else_can_be_fetched(site: "Site") -> None:
+    made = site.tool("generate_nano_banana", prompt="A fox in a gallery")["structuredContent"]
+    (task,) = site.tool("wait_for_tasks", task_ids=[made["task_id"]])["structuredContent"]["tasks"]
+    picture = Path(task["files"][0])
+    found = re.search(rf'"(/gallery/[0-9a-f]+/{picture.name})"', site.client.get("/gallery").text)
+    assert found
+    answer = site.client.get(found[1])
+    assert (answer.headers["content-type"], answer.content) == ("image/png", picture.read_bytes())
+    others = (f"/gallery/0/{picture.name}", f"{found[1]}.json", "/gallery/..%2f..%2ftasks.db", "/gallery//etc/passwd")
+    assert {site.client.get(address).status_code for address in others[:1] + others[2:]} == {404}
+    assert site.client.get(others[1]).content == picture.read_bytes()  # the mark counts, not the name
+    picture.unlink()
+    assert site.client.get(found[1]).status_code == 404
+
+
+def test_health_is_told_without_a_word_more(site: "Site") -> None:
+    answer = site.client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+# Who is let in -------------------------------------------------------------------------------------------------------
+
+ADDRESSES = (
+    ("GET", "/healthz"),
+    ("GET", "/gallery"),
+    ("POST", "/tools/call"),
+    ("POST", "/mcp"),
+    ("POST", "/callbacks/kie"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), ADDRESSES)
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1.evil.example:3000"}, 421),
+        ({"Host": "evil.example@127.0.0.1:x"}, 421),
+        ({"Host": ""}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "http://localhost.evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "file://localhost"}, 403),
+    ],
+)
+def test_other_names_and_other_sites_pages_are_refused(
+    site: "Site", method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    assert site.client.request(method, path, headers=headers, json={"name": "list_tasks"}).status_code == status
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Host": "localhost:9"}, {"Host": "[::1]:3000"}, {"Origin": "http://localhost:6274"}]
+)
+def test_names_of_this_machine_are_let_in(site: "Site", headers: dict[str, str]) -> None:
+    assert site.client.post("/tools/call", headers=headers, json={"name": "list_tasks"}).status_code == 200
+
+
+@pytest.mark.parametrize(("path", "size"), [("/tools/call", LIMIT), ("/mcp", LIMIT), ("/callbacks/kie", 1024 * 1024)])
+def test_larger_requests_than_the_limit_are_refused(site: "Site", path: str, size: int) -> None:
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    answer = site.client.post(path, content=b" " * (size + 1), headers=headers)
+    assert answer.status_code == 413
+    chunks = iter([b" " * size, b" "])  # without saying beforehand how much there is
+    assert site.client.post(path, content=chunks, headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "authorization", "status"),
+    [
+        *((method, path, "", 401) for method, path in ADDRESSES[1:4]),
+        *((method, path, f"Bearer {TOKEN}x", 401) for method, path in ADDRESSES[1:4]),
+        ("POST", "/tools/call", f"Bearer {TOKEN}", 200),
+        ("POST", "/tools/call", f"Basic {BASIC}", 401),
+        ("GET", "/gallery", f"Bearer {TOKEN}", 200),
+        ("GET", "/gallery", f"Basic {BASIC}", 200),
+        ("GET", "/gallery", "Basic %%%", 401),
+        ("GET", "/gallery/0/tasks.db", "", 401),
+        ("GET", "/healthz", "", 200),
+        ("POST", "/callbacks/kie", "", 400),
+    ],
+)
+def test_token_is_asked_for(guarded: "Site", method: str, path: str, authorization: str, status: int) -> None:
+    headers = {"Authorization": authorization, "Host": "box.local"}
+    answer = guarded.client.request(method, path, headers=headers, json={"name": "list_tasks"})
+    assert answer.status_code == status
+    assert ("www-authenticate" in answer.headers) is (status == 401)
+    assert TOKEN not in answer.text + guarded.child.errors
+
+
+# Start and end -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def taken() -> Iterator[str]:
+    """A port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "words"),
+    [
+        ("--http --host 0.0.0.0", {}, ("0.0.0.0", "KIE_AI_HTTP_TOKEN")),
+        ("--http --host box.local", {}, ("box.local", "KIE_AI_HTTP_TOKEN")),
+        ("--http --host nowhere.invalid", {"KIE_AI_HTTP_TOKEN": TOKEN}, ("nowhere.invalid", "--host")),
+        ("--http --port TAKEN", {}, ("TAKEN", "--port")),
+        ("--http", {"KIE_AI_HTTP_TOKEN": "short-one"}, ("KIE_AI_HTTP_TOKEN is a secret", "16 characters")),
+        ("--http", {"KIE_AI_PUBLIC_URL": "kie.example"}, ("KIE_AI_PUBLIC_URL", "https://")),
+        ("--http", {"KIE_AI_PUBLIC_URL": "https://kie.example/?a=b"}, ("KIE_AI_PUBLIC_URL", "before any ?")),
+        ("--port 3000", {}, ("--http",)),
+        ("--http --reload", {}, ("--http",)),
+    ],
+)
+def test_wrong_start_is_one_line_with_the_cure(
+    arguments: str, settings: dict[str, str], words: tuple[str, ...], taken: str, tmp_path: Path
+) -> None:
+    values = {"KIE_AI_DB_PATH": str(tmp_path / "tasks.db"), "KIE_AI_ENABLED_PROVIDERS": "veo3", **settings}
+    # A server that starts all the same is ended as any other.
+    bound = threading.Timer(20, os.kill, (os.getpid(), signal.SIGTERM))
+    bound.start()
+    try:
+        ended = CliRunner().invoke(cli, ["serve", *arguments.replace("TAKEN", taken).split()], env=values)
+    finally:
+        bound.cancel()
+    (line,) = ended.stderr.splitlines()
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert [word for word in words if word.replace("TAKEN", taken) not in line] == []
+    assert "short-one" not in line
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals there")
+@pytest.mark.parametrize("received", [signal.SIGTERM, signal.SIGINT])
+def test_signal_lets_paid_requests_end_and_cuts_waits(
+    site_in: "SiteIn", tmp_path: Path, rows: "Rows", received: signal.Signals
+) -> None:
+    with Sandbox(hold=True) as sandbox, site_in(tmp_path, sandbox=sandbox) as site, ThreadPoolExecutor(2) as pool:
+        first = site.tool("generate_nano_banana", prompt="A fox before")["structuredContent"]["task_id"]
+        sandbox.play("slow:0.5@createTask")
+        waiting = pool.submit(site.tool, "wait_for_tasks", task_ids=[first], timeout_s=60)
+        paying = pool.submit(site.tool, "generate_nano_banana", prompt="A fox meanwhile")
+        until(lambda: len(sandbox.ledger) == 2 and any("recordInfo" in seen.path for seen in sandbox.requests))
+        site.child.process.send_signal(received)
+        until(lambda: httpx.get(f"{site.url}/healthz", trust_env=False).status_code == 503)
+        assert paying.result()["structuredContent"]["task_id"] == sandbox.ledger[1].task_id
+        with pytest.raises((httpx.HTTPError, AssertionError)):
+            waiting.result()
+        assert site.child.ended(ENDS_S) == 128 + received
+    assert {row["state"] for row in rows(tmp_path, "submissions")} == {"accepted"}
+    assert "Traceback" not in site.child.errors
+    assert site.child.errors.count("\n") == 1, site.child.errors
+
+
+def test_serving_over_stdio_does_not_pay_for_the_web_server() -> None:
+    code = (
+        "import sys, mcp.server.lowlevel, mcp.server.stdio; sdk = {*sys.modules};"
+        "import kie_ai_mcp._server;"
+        "web = ('uvicorn', 'starlette', 'watchfiles', 'kie_ai_mcp._http', 'kie_ai_mcp._reload');"
+        "print([name for name in {*sys.modules} - sdk if name.startswith(web)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
