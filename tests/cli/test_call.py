@@ -13,7 +13,7 @@ import click
 import pytest
 from PIL import Image
 
-from kie_ai_mcp._cli_call import arguments_of
+from kie_ai_mcp._cli.call import arguments_of
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import click
 import pytest
 
 from kie_ai_mcp._cli import ROOMS, cli
-from kie_ai_mcp._console import PROGRAM
+from kie_ai_mcp._cli.console import PROGRAM
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -64,8 +64,8 @@ def test_help_imports_none_of_the_rooms(environment: "Environment", tmp_path: Pa
     code = (
         "import sys; from click.testing import CliRunner; from kie_ai_mcp._cli import cli;"
         "assert CliRunner().invoke(cli, ['--help']).exit_code == 0;"
-        "rooms = ('kie_ai_mcp._cli_', 'kie_ai_mcp._doctor', 'rich', 'mcp');"
-        "print([name for name in sys.modules if name.startswith(rooms)])"
+        "rooms = ('kie_ai_mcp._cli.', 'rich', 'mcp'); shared = {'kie_ai_mcp._cli.console'};"
+        "print([name for name in sys.modules if name.startswith(rooms) and name not in shared])"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=30, check=True)

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from kie_ai_mcp import Outcome, Provider, StatusRoute, Task
+from kie_ai_mcp import Outcome, Provider, StatusRoute, Task, _plugins
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp.errors import ConfigError, ReadFailed
@@ -219,6 +219,18 @@ def test_provider_can_not_take_the_place_of_what_all_share(name: str, publish: "
     for owner in ("healthy", "kie", ""):
         assert plugins.route(task_of(owner)) == MARKET
         assert outcome(plugins, owner).status == "completed"
+
+
+def test_provider_that_never_finishes_loading_is_set_aside(publish: "Publish", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_plugins, "LOAD_S", 0.2)
+    publish("endless", "import threading\nthreading.Event().wait(30)")
+    publish("healthy", HEALTHY)
+
+    plugins = Plugins(only("endless", "healthy"))
+
+    assert plugins.plugins["endless"].state == "set aside"
+    assert "did not finish loading within 0.2 s" in plugins.plugins["endless"].reason
+    assert plugins.plugins["healthy"].state == "enabled"
 
 
 def test_what_a_provider_prints_while_it_is_loaded_never_reaches_stdout(publish: "Publish", site: Path) -> None:

@@ -50,12 +50,16 @@ class Past:
         kind: Kind = "image",
         model: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        estimated_credits: float | None = None,
     ) -> int:
         """Write a request ahead; return its submission."""
         self.made += 1
         given = {**({} if prompt is None else {"prompt": prompt}), **(arguments or {})}
         body = f"body {self.made}"
-        ticket = await self.store.write_ahead(NewSubmission(tool, provider, provider, kind, "kie", model, given, body))
+        new = NewSubmission(
+            tool, provider, provider, kind, "kie", model, given, body, estimated_credits=estimated_credits
+        )
+        ticket = await self.store.write_ahead(new)
         assert isinstance(ticket, Ticket)
         moment = f"{self._moment:%Y-%m-%d %H:%M:%S.%f}"
         with closing(sqlite3.connect(self.store.path)) as database:
@@ -75,9 +79,18 @@ class Past:
         files: tuple[Path, ...] = (),
         task_id: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        estimated_credits: float | None = None,
     ) -> str:
         """Record a task and what became of it; return its id."""
-        submission_id = await self.request(prompt, tool, provider=provider, kind=kind, model=model, arguments=arguments)
+        submission_id = await self.request(
+            prompt,
+            tool,
+            provider=provider,
+            kind=kind,
+            model=model,
+            arguments=arguments,
+            estimated_credits=estimated_credits,
+        )
         task_id = task_id or f"task-{self.made}"
         task = Task(task_id, provider, provider, kind, tool, model, "jobs/createTask", created_at=self._moment)
         await self.store.record_accepted(submission_id, task, outcome)

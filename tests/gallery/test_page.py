@@ -103,6 +103,24 @@ async def test_failed_and_running_tasks_are_shown_as_what_they_are(past: "Past",
     assert (new.one(class_="state").text, new.one(class_="cost").text) == ("Pending", "")
 
 
+@pytest.mark.parametrize(
+    ("outcome", "cost"),
+    [
+        (None, "about 1,250.5 credits"),
+        (Outcome("completed"), "about 1,250.5 credits"),
+        (Outcome("completed", credits=1), "1 credit"),
+        (Outcome("failed", error="no"), "cost unknown"),
+    ],
+)
+async def test_estimate_is_shown_as_one_and_only_while_it_is_the_best_that_is_known(
+    past: "Past", read: "Read", outcome: Outcome | None, cost: str
+) -> None:
+    await past.task(outcome=outcome, estimated_credits=1250.5)
+    (card,) = read(await page(past.store)).cards
+    assert card.one(class_="cost").text == cost
+    assert "data-credits" not in card.attributes or cost == "1 credit"
+
+
 async def test_lost_requests_are_announced_above_everything_else(past: "Past", read: "Read") -> None:
     assert read(await page(past.store)).all(class_="notice") == []
     await past.store.record_settled(await past.request("one"), "unknown", None, "lost")
@@ -220,6 +238,17 @@ async def test_file_that_is_no_medium_is_not_shown_as_one(past: "Past", read: "R
     (card,) = read(await page(past.store)).cards
     assert "The saved file is gone." in card.text
     assert card.all("img") == []
+
+
+@pytest.mark.parametrize("file", ["picture.png", "", ".", "/", "/dev/null", "\0", "/no/such/picture.png"])
+async def test_recorded_file_that_can_not_be_shown_does_not_stop_the_page(
+    past: "Past", read: "Read", monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.chdir(past.picture().parent)
+    task_id = await past.task(outcome=past.done())
+    await past.store.record_files(task_id, [file])
+    (card,) = read(await page(past.store)).cards
+    assert "The saved file is gone." in card.text
 
 
 # Pictures on the page ------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def test_public_names_change_only_on_purpose() -> None:
 
 
 def test_serving_does_not_pay_for_other_libraries() -> None:
-    heavy = ("rich", "httpx", "filelock", "kie_ai_mcp._cli", "kie_ai_mcp._demo", "kie_ai_mcp_sandbox.server", "PIL")
+    heavy = ("rich", "httpx", "filelock", "kie_ai_mcp._cli", "kie_ai_mcp._cli.demo", "kie_ai_mcp_sandbox.server", "PIL")
     code = (
         "import sys, kie_ai_mcp._server as server; from kie_ai_mcp._config import Settings;"
         "plugins = server.Plugins(Settings(), reserved=server.NAMES);"

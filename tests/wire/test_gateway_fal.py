@@ -78,7 +78,7 @@ def data(answer: CallToolResult) -> dict[str, Any]:
 
 
 def text(answer: CallToolResult) -> str:
-    (content,) = answer.content
+    content, *_links = answer.content
     assert isinstance(content, TextContent)
     return content.text
 

@@ -73,7 +73,7 @@ def data(answer: CallToolResult) -> dict[str, Any]:
 
 
 def text(answer: CallToolResult) -> str:
-    (content,) = answer.content
+    content, *_links = answer.content
     assert isinstance(content, TextContent)
     return content.text
 
@@ -513,7 +513,7 @@ async def test_wait_tells_rising_progress_and_outlives_a_failed_poll(
     assert len(numbers) > 1
     assert numbers == sorted(set(numbers))
     assert told[-1] == (100, 100, "3 completed")
-    assert any("pending" in (message or "") for _, _, message in told[:-1])
+    assert any("queued" in (message or "") for _, _, message in told[:-1])
 
 
 async def test_wait_ends_by_itself_and_says_how_to_go_on(client: Client, sandbox: Sandbox, prompt: str) -> None:

@@ -297,6 +297,8 @@ def _prompt(entry: Entry) -> Markup:
 def _kind_of(path: Path) -> str | None:
     """Return what a file that is still there is, judged by its bytes; None where it is gone or something else."""
     try:
+        if not (path.is_absolute() and path.is_file()):
+            return None
         with path.open("rb") as file:
             found = format_of(file.read(HEAD_BYTES))
     except (OSError, ValueError):

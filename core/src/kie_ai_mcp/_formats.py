@@ -45,6 +45,6 @@ def format_of(head: bytes) -> Format | None:
 
 
 def mime_type_of(extension: str) -> str:
-    """Return the MIME type of a file that was named by `format_of`."""
-    known = {entry[2].extension: entry[2].mime_type for entry in _SIGNATURES}
+    """Return the MIME type of a file by the ending of its name, as `format_of` or a service gave it."""
+    known = {entry[2].extension: entry[2].mime_type for entry in _SIGNATURES} | {"jpeg": "image/jpeg"}
     return known.get(extension.lower().lstrip("."), "application/octet-stream")

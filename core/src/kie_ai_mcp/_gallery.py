@@ -119,8 +119,8 @@ async def _history(store: "Store", limit: int) -> tuple[list[Entry], int, bool]:
 
 def _of_task(record: "TaskRecord", request: "SubmissionRecord | None") -> Entry:
     charged = "cost unknown" if record.final else ""
-    if request and request.estimated_credits is not None:
-        charged = f"about {request.estimated_credits:g} credits"
+    if request and request.estimated_credits is not None and record.status != "failed":
+        charged = f"about {amount(request.estimated_credits)} credits"
     return Entry(
         status=record.status,
         created_at=record.created_at,

@@ -8,14 +8,16 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pluggy
 
@@ -33,6 +35,11 @@ log = logging.getLogger(__name__)
 
 DEFAULTS = "kie_ai_mcp._defaults"
 KIE = "kie"
+
+LOAD_S = 10.0
+"""How long one provider may take to be imported and asked."""
+
+Loaded = TypeVar("Loaded")
 
 GATEWAY_SETTING = "gateway"
 """The one setting that every provider's section may have: which service stands in for it."""
@@ -88,11 +95,12 @@ class Plugins:
         self._moved: dict[str, str] = {}
         self.plugins = _installed()
         self._check_names()
-        for name, plugin in self.plugins.items():
-            if plugin.state == "enabled" and self._wanted(name):
-                self._load(plugin)
-            elif plugin.state == "enabled":
-                plugin.state, plugin.reason = "disabled", "by configuration"
+        with _quiet():
+            for name, plugin in self.plugins.items():
+                if plugin.state == "enabled" and self._wanted(name):
+                    self._load(plugin)
+                elif plugin.state == "enabled":
+                    plugin.state, plugin.reason = "disabled", "by configuration"
         self._move_to_gateways()
         self._check_variables()
         self._choose_tools()
@@ -181,18 +189,8 @@ class Plugins:
     def _load(self, plugin: Plugin) -> None:
         section = self._settings.section(plugin.name)
         gateway = section.pop(GATEWAY_SETTING, None)
-        tools: list[BoundTool] = []
-        gateways: list[Gateway] = []
         try:
-            with _quiet():
-                module = plugin.entry.load()
-                self._check_contract(module)
-                self._pm.register(module, plugin.name)
-                self._pm.check_pending()
-                plugin.hooks = tuple(sorted(caller.name for caller in self._pm.get_hookcallers(module) or ()))
-                plugin.provider = self._describe(plugin.name)
-                tools = self._bind_tools(plugin, section)
-                gateways = self._gateways_of(plugin, section)
+            tools, gateways = _in_time(lambda: self._examine(plugin, section))
         except (Exception, SystemExit) as exc:  # noqa: BLE001  a stranger's code may raise anything
             self._set_aside(plugin, exc)
             return
@@ -211,6 +209,16 @@ class Plugins:
             self._gateway_owners[declared.name] = plugin.name
         if gateway is not None:
             self._moved[plugin.name] = str(gateway)
+
+    def _examine(self, plugin: Plugin, section: Mapping[str, Any]) -> tuple[list[BoundTool], list[Gateway]]:
+        """Import a provider and ask it everything that is asked at start."""
+        module = plugin.entry.load()
+        self._check_contract(module)
+        self._pm.register(module, plugin.name)
+        self._pm.check_pending()
+        plugin.hooks = tuple(sorted(caller.name for caller in self._pm.get_hookcallers(module) or ()))
+        plugin.provider = self._describe(plugin.name)
+        return self._bind_tools(plugin, section), self._gateways_of(plugin, section)
 
     def _set_aside(self, plugin: Plugin, exc: Exception | SystemExit) -> None:
         plugin.state = "set aside"
@@ -350,6 +358,30 @@ class Plugins:
             if answer is not None:
                 raise ReadFailed(f"The provider {name} returned {type(answer).__name__} from {hook}.")
         raise ReadFailed(f"Nobody answers {hook} for a task of {owner}.")
+
+
+def _in_time(work: Callable[[], Loaded]) -> Loaded:
+    """Run a stranger's code and return what it returns, but wait for it only so long.
+
+    An alarm costs microseconds; a thread for each provider would cost as much as loading it. Where there are no
+    alarms (on Windows, or off the main thread) the wait has no limit.
+
+    Raises:
+        PluginError: It did not come back in time.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        return work()
+
+    def late(_signal: int, _frame: object) -> None:
+        raise PluginError(f"it did not finish loading within {LOAD_S:g} s.")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, LOAD_S)
+    try:
+        return work()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextlib.contextmanager

@@ -1,14 +1,15 @@
 """MCP in and out: lists the tools, calls them, and turns every error into words a model can act on."""
 
+import base64
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import mcp_types as types
@@ -24,6 +25,7 @@ from kie_ai_mcp._config import Settings, nearest
 from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp._gateway import map_strings
 from kie_ai_mcp._plugins import Plugins
+from kie_ai_mcp._resources import TEMPLATES, Link, Picture, Resources
 from kie_ai_mcp._tools import Arguments, BoundTool, describe, title_of
 from kie_ai_mcp._utilities import NAMES, Answered, Utilities, Utility, utilities
 from kie_ai_mcp._waiting import wait_for
@@ -60,12 +62,23 @@ PATIENCE_S = (
 USUAL_PATIENCE_S = 45.0
 
 Context = ServerRequestContext[Any]
+T = TypeVar("T")
 
 # call_tool answers with whatever the called tool does, a task or a list, so only the object is promised.
 COMPACT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "find_tools": (find_tools, FOUND_SCHEMA),
     "call_tool": (call_tool, {"type": "object"}),
 }
+
+
+TEMPLATES_LISTED = types.ListResourceTemplatesResult(
+    resource_templates=[
+        types.ResourceTemplate(
+            uri_template=link.uri, name=link.name, description=link.description, mime_type=link.mime_type
+        )
+        for link in TEMPLATES
+    ]
+)
 
 
 @dataclass
@@ -152,7 +165,10 @@ class App:
                 self.check_known(name)
             if name in self.utilities:
                 return await self._utility(self.utilities[name], arguments, say, patience_s)
-            return self._result(await self._provider_tool(self.plugins.tools[name], arguments or {}, say, patience_s))
+            tool = self.plugins.tools[name]
+            report = await self._provider_tool(tool, arguments or {}, say, patience_s)
+            # What a query finds is not on record, so no address leads to it.
+            return self._result(report, await self.resources.links([report]) if tool.paid else ())
         except KieError as exc:
             return self._result(report_of_error(exc))
         except Exception:
@@ -170,22 +186,94 @@ class App:
         if tool.name == "wait_for_tasks":
             checked.setdefault("timeout_s", patience_s)
         answered: Answered = await tool.fn(**checked, say=say)
-        return self._content(answered.text, answered.structured)
+        data = answered.structured if tool.output_schema is not None else None
+        return self._content(answered.text, data, answered.links, answered.pictures)
 
-    def _result(self, report: Report) -> types.CallToolResult:
-        return self._content(report.text(), report.structured(), is_error=report.is_error)
+    def _result(self, report: Report, links: Iterable[Link] = ()) -> types.CallToolResult:
+        return self._content(report.text(), report.structured(), links, is_error=report.is_error)
 
-    def _content(self, text: str, data: dict[str, Any], *, is_error: bool = False) -> types.CallToolResult:
+    def _content(
+        self,
+        text: str,
+        data: dict[str, Any] | None,
+        links: Iterable[Link] = (),
+        pictures: Iterable[Picture] = (),
+        *,
+        is_error: bool = False,
+    ) -> types.CallToolResult:
         """Return an answer without the key in it, also where an argument held it, and with nothing no encoder takes."""
-
-        def clean(found: str) -> str:
-            return self.settings.mask(sound(found))
-
         return types.CallToolResult(
-            content=[types.TextContent(type="text", text=clean(text))],
-            structured_content=map_strings(data, clean, depth=-8),
+            content=[
+                types.TextContent(type="text", text=self._clean(text)),
+                *(
+                    types.ImageContent(type="image", data=picture.data, mime_type=picture.mime_type)
+                    for picture in pictures
+                ),
+                *(
+                    types.ResourceLink(
+                        type="resource_link",
+                        uri=self._clean(link.uri),
+                        name=self._clean(link.name),
+                        mime_type=link.mime_type,
+                        size=link.size,
+                    )
+                    for link in links
+                ),
+            ],
+            structured_content=None if data is None else map_strings(data, self._clean, depth=-8),
             is_error=is_error,
         )
+
+    def _clean(self, found: str) -> str:
+        return self.settings.mask(sound(found))
+
+    # -- what is read by address ---------------------------------------------------------------------------------
+
+    @cached_property
+    def resources(self) -> Resources:
+        """Tasks, providers and results by address."""
+        return Resources(self.flow)
+
+    async def list_resources(self) -> types.ListResourcesResult:
+        """List what can be read and is worth naming: the lists, and the newest saved results."""
+        return types.ListResourcesResult(
+            resources=[
+                types.Resource(
+                    uri=self._clean(link.uri),
+                    name=self._clean(link.name),
+                    description=link.description,
+                    mime_type=link.mime_type,
+                    size=link.size,
+                )
+                for link in await self._resource(self.resources.listed())
+            ]
+        )
+
+    async def read_resource(self, uri: str) -> types.ReadResourceResult:
+        """Read one address."""
+        content = await self._resource(self.resources.read(uri))
+        contents: types.TextResourceContents | types.BlobResourceContents
+        if content.blob is None:
+            text = self._clean(content.text or "")
+            contents = types.TextResourceContents(uri=uri, mime_type=content.mime_type, text=text)
+        else:
+            blob = base64.b64encode(content.blob).decode()
+            contents = types.BlobResourceContents(uri=uri, mime_type=content.mime_type, blob=blob)
+        return types.ReadResourceResult(contents=[contents])
+
+    async def _resource(self, asked: Awaitable[T]) -> T:
+        """Return what was asked for, or raise an error of the protocol."""
+        try:
+            return await asked
+        except InvalidArgument as exc:
+            raise MCPError(types.INVALID_PARAMS, self._clean(str(exc))) from None
+        except KieError as exc:
+            raise MCPError(types.INTERNAL_ERROR, self._clean(str(exc))) from None
+        except Exception:
+            log.exception("a resource could not be read")
+            raise MCPError(
+                types.INTERNAL_ERROR, "The server failed while reading; its log on stderr says more."
+            ) from None
 
     async def _provider_tool(self, tool: BoundTool, arguments: dict[str, Any], say: Say, patience_s: float) -> Report:
         if not tool.paid:
@@ -227,6 +315,17 @@ def server_of(app: App) -> Server[Any]:
             raise MCPError(types.INVALID_PARAMS, app.settings.mask(sound(str(exc)))) from None
         return await app.call(params.name, params.arguments, Progress(ctx), patience_of(ctx))
 
+    async def list_resources(_ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+        return await app.list_resources()
+
+    async def list_templates(
+        _ctx: Context, _params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        return TEMPLATES_LISTED
+
+    async def read_resource(_ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        return await app.read_resource(params.uri)
+
     return Server(
         "kie-ai",
         version=version("kie-ai-mcp-core"),
@@ -235,6 +334,9 @@ def server_of(app: App) -> Server[Any]:
         website_url="https://kie.ai",
         on_list_tools=list_tools,
         on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read_resource,
         cache_hints={"tools/list": CacheHint(ttl_ms=LIST_TTL_MS)},
     )
 

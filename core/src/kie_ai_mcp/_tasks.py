@@ -7,6 +7,7 @@ time, so a slow disk never stops the server. Every change is committed, and on d
 import json
 import os
 import sqlite3
+import statistics
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -462,6 +463,24 @@ class Store:
         if filters.before_id is not None:
             query = query.where(TaskRow.id < filters.before_id)
         return [task_record(row) for row in query.dicts().execute(self._db)]
+
+    @_in_worker
+    def usual_s(self, tool: str) -> tuple[float, float] | None:
+        """Return how many seconds a tool's tasks usually take: the 10th and the 90th percentile of the newest 50.
+
+        None where fewer than three have been finished.
+        """
+        rows = TaskRow
+        query = rows.select(rows.created_at, rows.finished_at).order_by(rows.id.desc()).limit(50)
+        query = query.where(rows.tool == tool, rows.status == "completed", rows.finished_at.is_null(False))
+        took = [
+            max(0.0, (row["finished_at"] - row["created_at"]).total_seconds())
+            for row in query.dicts().execute(self._db)
+        ]
+        if len(took) < 3:
+            return None
+        tenths = statistics.quantiles(took, n=10, method="inclusive")
+        return tenths[0], tenths[-1]
 
     @_in_worker
     def submission_of(self, task_id: str) -> SubmissionRecord | None:

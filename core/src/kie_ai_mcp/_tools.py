@@ -28,14 +28,18 @@ class Arguments:
 
     Args:
         fn: A function whose every parameter is annotated and can be given by name.
+        ignore: Parameters that the caller fills in itself.
+        hints: Its annotations, where they were read already.
 
     Raises:
         PluginError: The signature can't be turned into a schema.
     """
 
-    def __init__(self, fn: Callable[..., Any], *, ignore: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], *, ignore: tuple[str, ...] = (), hints: Mapping[str, Any] | None = None
+    ) -> None:
         self.name = fn.__name__
-        hints = _hints(fn)
+        hints = _hints(fn) if hints is None else hints
         fields: dict[str, Any] = {}
         self.defaults: dict[str, Any] = {}
         self.media: dict[str, Media] = {}
@@ -213,10 +217,11 @@ class BoundTool:
         description = describe(fn)
         if not description or len(description) > DESCRIPTION_LIMIT:
             raise PluginError(f"{name}: a tool needs a docstring of at most {DESCRIPTION_LIMIT} characters.")
-        returned = _hints(fn).get("return")
+        hints = _hints(fn)
+        returned = hints.get("return")
         if returned not in {Submission, Query}:
             raise PluginError(f"{name}: the return annotation must be Submission or Query, not {returned!r}.")
-        arguments = Arguments(fn)
+        arguments = Arguments(fn, hints=hints)
         taken = sorted(set(OWN_ARGUMENTS) & set(arguments.names))
         if taken:
             raise PluginError(f"{name}: the argument {taken[0]} is the server's own; name it otherwise.")

@@ -9,12 +9,16 @@ from pydantic import Field
 
 from kie_ai_mcp._answers import OUTPUT_SCHEMA, TASKS_SCHEMA, Report, report_of
 from kie_ai_mcp._flow import Flow, Say
+from kie_ai_mcp._resources import Link, Picture, Resources
 from kie_ai_mcp._tables import SubmissionRecord
 from kie_ai_mcp._tasks import Filters
 from kie_ai_mcp._tools import Arguments, describe, title_of
 from kie_ai_mcp._waiting import wait_for
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Kind, Status
+
+LINKS_LISTED = 10
+"""How many results a list of tasks links to; every task's own answer links to all of its results."""
 
 TaskId = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -32,22 +36,24 @@ UPLOAD_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Answered:
-    """A utility's answer: data and the same in words."""
+    """A utility's answer: data and the same in words, with links to results and pictures of them."""
 
     structured: dict[str, Any]
     text: str
+    links: tuple[Link, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)
 class Utility:
-    """One of the server's own tools."""
+    """One of the server's own tools. One without `output_schema` answers a client with words and pictures alone."""
 
     name: str
     title: str
     description: str
     fn: Callable[..., Any]
     arguments: Arguments
-    output_schema: dict[str, Any]
+    output_schema: dict[str, Any] | None
     reads_only: bool
 
 
@@ -58,9 +64,14 @@ class Utilities:
     flow: Flow
     patience_s: float = field(default=45.0)
 
+    @property
+    def resources(self) -> Resources:
+        """Results by address."""
+        return Resources(self.flow)
+
     async def get_task_status(self, task_id: TaskId, say: Say) -> Answered:  # noqa: ARG002  one signature for all
         """Read one task's state, result links, files, credits and error now. Also finds tasks made elsewhere."""
-        return _one(await self.flow.refresh(task_id, with_record=True))
+        return await self._one(await self.flow.refresh(task_id, with_record=True))
 
     async def wait_for_tasks(
         self,
@@ -72,7 +83,7 @@ class Utilities:
         reports = await wait_for(self.flow, task_ids, timeout_s or self.patience_s, say)
         running = [report.task_id for report in reports if report.status in {"pending", "processing", "unread"}]
         step = f"Still running; call wait_for_tasks again with {running}." if running else "Every task is finished."
-        return _many(reports, {"next_step": step})
+        return await self._many(reports, {"next_step": step})
 
     async def list_tasks(
         self,
@@ -95,7 +106,8 @@ class Utilities:
         extra: dict[str, Any] = {"unresolved": unresolved} if unresolved else {}
         extra["credits_listed"] = sum(record.credits or 0.0 for record in records[:limit])
         extra["credits_24h"] = await self.flow.store.spent_today()
-        return _many([report_of(record) for record in records[:limit]], {**extra, **more, "next_step": step})
+        reports = [report_of(record) for record in records[:limit]]
+        return await self._many(reports, {**extra, **more, "next_step": step}, LINKS_LISTED)
 
     async def get_credits(self, say: Say) -> Answered:  # noqa: ARG002
         """Read how many credits the account has left. One credit is about 0.005 USD."""
@@ -127,7 +139,14 @@ class Utilities:
 
     async def save_result(self, task_id: TaskId, say: Say) -> Answered:  # noqa: ARG002
         """Save a finished task's results as files in the configured folder."""
-        return _one(await self.flow.save(task_id))
+        return await self._one(await self.flow.save(task_id))
+
+    async def show_result(self, task_id: TaskId, say: Say) -> Answered:  # noqa: ARG002
+        """Show small pictures of a finished task's results, of a video one frame, with the links."""
+        shown = await self.resources.show(task_id)
+        text = "\n".join([shown.report.text(), *shown.notes])
+        links = await self.resources.links([shown.report])
+        return Answered({**shown.report.structured(), "previews": list(shown.notes)}, text, links, shown.pictures)
 
     async def resolve_submission(
         self,
@@ -144,16 +163,25 @@ class Utilities:
             raise InvalidArgument("task_id", None, "adopt needs the id that the service's log shows")
         if action == "discard" and task_id is not None:
             raise InvalidArgument("task_id", task_id, "discard takes none")
-        return _one(await self.flow.resolve(submission_id, task_id))
+        return await self._one(await self.flow.resolve(submission_id, task_id))
+
+    async def _one(self, report: Report) -> Answered:
+        return Answered(report.structured(), report.text(), await self.resources.links([report]))
+
+    async def _many(self, reports: Sequence[Report], extra: dict[str, Any], most: int | None = None) -> Answered:
+        tasks = [report.structured() for report in reports]
+        return Answered({"tasks": tasks, **extra}, _text(reports, extra), await self.resources.links(reports, most))
 
 
-_SCHEMAS: dict[str, tuple[dict[str, Any], bool]] = {
+_SCHEMAS: dict[str, tuple[dict[str, Any] | None, bool]] = {
     "get_task_status": (OUTPUT_SCHEMA, True),
     "wait_for_tasks": (TASKS_SCHEMA, True),
     "list_tasks": (TASKS_SCHEMA, True),
     "get_credits": (CREDITS_SCHEMA, True),
     "upload_file": (UPLOAD_SCHEMA, False),
     "save_result": (OUTPUT_SCHEMA, False),
+    # Hosts that are given data show their model nothing else, so here is none.
+    "show_result": (None, True),
     "resolve_submission": (OUTPUT_SCHEMA, False),
 }
 NAMES = tuple(_SCHEMAS)
@@ -169,19 +197,14 @@ def utilities(tools: Utilities) -> dict[str, Utility]:
     return bound
 
 
-def _one(report: Report) -> Answered:
-    return Answered(report.structured(), report.text())
-
-
-def _many(reports: Sequence[Report], extra: dict[str, Any]) -> Answered:
+def _text(reports: Sequence[Report], extra: dict[str, Any]) -> str:
     blocks = [report.text() for report in reports] or ["No tasks."]
     if "unresolved" in extra:
         blocks.insert(0, "\n".join(f"Unresolved: {entry}" for entry in extra["unresolved"]))
     tail = [f"Next cursor: {extra['next_cursor']}"] if "next_cursor" in extra else []
     if "credits_24h" in extra:
         tail.append(f"Credits: {extra['credits_listed']:g} in this list, {extra['credits_24h']:g} in the last 24 hours")
-    text = "\n\n".join([*blocks, *tail, f"Next: {extra['next_step']}"])
-    return Answered({"tasks": [report.structured() for report in reports], **extra}, text)
+    return "\n\n".join([*blocks, *tail, f"Next: {extra['next_step']}"])
 
 
 def _unresolved(entry: SubmissionRecord) -> dict[str, Any]:

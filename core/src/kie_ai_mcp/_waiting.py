@@ -1,9 +1,11 @@
 """Waiting for tasks: several at once, politely, with progress, and never the only holder of a task's id."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import anyio
 
@@ -17,22 +19,41 @@ CADENCE_S = {"image": 2.0, "video": 5.0, "audio": 4.0}
 READS_AT_ONCE = 8
 UNKNOWN_KIND_S = 3.0
 
+WORDS = {"pending": "queued", "processing": "generating"}
+"""What people are told instead of a status."""
+
 
 @dataclass(frozen=True)
 class _Board:
-    """The last report of each task that is waited for."""
+    """The last report of each task that is waited for, and how long tasks of its tool usually take."""
 
     reports: dict[str, Report]
+    titles: Callable[[str], str]
+    usual: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def summary(self) -> str:
-        counts: dict[str, int] = {}
-        for report in self.reports.values():
-            counts[report.status] = counts.get(report.status, 0) + 1
+    def summary(self, waited_s: float) -> str:
+        """Return in words how it stands: "Veo 3: generating, 40 s, usually 60-180 s"."""
         if len(self.reports) == 1:
-            (report,) = self.reports.values()
-            share = f", {report.progress:.0%}" if report.progress else ""
-            return f"{report.provider}: {report.status}{share}"
-        return ", ".join(f"{count} {status}" for status, count in counts.items())
+            ((task_id, report),) = self.reports.items()
+            return self._one(task_id, report, waited_s)
+        words = Counter(WORDS.get(report.status, report.status) for report in self.reports.values())
+        counts = [f"{count} {word}" for word, count in words.items()]
+        over = all(map(_over, self.reports.values()))
+        return ", ".join(counts if over else [*counts, _seconds(waited_s)])
+
+    def _one(self, task_id: str, report: Report, waited_s: float) -> str:
+        title = self.titles(report.provider) if report.provider else f"Task {task_id}"
+        parts = [f"{title}: {WORDS.get(report.status, report.status)}"]
+        if report.status not in WORDS:
+            return parts[0]
+        if report.progress:
+            parts.append(f"{report.progress:.0%}")
+        if report.created_at:
+            waited_s = max(waited_s, (datetime.now(UTC) - report.created_at).total_seconds())
+        parts.append(_seconds(waited_s))
+        if task_id in self.usual:
+            parts.append(f"usually {_span(*self.usual[task_id])}")
+        return ", ".join(parts)
 
     def share(self) -> float:
         done = [1.0 if _over(report) else (report.progress or 0.0) for report in self.reports.values()]
@@ -45,7 +66,7 @@ async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: S
     A poll that fails never ends the wait. Progress is told at every change of state and while time passes.
     """
     ids = list(dict.fromkeys(task_ids))
-    board = _Board({})
+    board = _Board({}, lambda provider: flow.plugins.provider_of(provider).title or provider)
     turn = anyio.CapacityLimiter(READS_AT_ONCE)
     started = anyio.current_time()
 
@@ -54,6 +75,9 @@ async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: S
         with suppress(StorageError):
             record = await flow.store.find(task_id)
             cadence = CADENCE_S.get(record.task.kind, UNKNOWN_KIND_S) if record else UNKNOWN_KIND_S
+            usual = await flow.store.usual_s(record.task.tool) if record and len(ids) == 1 else None
+            if usual:
+                board.usual[task_id] = usual
         while True:
             with _listening(flow, task_id) as news:
                 async with turn:
@@ -61,7 +85,7 @@ async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: S
                 changed = task_id not in board.reports or board.reports[task_id].status != report.status
                 board.reports[task_id] = report
                 if changed:
-                    await say(board.summary(), board.share())
+                    await say(board.summary(anyio.current_time() - started), board.share())
                 if _over(report):
                     return
                 # Jitter, so that tasks started together are not read together for ever.
@@ -72,7 +96,7 @@ async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: S
         while True:
             await anyio.sleep(5)
             if board.reports:
-                await say(f"{board.summary()}, {anyio.current_time() - started:.0f} s", board.share())
+                await say(board.summary(anyio.current_time() - started), board.share())
 
     with anyio.move_on_after(timeout_s):
         async with anyio.create_task_group() as group:
@@ -124,6 +148,15 @@ async def _at_the_end(flow: Flow, task_id: str, board: _Board) -> Report:
     with suppress(StorageError):
         known = await flow.last_known(task_id)
     return known or Report("unread", "Call wait_for_tasks again.", task_id=task_id, read_error="no time was left")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s"
+
+
+def _span(low: float, high: float) -> str:
+    least, most = max(1, round(low)), max(1, round(high))
+    return f"{least} s" if least == most else f"{least}-{most} s"
 
 
 def _over(report: Report) -> bool:

@@ -7,9 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from kie_ai_mcp._cli_record import export, prune, resolve
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._console import (
+from kie_ai_mcp._cli.console import (
     FAILED,
     complain,
     end,
@@ -23,6 +21,8 @@ from kie_ai_mcp._console import (
     show_table,
     timeout_option,
 )
+from kie_ai_mcp._cli.record import export, prune, resolve
+from kie_ai_mcp._config import Settings
 from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp._tasks import Filters
 from kie_ai_mcp._utilities import Utilities, utilities

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from kie_ai_mcp._clients import CLIENTS, ENTRY, KEY, Client, Unreadable, Wanted, config_path, edited, server_command
+from kie_ai_mcp._cli.clients import CLIENTS, ENTRY, KEY, Client, Unreadable, Wanted, config_path, edited, server_command
+from kie_ai_mcp._cli.console import PROGRAM, json_option, show_json
 from kie_ai_mcp._config import SECTIONS, Settings, config_file, nearest, variable
-from kie_ai_mcp._console import PROGRAM, json_option, show_json
 from kie_ai_mcp.errors import ConfigError
 
 # The value of a variable whose name says that it is secret; a reference to a variable may be seen.

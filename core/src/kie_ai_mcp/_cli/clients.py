@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kie_ai_mcp import _jsonc
+from kie_ai_mcp._cli import jsonc as _jsonc
 from kie_ai_mcp._config import variable
 
 KEY = variable("api_key")

@@ -11,8 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from kie_ai_mcp._answers import report_of_error
-from kie_ai_mcp._config import Settings, nearest
-from kie_ai_mcp._console import (
+from kie_ai_mcp._cli.console import (
     FAILED,
     PROGRAM,
     complain,
@@ -26,6 +25,7 @@ from kie_ai_mcp._console import (
     show_json,
     timeout_option,
 )
+from kie_ai_mcp._config import Settings, nearest
 from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp._utilities import NAMES, Utilities, Utility, utilities

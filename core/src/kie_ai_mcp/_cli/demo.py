@@ -83,7 +83,7 @@ async def _make(client: Client, bars: Progress, tool: str, arguments: dict[str, 
     waited = await client.call_tool("wait_for_tasks", {"task_ids": [made["task_id"]]}, progress_callback=show)
     (task,) = (waited.structured_content or {})["tasks"]
     _finish(bars, bar, tool, task["status"])
-    estimate = made.get("estimated_credits", "unknown")
+    estimate = made.get("estimated_credits", 0)
     return {"tool": tool, "seconds": time.monotonic() - started, "estimated_credits": estimate, **task}
 
 
@@ -102,7 +102,8 @@ def _print(console: Console, rows: list[dict[str, Any]], credits: dict[str, Any]
     for column in ("tool", "task", "status", "seconds", "credits"):
         table.add_column(column, no_wrap=column != "task", overflow="ellipsis")
     for row in rows:
-        table.add_row(row["tool"], row["task_id"], row["status"], f"{row['seconds']:.1f}", f"{row.get('credits', 0):g}")
+        cost = f"{row['credits']:g}" if "credits" in row else f"about {row['estimated_credits']:g}"
+        table.add_row(row["tool"], row["task_id"], row["status"], f"{row['seconds']:.1f}", cost)
     console.print()
     console.print(table)
     for file in (Path(file) for row in rows for file in row["files"]):

@@ -9,8 +9,8 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
+from kie_ai_mcp._cli.console import PROGRAM, json_option, show_json, show_table
 from kie_ai_mcp._config import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, config_file, variable
-from kie_ai_mcp._console import PROGRAM, json_option, show_json, show_table
 from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp.errors import KEYS_PAGE
 

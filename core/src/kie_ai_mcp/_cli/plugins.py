@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
+from kie_ai_mcp._cli.console import show_json, show_rows, show_table
 from kie_ai_mcp._config import Settings, nearest
-from kie_ai_mcp._console import show_json, show_rows, show_table
 from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp._tools import Arguments, describe
 from kie_ai_mcp._utilities import NAMES, Utilities

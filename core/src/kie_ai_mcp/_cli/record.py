@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from kie_ai_mcp._cli.console import json_option, moment, run_with_flow, show_json
 from kie_ai_mcp._config import Settings
-from kie_ai_mcp._console import json_option, moment, run_with_flow, show_json
 from kie_ai_mcp._flow import Flow
 
 PAGE = 500

@@ -12,8 +12,7 @@ import anyio
 import click
 from click.shell_completion import get_completion_class
 
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._console import (
+from kie_ai_mcp._cli.console import (
     DONE,
     FAILED,
     INTERRUPTED,
@@ -22,6 +21,7 @@ from kie_ai_mcp._console import (
     end,
     exit_code_of,
 )
+from kie_ai_mcp._config import Settings
 from kie_ai_mcp._logging import log_to_stderr
 from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp._utilities import NAMES
@@ -46,15 +46,15 @@ COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"
 def _command(name: str) -> click.Command:
     match name:
         case "call":
-            from kie_ai_mcp._cli_call import call  # noqa: PLC0415  each room when it is entered
+            from kie_ai_mcp._cli.call import call  # noqa: PLC0415  each room when it is entered
 
             return call
         case "config":
-            from kie_ai_mcp._cli_config import config  # noqa: PLC0415
+            from kie_ai_mcp._cli.config import config  # noqa: PLC0415
 
             return config
         case "doctor":
-            from kie_ai_mcp._doctor import doctor  # noqa: PLC0415
+            from kie_ai_mcp._cli.doctor import doctor  # noqa: PLC0415
 
             return doctor
         case "gallery":
@@ -62,14 +62,14 @@ def _command(name: str) -> click.Command:
 
             return gallery_command
         case "install":
-            from kie_ai_mcp._cli_install import install  # noqa: PLC0415
+            from kie_ai_mcp._cli.install import install  # noqa: PLC0415
 
             return install
         case "tasks":
-            from kie_ai_mcp._cli_tasks import tasks  # noqa: PLC0415
+            from kie_ai_mcp._cli.tasks import tasks  # noqa: PLC0415
 
             return tasks
-    from kie_ai_mcp._cli_plugins import providers, tools  # noqa: PLC0415
+    from kie_ai_mcp._cli.plugins import providers, tools  # noqa: PLC0415
 
     return {"providers": providers, "tools": tools}[name]
 
@@ -199,7 +199,7 @@ def demo(output: Path) -> None:
 
     It needs no key and no network, and costs nothing.
     """
-    from kie_ai_mcp._demo import run_demo  # noqa: PLC0415  brings the SDK's client
+    from kie_ai_mcp._cli.demo import run_demo  # noqa: PLC0415  brings the SDK's client
 
     end(anyio.run(run_demo, output.absolute()))
 
@@ -213,7 +213,7 @@ def demo(output: Path) -> None:
 )
 def new_provider(name: str, output: Path | None) -> None:
     """Write the package of a new provider: a module with one tool, its tests and a README."""
-    from kie_ai_mcp._new_provider import check_name, next_steps, write_provider  # noqa: PLC0415  seldom wanted
+    from kie_ai_mcp._cli.new_provider import check_name, next_steps, write_provider  # noqa: PLC0415  seldom wanted
 
     check_name(name, taken=Plugins(Settings.load(), reserved=NAMES).plugins)
     folder = output or Path(f"kie-ai-mcp-{name}")

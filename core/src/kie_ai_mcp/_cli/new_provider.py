@@ -15,7 +15,7 @@ GOOD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 24
 """How long a name may be: ``generate_NAME_image`` must be a tool name of at most 40 characters."""
 
-# Where each template of `_templates` goes.
+# Where each template of `templates` goes.
 FILES = {
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
@@ -95,7 +95,7 @@ def next_steps(name: str, folder: Path) -> str:
 
 
 def _template(source: str) -> str:
-    return (files("kie_ai_mcp") / "_templates" / f"{source}.template").read_text(encoding="utf-8")
+    return (files("kie_ai_mcp._cli") / "templates" / f"{source}.template").read_text(encoding="utf-8")
 
 
 def _nearest(name: str) -> str:

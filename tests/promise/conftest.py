@@ -1,0 +1,306 @@
+"""Real servers that die, stand still or lose their disk at a step that a test names, and what they leave behind."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+from mcp import Client
+from mcp_types import TextContent
+
+from kie_ai_mcp import _plugins
+from kie_ai_mcp._config import Settings
+from kie_ai_mcp._server import App, build, server_of
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.conftest import Environment
+
+Message = dict[str, Any]
+Row = dict[str, Any]
+
+LIMIT_S = 10.0
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "promise", "version": "1"}}
+
+
+class Server:
+    """A running server process, spoken to in JSON-RPC lines.
+
+    Args:
+        control: Where its process id and its exit code are told.
+        line: The other end of its stdin and stdout.
+        log: Where its stderr goes.
+    """
+
+    def __init__(self, control: socket.socket, line: socket.socket, log: Path) -> None:
+        self.log = log
+        self.received: list[str] = []
+        self._control = control.makefile("r", encoding="utf-8")
+        self._line = line
+        self._lines = line.makefile("r", encoding="utf-8")
+        self._numbers = itertools.count(1)
+        self._answers: dict[object, Message] = {}
+        self._greeted = False
+        self._code: int | None = None
+        control.settimeout(LIMIT_S)
+        line.settimeout(LIMIT_S)
+        self.pid = int(self._control.readline())
+        self._sockets = (control, line)
+
+    def ask(self, tool: str, **arguments: Any) -> int:
+        """Call a tool; return the request's id without waiting for the answer."""
+        if not self._greeted:
+            self._greeted = True
+            self.answer(self._send("initialize", HELLO))
+            self._write({"method": "notifications/initialized"})
+        return self._send("tools/call", {"name": tool, "arguments": arguments})
+
+    def answer(self, number: int) -> Message:
+        """Wait for the answer to a request."""
+        while number not in self._answers:
+            text = self._lines.readline()
+            self.received.append(text)
+            assert text, f"stdout ended before the answer; stderr:\n{self.errors}"
+            message: Message = json.loads(text)
+            self._answers[message.get("id")] = message
+        assert "result" in self._answers[number], self._answers[number]
+        return dict(self._answers[number]["result"])
+
+    def call(self, tool: str, **arguments: Any) -> Message:
+        """Call a tool and return its result."""
+        return self.answer(self.ask(tool, **arguments))
+
+    def cancel(self, number: int) -> None:
+        """Tell the server that nobody waits for this answer any more."""
+        self._write({"method": "notifications/cancelled", "params": {"requestId": number, "reason": "stopped"}})
+
+    def close_input(self) -> None:
+        """End its stdin."""
+        self._line.shutdown(socket.SHUT_WR)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def ended(self) -> int:
+        """Wait for its end and return its exit code; minus the signal that killed it."""
+        if self._code is None:
+            self._code = int(self._control.readline())
+        return self._code
+
+    @property
+    def errors(self) -> str:
+        """Its stderr so far."""
+        return self.log.read_text(encoding="utf-8")
+
+    @property
+    def said(self) -> str:
+        """Its stdout, up to its end."""
+        self.received.append(self._lines.read())
+        return "".join(self.received)
+
+    def close(self) -> None:
+        """Leave nothing of it behind."""
+        if self._line.fileno() < 0:
+            return
+        if self._code is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            while self._sockets[0].recv(64):  # it ends with the process
+                pass
+        for file in (self._lines, self._control, *self._sockets):
+            file.close()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, method: str, params: Message) -> int:
+        number = next(self._numbers)
+        self._write({"id": number, "method": method, "params": params})
+        return number
+
+    def _write(self, message: Message) -> None:
+        self._line.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+
+
+class LaunchIn(Protocol):
+    """Starts a server in a folder of the caller's choice; the caller closes it."""
+
+    def __call__(
+        self, folder: Path, sandbox: Sandbox | None = None, orders: Message | None = None, **settings: str
+    ) -> Server:
+        """Return the running server; `orders` are those of `launcher.Orders`."""
+        ...
+
+
+class Launch(Protocol):
+    """Starts a server in the test's own folder; it is gone after the test."""
+
+    def __call__(self, sandbox: Sandbox | None = None, orders: Message | None = None, **settings: str) -> Server:
+        """Return the running server."""
+        ...
+
+
+class Rows(Protocol):
+    """Reads a task database from outside, as another program would."""
+
+    def __call__(self, folder: Path, table: str) -> list[Row]:
+        """Return the rows of a table of ``tasks.db`` in a folder, in order."""
+        ...
+
+
+Until = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[str]:
+    """The process that forks servers; the address it is asked at."""
+    folder = tempfile.mkdtemp(prefix="kie-")
+    address = str(Path(folder, "launcher"))
+    command = [sys.executable, str(Path(__file__).with_name("launcher.py")), address]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield address
+        process.stdin.close()
+        process.wait(timeout=LIMIT_S)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def launch_in(launcher: str, environment: "Environment") -> LaunchIn:
+    numbers = itertools.count(1)
+
+    def start(folder: Path, sandbox: Sandbox | None = None, orders: Message | None = None, **settings: str) -> Server:
+        log = folder / f"stderr-{next(numbers)}.log"
+        env = environment(folder, sandbox, **{"KIE_AI_ENABLED_PROVIDERS": "nano-banana", **settings})
+        request = {"env": env, "cwd": str(folder), "arguments": [], "orders": orders or {}}
+        ours, theirs = socket.socketpair()
+        control = socket.socket(socket.AF_UNIX)
+        with theirs, log.open("wb") as errors:
+            control.connect(launcher)
+            streams = [theirs.fileno(), theirs.fileno(), errors.fileno()]
+            socket.send_fds(control, [json.dumps(request).encode() + b"\n"], streams)
+            return Server(control, ours, log)
+
+    return start
+
+
+@pytest.fixture
+def launch(launch_in: LaunchIn, tmp_path: Path) -> Iterator[Launch]:
+    with ExitStack() as stack:
+
+        def start(sandbox: Sandbox | None = None, orders: Message | None = None, **settings: str) -> Server:
+            return stack.enter_context(launch_in(tmp_path, sandbox, orders, **settings))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def rows() -> Rows:
+    def read(folder: Path, table: str) -> list[Row]:
+        with closing(sqlite3.connect(f"{(folder / 'tasks.db').as_uri()}?mode=ro", uri=True)) as database:
+            database.row_factory = sqlite3.Row
+            return [dict(row) for row in database.execute(f"SELECT * FROM {table} ORDER BY id")]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def until() -> Until:
+    """Waits for something to become true, for a bounded time."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        ends = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < ends, "it did not happen in time"
+            time.sleep(0.005)
+
+    return wait
+
+
+# In this process -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a model is told: the words, the data, and whether it is an error."""
+
+    text: str
+    data: dict[str, Any]
+    is_error: bool
+
+
+class Desk:
+    """A server in this process, and a client that talks to it through memory.
+
+    Args:
+        client: It.
+        app: What it is made of.
+        folder: Where its database is ``tasks.db``.
+    """
+
+    def __init__(self, client: Client, app: App, folder: Path) -> None:
+        self.client = client
+        self.app = app
+        self.folder = folder
+
+    async def call(self, tool: str, **arguments: Any) -> Told:
+        """Call a tool and return what the model is told."""
+        answer = await self.client.call_tool(tool, arguments)
+        content, *_links = answer.content
+        assert isinstance(content, TextContent)
+        return Told(content.text, dict(answer.structured_content or {}), bool(answer.is_error))
+
+
+class OpenDesk(Protocol):
+    """Opens a server in this process."""
+
+    def __call__(self, folder: Path, base_url: str, **settings: Any) -> AbstractAsyncContextManager[Desk]:
+        """Return a context that runs it; settings are those of `Settings`, but none is too small."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def open_desk() -> OpenDesk:
+    @asynccontextmanager
+    async def start(folder: Path, base_url: str, **settings: Any) -> AsyncIterator[Desk]:
+        usual = {
+            "api_key": "key-of-the-tests",
+            "base_url": base_url,
+            "db_path": folder / "tasks.db",
+            "enabled_providers": ("nano-banana",),
+        }
+        # `model_copy` doesn't validate: a test's time limit may be shorter than any that a user may set.
+        app = build(Settings.model_validate(usual).model_copy(update=settings))
+        async with app.flow.running(), Client(server_of(app)) as client:
+            yield Desk(client, app, folder)
+
+    return start
+
+
+@pytest.fixture
+def restarts_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stays the same from one server of this process to the next is found out once."""
+    monkeypatch.setattr(_plugins, "entry_points", cache(entry_points))
+    monkeypatch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))

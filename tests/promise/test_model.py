@@ -1,0 +1,437 @@
+"""Random histories of two processes on one database, held against a small model of what is true."""
+
+import json
+import re
+import socket
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from kie_ai_mcp import _flow
+from kie_ai_mcp._config import Settings
+from kie_ai_mcp._server import App, build
+from kie_ai_mcp.errors import InvalidArgument, KieError, Refused, TaskNotFound, Unknown
+
+if TYPE_CHECKING:
+    from kie_ai_mcp._answers import Report
+
+LIMIT_S = 5.0
+PROMPTS = ("a fox", "an owl", "a hare")
+KEYS = (None, None, "key 1", "key 2")
+OPEN = ("sending", "unknown")
+BINDS = (*OPEN, "accepted")
+STATUS = {"waiting": "pending", "generating": "processing", "success": "completed", "fail": "failed"}
+FINAL = ("completed", "failed")
+
+
+# The service ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Held:
+    """A request that has arrived and is not answered yet."""
+
+    arrived: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+    answer: str = ""
+
+
+class Service:
+    """Does with each request what the machine has planned for it, and keeps the books."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.made: dict[str, str] = {}
+        self.states: dict[str, str] = {}
+        self.plans: dict[str, str] = {}
+        self.held: dict[str, Held] = {}
+        self.fault = ""
+
+    def create(self, request: Request) -> Response:
+        prompt = json.loads(request.get_data())["input"]["prompt"]
+        self.asked.append(prompt)
+        answer = self.plans.pop(prompt)
+        if answer == "hold":
+            held = self.held[prompt]
+            held.arrived.set()
+            held.released.wait(LIMIT_S)
+            answer = held.answer
+        if answer not in {"refuse", "lose before"}:
+            self.made[f"task-{len(self.asked)}"] = prompt
+            self.states[f"task-{len(self.asked)}"] = "waiting"
+        match answer:
+            case "refuse":
+                return _json({"code": 422, "msg": "no such thing", "data": None})
+            case "accept":
+                return _json({"code": 200, "msg": "success", "data": {"taskId": f"task-{len(self.asked)}"}})
+            case "garble":
+                return Response(b"\x00{", 200)
+        return _drop(request)
+
+    def status(self, request: Request) -> Response:
+        task_id = request.args["taskId"]
+        if self.fault == "drop":
+            return _drop(request)
+        if self.fault:
+            return Response(f"<html>{self.fault}</html>", int(self.fault))
+        if task_id not in self.made:
+            return _json({"code": 422, "msg": "recordInfo is null", "data": None})
+        data = {"taskId": task_id, "state": self.states[task_id], "model": "google/nano-banana"}
+        result = json.dumps({"resultUrls": [f"https://files.invalid/{task_id}.png"]})
+        return _json({"code": 200, "msg": "success", "data": {**data, "resultJson": result, "failMsg": "no"}})
+
+
+def _json(value: object) -> Response:
+    return Response(json.dumps(value), content_type="application/json")
+
+
+def _drop(request: Request) -> Response:
+    request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return Response()
+
+
+# A process -----------------------------------------------------------------------------------------------------------
+
+
+class Dead(Exception):
+    """What a process that was killed meets where it would go on."""
+
+
+class Process:
+    """A server without its protocol, which can be killed."""
+
+    def __init__(self, portal: BlockingPortal, app: App) -> None:
+        self.flow, self.store = app.flow, app.flow.store
+        self.tool = app.plugins.tools["generate_nano_banana"]
+        self._portal = portal
+        self._running = portal.wrap_async_context_manager(app.flow.running())
+        self._running.__enter__()
+
+    def submit(self, prompt: str, key: str | None) -> "tuple[Future[Report], threading.Event]":
+        """Start a call; the event tells that it waits for somebody else's."""
+        joined = threading.Event()
+
+        async def say(message: str, _share: float | None) -> None:
+            if "same request" in message:
+                joined.set()
+
+        arguments = {"prompt": prompt, **({"idempotency_key": key} if key else {})}
+        return self._portal.start_task_soon(self.flow.submit, self.tool, arguments, say, LIMIT_S), joined
+
+    def stop(self) -> None:
+        """End it as the end of its input does."""
+        self._running.__exit__(None, None, None)
+
+    def kill(self) -> None:
+        """End it as the kernel does: nothing more is written, its locks are free, its files stay."""
+
+        def die(*_: object) -> Any:
+            raise Dead
+
+        alive = self.store._alive
+        replaced = {"_guarded": die, "_append_aside": die, "close": lambda: None}
+        for name, instead in replaced.items():
+            setattr(self.store, name, instead)
+        group = self.flow._group
+        assert group is not None
+        self._portal.call(group.cancel_scope.cancel)
+        with suppress(BaseExceptionGroup, CancelledError, Dead):
+            self._running.__exit__(None, None, None)
+        self.store._db.close()
+        if alive is not None:
+            alive.release()
+
+
+# The model -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Entry:
+    """What is true of one request: where it stands, whose it is, which keys are bound to it."""
+
+    id: int
+    prompt: str
+    keys: set[str]
+    owner: int
+    state: str = "sending"
+    task_id: str | None = None
+    call: "Future[Report] | None" = None
+    joined: "list[tuple[int, Future[Report]]]" = field(default_factory=list)
+
+
+class Histories(RuleBasedStateMachine):
+    """Two processes on one database; each rule does one thing and says what must come of it."""
+
+    address: ClassVar[str]
+    service: ClassVar[Service]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: list[Entry] = []
+        self.tasks: dict[str, str] = {}
+        self.alive: dict[int, Process] = {}
+        self._folder = tempfile.TemporaryDirectory()
+        self.database = Path(self._folder.name, "tasks.db")
+        self._portals = start_blocking_portal()
+        self.portal = self._portals.__enter__()
+
+    @initialize()
+    def begin(self) -> None:
+        self.service.__init__()  # type: ignore[misc]
+        self.start(0)
+        self.start(1)
+
+    def teardown(self) -> None:
+        try:
+            for number in list(self.alive):
+                self.crash(number)
+        finally:
+            self.portal.call(self.portal.stop, True)
+            self._portals.__exit__(None, None, None)
+            self._folder.cleanup()
+
+    def start(self, number: int) -> None:
+        values = {
+            "api_key": "key-of-the-tests",
+            "base_url": self.address,
+            "db_path": self.database,
+            "rate_limit": 1_000,
+        }
+        app = build(Settings.model_validate({**values, "enabled_providers": ("nano-banana",)}))
+        self.alive[number] = Process(self.portal, app)
+
+    def open(self, *states: str) -> list[Entry]:
+        return [entry for entry in self.entries if entry.state in states]
+
+    # -- what happens ------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.alive)
+    @rule(
+        data=st.data(),
+        prompt=st.sampled_from(PROMPTS),
+        key=st.sampled_from(KEYS),
+        answer=st.sampled_from(["accept", "accept", "refuse", "lose before", "lose after", "garble", "hold", "hold"]),
+    )
+    def create(self, data: st.DataObject, prompt: str, key: str | None, answer: str) -> None:
+        number = data.draw(st.sampled_from(sorted(self.alive)))
+        asked = len(self.service.asked)
+        keyed = next((entry for entry in self.open(*BINDS) if key in entry.keys), None)
+        twin = keyed or next((entry for entry in self.open(*OPEN) if entry.prompt == prompt), None)
+        if twin is None:
+            return self.send(number, prompt, key, answer)
+        call, joined = self.alive[number].submit(prompt, key)
+        if keyed is not None and keyed.prompt != prompt:
+            with pytest.raises(InvalidArgument, match="idempotency_key"):
+                call.result(LIMIT_S)
+        elif twin.state == "accepted":
+            assert call.result(LIMIT_S).task_id == twin.task_id
+        elif twin.state == "unknown":
+            twin.keys |= {key} if key else set()
+            with pytest.raises(Refused, match=f"submission {twin.id} .* charged"):
+                call.result(LIMIT_S)
+        else:
+            assert joined.wait(LIMIT_S)
+            twin.keys |= {key} if key else set()
+            twin.joined.append((number, call))
+        assert len(self.service.asked) == asked
+        return None
+
+    def send(self, number: int, prompt: str, key: str | None, answer: str) -> None:
+        entry = Entry(len(self.entries) + 1, prompt, {key} if key else set(), number)
+        self.entries.append(entry)
+        held = self.service.held[prompt] = Held()
+        self.service.plans[prompt] = answer
+        entry.call, _ = self.alive[number].submit(prompt, key)
+        if answer == "hold":
+            assert held.arrived.wait(LIMIT_S)
+        else:
+            self.conclude(entry, answer)
+
+    @precondition(lambda self: self.open("sending"))
+    @rule(data=st.data(), answer=st.sampled_from(["accept", "refuse", "lose before", "lose after", "garble"]))
+    def answer(self, data: st.DataObject, answer: str) -> None:
+        entry = data.draw(st.sampled_from(self.open("sending")))
+        held = self.service.held[entry.prompt]
+        held.answer = answer
+        held.released.set()
+        self.conclude(entry, answer)
+
+    def conclude(self, entry: Entry, answer: str) -> None:
+        """The service has answered: the caller and all who joined it must be told the same truth."""
+        assert entry.call is not None
+        if answer == "accept":
+            entry.task_id = entry.call.result(LIMIT_S).task_id
+            entry.state = "accepted"
+            assert entry.task_id == list(self.service.made)[-1]
+            self.tasks[entry.task_id] = "pending"
+            assert {call.result(LIMIT_S).task_id for _, call in entry.joined} <= {entry.task_id}
+            return
+        entry.state = "refused" if answer == "refuse" else "unknown"
+        with pytest.raises(Refused if answer == "refuse" else Unknown) as told:
+            entry.call.result(LIMIT_S)
+        assert told.value.charged == ("no" if answer == "refuse" else "unknown")
+        self.tell_joined(entry)
+
+    def tell_joined(self, entry: Entry) -> None:
+        for _, call in entry.joined:
+            with pytest.raises(Refused, match="no such thing" if entry.state == "refused" else "may have been charged"):
+                call.result(LIMIT_S)
+
+    @precondition(lambda self: self.alive)
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["kill", "kill", "stop"]),
+        made=st.sampled_from(["lose before", "lose after"]),
+    )
+    def end(self, data: st.DataObject, how: str, made: str) -> None:
+        self.crash(data.draw(st.sampled_from(sorted(self.alive))), how, made)
+
+    def crash(self, number: int, how: str = "kill", made: str = "lose before") -> None:
+        process = self.alive.pop(number)
+        mine = [entry for entry in self.open("sending") if entry.owner == number]
+        getattr(process, how)()
+        for entry in mine:
+            entry.state = "unknown"
+            self.service.held[entry.prompt].answer = made
+            self.service.held[entry.prompt].released.set()
+        gone = [entry.call for entry in mine if entry.call]
+        for entry in self.entries:
+            gone += [call for owner, call in entry.joined if owner == number]
+            entry.joined = [(owner, call) for owner, call in entry.joined if owner != number]
+        if self.alive:
+            for entry in mine:
+                self.tell_joined(entry)
+        assert not wait(gone, LIMIT_S).not_done
+
+    @precondition(lambda self: len(self.alive) < 2)
+    @rule()
+    def restart(self) -> None:
+        self.start(0 if 0 not in self.alive else 1)
+
+    @precondition(lambda self: self.alive and self.service.made)
+    @rule(data=st.data(), state=st.sampled_from(sorted(STATUS)))
+    def poll(self, data: st.DataObject, state: str) -> None:
+        task_id = data.draw(st.sampled_from(sorted(self.service.made)))
+        self.service.states[task_id] = state
+        flow = self.alive[data.draw(st.sampled_from(sorted(self.alive)))].flow
+        report = self.portal.call(flow.refresh, task_id)
+        if self.tasks.get(task_id) not in FINAL:
+            self.tasks[task_id] = STATUS[state]
+        assert (report.status, report.read_error) == (self.tasks[task_id], None)
+
+    @precondition(lambda self: self.alive and self.tasks)
+    @rule(data=st.data(), fault=st.sampled_from(["drop", "500", "404", "200"]))
+    def poll_badly(self, data: st.DataObject, fault: str) -> None:
+        task_id = data.draw(st.sampled_from(sorted(self.tasks)))
+        flow = self.alive[data.draw(st.sampled_from(sorted(self.alive)))].flow
+        self.service.fault = fault
+        report = self.portal.call(flow.refresh, task_id)
+        self.service.fault = ""
+        assert report.status == self.tasks[task_id]
+        assert report.read_error
+
+    @precondition(lambda self: self.alive and self.open("unknown"))
+    @rule(data=st.data(), wrong=st.booleans())
+    def settle(self, data: st.DataObject, wrong: bool) -> None:
+        entry = data.draw(st.sampled_from(self.open("unknown")))
+        flow = self.alive[data.draw(st.sampled_from(sorted(self.alive)))].flow
+        linked = {other.task_id for other in self.entries}
+        lost = [
+            task_id for task_id, prompt in self.service.made.items() if prompt == entry.prompt and task_id not in linked
+        ]
+        if wrong:
+            with pytest.raises(TaskNotFound):
+                self.portal.call(flow.resolve, entry.id, "no-such-task")
+        elif lost:
+            report = self.portal.call(flow.resolve, entry.id, lost[0])
+            entry.state, entry.task_id = "accepted", lost[0]
+            if self.tasks.get(lost[0]) not in FINAL:
+                self.tasks[lost[0]] = STATUS[self.service.states[lost[0]]]
+            assert (report.task_id, report.status) == (lost[0], self.tasks[lost[0]])
+        else:
+            self.portal.call(flow.resolve, entry.id, None)
+            entry.state = "discarded"
+
+    @precondition(lambda self: self.alive and self.entries)
+    @rule(data=st.data())
+    def settle_what_is_settled(self, data: st.DataObject) -> None:
+        settled = [entry for entry in self.entries if entry.state != "unknown"]
+        if settled:
+            flow = self.alive[min(self.alive)].flow
+            with pytest.raises(KieError, match="only an unknown one"):
+                self.portal.call(flow.resolve, data.draw(st.sampled_from(settled)).id, None)
+
+    # -- what must hold ----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def record_says_what_is_true(self) -> None:
+        if not self.alive:
+            return
+        unresolved = self.portal.call(self.alive[min(self.alive)].store.unsettled)
+        assert [entry.id for entry in unresolved] == [entry.id for entry in self.open(*OPEN)]
+        with closing(sqlite3.connect(self.database)) as database:
+            submissions = database.execute("SELECT id, state, task_id FROM submissions ORDER BY id").fetchall()
+            tasks = dict(database.execute("SELECT task_id, status FROM tasks").fetchall())
+        assert submissions == [(entry.id, entry.state, entry.task_id) for entry in self.entries]
+        assert tasks == self.tasks
+
+    @invariant()
+    def everything_was_sent_once_and_nothing_by_itself(self) -> None:
+        assert self.service.asked == [entry.prompt for entry in self.entries]
+        paid = [entry.task_id for entry in self.entries if entry.task_id]
+        assert len(paid) == len(set(paid))
+
+
+@contextmanager
+def listening() -> Iterator[type[Histories]]:
+    """The service on an address of this machine, and the machine that uses it."""
+    service = Service()
+    with HTTPServer(threaded=True) as server:
+        server.expect_request(re.compile(".*/createTask"), method="POST").respond_with_handler(service.create)
+        server.expect_request(re.compile(".*/recordInfo"), method="GET").respond_with_handler(service.status)
+
+        class Machine(Histories):
+            pass
+
+        Machine.address, Machine.service = server.url_for("/api/v1"), service
+        yield Machine
+
+
+@pytest.mark.usefixtures("restarts_are_cheap")
+def test_no_history_makes_the_record_differ_from_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_flow, "JOIN_S", 0.002)
+    monkeypatch.setattr(_flow, "GRACE_S", 0.02)
+    with listening() as machine:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=40,
+                stateful_step_count=30,
+                derandomize=True,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

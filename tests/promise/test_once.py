@@ -1,0 +1,168 @@
+"""Paid once: twins that are on their way together, and keys that name a request for good."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from kie_ai_mcp import _flow, _server
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.promise.conftest import Desk, Launch, OpenDesk, Rows, Told
+
+pytestmark = pytest.mark.anyio
+
+TOOL = "generate_nano_banana"
+
+
+@pytest.fixture
+async def desks(open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[list["Desk"]]:
+    """Two servers on one database."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(open_desk(tmp_path, sandbox.base_url)) for _ in range(2)]
+
+
+async def together(*calls: Any) -> list["Told"]:
+    """Make calls at the same time; the answers in the same order."""
+    told: dict[int, Told] = {}
+
+    async def make(number: int, call: Any) -> None:
+        told[number] = await call
+
+    async with anyio.create_task_group() as group:
+        for number, call in enumerate(calls):
+            group.start_soon(make, number, call)
+    return [told[number] for number in range(len(calls))]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(5):
+        while not condition():  # noqa: ASYNC110  the condition is another process's or the sandbox's
+            await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("elsewhere", [0, 1])
+async def test_twin_of_a_request_on_its_way_gets_the_same_task(
+    elsewhere: int, desks: list["Desk"], sandbox: Sandbox, rows: "Rows", tmp_path: Path
+) -> None:
+    sandbox.play("slow:0.1", path="createTask")
+    told = await together(*[desks[number].call(TOOL, prompt="A fox") for number in (0, elsewhere, elsewhere)])
+    (paid,) = sandbox.ledger
+    assert [answer.data["task_id"] for answer in told] == [paid.task_id] * 3
+    assert len(rows(tmp_path, "submissions")) == len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize("elsewhere", [0, 1])
+@pytest.mark.parametrize(("fault", "words"), [("code:402", "credits"), ("drop-after", "may have been")])
+async def test_twin_is_told_what_became_of_the_first(
+    fault: str, words: str, elsewhere: int, desks: list["Desk"], sandbox: Sandbox
+) -> None:
+    sandbox.play(f"{fault}*always", path="createTask")
+    told = await together(desks[0].call(TOOL, prompt="A fox"), desks[elsewhere].call(TOOL, prompt="A fox"))
+    assert all(answer.is_error and words in answer.text for answer in told)
+    assert len(sandbox.ledger) == (fault == "drop-after")
+
+
+async def test_twin_does_not_wait_longer_than_its_client_and_is_not_sent(
+    desks: list["Desk"], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_flow, "JOIN_S", 0.01)
+    sandbox.play("slow:1", path="createTask")
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: desks[0].call(TOOL, prompt="A fox"))
+        await until(lambda: len(sandbox.requests) == 1)
+        monkeypatch.setattr(_server, "USUAL_PATIENCE_S", 0.1)
+        told = await desks[1].call(TOOL, prompt="A fox")
+    assert (told.is_error, told.data["charged"]) == (True, "no")
+    assert "not sent twice" in told.text
+    assert len(sandbox.requests) == 1
+
+
+async def test_finished_request_may_be_repeated(desks: list["Desk"], sandbox: Sandbox) -> None:
+    told = [await desk.call(TOOL, prompt="A fox") for desk in desks]
+    assert [answer.data["task_id"] for answer in told] == [entry.task_id for entry in sandbox.ledger]
+    assert len(sandbox.ledger) == 2
+
+
+# Keys ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_same_key_and_body_is_the_same_task_also_in_another_process(
+    desks: list["Desk"], sandbox: Sandbox
+) -> None:
+    told = [await desk.call(TOOL, prompt="A fox", idempotency_key="k") for desk in (*desks, *desks)]
+    (paid,) = sandbox.ledger
+    assert {answer.data["task_id"] for answer in told} == {paid.task_id}
+
+
+def test_same_key_and_body_is_the_same_task_after_a_crash(launch: "Launch", sandbox: Sandbox) -> None:
+    dying = launch(sandbox, {"at": "record accepted", "when": "after"})
+    dying.ask(TOOL, prompt="A fox", idempotency_key="k")
+    assert dying.ended() == -9
+    told = launch(sandbox).call(TOOL, prompt="A fox", idempotency_key="k")
+    assert [told["structuredContent"]["task_id"]] == [entry.task_id for entry in sandbox.ledger]
+
+
+async def test_same_key_and_other_body_is_an_error_that_says_so(desks: list["Desk"], sandbox: Sandbox) -> None:
+    await desks[0].call(TOOL, prompt="A fox", idempotency_key="k")
+    told = await desks[1].call(TOOL, prompt="An owl", idempotency_key="k")
+    assert (told.is_error, told.data["charged"]) == (True, "no")
+    assert "idempotency_key: 'k' is not accepted: it belongs to another request, submission 1" in told.text
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize("other", ["sending", "unknown"])
+async def test_key_of_another_body_is_an_error_also_where_that_body_has_a_twin(
+    other: str, desks: list["Desk"], sandbox: Sandbox, rows: "Rows", tmp_path: Path
+) -> None:
+    await desks[0].call(TOOL, prompt="A fox", idempotency_key="k")
+    sandbox.play("slow:0.2" if other == "sending" else "drop-after", path="createTask")
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: desks[0].call(TOOL, prompt="An owl"))
+        await until(lambda: len(sandbox.requests) == 2 and rows(tmp_path, "submissions")[-1]["state"] == other)
+        told = await desks[1].call(TOOL, prompt="An owl", idempotency_key="k")
+    assert told.is_error
+    assert "idempotency_key" in told.text
+
+
+async def test_key_that_joined_a_twin_is_bound_to_its_task(desks: list["Desk"], sandbox: Sandbox) -> None:
+    sandbox.play("slow:0.2", path="createTask")
+    first, second = await together(
+        desks[0].call(TOOL, prompt="A fox"), desks[1].call(TOOL, prompt="A fox", idempotency_key="k")
+    )
+    again = await desks[1].call(TOOL, prompt="A fox", idempotency_key="k")
+    assert first.data["task_id"] == second.data["task_id"] == again.data["task_id"]
+    assert len(sandbox.ledger) == 1
+
+
+@pytest.mark.parametrize("fault", ["code:402", "http:422"])
+async def test_key_of_a_refused_request_may_be_used_again(fault: str, desks: list["Desk"], sandbox: Sandbox) -> None:
+    sandbox.play(fault, path="createTask")
+    assert (await desks[0].call(TOOL, prompt="A fox", idempotency_key="k")).is_error
+    assert not (await desks[1].call(TOOL, prompt="A fox", idempotency_key="k")).is_error
+    assert len(sandbox.ledger) == 1
+
+
+@pytest.mark.parametrize("key", ["", "k" * 201, 7, ["k"]])
+async def test_unusable_key_is_refused_before_anything_is_recorded(
+    key: Any, desks: list["Desk"], sandbox: Sandbox, rows: "Rows", tmp_path: Path
+) -> None:
+    told = await desks[0].call(TOOL, prompt="A fox", idempotency_key=key)
+    assert told.is_error
+    assert "idempotency_key" in told.text
+    assert (rows(tmp_path, "submissions"), sandbox.requests) == ([], [])
+
+
+async def test_key_of_a_task_that_was_taken_off_the_record_does_not_hang(
+    desks: list["Desk"], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    await desks[0].call(TOOL, prompt="A fox", idempotency_key="k")
+    with closing(sqlite3.connect(tmp_path / "tasks.db")) as database, database:
+        database.execute("DELETE FROM tasks")
+    with anyio.fail_after(2):
+        await desks[1].call(TOOL, prompt="A fox", idempotency_key="k")

@@ -1,0 +1,116 @@
+"""Two hundred calls from four processes on one database: never too many at once, all made, each once, in turn."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.promise.conftest import Launch, LaunchIn, Rows
+
+PROCESSES = 4
+CALLS = 50
+LIMIT = 20
+WINDOW_S = 1.0
+SETTINGS = {"KIE_AI_RATE_LIMIT": str(LIMIT), "KIE_AI_RATE_WINDOW_S": str(WINDOW_S)}
+MAY_OVERTAKE = 2 * LIMIT
+"""How many later requests may be sent before an earlier one: what two windows let through."""
+
+
+@dataclass(frozen=True)
+class Rush:
+    """What two hundred calls at once came to."""
+
+    sandbox: Sandbox
+    answers: list[dict[str, Any]]
+    submissions: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def rush(launch_in: "LaunchIn", rows: "Rows", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rush]:
+    folder: Path = tmp_path_factory.mktemp("rush")
+    with Sandbox(rate_limit=LIMIT, rate_window_s=WINDOW_S) as sandbox, ExitStack() as stack:
+        servers = [stack.enter_context(launch_in(folder, sandbox, None, **SETTINGS)) for _ in range(PROCESSES)]
+        asked = [
+            [server.ask("generate_nano_banana", prompt=f"Fox {process}.{number}") for number in range(CALLS)]
+            for process, server in enumerate(servers)
+        ]
+        answers = [
+            server.answer(number)["structuredContent"]
+            for server, numbers in zip(servers, asked, strict=True)
+            for number in numbers
+        ]
+        yield Rush(sandbox, answers, rows(folder, "submissions"))
+
+
+def test_no_window_sees_more_than_the_limit(rush: Rush) -> None:
+    times = sorted(entry.time for entry in rush.sandbox.ledger)
+    assert len(times) == PROCESSES * CALLS
+    assert min(later - first for first, later in zip(times, times[LIMIT:], strict=False)) >= WINDOW_S
+    assert {seen.code for seen in rush.sandbox.requests} == {200}
+
+
+def test_every_call_succeeds_and_is_made_once(rush: Rush) -> None:
+    assert {answer["status"] for answer in rush.answers} == {"pending"}
+    made = Counter(entry.body["input"]["prompt"] for entry in rush.sandbox.ledger)
+    assert (len(made), set(made.values())) == (PROCESSES * CALLS, {1})
+    told = [answer["task_id"] for answer in rush.answers]
+    assert sorted(told) == sorted(entry.task_id for entry in rush.sandbox.ledger)
+    assert sorted(told) == sorted(row["task_id"] for row in rush.submissions)
+    assert {row["state"] for row in rush.submissions} == {"accepted"}
+
+
+def test_whoever_came_first_is_sent_first(rush: Rush) -> None:
+    granted = [row["granted_at"] for row in rush.submissions]  # in the order in which they asked
+    overtaken = [sum(later < mine for later in granted[place + 1 :]) for place, mine in enumerate(granted)]
+    assert max(overtaken) <= MAY_OVERTAKE
+
+
+def test_call_that_waits_longer_than_its_client_is_refused_and_not_sent(
+    launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
+) -> None:
+    patience = {"constants": {"patience": 0.2}}
+    server = launch(sandbox, patience, KIE_AI_RATE_LIMIT="1", KIE_AI_RATE_WINDOW_S="60")
+    server.call("generate_nano_banana", prompt="The first fox")
+    told = server.call("generate_nano_banana", prompt="The second fox")
+    assert told["isError"]
+    assert (told["structuredContent"]["status"], told["structuredContent"]["charged"]) == ("refused", "no")
+    assert "not sent" in told["structuredContent"]["error"]
+    assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted", "cancelled"]
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize("end", ["cancelled while waiting to try again", "given up after refusals"])
+def test_request_that_was_not_made_gives_its_slot_back(
+    end: str, launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
+) -> None:
+    patience = 0.2 if "given up" in end else 45.0
+    constants = {"constants": {"patience": patience}}
+    server = launch(sandbox, constants, KIE_AI_RATE_LIMIT="1", KIE_AI_RATE_WINDOW_S="0.1")
+    sandbox.play("429:5*always")
+    asked = server.ask("generate_nano_banana", prompt="The first fox")
+    if "cancelled" in end:
+        while not any(seen.code == 429 for seen in sandbox.requests):
+            pass
+        server.cancel(asked)
+    else:
+        server.answer(asked)
+    sandbox.reset()
+    assert server.call("generate_nano_banana", prompt="The second fox")["structuredContent"]["status"] == "pending"
+
+
+def test_dead_process_does_not_hold_its_place(launch: "Launch", sandbox: Sandbox) -> None:
+    settings = {"KIE_AI_RATE_LIMIT": "1", "KIE_AI_RATE_WINDOW_S": "0.5"}
+    dying = launch(sandbox, {"at": "ask for a slot", "when": "after"}, **settings)
+    dying.call("generate_nano_banana", prompt="The first fox")
+    dying.ask("generate_nano_banana", prompt="The fox that never came")
+    assert dying.ended() == -9
+    living = launch(sandbox, None, **settings)
+    assert living.call("generate_nano_banana", prompt="The next fox")["structuredContent"]["status"] == "pending"
+    assert [entry.body["input"]["prompt"] for entry in sandbox.ledger] == ["The first fox", "The next fox"]
