@@ -25,7 +25,7 @@ NOBODY = 65534
 LIMIT_S = 10.0
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def no_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Saves each HTTP client the 30 ms in which it would load the certificates of the world; none is ever needed."""
     with pytest.MonkeyPatch.context() as patch:
