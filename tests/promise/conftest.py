@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,8 +23,9 @@ import pytest
 from mcp import Client
 from mcp_types import TextContent
 
-from kie_ai_mcp import _plugins
+from kie_ai_mcp import _reading
 from kie_ai_mcp._config import Settings
+from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp._server import App, build, server_of
 from kie_ai_mcp_sandbox.server import Sandbox
 
@@ -301,6 +301,13 @@ def open_desk() -> OpenDesk:
 
 @pytest.fixture
 def restarts_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stays the same from one server of this process to the next is found out once."""
-    monkeypatch.setattr(_plugins, "entry_points", cache(entry_points))
+    """What stays the same from one server of this process to the next is found out once: providers, certificates."""
+    loaded: list[Plugins] = []
+
+    def load_once(*args: Any, **kwargs: Any) -> Plugins:
+        if not loaded:
+            loaded.append(Plugins(*args, **kwargs))
+        return loaded[0]
+
+    monkeypatch.setattr(_reading, "Plugins", load_once)
     monkeypatch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))

@@ -114,3 +114,14 @@ def test_dead_process_does_not_hold_its_place(launch: "Launch", sandbox: Sandbox
     living = launch(sandbox, None, **settings)
     assert living.call("generate_nano_banana", prompt="The next fox")["structuredContent"]["status"] == "pending"
     assert [entry.body["input"]["prompt"] for entry in sandbox.ledger] == ["The first fox", "The next fox"]
+
+
+def test_slot_is_held_until_a_window_after_the_answer(launch: "Launch", tmp_path: Path) -> None:
+    # The service counts a request when it arrives, which may be long after its slot was granted.
+    slow = {"at": "connect", "within": "create", "do": "pause", "seconds": 0.4}
+    with Sandbox(rate_limit=1, rate_window_s=WINDOW_S / 2) as sandbox:
+        server = launch(sandbox, slow, KIE_AI_RATE_LIMIT="1", KIE_AI_RATE_WINDOW_S=str(WINDOW_S / 2))
+        asked = [server.ask("generate_nano_banana", prompt=prompt) for prompt in ("The late fox", "The next fox")]
+        for number in asked:
+            server.answer(number)
+        assert [seen.code for seen in sandbox.requests] == [200, 200]

@@ -110,6 +110,7 @@ class Reading:
             record,
             status=outcome.status,
             result_urls=outcome.urls,
+            progress=outcome.progress,
             files=(),
             finished_at=outcome.finished_at or record.finished_at,
             keeps_s=outcome.keeps_s,

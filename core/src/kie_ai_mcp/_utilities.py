@@ -200,7 +200,7 @@ def utilities(tools: Utilities) -> dict[str, Utility]:
 def _text(reports: Sequence[Report], extra: dict[str, Any]) -> str:
     blocks = [report.text() for report in reports] or ["No tasks."]
     if "unresolved" in extra:
-        blocks.insert(0, "\n".join(f"Unresolved: {entry}" for entry in extra["unresolved"]))
+        blocks.insert(0, "\n".join(map(_unresolved_line, extra["unresolved"])))
     tail = [f"Next cursor: {extra['next_cursor']}"] if "next_cursor" in extra else []
     if "credits_24h" in extra:
         tail.append(f"Credits: {extra['credits_listed']:g} in this list, {extra['credits_24h']:g} in the last 24 hours")
@@ -219,6 +219,11 @@ def _unresolved(entry: SubmissionRecord) -> dict[str, Any]:
         if entry.state == "sending"
         else "Look at https://kie.ai/logs, then call resolve_submission with adopt or discard.",
     }
+
+
+def _unresolved_line(entry: dict[str, Any]) -> str:
+    what = f"{entry['tool']}({entry['prompt']}), {entry['age_s']} s ago"
+    return f"Unresolved: submission {entry['submission_id']}, {entry['state']}: {what}. {entry['next_step']}"
 
 
 def _moment(text: str | None) -> datetime | None:
