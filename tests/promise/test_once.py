@@ -166,3 +166,15 @@ async def test_key_of_a_task_that_was_taken_off_the_record_does_not_hang(
         database.execute("DELETE FROM tasks")
     with anyio.fail_after(2):
         await desks[1].call(TOOL, prompt="A fox", idempotency_key="k")
+
+
+async def test_task_of_another_request_is_not_adopted(
+    desks: list["Desk"], sandbox: Sandbox, rows: "Rows", tmp_path: Path
+) -> None:
+    made = await desks[0].call(TOOL, prompt="A fox")
+    sandbox.play("drop-after", path="createTask")
+    await desks[0].call(TOOL, prompt="An owl")
+    told = await desks[1].call("resolve_submission", submission_id=2, action="adopt", task_id=made.data["task_id"])
+    assert told.is_error
+    assert "submission 1" in told.text
+    assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted", "unknown"]

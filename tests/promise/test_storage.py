@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kie_ai_mcp._tasks import NewSubmission, RateLimit, Store, Ticket
+from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -319,6 +321,32 @@ def test_start_on_what_cant_be_written_ends_with_one_line_and_changes_nothing(
     assert database.read_bytes() == before
 
 
+def test_home_that_cant_be_entered_ends_without_a_traceback(launch_in: "LaunchIn", tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    with launch_in(closed, None, {"powerless": True}, KIE_AI_DB_PATH="", KIE_AI_OUTPUT_DIR="") as server:
+        server.close_input()
+        assert server.ended() in {0, 2}
+        assert "Traceback" not in server.errors
+
+
+@pytest.mark.anyio
+async def test_process_that_could_not_say_at_first_that_it_lives_is_not_taken_for_dead(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "tasks.db", RateLimit(20, 10.0))) as store:
+        store.open()
+        in_the_way = tmp_path / f"tasks.db.{store._owner}.lock"
+        in_the_way.mkdir()
+        with pytest.raises(StorageError):
+            await store.write_ahead(NEW)
+        in_the_way.rmdir()
+        ticket = await store.write_ahead(NEW)
+        assert isinstance(ticket, Ticket)
+        with closing(Store(tmp_path / "tasks.db", RateLimit(20, 10.0))) as other:
+            other.open()
+            assert [entry.state for entry in await other.unsettled()] == ["sending"]
+
+
+NEW = NewSubmission("tool", "provider", "api type", "image", "kie", None, {}, "hash")
 BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "no database": lambda whole: b"this is a text" * 500,
     "empty pages": lambda whole: whole[:100] + bytes(len(whole) - 100),

@@ -14,7 +14,8 @@ def main() -> None:
 
 
 def _serve() -> int:
-    # Imports make objects that all live to the end: collecting among them costs a fifth of the start.
+    # Imports make objects that all live to the end: collecting among them costs a fifth of the start. Switched on
+    # again by `serve`, once the providers are loaded too.
     gc.disable()
     import anyio  # noqa: PLC0415
 
@@ -27,8 +28,6 @@ def _serve() -> int:
         log_to_stderr(settings)
         from kie_ai_mcp._server import serve  # noqa: PLC0415
 
-        gc.freeze()
-        gc.enable()
         anyio.run(serve, settings)
     except (ConfigError, StorageError) as exc:
         sys.stderr.write(f"kie-ai-mcp-server: {without_secrets(str(exc))}\n")

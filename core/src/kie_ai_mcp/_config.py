@@ -303,7 +303,10 @@ def _gather(environ: Mapping[str, str] | None) -> tuple[dict[str, Any], dict[str
 
 def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     path = config_file(environ)
-    if not environ.get(f"{PREFIX}CONFIG", "").strip() and not path.is_file():
+    try:
+        if not environ.get(f"{PREFIX}CONFIG", "").strip() and not path.is_file():
+            return {}, {}
+    except PermissionError:  # a home that can't be entered holds no file for us
         return {}, {}
     import tomllib  # noqa: PLC0415  most installations have no file
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -98,6 +99,7 @@ class Flow(Reading):
     _on_their_way: set[_Sending] = field(default_factory=set)
     _calls: set[anyio.Event] = field(default_factory=set)
     _closing: bool = False
+    _turns: dict[str, anyio.Lock] = field(default_factory=lambda: defaultdict(anyio.Lock))
     _caught_up: bool = False
 
     @asynccontextmanager
@@ -280,23 +282,24 @@ class Flow(Reading):
 
     async def _take_slot(self, submission_id: int, granted: bool, gateway: str, say: Say, deadline: float) -> None:
         """Wait for a turn under the rate limit that all processes on this database share, oldest first."""
-        told = False
-        while not granted:
-            self._check_open()
-            ticket = await self.store.ask_again(submission_id, gateway)
-            granted = ticket.granted
-            if granted:
-                break
-            if anyio.current_time() + ticket.wait_s > deadline:
+        if not granted:
+            await say("Waiting for a free slot", None)
+            ahead = 0
+            with anyio.move_on_after(max(0.0, deadline - anyio.current_time())):
+                # One request of a process asks at a time: every asking is a write that all processes wait for.
+                async with self._turns[gateway]:
+                    while not granted:
+                        self._check_open()
+                        ticket = await self.store.ask_again(submission_id, gateway)
+                        granted, ahead = ticket.granted, ticket.ahead
+                        if not granted:
+                            await anyio.sleep(ticket.wait_s)
+            if not granted:
                 raise RateLimited(
-                    f"{ticket.ahead} earlier requests wait for the limit of {self.settings.rate_limit} "
+                    f"{ahead} earlier requests wait for the limit of {self.settings.rate_limit} "
                     f"per {self.settings.rate_window_s:g} s; this one was not sent.",
                     next_step="Call again in some seconds.",
                 )
-            if not told:
-                await say(f"Waiting for a free slot; {ticket.ahead} requests are ahead", None)
-                told = True
-            await anyio.sleep(ticket.wait_s)
         # The last moment at which a cancelled call costs nothing.
         await anyio.lowlevel.checkpoint()
         self._check_open()

@@ -1,6 +1,7 @@
 """MCP in and out: lists the tools, calls them, and turns every error into words a model can act on."""
 
 import base64
+import gc
 import logging
 import os
 import signal
@@ -348,6 +349,9 @@ async def serve(settings: Settings) -> None:
         ConfigError, StorageError: As `build`.
     """
     app = build(settings)
+    # What was loaded until now stays to the end; the collector, switched off at the start, need never look at it.
+    gc.freeze()
+    gc.enable()
     async with anyio.create_task_group() as group:
         async with app.flow.running():
             group.start_soon(_end_on_signal, app.flow)

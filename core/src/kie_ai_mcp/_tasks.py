@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 10
 """How long one statement waits for another process to finish writing."""
 
+OPEN = peewee.SQL("state IN ('sending', 'unknown')")
+
 STALE_TICKET_S = 5.0
 """A waiting request whose process has not asked for a slot for so long no longer holds its place."""
 
@@ -235,7 +237,10 @@ class Store:
         now = time.time()
         with self._db.atomic("IMMEDIATE"):
             before = [row for row in self._open_rows() if row["id"] < submission_id]
-            self._change(submission_id, asked_at=now, granted_at=None, answered_at=None)
+            self._change(submission_id, granted_at=None, answered_at=None)
+            rows = SubmissionRow
+            waiting = (rows.state == "sending") & (rows.owner == self._owner) & rows.granted_at.is_null()
+            rows.update(asked_at=now).where(OPEN, waiting).execute(self._db)  # one asks for all of its process
             wait = self._wait_for_slot(before, gateway, now)
             if wait is None:
                 self._change(submission_id, granted_at=now)
@@ -246,7 +251,7 @@ class Store:
         """Return the unsettled submissions, oldest first, after settling those of dead processes."""
         rows = list(
             SubmissionRow.select()
-            .where(SubmissionRow.state.in_(UNSETTLED))
+            .where(OPEN)  # in words: bound values would keep SQLite from the partial index
             .order_by(SubmissionRow.id)
             .dicts()
             .execute(self._db)
@@ -316,17 +321,13 @@ class Store:
         limit = self.limits.get(gateway, self.limit)
         # The service counts a request somewhere between our sending and its answer. A slot is therefore held
         # from the grant until one window after the answer; then no window of theirs can see more than the limit.
+        # Two queries: with an "or" SQLite would read every request that was ever granted.
+        granted = rows.select(rows.answered_at).where(rows.gateway == gateway, rows.granted_at.is_null(False))
+        recent = granted.where(rows.answered_at > now - limit.window_s).order_by(rows.answered_at)
         held = [
             row[0]
-            for row in rows.select(rows.answered_at)
-            .where(
-                rows.gateway == gateway,
-                rows.granted_at.is_null(False),
-                rows.answered_at.is_null() | (rows.answered_at > now - limit.window_s),
-            )
-            .order_by(rows.answered_at)
-            .tuples()
-            .execute(self._db)
+            for query in (granted.where(rows.answered_at.is_null()), recent)
+            for row in query.tuples().execute(self._db)
         ]
         ahead = sum(
             row["gateway"] == gateway
@@ -393,6 +394,12 @@ class Store:
                 raise StorageError(
                     f"Submission {submission_id} is {state}; only an unknown one can be resolved.",
                     next_step="list_tasks names the unresolved ones.",
+                )
+            taken = task and self._one(SubmissionRow.select().where(SubmissionRow.task_id == task.task_id))
+            if taken:
+                raise StorageError(
+                    f"Task {taken['task_id']} belongs to submission {taken['id']} already.",
+                    next_step="Look for another id at https://kie.ai/logs, or discard this submission.",
                 )
             if task is None:
                 self._change(submission_id, state="discarded")
@@ -619,8 +626,9 @@ class Store:
     def _announce(self) -> None:
         """Hold a lock for as long as this process lives, so that others can tell when it is dead."""
         if self._alive is None:
-            self._alive = self._lock_of(self._owner)
-            self._alive.acquire(timeout=0)
+            alive = self._lock_of(self._owner)
+            alive.acquire(timeout=0)
+            self._alive = alive
 
     def _lock_of(self, owner: str) -> "BaseFileLock":
         return self._file_lock(f"{self.path}.{owner}.lock")
