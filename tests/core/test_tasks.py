@@ -4,7 +4,9 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -66,7 +68,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("kie_ai_mcp._tasks.time", SimpleNamespace(time=clock.time))
+    monkeypatch.setattr("kie_ai_mcp._tasks.time", SimpleNamespace(**{**vars(time), "time": clock.time}))
     return clock
 
 
@@ -1009,6 +1011,16 @@ async def test_folder_of_the_database_is_made(tmp_path: Path, make_store: MakeSt
     make_store(tmp_path / "a" / "b" / "tasks.db")
 
     assert (tmp_path / "a" / "b" / "tasks.db").is_file()
+
+
+def test_processes_that_start_at_once_all_open_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
+    for number in range(20):
+        stores = [Store(tmp_path / f"{number}.db", RateLimit(20, 10.0)) for _ in range(4)]
+        with ThreadPoolExecutor(len(stores)) as pool:
+            opened = [pool.submit(store.open) for store in stores]
+        for store in stores:
+            store.close()
+        assert [end.exception() for end in opened] == [None] * len(stores)
 
 
 async def test_store_opens_itself_at_its_first_use(tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 10
 """How long one statement waits for another process to finish writing."""
 
+CONNECT_S = 0.02
+"""Seconds between two tries to connect while another process makes the file."""
+
 OPEN = peewee.SQL("state IN ('sending', 'unknown')")
 
 STALE_TICKET_S = 5.0
@@ -165,7 +168,7 @@ class Store:
         """
         with self._translated("opened"), self._closed_on_failure():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db.connect(reuse_if_open=True)
+            self._connect()
             if int(self._db.pragma("user_version")) != SCHEMA_VERSION:
                 migrate(self._db, self.path)
             if not os.access(self.path, os.W_OK):
@@ -657,6 +660,17 @@ class Store:
         with suppress(OSError):
             Path(lock.lock_file).unlink(missing_ok=True)
         return True
+
+    def _connect(self) -> None:
+        """Connect; wait where another process is just making the file, which SQLite itself does not wait for."""
+        until = time.monotonic() + BUSY_TIMEOUT_S
+        while self._db.is_closed():
+            try:
+                self._db.connect()
+            except peewee.OperationalError as exc:
+                if "locked" not in str(exc) or time.monotonic() > until:
+                    raise
+                time.sleep(CONNECT_S)
 
     @property
     def _aside(self) -> Path:
