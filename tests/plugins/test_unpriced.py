@@ -1,0 +1,44 @@
+"""Families for which the service lists no price today: their tools name none, and the collected list has none."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PRICING = Path(__file__).parents[3] / "shared" / "kie-api" / "pricing.md"
+needs_prices = pytest.mark.skipif(not PRICING.exists(), reason=f"the collected price list is not at {PRICING}")
+
+UNPRICED = {
+    "dalle3": ("dall-e", "dalle"),
+    "haiper": ("haiper",),
+    "luma": ("luma", "modify/"),
+    "midjourney": ("midjourney", "mj/"),
+    "pika": ("pika",),
+    "playground": ("playground/", "playground-"),
+    "sora2": ("sora",),
+    "stable_diffusion": ("stable-diffusion", "stability"),
+}
+"""By the plugin's module: parts of the model names that a list would have."""
+
+SHOTS = [{"scene": "a fox", "duration": 5}]
+
+
+@pytest.mark.parametrize("name", UNPRICED)
+def test_price_stays_unknown(name: str) -> None:
+    tools = import_module(f"kie_ai_mcp_{name}").kie_register_tools({})
+
+    for entry in tools:
+        fn: Any = getattr(entry, "fn", entry)
+        arguments: dict[str, Any] = {"shots": SHOTS} if "storyboard" in fn.__name__ else {"prompt": "a fox"}
+        assert fn(**arguments).estimated_credits is None
+
+
+@needs_prices
+@pytest.mark.parametrize("name", UNPRICED)
+def test_collected_list_has_no_current_price_either(name: str) -> None:
+    rows = [line.split("|") for line in PRICING.read_text("utf-8").splitlines() if line.startswith("| ")]
+    priced = [row[1] for row in rows if row[5].strip() in {"M", "D"}]
+
+    assert len(priced) > 100
+    assert [model for model in priced if any(word in model for word in UNPRICED[name])] == []
