@@ -9,12 +9,13 @@ from starlette.routing import Mount, Route
 
 from kie_ai_mcp_sandbox import fal, files, gpt4o, market, veo
 from kie_ai_mcp_sandbox.control import control_routes
-from kie_ai_mcp_sandbox.family import Create, Family, Refusal, create_task
 from kie_ai_mcp_sandbox.faults import Reply, envelope
 from kie_ai_mcp_sandbox.images import FLUX, MIDJOURNEY
 from kie_ai_mcp_sandbox.incoming import API, Handler, authorize, json_object, origin_of, path_of
 from kie_ai_mcp_sandbox.service import Service
+from kie_ai_mcp_sandbox.tasks import Create, Family
 from kie_ai_mcp_sandbox.videos import ALEPH, MODIFY, RUNWAY
+from kie_ai_mcp_sandbox.words import Refusal
 
 FAMILIES = (veo.FAMILY, gpt4o.FAMILY, FLUX, RUNWAY, ALEPH, MIDJOURNEY, MODIFY)
 
@@ -80,7 +81,7 @@ def create_of(family: Family, made: Create) -> Handler:
 
     async def create(request: Request, service: Service) -> Reply:
         body = await json_object(request)
-        task = create_task(service, family, made, body, origin_of(request))
+        task = service.create(family, made, body, origin_of(request))
         return envelope(200, data={"taskId": task.task_id})
 
     return create

@@ -6,9 +6,9 @@ that the service never documented has no model here, so its ids are refused as t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from kie_ai_mcp_sandbox.tasks import Kind
+Kind = Literal["image", "video"]
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kie_ai_mcp_sandbox.catalogue import Model, Price
-from kie_ai_mcp_sandbox.family import Family, Refusal
 from kie_ai_mcp_sandbox.faults import JSON, Fault, Reply
 from kie_ai_mcp_sandbox.incoming import json_object, key_of, origin_of
 from kie_ai_mcp_sandbox.service import Service
-from kie_ai_mcp_sandbox.tasks import State, Task
+from kie_ai_mcp_sandbox.tasks import Family, State, Task
+from kie_ai_mcp_sandbox.words import Refusal
 
 BASE = "/fal/"
 

@@ -6,11 +6,11 @@ from starlette.requests import Request
 
 from kie_ai_mcp_sandbox import files
 from kie_ai_mcp_sandbox.catalogue import Price
-from kie_ai_mcp_sandbox.family import Body, Create, Family, Refusal, ended, ms, one_of, text
 from kie_ai_mcp_sandbox.faults import Reply, envelope
 from kie_ai_mcp_sandbox.incoming import json_object, origin_of
 from kie_ai_mcp_sandbox.service import Service
-from kie_ai_mcp_sandbox.tasks import Task
+from kie_ai_mcp_sandbox.tasks import Body, Create, Family, Task
+from kie_ai_mcp_sandbox.words import Refusal, ended, ms, one_of, text
 
 DOWNLOAD = "gpt4o-image/download-url"
 

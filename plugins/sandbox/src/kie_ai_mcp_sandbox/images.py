@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from kie_ai_mcp_sandbox.catalogue import Price
-from kie_ai_mcp_sandbox.family import Body, Create, Family, Refusal, ended, iso, one_of, text
-from kie_ai_mcp_sandbox.tasks import Kind, Task
+from kie_ai_mcp_sandbox.catalogue import Kind, Price
+from kie_ai_mcp_sandbox.tasks import Body, Create, Family, Task
+from kie_ai_mcp_sandbox.words import Refusal, ended, iso, one_of, text
 
 FLAGS = {"success": 1, "fail": 3}
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from starlette.requests import Request
 
-from kie_ai_mcp_sandbox.family import Refusal
 from kie_ai_mcp_sandbox.faults import Reply
 from kie_ai_mcp_sandbox.service import Service
+from kie_ai_mcp_sandbox.words import Refusal
 
 API = "/api/v1/"
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from kie_ai_mcp_sandbox.catalogue import MODELS, number
-from kie_ai_mcp_sandbox.family import Family, Refusal, ended, missing, ms, text
 from kie_ai_mcp_sandbox.service import Service
-from kie_ai_mcp_sandbox.tasks import Task
+from kie_ai_mcp_sandbox.tasks import Family, Task
+from kie_ai_mcp_sandbox.words import Refusal, ended, missing, ms, text
 
 CREATE = "jobs/createTask"
 STATUS = "jobs/recordInfo"

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kie_ai_mcp_sandbox.family import Family, Refusal
+from kie_ai_mcp_sandbox.catalogue import Kind
 from kie_ai_mcp_sandbox.faults import Plan
-from kie_ai_mcp_sandbox.tasks import Kind, Task, planned
+from kie_ai_mcp_sandbox.tasks import Body, Create, Family, Task, planned
+from kie_ai_mcp_sandbox.words import Refusal, missing
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,45 @@ class Service:
                 continue
 
     # Tasks and credits
+
+    def create(self, family: Family, create: Create, body: Body, origin: str) -> Task:
+        """Accept a task of a family's own create address.
+
+        Raises:
+            Refusal: The request, the rate limit or the balance does not allow it.
+        """
+        missing(body, create.required)
+        model = ""
+        if create.models:
+            model = body.get("model") or create.models[0]
+            if model not in create.models:
+                raise Refusal(422, f"model must be one of {', '.join(create.models)}")
+        create.check(body)
+        parent = str(body[create.parent]) if create.parent else ""
+        if parent:
+            self.succeeded(family, parent)
+            if any(key[:2] == (parent, "1080p") for key in self.upgrades):
+                raise Refusal(422, "A clip that was enlarged to 1080P can't be extended")
+        return self.accept(
+            family,
+            create.path,
+            body,
+            origin=origin,
+            model=model or family.name,
+            kind=create.kind_of(body) if create.kind_of else create.kind,
+            price=create.price.of({**body, "model": model}),
+            count=create.count(body),
+            parent=parent,
+        )
+
+    def succeeded(self, family: Family, task_id: str) -> Task:
+        """An earlier task of the family, which must have succeeded; raises `Refusal` for any other."""
+        task = self.tasks.get(task_id)
+        if task is None or task.family is not family:
+            raise Refusal(422, "The record does not exist")
+        if task.state(self.now()) != "success":
+            raise Refusal(422, "The task of this taskId has not succeeded")
+        return task
 
     def accept(
         self,

@@ -1,17 +1,16 @@
-"""A task and where it stands: nothing is scheduled, the state follows from the clock.
+"""Families of endpoints, and a task of one: nothing is scheduled, its state follows from the clock.
 
 All floats are seconds; times are seconds since 1970 on the sandbox's clock.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from kie_ai_mcp_sandbox.family import Family
+from kie_ai_mcp_sandbox.catalogue import Kind, Price
 
-Kind = Literal["image", "video"]
+Body = Mapping[str, Any]
 State = Literal["waiting", "queuing", "generating", "success", "fail"]
 
 DURATION_S: Mapping[Kind, float] = {"image": 2.0, "video": 6.0}
@@ -22,6 +21,65 @@ QUEUING_ENDS = 0.25
 
 FAIL_MARK = "[fail]"
 SLOW_MARK = "[slow]"
+
+
+def _one(body: Body) -> int:
+    del body
+    return 1
+
+
+def _nothing(body: Body) -> None:
+    del body
+
+
+@dataclass(frozen=True)
+class Create:
+    """One create address of a family.
+
+    Args:
+        path: The address below the base URL.
+        kind: What it makes, unless `kind_of` says otherwise.
+        required: Fields that must be there.
+        price: What it costs.
+        models: Values of the field ``model`` that are known; the first is the default.
+        count: How many results a request asks for.
+        kind_of: Tells what a request makes where that depends on it.
+        check: Raises `Refusal` for what `required` and `models` don't cover.
+        parent: The field that names an earlier task of the family, which must have succeeded.
+    """
+
+    path: str
+    kind: Kind
+    required: tuple[str, ...]
+    price: Price
+    models: tuple[str, ...] = ()
+    count: Callable[[Body], int] = _one
+    kind_of: Callable[[Body], Kind] | None = None
+    check: Callable[[Body], None] = _nothing
+    parent: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family: its addresses and its words.
+
+    Args:
+        name: Its name.
+        status: The address where its tasks are asked for, below the base URL.
+        record: The ``data`` of a status answer.
+        callback: The whole body that is posted when a task has ended.
+        creates: Its create addresses.
+        unknown: Code and message for an id that it doesn't know.
+        picture: The format of its pictures unless the request names one.
+    """
+
+    name: str
+    status: str
+    record: Callable[["Task", float], dict[str, Any]]
+    callback: Callable[["Task", float], dict[str, Any]]
+    creates: tuple[Create, ...] = ()
+    unknown: tuple[int, str] = (422, "The record does not exist")
+    picture: Literal["png", "jpg"] = "png"
 
 
 @dataclass
@@ -47,10 +105,10 @@ class Task:
     """
 
     task_id: str
-    family: "Family"
+    family: Family
     path: str
     model: str
-    body: Mapping[str, Any]
+    body: Body
     kind: Kind
     count: int
     credits: float
@@ -117,7 +175,7 @@ class Task:
         return [self.file(f"{n}.{self.extension}") for n in range(1, self.count + 1)]
 
 
-def planned(body: Mapping[str, Any], kind: Kind, speed: float) -> tuple[float, str]:
+def planned(body: Body, kind: Kind, speed: float) -> tuple[float, str]:
     """How long a task with this request takes and why it fails ("" when it doesn't)."""
     text = json.dumps(body, ensure_ascii=False)
     duration_s = DURATION_S[kind] / speed * (SLOW_FACTOR if SLOW_MARK in text else 1)

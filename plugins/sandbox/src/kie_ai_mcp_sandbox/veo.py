@@ -5,11 +5,11 @@ from typing import Any
 from starlette.requests import Request
 
 from kie_ai_mcp_sandbox.catalogue import Price
-from kie_ai_mcp_sandbox.family import Body, Create, Family, Refusal, ended, ms, one_of, succeeded, text
 from kie_ai_mcp_sandbox.faults import Reply, envelope
 from kie_ai_mcp_sandbox.incoming import json_object, origin_of
 from kie_ai_mcp_sandbox.service import Service
-from kie_ai_mcp_sandbox.tasks import Task
+from kie_ai_mcp_sandbox.tasks import Body, Create, Family, Task
+from kie_ai_mcp_sandbox.words import Refusal, ended, ms, one_of, text
 
 GENERATE = "veo/generate"
 EXTEND = "veo/extend"
@@ -112,7 +112,7 @@ FAMILY = Family(
 
 async def get_1080p(request: Request, service: Service) -> Reply:
     """GET veo/get-1080p-video: the first ask starts the work, code 400 until it is done."""
-    task = succeeded(service, FAMILY, request.query_params.get("taskId", ""))
+    task = service.succeeded(FAMILY, request.query_params.get("taskId", ""))
     index = _index(request.query_params.get("index"), task)
     key = (task.task_id, "1080p", index)
     if key not in service.upgrades:
@@ -126,7 +126,7 @@ async def get_1080p(request: Request, service: Service) -> Reply:
 async def get_4k(request: Request, service: Service) -> Reply:
     """POST veo/get-4k-video: the first call makes a task; every later one is code 422, also when it is done."""
     body = await json_object(request)
-    task = succeeded(service, FAMILY, str(body.get("taskId", "")))
+    task = service.succeeded(FAMILY, str(body.get("taskId", "")))
     key = (task.task_id, "4k", _index(body.get("index"), task))
     if key not in service.upgrades:
         made = service.accept(

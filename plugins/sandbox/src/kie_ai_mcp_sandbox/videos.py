@@ -3,8 +3,8 @@
 from typing import Any
 
 from kie_ai_mcp_sandbox.catalogue import Price
-from kie_ai_mcp_sandbox.family import Body, Create, Family, Refusal, day_time, ended, ms, one_of, text
-from kie_ai_mcp_sandbox.tasks import Task
+from kie_ai_mcp_sandbox.tasks import Body, Create, Family, Task
+from kie_ai_mcp_sandbox.words import Refusal, day_time, ended, ms, one_of, text
 
 FLAGS = {"success": 1, "fail": 3}
 COVER = "1-cover.png"
