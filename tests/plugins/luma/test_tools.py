@@ -56,6 +56,7 @@ def test_the_provider_says_that_it_is_retired_and_what_is_nearest() -> None:
     provider = kie_ai_mcp_luma.kie_describe_provider()
     assert (provider.availability, provider.nearest) == ("retired", "generate_runway_aleph_video")
     assert provider.checked
-    assert provider.note
+    assert "generate_veo3_video" in provider.note, "the nearest tool changes a clip, so who has none is told another"
     (generate,) = kie_ai_mcp_luma.kie_register_tools({})
-    assert (generate.__doc__ or "").startswith("Retired at Kie.ai")
+    assert (generate.__doc__ or "").startswith("Retired at Kie.ai; use generate_veo3_video")
+    assert provider.nearest in (generate.__doc__ or "")

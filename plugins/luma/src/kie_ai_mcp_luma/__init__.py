@@ -31,7 +31,8 @@ def kie_describe_provider() -> Provider:
         kinds=("video",),
         availability="retired",
         checked="2026-08-19",
-        note="Kie.ai took Luma out of its documentation before 2026-04-20; its last form changed a clip by words.",
+        note="Kie.ai took Luma out of its documentation before 2026-04-20; its last form changed a clip by words. "
+        "Without a clip: generate_veo3_video.",
         nearest="generate_runway_aleph_video",
         api_types=(GENERATE,),
         settings={"path": "Where a task is created, instead of modify/generate."},

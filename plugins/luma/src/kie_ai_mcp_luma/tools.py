@@ -26,7 +26,10 @@ def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         videoUrl: VideoUrl | None = None,
         watermark: str | None = None,
     ) -> Submission:
-        """Retired at Kie.ai. videoUrl: without imageUrls and duration."""
+        """Retired at Kie.ai; use generate_veo3_video, to change a clip generate_runway_aleph_video.
+
+        videoUrl: without imageUrls and duration.
+        """
         # Beside a clip the service would ignore these two; without one it refuses the request or knows them.
         for field, value in (("imageUrls", imageUrls), ("duration", duration)):
             if videoUrl is not None and value is not None:
