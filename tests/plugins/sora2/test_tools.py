@@ -101,9 +101,7 @@ def test_model_pictures_and_resolution_choose_the_id_and_the_size(
         ({"resolution": "4k"}, "resolution", "use model='sora-2-pro' for 1080p"),
         ({"resolution": "8k", "model": "sora-2-pro"}, "resolution", "makes 720p or 1080p"),
         ({"resolution": "1080p", "model": "sora-2"}, "resolution", "use model='sora-2-pro' for 1080p"),
-        ({"duration": 8}, "duration", "10 or 15 seconds"),
-        ({"aspectRatio": "1:1"}, "aspectRatio", "16:9 (landscape) or 9:16 (portrait)"),
-        ({"imageUrls": [A, B]}, "imageUrls", "takes one picture"),
+        ({"imageUrls": [A, B]}, "imageUrls", "generate_veo3_video"),
     ],
 )
 def test_what_the_service_never_took_is_refused_with_advice(arguments: dict[str, Any], field: str, advice: str) -> None:

@@ -13,7 +13,6 @@ STORYBOARD = "sora2-storyboard"
 STORYBOARD_MODEL = "sora-2-pro-storyboard"
 
 ORIENTATIONS = {"16:9": "landscape", "9:16": "portrait"}
-SECONDS = (10, 15)
 STORYBOARD_SECONDS = (10, 15, 25)
 STORYBOARD_SHOTS = 10
 
@@ -73,7 +72,8 @@ Shot = Annotated[
         }
     ),
 ]
-OneImage = Annotated[ImageUrls, Field(max_length=1)]
+# Said in the schema but checked here, so that a second picture is answered with advice.
+OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1})]
 Orientation = Literal["16:9", "9:16"]
 
 
@@ -83,7 +83,7 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     def generate_sora2_video(
         prompt: Annotated[Prompt, Field(max_length=10_000)],
         negative_prompt: str | None = None,
-        imageUrls: OneImage | None = None,
+        imageUrls: OnePicture | None = None,
         duration: Literal[10, 15] | None = None,
         aspectRatio: Orientation | None = None,
         resolution: VideoResolution | None = None,
@@ -120,8 +120,8 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
             {
                 "prompt": prompt,
                 "image_urls": _one(imageUrls),
-                "aspect_ratio": _orientation(aspectRatio),
-                "n_frames": _seconds(duration),
+                "aspect_ratio": ORIENTATIONS[aspectRatio] if aspectRatio else None,
+                "n_frames": str(duration) if duration else None,
                 "size": size,
                 "remove_watermark": remove_watermark,
             },
@@ -143,7 +143,7 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
                 "shots": [{"Scene": scene.scene, "duration": scene.duration} for scene in scenes],
                 "n_frames": _storyboard_seconds(scenes),
                 "image_urls": [imageUrl] if imageUrl else None,
-                "aspect_ratio": _orientation(aspectRatio),
+                "aspect_ratio": ORIENTATIONS[aspectRatio] if aspectRatio else None,
             },
             STORYBOARD,
             callBackUrl,
@@ -166,26 +166,14 @@ def _size(tier: str, resolution: str | None) -> str | None:
     return sizes[resolution]
 
 
-def _orientation(aspect_ratio: str | None) -> str | None:
-    if aspect_ratio is None:
-        return None
-    if aspect_ratio not in ORIENTATIONS:
-        raise InvalidArgument("aspectRatio", aspect_ratio, "Sora 2 makes 16:9 (landscape) or 9:16 (portrait)")
-    return ORIENTATIONS[aspect_ratio]
-
-
 def _one(image_urls: list[str] | None) -> list[str] | None:
     if image_urls and len(image_urls) > 1:
-        raise InvalidArgument("imageUrls", image_urls, "Sora 2 takes one picture, as the first frame")
+        raise InvalidArgument(
+            "imageUrls",
+            image_urls,
+            "Sora 2 takes one picture, the first frame; generate_veo3_video takes up to three",
+        )
     return image_urls or None
-
-
-def _seconds(duration: int | None) -> str | None:
-    if duration is None:
-        return None
-    if duration not in SECONDS:
-        raise InvalidArgument("duration", duration, "Sora 2 makes 10 or 15 seconds")
-    return str(duration)
 
 
 def _scenes(shots: list[Any]) -> list[Scene]:
