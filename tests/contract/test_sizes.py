@@ -34,16 +34,19 @@ SEED_TOOLS = (
     "get_task_status",
     "list_tasks",
 )
+README = Path(__file__).parents[2] / "README.md"
 SEED_BYTES = 16_000
 ALL_BYTES = 28_000
 PARAMETER_BYTES = 110
 OUTPUT_SCHEMA_BYTES = 450
 
 
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tool]]:
-    database: Path = tmp_path_factory.mktemp("sizes") / "tasks.db"
-    app = build(Settings.model_validate({"db_path": database}))
+@pytest.fixture(scope="module", params=["as it comes", "with a folder for results"])
+def tools(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tool]]:
+    folder: Path = tmp_path_factory.mktemp("sizes")
+    # A folder gives every paid tool one argument more.
+    saving = {} if request.param == "as it comes" else {"output_dir": folder / "out"}
+    app = build(Settings.model_validate({"db_path": folder / "tasks.db", **saving}))
     yield {tool.name: tool for tool in app.listing.tools}
     app.flow.store.close()
 
@@ -88,3 +91,18 @@ def test_output_schemas_are_short(tools: dict[str, Tool]) -> None:
     sizes = {name: size(tool.output_schema) for name, tool in tools.items() if tool.output_schema}
     assert sizes
     assert {name: bytes_ for name, bytes_ in sizes.items() if bytes_ > OUTPUT_SCHEMA_BYTES} == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [
+        ("everything", {}),
+        ("`KIE_AI_KINDS=image`", {"kinds": ("image",)}),
+        ("`KIE_AI_COMPACT=true`", {"compact": True}),
+    ],
+)
+def test_readme_tells_what_a_model_is_given(setting: str, values: dict[str, Any], tmp_path: Path) -> None:
+    app = build(Settings.model_validate({"db_path": tmp_path / "tasks.db", **values}))
+    listed = app.listing.tools
+    app.flow.store.close()
+    assert f"| {setting} | {len(listed)} | {sum(map(given, listed)):,} |" in README.read_text(encoding="utf-8")

@@ -86,6 +86,23 @@ def test_schema_is_the_signature_and_nothing_that_a_model_does_not_need() -> Non
     }
 
 
+def test_limits_that_no_request_comes_near_are_checked_but_not_listed() -> None:
+    def generate_owl(prompt: Prompt, image_urls: ImageUrls, minLength: int = 1) -> Submission:
+        """Make an owl."""
+        return Submission("owls", {}, "owl")
+
+    arguments = Arguments(generate_owl)
+    assert arguments.listed["properties"] == {
+        "prompt": {"type": "string"},
+        "image_urls": {"type": "array", "items": {"type": "string"}},
+        "minLength": {"type": "integer", "default": 1},
+    }
+    assert ARGUMENTS.listed["properties"]["prompt"] == {"type": "string", "maxLength": 5000}
+    for name, value in (("prompt", ""), ("prompt", "x" * 20_001), ("image_urls", [])):
+        with pytest.raises(InvalidArgument):
+            arguments.check({"prompt": "an owl", "image_urls": [PICTURE], name: value})
+
+
 def test_argument_called_title_keeps_its_name() -> None:
     def generate_book(title: str, default: int = 3) -> Submission:
         """Make a book."""

@@ -398,7 +398,7 @@ def _listed_compact(fn: Callable[..., Any], output_schema: dict[str, Any]) -> ty
     return types.Tool(
         name=fn.__name__,
         description=describe(fn),
-        input_schema=Arguments(fn).schema,
+        input_schema=Arguments(fn).listed,
         output_schema=output_schema,
         annotations=types.ToolAnnotations(
             title=title_of(fn.__name__),
@@ -414,7 +414,7 @@ def _listed_utility(tool: Utility) -> types.Tool:
     return types.Tool(
         name=tool.name,
         description=tool.description,
-        input_schema=tool.arguments.schema,
+        input_schema=tool.arguments.listed,
         output_schema=tool.output_schema,
         annotations=types.ToolAnnotations(
             title=tool.title,

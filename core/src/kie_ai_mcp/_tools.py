@@ -14,13 +14,16 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
-from kie_ai_mcp.specs import Kind, Media, Query, Submission
+from kie_ai_mcp.specs import PROMPT_CHARS, Kind, Media, Query, Submission
 
 NAME_LIMIT = 40
 DESCRIPTION_LIMIT = 2_000
 
 OWN_ARGUMENTS: dict[str, Any] = {"idempotency_key": {"type": "string"}, "subfolder": {"type": "string"}}
 """What the server itself takes on every paid tool, beside the provider's arguments."""
+
+UNLISTED = {"minLength": 1, "minItems": 1, "maxLength": PROMPT_CHARS}
+"""Limits of ours that are checked but not listed: no request comes near them, and every model reads every byte."""
 
 
 class Arguments:
@@ -82,6 +85,12 @@ class Arguments:
             if default is not None:
                 properties[name]["default"] = default
         return {"type": "object", **{key: value for key, value in schema.items() if key != "type"}}
+
+    @property
+    def listed(self) -> dict[str, Any]:
+        """The input schema as a client is told it, without `UNLISTED`."""
+        told: dict[str, Any] = _shortened(self.schema)
+        return told
 
     def check(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the arguments as the function takes them.
@@ -188,10 +197,10 @@ class BoundTool:
         Args:
             saves: Whether results are saved here, so that a subfolder can be chosen.
         """
-        if not self.paid:
-            return self.arguments.schema
-        own = {name: schema for name, schema in OWN_ARGUMENTS.items() if saves or name != "subfolder"}
-        return {**self.arguments.schema, "properties": {**self.arguments.schema["properties"], **own}}
+        schema = self.arguments.listed
+        if self.paid:
+            schema["properties"] |= {name: own for name, own in OWN_ARGUMENTS.items() if saves or name != "subfolder"}
+        return schema
 
     @classmethod
     def bind(
@@ -294,3 +303,11 @@ def _lean(schema: Any) -> Any:
         for key, value in schema.items()
         if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
     }
+
+
+def _shortened(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_shortened(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _shortened(value) for key, value in schema.items() if UNLISTED.get(key) != value}

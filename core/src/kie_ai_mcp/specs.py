@@ -17,6 +17,7 @@ Status = Literal["pending", "processing", "completed", "failed"]
 Availability = Literal["current", "retired", "undocumented"]
 
 DAY_S = 86_400
+PROMPT_CHARS = 20_000
 
 # The service's address for all market models, and what it was called before October 2025.
 MARKET_CREATE = ("jobs/createTask", "playground/createTask")
@@ -302,7 +303,7 @@ def _web_address(value: str) -> str:
 
 
 # The shared argument words. Descriptions are short on purpose: a model reads them once for every tool.
-Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARS)]
 """What to make; never empty. Tighten with ``Annotated[Prompt, Field(max_length=5000)]``."""
 
 NegativePrompt = Annotated[str, Field(max_length=5000)]
