@@ -21,7 +21,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "db_path": ("/data/tasks.db", Path("/data/tasks.db")),
     "output_dir": ("/data/out", Path("/data/out")),
     "max_download_mb": ("10", 10),
-    "upload_roots": (os.pathsep.join(["/data/in", "~/pictures"]), (Path("/data/in"), Path("~/pictures"))),
+    "upload_roots": (os.pathsep.join(["/data/in", "~/pictures"]), (Path("/data/in"), Path.home() / "pictures")),
     "upload_url": ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
     "max_upload_mb": ("10", 10),
     "trusted_hosts": ("a.example, b.example:81", ("a.example", "b.example:81")),
@@ -190,6 +190,9 @@ def test_timeout_of_the_file_is_refused_with_the_file_s_name(value: str, tmp_pat
         ("KIE_AI_OUTPUT_DIR", "./out", "absolute"),
         ("KIE_AI_OUTPUT_DIR", "../out", "absolute"),
         ("KIE_AI_UPLOAD_ROOTS", "/data/in:in", "absolute"),
+        ("KIE_AI_UPLOAD_ROOTS", "/data/in:~nobody-here/in", "no home folder is known for ~nobody-here"),
+        ("KIE_AI_OUTPUT_DIR", "~nobody-here/out", "no home folder is known for ~nobody-here"),
+        ("KIE_AI_DB_PATH", "~nobody-here/tasks.db", "no home folder is known for ~nobody-here"),
         ("KIE_AI_UPLOAD_URL", "kieai.example", "https://"),
         ("KIE_AI_KINDS", "image,movie", "'image', 'video' or 'audio'"),
         ("KIE_AI_RATE_LIMIT", "0", "greater than or equal to 1"),
@@ -211,6 +214,12 @@ def test_output_folder_may_start_at_the_user_s_home(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert Settings.load({"KIE_AI_OUTPUT_DIR": "~/pictures"}).output_dir == tmp_path / "pictures"
+
+
+def test_configuration_file_in_the_home_of_nobody_is_refused() -> None:
+    error = refusal({"KIE_AI_CONFIG": "~nobody-here/config.toml"})
+
+    assert error.message.startswith("KIE_AI_CONFIG is '~nobody-here/config.toml': no home folder is known")
 
 
 def test_sections_of_providers_come_from_the_file_alone(tmp_path: Path) -> None:
@@ -328,6 +337,26 @@ def test_database_is_the_one_named_then_one_at_hand_then_the_user_s(
     (tmp_path / "tasks.db").touch()
     assert Settings.model_validate({}).database == tmp_path / "tasks.db"
     assert Settings.load({"KIE_AI_DB_PATH": "~/other.db"}).database == tmp_path / "other.db"
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process of a user that the system does not know, as containers start them."""
+    for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    pwd = pytest.importorskip("pwd")
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_process_without_a_home_needs_only_to_be_told_the_database(tmp_path: Path) -> None:
+    assert Settings.load({"KIE_AI_DB_PATH": "/data/tasks.db"}).database == Path("/data/tasks.db")
+    with pytest.raises(ConfigError, match=r"no home folder.*Set HOME, or KIE_AI_DB_PATH"):
+        _ = Settings.load({}).database
+    with pytest.raises(ConfigError, match="Set HOME, or KIE_AI_CONFIG"):
+        config_file({})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_can_not_be_changed_afterwards() -> None:

@@ -123,6 +123,17 @@ async def test_without_an_allowed_folder_no_file_is_looked_at(uploads: MakeUploa
         assert f"KIE_AI_UPLOAD_ROOTS={root}" in error.allowed
 
 
+async def test_setting_that_a_refused_path_is_told_can_be_used_as_it_is(uploads: MakeUploads) -> None:
+    error = await refusal(uploads(upload_roots=()), "pictures/fox.png")
+
+    assert error.allowed.endswith("set KIE_AI_UPLOAD_ROOTS to its absolute path")
+
+
+async def test_file_in_the_home_of_nobody_is_refused(uploads: MakeUploads) -> None:
+    for made in (uploads(), uploads(upload_roots=())):
+        assert "no home folder is known for ~nobody-here" in (await refusal(made, "~nobody-here/fox.png")).allowed
+
+
 @pytest.mark.parametrize(
     "path", ["ROOT/../secret.png", "ROOT/link.png", "ROOT/folder/secret.png", "OUTSIDE/secret.png"]
 )
@@ -262,4 +273,4 @@ async def test_base64_text_that_is_no_picture_is_refused(text: str, reason: str,
 def test_allowed_folders_may_start_at_home(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     monkeypatch.setenv("HOME", str(root.parent))
 
-    assert Settings.load({"KIE_AI_UPLOAD_ROOTS": "~/allowed"}).upload_roots[0].expanduser() == root
+    assert Settings.load({"KIE_AI_UPLOAD_ROOTS": "~/allowed"}).upload_roots[0] == root

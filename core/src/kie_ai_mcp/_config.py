@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, quote_plus, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from kie_ai_mcp.errors import ConfigError, shorten
 from kie_ai_mcp.specs import Kind
@@ -53,7 +62,16 @@ def _split_paths(value: object) -> object:
     return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
 
 
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_split_paths)]
+def at_home(path: Path) -> Path:
+    """Return a path with ~ filled in; ValueError where nobody's home is known by that name."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"no home folder is known for {path.parts[0]}; give an absolute path") from None
+
+
+UserPath = Annotated[Path, AfterValidator(at_home)]
+Paths = Annotated[tuple[UserPath, ...], BeforeValidator(_split_paths)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -65,8 +83,8 @@ class Settings(BaseModel):
     api_key: SecretStr | None = Field(None, description="the Kie.ai key")
     base_url: str = Field("https://api.kie.ai/api/v1", description="the service's address")
     timeout: int = Field(60_000, ge=1_000, description="milliseconds that one call to the service may take")
-    db_path: Path | None = Field(None, description="the task database")
-    output_dir: Path | None = Field(
+    db_path: UserPath | None = Field(None, description="the task database")
+    output_dir: UserPath | None = Field(
         None, description="folder where finished media are saved; nothing is saved if unset"
     )
     max_download_mb: int = Field(1024, ge=1, description="largest result file that is saved, in MB")
@@ -145,7 +163,6 @@ class Settings(BaseModel):
             from platformdirs import user_pictures_path  # noqa: PLC0415  only for this word
 
             return user_pictures_path() / APP
-        value = value.expanduser()
         if not value.is_absolute():
             raise ValueError("it must be absolute or start with ~, since hosts start servers in folders of their own")
         return value
@@ -153,7 +170,7 @@ class Settings(BaseModel):
     @field_validator("upload_roots")
     @classmethod
     def _absolute_folders(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
-        if any(not folder.expanduser().is_absolute() for folder in value):
+        if any(not folder.is_absolute() for folder in value):
             raise ValueError("every folder must be absolute or start with ~")
         return value
 
@@ -179,15 +196,17 @@ class Settings(BaseModel):
 
     @property
     def database(self) -> Path:
-        """Where the tasks are kept: `db_path`, else an existing ``./tasks.db``, else the user's data folder."""
+        """Where the tasks are kept: `db_path`, else an existing ``./tasks.db``, else the user's data folder.
+
+        Raises:
+            ConfigError: The user has no folders of their own.
+        """
         if self.db_path is not None:
-            return self.db_path.expanduser()
+            return self.db_path
         here = Path("tasks.db")
         if here.is_file():
             return here.absolute()
-        from platformdirs import user_data_path  # noqa: PLC0415  not needed where the path is set
-
-        return user_data_path(APP, appauthor=False) / "tasks.db"
+        return _own_folder("data", "KIE_AI_DB_PATH") / "tasks.db"
 
     def mask(self, text: str) -> str:
         """Return `text` without the key, also where it is quoted for a URL."""
@@ -240,9 +259,18 @@ class Settings(BaseModel):
 
 
 def config_file(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the configuration file that is read where it exists: ``KIE_AI_CONFIG``, else the user's own."""
+    """Return the configuration file that is read where it exists: ``KIE_AI_CONFIG``, else the user's own.
+
+    Raises:
+        ConfigError: It lies in the home of somebody who is not known.
+    """
     chosen = (os.environ if environ is None else environ).get(f"{PREFIX}CONFIG", "").strip()
-    return Path(chosen).expanduser() if chosen else _usual_file()
+    if not chosen:
+        return _own_folder("config", "KIE_AI_CONFIG") / "config.toml"
+    try:
+        return at_home(Path(chosen))
+    except ValueError as exc:
+        raise ConfigError(f"KIE_AI_CONFIG is {shorten(chosen)}: {exc}.") from None
 
 
 def _spellings(secret: str) -> set[str]:
@@ -302,12 +330,15 @@ def _gather(environ: Mapping[str, str] | None) -> tuple[dict[str, Any], dict[str
 
 
 def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    path = config_file(environ)
+    named = bool(environ.get(f"{PREFIX}CONFIG", "").strip())
     try:
-        if not environ.get(f"{PREFIX}CONFIG", "").strip() and not path.is_file():
+        path = config_file(environ)
+        if not named and not path.is_file():
             return {}, {}
-    except PermissionError:  # a home that can't be entered holds no file for us
-        return {}, {}
+    except (PermissionError, ConfigError):
+        if named:
+            raise
+        return {}, {}  # a home that can't be entered, or that nobody knows, holds no file for us
     import tomllib  # noqa: PLC0415  most installations have no file
 
     try:
@@ -325,10 +356,20 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, st
     return values, dict.fromkeys(values, str(path))
 
 
-def _usual_file() -> Path:
-    from platformdirs import user_config_path  # noqa: PLC0415  not needed where KIE_AI_CONFIG is set
+def _own_folder(sort: Literal["data", "config"], setting: str) -> Path:
+    """Return the user's own folder for files of a sort; a process without a home has none, and needs the setting."""
+    import platformdirs  # noqa: PLC0415  not needed where the settings name every path
 
-    return user_config_path(APP, appauthor=False) / "config.toml"
+    find = platformdirs.user_data_path if sort == "data" else platformdirs.user_config_path
+    try:
+        folder = find(APP, appauthor=False)
+    except RuntimeError:
+        folder = Path()
+    if not folder.is_absolute():
+        raise ConfigError(
+            f"This user has no home folder, so there is none for {sort}.", next_step=f"Set HOME, or {setting}."
+        )
+    return folder
 
 
 def _unknown(name: str, known: Iterable[str], key: str | None = None) -> ConfigError:

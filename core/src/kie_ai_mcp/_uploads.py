@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._config import Settings
+from kie_ai_mcp._config import Settings, at_home
 from kie_ai_mcp._formats import HEAD_BYTES, Format, format_of
 from kie_ai_mcp._gateway import Caller
 from kie_ai_mcp._tasks import Store
@@ -121,20 +121,25 @@ class Uploads:
 
     def _checked(self, field: str, text: str, media: Media | None) -> LocalFile:
         roots = self.settings.upload_roots
+        try:
+            given = at_home(Path(text))
+        except ValueError as exc:
+            raise InvalidArgument(field, text, str(exc)) from None
         if not roots:
-            example = Path(text).expanduser().parent
+            # A relative folder would be refused as a setting.
+            cure = f"={given.parent}" if given.is_absolute() else " to its absolute path"
             raise InvalidArgument(
-                field, text, f"local files are not allowed yet; to allow a folder set KIE_AI_UPLOAD_ROOTS={example}"
+                field, text, f"local files are not allowed yet; to allow a folder set KIE_AI_UPLOAD_ROOTS{cure}"
             )
         try:
-            path = Path(text).expanduser().resolve(strict=True)
+            path = given.resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
             raise InvalidArgument(
                 field, text, "there is no such file; give an absolute path or a web address"
             ) from None
-        if not Path(text).expanduser().is_absolute():
+        if not given.is_absolute():
             raise InvalidArgument(field, text, "give an absolute path, since the server runs in a folder of its own")
-        if not any(path.is_relative_to(root.expanduser().resolve()) for root in roots):
+        if not any(path.is_relative_to(root.resolve()) for root in roots):
             allowed = ", ".join(map(str, roots))
             raise InvalidArgument(field, text, f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS)")
         try:

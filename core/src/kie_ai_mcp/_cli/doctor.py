@@ -171,7 +171,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         cure = "Set KIE_AI_OUTPUT_DIR to a folder of yours with room." if problem else ""
         yield Finding("results", "fail" if problem else "ok", problem or f"Saved in {folder}.", cure)
     for root in settings.upload_roots:
-        if not os.access(root.expanduser(), os.R_OK | os.X_OK):
+        if not os.access(root, os.R_OK | os.X_OK):
             yield Finding("uploads", "warn", f"{root} can't be read.", "Correct or remove it in KIE_AI_UPLOAD_ROOTS.")
 
 
