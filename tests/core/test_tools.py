@@ -189,7 +189,7 @@ def test_reading_tool_is_not_paid() -> None:
         ),
         (
             {"prompt": "a", "callBackUrl": "me.example"},
-            "callBackUrl: 'me.example' is not accepted: give an address that starts with http:// or https://.",
+            "callBackUrl: 'me.example' is not accepted: give a whole address that starts with http:// or https://.",
         ),
     ],
 )
@@ -214,6 +214,10 @@ def test_sixth_picture_is_refused_with_both_numbers() -> None:
         "http:/example.com/a.png",
         "https://",
         "https:///a.png",
+        "https://:443/a.png",
+        "https://?a.png",
+        "https://example.com:port/a.png",
+        "https://[::1/a.png",
         "https://example.com/a b.png",
         "https://example.com/\na.png",
         "https://example.com/\x00.png",
@@ -231,6 +235,14 @@ def test_media_that_is_neither_web_address_nor_path_is_refused_wherever_it_stand
         assert error.field == field
         assert error.value == address
         assert error.allowed.startswith("give an http:// or https:// address of the image")
+
+
+@pytest.mark.parametrize("address", ["", "https://", "https://:443/done", "https://me.example/a b", "ftp://me.example"])
+def test_callback_to_no_address_is_refused(address: str) -> None:
+    error = refusal({"prompt": "a", "callBackUrl": address})
+
+    assert (error.field, error.value) == ("callBackUrl", address)
+    assert "starts with http:// or https://" in error.allowed
 
 
 @pytest.mark.parametrize("address", [PICTURE, "http://example.com", "HTTPS://Example.com/ä.png?x=1#y", "https://a/b"])
@@ -268,7 +280,18 @@ def test_unknown_argument_that_resembles_none_is_not_guessed_at() -> None:
     error = refusal({"prompt": "a", "zzz": 1})
 
     assert "did you mean" not in str(error)
-    assert "Known arguments: prompt, " in str(error)
+    assert "(given 1). Known arguments: prompt, " in str(error)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("idempotencyKey", "idempotency_key"), ("sub_folder", "subfolder")])
+def test_misspelt_argument_of_the_servers_own_is_refused_with_its_name(name: str, meant: str) -> None:
+    def generate_fox(prompt: Prompt) -> Submission:
+        """Make a fox."""
+        return Submission("foxes", {}, "fox")
+
+    with pytest.raises(InvalidArgument, match=f"did you mean '{meant}'") as error:
+        bind(generate_fox).arguments.check({"prompt": "a", name: "x"})
+    assert str(error.value).endswith("Known arguments: prompt, idempotency_key, subfolder.")
 
 
 def test_unknown_argument_of_a_tool_that_takes_none_is_refused() -> None:

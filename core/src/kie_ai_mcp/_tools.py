@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
-from kie_ai_mcp.specs import PROMPT_CHARS, Kind, Media, Query, Submission
+from kie_ai_mcp.specs import PROMPT_CHARS, Kind, Media, Query, Submission, is_web_address
 
 NAME_LIMIT = 40
 DESCRIPTION_LIMIT = 2_000
@@ -33,15 +33,22 @@ class Arguments:
         fn: A function whose every parameter is annotated and can be given by name.
         ignore: Parameters that the caller fills in itself.
         hints: Its annotations, where they were read already.
+        beside: Further names that whoever calls the function takes itself; told to those who misspell one.
 
     Raises:
         PluginError: The signature can't be turned into a schema.
     """
 
     def __init__(
-        self, fn: Callable[..., Any], *, ignore: tuple[str, ...] = (), hints: Mapping[str, Any] | None = None
+        self,
+        fn: Callable[..., Any],
+        *,
+        ignore: tuple[str, ...] = (),
+        hints: Mapping[str, Any] | None = None,
+        beside: tuple[str, ...] = (),
     ) -> None:
         self.name = fn.__name__
+        self._beside = beside
         hints = _hints(fn) if hints is None else hints
         fields: dict[str, Any] = {}
         self.defaults: dict[str, Any] = {}
@@ -167,13 +174,13 @@ class Arguments:
         return InvalidArgument(field, value, allowed)
 
     def _unknown(self, name: str, value: Any) -> InvalidArgument:
-        known = list(self.schema["properties"])
+        known = [*self.schema["properties"], *self._beside]
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         guess = f"did you mean {near[0]!r}? " if near else ""
         problem = InvalidArgument(name, value, f"{guess}known arguments: {', '.join(known) or 'none'}")
         problem.message = (
-            f"{name}: {self.name} has no such argument (given {shorten(value)}); "
-            f"{guess}Known arguments: {', '.join(known) or 'none'}."
+            f"{name}: {self.name} has no such argument (given {shorten(value)}){f'; {guess}' if guess else '. '}"
+            f"Known arguments: {', '.join(known) or 'none'}."
         )
         return problem
 
@@ -230,12 +237,13 @@ class BoundTool:
         returned = hints.get("return")
         if returned not in {Submission, Query}:
             raise PluginError(f"{name}: the return annotation must be Submission or Query, not {returned!r}.")
-        arguments = Arguments(fn, hints=hints)
+        paid = returned is Submission
+        arguments = Arguments(fn, hints=hints, beside=tuple(OWN_ARGUMENTS) if paid else ())
         taken = sorted(set(OWN_ARGUMENTS) & set(arguments.names))
         if taken:
             raise PluginError(f"{name}: the argument {taken[0]} is the server's own; name it otherwise.")
         arguments.schema  # noqa: B018  built now, so that a broken signature is found while plugins are checked
-        return cls(name, title or title_of(name), description, provider, kind, returned is Submission, fn, arguments)
+        return cls(name, title or title_of(name), description, provider, kind, paid, fn, arguments)
 
 
 def describe(fn: Callable[..., Any]) -> str:
@@ -283,14 +291,6 @@ def _may_be_path(value: str) -> bool:
     """Whether a media argument may be meant as a local path; the upload decides whether it may be used."""
     scheme = value.split("/", 1)[0].split("\\", 1)[0]
     return bool(value.strip()) and value.isprintable() and (":" not in scheme or scheme[1:] == ":")
-
-
-def is_web_address(value: str) -> bool:
-    """Whether a media argument is an address that a service can open."""
-    scheme, separator, rest = value.partition("://")
-    host = rest.split("/", 1)[0]
-    plain = value.isprintable() and not any(character.isspace() for character in value)
-    return scheme.lower() in {"http", "https"} and bool(separator) and bool(host) and plain
 
 
 def _lean(schema: Any) -> Any:

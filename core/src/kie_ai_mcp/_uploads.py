@@ -18,9 +18,8 @@ from kie_ai_mcp._config import Settings, at_home
 from kie_ai_mcp._formats import HEAD_BYTES, Format, format_of
 from kie_ai_mcp._gateway import Caller
 from kie_ai_mcp._tasks import Store
-from kie_ai_mcp._tools import is_web_address
 from kie_ai_mcp.errors import InvalidArgument, shorten
-from kie_ai_mcp.specs import Media
+from kie_ai_mcp.specs import Media, is_web_address
 
 KEPT_FOR = timedelta(hours=20)
 """How long an upload is used again. The service keeps it for three days by one page, a day by another."""

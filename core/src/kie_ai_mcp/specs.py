@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -296,9 +297,20 @@ class Media:
     kind: Kind
 
 
+def is_web_address(value: str) -> bool:
+    """Whether a text is an address that a service can open."""
+    try:
+        parts = urlsplit(value)
+        host, _port = parts.hostname, parts.port
+    except ValueError:  # brackets or a port that are none
+        return False
+    plain = value.isprintable() and not any(character.isspace() for character in value)
+    return parts.scheme in {"http", "https"} and bool(host) and plain
+
+
 def _web_address(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("an address that starts with http:// or https://")
+    if not is_web_address(value):
+        raise ValueError("a whole address that starts with http:// or https://")
     return value
 
 
