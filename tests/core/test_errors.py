@@ -119,6 +119,8 @@ def test_refused_argument_is_named_with_its_value_and_what_is_allowed() -> None:
     error = InvalidArgument("image_urls[2]", "ftp://x", "give a web address")
 
     assert str(error) == "image_urls[2]: 'ftp://x' is not accepted: give a web address."
+    asked = InvalidArgument("provider", "veo", "there is none. Did you mean veo3?")
+    assert str(asked) == "provider: 'veo' is not accepted: there is none. Did you mean veo3?"
     assert (error.field, error.value, error.allowed) == ("image_urls[2]", "ftp://x", "give a web address")
 
 

@@ -264,6 +264,18 @@ async def test_tasks_are_listed_newest_first_page_by_page(client: Client, prompt
     assert [task["task_id"] for task in first["tasks"] + second["tasks"]][:3] == made[::-1]
 
 
+async def test_tasks_of_a_misspelt_provider_are_not_told_as_none(client: Client, prompt: str) -> None:
+    await generate(client, prompt)
+    misspelt = await client.call_tool("list_tasks", {"provider": "nano_banana"})
+    assert misspelt.is_error
+    assert "'nano_banana' is not accepted" in text(misspelt)
+    assert "Did you mean nano-banana?" in text(misspelt)
+    for provider, least in (("nano-banana", 1), ("haiper", 0)):
+        listed = await client.call_tool("list_tasks", {"provider": provider})
+        assert not listed.is_error
+        assert len(data(listed)["tasks"]) >= least
+
+
 # Refused -------------------------------------------------------------------------------------------------------------
 
 REFUSALS = {

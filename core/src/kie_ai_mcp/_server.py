@@ -125,7 +125,7 @@ class App:
         """Raise InvalidArgument for a name that no tool has."""
         known = [*self.plugins.tools, *self.utilities]
         if name not in known:
-            raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, known)}".rstrip("."))
+            raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, known)}")
 
     def check_offered(self, name: str) -> None:
         """Raise InvalidArgument for a name that can't be called."""

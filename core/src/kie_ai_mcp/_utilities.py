@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from kie_ai_mcp._answers import OUTPUT_SCHEMA, TASKS_SCHEMA, Report, report_of
+from kie_ai_mcp._config import nearest
 from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp._resources import Link, Picture, Resources
 from kie_ai_mcp._tables import SubmissionRecord
@@ -101,6 +102,11 @@ class Utilities:
         unsettled = await self.flow.store.unsettled()
         unresolved = [_unresolved(entry) for entry in unsettled] if cursor is None else []
         records = await self.flow.store.tasks(filters)
+        installed = self.flow.plugins.plugins
+        if not records and provider is not None and provider not in installed:
+            # An empty list would read as if nothing had been made.
+            reason = f"no such provider is installed, and no task fits. {nearest(provider, installed)}"
+            raise InvalidArgument("provider", provider, reason)
         more = {"next_cursor": str(records[limit - 1].row_id)} if len(records) > limit else {}
         step = "Call list_tasks with next_cursor for older ones." if more else "These are all."
         extra: dict[str, Any] = {"unresolved": unresolved} if unresolved else {}

@@ -82,7 +82,8 @@ class InvalidArgument(KieError):
     """
 
     def __init__(self, field: str, value: Any, allowed: str) -> None:
-        super().__init__(f"{field}: {shorten(value)} is not accepted: {allowed}.")
+        end = "" if allowed.endswith((".", "?")) else "."
+        super().__init__(f"{field}: {shorten(value)} is not accepted: {allowed}{end}")
         self.field = field
         self.value = value
         self.allowed = allowed
