@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
 import httpx
 import psutil
 import pytest
@@ -73,7 +74,7 @@ def demonstration(environment: "Environment", tmp_path_factory: pytest.TempPathF
     """Started before the first test: it mostly waits, and the others can run meanwhile."""
     folder = tmp_path_factory.mktemp("demonstration")
     environ = environment(folder, KIE_AI_API_KEY="", KIE_AI_BASE_URL="", KIE_AI_DB_PATH="", KIE_AI_OUTPUT_DIR="")
-    demonstration = Demonstration(folder, environ | {"COLUMNS": "500"})
+    demonstration = Demonstration(folder, environ | {"COLUMNS": "80"})
     yield demonstration
     demonstration.close()
 
@@ -173,9 +174,13 @@ def test_demo_makes_files_says_where_they_are_and_leaves_nothing_running(demonst
     with Image.open(picture) as image:
         image.verify()
         assert image.format == "PNG"
-    for file in (picture, *made.glob("*.mp4")):
+    (clip,) = made.glob("*.mp4")
+    with av.open(str(clip)) as container:
+        assert [(frame.width, frame.height) for frame in container.decode(video=0)] == [(320, 180)] * 24
+    for file in (picture, clip):
         assert str(file) in said
         assert json.loads(file.with_name(f"{file.name}.json").read_text("utf-8"))["arguments"]["prompt"]
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
     assert list(made.glob("*.part")) == []
     assert not list(demonstration.folder.rglob("tasks.db"))
     assert len(demonstration.below) >= 2

@@ -100,7 +100,7 @@ def _bars(console: Console) -> Progress:
 def _print(console: Console, rows: list[dict[str, Any]], credits: dict[str, Any]) -> None:
     table = Table(title="What happened", title_justify="left")
     for column in ("tool", "task", "status", "seconds", "credits"):
-        table.add_column(column, no_wrap=column != "task", overflow="ellipsis")
+        table.add_column(column, overflow="fold")  # an id that is cut short is none
     for row in rows:
         cost = f"{row['credits']:g}" if "credits" in row else f"about {row['estimated_credits']:g}"
         table.add_row(row["tool"], row["task_id"], row["status"], f"{row['seconds']:.1f}", cost)
