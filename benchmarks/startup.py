@@ -112,6 +112,8 @@ def main() -> None:
         extra.mkdir()
         install(extra, options.plugins)
         env = {key: value for key, value in os.environ.items() if not key.startswith("KIE_AI_")}
+        # A checkout's sources would be compiled anew at each start, which no installed server is.
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
         env |= {"KIE_AI_DB_PATH": str(folder / "tasks.db"), "KIE_AI_CONFIG": str(folder / "config.toml")}
         (folder / "config.toml").touch()
         ours = [sys.executable, "-m", "kie_ai_mcp"]
