@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from kie_ai_mcp._answers import Report
@@ -66,6 +68,40 @@ def test_several_tasks_are_counted() -> None:
     words = board(report("processing"), report("completed"), report("processing")).summary(12.4)
     assert words == "2 generating, 1 completed, 12 s"
     assert board(report("completed"), report("completed")).summary(12.4) == "2 completed"
+
+
+# The pause between two looks ------------------------------------------------------------------------------------------
+
+
+async def test_end_of_one_task_cuts_short_the_pauses_of_the_others() -> None:
+    waiting = board(report("processing"), report("processing"))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(waiting.pause, anyio.Event(), 0, 3600, 0)
+            while not waiting.spared:
+                await anyio.lowlevel.checkpoint()
+            waiting.stir()
+    assert waiting.spared == set()
+
+
+async def test_end_of_another_task_since_the_last_look_leaves_the_sure_part_of_a_pause() -> None:
+    with anyio.fail_after(10):
+        await board(report("processing"), report("completed")).pause(anyio.Event(), 0, 3600, 0)
+
+
+async def test_pause_lasts_where_nothing_has_ended_and_no_end_shortens_its_sure_part() -> None:
+    waiting = board(report("processing"), report("completed"))
+    for sure_s, spare_s, ended in ((0, 3600, 1), (3600, 0, 0)):
+        with anyio.move_on_after(0.05) as limit:
+            await waiting.pause(anyio.Event(), sure_s, spare_s, ended)
+        assert limit.cancelled_caught
+
+
+async def test_news_of_the_task_itself_ends_its_pause_at_once() -> None:
+    news = anyio.Event()
+    news.set()
+    with anyio.fail_after(10):
+        await board(report("processing")).pause(news, 3600, 3600, 0)
 
 
 # The usual time ------------------------------------------------------------------------------------------------------

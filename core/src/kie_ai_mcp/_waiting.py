@@ -13,7 +13,7 @@ from kie_ai_mcp._answers import Report, report_of_error
 from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp.errors import KieError, StorageError, TaskNotFound
 
-CADENCE_S = {"image": 2.0, "video": 5.0, "audio": 4.0}
+CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0}
 """Seconds between two reads of one task."""
 
 READS_AT_ONCE = 8
@@ -30,6 +30,37 @@ class _Board:
     reports: dict[str, Report]
     titles: Callable[[str], str]
     usual: dict[str, tuple[float, float]] = field(default_factory=dict)
+    spared: set[anyio.Event] = field(default_factory=set)
+
+    async def pause(self, news: anyio.Event, sure_s: float, spare_s: float, ended: int) -> None:
+        """Wait until a task is worth another look.
+
+        What was started together ends together, so the end of one task cuts short the pauses of the others; but never
+        below `sure_s`, or a hundred tasks that end one by one would be read a hundred times each.
+
+        Args:
+            news: Ends the pause at once: the service tells of this very task.
+            sure_s: How long it lasts otherwise.
+            spare_s: How much longer where no other task ends.
+            ended: How many tasks were over when this one was last looked at.
+        """
+        with anyio.move_on_after(sure_s):
+            await news.wait()
+        if news.is_set() or self.ended() > ended:
+            return
+        self.spared.add(news)
+        with anyio.move_on_after(spare_s):
+            await news.wait()
+        self.spared.discard(news)
+
+    def stir(self) -> None:
+        """End the pauses that need not last, since a task has ended."""
+        for news in self.spared:
+            news.set()
+
+    def ended(self) -> int:
+        """Return how many tasks are over."""
+        return sum(map(_over, self.reports.values()))
 
     def summary(self, waited_s: float) -> str:
         """Return in words how it stands: "Veo 3: generating, 40 s, usually 60-180 s"."""
@@ -81,16 +112,18 @@ async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: S
         while True:
             with _listening(flow, task_id) as news:
                 async with turn:
+                    ended = board.ended()
                     report = await _look(flow, task_id)
                 changed = task_id not in board.reports or board.reports[task_id].status != report.status
                 board.reports[task_id] = report
                 if changed:
                     await say(board.summary(anyio.current_time() - started), board.share())
                 if _over(report):
+                    board.stir()
                     return
                 # Jitter, so that tasks started together are not read together for ever.
-                with anyio.move_on_after(cadence * random.uniform(0.8, 1.2)):  # noqa: S311  not a secret
-                    await news.wait()
+                half_s = cadence * random.uniform(0.4, 0.6)  # noqa: S311  not a secret
+                await board.pause(news, half_s, half_s, ended)
 
     async def tell() -> None:
         while True:
