@@ -753,7 +753,7 @@ async def test_any_other_status_is_an_error_with_advice(
         await fetched(make_gateway(service.url_for("")), service.url_for("/a.png"))
 
     assert f"answered HTTP {status}" in error.value.message
-    assert "get_task_status reads the task anew" in error.value.next_step
+    assert "read anew by get_task_status" in error.value.next_step
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -270,6 +270,44 @@ async def test_base64_text_that_is_no_picture_is_refused(text: str, reason: str,
     assert reason in error.value.allowed
 
 
+async def test_what_stands_at_an_address_is_sent_as_the_file_it_is(
+    service: HTTPServer, taking: list[Taken], uploads: MakeUploads
+) -> None:
+    service.expect_request("/shop/fox").respond_with_data(PNG, content_type="text/html")
+    sent = await uploads(upload_roots=()).send_from(service.url_for("/shop/fox"))
+
+    assert (sent.url, sent.size, sent.format.extension) == (ADDRESS, len(PNG), "png")
+    assert [taken.data for taken in taking] == [PNG]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"<html>a shop</html>", "its bytes are no picture"), (PNG + bytes(1_000_000), "it is larger than 1 MB")],
+    ids=["page", "large"],
+)
+async def test_address_of_no_usable_picture_is_refused_and_nothing_is_sent(
+    content: bytes, reason: str, service: HTTPServer, uploads: MakeUploads
+) -> None:
+    service.expect_request("/shop/fox").respond_with_data(content)
+    with pytest.raises(InvalidArgument) as error:
+        await uploads(max_upload_mb=1).send_from(service.url_for("/shop/fox"))
+
+    assert reason in error.value.allowed
+
+
+@pytest.mark.parametrize("text", ["/tmp/fox.png", "ftp://pictures.example/fox.png", ""])
+async def test_only_web_addresses_are_fetched(text: str, uploads: MakeUploads) -> None:
+    with pytest.raises(InvalidArgument) as error:
+        await uploads().send_from(text)
+
+    assert (error.value.field, "give an http" in error.value.allowed) == ("url", True)
+
+
+async def test_private_address_is_not_fetched(uploads: MakeUploads) -> None:
+    with pytest.raises(MediaError, match="private"):
+        await uploads().send_from("http://10.0.0.1/admin/fox.png")
+
+
 def test_allowed_folders_may_start_at_home(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     monkeypatch.setenv("HOME", str(root.parent))
 

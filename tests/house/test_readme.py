@@ -1,13 +1,16 @@
 """README tells the truth: its tables are what the commands print, its example runs, its variables exist."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kie_ai_mcp._config import SECTIONS, Settings, variable
+from kie_ai_mcp._server import build
 from kie_ai_mcp._tools import BoundTool
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +41,27 @@ def test_every_setting_is_explained() -> None:
 def test_no_variable_is_explained_that_does_not_exist() -> None:
     known = {variable(name) for name in Settings.model_fields} | {"KIE_AI_CONFIG", "KIE_AI_PROVIDER_SORA2_MODEL"}
     assert set(re.findall(r"\bKIE_AI_[A-Z_]*[A-Z]\b", README)) - known == set()
+
+
+@pytest.mark.parametrize(
+    ("row", "chosen"),
+    [
+        ("everything", {}),
+        ("`KIE_AI_KINDS=image`", {"kinds": ("image",)}),
+        ("`KIE_AI_COMPACT=true`", {"compact": True}),
+    ],
+)
+def test_what_a_model_is_given_was_measured(row: str, chosen: dict[str, Any], tmp_path: Path) -> None:
+    app = build(Settings.model_validate({"db_path": tmp_path / "tasks.db", **chosen}))
+    tools = app.listing.tools
+    app.flow.store.close()
+    given = [{"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema} for tool in tools]
+    measured = sum(len(json.dumps(tool, separators=(",", ":"), ensure_ascii=False).encode()) for tool in given)
+    found = re.search(rf"^\| {re.escape(row)} \| (\d+) \| ([\d,]+) \|$", README, re.MULTILINE)
+    assert found, f"README.md has no row for {row}"
+    assert int(found[1]) == len(tools)
+    # A word more or less in a description is no reason to measure again.
+    assert int(found[2].replace(",", "")) == pytest.approx(measured, rel=0.01), f"it is {measured:,}"
 
 
 def test_the_smallest_provider_is_at_most_25_lines_and_runs() -> None:

@@ -242,7 +242,7 @@ class Caller:
                 if response.status_code != 200:
                     raise MediaError(
                         f"{shorten(url)} answered HTTP {response.status_code}.",
-                        next_step="The link may have expired; get_task_status reads the task anew.",
+                        next_step="The link may have expired; that of a result is read anew by get_task_status.",
                     )
                 yield self._capped(response, url)
             finally:

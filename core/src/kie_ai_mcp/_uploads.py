@@ -118,6 +118,26 @@ class Uploads:
             await anyio.Path(path).write_bytes(data)
             return await self.send(LocalFile(path, found, len(data), hashlib.sha256(data).hexdigest()))
 
+    async def send_from(self, url: str) -> Upload:
+        """Fetch what stands at a public address and upload it: the service then has it even where it could not look.
+
+        Raises:
+            InvalidArgument: It is no web address, too large, or no picture, clip or sound.
+            MediaError: It can't be fetched, or the service did not take it.
+        """
+        if not is_web_address(url):
+            raise InvalidArgument("url", url, "give an http:// or https:// address; a local file is a path")
+        limit, size = self.settings.max_upload_mb, 0
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "upload"
+            async with self.caller.download(url) as chunks, await anyio.open_file(path, "wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > limit * 1_000_000:  # known before the disk is full
+                        raise InvalidArgument("url", url, f"it is larger than {limit} MB (KIE_AI_MAX_UPLOAD_MB)")
+                    await file.write(chunk)
+            return await self.send(await anyio.to_thread.run_sync(self._read, "url", url, path, None))
+
     def _checked(self, field: str, text: str, media: Media | None) -> LocalFile:
         roots = self.settings.upload_roots
         try:

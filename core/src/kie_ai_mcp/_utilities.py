@@ -13,7 +13,7 @@ from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp._resources import Link, Picture, Resources
 from kie_ai_mcp._tables import SubmissionRecord
 from kie_ai_mcp._tasks import Filters
-from kie_ai_mcp._tools import Arguments, describe, title_of
+from kie_ai_mcp._tools import Arguments, describe, is_web_address, title_of
 from kie_ai_mcp._waiting import wait_for
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Kind, Status
@@ -125,15 +125,22 @@ class Utilities:
         self,
         say: Say,  # noqa: ARG002
         path: str | None = None,
+        url: str | None = None,
         base64_data: str | None = None,
     ) -> Answered:
-        """Upload a local file, or base64 data, for use as an image, video or audio argument. Free; kept for a day."""
-        if (path is None) == (base64_data is None):
-            raise InvalidArgument("path", path, "give either path or base64_data")
-        if path is not None:
-            upload = await self.flow.uploads.send(await self.flow.uploads.file(path))
-        else:
-            upload = await self.flow.uploads.send_data(base64_data or "")
+        """Upload a local file, a URL's file or base64 data, for image, video or audio arguments. Free; kept a day."""
+        uploads = self.flow.uploads
+        if path is not None and is_web_address(path):
+            raise InvalidArgument("path", path, "give a web address as url")
+        match path, url, base64_data:
+            case str(), None, None:
+                upload = await uploads.send(await uploads.file(path))
+            case None, str(), None:
+                upload = await uploads.send_from(url)
+            case None, None, str():
+                upload = await uploads.send_data(base64_data)
+            case _:
+                raise InvalidArgument("path", path, "give one of path, url and base64_data")
         answer = {
             "url": upload.url,
             "mime_type": upload.format.mime_type,

@@ -1,0 +1,81 @@
+"""One picture from a file of the user's to everything that is promised of it, over stdio and the sandbox."""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult, ImageContent
+from PIL import Image
+
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.conftest import Serve
+    from tests.wire.conftest import Run
+
+pytestmark = pytest.mark.anyio
+
+PROMPT = "Make the fox blue"
+COST = 4
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> CallToolResult:
+    answer = await client.call_tool(tool, arguments)
+    assert not answer.is_error, answer
+    return answer
+
+
+async def data(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    return dict((await call(client, tool, **arguments)).structured_content or {})
+
+
+def read(path: str) -> str:
+    return Path(path).read_text("utf-8")
+
+
+async def test_picture_from_a_local_file_is_saved_shown_listed_and_found_with_its_cost(
+    serve: "Serve", run: "Run", tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    Image.new("RGB", (40, 30), "orange").save(mine / "fox.png")
+    with Sandbox(speed=10_000) as sandbox:
+        async with serve(sandbox, KIE_AI_UPLOAD_ROOTS=str(mine), KIE_AI_UPLOAD_URL=sandbox.upload_url) as client:
+            given = {"prompt": PROMPT, "image_urls": [str(mine / "fox.png")], "subfolder": "foxes/blue"}
+            made = await data(client, "edit_nano_banana", **given)
+            (task,) = (await data(client, "wait_for_tasks", task_ids=[made["task_id"]]))["tasks"]
+            shown = await call(client, "show_result", task_id=made["task_id"])
+            listed = await data(client, "list_tasks")
+        written = run("gallery", "--no-open", sandbox=sandbox)
+        (paid,) = sandbox.ledger
+    assert paid.body["input"]["image_urls"][0].startswith(sandbox.upload_url)
+
+    (file,) = map(Path, task["files"])
+    assert file.parent == tmp_path / "out" / "foxes" / "blue"
+    with Image.open(file) as picture:
+        assert picture.format == "PNG"
+    sidecar = json.loads(read(f"{file}.json"))
+    assert (sidecar["arguments"]["prompt"], sidecar["credits"], task["credits"]) == (PROMPT, COST, COST)
+
+    assert [content.mime_type for content in shown.content if isinstance(content, ImageContent)] == ["image/jpeg"]
+    assert [(entry["task_id"], entry["credits"]) for entry in listed["tasks"]] == [(made["task_id"], COST)]
+    assert (listed["credits_listed"], listed["credits_24h"]) == (COST, COST)
+
+    (card,) = re.findall(r'<li class="card".*?</li>', read(written.stdout.strip()), re.DOTALL)
+    assert [word for word in (PROMPT, f"{COST} credits", f"./foxes/blue/{file.name}") if word not in card] == []
+
+
+async def test_upload_is_made_of_a_path_an_address_or_base64_and_nothing_else(serve: "Serve", tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), "orange").save(tmp_path / "fox.png")
+    with Sandbox() as sandbox:
+        async with serve(sandbox, KIE_AI_UPLOAD_ROOTS=str(tmp_path), KIE_AI_UPLOAD_URL=sandbox.upload_url) as client:
+            first = await data(client, "upload_file", path=str(tmp_path / "fox.png"))
+            again = await data(client, "upload_file", url=first["url"])
+            refused = await client.call_tool("upload_file", {"path": str(tmp_path / "fox.png"), "url": first["url"]})
+            mistaken = await client.call_tool("upload_file", {"path": first["url"]})
+    assert (again["url"], again["mime_type"]) == (first["url"], "image/png")
+    assert "give one of path, url and base64_data" in str(refused.content)
+    assert "give a web address as url" in str(mistaken.content)
