@@ -25,6 +25,7 @@ from typing import Any
 
 import httpx
 
+from kie_ai_mcp._waiting import CADENCE_S
 from kie_ai_mcp_sandbox.server import Sandbox
 
 TASKS = (1, 16, 100)
@@ -69,15 +70,15 @@ def call(client: httpx.Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return data
 
 
-def lag_s(client: httpx.Client, sandbox: Sandbox, tool: str, count: int, pool: ThreadPoolExecutor) -> float:
+def lag_s(client: httpx.Client, sandbox: Sandbox, kind: str, count: int, pool: ThreadPoolExecutor) -> float:
     """Make tasks, wait for all of them, finish them; return the seconds from then to the answer."""
-    made = pool.map(lambda n: call(client, tool, prompt=f"task {n} of {count}"), range(count))
+    made = pool.map(lambda n: call(client, TOOLS[kind], prompt=f"task {n} of {count}"), range(count))
     ids = [task["task_id"] for task in made]
     before = len(sandbox.requests)
     waiting = pool.submit(call, client, "wait_for_tasks", task_ids=ids, timeout_s=WAIT_S)
     while len(sandbox.requests) < before + count:  # each has been read once
         time.sleep(0.01)
-    time.sleep(random.uniform(0, 3))
+    time.sleep(random.uniform(0, 2 * CADENCE_S[kind]))  # whole pauses, or one part of them would count for more
     for task_id in ids:
         sandbox.finish(task_id)
     finished = time.perf_counter()
@@ -101,7 +102,7 @@ def main() -> None:
             ):
                 for count in TASKS:
                     rounds = range(options.rounds)
-                    lags = [lag_s(client, sandbox, TOOLS[options.kind], count, pool) for _ in rounds]
+                    lags = [lag_s(client, sandbox, options.kind, count, pool) for _ in rounds]
                     how = "by webhook" if webhook else "by polling"
                     print(f"{how}, {count:>3} waiting: median {statistics.median(lags):.2f}   max {max(lags):.2f}")
 
