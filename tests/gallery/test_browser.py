@@ -71,8 +71,13 @@ async def test_page_fits_every_screen_and_follows_the_readers_light(
     columns = browser.ask("getComputedStyle(document.querySelector('.grid')).gridTemplateColumns.split(' ').length")
     assert columns == (1 if phone else 4)
     assert browser.ask(UNREADABLE) == []
+    assert browser.ask(BROKEN) == []
     assert browser.log == []
 
+
+# Every state, kind and cost that does not stand on one line.
+BROKEN = """[...document.querySelectorAll(".state, .kind, .cost, .body time")]
+  .filter((part) => part.getClientRects().length > 1 || part.offsetHeight > 30).map((part) => part.textContent)"""
 
 # Every text whose contrast with what is behind it is below what WCAG asks for (AA, 4.5 to 1).
 UNREADABLE = """(() => {
@@ -210,6 +215,17 @@ async def test_entries_are_found_by_words_kind_provider_and_status(past: "Past",
         found[case] = (filters, browser.ask(SHOWN), browser.ask(SUMMARY))
         assert browser.ask("document.getElementById('nothing').hidden") == bool(found[case][1])
     assert found == FOUND
+
+
+async def test_estimates_of_what_is_shown_are_summed_as_the_page_was_written(past: "Past", browser: "Browser") -> None:
+    await past.task("A fox", outcome=past.done(credits=4))
+    await past.task("A clip", outcome=past.done(credits=None), estimated_credits=1060.5)
+    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    summary = "credits and about 1,060.5 more by estimate"
+    assert browser.ask(SUMMARY) == f"2 entries · 4 {summary}"
+    browser.ask("document.querySelector('[name=q]').value = 'clip'")
+    browser.ask("document.getElementById('filters').dispatchEvent(new Event('input'))")
+    assert browser.ask(SUMMARY) == f"1 of 2 entries · 0 {summary}"
 
 
 async def test_filters_stand_in_the_address_and_are_cleared_together(past: "Past", browser: "Browser") -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import re
+import shutil
 import sqlite3
 import sys
 from contextlib import closing
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 from PIL import Image
 
+import kie_ai_mcp_sandbox
 from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._cards import PROMPT_CHARS, THUMBNAIL_PX, THUMBNAILS, THUMBNAILS_BYTES
 from kie_ai_mcp._gallery import page, write
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 CLIP = b"\x00\x00\x00\x18ftypmp42" + bytes(64)
+REAL_CLIP = Path(kie_ai_mcp_sandbox.__file__).parent / "data" / "clip.mp4"
 SOUND = b"ID3" + bytes(64)
 
 
@@ -119,6 +122,15 @@ async def test_estimate_is_shown_as_one_and_only_while_it_is_the_best_that_is_kn
     (card,) = read(await page(past.store)).cards
     assert card.one(class_="cost").text == cost
     assert "data-credits" not in card.attributes or cost == "1 credit"
+
+
+async def test_estimates_are_summed_apart_from_what_the_service_said(past: "Past", read: "Read") -> None:
+    await past.task(outcome=past.done(credits=4), estimated_credits=5)
+    await past.task(outcome=past.done(credits=None), estimated_credits=60)
+    await past.task(estimated_credits=2.5)
+    await past.task(outcome=Outcome("failed", error="no"), estimated_credits=100)
+    summary = read(await page(past.store)).one("output").text
+    assert summary == "4 entries · 4 credits and about 62.5 more by estimate"
 
 
 async def test_lost_requests_are_announced_above_everything_else(past: "Past", read: "Read") -> None:
@@ -292,6 +304,26 @@ async def test_without_pillow_pictures_are_loaded_from_their_files(
     monkeypatch.setitem(sys.modules, "PIL", None)
     (image,) = read(await page(past.store)).one("ul").all("img")
     assert image.attributes["src"] == picture.as_uri()
+
+
+async def test_clip_has_a_frame_of_it_as_its_picture(past: "Past", read: "Read", tmp_path: Path) -> None:
+    clip, cut = tmp_path / "clip.mp4", tmp_path / "cut.mp4"
+    shutil.copy(REAL_CLIP, clip)
+    cut.write_bytes(CLIP)
+    await past.task(outcome=past.done(), files=(clip, cut))
+    players = read(await page(past.store)).one("ul").all("video")
+    assert embedded(players[0].attributes["poster"]).size == (320, 180)
+    assert "poster" not in players[1].attributes
+
+
+async def test_without_pyav_a_clip_is_a_player_all_the_same(
+    past: "Past", read: "Read", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(REAL_CLIP, tmp_path / "clip.mp4")
+    await past.task(outcome=past.done(), files=(tmp_path / "clip.mp4",))
+    monkeypatch.setitem(sys.modules, "av", None)
+    (player,) = read(await page(past.store)).one("ul").all("video")
+    assert "poster" not in player.attributes
 
 
 async def test_broken_and_monstrous_pictures_do_not_stop_the_page(

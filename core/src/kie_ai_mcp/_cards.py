@@ -13,10 +13,15 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from kie_ai_mcp._formats import HEAD_BYTES, format_of
+from kie_ai_mcp._frames import frame_of
+from kie_ai_mcp.errors import MediaError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PROMPT_CHARS = 2000
 """How much of a prompt a page holds."""
@@ -35,6 +40,7 @@ THUMBNAILS = 48
 """How many are made at most: each costs the decoding of its picture."""
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
+CLIPS = {".mp4", ".mov", ".webm"}
 THREADS = 4
 
 VOID = {"img", "meta"}
@@ -80,7 +86,8 @@ class Entry:
         name: The task's id, or words for the submission.
         arguments: What it was made with; None where it was made elsewhere.
         files: What was recorded as saved, whether it is still there or not.
-        charged: What is to be said of the cost where `credits` is not known.
+        estimate: Credits that it probably cost, where `credits` is not known.
+        charged: What is to be said of the cost where neither is.
     """
 
     status: str
@@ -96,14 +103,18 @@ class Entry:
     error: str | None = None
     progress: float | None = None
     credits: float | None = None
+    estimate: float | None = None
     charged: str = "cost unknown"
     finished_at: datetime | None = None
     expires_at: datetime | None = None
 
 
 def thumbnails(entries: Iterable[Entry]) -> dict[Path, str]:
-    """Return small pictures of the first entries' files, as ``data:`` addresses; none where Pillow is not installed."""
-    paths = (path for entry in entries for path in entry.files if path.suffix.lower() in PICTURES)
+    """Return small pictures of the first entries' files, of a clip a frame, as ``data:`` addresses.
+
+    There are none where Pillow is not installed, and none of clips without PyAV.
+    """
+    paths = (path for entry in entries for path in entry.files if path.suffix.lower() in PICTURES | CLIPS)
     made: dict[Path, str] = {}
     left = THUMBNAILS_BYTES
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
@@ -131,14 +142,30 @@ def _thumbnail(path: Path, _changed_ns: int) -> str | None:
     except ImportError:
         return None
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF")) as picture:
-            picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), reducing_gap=2.0)
-            small = ImageOps.exif_transpose(picture).convert("RGBA" if picture.has_transparency_data else "RGB")
+        if path.suffix.lower() in CLIPS:
+            small = _frame(path)
+        else:
+            with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF")) as picture:
+                picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), reducing_gap=2.0)
+                small = ImageOps.exif_transpose(picture).convert("RGBA" if picture.has_transparency_data else "RGB")
         data = io.BytesIO()
         small.save(data, "WEBP", quality=70, method=2)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (ImportError, MediaError, OSError, ValueError, SyntaxError):
+        return None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None
     return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _frame(path: Path) -> "Image.Image":
+    with path.open("rb") as file:
+        form = format_of(file.read(HEAD_BYTES))
+        if form is None or form.kind != "video":
+            raise MediaError("It is no clip.")
+        file.seek(0)
+        frame = frame_of(file, form)
+    frame.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), reducing_gap=2.0)
+    return frame
 
 
 @dataclass
@@ -148,7 +175,7 @@ class Cards:
     Args:
         address: How a saved file is addressed from the page.
         now: What counts as expired is what expired before.
-        thumbnails: Small pictures by file, to embed; the others are loaded from their files.
+        thumbnails: Small pictures by file, to embed; the others are loaded from their files, clips when played.
     """
 
     address: Callable[[Path], str]
@@ -185,6 +212,7 @@ class Cards:
             data_provider=entry.provider,
             data_status=" ".join(states),
             data_credits=None if entry.credits is None else str(entry.credits),
+            data_estimate=None if entry.estimate is None else str(entry.estimate),
         )
         return states, card
 
@@ -215,7 +243,10 @@ class Cards:
         address = self.address(path)
         label = cut(_words(entry) or path.name, 120)
         if kind == "video":
-            return tag("video", src=address, controls=True, preload="none", playsinline=True, aria_label=label)
+            poster = self.thumbnails.get(path)
+            return tag(
+                "video", src=address, poster=poster, controls=True, preload="none", playsinline=True, aria_label=label
+            )
         if kind == "audio":
             return tag("audio", src=address, controls=True, preload="none", aria_label=label)
         source = self.thumbnails.get(path, address)
@@ -259,12 +290,24 @@ def amount(credits: float) -> str:
     return f"{credits:,.2f}".rstrip("0").rstrip(".")
 
 
+def spent(entries: Iterable[Entry]) -> str:
+    """Return in words what the service said that entries cost, and what others probably cost; as the script does."""
+    told, estimated = 0.0, 0.0
+    for entry in entries:
+        told += entry.credits or 0.0
+        estimated += entry.estimate or 0.0
+    more = f" and about {amount(estimated)} more by estimate" if estimated else ""
+    return f"{amount(told)} credits{more}"
+
+
 def cut(text: str, limit: int) -> str:
     """Return `text`, cut to `limit` characters."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _cost(entry: Entry) -> str:
+    if entry.estimate is not None:
+        return f"about {amount(entry.estimate)} credits"
     if entry.credits is None:
         return entry.charged
     return f"{amount(entry.credits)} {'credit' if entry.credits == 1 else 'credits'}"

@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 import click
 
-from kie_ai_mcp._cards import Cards, Entry, Markup, amount, joined, tag, thumbnails, when
+from kie_ai_mcp._cards import Cards, Entry, Markup, joined, spent, tag, thumbnails, when
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp.errors import MediaError
 
@@ -118,9 +118,7 @@ async def _history(store: "Store", limit: int) -> tuple[list[Entry], int, bool]:
 
 
 def _of_task(record: "TaskRecord", request: "SubmissionRecord | None") -> Entry:
-    charged = "cost unknown" if record.final else ""
-    if request and request.estimated_credits is not None and record.status != "failed":
-        charged = f"about {amount(request.estimated_credits)} credits"
+    estimate = request.estimated_credits if request else None
     return Entry(
         status=record.status,
         created_at=record.created_at,
@@ -135,7 +133,8 @@ def _of_task(record: "TaskRecord", request: "SubmissionRecord | None") -> Entry:
         error=f"{record.error} (code {record.error_code})" if record.error and record.error_code else record.error,
         progress=record.progress,
         credits=record.credits,
-        charged=charged,
+        estimate=estimate if record.credits is None and record.status != "failed" else None,
+        charged="cost unknown" if record.final else "",
         finished_at=record.finished_at,
         expires_at=record.expires_at,
     )
@@ -180,8 +179,7 @@ def _page(entries: list[Entry], unknown: int, more: bool, address: Callable[[Pat
 
 
 def _summary(entries: list[Entry]) -> Markup:
-    spent = sum(entry.credits or 0.0 for entry in entries)
-    return joined(f"{len(entries):,} {'entry' if len(entries) == 1 else 'entries'} · {amount(spent)} credits")
+    return joined(f"{len(entries):,} {'entry' if len(entries) == 1 else 'entries'} · {spent(entries)}")
 
 
 def _notice(unknown: int) -> Markup:

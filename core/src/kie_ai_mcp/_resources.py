@@ -16,6 +16,7 @@ import anyio.to_thread
 
 from kie_ai_mcp._answers import Report, report_of
 from kie_ai_mcp._formats import HEAD_BYTES, Format, format_of, mime_type_of
+from kie_ai_mcp._frames import MOST_PIXELS, frame_of
 from kie_ai_mcp._reading import Reading
 from kie_ai_mcp._tables import TaskRecord
 from kie_ai_mcp._tasks import Filters
@@ -46,12 +47,8 @@ PREVIEW_PX = 1024
 PREVIEW_BYTES = 300_000
 """What the pictures of one answer may weigh together, as they are sent."""
 
-MOST_PIXELS = 80_000_000
-"""Pictures with more are not decoded: a small file can stand for gigabytes."""
-
 QUALITIES = (85, 70, 50, 30)
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
-DEMUXERS = {"mp4": "mp4", "mov": "mov", "webm": "matroska"}
 EXTRA = "pip install 'kie-ai-mcp-core[preview]'"
 
 
@@ -336,7 +333,7 @@ def _preview(data: bytes, form: Format, limit: int) -> tuple[Picture, str]:
     if form.kind == "audio":
         raise MediaError("A sound has no picture.", next_step="Open the link.")
     try:
-        whole = _frame(data, form) if form.kind == "video" else _picture(data)
+        whole = frame_of(io.BytesIO(data), form) if form.kind == "video" else _picture(data)
     except ImportError:
         raise _NoLibraryError from None
     small, encoded = _drawn_down(whole, limit)
@@ -359,27 +356,6 @@ def _picture(data: bytes) -> "Image.Image":
     paper = Image.new("RGB", clear.size, "white")
     paper.paste(clear, mask=clear.getchannel("A"))
     return paper
-
-
-def _frame(data: bytes, form: Format) -> "Image.Image":
-    """Return a frame from the first third of a clip: the very first is often black."""
-    import av  # noqa: PLC0415  an optional extra, and heavy
-    from PIL import Image  # noqa: PLC0415  what PyAV's pictures are made of
-
-    # The demuxer is named, so that nothing is read as a playlist which leads to other files.
-    with av.open(io.BytesIO(data), mode="r", format=DEMUXERS[form.extension]) as clip:
-        if not clip.streams.video:
-            raise MediaError("The clip has no picture.", next_step="Open the link.")
-        stream = clip.streams.video[0]
-        if stream.width * stream.height > MOST_PIXELS:
-            raise MediaError(f"It has {stream.width} x {stream.height} pixels, too many to draw down.")
-        if clip.duration:
-            clip.seek(clip.duration // 3)
-        frame: Any = next(clip.decode(stream), None)  # PyAV says of some of its versions' methods nothing
-        if frame is not None:
-            picture: Image.Image = frame.to_image()
-            return picture
-    raise MediaError("The clip has no frame that can be decoded.", next_step="Open the link.")
 
 
 def _drawn_down(whole: "Image.Image", limit: int) -> tuple["Image.Image", str]:

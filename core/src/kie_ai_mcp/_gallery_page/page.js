@@ -15,6 +15,7 @@
     provider: [element.dataset.provider],
     status: element.dataset.status.split(" "),
     credits: Number(element.dataset.credits || 0),
+    estimate: Number(element.dataset.estimate || 0),
     words: folded(Array.from(element.querySelectorAll("h2, .prompt, .error, dd"), (part) => part.textContent).join("\n")),
   }));
 
@@ -30,9 +31,10 @@
     );
     const wanted = new Set(shown);
     for (const card of cards) card.element.hidden = !wanted.has(card);
-    const spent = number(shown.reduce((sum, card) => sum + card.credits, 0));
+    const sum = (name) => shown.reduce((total, card) => total + card[name], 0);
+    const more = sum("estimate") ? ` and about ${number(sum("estimate"))} more by estimate` : "";
     const part = shown.length < cards.length ? `${number(shown.length)} of ` : "";
-    summary.value = `${part}${number(cards.length)} ${cards.length === 1 ? "entry" : "entries"} · ${spent} credits`;
+    summary.value = `${part}${number(cards.length)} ${cards.length === 1 ? "entry" : "entries"} · ${number(sum("credits"))} credits${more}`;
     form.querySelector("button").hidden = words.length + chosen.length === 0;
     nothing.hidden = shown.length > 0 || cards.length === 0;
   }
