@@ -137,6 +137,7 @@ def test_list_of_pictures_reaches_the_service(run: "Run", sandbox: Sandbox) -> N
     ("arguments", "told"),
     [
         ((PICTURE, "promt=A harbour"), "did you mean 'prompt'"),
+        ((PICTURE, "prompt=A harbour", "wxyz=1"), "has no such argument (given '1'). Known arguments: prompt"),
         ((PICTURE, "prompt=A harbour", "image_size=7:1"), "image_size: '7:1' is not accepted"),
         (("generate_nano_bananas", "prompt=A harbour"), "Did you mean generate_nano_banana"),
         ((PICTURE, "prompt=A harbour", "prompt=Two"), "prompt is given twice"),
@@ -150,6 +151,7 @@ def test_wrong_arguments_send_nothing_and_end_with_2(
     assert (ended.code, ended.stdout) == (2, "")
     assert ended.stderr.count("\n") == 1
     assert told in ended.stderr
+    assert [end for end in ("?.", "..", "; Known") if end in ended.stderr] == []
     assert sandbox.requests == []
 
 

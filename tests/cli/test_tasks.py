@@ -56,6 +56,8 @@ def test_list_is_readable_for_people(run: "Run", sandbox: Sandbox) -> None:
     (line,) = [line for line in run("tasks", "list").stdout.splitlines() if task_id in line]
     assert "nano-banana" in line
     assert "pending" in line
+    assert "about 4" in line
+    assert "Credits, estimates included: 4 in this list, 4 in the last 24 hours" in run("tasks", "list").stdout
 
 
 @pytest.mark.parametrize(("since", "shown"), [("2d", ["new"]), ("5w", ["new", "old"]), ("2001-02-03", ["new", "old"])])

@@ -54,6 +54,7 @@ REPORTS = [
     report_of(RUNNING),
     report_of(DONE),
     report_of(FAILED),
+    report_of(replace(DONE, credits=None, estimated_credits=1234.5)),
     report_of(DONE, read_error="timeout", service_record={"a": 1}),
     report_of_error(Unknown("It was sent.", next_step="Look."), submission_id=3),
 ]
@@ -105,6 +106,22 @@ def test_times_are_utc_in_one_form() -> None:
 )
 def test_task_on_record_was_charged_and_a_failed_one_may_have_been_given_back(status: Status, charged: str) -> None:
     assert report_of(replace(RUNNING, status=status)).charged == charged
+
+
+@pytest.mark.parametrize(
+    ("record", "estimate"),
+    [(RUNNING, 60.0), (replace(DONE, credits=None), 60.0), (DONE, None), (FAILED, None)],
+    ids=["running", "done without a word of the cost", "cost told", "failed"],
+)
+def test_estimate_is_told_as_long_as_it_is_the_best_that_is_known(record: TaskRecord, estimate: float | None) -> None:
+    assert report_of(replace(record, estimated_credits=60.0)).estimated_credits == estimate
+
+
+def test_task_that_nobody_knows_is_told_without_a_provider() -> None:
+    told = replace(report_of_error(TaskNotFound("No task 'x'.")), task_id="x", status="not found").text()
+
+    assert "Task: x\n" in told
+    assert "None" not in told
 
 
 @pytest.mark.parametrize("keeps_s", [600, DAY_S, 14 * DAY_S])

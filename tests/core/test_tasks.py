@@ -425,6 +425,17 @@ async def test_task_that_is_done_at_once_is_recorded_with_its_results(make_store
     assert (recorded.status, recorded.result_urls, recorded.credits, recorded.final) == ("completed", (A, B), 2.0, True)
 
 
+async def test_task_has_the_estimate_of_the_request_that_made_it(make_store: MakeStore) -> None:
+    store = make_store()
+    for word in ("first", "second"):  # the service answers both with the same id
+        made = await store.write_ahead(replace(request(word), estimated_credits=len(word)))
+        assert isinstance(made, Ticket)
+        await store.record_accepted(made.submission_id, task("t-1"))
+    found = await store.find("t-1")
+    assert found is not None
+    assert [record.estimated_credits for record in (found, *await store.tasks(Filters()))] == [5.0, 5.0]
+
+
 async def test_second_submission_that_is_given_a_known_task_leaves_the_task_as_it_is(make_store: MakeStore) -> None:
     store = make_store()
     first, second = await ticket(store, "a"), await ticket(store, "b")

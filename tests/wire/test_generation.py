@@ -478,6 +478,12 @@ async def test_task_made_elsewhere_is_found_at_the_service_and_adopted(
     assert data(await client.call_tool("list_tasks", {"limit": 1}))["tasks"][0]["task_id"] == task_id
 
 
+async def test_wait_for_an_id_that_nobody_knows_says_so_and_does_not_call_it_finished(client: Client) -> None:
+    answer = await client.call_tool("wait_for_tasks", {"task_ids": ["nobody-knows-me"]})
+    assert data(answer)["next_step"] == "Nobody knows ['nobody-knows-me']; correct the ids."
+    assert data(answer)["tasks"][0]["status"] == "not found"
+
+
 async def test_id_that_nobody_knows_is_an_error_and_not_pending(
     client: Client, sandbox: Sandbox, folder: Path, rows: "Rows"
 ) -> None:

@@ -88,7 +88,8 @@ class Report:
         """The same in words, one fact a line."""
         lines = [f"Status: {self.status}" + (f" ({self.progress:.0%})" if self.progress and not self._done else "")]
         if self.task_id:
-            lines.append(f"Task: {self.task_id} ({self.api_type}, provider {self.provider})")
+            made_by = f" ({self.api_type}, provider {self.provider})" if self.provider else ""
+            lines.append(f"Task: {self.task_id}{made_by}")
         if self.submission_id is not None:
             lines.append(f"Submission: {self.submission_id}")
         lines += [f"Result: {url}" for url in self.result_urls]
@@ -98,7 +99,8 @@ class Report:
         if self.charged:
             lines.append(f"Charged: {self.charged}" + (f", {self.credits:g} credits" if self.credits else ""))
         if self.estimated_credits is not None:
-            lines.append(f"Estimated credits: {self.estimated_credits}")
+            known = isinstance(self.estimated_credits, str)
+            lines.append(f"Estimated credits: {self.estimated_credits if known else f'{self.estimated_credits:g}'}")
         if self.created_at:
             lines.append(f"Created: {_when(self.created_at)}")
         if self.error:
@@ -126,6 +128,7 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
         result_urls=record.result_urls,
         files=record.files,
         credits=record.credits,
+        estimated_credits=record.estimated_credits if record.credits is None and record.status != "failed" else None,
         progress=record.progress,
         charged="unknown" if record.status == "failed" else "yes",
         created_at=record.created_at,

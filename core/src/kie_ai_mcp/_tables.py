@@ -132,6 +132,7 @@ class TaskRecord:
     error_code: str | None = None
     progress: float | None = None
     credits: float | None = None
+    estimated_credits: float | None = None
     finished_at: datetime | None = None
     keeps_s: int = DAY_S
 
@@ -201,6 +202,7 @@ def task_record(row: Mapping[str, Any]) -> TaskRecord:
         error_code=row["error_code"],
         progress=row["progress"],
         credits=row["credits"],
+        estimated_credits=row.get("estimated_credits"),
         finished_at=row["finished_at"],
         keeps_s=row["keeps_s"],
     )

@@ -111,6 +111,11 @@ class Budget:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Joined by the submission's number, of which there is one: two may name the same task.
+_WITH_ESTIMATE = TaskRow.select(TaskRow, SubmissionRow.estimated_credits).join(
+    SubmissionRow, peewee.JOIN.LEFT_OUTER, on=SubmissionRow.id == TaskRow.submission_id
+)
+
 
 def _in_worker(
     work: Callable[Concatenate["Store", P], R],
@@ -432,7 +437,7 @@ class Store:
     @_in_worker
     def find(self, task_id: str) -> TaskRecord | None:
         """Return one task, or None."""
-        row = self._one(TaskRow.select().where(TaskRow.task_id == task_id))
+        row = self._one(_WITH_ESTIMATE.where(TaskRow.task_id == task_id))
         return None if row is None else task_record(row)
 
     @_in_worker
@@ -459,7 +464,7 @@ class Store:
     @_in_worker
     def tasks(self, filters: Filters) -> list[TaskRecord]:
         """Return tasks newest first, at most `limit`, below `before_id`."""
-        query = TaskRow.select().order_by(TaskRow.id.desc()).limit(filters.limit)
+        query = _WITH_ESTIMATE.order_by(TaskRow.id.desc()).limit(filters.limit)
         wanted = {
             TaskRow.status: filters.status,
             TaskRow.provider: filters.provider,
@@ -615,7 +620,7 @@ class Store:
             ended.where(ours, TaskRow.finished_at.is_null()).execute(self._db)
 
     def _record(self, task_id: str) -> TaskRecord:
-        row = self._one(TaskRow.select().where(TaskRow.task_id == task_id))
+        row = self._one(_WITH_ESTIMATE.where(TaskRow.task_id == task_id))
         if row is None:
             raise StorageError(f"Task {task_id} is no longer on record.", next_step="Ask get_task_status for it again.")
         return task_record(row)

@@ -176,10 +176,10 @@ class Arguments:
     def _unknown(self, name: str, value: Any) -> InvalidArgument:
         known = [*self.schema["properties"], *self._beside]
         near = get_close_matches(name, known, n=1, cutoff=0.5)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        problem = InvalidArgument(name, value, f"{guess}known arguments: {', '.join(known) or 'none'}")
+        guess = f"; did you mean {near[0]!r}?" if near else "."
+        problem = InvalidArgument(name, value, f"known arguments: {', '.join(known) or 'none'}")
         problem.message = (
-            f"{name}: {self.name} has no such argument (given {shorten(value)}){f'; {guess}' if guess else '. '}"
+            f"{name}: {self.name} has no such argument (given {shorten(value)}){guess} "
             f"Known arguments: {', '.join(known) or 'none'}."
         )
         return problem

@@ -1,6 +1,6 @@
 """The server's own tools. Like a provider's: the signature is the schema, the docstring is what the model reads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -83,7 +83,10 @@ class Utilities:
         """Wait until tasks are finished, or as long as the client allows; then call again for those still running."""
         reports = await wait_for(self.flow, task_ids, timeout_s or self.patience_s, say)
         running = [report.task_id for report in reports if report.status in {"pending", "processing", "unread"}]
-        step = f"Still running; call wait_for_tasks again with {running}." if running else "Every task is finished."
+        unknown = [report.task_id for report in reports if report.status == "not found"]
+        step = f"Nobody knows {unknown}; correct the ids." if unknown else "Every task is finished."
+        if running:
+            step = f"Still running; call wait_for_tasks again with {running}."
         return await self._many(reports, {"next_step": step})
 
     async def list_tasks(
@@ -110,9 +113,9 @@ class Utilities:
         more = {"next_cursor": str(records[limit - 1].row_id)} if len(records) > limit else {}
         step = "Call list_tasks with next_cursor for older ones." if more else "These are all."
         extra: dict[str, Any] = {"unresolved": unresolved} if unresolved else {}
-        extra["credits_listed"] = sum(record.credits or 0.0 for record in records[:limit])
-        extra["credits_24h"] = await self.flow.store.spent_today()
         reports = [report_of(record) for record in records[:limit]]
+        extra["credits_listed"] = sum(report.credits or _number(report.estimated_credits) for report in reports)
+        extra["credits_24h"] = await self.flow.store.spent_today()
         return await self._many(reports, {**extra, **more, "next_step": step}, LINKS_LISTED)
 
     async def get_credits(self, say: Say) -> Answered:  # noqa: ARG002
@@ -216,8 +219,20 @@ def _text(reports: Sequence[Report], extra: dict[str, Any]) -> str:
         blocks.insert(0, "\n".join(map(_unresolved_line, extra["unresolved"])))
     tail = [f"Next cursor: {extra['next_cursor']}"] if "next_cursor" in extra else []
     if "credits_24h" in extra:
-        tail.append(f"Credits: {extra['credits_listed']:g} in this list, {extra['credits_24h']:g} in the last 24 hours")
+        tail.append(credits_line(extra))
     return "\n\n".join([*blocks, *tail, f"Next: {extra['next_step']}"])
+
+
+def credits_line(listed: Mapping[str, Any]) -> str:
+    """Return in words what the tasks of a list cost, and all of the last day."""
+    return (
+        f"Credits, estimates included: {listed['credits_listed']:g} in this list, "
+        f"{listed['credits_24h']:g} in the last 24 hours"
+    )
+
+
+def _number(estimate: float | str | None) -> float:
+    return estimate if isinstance(estimate, float) else 0.0
 
 
 def _unresolved(entry: SubmissionRecord) -> dict[str, Any]:

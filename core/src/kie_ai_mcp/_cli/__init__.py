@@ -120,7 +120,8 @@ class Commands(click.Group):
             code = exc.exit_code
         except click.UsageError as exc:
             path = exc.ctx.command_path if exc.ctx else PROGRAM
-            complain(f"{exc.format_message().rstrip('.')}. See: {path} --help")
+            message = exc.format_message()
+            complain(f"{message}{'' if message.endswith(('?', '.')) else '.'} See: {path} --help")
             code = exc.exit_code
         except click.ClickException as exc:
             complain(exc.format_message())

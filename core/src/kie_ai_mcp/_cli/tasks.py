@@ -25,7 +25,7 @@ from kie_ai_mcp._cli.record import export, prune, resolve
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp._tasks import Filters
-from kie_ai_mcp._utilities import Utilities, utilities
+from kie_ai_mcp._utilities import Utilities, credits_line, utilities
 from kie_ai_mcp._waiting import wait_for
 from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
@@ -85,6 +85,7 @@ def list_(since: datetime | None, as_json: bool, **chosen: Any) -> None:
         [_line(task) for task in listed["tasks"]],
         ("task", "provider", "status", "made", "expires", "credits", "results"),
     )
+    click.echo(credits_line(listed))
     if "next_cursor" in listed:
         click.echo(f"Older ones: --cursor {listed['next_cursor']}")
 
@@ -229,5 +230,7 @@ def _line(task: dict[str, Any]) -> list[str]:
         else ""
     )
     credits = f"{task['credits']:g}" if "credits" in task else ""
+    if "estimated_credits" in task:
+        credits = f"about {task['estimated_credits']:g}"
     made, expires = (task.get(name, "")[:16].replace("T", " ") for name in ("created_at", "expires_at"))
     return [task["task_id"], task["provider"], task["status"], made, expires, credits, results]
