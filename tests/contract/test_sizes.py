@@ -34,7 +34,6 @@ SEED_TOOLS = (
     "get_task_status",
     "list_tasks",
 )
-README = Path(__file__).parents[2] / "README.md"
 SEED_BYTES = 16_000
 ALL_BYTES = 28_000
 PARAMETER_BYTES = 110
@@ -91,18 +90,3 @@ def test_output_schemas_are_short(tools: dict[str, Tool]) -> None:
     sizes = {name: size(tool.output_schema) for name, tool in tools.items() if tool.output_schema}
     assert sizes
     assert {name: bytes_ for name, bytes_ in sizes.items() if bytes_ > OUTPUT_SCHEMA_BYTES} == {}
-
-
-@pytest.mark.parametrize(
-    ("setting", "values"),
-    [
-        ("everything", {}),
-        ("`KIE_AI_KINDS=image`", {"kinds": ("image",)}),
-        ("`KIE_AI_COMPACT=true`", {"compact": True}),
-    ],
-)
-def test_readme_tells_what_a_model_is_given(setting: str, values: dict[str, Any], tmp_path: Path) -> None:
-    app = build(Settings.model_validate({"db_path": tmp_path / "tasks.db", **values}))
-    listed = app.listing.tools
-    app.flow.store.close()
-    assert f"| {setting} | {len(listed)} | {sum(map(given, listed)):,} |" in README.read_text(encoding="utf-8")

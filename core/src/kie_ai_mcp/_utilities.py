@@ -13,10 +13,10 @@ from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp._resources import Link, Picture, Resources
 from kie_ai_mcp._tables import SubmissionRecord
 from kie_ai_mcp._tasks import Filters
-from kie_ai_mcp._tools import Arguments, describe, is_web_address, title_of
+from kie_ai_mcp._tools import Arguments, describe, title_of
 from kie_ai_mcp._waiting import wait_for
 from kie_ai_mcp.errors import InvalidArgument, shorten
-from kie_ai_mcp.specs import Kind, Status
+from kie_ai_mcp.specs import Kind, Status, is_web_address
 
 LINKS_LISTED = 10
 """How many results a list of tasks links to; every task's own answer links to all of its results."""
