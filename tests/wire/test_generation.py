@@ -545,6 +545,18 @@ async def test_wait_ends_by_itself_and_says_how_to_go_on(client: Client, sandbox
     assert "wait_for_tasks" in data(answer)["next_step"]
 
 
+async def test_no_wait_lasts_longer_than_the_client_has_patience(serve: "Serve", service: Sandbox) -> None:
+    service.reset()
+    async with serve(service, KIE_AI_PATIENCE_S="1") as client:
+        task_id = await generate(client, "A fox waits")
+        service.play("slow:5", path="recordInfo")
+        with anyio.fail_after(4):
+            answer = await client.call_tool("wait_for_tasks", {"task_ids": [task_id], "timeout_s": 600})
+
+    assert [task["status"] for task in data(answer)["tasks"]] == ["pending"]
+    assert "call wait_for_tasks again" in data(answer)["next_step"]
+
+
 async def test_generation_itself_waits_as_long_as_it_is_told_to(serve: "Serve", service: Sandbox) -> None:
     service.reset()
     async with serve(service, KIE_AI_WAIT_S="1") as client:

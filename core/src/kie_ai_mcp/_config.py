@@ -105,6 +105,9 @@ class Settings(BaseModel):
     max_submissions_per_hour: int | None = Field(None, ge=0, description="paid requests in any hour")
     compact: bool = Field(False, description="list only find_tools, call_tool and the server's own tools")
     wait_s: float = Field(0.0, ge=0, description="seconds a generation tool itself waits for its result")
+    patience_s: float | None = Field(
+        None, ge=1, description="seconds the client waits for one call (default: by the client's name, else 45)"
+    )
     store_prompts: bool = Field(True, description="whether prompts are kept in the database and beside saved files")
     http_token: SecretStr | None = Field(
         None, description="bearer token that HTTP clients must send; needed to listen beyond this machine"

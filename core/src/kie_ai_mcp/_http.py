@@ -230,7 +230,9 @@ class Site:
             self.app.check_offered(body["name"])
         except InvalidArgument as exc:
             return _error(HTTPStatus.NOT_FOUND, str(exc))
-        result = await self.app.call(body["name"], arguments, _say_nothing, USUAL_PATIENCE_S)
+        result = await self.app.call(
+            body["name"], arguments, _say_nothing, self.app.settings.patience_s or USUAL_PATIENCE_S
+        )
         return JSONResponse(result.model_dump(mode="json", by_alias=True, exclude_none=True))
 
     async def _gallery(self, _: Request) -> Response:

@@ -3,6 +3,7 @@
 import base64
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -145,7 +146,7 @@ class App:
         )
 
     async def call(
-        self, name: str, arguments: dict[str, Any] | None, say: Say, patience_s: float
+        self, name: str, arguments: dict[str, Any] | None, say: Say, patience_s: float, most_s: float = math.inf
     ) -> types.CallToolResult:
         """Call one tool. Whatever goes wrong is an answer a model can read; nothing else leaves this method.
 
@@ -153,7 +154,8 @@ class App:
             name: The tool; `check_offered` knows it.
             arguments: What it is given.
             say: Tells the client how it gets on.
-            patience_s: How long the client waits for an answer.
+            patience_s: How long the client waits for an answer, where the call does not say so itself.
+            most_s: How long it waits at most: a wait that lasts longer would be answered to nobody.
         """
         self.flow.catch_up_once()
         try:
@@ -165,7 +167,7 @@ class App:
                 name, arguments = call_tool(**Arguments(call_tool).check(arguments))
                 self.check_known(name)
             if name in self.utilities:
-                return await self._utility(self.utilities[name], arguments, say, patience_s)
+                return await self._utility(self.utilities[name], arguments, say, patience_s, most_s)
             tool = self.plugins.tools[name]
             report = await self._provider_tool(tool, arguments or {}, say, patience_s)
             # What a query finds is not on record, so no address leads to it.
@@ -181,11 +183,11 @@ class App:
             return self._result(report_of_error(error))
 
     async def _utility(
-        self, tool: Utility, arguments: dict[str, Any] | None, say: Say, patience_s: float
+        self, tool: Utility, arguments: dict[str, Any] | None, say: Say, patience_s: float, most_s: float
     ) -> types.CallToolResult:
         checked = tool.arguments.check(arguments)
         if tool.name == "wait_for_tasks":
-            checked.setdefault("timeout_s", patience_s)
+            checked["timeout_s"] = min(checked.get("timeout_s", patience_s), most_s)
         answered: Answered = await tool.fn(**checked, say=say)
         data = answered.structured if tool.output_schema is not None else None
         return self._content(answered.text, data, answered.links, answered.pictures)
@@ -285,8 +287,10 @@ class App:
         return report
 
 
-def patience_of(ctx: Context) -> float:
+def patience_of(ctx: Context, settings: Settings) -> float:
     """Return how long this client waits for one call, in seconds."""
+    if settings.patience_s is not None:
+        return settings.patience_s
     params = ctx.session.client_params
     name = params.client_info.name.lower() if params else ""
     return next((seconds for word, seconds in PATIENCE_S if word in name), USUAL_PATIENCE_S)
@@ -314,7 +318,8 @@ def server_of(app: App) -> Server[Any]:
             app.check_offered(params.name)
         except InvalidArgument as exc:
             raise MCPError(types.INVALID_PARAMS, app.settings.mask(sound(str(exc)))) from None
-        return await app.call(params.name, params.arguments, Progress(ctx), patience_of(ctx))
+        patience_s = patience_of(ctx, app.settings)
+        return await app.call(params.name, params.arguments, Progress(ctx), patience_s, most_s=patience_s)
 
     async def list_resources(_ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
         return await app.list_resources()

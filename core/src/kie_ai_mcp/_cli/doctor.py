@@ -72,7 +72,7 @@ async def examine(*, offline: bool) -> AsyncIterator[Finding]:
         yield finding
     for finding in _folders(settings):
         yield finding
-    yield _clients()
+    yield _clients(settings)
 
 
 def _show(finding: Finding) -> None:
@@ -186,7 +186,9 @@ def _unwritable(folder: Path) -> str:
     return f"{folder} has {free_mb} MB left." if free_mb < ROOM_MB else ""
 
 
-def _clients() -> Finding:
+def _clients(settings: Settings) -> Finding:
+    if settings.patience_s is not None:
+        return Finding("client limits", "ok", f"A wait ends by itself after {settings.patience_s:g} s, as is set.")
     from kie_ai_mcp._server import PATIENCE_S, USUAL_PATIENCE_S  # noqa: PLC0415  brings the protocol's SDK
 
     limits = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
