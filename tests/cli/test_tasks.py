@@ -112,7 +112,7 @@ def test_wait_ends_with_1_where_a_task_failed(run: "Run", sandbox: Sandbox) -> N
     failing = make(run, sandbox, "A harbour [fail]")
     ended = run("tasks", "wait", failing, make(run, sandbox), sandbox=sandbox)
     assert ended.code == 1
-    assert f"{failing} is failed" in ended.stderr
+    assert ended.stderr.endswith(f"{failing} is failed.\n")
 
 
 def test_save_takes_what_expires_first_and_leaves_what_has_expired(

@@ -1,5 +1,6 @@
 """``gallery``: one command from the history to a page in the browser."""
 
+import json
 import os
 import subprocess
 import sys
@@ -80,6 +81,10 @@ def test_file_that_is_no_gallery_stays_and_the_command_says_so_in_one_line(run: 
     assert done.stderr.count("\n") == 1
     assert f"{tmp_path / 'notes.html'} is there already and is not a gallery" in done.stderr
     assert (tmp_path / "notes.html").read_text(encoding="utf-8") == "<p>mine</p>"
+
+
+def test_path_is_told_as_json_where_a_program_asks(run: Run, tmp_path: Path) -> None:
+    assert json.loads(run("--no-open", "--json").stdout) == {"path": str(tmp_path / "out" / "gallery.html")}
 
 
 def test_gallery_needs_no_key(run: Run) -> None:

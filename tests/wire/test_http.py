@@ -119,6 +119,16 @@ def test_call_that_is_none_is_told_what_is_wrong(site: "Site", content: str, kin
     assert word in answer.json()["error"]
 
 
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("GET", "/tools/call", 405)])
+def test_address_that_is_none_is_told_which_there_are(site: "Site", method: str, path: str, status: int) -> None:
+    answer = site.client.request(method, path)
+    assert answer.status_code == status
+    assert answer.json()["error"].startswith(
+        f"{method} '{path}' is not answered here. There are /mcp, POST /tools/call,"
+    )
+    assert answer.headers.get("allow") == ("POST" if status == 405 else None)
+
+
 def test_gallery_shows_saved_pictures_and_nothing_else_can_be_fetched(site: "Site") -> None:
     made = site.tool("generate_nano_banana", prompt="A fox in a gallery")["structuredContent"]
     (task,) = site.tool("wait_for_tasks", task_ids=[made["task_id"]])["structuredContent"]["tasks"]

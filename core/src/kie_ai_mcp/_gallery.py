@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import sys
 import webbrowser
@@ -72,11 +73,12 @@ async def write(store: "Store", path: Path, *, limit: int = LIMIT) -> Path:
 )
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Entries, newest first.")
 @click.option("--open/--no-open", "wanted", default=True, show_default=True, help="Open it in the browser.")
-def gallery_command(output: Path | None, limit: int, wanted: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def gallery_command(output: Path | None, limit: int, wanted: bool, as_json: bool) -> None:
     """Write the history as one HTML page: pictures, clips, prompts, costs. No network, no service is asked."""
     settings = Settings.load()
     path = anyio.run(_write_for, settings, output, limit)
-    click.echo(path)
+    click.echo(json.dumps({"path": str(path)}) if as_json else path)
     if wanted and not _open(path):
         click.echo("No browser was found here: open the file in one.", err=True)
 

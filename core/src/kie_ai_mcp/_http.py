@@ -32,6 +32,7 @@ import uvicorn
 from mcp.server.transport_security import RequestBodyLimitMiddleware, TransportSecuritySettings
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -208,6 +209,7 @@ class Site:
                 Route(CALLBACK_PATH, callbacks.take, methods=["POST"]),
             ],
         )
+        starlette.add_exception_handler(HTTPException, _nothing_there)
         self.door = Door(starlette, self)
 
     async def _call(self, request: Request) -> Response:
@@ -349,7 +351,9 @@ class Callbacks:
         if key is not None:
             signed = [task_id for task_id in ids if _is_signed(task_id, request.headers, key)]
             if not signed:
-                log.warning("a callback without a valid signature was refused")
+                log.warning(
+                    "a callback without a valid signature was refused; KIE_AI_WEBHOOK_KEY must be the account's own key"
+                )
                 return _error(HTTPStatus.UNAUTHORIZED, "Its signature is missing, wrong or too old.")
             return await self._taken(signed[0])
         if not self._may_look():
@@ -419,6 +423,14 @@ def _object(text: bytes) -> dict[str, Any] | None:
 
 async def _health(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
+
+
+async def _nothing_there(request: Request, exc: Exception) -> Response:
+    """Answer what no address takes: there is none such, or not with this method."""
+    assert isinstance(exc, HTTPException)  # noqa: S101  what it is registered for
+    known = f"There are {MCP_PATH}, POST {CALL_PATH}, {GALLERY_PATH}, {HEALTH_PATH} and POST {CALLBACK_PATH}."
+    what = f"{request.method} {shorten(request.url.path)}"
+    return _error(HTTPStatus(exc.status_code), f"{what} is not answered here. {known}", exc.headers)
 
 
 async def _say_nothing(_message: str, _share: float | None) -> None:

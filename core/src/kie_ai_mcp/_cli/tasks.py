@@ -140,7 +140,9 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None, as_js
     unfinished = [report for report in reports if report.status != "completed"]
     if unfinished:
         states = ", ".join(f"{report.task_id} is {report.status}" for report in unfinished)
-        complain(f"not every task is completed: {states}. A running one goes on by itself; wait again.")
+        running = any(report.status not in {"failed", "not found"} for report in unfinished)
+        hint = " A running one goes on by itself; wait again." if running else ""
+        complain(f"not every task is completed: {states}.{hint}")
         end(FAILED)
 
 
