@@ -294,4 +294,5 @@ async def test_result_above_20_mb_is_refused_in_words_and_not_linked(
         with pytest.raises(MCPError, match="larger than 20 MB"):
             await client.read_resource(f"kie://files/{task_id}/1")
         assert links(await client.call_tool("get_task_status", {"task_id": task_id})) == []
+        assert len(pictures(await client.call_tool("show_result", {"task_id": task_id}))) == 1
         assert len((await client.list_resources()).resources) == 2

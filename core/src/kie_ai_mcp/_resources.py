@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 import anyio
@@ -35,7 +35,7 @@ FILE_TEMPLATE = f"{FILES}/{{id}}/{{n}}"
 JSON = "application/json"
 
 READ_BYTES = 20_000_000
-"""The largest result that is handed to a client, or fetched for a preview."""
+"""The largest result that is handed to a client, or fetched for a preview; a saved one is looked at where it lies."""
 
 TASKS_READ = 50
 FILES_LISTED = 20
@@ -148,8 +148,8 @@ class Resources:
             if number not in known:
                 there = f"its results are numbers 1 to {results}" if results else "it has no results"
                 raise InvalidArgument("uri", uri, f"the task is {record.status}, {there}")
-            data, form = await self._data(record, int(number))
-            return Content(form.mime_type, blob=data)
+            file, form = await self._opened(record, int(number))
+            return Content(form.mime_type, blob=await anyio.to_thread.run_sync(_bytes_of, file, f"Result {number}"))
         raise InvalidArgument("uri", uri, f"there are {TASKS}, {PROVIDERS}, {TASK_TEMPLATE} and {FILE_TEMPLATE}")
 
     async def show(self, task_id: str) -> Shown:
@@ -172,8 +172,8 @@ class Resources:
         notes: list[str] = []
         for number in range(1, tried + 1):
             try:
-                data, form = await self._data(record, number)
-                picture, note = await anyio.to_thread.run_sync(_preview, data, form, PREVIEW_BYTES // tried)
+                file, form = await self._opened(record, number)
+                picture, note = await anyio.to_thread.run_sync(_preview, file, form, PREVIEW_BYTES // tried)
             except _NoLibraryError:
                 notes.append(f"Result {number}: no preview, the server lacks a library for it. Install it: {EXTRA}")
             except KieError as exc:
@@ -215,28 +215,31 @@ class Resources:
         known = ", ".join(_task_uri(entry.task.task_id) for entry in newest) or "none yet"
         raise InvalidArgument("uri", uri, f"no such task is on record; {TASKS} lists them, the newest: {known}")
 
-    async def _data(self, record: TaskRecord, number: int) -> tuple[bytes, Format]:
-        """Return a result's bytes and what they are: from its saved file, else from its link.
+    async def _opened(self, record: TaskRecord, number: int) -> tuple[BinaryIO, Format]:
+        """Return a result to be read, and closed, and what it is: its saved file, else what its link leads to.
 
         Raises:
-            MediaError: It is not there any more, too large, or no media.
+            MediaError: It is not there any more, too large to be fetched, or no media.
             ReadFailed: Its service's provider is not enabled.
         """
         place = number - 1
-        data = None
+        file: BinaryIO | None = None
         if place < len(record.files):
-            data = await anyio.to_thread.run_sync(_bytes_of, Path(record.files[place]))
-        if data is None and place < len(record.result_urls):
-            data = await self._fetched(record, record.result_urls[place])
-        if data is None:
+            file = await anyio.to_thread.run_sync(_saved_file, Path(record.files[place]))
+        if file is None and place < len(record.result_urls):
+            file = io.BytesIO(await self._fetched(record, record.result_urls[place]))
+        if file is None:
             raise MediaError(f"{record.files[place]} is gone, and there is no link to it.")
-        form = format_of(data[:HEAD_BYTES])
+        head = file.read(HEAD_BYTES)
+        form = format_of(head)
         if form is None:
+            file.close()
             raise MediaError(
-                f"Result {number} is not a picture, clip or sound (it begins with {data[:HEAD_BYTES]!r}).",
+                f"Result {number} is not a picture, clip or sound (it begins with {head!r}).",
                 next_step="Open the link in a browser; it may have expired.",
             )
-        return data, form
+        file.seek(0)
+        return file, form
 
     async def _fetched(self, record: TaskRecord, url: str) -> bytes:
         data = bytearray()
@@ -263,14 +266,23 @@ def _check_size(size: int, what: str) -> None:
         )
 
 
-def _bytes_of(path: Path) -> bytes | None:
-    """Return a saved file's bytes; None where it is gone."""
+def _saved_file(path: Path) -> BinaryIO | None:
+    """Open a saved file; None where it is gone."""
     try:
-        with path.open("rb") as file:
-            data = file.read(READ_BYTES + 1)
+        return path.open("rb")
     except OSError:
         return None
-    _check_size(len(data), path.name)
+
+
+def _bytes_of(file: BinaryIO, what: str) -> bytes:
+    """Return all of a result, and close it.
+
+    Raises:
+        MediaError: It is too large to be handed over.
+    """
+    with file:
+        data = file.read(READ_BYTES + 1)
+    _check_size(len(data), what)
     return data
 
 
@@ -318,11 +330,11 @@ def _size_of(path: Path) -> int | None:
 # Previews ------------------------------------------------------------------------------------------------------------
 
 
-def _preview(data: bytes, form: Format, limit: int) -> tuple[Picture, str]:
+def _preview(file: BinaryIO, form: Format, limit: int) -> tuple[Picture, str]:
     """Return a small picture of a result, and what it is.
 
     Args:
-        data: The result.
+        file: The result; it is closed.
         form: What it is.
         limit: What the picture may weigh as it is sent.
 
@@ -330,22 +342,23 @@ def _preview(data: bytes, form: Format, limit: int) -> tuple[Picture, str]:
         MediaError: There is nothing to see.
         _NoLibraryError: Pillow, or for a clip PyAV, is not installed.
     """
-    if form.kind == "audio":
-        raise MediaError("A sound has no picture.", next_step="Open the link.")
-    try:
-        whole = frame_of(io.BytesIO(data), form) if form.kind == "video" else _picture(data)
-    except ImportError:
-        raise _NoLibraryError from None
+    with file:
+        if form.kind == "audio":
+            raise MediaError("A sound has no picture.", next_step="Open the link.")
+        try:
+            whole = frame_of(file, form) if form.kind == "video" else _picture(file)
+        except ImportError:
+            raise _NoLibraryError from None
     small, encoded = _drawn_down(whole, limit)
     shown = "a frame of the clip" if form.kind == "video" else "a preview"
     note = f"{shown}, {small.width} x {small.height} of {whole.width} x {whole.height} pixels."
     return Picture(encoded, "image/jpeg"), note
 
 
-def _picture(data: bytes) -> "Image.Image":
+def _picture(file: BinaryIO) -> "Image.Image":
     from PIL import Image, ImageOps  # noqa: PLC0415  an optional extra, and heavy
 
-    with Image.open(io.BytesIO(data), formats=PICTURE_FORMATS) as picture:
+    with Image.open(file, formats=PICTURE_FORMATS) as picture:
         if picture.width * picture.height > MOST_PIXELS:
             raise MediaError(f"It has {picture.width} x {picture.height} pixels, too many to draw down.")
         picture.load()
