@@ -381,7 +381,7 @@ class Caller:
         except ValueError:
             usable = False
         if not usable or not parts.hostname:
-            raise MediaError(f"{shorten(url)} is not a web address, so it was not saved.")
+            raise MediaError(f"{shorten(url)} is not a web address, so it was not fetched.")
         if self._trusted(parts.hostname, parts.port):
             return url, {}, {}
         try:
@@ -391,7 +391,7 @@ class Caller:
         addresses = [str(entry[4][0]) for entry in found]
         if not addresses or not all(_public(address) for address in addresses):
             raise MediaError(
-                f"{shorten(url)} leads to the private address {', '.join(addresses) or 'none'}, so it was not saved.",
+                f"{shorten(url)} leads to the private address {', '.join(addresses) or 'none'}, so it was not fetched.",
                 next_step="If it is meant, add the host to KIE_AI_TRUSTED_HOSTS.",
             )
         address = addresses[0]
@@ -412,7 +412,7 @@ class Caller:
             room -= len(chunk)
             if room < 0:
                 raise MediaError(
-                    f"{shorten(url)} is larger than {self.settings.max_download_mb} MB, so it was not saved.",
+                    f"{shorten(url)} is larger than {self.settings.max_download_mb} MB, so it was not fetched.",
                     next_step="Raise KIE_AI_MAX_DOWNLOAD_MB, or fetch the link yourself.",
                 )
             yield chunk
