@@ -109,6 +109,7 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
                 group.start_soon(_give_up, received)
                 site.closing = True
                 await app.flow.drain()
+                site.drained.set()
                 server.should_exit = True
         group.cancel_scope.cancel()
     return 128 + received
@@ -187,11 +188,13 @@ class Site:
         app: The tools.
         host: Where it listens.
         closing: No request is taken any more.
+        drained: What was paid for has its answer; what still waits is cut.
     """
 
     app: App
     host: str
     closing: bool = False
+    drained: anyio.Event = field(default_factory=anyio.Event)
     _shown: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -232,10 +235,18 @@ class Site:
             self.app.check_offered(body["name"])
         except InvalidArgument as exc:
             return _error(HTTPStatus.NOT_FOUND, str(exc))
-        result = await self.app.call(
-            body["name"], arguments, _say_nothing, self.app.settings.patience_s or USUAL_PATIENCE_S
-        )
-        return JSONResponse(result.model_dump(mode="json", by_alias=True, exclude_none=True))
+        patience_s = self.app.settings.patience_s or USUAL_PATIENCE_S
+        answer = _ending("The server is ending. Tasks that run go on by themselves.")
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cut, group.cancel_scope)
+            result = await self.app.call(body["name"], arguments, _say_nothing, patience_s)
+            answer = JSONResponse(result.model_dump(mode="json", by_alias=True, exclude_none=True))
+            group.cancel_scope.cancel()
+        return answer
+
+    async def _cut(self, calling: anyio.CancelScope) -> None:
+        await self.drained.wait()
+        calling.cancel()
 
     async def _gallery(self, _: Request) -> Response:
         text = await page(self.app.flow.store, address=self._address)
@@ -296,7 +307,7 @@ class Door:
         if origin is not None and not (origin.startswith(("http://", "https://")) and self._known(origin)):
             return _error(HTTPStatus.FORBIDDEN, "Requests from other sites' pages are not answered.")
         if self.site.closing:
-            return _error(HTTPStatus.SERVICE_UNAVAILABLE, "The server is ending. Call again.", {"Retry-After": "5"})
+            return _ending("The server is ending; nothing was done.")
         token = self.site.app.settings.token
         if token is None or path in self.OPEN:
             return None
@@ -435,6 +446,10 @@ async def _nothing_there(request: Request, exc: Exception) -> Response:
 
 async def _say_nothing(_message: str, _share: float | None) -> None:
     """Take progress that a plain call has nowhere to show."""
+
+
+def _ending(message: str) -> Response:
+    return _error(HTTPStatus.SERVICE_UNAVAILABLE, f"{message} Call again once it runs.", {"Retry-After": "5"})
 
 
 def _error(status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> Response:
