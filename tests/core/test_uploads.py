@@ -188,6 +188,20 @@ async def test_what_is_no_such_picture_is_refused_with_the_reason(
     assert reason in (await refusal(uploads(max_upload_mb=1), f"{root}/{name}")).allowed
 
 
+async def test_file_above_the_cap_of_its_argument_is_refused_and_not_sent(
+    taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    (root / "fox.png").write_bytes(PNG + bytes((1 << 20) - len(PNG)))
+    marked = {"image_urls": Media("image", most_mb=1)}
+    await uploads().addresses({"image_urls": [str(root / "fox.png")]}, marked)
+    with (root / "fox.png").open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(InvalidArgument, match="larger than 1 MB, the most that the service takes there"):
+        await uploads().addresses({"image_urls": [str(root / "fox.png")]}, marked)
+
+    assert len(taking) == 1
+
+
 async def test_pipe_is_refused_without_waiting_for_somebody_who_writes(uploads: MakeUploads, root: Path) -> None:
     pipe = root / "pipe.png"
     os.mkfifo(pipe)

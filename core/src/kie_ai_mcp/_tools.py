@@ -267,7 +267,7 @@ def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
 def _media_in(hint: Any) -> Media | None:
     if get_origin(hint) is Annotated:
         inner, *metadata = get_args(hint)
-        return next((entry for entry in metadata if isinstance(entry, Media)), None) or _media_in(inner)
+        return next((entry for entry in reversed(metadata) if isinstance(entry, Media)), None) or _media_in(inner)
     return next((marker for part in get_args(hint) if (marker := _media_in(part))), None)
 
 

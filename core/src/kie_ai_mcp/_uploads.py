@@ -177,6 +177,11 @@ class Uploads:
             limit = self.settings.max_upload_mb
             if status.st_size > limit * 1_000_000:
                 raise InvalidArgument(field, text, f"it is larger than {limit} MB (KIE_AI_MAX_UPLOAD_MB)")
+            # The service does not say which MB it means, so the larger one counts.
+            if media is not None and media.most_mb is not None and status.st_size > media.most_mb << 20:
+                raise InvalidArgument(
+                    field, text, f"it is larger than {media.most_mb} MB, the most that the service takes there"
+                )
             head = file.read(HEAD_BYTES)
             digest.update(head)
             while chunk := file.read(1 << 20):

@@ -291,10 +291,16 @@ class Tool:
 class Media:
     """Marks an argument as the address of a picture, clip or sound that the service fetches.
 
-    Core checks every marked argument; plugins only see addresses that anybody can open.
+    Core checks every marked argument; plugins only see addresses that anybody can open. Where several mark the same
+    argument, the outermost counts: ``Annotated[ImageUrls, Media("image", most_mb=10)]``.
+
+    Args:
+        kind: What it must be.
+        most_mb: The largest file that the service takes there, in MB; a larger one of the user's is not uploaded.
     """
 
     kind: Kind
+    most_mb: int | None = None
 
 
 def is_web_address(value: str) -> bool:

@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrl, ImageUrls, InvalidArgument, NegativePrompt, OutputFormat, Submission
+from kie_ai_mcp import (
+    CallbackUrl,
+    ImageUrl,
+    ImageUrls,
+    InvalidArgument,
+    Media,
+    NegativePrompt,
+    OutputFormat,
+    Submission,
+)
 from kie_ai_mcp import Prompt as AnyPrompt
 from kie_ai_mcp_ideogram.prices import credits_of
 
@@ -55,7 +64,8 @@ SIZES = {
 
 Prompt = Annotated[AnyPrompt, Field(max_length=5_000)]
 # Said in the schema but checked here, so that a second picture is answered with advice.
-OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1})]
+Picture = Annotated[ImageUrl, Media("image", most_mb=10)]
+OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1}), Media("image", most_mb=10)]
 Shape = Literal["1:1", "3:4", "9:16", "4:3", "16:9"]
 Style = Literal["AUTO", "GENERAL", "REALISTIC", "DESIGN", "FICTION"]
 Speed = Literal["TURBO", "BALANCED", "QUALITY"]
@@ -107,9 +117,9 @@ def generate_ideogram_image(
 
 def edit_ideogram_image(
     prompt: Prompt,
-    image_url: ImageUrl,
-    mask_url: ImageUrl,
-    character_url: ImageUrl | None = None,
+    image_url: Picture,
+    mask_url: Picture,
+    character_url: Picture | None = None,
     style: Literal["AUTO", "REALISTIC", "FICTION"] | None = None,
     rendering_speed: Speed | None = None,
     seed: int | None = None,
@@ -136,8 +146,8 @@ def edit_ideogram_image(
 
 def remix_ideogram_image(
     prompt: Prompt,
-    image_url: ImageUrl,
-    character_url: ImageUrl | None = None,
+    image_url: Picture,
+    character_url: Picture | None = None,
     strength: Annotated[float, Field(ge=0.01, le=1)] | None = None,
     negative_prompt: str | None = None,
     aspectRatio: Shape | None = None,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import AudioUrl, CallbackUrl, ImageUrl, InvalidArgument, Prompt, Submission, VideoUrl
+from kie_ai_mcp import AudioUrl, CallbackUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
 
 MOTION = "kling-motion"
 AVATAR = "kling-avatar"
@@ -15,8 +15,8 @@ AVATAR_MODELS = {"standard": "kling/ai-avatar-standard", "pro": "kling/ai-avatar
 
 
 def generate_kling_motion_video(
-    imageUrl: ImageUrl,
-    videoUrl: VideoUrl,
+    imageUrl: Annotated[ImageUrl, Media("image", most_mb=10)],
+    videoUrl: Annotated[VideoUrl, Media("video", most_mb=100)],
     prompt: Annotated[Prompt, Field(max_length=2500)] | None = None,
     model: Literal["2.6", "3.0"] = "2.6",
     resolution: Literal["720p", "1080p"] | None = None,
@@ -44,8 +44,8 @@ def generate_kling_motion_video(
 
 def generate_kling_avatar_video(
     prompt: Annotated[Prompt, Field(max_length=5000)],
-    imageUrl: ImageUrl,
-    audioUrl: AudioUrl,
+    imageUrl: Annotated[ImageUrl, Media("image", most_mb=10)],
+    audioUrl: Annotated[AudioUrl, Media("audio", most_mb=100)],
     model: Literal["standard", "pro"] = "standard",
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Prompt, Submission, VideoUrl
+from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
 from kie_ai_mcp_kling.prices import credits_of
 
 OMNI = "kling-omni"
@@ -54,8 +54,8 @@ USES = {
 
 def generate_kling_omni_video(
     prompt: Annotated[Prompt, Field(max_length=3072)],
-    imageUrls: list[ImageUrl] | None = None,
-    videoUrl: VideoUrl | None = None,
+    imageUrls: Annotated[list[ImageUrl], Media("image", most_mb=50)] | None = None,
+    videoUrl: Annotated[VideoUrl, Media("video", most_mb=200)] | None = None,
     transform: bool | None = None,
     duration: Annotated[int, Field(ge=3, le=15)] | None = None,
     aspectRatio: Literal["16:9", "9:16", "1:1"] | None = None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Submission
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission
 from kie_ai_mcp_kling.models import DEFAULTS, MODELS, MODES, Form, Shots, models_that
 from kie_ai_mcp_kling.prices import credits_of
 
@@ -37,7 +37,7 @@ Shot = Annotated[
 
 def generate_kling_video(
     prompt: Prompt,
-    imageUrls: Annotated[ImageUrls, Field(max_length=2)] | None = None,
+    imageUrls: Annotated[ImageUrls, Field(max_length=2), Media("image", most_mb=50)] | None = None,
     duration: Annotated[int, Field(ge=3, le=15)] | None = None,
     aspectRatio: Literal["16:9", "9:16", "1:1"] | None = None,
     mode: Literal["standard", "fast", "turbo"] | None = None,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, OutputFormat, Prompt, Submission
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, OutputFormat, Prompt, Submission
 from kie_ai_mcp_nano_banana.prices import credits_of
 
 GENERATE = "nano-banana"
@@ -49,7 +49,7 @@ def generate_nano_banana(
         "google/nano-banana", "nano-banana-2", "nano-banana-2-lite", "nano-banana-pro"
     ] = "google/nano-banana",
     resolution: Resolution | None = None,
-    image_urls: Annotated[ImageUrls, Field(max_length=14)] | None = None,
+    image_urls: Annotated[ImageUrls, Field(max_length=14), Media("image", most_mb=30)] | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make a picture from words with Google Nano Banana.
@@ -61,7 +61,7 @@ def generate_nano_banana(
 
 def edit_nano_banana(
     prompt: Prompt,
-    image_urls: Annotated[ImageUrls, Field(max_length=14)],
+    image_urls: Annotated[ImageUrls, Field(max_length=14), Media("image", most_mb=30)],
     image_size: Shape | None = None,
     output_format: OutputFormat | None = None,
     model: Literal[

@@ -1,0 +1,30 @@
+"""What the service says of the size of its inputs is known before a file of the user's is sent."""
+
+from pathlib import Path
+
+import pytest
+
+from kie_ai_mcp._config import Settings
+from kie_ai_mcp._server import build
+
+CAPS_MB = {
+    "edit_nano_banana": {"image_urls": 30},
+    "edit_ideogram_image": {"image_url": 10, "mask_url": 10, "character_url": 10},
+    "generate_ideogram_image": {"image_urls": 10},
+    # The largest of the models, each of which has its own.
+    "generate_kling_video": {"imageUrls": 50},
+    "generate_kling_avatar_video": {"imageUrl": 10, "audioUrl": 100},
+    "generate_kling_motion_video": {"imageUrl": 10, "videoUrl": 100},
+    "generate_kling_omni_video": {"imageUrls": 50, "videoUrl": 200},
+    "generate_nano_banana": {"image_urls": 30},
+    "generate_veo3_video": {"imageUrls": None},
+    "remix_ideogram_image": {"image_url": 10, "character_url": 10},
+}
+
+
+@pytest.mark.parametrize("name", CAPS_MB)
+def test_input_has_the_cap_of_its_service(name: str, tmp_path: Path) -> None:
+    app = build(Settings.model_validate({"db_path": tmp_path / "tasks.db"}))
+    app.flow.store.close()
+    media = app.plugins.tools[name].arguments.media
+    assert {argument: marker.most_mb for argument, marker in media.items()} == CAPS_MB[name]
