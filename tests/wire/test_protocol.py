@@ -21,8 +21,12 @@ SCHEMAS = Path(__file__).parents[3] / "shared" / "mcp-schema"
 REVISIONS = ("2025-06-18", "2025-11-25", "2026-07-28")
 STATELESS = "2026-07-28"
 INVALID_PARAMS = -32602
+PARSE_ERROR = -32700
 
 RUBBISH = ("no JSON at all", "[]", '{"jsonrpc": "2.0", "id": 1}', '{"jsonrpc": "2.0"}', "\N{FOX FACE}", "")
+
+HALF = "cut in an emoji \ud83e"
+"""What JavaScript writes into JSON and a strict reader refuses: half of a surrogate pair."""
 
 UTILITIES = {"get_task_status", "wait_for_tasks", "list_tasks", "get_credits", "show_result", "resolve_submission"}
 
@@ -53,6 +57,8 @@ def conversation(
         said["read"] = child.answer(child.ask("resources/read", uri=f"kie://files/{made}/1"))["result"]
         said["refused"] = child.call("generate_nano_banana", prompt="")
         said["unknown tool"] = child.answer(child.ask("tools/call", name="generate_nano_bananas", arguments={}))
+        said["half a character"] = child.answer(child.ask("tools/call", name="list_tasks", arguments={"cursor": HALF}))
+        said["whole again"] = child.call("list_tasks")
         for line in RUBBISH:
             child.write(line)
         said["after rubbish"] = child.call("list_tasks")
@@ -278,6 +284,14 @@ def test_stdout_holds_nothing_but_the_protocol_although_a_provider_prints(spawn:
 
 def test_lines_that_are_no_messages_do_not_end_the_server(said: dict[str, Message]) -> None:
     assert "tasks" in said["after rubbish"]["structuredContent"]
+
+
+def test_request_that_can_not_be_read_is_answered(said: dict[str, Message]) -> None:
+    error = said["half a character"]["error"]
+    assert error["code"] == PARSE_ERROR
+    assert "nothing was recorded or sent" in error["message"]
+    assert "half of a character" in error["message"]
+    assert "tasks" in said["whole again"]["structuredContent"]
 
 
 def test_tool_list_may_be_kept_for_five_minutes(revision: str, said: dict[str, Message]) -> None:

@@ -28,6 +28,7 @@ from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp._gateway import map_strings
 from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp._resources import TEMPLATES, Link, Picture, Resources
+from kie_ai_mcp._stdio import Line, answer_unreadable
 from kie_ai_mcp._tools import Arguments, BoundTool, describe, title_of
 from kie_ai_mcp._utilities import NAMES, Answered, Utilities, Utility, utilities
 from kie_ai_mcp._waiting import wait_for
@@ -361,9 +362,11 @@ async def serve(settings: Settings) -> None:
         async with app.flow.running():
             group.start_soon(_end_on_signal, app.flow)
             server = server_of(app)
-            async with stdio_server() as (read, write):
+            async with stdio_server() as (lines, write):
                 # Whatever is still printed must not reach the wire when buffers are flushed at exit.
                 sys.stdout = sys.stderr
+                forward, read = anyio.create_memory_object_stream[Line](0)
+                group.start_soon(answer_unreadable, lines, forward, write.send)
                 await server.run(read, write, server.create_initialization_options())
         group.cancel_scope.cancel()
 

@@ -1,0 +1,53 @@
+"""What the SDK leaves open on stdin and stdout: a request that can't be read is answered, too."""
+
+import json
+from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import suppress
+
+import anyio
+import mcp_types as types
+from anyio.streams.memory import MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
+
+from kie_ai_mcp.errors import sound
+
+Line = SessionMessage | Exception
+"""A message, or why a line is none."""
+
+
+async def answer_unreadable(
+    lines: AsyncIterable[Line],
+    forward: MemoryObjectSendStream[Line],
+    answer: Callable[[SessionMessage], Awaitable[None]],
+) -> None:
+    """Pass lines on until they end, but answer a request whose JSON can't be read; its sender would wait for ever."""
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the server has ended
+        async with forward:
+            async for line in lines:
+                refusal = _refusal_of(line) if isinstance(line, ValidationError) else None
+                await (forward.send(line) if refusal is None else answer(SessionMessage(refusal)))
+
+
+def _refusal_of(unread: ValidationError) -> types.JSONRPCError | None:
+    """Return the answer to a line that is a request in JSON of the lenient sort; None for any other line.
+
+    Such a request holds half of a character, as cutting a text leaves it: JavaScript writes it, strict readers don't
+    take it.
+    """
+    problem = unread.errors(include_url=False)[0]
+    try:
+        request = json.loads(problem["input"])
+    except (TypeError, ValueError, RecursionError):
+        return None
+    if problem["type"] != "json_invalid" or not isinstance(request, dict) or not isinstance(request.get("method"), str):
+        return None
+    number = request.get("id")
+    if isinstance(number, bool) or not isinstance(number, (int, str)):
+        return None
+    message = (
+        f"The request can't be read, so nothing was recorded or sent. {problem['msg']}. "
+        "Where a text in it holds half of a character, send it whole."
+    )
+    error = types.ErrorData(code=types.PARSE_ERROR, message=sound(message))
+    return types.JSONRPCError(jsonrpc="2.0", id=number, error=error)
