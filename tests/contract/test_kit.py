@@ -211,6 +211,11 @@ BROKEN = {
         tool('return Submission("broken/create", {}, "broken", read=lambda answer: answer.data["id"])'),
         ["tool generate_broken_image, read of its Submission: it raised", "Answer(code="],
     ),
+    "own reading that refuses what was accepted": (
+        "from kie_ai_mcp.errors import Refused\n\ndef refuse(answer):\n    raise Refused('no')\n\n"
+        + tool('return Submission("broken/create", {}, "broken", read=refuse)'),
+        ["read of its Submission: it refuses with Refused('no')", "Answer(code=200"],
+    ),
 }
 
 

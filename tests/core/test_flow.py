@@ -11,12 +11,12 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from kie_ai_mcp import Submission
+from kie_ai_mcp import Answer, Submission
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._flow import Flow
 from kie_ai_mcp._server import build
 from kie_ai_mcp._tools import BoundTool
-from kie_ai_mcp.errors import KieError, Unknown
+from kie_ai_mcp.errors import KieError, Refused, Unknown
 
 pytestmark = pytest.mark.anyio
 
@@ -58,6 +58,24 @@ async def test_answer_that_a_provider_misreads_is_unknown_and_the_server_goes_on
         await flow.submit(tool_of(read), {"prompt": "a fox"}, silent)
 
     assert [entry.state for entry in await flow.store.unsettled()] == ["unknown"]
+
+
+@pytest.mark.parametrize(("code", "state"), [(422, "refused"), (200, "unknown")])
+async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
+    code: int, state: str, flow: Flow, service: HTTPServer
+) -> None:
+    def read(answer: Answer) -> str:
+        raise Refused("Not ready yet.", code=answer.code, next_step="Call again in 30 seconds.", can_retry=True)
+
+    service.expect_request("/foxes").respond_with_json({"code": code, "msg": "in the making"})
+
+    with pytest.raises(KieError) as error:
+        await flow.submit(tool_of(read), {"prompt": "a fox"}, silent)
+
+    settled = await flow.store.submission(1)
+    assert settled is not None
+    assert settled.state == state
+    assert (error.value.message == "Not ready yet.") == (state == "refused")
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,14 @@ async def test_tool_makes_its_result(client: Client, name: str) -> None:
     assert {Path(file).suffix for file in task["files"]} <= ENDINGS[tool.kind]
 
 
+async def test_4k_version_that_is_there_already_is_saved_at_once(client: Client) -> None:
+    given = await arguments_of(client, "get_veo3_4k_video")
+    made = await finished(client, await call(client, "get_veo3_4k_video", **given))
+    again = await call(client, "get_veo3_4k_video", **given)
+    assert (again["status"], again["result_urls"]) == ("completed", made["result_urls"])
+    assert [Path(file).suffix for file in again["files"]] == [".mp4"]
+
+
 @pytest.mark.parametrize("name", [name for name, tool in PLUGINS.tools.items() if not tool.paid])
 async def test_reading_tool_says_not_yet_and_then_brings_its_result(client: Client, name: str) -> None:
     given = await arguments_of(client, name)

@@ -203,7 +203,8 @@ class Flow(Reading):
                 sending = self._start(tool, submission, ticket.submission_id)
                 await sending.done.wait()
                 if sending.report is not None:
-                    return replace(sending.report, estimated_credits=_known(submission.estimated_credits))
+                    report = await self._with_results(sending.report)
+                    return replace(report, estimated_credits=_known(submission.estimated_credits))
                 assert sending.error is not None  # noqa: S101  either a report or an error
                 pause = sending.retry_after_s
                 if pause is None or anyio.current_time() + pause > deadline:
@@ -219,6 +220,16 @@ class Flow(Reading):
             elif sending is None or isinstance(sending.error, RateLimited):
                 await self._never_sent(ticket.submission_id)
             raise
+
+    async def _with_results(self, report: Report) -> Report:
+        """Save what was finished at once; everything else is saved when its status is read."""
+        if report.status != "completed" or report.task_id is None or report.files:
+            return report
+        try:
+            record = await self.store.find(report.task_id)
+        except StorageError:
+            return report  # it is on record all the same, and saved at the next start
+        return report if record is None else await self._with_files(record)
 
     def _start(self, tool: BoundTool, submission: Submission, submission_id: int) -> _Sending:
         """Send apart from the caller, who may be cancelled while money is being spent."""
@@ -380,6 +391,8 @@ class Flow(Reading):
             try:
                 made = read(answer)
             except Exception as exc:
+                if isinstance(exc, Refused) and answer.code != 200:
+                    raise
                 log.exception("provider %s failed to read an answer", tool.provider)
                 raise Unknown(
                     f"The provider {tool.provider} failed to read the service's answer ({type(exc).__name__}).",

@@ -67,7 +67,8 @@ class Submission:
         model: The service's model id where there is one; shown in records and file names.
         read: How to read an answer that is not the usual ``data.taskId``. Called with every readable answer of
             this request, whatever its code; returns the task id, an `Accepted`, an `Outcome` that is already
-            final, or None for the usual reading.
+            final, or None for the usual reading. Raises `errors.Refused` where the answer provably made nothing and
+            the code's usual words would mislead.
         gateway: The name of the service that is called.
         estimated_credits: What it will probably cost, from the provider's own dated price table; None where that
             does not say.

@@ -8,6 +8,7 @@ import pytest
 
 import kie_ai_mcp_veo3
 from kie_ai_mcp import Answer, Outcome, Task
+from kie_ai_mcp.errors import Refused
 from kie_ai_mcp.readings import TWO_WEEKS_S
 from kie_ai_mcp_veo3.results import hd_outcome, read_4k, task_outcome
 
@@ -156,7 +157,6 @@ def test_4k_in_the_making_is_the_task_that_makes_it(answer: Answer) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(422, "4k is processing", None),
         Answer(422, "record is null.", {"taskId": "t2", "resultUrls": None}),
         Answer(500, "server error", {"taskId": "t2"}),
         Answer(402, "not enough credits"),
@@ -166,6 +166,14 @@ def test_4k_in_the_making_is_the_task_that_makes_it(answer: Answer) -> None:
 )
 def test_any_other_4k_answer_is_read_by_its_code(answer: Answer) -> None:
     assert read_4k(answer) is None
+
+
+@pytest.mark.parametrize("data", [None, {"resultUrls": None, "imageUrls": None}, {"taskId": ""}])
+def test_4k_in_the_making_by_a_task_without_a_name_is_told_as_not_ready(data: object) -> None:
+    with pytest.raises(Refused, match="Not ready yet") as told:
+        read_4k(Answer(422, "4k is processing. Ready in 5-10 minutes.", data))
+    assert (told.value.code, told.value.charged, told.value.can_retry) == (422, "no", True)
+    assert "again in 30 seconds" in told.value.next_step
 
 
 @pytest.mark.parametrize("data", [None, [], [CLIP], 7, "text", "{", {"response": [1]}, {"info": "x", "resultUrls": {}}])

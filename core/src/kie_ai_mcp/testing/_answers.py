@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any, get_args
 
 from kie_ai_mcp._tools import BoundTool
-from kie_ai_mcp.errors import KieError, shorten
+from kie_ai_mcp.errors import KieError, Refused, shorten
 from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Query, Status, StatusRoute, Submission, Task
 from kie_ai_mcp.testing import _junk as junk
 from kie_ai_mcp.testing._calls import Calls
@@ -162,6 +162,9 @@ def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Sequence[
         given = Answer(code, MESSAGES[number % 2], deepcopy(data))
         try:
             what = _wrong_in_reading(read(given), is_query)
+        except Refused as exc:
+            may = code != 200 and not is_query
+            what = None if may else f"it refuses with {exc!r}, which only a create that was not accepted may"
         except Exception as exc:  # noqa: BLE001  whatever it is, the answer would be lost with it
             what = f"it raised {exc!r}"
         if what is not None:

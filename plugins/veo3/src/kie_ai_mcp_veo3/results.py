@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kie_ai_mcp import Answer, Outcome
+from kie_ai_mcp.errors import Refused
 from kie_ai_mcp.readings import TWO_WEEKS_S, object_in, outcome_by_flag, text_in, urls_in
 
 # Where clips stand, the best first: the clip, the whole film after an extension, the clip before it was cropped.
@@ -33,14 +34,26 @@ def read_4k(answer: Answer) -> str | Outcome | None:
 
     Returns:
         The finished clips, or the id of the task that makes them; None for the usual reading of the code.
+
+    Raises:
+        Refused: The clips are in the making, and the answer doesn't name the task that makes them.
     """
     clips = clips_in(answer.data)
     if clips:
         return _done(clips)
-    if answer.code == 200 or _in_the_making(answer):
-        data = object_in(answer.data)
-        return text_in(data.get("taskId")) or text_in(data.get("task_id"))
-    return None
+    in_the_making = _in_the_making(answer)
+    if answer.code != 200 and not in_the_making:
+        return None
+    data = object_in(answer.data)
+    task_id = text_in(data.get("taskId")) or text_in(data.get("task_id"))
+    if task_id is None and in_the_making:
+        raise Refused(
+            f"Not ready yet; an earlier call makes it, in the service's words: {answer.message}.",
+            code=answer.code,
+            next_step="Call get_veo3_4k_video again in 30 seconds.",
+            can_retry=True,
+        )
+    return task_id
 
 
 def clips_in(data: object) -> tuple[str, ...]:
