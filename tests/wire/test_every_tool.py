@@ -150,6 +150,16 @@ async def test_reading_tool_says_not_yet_and_then_brings_its_result(client: Clie
     assert (done["status"], len(done["files"])) == ("completed", 1)
 
 
+async def test_paid_read_whose_answer_is_lost_may_have_been_charged(client: Client, service: Sandbox) -> None:
+    given = await arguments_of(client, "get_veo3_1080p_video")
+    service.play("drop-before", path="get-1080p-video")
+    told = await call(client, "get_veo3_1080p_video", **given)
+    assert (told["status"], told["charged"]) == ("refused", "unknown")
+    assert told["next_step"] == "Ask again later."
+    unheard = await call(client, "get_veo3_1080p_video", task_id="nobody-knows-me")
+    assert (unheard["status"], unheard["charged"]) == ("refused", "no")
+
+
 @pytest.mark.parametrize("name", [name for name, word in AVAILABLE.items() if word == "undocumented"])
 async def test_model_that_the_service_never_had_is_refused_with_the_nearest_tool(plain: Client, name: str) -> None:
     provider = PLUGINS.provider_of(PLUGINS.tools[name].provider)

@@ -192,8 +192,10 @@ def test_annotations_tell_spending_from_reading(tools: dict[str, Message]) -> No
         return tuple(tools[name]["annotations"][word] for word in words)
 
     for name in tools:
-        if name.startswith(("generate_", "edit_")):
+        if name.startswith(("generate_", "edit_", "remix_", "extend_")):
             assert hints(name) == (False, False, False, True), name
+    # It makes no task, but the service charges for it: a host should ask its user.
+    assert hints("get_veo3_1080p_video") == (False, False, True, True)
     for name in UTILITIES - {"resolve_submission"}:
         assert hints(name) == (True, False, True, False), name
     assert hints("resolve_submission")[:2] == (False, False)

@@ -250,7 +250,9 @@ class Plugins:
         tools: list[BoundTool] = []
         for given in (entry for part in returned for entry in part):
             tool = given if isinstance(given, Tool) else Tool(given)
-            bound = BoundTool.bind(tool.fn, provider=plugin.name, kind=tool.kind or kind, title=tool.title)
+            bound = BoundTool.bind(
+                tool.fn, provider=plugin.name, kind=tool.kind or kind, title=tool.title, charges=tool.charges
+            )
             owner = self._owners.get(bound.name) or next((plugin.name for t in tools if t.name == bound.name), None)
             if owner is not None:
                 raise PluginError(f"its tool {bound.name} exists already: it belongs to {owner}.")

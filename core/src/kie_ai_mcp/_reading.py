@@ -97,7 +97,13 @@ class Reading:
         query = tool.fn(**tool.arguments.check(arguments))
         if not isinstance(query, Query):
             raise InvalidArgument("tool", tool.name, f"it returned {type(query).__name__}, not a Query")
-        answer = await self.caller(query.gateway).read(query.paths, query.params)
+        caller = self.caller(query.gateway)
+        try:
+            answer = await caller.read(query.paths, query.params)
+        except ReadFailed as exc:
+            if tool.charges:  # it may have arrived
+                exc.charged = "unknown"
+            raise
         if answer.code in ACCOUNT_CODES:
             raise error_of(answer)
         outcome = query.read(answer)

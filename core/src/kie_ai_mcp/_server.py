@@ -393,7 +393,7 @@ def _listed(tool: BoundTool, *, saves: bool) -> types.Tool:
         output_schema=OUTPUT_SCHEMA,
         annotations=types.ToolAnnotations(
             title=tool.title,
-            read_only_hint=not tool.paid,
+            read_only_hint=not tool.charges,
             destructive_hint=False,
             idempotent_hint=not tool.paid,
             open_world_hint=True,

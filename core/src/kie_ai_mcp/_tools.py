@@ -197,6 +197,7 @@ class BoundTool:
     paid: bool
     fn: Callable[..., Submission | Query]
     arguments: Arguments
+    charges: bool = False
 
     def input_schema(self, *, saves: bool) -> dict[str, Any]:
         """Return what a client is told: the provider's arguments and, on paid tools, the server's own.
@@ -211,7 +212,14 @@ class BoundTool:
 
     @classmethod
     def bind(
-        cls, fn: Callable[..., Any], *, provider: str, kind: Kind, title: str | None, name: str | None = None
+        cls,
+        fn: Callable[..., Any],
+        *,
+        provider: str,
+        kind: Kind,
+        title: str | None,
+        name: str | None = None,
+        charges: bool = False,
     ) -> "BoundTool":
         """Check a tool function against the contract and read what it says of itself.
 
@@ -221,6 +229,7 @@ class BoundTool:
             kind: What it makes.
             title: Its name for people.
             name: Its name in the protocol; the function's own if left out.
+            charges: As for `Tool`.
 
         Raises:
             PluginError: The function can't be a tool; says why.
@@ -243,7 +252,8 @@ class BoundTool:
         if taken:
             raise PluginError(f"{name}: the argument {taken[0]} is the server's own; name it otherwise.")
         arguments.schema  # noqa: B018  built now, so that a broken signature is found while plugins are checked
-        return cls(name, title or title_of(name), description, provider, kind, paid, fn, arguments)
+        title = title or title_of(name)
+        return cls(name, title, description, provider, kind, paid, fn, arguments, charges=paid or charges)
 
 
 def describe(fn: Callable[..., Any]) -> str:

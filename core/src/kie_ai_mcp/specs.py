@@ -276,11 +276,14 @@ class Tool:
             is the tool's name, its docstring the description, its signature the schema.
         kind: What it makes; the provider's first kind if left out.
         title: The name shown to people; made from the function's name if left out.
+        charges: Whether the service may charge for it although it makes no task. A host may call a tool that
+            only reads without asking its user; this one it should ask for.
     """
 
     fn: Callable[..., Submission | Query]
     kind: Kind | None = None
     title: str | None = None
+    charges: bool = False
 
     @property
     def name(self) -> str:

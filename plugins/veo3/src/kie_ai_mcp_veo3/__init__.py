@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kie_ai_mcp import Outcome, Provider, Query, StatusRoute, Submission, Task, hookimpl
+from kie_ai_mcp import Outcome, Provider, Query, StatusRoute, Submission, Task, Tool, hookimpl
 from kie_ai_mcp_veo3.results import task_outcome
 from kie_ai_mcp_veo3.tools import (
     EXTEND,
@@ -18,8 +18,8 @@ from kie_ai_mcp_veo3.tools import (
 
 
 @hookimpl
-def kie_register_tools() -> list[Callable[..., Submission | Query]]:
-    return [generate_veo3_video, extend_veo3_video, get_veo3_1080p_video, get_veo3_4k_video]
+def kie_register_tools() -> list[Callable[..., Submission | Query] | Tool]:
+    return [generate_veo3_video, extend_veo3_video, Tool(get_veo3_1080p_video, charges=True), get_veo3_4k_video]
 
 
 @hookimpl

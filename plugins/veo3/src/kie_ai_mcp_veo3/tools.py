@@ -133,7 +133,7 @@ def extend_veo3_video(
 
 
 def get_veo3_1080p_video(task_id: TaskId, index: Index | None = None) -> Query:
-    """Get a finished Veo clip in 1080p; ready after 1-3 minutes."""
+    """Get a finished Veo clip in 1080p (paid, 1-3 minutes)."""
     return Query(
         HD_PATHS,
         {"taskId": task_id, "index": index},
