@@ -174,6 +174,8 @@ def test_api_types_and_model_ids_are_the_providers_own() -> None:
     [
         ({"frameRate": 24}, "frameRate", "leave it out"),
         ({"mode": "standard"}, "imageUrls", "from words alone: model 2.1-master, 2.5-turbo"),
+        ({"mode": "standard"}, "imageUrls", "Kling 2.1-standard (mode standard) starts from a picture"),
+        ({"mode": "turbo", "sound": True}, "sound", "2.5-turbo (mode turbo) has no such setting; leave it out, or use"),
         ({"model": "2.1-pro"}, "imageUrls", "starts from a picture"),
         ({"mode": "fast", "model": "3.0"}, "mode", "it means model='2.5-turbo'"),
         ({"model": "2.1-standard", "imageUrls": [A, B]}, "imageUrls", "first and last: model 2.1-pro, 2.5-turbo, 3.0"),

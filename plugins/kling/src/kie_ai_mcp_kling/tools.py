@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission
-from kie_ai_mcp_kling.models import DEFAULTS, MODELS, MODES, Form, Shots, models_that
+from kie_ai_mcp_kling.models import DEFAULTS, MODELS, MODES, Form, Model, Shots, models_that
 from kie_ai_mcp_kling.prices import credits_of
 
 VIDEO = "kling-video"
@@ -69,19 +69,22 @@ def generate_kling_video(
     candidates = (named,) if named else DEFAULTS
     for candidate in candidates[:-1]:
         with suppress(InvalidArgument):
-            return _submission(candidate, prompt, imageUrls or [], duration, settings, callBackUrl)
-    return _submission(candidates[-1], prompt, imageUrls or [], duration, settings, callBackUrl)
+            return _submission(candidate, mode, prompt, imageUrls or [], duration, settings, callBackUrl)
+    return _submission(candidates[-1], mode, prompt, imageUrls or [], duration, settings, callBackUrl)
 
 
 def _submission(
-    name: str,
+    model: str,
+    mode: str | None,
     prompt: str,
     pictures: list[str],
     duration: int | None,
     settings: Mapping[str, Any],
     callback_url: str | None,
 ) -> Submission:
-    form = _form(name, pictures)
+    # Who asked for a mode is told which model it means, for the advice names models to use instead of it.
+    name = f"{model} (mode {mode})" if mode else model
+    form = _form(name, MODELS[model], pictures)
     given = {argument: value for argument, value in settings.items() if value is not None}
     if form.silent and given.get("sound") is False:
         del given["sound"]
@@ -108,8 +111,8 @@ def _submission(
     )
 
 
-def _form(name: str, pictures: list[str]) -> Form:
-    form = MODELS[name].pictures if pictures else MODELS[name].text
+def _form(name: str, model: Model, pictures: list[str]) -> Form:
+    form = model.pictures if pictures else model.text
     if form is None:
         others = models_that(lambda _: True, pictures=False)
         raise InvalidArgument(
