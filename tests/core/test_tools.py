@@ -358,6 +358,16 @@ def test_lists_and_objects_may_come_as_json_text() -> None:
     assert checked == {"prompt": '["not", "decoded"]', "image_urls": [PICTURE], "options": {"a": 1}}
 
 
+@pytest.mark.parametrize(("given", "taken"), [("24", 24), (24.0, 24), (24, 24)])
+def test_number_may_come_as_text_also_where_few_are_allowed(given: object, taken: int) -> None:
+    assert ARGUMENTS.check({"prompt": "a fox", "frame_rate": given})["frame_rate"] == taken
+
+
+@pytest.mark.parametrize("given", ["26", "24.5", "many", "9" * 5000, ""])
+def test_text_that_is_no_allowed_number_is_refused_as_it_was_given(given: str) -> None:
+    assert refusal({"prompt": "a fox", "frame_rate": given}).field == "frame_rate"
+
+
 @pytest.mark.parametrize("text", ["[", '["a"', "{}", '{"a": 1}', f'"{PICTURE}"', "[1]", "[" * 100_000])
 def test_json_text_that_holds_no_list_of_addresses_is_refused(text: str) -> None:
     assert refusal({"prompt": "a", "image_urls": text}).field in {"image_urls", "image_urls[0]"}

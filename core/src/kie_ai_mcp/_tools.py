@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,6 +22,8 @@ DESCRIPTION_LIMIT = 2_000
 
 OWN_ARGUMENTS: dict[str, Any] = {"idempotency_key": {"type": "string"}, "subfolder": {"type": "string"}}
 """What the server itself takes on every paid tool, beside the provider's arguments."""
+
+NUMBER = re.compile(r"-?[0-9]{1,15}")
 
 UNLISTED = {"minLength": 1, "minItems": 1, "maxLength": PROMPT_CHARS}
 """Limits of ours that are checked but not listed: no request comes near them, and every model reads every byte."""
@@ -119,13 +122,15 @@ class Arguments:
         return dict(checked)
 
     def _decoded(self, name: str, value: Any) -> Any:
-        # Some hosts send lists and objects as JSON text.
+        # Some hosts send lists and objects as JSON text, and numbers as text.
         declared = self.schema["properties"].get(name, {}).get("type")
         if declared in {"array", "object"} and isinstance(value, str) and value.lstrip().startswith(("[", "{")):
             try:
                 return json.loads(value)
             except (ValueError, RecursionError):
                 return value
+        if declared == "integer" and isinstance(value, str) and NUMBER.fullmatch(value):
+            return int(value)
         return value
 
     def _check_media(self, name: str, value: str | list[str] | None) -> None:
