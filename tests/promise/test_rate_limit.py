@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
+from kie_ai_mcp import _flow
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import Launch, LaunchIn, Rows
+    from tests.promise.conftest import Launch, LaunchIn, OpenDesk, Rows
 
 PROCESSES = 4
 CALLS = 50
@@ -125,3 +127,45 @@ def test_slot_is_held_until_a_window_after_the_answer(launch: "Launch", tmp_path
         for number in asked:
             server.answer(number)
         assert [seen.code for seen in sandbox.requests] == [200, 200]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_request_that_was_told_to_come_back_later_does_not_stop_those_behind_it(
+    limit: int, launch: "Launch", sandbox: Sandbox
+) -> None:
+    sandbox.play(f"429:1*{limit}", path="createTask")
+    server = launch(sandbox, None, KIE_AI_RATE_LIMIT=str(limit), KIE_AI_RATE_WINDOW_S="0.1")
+    asked = [server.ask("generate_nano_banana", prompt=f"Fox {number}") for number in range(limit + 2)]
+    assert {server.answer(number)["structuredContent"]["status"] for number in asked} == {"pending"}
+    assert len(sandbox.ledger) == limit + 2
+
+
+def test_service_that_asks_for_no_pause_is_not_hammered(launch: "Launch", sandbox: Sandbox) -> None:
+    sandbox.play("429:0*always", path="createTask")
+    server = launch(sandbox, {"constants": {"patience": 1.0}})
+    told = server.call("generate_nano_banana", prompt="A fox")["structuredContent"]
+    assert (told["status"], told["charged"]) == ("refused", "no")
+    assert 3 <= len(sandbox.requests) <= 7  # pauses of 20 ms and up, each twice the one before
+
+
+@pytest.mark.anyio
+async def test_client_that_waits_for_its_turn_is_told_so_all_the_time(
+    open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_flow, "TELL_S", 0.05)
+    told: dict[str, list[str]] = {"The second fox": [], "The third fox": []}
+    async with open_desk(tmp_path, sandbox.base_url, rate_limit=1, rate_window_s=0.5) as desk:
+        await desk.call("generate_nano_banana", prompt="The first fox")
+
+        async def ask(prompt: str) -> None:
+            async def hear(progress: float, total: float | None, message: str | None) -> None:
+                told[prompt].append(message or "")
+
+            await desk.client.call_tool("generate_nano_banana", {"prompt": prompt}, progress_callback=hear)
+
+        async with anyio.create_task_group() as group:
+            for prompt in told:
+                group.start_soon(ask, prompt)
+    # One of the two asks and the other waits for it; both tell.
+    assert all(len(messages) >= 3 for messages in told.values()), told
+    assert all(message.startswith("Waiting for a free slot") for messages in told.values() for message in messages)

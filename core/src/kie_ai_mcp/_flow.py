@@ -20,7 +20,7 @@ from kie_ai_mcp._gateway import Departure, error_of
 from kie_ai_mcp._plugins import KIE
 from kie_ai_mcp._reading import ACCOUNT_CODES, NOT_STORED, Reading
 from kie_ai_mcp._tables import SubmissionRecord
-from kie_ai_mcp._tasks import NewSubmission
+from kie_ai_mcp._tasks import NewSubmission, Ticket
 from kie_ai_mcp._tools import OWN_ARGUMENTS, BoundTool
 from kie_ai_mcp.errors import (
     LOGS_PAGE,
@@ -58,6 +58,12 @@ SUBFOLDER = re.compile(r"(?!\.)[\w .-]+(/(?!\.)[\w .-]+)*")
 
 RETRY_S = 2.0
 """Seconds until another try where a busy service names no time."""
+
+LEAST_RETRY_S = 0.02
+"""The shortest pause before another try, twice as long at each: a service may ask for none, again and again."""
+
+TELL_S = 5.0
+"""Seconds between two words to a client that waits for its turn."""
 
 JOIN_S = 0.2
 """Seconds between two looks at an identical request that is on its way."""
@@ -99,7 +105,7 @@ class Flow(Reading):
     _on_their_way: set[_Sending] = field(default_factory=set)
     _calls: set[anyio.Event] = field(default_factory=set)
     _closing: bool = False
-    _turns: dict[str, anyio.Lock] = field(default_factory=lambda: defaultdict(anyio.Lock))
+    _waiting: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
     _caught_up: bool = False
 
     @asynccontextmanager
@@ -197,23 +203,29 @@ class Flow(Reading):
                 return report
 
         sending: _Sending | None = None
+        least_s = LEAST_RETRY_S
         try:
             while True:
-                await self._take_slot(ticket.submission_id, ticket.granted, submission.gateway, say, deadline)
+                if not ticket.granted:
+                    await self._wait_for_turn(ticket, submission.gateway, say, deadline)
+                # The last moment at which a cancelled call costs nothing.
+                await anyio.lowlevel.checkpoint()
+                self._check_open()
                 sending = self._start(tool, submission, ticket.submission_id)
                 await sending.done.wait()
                 if sending.report is not None:
                     report = await self._with_results(sending.report)
                     return replace(report, estimated_credits=_known(submission.estimated_credits))
                 assert sending.error is not None  # noqa: S101  either a report or an error
-                pause = sending.retry_after_s
-                if pause is None or anyio.current_time() + pause > deadline:
+                pause = max(sending.retry_after_s or 0.0, least_s)
+                if sending.retry_after_s is None or anyio.current_time() + pause > deadline:
                     if isinstance(sending.error, RateLimited):
                         raise await self._record_error(ticket.submission_id, sending.error)
                     raise sending.error
                 await say(f"The service is busy; trying again in {pause:.0f} s", None)
                 await anyio.sleep(pause)
                 ticket = replace(ticket, granted=False)
+                least_s *= 2
         except BaseException:  # refused, cancelled, or a client that can't be told
             if sending is not None and not sending.done.is_set():
                 sending.abandoned = True  # it goes on, and records its end itself
@@ -291,29 +303,42 @@ class Flow(Reading):
             raise Refused(earlier.message or "The same request was refused.", code=earlier.code)
         return None
 
-    async def _take_slot(self, submission_id: int, granted: bool, gateway: str, say: Say, deadline: float) -> None:
-        """Wait for a turn under the rate limit that all processes on this database share, oldest first."""
-        if not granted:
-            await say("Waiting for a free slot", None)
-            ahead = 0
-            with anyio.move_on_after(max(0.0, deadline - anyio.current_time())):
-                # One request of a process asks at a time: every asking is a write that all processes wait for.
-                async with self._turns[gateway]:
-                    while not granted:
-                        self._check_open()
-                        ticket = await self.store.ask_again(submission_id, gateway)
-                        granted, ahead = ticket.granted, ticket.ahead
-                        if not granted:
-                            await anyio.sleep(ticket.wait_s)
-            if not granted:
-                raise RateLimited(
-                    f"{ahead} earlier requests wait for the limit of {self.settings.rate_limit} "
-                    f"per {self.settings.rate_window_s:g} s; this one was not sent.",
-                    next_step="Call again in some seconds.",
-                )
-        # The last moment at which a cancelled call costs nothing.
-        await anyio.lowlevel.checkpoint()
-        self._check_open()
+    async def _wait_for_turn(self, ticket: Ticket, gateway: str, say: Say, deadline: float) -> None:
+        """Wait for a slot of the rate limit that all processes on this database share, oldest first.
+
+        Of a process only its oldest waiting request asks: every asking is a write that all processes wait for. One
+        that was told to come back later is older than those behind it, and asks again before them.
+        """
+        waiting, number, ahead = self._waiting[gateway], ticket.submission_id, ticket.ahead
+        began = anyio.current_time()
+        tell_at = began
+        waiting[number] = anyio.Event()
+        try:
+            while (now := anyio.current_time()) < deadline:
+                self._check_open()
+                if now >= tell_at:
+                    tell_at = now + TELL_S
+                    await say(f"Waiting for a free slot, {now - began:.0f} s", None)
+                rest = min(tell_at, deadline) - now
+                if number == min(waiting):
+                    ticket = await self.store.ask_again(number, gateway)
+                    if ticket.granted:
+                        return
+                    ahead = ticket.ahead
+                    await anyio.sleep(min(ticket.wait_s, rest))
+                else:
+                    waiting[number] = anyio.Event()
+                    with anyio.move_on_after(rest):
+                        await waiting[number].wait()
+        finally:
+            del waiting[number]
+            if waiting:
+                waiting[min(waiting)].set()
+        raise RateLimited(
+            f"No slot of the limit of {self.settings.rate_limit} per {self.settings.rate_window_s:g} s came free in "
+            f"time ({ahead} earlier requests wait for one, too); this one was not sent.",
+            next_step="Call again in some seconds.",
+        )
 
     def _check_open(self) -> None:
         if self._closing:
