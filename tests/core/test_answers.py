@@ -176,13 +176,13 @@ def test_progress_is_shown_until_the_task_is_over() -> None:
         (ConfigError("x"), "refused", "no"),
         (StorageError("x"), "refused", "no"),
         (MediaError("x"), "refused", "no"),
-        (TaskNotFound("x"), "refused", "no"),
-        (ReadFailed("x"), "refused", "no"),
+        (TaskNotFound("x"), "not found", None),
+        (ReadFailed("x"), "unread", None),
         (InvalidArgument("prompt", "", "it can't be empty"), "refused", "no"),
     ],
 )
-def test_request_without_a_task_is_an_error_that_is_refused_or_unknown(
-    error: KieError, status: str, charged: str
+def test_request_without_a_task_is_refused_or_unknown_and_a_failed_read_says_nothing_of_money(
+    error: KieError, status: str, charged: str | None
 ) -> None:
     report = report_of_error(error, submission_id=7)
 

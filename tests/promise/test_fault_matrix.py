@@ -283,7 +283,22 @@ async def test_unknown_id_is_called_unknown_only_where_the_service_said_so(
     told = await desk.call("get_task_status", task_id="made-elsewhere")
     assert told.is_error
     assert ("no status route of the enabled providers knows it" in told.text) == (fault in SAID_NO)
+    # Refused would mean that nothing was made or charged, which nobody knows of this task.
+    assert (told.data["status"], "charged" in told.data) == ("not found" if fault in SAID_NO else "unread", False)
     assert ("pending" in told.text, rows(desk.folder, "tasks")) == (False, before)
+
+
+@pytest.mark.parametrize("fault", ["code:422", "drop-after"])
+async def test_adoption_of_an_id_that_the_service_does_not_show_settles_nothing(
+    fault: str, desk: "Desk", service: Sandbox, rows: "Rows"
+) -> None:
+    service.play("drop-after", path="createTask")
+    await desk.call("generate_nano_banana", prompt=f"{PROMPT} adopted {fault}")
+    number = rows(desk.folder, "submissions")[-1]["id"]
+    service.play(f"{fault}*always", path="recordInfo")
+    told = await desk.call("resolve_submission", submission_id=number, action="adopt", task_id="a-typo")
+    assert (told.is_error, "charged" in told.data) == (True, False)
+    assert rows(desk.folder, "submissions")[-1]["state"] == "unknown"
 
 
 @pytest.mark.parametrize("fault", ["drop-after", "cut", "html", "code:402", "http:500", "429:0", "echo-key"])

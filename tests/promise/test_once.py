@@ -10,6 +10,8 @@ import anyio
 import pytest
 
 from kie_ai_mcp import _flow, _server
+from kie_ai_mcp._tables import TaskRecord
+from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -178,3 +180,26 @@ async def test_task_of_another_request_is_not_adopted(
     assert told.is_error
     assert "submission 1" in told.text
     assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted", "unknown"]
+
+
+async def test_adoption_that_cant_read_the_record_does_not_discard(
+    desks: list["Desk"], sandbox: Sandbox, rows: "Rows", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.play("drop-after", path="createTask")
+    await desks[0].call(TOOL, prompt="A fox")
+    store = desks[0].app.flow.store
+    find, broken = store.find, [StorageError("The disk failed.")]
+
+    async def find_at_the_second_try(task_id: str) -> TaskRecord | None:
+        if broken:
+            raise broken.pop()
+        return await find(task_id)
+
+    monkeypatch.setattr(store, "find", find_at_the_second_try)
+    adoption = {"submission_id": 1, "action": "adopt", "task_id": sandbox.ledger[0].task_id}
+    told = await desks[0].call("resolve_submission", **adoption)
+    assert told.is_error
+    assert "The disk failed." in told.text
+    assert [row["state"] for row in rows(tmp_path, "submissions")] == ["unknown"]
+    assert not (await desks[0].call("resolve_submission", **adoption)).is_error
+    assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted"]

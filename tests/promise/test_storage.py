@@ -78,6 +78,16 @@ def test_paid_task_that_cant_be_recorded_is_told_and_offered_again_by_the_next_s
     assert len(sandbox.ledger) == 1
 
 
+def test_paid_task_that_cant_be_recorded_is_told_as_paid_also_where_the_tool_waits(
+    launch: "Launch", sandbox: Sandbox
+) -> None:
+    sandbox.play("drop-after*always", path="recordInfo")
+    told = launch(sandbox, full("create", when="after"), KIE_AI_WAIT_S="1").call(TOOL, prompt="A fox")
+    assert not told.get("isError")
+    assert (data(told)["task_id"], data(told)["charged"]) == (sandbox.ledger[0].task_id, "yes")
+    assert "not recorded" in data(told)["error"]
+
+
 @pytest.mark.parametrize("free", ["within the same process", "after a crash"])
 def test_paid_task_that_no_file_takes_is_told_and_recorded_or_settled_once_there_is_room(
     free: str, launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
@@ -419,6 +429,7 @@ STEPS: dict[str, tuple[dict[str, Any], str, set[str], set[str]]] = {
     "too early, under way": ({**CONNECTING, "seconds": 0.2}, "429:60*always", FREE, FREE),
     "told to try again later": ({"at": "create"}, "429:20*always", FREE, FREE),
     "recording": ({"at": "record accepted", "seconds": 0.2}, "", SENT, SENT),
+    "recording a refusal on a slow disk": ({"at": "record settled", "seconds": 0.8}, "code:402", FREE, FREE),
     "recording a refusal": ({"at": "record settled", "seconds": 0.2}, "code:402", FREE, FREE),
 }
 

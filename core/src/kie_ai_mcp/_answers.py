@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from kie_ai_mcp._tables import TaskRecord
-from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown
+from kie_ai_mcp.errors import InvalidArgument, KieError, ReadFailed, TaskNotFound, Unknown
 
 _TEXT = {"type": "string"}
 _LIST = {"type": "array"}
@@ -140,15 +140,17 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
 
 
 def report_of_error(error: KieError, *, submission_id: int | None = None) -> Report:
-    """Return a request that came to no task as an answer."""
+    """Return a request that came to no task, or a read that failed, as an answer."""
+    # A read that fails says nothing of money: what it asked for may have been paid long ago.
+    read = "not found" if isinstance(error, TaskNotFound) else "unread" if isinstance(error, ReadFailed) else None
     if isinstance(error, InvalidArgument):
         next_step = "Nothing was recorded or sent. Correct the arguments and call again."
     else:
         next_step = error.next_step or ("Call again later." if error.can_retry else "Do not repeat the call unchanged.")
     return Report(
-        status="unknown" if isinstance(error, Unknown) else "refused",
+        status=read or ("unknown" if isinstance(error, Unknown) else "refused"),
         next_step=next_step,
-        charged=error.charged,
+        charged=None if read else error.charged,
         error=error.message,
         submission_id=submission_id,
         is_error=True,

@@ -356,7 +356,12 @@ class Reading:
             await self.store.adopt(task)
         report = await self.refresh(task_id)
         record = await self.store.find(task_id)
-        await self.store.resolve(submission_id, record.task if record else None)
+        if record is None:
+            raise StorageError(
+                f"Task {task_id} can't be looked up ({report.read_error}); submission {submission_id} stays unknown.",
+                next_step="Call resolve_submission again.",
+            )
+        await self.store.resolve(submission_id, record.task)
         return replace(report, submission_id=submission_id)
 
     async def credits(self) -> float:

@@ -283,8 +283,9 @@ class App:
         if not tool.paid:
             return await self.flow.query(tool, arguments)
         report = await self.flow.submit(tool, arguments, say, patience_s=patience_s)
-        if self.settings.wait_s and report.task_id and report.status in {"pending", "processing"}:
-            (report,) = await wait_for(self.flow, [report.task_id], self.settings.wait_s, say)
+        # What could not be recorded is answered at once: that it was paid for stands nowhere but in this report.
+        if self.settings.wait_s and report.error is None and report.status in {"pending", "processing"}:
+            (report,) = await wait_for(self.flow, [str(report.task_id)], self.settings.wait_s, say)
         return report
 
 

@@ -11,7 +11,7 @@ import anyio
 
 from kie_ai_mcp._answers import Report, report_of_error
 from kie_ai_mcp._flow import Flow, Say
-from kie_ai_mcp.errors import KieError, StorageError, TaskNotFound
+from kie_ai_mcp.errors import KieError, StorageError
 
 CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0}
 """Seconds between two reads of one task."""
@@ -167,8 +167,9 @@ async def _look(flow: Flow, task_id: str) -> Report:
     try:
         return await flow.refresh(task_id)
     except KieError as exc:
+        report = report_of_error(exc)
         return replace(
-            report_of_error(exc), task_id=task_id, status="not found" if isinstance(exc, TaskNotFound) else "unread"
+            report, task_id=task_id, charged=None, status="unread" if report.status == "refused" else report.status
         )
 
 
