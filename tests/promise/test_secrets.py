@@ -14,7 +14,7 @@ from werkzeug import Request, Response
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import Launch, Server
+    from tests.promise.conftest import Launch, Server, Until
 
 PLAIN = "0123456789abcdef0123456789abcdef"
 AWKWARD = "kie/secret+0123456789"
@@ -166,6 +166,21 @@ def test_key_is_nowhere_when_something_breaks_and_the_server_lives_on(
     server.call("generate_nano_banana", prompt="A fox")
     server.call("get_task_status", task_id="made-elsewhere")
     server.call("list_tasks")
+    assert server.call("generate_nano_banana", prompt="An owl")["structuredContent"]["status"] == "pending"
+    finish(server)
+    assert told_by(tmp_path, server, forms(AWKWARD)) == []
+
+
+def test_server_lives_on_when_catching_up_with_earlier_tasks_breaks(
+    sandbox: Sandbox, launch: "Launch", until: "Until", tmp_path: Path
+) -> None:
+    server = launch(sandbox, KIE_AI_API_KEY=AWKWARD)
+    server.call("generate_nano_banana", prompt="A fox")
+    finish(server)
+    sandbox.advance(10)
+    server = launch(sandbox, {"at": "save", "do": "raise"}, KIE_AI_API_KEY=AWKWARD)
+    server.call("list_tasks")
+    until(lambda: "LookupError" in server.errors)
     assert server.call("generate_nano_banana", prompt="An owl")["structuredContent"]["status"] == "pending"
     finish(server)
     assert told_by(tmp_path, server, forms(AWKWARD)) == []

@@ -152,6 +152,8 @@ class Flow(Reading):
             await self.catch_up()
         except KieError as exc:
             log.warning("results of earlier tasks could not be saved: %s", exc)
+        except Exception:  # the calls beside it must not end with it
+            log.exception("catching up with earlier tasks failed inside")
 
     # -- a paid request ------------------------------------------------------------------------------------------
 
@@ -387,8 +389,7 @@ class Flow(Reading):
         except KieError as error:
             sending.error = await self._record_error(submission_id, error)
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                sending.error = await self._record_error(submission_id, self._stopped(submission, departure))
+            sending.error = await self._record_error(submission_id, self._stopped(submission, departure))
             raise
         except Exception as exc:
             log.exception("submission %s failed inside", submission_id)
@@ -496,20 +497,21 @@ class Flow(Reading):
         )
 
     async def _record_error(self, submission_id: int, error: KieError) -> KieError:
-        """Record how a request ended without a task; the error says so where even that fails."""
+        """Record how a request ended without a task, even as the server ends; the error says so if that fails."""
         state: Any = "unknown" if isinstance(error, Unknown) else "refused"
         code = error.code if isinstance(error, ServiceError) else None
         if state == "unknown":
             error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
         # The service may repeat the prompt in its reason.
         message = self.settings.mask(error.message) if self.settings.store_prompts else NOT_STORED
-        try:
-            await self.store.record_settled(submission_id, state, code, message)
-        except StorageError as exc:
-            error.message += f" This could not be recorded: {exc.message}"
-            entry = {"submission_id": submission_id, "state": state, "code": code, "message": message}
-            with suppress(StorageError):
-                await self.store.keep_aside(entry)
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.store.record_settled(submission_id, state, code, message)
+            except StorageError as exc:
+                error.message += f" This could not be recorded: {exc.message}"
+                entry = {"submission_id": submission_id, "state": state, "code": code, "message": message}
+                with suppress(StorageError):
+                    await self.store.keep_aside(entry)
         return error
 
 
