@@ -280,6 +280,18 @@ async def test_answered_request_gives_its_slot_back_after_the_window(
     assert (await ticket(store, "second")).granted
 
 
+async def test_clock_that_was_set_back_holds_no_slot_for_longer_than_two_windows(
+    make_store: MakeStore, clock: Clock
+) -> None:
+    store = make_store(creates=1)
+    first = await ticket(store, "first")
+    await store.record_settled(first.submission_id, "refused", None, "x")
+
+    clock.now -= 3600
+
+    assert (await ticket(store, "second")).granted
+
+
 async def test_accepted_request_gives_its_slot_back_after_the_window(make_store: MakeStore) -> None:
     store = make_store(creates=1, window_s=0.05)
     first = await ticket(store, "first")
@@ -886,6 +898,25 @@ async def test_requests_of_a_living_process_are_left_alone(make_store: MakeStore
 
     for _ in range(2):
         assert [entry.state for entry in await make_store().unsettled()] == ["sending"]
+
+
+@pytest.mark.parametrize("opened_first", [True, False])
+async def test_process_that_opens_the_file_through_a_link_takes_no_other_for_dead(
+    opened_first: bool, tmp_path: Path, make_store: MakeStore
+) -> None:
+    (tmp_path / "home").mkdir()
+    link = tmp_path / "home" / "linked.db"
+    link.symlink_to(tmp_path / "tasks.db")
+    paths = [link, tmp_path / "tasks.db"] if opened_first else [tmp_path / "tasks.db", link]
+    ours, theirs = (Store(path, RateLimit(20, 10.0)) for path in paths)
+    with closing(ours), closing(theirs):
+        waiting = await ticket(ours, "a fox")
+
+        assert [entry.state for entry in await theirs.unsettled()] == ["sending"]
+        await ours.keep_aside(
+            {"submission_id": waiting.submission_id, "state": "refused", "code": 402, "message": "no credits"}
+        )
+        assert await theirs.unsettled() == []
 
 
 # What can be wrong with a file ---------------------------------------------------------------------------------------

@@ -340,6 +340,12 @@ BAD_CALLS = {
         name: ("edit_nano_banana", {"prompt": "a fox", **arguments}, words)
         for name, (arguments, words) in BAD_EDITS.items()
     },
+    "a page that no database has": ("list_tasks", {"cursor": "9" * 30}, ("cursor", "next_cursor")),
+    "a request that no database has": (
+        "resolve_submission",
+        {"submission_id": 10**30, "action": "discard"},
+        ("submission_id",),
+    ),
 }
 
 

@@ -155,6 +155,8 @@ class Store:
             thread_safe=False,  # one connection, used by one worker thread at a time (see _lane)
             check_same_thread=False,
         )
+        # Where the file itself lies: a process that opens it through a link must find the same files beside it.
+        self._real_path = Path(os.path.realpath(self.path))
         self._lane_limiter: anyio.CapacityLimiter | None = None
         self._unwritten: list[dict[str, Any]] = []
         self._alive: BaseFileLock | None = None
@@ -331,7 +333,9 @@ class Store:
         # from the grant until one window after the answer; then no window of theirs can see more than the limit.
         # Two queries: with an "or" SQLite would read every request that was ever granted.
         granted = rows.select(rows.answered_at).where(rows.gateway == gateway, rows.granted_at.is_null(False))
-        recent = granted.where(rows.answered_at > now - limit.window_s).order_by(rows.answered_at)
+        # An answer of the future is one from before the clock was set back; it must not hold a slot until then.
+        within = rows.answered_at.between(now - limit.window_s, now + limit.window_s)
+        recent = granted.where(within).order_by(rows.answered_at)
         held = [
             row[0]
             for query in (granted.where(rows.answered_at.is_null()), recent)
@@ -639,7 +643,7 @@ class Store:
             self._alive = alive
 
     def _lock_of(self, owner: str) -> "BaseFileLock":
-        return self._file_lock(f"{self.path}.{owner}.lock")
+        return self._file_lock(f"{self._real_path}.{owner}.lock")
 
     def _file_lock(self, path: str) -> "BaseFileLock":
         from filelock import FileLock  # noqa: PLC0415  needed once something is sent, not at start
@@ -679,7 +683,7 @@ class Store:
 
     @property
     def _aside(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.unrecorded.jsonl")
+        return self._real_path.with_name(f"{self._real_path.name}.unrecorded.jsonl")
 
     def _append_aside(self, entry: Mapping[str, Any]) -> None:
         with self._file_lock(f"{self._aside}.lock"), self._aside.open("a", encoding="utf-8") as file:

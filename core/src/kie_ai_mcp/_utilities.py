@@ -21,6 +21,9 @@ from kie_ai_mcp.specs import Kind, Status, is_web_address
 LINKS_LISTED = 10
 """How many results a list of tasks links to; every task's own answer links to all of its results."""
 
+ROW_DIGITS = 15
+"""No row's number has more; longer ones differ between JSON's readers, and at last no database holds them."""
+
 TaskId = Annotated[str, Field(min_length=1, max_length=200)]
 
 CREDITS_SCHEMA: dict[str, Any] = {
@@ -166,7 +169,7 @@ class Utilities:
 
     async def resolve_submission(
         self,
-        submission_id: Annotated[int, Field(ge=1)],
+        submission_id: Annotated[int, Field(ge=1, lt=10**ROW_DIGITS)],
         action: Literal["adopt", "discard"],
         say: Say,  # noqa: ARG002
         task_id: TaskId | None = None,
@@ -267,6 +270,6 @@ def _moment(text: str | None) -> datetime | None:
 def _row(cursor: str | None) -> int | None:
     if cursor is None:
         return None
-    if not cursor.isdecimal():
+    if not cursor.isdecimal() or len(cursor) > ROW_DIGITS:
         raise InvalidArgument("cursor", cursor, "the next_cursor of an earlier answer")
     return int(cursor)
