@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from kie_ai_mcp._config import Settings
-from kie_ai_mcp._gateway import ANSWER_LIMIT, REDIRECTS, RETRY_AFTER_CEILING_S, Caller, Reply, error_of
+from kie_ai_mcp._gateway import ANSWER_LIMIT, REDIRECTS, RETRY_AFTER_CEILING_S, Caller, Departure, Reply, error_of
 from kie_ai_mcp.errors import (
     KEYS_PAGE,
     MEANINGS,
@@ -436,6 +437,25 @@ async def test_address_that_is_not_served_moves_on_to_the_next_and_names_the_one
     assert [request.path for request, _ in service.log] == ["/new", "/old"]
 
 
+async def test_request_whose_next_address_cant_be_reached_is_refused_and_not_unknown(make_gateway: MakeGateway) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve_once() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65_536)
+            listener.close()
+            connection.sendall(http("", "404 Not Found"))
+
+    threading.Thread(target=serve_once, daemon=True).start()
+    departure = Departure()
+
+    with pytest.raises(Refused, match="nothing was sent"):
+        await make_gateway(f"http://127.0.0.1:{listener.getsockname()[1]}").create(["new", "old"], BODY, departure)
+
+    assert not departure.sent
+
+
 @pytest.mark.parametrize("status", [404, 405])
 async def test_where_no_address_is_served_the_last_answer_counts(
     status: int, service: HTTPServer, make_gateway: MakeGateway
@@ -686,7 +706,13 @@ async def test_trust_in_one_host_and_port_is_no_trust_in_another(
         "[2002:7f00:1::]",
         "[2002:a9fe:a9fe::1]",
         "[::127.0.0.1]",
+        "[::ffff:0:127.0.0.1]",
+        "[64:ff9b:1::127.0.0.1]",
+        "[2001:0:7f00:1::]",
         "[fec0::1]",
+        "192.0.0.192",
+        "168.63.129.16",
+        "[fd00:ec2::254]",
     ],
 )
 async def test_private_address_is_never_fetched_from(host: str, make_gateway: MakeGateway) -> None:
@@ -778,6 +804,21 @@ async def test_packed_file_is_measured_unpacked(service: HTTPServer, make_gatewa
 
     with pytest.raises(MediaError, match="larger than 1 MB"):
         await fetched(make_gateway(service.url_for(""), max_download_mb=1), service.url_for("/a.png"))
+
+
+async def test_download_that_only_drips_is_given_up(raw: "Raw", make_gateway: MakeGateway) -> None:
+    def endless(line: "Line") -> None:
+        line.send(http("", length=10**6))
+        for _ in range(200):
+            line.send(" ")
+            line.stall(0.05)
+
+    url, _ = raw(endless)
+
+    with anyio.fail_after(5), pytest.raises(MediaError, match="comes too slowly") as error:
+        await fetched(make_gateway(url, timeout=500), f"{url}/a.png")
+
+    assert error.value.can_retry
 
 
 @pytest.mark.parametrize("talk", [talk for talk in SILENCES if talk is not drips])

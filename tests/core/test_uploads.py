@@ -228,6 +228,21 @@ async def test_relative_path_is_refused(uploads: MakeUploads, root: Path, monkey
     assert "absolute path" in (await refusal(uploads(), "fox.png")).allowed
 
 
+async def test_file_that_was_exchanged_after_it_was_checked_is_not_sent(
+    service: HTTPServer, uploads: MakeUploads, root: Path
+) -> None:
+    ours = uploads()
+    file = await ours.file(str(root / "fox.png"))
+    (root / "fox.png").unlink()
+    (root / "fox.png").symlink_to(root.parent / "secret.png")
+
+    with pytest.raises(MediaError, match="changed after it was looked at") as error:
+        await ours.send(file)
+
+    assert error.value.charged == "no"
+    assert service.log == []
+
+
 async def test_nothing_is_sent_unless_every_file_may_be(service: HTTPServer, uploads: MakeUploads, root: Path) -> None:
     with pytest.raises(InvalidArgument) as error:
         await uploads().addresses({"image_urls": [str(root / "fox.png")], "video_url": str(root / "fox.png")}, MEDIA)

@@ -8,6 +8,7 @@ proves anything.
 import ipaddress
 import json
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -48,8 +49,22 @@ log = logging.getLogger(__name__)
 ANSWER_LIMIT = 4_000_000
 """The largest answer that is read, in bytes."""
 
-TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
 """IPv6 networks whose last 32 bits are an IPv4 address."""
+
+INSIDE = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",  # protocol assignments; one is the metadata service of Oracle's cloud
+            "168.63.129.16/32",  # a public address by its number, and the platform's own inside Azure
+            "64:ff9b:1::/48",  # translated as a network's owner likes
+            "5f00::/16",  # segment routing
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+"""Networks that lead nowhere in public, though not every Python's `is_global` says so."""
 
 DEEPEST = 60
 """How deep an answer may be nested; no real one comes near."""
@@ -63,6 +78,15 @@ UPLOAD_FOLDER = "kie-ai-mcp"
 NOT_SERVED = (404, 405)
 REDIRECTS = 5
 RETRY_AFTER_CEILING_S = 30.0
+
+SLOWEST_DOWNLOAD = 10_000
+"""Bytes a second below which a result is not waited for: it would keep whoever asks for its task without an answer."""
+
+LONGEST_DOWNLOAD_S = 3600.0
+
+
+FileMark = tuple[int, int, int, int]
+"""What tells a file from any other, and from itself after a change."""
 
 
 @dataclass
@@ -124,8 +148,10 @@ class Caller:
         # A fresh connection each time: on a reused one, "closed before answering" could mean either thing.
         client = await self._client("create", max_keepalive_connections=0)
         content = _json_bytes(body)
+        departure = departure or Departure()
         for path in paths:
-            status, text, retry_after = await self._send_once(client, path, content, headers, departure or Departure())
+            departure.sent = False  # the address before this one made nothing
+            status, text, retry_after = await self._send_once(client, path, content, headers, departure)
             if status in NOT_SERVED and path != paths[-1]:
                 continue
             return Reply(path, self._judge_create(path, status, text, retry_after))
@@ -187,11 +213,17 @@ class Caller:
             return None
         return told if told.tzinfo else told.replace(tzinfo=UTC)
 
-    async def upload(self, path: Path, name: str, mime_type: str) -> str:
+    async def upload(self, path: Path, mark: FileMark, name: str, mime_type: str) -> str:
         """Stream a local file to the service's upload address and return the address it can be opened at.
 
+        Args:
+            path: The file.
+            mark: Its `file_mark` when it was checked.
+            name: What the service is to call it.
+            mime_type: What it is.
+
         Raises:
-            MediaError: It was not taken; nothing is charged for that.
+            MediaError: It is another file by now, or was not taken; nothing is charged for that.
             ConfigError: No key is set.
         """
         import httpx  # noqa: PLC0415
@@ -200,6 +232,13 @@ class Caller:
         client = await self._client("upload")
         try:
             with path.open("rb") as file:
+                # Whoever may write in the folder could have put a link to any other file in its place.
+                if file_mark(os.fstat(file.fileno())) != mark:
+                    raise MediaError(
+                        f"{path.name} was changed after it was looked at, so it was not sent.",
+                        next_step="Call again. Nothing was charged.",
+                        can_retry=True,
+                    )
                 response = await client.post(
                     f"{self.settings.upload_url}/{UPLOAD_PATH}",
                     data={"uploadPath": UPLOAD_FOLDER, "fileName": name},
@@ -231,7 +270,8 @@ class Caller:
             for _ in range(REDIRECTS + 1):
                 target, extensions, headers = await self._pinned(url)
                 request = client.build_request("GET", target, headers=headers, extensions=extensions)
-                response = await client.send(request, stream=True)
+                with anyio.fail_after(self.settings.timeout_s):
+                    response = await client.send(request, stream=True)
                 if not response.has_redirect_location:
                     break
                 await response.aclose()
@@ -247,8 +287,8 @@ class Caller:
                 yield self._capped(response, url)
             finally:
                 await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            reason = self._mask(f"{type(exc).__name__}: {exc}")
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as exc:
+            reason = self._mask(f"{type(exc).__name__}: {exc}".removesuffix(": "))
             raise MediaError(f"{shorten(url)} could not be fetched ({reason}).", can_retry=True) from None
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -407,15 +447,28 @@ class Caller:
         return host in self.settings.trusted_hosts or f"{host}:{port}" in self.settings.trusted_hosts
 
     async def _capped(self, response: "httpx.Response", url: str) -> AsyncIterator[bytes]:
-        room = self.settings.max_download_mb * 1_000_000
+        limit, size, began = self.settings.max_download_mb * 1_000_000, 0, anyio.current_time()
         async for chunk in response.aiter_bytes():
-            room -= len(chunk)
-            if room < 0:
+            size += len(chunk)
+            # Between two chunks lies the HTTP library's own time limit, so this is looked at often enough.
+            took = anyio.current_time() - began
+            if took > min(self.settings.timeout_s + size / SLOWEST_DOWNLOAD, LONGEST_DOWNLOAD_S):
+                raise MediaError(
+                    f"{shorten(url)} comes too slowly ({size} bytes in {took:.0f} s), so it was not saved.",
+                    next_step="Fetch the link yourself.",
+                    can_retry=True,
+                )
+            if size > limit:
                 raise MediaError(
                     f"{shorten(url)} is larger than {self.settings.max_download_mb} MB, so it was not fetched.",
                     next_step="Raise KIE_AI_MAX_DOWNLOAD_MB, or fetch the link yourself.",
                 )
             yield chunk
+
+
+def file_mark(status: os.stat_result) -> FileMark:
+    """Return by what a file is known again."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
@@ -518,7 +571,11 @@ def _public(address: str) -> bool:
             inside.append(ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF))
         hidden = [entry for entry in inside if entry is not None]
         if hidden:
-            return all(entry.is_global and not entry.is_multicast for entry in hidden)
+            return all(map(_is_outside, hidden))
         if parsed.is_site_local:
             return False
-    return parsed.is_global and not parsed.is_multicast
+    return _is_outside(parsed)
+
+
+def _is_outside(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_global and not address.is_multicast and not any(address in network for network in INSIDE)

@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from kie_ai_mcp._config import Settings, at_home
 from kie_ai_mcp._formats import HEAD_BYTES, Format, format_of
-from kie_ai_mcp._gateway import Caller
+from kie_ai_mcp._gateway import Caller, FileMark, file_mark
 from kie_ai_mcp._tasks import Store
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Media, is_web_address
@@ -27,12 +27,13 @@ KEPT_FOR = timedelta(hours=20)
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file that may be sent: where it is, what it is, and the hash of its bytes."""
+    """A file that may be sent: where it is, what it is, the hash of its bytes, and by what it is known again."""
 
     path: Path
     format: Format
     size: int
     sha256: str
+    mark: FileMark
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Uploads:
         kept = await self.store.upload_of(file.sha256)
         if kept is not None:
             return Upload(kept[0], file.format, file.size, kept[1])
-        url = await self.caller.upload(file.path, f"{file.sha256[:32]}.{file.format.extension}", file.format.mime_type)
+        name = f"{file.sha256[:32]}.{file.format.extension}"
+        url = await self.caller.upload(file.path, file.mark, name, file.format.mime_type)
         expires_at = datetime.now(UTC) + KEPT_FOR
         await self.store.record_upload(file.sha256, url, expires_at)
         return Upload(url, file.format, file.size, expires_at)
@@ -116,7 +118,8 @@ class Uploads:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"upload.{found.extension}"
             await anyio.Path(path).write_bytes(data)
-            return await self.send(LocalFile(path, found, len(data), hashlib.sha256(data).hexdigest()))
+            mark = file_mark(await anyio.Path(path).stat())
+            return await self.send(LocalFile(path, found, len(data), hashlib.sha256(data).hexdigest(), mark))
 
     async def send_from(self, url: str) -> Upload:
         """Fetch what stands at a public address and upload it: the service then has it even where it could not look.
@@ -190,4 +193,4 @@ class Uploads:
         if found is None or (media is not None and found.kind != media.kind):
             kind = media.kind if media else "picture, clip or sound"
             raise InvalidArgument(field, text, f"its bytes are no {kind} ({shorten(head)})")
-        return LocalFile(path, found, status.st_size, digest.hexdigest())
+        return LocalFile(path, found, status.st_size, digest.hexdigest(), file_mark(status))
