@@ -217,6 +217,16 @@ async def test_credits_of_a_day_are_what_the_service_said_and_else_what_was_esti
         await write("unpriced too", None)
 
 
+async def test_task_that_is_said_to_cost_less_than_nothing_raises_no_limit(make_store: MakeStore) -> None:
+    store = make_store(budget=Budget(credits_per_day=10.0))
+    first = await ticket(store, "a")
+    await store.record_accepted(first.submission_id, task("t-1"), Outcome("completed", (A,), credits=-500.0))
+
+    assert await store.spent_today() == 0.0
+    with pytest.raises(LimitReached):
+        await store.write_ahead(replace(request("b"), estimated_credits=11.0))
+
+
 async def test_what_was_made_long_ago_counts_no_more(make_store: MakeStore) -> None:
     store = make_store(budget=Budget(credits_per_day=1.0, submissions_per_hour=1))
     await store.write_ahead(replace(request("a"), estimated_credits=1.0))

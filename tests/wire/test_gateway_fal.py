@@ -250,6 +250,8 @@ async def test_lost_answer_is_unknown_and_the_same_request_is_not_paid_again(
     assert again.is_error
     assert "https://fal.ai/dashboard" in data(again)["next_step"]
     assert "kie.ai" not in text(again)
+    unresolved = data(await client.call_tool("list_tasks"))["unresolved"][-1]["next_step"]
+    assert ("https://fal.ai/dashboard" in unresolved, "kie.ai" in unresolved) == (True, False)
     assert [seen.path for seen in sandbox.requests] == [CREATE]
 
 

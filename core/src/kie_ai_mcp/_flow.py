@@ -23,7 +23,6 @@ from kie_ai_mcp._tables import SubmissionRecord
 from kie_ai_mcp._tasks import NewSubmission, Ticket
 from kie_ai_mcp._tools import OWN_ARGUMENTS, BoundTool
 from kie_ai_mcp.errors import (
-    LOGS_PAGE,
     InvalidArgument,
     KieError,
     PluginError,
@@ -300,7 +299,7 @@ class Flow(Reading):
             # A task that was pruned here is still known to the service.
             return report_of(record) if record else await self.refresh(earlier.task_id)
         if earlier.state == "unknown":
-            raise _unsettled(earlier, self._logs_of(new.gateway))
+            raise _unsettled(earlier, self.logs_of(new.gateway))
         if earlier.state == "refused":
             raise Refused(earlier.message or "The same request was refused.", code=earlier.code)
         return None
@@ -406,7 +405,7 @@ class Flow(Reading):
             return Refused("It was stopped before anything was sent.", next_step="Call again.", can_retry=True)
         return Unknown(
             "It was stopped while the request was on its way.",
-            next_step=f"It may have been accepted and charged: look for it at {self._logs_of(submission.gateway)}.",
+            next_step=f"It may have been accepted and charged: look for it at {self.logs_of(submission.gateway)}.",
         )
 
     def _judge(self, tool: BoundTool, submission: Submission, answer: Answer) -> Accepted | Outcome:
@@ -446,10 +445,6 @@ class Flow(Reading):
                 next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
             )
         return Accepted(task_id)
-
-    def _logs_of(self, gateway: str) -> str:
-        """Where people see what a service was asked for."""
-        return self.callers[gateway].gateway.logs_page or LOGS_PAGE
 
     def _with_advice(self, tool: BoundTool, error: ServiceError) -> ServiceError:
         """Say what else to use where a family the service no longer offers, or never did, is refused."""

@@ -19,7 +19,16 @@ from kie_ai_mcp._tables import TaskRecord
 from kie_ai_mcp._tasks import Budget, Filters, RateLimit, Store
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp._uploads import Uploads
-from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, MediaError, ReadFailed, StorageError, TaskNotFound
+from kie_ai_mcp.errors import (
+    LOGS_PAGE,
+    ConfigError,
+    InvalidArgument,
+    KieError,
+    MediaError,
+    ReadFailed,
+    StorageError,
+    TaskNotFound,
+)
 from kie_ai_mcp.readings import text_in
 from kie_ai_mcp.specs import Answer, Outcome, Query, StatusRoute, Task
 
@@ -63,6 +72,11 @@ class Reading:
                 can_retry=False,
             )
         return self.callers[gateway]
+
+    def logs_of(self, gateway: str) -> str:
+        """Where people see what a service was asked for."""
+        caller = self.callers.get(gateway)
+        return (caller.gateway.logs_page or LOGS_PAGE) if caller else f"the log of {gateway}"
 
     @classmethod
     def open(cls, settings: Settings, reserved: Iterable[str]) -> Self:

@@ -315,7 +315,8 @@ class Store:
         return rows.select().where(rows.created_at > datetime.now(UTC) - span, made)
 
     def _spent_since(self, span: timedelta) -> float:
-        cost = peewee.fn.COALESCE(TaskRow.credits, SubmissionRow.estimated_credits, 0)
+        # Never below nothing: a service's word must not raise the limit that its user set.
+        cost = peewee.fn.MAX(0, peewee.fn.COALESCE(TaskRow.credits, SubmissionRow.estimated_credits, 0))
         query = self._made_since(span).select(peewee.fn.SUM(cost))
         joined = query.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=TaskRow.task_id == SubmissionRow.task_id)
         return float(joined.scalar(self._db) or 0.0)
@@ -411,7 +412,7 @@ class Store:
             if taken:
                 raise StorageError(
                     f"Task {taken['task_id']} belongs to submission {taken['id']} already.",
-                    next_step="Look for another id at https://kie.ai/logs, or discard this submission.",
+                    next_step="Look for another id in the service's log, or discard this submission.",
                 )
             if task is None:
                 self._change(submission_id, state="discarded")

@@ -106,7 +106,8 @@ class Utilities:
         filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1)
         # First, because it takes in what an earlier call could not record.
         unsettled = await self.flow.store.unsettled()
-        unresolved = [_unresolved(entry) for entry in unsettled] if cursor is None else []
+        told = [_unresolved(entry, self.flow.logs_of(entry.gateway)) for entry in unsettled]
+        unresolved = told if cursor is None else []
         records = await self.flow.store.tasks(filters)
         installed = self.flow.plugins.plugins
         if not records and provider is not None and provider not in installed:
@@ -238,7 +239,7 @@ def _number(estimate: float | str | None) -> float:
     return estimate if isinstance(estimate, float) else 0.0
 
 
-def _unresolved(entry: SubmissionRecord) -> dict[str, Any]:
+def _unresolved(entry: SubmissionRecord, logs_page: str) -> dict[str, Any]:
     age = datetime.now(UTC) - entry.created_at
     return {
         "submission_id": entry.id,
@@ -248,7 +249,7 @@ def _unresolved(entry: SubmissionRecord) -> dict[str, Any]:
         "age_s": round(age.total_seconds()),
         "next_step": "It is on its way."
         if entry.state == "sending"
-        else "Look at https://kie.ai/logs, then call resolve_submission with adopt or discard.",
+        else f"Look at {logs_page}, then call resolve_submission with adopt or discard.",
     }
 
 
