@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -226,6 +227,24 @@ def test_breach_is_found_and_told(source: str, parts: list[str]) -> None:
     told = str(caught.value)
     assert "breaks the contract" in told
     assert [part for part in parts if part not in told] == [], told
+
+
+@pytest.mark.parametrize(
+    ("source", "room"),
+    [
+        ("from kie_ai_mcp._tasks import Store", "kie_ai_mcp._tasks"),
+        ("from kie_ai_mcp import _config", "kie_ai_mcp._config"),
+        ("import kie_ai_mcp._flow", "kie_ai_mcp._flow"),
+    ],
+)
+def test_private_room_is_found_even_inside_a_function(source: str, room: str, tmp_path: Path) -> None:
+    sources = [HEAD, TOOL, f"def later():\n    {source}"]
+    module = module_of(*sources)
+    module.__file__ = str(tmp_path / "kie_ai_mcp_broken.py")
+    Path(module.__file__).write_text("\n".join(map(dedent, sources)), encoding="utf-8")
+
+    with pytest.raises(AssertionError, match=f"it imports {room}, a private room of the server"):
+        check_provider(module)
 
 
 def test_every_breach_is_told_at_once() -> None:

@@ -1,6 +1,7 @@
 """What is on record when a stranger's code fails, an answer is absurd, or the caller leaves."""
 
 import json
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,12 +12,12 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from kie_ai_mcp import Answer, Submission
+from kie_ai_mcp import Accepted, Answer, Outcome, Submission
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._flow import Flow
 from kie_ai_mcp._server import build
 from kie_ai_mcp._tools import BoundTool
-from kie_ai_mcp.errors import KieError, Refused, Unknown
+from kie_ai_mcp.errors import KieError, PluginError, Refused, Unknown
 
 pytestmark = pytest.mark.anyio
 
@@ -46,8 +47,17 @@ def tool_of(read: Callable[[Any], Any] | None = None) -> BoundTool:
 
 @pytest.mark.parametrize(
     "read",
-    [lambda answer: answer.data, lambda answer: 7, lambda answer: True, lambda answer: 1 / 0, lambda answer: b"t-1"],
-    ids=["dict", "number", "bool", "raises", "bytes"],
+    [
+        lambda answer: answer.data,
+        lambda answer: 7,
+        lambda answer: True,
+        lambda answer: 1 / 0,
+        lambda answer: b"t-1",
+        lambda answer: sys.exit(3),
+        lambda answer: Accepted(7, ""),  # type: ignore[arg-type]
+        lambda answer: Outcome("weird"),  # type: ignore[arg-type]
+    ],
+    ids=["dict", "number", "bool", "raises", "bytes", "exits", "accepted", "outcome"],
 )
 async def test_answer_that_a_provider_misreads_is_unknown_and_the_server_goes_on(
     read: Callable[[Any], Any], flow: Flow, service: HTTPServer
@@ -76,6 +86,55 @@ async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
     assert settled is not None
     assert settled.state == state
     assert (error.value.message == "Not ready yet.") == (state == "refused")
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda prompt: 1 / 0, "failed: ZeroDivisionError: division by zero"),
+        (lambda prompt: sys.exit(3), "failed: SystemExit: 3"),
+        (lambda prompt: {"prompt": prompt}, "a dict, not a Submission"),
+        (lambda prompt: None, "a NoneType, not a Submission"),
+        (lambda prompt: Submission("foxes", {"prompt": object()}, "fox"), "its request is no JSON"),
+        (
+            lambda prompt: Submission("foxes", {"prompt": prompt}, "fox", gateway="nowhere"),
+            "'nowhere' is registered by",
+        ),
+    ],
+)
+async def test_function_that_fails_at_a_call_charges_nothing_and_names_its_provider(
+    made: Callable[[str], Any], told: str, flow: Flow
+) -> None:
+    def generate_fox(prompt: str) -> Submission:
+        """Make a fox."""
+        answer: Submission = made(prompt)
+        return answer
+
+    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image", title=None)
+    with pytest.raises(PluginError, match="generate_fox of the provider nano-banana") as error:
+        await flow.submit(tool, {"prompt": "a fox"}, silent)
+
+    assert told in error.value.message
+    assert error.value.charged == "no"
+    assert error.value.next_step.startswith("Nothing was sent. Report it to the author of nano-banana")
+    assert await flow.store.submission(1) is None
+
+
+async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(flow: Flow, service: HTTPServer) -> None:
+    def generate_fox(prompt: str, words: list[str]) -> Submission:
+        """Make a fox."""
+        body = {"prompt": prompt, "words": list(words)}
+        words.clear()
+        return Submission("foxes", body, "fox")
+
+    service.expect_request("/foxes", json={"prompt": "a fox", "words": ["red", "old"]}).respond_with_json(ACCEPTED)
+    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image", title=None)
+
+    await flow.submit(tool, {"prompt": "a fox", "words": ["red", "old"]}, silent)
+
+    kept = await flow.store.submission(1)
+    assert kept is not None
+    assert kept.arguments == {"prompt": "a fox", "words": ["red", "old"]}
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,9 @@ def test_blocked_provider_is_shown_and_never_imported(how: str, publish: "Publis
         ("def broken(:", "SyntaxError: "),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import sys\nsys.exit('a script, really')", "SystemExit: a script, really"),
+        ("import asyncio\nraise asyncio.CancelledError", "CancelledError"),
+        ("assert False", "AssertionError"),
+        ("def kie_register_tools(): return []", "it answers no hook."),
         (f"{HEAD}\n@hookimpl\ndef kie_rout_status(task): ...", "PluginValidationError: unknown hook 'kie_rout_status'"),
         (f"{HEAD}\n@hookimpl\ndef kie_route_status(job): ...", "PluginValidationError: "),
         ("KIE_AI_MCP_CONTRACT = 2", "it is built for contract 2, this server speaks contract 1."),
@@ -145,6 +148,10 @@ def test_blocked_provider_is_shown_and_never_imported(how: str, publish: "Publis
         (
             f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): return {{'title': 'x'}}",
             "kie_describe_provider returned dict, not a Provider.",
+        ),
+        (
+            f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): return Provider('x', kinds='image')",
+            "kie_describe_provider returned a Provider that can't be used: kinds are 'image'",
         ),
         (f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): raise KeyError('x')", "KeyError: 'x'"),
         (f"{HEAD}\n@hookimpl\ndef kie_register_tools(): raise OSError('x')", "OSError: x"),
@@ -175,6 +182,40 @@ def test_provider_that_breaks_the_contract_is_set_aside_with_its_reason(
     assert [record.getMessage() for record in caplog.records if "aaa-broken" in record.getMessage()]
 
 
+@pytest.mark.parametrize(
+    ("source", "room"),
+    [
+        ("from kie_ai_mcp._tasks import Store", "kie_ai_mcp._tasks"),
+        ("from kie_ai_mcp import _config as mine", "kie_ai_mcp._config"),
+        ("from kie_ai_mcp._config import nearest", "kie_ai_mcp._config"),
+    ],
+)
+def test_provider_that_uses_a_private_room_is_set_aside(source: str, room: str, publish: "Publish") -> None:
+    publish("burglar", f"{HEALTHY}\n{source}\n")
+
+    burglar = Plugins(only("burglar")).plugins["burglar"]
+
+    assert burglar.state == "set aside"
+    assert f"uses {room}, a private room of the server" in burglar.reason
+    assert "import from kie_ai_mcp and its public modules alone" in burglar.cure
+
+
+@pytest.mark.parametrize(
+    ("source", "cure"),
+    [
+        ("import no_module_of_this_name", "Install no_module_of_this_name, which it needs. Update or uninstall kie-"),
+        ("1 / 0", "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS."),
+        ("KIE_AI_MCP_CONTRACT = 2", "Install versions of both that fit."),
+        (HEALTHY, "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS, or disable aaa."),
+    ],
+)
+def test_cure_of_a_provider_that_is_set_aside_is_told(source: str, cure: str, publish: "Publish") -> None:
+    publish("aaa", HEALTHY)
+    publish("broken", source)
+
+    assert Plugins(only("aaa", "broken")).plugins["broken"].cure.startswith(cure)
+
+
 def test_entry_point_to_nothing_is_set_aside(publish: "Publish", site: Path) -> None:
     module = publish("lost", HEALTHY)
     (entry_points,) = site.glob("kie_ai_mcp_lost-*/entry_points.txt")
@@ -192,6 +233,33 @@ def test_second_provider_with_a_tool_of_the_same_name_is_set_aside_and_both_are_
     assert plugins.plugins["second"].reason == "its tool generate_healthy exists already: it belongs to first."
     assert plugins.tools["generate_healthy"].provider == "first"
     assert plugins.tools["generate_healthy"].description == "Make a healthy thing."
+
+
+NAMED = f"""{HEALTHY}
+@hookimpl
+def kie_describe_provider():
+    return Provider('N', api_types=('API_TYPE',))
+"""
+
+
+@pytest.mark.parametrize("thief", ["aaa", "heal", "health", "healthy-too", "zzz"])
+@pytest.mark.parametrize("taken", ["tool", "api_type", "gateway"])
+def test_name_stays_with_the_provider_that_it_speaks_of(thief: str, taken: str, publish: "Publish") -> None:
+    mine = NAMED.replace("API_TYPE", "healthy-image")
+    theirs = {
+        "tool": HEALTHY,
+        "api_type": mine.replace("generate_healthy", "generate_loot"),
+        "gateway": SERVICE.replace('"there"', '"healthy"'),
+    }
+    publish(thief, theirs[taken])
+    publish("healthy", theirs["gateway"] if taken == "gateway" else mine)
+
+    plugins = Plugins(only(thief, "healthy"))
+
+    states = {name: plugins.plugins[name].state for name in (thief, "healthy")}
+    assert states == {thief: "set aside", "healthy": "enabled"}
+    name = {"tool": "generate_healthy", "api_type": "healthy-image", "gateway": "healthy"}[taken]
+    assert plugins.plugins[thief].reason == f"its {taken} {name} exists already: it belongs to healthy."
 
 
 def test_two_distributions_of_one_provider_name_are_both_left_alone_and_both_named(publish: "Publish") -> None:
@@ -231,6 +299,19 @@ def test_provider_that_never_finishes_loading_is_set_aside(publish: "Publish", m
     assert plugins.plugins["endless"].state == "set aside"
     assert "did not finish loading within 0.2 s" in plugins.plugins["endless"].reason
     assert plugins.plugins["healthy"].state == "enabled"
+
+
+@pytest.mark.parametrize("held", ["Exception", "(Exception, SystemExit)"])
+def test_provider_that_holds_up_its_interruption_is_set_aside(
+    held: str, publish: "Publish", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_plugins, "LOAD_S", 0.2)
+    waiting = "threading.Event().wait(30)"
+    publish("stubborn", f"import threading\nfor _ in '123':\n try:\n  {waiting}\n except {held}:\n  pass")
+
+    plugins = Plugins(only("stubborn"))
+
+    assert "did not finish loading within 0.2 s" in plugins.plugins["stubborn"].reason
 
 
 def test_what_a_provider_prints_while_it_is_loaded_never_reaches_stdout(publish: "Publish", site: Path) -> None:
@@ -465,6 +546,13 @@ def test_hook_that_fails_is_a_failed_read_that_names_the_provider(
     assert error.value.charged == "no"
 
 
+CURES = {
+    "off": "Add off to KIE_AI_ENABLED_PROVIDERS.",
+    "broken": "Update or uninstall kie-ai-mcp-broken",
+    "gone": "Install it, for example with pip install kie-ai-mcp-gone.",
+}
+
+
 @pytest.mark.parametrize(
     ("owner", "state"), [("off", "disabled (by configuration)"), ("broken", "set aside"), ("gone", "not installed")]
 )
@@ -479,6 +567,7 @@ def test_task_whose_owner_is_missing_is_not_read_by_anybody_else(owner: str, sta
             ask(task_of(owner))
         assert f"The provider {owner}, which the task belongs to, is {state}" in error.value.message
         assert not error.value.can_retry
+        assert CURES[owner] in error.value.next_step
 
 
 SERVICE = """
@@ -541,6 +630,44 @@ def test_gateway_that_can_not_stand_in_is_a_configuration_error(gateway: str, re
 
     assert reason in error.value.message
     assert "there" in error.value.next_step or "generate_healthy" in error.value.next_step
+
+
+def test_family_moved_to_a_gateway_that_is_set_aside_goes_with_it_and_the_others_stay(publish: "Publish") -> None:
+    publish("there", f"{SERVICE}\n1 / 0")
+    publish("healthy", HEALTHY)
+    publish("other", HEALTHY.replace("generate_healthy", "generate_other"))
+
+    plugins = Plugins(only("there", "healthy", "other", providers={"healthy": {"gateway": "there"}}))
+
+    assert list(plugins.tools) == ["generate_other"]
+    assert plugins.plugins["healthy"].state == "set aside"
+    assert plugins.plugins["healthy"].reason == "its gateway there is set aside."
+    assert "kie-ai-mcp-there" in plugins.plugins["healthy"].cure
+
+
+def test_family_moved_to_a_gateway_of_a_disabled_provider_says_how_to_enable_it(publish: "Publish") -> None:
+    publish("there", SERVICE)
+    publish("healthy", HEALTHY)
+    moved = {"providers": {"healthy": {"gateway": "there"}}}
+
+    with pytest.raises(ConfigError, match="no enabled provider registers it") as error:
+        Plugins(only("healthy", **moved))
+    assert error.value.next_step == "Add there to KIE_AI_ENABLED_PROVIDERS."
+    with pytest.raises(ConfigError) as error:
+        Plugins(Settings.model_validate({"disabled_providers": ("there",), **moved}))
+    assert error.value.next_step == "Take there off KIE_AI_DISABLED_PROVIDERS."
+
+
+@pytest.mark.parametrize("setting", ["enabled_tools", "disabled_tools"])
+def test_tool_of_a_provider_that_is_not_used_may_be_named(setting: str, publish: "Publish") -> None:
+    publish("healthy", "1 / 0")
+    publish("off", HEALTHY)
+    publish("other", HEALTHY.replace("generate_healthy", "generate_other"))
+    chosen = {setting: ("generate_healthy_image", "generate_off", "generate_other")}
+
+    plugins = Plugins(only("healthy", "other", **chosen))
+
+    assert list(plugins.tools) == (["generate_other"] if setting == "enabled_tools" else [])
 
 
 def test_tool_that_the_gateway_does_not_serve_is_left_out_of_the_moved_family(

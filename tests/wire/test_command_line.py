@@ -103,6 +103,7 @@ def test_providers_shows_enabled_disabled_and_set_aside_ones(
     assert (veo["state"], veo["reason"], veo["tools"]) == ("disabled", "by configuration", [])
     assert (broken["state"], broken["tools"], broken["version"]) == ("set aside", [], "1.0")
     assert "the moon is in the wrong house" in broken["reason"]
+    assert broken["cure"] == "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS."
     assert providers["witness"]["state"] == "disabled"
     assert not (tmp_path / "imported").exists()
 
@@ -114,7 +115,9 @@ def test_providers_is_readable_for_people(run: "Run", plant: "Plant") -> None:
     lines = {line.split()[0]: line for line in ended.stdout.splitlines() if line.split()}
     assert "enabled" in lines["nano-banana"]
     assert "by configuration" in lines["veo3"]
-    assert "the moon is in the wrong house" in lines["broken"]
+    (broken,) = [line for line in ended.stdout.splitlines() if line.split()[:1] == ["broken"]]
+    assert "the moon is in the wrong house" in broken
+    assert "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS." in lines["broken:"]
 
 
 def test_tools_are_only_those_that_are_wanted(run: "Run") -> None:

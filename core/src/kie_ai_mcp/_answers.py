@@ -60,6 +60,8 @@ class Report:
     submission_id: int | None = None
     service_record: Any = None
     is_error: bool = field(default=False, repr=False)
+    stuck: bool = False
+    """Whether its status can't be read until the user changes something; waiting alone does not help."""
 
     def structured(self) -> dict[str, Any]:
         """The answer as data; what is not known is left out, empty lists are kept."""
@@ -86,7 +88,7 @@ class Report:
 
     def text(self) -> str:
         """The same in words, one fact a line."""
-        lines = [f"Status: {self.status}" + (f" ({self.progress:.0%})" if self.progress and not self._done else "")]
+        lines = [f"Status: {self.status}" + (f" ({self.progress:.0%})" if self.progress and not self.is_final else "")]
         if self.task_id:
             made_by = f" ({self.api_type}, provider {self.provider})" if self.provider else ""
             lines.append(f"Task: {self.task_id}{made_by}")
@@ -113,7 +115,8 @@ class Report:
         return "\n".join(lines)
 
     @property
-    def _done(self) -> bool:
+    def is_final(self) -> bool:
+        """Whether the task is over."""
         return self.status in {"completed", "failed"}
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, Self
 
 import anyio
@@ -16,16 +17,17 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from kie_ai_mcp._answers import Report, report_of
+from kie_ai_mcp._apart import apart
 from kie_ai_mcp._gateway import Departure, error_of
 from kie_ai_mcp._plugins import KIE
 from kie_ai_mcp._reading import ACCOUNT_CODES, NOT_STORED, Reading
+from kie_ai_mcp._returned import wrong_in_made, wrong_in_outcome
 from kie_ai_mcp._tables import SubmissionRecord
 from kie_ai_mcp._tasks import NewSubmission, Ticket
 from kie_ai_mcp._tools import OWN_ARGUMENTS, BoundTool
 from kie_ai_mcp.errors import (
     InvalidArgument,
     KieError,
-    PluginError,
     RateLimited,
     Refused,
     ServiceError,
@@ -168,8 +170,9 @@ class Flow(Reading):
         checked = tool.arguments.check(given)
         self._check_open()
         # Refusals by the provider and a missing key come before any file is uploaded.
-        self.caller(_submission(tool, checked).gateway).check_key()
-        submission = _submission(tool, await self.uploads.addresses(checked, tool.arguments.media))
+        self.caller((await self.request(tool, checked, Submission)).gateway).check_key()
+        sendable = await self.uploads.addresses(checked, tool.arguments.media)
+        submission = await self.request(tool, sendable, Submission)
 
         new = NewSubmission(
             tool=tool.name,
@@ -360,7 +363,8 @@ class Flow(Reading):
         departure = Departure()
         try:
             reply = await self.caller(submission.gateway).create(submission.paths, submission.body, departure)
-            made = self._judge(tool, submission, reply.answer)
+            with anyio.CancelScope(shield=True):  # it was answered: what the answer says must be read
+                made = await self._judge(tool, submission, reply.answer)
             # What finished at once has no id of the service's; ours stands for it.
             outcome = made if isinstance(made, Outcome) else None
             accepted = Accepted(f"submission-{submission_id}") if isinstance(made, Outcome) else made
@@ -408,30 +412,25 @@ class Flow(Reading):
             next_step=f"It may have been accepted and charged: look for it at {self.logs_of(submission.gateway)}.",
         )
 
-    def _judge(self, tool: BoundTool, submission: Submission, answer: Answer) -> Accepted | Outcome:
+    async def _judge(self, tool: BoundTool, submission: Submission, answer: Answer) -> Accepted | Outcome:
         """Return what an answer that accepts has made; raise what any other one means."""
         gateway = self.caller(submission.gateway).gateway
         read = submission.read or gateway.accept
         if read is not None and answer.code not in ACCOUNT_CODES:
+            look = f"It may have been accepted and charged: look for it at {gateway.logs_page}."
             try:
-                made = read(answer)
-            except Exception as exc:
+                made = await apart(f"The provider {tool.provider}", partial(read, answer))
+            except KieError as exc:
                 if isinstance(exc, Refused) and answer.code != 200:
                     raise
-                log.exception("provider %s failed to read an answer", tool.provider)
-                raise Unknown(
-                    f"The provider {tool.provider} failed to read the service's answer ({type(exc).__name__}).",
-                    next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
-                ) from exc
-            if isinstance(made, str):
-                made = Accepted(made)
-            if isinstance(made, (Accepted, Outcome)):
-                return made
+                raise Unknown(f"The service's answer could not be read. {exc.message}", next_step=look) from exc
             if made is not None:
-                raise Unknown(
-                    f"The provider {tool.provider} read the service's answer as a {type(made).__name__}.",
-                    next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
-                )
+                wrong = wrong_in_outcome(made) if isinstance(made, Outcome) else wrong_in_made(made)
+                if wrong is not None:
+                    raise Unknown(
+                        f"The provider {tool.provider} misread the service's answer: {wrong}.", next_step=look
+                    )
+                return Accepted(made) if isinstance(made, str) else made
         if answer.code != 200:
             error = error_of(answer, gateway)
             # What is said of a family's end at Kie.ai is true of Kie.ai alone.
@@ -512,13 +511,6 @@ class Flow(Reading):
 
 def _known(credits: float | None) -> float | Literal["unknown"]:
     return "unknown" if credits is None else credits
-
-
-def _submission(tool: BoundTool, checked: Mapping[str, Any]) -> Submission:
-    submission = tool.fn(**checked)
-    if not isinstance(submission, Submission):
-        raise PluginError(f"{tool.name} of {tool.provider} returned {type(submission).__name__}, not a Submission.")
-    return submission
 
 
 def _hash(tool: BoundTool, submission: Submission) -> str:

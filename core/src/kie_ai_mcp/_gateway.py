@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -22,12 +23,15 @@ from urllib.parse import urljoin, urlsplit
 import anyio
 import anyio.to_thread
 
+from kie_ai_mcp._apart import apart
 from kie_ai_mcp._config import Settings
+from kie_ai_mcp._returned import is_answer
 from kie_ai_mcp.errors import (
     KEYS_PAGE,
     LOGS_PAGE,
     ConfigError,
     KeyRejected,
+    KieError,
     MediaError,
     NoCredits,
     RateLimited,
@@ -154,7 +158,8 @@ class Caller:
             status, text, retry_after = await self._send_once(client, path, content, headers, departure)
             if status in NOT_SERVED and path != paths[-1]:
                 continue
-            return Reply(path, self._judge_create(path, status, text, retry_after))
+            with anyio.CancelScope(shield=True):  # it was answered: what the answer says must be read
+                return Reply(path, await self._judge_create(path, status, text, retry_after))
         raise Refused("The plugin names no address to send to.", next_step="Report it to the plugin's author.")
 
     async def read(self, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:
@@ -182,7 +187,7 @@ class Caller:
                 raise ReadFailed(f"{path} could not be read ({reason}).", next_step="Ask again later.") from None
             if response.status_code in NOT_SERVED and path != paths[-1] and self._decoded(text) is None:
                 continue
-            answer = self._answer(response.status_code, text)
+            answer = await self._answer(response.status_code, text)
             if answer is None:
                 raise ReadFailed(
                     f"{path} gave no readable answer (HTTP {response.status_code}, {self._brief(text, 60)}).",
@@ -245,7 +250,7 @@ class Caller:
                     files={"file": (name, file, mime_type)},
                     headers={"Authorization": headers["Authorization"]},
                 )
-            answer = self._answer(response.status_code, response.text)
+            answer = await self._answer(response.status_code, response.text)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:
             reason = self._mask(f"{type(exc).__name__}: {exc}")
             raise MediaError(f"{path.name} could not be uploaded ({reason}).", can_retry=True) from None
@@ -366,8 +371,8 @@ class Caller:
                 await anyio.sleep(0.2 * attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _judge_create(self, path: str, status: int, text: str, retry_after: float | None) -> Answer:
-        answer = self._answer(status, text)
+    async def _judge_create(self, path: str, status: int, text: str, retry_after: float | None) -> Answer:
+        answer = await self._answer(status, text)
         if answer is None and status in NOT_SERVED:
             answer = Answer(status, "")
         if answer is None and status < 500 and status >= 400:
@@ -384,19 +389,18 @@ class Caller:
             raise error
         return answer
 
-    def _answer(self, status: int, text: str) -> Answer | None:
+    async def _answer(self, status: int, text: str) -> Answer | None:
         """Return what an answer says, without the key in it; None where it can't be read."""
-        body = self._decoded(text)
-        if self.gateway.read is None:
+        body, read = self._decoded(text), self.gateway.read
+        if read is None:
             return _envelope_answer(status, body)
         if body is None:
             return None
         try:
-            answer = self.gateway.read(status, body)
-        except Exception:  # a stranger's code may raise anything; then the answer is unreadable
-            log.exception("gateway %s failed to read an answer", self.gateway.name)
+            answer: Any = await apart(f"The gateway {self.gateway.name}", partial(read, status, body))
+        except KieError:  # what a stranger can't read is unreadable; why is in the log
             return None
-        return answer
+        return answer if is_answer(answer) else None
 
     def _decoded(self, text: str) -> Any:
         """Return the JSON value of `text` with the key masked in every string of it; None for anything else."""

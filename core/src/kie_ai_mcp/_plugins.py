@@ -8,21 +8,22 @@ import contextlib
 import json
 import logging
 import os
-import signal
+import re
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from types import FunctionType, MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
 from kie_ai_mcp import _defaults, hookspecs
+from kie_ai_mcp._apart import in_time, told
 from kie_ai_mcp._config import PROVIDER_PREFIX, Settings, nearest, variable
+from kie_ai_mcp._returned import wrong_in_outcome, wrong_in_provider, wrong_in_route
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp.errors import ConfigError, PluginError, ReadFailed
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
@@ -39,10 +40,14 @@ KIE = "kie"
 LOAD_S = 10.0
 """How long one provider may take to be imported and asked."""
 
-Loaded = TypeVar("Loaded")
-
 GATEWAY_SETTING = "gateway"
 """The one setting that every provider's section may have: which service stands in for it."""
+
+SERVER = "the server itself"
+"""Who owns names that no provider may take."""
+
+PRIVATE = f"{__package__}._"
+"""How the names of core's private rooms begin."""
 
 SHARED = ("", KIE)
 """What stands for a task's owner where no provider claims it: the defaults alone are asked."""
@@ -56,6 +61,7 @@ class Plugin:
     entry: EntryPoint
     state: Literal["enabled", "disabled", "set aside"] = "enabled"
     reason: str = ""
+    cure: str = ""
     hooks: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     provider: Provider = field(default_factory=lambda: Provider(title=""))
@@ -71,6 +77,26 @@ class Plugin:
         return self.entry.dist.version if self.entry.dist else ""
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A provider that keeps the contract, before it is known whether its names are nobody else's."""
+
+    plugin: Plugin
+    tools: list[BoundTool]
+    gateways: list[Gateway]
+    moved_to: str | None
+
+    def names(self) -> Iterator[tuple[str, str, bool]]:
+        """Yield each name that must be this provider's alone: of what, the name, whether it speaks of the provider."""
+        own = self.plugin.name
+        for tool in self.tools:
+            yield "tool", tool.name, _speaks_of(tool.name.partition("_")[2], own)
+        for gateway in self.gateways:
+            yield "gateway", gateway.name, _speaks_of(gateway.name, own)
+        for api_type in self.plugin.provider.api_types:
+            yield "api_type", api_type, _speaks_of(api_type, own)
+
+
 class Plugins:
     """Every installed provider, and the tools of those that are enabled.
 
@@ -84,23 +110,26 @@ class Plugins:
 
     def __init__(self, settings: Settings, reserved: Iterable[str] = ()) -> None:
         self._settings = settings
-        self._owners = dict.fromkeys(reserved, "the server itself")
+        self._owners = {("tool", name): SERVER for name in reserved} | {("gateway", KIE): SERVER}
         self._pm = pluggy.PluginManager(PROJECT)
         self._pm.add_hookspecs(hookspecs)
         self._pm.register(_defaults, DEFAULTS)
         self._callers: dict[tuple[str, str], pluggy.HookCaller] = {}
         self.tools: dict[str, BoundTool] = {}
         self.gateways: dict[str, Gateway] = {}
-        self._gateway_owners: dict[str, str] = {}
         self._moved: dict[str, str] = {}
         self.plugins = _installed()
         self._check_names()
+        candidates: list[_Candidate] = []
         with _quiet():
             for name, plugin in self.plugins.items():
                 if plugin.state == "enabled" and self._wanted(name):
-                    self._load(plugin)
+                    candidates += self._load(plugin)
                 elif plugin.state == "enabled":
                     plugin.state, plugin.reason = "disabled", "by configuration"
+        # Of two that take one name, the one that the name speaks of keeps it, wherever it stands in the alphabet.
+        for candidate in sorted(candidates, key=lambda found: not all(own for _, _, own in found.names())):
+            self._admit(candidate)
         self._move_to_gateways()
         self._check_variables()
         self._choose_tools()
@@ -186,43 +215,63 @@ class Plugins:
         enabled = self._settings.enabled_providers
         return name not in self._settings.disabled_providers and (not enabled or name in enabled)
 
-    def _load(self, plugin: Plugin) -> None:
+    def _load(self, plugin: Plugin) -> list[_Candidate]:
+        """Import a provider and ask it; return it where it keeps the contract, nothing where it is set aside."""
         section = self._settings.section(plugin.name)
-        gateway = section.pop(GATEWAY_SETTING, None)
+        moved_to = section.pop(GATEWAY_SETTING, None)
         try:
-            tools, gateways = _in_time(lambda: self._examine(plugin, section))
-        except (Exception, SystemExit) as exc:  # noqa: BLE001  a stranger's code may raise anything
+            tools, gateways = in_time(lambda: self._examine(plugin, section), LOAD_S)
+        except KeyboardInterrupt:  # the user's, who waits for all this
+            raise
+        except BaseException as exc:  # noqa: BLE001  a stranger's code may raise anything
             self._set_aside(plugin, exc)
-            return
+            return []
         undeclared = sorted(set(section) - set(plugin.provider.settings))
         if undeclared:
             raise ConfigError(
                 f"[providers.{plugin.name}] has no setting {undeclared[0]!r}.",
                 next_step=nearest(undeclared[0], plugin.provider.settings),
             )
-        plugin.tools = tuple(tool.name for tool in tools)
-        for tool in tools:
-            self._owners[tool.name] = plugin.name
-            self.tools[tool.name] = tool
-        for declared in gateways:
-            self.gateways[declared.name] = declared
-            self._gateway_owners[declared.name] = plugin.name
-        if gateway is not None:
-            self._moved[plugin.name] = str(gateway)
+        return [_Candidate(plugin, tools, gateways, None if moved_to is None else str(moved_to))]
+
+    def _admit(self, candidate: _Candidate) -> None:
+        """Take a provider in, unless one of its names is another's."""
+        plugin, taken = candidate.plugin, dict[tuple[str, str], str]()
+        for what, name, _ in candidate.names():
+            owner = (self._owners | taken).get((what, name))
+            if owner is not None:
+                reason = f"its {what} {name} exists already: it belongs to {owner}."
+                other = "" if owner in {SERVER, plugin.name} else f", or disable {owner}"
+                self._set_aside(plugin, PluginError(reason, next_step=f"{_cure(plugin)[:-1]}{other}."))
+                return
+            taken[what, name] = plugin.name
+        self._owners |= taken
+        plugin.tools = tuple(tool.name for tool in candidate.tools)
+        self.tools |= {tool.name: tool for tool in candidate.tools}
+        self.gateways |= {gateway.name: gateway for gateway in candidate.gateways}
+        if candidate.moved_to is not None:
+            self._moved[plugin.name] = candidate.moved_to
 
     def _examine(self, plugin: Plugin, section: Mapping[str, Any]) -> tuple[list[BoundTool], list[Gateway]]:
         """Import a provider and ask it everything that is asked at start."""
         module = plugin.entry.load()
         self._check_contract(module)
+        _check_rooms(plugin.entry.module)
         self._pm.register(module, plugin.name)
         self._pm.check_pending()
         plugin.hooks = tuple(sorted(caller.name for caller in self._pm.get_hookcallers(module) or ()))
+        if not plugin.hooks:
+            raise PluginError("it answers no hook.", next_step="Its author must mark the hooks in it with @hookimpl.")
         plugin.provider = self._describe(plugin.name)
         return self._bind_tools(plugin, section), self._gateways_of(plugin, section)
 
-    def _set_aside(self, plugin: Plugin, exc: Exception | SystemExit) -> None:
-        plugin.state = "set aside"
-        plugin.reason = str(exc) if isinstance(exc, PluginError) else f"{type(exc).__name__}: {exc}"
+    def _set_aside(self, plugin: Plugin, exc: BaseException) -> None:
+        plugin.state, plugin.tools = "set aside", ()
+        plugin.reason, plugin.cure = told(exc), _cure(plugin)
+        if isinstance(exc, PluginError):
+            plugin.reason, plugin.cure = exc.message, exc.next_step or plugin.cure
+        elif isinstance(exc, ModuleNotFoundError) and exc.name:
+            plugin.cure = f"Install {exc.name}, which it needs. {plugin.cure}"
         if self._pm.has_plugin(plugin.name):
             self._pm.unregister(name=plugin.name)
         log.warning("provider %s (%s) is set aside: %s", plugin.name, plugin.distribution, plugin.reason)
@@ -241,23 +290,22 @@ class Plugins:
             return Provider(title=name.replace("-", " ").title())
         if not isinstance(described, Provider):
             raise PluginError(f"kie_describe_provider returned {type(described).__name__}, not a Provider.")
+        wrong = wrong_in_provider(described)
+        if wrong is not None:
+            raise PluginError(f"kie_describe_provider returned a Provider that can't be used: {wrong}.")
         return described
 
     def _bind_tools(self, plugin: Plugin, section: Mapping[str, Any]) -> list[BoundTool]:
         kind = (plugin.provider.kinds or ("image",))[0]
         returned: Iterable[Iterable[Tool | Callable[..., Submission | Query]]]
         returned = self._caller("kie_register_tools", plugin.name)(settings=MappingProxyType(dict(section)))
-        tools: list[BoundTool] = []
-        for given in (entry for part in returned for entry in part):
-            tool = given if isinstance(given, Tool) else Tool(given)
-            bound = BoundTool.bind(
+        tools = [given if isinstance(given, Tool) else Tool(given) for part in returned for given in part]
+        return [
+            BoundTool.bind(
                 tool.fn, provider=plugin.name, kind=tool.kind or kind, title=tool.title, charges=tool.charges
             )
-            owner = self._owners.get(bound.name) or next((plugin.name for t in tools if t.name == bound.name), None)
-            if owner is not None:
-                raise PluginError(f"its tool {bound.name} exists already: it belongs to {owner}.")
-            tools.append(bound)
-        return tools
+            for tool in tools
+        ]
 
     def _gateways_of(self, plugin: Plugin, section: Mapping[str, Any]) -> list[Gateway]:
         returned = self._caller("kie_register_gateways", plugin.name)(settings=MappingProxyType(dict(section)))
@@ -265,21 +313,25 @@ class Plugins:
         for gateway in gateways:
             if not isinstance(gateway, Gateway):
                 raise PluginError(f"kie_register_gateways returned {type(gateway).__name__}, not a Gateway.")
-            if gateway.name == KIE or gateway.name in self.gateways:
-                owner = self._gateway_owners.get(gateway.name, "the server itself")
-                raise PluginError(f"its gateway {gateway.name} exists already: it belongs to {owner}.")
         return gateways
 
     def _move_to_gateways(self) -> None:
         """Let another service stand in for providers whose section says so."""
         for name, target in self._moved.items():
             gateway = self.gateways.get(target)
+            tools = [tool for tool in self.tools.values() if tool.provider == name]
+            owner = self.plugins.get(target)
+            if gateway is None and owner is not None and owner.state == "set aside":
+                # Not left where it was: whoever moved the family does not expect a bill from there.
+                reason = PluginError(f"its gateway {target} is set aside.", next_step=owner.cure)
+                self._set_aside(self.plugins[name], reason)
+                self.tools = {known: tool for known, tool in self.tools.items() if tool.provider != name}
+                continue
             if gateway is None:
                 raise ConfigError(
                     f"[providers.{name}] gateway is {target!r}, but no enabled provider registers it.",
-                    next_step=nearest(target, self.gateways),
+                    next_step=self._way_back(target) if owner is not None else nearest(target, self.gateways),
                 )
-            tools = [tool for tool in self.tools.values() if tool.provider == name]
             if tools and not any(tool.name in gateway.serves for tool in tools):
                 raise ConfigError(
                     f"[providers.{name}] gateway is {target!r}, which does not serve {tools[0].name}.",
@@ -311,12 +363,15 @@ class Plugins:
 
     def _choose_tools(self) -> None:
         settings = self._settings
+        known = [name for what, name in self._owners if what == "tool"]
         for setting in ("enabled_tools", "disabled_tools"):
             for name in getattr(settings, setting):
-                if name not in self._owners:
+                # The tools of a provider that is not used are not known; a name may still speak of one.
+                unused = (plugin.name for plugin in self.plugins.values() if plugin.state != "enabled")
+                if name not in known and not any(_speaks_of(name.partition("_")[2], other) for other in unused):
                     raise ConfigError(
                         f"{variable(setting)} names {name!r}, but there is no such tool.",
-                        next_step=nearest(name, self._owners),
+                        next_step=nearest(name, known),
                     )
         self.tools = {name: tool for name, tool in self.tools.items() if self.lists(name, tool)}
 
@@ -336,54 +391,75 @@ class Plugins:
             self._callers[hook, owner] = self._pm.subset_hook_caller(hook, others)
         return self._callers[hook, owner]
 
+    def _way_back(self, name: str) -> str:
+        """Return what makes a provider usable that is not."""
+        plugin = self.plugins.get(name)
+        if plugin is None:
+            return f"Install it, for example with pip install kie-ai-mcp-{name}."
+        if plugin.state == "set aside":
+            return plugin.cure
+        if name in self._settings.disabled_providers:
+            return f"Take {name} off {variable('disabled_providers')}."
+        return f"Add {name} to {variable('enabled_providers')}."
+
     def _ask(self, hook: str, about: Task, expected: tuple[type, ...], **arguments: Any) -> Any:
         owner = about.provider
         if about.gateway != KIE:
             # Who speaks for a service is who registered it, whichever family the task belongs to.
-            owner = self._gateway_owners.get(about.gateway, about.gateway)
+            owner = self._owners.get(("gateway", about.gateway), about.gateway)
         plugin = self.plugins.get(owner)
         if owner not in SHARED and (plugin is None or plugin.state != "enabled"):
-            state = f"{plugin.state} ({plugin.reason})" if plugin else "not installed"
+            state = f"{plugin.state} ({plugin.reason.rstrip('.')})" if plugin else "not installed"
             raise ReadFailed(
                 f"The provider {owner}, which the task belongs to, is {state}.",
-                next_step=f"Enable or install it, for example with pip install kie-ai-mcp-{owner}.",
+                next_step=f"{self._way_back(owner)} The task itself goes on, and is read once the server is restarted.",
                 can_retry=False,
             )
         for name in (DEFAULTS,) if owner in SHARED else (owner, DEFAULTS):
             try:
                 answer = self._caller(hook, name)(**arguments)
-            except Exception as exc:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:  # a stranger's code may raise anything
                 log.exception("provider %s failed in %s", name, hook)
-                raise ReadFailed(f"The provider {name} failed in {hook}: {type(exc).__name__}: {exc}.") from exc
+                raise ReadFailed(f"The provider {name} failed in {hook}: {told(exc)}.") from exc
             if isinstance(answer, expected):
+                wrong = wrong_in_outcome(answer) if isinstance(answer, Outcome) else wrong_in_route(answer)
+                if wrong is not None:
+                    raise ReadFailed(f"What the provider {name} returned from {hook} can't be used: {wrong}.")
                 return answer
             if answer is not None:
                 raise ReadFailed(f"The provider {name} returned {type(answer).__name__} from {hook}.")
         raise ReadFailed(f"Nobody answers {hook} for a task of {owner}.")
 
 
-def _in_time(work: Callable[[], Loaded]) -> Loaded:
-    """Run a stranger's code and return what it returns, but wait for it only so long.
+def _speaks_of(name: str, provider: str) -> bool:
+    """Whether a name begins with a provider's own, as a word: ``flux_image`` and ``flux-edit`` with ``flux``."""
+    word = re.escape(provider).replace(r"\-", "[_-]")
+    return re.match(rf"{word}(?![a-z])", name) is not None
 
-    An alarm costs microseconds; a thread for each provider would cost as much as loading it. Where there are no
-    alarms (on Windows, or off the main thread) the wait has no limit.
+
+def _cure(plugin: Plugin) -> str:
+    return f"Update or uninstall {plugin.distribution}, or add {plugin.name} to {variable('disabled_providers')}."
+
+
+def _check_rooms(name: str) -> None:
+    """Check that a provider's modules hold nothing of core's private rooms, which change without notice.
 
     Raises:
-        PluginError: It did not come back in time.
+        PluginError: One does; names it.
     """
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        return work()
-
-    def late(_signal: int, _frame: object) -> None:
-        raise PluginError(f"it did not finish loading within {LOAD_S:g} s.")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, LOAD_S)
-    try:
-        return work()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    top = name.partition(".")[0]
+    for module in [module for key, module in sys.modules.items() if key == top or key.startswith(f"{top}.")]:
+        for value in list(vars(module).values()):
+            home = value.__name__ if isinstance(value, ModuleType) else ""
+            if isinstance(value, type | FunctionType):
+                home = str(value.__module__)
+            if home.startswith(PRIVATE):
+                raise PluginError(
+                    f"its module {module.__name__} uses {home}, a private room of the server.",
+                    next_step="Its author must import from kie_ai_mcp and its public modules alone.",
+                )
 
 
 @contextlib.contextmanager
@@ -415,9 +491,10 @@ def _installed() -> dict[str, Plugin]:
         first = plugins.setdefault(entry.name, plugin)
         if entry.name in {DEFAULTS, *SHARED}:
             plugin.state, plugin.reason = "set aside", f"a provider can't be called {entry.name!r}"
+            plugin.cure = f"Uninstall {plugin.distribution}."
         if first is not plugin:
-            first.state = "set aside"
-            first.reason = f"two distributions offer it: {first.distribution} and {plugin.distribution}; uninstall one"
+            first.state, first.cure = "set aside", "Uninstall one of them."
+            first.reason = f"two distributions offer it: {first.distribution} and {plugin.distribution}"
     return plugins
 
 

@@ -5,16 +5,20 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from kie_ai_mcp._answers import Report, report_of
+from kie_ai_mcp._apart import apart
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._gateway import Caller, error_of, error_text, kie
 from kie_ai_mcp._media import save_results
 from kie_ai_mcp._plugins import KIE, Plugins
+from kie_ai_mcp._returned import wrong_in_outcome, wrong_in_request
 from kie_ai_mcp._tables import TaskRecord
 from kie_ai_mcp._tasks import Budget, Filters, RateLimit, Store
 from kie_ai_mcp._tools import BoundTool
@@ -22,17 +26,20 @@ from kie_ai_mcp._uploads import Uploads
 from kie_ai_mcp.errors import (
     LOGS_PAGE,
     ConfigError,
-    InvalidArgument,
     KieError,
     MediaError,
+    PluginError,
     ReadFailed,
     StorageError,
     TaskNotFound,
 )
 from kie_ai_mcp.readings import text_in
-from kie_ai_mcp.specs import Answer, Outcome, Query, StatusRoute, Task
+from kie_ai_mcp.specs import Answer, Outcome, Query, StatusRoute, Submission, Task
 
 log = logging.getLogger(__name__)
+
+Asked = TypeVar("Asked", Submission, Query)
+Made = TypeVar("Made")
 
 PROMPTS = ("prompt", "negative_prompt", "shots")
 NOT_STORED = "[not stored]"
@@ -106,11 +113,34 @@ class Reading:
         """How local files reach the service."""
         return Uploads(self.settings, self.kie, self.store)
 
+    async def request(self, tool: BoundTool, checked: Mapping[str, Any], kind: type[Asked]) -> Asked:
+        """Return the request that a provider's tool makes of arguments; what it does to them changes nothing here.
+
+        Raises:
+            InvalidArgument: The provider refuses the arguments.
+            PluginError: The provider failed. Nothing was sent.
+        """
+        cure = f"Nothing was sent. Report it to the author of {tool.provider}; another tool may serve meanwhile."
+        try:
+            request = await apart(
+                f"{tool.name} of the provider {tool.provider}", partial(tool.fn, **deepcopy(dict(checked)))
+            )
+        except PluginError as exc:
+            raise PluginError(exc.message, next_step=cure) from exc
+        wrong: str | None = f"a {type(request).__name__}, not a {kind.__name__}"
+        if isinstance(request, kind):
+            wrong = wrong_in_request(request)
+            if wrong is None and request.gateway not in self.callers:
+                wrong = f"its gateway {request.gateway!r} is registered by nobody"
+            if wrong is None:
+                return request
+        raise PluginError(
+            f"{tool.name} of the provider {tool.provider} returned what can't be sent: {wrong}.", next_step=cure
+        )
+
     async def query(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Report:
         """Run one reading tool, and save what it finds."""
-        query = tool.fn(**tool.arguments.check(arguments))
-        if not isinstance(query, Query):
-            raise InvalidArgument("tool", tool.name, f"it returned {type(query).__name__}, not a Query")
+        query = await self.request(tool, tool.arguments.check(arguments), Query)
         caller = self.caller(query.gateway)
         try:
             answer = await caller.read(query.paths, query.params)
@@ -120,7 +150,9 @@ class Reading:
             raise
         if answer.code in ACCOUNT_CODES:
             raise error_of(answer)
-        outcome = query.read(answer)
+        outcome = await self._meant(tool.provider, query.read, answer)
+        if outcome is None:
+            raise ReadFailed(error_text(answer), code=answer.code)
         if outcome.status == "failed":
             raise ReadFailed(outcome.error or error_text(answer), code=answer.code, can_retry=False)
         task = Task(query.task_id or tool.name, tool.name, tool.provider, kind=tool.kind, tool=tool.name)
@@ -168,7 +200,7 @@ class Reading:
             try:
                 payload = await self._payload(record.task)
             except KieError as exc:
-                return replace(await self._with_files(record), read_error=exc.message)
+                return _unread(await self._with_files(record), exc)
         try:
             outcome, payload = await self._outcome(record.task, payload)
             told = outcome.error
@@ -176,7 +208,7 @@ class Reading:
                 outcome = replace(outcome, error=NOT_STORED)
             record = await self.store.record_outcome(task_id, outcome)
         except (ReadFailed, StorageError) as exc:
-            return report_of(record, read_error=exc.message)
+            return _unread(report_of(record), exc)
         report = await self._with_files(record)
         error = told if report.error and told and not self.settings.store_prompts else report.error
         return replace(report, error=error, service_record=dict(payload) if with_record else None)
@@ -185,7 +217,7 @@ class Reading:
         """Return a task as an answer, after saving its results where that is wanted."""
         try:
             return report_of(await self._saved(record))
-        except (MediaError, StorageError) as exc:
+        except (MediaError, ReadFailed, StorageError) as exc:
             return replace(report_of(record), next_step=f"{exc} Call get_task_status again to save once more.")
 
     async def save(self, task_id: str) -> Report:
@@ -231,7 +263,7 @@ class Reading:
         Raises:
             ReadFailed: The read failed, or the service says that it does not know the task.
         """
-        return await self._read(task, self.plugins.route(task))
+        return await self._read(task, await self._route(task))
 
     async def _read(self, task: Task, route: StatusRoute) -> Mapping[str, Any]:
         answer = await self.caller(task.gateway).read(route.paths, route.params)
@@ -249,12 +281,12 @@ class Reading:
         Raises:
             ReadFailed: The provider can't read it, or the second read failed.
         """
-        outcome = self.plugins.normalize(task, payload)
+        outcome = await self._normalized(task, payload)
         if isinstance(outcome, StatusRoute) and outcome.read is not None:
             return await self._ending(task, outcome, outcome.read)
         if isinstance(outcome, StatusRoute):
             payload = await self._read(task, outcome)
-            outcome = self.plugins.normalize(task, payload)
+            outcome = await self._normalized(task, payload)
         if isinstance(outcome, StatusRoute):
             raise ReadFailed(f"The provider {task.provider} asks to read on for ever.")
         return outcome, payload
@@ -268,16 +300,42 @@ class Reading:
             ReadFailed: The answer does not speak of the task, or the provider can't read it.
         """
         answer = await self.caller(task.gateway).read(route.paths, route.params)
-        outcome = None
-        if answer.code not in ACCOUNT_CODES:
-            try:
-                outcome = read(answer)
-            except Exception as exc:
-                log.exception("provider %s failed to read an answer", task.provider)
-                raise ReadFailed(f"The provider of {task.gateway} failed to read an answer: {exc}.") from exc
+        outcome = None if answer.code in ACCOUNT_CODES else await self._meant(task.provider, read, answer)
         if outcome is None:
             raise ReadFailed(error_text(answer), code=answer.code)
         return outcome, answer.data if isinstance(answer.data, Mapping) else {}
+
+    async def _route(self, task: Task) -> StatusRoute:
+        return await self._hook(task.provider, partial(self.plugins.route, task))
+
+    async def _normalized(self, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
+        # What a provider does to its copy of the answer must not change what is shown of it.
+        return await self._hook(task.provider, partial(self.plugins.normalize, task, deepcopy(payload)))
+
+    async def _meant(self, provider: str, read: Callable[[Answer], Outcome | None], answer: Answer) -> Outcome | None:
+        """Return what a provider's own `read` makes of an answer.
+
+        Raises:
+            ReadFailed: It failed, or made something of it that can't be used.
+        """
+        outcome = await self._hook(provider, partial(read, answer))
+        if outcome is None:
+            return None
+        wrong: str | None = f"a {type(outcome).__name__}, not an Outcome"
+        if isinstance(outcome, Outcome):
+            wrong = wrong_in_outcome(outcome)
+        if wrong is not None:
+            raise ReadFailed(f"The provider {provider} made of the answer what can't be used: {wrong}.")
+        return outcome
+
+    async def _hook(self, provider: str, ask: Callable[[], Made]) -> Made:
+        """Ask a provider about a status; whatever goes wrong there is a failed read."""
+        try:
+            return await apart(f"The provider {provider or KIE}", ask)
+        except ReadFailed:
+            raise
+        except KieError as exc:
+            raise ReadFailed(exc.message, next_step="Ask again later.") from exc
 
     async def _saved(self, record: TaskRecord) -> TaskRecord:
         """Save the results of a completed task, where a folder is set and they are not saved yet."""
@@ -295,7 +353,7 @@ class Reading:
     async def _look_up(self, task_id: str) -> tuple[TaskRecord, Mapping[str, Any]]:
         """Find a task that was made elsewhere: ask each distinct status route once, the market's first."""
         unread: list[str] = []
-        for task in self._probes(task_id):
+        for task in await self._probes(task_id):
             try:
                 payload = await self._payload(task)
             except ReadFailed as exc:
@@ -318,15 +376,11 @@ class Reading:
         owner = None if task.provider else self.plugins.owner_of_api_type(task.api_type)
         return task if owner is None else replace(task, provider=owner.name)
 
-    def _probes(self, task_id: str) -> list[Task]:
-        market = Task(task_id, "market", "")
-        probes: dict[tuple[str, ...], Task] = {self.plugins.route(market).paths: market}
-        for task in self.plugins.probes(task_id):
-            try:
-                route: StatusRoute = self.plugins.route(task)
-            except ReadFailed:
-                continue
-            probes.setdefault(route.paths, task)
+    async def _probes(self, task_id: str) -> list[Task]:
+        probes: dict[tuple[str, ...], Task] = {}
+        for task in (Task(task_id, "market", ""), *self.plugins.probes(task_id)):
+            with suppress(ReadFailed):
+                probes.setdefault((await self._route(task)).paths, task)
         return list(probes.values())
 
     def _owned(self, task: Task, payload: Mapping[str, Any]) -> Task:
@@ -396,6 +450,12 @@ class Reading:
         if not self.settings.store_prompts:
             arguments = {name: NOT_STORED if name in PROMPTS else value for name, value in arguments.items()}
         return json.loads(self.settings.mask(json.dumps(arguments, ensure_ascii=False)))
+
+
+def _unread(report: Report, exc: KieError) -> Report:
+    """Return the last known state of a task that could not be read, and what to do where only the user can help."""
+    stuck = isinstance(exc, ReadFailed | ConfigError) and not exc.can_retry and not report.is_final
+    return replace(report, read_error=exc.message, stuck=stuck, next_step=exc.next_step if stuck else report.next_step)
 
 
 def _check_writable(folder: Path | None) -> None:

@@ -51,6 +51,9 @@ user to look at https://kie.ai/logs, then call resolve_submission (adopt with th
 read_error means that a status could not be read: the task itself goes on.
 Never start the same task twice because an answer is slow: list_tasks shows what is running."""
 
+SHOWN = 12
+"""How many missing providers the instructions name; hosts take 1.5 kB of them."""
+
 # Seconds a wait may last before hosts give up, by a word in the client's name, most particular first.
 PATIENCE_S = (
     ("claude-code", 900.0),
@@ -143,7 +146,11 @@ class App:
         return (
             INSTRUCTIONS
             + compact
-            + (f"\nMissing because they failed to load: {', '.join(missing)}." if missing else "")
+            + (
+                f"\nMissing because they failed to load: {_some(missing)}. kie-ai-mcp-server doctor says why."
+                if missing
+                else ""
+            )
         )
 
     async def call(
@@ -296,6 +303,12 @@ def patience_of(ctx: Context, settings: Settings) -> float:
     params = ctx.session.client_params
     name = params.client_info.name.lower() if params else ""
     return next((seconds for word, seconds in PATIENCE_S if word in name), USUAL_PATIENCE_S)
+
+
+def _some(names: list[str]) -> str:
+    """Return names as a list that stays short."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def build(settings: Settings) -> App:

@@ -85,11 +85,21 @@ class Utilities:
     ) -> Answered:
         """Wait until tasks are finished, or as long as the client allows; then call again for those still running."""
         reports = await wait_for(self.flow, task_ids, timeout_s or self.patience_s, say)
-        running = [report.task_id for report in reports if report.status in {"pending", "processing", "unread"}]
+        stuck = [report.task_id for report in reports if report.stuck]
+        running = [
+            report.task_id
+            for report in reports
+            if report.status in {"pending", "processing", "unread"} and not report.stuck
+        ]
         unknown = [report.task_id for report in reports if report.status == "not found"]
-        step = f"Nobody knows {unknown}; correct the ids." if unknown else "Every task is finished."
+        steps = []
         if running:
-            step = f"Still running; call wait_for_tasks again with {running}."
+            steps.append(f"Still running; call wait_for_tasks again with {running}.")
+        if stuck:
+            steps.append(f"Not readable until the user acts; see what is next for each: {stuck}.")
+        if unknown and not running:
+            steps.append(f"Nobody knows {unknown}; correct the ids.")
+        step = " ".join(steps) or "Every task is finished."
         return await self._many(reports, {"next_step": step})
 
     async def list_tasks(

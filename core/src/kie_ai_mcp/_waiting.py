@@ -194,4 +194,4 @@ def _span(low: float, high: float) -> str:
 
 
 def _over(report: Report) -> bool:
-    return report.status in {"completed", "failed", "not found"}
+    return report.stuck or report.status in {"completed", "failed", "not found"}

@@ -108,8 +108,8 @@ def _providers(plugins: Plugins) -> Iterator[Finding]:
         yield Finding("providers", "warn", f"No provider offers a tool.{off}", cure)
     for plugin in found:
         if plugin.state == "set aside":
-            cure = f"Update or uninstall {plugin.distribution}, or add {plugin.name} to KIE_AI_DISABLED_PROVIDERS."
-            yield Finding(f"provider {plugin.name}", "warn", f"It is set aside: {plugin.reason.rstrip('.')}.", cure)
+            reason = f"It is set aside: {plugin.reason.rstrip('.')}."
+            yield Finding(f"provider {plugin.name}", "warn", reason, plugin.cure)
 
 
 def _key(*, has_key: bool) -> Finding:

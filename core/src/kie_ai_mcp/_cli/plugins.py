@@ -21,13 +21,14 @@ def _formats(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @_formats
 def providers(form: str | None) -> None:
-    """Show every installed provider: enabled, disabled or set aside, and why."""
+    """Show every installed provider: enabled, disabled or set aside, why, and the cure."""
     plugins = Plugins(Settings.load(), reserved=NAMES)
     rows = [
         {
             "provider": plugin.name,
             "state": plugin.state,
             "reason": plugin.reason,
+            "cure": plugin.cure,
             "at Kie.ai": plugin.provider.availability if plugin.tools else "",
             "checked": plugin.provider.checked,
             "distribution": plugin.distribution,
@@ -37,7 +38,10 @@ def providers(form: str | None) -> None:
         }
         for plugin in plugins.plugins.values()
     ]
-    show_rows(rows, form, brief=("provider", "at Kie.ai", "checked", "tools"))
+    show_rows(rows, form, brief=("provider", "at Kie.ai", "checked", "tools"), hidden=("cure",))
+    for plugin in plugins.plugins.values() if form is None else ():
+        if plugin.cure:
+            click.echo(f"{plugin.name}: {plugin.cure}")
 
 
 @click.command()

@@ -62,7 +62,11 @@ def check_provider(
     """
     loaded = load(provider, settings)
     module = module_of(provider)
-    breaches = [*checks.hooks_are_known(module), *checks.commands_register(module)] if module else []
+    breaches = (
+        [*checks.hooks_are_known(module), *checks.rooms_are_public(module), *checks.commands_register(module)]
+        if module
+        else []
+    )
     breaches += checks.provider_loads(loaded)
     if not breaches:
         breaches = _breaches(loaded, payloads, values, count)

@@ -1,19 +1,18 @@
 """What a provider makes of the service's answers, check by check. Part of `kie_ai_mcp.testing`."""
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from datetime import datetime
 from itertools import product
-from typing import Any, get_args
+from typing import Any
 
+from kie_ai_mcp._returned import is_answer, wrong_in_made, wrong_in_outcome, wrong_in_route
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp.errors import KieError, Refused, shorten
-from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Query, Status, StatusRoute, Submission, Task
+from kie_ai_mcp.specs import Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 from kie_ai_mcp.testing import _junk as junk
 from kie_ai_mcp.testing._calls import Calls
-from kie_ai_mcp.testing._checks import Breach, is_address
+from kie_ai_mcp.testing._checks import Breach
 from kie_ai_mcp.testing._load import Loaded
 
 CODES = (200, 400, 404, 422, 500, 501)
@@ -123,38 +122,14 @@ def _task(tool: BoundTool, request: Submission, provider: str) -> Task:
 
 
 def _wrong_in_route(route: StatusRoute) -> str | None:
-    if not is_address(route.paths):
-        return f"its route has no address: {route.path!r}"
-    try:
-        said_there = json.dumps([route.paths, dict(route.params)])
-    except (TypeError, ValueError) as exc:
-        return f"its parameters are no text or numbers: {exc}"
-    return None if TASK_ID in said_there else "its route does not name the task"
+    said_there = json.dumps([route.paths, dict(route.params)], default=str)
+    return wrong_in_route(route) or (None if TASK_ID in said_there else "its route does not name the task")
 
 
-def _wrong_in_outcome(outcome: Any) -> str | None:
-    # Nothing of a stranger's values is taken for granted, whatever the annotations say.
-    wrong: Sequence[tuple[bool, str]] = (
-        (outcome.status not in get_args(Status), f"status is {outcome.status!r}"),
-        (
-            not isinstance(outcome.urls, tuple)
-            or not all(isinstance(url, str) and url.startswith(("http://", "https://")) for url in outcome.urls),
-            f"urls are {shorten(outcome.urls)}, not a tuple of web addresses",
-        ),
-        (not _is_number(outcome.progress, 0, 1), f"progress is {outcome.progress!r}, not a share between 0 and 1"),
-        (not _is_number(outcome.credits), f"credits are {outcome.credits!r}, not a number"),
-        (outcome.status == "failed" and not outcome.error, "it says failed and gives no reason"),
-        (not isinstance(outcome.error, str | None), f"error is {shorten(outcome.error)}, not text"),
-        (not isinstance(outcome.error_code, int | str | None), f"error_code is {shorten(outcome.error_code)}"),
-        (not isinstance(outcome.model, str | None), f"model is {shorten(outcome.model)}, not text"),
-        (
-            outcome.finished_at is not None
-            and (not isinstance(outcome.finished_at, datetime) or outcome.finished_at.tzinfo is None),
-            f"finished_at is {outcome.finished_at!r}, not a time with a time zone",
-        ),
-        (not _is_number(outcome.keeps_s, 1), f"keeps_s is {outcome.keeps_s!r}, not a number of seconds"),
-    )
-    return next((what for is_wrong, what in wrong if is_wrong), None)
+def _wrong_in_outcome(outcome: Outcome) -> str | None:
+    if outcome.status == "failed" and not outcome.error:
+        return "it says failed and gives no reason"
+    return wrong_in_outcome(outcome)
 
 
 def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Sequence[Mapping[str, Any]]) -> Iterator[Breach]:
@@ -179,7 +154,7 @@ def _envelope_is_total(where: str, gateway: Gateway, payloads: Sequence[Mapping[
     for status, body in product(HTTP_CODES, _anything(where, payloads)):
         try:
             answer: Any = gateway.read(status, deepcopy(body))
-            what = None if isinstance(answer, Answer) else f"it returned {type(answer).__name__}, not an Answer"
+            what = None if is_answer(answer) else f"it returned {type(answer).__name__}, not an Answer"
             if what is None and status >= 400 and answer.code == 200:
                 what = f"it takes HTTP {status} for a success"
         except Exception as exc:  # noqa: BLE001  whatever it is, the answer would be lost with it
@@ -199,20 +174,7 @@ def _wrong_in_reading(read: Any, is_query: bool) -> str | None:
         return _wrong_in_outcome(read)
     if is_query:
         return f"it returned {type(read).__name__}, not an Outcome"
-    task_id = read.task_id if isinstance(read, Accepted) else read
-    if task_id is None and not isinstance(read, Accepted):
-        return None
-    if isinstance(task_id, str) and task_id:
-        return None
-    return f"it returned {read!r}, not a task id, an Accepted, an Outcome or None"
-
-
-def _is_number(value: object, least: float = -math.inf, most: float = math.inf) -> bool:
-    if value is None:
-        return True
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return math.isfinite(value) and least <= value <= most
+    return None if read is None else wrong_in_made(read)
 
 
 def _place(fn: Callable[..., Any]) -> str:

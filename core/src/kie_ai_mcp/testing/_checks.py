@@ -1,14 +1,15 @@
 """What a provider offers and asks for, check by check: each yields what it breaks. Part of `kie_ai_mcp.testing`."""
 
+import ast
 import inspect
-import json
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,10 +18,12 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from kie_ai_mcp._config import nearest
+from kie_ai_mcp._returned import wrong_in_request
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument, shorten
+from kie_ai_mcp.hookspecs import PROJECT
 from kie_ai_mcp.specs import Query, Submission
-from kie_ai_mcp.testing._calls import Calls, answer, said, same, sent
+from kie_ai_mcp.testing._calls import Calls, answer, said, same
 from kie_ai_mcp.testing._load import HOOKS, Loaded, is_marked, others
 
 _OUTWARD = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system")
@@ -60,6 +63,17 @@ def hooks_are_known(module: ModuleType) -> Iterator[Breach]:
             yield Breach(name, "there is no such hook, so nobody would call it", nearest(specname or name, HOOKS))
         elif not is_marked(value):
             yield Breach(name, "it is not marked, so nobody would call it", "Put @hookimpl above it.")
+
+
+def rooms_are_public(module: ModuleType) -> Iterator[Breach]:
+    """No module of the provider imports a private room of the server, not even inside a function."""
+    for path in _sources(module):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            room = _private_room(node)
+            if room is not None:
+                where = f"{path.name}, line {node.lineno}"  # type: ignore[attr-defined]  # every import has one
+                cure = "Import from kie_ai_mcp and its public modules alone; the rest changes without notice."
+                yield Breach(where, f"it imports {room}, a private room of the server", cure)
 
 
 def provider_loads(loaded: Loaded) -> Iterator[Breach]:
@@ -158,14 +172,10 @@ def requests_can_be_sent(tool: BoundTool, calls: Calls, loaded: Loaded) -> Itera
             cure = f"Its annotation promises a {wanted.__name__}."
             yield Breach(where, f"it returned a {type(request).__name__}", cure, example)
             return
-        try:
-            json.dumps(sent(request), allow_nan=False)
-        except (TypeError, ValueError) as exc:
-            yield Breach(where, f"its request is no JSON: {exc}", "Use dicts, lists, text, numbers, booleans.", example)
-            return
-        if not is_address(request.paths):
-            cure = "Give the path below the service's base URL."
-            yield Breach(where, f"its request has no address: {request.path!r}", cure, example)
+        wrong = wrong_in_request(request)
+        if wrong is not None:
+            cure = "Give a path below the service's base URL, and dicts, lists, text, numbers, booleans as the body."
+            yield Breach(where, wrong, cure, example)
             return
         if request.gateway != "kie" and request.gateway not in loaded.plugins.gateways:
             cure = "Return it from kie_register_gateways, or leave gateway out for Kie.ai."
@@ -197,11 +207,6 @@ def functions_are_pure(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
 # Inside ------------------------------------------------------------------------------------------------------------
 
 
-def is_address(paths: Sequence[Any]) -> bool:
-    """Whether these are addresses below a service's own."""
-    return bool(paths) and all(isinstance(path, str) and path.strip("/ ") for path in paths)
-
-
 def _parts(schema: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield every schema inside a schema; names of properties are none."""
     if isinstance(schema, list):
@@ -214,6 +219,21 @@ def _parts(schema: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield from _parts(part, f"{path}.{name}")
     for key in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties"):
         yield from _parts(schema.get(key), f"{path}.{key}")
+
+
+def _sources(module: ModuleType) -> list[Path]:
+    if hasattr(module, "__path__"):
+        return sorted(path for folder in module.__path__ for path in Path(folder).rglob("*.py"))
+    file = Path(getattr(module, "__file__", None) or "")
+    return [file] if file.suffix == ".py" else []
+
+
+def _private_room(node: ast.AST) -> str | None:
+    """Return the private room that a statement imports."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+    if isinstance(node, ast.ImportFrom):
+        names = [str(node.module), *(f"{node.module}.{name}" for name in names)]
+    return next((name for name in names if name.startswith(f"{PROJECT}._")), None)
 
 
 class _Watch(threading.local):
