@@ -664,6 +664,26 @@ async def test_result_of_a_trusted_host_is_fetched_although_it_is_private(
     assert await fetched(gateway, f"http://127.0.0.1:{service.port}/a.png") == b"picture"
 
 
+@pytest.mark.parametrize("chosen", [True, False], ids=["the user's", "the provider's"])
+async def test_private_address_of_a_service_is_trusted_only_where_the_user_wrote_it(
+    chosen: bool, service: HTTPServer
+) -> None:
+    service.expect_request("/files/a.png").respond_with_data(b"picture")
+    address = service.url_for("/queue")
+    sections = {"stranger": {"base_url": address}} if chosen else {}
+    settings = Settings.model_validate({"providers": sections})
+    caller = Caller(settings, Gateway("stranger", "Stranger", address, key="k-123456"))
+    try:
+        if chosen:
+            assert await fetched(caller, service.url_for("/files/a.png")) == b"picture"
+        else:
+            with pytest.raises(MediaError, match="leads to the private address"):
+                await fetched(caller, service.url_for("/files/a.png"))
+            assert service.log == []
+    finally:
+        await caller.close()
+
+
 @pytest.mark.parametrize("trusted", ["127.0.0.1:1", "localhost:PORT", "127.0.0", "127.0.0.1:PORT0"])
 async def test_trust_in_one_host_and_port_is_no_trust_in_another(
     trusted: str, service: HTTPServer, make_gateway: MakeGateway

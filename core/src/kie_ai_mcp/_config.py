@@ -35,6 +35,8 @@ PROVIDER_PREFIX = "KIE_AI_PROVIDER_"
 SECTIONS = ("providers", "provider_variables")
 """Fields that hold settings of providers and have no variable of their own."""
 
+WEB = ("http://", "https://")
+
 SHORTEST_SECRET = 6
 """A shorter key is none of a real service, and masking it would damage other words."""
 
@@ -210,6 +212,15 @@ class Settings(BaseModel):
         if here.is_file():
             return here.absolute()
         return _own_folder("data", "KIE_AI_DB_PATH") / "tasks.db"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Every address of a service that the user chose: Kie.ai's, and those in providers' own settings."""
+        own = [
+            *self.provider_variables.values(),
+            *(value for part in self.providers.values() for value in part.values()),
+        ]
+        return (self.base_url, self.upload_url, *(str(value) for value in own if str(value).startswith(WEB)))
 
     def mask(self, text: str) -> str:
         """Return `text` without the key, also where it is quoted for a URL."""

@@ -445,7 +445,8 @@ class Caller:
         return parts._replace(netloc=netloc).geturl(), {"sni_hostname": parts.hostname}, {"Host": named}
 
     def _trusted(self, host: str, port: int | None) -> bool:
-        services = [urlsplit(address) for address in (self.gateway.base_url, self.settings.upload_url)]
+        # A gateway's own address is a stranger's word; only what the user wrote is trusted.
+        services = [urlsplit(address) for address in self.settings.addresses]
         if any((host, port) == (service.hostname, service.port) for service in services):
             return True
         return host in self.settings.trusted_hosts or f"{host}:{port}" in self.settings.trusted_hosts
