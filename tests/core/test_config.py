@@ -140,7 +140,10 @@ def test_unknown_variable_is_refused_with_the_nearest_name(name: str, meant: str
     assert f"Did you mean {meant}" in error.next_step
 
 
-@pytest.mark.parametrize(("key", "meant"), [("timeout_ms", "timeout"), ("output-dir", "output_dir"), ("kind", "kinds")])
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("timeout_ms", "timeout"), ("output-dir", "output_dir"), ("kind", "kinds"), ("provider", "providers")],
+)
 def test_unknown_key_of_the_file_is_refused_with_the_file_and_the_nearest_name(
     key: str, meant: str, tmp_path: Path
 ) -> None:
@@ -150,6 +153,7 @@ def test_unknown_key_of_the_file_is_refused_with_the_file_and_the_nearest_name(
 
     assert error.message == f"Unknown setting {key} in {environ['KIE_AI_CONFIG']}."
     assert f"Did you mean {meant}" in error.next_step
+    assert "provider_variables" not in error.next_step
 
 
 def test_name_that_resembles_nothing_is_answered_with_all_there_are(tmp_path: Path) -> None:

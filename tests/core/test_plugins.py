@@ -413,6 +413,39 @@ def test_setting_that_a_provider_does_not_declare_is_a_configuration_error(publi
     assert error.value.next_step == "Did you mean model?"
 
 
+@pytest.mark.parametrize(
+    ("settings", "message", "near"),
+    [
+        (
+            {"providers": {"acme-labs": {"gatway": "fal"}}},
+            "[providers.acme-labs] has no setting 'gatway'.",
+            "Did you mean gateway?",
+        ),
+        (
+            {"provider_variables": {"KIE_AI_PROVIDER_ACME_LABS_MODLE": "x"}},
+            "KIE_AI_PROVIDER_ACME_LABS_MODLE is set, but the provider acme-labs has no such setting.",
+            "KIE_AI_PROVIDER_ACME_LABS_MODEL",
+        ),
+        (
+            {"provider_variables": {"KIE_AI_PROVIDER_ACMELABS_MODEL": "x"}},
+            "KIE_AI_PROVIDER_ACMELABS_MODEL is for a provider that is not installed.",
+            "KIE_AI_PROVIDER_ACME_LABS_MODEL",
+        ),
+    ],
+)
+def test_unknown_provider_setting_is_told_as_it_was_written_with_the_nearest(
+    settings: dict[str, object], message: str, near: str, publish: "Publish"
+) -> None:
+    describe = "@hookimpl\ndef kie_describe_provider(): return Provider('A', settings={'model': 'm'})"
+    publish("acme-labs", f"{HEAD}\n{describe}")
+
+    with pytest.raises(ConfigError) as error:
+        Plugins(only("acme-labs", **settings))
+
+    assert error.value.message == message
+    assert near in error.value.next_step
+
+
 # The hooks -----------------------------------------------------------------------------------------------------------
 
 

@@ -241,7 +241,7 @@ class Settings(BaseModel):
 
     def section(self, provider: str) -> dict[str, Any]:
         """Return a provider's own settings: its variables over its section of the file."""
-        start = f"{PROVIDER_PREFIX}{provider.upper().replace('-', '_')}_"
+        start = provider_variable(provider, "")
         own = {
             name.removeprefix(start).lower(): value
             for name, value in self.provider_variables.items()
@@ -310,6 +310,11 @@ def variable(field: str) -> str:
     return f"{PREFIX}{field.upper()}"
 
 
+def provider_variable(provider: str, name: str) -> str:
+    """Return the environment variable of one setting of a provider."""
+    return f"{PROVIDER_PREFIX}{provider}_{name}".upper().replace("-", "_")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a sentence that names what was probably meant, or everything that is known."""
     known = sorted(known)
@@ -366,7 +371,8 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, st
         raise ConfigError(f"The configuration file {path} is not valid TOML: {exc}.", next_step="Correct it.") from exc
     for key in values:
         if key not in Settings.model_fields or key == "provider_variables":
-            raise _unknown(f"{key} in {path}", Settings.model_fields, key)
+            known = [field for field in Settings.model_fields if field != "provider_variables"]
+            raise _unknown(f"{key} in {path}", known, key)
     return values, dict.fromkeys(values, str(path))
 
 

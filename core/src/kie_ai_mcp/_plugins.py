@@ -22,7 +22,7 @@ import pluggy
 
 from kie_ai_mcp import _defaults, hookspecs
 from kie_ai_mcp._apart import in_time, told
-from kie_ai_mcp._config import PROVIDER_PREFIX, Settings, nearest, variable
+from kie_ai_mcp._config import Settings, nearest, provider_variable, variable
 from kie_ai_mcp._returned import wrong_in_outcome, wrong_in_provider, wrong_in_route
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp.errors import ConfigError, PluginError, ReadFailed
@@ -228,11 +228,16 @@ class Plugins:
             return []
         undeclared = sorted(set(section) - set(plugin.provider.settings))
         if undeclared:
-            raise ConfigError(
-                f"[providers.{plugin.name}] has no setting {undeclared[0]!r}.",
-                next_step=nearest(undeclared[0], plugin.provider.settings),
-            )
+            self._refuse_setting(plugin, undeclared[0])
         return [_Candidate(plugin, tools, gateways, None if moved_to is None else str(moved_to))]
+
+    def _refuse_setting(self, plugin: Plugin, name: str) -> None:
+        known = (*plugin.provider.settings, GATEWAY_SETTING)
+        written = provider_variable(plugin.name, name)
+        if written in self._settings.provider_variables:
+            near = nearest(written, [provider_variable(plugin.name, key) for key in known])
+            raise ConfigError(f"{written} is set, but the provider {plugin.name} has no such setting.", next_step=near)
+        raise ConfigError(f"[providers.{plugin.name}] has no setting {name!r}.", next_step=nearest(name, known))
 
     def _admit(self, candidate: _Candidate) -> None:
         """Take a provider in, unless one of its names is another's."""
@@ -353,12 +358,15 @@ class Plugins:
 
     def _check_variables(self) -> None:
         """Refuse variables of providers that don't exist, or of settings that they don't have."""
-        for variable_name in self._settings.provider_variables:
-            rest = variable_name.removeprefix(PROVIDER_PREFIX)
-            owners = [name for name in self.plugins if rest.startswith(f"{name.upper().replace('-', '_')}_")]
-            if not owners:
+        known = [
+            provider_variable(name, key)
+            for name, plugin in self.plugins.items()
+            for key in (*plugin.provider.settings, GATEWAY_SETTING)
+        ]
+        for written in self._settings.provider_variables:
+            if not any(written.startswith(provider_variable(name, "")) for name in self.plugins):
                 raise ConfigError(
-                    f"{variable_name} is for a provider that is not installed.", next_step=nearest(rest, self.plugins)
+                    f"{written} is for a provider that is not installed.", next_step=nearest(written, known)
                 )
 
     def _choose_tools(self) -> None:
