@@ -17,7 +17,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from kie_ai_mcp._config import Settings
-from kie_ai_mcp._gateway import ANSWER_LIMIT, REDIRECTS, RETRY_AFTER_CEILING_S, Caller, Departure, Reply, error_of
+from kie_ai_mcp._gateway import ANSWER_LIMIT, REDIRECTS, RETRY_AFTER_CEILING_S, Caller, Departure, Reply, error_of, kie
 from kie_ai_mcp.errors import (
     KEYS_PAGE,
     MEANINGS,
@@ -540,6 +540,15 @@ async def test_key_that_the_service_echoes_is_masked(
     text = f"{error} {error!r} {error.__cause__!r}"
     assert key not in text.replace("\\", "")
     assert quote(key, safe="") not in text
+
+
+async def test_key_too_short_to_be_one_damages_no_answer(service: HTTPServer) -> None:
+    service.expect_request("/x").respond_with_json({"code": 200, "msg": "ok", "data": {"taskId": "task-1"}})
+    settings = Settings.model_validate({"api_key": "k", "base_url": service.url_for("").rstrip("/")})
+    caller = Caller(settings, kie(settings))
+    reply = await caller.create(["x"], BODY)
+    await caller.close()
+    assert reply.answer.data == {"taskId": "task-1"}
 
 
 @pytest.mark.parametrize("call", ["create", "read"])

@@ -24,7 +24,7 @@ import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._apart import apart
-from kie_ai_mcp._config import Settings
+from kie_ai_mcp._config import SHORTEST_SECRET, Settings
 from kie_ai_mcp._returned import is_answer
 from kie_ai_mcp.errors import (
     KEYS_PAGE,
@@ -415,7 +415,8 @@ class Caller:
 
     def _mask(self, text: str) -> str:
         text = self.settings.mask(text)
-        return text.replace(self.gateway.key, "[key]") if self.gateway.key else text
+        key = self.gateway.key or ""
+        return text.replace(key, "[key]") if len(key) >= SHORTEST_SECRET else text
 
     async def _pinned(self, url: str) -> tuple[str, dict[str, Any], dict[str, str]]:
         """Resolve a result's host once, refuse private addresses, and pin the connection to what was checked."""
