@@ -144,7 +144,7 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
 
 def report_of_error(error: KieError, *, submission_id: int | None = None) -> Report:
     """Return a request that came to no task, or a read that failed, as an answer."""
-    # A read that fails says nothing of money: what it asked for may have been paid long ago.
+    # A read that fails says nothing of money, for what it asked for may have been paid long ago; one that costs does.
     read = "not found" if isinstance(error, TaskNotFound) else "unread" if isinstance(error, ReadFailed) else None
     if isinstance(error, InvalidArgument):
         next_step = "Nothing was recorded or sent. Correct the arguments and call again."
@@ -153,7 +153,7 @@ def report_of_error(error: KieError, *, submission_id: int | None = None) -> Rep
     return Report(
         status=read or ("unknown" if isinstance(error, Unknown) else "refused"),
         next_step=next_step,
-        charged=None if read else error.charged,
+        charged=None if read and error.charged == "no" else error.charged,
         error=error.message,
         submission_id=submission_id,
         is_error=True,
