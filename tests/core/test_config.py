@@ -36,6 +36,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_submissions_per_hour": ("7", 7),
     "compact": ("true", True),
     "wait_s": ("45", 45.0),
+    "patience_s": ("120", 120.0),
     "store_prompts": ("false", False),
     "http_token": ("a-token-of-the-tests", SecretStr("a-token-of-the-tests")),
     "allowed_hosts": ("box.local, kie.example", ("box.local", "kie.example")),
