@@ -35,6 +35,13 @@ def test_every_setting_is_shown_with_its_origin_and_the_key_masked(run: "Run", t
     assert "[set, ends in 6789]" in shown
 
 
+@pytest.mark.parametrize("command", [("config", "show"), ("config", "show", "--json"), ("doctor",)])
+def test_password_in_an_address_is_not_shown(run: "Run", command: tuple[str, ...]) -> None:
+    ended = run(*command, KIE_AI_API_KEY=KEY, KIE_AI_BASE_URL="http://me:passport-9@127.0.0.1:9/v1", COLUMNS="200")
+    assert "http://me:[key]@127.0.0.1:9/v1" in ended.stdout + ended.stderr
+    assert "passport-9" not in ended.stdout + ended.stderr
+
+
 def test_nothing_of_a_short_key_is_shown(run: "Run") -> None:
     rows = json.loads(run("config", "show", "--json", KIE_AI_API_KEY="short").stdout)
     assert rows[0]["value"] == "[set]"

@@ -60,7 +60,7 @@ async def test_twin_of_a_request_on_its_way_gets_the_same_task(
 
 
 @pytest.mark.parametrize("elsewhere", [0, 1])
-@pytest.mark.parametrize(("fault", "words"), [("code:402", "credits"), ("drop-after", "may have been")])
+@pytest.mark.parametrize(("fault", "words"), [("code:402", "https://kie.ai/billing"), ("drop-after", "may have been")])
 async def test_twin_is_told_what_became_of_the_first(
     fault: str, words: str, elsewhere: int, desks: list["Desk"], sandbox: Sandbox
 ) -> None:

@@ -145,6 +145,19 @@ def test_key_in_the_address_of_the_service_is_nowhere(
     assert told_by(tmp_path, server, forms(key)) == []
 
 
+@pytest.mark.parametrize("password", ["pass word/0123", "passport-0123"])
+def test_password_of_a_proxy_in_the_address_of_the_service_is_nowhere(
+    password: str, launch: "Launch", tmp_path: Path
+) -> None:
+    address = f"http://somebody:{quote(password, safe='')}@127.0.0.1:9/api/v1"
+    server = launch(None, None, KIE_AI_BASE_URL=address, KIE_AI_LOG_LEVEL="debug")
+    server.call("generate_nano_banana", prompt="A fox")
+    server.call("get_task_status", task_id="made-elsewhere")
+    server.call("get_credits")
+    finish(server)
+    assert told_by(tmp_path, server, forms(password)) == []
+
+
 # What breaks ---------------------------------------------------------------------------------------------------------
 
 BREAKS = (

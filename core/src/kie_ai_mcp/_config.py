@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -232,6 +232,7 @@ class Settings(BaseModel):
     def _secrets(self) -> tuple[str, ...]:
         """Every secret, as it is and as URLs quote it; the longest first, so that none hides in another."""
         found = {self.key or "", self.token or "", self.signing_key or ""}
+        found |= {unquote(urlsplit(address).password or "") for address in (self.base_url, self.upload_url)}
         for section in self.providers.values():
             found |= {str(value) for name, value in section.items() if name.lower().endswith(SECRET_SETTINGS)}
         found |= {value for name, value in self.provider_variables.items() if name.lower().endswith(SECRET_SETTINGS)}

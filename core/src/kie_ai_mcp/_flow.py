@@ -33,6 +33,7 @@ from kie_ai_mcp.errors import (
     ServiceError,
     StorageError,
     Unknown,
+    meaning_of,
 )
 from kie_ai_mcp.readings import text_in
 from kie_ai_mcp.specs import Accepted, Answer, Outcome, Submission, Task
@@ -304,7 +305,9 @@ class Flow(Reading):
         if earlier.state == "unknown":
             raise _unsettled(earlier, self.logs_of(new.gateway))
         if earlier.state == "refused":
-            raise Refused(earlier.message or "The same request was refused.", code=earlier.code)
+            meaning = meaning_of(earlier.code or 400)
+            message = earlier.message or "The same request was refused."
+            raise Refused(message, code=earlier.code, next_step=meaning.next_step, can_retry=meaning.can_retry)
         return None
 
     async def _wait_for_turn(self, ticket: Ticket, gateway: str, say: Say, deadline: float) -> None:

@@ -211,7 +211,7 @@ class Caller:
                 response = await client.get(self._url("chat/credit"))
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as exc:
             reason = f"{type(exc).__name__}: {exc}".removesuffix(": ")
-            raise ReadFailed(f"{self.settings.base_url} can't be reached ({reason}).") from None
+            raise ReadFailed(self._mask(f"{self.settings.base_url} can't be reached ({reason}).")) from None
         try:
             told = parsedate_to_datetime(response.headers.get("date", ""))
         except ValueError:

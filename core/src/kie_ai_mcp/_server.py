@@ -48,7 +48,7 @@ expire (expires_at) and, where configured, saved files.
 Status: pending and processing are running; completed and failed are final; refused means nothing was made or charged.
 unknown means that the request was sent and its answer was lost: it MAY have been charged. Do not repeat it. Ask the \
 user to look at https://kie.ai/logs, then call resolve_submission (adopt with the task id found, or discard).
-read_error means that a status could not be read: the task itself goes on.
+read_error, and the status unread, mean that a status could not be read: the task itself goes on.
 Never start the same task twice because an answer is slow: list_tasks shows what is running."""
 
 SHOWN = 12

@@ -121,6 +121,7 @@ def _rows(settings: Settings, origins: dict[str, str]) -> Iterator[dict[str, Any
     for name, field in Settings.model_fields.items():
         if name not in SECTIONS:
             value = settings.database if name == "db_path" else getattr(settings, name)
+            value = settings.mask(value) if isinstance(value, str) else value  # an address may hold a password
             yield _row(name, _plain(value), origins.get(name, "default"), field.description or "")
     for provider, section in settings.providers.items():
         for key, value in section.items():
