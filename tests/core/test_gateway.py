@@ -767,6 +767,22 @@ async def test_redirect_to_a_private_address_is_not_followed(
     assert (len(received), seen) == (1, [])
 
 
+async def test_proxy_is_given_the_name_that_the_certificate_is_for(
+    raw: "Raw", make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_up(*args: Any, **kwargs: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 443))]
+
+    monkeypatch.setattr(anyio, "getaddrinfo", look_up)
+    proxy, received = raw(lambda line: line.send(http("", "403 Forbidden")))
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    with pytest.raises(MediaError):
+        await fetched(make_gateway("https://api.kie.ai/api/v1"), "https://files.example/a.png")
+
+    assert received[0].startswith(b"CONNECT files.example:443 ")
+
+
 async def test_redirect_to_another_scheme_is_not_followed(service: HTTPServer, make_gateway: MakeGateway) -> None:
     for target in ("file:///etc/passwd", "ftp://x.example/a"):
         service.expect_oneshot_request("/a.png").respond_with_data("", 302, headers={"Location": target})

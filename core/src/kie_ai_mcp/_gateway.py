@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import anyio.to_thread
@@ -439,6 +440,9 @@ class Caller:
                 f"{shorten(url)} leads to the private address {', '.join(addresses) or 'none'}, so it was not fetched.",
                 next_step="If it is meant, add the host to KIE_AI_TRUSTED_HOSTS.",
             )
+        if _through_a_proxy(parts.scheme, parts.hostname):
+            # It looks the name up itself, and the HTTP library would hold the certificate against a bare address.
+            return url, {}, {}
         address = addresses[0]
         host = f"[{address}]" if ":" in address else address
         netloc = host if parts.port is None else f"{host}:{parts.port}"
@@ -566,6 +570,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "")
     # The header may also be a date; a service that counts in seconds doesn't send one, and the ceiling covers it.
     return min(float(value), RETRY_AFTER_CEILING_S) if value.isdecimal() else None
+
+
+def _through_a_proxy(scheme: str, host: str) -> bool:
+    """Whether the HTTP library sends a request through a proxy of the environment."""
+    proxies = getproxies()
+    return bool(proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host)
 
 
 def _public(address: str) -> bool:
