@@ -88,6 +88,17 @@ def test_paid_task_that_cant_be_recorded_is_told_as_paid_also_where_the_tool_wai
     assert "not recorded" in data(told)["error"]
 
 
+def test_paid_task_that_no_file_took_is_recorded_at_the_end_of_the_process(
+    launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
+) -> None:
+    server = launch(sandbox, full("create", when="after"))
+    server.call(TOOL, prompt="A fox")
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    server.close_input()
+    assert server.ended() == 0
+    assert fates(tmp_path, rows) == [("accepted", sandbox.ledger[0].task_id)]
+
+
 @pytest.mark.parametrize("free", ["within the same process", "after a crash"])
 def test_paid_task_that_no_file_takes_is_told_and_recorded_or_settled_once_there_is_room(
     free: str, launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path

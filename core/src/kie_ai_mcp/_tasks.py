@@ -190,6 +190,9 @@ class Store:
 
     def close(self) -> None:
         """Close the file and give up this process's mark of being alive. Only where no worker uses it."""
+        if self._unwritten:  # the last chance: what no file took is in memory alone
+            with suppress(StorageError), self._translated("used"):
+                self._take_back()
         self._db.close()
         if self._alive is not None:
             self._alive.release()
