@@ -145,7 +145,7 @@ def test_service_that_asks_for_no_pause_is_not_hammered(launch: "Launch", sandbo
     server = launch(sandbox, {"constants": {"patience": 1.0}})
     told = server.call("generate_nano_banana", prompt="A fox")["structuredContent"]
     assert (told["status"], told["charged"]) == ("refused", "no")
-    assert 3 <= len(sandbox.requests) <= 7  # pauses of 20 ms and up, each twice the one before
+    assert 2 <= len(sandbox.requests) <= 7  # pauses of 20 ms and up, each twice the one before
 
 
 @pytest.mark.anyio
@@ -154,7 +154,7 @@ async def test_client_that_waits_for_its_turn_is_told_so_all_the_time(
 ) -> None:
     monkeypatch.setattr(_flow, "TELL_S", 0.05)
     told: dict[str, list[str]] = {"The second fox": [], "The third fox": []}
-    async with open_desk(tmp_path, sandbox.base_url, rate_limit=1, rate_window_s=0.5) as desk:
+    async with open_desk(tmp_path, sandbox.base_url, rate_limit=1, rate_window_s=1.0) as desk:
         await desk.call("generate_nano_banana", prompt="The first fox")
 
         async def ask(prompt: str) -> None:
