@@ -8,7 +8,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -443,8 +442,8 @@ class Plugins:
 
 def _speaks_of(name: str, provider: str) -> bool:
     """Whether a name begins with a provider's own, as a word: ``flux_image`` and ``flux-edit`` with ``flux``."""
-    word = re.escape(provider).replace(r"\-", "[_-]")
-    return re.match(rf"{word}(?![a-z])", name) is not None
+    name, word = name.replace("-", "_"), provider.replace("-", "_")
+    return name.startswith(word) and not name[len(word) :][:1].islower()
 
 
 def _cure(plugin: Plugin) -> str:
@@ -457,8 +456,15 @@ def _check_rooms(name: str) -> None:
     Raises:
         PluginError: One does; names it.
     """
-    top = name.partition(".")[0]
-    for module in [module for key, module in sys.modules.items() if key == top or key.startswith(f"{top}.")]:
+    top = sys.modules[name.partition(".")[0]]
+    inside = f"{top.__name__}."
+    # Only a package has more than one module, and there are a thousand to look through.
+    more = (
+        [found for key, found in list(sys.modules.items()) if key.startswith(inside)]
+        if hasattr(top, "__path__")
+        else []
+    )
+    for module in (top, *more):
         for value in list(vars(module).values()):
             home = value.__name__ if isinstance(value, ModuleType) else ""
             if isinstance(value, type | FunctionType):
