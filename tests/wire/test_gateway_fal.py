@@ -307,6 +307,40 @@ async def test_key_of_fal_is_never_shown(client: Client, sandbox: Sandbox, folde
         assert KEY not in shown
 
 
+# There and back ------------------------------------------------------------------------------------------------------
+
+
+async def test_family_moved_to_fal_and_back_loses_no_task_and_pays_for_none_twice(
+    serve: "Serve", tmp_path: Path, rows: "Rows", prompt: str
+) -> None:
+    lost, found = {"prompt": f"{prompt}, lost"}, {"prompt": prompt}
+    with Sandbox(speed=10_000, key=KEY) as sandbox:
+        there = settings(tmp_path, sandbox)
+        own = {"KIE_AI_PROVIDER_FAL_KEY": KEY, "KIE_AI_PROVIDER_FAL_BASE_URL": sandbox.fal_url}
+        back = {"KIE_AI_API_KEY": "", **own}
+        off = {"KIE_AI_API_KEY": "", "KIE_AI_DISABLED_PROVIDERS": "fal"}
+        async with serve(None, **there) as client:
+            task_id = await generate(client, **found)
+            sandbox.play("drop-after", path=CREATE)
+            assert data(await client.call_tool("generate_pika_video", lost))["status"] == "unknown"
+        async with serve(None, **off) as client:
+            told = data(await client.call_tool("get_task_status", {"task_id": task_id}))
+            assert (told["status"], told["provider"]) == ("pending", "pika")
+            assert told["next_step"].startswith("Take fal off KIE_AI_DISABLED_PROVIDERS.")
+        async with serve(None, **back) as client:
+            assert (await wait(client, task_id))["status"] == "completed"
+        async with serve(None, **there) as client:
+            again = data(await client.call_tool("generate_pika_video", lost))
+            assert (again["status"], again["charged"]) == ("refused", "no")
+            assert "resolve_submission" in again["next_step"]
+        assert [seen.path for seen in sandbox.requests if seen.method == "POST"] == [CREATE, CREATE]
+        async with serve(None, **back) as client:
+            adopt = {"submission_id": rows(tmp_path, "submissions")[1]["id"], "action": "adopt"}
+            adopt["task_id"] = sandbox.ledger[1].task_id
+            assert data(await client.call_tool("resolve_submission", adopt))["status"] == "completed"
+    assert len(sandbox.ledger) == 2
+
+
 # Without it ----------------------------------------------------------------------------------------------------------
 
 
