@@ -171,9 +171,11 @@ class Flow(Reading):
         checked = tool.arguments.check(given)
         self._check_open()
         # Refusals by the provider and a missing key come before any file is uploaded.
-        self.caller((await self.request(tool, checked, Submission)).gateway).check_key()
+        submission = await self.request(tool, checked, Submission)
+        self.caller(submission.gateway).check_key()
         sendable = await self.uploads.addresses(checked, tool.arguments.media)
-        submission = await self.request(tool, sendable, Submission)
+        if sendable != checked:
+            submission = await self.request(tool, sendable, Submission)
 
         new = NewSubmission(
             tool=tool.name,
