@@ -35,6 +35,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_credits_per_day": ("100.5", 100.5),
     "max_submissions_per_hour": ("7", 7),
     "compact": ("true", True),
+    "patience_s": ("90.5", 90.5),
     "wait_s": ("45", 45.0),
     "patience_s": ("120", 120.0),
     "store_prompts": ("false", False),
