@@ -37,7 +37,6 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "compact": ("true", True),
     "patience_s": ("90.5", 90.5),
     "wait_s": ("45", 45.0),
-    "patience_s": ("120", 120.0),
     "store_prompts": ("false", False),
     "http_token": ("a-token-of-the-tests", SecretStr("a-token-of-the-tests")),
     "allowed_hosts": ("box.local, kie.example", ("box.local", "kie.example")),

@@ -33,7 +33,7 @@ ROOMS = {
     "doctor": "Check everything that can be wrong, and say how to put it right.",
     "gallery": "Write the history as one HTML page: pictures, clips, prompts, costs.",
     "install": "Enter this server into the configuration of an MCP client.",
-    "providers": "Show every installed provider: enabled, disabled or set aside, and why.",
+    "providers": "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
     "tasks": "Work with the record: list, wait for, save, export, prune and settle.",
     "tools": "Show every tool that a client is offered; with --json also the input schemas.",
 }

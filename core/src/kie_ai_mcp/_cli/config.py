@@ -26,6 +26,7 @@ EXAMPLES: dict[str, Any] = {
     "db_path": "~/kie/tasks.db",
     "output_dir": "~/Pictures/kie",
     "max_credits_per_day": 500,
+    "patience_s": 120.0,
     "max_submissions_per_hour": 60,
     "http_token": "a long text that nobody guesses",
     "public_url": "https://example.com/kie",
