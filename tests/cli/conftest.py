@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from kie_ai_mcp import _waiting
 from kie_ai_mcp._cli import cli
 from kie_ai_mcp._cli.console import PROGRAM
-from kie_ai_mcp._tasks import RateLimit, Store
+from kie_ai_mcp._limits import RateLimit
+from kie_ai_mcp._submissions import Store
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:

@@ -154,7 +154,7 @@ def test_database_of_a_newer_program_is_found(run: "Run", database: Path) -> Non
 
 
 def test_locked_database_is_found(run: "Run", database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kie_ai_mcp._tasks.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("kie_ai_mcp._database.BUSY_TIMEOUT_S", 0.05)
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         found = findings(run("doctor", "--offline", "--json"))["database"]

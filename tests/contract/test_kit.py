@@ -232,7 +232,7 @@ def test_breach_is_found_and_told(source: str, parts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("source", "room"),
     [
-        ("from kie_ai_mcp._tasks import Store", "kie_ai_mcp._tasks"),
+        ("from kie_ai_mcp._submissions import Store", "kie_ai_mcp._submissions"),
         ("from kie_ai_mcp import _config", "kie_ai_mcp._config"),
         ("import kie_ai_mcp._flow", "kie_ai_mcp._flow"),
     ],

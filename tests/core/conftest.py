@@ -18,7 +18,8 @@ from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._gateway import Caller, kie
-from kie_ai_mcp._tasks import Budget, RateLimit, Store
+from kie_ai_mcp._limits import Budget, RateLimit
+from kie_ai_mcp._submissions import Store
 
 KEY = "kie/secret+0123456789"
 NOBODY = 65534

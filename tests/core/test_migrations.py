@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp import Outcome
+from kie_ai_mcp._limits import RateLimit
 from kie_ai_mcp._migrations import _STEPS, SCHEMA_VERSION
-from kie_ai_mcp._tasks import Filters, RateLimit, Store
+from kie_ai_mcp._submissions import Store
+from kie_ai_mcp._tasks import Filters
 from kie_ai_mcp.errors import StorageError
 
 pytestmark = pytest.mark.anyio

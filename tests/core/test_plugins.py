@@ -185,7 +185,7 @@ def test_provider_that_breaks_the_contract_is_set_aside_with_its_reason(
 @pytest.mark.parametrize(
     ("source", "room"),
     [
-        ("from kie_ai_mcp._tasks import Store", "kie_ai_mcp._tasks"),
+        ("from kie_ai_mcp._submissions import Store", "kie_ai_mcp._submissions"),
         ("from kie_ai_mcp import _config as mine", "kie_ai_mcp._config"),
         ("from kie_ai_mcp._config import nearest", "kie_ai_mcp._config"),
     ],

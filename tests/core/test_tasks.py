@@ -20,8 +20,10 @@ import pytest
 from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._answers import report_of
 from kie_ai_mcp._defaults import kie_normalize_result
+from kie_ai_mcp._limits import Budget, RateLimit
+from kie_ai_mcp._submissions import NewSubmission, Store, Ticket
 from kie_ai_mcp._tables import SubmissionRecord
-from kie_ai_mcp._tasks import Budget, Filters, NewSubmission, RateLimit, Store, Ticket
+from kie_ai_mcp._tasks import Filters
 from kie_ai_mcp.errors import LimitReached, StorageError
 from kie_ai_mcp.specs import Status
 
@@ -68,7 +70,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("kie_ai_mcp._tasks.time", SimpleNamespace(**{**vars(time), "time": clock.time}))
+    monkeypatch.setattr("kie_ai_mcp._submissions.time", SimpleNamespace(**{**vars(time), "time": clock.time}))
     return clock
 
 
@@ -837,7 +839,8 @@ DOOMED = """
 import sys, time
 from pathlib import Path
 import anyio
-from kie_ai_mcp._tasks import NewSubmission, RateLimit, Store
+from kie_ai_mcp._limits import RateLimit
+from kie_ai_mcp._submissions import NewSubmission, Store
 
 async def main():
     store = Store(Path(sys.argv[1]), RateLimit(1, 10.0))
@@ -1024,7 +1027,7 @@ async def test_full_disk_is_an_error_and_what_was_recorded_stays(make_store: Mak
 async def test_writer_waits_for_another_process_and_then_says_so(
     make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kie_ai_mcp._tasks.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("kie_ai_mcp._database.BUSY_TIMEOUT_S", 0.05)
     store = make_store()
 
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:

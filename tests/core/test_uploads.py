@@ -17,7 +17,7 @@ from werkzeug import Request, Response
 from kie_ai_mcp import InvalidArgument, Media
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._gateway import Caller
-from kie_ai_mcp._tasks import Store
+from kie_ai_mcp._submissions import Store
 from kie_ai_mcp._uploads import Uploads
 from kie_ai_mcp.errors import MediaError
 

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from kie_ai_mcp._answers import Report
-from kie_ai_mcp._tasks import Store
+from kie_ai_mcp._submissions import Store
 from kie_ai_mcp._waiting import _Board
 from kie_ai_mcp.specs import Outcome, Status, Task
 

@@ -20,7 +20,8 @@ import kie_ai_mcp_sandbox
 from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._cards import PROMPT_CHARS, THUMBNAIL_PX, THUMBNAILS, THUMBNAILS_BYTES
 from kie_ai_mcp._gallery import page, write
-from kie_ai_mcp._tasks import RateLimit, Store
+from kie_ai_mcp._limits import RateLimit
+from kie_ai_mcp._submissions import Store
 from kie_ai_mcp.errors import MediaError
 
 if TYPE_CHECKING:

@@ -48,20 +48,20 @@ PRELOADED = (
 
 # The functions and constants that orders speak of, by their place in the flow.
 PLACES = {
-    "write ahead": "kie_ai_mcp._tasks:Store.write_ahead",
-    "ask for a slot": "kie_ai_mcp._tasks:Store.ask_again",
+    "write ahead": "kie_ai_mcp._submissions:Store.write_ahead",
+    "ask for a slot": "kie_ai_mcp._submissions:Store.ask_again",
     "create": "kie_ai_mcp._gateway:Caller.create",
     "connect": "anyio:connect_tcp",
-    "record accepted": "kie_ai_mcp._tasks:Store.record_accepted",
-    "record settled": "kie_ai_mcp._tasks:Store.record_settled",
+    "record accepted": "kie_ai_mcp._submissions:Store.record_accepted",
+    "record settled": "kie_ai_mcp._submissions:Store.record_settled",
     "read": "kie_ai_mcp._gateway:Caller.read",
-    "record outcome": "kie_ai_mcp._tasks:Store.record_outcome",
+    "record outcome": "kie_ai_mcp._submissions:Store.record_outcome",
     "save": "kie_ai_mcp._media:_save",
     "write": "anyio:AsyncFile.write",
     "rename": "pathlib:Path.rename",
-    "record files": "kie_ai_mcp._tasks:Store.record_files",
-    "list unsettled": "kie_ai_mcp._tasks:Store.unsettled",
-    "busy timeout": "kie_ai_mcp._tasks:BUSY_TIMEOUT_S",
+    "record files": "kie_ai_mcp._submissions:Store.record_files",
+    "list unsettled": "kie_ai_mcp._submissions:Store.unsettled",
+    "busy timeout": "kie_ai_mcp._database:BUSY_TIMEOUT_S",
     "grace": "kie_ai_mcp._flow:GRACE_S",
     "patience": "kie_ai_mcp._server:USUAL_PATIENCE_S",
 }

@@ -22,8 +22,8 @@ from kie_ai_mcp._gateway import Departure, error_of
 from kie_ai_mcp._plugins import KIE
 from kie_ai_mcp._reading import ACCOUNT_CODES, NOT_STORED, Reading
 from kie_ai_mcp._returned import wrong_in_made, wrong_in_outcome
+from kie_ai_mcp._submissions import NewSubmission, Ticket
 from kie_ai_mcp._tables import SubmissionRecord
-from kie_ai_mcp._tasks import NewSubmission, Ticket
 from kie_ai_mcp._tools import OWN_ARGUMENTS, BoundTool
 from kie_ai_mcp.errors import (
     InvalidArgument,

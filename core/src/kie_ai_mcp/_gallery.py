@@ -26,8 +26,8 @@ from kie_ai_mcp._config import Settings
 from kie_ai_mcp.errors import MediaError
 
 if TYPE_CHECKING:
+    from kie_ai_mcp._submissions import Store
     from kie_ai_mcp._tables import SubmissionRecord, TaskRecord
-    from kie_ai_mcp._tasks import Store
 
 LIMIT = 1000
 """How many entries a page holds if nothing else is said: they open quickly and weigh some megabytes at most."""
@@ -231,7 +231,8 @@ def _resource(name: str) -> str:
 
 
 async def _write_for(settings: Settings, output: Path | None, limit: int) -> Path:
-    from kie_ai_mcp._tasks import RateLimit, Store  # noqa: PLC0415  brings the database library
+    from kie_ai_mcp._limits import RateLimit  # noqa: PLC0415  brings the database library
+    from kie_ai_mcp._submissions import Store  # noqa: PLC0415  brings the database library
 
     folder = settings.output_dir or settings.database.parent
     store = Store(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))

@@ -16,11 +16,13 @@ from kie_ai_mcp._answers import Report, report_of
 from kie_ai_mcp._apart import apart
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._gateway import Caller, error_of, error_text, kie
+from kie_ai_mcp._limits import Budget, RateLimit
 from kie_ai_mcp._media import save_results
 from kie_ai_mcp._plugins import KIE, Plugins
 from kie_ai_mcp._returned import wrong_in_outcome, wrong_in_request
+from kie_ai_mcp._submissions import Store
 from kie_ai_mcp._tables import TaskRecord
-from kie_ai_mcp._tasks import Budget, Filters, RateLimit, Store
+from kie_ai_mcp._tasks import Filters
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp._uploads import Uploads
 from kie_ai_mcp.errors import (

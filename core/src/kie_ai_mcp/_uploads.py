@@ -17,7 +17,7 @@ import anyio.to_thread
 from kie_ai_mcp._config import Settings, at_home
 from kie_ai_mcp._formats import HEAD_BYTES, Format, format_of
 from kie_ai_mcp._gateway import Caller, FileMark, file_mark
-from kie_ai_mcp._tasks import Store
+from kie_ai_mcp._submissions import Store
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Media, is_web_address
 

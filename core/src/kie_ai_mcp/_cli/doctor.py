@@ -16,9 +16,10 @@ import click
 from kie_ai_mcp._cli.console import FAILED, end, json_option, show_json
 from kie_ai_mcp._cli.probe import Finding, examine_service
 from kie_ai_mcp._config import Settings, config_file
+from kie_ai_mcp._limits import RateLimit
 from kie_ai_mcp._migrations import SCHEMA_VERSION
 from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._tasks import RateLimit, Store
+from kie_ai_mcp._submissions import Store
 from kie_ai_mcp._utilities import NAMES
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, StorageError
 
