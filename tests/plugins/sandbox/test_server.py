@@ -1,3 +1,4 @@
+import gc
 import signal
 import socket
 import subprocess
@@ -6,6 +7,7 @@ import threading
 import time
 from asyncio import BaseTransport
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import IO
 
 import click
@@ -259,3 +261,24 @@ def test_importing_the_plugin_loads_nothing_heavy() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "['kie_ai_mcp_sandbox']"
+
+
+def test_connections_that_come_while_it_stops_are_closed_too() -> None:
+    def knock(port: int, opened: threading.Event, ended: threading.Event) -> None:
+        with ExitStack() as connections:
+            while not ended.is_set():
+                try:
+                    connections.enter_context(socket.create_connection(("127.0.0.1", port), timeout=1))
+                except OSError:
+                    return
+                opened.set()
+
+    for _ in range(10):
+        opened, ended = threading.Event(), threading.Event()
+        with Sandbox(speed=1000) as sandbox:
+            knocking = threading.Thread(target=knock, args=(sandbox.port, opened, ended))
+            knocking.start()
+            opened.wait()
+        ended.set()
+        knocking.join()
+    gc.collect()  # what is open still would warn now, and warnings are errors

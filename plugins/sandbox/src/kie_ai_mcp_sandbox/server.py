@@ -1,6 +1,7 @@
 """Running the sandbox: in a thread of this process, on a port of its own."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from kie_ai_mcp_sandbox.tasks import Task
 from kie_ai_mcp_sandbox.wire import Door, Protocol
 
 T = TypeVar("T")
+
+ACCEPTING = 4
+"""Rounds of the event loop that a connection takes from being accepted to being known."""
 
 
 class Sandbox:
@@ -141,9 +145,16 @@ class Sandbox:
         ready.set_result(None)
         await self._stop.wait()
         service.closing = True
+        # What is just being accepted is let in first: closed in the middle of it, asyncio would leave it open for ever.
+        with contextlib.suppress(NotImplementedError):  # Windows accepts in another way
+            self._loop.remove_reader(listener)
+        for _ in range(ACCEPTING):
+            await asyncio.sleep(0)
         server.close()
-        for connection in list(state.connections):
-            connection.transport.abort()
+        while state.connections:
+            for connection in list(state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
         running = list(state.tasks)
         for task in running:
             task.cancel()
