@@ -623,10 +623,11 @@ async def test_read_without_a_connection_is_a_failed_read(make_gateway: MakeGate
 
 
 @pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize("body", ["", HTML, json.dumps({"code": 404, "msg": "No such path", "data": None})])
 async def test_read_moves_on_where_the_address_is_not_served(
-    status: int, service: HTTPServer, make_gateway: MakeGateway
+    status: int, body: str, service: HTTPServer, make_gateway: MakeGateway
 ) -> None:
-    service.expect_ordered_request("/new").respond_with_data(HTML, status=status)
+    service.expect_ordered_request("/new").respond_with_data(body, status=status)
     service.expect_ordered_request("/old").respond_with_json({"code": 200, "data": {"state": "success"}})
 
     answer = await make_gateway(service.url_for("")).read(["new", "old"], {})
@@ -634,10 +635,12 @@ async def test_read_moves_on_where_the_address_is_not_served(
     assert answer.data == {"state": "success"}
 
 
-async def test_read_of_a_record_that_does_not_exist_does_not_move_on(
-    service: HTTPServer, make_gateway: MakeGateway
+@pytest.mark.parametrize("older", [HTML, json.dumps({"code": 404, "msg": "No such path"})])
+async def test_read_of_a_record_that_no_address_has_tells_what_the_first_said(
+    older: str, service: HTTPServer, make_gateway: MakeGateway
 ) -> None:
     service.expect_request("/new").respond_with_json({"code": 404, "msg": "no record"}, status=404)
+    service.expect_request("/old").respond_with_data(older, status=404)
 
     assert await make_gateway(service.url_for("")).read(["new", "old"], {}) == Answer(404, "no record")
 

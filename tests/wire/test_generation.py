@@ -264,6 +264,14 @@ async def test_tasks_are_listed_newest_first_page_by_page(client: Client, prompt
     assert [task["task_id"] for task in first["tasks"] + second["tasks"]][:3] == made[::-1]
 
 
+async def test_service_that_has_only_the_earlier_addresses_is_used_to_the_end(serve: "Serve") -> None:
+    with Sandbox(speed=10_000, old_paths=True) as service:
+        async with serve(service) as client:
+            (task,) = await wait(client, await generate(client, "a fox of before"))
+    assert (task["status"], len(task["files"])) == ("completed", 1)
+    assert service.ledger[0].path == "playground/createTask"
+
+
 async def test_tasks_of_a_misspelt_provider_are_not_told_as_none(client: Client, prompt: str) -> None:
     await generate(client, prompt)
     misspelt = await client.call_tool("list_tasks", {"provider": "nano_banana"})

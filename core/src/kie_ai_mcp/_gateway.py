@@ -164,7 +164,7 @@ class Caller:
         raise Refused("The plugin names no address to send to.", next_step="Report it to the plugin's author.")
 
     async def read(self, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:
-        """Read once; a free call. The next of `paths` is tried only where the one before is not served.
+        """Read; a free call. The next of `paths` is tried only where the one before is not served, or lacks the record.
 
         Raises:
             ReadFailed: No connection, no answer in time, or nothing readable. The task is not touched by that.
@@ -174,6 +174,7 @@ class Caller:
 
         headers = self._authorization()
         client = await self._client("read")
+        absent: Answer | None = None
         for path in paths:
             try:
                 with anyio.fail_after(self.settings.timeout_s):
@@ -186,9 +187,13 @@ class Caller:
             except (httpx.HTTPError, httpx.InvalidURL) as exc:
                 reason = self._mask(f"{type(exc).__name__}: {exc}")
                 raise ReadFailed(f"{path} could not be read ({reason}).", next_step="Ask again later.") from None
-            if response.status_code in NOT_SERVED and path != paths[-1] and self._decoded(text) is None:
-                continue
             answer = await self._answer(response.status_code, text)
+            if response.status_code in NOT_SERVED:
+                # No such address, or no such record there: only the other addresses can tell.
+                absent = absent or answer
+                if path != paths[-1]:
+                    continue
+                answer = absent
             if answer is None:
                 raise ReadFailed(
                     f"{path} gave no readable answer (HTTP {response.status_code}, {self._brief(text, 60)}).",
