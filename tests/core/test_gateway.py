@@ -17,7 +17,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from kie_ai_mcp._config import Settings
-from kie_ai_mcp._gateway import ANSWER_LIMIT, REDIRECTS, RETRY_AFTER_CEILING_S, Caller, Departure, Reply, error_of, kie
+from kie_ai_mcp._envelope import error_of
+from kie_ai_mcp._gateway import ANSWER_LIMIT, REDIRECTS, RETRY_AFTER_CEILING_S, Caller, Departure, Reply, kie
 from kie_ai_mcp.errors import (
     KEYS_PAGE,
     MEANINGS,
@@ -372,14 +373,16 @@ async def test_each_create_has_a_connection_of_its_own(raw: "Raw", make_gateway:
     assert len(received) == 2
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirect_of_a_create_is_not_followed_and_unknown(
-    status: int, raw: "Raw", make_gateway: MakeGateway
+@pytest.mark.parametrize(
+    ("status", "error"), [(301, Refused), (307, Refused), (308, Refused), (302, Unknown), (303, Unknown)]
+)
+async def test_redirect_of_a_create_is_not_followed_and_refused_only_where_it_says_moved(
+    status: int, error: type[KieError], raw: "Raw", make_gateway: MakeGateway
 ) -> None:
     elsewhere, seen = raw(lambda line: line.send(http(json.dumps(ACCEPTED))))
     url, received = raw(lambda line: line.send(http("", f"{status} Moved", headers=f"Location: {elsewhere}\r\n")))
 
-    with pytest.raises(Unknown):
+    with pytest.raises(error):
         await make_gateway(url).create(["x", "y"], BODY)
 
     assert (len(received), len(seen)) == (1, 0)

@@ -91,7 +91,7 @@ def test_gallery_needs_no_key(run: Run) -> None:
     assert run("--no-open", KIE_AI_API_KEY="").returncode == 0
 
 
-def test_importing_the_command_does_not_bring_the_database_or_pictures() -> None:
-    code = "import sys, kie_ai_mcp._gallery; print([name for name in ('peewee', 'PIL', 'mcp') if name in sys.modules])"
+def test_importing_the_command_does_not_bring_pictures_or_the_protocol() -> None:
+    code = "import sys, kie_ai_mcp._cli.gallery; print([name for name in ('PIL', 'av', 'mcp') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout.strip() == "[]"

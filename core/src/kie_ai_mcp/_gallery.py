@@ -2,10 +2,7 @@
 
 import base64
 import hashlib
-import json
 import os
-import sys
-import webbrowser
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -14,20 +11,16 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
-import click
 
 from kie_ai_mcp._cards import Cards, Entry, Markup, joined, spent, tag, thumbnails, when
-from kie_ai_mcp._config import Settings
+from kie_ai_mcp._submissions import Store
+from kie_ai_mcp._tables import SubmissionRecord, TaskRecord
+from kie_ai_mcp._tasks import Filters
 from kie_ai_mcp.errors import MediaError
-
-if TYPE_CHECKING:
-    from kie_ai_mcp._submissions import Store
-    from kie_ai_mcp._tables import SubmissionRecord, TaskRecord
 
 LIMIT = 1000
 """How many entries a page holds if nothing else is said: they open quickly and weigh some megabytes at most."""
@@ -40,7 +33,7 @@ MARK = b'content="kie-ai-mcp-server gallery"'
 CHARGED = {"refused": "not charged", "cancelled": "never sent", "unknown": "may have been charged", "sending": ""}
 
 
-async def page(store: "Store", *, limit: int = LIMIT, address: Callable[[Path], str] = Path.as_uri) -> str:
+async def page(store: Store, *, limit: int = LIMIT, address: Callable[[Path], str] = Path.as_uri) -> str:
     """Return the gallery over the newest `limit` entries of the history, and every request that is unsettled.
 
     Args:
@@ -53,7 +46,7 @@ async def page(store: "Store", *, limit: int = LIMIT, address: Callable[[Path], 
     return await anyio.to_thread.run_sync(_page, entries, unsettled, more, address)
 
 
-async def write(store: "Store", path: Path, *, limit: int = LIMIT) -> Path:
+async def write(store: Store, path: Path, *, limit: int = LIMIT) -> Path:
     """Write the gallery to a file and return its absolute path. Files below its folder are linked relatively.
 
     Raises:
@@ -65,31 +58,11 @@ async def write(store: "Store", path: Path, *, limit: int = LIMIT) -> Path:
     return path
 
 
-@click.command("gallery")
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help=f"File that is written.  [default: {FILE_NAME} in the folder of saved results, else beside the database]",
-)
-@click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Entries, newest first.")
-@click.option("--open/--no-open", "wanted", default=True, show_default=True, help="Open it in the browser.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def gallery_command(output: Path | None, limit: int, wanted: bool, as_json: bool) -> None:
-    """Write the history as one HTML page: pictures, clips, prompts, costs. No network, no service is asked."""
-    settings = Settings.load()
-    path = anyio.run(_write_for, settings, output, limit)
-    click.echo(json.dumps({"path": str(path)}) if as_json else path)
-    if wanted and not _open(path):
-        click.echo("No browser was found here: open the file in one.", err=True)
-
-
 # The history ---------------------------------------------------------------------------------------------------------
 
 
-async def _history(store: "Store", limit: int) -> tuple[list[Entry], int, bool]:
+async def _history(store: Store, limit: int) -> tuple[list[Entry], int, bool]:
     """Return entries newest first, how many of them are of unknown fate, and whether there are older ones."""
-    from kie_ai_mcp._tasks import Filters  # noqa: PLC0415  brings the database library
-
     unsettled = {request.id: request for request in await store.unsettled()}
     tasks = await store.tasks(Filters(limit=limit + 1))
     shown = {record.task.task_id for record in tasks}
@@ -119,7 +92,7 @@ async def _history(store: "Store", limit: int) -> tuple[list[Entry], int, bool]:
     return merged, unknown, len(entries) > limit
 
 
-def _of_task(record: "TaskRecord", request: "SubmissionRecord | None") -> Entry:
+def _of_task(record: TaskRecord, request: SubmissionRecord | None) -> Entry:
     estimate = request.estimated_credits if request else None
     return Entry(
         status=record.status,
@@ -142,7 +115,7 @@ def _of_task(record: "TaskRecord", request: "SubmissionRecord | None") -> Entry:
     )
 
 
-def _of_request(request: "SubmissionRecord") -> Entry:
+def _of_request(request: SubmissionRecord) -> Entry:
     return Entry(
         status=request.state,
         created_at=request.created_at,
@@ -230,18 +203,6 @@ def _resource(name: str) -> str:
 # The file ------------------------------------------------------------------------------------------------------------
 
 
-async def _write_for(settings: Settings, output: Path | None, limit: int) -> Path:
-    from kie_ai_mcp._limits import RateLimit  # noqa: PLC0415  brings the database library
-    from kie_ai_mcp._submissions import Store  # noqa: PLC0415  brings the database library
-
-    folder = settings.output_dir or settings.database.parent
-    store = Store(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
-    try:
-        return await write(store, output or folder / FILE_NAME, limit=limit)
-    finally:
-        store.close()
-
-
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  symbolic links stay as they are
 
@@ -277,10 +238,3 @@ def _write(path: Path, text: str) -> None:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(512)
-
-
-def _open(path: Path) -> bool:
-    # A browser for terminals would take over the terminal; where there is no screen, the path must do.
-    screens = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    seen = sys.platform in {"win32", "darwin"} or any(os.environ.get(name) for name in screens)
-    return seen and webbrowser.open(path.as_uri())

@@ -5,12 +5,11 @@ request's first byte; before that moment nothing can have been charged, after it
 proves anything.
 """
 
-import ipaddress
 import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,26 +18,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import anyio.to_thread
 
+from kie_ai_mcp._addresses import is_public, through_a_proxy
 from kie_ai_mcp._apart import apart
 from kie_ai_mcp._config import SHORTEST_SECRET, Settings
+from kie_ai_mcp._envelope import envelope_answer, error_text, map_strings
 from kie_ai_mcp._returned import is_answer
 from kie_ai_mcp.errors import (
     KEYS_PAGE,
     LOGS_PAGE,
     ConfigError,
-    KeyRejected,
     KieError,
     MediaError,
-    NoCredits,
     RateLimited,
     ReadFailed,
     Refused,
-    ServiceError,
     Unknown,
     meaning_of,
     shorten,
@@ -54,33 +51,14 @@ log = logging.getLogger(__name__)
 ANSWER_LIMIT = 4_000_000
 """The largest answer that is read, in bytes."""
 
-TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
-"""IPv6 networks whose last 32 bits are an IPv4 address."""
-
-INSIDE = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "192.0.0.0/24",  # protocol assignments; one is the metadata service of Oracle's cloud
-            "168.63.129.16/32",  # a public address by its number, and the platform's own inside Azure
-            "64:ff9b:1::/48",  # translated as a network's owner likes
-            "5f00::/16",  # segment routing
-            "3fff::/20",  # documentation
-        ),
-    )
-)
-"""Networks that lead nowhere in public, though not every Python's `is_global` says so."""
-
-DEEPEST = 60
-"""How deep an answer may be nested; no real one comes near."""
-
-CODE_CHARS = 10
-"""No code of the service is longer; a longer number is no code."""
-
 CONNECT_TRIES = 3
 UPLOAD_PATH = "api/file-stream-upload"
 UPLOAD_FOLDER = "kie-ai-mcp"
 NOT_SERVED = (404, 405)
+
+MOVED = (301, 307, 308)
+"""HTTP statuses that say of a request that it is to be sent elsewhere, so that nothing was made of it here."""
+
 REDIRECTS = 5
 RETRY_AFTER_CEILING_S = 30.0
 
@@ -383,6 +361,12 @@ class Caller:
             answer = Answer(status, "")
         if answer is None and status < 500 and status >= 400:
             answer = Answer(status, self._brief(text, 200) if text.strip() else "")
+        if answer is None and status in MOVED:
+            raise Refused(
+                f"{self._mask(self.gateway.base_url)} is not the service's address any more (HTTP {status}).",
+                code=status,
+                next_step="Nothing was made or charged. Check the address in the settings; it may need https://.",
+            )
         if answer is None:
             raise Unknown(
                 f"{path} gave no readable answer (HTTP {status}, {self._brief(text, 60)}).",
@@ -399,7 +383,7 @@ class Caller:
         """Return what an answer says, without the key in it; None where it can't be read."""
         body, read = self._decoded(text), self.gateway.read
         if read is None:
-            return _envelope_answer(status, body)
+            return envelope_answer(status, body)
         if body is None:
             return None
         try:
@@ -440,12 +424,12 @@ class Caller:
         except (OSError, UnicodeError) as exc:
             raise MediaError(f"The host of {shorten(url)} can't be found: {exc}.", can_retry=True) from None
         addresses = [str(entry[4][0]) for entry in found]
-        if not addresses or not all(_public(address) for address in addresses):
+        if not addresses or not all(is_public(address) for address in addresses):
             raise MediaError(
                 f"{shorten(url)} leads to the private address {', '.join(addresses) or 'none'}, so it was not fetched.",
                 next_step="If it is meant, add the host to KIE_AI_TRUSTED_HOSTS.",
             )
-        if _through_a_proxy(parts.scheme, parts.hostname):
+        if through_a_proxy(parts.scheme, parts.hostname):
             # It looks the name up itself, and the HTTP library would hold the certificate against a bare address.
             return url, {}, {}
         address = addresses[0]
@@ -486,31 +470,6 @@ def file_mark(status: os.stat_result) -> FileMark:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
-    """Return the error that an answer other than 200 stands for.
-
-    Args:
-        answer: It.
-        gateway: The service that gave it; Kie.ai if left out.
-    """
-    meaning = meaning_of(answer.code)
-    next_step = meaning.next_step
-    if gateway is not None and gateway.name != "kie":
-        elsewhere = {
-            KeyRejected: gateway.key_help,
-            NoCredits: f"Top up the account at {gateway.title}.",
-            Unknown: f"Look at {gateway.logs_page} before retrying.",
-        }
-        next_step = elsewhere.get(meaning.error, next_step)
-    return meaning.error(error_text(answer), code=answer.code, next_step=next_step, can_retry=meaning.can_retry)
-
-
-def error_text(answer: Answer) -> str:
-    """Return what the service said, with its code's meaning."""
-    said = f", in its words: {answer.message}" if answer.message else ""
-    return f"Code {answer.code}: {meaning_of(answer.code).text}{said}."
-
-
 async def _text_of(response: "httpx.Response") -> str:
     parts: list[bytes] = []
     size = 0
@@ -522,19 +481,6 @@ async def _text_of(response: "httpx.Response") -> str:
     return b"".join(parts).decode("utf-8", "replace")
 
 
-def _envelope_answer(status: int, body: object) -> Answer | None:
-    """Read Kie.ai's envelope: its code counts, except where the HTTP status says no and the code says yes."""
-    if not isinstance(body, dict):
-        return None
-    code = _code(body.get("code"))
-    if code is None or (status >= 400 and code == 200):
-        code = status if status >= 400 else None
-    if code is None:
-        return None
-    message = body.get("msg") or body.get("message") or ""
-    return Answer(code, shorten(sound(str(message)), 500).strip("'\""), body.get("data"))
-
-
 def _json_bytes(body: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
@@ -544,59 +490,7 @@ def _json_bytes(body: Mapping[str, Any]) -> bytes:
         ) from None
 
 
-def map_strings(value: Any, change: Callable[[str], str], depth: int = 0) -> Any:
-    """Return a JSON value with every string in it changed, names included.
-
-    Raises:
-        ValueError: It is nested deeper than any real answer.
-    """
-    if depth > DEEPEST:
-        raise ValueError(f"the answer is nested more than {DEEPEST} times")
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list):
-        return [map_strings(entry, change, depth + 1) for entry in value]
-    if isinstance(value, dict):
-        return {change(name): map_strings(entry, change, depth + 1) for name, entry in value.items()}
-    return value
-
-
-def _code(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if abs(value) < 10**CODE_CHARS else None
-    if isinstance(value, str) and value.strip().isdecimal() and len(value) < CODE_CHARS:
-        return int(value)
-    return None
-
-
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "")
     # The header may also be a date; a service that counts in seconds doesn't send one, and the ceiling covers it.
     return min(float(value), RETRY_AFTER_CEILING_S) if value.isdecimal() else None
-
-
-def _through_a_proxy(scheme: str, host: str) -> bool:
-    """Whether the HTTP library sends a request through a proxy of the environment."""
-    proxies = getproxies()
-    return bool(proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host)
-
-
-def _public(address: str) -> bool:
-    """Whether an address is one that anybody reaches; also by what a translated IPv6 address stands for."""
-    parsed = ipaddress.ip_address(address.split("%", 1)[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inside = [parsed.ipv4_mapped, parsed.sixtofour, *(parsed.teredo or ())]
-        if any(parsed in network for network in TRANSLATED):
-            inside.append(ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF))
-        hidden = [entry for entry in inside if entry is not None]
-        if hidden:
-            return all(map(_is_outside, hidden))
-        if parsed.is_site_local:
-            return False
-    return _is_outside(parsed)
-
-
-def _is_outside(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return address.is_global and not address.is_multicast and not any(address in network for network in INSIDE)

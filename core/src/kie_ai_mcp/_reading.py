@@ -15,7 +15,8 @@ from typing import Any, Self, TypeVar
 from kie_ai_mcp._answers import Report, report_of
 from kie_ai_mcp._apart import apart
 from kie_ai_mcp._config import Settings
-from kie_ai_mcp._gateway import Caller, error_of, error_text, kie
+from kie_ai_mcp._envelope import error_of, error_text
+from kie_ai_mcp._gateway import Caller, kie
 from kie_ai_mcp._limits import Budget, RateLimit
 from kie_ai_mcp._media import save_results
 from kie_ai_mcp._plugins import KIE, Plugins

@@ -1,6 +1,5 @@
 """What clients read by address: tasks, providers and results, and small pictures of results to show in between."""
 
-import base64
 import io
 import json
 import logging
@@ -16,14 +15,14 @@ import anyio.to_thread
 
 from kie_ai_mcp._answers import Report, report_of
 from kie_ai_mcp._formats import HEAD_BYTES, Format, format_of, mime_type_of
-from kie_ai_mcp._frames import MOST_PIXELS, frame_of
+from kie_ai_mcp._previews import NoLibrary, Picture, preview
 from kie_ai_mcp._reading import Reading
 from kie_ai_mcp._tables import TaskRecord
 from kie_ai_mcp._tasks import Filters
 from kie_ai_mcp.errors import InvalidArgument, KieError, MediaError, TaskNotFound, shorten
 
 if TYPE_CHECKING:
-    from PIL import Image
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +42,9 @@ SEARCHED = 500
 """How many of the newest tasks are looked through for saved results."""
 
 PREVIEWS = 4
-PREVIEW_PX = 1024
 PREVIEW_BYTES = 300_000
 """What the pictures of one answer may weigh together, as they are sent."""
 
-QUALITIES = (85, 70, 50, 30)
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
 EXTRA = "pip install 'kie-ai-mcp-core[preview]'"
 
 
@@ -73,14 +69,6 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A small picture, in base64."""
-
-    data: str
-    mime_type: str
-
-
-@dataclass(frozen=True)
 class Shown:
     """A task with small pictures of its results, and in words what is shown and what is not."""
 
@@ -93,10 +81,6 @@ TEMPLATES = (
     Link(TASK_TEMPLATE, "task", JSON, "One recorded task, as it is on record."),
     Link(FILE_TEMPLATE, "result", None, "Result number n, from 1, of a completed task."),
 )
-
-
-class _NoLibraryError(Exception):
-    """The library that a preview needs is not installed."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +157,8 @@ class Resources:
         for number in range(1, tried + 1):
             try:
                 file, form = await self._opened(record, number)
-                picture, note = await anyio.to_thread.run_sync(_preview, file, form, PREVIEW_BYTES // tried)
-            except _NoLibraryError:
+                picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // tried)
+            except NoLibrary:
                 notes.append(f"Result {number}: no preview, the server lacks a library for it. Install it: {EXTRA}")
             except KieError as exc:
                 notes.append(f"Result {number}: no preview. {exc}")
@@ -325,62 +309,3 @@ def _size_of(path: Path) -> int | None:
         return path.stat().st_size if path.is_file() else None
     except (OSError, ValueError):
         return None
-
-
-# Previews ------------------------------------------------------------------------------------------------------------
-
-
-def _preview(file: BinaryIO, form: Format, limit: int) -> tuple[Picture, str]:
-    """Return a small picture of a result, and what it is.
-
-    Args:
-        file: The result; it is closed.
-        form: What it is.
-        limit: What the picture may weigh as it is sent.
-
-    Raises:
-        MediaError: There is nothing to see.
-        _NoLibraryError: Pillow, or for a clip PyAV, is not installed.
-    """
-    with file:
-        if form.kind == "audio":
-            raise MediaError("A sound has no picture.", next_step="Open the link.")
-        try:
-            whole = frame_of(file, form) if form.kind == "video" else _picture(file)
-        except ImportError:
-            raise _NoLibraryError from None
-    small, encoded = _drawn_down(whole, limit)
-    shown = "a frame of the clip" if form.kind == "video" else "a preview"
-    note = f"{shown}, {small.width} x {small.height} of {whole.width} x {whole.height} pixels."
-    return Picture(encoded, "image/jpeg"), note
-
-
-def _picture(file: BinaryIO) -> "Image.Image":
-    from PIL import Image, ImageOps  # noqa: PLC0415  an optional extra, and heavy
-
-    with Image.open(file, formats=PICTURE_FORMATS) as picture:
-        if picture.width * picture.height > MOST_PIXELS:
-            raise MediaError(f"It has {picture.width} x {picture.height} pixels, too many to draw down.")
-        picture.load()
-        upright = ImageOps.exif_transpose(picture)
-        if not upright.has_transparency_data:
-            return upright.convert("RGB")
-        clear = upright.convert("RGBA")
-    paper = Image.new("RGB", clear.size, "white")
-    paper.paste(clear, mask=clear.getchannel("A"))
-    return paper
-
-
-def _drawn_down(whole: "Image.Image", limit: int) -> tuple["Image.Image", str]:
-    """Return a picture as small as it has to be, and the same in base64."""
-    side = PREVIEW_PX
-    while True:
-        small = whole.copy()
-        small.thumbnail((side, side))
-        for quality in QUALITIES:
-            data = io.BytesIO()
-            small.save(data, "JPEG", quality=quality, optimize=True)
-            encoded = base64.b64encode(data.getvalue()).decode()
-            if len(encoded) <= limit:
-                return small, encoded
-        side //= 2

@@ -24,10 +24,11 @@ from mcp.shared.exceptions import MCPError
 from kie_ai_mcp._answers import OUTPUT_SCHEMA, Report, report_of_error
 from kie_ai_mcp._compact import FOUND_SCHEMA, call_tool, find_tools, found
 from kie_ai_mcp._config import Settings, nearest
+from kie_ai_mcp._envelope import map_strings
 from kie_ai_mcp._flow import Flow, Say
-from kie_ai_mcp._gateway import map_strings
 from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._resources import TEMPLATES, Link, Picture, Resources
+from kie_ai_mcp._previews import Picture
+from kie_ai_mcp._resources import TEMPLATES, Link, Resources
 from kie_ai_mcp._stdio import Line, answer_unreadable
 from kie_ai_mcp._tools import Arguments, BoundTool, describe, title_of
 from kie_ai_mcp._utilities import NAMES, Answered, Utilities, Utility, utilities

@@ -10,7 +10,8 @@ from pydantic import Field
 from kie_ai_mcp._answers import OUTPUT_SCHEMA, TASKS_SCHEMA, Report, report_of
 from kie_ai_mcp._config import nearest
 from kie_ai_mcp._flow import Flow, Say
-from kie_ai_mcp._resources import Link, Picture, Resources
+from kie_ai_mcp._previews import Picture
+from kie_ai_mcp._resources import Link, Resources
 from kie_ai_mcp._tables import SubmissionRecord
 from kie_ai_mcp._tasks import Filters
 from kie_ai_mcp._tools import Arguments, describe, title_of

@@ -58,9 +58,9 @@ def _command(name: str) -> click.Command:
 
             return doctor
         case "gallery":
-            from kie_ai_mcp._gallery import gallery_command  # noqa: PLC0415
+            from kie_ai_mcp._cli.gallery import gallery  # noqa: PLC0415
 
-            return gallery_command
+            return gallery
         case "install":
             from kie_ai_mcp._cli.install import install  # noqa: PLC0415
 

@@ -1,0 +1,52 @@
+"""``gallery``: write the history as one page, and open it."""
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+import anyio
+import click
+
+from kie_ai_mcp._cli.console import json_option, show_json
+from kie_ai_mcp._config import Settings
+from kie_ai_mcp._gallery import FILE_NAME, LIMIT, write
+from kie_ai_mcp._limits import RateLimit
+from kie_ai_mcp._submissions import Store
+
+
+@click.command()
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"File that is written.  [default: {FILE_NAME} in the folder of saved results, else beside the database]",
+)
+@click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Entries, newest first.")
+@click.option("--open/--no-open", "wanted", default=True, show_default=True, help="Open it in the browser.")
+@json_option
+def gallery(output: Path | None, limit: int, wanted: bool, as_json: bool) -> None:
+    """Write the history as one HTML page: pictures, clips, prompts, costs. No network, no service is asked."""
+    settings = Settings.load()
+    path = anyio.run(_write_for, settings, output, limit)
+    if as_json:
+        show_json({"path": str(path)})
+    else:
+        click.echo(path)
+    if wanted and not _open(path):
+        click.echo("No browser was found here: open the file in one.", err=True)
+
+
+async def _write_for(settings: Settings, output: Path | None, limit: int) -> Path:
+    folder = settings.output_dir or settings.database.parent
+    store = Store(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
+    try:
+        return await write(store, output or folder / FILE_NAME, limit=limit)
+    finally:
+        store.close()
+
+
+def _open(path: Path) -> bool:
+    # A browser for terminals would take over the terminal; where there is no screen, the path must do.
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    seen = sys.platform in {"win32", "darwin"} or any(os.environ.get(name) for name in screens)
+    return seen and webbrowser.open(path.as_uri())
