@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kie_ai_mcp._cli.clients import CLIENTS, config_path, server_command
+from kie_ai_mcp.errors import ConfigError
 
 CONTAINER = "AppData/Local/Packages/Claude_pzs8sxrjxfjjc/LocalCache/Roaming/Claude/claude_desktop_config.json"
 
@@ -60,6 +61,16 @@ def test_newer_place_wins_where_it_exists(name: str, platform: str, newer: str, 
     assert config_path(name, platform, {}, tmp_path) == tmp_path / newer
     older.touch()
     assert config_path(name, platform, {}, tmp_path) == older
+
+
+def test_user_without_a_home_is_told_to_name_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+
+    with pytest.raises(ConfigError, match="no home folder. Set HOME, or name the file with --file"):
+        config_path("cursor")
 
 
 @pytest.mark.parametrize("name", CLIENTS)

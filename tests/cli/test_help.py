@@ -102,6 +102,21 @@ def test_wrong_setting_is_one_line_with_its_cure_and_ends_with_2(run: "Run", arg
     assert "set it to 60000" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("install", "cursor", "--file", "~nobody-here/mcp.json"),
+        ("config", "init", "--output", "~nobody-here/config.toml"),
+        ("call", "get_credits", "--save", "~nobody-here"),
+        ("call", "generate_nano_banana", "prompt=@~nobody-here/prompt.txt"),
+    ],
+)
+def test_home_that_nobody_knows_is_one_line_that_ends_with_2(run: "Run", arguments: tuple[str, ...]) -> None:
+    ended = run(*arguments)
+    assert (ended.code, ended.stderr.count("\n")) == (2, 1)
+    assert "no home folder is known for ~nobody-here; give an absolute path" in ended.stderr
+
+
 def test_help_works_where_the_settings_are_wrong(run_apart: "Run") -> None:
     ended = run_apart("--help", KIE_AI_TIMEOUT="60s")
     assert (ended.code, ended.stderr) == (0, "")

@@ -498,6 +498,21 @@ async def test_unknown_submission_is_settled_by_adopting_or_discarding(make_stor
     assert made_by.arguments == {"prompt": "a"}
 
 
+async def test_adopted_task_is_what_its_request_asked_for(make_store: MakeStore) -> None:
+    store = make_store()
+    written = await store.write_ahead(replace(request("a fox"), estimated_credits=8.0))
+    assert isinstance(written, Ticket)
+    await store.record_settled(written.submission_id, "unknown", None, "no answer")
+    found = await store.adopt(Task("t-1", "another sort of x", "x", kind="video"))
+
+    await store.resolve(written.submission_id, found.task)
+
+    adopted = await store.find("t-1")
+    assert adopted is not None
+    assert (adopted.task.api_type, adopted.task.kind, adopted.task.tool) == ("x", "image", "generate_x")
+    assert (adopted.submission_id, adopted.estimated_credits) == (written.submission_id, 8.0)
+
+
 @pytest.mark.parametrize("state", ["sending", "accepted", "refused", "discarded", "not on record"])
 async def test_only_an_unknown_submission_can_be_settled(state: str, make_store: MakeStore) -> None:
     store = make_store()

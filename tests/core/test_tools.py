@@ -156,6 +156,7 @@ def test_reading_tool_is_not_paid() -> None:
         ({}, "prompt: this required argument is missing."),
         ({"prompt": ""}, "prompt: '' is not accepted: it can't be empty."),
         ({"prompt": " \n "}, "prompt: ' \\n ' is not accepted: it can't be empty."),
+        ({"prompt": "\u200b\u2060"}, "prompt: '\\u200b\\u2060' is not accepted: it can't be empty."),
         ({"prompt": None}, "prompt: None is not accepted: input should be a valid string."),
         ({"prompt": ["a"]}, "prompt: ['a'] is not accepted: input should be a valid string."),
         (

@@ -251,6 +251,11 @@ class Store(Limits):
                 self._change(submission_id, state="discarded")
             else:
                 self._change(submission_id, state="accepted", task_id=task.task_id)
+                # What is looked up at the service says less of a task than the request that made it.
+                made_by = {name: row[name] for name in ("api_type", "kind", "tool")}
+                known = {**made_by, "submission_id": submission_id}
+                ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
+                TaskRow.update(known).where(ours, TaskRow.submission_id.is_null()).execute(self._db)
         settled = self._one(SubmissionRow.select().where(SubmissionRow.id == submission_id))
         assert settled is not None  # noqa: S101  it was there in this thread a moment ago
         return submission_record(settled)

@@ -119,6 +119,9 @@ class Arguments:
             raise self._error(exc) from None
         for name in self.media:
             self._check_media(name, checked.get(name))
+        for name in checked.keys() - self.defaults.keys():
+            if isinstance(checked[name], str) and not _shows(checked[name]):
+                raise InvalidArgument(name, checked[name], "it can't be empty")
         return dict(checked)
 
     def _decoded(self, name: str, value: Any) -> Any:
@@ -300,6 +303,11 @@ def _without_none(hint: Any) -> Any:
 def _apart(hint: Any) -> Any:
     """Return a type that `typing` does not confuse with an equal one whose enum has another order."""
     return Annotated[hint, object()]
+
+
+def _shows(text: str) -> bool:
+    """Whether there is anything to be read in a text: invisible characters would be bought as any other prompt."""
+    return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def _may_be_path(value: str) -> bool:

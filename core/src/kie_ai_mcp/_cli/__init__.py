@@ -12,15 +12,7 @@ import anyio
 import click
 from click.shell_completion import get_completion_class
 
-from kie_ai_mcp._cli.console import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    PROGRAM,
-    complain,
-    end,
-    exit_code_of,
-)
+from kie_ai_mcp._cli.console import DONE, FAILED, INTERRUPTED, PROGRAM, UserPath, complain, end, exit_code_of
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._logging import log_to_stderr
 from kie_ai_mcp._plugins import Plugins
@@ -190,7 +182,7 @@ def serve(http: bool = False, host: str | None = None, port: int | None = None, 
 @cli.command()
 @click.option(
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=UserPath(file_okay=False),
     default="kie-ai-demo",
     show_default=True,
     help="Folder for the files that are made.",
@@ -209,7 +201,7 @@ def demo(output: Path) -> None:
 @click.argument("name")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="The folder to write; it must not exist.  [default: ./kie-ai-mcp-NAME]",
 )
 def new_provider(name: str, output: Path | None) -> None:

@@ -25,7 +25,7 @@ from kie_ai_mcp._cli.console import (
     show_json,
     timeout_option,
 )
-from kie_ai_mcp._config import Settings, nearest
+from kie_ai_mcp._config import Settings, at_home, nearest
 from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp._utilities import NAMES, Utilities, Utility, utilities
@@ -217,11 +217,13 @@ def _text(key: str, text: str) -> str:
         return text.removeprefix("@")
     name = text.removeprefix("@")
     try:
-        read = sys.stdin.read() if name == "-" else Path(name).expanduser().read_text(encoding="utf-8")
+        read = sys.stdin.read() if name == "-" else at_home(Path(name)).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise click.UsageError(
             f"{key}: {name} is not text. A picture or clip is given by its path, without @."
         ) from None
+    except ValueError as exc:
+        raise click.UsageError(f"{key}: {exc}.") from None
     except OSError as exc:
         raise click.UsageError(f"{key}: the file {name} can't be read: {exc.strerror}.") from None
     return read.removesuffix("\n")

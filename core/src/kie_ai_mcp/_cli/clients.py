@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from kie_ai_mcp._cli import jsonc as _jsonc
 from kie_ai_mcp._config import variable
+from kie_ai_mcp.errors import ConfigError
 
 KEY = variable("api_key")
 ENTRY = "kie-ai"
@@ -69,8 +70,17 @@ def config_path(
     """Return the file in which a client of this user keeps its servers; it may not exist yet.
 
     Where a client has moved its file, the newest place wins in which it, or else its folder, exists.
+
+    Raises:
+        ConfigError: The user has no home folder.
     """
-    places = list(_places(name, platform, os.environ if environ is None else environ, home or Path.home()))
+    try:
+        home = home or Path.home()
+    except RuntimeError:
+        raise ConfigError(
+            "This user has no home folder.", next_step="Set HOME, or name the file with --file."
+        ) from None
+    places = list(_places(name, platform, os.environ if environ is None else environ, home))
     for exists in (Path.is_file, lambda place: place.parent.is_dir()):
         for place in places:
             if exists(place):

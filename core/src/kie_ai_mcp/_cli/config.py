@@ -9,7 +9,7 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from kie_ai_mcp._cli.console import PROGRAM, json_option, show_json, show_table
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show_json, show_table
 from kie_ai_mcp._config import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, config_file, variable
 from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp.errors import KEYS_PAGE
@@ -73,7 +73,7 @@ def path(as_json: bool) -> None:
 
 
 @config.command()
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there instead.")
+@click.option("--output", type=UserPath(dir_okay=False), help="Write it there instead.")
 @json_option
 def init(output: Path | None, as_json: bool) -> None:
     """Write a commented configuration file.
@@ -81,7 +81,7 @@ def init(output: Path | None, as_json: bool) -> None:
     It names every setting with its meaning and its default, and changes nothing by itself. A file that is there is
     never overwritten.
     """
-    target = (output or config_file()).expanduser()
+    target = output or config_file()
     if target.exists():
         raise click.ClickException(f"{target} exists already and was left as it is. Edit it, or give --output.")
     try:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import anyio
 import click
 
-from kie_ai_mcp._config import Settings
+from kie_ai_mcp._config import Settings, at_home
 from kie_ai_mcp._flow import Flow, Say
 from kie_ai_mcp._utilities import NAMES
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
@@ -67,7 +67,7 @@ def run_with_flow(settings: Settings, work: Callable[[Flow], Awaitable[Value]]) 
 
 def saving_in(settings: Settings, folder: Path | None) -> Settings:
     """Return settings that save results in `folder`, where one is given."""
-    return settings if folder is None else settings.model_copy(update={"output_dir": folder.expanduser().absolute()})
+    return settings if folder is None else settings.model_copy(update={"output_dir": folder.absolute()})
 
 
 @contextmanager
@@ -108,11 +108,22 @@ def moment(text: str) -> datetime:
     return named if named.tzinfo else named.replace(tzinfo=UTC)
 
 
+class UserPath(click.Path):
+    """A path in which ~ is filled in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return it; fail where nobody's home is known by that name."""
+        try:
+            return at_home(Path(os.fsdecode(super().convert(value, param, ctx))))
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 save_option = click.option(
     "--save",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=UserPath(file_okay=False),
     metavar="DIR",
     help="Save the results in this folder; KIE_AI_OUTPUT_DIR does so always.",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import click
 
-from kie_ai_mcp._cli.console import json_option, show_json
+from kie_ai_mcp._cli.console import UserPath, json_option, show_json
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._gallery import FILE_NAME, LIMIT, write
 from kie_ai_mcp._limits import RateLimit
@@ -18,7 +18,7 @@ from kie_ai_mcp._submissions import Store
 @click.command()
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=UserPath(dir_okay=False),
     help=f"File that is written.  [default: {FILE_NAME} in the folder of saved results, else beside the database]",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Entries, newest first.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from kie_ai_mcp._cli.clients import CLIENTS, ENTRY, KEY, Client, Unreadable, Wanted, config_path, edited, server_command
-from kie_ai_mcp._cli.console import PROGRAM, json_option, show_json
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show_json
 from kie_ai_mcp._config import SECTIONS, Settings, config_file, nearest, variable
 from kie_ai_mcp.errors import ConfigError
 
@@ -26,9 +26,7 @@ COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 @click.option("--write-key", is_flag=True, help="Write the key itself into the file, in clear text.")
 @click.option("--set", "pairs", metavar="SETTING=VALUE", multiple=True, help="A setting for this client; repeatable.")
 @click.option("--name", "entry", default=ENTRY, show_default=True, help="What the entry is called.")
-@click.option(
-    "--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="The client's file, if it is elsewhere."
-)
+@click.option("--file", "path", type=UserPath(dir_okay=False), help="The client's file, if it is elsewhere.")
 @json_option
 def install(
     name: str,
@@ -54,7 +52,7 @@ def install(
     kie-ai-mcp-server install cursor --set output_dir=~/Pictures/kie --yes
     """
     client = CLIENTS[name]
-    path = (path or config_path(name)).expanduser().absolute()
+    path = (path or config_path(name)).absolute()
     wanted = Wanted(*server_command(), env=_variables(pairs, write_key=write_key))
     if only_print:
         click.echo(f"# for {path}", err=True)

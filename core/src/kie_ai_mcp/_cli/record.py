@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from kie_ai_mcp._cli.console import json_option, moment, run_with_flow, show_json
+from kie_ai_mcp._cli.console import UserPath, json_option, moment, run_with_flow, show_json
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._flow import Flow
 
@@ -38,9 +38,7 @@ def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, which must not exist yet."
-)
+@click.option("--output", type=UserPath(dir_okay=False), help="Write to this file, which must not exist yet.")
 def export(output: Path | None) -> None:
     """Print all requests and tasks as JSON Lines.
 

@@ -9,6 +9,7 @@ import click
 
 from kie_ai_mcp._cli.console import (
     FAILED,
+    UserPath,
     complain,
     end,
     json_option,
@@ -151,7 +152,7 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None, as_js
 @click.option(
     "--to",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=UserPath(file_okay=False),
     help="Into this folder instead of KIE_AI_OUTPUT_DIR.",
 )
 @click.option("--expired", is_flag=True, help="Also try results whose links should have expired.")

@@ -5,7 +5,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrl, ImageUrls, InvalidArgument, KieError, OutputFormat, Prompt, Submission
+from kie_ai_mcp import (
+    CallbackUrl,
+    ImageUrl,
+    ImageUrls,
+    InvalidArgument,
+    KieError,
+    Media,
+    OutputFormat,
+    Prompt,
+    Submission,
+)
 from kie_ai_mcp_gpt4o_image.prices import credits_of
 
 GPT4O_IMAGE = "gpt4o-image"
@@ -30,7 +40,7 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
         image_urls: Annotated[ImageUrls, Field(max_length=5)] | None = None,
         size: Literal["1:1", "3:2", "2:3"] = "1:1",
         output_format: OutputFormat | None = None,
-        maskUrl: ImageUrl | None = None,
+        maskUrl: Annotated[ImageUrl, Media("image", most_mb=25)] | None = None,
         nVariants: Literal[1, 2, 4] | None = None,
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:

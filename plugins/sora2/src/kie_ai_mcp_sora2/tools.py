@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from kie_ai_mcp import CallbackUrl, ImageUrl, ImageUrls, InvalidArgument, Prompt, Submission, VideoResolution
+from kie_ai_mcp import CallbackUrl, ImageUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission, VideoResolution
 
 VIDEO = "sora2-video"
 STORYBOARD = "sora2-storyboard"
@@ -73,7 +73,7 @@ Shot = Annotated[
     ),
 ]
 # Said in the schema but checked here, so that a second picture is answered with advice.
-OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1})]
+OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1}), Media("image", most_mb=10)]
 Orientation = Literal["16:9", "9:16"]
 
 
@@ -131,7 +131,7 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
 
     def generate_sora2_storyboard(
         shots: list[Shot],
-        imageUrl: ImageUrl | None = None,
+        imageUrl: Annotated[ImageUrl, Media("image", most_mb=10)] | None = None,
         aspectRatio: Orientation | None = None,
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
