@@ -69,7 +69,7 @@ def test_user_without_a_home_is_told_to_name_the_file(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Path, "home", homeless)
 
-    with pytest.raises(ConfigError, match="no home folder. Set HOME, or name the file with --file"):
+    with pytest.raises(ConfigError, match=r"no home folder\. Set HOME, or name the file with --file"):
         config_path("cursor")
 
 

@@ -711,7 +711,11 @@ async def test_values_from_outside_are_values_and_never_commands(make_store: Mak
 # Housekeeping --------------------------------------------------------------------------------------------------------
 
 
-async def test_pruning_takes_old_finished_tasks_with_their_requests_and_nothing_else(make_store: MakeStore) -> None:
+@pytest.mark.parametrize("at_once", [1, 5_000])
+async def test_pruning_takes_old_finished_tasks_with_their_requests_and_nothing_else(
+    at_once: int, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kie_ai_mcp._submissions.PRUNED_AT_ONCE", at_once)
     store = make_store()
     made = {"old": "completed", "old-failed": "failed", "old-running": "processing", "new": "completed"}
     for name, status in made.items():

@@ -16,6 +16,7 @@ from werkzeug import Request, Response
 
 from kie_ai_mcp._answers import Report
 from kie_ai_mcp._config import Settings
+from kie_ai_mcp._gateway import MOVED
 from kie_ai_mcp._server import App, build
 from kie_ai_mcp._tasks import Filters
 from kie_ai_mcp.errors import KieError, Refused, TaskNotFound, Unknown, meaning_of
@@ -129,6 +130,8 @@ def may_accept(status: int, body: bytes) -> bool:
 def may_refuse(status: int, body: bytes) -> bool:
     """Whether the answer says that no task was made."""
     code = code_of(envelope_of(body))
+    if status in MOVED and code is None:
+        return True
     said = [number for number in (status if status >= 400 else None, code) if number not in (None, 200)]
     return any(issubclass(meaning_of(number).error, Refused) for number in said)
 

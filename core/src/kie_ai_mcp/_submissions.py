@@ -32,6 +32,8 @@ from kie_ai_mcp.specs import Kind, Outcome, Task
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+PRUNED_AT_ONCE = 5_000
+
 OPEN = peewee.SQL("state IN ('sending', 'unknown')")
 
 
@@ -293,13 +295,23 @@ class Store(Limits):
         old = (TaskRow.created_at < before) & TaskRow.status.in_(FINAL)
         if dry_run:
             return int(TaskRow.select().where(old).count(self._db))
+        gone = 0
+        while some := self._prune_some(old):
+            gone += some
         with self._db.atomic("IMMEDIATE"):
-            ids = TaskRow.select(TaskRow.task_id).where(old)
-            SubmissionRow.delete().where(SubmissionRow.task_id.in_(ids)).execute(self._db)
-            KeyRow.delete().where(KeyRow.submission_id.not_in(SubmissionRow.select(SubmissionRow.id))).execute(self._db)
             settled = SubmissionRow.state.in_(("refused", "cancelled", "discarded"))
             SubmissionRow.delete().where(settled, SubmissionRow.created_at < before).execute(self._db)
-            return int(TaskRow.delete().where(old).execute(self._db))
+            KeyRow.delete().where(KeyRow.submission_id.not_in(SubmissionRow.select(SubmissionRow.id))).execute(self._db)
+        return gone
+
+    def _prune_some(self, old: Any) -> int:
+        """Delete some tasks at once: other processes, which may be about to send, write in between."""
+        with self._db.atomic("IMMEDIATE"):
+            query = TaskRow.select(TaskRow.task_id).where(old).limit(PRUNED_AT_ONCE)
+            ids = [task_id for (task_id,) in query.tuples().execute(self._db)]
+            SubmissionRow.delete().where(SubmissionRow.task_id.in_(ids)).execute(self._db)
+            TaskRow.delete().where(TaskRow.task_id.in_(ids)).execute(self._db)
+        return len(ids)
 
     def _change(self, submission_id: int, **values: Any) -> None:
         SubmissionRow.update(values).where(SubmissionRow.id == submission_id).execute(self._db)

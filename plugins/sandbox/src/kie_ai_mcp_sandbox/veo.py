@@ -111,14 +111,15 @@ FAMILY = Family(
 
 
 async def get_1080p(request: Request, service: Service) -> Reply:
-    """GET veo/get-1080p-video: the first ask starts the work, code 400 until it is done."""
+    """GET veo/get-1080p-video: the first ask starts the work, code 400 then and until it is done."""
     task = service.succeeded(FAMILY, request.query_params.get("taskId", ""))
     index = _index(request.query_params.get("index"), task)
     key = (task.task_id, "1080p", index)
-    if key not in service.upgrades:
+    begins = key not in service.upgrades
+    if begins:
         service.charge(PRICE_1080P)
         service.upgrades[key] = service.now() + READY_1080P_S / service.settings.speed
-    if service.now() < service.upgrades[key]:
+    if begins or service.now() < service.upgrades[key]:
         raise Refusal(400, "The 1080P version is still processing, it takes 1-2 minutes")
     return envelope(200, data={"resultUrl": task.file(f"{index + 1}-1080p.mp4")})
 
