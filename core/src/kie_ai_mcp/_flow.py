@@ -20,7 +20,7 @@ from kie_ai_mcp._answers import Report, report_of
 from kie_ai_mcp._apart import apart
 from kie_ai_mcp._envelope import error_of
 from kie_ai_mcp._gateway import Departure
-from kie_ai_mcp._plugins import KIE
+from kie_ai_mcp._installed import KIE
 from kie_ai_mcp._reading import ACCOUNT_CODES, NOT_STORED, Reading
 from kie_ai_mcp._returned import wrong_in_made, wrong_in_outcome
 from kie_ai_mcp._submissions import NewSubmission, Ticket

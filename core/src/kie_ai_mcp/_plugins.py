@@ -1,27 +1,24 @@
-"""Providers: found without importing, loaded one at a time, asked through their hooks. Alone reads entry points.
+"""Providers: loaded one at a time, checked, asked through their hooks.
 
 A provider that breaks the contract is set aside with its reason; every other one goes on. A task is asked of
 its owner first and of the defaults next, so that no plugin can answer for another's task.
 """
 
 import contextlib
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
-from pathlib import Path
-from types import FunctionType, MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from kie_ai_mcp import _defaults, hookspecs
 from kie_ai_mcp._apart import in_time, told
 from kie_ai_mcp._config import Settings, nearest, provider_variable, variable
+from kie_ai_mcp._installed import DEFAULTS, KIE, SHARED, Plugin, check_rooms, installed
 from kie_ai_mcp._returned import wrong_in_outcome, wrong_in_provider, wrong_in_route
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp.errors import ConfigError, PluginError, ReadFailed
@@ -33,9 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DEFAULTS = "kie_ai_mcp._defaults"
-KIE = "kie"
-
 LOAD_S = 10.0
 """How long one provider may take to be imported and asked."""
 
@@ -44,36 +38,6 @@ GATEWAY_SETTING = "gateway"
 
 SERVER = "the server itself"
 """Who owns names that no provider may take."""
-
-PRIVATE = f"{__package__}._"
-"""How the names of core's private rooms begin."""
-
-SHARED = ("", KIE)
-"""What stands for a task's owner where no provider claims it: the defaults alone are asked."""
-
-
-@dataclass
-class Plugin:
-    """One installed provider, whether it is used or not."""
-
-    name: str
-    entry: EntryPoint
-    state: Literal["enabled", "disabled", "set aside"] = "enabled"
-    reason: str = ""
-    cure: str = ""
-    hooks: tuple[str, ...] = ()
-    tools: tuple[str, ...] = ()
-    provider: Provider = field(default_factory=lambda: Provider(title=""))
-
-    @property
-    def distribution(self) -> str:
-        """The distribution that brings it. Read when asked for: parsing metadata costs more than loading."""
-        return self.entry.dist.name if self.entry.dist else "unknown"
-
-    @property
-    def version(self) -> str:
-        """The distribution's version."""
-        return self.entry.dist.version if self.entry.dist else ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +81,7 @@ class Plugins:
         self.tools: dict[str, BoundTool] = {}
         self.gateways: dict[str, Gateway] = {}
         self._moved: dict[str, str] = {}
-        self.plugins = _installed()
+        self.plugins = installed()
         self._check_names()
         candidates: list[_Candidate] = []
         with _quiet():
@@ -260,7 +224,7 @@ class Plugins:
         """Import a provider and ask it everything that is asked at start."""
         module = plugin.entry.load()
         self._check_contract(module)
-        _check_rooms(plugin.entry.module)
+        check_rooms(plugin.entry.module)
         self._pm.register(module, plugin.name)
         self._pm.check_pending()
         plugin.hooks = tuple(sorted(caller.name for caller in self._pm.get_hookcallers(module) or ()))
@@ -450,32 +414,6 @@ def _cure(plugin: Plugin) -> str:
     return f"Update or uninstall {plugin.distribution}, or add {plugin.name} to {variable('disabled_providers')}."
 
 
-def _check_rooms(name: str) -> None:
-    """Check that a provider's modules hold nothing of core's private rooms, which change without notice.
-
-    Raises:
-        PluginError: One does; names it.
-    """
-    top = sys.modules[name.partition(".")[0]]
-    inside = f"{top.__name__}."
-    # Only a package has more than one module, and there are a thousand to look through.
-    more = (
-        [found for key, found in list(sys.modules.items()) if key.startswith(inside)]
-        if hasattr(top, "__path__")
-        else []
-    )
-    for module in (top, *more):
-        for value in list(vars(module).values()):
-            home = value.__name__ if isinstance(value, ModuleType) else ""
-            if isinstance(value, type | FunctionType):
-                home = str(value.__module__)
-            if home.startswith(PRIVATE):
-                raise PluginError(
-                    f"its module {module.__name__} uses {home}, a private room of the server.",
-                    next_step="Its author must import from kie_ai_mcp and its public modules alone.",
-                )
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Send to stderr what a plugin prints while it is loaded; on stdout it would break the protocol.
@@ -495,33 +433,3 @@ def _quiet() -> Iterator[None]:
         finally:
             os.dup2(kept, 1)
             os.close(kept)
-
-
-def _installed() -> dict[str, Plugin]:
-    """List the installed providers, sorted by name, without importing any; two of one name are set aside."""
-    plugins: dict[str, Plugin] = {}
-    for entry in sorted(entry_points(group=PROJECT), key=lambda entry: entry.name):
-        plugin = Plugin(entry.name, entry)
-        first = plugins.setdefault(entry.name, plugin)
-        if entry.name in {DEFAULTS, *SHARED}:
-            plugin.state, plugin.reason = "set aside", f"a provider can't be called {entry.name!r}"
-            plugin.cure = f"Uninstall {plugin.distribution}."
-        if first is not plugin:
-            first.state, first.cure = "set aside", "Uninstall one of them."
-            first.reason = f"two distributions offer it: {first.distribution} and {plugin.distribution}"
-    return plugins
-
-
-def editable_sources() -> list[Path]:
-    """Return the folder, or the file, of every provider that is installed editable; imports none."""
-    sources: set[Path] = set()
-    for entry in entry_points(group=PROJECT):
-        try:
-            installed = json.loads((entry.dist and entry.dist.read_text("direct_url.json")) or "{}")
-            spec = find_spec(entry.module.partition(".")[0])
-        except (ValueError, ImportError):
-            continue
-        if not installed.get("dir_info", {}).get("editable") or spec is None:
-            continue
-        sources.update(map(Path, spec.submodule_search_locations or filter(None, [spec.origin])))
-    return sorted(source for source in sources if source.exists())

@@ -17,9 +17,10 @@ from kie_ai_mcp._apart import apart
 from kie_ai_mcp._config import Settings
 from kie_ai_mcp._envelope import error_of, error_text
 from kie_ai_mcp._gateway import Caller, kie
+from kie_ai_mcp._installed import KIE
 from kie_ai_mcp._limits import Budget, RateLimit
 from kie_ai_mcp._media import save_results
-from kie_ai_mcp._plugins import KIE, Plugins
+from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp._returned import wrong_in_outcome, wrong_in_request
 from kie_ai_mcp._submissions import Store
 from kie_ai_mcp._tables import TaskRecord

@@ -24,7 +24,7 @@ import anyio.to_thread
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from kie_ai_mcp._plugins import editable_sources
+from kie_ai_mcp._installed import editable_sources
 from kie_ai_mcp.errors import ConfigError
 
 COMMAND = (sys.executable, "-m", "kie_ai_mcp", "serve")

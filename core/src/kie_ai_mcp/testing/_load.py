@@ -13,7 +13,8 @@ from typing import Any
 
 from kie_ai_mcp import hookspecs
 from kie_ai_mcp._config import Settings, nearest
-from kie_ai_mcp._plugins import Plugin, Plugins
+from kie_ai_mcp._installed import Plugin
+from kie_ai_mcp._plugins import Plugins
 from kie_ai_mcp._tools import BoundTool
 from kie_ai_mcp._utilities import NAMES
 from kie_ai_mcp.errors import KieError
