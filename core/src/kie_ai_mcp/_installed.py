@@ -96,9 +96,12 @@ def check_rooms(name: str) -> None:
     )
     for module in (top, *more):
         for value in list(vars(module).values()):
-            home = value.__name__ if isinstance(value, ModuleType) else ""
-            if isinstance(value, type | FunctionType):
+            if isinstance(value, (type, FunctionType)):  # a tuple: every plugin's every name is looked at
                 home = str(value.__module__)
+            elif isinstance(value, ModuleType):
+                home = value.__name__
+            else:
+                continue
             if home.startswith(PRIVATE):
                 raise PluginError(
                     f"its module {module.__name__} uses {home}, a private room of the server.",
