@@ -559,6 +559,20 @@ async def test_wait_ends_by_itself_and_says_how_to_go_on(client: Client, sandbox
     assert "wait_for_tasks" in data(answer)["next_step"]
 
 
+@pytest.mark.parametrize("compact", ["false", "true"])
+async def test_error_of_every_tool_is_of_the_shape_that_the_tool_declares(
+    compact: str, serve: "Serve", service: Sandbox
+) -> None:
+    service.reset()
+    async with serve(service, KIE_AI_COMPACT=compact) as client:
+        for tool in (await client.list_tools()).tools:
+            # Some clients hold errors, too, against what the tool declares, and then show nothing of them.
+            answer = await client.call_tool(tool.name, {"no_such_argument": 1})
+            assert answer.is_error
+            assert "no_such_argument" in text(answer)
+            Draft202012Validator(tool.output_schema or {}).validate(answer.structured_content)
+
+
 async def test_no_wait_lasts_longer_than_the_client_has_patience(serve: "Serve", service: Sandbox) -> None:
     service.reset()
     async with serve(service, KIE_AI_PATIENCE_S="1") as client:

@@ -34,7 +34,6 @@ OUTPUT_SCHEMA: dict[str, Any] = {
 TASKS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"tasks": _LIST, "unresolved": _LIST, "next_cursor": _TEXT, "next_step": _TEXT},
-    "required": ["tasks"],
 }
 
 

@@ -14,7 +14,6 @@ MOST_FOUND = 5
 FOUND_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"tools": {"type": "array"}, "next_step": {"type": "string"}},
-    "required": ["tools"],
 }
 
 
