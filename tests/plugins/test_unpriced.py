@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from kie_ai_mcp.testing import argument_sets
+
 PRICING = Path(__file__).parents[3] / "shared" / "kie-api" / "pricing.md"
 needs_prices = pytest.mark.skipif(not PRICING.exists(), reason=f"the collected price list is not at {PRICING}")
 
@@ -21,8 +23,6 @@ UNPRICED = {
 }
 """By the plugin's module: parts of the model names that a list would have."""
 
-SHOTS = [{"scene": "a fox", "duration": 5}]
-
 
 @pytest.mark.parametrize("name", UNPRICED)
 def test_price_stays_unknown(name: str) -> None:
@@ -30,8 +30,8 @@ def test_price_stays_unknown(name: str) -> None:
 
     for entry in tools:
         fn: Any = getattr(entry, "fn", entry)
-        arguments: dict[str, Any] = {"shots": SHOTS} if "storyboard" in fn.__name__ else {"prompt": "a fox"}
-        assert fn(**arguments).estimated_credits is None
+        required = next(iter(argument_sets(fn, count=1)))
+        assert fn(**required).estimated_credits is None
 
 
 @needs_prices

@@ -6,15 +6,25 @@ from typing import Any
 
 import pytest
 
-from kie_ai_mcp import InvalidArgument, Submission
+from kie_ai_mcp import InvalidArgument, Submission, Tool
 from kie_ai_mcp_midjourney import kie_describe_provider, kie_register_tools
 
 A, B = "https://example.com/a.png", "https://example.com/b.png"
 
 
 def image(settings: Mapping[str, Any] | None = None, **arguments: Any) -> Submission:
-    [tool] = kie_register_tools(settings=settings or {})
+    tool, _ = kie_register_tools(settings=settings or {})
+    assert not isinstance(tool, Tool)
     return tool(**{"prompt": "a fox", **arguments})
+
+
+def video(settings: Mapping[str, Any] | None = None, **arguments: Any) -> Submission:
+    _, tool = kie_register_tools(settings=settings or {})
+    assert isinstance(tool, Tool)
+    assert tool.kind == "video"
+    made = tool.fn(**{"prompt": "a fox", "imageUrls": [A], **arguments})
+    assert isinstance(made, Submission)
+    return made
 
 
 def test_a_minimal_request_holds_what_the_service_required_and_nothing_more() -> None:
@@ -95,7 +105,28 @@ def test_the_services_path_comes_before_the_seeds_and_a_configured_one_replaces_
 def test_the_provider_tells_that_the_family_is_retired_and_declares_its_settings() -> None:
     provider = kie_describe_provider()
     assert (provider.availability, provider.nearest) == ("retired", "generate_nano_banana")
-    assert provider.api_types == (image().api_type,) == ("midjourney-image",)
+    assert provider.api_types == (image().api_type, video().api_type) == ("midjourney-image", "midjourney-video")
     assert set(provider.settings) == {"path"}
-    [tool] = kie_register_tools(settings={})
-    assert (inspect.getdoc(tool) or "").startswith("Retired at Kie.ai")
+    for tool in kie_register_tools(settings={}):
+        fn = tool.fn if isinstance(tool, Tool) else tool
+        assert (inspect.getdoc(fn) or "").startswith("Retired at Kie.ai")
+
+
+@pytest.mark.parametrize(("hd", "sort"), [(False, "mj_video"), (True, "mj_video_hd")])
+def test_clips_are_made_from_one_picture_in_the_services_words(hd: bool, sort: str) -> None:
+    assert video(hd=hd).body == {"taskType": sort, "prompt": "a fox", "fileUrls": [A], "motion": "high"}
+    full = video(hd=hd, motion="low", videoBatchSize=4, callBackUrl="https://example.com/done")
+    assert full.body == {
+        "taskType": sort,
+        "prompt": "a fox",
+        "fileUrls": [A],
+        "motion": "low",
+        "videoBatchSize": 4,
+        "callBackUrl": "https://example.com/done",
+    }
+    assert video({"path": "mj/make"}).paths == ("mj/make",)
+
+
+def test_clip_of_two_pictures_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="Midjourney moves one picture, 2 were given"):
+        video(imageUrls=[A, B])

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, hookimpl
+from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, Tool, hookimpl
 from kie_ai_mcp_midjourney.results import outcome_of, status_route
-from kie_ai_mcp_midjourney.tools import API_TYPE, midjourney_tools
+from kie_ai_mcp_midjourney.tools import IMAGE, VIDEO, midjourney_tools
 
 
 @hookimpl
-def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
+def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission] | Tool]:
     return midjourney_tools(settings)
 
 
@@ -28,11 +28,12 @@ def kie_describe_provider() -> Provider:
     return Provider(
         title="Midjourney",
         homepage="https://www.midjourney.com/",
-        kinds=("image",),
+        kinds=("image", "video"),
         availability="retired",
         checked="2026-08-19",
-        note="Documented by Kie.ai in 2025, gone by April 2026; its address still took a request in June 2026.",
+        note="Documented by Kie.ai in 2025, gone by April 2026; its address still took a request in June 2026. "
+        "For clips: generate_kling_video.",
         nearest="generate_nano_banana",
-        api_types=(API_TYPE,),
+        api_types=(IMAGE, VIDEO),
         settings={"path": "The create path to use instead of mj/generate; results are read beside it."},
     )

@@ -1,4 +1,4 @@
-"""The one tool, in the form the service last documented, and what the seed offers beyond it."""
+"""The two tools, in the form the service last documented, and what the seed offers beyond it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, OutputFormat, Prompt, Submission
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, OutputFormat, Prompt, Submission, Tool
 
-API_TYPE = "midjourney-image"
+IMAGE = "midjourney-image"
+VIDEO = "midjourney-video"
 
 CREATE = ("mj/generate", "midjourney/generate")
 """Today's address, then the seed's."""
@@ -19,6 +20,9 @@ Shape = Literal[
 
 SHAPES_BESIDE = {"5:4": "6:5", "4:5": "5:6", "21:9": "2:1"}
 """Shapes of the seed that the service never made, and the nearest that it did."""
+
+# Said in the schema but checked here, so that a second picture is answered with advice.
+OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1})]
 
 OWN_SHAPE = "auto"
 """The seed's word for leaving the shape to the service."""
@@ -47,8 +51,8 @@ TYPES = {
 }
 
 
-def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
-    """Return the tool, bound to the configured ``path``."""
+def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission] | Tool]:
+    """Return the tools, bound to the configured ``path``."""
 
     def generate_midjourney_image(
         prompt: Annotated[Prompt, Field(max_length=2000)],
@@ -84,10 +88,34 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
                 "variety": variety,
                 "callBackUrl": callBackUrl,
             },
-            API_TYPE,
+            IMAGE,
         )
 
-    return [generate_midjourney_image]
+    def generate_midjourney_video(
+        prompt: Annotated[Prompt, Field(max_length=2000)],
+        imageUrls: OnePicture,
+        motion: Literal["low", "high"] = "high",
+        hd: bool = False,
+        videoBatchSize: Literal[1, 2, 4] | None = None,
+        callBackUrl: CallbackUrl | None = None,
+    ) -> Submission:
+        """Retired at Kie.ai; use generate_kling_video. Clips from one picture; English prompt."""
+        if len(imageUrls) > 1:
+            raise InvalidArgument("imageUrls", imageUrls, f"Midjourney moves one picture, {len(imageUrls)} were given")
+        return Submission(
+            settings.get("path") or CREATE,
+            {
+                "taskType": "mj_video_hd" if hd else "mj_video",
+                "prompt": prompt,
+                "fileUrls": imageUrls,
+                "motion": motion,
+                "videoBatchSize": videoBatchSize,
+                "callBackUrl": callBackUrl,
+            },
+            VIDEO,
+        )
+
+    return [generate_midjourney_image, Tool(generate_midjourney_video, kind="video")]
 
 
 def _pictures(kind: Type, image_urls: list[str] | None) -> list[str] | None:
