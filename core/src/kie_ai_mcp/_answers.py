@@ -100,8 +100,8 @@ class Report:
         if self.charged:
             lines.append(f"Charged: {self.charged}" + (f", {self.credits:g} credits" if self.credits else ""))
         if self.estimated_credits is not None:
-            known = isinstance(self.estimated_credits, str)
-            lines.append(f"Estimated credits: {self.estimated_credits if known else f'{self.estimated_credits:g}'}")
+            estimate = self.estimated_credits
+            lines.append(f"Estimated credits: {estimate if isinstance(estimate, str) else f'{estimate:g}'}")
         if self.created_at:
             lines.append(f"Created: {_when(self.created_at)}")
         if self.error:

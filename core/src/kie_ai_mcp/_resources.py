@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 import anyio
@@ -20,9 +20,6 @@ from kie_ai_mcp._reading import Reading
 from kie_ai_mcp._tables import TaskRecord
 from kie_ai_mcp._tasks import Filters
 from kie_ai_mcp.errors import InvalidArgument, KieError, MediaError, TaskNotFound, shorten
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 

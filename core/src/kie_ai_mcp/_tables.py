@@ -1,4 +1,4 @@
-"""The rows of the two tables and the records that are made of them. With _tasks, alone imports peewee."""
+"""The rows of the record's tables and the records made of them. With the rooms of the record, alone imports peewee."""
 
 import json
 from collections.abc import Mapping
