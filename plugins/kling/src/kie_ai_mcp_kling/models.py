@@ -91,6 +91,9 @@ SIZE = {"resolution": "resolution"}
 HD = {"720p": "720p", "1080p": "1080p"}
 FRAME, FRAMES = ("image_url",), ("image_url", "tail_image_url")
 
+LENGTH = {"duration": "5"}
+"""Required since October 2026."""
+
 # The docs give the prompt of 3.0 no limit; 20 000 characters is what any prompt may have here.
 VIDEO_3 = Form(
     "kling-3.0/video",
@@ -115,23 +118,38 @@ OMNI_SHOTS = Shots("customize_multi_shots", most=6, longest_s=15, prompt_chars=5
 
 MODELS = {
     "2.1-standard": Model(
-        None, Form("kling/v2-1-standard", 5_000, NEGATIVE, picture_fields=FRAME, negative_chars=500, silent=True)
+        None,
+        Form("kling/v2-1-standard", 5_000, NEGATIVE, LENGTH, picture_fields=FRAME, negative_chars=500, silent=True),
     ),
     "2.1-pro": Model(
-        None, Form("kling/v2-1-pro", 5_000, NEGATIVE, picture_fields=FRAMES, negative_chars=500, silent=True)
+        None, Form("kling/v2-1-pro", 5_000, NEGATIVE, LENGTH, picture_fields=FRAMES, negative_chars=500, silent=True)
     ),
     "2.1-master": Model(
-        Form("kling/v2-1-master-text-to-video", 5_000, {**NEGATIVE, **SHAPE}, negative_chars=500, silent=True),
+        Form("kling/v2-1-master-text-to-video", 5_000, {**NEGATIVE, **SHAPE}, LENGTH, negative_chars=500, silent=True),
         Form(
-            "kling/v2-1-master-image-to-video", 5_000, NEGATIVE, picture_fields=FRAME, negative_chars=500, silent=True
+            "kling/v2-1-master-image-to-video",
+            5_000,
+            NEGATIVE,
+            LENGTH,
+            picture_fields=FRAME,
+            negative_chars=500,
+            silent=True,
         ),
     ),
     "2.5-turbo": Model(
-        Form("kling/v2-5-turbo-text-to-video-pro", 2_500, {**NEGATIVE, **SHAPE}, negative_chars=2_500, silent=True),
+        Form(
+            "kling/v2-5-turbo-text-to-video-pro",
+            2_500,
+            {**NEGATIVE, **SHAPE},
+            LENGTH,
+            negative_chars=2_500,
+            silent=True,
+        ),
         Form(
             "kling/v2-5-turbo-image-to-video-pro",
             2_500,
             NEGATIVE,
+            LENGTH,
             picture_fields=FRAMES,
             negative_chars=500,
             silent=True,
