@@ -12,11 +12,11 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
-from kie_ai_mcp import _waiting
-from kie_ai_mcp._cli import cli
 from kie_ai_mcp._cli.console import PROGRAM
-from kie_ai_mcp._limits import RateLimit
-from kie_ai_mcp._submissions import Store
+from kie_ai_mcp._cli.main import cli
+from kie_ai_mcp._flow import waiting
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Run(Protocol):
 @pytest.fixture(autouse=True)
 def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task is looked at twenty times a second: what is made here takes 40 ms, not minutes."""
-    for kind in _waiting.CADENCE_S:
-        monkeypatch.setitem(_waiting.CADENCE_S, kind, 0.05)
+    for kind in waiting.CADENCE_S:
+        monkeypatch.setitem(waiting.CADENCE_S, kind, 0.05)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def run(environment: "Environment", tmp_path: Path, monkeypatch: pytest.MonkeyPa
         values = environment(tmp_path, sandbox, **{"KIE_AI_ENABLED_PROVIDERS": "nano-banana", **settings})
         with pytest.MonkeyPatch.context() as patch:
             for name in os.environ:
-                if name.startswith(("KIE_AI_", "XDG_")):
+                if name.startswith(("KIE_AI_", "XDG_", "COLUMNS")):
                     patch.delenv(name)
             for name, value in values.items():
                 patch.setenv(name, value)
