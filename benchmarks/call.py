@@ -18,8 +18,8 @@ from pathlib import Path
 import anyio
 import httpx
 
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._server import build
+from kie_ai_mcp._mcp.server import build
+from kie_ai_mcp._settings.settings import Settings
 
 TASK = count(1)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx
 
-from kie_ai_mcp._waiting import CADENCE_S
+from kie_ai_mcp._flow.waiting import CADENCE_S
 from kie_ai_mcp_sandbox.server import Sandbox
 
 TASKS = (1, 16, 100)

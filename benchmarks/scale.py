@@ -20,10 +20,10 @@ from typing import Any
 
 import anyio
 
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._limits import RateLimit
-from kie_ai_mcp._server import App, build
-from kie_ai_mcp._submissions import NewSubmission, Store, Ticket
+from kie_ai_mcp._mcp.server import App, build
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.submissions import NewSubmission, Store, Ticket
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Outcome
 
 SMALL = 1_000

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kie_ai_mcp._cli.config import fresh_file
-from kie_ai_mcp._config import SECTIONS, Settings, variable
+from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run

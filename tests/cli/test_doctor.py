@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from pytest_httpserver import HTTPServer
 
-from kie_ai_mcp._server import PATIENCE_S
+from kie_ai_mcp._mcp.server import PATIENCE_S
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
 
@@ -154,7 +154,7 @@ def test_database_of_a_newer_program_is_found(run: "Run", database: Path) -> Non
 
 
 def test_locked_database_is_found(run: "Run", database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kie_ai_mcp._database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("kie_ai_mcp._record.database.BUSY_TIMEOUT_S", 0.05)
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         found = findings(run("doctor", "--offline", "--json"))["database"]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from kie_ai_mcp._cli import ROOMS, cli
 from kie_ai_mcp._cli.console import PROGRAM
+from kie_ai_mcp._cli.main import ROOMS, cli
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -62,9 +62,9 @@ def test_list_of_commands_says_what_each_room_says_of_itself() -> None:
 
 def test_help_imports_none_of_the_rooms(environment: "Environment", tmp_path: Path) -> None:
     code = (
-        "import sys; from click.testing import CliRunner; from kie_ai_mcp._cli import cli;"
+        "import sys; from click.testing import CliRunner; from kie_ai_mcp._cli.main import cli;"
         "assert CliRunner().invoke(cli, ['--help']).exit_code == 0;"
-        "rooms = ('kie_ai_mcp._cli.', 'rich', 'mcp'); shared = {'kie_ai_mcp._cli.console'};"
+        "rooms = ('kie_ai_mcp._cli.', 'rich', 'mcp'); shared = {'kie_ai_mcp._cli.main', 'kie_ai_mcp._cli.console'};"
         "print([name for name in sys.modules if name.startswith(rooms) and name not in shared])"
     )
     command = [sys.executable, "-c", code]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kie_ai_mcp._cli import install as _cli_install
-from kie_ai_mcp._cli.clients import CLIENTS, config_path
-from kie_ai_mcp._cli.jsonc import read
+from kie_ai_mcp._cli.install import command as _cli_install
+from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
+from kie_ai_mcp._cli.install.jsonc import read
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Ended, Run

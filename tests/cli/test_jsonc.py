@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kie_ai_mcp._cli.jsonc import Malformed, put, read
+from kie_ai_mcp._cli.install.jsonc import Malformed, put, read
 
 PATH = ("servers", "kie", "command")
 WORDS = st.sampled_from(["servers", "kie", "command", "a", "ä/*b*/", "// c", 'q"uote', "comma,", "{brace}"])

@@ -232,9 +232,9 @@ def test_breach_is_found_and_told(source: str, parts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("source", "room"),
     [
-        ("from kie_ai_mcp._submissions import Store", "kie_ai_mcp._submissions"),
-        ("from kie_ai_mcp import _config", "kie_ai_mcp._config"),
-        ("import kie_ai_mcp._flow", "kie_ai_mcp._flow"),
+        ("from kie_ai_mcp._record.submissions import Store", "kie_ai_mcp._record.submissions"),
+        ("from kie_ai_mcp import _settings", "kie_ai_mcp._settings"),
+        ("import kie_ai_mcp._flow.submit", "kie_ai_mcp._flow.submit"),
     ],
 )
 def test_private_room_is_found_even_inside_a_function(source: str, room: str, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._server import build
+from kie_ai_mcp._mcp.server import build
+from kie_ai_mcp._settings.settings import Settings
 
 CAPS_MB = {
     "edit_nano_banana": {"image_urls": 30},

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp import InvalidArgument
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._tools import BoundTool
+from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.settings import Settings
 
 TOOLS = Plugins(Settings.model_validate({})).tools
 A, B, CLIP = "https://example.com/a.png", "https://example.com/b.png", "https://example.com/a.mp4"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from mcp_types import Tool
 
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._server import build
+from kie_ai_mcp._mcp.server import build
+from kie_ai_mcp._settings.settings import Settings
 
 SEED_TOOLS = (
     "generate_nano_banana",

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 import pytest
 from pytest_httpserver import HTTPServer
 
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._gateway import Caller, kie
-from kie_ai_mcp._limits import Budget, RateLimit
-from kie_ai_mcp._submissions import Store
+from kie_ai_mcp._record.slots import Budget, RateLimit
+from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._service.caller import Caller, kie
+from kie_ai_mcp._settings.settings import Settings
 
 KEY = "kie/secret+0123456789"
 NOBODY = 65534

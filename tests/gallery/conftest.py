@@ -22,8 +22,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from kie_ai_mcp import Outcome, Task
-from kie_ai_mcp._limits import RateLimit
-from kie_ai_mcp._submissions import NewSubmission, Store, Ticket
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.submissions import NewSubmission, Store, Ticket
 from kie_ai_mcp.specs import Kind
 
 LIMIT_S = 20.0

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kie_ai_mcp._cards import Cards, Entry, Markup, joined, tag
-from kie_ai_mcp._gallery import page
+from kie_ai_mcp._gallery.cards import Cards, Entry, Markup, joined, tag
+from kie_ai_mcp._gallery.page import page
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Past, Read

@@ -18,10 +18,10 @@ from PIL import Image
 
 import kie_ai_mcp_sandbox
 from kie_ai_mcp import Outcome, Task
-from kie_ai_mcp._cards import PROMPT_CHARS, THUMBNAIL_PX, THUMBNAILS, THUMBNAILS_BYTES
-from kie_ai_mcp._gallery import page, write
-from kie_ai_mcp._limits import RateLimit
-from kie_ai_mcp._submissions import Store
+from kie_ai_mcp._gallery.cards import PROMPT_CHARS, THUMBNAIL_PX, THUMBNAILS, THUMBNAILS_BYTES
+from kie_ai_mcp._gallery.page import page, write
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp.errors import MediaError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mcp import Client
 
-from kie_ai_mcp._utilities import NAMES
+from kie_ai_mcp._app.own_tools import NAMES
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Serve, Uv, VenvWith

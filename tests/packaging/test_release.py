@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kie_ai_mcp._config import Settings, variable
+from kie_ai_mcp._settings.settings import Settings, variable
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

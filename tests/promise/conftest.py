@@ -23,10 +23,10 @@ import pytest
 from mcp import Client
 from mcp_types import TextContent
 
-from kie_ai_mcp import _reading
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._server import App, build, server_of
+from kie_ai_mcp._flow import status
+from kie_ai_mcp._mcp.server import App, build, server_of
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -309,5 +309,5 @@ def restarts_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
             loaded.append(Plugins(*args, **kwargs))
         return loaded[0]
 
-    monkeypatch.setattr(_reading, "Plugins", load_once)
+    monkeypatch.setattr(status, "Plugins", load_once)
     monkeypatch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from kie_ai_mcp import _server, _waiting
+from kie_ai_mcp._flow import waiting
+from kie_ai_mcp._mcp import server
 from kie_ai_mcp.errors import MEANINGS
 from kie_ai_mcp_sandbox.faults import KINDS
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -135,7 +136,7 @@ async def shared(
 ) -> AsyncIterator["Desk"]:
     folder = tmp_path_factory.mktemp("faults")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_server, "USUAL_PATIENCE_S", 0.3)
+        patch.setattr(server, "USUAL_PATIENCE_S", 0.3)
         async with open_desk(folder, service.base_url, rate_limit=1_000) as desk:
             yield desk
 
@@ -255,7 +256,7 @@ async def test_failed_read_is_no_outcome(fault: str, desk: "Desk", service: Sand
 async def test_wait_outlives_a_failed_poll(
     fault: str, desk: "Desk", service: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_waiting.CADENCE_S, "image", 0.02)
+    monkeypatch.setitem(waiting.CADENCE_S, "image", 0.02)
     made = await desk.call("generate_nano_banana", prompt=f"{PROMPT} wait {fault}")
     service.play(fault, path="recordInfo")
     told = await desk.call("wait_for_tasks", task_ids=[made.data["task_id"]], timeout_s=5)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from kie_ai_mcp._answers import Report
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._gateway import MOVED
-from kie_ai_mcp._server import App, build
-from kie_ai_mcp._tasks import Filters
+from kie_ai_mcp._flow.report import Report
+from kie_ai_mcp._mcp.server import App, build
+from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._service.caller import MOVED
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KieError, Refused, TaskNotFound, Unknown, meaning_of
 from kie_ai_mcp.readings import STATES
 

@@ -28,13 +28,13 @@ from hypothesis.stateful import (
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from kie_ai_mcp import _flow
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._server import App, build
+from kie_ai_mcp._flow import submit
+from kie_ai_mcp._mcp.server import App, build
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, Refused, TaskNotFound, Unknown
 
 if TYPE_CHECKING:
-    from kie_ai_mcp._answers import Report
+    from kie_ai_mcp._flow.report import Report
 
 LIMIT_S = 30.0
 """Longer than any history takes on a busy machine; reached only where something is wrong."""
@@ -426,8 +426,8 @@ def listening() -> Iterator[type[Histories]]:
 
 @pytest.mark.usefixtures("restarts_are_cheap")
 def test_no_history_makes_the_record_differ_from_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_flow, "JOIN_S", 0.002)
-    monkeypatch.setattr(_flow, "GRACE_S", 0.02)
+    monkeypatch.setattr(submit, "JOIN_S", 0.002)
+    monkeypatch.setattr(submit, "GRACE_S", 0.02)
     with listening() as machine:
         run_state_machine_as_test(
             machine,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from kie_ai_mcp import _flow, _server
-from kie_ai_mcp._tables import TaskRecord
+from kie_ai_mcp._flow import submit
+from kie_ai_mcp._mcp import server
+from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
 
@@ -73,12 +74,12 @@ async def test_twin_is_told_what_became_of_the_first(
 async def test_twin_does_not_wait_longer_than_its_client_and_is_not_sent(
     desks: list["Desk"], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_flow, "JOIN_S", 0.01)
+    monkeypatch.setattr(submit, "JOIN_S", 0.01)
     sandbox.play("slow:1", path="createTask")
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: desks[0].call(TOOL, prompt="A fox"))
         await until(lambda: len(sandbox.requests) == 1)
-        monkeypatch.setattr(_server, "USUAL_PATIENCE_S", 0.1)
+        monkeypatch.setattr(server, "USUAL_PATIENCE_S", 0.1)
         told = await desks[1].call(TOOL, prompt="A fox")
     assert (told.is_error, told.data["charged"]) == (True, "no")
     assert "not sent twice" in told.text

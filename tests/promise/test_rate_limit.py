@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from kie_ai_mcp import _flow
+from kie_ai_mcp._flow import submit
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def test_service_that_asks_for_no_pause_is_not_hammered(launch: "Launch", sandbo
 async def test_client_that_waits_for_its_turn_is_told_so_all_the_time(
     open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_flow, "TELL_S", 0.05)
+    monkeypatch.setattr(submit, "TELL_S", 0.05)
     told: dict[str, list[str]] = {"The second fox": [], "The third fox": []}
     async with open_desk(tmp_path, sandbox.base_url, rate_limit=1, rate_window_s=1.0) as desk:
         await desk.call("generate_nano_banana", prompt="The first fox")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kie_ai_mcp._limits import RateLimit
-from kie_ai_mcp._submissions import NewSubmission, Store, Ticket
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.submissions import NewSubmission, Store, Ticket
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
 

@@ -9,8 +9,8 @@ import pytest
 from mcp import Client
 
 from kie_ai_mcp import testing
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._plugins import Plugins
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:

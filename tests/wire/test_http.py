@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from mcp import Client
 
-from kie_ai_mcp._cli import cli
+from kie_ai_mcp._cli.main import cli
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -289,8 +289,8 @@ def test_signal_lets_paid_requests_end_and_cuts_waits(
 def test_serving_over_stdio_does_not_pay_for_the_web_server() -> None:
     code = (
         "import sys, mcp.server.lowlevel, mcp.server.stdio; sdk = {*sys.modules};"
-        "import kie_ai_mcp._server;"
-        "web = ('uvicorn', 'starlette', 'watchfiles', 'kie_ai_mcp._http', 'kie_ai_mcp._reload');"
+        "import kie_ai_mcp._mcp.server;"
+        "web = ('uvicorn', 'starlette', 'watchfiles', 'kie_ai_mcp._web.site', 'kie_ai_mcp._cli.reload');"
         "print([name for name in {*sys.modules} - sdk if name.startswith(web)])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -8,7 +8,7 @@ def main() -> None:
     """Run ``kie-ai-mcp-server``. Exit codes: 0 done, 1 the task failed, 2 wrong usage or settings, 128+n signal n."""
     if sys.argv[1:] in ([], ["serve"]):
         sys.exit(_serve())
-    from kie_ai_mcp._cli import run  # noqa: PLC0415  serving must not pay for the command line's libraries
+    from kie_ai_mcp._cli.main import run  # noqa: PLC0415  serving must not pay for the command line's libraries
 
     run()
 
@@ -19,14 +19,14 @@ def _serve() -> int:
     gc.disable()
     import anyio  # noqa: PLC0415
 
-    from kie_ai_mcp._config import Settings, without_secrets  # noqa: PLC0415
-    from kie_ai_mcp._logging import log_to_stderr  # noqa: PLC0415
+    from kie_ai_mcp._settings.logging import log_to_stderr  # noqa: PLC0415
+    from kie_ai_mcp._settings.settings import Settings, without_secrets  # noqa: PLC0415
     from kie_ai_mcp.errors import ConfigError, StorageError  # noqa: PLC0415
 
     try:
         settings = Settings.load()
         log_to_stderr(settings)
-        from kie_ai_mcp._server import serve  # noqa: PLC0415
+        from kie_ai_mcp._mcp.server import serve  # noqa: PLC0415
 
         anyio.run(serve, settings)
     except (ConfigError, StorageError) as exc:

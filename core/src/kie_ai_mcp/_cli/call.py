@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from kie_ai_mcp._answers import report_of_error
+from kie_ai_mcp._app.own_tools import NAMES, Utilities, Utility, utilities
 from kie_ai_mcp._cli.console import (
     FAILED,
     PROGRAM,
@@ -25,11 +25,11 @@ from kie_ai_mcp._cli.console import (
     show_json,
     timeout_option,
 )
-from kie_ai_mcp._config import Settings, at_home, nearest
-from kie_ai_mcp._flow import Flow, Say
-from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._utilities import NAMES, Utilities, Utility, utilities
-from kie_ai_mcp._waiting import wait_for
+from kie_ai_mcp._flow.report import report_of_error
+from kie_ai_mcp._flow.submit import Flow, Say
+from kie_ai_mcp._flow.waiting import wait_for
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.settings import Settings, at_home, nearest
 from kie_ai_mcp.errors import KieError, Unknown, shorten
 
 RUNNING = ("pending", "processing")

@@ -10,8 +10,8 @@ import click
 from pydantic import SecretStr
 
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show_json, show_table
-from kie_ai_mcp._config import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, config_file, variable
-from kie_ai_mcp._plugins import Plugins
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, config_file, variable
 from kie_ai_mcp.errors import KEYS_PAGE
 
 TAIL = 4

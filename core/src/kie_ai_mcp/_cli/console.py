@@ -12,9 +12,9 @@ from typing import Any, NoReturn, TypeVar
 import anyio
 import click
 
-from kie_ai_mcp._config import Settings, at_home
-from kie_ai_mcp._flow import Flow, Say
-from kie_ai_mcp._utilities import NAMES
+from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._flow.submit import Flow, Say
+from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
 
 PROGRAM = "kie-ai-mcp-server"

@@ -13,14 +13,14 @@ from pathlib import Path
 import anyio
 import click
 
+from kie_ai_mcp._app.own_tools import NAMES
 from kie_ai_mcp._cli.console import FAILED, end, json_option, show_json
 from kie_ai_mcp._cli.probe import Finding, examine_service
-from kie_ai_mcp._config import Settings, config_file
-from kie_ai_mcp._limits import RateLimit
-from kie_ai_mcp._migrations import SCHEMA_VERSION
-from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._submissions import Store
-from kie_ai_mcp._utilities import NAMES
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._record.migrations import SCHEMA_VERSION
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._settings.settings import Settings, config_file
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, StorageError
 
 ROOM_MB = 500
@@ -190,7 +190,7 @@ def _unwritable(folder: Path) -> str:
 def _clients(settings: Settings) -> Finding:
     if settings.patience_s is not None:
         return Finding("client limits", "ok", f"A wait ends by itself after {settings.patience_s:g} s, as is set.")
-    from kie_ai_mcp._server import PATIENCE_S, USUAL_PATIENCE_S  # noqa: PLC0415  brings the protocol's SDK
+    from kie_ai_mcp._mcp.server import PATIENCE_S, USUAL_PATIENCE_S  # noqa: PLC0415  brings the protocol's SDK
 
     limits = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
     return Finding("client limits", "ok", f"A wait ends by itself after: {limits}, others {USUAL_PATIENCE_S:g} s.")

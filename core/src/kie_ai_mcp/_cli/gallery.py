@@ -9,10 +9,10 @@ import anyio
 import click
 
 from kie_ai_mcp._cli.console import UserPath, json_option, show_json
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._gallery import FILE_NAME, LIMIT, write
-from kie_ai_mcp._limits import RateLimit
-from kie_ai_mcp._submissions import Store
+from kie_ai_mcp._gallery.page import FILE_NAME, LIMIT, write
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._settings.settings import Settings
 
 
 @click.command()

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from kie_ai_mcp._installed import SHARED
+from kie_ai_mcp._providers.installed import SHARED
 from kie_ai_mcp.errors import InvalidArgument, KieError
 from kie_ai_mcp.hookspecs import PROJECT
 

@@ -7,12 +7,12 @@ from typing import Literal
 
 import anyio
 
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._gateway import NOT_SERVED, Caller, kie
-from kie_ai_mcp._limits import RateLimit
-from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._reading import Reading
-from kie_ai_mcp._submissions import Store
+from kie_ai_mcp._flow.status import Reading
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._service.caller import NOT_SERVED, Caller, kie
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KieError, ReadFailed
 from kie_ai_mcp.specs import StatusRoute, Task
 

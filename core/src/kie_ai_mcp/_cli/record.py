@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from kie_ai_mcp._cli.console import UserPath, json_option, moment, run_with_flow, show_json
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._flow import Flow
+from kie_ai_mcp._flow.submit import Flow
+from kie_ai_mcp._settings.settings import Settings
 
 PAGE = 500
 """Rows read at once for an export."""

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import click
 
+from kie_ai_mcp._app.own_tools import Utilities, credits_line, utilities
 from kie_ai_mcp._cli.console import (
     FAILED,
     UserPath,
@@ -23,11 +24,10 @@ from kie_ai_mcp._cli.console import (
     timeout_option,
 )
 from kie_ai_mcp._cli.record import export, prune, resolve
-from kie_ai_mcp._config import Settings
-from kie_ai_mcp._flow import Flow, Say
-from kie_ai_mcp._tasks import Filters
-from kie_ai_mcp._utilities import Utilities, credits_line, utilities
-from kie_ai_mcp._waiting import wait_for
+from kie_ai_mcp._flow.submit import Flow, Say
+from kie_ai_mcp._flow.waiting import wait_for
+from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 

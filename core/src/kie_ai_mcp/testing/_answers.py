@@ -6,8 +6,8 @@ from copy import deepcopy
 from itertools import product
 from typing import Any
 
-from kie_ai_mcp._returned import is_answer, wrong_in_made, wrong_in_outcome, wrong_in_route
-from kie_ai_mcp._tools import BoundTool
+from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.contract import is_answer, wrong_in_made, wrong_in_outcome, wrong_in_route
 from kie_ai_mcp.errors import KieError, Refused, shorten
 from kie_ai_mcp.specs import Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 from kie_ai_mcp.testing import _junk as junk

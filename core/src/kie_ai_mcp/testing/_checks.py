@@ -17,9 +17,9 @@ import click
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from kie_ai_mcp._config import nearest
-from kie_ai_mcp._returned import wrong_in_request
-from kie_ai_mcp._tools import BoundTool
+from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.contract import wrong_in_request
+from kie_ai_mcp._settings.settings import nearest
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.hookspecs import PROJECT
 from kie_ai_mcp.specs import Query, Submission

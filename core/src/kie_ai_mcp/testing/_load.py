@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import Any
 
 from kie_ai_mcp import hookspecs
-from kie_ai_mcp._config import Settings, nearest
-from kie_ai_mcp._installed import Plugin
-from kie_ai_mcp._plugins import Plugins
-from kie_ai_mcp._tools import BoundTool
-from kie_ai_mcp._utilities import NAMES
+from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.installed import Plugin
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.settings import Settings, nearest
 from kie_ai_mcp.errors import KieError
 from kie_ai_mcp.hookspecs import PROJECT
 from kie_ai_mcp.specs import Gateway

@@ -1,0 +1,308 @@
+"""What clients read by address: tasks, providers and results, and small pictures of results to show in between."""
+
+import io
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote, urlsplit
+
+import anyio
+import anyio.to_thread
+
+from kie_ai_mcp._flow.report import Report, report_of
+from kie_ai_mcp._flow.status import Reading
+from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, mime_type_of
+from kie_ai_mcp._media.thumbnails import NoLibrary, Picture, preview
+from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp.errors import InvalidArgument, KieError, MediaError, TaskNotFound, shorten
+
+log = logging.getLogger(__name__)
+
+TASKS = "kie://tasks"
+PROVIDERS = "kie://providers"
+FILES = "kie://files"
+TASK_TEMPLATE = f"{TASKS}/{{id}}"
+FILE_TEMPLATE = f"{FILES}/{{id}}/{{n}}"
+JSON = "application/json"
+
+READ_BYTES = 20_000_000
+"""The largest result that is handed to a client, or fetched for a preview; a saved one is looked at where it lies."""
+
+TASKS_READ = 50
+FILES_LISTED = 20
+SEARCHED = 500
+"""How many of the newest tasks are looked through for saved results."""
+
+PREVIEWS = 4
+PREVIEW_BYTES = 300_000
+"""What the pictures of one answer may weigh together, as they are sent."""
+
+EXTRA = "pip install 'kie-ai-mcp-core[preview]'"
+
+
+@dataclass(frozen=True)
+class Link:
+    """An address that `Resources.read` knows."""
+
+    uri: str
+    name: str
+    mime_type: str | None
+    description: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """What stands at an address: text, or bytes."""
+
+    mime_type: str
+    text: str | None = None
+    blob: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A task with small pictures of its results, and in words what is shown and what is not."""
+
+    report: Report
+    pictures: tuple[Picture, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+TEMPLATES = (
+    Link(TASK_TEMPLATE, "task", JSON, "One recorded task, as it is on record."),
+    Link(FILE_TEMPLATE, "result", None, "Result number n, from 1, of a completed task."),
+)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The record and its results, by address."""
+
+    reading: Reading
+
+    async def listed(self) -> list[Link]:
+        """Return the lists and the newest saved results."""
+        fixed = [
+            Link(TASKS, "tasks", JSON, f"The newest {TASKS_READ} recorded tasks."),
+            Link(PROVIDERS, "providers", JSON, "The installed providers and their tools."),
+        ]
+        records = await self.reading.store.tasks(Filters(status="completed", limit=SEARCHED))
+        return fixed + await anyio.to_thread.run_sync(_saved_links, records)
+
+    async def links(self, reports: Iterable[Report], most: int | None = None) -> tuple[Link, ...]:
+        """Return the addresses of the results of completed tasks; only of those that can be read now.
+
+        Args:
+            reports: Tasks on record.
+            most: How many at most; None for all.
+        """
+        done = [report for report in reports if report.status == "completed" and report.task_id]
+        found = await anyio.to_thread.run_sync(lambda: [link for report in done for link in _links(report)])
+        return tuple(found[:most])
+
+    async def read(self, uri: str) -> Content:
+        """Return what stands at an address.
+
+        Raises:
+            InvalidArgument: There is nothing.
+            KieError: It can't be fetched, or it is too large.
+        """
+        if uri == TASKS:
+            records = await self.reading.store.tasks(Filters(limit=TASKS_READ))
+            return _json({"tasks": [report_of(record).structured() for record in records]})
+        if uri == PROVIDERS:
+            return _json({"providers": self._providers()})
+        if uri.startswith(f"{TASKS}/"):
+            record = await self._record(uri, uri.removeprefix(f"{TASKS}/"))
+            return _json(report_of(record).structured())
+        task_id, _, number = uri.removeprefix(f"{FILES}/").rpartition("/")
+        if uri.startswith(f"{FILES}/") and task_id:
+            record = await self._record(uri, task_id)
+            results = max(len(record.result_urls), len(record.files)) if record.status == "completed" else 0
+            known = {str(place) for place in range(1, results + 1)}
+            if number not in known:
+                there = f"its results are numbers 1 to {results}" if results else "it has no results"
+                raise InvalidArgument("uri", uri, f"the task is {record.status}, {there}")
+            file, form = await self._opened(record, int(number))
+            return Content(form.mime_type, blob=await anyio.to_thread.run_sync(_bytes_of, file, f"Result {number}"))
+        raise InvalidArgument("uri", uri, f"there are {TASKS}, {PROVIDERS}, {TASK_TEMPLATE} and {FILE_TEMPLATE}")
+
+    async def show(self, task_id: str) -> Shown:
+        """Return a task with small pictures of its first results; a picture that can't be made is told in words.
+
+        Raises:
+            TaskNotFound: Nobody knows the id.
+        """
+        record = await self.reading.store.find(task_id)
+        if record is None or not record.final:
+            report = await self.reading.refresh(task_id)
+            record = await self.reading.store.find(task_id)
+        else:
+            report = report_of(record)
+        if record is None:
+            raise TaskNotFound(f"No task {task_id!r} is on record.", next_step="list_tasks shows the recorded ones.")
+        results = max(len(record.result_urls), len(record.files)) if record.status == "completed" else 0
+        tried = min(results, PREVIEWS)
+        pictures: list[Picture] = []
+        notes: list[str] = []
+        for number in range(1, tried + 1):
+            try:
+                file, form = await self._opened(record, number)
+                picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // tried)
+            except NoLibrary:
+                notes.append(f"Result {number}: no preview, the server lacks a library for it. Install it: {EXTRA}")
+            except KieError as exc:
+                notes.append(f"Result {number}: no preview. {exc}")
+            except Exception as exc:  # noqa: BLE001  decoders raise anything, and the task is as good as before
+                log.warning("result %d of task %s has no preview: %s: %s", number, task_id, type(exc).__name__, exc)
+                notes.append(f"Result {number}: no preview, it could not be decoded.")
+            else:
+                pictures.append(picture)
+                notes.append(f"Result {number}: {note}")
+        if results > tried:
+            notes.append(f"Results {tried + 1} to {results} are not shown; their links are above.")
+        return Shown(report, tuple(pictures), tuple(notes))
+
+    def _providers(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "title": plugin.provider.title or name,
+                "version": plugin.version,
+                "state": plugin.state,
+                "kinds": list(plugin.provider.kinds),
+                "tools": [tool for tool in plugin.tools if self.reading.plugins.lists(tool)],
+                **({"reason": plugin.reason} if plugin.reason else {}),
+            }
+            for name, plugin in self.reading.plugins.plugins.items()
+        ]
+
+    async def _record(self, uri: str, quoted: str) -> TaskRecord:
+        """Return the task that an address names.
+
+        Raises:
+            InvalidArgument: It is not on record.
+        """
+        record = await self.reading.store.find(unquote(quoted))
+        if record is not None:
+            return record
+        newest = await self.reading.store.tasks(Filters(limit=3))
+        known = ", ".join(_task_uri(entry.task.task_id) for entry in newest) or "none yet"
+        raise InvalidArgument("uri", uri, f"no such task is on record; {TASKS} lists them, the newest: {known}")
+
+    async def _opened(self, record: TaskRecord, number: int) -> tuple[BinaryIO, Format]:
+        """Return a result to be read, and closed, and what it is: its saved file, else what its link leads to.
+
+        Raises:
+            MediaError: It is not there any more, too large to be fetched, or no media.
+            ReadFailed: Its service's provider is not enabled.
+        """
+        place = number - 1
+        file: BinaryIO | None = None
+        if place < len(record.files):
+            file = await anyio.to_thread.run_sync(_saved_file, Path(record.files[place]))
+        if file is None and place < len(record.result_urls):
+            file = io.BytesIO(await self._fetched(record, record.result_urls[place]))
+        if file is None:
+            raise MediaError(f"{record.files[place]} is gone, and there is no link to it.")
+        head = file.read(HEAD_BYTES)
+        form = format_of(head)
+        if form is None:
+            file.close()
+            raise MediaError(
+                f"Result {number} is not a picture, clip or sound (it begins with {head!r}).",
+                next_step="Open the link in a browser; it may have expired.",
+            )
+        file.seek(0)
+        return file, form
+
+    async def _fetched(self, record: TaskRecord, url: str) -> bytes:
+        data = bytearray()
+        async with self.reading.caller(record.task.gateway).download(url) as chunks:
+            async for chunk in chunks:
+                data += chunk
+                _check_size(len(data), shorten(url))
+        return bytes(data)
+
+
+def _task_uri(task_id: str) -> str:
+    return f"{TASKS}/{quote(task_id, safe='', errors='replace')}"
+
+
+def _json(value: Any) -> Content:
+    return Content(JSON, text=json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _check_size(size: int, what: str) -> None:
+    if size > READ_BYTES:
+        raise MediaError(
+            f"{what} is larger than {READ_BYTES // 1_000_000} MB, too large to hand over.",
+            next_step="Open the link, or the saved file, instead.",
+        )
+
+
+def _saved_file(path: Path) -> BinaryIO | None:
+    """Open a saved file; None where it is gone."""
+    try:
+        return path.open("rb")
+    except OSError:
+        return None
+
+
+def _bytes_of(file: BinaryIO, what: str) -> bytes:
+    """Return all of a result, and close it.
+
+    Raises:
+        MediaError: It is too large to be handed over.
+    """
+    with file:
+        data = file.read(READ_BYTES + 1)
+    _check_size(len(data), what)
+    return data
+
+
+def _saved_links(records: Iterable[TaskRecord]) -> list[Link]:
+    found: list[Link] = []
+    for record in records:
+        found += [link for link in _links(report_of(record)) if link.size is not None]
+        if len(found) >= FILES_LISTED:
+            break
+    return found[:FILES_LISTED]
+
+
+def _links(report: Report) -> list[Link]:
+    """Return the addresses of a completed task's results that can be read: saved and small enough, or not expired."""
+    task_id = report.task_id or ""
+    live = report.expires_at is None or report.expires_at > datetime.now(UTC)
+    found: list[Link] = []
+    for place in range(max(len(report.result_urls), len(report.files))):
+        uri = f"{FILES}/{quote(task_id, safe='', errors='replace')}/{place + 1}"
+        path = Path(report.files[place]) if place < len(report.files) else None
+        size = _size_of(path) if path else None
+        if path and size is not None:
+            if size <= READ_BYTES:
+                found.append(Link(uri, path.name, mime_type_of(path.suffix), size=size))
+        elif live and place < len(report.result_urls):
+            suffix = Path(_path_of(report.result_urls[place])).suffix
+            found.append(Link(uri, f"{task_id}-{place + 1}{suffix}", mime_type_of(suffix)))
+    return found
+
+
+def _path_of(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except (OSError, ValueError):
+        return None

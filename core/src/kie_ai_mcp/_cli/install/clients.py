@@ -1,0 +1,227 @@
+"""MCP clients: where each keeps its servers, how it writes one down, and whether it knows environment variables.
+
+Facts of their documentation and of their users' reports, looked up in November 2026. Nothing here writes a file.
+"""
+
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kie_ai_mcp._cli.install import jsonc as _jsonc
+from kie_ai_mcp._settings.settings import variable
+from kie_ai_mcp.errors import ConfigError
+
+KEY = variable("api_key")
+ENTRY = "kie-ai"
+COMMAND = "kie-ai-mcp-server"
+ADDRESSES = ("url", "httpUrl", "serverUrl")
+
+
+@dataclass(frozen=True)
+class Client:
+    """One MCP client.
+
+    Args:
+        title: Its name for people.
+        servers: The key of its file under which servers stand.
+        key: How it refers to the variable that holds our key; None where it knows no variables.
+        form: How its file is written.
+        usual: What an entry also has in its file, unless it is there already.
+    """
+
+    title: str
+    servers: str = "mcpServers"
+    key: str | None = None
+    form: Literal["json", "toml"] = "json"
+    usual: Mapping[str, Any] = field(default_factory=dict)
+
+
+CLIENTS: dict[str, Client] = {
+    "claude-desktop": Client("Claude Desktop"),
+    # Without the default, an unset variable reaches the server as the text "${...}", or nothing starts at all.
+    "claude-code": Client("Claude Code", key=f"${{{KEY}:-}}", usual={"type": "stdio"}),
+    "cursor": Client("Cursor", key=f"${{env:{KEY}}}"),
+    "vscode": Client("VS Code", servers="servers", key=f"${{env:{KEY}}}", usual={"type": "stdio"}),
+    # It passes on the variables whose names it is given. Its own limits are 10 s to start and 60 s for a call.
+    "codex": Client(
+        "Codex",
+        servers="mcp_servers",
+        key=KEY,
+        form="toml",
+        usual={"startup_timeout_sec": 60, "tool_timeout_sec": 300},
+    ),
+    "gemini": Client("Gemini CLI", key=f"${{{KEY}}}"),
+    "windsurf": Client("Windsurf", key=f"${{env:{KEY}}}"),
+}
+
+
+class Unreadable(ValueError):
+    """A client's file can't be read as what it should be."""
+
+
+def config_path(
+    name: str, platform: str = sys.platform, environ: Mapping[str, str] | None = None, home: Path | None = None
+) -> Path:
+    """Return the file in which a client of this user keeps its servers; it may not exist yet.
+
+    Where a client has moved its file, the newest place wins in which it, or else its folder, exists.
+
+    Raises:
+        ConfigError: The user has no home folder.
+    """
+    try:
+        home = home or Path.home()
+    except RuntimeError:
+        raise ConfigError(
+            "This user has no home folder.", next_step="Set HOME, or name the file with --file."
+        ) from None
+    places = list(_places(name, platform, os.environ if environ is None else environ, home))
+    for exists in (Path.is_file, lambda place: place.parent.is_dir()):
+        for place in places:
+            if exists(place):
+                return place
+    return places[-1]
+
+
+def _places(name: str, platform: str, environ: Mapping[str, str], home: Path) -> Iterator[Path]:
+    """Yield where a client's file may be, newest first, the usual one last."""
+    if platform == "win32":
+        programs = Path(environ.get("APPDATA") or home / "AppData" / "Roaming")
+    elif platform == "darwin":
+        programs = home / "Library" / "Application Support"
+    else:
+        programs = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    match name:
+        case "claude-desktop":
+            if platform == "win32":  # as a packaged app it sees a copy of the folder in its own container
+                local = Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+                for package in sorted((local / "Packages").glob("Claude_*")):
+                    yield package / "LocalCache" / "Roaming" / "Claude" / "claude_desktop_config.json"
+            yield programs / "Claude" / "claude_desktop_config.json"
+        case "claude-code":
+            yield Path(environ.get("CLAUDE_CONFIG_DIR") or home) / ".claude.json"
+        case "cursor":
+            yield home / ".cursor" / "mcp.json"
+        case "vscode":
+            yield programs / "Code" / "User" / "mcp.json"
+        case "codex":
+            yield Path(environ.get("CODEX_HOME") or home / ".codex") / "config.toml"
+        case "gemini":
+            yield home / ".gemini" / "settings.json"
+        case "windsurf":  # called Devin Desktop since June 2026
+            devin = programs if platform == "win32" else home / ".config"
+            yield devin / "devin" / "mcp_config.json"
+            yield home / ".codeium" / "windsurf" / "mcp_config.json"
+
+
+def server_command() -> tuple[str, list[str]]:
+    """Return how a client starts this very installation: with whole paths, for clients don't see a shell's PATH."""
+    if any(part.startswith(("archive-v", "environments-v")) for part in Path(sys.prefix).parts):
+        # Made by uvx for this one run, and cleared away some day.
+        return shutil.which("uvx") or "uvx", [COMMAND]
+    script = Path(sysconfig.get_path("scripts")) / (f"{COMMAND}.exe" if os.name == "nt" else COMMAND)
+    return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to stand in a client's file.
+
+    Args:
+        command: What starts the server.
+        args: Its arguments.
+        env: Variables that are set for the server, in clear.
+    """
+
+    command: str
+    args: list[str]
+    env: Mapping[str, str]
+
+    def entry(self, client: Client) -> dict[str, Any]:
+        """Return the whole entry as the client has it in its file."""
+        own: dict[str, Any] = {"command": self.command, "args": self.args}
+        if client.form == "toml":
+            names = {} if KEY in self.env else {"env_vars": [KEY]}
+            return {**own, **names, **client.usual, **({"env": dict(self.env)} if self.env else {})}
+        env = {**({KEY: client.key} if client.key else {}), **self.env}
+        return {**client.usual, **own, **({"env": env} if env else {})}
+
+
+def edited(client: Client, text: str, wanted: Wanted, name: str = ENTRY) -> str:
+    """Return a client's file with our entry in it, and everything else as it was.
+
+    In an entry that is there already only what starts the server changes, and the variables that are wanted: a key
+    in it stays, and so does what the user added.
+
+    Raises:
+        Unreadable: The text is not what the client's file should be.
+    """
+    return (
+        _edited_toml(client, text, wanted, name) if client.form == "toml" else _edited_json(client, text, wanted, name)
+    )
+
+
+def _edited_json(client: Client, text: str, wanted: Wanted, name: str) -> str:
+    try:
+        servers = _jsonc.read(text).get(client.servers) or {}
+        known = servers.get(name) if isinstance(servers, dict) else None
+        if not isinstance(known, dict):
+            return _jsonc.put(text, (client.servers, name), wanted.entry(client))
+        for key, value in _changes(wanted.entry(client), known, wanted).items():
+            if key == "env" and isinstance(known.get("env"), dict):
+                for variable_name, setting in value.items():
+                    text = _jsonc.put(text, (client.servers, name, "env", variable_name), setting)
+            else:
+                text = _jsonc.put(text, (client.servers, name, key), value)
+    except _jsonc.Malformed as exc:
+        raise Unreadable(str(exc)) from None
+    return text
+
+
+def _edited_toml(client: Client, text: str, wanted: Wanted, name: str) -> str:
+    import tomlkit  # noqa: PLC0415  only for the one client that has TOML
+    import tomlkit.exceptions  # noqa: PLC0415
+
+    try:
+        document = tomlkit.parse(text)
+    except tomlkit.exceptions.TOMLKitError as exc:
+        raise Unreadable(str(exc)) from None
+    servers = document.setdefault(client.servers, tomlkit.table(is_super_table=True))
+    if not isinstance(servers, dict):
+        raise Unreadable(f"{client.servers} is not a table")
+    known = servers.get(name)
+    if not isinstance(known, dict):
+        servers[name] = wanted.entry(client)
+        if text.strip():
+            servers[name].add(tomlkit.nl())
+        return tomlkit.dumps(document).rstrip("\n") + "\n"
+    for key, value in _changes(wanted.entry(client), known, wanted).items():
+        if isinstance(known.get(key), dict):
+            known[key].update(value)
+        else:
+            known[key] = value
+    return tomlkit.dumps(document)
+
+
+def _changes(entry: Mapping[str, Any], known: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """Return what of an entry has to be written into the one that is there."""
+    if any(word in known for word in ADDRESSES):
+        raise Unreadable("its entry of that name leads to a server at an address; choose another --name")
+    changes = {key: entry[key] for key in ("command", "args") if known.get(key) != entry[key]}
+    changes |= {key: value for key, value in entry.items() if key not in known}
+    found = known.get("env")
+    there: Mapping[str, Any] = found if isinstance(found, dict) else {}
+    if there:
+        env = {key: value for key, value in entry.get("env", {}).items() if key not in there or key in wanted.env}
+        changes["env"] = {key: value for key, value in env.items() if there.get(key) != value}
+    names = known.get("env_vars")
+    if "env_vars" in entry and isinstance(names, list) and KEY not in names:
+        changes["env_vars"] = [*names, KEY]
+    if KEY in there:
+        changes.pop("env_vars", None)
+    return {key: value for key, value in changes.items() if value != {}}

@@ -1,0 +1,205 @@
+"""``install``: enter this server into an MCP client's file, shown first, asked for, with a copy of what was there."""
+
+import difflib
+import os
+import re
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show_json
+from kie_ai_mcp._cli.install.clients import (
+    CLIENTS,
+    ENTRY,
+    KEY,
+    Client,
+    Unreadable,
+    Wanted,
+    config_path,
+    edited,
+    server_command,
+)
+from kie_ai_mcp._settings.settings import SECTIONS, Settings, config_file, nearest, variable
+from kie_ai_mcp.errors import ConfigError
+
+# The value of a variable whose name says that it is secret; a reference to a variable may be seen.
+SECRET = re.compile(r"""((?:KEY|TOKEN|SECRET|PASSWORD)\w*["']?\s*[:=]\s*["'])[^"'$]+(["'])""", re.IGNORECASE)
+COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+
+
+@click.command()
+@click.argument("name", metavar="CLIENT", type=click.Choice(list(CLIENTS)))
+@click.option("--yes", is_flag=True, help="Write without asking.")
+@click.option("--print", "only_print", is_flag=True, help="Only print the entry, for entering it by hand.")
+@click.option("--write-key", is_flag=True, help="Write the key itself into the file, in clear text.")
+@click.option("--set", "pairs", metavar="SETTING=VALUE", multiple=True, help="A setting for this client; repeatable.")
+@click.option("--name", "entry", default=ENTRY, show_default=True, help="What the entry is called.")
+@click.option("--file", "path", type=UserPath(dir_okay=False), help="The client's file, if it is elsewhere.")
+@json_option
+def install(
+    name: str,
+    yes: bool,
+    only_print: bool,
+    write_key: bool,
+    pairs: tuple[str, ...],
+    entry: str,
+    path: Path | None,
+    as_json: bool,
+) -> None:
+    """Enter this server into the configuration of an MCP client.
+
+    CLIENT is claude-desktop, claude-code, cursor, vscode, codex, gemini or windsurf. The change is shown before it is
+    made, the file as it was stays beside it with the time in its name, and everything else in it stays as it is,
+    comments too. Entering it twice changes nothing.
+
+    The key is not written: the entry refers to the variable KIE_AI_API_KEY where the client can do that, and otherwise
+    leaves it to the configuration file (see `kie-ai-mcp-server config --help`).
+
+    \b
+    kie-ai-mcp-server install claude-desktop
+    kie-ai-mcp-server install cursor --set output_dir=~/Pictures/kie --yes
+    """
+    client = CLIENTS[name]
+    path = (path or config_path(name)).absolute()
+    wanted = Wanted(*server_command(), env=_variables(pairs, write_key=write_key))
+    if only_print:
+        click.echo(f"# for {path}", err=True)
+        click.echo(_edited(client, path, "", wanted, entry, name).rstrip())
+        return
+    before = _read(path)
+    after = _edited(client, path, before, wanted, entry, name)
+    backup = None
+    if after == before:
+        told = f"{client.title} has it already: {path}"
+    else:
+        _show(before, after, path)
+        if not yes:
+            _ask(path)
+        backup = _write(path, before, after, private=write_key)
+        told = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + f" Restart {client.title}."
+    advice = _about_key(client, after)
+    if as_json:
+        done = {
+            "client": name,
+            "path": path,
+            "entry": entry,
+            "changed": after != before,
+            "backup": backup,
+            "key": advice,
+        }
+        show_json(done)
+    else:
+        click.echo(f"{told}\n{advice}")
+
+
+def _variables(pairs: tuple[str, ...], *, write_key: bool) -> dict[str, str]:
+    """Return the variables that the entry sets, checked as the server will check them."""
+    given: dict[str, str] = {}
+    known = [field for field in Settings.model_fields if field not in {*SECTIONS, "api_key"}]
+    for pair in pairs:
+        setting, equals, value = pair.partition("=")
+        if setting == "api_key":
+            raise click.UsageError(
+                "A key is not given here, where others see it; set KIE_AI_API_KEY and use --write-key."
+            )
+        if not equals or setting not in known:
+            raise click.UsageError(f"{pair!r} is not SETTING=VALUE. {nearest(setting, known)}")
+        given[variable(setting)] = value
+    Settings.load({**given, "KIE_AI_CONFIG": os.devnull})
+    if not write_key:
+        return given
+    key = Settings.load().key
+    if key is None:
+        raise ConfigError("No key is set, so none can be written.", next_step=f"Set {KEY} first.")
+    return {KEY: key, **given}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8") if path.exists() else ""
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{path} is not UTF-8 text, so it was left alone. Save it as UTF-8.") from None
+    except OSError as exc:
+        raise click.ClickException(f"{path} can't be read: {exc.strerror}. Check its permissions.") from None
+
+
+def _edited(client: Client, path: Path, text: str, wanted: Wanted, entry: str, name: str) -> str:
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    try:
+        return mark + edited(client, text.removeprefix(mark), wanted, entry)
+    except Unreadable as exc:
+        raise click.ClickException(
+            f"{path} can't be understood ({exc}), so it was left alone. Correct it, or enter this by hand: "
+            f"{PROGRAM} install {name} --print"
+        ) from None
+
+
+def _show(before: str, after: str, path: Path) -> None:
+    """Show the change on stderr, without a key: neither ours nor that of a server beside it."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(path), f"{path} (new)", n=2, lineterm="")
+    for line in lines:
+        click.secho(SECRET.sub(r"\1[not shown]\2", line), err=True, fg=COLOURS.get(line[:1]))
+
+
+def _ask(path: Path) -> None:
+    try:
+        wanted = click.confirm(f"Write this to {path}?", default=True, err=True)
+    except click.Abort:
+        raise click.ClickException("nobody answered, so nothing was written. --yes writes without asking.") from None
+    if not wanted:
+        raise click.ClickException("nothing was written, as you wished. --print shows the entry again.")
+
+
+def _write(path: Path, before: str, after: str, *, private: bool) -> Path | None:
+    """Replace the file in one step and return where a copy of the old one is; None where there was none."""
+    target = path.resolve()  # a link stays one
+    backup = None
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if _read(path) != before:
+            raise click.ClickException(f"{path} was changed meanwhile, so nothing was written. Run this again.")
+        if target.exists():
+            backup = _copy(target)
+        mode = 0o600 if private or backup else 0o666
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123
+            file.write(after.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if backup is not None and not private:
+            shutil.copymode(target, part)
+        part.replace(target)
+    except OSError as exc:
+        raise click.ClickException(
+            f"{path} can't be written: {exc.strerror}. Check its folder's permissions."
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+    return backup
+
+
+def _copy(target: Path) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # the user's own time
+    backup = target.with_name(f"{target.name}.{stamp}.bak")
+    shutil.copy2(target, backup)
+    return backup
+
+
+def _about_key(client: Client, text: str) -> str:
+    """Return how the key reaches the server that this client starts."""
+    try:
+        settings, origins = Settings.load(), Settings.origins()
+    except ConfigError:
+        return f"See {PROGRAM} doctor for what is wrong with the settings."
+    if settings.key and settings.key in text:
+        return f"The key stands in clear text in {client.title}'s file."
+    if origins.get("api_key") == str(config_file()):
+        return f"The key is read from {config_file()}."
+    if client.key is not None:
+        return f"The key is taken from {KEY} where {client.title} is started; or set api_key in {config_file()}."
+    return (
+        f"{client.title} knows no variables, so the key is not in its file. Set api_key in {config_file()} "
+        f"({PROGRAM} config init), or use --write-key."
+    )

@@ -1,0 +1,311 @@
+"""``serve --reload``: the server starts anew when the source of an installed editable provider changes.
+
+The process that the client started stays: it passes lines on, and the server is its child. The child is replaced only
+between requests. Those that arrive meanwhile wait for the new one, which is greeted as the client greeted the first;
+so the client's session goes on, and its next call runs the changed source. A request that takes longer than
+`PATIENCE_S` is answered with an error, while what it has paid for is recorded by the child before it ends.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any, Literal
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from kie_ai_mcp._providers.installed import editable_sources
+from kie_ai_mcp.errors import ConfigError
+
+COMMAND = (sys.executable, "-m", "kie_ai_mcp", "serve")
+
+PATIENCE_S = 10.0
+"""How long requests may still take when the source has changed; longer than a paid one does."""
+
+END_S = 9.0
+"""How long a child may take to end; it records what is on its way."""
+
+LINE_LIMIT = 64 * 1024 * 1024
+GREETING = "kie-ai-mcp-server reload"
+"""The id of the greeting that is repeated to a new child."""
+
+SERVER_ERROR = -32000
+
+Message = dict[str, Any]
+
+
+async def serve_reloading() -> None:
+    """Serve MCP over stdin and stdout through a child that follows the source, and end the process with its code.
+
+    Raises:
+        ConfigError: The file watcher is not installed, or no provider is installed editable.
+    """
+    try:
+        import watchfiles  # noqa: PLC0415  an extra
+    except ImportError:
+        raise ConfigError(
+            "serve --reload needs the file watcher watchfiles, which is not installed.",
+            next_step="Install it with: pip install 'kie-ai-mcp-core[reload]'",
+        ) from None
+    sources = editable_sources()
+    if not sources:
+        raise ConfigError(
+            "serve --reload found no provider that is installed editable, so there is nothing to follow.",
+            next_step="Install yours with: pip install --editable FOLDER",
+        )
+    modules = {path for path in sources if path.is_file()}
+    packages = {*sources} - modules
+    relay = Relay()
+    async with anyio.create_task_group() as group:
+
+        async def follow(paths: set[Path], *, recursive: bool) -> None:
+            usual = watchfiles.DefaultFilter()
+
+            def counts(change: watchfiles.Change, path: str) -> bool:
+                return usual(change, path) and (recursive or Path(path) in sources)
+
+            async for changes in watchfiles.awatch(
+                *paths, watch_filter=counts, recursive=recursive, debounce=200, step=50, raise_interrupt=False
+            ):
+                changed = sorted({Path(path).name for _, path in changes})
+                sys.stderr.write(f"kie-ai-mcp-server: {', '.join(changed)} changed; starting anew\n")
+                sys.stderr.flush()
+                relay.outdated.set()
+
+        async def forward_signals() -> None:
+            if sys.platform == "win32":  # a host closes our input instead
+                return
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async for received in signals:
+                    await relay.end(received)
+                    os._exit(128 + received)
+
+        group.start_soon(forward_signals)
+        # A module on its own is found again by its folder alone: editors put a new file in its place.
+        for paths, recursive in ((packages, True), ({path.parent for path in modules}, False)):
+            if paths:
+                group.start_soon(partial(follow, paths, recursive=recursive))
+        code = await relay.run()
+        # The thread that reads stdin can't be interrupted, so the interpreter would wait for it for ever.
+        os._exit(code)
+
+
+@dataclass
+class Relay:
+    """Passes lines between the client and the child of the day.
+
+    Args:
+        outdated: Set when the source has changed.
+        state: ``replacing``: requests wait. ``dead``: the child ended by itself; requests are refused until the
+            source changes.
+    """
+
+    outdated: anyio.Event = field(default_factory=anyio.Event)
+    state: Literal["running", "replacing", "dead"] = "running"
+    _child: Process | None = None
+    _spawned: anyio.Event = field(default_factory=anyio.Event)
+    _settled: anyio.Event = field(default_factory=anyio.Event)
+    _idle: anyio.Event = field(default_factory=anyio.Event)
+    _closed: bool = False
+    _retired: bool = False
+    _served: bool = False
+    _greeting: Message | None = None
+    _greeted: bytes | None = None
+    _asked: dict[str | int, str] = field(default_factory=dict)
+    _wire: anyio.Lock = field(default_factory=anyio.Lock)
+
+    async def run(self) -> int:
+        """Pass lines until the client closes its end; return the exit code of the last child."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._replace_when_outdated)
+            group.start_soon(self._from_client)
+            code = await self._keep_a_child()
+            group.cancel_scope.cancel()
+        return code
+
+    async def end(self, received: signal.Signals | None = None) -> None:
+        """End the child by closing its input, or by a signal, and wait: it records what is on its way."""
+        child = self._child
+        if child is None:
+            return
+        with suppress(ProcessLookupError):
+            if received is not None:
+                child.send_signal(received)
+        assert child.stdin is not None  # noqa: S101  a pipe was asked for
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            await child.stdin.aclose()
+        with anyio.move_on_after(END_S):
+            await child.wait()
+            return
+        child.kill()
+
+    # -- the child -----------------------------------------------------------------------------------------------
+
+    async def _keep_a_child(self) -> int:
+        while True:
+            code = await self._one_child()
+            if self._closed or not self._served:
+                return code
+            if not self._retired:
+                told = f"The server ended by itself with code {code}; its log says why. It starts at the next change."
+                self._now("dead")
+                await self._refuse_open(told)
+                await self.outdated.wait()
+                if self._closed:
+                    return code
+                self.outdated = anyio.Event()
+                self._now("replacing")
+            else:
+                await self._refuse_open("The server started anew, since a provider changed. Call again.")
+
+    async def _one_child(self) -> int:
+        async with await anyio.open_process(COMMAND, stdin=PIPE, stdout=PIPE, stderr=None) as child:
+            assert child.stdin is not None  # noqa: S101  pipes were asked for
+            assert child.stdout is not None  # noqa: S101
+            self._child, self._retired = child, False
+            self._spawned.set()
+            if self._closed:  # by the client, before there was anything to end
+                await child.stdin.aclose()
+            if self._greeting is None:
+                self._now("running")
+            else:
+                await self._write_child(_line({**self._greeting, "id": GREETING}))
+            lines = BufferedByteReceiveStream(child.stdout)
+            with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
+                while True:
+                    await self._from_child(await lines.receive_until(b"\n", LINE_LIMIT))
+            code = await child.wait()
+        self._child = None
+        self._spawned = anyio.Event()
+        return code
+
+    async def _replace_when_outdated(self) -> None:
+        while True:
+            await self.outdated.wait()
+            if self.state == "dead" or not self.outdated.is_set():  # there, the change itself starts the next one
+                await anyio.lowlevel.checkpoint()
+                continue
+            self._now("replacing")
+            await self._spawned.wait()
+            with anyio.move_on_after(PATIENCE_S):
+                while self._asked:
+                    self._idle = anyio.Event()
+                    await self._idle.wait()
+            self.outdated = anyio.Event()
+            self._retired = True
+            await self.end()
+
+    def _now(self, state: Literal["running", "replacing", "dead"]) -> None:
+        self.state = state
+        if state == "replacing":
+            self._settled = anyio.Event()
+        else:
+            self._settled.set()
+
+    # -- lines ---------------------------------------------------------------------------------------------------
+
+    async def _from_client(self) -> None:
+        async for line in _lines_of_stdin():
+            message = _message(line)
+            method, number = message.get("method"), message.get("id")
+            if method == "initialize":
+                self._greeting = message
+            elif method == "notifications/initialized":
+                self._greeted = line
+            elif method == "notifications/cancelled" and isinstance(message.get("params"), dict):
+                self._answered(message["params"].get("requestId"))
+            if isinstance(method, str) and isinstance(number, str | int):
+                await self._settled.wait()
+                self._asked[number] = method
+                if self.state == "dead":
+                    await self._refuse_open("The server has ended; its log says why. It starts at the next change.")
+                    continue
+            await self._write_child(line)
+        self._closed = True
+        self.outdated.set()  # where there is no child, nobody needs to wait for the next one
+        await self.end()
+
+    async def _from_child(self, line: bytes) -> None:
+        message = _message(line)
+        number = message.get("id")
+        if "method" in message or not isinstance(number, str | int):
+            await self._write_client(line)
+        elif number == GREETING:
+            if self._greeted is not None:
+                await self._write_child(self._greeted)
+                await self._write_client(_line({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}))
+            self._now("running")
+        else:
+            self._served = True
+            method = self._answered(number)
+            if isinstance(message.get("result"), dict):
+                line = _line(message) if _promise_changes(method, message["result"]) else line
+            await self._write_client(line)
+
+    def _answered(self, number: Any) -> str | None:
+        method = self._asked.pop(number, None) if isinstance(number, str | int) else None
+        if not self._asked:
+            self._idle.set()
+        return method
+
+    async def _refuse_open(self, reason: str) -> None:
+        for number in list(self._asked):
+            self._answered(number)
+            error = {"code": SERVER_ERROR, "message": reason}
+            await self._write_client(_line({"jsonrpc": "2.0", "id": number, "error": error}))
+
+    async def _write_child(self, line: bytes) -> None:
+        # What it did not take is refused when its end is noticed.
+        if self._child is not None and self._child.stdin is not None:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+                await self._child.stdin.send(line + b"\n")
+
+    async def _write_client(self, line: bytes) -> None:
+        async with self._wire:
+            await anyio.to_thread.run_sync(_write_stdout, line + b"\n")
+
+
+def _promise_changes(method: str | None, result: Message) -> bool:
+    """Let an answer say that the list of tools may change, which it does here alone; return whether it was changed."""
+    tools = (result.get("capabilities") or {}).get("tools")
+    if method in {"initialize", "server/discover"} and isinstance(tools, dict):
+        tools["listChanged"] = True
+        return True
+    if method == "tools/list" and "ttlMs" in result:
+        result["ttlMs"] = 0
+        return True
+    return False
+
+
+async def _lines_of_stdin() -> AsyncIterator[bytes]:
+    while line := await anyio.to_thread.run_sync(sys.stdin.buffer.readline, abandon_on_cancel=True):
+        if line.strip():
+            yield line.rstrip(b"\r\n")
+
+
+def _write_stdout(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+
+
+def _message(line: bytes) -> Message:
+    """Return a line as a message; an empty one for what is none, which is passed on as it is."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _line(message: Message) -> bytes:
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,197 @@
+"""Waiting for tasks: several at once, politely, with progress, and never the only holder of a task's id."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import anyio
+
+from kie_ai_mcp._flow.report import Report, report_of_error
+from kie_ai_mcp._flow.submit import Flow, Say
+from kie_ai_mcp.errors import KieError, StorageError
+
+CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0}
+"""Seconds between two reads of one task."""
+
+READS_AT_ONCE = 8
+UNKNOWN_KIND_S = 3.0
+
+WORDS = {"pending": "queued", "processing": "generating"}
+"""What people are told instead of a status."""
+
+
+@dataclass(frozen=True)
+class _Board:
+    """The last report of each task that is waited for, and how long tasks of its tool usually take."""
+
+    reports: dict[str, Report]
+    titles: Callable[[str], str]
+    usual: dict[str, tuple[float, float]] = field(default_factory=dict)
+    spared: set[anyio.Event] = field(default_factory=set)
+
+    async def pause(self, news: anyio.Event, sure_s: float, spare_s: float, ended: int) -> None:
+        """Wait until a task is worth another look.
+
+        What was started together ends together, so the end of one task cuts short the pauses of the others; but never
+        below `sure_s`, or a hundred tasks that end one by one would be read a hundred times each.
+
+        Args:
+            news: Ends the pause at once: the service tells of this very task.
+            sure_s: How long it lasts otherwise.
+            spare_s: How much longer where no other task ends.
+            ended: How many tasks were over when this one was last looked at.
+        """
+        with anyio.move_on_after(sure_s):
+            await news.wait()
+        if news.is_set() or self.ended() > ended:
+            return
+        self.spared.add(news)
+        with anyio.move_on_after(spare_s):
+            await news.wait()
+        self.spared.discard(news)
+
+    def stir(self) -> None:
+        """End the pauses that need not last, since a task has ended."""
+        for news in self.spared:
+            news.set()
+
+    def ended(self) -> int:
+        """Return how many tasks are over."""
+        return sum(map(_over, self.reports.values()))
+
+    def summary(self, waited_s: float) -> str:
+        """Return in words how it stands: "Veo 3: generating, 40 s, usually 60-180 s"."""
+        if len(self.reports) == 1:
+            ((task_id, report),) = self.reports.items()
+            return self._one(task_id, report, waited_s)
+        words = Counter(WORDS.get(report.status, report.status) for report in self.reports.values())
+        counts = [f"{count} {word}" for word, count in words.items()]
+        over = all(map(_over, self.reports.values()))
+        return ", ".join(counts if over else [*counts, _seconds(waited_s)])
+
+    def _one(self, task_id: str, report: Report, waited_s: float) -> str:
+        title = self.titles(report.provider) if report.provider else f"Task {task_id}"
+        parts = [f"{title}: {WORDS.get(report.status, report.status)}"]
+        if report.status not in WORDS:
+            return parts[0]
+        if report.progress:
+            parts.append(f"{report.progress:.0%}")
+        if report.created_at:
+            waited_s = max(waited_s, (datetime.now(UTC) - report.created_at).total_seconds())
+        parts.append(_seconds(waited_s))
+        if task_id in self.usual:
+            parts.append(f"usually {_span(*self.usual[task_id])}")
+        return ", ".join(parts)
+
+    def share(self) -> float:
+        done = [1.0 if _over(report) else (report.progress or 0.0) for report in self.reports.values()]
+        return sum(done) / len(self.reports) if self.reports else 1.0
+
+
+async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: Say) -> list[Report]:
+    """Poll tasks until each is final or `timeout_s` is over; return every task's last known state.
+
+    A poll that fails never ends the wait. Progress is told at every change of state and while time passes.
+    """
+    ids = list(dict.fromkeys(task_ids))
+    board = _Board({}, lambda provider: flow.plugins.provider_of(provider).title or provider)
+    turn = anyio.CapacityLimiter(READS_AT_ONCE)
+    started = anyio.current_time()
+
+    async def follow(task_id: str) -> None:
+        cadence = UNKNOWN_KIND_S
+        with suppress(StorageError):
+            record = await flow.store.find(task_id)
+            cadence = CADENCE_S.get(record.task.kind, UNKNOWN_KIND_S) if record else UNKNOWN_KIND_S
+            usual = await flow.store.usual_s(record.task.tool) if record and len(ids) == 1 else None
+            if usual:
+                board.usual[task_id] = usual
+        while True:
+            with _listening(flow, task_id) as news:
+                async with turn:
+                    ended = board.ended()
+                    report = await _look(flow, task_id)
+                changed = task_id not in board.reports or board.reports[task_id].status != report.status
+                board.reports[task_id] = report
+                if changed:
+                    await say(board.summary(anyio.current_time() - started), board.share())
+                if _over(report):
+                    board.stir()
+                    return
+                # Jitter, so that tasks started together are not read together for ever.
+                half_s = cadence * random.uniform(0.4, 0.6)  # noqa: S311  not a secret
+                await board.pause(news, half_s, half_s, ended)
+
+    async def tell() -> None:
+        while True:
+            await anyio.sleep(5)
+            if board.reports:
+                await say(board.summary(anyio.current_time() - started), board.share())
+
+    with anyio.move_on_after(timeout_s):
+        async with anyio.create_task_group() as group:
+            group.start_soon(tell)
+            async with anyio.create_task_group() as polls:
+                for task_id in ids:
+                    polls.start_soon(follow, task_id)
+            group.cancel_scope.cancel()
+    return [await _at_the_end(flow, task_id, board) for task_id in ids]
+
+
+def wake(flow: Flow, task_id: str) -> bool:
+    """Let everybody in this process who waits for a task read it now; return whether there is anybody."""
+    listeners = flow.listeners.get(task_id, ())
+    for news in listeners:
+        news.set()
+    return bool(listeners)
+
+
+@contextmanager
+def _listening(flow: Flow, task_id: str) -> Iterator[anyio.Event]:
+    """Yield what `wake` sets for this task; also while it is being read, so that no news is missed in between."""
+    news = anyio.Event()
+    listeners = flow.listeners.setdefault(task_id, set())
+    listeners.add(news)
+    try:
+        yield news
+    finally:
+        listeners.discard(news)
+        if not listeners:
+            flow.listeners.pop(task_id, None)
+
+
+async def _look(flow: Flow, task_id: str) -> Report:
+    try:
+        return await flow.refresh(task_id)
+    except KieError as exc:
+        report = report_of_error(exc)
+        return replace(
+            report, task_id=task_id, charged=None, status="unread" if report.status == "refused" else report.status
+        )
+
+
+async def _at_the_end(flow: Flow, task_id: str, board: _Board) -> Report:
+    report = board.reports.get(task_id)
+    if report is not None:
+        return report
+    # Time was over before the first read of this one came back.
+    known = None
+    with suppress(StorageError):
+        known = await flow.last_known(task_id)
+    return known or Report("unread", "Call wait_for_tasks again.", task_id=task_id, read_error="no time was left")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s"
+
+
+def _span(low: float, high: float) -> str:
+    least, most = max(1, round(low)), max(1, round(high))
+    return f"{least} s" if least == most else f"{least}-{most} s"
+
+
+def _over(report: Report) -> bool:
+    return report.stuck or report.status in {"completed", "failed", "not found"}

@@ -1,0 +1,146 @@
+"""What stands before every address of the HTTP server: whom a request names as its host, which page it comes from, how
+large it is and, where a token is set, whether it has it.
+"""
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from mcp.server.transport_security import RequestBodyLimitMiddleware
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kie_ai_mcp._flow.submit import CALLBACK_PATH
+from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import shorten
+
+MCP_PATH = "/mcp"
+CALL_PATH = "/tools/call"
+GALLERY_PATH = "/gallery"
+HEALTH_PATH = "/healthz"
+
+BODY_LIMIT = 16 * 1024 * 1024
+"""The largest request, in bytes: a file of 10 MB in base64 with room around it."""
+
+CALLBACK_LIMIT = 1024 * 1024
+"""The largest thing that the service may post, in bytes; it posts addresses, not media."""
+
+
+@dataclass
+class Door:
+    """Stands before the site: looks at host, origin, token and size before anything else happens.
+
+    Args:
+        inside: The site.
+        settings: Which hosts are ours, and the token.
+        host: Where the server listens.
+        closing: No request is taken any more.
+    """
+
+    inside: ASGIApp
+    settings: Settings
+    host: str
+    closing: bool = False
+
+    OPEN: ClassVar[frozenset[str]] = frozenset({HEALTH_PATH, CALLBACK_PATH})
+    """Addresses that need no token: one says nothing, the other has a proof of its own."""
+
+    def __post_init__(self) -> None:
+        self._limited = RequestBodyLimitMiddleware(self.inside, BODY_LIMIT)
+        self._limited_callback = RequestBodyLimitMiddleware(self.inside, CALLBACK_LIMIT)
+        settings = self.settings
+        public = urlsplit(settings.public_url).hostname if settings.public_url else None
+        named = {self.host, public, *settings.allowed_hosts} - {None, "0.0.0.0", "::"}  # noqa: S104  not an address
+        self._hosts = frozenset(str(name).lower() for name in named)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it."""
+        if scope["type"] != "http":
+            await self.inside(scope, receive, send)
+            return
+        refused = self._refusal(scope["path"], Headers(scope=scope))
+        if refused is not None:
+            await refused(scope, receive, send)
+        elif scope["path"] == CALLBACK_PATH:
+            await self._limited_callback(scope, receive, send)
+        else:
+            await self._limited(scope, receive, send)
+
+    def _refusal(self, path: str, headers: Headers) -> Response | None:
+        host = headers.get("host", "")
+        if not self._known(f"//{host}"):
+            return refusal(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                f"This server is not known as {shorten(host)}; KIE_AI_ALLOWED_HOSTS names further ones.",
+            )
+        origin = headers.get("origin")
+        if origin is not None and not (origin.startswith(("http://", "https://")) and self._known(origin)):
+            return refusal(HTTPStatus.FORBIDDEN, "Requests from other sites' pages are not answered.")
+        if self.closing:
+            return ending("The server is ending; nothing was done.")
+        token = self.settings.token
+        if token is None or path in self.OPEN:
+            return None
+        in_browser = path.startswith(GALLERY_PATH)
+        if hmac.compare_digest(_given(headers, in_browser=in_browser).encode(), token.encode()):
+            return None
+        return refusal(
+            HTTPStatus.UNAUTHORIZED,
+            "Send the header Authorization: Bearer with the token that KIE_AI_HTTP_TOKEN holds on the server.",
+            {"WWW-Authenticate": 'Basic realm="kie-ai-mcp-server: any name, the token as password"'}
+            if in_browser
+            else {"WWW-Authenticate": "Bearer"},
+        )
+
+    def _known(self, address: str) -> bool:
+        """Whether an address names this server; ports may differ, for they are forwarded."""
+        try:
+            parts = urlsplit(address)
+            name = parts.hostname
+            parts.port  # noqa: B018  raises where it is none
+        except ValueError:
+            return False
+        return name is not None and (is_loopback(name) or name in self._hosts)
+
+
+def _given(headers: Headers, *, in_browser: bool) -> str:
+    """Return the token that a request brings; a browser may bring it as a password."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if in_browser and scheme.lower() == "basic":
+        with suppress(binascii.Error, UnicodeDecodeError):
+            return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
+    return ""
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def json_object(text: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def ending(message: str) -> Response:
+    return refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{message} Call again once it runs.", {"Retry-After": "5"})
+
+
+def refusal(status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": message}, status.value, headers)

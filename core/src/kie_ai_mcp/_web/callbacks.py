@@ -1,0 +1,114 @@
+"""What the service posts when a task has ended: proved by its signature, and believed in nothing else."""
+
+import base64
+import hashlib
+import hmac
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from starlette.background import BackgroundTask
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from kie_ai_mcp._flow.submit import Flow
+from kie_ai_mcp._flow.waiting import wake
+from kie_ai_mcp._web.access import json_object, refusal
+from kie_ai_mcp.errors import KieError
+from kie_ai_mcp.readings import object_in, text_in
+
+log = logging.getLogger(__name__)
+
+OLDEST_S = 300
+"""A signature of an earlier or later time than this many seconds is a replay, or a clock that is wrong."""
+
+HINT_EVERY_S = 2.0
+"""An unsigned callback makes one task be read at most so often."""
+
+HINTS = (100, 10.0)
+"""At most so many unsigned callbacks are looked at in so many seconds."""
+
+
+@dataclass
+class Callbacks:
+    """Takes what the service posts. Nothing is believed of it but that the task is worth reading now."""
+
+    flow: Flow
+    _hinted: dict[str, float] = field(default_factory=dict)
+    _looked: deque[float] = field(default_factory=deque)
+
+    async def take(self, request: Request) -> Response:
+        """Check a callback, then wake those who wait for the task, or read it where nobody does."""
+        body = json_object(await request.body())
+        ids = [] if body is None else _task_ids(body)
+        if not ids:
+            return refusal(HTTPStatus.BAD_REQUEST, "It names no task.")
+        key = self.flow.settings.signing_key
+        if key is not None:
+            signed = [task_id for task_id in ids if _is_signed(task_id, request.headers, key)]
+            if not signed:
+                log.warning(
+                    "a callback without a valid signature was refused; KIE_AI_WEBHOOK_KEY must be the account's own key"
+                )
+                return refusal(HTTPStatus.UNAUTHORIZED, "Its signature is missing, wrong or too old.")
+            return await self._taken(signed[0])
+        if not self._may_look():
+            return refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many unsigned callbacks.", {"Retry-After": "10"})
+        return await self._taken(ids[0], hint=True)
+
+    async def _taken(self, task_id: str, *, hint: bool = False) -> Response:
+        record = await self.flow.store.find(task_id)
+        # The same answer whatever is on record: who posts learns nothing.
+        answer = JSONResponse({"code": 200, "msg": "success"})
+        if record is not None and not record.final and not (hint and self._hinted_lately(task_id)):
+            answer.background = BackgroundTask(self._read, task_id)
+        return answer
+
+    async def _read(self, task_id: str) -> None:
+        if wake(self.flow, task_id):
+            return
+        try:
+            await self.flow.refresh(task_id)
+        except KieError as exc:
+            log.warning("task %s was announced but could not be read: %s", task_id, exc)
+
+    def _may_look(self) -> bool:
+        most, within_s = HINTS
+        now = time.monotonic()
+        while self._looked and self._looked[0] < now - within_s:
+            self._looked.popleft()
+        if len(self._looked) >= most:
+            return False
+        self._looked.append(now)
+        return True
+
+    def _hinted_lately(self, task_id: str) -> bool:
+        now = time.monotonic()
+        self._hinted = {name: moment for name, moment in self._hinted.items() if moment > now - HINT_EVERY_S}
+        return self._hinted.setdefault(task_id, now) != now
+
+
+def signature(key: str, task_id: str, timestamp: str) -> str:
+    """Return what the service's header must hold: Base64 of HMAC-SHA256 over ``taskId.timestamp``."""
+    digest = hmac.new(key.encode(), f"{task_id}.{timestamp}".encode(errors="replace"), hashlib.sha256).digest()
+    return base64.b64encode(digest).decode()
+
+
+def _is_signed(task_id: str, headers: Headers, key: str) -> bool:
+    timestamp = headers.get("x-webhook-timestamp", "")
+    if not (timestamp.isascii() and timestamp.isdecimal() and abs(time.time() - int(timestamp[:12])) <= OLDEST_S):
+        return False
+    given = headers.get("x-webhook-signature", "")
+    return hmac.compare_digest(given.encode(), signature(key, task_id, timestamp).encode())
+
+
+def _task_ids(body: Mapping[str, Any]) -> list[str]:
+    """Return the task's id from each of the three places where the families put it."""
+    data = object_in(body.get("data"))
+    found = (text_in(data.get("taskId")), text_in(data.get("task_id")), text_in(body.get("taskId")))
+    return list(dict.fromkeys(task_id for task_id in found if task_id))

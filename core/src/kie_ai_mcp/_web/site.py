@@ -1,0 +1,247 @@
+"""Serving over HTTP: the protocol at /mcp, plain tool calls, the gallery, and what the service posts to us."""
+
+import asyncio
+import hashlib
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote
+
+import anyio
+import anyio.abc
+import uvicorn
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from kie_ai_mcp._flow.submit import CALLBACK_PATH
+from kie_ai_mcp._gallery.page import page
+from kie_ai_mcp._mcp.server import CLEANUP_S, USUAL_PATIENCE_S, App, build, server_of
+from kie_ai_mcp._settings.settings import Settings, nearest
+from kie_ai_mcp._web.access import (
+    BODY_LIMIT,
+    CALL_PATH,
+    GALLERY_PATH,
+    HEALTH_PATH,
+    MCP_PATH,
+    Door,
+    ending,
+    is_loopback,
+    json_object,
+    refusal,
+)
+from kie_ai_mcp._web.callbacks import Callbacks
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, shorten
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 1
+"""How long answers may still be written once every paid request has ended, in whole seconds."""
+
+
+async def serve_http(settings: Settings, host: str, port: int) -> int:
+    """Serve over HTTP until a signal; return the exit code that stands for it.
+
+    Raises:
+        ConfigError: As `kie_ai_mcp._mcp.server.build`; or it would be open to others, or the port is not to be had.
+        StorageError: The database can't be used.
+    """
+    _check_closed(settings, host)
+    app = build(settings)
+    try:
+        listener = _listen(host, port)
+    except ConfigError:
+        app.flow.store.close()
+        raise
+    site = Site(app, host)
+    config = uvicorn.Config(
+        site.door,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=CLOSE_S,
+    )
+    logging.getLogger("uvicorn.error").addFilter(_worth_saying)
+    server = _Uvicorn(config)
+    async with anyio.create_task_group() as group, app.flow.running():
+        # Draining cancels what the flow itself has started; the answers are still to be written then.
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as serving:
+                serving.start_soon(server.serve, [listener])
+                _announce(host, listener)
+                received = await _signal()
+                group.start_soon(_give_up, received)
+                site.door.closing = True
+                await app.flow.drain()
+                site.drained.set()
+                server.should_exit = True
+        group.cancel_scope.cancel()
+    return 128 + received
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves the signals to us: requests that are paid for end first."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator's is one
+        return nullcontext()
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Leave out what the web server says of requests that a signal ends: that is how they are meant to end."""
+    if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+        return False
+    return not record.getMessage().startswith("Cancel ")
+
+
+async def _signal() -> int:
+    if sys.platform == "win32":  # no signal receivers there
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            return int(signal.SIGINT)
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for received in signals:
+            return int(received)
+    raise AssertionError("signals never run out")
+
+
+async def _give_up(received: int) -> None:
+    """End without an end: a thread that waits for another's database can't be interrupted."""
+    await anyio.sleep(CLEANUP_S + CLOSE_S)
+    sys.stderr.flush()
+    os._exit(128 + received)
+
+
+def _check_closed(settings: Settings, host: str) -> None:
+    if settings.token is None and not is_loopback(host):
+        raise ConfigError(
+            f"--host {host} opens this server, and the account it spends from, to other machines, and no token is set.",
+            next_step="Set KIE_AI_HTTP_TOKEN to a secret of 16 characters or more, or leave --host out.",
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise ConfigError(
+            f"Port {port} of {host} can't be listened on: {reason}.", next_step="Choose another --port or --host."
+        ) from exc
+
+
+def _announce(host: str, listener: socket.socket) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    sys.stderr.write(f"kie-ai-mcp-server: serving MCP at http://{shown}:{listener.getsockname()[1]}{MCP_PATH}\n")
+    sys.stderr.flush()
+
+
+@dataclass
+class Site:
+    """Everything that is served, behind its door.
+
+    Args:
+        app: The tools.
+        host: Where it listens.
+        drained: What was paid for has its answer; what still waits is cut.
+    """
+
+    app: App
+    host: str
+    drained: anyio.Event = field(default_factory=anyio.Event)
+    _shown: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        callbacks = Callbacks(self.app.flow)
+        starlette = server_of(self.app).streamable_http_app(
+            streamable_http_path=MCP_PATH,
+            max_request_body_size=BODY_LIMIT,
+            # The door has looked at host and origin.
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+            custom_starlette_routes=[
+                Route(HEALTH_PATH, _health, methods=["GET"]),
+                Route(CALL_PATH, self._call, methods=["POST"]),
+                Route(GALLERY_PATH, self._gallery, methods=["GET"]),
+                Route(GALLERY_PATH + "/{mark}/{name}", self._file, methods=["GET"]),
+                Route(CALLBACK_PATH, callbacks.take, methods=["POST"]),
+            ],
+        )
+        starlette.add_exception_handler(HTTPException, _nothing_there)
+        self.door = Door(starlette, self.app.settings, self.host)
+
+    async def _call(self, request: Request) -> Response:
+        """Call one tool: ``{"name", "arguments"}`` in, the tool's result out, as the protocol writes it."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            # Anything else could be sent by any web page without asking us first.
+            return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send it with the header Content-Type: application/json.")
+        body = json_object(await request.body())
+        if body is None or not isinstance(body.get("name"), str):
+            return refusal(HTTPStatus.BAD_REQUEST, 'Send a JSON object: {"name": "...", "arguments": {...}}.')
+        arguments = body.get("arguments")
+        if not isinstance(arguments, dict | None):
+            return refusal(HTTPStatus.BAD_REQUEST, "arguments must be a JSON object.")
+        unknown = sorted(set(body) - {"name", "arguments"})
+        if unknown:
+            hint = nearest(unknown[0], ("name", "arguments"))
+            return refusal(HTTPStatus.BAD_REQUEST, f"{unknown[0]} is not known here. {hint}")
+        try:
+            self.app.check_offered(body["name"])
+        except InvalidArgument as exc:
+            return refusal(HTTPStatus.NOT_FOUND, str(exc))
+        patience_s = self.app.settings.patience_s or USUAL_PATIENCE_S
+        answer = ending("The server is ending. Tasks that run go on by themselves.")
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._cut, group.cancel_scope)
+            result = await self.app.call(body["name"], arguments, _say_nothing, patience_s)
+            answer = JSONResponse(result.model_dump(mode="json", by_alias=True, exclude_none=True))
+            group.cancel_scope.cancel()
+        return answer
+
+    async def _cut(self, calling: anyio.CancelScope) -> None:
+        await self.drained.wait()
+        calling.cancel()
+
+    async def _gallery(self, _: Request) -> Response:
+        text = await page(self.app.flow.store, address=self._address)
+        return HTMLResponse(text, headers={"Cache-Control": "no-store"})
+
+    def _address(self, path: Path) -> str:
+        """Return where the page finds a saved file; only what a page has shown can be fetched."""
+        mark = hashlib.sha256(str(path).encode(errors="replace")).hexdigest()[:32]
+        self._shown[mark] = path
+        return f"{GALLERY_PATH}/{mark}/{quote(path.name)}"
+
+    async def _file(self, request: Request) -> Response:
+        path = self._shown.get(request.path_params["mark"])
+        if path is None or not await anyio.Path(path).is_file():
+            return refusal(HTTPStatus.NOT_FOUND, "There is no such file; reload the gallery.")
+        return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private"})
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _nothing_there(request: Request, exc: Exception) -> Response:
+    """Answer what no address takes: there is none such, or not with this method."""
+    assert isinstance(exc, HTTPException)  # noqa: S101  what it is registered for
+    known = f"There are {MCP_PATH}, POST {CALL_PATH}, {GALLERY_PATH}, {HEALTH_PATH} and POST {CALLBACK_PATH}."
+    what = f"{request.method} {shorten(request.url.path)}"
+    return refusal(HTTPStatus(exc.status_code), f"{what} is not answered here. {known}", exc.headers)
+
+
+async def _say_nothing(_message: str, _share: float | None) -> None:
+    """Take progress that a plain call has nowhere to show."""

@@ -1,0 +1,204 @@
+"""What is on record when a stranger's code fails, an answer is absurd, or the caller leaves."""
+
+import json
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from kie_ai_mcp import Accepted, Answer, Outcome, Submission
+from kie_ai_mcp._flow.submit import Flow
+from kie_ai_mcp._mcp.server import build
+from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import KieError, PluginError, Refused, Unknown
+
+pytestmark = pytest.mark.anyio
+
+ACCEPTED = {"code": 200, "msg": "success", "data": {"taskId": "t-1"}}
+
+
+async def silent(message: str, share: float | None) -> None:
+    """Tell nobody."""
+
+
+@pytest.fixture
+async def flow(service: HTTPServer, tmp_path: Path, key: str) -> AsyncIterator[Flow]:
+    """A running flow of one provider."""
+    values = {"api_key": key, "base_url": service.url_for("").rstrip("/"), "db_path": tmp_path / "tasks.db"}
+    app = build(Settings.model_validate({**values, "enabled_providers": ("nano-banana",), "rate_limit": 1}))
+    async with app.flow.running():
+        yield app.flow
+
+
+def tool_of(read: Callable[[Any], Any] | None = None) -> BoundTool:
+    def generate_fox(prompt: str) -> Submission:
+        """Make a fox."""
+        return Submission("foxes", {"prompt": prompt}, "fox", read=read)
+
+    return BoundTool.bind(generate_fox, provider="nano-banana", kind="image", title=None)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda answer: answer.data,
+        lambda answer: 7,
+        lambda answer: True,
+        lambda answer: 1 / 0,
+        lambda answer: b"t-1",
+        lambda answer: sys.exit(3),
+        lambda answer: Accepted(7, ""),  # type: ignore[arg-type]
+        lambda answer: Outcome("weird"),  # type: ignore[arg-type]
+    ],
+    ids=["dict", "number", "bool", "raises", "bytes", "exits", "accepted", "outcome"],
+)
+async def test_answer_that_a_provider_misreads_is_unknown_and_the_server_goes_on(
+    read: Callable[[Any], Any], flow: Flow, service: HTTPServer
+) -> None:
+    service.expect_request("/foxes").respond_with_json(ACCEPTED)
+
+    with pytest.raises(Unknown, match="nano-banana"):
+        await flow.submit(tool_of(read), {"prompt": "a fox"}, silent)
+
+    assert [entry.state for entry in await flow.store.unsettled()] == ["unknown"]
+
+
+@pytest.mark.parametrize(("code", "state"), [(422, "refused"), (200, "unknown")])
+async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
+    code: int, state: str, flow: Flow, service: HTTPServer
+) -> None:
+    def read(answer: Answer) -> str:
+        raise Refused("Not ready yet.", code=answer.code, next_step="Call again in 30 seconds.", can_retry=True)
+
+    service.expect_request("/foxes").respond_with_json({"code": code, "msg": "in the making"})
+
+    with pytest.raises(KieError) as error:
+        await flow.submit(tool_of(read), {"prompt": "a fox"}, silent)
+
+    settled = await flow.store.submission(1)
+    assert settled is not None
+    assert settled.state == state
+    assert (error.value.message == "Not ready yet.") == (state == "refused")
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda prompt: 1 / 0, "failed: ZeroDivisionError: division by zero"),
+        (lambda prompt: sys.exit(3), "failed: SystemExit: 3"),
+        (lambda prompt: {"prompt": prompt}, "a dict, not a Submission"),
+        (lambda prompt: None, "a NoneType, not a Submission"),
+        (lambda prompt: Submission("foxes", {"prompt": object()}, "fox"), "its request is no JSON"),
+        (
+            lambda prompt: Submission("foxes", {"prompt": prompt}, "fox", gateway="nowhere"),
+            "'nowhere' is registered by",
+        ),
+    ],
+)
+async def test_function_that_fails_at_a_call_charges_nothing_and_names_its_provider(
+    made: Callable[[str], Any], told: str, flow: Flow
+) -> None:
+    def generate_fox(prompt: str) -> Submission:
+        """Make a fox."""
+        answer: Submission = made(prompt)
+        return answer
+
+    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image", title=None)
+    with pytest.raises(PluginError, match="generate_fox of the provider nano-banana") as error:
+        await flow.submit(tool, {"prompt": "a fox"}, silent)
+
+    assert told in error.value.message
+    assert error.value.charged == "no"
+    assert error.value.next_step.startswith("Nothing was sent. Report it to the author of nano-banana")
+    assert await flow.store.submission(1) is None
+
+
+async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(flow: Flow, service: HTTPServer) -> None:
+    def generate_fox(prompt: str, words: list[str]) -> Submission:
+        """Make a fox."""
+        body = {"prompt": prompt, "words": list(words)}
+        words.clear()
+        return Submission("foxes", body, "fox")
+
+    service.expect_request("/foxes", json={"prompt": "a fox", "words": ["red", "old"]}).respond_with_json(ACCEPTED)
+    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image", title=None)
+
+    await flow.submit(tool, {"prompt": "a fox", "words": ["red", "old"]}, silent)
+
+    kept = await flow.store.submission(1)
+    assert kept is not None
+    assert kept.arguments == {"prompt": "a fox", "words": ["red", "old"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"code": 1' + b"0" * 30 + b"}",
+        b'{"code": -1' + b"0" * 30 + b"}",
+        b'{"code": 200, "data": {"taskId": "\\ud800"}}',
+        b'{"code": 500, "msg": "\\ud800"}',
+        b'{"code": 200, "data": {"taskId": {"a": 1}}}',
+        b'{"code": 200, "data": {"taskId": ""}}',
+        b'{"code": 200, "data": {"taskId": true}}',
+        b'{"code": 200, "data": {"taskId": 1e400}}',
+        b'{"code": 200, "data": [{"taskId": "t-1"}]}',
+    ],
+)
+async def test_absurd_answer_is_unknown_and_on_record_and_the_server_goes_on(
+    body: bytes, flow: Flow, service: HTTPServer
+) -> None:
+    service.expect_request("/foxes").respond_with_data(body)
+
+    with pytest.raises(Unknown) as error:
+        await flow.submit(tool_of(), {"prompt": "a fox"}, silent)
+
+    (kept,) = await flow.store.unsettled()
+    assert kept.state == "unknown"
+    assert f"resolve_submission with submission_id {kept.id}" in error.value.next_step
+    json.dumps([str(error.value), kept.message]).encode()
+
+
+async def test_refusal_that_comes_after_the_caller_left_is_recorded_and_frees_its_slot(
+    flow: Flow, service: HTTPServer
+) -> None:
+    arrived, answer = threading.Event(), threading.Event()
+
+    def busy(_: Request) -> Response:
+        arrived.set()
+        answer.wait(5)
+        return Response('{"code": 429, "msg": "busy"}', 429)
+
+    service.expect_oneshot_request("/foxes").respond_with_handler(busy)
+    async with anyio.create_task_group() as caller:
+        caller.start_soon(flow.submit, tool_of(), {"prompt": "a fox"}, silent)
+        await anyio.to_thread.run_sync(arrived.wait, 5)
+        caller.cancel_scope.cancel()
+    answer.set()
+    with anyio.move_on_after(3):
+        while await flow.store.unsettled():  # noqa: ASYNC110  the record tells nobody when it changes
+            await anyio.sleep(0.01)
+
+    settled = await flow.store.submission(1)
+
+    assert settled is not None
+    assert settled.state in {"refused", "cancelled"}
+
+
+async def test_progress_that_can_not_be_told_leaves_no_request_behind(flow: Flow, service: HTTPServer) -> None:
+    async def broken(message: str, share: float | None) -> None:
+        raise OSError("the client is gone")
+
+    service.expect_request("/foxes").respond_with_json(ACCEPTED)
+    await flow.submit(tool_of(), {"prompt": "the one slot"}, silent)
+
+    with pytest.raises((OSError, KieError)):
+        await flow.submit(tool_of(), {"prompt": "a fox"}, broken, patience_s=5)
+
+    assert await flow.store.unsettled() == []

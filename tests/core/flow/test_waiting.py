@@ -1,0 +1,132 @@
+"""Waiting in words: what a person reads while a task is on its way."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from kie_ai_mcp._flow.report import Report
+from kie_ai_mcp._flow.waiting import _Board
+from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp.specs import Outcome, Status, Task
+
+pytestmark = pytest.mark.anyio
+
+TOOL = "generate_veo3_video"
+
+
+def report(status: str, **values: Any) -> Report:
+    return Report(status, "Wait.", task_id="t-1", provider="veo3", **values)
+
+
+def board(*reports: Report, **usual: tuple[float, float]) -> _Board:
+    titles = {"veo3": "Veo 3"}
+    ids = [f"t{number}" for number in range(1, len(reports) + 1)]
+    return _Board(dict(zip(ids, reports, strict=True)), titles.__getitem__, usual)
+
+
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+async def finish(store: Store, number: int, took_s: float, status: Status = "completed", tool: str = TOOL) -> None:
+    """Record a task that took so long."""
+    begun = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=number)
+    task = Task(f"task-{number}", "veo3", "veo3", kind="video", tool=tool, created_at=begun)
+    await store.adopt(task)
+    await store.record_outcome(task.task_id, Outcome(status, finished_at=begun + timedelta(seconds=took_s)))
+
+
+# Words ---------------------------------------------------------------------------------------------------------------
+
+
+def test_one_task_is_told_with_its_title_its_time_and_the_usual_time() -> None:
+    words = board(report("processing", created_at=ago(40)), t1=(60.2, 179.6)).summary(12)
+    assert words == "Veo 3: generating, 40 s, usually 60-180 s"
+
+
+@pytest.mark.parametrize(
+    ("given", "usual", "words"),
+    [
+        (report("pending"), {}, "Veo 3: queued, 12 s"),
+        (report("processing", progress=0.4), {}, "Veo 3: generating, 40%, 12 s"),
+        (report("processing"), {"t1": (0.04, 0.2)}, "Veo 3: generating, 12 s, usually 1 s"),
+        (report("completed", created_at=ago(9000)), {"t1": (60, 180)}, "Veo 3: completed"),
+        (report("failed"), {}, "Veo 3: failed"),
+        (replace(report("unread"), provider=None), {}, "Task t1: unread"),
+    ],
+)
+def test_state_is_told_in_words(given: Report, usual: dict[str, tuple[float, float]], words: str) -> None:
+    assert board(given, **usual).summary(12) == words
+
+
+def test_several_tasks_are_counted() -> None:
+    words = board(report("processing"), report("completed"), report("processing")).summary(12.4)
+    assert words == "2 generating, 1 completed, 12 s"
+    assert board(report("completed"), report("completed")).summary(12.4) == "2 completed"
+
+
+# The pause between two looks ------------------------------------------------------------------------------------------
+
+
+async def test_end_of_one_task_cuts_short_the_pauses_of_the_others() -> None:
+    waiting = board(report("processing"), report("processing"))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(waiting.pause, anyio.Event(), 0, 3600, 0)
+            while not waiting.spared:
+                await anyio.lowlevel.checkpoint()
+            waiting.stir()
+    assert waiting.spared == set()
+
+
+async def test_end_of_another_task_since_the_last_look_leaves_the_sure_part_of_a_pause() -> None:
+    with anyio.fail_after(10):
+        await board(report("processing"), report("completed")).pause(anyio.Event(), 0, 3600, 0)
+
+
+async def test_pause_lasts_where_nothing_has_ended_and_no_end_shortens_its_sure_part() -> None:
+    waiting = board(report("processing"), report("completed"))
+    for sure_s, spare_s, ended in ((0, 3600, 1), (3600, 0, 0)):
+        with anyio.move_on_after(0.05) as limit:
+            await waiting.pause(anyio.Event(), sure_s, spare_s, ended)
+        assert limit.cancelled_caught
+
+
+async def test_news_of_the_task_itself_ends_its_pause_at_once() -> None:
+    news = anyio.Event()
+    news.set()
+    with anyio.fail_after(10):
+        await board(report("processing")).pause(news, 3600, 3600, 0)
+
+
+# The usual time ------------------------------------------------------------------------------------------------------
+
+
+async def test_usual_time_needs_three_finished_tasks_of_the_same_tool(make_store: Callable[..., Store]) -> None:
+    store = make_store()
+    for number in range(2):
+        await finish(store, number, 60)
+    await finish(store, 2, 60, tool="generate_kling_video")
+    await finish(store, 3, 1, status="failed")
+    assert await store.usual_s(TOOL) is None
+    await finish(store, 4, 60)
+    assert await store.usual_s(TOOL) == (60, 60)
+
+
+async def test_usual_time_leaves_out_the_fastest_and_the_slowest_tenth(make_store: Callable[..., Store]) -> None:
+    store = make_store()
+    for number in range(11):
+        await finish(store, number, 100.0 * number)
+    assert await store.usual_s(TOOL) == pytest.approx((100, 900))
+
+
+async def test_usual_time_is_that_of_the_newest_fifty(make_store: Callable[..., Store]) -> None:
+    store = make_store()
+    for number in range(60):
+        await finish(store, number, 1000 if number < 10 else 50)
+    assert await store.usual_s(TOOL) == (50, 50)

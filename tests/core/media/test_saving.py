@@ -1,0 +1,383 @@
+"""Saved results: whole or not there at all, named by nothing that comes from outside, never over another file."""
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from pytest_httpserver import HTTPServer
+
+from kie_ai_mcp import Task
+from kie_ai_mcp._media.saving import save_results
+from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._service.caller import Caller
+from kie_ai_mcp.errors import MediaError
+
+if TYPE_CHECKING:
+    from tests.core.conftest import Line, Raw
+
+pytestmark = pytest.mark.anyio
+
+MakeGateway = Callable[..., Caller]
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+MP4 = b"\x00\x00\x00\x20ftypisom" + bytes(range(256))
+DAY = datetime(2026, 4, 20, 23, 59, tzinfo=UTC)
+
+
+def record(*urls: str, task_id: str = "t-1", provider: str = "veo3") -> TaskRecord:
+    task = Task(task_id, "veo3", provider, kind="video", tool="generate_veo3_video", model="veo3_fast")
+    return TaskRecord(task, "completed", DAY, DAY, result_urls=urls, credits=63.5, finished_at=DAY)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+
+
+def content(file: str) -> bytes:
+    return Path(file).read_bytes()
+
+
+def written(folder: Path) -> dict[str, int]:
+    """When each file was written last."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def lock(folder: Path) -> None:
+    """Let nobody write into it."""
+    folder.chmod(0o555)
+
+
+async def test_results_are_saved_whole_under_date_provider_task_and_place(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    folder = tmp_path / "not" / "yet" / "there"
+    service.expect_request("/one").respond_with_data(PNG)
+    service.expect_request("/two").respond_with_data(MP4)
+
+    files = await save_results(
+        make_gateway(service.url_for("")), record(service.url_for("/one"), service.url_for("/two")), folder, {}
+    )
+
+    assert files == (str(folder / "2026-04-20-veo3-t-1-1.png"), str(folder / "2026-04-20-veo3-t-1-2.mp4"))
+    assert [content(file) for file in files] == [PNG, MP4]
+    assert names(folder) == sorted(
+        [*(Path(file).name for file in files), *(f"{Path(file).name}.json" for file in files)]
+    )
+
+
+async def test_sidecar_says_where_the_file_comes_from(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path, key: str
+) -> None:
+    service.expect_request("/one").respond_with_data(PNG)
+    url = service.url_for("/one")
+
+    (file,) = await save_results(make_gateway(service.url_for("")), record(url), tmp_path, {"prompt": "ein Füchslein"})
+
+    text = content(f"{file}.json").decode()
+    origin = json.loads(text)
+    assert datetime.fromisoformat(origin.pop("saved_at")).tzinfo is not None
+    assert origin == {
+        "task_id": "t-1",
+        "provider": "veo3",
+        "tool": "generate_veo3_video",
+        "api_type": "veo3",
+        "model": "veo3_fast",
+        "arguments": {"prompt": "ein Füchslein"},
+        "credits": 63.5,
+        "source_url": url,
+        "created_at": DAY.isoformat(),
+    }
+    assert "Füchslein" in text
+    assert key not in text
+
+
+@pytest.mark.parametrize(
+    ("head", "extension"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "png"),
+        (b"\xff\xd8\xff\xe0", "jpg"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "webp"),
+        (b"GIF89a", "gif"),
+        (b"\x00\x00\x00\x20ftypavif", "avif"),
+        (b"\x00\x00\x00\x20ftypisom", "mp4"),
+        (b"\x00\x00\x00\x20ftypqt  ", "mov"),
+        (b"\x00\x00\x00\x20ftypM4A ", "m4a"),
+        (b"\x1aE\xdf\xa3", "webm"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "wav"),
+        (b"ID3\x04", "mp3"),
+        (b"\xff\xfb\x90", "mp3"),
+        (b"OggS", "ogg"),
+        (b"fLaC", "flac"),
+    ],
+)
+async def test_extension_comes_from_the_bytes_and_from_nothing_else(
+    head: bytes, extension: str, service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/a.exe").respond_with_data(
+        head + bytes(64), content_type="text/html", headers={"Content-Disposition": 'attachment; filename="b.sh"'}
+    )
+
+    (file,) = await save_results(
+        make_gateway(service.url_for("")), record(service.url_for("/a.exe?c=d.bat")), tmp_path, {}
+    )
+
+    assert Path(file).name == f"2026-04-20-veo3-t-1-1.{extension}"
+
+
+async def test_first_bytes_may_come_in_pieces(raw: "Raw", make_gateway: MakeGateway, tmp_path: Path) -> None:
+    def dribbles(line: "Line") -> None:
+        line.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(PNG)}\r\n\r\n")
+        for byte in PNG[:12]:
+            line.send(bytes([byte]))
+            line.stall(0.002)
+        line.send(PNG[12:])
+
+    url, _ = raw(dribbles)
+
+    (file,) = await save_results(make_gateway(url), record(f"{url}/a"), tmp_path, {})
+
+    assert content(file) == PNG
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>expired</html>", b'{"code": 404}', b"#!/bin/sh\n", b"MZ\x90\x00", b"%PDF-1.7", b"\x89PN"]
+)
+async def test_what_is_no_picture_clip_or_sound_is_not_saved(
+    body: bytes, service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/a.png").respond_with_data(body, content_type="image/png")
+
+    with pytest.raises(MediaError) as error:
+        await save_results(make_gateway(service.url_for("")), record(service.url_for("/a.png")), tmp_path, {})
+
+    assert "is not a picture, clip or sound" in error.value.message
+    assert error.value.next_step
+    assert names(tmp_path) == []
+
+
+def cuts(line: "Line") -> None:
+    line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + PNG)
+
+
+def resets(line: "Line") -> None:
+    cuts(line)
+    line.reset()
+
+
+def stalls(line: "Line") -> None:
+    cuts(line)
+    line.stall()
+
+
+def swells(line: "Line") -> None:
+    line.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + PNG)
+    for _ in range(64):
+        line.send(bytes(65_536))
+
+
+@pytest.mark.parametrize("talk", [cuts, resets, stalls, swells])
+async def test_broken_download_leaves_nothing_and_what_was_saved_before_stays(
+    talk: Callable[["Line"], None], service: HTTPServer, raw: "Raw", make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    url, _ = raw(talk)
+    service.expect_request("/one").respond_with_data(PNG)
+    gateway = make_gateway(url, timeout=300, max_download_mb=1, trusted_hosts=(f"{service.host}:{service.port}",))
+
+    with pytest.raises(MediaError):
+        await save_results(gateway, record(service.url_for("/one"), f"{url}/a.png"), tmp_path, {})
+
+    assert names(tmp_path) == ["2026-04-20-veo3-t-1-1.png", "2026-04-20-veo3-t-1-1.png.json"]
+
+
+async def test_cancelled_download_leaves_nothing(raw: "Raw", make_gateway: MakeGateway, tmp_path: Path) -> None:
+    url, received = raw(stalls)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(save_results, make_gateway(url), record(f"{url}/a.png"), tmp_path, {})
+        with anyio.fail_after(5):
+            while not [name for name in names(tmp_path) if name.endswith(".part")]:  # noqa: ASYNC110  no event tells
+                await anyio.sleep(0.005)
+        group.cancel_scope.cancel()
+
+    assert len(received) == 1
+    assert names(tmp_path) == []
+
+
+async def test_saving_again_fetches_and_changes_nothing(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/one").respond_with_data(PNG)
+    gateway, done = make_gateway(service.url_for("")), record(service.url_for("/one"))
+    first = await save_results(gateway, done, tmp_path, {})
+    before = written(tmp_path)
+
+    assert await save_results(gateway, done, tmp_path, {}) == first
+    assert written(tmp_path) == before
+    assert len(service.log) == 1
+
+
+@pytest.mark.parametrize("extension", ["png", "mp4", "wav"])
+async def test_file_that_is_there_is_never_written_over(
+    extension: str, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    theirs = tmp_path / f"2026-04-20-veo3-t-1-1.{extension}"
+    theirs.write_bytes(b"mine")
+
+    files = await save_results(make_gateway("http://127.0.0.1:1"), record("http://127.0.0.1:1/a.png"), tmp_path, {})
+
+    assert files == (str(theirs),)
+    assert theirs.read_bytes() == b"mine"
+
+
+async def test_file_that_lost_its_sidecar_in_a_crash_is_given_one(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/one").respond_with_data(PNG)
+    gateway, done = make_gateway(service.url_for("")), record(service.url_for("/one"))
+    (file,) = await save_results(gateway, done, tmp_path, {"prompt": "a fox"})
+    (tmp_path / f"{file}.json").unlink()
+
+    await save_results(gateway, done, tmp_path, {"prompt": "a fox"})
+
+    assert json.loads(content(f"{file}.json"))["arguments"] == {"prompt": "a fox"}
+
+
+async def test_label_tells_two_results_of_one_task_apart(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/one").respond_with_data(MP4)
+    gateway, done = make_gateway(service.url_for("")), record(service.url_for("/one"))
+
+    (plain,) = await save_results(gateway, done, tmp_path, {})
+    (labelled,) = await save_results(gateway, done, tmp_path, {}, "1080p")
+
+    assert (Path(plain).name, Path(labelled).name) == ("2026-04-20-veo3-t-1-1.mp4", "2026-04-20-veo3-t-1-1080p-1.mp4")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "../../../etc/passwd",
+        "..",
+        ".",
+        "/etc/passwd",
+        "a/b/c",
+        "a\\b",
+        "C:\\x",
+        "nul\x00byte",
+        "line\nbreak",
+        ".hidden",
+        "~root",
+        "*?|<>:\"'$(id)`id`;",
+        "\u202egnp.exe",
+        "ä\u0301/ü",
+        "x" * 300,
+    ],
+    ids=ascii,
+)
+async def test_hostile_ids_stay_inside_the_folder_under_harmless_names(
+    hostile: str, service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/one").respond_with_data(PNG)
+    folder = tmp_path / "deep" / "er" / "out"
+    done = record(service.url_for("/one"), task_id=hostile, provider=hostile[:40])
+
+    (file,) = await save_results(make_gateway(service.url_for("")), done, folder, {})
+
+    assert files_below(tmp_path) == [file, f"{file}.json"]
+    assert Path(file).parent == folder
+    assert not set(Path(file).name) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    assert len(Path(file).name) <= 200
+    assert not Path(file).name.startswith(".")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a/b", "a_b"), ("x" * 80 + "1", "x" * 80 + "2"), ("ä", "ö")], ids=["sign", "length", "letter"]
+)
+async def test_ids_that_look_alike_on_disk_never_share_a_file(
+    one: str, other: str, service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/one").respond_with_data(PNG)
+    service.expect_request("/other").respond_with_data(PNG + b"other")
+    gateway = make_gateway(service.url_for(""))
+
+    await save_results(gateway, record(service.url_for("/one"), task_id=one), tmp_path, {})
+    (file,) = await save_results(gateway, record(service.url_for("/other"), task_id=other), tmp_path, {})
+
+    assert content(file) == PNG + b"other"
+
+
+async def test_task_without_a_provider_is_named_after_the_service(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/one").respond_with_data(PNG)
+
+    (file,) = await save_results(
+        make_gateway(service.url_for("")), record(service.url_for("/one"), provider=""), tmp_path, {}
+    )
+
+    assert Path(file).name == "2026-04-20-kie-t-1-1.png"
+
+
+async def test_task_without_results_saves_nothing(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    assert await save_results(make_gateway("http://127.0.0.1:1"), record(), tmp_path, {}) == ()
+    assert names(tmp_path) == []
+
+
+async def test_folder_that_can_not_be_made_is_an_error_with_a_cure(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(MediaError) as error:
+        await save_results(
+            make_gateway(service.url_for("")), record(service.url_for("/a")), tmp_path / "file" / "x", {}
+        )
+
+    assert f"could not be saved in {tmp_path / 'file' / 'x'}" in error.value.message
+    assert "KIE_AI_OUTPUT_DIR" in error.value.next_step
+    assert service.log == []
+
+
+async def test_read_only_folder_is_an_error_with_a_cure(
+    service: HTTPServer,
+    make_gateway: MakeGateway,
+    open_folder: Path,
+    powerless: Callable[[], AbstractContextManager[None]],
+) -> None:
+    service.expect_request("/one").respond_with_data(PNG)
+    lock(open_folder)
+
+    with powerless(), pytest.raises(MediaError) as error:
+        await save_results(make_gateway(service.url_for("")), record(service.url_for("/one")), open_folder, {})
+
+    assert "KIE_AI_OUTPUT_DIR" in error.value.next_step
+    assert names(open_folder) == []
+
+
+async def test_calls_that_save_the_same_result_at_once_do_not_disturb_each_other(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/one").respond_with_data(PNG)
+    done = record(service.url_for("/one"))
+    saved: list[tuple[str, ...]] = []
+
+    async def save() -> None:
+        saved.append(await save_results(make_gateway(service.url_for("")), done, tmp_path, {}))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(save)
+
+    assert set(saved) == {(str(tmp_path / "2026-04-20-veo3-t-1-1.png"),)}
+    assert content(saved[0][0]) == PNG
+    assert names(tmp_path) == ["2026-04-20-veo3-t-1-1.png", "2026-04-20-veo3-t-1-1.png.json"]

@@ -1,0 +1,79 @@
+"""A stranger's function fails, exits or never comes back: its caller hears of it, everybody else goes on."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from kie_ai_mcp import InvalidArgument
+from kie_ai_mcp._providers import guard
+from kie_ai_mcp._providers.guard import apart
+from kie_ai_mcp.errors import PluginError
+
+pytestmark = pytest.mark.anyio
+
+
+def raising(error: BaseException) -> Callable[[], Any]:
+    def work() -> Any:
+        raise error
+
+    return work
+
+
+async def test_what_a_function_returns_is_handed_on() -> None:
+    assert await apart("generate_fox of the provider acme", lambda: 7) == 7
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("not\nso"), "ValueError: not so"),
+        (AssertionError(), "AssertionError"),
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (StopIteration(), "StopIteration"),
+        (RecursionError("too deep"), "RecursionError: too deep"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_whatever_a_function_raises_is_an_error_that_names_it(error: BaseException, told: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        await apart("generate_fox of the provider acme", raising(error))
+
+    assert caught.value.message == f"generate_fox of the provider acme failed: {told}."
+    assert caught.value.charged == "no"
+
+
+async def test_what_a_function_refuses_on_purpose_stays_what_it_is() -> None:
+    refusal = InvalidArgument("prompt", "a fox", "no foxes")
+    with pytest.raises(InvalidArgument) as caught:
+        await apart("generate_fox of the provider acme", raising(refusal))
+    assert caught.value is refusal
+
+
+async def test_function_that_never_answers_is_given_up_while_everybody_else_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "ANSWER_S", 0.2)
+    stuck, over = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        stuck.set()
+        over.wait(30)
+
+    async def goes_on() -> None:
+        while not stuck.is_set():  # noqa: ASYNC110  only a loop that is not held up gets to its end
+            await anyio.sleep(0.01)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(goes_on)
+        with pytest.raises(PluginError, match=r"acme gave no answer within 0\.2 s\."):
+            await apart("acme", hang)
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "acme")
+    assert thread.daemon, "it must not keep the process from ending"
+    over.set()
+    thread.join(5)

@@ -1,0 +1,757 @@
+"""Providers as distributions really bring them: found, loaded, set aside, asked. One test at least for each hook."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from kie_ai_mcp import Outcome, Provider, StatusRoute, Task
+from kie_ai_mcp._providers import loader
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import ConfigError, ReadFailed
+
+if TYPE_CHECKING:
+    from tests.core.conftest import Publish
+
+HEAD = """
+from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Tool, hookimpl
+"""
+HEALTHY = f"""{HEAD}
+def generate_healthy(prompt: str) -> Submission:
+    "Make a healthy thing."
+    return Submission("x", {{"prompt": prompt}}, "healthy")
+
+@hookimpl
+def kie_register_tools():
+    return [generate_healthy]
+"""
+MORE = """def generate_more(prompt: str) -> Submission:
+    "Make more."
+    return Submission("x", {"prompt": prompt}, "healthy")
+"""
+TWIN = HEALTHY.replace("healthy thing", "twin's thing")
+THIEF = f"""{HEAD}
+def generate_loot(prompt: str) -> Submission:
+    "Steal."
+    return Submission("x", {{}}, "loot")
+
+@hookimpl
+def kie_register_tools():
+    return [generate_loot]
+
+@hookimpl(tryfirst=True)
+def kie_route_status(task):
+    return StatusRoute("thief", {{}})
+
+@hookimpl(tryfirst=True)
+def kie_normalize_result(task, payload):
+    return Outcome("failed", error="stolen")
+"""
+PUSHY_THIEF = f"""{HEAD}
+@hookimpl(wrapper=True, tryfirst=True)
+def kie_route_status(task):
+    yield
+    return StatusRoute("thief", {{}})
+
+@hookimpl(wrapper=True, tryfirst=True)
+def kie_normalize_result(task, payload):
+    yield
+    return Outcome("failed", error="stolen")
+"""
+
+MARKET = StatusRoute(("jobs/recordInfo", "playground/recordInfo"), {"taskId": "t-1"})
+DONE = {"state": "success", "resultJson": '{"resultUrls": ["https://x.example/a.png"]}'}
+
+
+def task_of(provider: str) -> Task:
+    return Task("t-1", "x", provider)
+
+
+def outcome(plugins: Plugins, provider: str) -> Outcome:
+    """What a finished answer of the market means for a task of this provider."""
+    meant = plugins.normalize(task_of(provider), DONE)
+    assert isinstance(meant, Outcome)
+    return meant
+
+
+def only(*names: str, **settings: object) -> Settings:
+    """Settings under which these providers alone are loaded."""
+    return Settings.model_validate({"enabled_providers": names, **settings})
+
+
+# Found and loaded ----------------------------------------------------------------------------------------------------
+
+
+def test_installed_provider_is_found_loaded_and_described(publish: "Publish") -> None:
+    publish("healthy", HEALTHY)
+
+    plugins = Plugins(only("healthy"))
+
+    plugin = plugins.plugins["healthy"]
+    assert (plugin.state, plugin.reason, plugin.tools) == ("enabled", "", ("generate_healthy",))
+    assert (plugin.distribution, plugin.version) == ("kie-ai-mcp-healthy", "1.2.3")
+    assert plugin.hooks == ("kie_register_tools",)
+    tool = plugins.tools["generate_healthy"]
+    assert (tool.provider, tool.kind, tool.title, tool.paid) == ("healthy", "image", "Generate healthy", True)
+
+
+def test_every_installed_provider_is_loaded_unless_told_otherwise(publish: "Publish") -> None:
+    publish("healthy", HEALTHY)
+
+    plugins = Plugins(Settings.model_validate({}))
+
+    assert {plugin.state for plugin in plugins.plugins.values()} == {"enabled"}
+    assert list(plugins.plugins) == sorted(plugins.plugins)
+    assert {"healthy", "nano-banana", "veo3"} <= set(plugins.plugins)
+
+
+@pytest.mark.parametrize("how", ["disabled", "not enabled"])
+def test_blocked_provider_is_shown_and_never_imported(how: str, publish: "Publish") -> None:
+    module = publish("blocked", "raise SystemExit('imported')")
+    publish("healthy", HEALTHY)
+    settings = Settings.model_validate({"disabled_providers": ("blocked",)}) if how == "disabled" else only("healthy")
+
+    plugins = Plugins(settings)
+
+    blocked = plugins.plugins["blocked"]
+    assert (blocked.state, blocked.reason, blocked.tools) == ("disabled", "by configuration", ())
+    assert (blocked.distribution, blocked.version) == ("kie-ai-mcp-blocked", "1.2.3")
+    assert module not in sys.modules
+    assert "generate_healthy" in plugins.tools
+
+
+# Set aside -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import no_module_of_this_name", "ModuleNotFoundError: No module named 'no_module_of_this_name'"),
+        ("from kie_ai_mcp import NoSuchName", "ImportError: cannot import name 'NoSuchName'"),
+        ("def broken(:", "SyntaxError: "),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import sys\nsys.exit('a script, really')", "SystemExit: a script, really"),
+        ("import asyncio\nraise asyncio.CancelledError", "CancelledError"),
+        ("assert False", "AssertionError"),
+        ("def kie_register_tools(): return []", "it answers no hook."),
+        (f"{HEAD}\n@hookimpl\ndef kie_rout_status(task): ...", "PluginValidationError: unknown hook 'kie_rout_status'"),
+        (f"{HEAD}\n@hookimpl\ndef kie_route_status(job): ...", "PluginValidationError: "),
+        ("KIE_AI_MCP_CONTRACT = 2", "it is built for contract 2, this server speaks contract 1."),
+        ("KIE_AI_MCP_CONTRACT = 0", "it is built for contract 0, this server speaks contract 1."),
+        (
+            f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): return {{'title': 'x'}}",
+            "kie_describe_provider returned dict, not a Provider.",
+        ),
+        (
+            f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): return Provider('x', kinds='image')",
+            "kie_describe_provider returned a Provider that can't be used: kinds are 'image'",
+        ),
+        (f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): raise KeyError('x')", "KeyError: 'x'"),
+        (f"{HEAD}\n@hookimpl\ndef kie_register_tools(): raise OSError('x')", "OSError: x"),
+        (f"{HEAD}\n@hookimpl\ndef kie_register_tools(): return 7", "TypeError: "),
+        (f"{HEAD}\n@hookimpl\ndef kie_register_tools(): return [print]", "print: "),
+        (f"{HEAD}\n@hookimpl\ndef kie_register_tools(): return ['generate_x']", "a tool needs a name"),
+        (HEALTHY.replace("generate_healthy]", "generate_healthy] * 2"), "its tool generate_healthy exists already"),
+        (HEALTHY.replace("-> Submission", ""), "generate_healthy: the return annotation must be Submission or Query"),
+        (
+            HEALTHY.replace("def generate_healthy", "def list_tasks").replace("[generate_healthy]", "[list_tasks]"),
+            "its tool list_tasks exists already: it belongs to the server itself.",
+        ),
+    ],
+)
+def test_provider_that_breaks_the_contract_is_set_aside_with_its_reason(
+    source: str, reason: str, publish: "Publish", caplog: pytest.LogCaptureFixture
+) -> None:
+    publish("aaa-broken", source)
+    publish("healthy", HEALTHY)
+
+    plugins = Plugins(only("aaa-broken", "healthy"), reserved=("list_tasks",))
+
+    broken = plugins.plugins["aaa-broken"]
+    assert broken.state == "set aside"
+    assert reason in broken.reason
+    assert broken.tools == ()
+    assert [(plugins.plugins["healthy"].state, list(plugins.tools))] == [("enabled", ["generate_healthy"])]
+    assert [record.getMessage() for record in caplog.records if "aaa-broken" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("source", "room"),
+    [
+        ("from kie_ai_mcp._record.submissions import Store", "kie_ai_mcp._record.submissions"),
+        ("from kie_ai_mcp import _settings as mine", "kie_ai_mcp._settings"),
+        ("from kie_ai_mcp._settings.settings import nearest", "kie_ai_mcp._settings.settings"),
+    ],
+)
+def test_provider_that_uses_a_private_room_is_set_aside(source: str, room: str, publish: "Publish") -> None:
+    publish("burglar", f"{HEALTHY}\n{source}\n")
+
+    burglar = Plugins(only("burglar")).plugins["burglar"]
+
+    assert burglar.state == "set aside"
+    assert f"uses {room}, a private room of the server" in burglar.reason
+    assert "import from kie_ai_mcp and its public modules alone" in burglar.cure
+
+
+@pytest.mark.parametrize(
+    ("source", "cure"),
+    [
+        ("import no_module_of_this_name", "Install no_module_of_this_name, which it needs. Update or uninstall kie-"),
+        ("1 / 0", "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS."),
+        ("KIE_AI_MCP_CONTRACT = 2", "Install versions of both that fit."),
+        (HEALTHY, "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS, or disable aaa."),
+    ],
+)
+def test_cure_of_a_provider_that_is_set_aside_is_told(source: str, cure: str, publish: "Publish") -> None:
+    publish("aaa", HEALTHY)
+    publish("broken", source)
+
+    assert Plugins(only("aaa", "broken")).plugins["broken"].cure.startswith(cure)
+
+
+def test_entry_point_to_nothing_is_set_aside(publish: "Publish", site: Path) -> None:
+    module = publish("lost", HEALTHY)
+    (entry_points,) = site.glob("kie_ai_mcp_lost-*/entry_points.txt")
+    entry_points.write_text(f"[kie_ai_mcp]\nlost = {module}:nothing\n", encoding="utf-8")
+
+    assert "has no attribute 'nothing'" in Plugins(only("lost")).plugins["lost"].reason
+
+
+def test_second_provider_with_a_tool_of_the_same_name_is_set_aside_and_both_are_named(publish: "Publish") -> None:
+    publish("first", HEALTHY)
+    publish("second", TWIN)
+
+    plugins = Plugins(only("first", "second"))
+
+    assert plugins.plugins["second"].reason == "its tool generate_healthy exists already: it belongs to first."
+    assert plugins.tools["generate_healthy"].provider == "first"
+    assert plugins.tools["generate_healthy"].description == "Make a healthy thing."
+
+
+NAMED = f"""{HEALTHY}
+@hookimpl
+def kie_describe_provider():
+    return Provider('N', api_types=('API_TYPE',))
+"""
+
+
+@pytest.mark.parametrize("thief", ["aaa", "heal", "health", "healthy-too", "zzz"])
+@pytest.mark.parametrize("taken", ["tool", "api_type", "gateway"])
+def test_name_stays_with_the_provider_that_it_speaks_of(thief: str, taken: str, publish: "Publish") -> None:
+    mine = NAMED.replace("API_TYPE", "healthy-image")
+    theirs = {
+        "tool": HEALTHY,
+        "api_type": mine.replace("generate_healthy", "generate_loot"),
+        "gateway": SERVICE.replace('"there"', '"healthy"'),
+    }
+    publish(thief, theirs[taken])
+    publish("healthy", theirs["gateway"] if taken == "gateway" else mine)
+
+    plugins = Plugins(only(thief, "healthy"))
+
+    states = {name: plugins.plugins[name].state for name in (thief, "healthy")}
+    assert states == {thief: "set aside", "healthy": "enabled"}
+    name = {"tool": "generate_healthy", "api_type": "healthy-image", "gateway": "healthy"}[taken]
+    assert plugins.plugins[thief].reason == f"its {taken} {name} exists already: it belongs to healthy."
+
+
+def test_two_distributions_of_one_provider_name_are_both_left_alone_and_both_named(publish: "Publish") -> None:
+    modules = [publish("acme", HEALTHY, dist="acme-one"), publish("acme", HEALTHY, dist="acme-two")]
+    publish("healthy", HEALTHY)
+
+    plugins = Plugins(only("acme", "healthy"))
+
+    acme = plugins.plugins["acme"]
+    assert acme.state == "set aside"
+    assert "acme-one" in acme.reason
+    assert "acme-two" in acme.reason
+    assert not set(modules) & set(sys.modules)
+    assert list(plugins.tools) == ["generate_healthy"]
+
+
+@pytest.mark.parametrize("name", ["kie_ai_mcp._providers.defaults", "kie"])
+def test_provider_can_not_take_the_place_of_what_all_share(name: str, publish: "Publish") -> None:
+    publish(name, THIEF)
+    publish("healthy", HEALTHY)
+
+    plugins = Plugins(only(name, "healthy"))
+
+    assert plugins.plugins[name].state == "set aside"
+    for owner in ("healthy", "kie", ""):
+        assert plugins.route(task_of(owner)) == MARKET
+        assert outcome(plugins, owner).status == "completed"
+
+
+def test_provider_that_never_finishes_loading_is_set_aside(publish: "Publish", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "LOAD_S", 0.2)
+    publish("endless", "import threading\nthreading.Event().wait(30)")
+    publish("healthy", HEALTHY)
+
+    plugins = Plugins(only("endless", "healthy"))
+
+    assert plugins.plugins["endless"].state == "set aside"
+    assert "did not finish loading within 0.2 s" in plugins.plugins["endless"].reason
+    assert plugins.plugins["healthy"].state == "enabled"
+
+
+@pytest.mark.parametrize("held", ["Exception", "(Exception, SystemExit)"])
+def test_provider_that_holds_up_its_interruption_is_set_aside(
+    held: str, publish: "Publish", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "LOAD_S", 0.2)
+    waiting = "threading.Event().wait(30)"
+    publish("stubborn", f"import threading\nfor _ in '123':\n try:\n  {waiting}\n except {held}:\n  pass")
+
+    plugins = Plugins(only("stubborn"))
+
+    assert "did not finish loading within 0.2 s" in plugins.plugins["stubborn"].reason
+
+
+def test_what_a_provider_prints_while_it_is_loaded_never_reaches_stdout(publish: "Publish", site: Path) -> None:
+    noise = "print('noise')\nimport sys\nsys.stdout.write('noise\\n')\n"
+    hook = "@hookimpl\ndef kie_describe_provider():\n    print('noise')\n"
+    publish("noisy", f"{noise}{HEAD}{hook}")
+    publish("broken", f"{noise}raise ValueError('x')")
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+
+    child = subprocess.run(
+        [sys.executable, "-m", "kie_ai_mcp", "providers", "--json"],
+        env={**os.environ, "PYTHONPATH": path, "KIE_AI_ENABLED_PROVIDERS": "noisy,broken"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+
+    states = {row["provider"]: (row["state"], row["reason"]) for row in json.loads(child.stdout)}
+    assert states["noisy"] == ("enabled", "")
+    assert states["broken"] == ("set aside", "ValueError: x")
+    assert child.stderr.count("noise") >= 5
+    assert "provider broken (kie-ai-mcp-broken) is set aside: ValueError: x" in child.stderr
+
+
+# Configuration -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"enabled_providers": ("haelthy",)}, "KIE_AI_ENABLED_PROVIDERS names 'haelthy', but no such provider"),
+        ({"disabled_providers": ("haelthy",)}, "KIE_AI_DISABLED_PROVIDERS names 'haelthy', but no such provider"),
+        ({"providers": {"haelthy": {}}}, "section [providers.haelthy], but no such provider"),
+    ],
+)
+def test_unknown_provider_name_is_a_configuration_error_with_the_nearest(
+    settings: dict[str, object], message: str, publish: "Publish"
+) -> None:
+    module = publish("healthy", HEALTHY)
+
+    with pytest.raises(ConfigError) as error:
+        Plugins(Settings.model_validate(settings))
+
+    assert message in error.value.message
+    assert "Did you mean healthy" in error.value.next_step
+    assert module not in sys.modules
+
+
+def test_provider_on_both_lists_is_a_configuration_error(publish: "Publish") -> None:
+    publish("healthy", HEALTHY)
+
+    with pytest.raises(ConfigError, match="'healthy' is both enabled and disabled"):
+        Plugins(only("healthy", disabled_providers=("healthy",)))
+
+
+@pytest.mark.parametrize("setting", ["enabled_tools", "disabled_tools"])
+def test_unknown_tool_name_is_a_configuration_error_with_the_nearest(setting: str, publish: "Publish") -> None:
+    publish("healthy", HEALTHY)
+
+    with pytest.raises(ConfigError) as error:
+        Plugins(only("healthy", **{setting: ("generate_haelthy",)}))
+
+    assert f"KIE_AI_{setting.upper()} names 'generate_haelthy'" in error.value.message
+    assert "Did you mean generate_healthy" in error.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("settings", "provider_s", "server_s"),
+    [
+        ({}, True, True),
+        ({"disabled_tools": ("generate_healthy",)}, False, True),
+        ({"disabled_tools": ("list_tasks",)}, True, False),
+        ({"enabled_tools": ("list_tasks",)}, False, True),
+        ({"enabled_tools": ("generate_healthy",)}, True, False),
+        ({"kinds": ("image",)}, True, True),
+        ({"kinds": ("video", "audio")}, False, True),
+    ],
+)
+def test_tools_are_those_that_names_and_kinds_allow(
+    settings: dict[str, object], provider_s: bool, server_s: bool, publish: "Publish"
+) -> None:
+    publish("healthy", HEALTHY)
+
+    plugins = Plugins(only("healthy", **settings), reserved=("list_tasks",))
+
+    assert ("generate_healthy" in plugins.tools) == provider_s
+    assert plugins.lists("list_tasks") == server_s
+    assert plugins.plugins["healthy"].tools == ("generate_healthy",)
+
+
+def test_setting_that_a_provider_does_not_declare_is_a_configuration_error(publish: "Publish") -> None:
+    publish("acme", f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): return Provider('A', settings={{'model': 'm'}})")
+
+    with pytest.raises(ConfigError) as error:
+        Plugins(only("acme", providers={"acme": {"modle": "x"}}))
+
+    assert error.value.message == "[providers.acme] has no setting 'modle'."
+    assert error.value.next_step == "Did you mean model?"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message", "near"),
+    [
+        (
+            {"providers": {"acme-labs": {"gatway": "fal"}}},
+            "[providers.acme-labs] has no setting 'gatway'.",
+            "Did you mean gateway?",
+        ),
+        (
+            {"provider_variables": {"KIE_AI_PROVIDER_ACME_LABS_MODLE": "x"}},
+            "KIE_AI_PROVIDER_ACME_LABS_MODLE is set, but the provider acme-labs has no such setting.",
+            "KIE_AI_PROVIDER_ACME_LABS_MODEL",
+        ),
+        (
+            {"provider_variables": {"KIE_AI_PROVIDER_ACMELABS_MODEL": "x"}},
+            "KIE_AI_PROVIDER_ACMELABS_MODEL is for a provider that is not installed.",
+            "KIE_AI_PROVIDER_ACME_LABS_MODEL",
+        ),
+    ],
+)
+def test_unknown_provider_setting_is_told_as_it_was_written_with_the_nearest(
+    settings: dict[str, object], message: str, near: str, publish: "Publish"
+) -> None:
+    describe = "@hookimpl\ndef kie_describe_provider(): return Provider('A', settings={'model': 'm'})"
+    publish("acme-labs", f"{HEAD}\n{describe}")
+
+    with pytest.raises(ConfigError) as error:
+        Plugins(only("acme-labs", **settings))
+
+    assert error.value.message == message
+    assert near in error.value.next_step
+
+
+# The hooks -----------------------------------------------------------------------------------------------------------
+
+
+def test_kie_register_tools_is_given_the_provider_s_own_settings_read_only(publish: "Publish") -> None:
+    source = f"""{HEAD}
+SEEN = []
+
+def generate_acme(prompt: str) -> Submission:
+    "Make it."
+    return Submission("x", {{}}, "acme")
+
+@hookimpl
+def kie_describe_provider():
+    return Provider("Acme", kinds=("video", "image"), settings={{"model": "m"}})
+
+@hookimpl
+def kie_register_tools(settings):
+    SEEN.append(dict(settings))
+    try:
+        settings["model"] = "mine"
+    except TypeError:
+        SEEN.append("read-only")
+    return [Tool(generate_acme, title="An acme")]
+"""
+    module = publish("acme", source)
+    publish(
+        "other", f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): return Provider('O', settings={{'secret': 's'}})"
+    )
+
+    plugins = Plugins(only("acme", "other", providers={"acme": {"model": "x"}, "other": {"secret": "y"}}))
+
+    assert sys.modules[module].SEEN == [{"model": "x"}, "read-only"]
+    assert (plugins.tools["generate_acme"].title, plugins.tools["generate_acme"].kind) == ("An acme", "video")
+
+
+def test_kie_describe_provider_may_be_left_out(publish: "Publish") -> None:
+    publish("acme-labs", HEALTHY)
+    publish("quiet", f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): return None")
+
+    plugins = Plugins(only("acme-labs", "quiet"))
+
+    assert plugins.provider_of("acme-labs") == Provider(title="Acme Labs")
+    assert plugins.provider_of("quiet") == Provider(title="Quiet")
+    assert plugins.provider_of("nobody") == Provider(title="nobody")
+
+
+def test_kie_describe_provider_says_whose_models_and_sorts_of_task_are_whose(publish: "Publish") -> None:
+    describe = "\n@hookimpl\ndef kie_describe_provider(): return Provider("
+    publish("wide", f"{HEALTHY}{describe}'W', models=('fox',), api_types=('wide-a', 'wide-b'))")
+    publish("narrow", f"{HEAD}{describe}'N', models=('fox-2', 'owl'), api_types=('narrow',))")
+
+    plugins = Plugins(only("wide", "narrow"))
+
+    owners = {model: plugins.owner_of_model(model) for model in ("fox", "fox-1", "fox-2-pro", "owl/x", "cat", "", None)}
+    assert {model: owner and owner.name for model, owner in owners.items()} == {
+        "fox": "wide",
+        "fox-1": "wide",
+        "fox-2-pro": "narrow",
+        "owl/x": "narrow",
+        "cat": None,
+        "": None,
+        None: None,
+    }
+    assert [owner and owner.name for owner in map(plugins.owner_of_api_type, ("wide-b", "narrow", "x"))] == [
+        "wide",
+        "narrow",
+        None,
+    ]
+    assert [(probe.task_id, probe.api_type, probe.provider) for probe in plugins.probes("t-1")] == [
+        ("t-1", "wide-a", "wide"),
+        ("t-1", "wide-b", "wide"),
+    ]
+
+
+def test_kie_route_status_of_the_owner_wins_and_none_means_the_common_route(publish: "Publish") -> None:
+    route = "\n@hookimpl\ndef kie_route_status(task):\n    return "
+    publish("own", f"{HEAD}{route}StatusRoute('own', {{'id': task.task_id}})")
+    publish("shy", f"{HEAD}{route}None")
+    publish("plain", HEALTHY)
+
+    plugins = Plugins(only("own", "shy", "plain"))
+
+    assert plugins.route(task_of("own")) == StatusRoute("own", {"id": "t-1"})
+    assert [plugins.route(task_of(name)) for name in ("shy", "plain", "kie", "")] == [MARKET] * 4
+
+
+def test_kie_normalize_result_of_the_owner_wins_and_none_means_the_common_reading(publish: "Publish") -> None:
+    read = "\n@hookimpl\ndef kie_normalize_result(task, payload):\n    return "
+    publish("own", f"{HEAD}{read}Outcome('failed', error=task.task_id + payload['state'])")
+    publish("shy", f"{HEAD}{read}None")
+    publish("plain", HEALTHY)
+
+    plugins = Plugins(only("own", "shy", "plain"))
+
+    assert outcome(plugins, "own") == Outcome("failed", error="t-1success")
+    assert [outcome(plugins, name).urls for name in ("shy", "plain", "kie", "")] == [("https://x.example/a.png",)] * 4
+
+
+@pytest.mark.parametrize("source", [THIEF, PUSHY_THIEF])
+def test_provider_can_not_answer_for_another_s_task(source: str, publish: "Publish") -> None:
+    publish("aaa-thief", source)
+    publish("healthy", HEALTHY)
+    publish("zzz-thief", source.replace("generate_loot", "generate_more_loot"))
+
+    plugins = Plugins(only("aaa-thief", "healthy", "zzz-thief"))
+
+    assert {plugin.state for name, plugin in plugins.plugins.items() if "thief" in name} == {"enabled"}
+    for owner in ("healthy", "kie", ""):
+        assert plugins.route(task_of(owner)) == MARKET
+        assert outcome(plugins, owner).status == "completed"
+
+
+@pytest.mark.parametrize("hook", ["kie_route_status(task)", "kie_normalize_result(task, payload)"])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [("1 / 0", "ZeroDivisionError"), ("return 'generating'", "returned str"), ("return ()", "returned tuple")],
+)
+def test_hook_that_fails_is_a_failed_read_that_names_the_provider(
+    hook: str, body: str, reason: str, publish: "Publish"
+) -> None:
+    publish("clumsy", f"{HEAD}\n@hookimpl\ndef {hook}:\n    {body}")
+    plugins = Plugins(only("clumsy"))
+
+    ask = plugins.route if "route" in hook else partial(plugins.normalize, payload=DONE)
+
+    with pytest.raises(ReadFailed) as error:
+        ask(task_of("clumsy"))
+
+    assert "provider clumsy" in error.value.message
+    assert reason in error.value.message
+    assert error.value.charged == "no"
+
+
+CURES = {
+    "off": "Add off to KIE_AI_ENABLED_PROVIDERS.",
+    "broken": "Update or uninstall kie-ai-mcp-broken",
+    "gone": "Install it, for example with pip install kie-ai-mcp-gone.",
+}
+
+
+@pytest.mark.parametrize(
+    ("owner", "state"), [("off", "disabled (by configuration)"), ("broken", "set aside"), ("gone", "not installed")]
+)
+def test_task_whose_owner_is_missing_is_not_read_by_anybody_else(owner: str, state: str, publish: "Publish") -> None:
+    publish("off", HEALTHY)
+    publish("broken", "1 / 0")
+    publish("thief", THIEF)
+    plugins = Plugins(only("broken", "thief"))
+
+    for ask in (plugins.route, partial(plugins.normalize, payload=DONE)):
+        with pytest.raises(ReadFailed) as error:
+            ask(task_of(owner))
+        assert f"The provider {owner}, which the task belongs to, is {state}" in error.value.message
+        assert not error.value.can_retry
+        assert CURES[owner] in error.value.next_step
+
+
+SERVICE = """
+from kie_ai_mcp import Gateway, Provider, StatusRoute, Submission, hookimpl
+
+def made_there(prompt: str) -> Submission:
+    "Make it elsewhere."
+    return Submission("there", {"prompt": prompt}, "there", gateway="there")
+
+@hookimpl
+def kie_describe_provider():
+    return Provider("There", settings={"key": "k"})
+
+@hookimpl
+def kie_register_gateways(settings):
+    key = settings.get("key")
+    return [Gateway("there", "There", "https://there.example", key=key, serves={"generate_healthy": made_there})]
+
+@hookimpl
+def kie_route_status(task):
+    return StatusRoute("there/status", {})
+"""
+
+
+def test_kie_register_gateways_adds_a_service_that_speaks_for_its_own_tasks(publish: "Publish") -> None:
+    publish("elsewhere", SERVICE)
+    publish("healthy", HEALTHY)
+
+    plugins = Plugins(only("elsewhere", "healthy", providers={"elsewhere": {"key": "k-1"}}))
+
+    gateway = plugins.gateways["there"]
+    assert (gateway.title, gateway.base_url, gateway.key) == ("There", "https://there.example", "k-1")
+    assert "k-1" not in repr(gateway)
+    for provider in ("healthy", "elsewhere"):
+        there = Task("t-1", "x", provider, gateway="there")
+        assert plugins.route(there) == StatusRoute("there/status", {})
+    assert plugins.route(task_of("healthy")) == MARKET
+
+
+def test_kie_register_gateways_may_stand_in_for_another_provider_where_the_user_says_so(publish: "Publish") -> None:
+    publish("elsewhere", SERVICE)
+    publish("healthy", HEALTHY)
+
+    plugins = Plugins(only("elsewhere", "healthy", providers={"healthy": {"gateway": "there"}}))
+
+    tool = plugins.tools["generate_healthy"]
+    assert (tool.name, tool.provider, tool.description) == ("generate_healthy", "healthy", "Make it elsewhere.")
+
+
+@pytest.mark.parametrize(
+    ("gateway", "reason"),
+    [("thare", "no enabled provider registers it"), ("there", "which does not serve generate_loot")],
+)
+def test_gateway_that_can_not_stand_in_is_a_configuration_error(gateway: str, reason: str, publish: "Publish") -> None:
+    publish("elsewhere", SERVICE)
+    publish("other", HEALTHY.replace("generate_healthy", "generate_loot"))
+
+    with pytest.raises(ConfigError) as error:
+        Plugins(only("elsewhere", "other", providers={"other": {"gateway": gateway}}))
+
+    assert reason in error.value.message
+    assert "there" in error.value.next_step or "generate_healthy" in error.value.next_step
+
+
+def test_family_moved_to_a_gateway_that_is_set_aside_goes_with_it_and_the_others_stay(publish: "Publish") -> None:
+    publish("there", f"{SERVICE}\n1 / 0")
+    publish("healthy", HEALTHY)
+    publish("other", HEALTHY.replace("generate_healthy", "generate_other"))
+
+    plugins = Plugins(only("there", "healthy", "other", providers={"healthy": {"gateway": "there"}}))
+
+    assert list(plugins.tools) == ["generate_other"]
+    assert plugins.plugins["healthy"].state == "set aside"
+    assert plugins.plugins["healthy"].reason == "its gateway there is set aside."
+    assert "kie-ai-mcp-there" in plugins.plugins["healthy"].cure
+
+
+def test_family_moved_to_a_gateway_of_a_disabled_provider_says_how_to_enable_it(publish: "Publish") -> None:
+    publish("there", SERVICE)
+    publish("healthy", HEALTHY)
+    moved = {"providers": {"healthy": {"gateway": "there"}}}
+
+    with pytest.raises(ConfigError, match="no enabled provider registers it") as error:
+        Plugins(only("healthy", **moved))
+    assert error.value.next_step == "Add there to KIE_AI_ENABLED_PROVIDERS."
+    with pytest.raises(ConfigError) as error:
+        Plugins(Settings.model_validate({"disabled_providers": ("there",), **moved}))
+    assert error.value.next_step == "Take there off KIE_AI_DISABLED_PROVIDERS."
+
+
+@pytest.mark.parametrize("setting", ["enabled_tools", "disabled_tools"])
+def test_tool_of_a_provider_that_is_not_used_may_be_named(setting: str, publish: "Publish") -> None:
+    publish("healthy", "1 / 0")
+    publish("off", HEALTHY)
+    publish("other", HEALTHY.replace("generate_healthy", "generate_other"))
+    chosen = {setting: ("generate_healthy_image", "generate_off", "generate_other")}
+
+    plugins = Plugins(only("healthy", "other", **chosen))
+
+    assert list(plugins.tools) == (["generate_other"] if setting == "enabled_tools" else [])
+
+
+def test_tool_that_the_gateway_does_not_serve_is_left_out_of_the_moved_family(
+    publish: "Publish", caplog: pytest.LogCaptureFixture
+) -> None:
+    publish("elsewhere", SERVICE)
+    second = HEALTHY.replace("return [generate_healthy]", "return [generate_healthy, generate_more]")
+    publish("healthy", second.replace("@hookimpl\n", f"{MORE}\n@hookimpl\n", 1))
+
+    plugins = Plugins(only("elsewhere", "healthy", providers={"healthy": {"gateway": "there"}}))
+
+    assert set(plugins.tools) == {"generate_healthy"}
+    assert "generate_more is left out: there does not serve it" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (('Gateway("there",', 'Gateway("kie",'), "its gateway kie exists already: it belongs to the server itself."),
+        (("return [Gateway(", "return ['there'] or [Gateway("), "kie_register_gateways returned str, not a Gateway."),
+        (('Gateway("there",', 'Gateway("taken",'), "its gateway taken exists already: it belongs to aaa."),
+    ],
+)
+def test_gateway_that_breaks_the_contract_sets_its_provider_aside(
+    change: tuple[str, str], reason: str, publish: "Publish"
+) -> None:
+    publish("aaa", SERVICE.replace('Gateway("there",', 'Gateway("taken",'))
+    publish("elsewhere", SERVICE.replace(*change))
+
+    plugins = Plugins(only("aaa", "elsewhere"))
+
+    assert plugins.plugins["elsewhere"].state == "set aside"
+    assert reason in plugins.plugins["elsewhere"].reason
+    assert list(plugins.gateways) == ["taken"]
+
+
+def test_kie_register_commands_adds_commands_of_enabled_providers_alone(publish: "Publish") -> None:
+    source = """
+import click
+from kie_ai_mcp import hookimpl
+
+@hookimpl
+def kie_register_commands(commands):
+    commands.add_command(click.Command("wave-NAME", callback=lambda: click.echo("hello from NAME")))
+"""
+    publish("acme", source.replace("NAME", "acme"))
+    publish("off", source.replace("NAME", "off"))
+    group = click.Group()
+
+    Plugins(only("acme")).register_commands(group)
+
+    assert CliRunner().invoke(group, ["wave-acme"]).output == "hello from acme\n"
+    assert list(group.commands) == ["wave-acme"]

@@ -1,0 +1,371 @@
+"""The environment over the file over the defaults; what can't be used is one clear error."""
+
+import json
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from kie_ai_mcp._settings.settings import SECTIONS, Settings, config_file, variable
+from kie_ai_mcp.errors import ConfigError
+
+KEY = "kie/secret+0123456789"
+
+# field: (its text in the environment, what it becomes)
+TEXTS: dict[str, tuple[str, Any]] = {
+    "base_url": ("http://127.0.0.1:8000/api/v1/", "http://127.0.0.1:8000/api/v1"),
+    "timeout": ("30000", 30_000),
+    "db_path": ("/data/tasks.db", Path("/data/tasks.db")),
+    "output_dir": ("/data/out", Path("/data/out")),
+    "max_download_mb": ("10", 10),
+    "upload_roots": (os.pathsep.join(["/data/in", "~/pictures"]), (Path("/data/in"), Path.home() / "pictures")),
+    "upload_url": ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+    "max_upload_mb": ("10", 10),
+    "trusted_hosts": ("a.example, b.example:81", ("a.example", "b.example:81")),
+    "enabled_providers": ("veo3,flux", ("veo3", "flux")),
+    "disabled_providers": (" pika , ,haiper,", ("pika", "haiper")),
+    "enabled_tools": ("list_tasks", ("list_tasks",)),
+    "disabled_tools": ("get_credits", ("get_credits",)),
+    "kinds": ("image, video", ("image", "video")),
+    "rate_limit": ("5", 5),
+    "rate_window_s": ("2.5", 2.5),
+    "max_credits_per_day": ("100.5", 100.5),
+    "max_submissions_per_hour": ("7", 7),
+    "compact": ("true", True),
+    "patience_s": ("90.5", 90.5),
+    "wait_s": ("45", 45.0),
+    "store_prompts": ("false", False),
+    "http_token": ("a-token-of-the-tests", SecretStr("a-token-of-the-tests")),
+    "allowed_hosts": ("box.local, kie.example", ("box.local", "kie.example")),
+    "public_url": ("https://kie.example/hooks/", "https://kie.example/hooks"),
+    "webhook_key": ("a-signing-key", SecretStr("a-signing-key")),
+    "log_level": ("debug", "debug"),
+}
+
+
+def config(folder: Path, text: str) -> dict[str, str]:
+    """An environment that names a configuration file with this text."""
+    file = folder / "config.toml"
+    file.write_text(text, encoding="utf-8")
+    return {"KIE_AI_CONFIG": str(file)}
+
+
+def refusal(environ: dict[str, str]) -> ConfigError:
+    with pytest.raises(ConfigError) as error:
+        Settings.load(environ)
+    assert "\n" not in str(error.value)
+    return error.value
+
+
+def test_defaults_are_those_the_seed_documents() -> None:
+    settings = Settings.load({})
+
+    assert settings.base_url == "https://api.kie.ai/api/v1"
+    assert (settings.timeout, settings.timeout_s) == (60_000, 60.0)
+    assert (settings.rate_limit, settings.rate_window_s, settings.wait_s) == (20, 10.0, 0.0)
+    assert (settings.api_key, settings.output_dir, settings.db_path) == (None, None, None)
+
+
+@pytest.mark.parametrize("field", [field for field in Settings.model_fields if field not in {"api_key", *SECTIONS}])
+def test_every_setting_can_come_from_its_variable_and_from_the_file(field: str, tmp_path: Path) -> None:
+    text, value = TEXTS[field]
+
+    assert getattr(Settings.load({variable(field): text}), field) == value
+    assert getattr(Settings.load(config(tmp_path, f"{field} = {json.dumps(text)}")), field) == value
+
+
+def test_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    environ = config(tmp_path, 'timeout = 20000\nrate_limit = 7\ndisabled_tools = ["get_credits"]\n')
+
+    settings = Settings.load({**environ, "KIE_AI_TIMEOUT": "30000"})
+
+    assert (settings.timeout, settings.rate_limit, settings.rate_window_s) == (30_000, 7, 10.0)
+    assert settings.disabled_tools == ("get_credits",)
+
+
+def test_process_environment_is_read_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KIE_AI_RATE_LIMIT", "3")
+
+    assert Settings.load().rate_limit == 3
+    assert os.environ["KIE_AI_RATE_LIMIT"] == "3"
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\t\n"])
+def test_empty_variable_is_unset(empty: str, tmp_path: Path) -> None:
+    environ = config(tmp_path, "timeout = 20000\n")
+    names = (*(variable(field) for field in Settings.model_fields), "KIE_AI_OLD_SETTING", "KIE_AI_PROVIDER_FAL_KEY")
+
+    settings = Settings.load({**dict.fromkeys(names, empty), **environ})
+
+    assert settings == Settings.load(environ)
+    assert settings.timeout == 20_000
+
+
+@pytest.mark.parametrize("text", ["${KIE_KEY}", "$KIE_KEY", " ${input:kie-key} ", "${env:KIE_AI_API_KEY}"])
+def test_variable_that_a_client_left_unexpanded_is_unset(text: str) -> None:
+    assert Settings.load({"KIE_AI_API_KEY": text, "KIE_AI_TIMEOUT": text}) == Settings.model_validate({})
+
+
+def test_empty_name_of_the_configuration_file_is_unset() -> None:
+    assert Settings.load({"KIE_AI_CONFIG": " "}) == Settings.model_validate({})
+
+
+def test_file_in_the_user_s_configuration_folder_is_read_unless_another_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    usual = tmp_path / "home" / "kie-ai-mcp-server" / "config.toml"
+    usual.parent.mkdir(parents=True)
+    usual.write_text("rate_limit = 4\n", encoding="utf-8")
+
+    assert Settings.load({}).rate_limit == 4
+    assert Settings.load(config(tmp_path, "rate_limit = 5\n")).rate_limit == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("KIE_AI_TIMEOUTS", "KIE_AI_TIMEOUT"),
+        ("KIE_AI_APIKEY", "KIE_AI_API_KEY"),
+        ("KIE_AI_DISABLED_PROVIDER", "KIE_AI_DISABLED_PROVIDERS"),
+        ("KIE_AI_OUTPUTDIR", "KIE_AI_OUTPUT_DIR"),
+    ],
+)
+def test_unknown_variable_is_refused_with_the_nearest_name(name: str, meant: str) -> None:
+    error = refusal({name: "x"})
+
+    assert error.message == f"Unknown setting {name}."
+    assert f"Did you mean {meant}" in error.next_step
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("timeout_ms", "timeout"), ("output-dir", "output_dir"), ("kind", "kinds"), ("provider", "providers")],
+)
+def test_unknown_key_of_the_file_is_refused_with_the_file_and_the_nearest_name(
+    key: str, meant: str, tmp_path: Path
+) -> None:
+    environ = config(tmp_path, f"{key} = 1\n")
+
+    error = refusal(environ)
+
+    assert error.message == f"Unknown setting {key} in {environ['KIE_AI_CONFIG']}."
+    assert f"Did you mean {meant}" in error.next_step
+    assert "provider_variables" not in error.next_step
+
+
+def test_name_that_resembles_nothing_is_answered_with_all_there_are(tmp_path: Path) -> None:
+    error = refusal(config(tmp_path, "qwxzj = 1\n"))
+
+    assert all(field in error.next_step for field in (*TEXTS, "providers"))
+
+
+@pytest.mark.parametrize(
+    "text", ["60s", "60", "60.5", "999", "0", "-1", "1m", "sixty", "60000.5", "nan", "inf", "60_s"]
+)
+def test_timeout_that_is_no_number_of_milliseconds_is_refused_with_the_cure(text: str) -> None:
+    error = refusal({"KIE_AI_TIMEOUT": text})
+
+    assert str(error) == (
+        f"KIE_AI_TIMEOUT is {text!r}: it must be a whole number of milliseconds, at least 1000. "
+        "For 60 seconds set it to 60000."
+    )
+
+
+@pytest.mark.parametrize("value", ['"60s"', "60", "60.5", "true", "[60000]"])
+def test_timeout_of_the_file_is_refused_with_the_file_s_name(value: str, tmp_path: Path) -> None:
+    environ = config(tmp_path, f"timeout = {value}\n")
+
+    error = refusal(environ)
+
+    assert error.message.startswith(f"timeout in {environ['KIE_AI_CONFIG']} is ")
+    assert "60000" in error.next_step
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("KIE_AI_BASE_URL", "api.kie.ai", "https://"),
+        ("KIE_AI_BASE_URL", "ftp://api.kie.ai", "https://"),
+        ("KIE_AI_BASE_URL", "https://", "https://"),
+        ("KIE_AI_OUTPUT_DIR", "out", "absolute"),
+        ("KIE_AI_OUTPUT_DIR", "./out", "absolute"),
+        ("KIE_AI_OUTPUT_DIR", "../out", "absolute"),
+        ("KIE_AI_UPLOAD_ROOTS", "/data/in:in", "absolute"),
+        ("KIE_AI_UPLOAD_ROOTS", "/data/in:~nobody-here/in", "no home folder is known for ~nobody-here"),
+        ("KIE_AI_OUTPUT_DIR", "~nobody-here/out", "no home folder is known for ~nobody-here"),
+        ("KIE_AI_DB_PATH", "~nobody-here/tasks.db", "no home folder is known for ~nobody-here"),
+        ("KIE_AI_UPLOAD_URL", "kieai.example", "https://"),
+        ("KIE_AI_KINDS", "image,movie", "'image', 'video' or 'audio'"),
+        ("KIE_AI_RATE_LIMIT", "0", "greater than or equal to 1"),
+        ("KIE_AI_RATE_WINDOW_S", "0", "greater than 0"),
+        ("KIE_AI_WAIT_S", "-1", "greater than or equal to 0"),
+        ("KIE_AI_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("KIE_AI_MAX_DOWNLOAD_MB", "much", "integer"),
+    ],
+)
+def test_unusable_value_is_refused_with_variable_value_and_reason(name: str, text: str, reason: str) -> None:
+    error = refusal({name: text})
+
+    assert error.message.startswith(f"{name} is {text!r}: ")
+    assert reason in error.message
+    assert error.next_step.startswith("It means: ")
+
+
+def test_output_folder_may_start_at_the_user_s_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert Settings.load({"KIE_AI_OUTPUT_DIR": "~/pictures"}).output_dir == tmp_path / "pictures"
+
+
+def test_configuration_file_in_the_home_of_nobody_is_refused() -> None:
+    error = refusal({"KIE_AI_CONFIG": "~nobody-here/config.toml"})
+
+    assert error.message.startswith("KIE_AI_CONFIG is '~nobody-here/config.toml': no home folder is known")
+
+
+def test_sections_of_providers_come_from_the_file_alone(tmp_path: Path) -> None:
+    settings = Settings.load(config(tmp_path, '[providers.pika]\nmodel = "pika-2"\n'))
+
+    assert settings.providers == {"pika": {"model": "pika-2"}}
+    assert refusal({"KIE_AI_PROVIDERS": "pika"}).message == "Unknown setting KIE_AI_PROVIDERS."
+
+
+def test_variable_of_a_provider_wins_over_its_section_and_its_secrets_are_masked(tmp_path: Path) -> None:
+    environ = config(tmp_path, '[providers.fal-ai]\nkey = "from-the-file"\nmodel = "x"\n')
+
+    settings = Settings.load(
+        {**environ, "KIE_AI_PROVIDER_FAL_AI_KEY": "from-outside", "KIE_AI_PROVIDER_PIKA_MODEL": "y"}
+    )
+
+    assert settings.section("fal-ai") == {"key": "from-outside", "model": "x"}
+    assert settings.section("pika") == {"model": "y"}
+    assert settings.mask("from-outside, from-the-file, x, y") == "[key], [key], x, y"
+    assert "from-outside" not in f"{settings!r} {settings}"
+
+
+def test_where_each_setting_comes_from_is_told(tmp_path: Path) -> None:
+    environ = config(tmp_path, "timeout = 20000\nrate_limit = 7\n")
+
+    assert Settings.origins({**environ, "KIE_AI_TIMEOUT": "30000"}) == {
+        "timeout": "KIE_AI_TIMEOUT",
+        "rate_limit": environ["KIE_AI_CONFIG"],
+    }
+    assert str(config_file(environ)) == environ["KIE_AI_CONFIG"]
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda file: None, "can't be read"),
+        (lambda file: file.mkdir(), "can't be read"),
+        (lambda file: file.write_text("timeout 60", encoding="utf-8"), "not valid TOML"),
+        (lambda file: file.write_bytes(b'api_key = "\xff"'), "not valid TOML"),
+    ],
+)
+def test_unusable_file_is_one_error_that_names_it(write: Any, reason: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    write(file)
+
+    error = refusal({"KIE_AI_CONFIG": str(file)})
+
+    assert error.message.startswith(f"The configuration file {file} ")
+    assert reason in error.message
+    assert error.next_step
+
+
+# The key -------------------------------------------------------------------------------------------------------------
+
+
+def test_key_is_never_in_what_a_settings_value_shows_of_itself(tmp_path: Path) -> None:
+    for settings in (Settings.load({"KIE_AI_API_KEY": KEY}), Settings.load(config(tmp_path, f'api_key = "{KEY}"'))):
+        shown = (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump()))
+        assert not [text for text in shown if KEY in text]
+        assert settings.key == KEY
+
+
+def test_key_is_never_in_an_error_or_its_traceback(tmp_path: Path) -> None:
+    for environ in (
+        {"KIE_AI_API_KEY": KEY, "KIE_AI_TIMEOUT": "60s"},
+        config(tmp_path, f'api_key = ["{KEY}"]'),
+        config(tmp_path, f'api_key = "{KEY}"\ntimeout = "x"'),
+    ):
+        shown = "".join(traceback.format_exception(refusal(environ)))
+        assert KEY not in shown
+
+
+def test_key_is_used_without_the_blanks_around_it(tmp_path: Path) -> None:
+    assert Settings.load({"KIE_AI_API_KEY": f" {KEY}\n"}).key == KEY
+    assert Settings.load(config(tmp_path, f'api_key = " {KEY} "')).key == KEY
+
+
+@pytest.mark.parametrize("api_key", [None, "", "  "])
+def test_key_of_blanks_is_no_key(api_key: str | None) -> None:
+    assert not Settings.model_validate({"api_key": api_key}).key
+
+
+@pytest.mark.parametrize("text", ["schlüssel", "two\nlines", "nul\x00", "“quoted”"])
+def test_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(text: str) -> None:
+    error = refusal({"KIE_AI_API_KEY": text})
+
+    assert error.message.startswith("KIE_AI_API_KEY is a secret: ")
+    assert text not in str(error)
+
+
+def test_mask_takes_the_key_out_of_text_and_out_of_addresses() -> None:
+    settings = Settings.model_validate({"api_key": f" {KEY} "})
+
+    masked = settings.mask(f"Bearer {KEY}; https://proxy.example/?key=kie%2Fsecret%2B0123456789&x=1")
+
+    assert masked == "Bearer [key]; https://proxy.example/?key=[key]&x=1"
+
+
+@pytest.mark.parametrize("api_key", [None, "", " "])
+def test_mask_without_a_key_changes_nothing(api_key: str | None) -> None:
+    assert Settings.model_validate({"api_key": api_key}).mask("as it is") == "as it is"
+
+
+# Where tasks are kept ------------------------------------------------------------------------------------------------
+
+
+def test_database_is_the_one_named_then_one_at_hand_then_the_user_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    assert Settings.model_validate({}).database == tmp_path / "data" / "kie-ai-mcp-server" / "tasks.db"
+    (tmp_path / "tasks.db").touch()
+    assert Settings.model_validate({}).database == tmp_path / "tasks.db"
+    assert Settings.load({"KIE_AI_DB_PATH": "~/other.db"}).database == tmp_path / "other.db"
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process of a user that the system does not know, as containers start them."""
+    for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    pwd = pytest.importorskip("pwd")
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_process_without_a_home_needs_only_to_be_told_the_database(tmp_path: Path) -> None:
+    assert Settings.load({"KIE_AI_DB_PATH": "/data/tasks.db"}).database == Path("/data/tasks.db")
+    with pytest.raises(ConfigError, match=r"no home folder.*Set HOME, or KIE_AI_DB_PATH"):
+        _ = Settings.load({}).database
+    with pytest.raises(ConfigError, match="Set HOME, or KIE_AI_CONFIG"):
+        config_file({})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_can_not_be_changed_afterwards() -> None:
+    settings = Settings.model_validate({})
+
+    with pytest.raises(ValidationError):
+        settings.timeout = 1

@@ -1,0 +1,107 @@
+"""The import contracts are kept, and the public door is what it says."""
+
+import configparser
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+import kie_ai_mcp
+
+ROOT = Path(__file__).parents[2]
+
+PUBLIC = [
+    "CONTRACT",
+    "Accepted",
+    "Answer",
+    "AspectRatio",
+    "AudioUrl",
+    "CallbackUrl",
+    "FrameRate",
+    "Gateway",
+    "ImageUrl",
+    "ImageUrls",
+    "InvalidArgument",
+    "KieError",
+    "Media",
+    "NegativePrompt",
+    "Outcome",
+    "OutputFormat",
+    "Prompt",
+    "Provider",
+    "Query",
+    "StatusRoute",
+    "Submission",
+    "Task",
+    "Tool",
+    "VideoResolution",
+    "VideoUrl",
+    "hookimpl",
+]
+
+
+LINT = "from importlinter.cli import lint_imports_command as run; run()"
+OF_PROVIDERS = (
+    ("importlinter", "root_packages"),
+    ("importlinter:contract:strangers", "modules"),
+    ("importlinter:contract:core", "forbidden_modules"),
+    ("importlinter:contract:door", "source_modules"),
+)
+"""The lists of .importlinter that name providers."""
+
+
+def lint_imports(folder: Path, sources: Iterable[Path]) -> "subprocess.CompletedProcess[str]":
+    """Check the contracts of .importlinter with the packages of `sources` besides the listed ones."""
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter", encoding="utf-8")
+    packages = {path.name for source in sources for path in source.iterdir() if (path / "__init__.py").is_file()}
+    for contract, option in OF_PROVIDERS:
+        named = {*contracts[contract][option].split(), *packages}
+        contracts[contract][option] = "\n".join(["", *sorted(named)])
+    with (folder / "contracts.ini").open("w", encoding="utf-8") as file:
+        contracts.write(file)
+    command = [sys.executable, "-c", LINT, "--config", str(folder / "contracts.ini"), "--no-cache"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sources))}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_import_contracts_are_kept_by_every_package(tmp_path: Path) -> None:
+    done = lint_imports(tmp_path, sorted(ROOT.glob("plugins/*/src")))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "broken"),
+    [
+        ("", None),
+        ("from kie_ai_mcp._service.caller import Caller", "Providers come in by the public door"),
+        ("import kie_ai_mcp_flux", "Providers do not know each other"),
+        ("import httpx", "The HTTP client is known to the service package alone"),
+    ],
+)
+def test_import_contracts_hold_for_a_family_that_no_list_names(tmp_path: Path, line: str, broken: str | None) -> None:
+    new = [sys.executable, "-m", "kie_ai_mcp", "new-provider", "tidal-wave", "--output", str(tmp_path / "tidal-wave")]
+    subprocess.run(new, capture_output=True, timeout=60, check=True)
+    module = tmp_path / "tidal-wave/src/kie_ai_mcp_tidal_wave/__init__.py"
+    module.write_text(f"{module.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
+    done = lint_imports(tmp_path, [tmp_path / "tidal-wave/src"])
+    assert (done.returncode == 0) == (broken is None), done.stdout + done.stderr
+    assert broken is None or broken in done.stdout.partition("Broken contracts")[2]
+
+
+def test_public_names_change_only_on_purpose() -> None:
+    assert kie_ai_mcp.__all__ == PUBLIC
+
+
+def test_serving_does_not_pay_for_other_libraries() -> None:
+    heavy = ("rich", "httpx", "filelock", "kie_ai_mcp._cli", "kie_ai_mcp._cli.demo", "kie_ai_mcp_sandbox.server", "PIL")
+    code = (
+        "import sys, kie_ai_mcp._mcp.server as server; from kie_ai_mcp._settings.settings import Settings;"
+        "plugins = server.Plugins(Settings(), reserved=server.NAMES);"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
