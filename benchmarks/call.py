@@ -18,7 +18,8 @@ from pathlib import Path
 import anyio
 import httpx
 
-from kie_ai_mcp._mcp.server import build
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._settings.settings import Settings
 
 TASK = count(1)
@@ -46,22 +47,22 @@ async def measure(base_url: str, folder: Path, rounds: int) -> tuple[list[float]
     settings = Settings.model_validate(
         {"api_key": "bench", "base_url": base_url, "db_path": folder / "tasks.db", "rate_limit": 1_000_000}
     )
-    app = build(settings)
-    tool = app.plugins.tools["generate_nano_banana"]
+    app = App.open(settings)
+    tool = app.engine.plugins.tools["generate_nano_banana"]
     bare, ours = [], []
 
     async def say(_message: str, _share: float | None) -> None:
         return None
 
     limits = httpx.Limits(max_keepalive_connections=0)
-    async with app.flow.running(), httpx.AsyncClient(limits=limits) as client:
+    async with app.engine.running(), httpx.AsyncClient(limits=limits) as client:
         for n in range(rounds + 20):
             body = {"model": "google/nano-banana", "input": {"prompt": f"bare {n}"}}
             started = time.perf_counter()
             (await client.post(f"{base_url}/jobs/createTask", json=body)).json()
             bare.append((time.perf_counter() - started) * 1000)
             started = time.perf_counter()
-            await app.flow.submit(tool, {"prompt": f"ours {n}"}, say)
+            await submit(app.engine, tool, {"prompt": f"ours {n}"}, say)
             ours.append((time.perf_counter() - started) * 1000)
     return bare[20:], ours[20:]
 

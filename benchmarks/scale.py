@@ -20,7 +20,8 @@ from typing import Any
 
 import anyio
 
-from kie_ai_mcp._mcp.server import App, build
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.tools import Call
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Store, Ticket
 from kie_ai_mcp._settings.settings import Settings
@@ -77,8 +78,8 @@ async def timed(rounds: int, work: Callable[[int], Awaitable[Any]]) -> list[floa
 async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
     """Measure what reads, and what one status costs."""
     settings = Settings.model_validate({"api_key": "bench", "base_url": "http://127.0.0.1:9", "db_path": path})
-    app = build(settings)
-    store, newest = app.flow.store, tasks
+    app = App.open(settings)
+    store, newest = app.engine.record, tasks
     answers = Answers(app)
     month = (datetime.now(UTC) - timedelta(days=30)).isoformat()
 
@@ -102,7 +103,7 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
         assert isinstance(ticket, Ticket)
         await store.record_never_sent(ticket.submission_id)
 
-    async with app.flow.running():
+    async with app.engine.running():
         return {
             "list_tasks, first page": await timed(rounds, lambda _: answers.list()),
             "list_tasks, page in the middle": await timed(rounds, lambda n: answers.list(cursor=str(newest // 2 - n))),
@@ -122,14 +123,11 @@ class Answers:
     """Calls tools as a client does, without the wire."""
 
     def __init__(self, app: App) -> None:
-        self.list_tasks = app.utilities["list_tasks"].fn
+        self.app = app
 
     async def list(self, **arguments: Any) -> None:
         """Call ``list_tasks``."""
-        await self.list_tasks(**arguments, say=self._say)
-
-    async def _say(self, _message: str, _share: float | None) -> None:
-        return None
+        await self.app.run("list_tasks", arguments, Call())
 
 
 def openings(path: Path) -> list[float]:

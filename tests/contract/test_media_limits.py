@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kie_ai_mcp._mcp.server import build
+from kie_ai_mcp._app.app import App
 from kie_ai_mcp._settings.settings import Settings
 
 CAPS_MB = {
@@ -24,7 +24,7 @@ CAPS_MB = {
 
 @pytest.mark.parametrize("name", CAPS_MB)
 def test_input_has_the_cap_of_its_service(name: str, tmp_path: Path) -> None:
-    app = build(Settings.model_validate({"db_path": tmp_path / "tasks.db"}))
-    app.flow.store.close()
-    media = app.plugins.tools[name].arguments.media
+    app = App.open(Settings.model_validate({"db_path": tmp_path / "tasks.db"}))
+    app.engine.record.close()
+    media = app.engine.plugins.tools[name].arguments.media
     assert {argument: marker.most_mb for argument, marker in media.items()} == CAPS_MB[name]

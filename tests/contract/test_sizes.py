@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from mcp_types import Tool
 
-from kie_ai_mcp._mcp.server import build
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._mcp.server import listing
 from kie_ai_mcp._settings.settings import Settings
 
 SEED_TOOLS = (
@@ -45,9 +46,9 @@ def tools(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder: Path = tmp_path_factory.mktemp("sizes")
     # A folder gives every paid tool one argument more.
     saving = {} if request.param == "as it comes" else {"output_dir": folder / "out"}
-    app = build(Settings.model_validate({"db_path": folder / "tasks.db", **saving}))
-    yield {tool.name: tool for tool in app.listing.tools}
-    app.flow.store.close()
+    app = App.open(Settings.model_validate({"db_path": folder / "tasks.db", **saving}))
+    yield {tool.name: tool for tool in listing(app).tools}
+    app.engine.record.close()
 
 
 def size(value: Any) -> int:

@@ -23,8 +23,9 @@ import pytest
 from mcp import Client
 from mcp_types import TextContent
 
-from kie_ai_mcp._flow import status
-from kie_ai_mcp._mcp.server import App, build, server_of
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._flow import engine
+from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -292,8 +293,8 @@ def open_desk() -> OpenDesk:
             "enabled_providers": ("nano-banana",),
         }
         # `model_copy` doesn't validate: a test's time limit may be shorter than any that a user may set.
-        app = build(Settings.model_validate(usual).model_copy(update=settings))
-        async with app.flow.running(), Client(server_of(app)) as client:
+        app = App.open(Settings.model_validate(usual).model_copy(update=settings))
+        async with app.engine.running(), Client(server_of(app)) as client:
             yield Desk(client, app, folder)
 
     return start
@@ -309,5 +310,5 @@ def restarts_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
             loaded.append(Plugins(*args, **kwargs))
         return loaded[0]
 
-    monkeypatch.setattr(status, "Plugins", load_once)
+    monkeypatch.setattr(engine, "Plugins", load_once)
     monkeypatch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))

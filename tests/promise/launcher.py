@@ -62,8 +62,8 @@ PLACES = {
     "record files": "kie_ai_mcp._record.submissions:Store.record_files",
     "list unsettled": "kie_ai_mcp._record.submissions:Store.unsettled",
     "busy timeout": "kie_ai_mcp._record.database:BUSY_TIMEOUT_S",
-    "grace": "kie_ai_mcp._flow.submit:GRACE_S",
-    "patience": "kie_ai_mcp._mcp.server:USUAL_PATIENCE_S",
+    "grace": "kie_ai_mcp._flow.engine:GRACE_S",
+    "patience": "kie_ai_mcp._app.tools:USUAL_PATIENCE_S",
 }
 
 # Orders --------------------------------------------------------------------------------------------------------------

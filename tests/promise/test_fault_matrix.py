@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from kie_ai_mcp._app import tools
 from kie_ai_mcp._flow import waiting
-from kie_ai_mcp._mcp import server
 from kie_ai_mcp.errors import MEANINGS
 from kie_ai_mcp_sandbox.faults import KINDS
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -136,7 +136,7 @@ async def shared(
 ) -> AsyncIterator["Desk"]:
     folder = tmp_path_factory.mktemp("faults")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server, "USUAL_PATIENCE_S", 0.3)
+        patch.setattr(tools, "USUAL_PATIENCE_S", 0.3)
         async with open_desk(folder, service.base_url, rate_limit=1_000) as desk:
             yield desk
 
@@ -145,7 +145,7 @@ async def shared(
 def desk(shared: "Desk", service: Sandbox, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> "Desk":
     """The shared server, in front of a service that has forgotten everything; impatient where the fault is a delay."""
     service.reset()
-    caller = shared.app.flow.kie
+    caller = shared.app.engine.callers["kie"]
     if getattr(request.node, "callspec", None) and request.node.callspec.params["fault"] in BEYOND_THE_LIMIT:
         monkeypatch.setattr(caller, "settings", caller.settings.model_copy(update={"timeout": TIMEOUT_MS}))
     return shared

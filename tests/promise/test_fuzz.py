@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._flow import submit as story
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._mcp.server import App, build
+from kie_ai_mcp._flow.results import last_known, refresh
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.caller import MOVED
 from kie_ai_mcp._settings.settings import Settings
@@ -173,13 +175,13 @@ def run(service: Service, story: Callable[[App], Awaitable[None]]) -> None:
 
     async def told(database: Path) -> None:
         values = {"api_key": "key-of-the-tests", "base_url": service.address, "db_path": database}
-        app = build(Settings.model_validate({**values, "enabled_providers": ("nano-banana",)}))
+        app = App.open(Settings.model_validate({**values, "enabled_providers": ("nano-banana",)}))
         with anyio.fail_after(LIMIT_S):
-            async with app.flow.running():
+            async with app.engine.running():
                 service.plan = None
                 await story(app)
-                await app.flow.store.tasks(Filters())
-                await app.flow.store.unsettled()
+                await app.engine.record.tasks(Filters())
+                await app.engine.record.unsettled()
 
     with TemporaryDirectory() as folder:
         anyio.run(told, Path(folder, "tasks.db"))
@@ -189,7 +191,8 @@ async def submit(app: App, prompt: str = "a fox") -> Report:
     async def say(_message: str, _share: float | None) -> None:
         return None
 
-    return await app.flow.submit(app.plugins.tools["generate_nano_banana"], {"prompt": prompt}, say, patience_s=0.0)
+    tool = app.engine.plugins.tools["generate_nano_banana"]
+    return await story.submit(app.engine, tool, {"prompt": prompt}, say, patience_s=0.0)
 
 
 async def fate(app: App) -> tuple[str, str | None, str | None]:
@@ -204,7 +207,7 @@ async def fate(app: App) -> tuple[str, str | None, str | None]:
 async def found(app: App, task_id: str) -> str:
     """Read a task that is not on record: whether it is found, not known, or could not be read."""
     try:
-        await app.flow.refresh(task_id)
+        await refresh(app.engine, task_id)
     except KieError as error:
         return "not known" if isinstance(error, TaskNotFound) else "unread"
     return "found"
@@ -232,9 +235,9 @@ def test_answer_to_a_paid_request_is_never_more_than_it_says(
     async def story(app: App) -> None:
         service.plan = status, body, wait
         state, charged, task_id = await fate(app)
-        (submission,) = await app.flow.store.submissions(0, 10)
+        (submission,) = await app.engine.record.submissions(0, 10)
         assert (submission.state, submission.task_id) == (state, task_id)
-        recorded = [record.task.task_id for record in await app.flow.store.tasks(Filters())]
+        recorded = [record.task.task_id for record in await app.engine.record.tasks(Filters())]
         assert recorded == ([task_id] if state == "accepted" else [])
         assert charged == {"accepted": "yes", "refused": "no", "unknown": "unknown"}[state]
         assert may_accept(status, body) or state != "accepted"
@@ -266,13 +269,13 @@ def test_answer_to_a_read_is_never_more_than_it_says(service: Service, status: i
     async def story(app: App) -> None:
         await submit(app)
         service.plan = status, body, None
-        report = await app.flow.refresh(TASK, with_record=True)
+        report = await refresh(app.engine, TASK, with_record=True)
         if report.read_error is not None:
             assert report.status == "pending"
         else:
             assert (readable, report.status) == (True, said)
         assert report.task_id == TASK
-        again = await app.flow.last_known(TASK)
+        again = await last_known(app.engine, TASK)
         assert again is not None
         assert again.status == report.status
         report.text()
@@ -294,7 +297,7 @@ def test_id_that_is_not_on_record_is_adopted_only_from_a_record_of_the_service(
     async def story(app: App) -> None:
         service.plan = status, body, None
         told = await found(app, "made-elsewhere")
-        adopted = await app.flow.store.find("made-elsewhere")
+        adopted = await app.engine.record.find("made-elsewhere")
         assert (told == "found", adopted is not None) == (known, known)
         assert told != "not known" or code in SAID_NO
 

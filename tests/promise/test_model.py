@@ -28,8 +28,10 @@ from hypothesis.stateful import (
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from kie_ai_mcp._flow import submit
-from kie_ai_mcp._mcp.server import App, build
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._flow import engine, submit
+from kie_ai_mcp._flow.results import refresh
+from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, Refused, TaskNotFound, Unknown
 
@@ -131,10 +133,10 @@ class Process:
     """A server without its protocol, which can be killed."""
 
     def __init__(self, portal: BlockingPortal, app: App) -> None:
-        self.flow, self.store = app.flow, app.flow.store
-        self.tool = app.plugins.tools["generate_nano_banana"]
+        self.engine, self.store = app.engine, app.engine.record
+        self.tool = app.engine.plugins.tools["generate_nano_banana"]
         self._portal = portal
-        self._running = portal.wrap_async_context_manager(app.flow.running())
+        self._running = portal.wrap_async_context_manager(app.engine.running())
         self._running.__enter__()
 
     def submit(self, prompt: str, key: str | None) -> "tuple[Future[Report], threading.Event]":
@@ -146,7 +148,7 @@ class Process:
                 joined.set()
 
         arguments = {"prompt": prompt, **({"idempotency_key": key} if key else {})}
-        return self._portal.start_task_soon(self.flow.submit, self.tool, arguments, say, LIMIT_S), joined
+        return self._portal.start_task_soon(submit.submit, self.engine, self.tool, arguments, say, LIMIT_S), joined
 
     def stop(self) -> None:
         """End it as the end of its input does."""
@@ -162,9 +164,8 @@ class Process:
         replaced = {"_guarded": die, "_append_aside": die, "close": lambda: None}
         for name, instead in replaced.items():
             setattr(self.store, name, instead)
-        group = self.flow._group
-        assert group is not None
-        self._portal.call(group.cancel_scope.cancel)
+        for scope in tuple(self.engine._requests.values()):
+            self._portal.call(scope.cancel)
         with suppress(BaseExceptionGroup, CancelledError, Dead):
             self._running.__exit__(None, None, None)
         self.store._db.close()
@@ -227,7 +228,7 @@ class Histories(RuleBasedStateMachine):
             "db_path": self.database,
             "rate_limit": 1_000,
         }
-        app = build(Settings.model_validate({**values, "enabled_providers": ("nano-banana",)}))
+        app = App.open(Settings.model_validate({**values, "enabled_providers": ("nano-banana",)}))
         self.alive[number] = Process(self.portal, app)
 
     def open(self, *states: str) -> list[Entry]:
@@ -340,8 +341,8 @@ class Histories(RuleBasedStateMachine):
     def poll(self, data: st.DataObject, state: str) -> None:
         task_id = data.draw(st.sampled_from(sorted(self.service.made)))
         self.service.states[task_id] = state
-        flow = self.alive[data.draw(st.sampled_from(sorted(self.alive)))].flow
-        report = self.portal.call(flow.refresh, task_id)
+        server = self.alive[data.draw(st.sampled_from(sorted(self.alive)))].engine
+        report = self.portal.call(refresh, server, task_id)
         if self.tasks.get(task_id) not in FINAL:
             self.tasks[task_id] = STATUS[state]
         assert (report.status, report.read_error) == (self.tasks[task_id], None)
@@ -350,9 +351,9 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data(), fault=st.sampled_from(["drop", "500", "404", "200"]))
     def poll_badly(self, data: st.DataObject, fault: str) -> None:
         task_id = data.draw(st.sampled_from(sorted(self.tasks)))
-        flow = self.alive[data.draw(st.sampled_from(sorted(self.alive)))].flow
+        server = self.alive[data.draw(st.sampled_from(sorted(self.alive)))].engine
         self.service.fault = fault
-        report = self.portal.call(flow.refresh, task_id)
+        report = self.portal.call(refresh, server, task_id)
         self.service.fault = ""
         assert report.status == self.tasks[task_id]
         assert report.read_error
@@ -361,22 +362,22 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data(), wrong=st.booleans())
     def settle(self, data: st.DataObject, wrong: bool) -> None:
         entry = data.draw(st.sampled_from(self.open("unknown")))
-        flow = self.alive[data.draw(st.sampled_from(sorted(self.alive)))].flow
+        server = self.alive[data.draw(st.sampled_from(sorted(self.alive)))].engine
         linked = {other.task_id for other in self.entries}
         lost = [
             task_id for task_id, prompt in self.service.made.items() if prompt == entry.prompt and task_id not in linked
         ]
         if wrong:
             with pytest.raises(TaskNotFound):
-                self.portal.call(flow.resolve, entry.id, "no-such-task")
+                self.portal.call(resolve, server, entry.id, "no-such-task")
         elif lost:
-            report = self.portal.call(flow.resolve, entry.id, lost[0])
+            report = self.portal.call(resolve, server, entry.id, lost[0])
             entry.state, entry.task_id = "accepted", lost[0]
             if self.tasks.get(lost[0]) not in FINAL:
                 self.tasks[lost[0]] = STATUS[self.service.states[lost[0]]]
             assert (report.task_id, report.status) == (lost[0], self.tasks[lost[0]])
         else:
-            self.portal.call(flow.resolve, entry.id, None)
+            self.portal.call(resolve, server, entry.id, None)
             entry.state = "discarded"
 
     @precondition(lambda self: self.alive and self.entries)
@@ -384,9 +385,9 @@ class Histories(RuleBasedStateMachine):
     def settle_what_is_settled(self, data: st.DataObject) -> None:
         settled = [entry for entry in self.entries if entry.state != "unknown"]
         if settled:
-            flow = self.alive[min(self.alive)].flow
+            server = self.alive[min(self.alive)].engine
             with pytest.raises(KieError, match="only an unknown one"):
-                self.portal.call(flow.resolve, data.draw(st.sampled_from(settled)).id, None)
+                self.portal.call(resolve, server, data.draw(st.sampled_from(settled)).id, None)
 
     # -- what must hold ----------------------------------------------------------------------------------------------
 
@@ -427,7 +428,7 @@ def listening() -> Iterator[type[Histories]]:
 @pytest.mark.usefixtures("restarts_are_cheap")
 def test_no_history_makes_the_record_differ_from_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submit, "JOIN_S", 0.002)
-    monkeypatch.setattr(submit, "GRACE_S", 0.02)
+    monkeypatch.setattr(engine, "GRACE_S", 0.02)
     with listening() as machine:
         run_state_machine_as_test(
             machine,

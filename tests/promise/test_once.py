@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from kie_ai_mcp._app import tools
 from kie_ai_mcp._flow import submit
-from kie_ai_mcp._mcp import server
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -79,7 +79,7 @@ async def test_twin_does_not_wait_longer_than_its_client_and_is_not_sent(
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: desks[0].call(TOOL, prompt="A fox"))
         await until(lambda: len(sandbox.requests) == 1)
-        monkeypatch.setattr(server, "USUAL_PATIENCE_S", 0.1)
+        monkeypatch.setattr(tools, "USUAL_PATIENCE_S", 0.1)
         told = await desks[1].call(TOOL, prompt="A fox")
     assert (told.is_error, told.data["charged"]) == (True, "no")
     assert "not sent twice" in told.text
@@ -188,7 +188,7 @@ async def test_adoption_that_cant_read_the_record_does_not_discard(
 ) -> None:
     sandbox.play("drop-after", path="createTask")
     await desks[0].call(TOOL, prompt="A fox")
-    store = desks[0].app.flow.store
+    store = desks[0].app.engine.record
     find, broken = store.find, [StorageError("The disk failed.")]
 
     async def find_at_the_second_try(task_id: str) -> TaskRecord | None:

@@ -99,8 +99,9 @@ def test_public_names_change_only_on_purpose() -> None:
 def test_serving_does_not_pay_for_other_libraries() -> None:
     heavy = ("rich", "httpx", "filelock", "kie_ai_mcp._cli", "kie_ai_mcp._cli.demo", "kie_ai_mcp_sandbox.server", "PIL")
     code = (
-        "import sys, kie_ai_mcp._mcp.server as server; from kie_ai_mcp._settings.settings import Settings;"
-        "plugins = server.Plugins(Settings(), reserved=server.NAMES);"
+        "import sys, kie_ai_mcp._mcp.server; from kie_ai_mcp._providers import loader;"
+        "from kie_ai_mcp._app.own_tools import NAMES; from kie_ai_mcp._settings.settings import Settings;"
+        "plugins = loader.Plugins(Settings(), reserved=NAMES);"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -32,8 +32,8 @@ RUNNING = TaskRecord(TASK, "processing", BEGUN, BEGUN)
 DONE = replace(RUNNING, status="completed", result_urls=(A, B), credits=63.0, finished_at=BEGUN)
 FAILED = replace(RUNNING, status="failed", error="no luck", error_code="501", finished_at=BEGUN)
 FULL = Report(
-    "completed",
-    "Show them.",
+    status="completed",
+    next_step="Show them.",
     task_id="t-1",
     api_type="veo3",
     provider="veo3",
@@ -50,7 +50,7 @@ FULL = Report(
 )
 REPORTS = [
     FULL,
-    Report("discarded", "Call again.", submission_id=7, charged="unknown"),
+    Report(status="discarded", next_step="Call again.", submission_id=7, charged="unknown"),
     report_of(RUNNING),
     report_of(DONE),
     report_of(FAILED),
@@ -86,7 +86,7 @@ def test_full_report_leaves_nothing_of_the_schema_out() -> None:
 
 
 def test_what_is_not_known_is_left_out_and_empty_lists_are_kept() -> None:
-    assert Report("pending", "Wait.").structured() == {
+    assert Report(status="pending", next_step="Wait.").structured() == {
         "status": "pending",
         "result_urls": [],
         "files": [],
@@ -97,7 +97,10 @@ def test_what_is_not_known_is_left_out_and_empty_lists_are_kept() -> None:
 def test_times_are_utc_in_one_form() -> None:
     elsewhere = BEGUN.astimezone(tz=datetime.fromisoformat("2026-01-01T00:00:00+05:30").tzinfo)
 
-    assert Report("pending", "", created_at=elsewhere).structured()["created_at"] == "2026-04-20T10:00:00Z"
+    assert (
+        Report(status="pending", next_step="", created_at=elsewhere).structured()["created_at"]
+        == "2026-04-20T10:00:00Z"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from kie_ai_mcp import Accepted, Answer, Outcome, Submission
-from kie_ai_mcp._flow.submit import Flow
-from kie_ai_mcp._mcp.server import build
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._providers.arguments import BoundTool
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KieError, PluginError, Refused, Unknown
@@ -29,12 +30,12 @@ async def silent(message: str, share: float | None) -> None:
 
 
 @pytest.fixture
-async def flow(service: HTTPServer, tmp_path: Path, key: str) -> AsyncIterator[Flow]:
-    """A running flow of one provider."""
+async def engine(service: HTTPServer, tmp_path: Path, key: str) -> AsyncIterator[Engine]:
+    """A running engine of one provider."""
     values = {"api_key": key, "base_url": service.url_for("").rstrip("/"), "db_path": tmp_path / "tasks.db"}
-    app = build(Settings.model_validate({**values, "enabled_providers": ("nano-banana",), "rate_limit": 1}))
-    async with app.flow.running():
-        yield app.flow
+    app = App.open(Settings.model_validate({**values, "enabled_providers": ("nano-banana",), "rate_limit": 1}))
+    async with app.engine.running():
+        yield app.engine
 
 
 def tool_of(read: Callable[[Any], Any] | None = None) -> BoundTool:
@@ -60,19 +61,19 @@ def tool_of(read: Callable[[Any], Any] | None = None) -> BoundTool:
     ids=["dict", "number", "bool", "raises", "bytes", "exits", "accepted", "outcome"],
 )
 async def test_answer_that_a_provider_misreads_is_unknown_and_the_server_goes_on(
-    read: Callable[[Any], Any], flow: Flow, service: HTTPServer
+    read: Callable[[Any], Any], engine: Engine, service: HTTPServer
 ) -> None:
     service.expect_request("/foxes").respond_with_json(ACCEPTED)
 
     with pytest.raises(Unknown, match="nano-banana"):
-        await flow.submit(tool_of(read), {"prompt": "a fox"}, silent)
+        await submit(engine, tool_of(read), {"prompt": "a fox"}, silent)
 
-    assert [entry.state for entry in await flow.store.unsettled()] == ["unknown"]
+    assert [entry.state for entry in await engine.record.unsettled()] == ["unknown"]
 
 
 @pytest.mark.parametrize(("code", "state"), [(422, "refused"), (200, "unknown")])
 async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
-    code: int, state: str, flow: Flow, service: HTTPServer
+    code: int, state: str, engine: Engine, service: HTTPServer
 ) -> None:
     def read(answer: Answer) -> str:
         raise Refused("Not ready yet.", code=answer.code, next_step="Call again in 30 seconds.", can_retry=True)
@@ -80,9 +81,9 @@ async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
     service.expect_request("/foxes").respond_with_json({"code": code, "msg": "in the making"})
 
     with pytest.raises(KieError) as error:
-        await flow.submit(tool_of(read), {"prompt": "a fox"}, silent)
+        await submit(engine, tool_of(read), {"prompt": "a fox"}, silent)
 
-    settled = await flow.store.submission(1)
+    settled = await engine.record.submission(1)
     assert settled is not None
     assert settled.state == state
     assert (error.value.message == "Not ready yet.") == (state == "refused")
@@ -103,7 +104,7 @@ async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
     ],
 )
 async def test_function_that_fails_at_a_call_charges_nothing_and_names_its_provider(
-    made: Callable[[str], Any], told: str, flow: Flow
+    made: Callable[[str], Any], told: str, engine: Engine
 ) -> None:
     def generate_fox(prompt: str) -> Submission:
         """Make a fox."""
@@ -112,15 +113,17 @@ async def test_function_that_fails_at_a_call_charges_nothing_and_names_its_provi
 
     tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image", title=None)
     with pytest.raises(PluginError, match="generate_fox of the provider nano-banana") as error:
-        await flow.submit(tool, {"prompt": "a fox"}, silent)
+        await submit(engine, tool, {"prompt": "a fox"}, silent)
 
     assert told in error.value.message
     assert error.value.charged == "no"
     assert error.value.next_step.startswith("Nothing was sent. Report it to the author of nano-banana")
-    assert await flow.store.submission(1) is None
+    assert await engine.record.submission(1) is None
 
 
-async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(flow: Flow, service: HTTPServer) -> None:
+async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(
+    engine: Engine, service: HTTPServer
+) -> None:
     def generate_fox(prompt: str, words: list[str]) -> Submission:
         """Make a fox."""
         body = {"prompt": prompt, "words": list(words)}
@@ -130,9 +133,9 @@ async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(f
     service.expect_request("/foxes", json={"prompt": "a fox", "words": ["red", "old"]}).respond_with_json(ACCEPTED)
     tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image", title=None)
 
-    await flow.submit(tool, {"prompt": "a fox", "words": ["red", "old"]}, silent)
+    await submit(engine, tool, {"prompt": "a fox", "words": ["red", "old"]}, silent)
 
-    kept = await flow.store.submission(1)
+    kept = await engine.record.submission(1)
     assert kept is not None
     assert kept.arguments == {"prompt": "a fox", "words": ["red", "old"]}
 
@@ -152,21 +155,21 @@ async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(f
     ],
 )
 async def test_absurd_answer_is_unknown_and_on_record_and_the_server_goes_on(
-    body: bytes, flow: Flow, service: HTTPServer
+    body: bytes, engine: Engine, service: HTTPServer
 ) -> None:
     service.expect_request("/foxes").respond_with_data(body)
 
     with pytest.raises(Unknown) as error:
-        await flow.submit(tool_of(), {"prompt": "a fox"}, silent)
+        await submit(engine, tool_of(), {"prompt": "a fox"}, silent)
 
-    (kept,) = await flow.store.unsettled()
+    (kept,) = await engine.record.unsettled()
     assert kept.state == "unknown"
     assert f"resolve_submission with submission_id {kept.id}" in error.value.next_step
     json.dumps([str(error.value), kept.message]).encode()
 
 
 async def test_refusal_that_comes_after_the_caller_left_is_recorded_and_frees_its_slot(
-    flow: Flow, service: HTTPServer
+    engine: Engine, service: HTTPServer
 ) -> None:
     arrived, answer = threading.Event(), threading.Event()
 
@@ -177,28 +180,28 @@ async def test_refusal_that_comes_after_the_caller_left_is_recorded_and_frees_it
 
     service.expect_oneshot_request("/foxes").respond_with_handler(busy)
     async with anyio.create_task_group() as caller:
-        caller.start_soon(flow.submit, tool_of(), {"prompt": "a fox"}, silent)
+        caller.start_soon(submit, engine, tool_of(), {"prompt": "a fox"}, silent)
         await anyio.to_thread.run_sync(arrived.wait, 5)
         caller.cancel_scope.cancel()
     answer.set()
     with anyio.move_on_after(3):
-        while await flow.store.unsettled():  # noqa: ASYNC110  the record tells nobody when it changes
+        while await engine.record.unsettled():  # noqa: ASYNC110  the record tells nobody when it changes
             await anyio.sleep(0.01)
 
-    settled = await flow.store.submission(1)
+    settled = await engine.record.submission(1)
 
     assert settled is not None
     assert settled.state in {"refused", "cancelled"}
 
 
-async def test_progress_that_can_not_be_told_leaves_no_request_behind(flow: Flow, service: HTTPServer) -> None:
+async def test_progress_that_can_not_be_told_leaves_no_request_behind(engine: Engine, service: HTTPServer) -> None:
     async def broken(message: str, share: float | None) -> None:
         raise OSError("the client is gone")
 
     service.expect_request("/foxes").respond_with_json(ACCEPTED)
-    await flow.submit(tool_of(), {"prompt": "the one slot"}, silent)
+    await submit(engine, tool_of(), {"prompt": "the one slot"}, silent)
 
     with pytest.raises((OSError, KieError)):
-        await flow.submit(tool_of(), {"prompt": "a fox"}, broken, patience_s=5)
+        await submit(engine, tool_of(), {"prompt": "a fox"}, broken, patience_s=5)
 
-    assert await flow.store.unsettled() == []
+    assert await engine.record.unsettled() == []

@@ -20,7 +20,7 @@ TOOL = "generate_veo3_video"
 
 
 def report(status: str, **values: Any) -> Report:
-    return Report(status, "Wait.", task_id="t-1", provider="veo3", **values)
+    return Report(status=status, next_step="Wait.", task_id="t-1", provider="veo3", **values)
 
 
 def board(*reports: Report, **usual: tuple[float, float]) -> _Board:

@@ -1,17 +1,20 @@
 """The server's own tools. Like a provider's: the signature is the schema, the docstring is what the model reads."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp._app.resources import Link, Resources
+from kie_ai_mcp._app.resources import Resources
+from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of
+from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, TASKS_SCHEMA, Report, report_of
-from kie_ai_mcp._flow.submit import Flow, Say
+from kie_ai_mcp._flow.results import refresh, save
+from kie_ai_mcp._flow.settle import resolve
+from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._flow.waiting import wait_for
-from kie_ai_mcp._media.thumbnails import Picture
 from kie_ai_mcp._providers.arguments import Arguments, describe, title_of
 from kie_ai_mcp._record.rows import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
@@ -39,52 +42,25 @@ UPLOAD_SCHEMA: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A utility's answer: data and the same in words, with links to results and pictures of them."""
-
-    structured: dict[str, Any]
-    text: str
-    links: tuple[Link, ...] = ()
-    pictures: tuple[Picture, ...] = ()
-
-
-@dataclass(frozen=True)
-class Utility:
-    """One of the server's own tools. One without `output_schema` answers a client with words and pictures alone."""
-
-    name: str
-    title: str
-    description: str
-    fn: Callable[..., Any]
-    arguments: Arguments
-    output_schema: dict[str, Any] | None
-    reads_only: bool
-
-
-@dataclass
-class Utilities:
+class OwnTools:
     """The tools that every provider's tasks share."""
 
-    flow: Flow
-    patience_s: float = field(default=45.0)
+    engine: Engine
+    resources: Resources
 
-    @property
-    def resources(self) -> Resources:
-        """Results by address."""
-        return Resources(self.flow)
-
-    async def get_task_status(self, task_id: TaskId, say: Say) -> Answered:  # noqa: ARG002  one signature for all
+    async def get_task_status(self, task_id: TaskId, call: Call) -> Answer:  # noqa: ARG002  one signature for all
         """Read one task's state, result links, files, credits and error now. Also finds tasks made elsewhere."""
-        return await self._one(await self.flow.refresh(task_id, with_record=True))
+        return await self._one(await refresh(self.engine, task_id, with_record=True))
 
     async def wait_for_tasks(
         self,
         task_ids: Annotated[list[TaskId], Field(min_length=1, max_length=100)],
-        say: Say,
+        call: Call,
         timeout_s: Annotated[float, Field(ge=1, le=3600)] | None = None,
-    ) -> Answered:
+    ) -> Answer:
         """Wait until tasks are finished, or as long as the client allows; then call again for those still running."""
-        reports = await wait_for(self.flow, task_ids, timeout_s or self.patience_s, say)
+        limit_s = min(timeout_s or call.patience_s, call.most_s)
+        reports = await wait_for(self.engine, task_ids, limit_s, call.say)
         stuck = [report.task_id for report in reports if report.stuck]
         running = [
             report.task_id
@@ -104,22 +80,22 @@ class Utilities:
 
     async def list_tasks(
         self,
-        say: Say,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
         status: Status | None = None,
         provider: str | None = None,
         kind: Kind | None = None,
         since: Annotated[str, Field(description="ISO date or time, UTC")] | None = None,
         limit: Annotated[int, Field(ge=1, le=50)] = 20,
         cursor: str | None = None,
-    ) -> Answered:
+    ) -> Answer:
         """List recorded tasks, newest first, and requests whose outcome is unknown. Reads nothing from the service."""
         filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1)
         # First, because it takes in what an earlier call could not record.
-        unsettled = await self.flow.store.unsettled()
-        told = [_unresolved(entry, self.flow.logs_of(entry.gateway)) for entry in unsettled]
+        unsettled = await self.engine.record.unsettled()
+        told = [_unresolved(entry, self.engine.logs_of(entry.gateway)) for entry in unsettled]
         unresolved = told if cursor is None else []
-        records = await self.flow.store.tasks(filters)
-        installed = self.flow.plugins.plugins
+        records = await self.engine.record.tasks(filters)
+        installed = self.engine.plugins.plugins
         if not records and provider is not None and provider not in installed:
             # An empty list would read as if nothing had been made.
             reason = f"no such provider is installed, and no task fits. {nearest(provider, installed)}"
@@ -129,24 +105,24 @@ class Utilities:
         extra: dict[str, Any] = {"unresolved": unresolved} if unresolved else {}
         reports = [report_of(record) for record in records[:limit]]
         extra["credits_listed"] = sum(report.credits or _number(report.estimated_credits) for report in reports)
-        extra["credits_24h"] = await self.flow.store.spent_today()
+        extra["credits_24h"] = await self.engine.record.spent_today()
         return await self._many(reports, {**extra, **more, "next_step": step}, LINKS_LISTED)
 
-    async def get_credits(self, say: Say) -> Answered:  # noqa: ARG002
+    async def get_credits(self, call: Call) -> Answer:  # noqa: ARG002
         """Read how many credits the account has left. One credit is about 0.005 USD."""
-        credits = await self.flow.credits()
+        credits = await credits_left(self.engine)
         step = "Top up at https://kie.ai/billing." if credits <= 0 else "Generations can be started."
-        return Answered({"credits": credits, "next_step": step}, f"Credits left: {credits:g}\nNext: {step}")
+        return Answer(f"Credits left: {credits:g}\nNext: {step}", {"credits": credits, "next_step": step})
 
     async def upload_file(
         self,
-        say: Say,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
         path: str | None = None,
         url: str | None = None,
         base64_data: str | None = None,
-    ) -> Answered:
+    ) -> Answer:
         """Upload a local file, a URL's file or base64 data, for image, video or audio arguments. Free; kept a day."""
-        uploads = self.flow.uploads
+        uploads = self.engine.uploads
         if path is not None and is_web_address(path):
             raise InvalidArgument("path", path, "give a web address as url")
         match path, url, base64_data:
@@ -165,26 +141,28 @@ class Utilities:
             "expires_at": upload.expires_at.isoformat(timespec="seconds"),
             "next_step": "Give url to a tool that takes media.",
         }
-        return Answered(answer, "\n".join(f"{name}: {value}" for name, value in answer.items()))
+        return Answer("\n".join(f"{name}: {value}" for name, value in answer.items()), answer)
 
-    async def save_result(self, task_id: TaskId, say: Say) -> Answered:  # noqa: ARG002
+    async def save_result(self, task_id: TaskId, call: Call) -> Answer:  # noqa: ARG002
         """Save a finished task's results as files in the configured folder."""
-        return await self._one(await self.flow.save(task_id))
+        return await self._one(await save(self.engine, task_id))
 
-    async def show_result(self, task_id: TaskId, say: Say) -> Answered:  # noqa: ARG002
+    async def show_result(self, task_id: TaskId, call: Call) -> Answer:  # noqa: ARG002
         """Show small pictures of a finished task's results, of a video one frame, with the links."""
         shown = await self.resources.show(task_id)
         text = "\n".join([shown.report.text(), *shown.notes])
         links = await self.resources.links([shown.report])
-        return Answered({**shown.report.structured(), "previews": list(shown.notes)}, text, links, shown.pictures)
+        # Hosts that are given data show their model nothing else, so a client gets none; the command line does.
+        data = {**shown.report.structured(), "previews": list(shown.notes)}
+        return Answer(text, data, links, shown.pictures)
 
     async def resolve_submission(
         self,
         submission_id: Annotated[int, Field(ge=1, lt=10**ROW_DIGITS)],
         action: Literal["adopt", "discard"],
-        say: Say,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
         task_id: TaskId | None = None,
-    ) -> Answered:
+    ) -> Answer:
         """Settle a request whose outcome is unknown, after looking at https://kie.ai/logs.
 
         adopt: the task is there, give its task_id. discard: it is not there, the request may be made again.
@@ -193,14 +171,14 @@ class Utilities:
             raise InvalidArgument("task_id", None, "adopt needs the id that the service's log shows")
         if action == "discard" and task_id is not None:
             raise InvalidArgument("task_id", task_id, "discard takes none")
-        return await self._one(await self.flow.resolve(submission_id, task_id))
+        return await self._one(await resolve(self.engine, submission_id, task_id))
 
-    async def _one(self, report: Report) -> Answered:
-        return Answered(report.structured(), report.text(), await self.resources.links([report]))
+    async def _one(self, report: Report) -> Answer:
+        return answer_of(report, await self.resources.links([report]))
 
-    async def _many(self, reports: Sequence[Report], extra: dict[str, Any], most: int | None = None) -> Answered:
+    async def _many(self, reports: Sequence[Report], extra: dict[str, Any], most: int | None = None) -> Answer:
         tasks = [report.structured() for report in reports]
-        return Answered({"tasks": tasks, **extra}, _text(reports, extra), await self.resources.links(reports, most))
+        return Answer(_text(reports, extra), {"tasks": tasks, **extra}, await self.resources.links(reports, most))
 
 
 _SCHEMAS: dict[str, tuple[dict[str, Any] | None, bool]] = {
@@ -210,21 +188,44 @@ _SCHEMAS: dict[str, tuple[dict[str, Any] | None, bool]] = {
     "get_credits": (CREDITS_SCHEMA, True),
     "upload_file": (UPLOAD_SCHEMA, False),
     "save_result": (OUTPUT_SCHEMA, False),
-    # Hosts that are given data show their model nothing else, so here is none.
     "show_result": (None, True),
     "resolve_submission": (OUTPUT_SCHEMA, False),
 }
 NAMES = tuple(_SCHEMAS)
 
 
-def utilities(tools: Utilities) -> dict[str, Utility]:
-    """Return the server's own tools by name."""
-    bound = {}
-    for name, (schema, reads_only) in _SCHEMAS.items():
-        fn = getattr(tools, name)
-        arguments = Arguments(fn, ignore=("say",))
-        bound[name] = Utility(name, title_of(name), describe(fn), fn, arguments, schema, reads_only)
-    return bound
+def own_tools(engine: Engine, resources: Resources) -> Iterable[Tool]:
+    """Yield the server's own tools that the settings want."""
+    tools = OwnTools(engine, resources)
+    for name, (output_schema, reads_only) in _SCHEMAS.items():
+        if engine.plugins.lists(name):
+            yield _bound(getattr(tools, name), output_schema, reads_only=reads_only)
+
+
+def own_arguments(name: str) -> tuple[str, Arguments]:
+    """Return what one of the server's own tools is for, and its arguments; needs no engine."""
+    fn = getattr(OwnTools, name)
+    return describe(fn), Arguments(fn, ignore=("self", "call"))
+
+
+def _bound(fn: Callable[..., Awaitable[Answer]], output_schema: dict[str, Any] | None, *, reads_only: bool) -> Tool:
+    name = fn.__name__
+    description, arguments = own_arguments(name)
+
+    async def run(given: Mapping[str, Any], call: Call) -> Answer:
+        return await fn(**arguments.check(given), call=call)
+
+    return Tool(
+        name=name,
+        title=title_of(name),
+        description=description,
+        input_schema=arguments.listed,
+        output_schema=output_schema,
+        reads_only=reads_only,
+        idempotent=reads_only,
+        open_world=False,
+        run=run,
+    )
 
 
 def _text(reports: Sequence[Report], extra: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What clients read by address: tasks, providers and results, and small pictures of results to show in between."""
+"""Resources, read by `kie://` address: tasks, providers and results; and small pictures of results to show."""
 
 import io
 import json
@@ -13,8 +13,9 @@ from urllib.parse import quote, unquote, urlsplit
 import anyio
 import anyio.to_thread
 
+from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, report_of
-from kie_ai_mcp._flow.status import Reading
+from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, mime_type_of
 from kie_ai_mcp._media.thumbnails import NoLibrary, Picture, preview
 from kie_ai_mcp._record.rows import TaskRecord
@@ -84,7 +85,7 @@ TEMPLATES = (
 class Resources:
     """The record and its results, by address."""
 
-    reading: Reading
+    engine: Engine
 
     async def listed(self) -> list[Link]:
         """Return the lists and the newest saved results."""
@@ -92,7 +93,7 @@ class Resources:
             Link(TASKS, "tasks", JSON, f"The newest {TASKS_READ} recorded tasks."),
             Link(PROVIDERS, "providers", JSON, "The installed providers and their tools."),
         ]
-        records = await self.reading.store.tasks(Filters(status="completed", limit=SEARCHED))
+        records = await self.engine.record.tasks(Filters(status="completed", limit=SEARCHED))
         return fixed + await anyio.to_thread.run_sync(_saved_links, records)
 
     async def links(self, reports: Iterable[Report], most: int | None = None) -> tuple[Link, ...]:
@@ -114,7 +115,7 @@ class Resources:
             KieError: It can't be fetched, or it is too large.
         """
         if uri == TASKS:
-            records = await self.reading.store.tasks(Filters(limit=TASKS_READ))
+            records = await self.engine.record.tasks(Filters(limit=TASKS_READ))
             return _json({"tasks": [report_of(record).structured() for record in records]})
         if uri == PROVIDERS:
             return _json({"providers": self._providers()})
@@ -139,10 +140,10 @@ class Resources:
         Raises:
             TaskNotFound: Nobody knows the id.
         """
-        record = await self.reading.store.find(task_id)
+        record = await self.engine.record.find(task_id)
         if record is None or not record.final:
-            report = await self.reading.refresh(task_id)
-            record = await self.reading.store.find(task_id)
+            report = await refresh(self.engine, task_id)
+            record = await self.engine.record.find(task_id)
         else:
             report = report_of(record)
         if record is None:
@@ -177,10 +178,10 @@ class Resources:
                 "version": plugin.version,
                 "state": plugin.state,
                 "kinds": list(plugin.provider.kinds),
-                "tools": [tool for tool in plugin.tools if self.reading.plugins.lists(tool)],
+                "tools": [tool for tool in plugin.tools if self.engine.plugins.lists(tool)],
                 **({"reason": plugin.reason} if plugin.reason else {}),
             }
-            for name, plugin in self.reading.plugins.plugins.items()
+            for name, plugin in self.engine.plugins.plugins.items()
         ]
 
     async def _record(self, uri: str, quoted: str) -> TaskRecord:
@@ -189,10 +190,10 @@ class Resources:
         Raises:
             InvalidArgument: It is not on record.
         """
-        record = await self.reading.store.find(unquote(quoted))
+        record = await self.engine.record.find(unquote(quoted))
         if record is not None:
             return record
-        newest = await self.reading.store.tasks(Filters(limit=3))
+        newest = await self.engine.record.tasks(Filters(limit=3))
         known = ", ".join(_task_uri(entry.task.task_id) for entry in newest) or "none yet"
         raise InvalidArgument("uri", uri, f"no such task is on record; {TASKS} lists them, the newest: {known}")
 
@@ -224,7 +225,7 @@ class Resources:
 
     async def _fetched(self, record: TaskRecord, url: str) -> bytes:
         data = bytearray()
-        async with self.reading.caller(record.task.gateway).download(url) as chunks:
+        async with self.engine.caller(record.task.gateway).download(url) as chunks:
             async for chunk in chunks:
                 data += chunk
                 _check_size(len(data), shorten(url))

@@ -10,7 +10,9 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from kie_ai_mcp._app.own_tools import NAMES, Utilities, Utility, utilities
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._app.tools import Call
 from kie_ai_mcp._cli.console import (
     FAILED,
     PROGRAM,
@@ -19,15 +21,14 @@ from kie_ai_mcp._cli.console import (
     exit_code_of,
     json_option,
     progress,
-    run_with_flow,
+    run_with_app,
     save_option,
     saving_in,
     show_json,
     timeout_option,
 )
+from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import report_of_error
-from kie_ai_mcp._flow.submit import Flow, Say
-from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings, at_home, nearest
 from kie_ai_mcp.errors import KieError, Unknown, shorten
@@ -101,11 +102,13 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
 
     --save waits as well. Exit codes: 0 done; 1 refused, failed, unknown or still running; 2 wrong usage or settings.
     """
-    settings = saving_in(Settings.load(), folder)
     wish = Wish(tool, pairs, wait or folder is not None, timeout_s)
+    # A generation tool waits by itself, so that it answers with the finished task.
+    waiting = {"wait_s": timeout_s if wish.wait else 0.0}
+    settings = saving_in(Settings.load(), folder).model_copy(update=waiting)
     try:
         with progress() as say:
-            outcome = run_with_flow(settings, lambda flow: _make(flow, wish, say))
+            outcome = run_with_app(settings, lambda app: _make(app, wish, say))
     except KieError as exc:
         if as_json:
             show_json(json.loads(settings.mask(json.dumps(report_of_error(exc).structured()))))
@@ -121,37 +124,25 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
         end(FAILED)
 
 
-async def _make(flow: Flow, wish: Wish, say: Say) -> Outcome:
-    """Call the tool, and wait for its task where that is wanted."""
-    tools = flow.plugins.tools
-    own = {name: tool for name, tool in utilities(Utilities(flow)).items() if flow.plugins.lists(name)}
-    if wish.tool in own:
-        return await _use(own[wish.tool], wish, say)
-    if wish.tool not in tools:
-        known = [*tools, *own]
-        raise click.UsageError(f"There is no tool {wish.tool!r}. {nearest(wish.tool, known)}")
-    tool = tools[wish.tool]
-    given = arguments_of(wish.pairs, tool.input_schema(saves=True))
-    if tool.paid:
-        report = await flow.submit(tool, given, say, patience_s=wish.timeout_s)
-        if wish.wait and report.task_id and report.status in RUNNING:
-            (report,) = await wait_for(flow, [report.task_id], wish.timeout_s, say)
-    else:
-        report = await flow.query(tool, given)
-    unsaved = wish.wait and flow.settings.output_dir is not None and bool(report.result_urls) and not report.files
-    good = report.status == "completed" and not unsaved if wish.wait else report.status not in LOST
-    return Outcome(report.structured(), report.text(), good)
+async def _make(app: App, wish: Wish, say: Say) -> Outcome:
+    """Call the tool, which waits for its task where that is wanted."""
+    if wish.tool not in app.names:
+        raise click.UsageError(f"There is no tool {wish.tool!r}. {nearest(wish.tool, app.names)}")
+    given = arguments_of(wish.pairs, app.tool(wish.tool).input_schema)
+    answer = await app.run(wish.tool, given, Call(say, patience_s=wish.timeout_s))
+    data = answer.data or {}
+    return Outcome(data, answer.text, _is_good(data, wish, saves=app.settings.output_dir is not None))
 
 
-async def _use(tool: Utility, wish: Wish, say: Say) -> Outcome:
-    """Call one of the server's own tools."""
-    given = arguments_of(wish.pairs, tool.arguments.schema)
-    if wish.tool == "wait_for_tasks":
-        given.setdefault("timeout_s", wish.timeout_s)
-    answered = await tool.fn(**tool.arguments.check(given), say=say)
-    waited_for = answered.structured.get("tasks", ()) if wish.tool == "wait_for_tasks" else ()
-    good = all(task["status"] == "completed" for task in waited_for)
-    return Outcome(answered.structured, answered.text, good)
+def _is_good(data: Mapping[str, Any], wish: Wish, *, saves: bool) -> bool:
+    """Tell whether an answer is what was wanted."""
+    if wish.tool in NAMES:
+        waited_for = data["tasks"] if wish.tool == "wait_for_tasks" else ()
+        return all(task["status"] == "completed" for task in waited_for)
+    if not wish.wait:
+        return data["status"] not in LOST
+    is_unsaved = saves and bool(data["result_urls"]) and not data["files"]
+    return data["status"] == "completed" and not is_unsaved
 
 
 def _why(structured: Mapping[str, Any]) -> str:

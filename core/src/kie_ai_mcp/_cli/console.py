@@ -12,8 +12,8 @@ from typing import Any, NoReturn, TypeVar
 import anyio
 import click
 
-from kie_ai_mcp._app.own_tools import NAMES
-from kie_ai_mcp._flow.submit import Flow, Say
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
 
@@ -45,22 +45,17 @@ def end(code: int) -> NoReturn:
 # -- the work ---------------------------------------------------------------------------------------------------------
 
 
-def run_with_flow(settings: Settings, work: Callable[[Flow], Awaitable[Value]]) -> Value:
+def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) -> Value:
     """Open providers and record as the server does, do the work, close.
 
     Raises:
         KieError: What opening or the work raised, as it was.
     """
-    flow = Flow.open(settings, reserved=NAMES)
+    app = App.open(settings)
 
     async def story() -> Value:
-        async with flow.running():
-            try:
-                return await work(flow)
-            except (KieError, click.ClickException) as exc:
-                error = exc
-        # Inside, the flow's task group would have wrapped it.
-        raise error
+        async with app.engine.running():
+            return await work(app)
 
     return anyio.run(story)
 

@@ -14,6 +14,7 @@ import anyio
 import click
 
 from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._app.tools import PATIENCE_S, USUAL_PATIENCE_S
 from kie_ai_mcp._cli.console import FAILED, end, json_option, show_json
 from kie_ai_mcp._cli.probe import Finding, examine_service
 from kie_ai_mcp._providers.loader import Plugins
@@ -190,7 +191,5 @@ def _unwritable(folder: Path) -> str:
 def _clients(settings: Settings) -> Finding:
     if settings.patience_s is not None:
         return Finding("client limits", "ok", f"A wait ends by itself after {settings.patience_s:g} s, as is set.")
-    from kie_ai_mcp._mcp.server import PATIENCE_S, USUAL_PATIENCE_S  # noqa: PLC0415  brings the protocol's SDK
-
     limits = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
     return Finding("client limits", "ok", f"A wait ends by itself after: {limits}, others {USUAL_PATIENCE_S:g} s.")

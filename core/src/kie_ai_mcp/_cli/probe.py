@@ -7,7 +7,8 @@ from typing import Literal
 
 import anyio
 
-from kie_ai_mcp._flow.status import Reading
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import Store
@@ -48,7 +49,7 @@ async def examine_service(settings: Settings, plugins: Plugins, *, has_key: bool
             return
         yield _clock(told)
         if has_key:
-            yield await _credits(Reading(settings, plugins, {caller.gateway.name: caller}, store))
+            yield await _credits(Engine(settings, plugins, {caller.gateway.name: caller}, store))
             yield await _routes(plugins, caller)
     finally:
         await caller.close()
@@ -65,9 +66,9 @@ def _clock(told: datetime | None) -> Finding:
     return Finding("clock", "warn", f"{abs(off):.0f} s {way} the service's.", cure)
 
 
-async def _credits(reading: Reading) -> Finding:
+async def _credits(engine: Engine) -> Finding:
     try:
-        credits = await reading.credits()
+        credits = await credits_left(engine)
     except KieError as exc:
         return Finding("credits", "fail", exc.message, exc.next_step)
     if credits <= 0:

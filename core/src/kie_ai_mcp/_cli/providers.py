@@ -5,9 +5,8 @@ from typing import Any
 
 import click
 
-from kie_ai_mcp._app.own_tools import NAMES, Utilities
+from kie_ai_mcp._app.own_tools import NAMES, own_arguments
 from kie_ai_mcp._cli.console import show_json, show_rows, show_table
-from kie_ai_mcp._providers.arguments import Arguments, describe
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings, nearest
 
@@ -65,9 +64,9 @@ def tools(name: str | None, form: str | None) -> None:
         for tool in plugins.tools.values()
     ]
     for own in filter(plugins.lists, NAMES):
-        fn = getattr(Utilities, own)
-        schema = Arguments(fn, ignore=("self", "say")).schema
-        rows.append({"tool": own, "provider": "", "kind": "", "description": describe(fn), "input_schema": schema})
+        description, arguments = own_arguments(own)
+        row = {"tool": own, "provider": "", "kind": "", "description": description, "input_schema": arguments.schema}
+        rows.append(row)
     if name is None:
         show_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden=("input_schema",))
         return

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from kie_ai_mcp._cli.console import UserPath, json_option, moment, run_with_flow, show_json
-from kie_ai_mcp._flow.submit import Flow
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._cli.console import UserPath, json_option, moment, run_with_app, show_json
+from kie_ai_mcp._flow.settle import resolve as settle
 from kie_ai_mcp._settings.settings import Settings
 
 PAGE = 500
@@ -29,7 +30,7 @@ def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
 
     Their requests go with them. Files stay, and so do tasks that are running, and requests whose outcome is unknown.
     """
-    count = run_with_flow(Settings.load(), lambda flow: flow.store.prune(before, dry_run=dry_run))
+    count = run_with_app(Settings.load(), lambda app: app.engine.record.prune(before, dry_run=dry_run))
     day = before.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     if as_json:
         show_json({"tasks": count, "before": before.isoformat(timespec="seconds"), "dry_run": dry_run})
@@ -47,12 +48,12 @@ def export(output: Path | None) -> None:
     if output is not None and output.exists():
         raise click.UsageError(f"{output} exists already; choose another --output.")
 
-    async def work(flow: Flow) -> int:
+    async def work(app: App) -> int:
         count = 0
         part = output.with_name(f"{output.name}.{os.getpid()}.part") if output else None
         try:
             with click.open_file(str(part) if part else "-", "w", encoding="utf-8") as file:
-                async for entry in _history(flow):
+                async for entry in _history(app):
                     file.write(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
                     count += 1
             if part is not None and output is not None:
@@ -66,7 +67,7 @@ def export(output: Path | None) -> None:
                 part.unlink(missing_ok=True)
         return count
 
-    count = run_with_flow(Settings.load(), work)
+    count = run_with_app(Settings.load(), work)
     if output is not None:
         click.echo(f"Lines written to {output}: {count}")
 
@@ -85,12 +86,12 @@ def resolve(submission_id: int, task_id: str | None, discard: bool, as_json: boo
     """
     if discard is (task_id is not None):
         raise click.UsageError("Give either --adopt TASK or --discard.")
-    report = run_with_flow(Settings.load(), lambda flow: flow.resolve(submission_id, task_id))
+    report = run_with_app(Settings.load(), lambda app: settle(app.engine, submission_id, task_id))
     show_json(report.structured()) if as_json else click.echo(report.text())
 
 
-async def _history(flow: Flow) -> "AsyncIterator[dict[str, Any]]":
-    store, after = flow.store, 0
+async def _history(app: App) -> "AsyncIterator[dict[str, Any]]":
+    store, after = app.engine.record, 0
     while page := await store.submissions(after, PAGE):
         for submission in page:
             yield {"record": "submission", **asdict(submission)}

@@ -7,7 +7,9 @@ from typing import Any, get_args
 
 import click
 
-from kie_ai_mcp._app.own_tools import Utilities, credits_line, utilities
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.own_tools import OwnTools, credits_line, own_arguments
+from kie_ai_mcp._app.tools import Call
 from kie_ai_mcp._cli.console import (
     FAILED,
     UserPath,
@@ -16,7 +18,7 @@ from kie_ai_mcp._cli.console import (
     json_option,
     moment,
     progress,
-    run_with_flow,
+    run_with_app,
     save_option,
     saving_in,
     show_json,
@@ -24,7 +26,9 @@ from kie_ai_mcp._cli.console import (
     timeout_option,
 )
 from kie_ai_mcp._cli.record import export, prune, resolve
-from kie_ai_mcp._flow.submit import Flow, Say
+from kie_ai_mcp._flow.engine import Say
+from kie_ai_mcp._flow.results import last_known, refresh
+from kie_ai_mcp._flow.results import save as save_results
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.settings import Settings
@@ -60,13 +64,12 @@ def list_(since: datetime | None, as_json: bool, **chosen: Any) -> None:
     """
     chosen["since"] = since.isoformat() if since else None
 
-    async def work(flow: Flow) -> dict[str, Any]:
-        tool = utilities(Utilities(flow))["list_tasks"]
-        answered = await tool.fn(**tool.arguments.check(chosen), say=_silent)
-        listed: dict[str, Any] = answered.structured
-        return listed
+    async def work(app: App) -> dict[str, Any]:
+        _, arguments = own_arguments("list_tasks")
+        answer = await OwnTools(app.engine, app.resources).list_tasks(**arguments.check(chosen), call=Call())
+        return answer.data or {}
 
-    listed = run_with_flow(Settings.load(), work)
+    listed = run_with_app(Settings.load(), work)
     if as_json:
         show_json(listed)
         return
@@ -93,19 +96,21 @@ def list_(since: datetime | None, as_json: bool, **chosen: Any) -> None:
 
 @tasks.command()
 @click.argument("task_id", metavar="TASK")
-@click.option("--refresh", is_flag=True, help="Ask the service first; also finds tasks that were made elsewhere.")
+@click.option(
+    "--refresh", "ask", is_flag=True, help="Ask the service first; also finds tasks that were made elsewhere."
+)
 @json_option
-def show(task_id: str, refresh: bool, as_json: bool) -> None:
+def show(task_id: str, ask: bool, as_json: bool) -> None:
     """Show everything on record of one TASK."""
 
-    async def work(flow: Flow) -> tuple[str, dict[str, Any]]:
-        report = await (flow.refresh(task_id) if refresh else flow.last_known(task_id))
+    async def work(app: App) -> tuple[str, dict[str, Any]]:
+        report = await (refresh(app.engine, task_id) if ask else last_known(app.engine, task_id))
         if report is None:
             raise TaskNotFound(
                 f"No task {task_id!r} is on record here.", next_step="--refresh asks the service for it."
             )
-        made_by = await flow.store.submission_of(task_id)
-        record = await flow.store.find(task_id)
+        made_by = await app.engine.record.submission_of(task_id)
+        record = await app.engine.record.find(task_id)
         extra: dict[str, Any] = {"kind": record.task.kind, "model": record.task.model} if record else {}
         if made_by is not None:
             extra |= {"tool": made_by.tool, "submission_id": made_by.id, "arguments": dict(made_by.arguments)}
@@ -113,7 +118,7 @@ def show(task_id: str, refresh: bool, as_json: bool) -> None:
         words = [report.text()] + [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in known.items()]
         return "\n".join(words), {**report.structured(), **known}
 
-    text, structured = run_with_flow(Settings.load(), work)
+    text, structured = run_with_app(Settings.load(), work)
     show_json(structured) if as_json else click.echo(text)
 
 
@@ -128,12 +133,12 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None, as_js
     Without a TASK, all that are running are waited for. Results are saved where a folder is set.
     """
 
-    async def work(flow: Flow, say: Say) -> Sequence[Any]:
-        wanted = task_ids or await _running(flow)
-        return await wait_for(flow, wanted, timeout_s, say)
+    async def work(app: App, say: Say) -> Sequence[Any]:
+        wanted = task_ids or await _running(app)
+        return await wait_for(app.engine, wanted, timeout_s, say)
 
     with progress() as say:
-        reports = run_with_flow(saving_in(Settings.load(), folder), lambda flow: work(flow, say))
+        reports = run_with_app(saving_in(Settings.load(), folder), lambda app: work(app, say))
     if as_json:
         show_json([report.structured() for report in reports])
     else:
@@ -166,17 +171,17 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool, as_json:
     if settings.output_dir is None:
         raise ConfigError("No folder for results is set.", next_step="Give --to DIR, or set KIE_AI_OUTPUT_DIR.")
 
-    async def work(flow: Flow, say: Say) -> tuple[list[dict[str, Any]], int]:
+    async def work(app: App, say: Say) -> tuple[list[dict[str, Any]], int]:
         now = datetime.now(UTC)
-        unsaved = [] if task_ids else await flow.store.unsaved()
+        unsaved = [] if task_ids else await app.engine.record.unsaved()
         kept = [record for record in unsaved if expired or record.expires_at is None or record.expires_at > now]
         ids = task_ids or [record.task.task_id for record in kept]
-        return [await _save(flow, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)], len(
+        return [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)], len(
             unsaved
         ) - len(kept)
 
     with progress() as say:
-        saved, gone = run_with_flow(settings, lambda flow: work(flow, say))
+        saved, gone = run_with_app(settings, lambda app: work(app, say))
     if as_json:
         show_json({"saved": saved, "expired": gone})
     else:
@@ -200,24 +205,20 @@ tasks.add_command(resolve)
 # -- inside -----------------------------------------------------------------------------------------------------------
 
 
-async def _silent(_message: str, _share: float | None) -> None:
-    """Tell nobody."""
-
-
-async def _running(flow: Flow) -> list[str]:
+async def _running(app: App) -> list[str]:
     found = [
         record
         for status in ("pending", "processing")
-        for record in await flow.store.tasks(Filters(status=status, limit=WAITED_FOR))
+        for record in await app.engine.record.tasks(Filters(status=status, limit=WAITED_FOR))
     ]
     return [record.task.task_id for record in found[:WAITED_FOR]]
 
 
-async def _save(flow: Flow, task_id: str, say: Say, share: float) -> dict[str, Any]:
+async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any]:
     """Save one task's results; what goes wrong with it must not stop the others."""
     await say(f"saving {task_id}", share)
     try:
-        report = await flow.save(task_id)
+        report = await save_results(app.engine, task_id)
     except KieError as exc:
         return {"task_id": task_id, "files": [], "error": str(exc)}
     error = "" if report.files else f"it is {report.status}. {report.next_step}"

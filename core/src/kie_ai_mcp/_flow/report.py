@@ -1,89 +1,55 @@
-"""What a tool answers: one shape for started, running, done and failed, complete both as data and as words."""
+"""The report of a task or a refused request: one shape for every answer, complete as data and as words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp.errors import InvalidArgument, KieError, ReadFailed, TaskNotFound, Unknown
+from kie_ai_mcp.specs import Task
 
-_TEXT = {"type": "string"}
-_LIST = {"type": "array"}
-
-# Kept short: a model reads it once per tool. What is absent from an answer is not known or does not apply.
-OUTPUT_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "task_id": _TEXT,
-        "api_type": _TEXT,
-        "provider": _TEXT,
-        "status": _TEXT,
-        "result_urls": _LIST,
-        "files": _LIST,
-        "credits": {"type": "number"},
-        "charged": _TEXT,
-        "created_at": _TEXT,
-        "expires_at": _TEXT,
-        "error": _TEXT,
-        "read_error": _TEXT,
-        "next_step": _TEXT,
-    },
-    "required": ["status"],
-}
-TASKS_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"tasks": _LIST, "unresolved": _LIST, "next_cursor": _TEXT, "next_step": _TEXT},
-}
+_TEXT: dict[str, Any] = {"type": "string"}
+_LIST: dict[str, Any] = {"type": "array"}
+_NUMBER: dict[str, Any] = {"type": "number"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """One task, or one request that came to none, as it is told to the client."""
+    """One task, or one request that made none, as the client gets it.
 
-    status: str
-    next_step: str
-    task_id: str | None = None
-    api_type: str | None = None
-    provider: str | None = None
-    result_urls: Sequence[str] = ()
-    files: Sequence[str] = ()
-    credits: float | None = None
+    The order of the fields is the order of the answer. Those with metadata stand in the output schema, which is short
+    because a model reads it once per tool.
+
+    Args:
+        is_error: Whether the call failed.
+        stuck: Whether the status can't be read until the user changes something; waiting alone does not help.
+    """
+
+    task_id: str | None = field(default=None, metadata=_TEXT)
+    api_type: str | None = field(default=None, metadata=_TEXT)
+    provider: str | None = field(default=None, metadata=_TEXT)
+    status: str = field(metadata=_TEXT)
+    result_urls: Sequence[str] = field(default=(), metadata=_LIST)
+    files: Sequence[str] = field(default=(), metadata=_LIST)
+    credits: float | None = field(default=None, metadata=_NUMBER)
     estimated_credits: float | Literal["unknown"] | None = None
     progress: float | None = None
-    charged: Literal["yes", "no", "unknown"] | None = None
-    created_at: datetime | None = None
-    expires_at: datetime | None = None
-    error: str | None = None
-    read_error: str | None = None
+    charged: Literal["yes", "no", "unknown"] | None = field(default=None, metadata=_TEXT)
+    created_at: datetime | None = field(default=None, metadata=_TEXT)
+    expires_at: datetime | None = field(default=None, metadata=_TEXT)
+    error: str | None = field(default=None, metadata=_TEXT)
+    read_error: str | None = field(default=None, metadata=_TEXT)
     submission_id: int | None = None
     service_record: Any = None
+    next_step: str = field(metadata=_TEXT)
     is_error: bool = field(default=False, repr=False)
     stuck: bool = False
-    """Whether its status can't be read until the user changes something; waiting alone does not help."""
 
     def structured(self) -> dict[str, Any]:
-        """The answer as data; what is not known is left out, empty lists are kept."""
-        values: dict[str, Any] = {
-            "task_id": self.task_id,
-            "api_type": self.api_type,
-            "provider": self.provider,
-            "status": self.status,
-            "result_urls": list(self.result_urls),
-            "files": list(self.files),
-            "credits": self.credits,
-            "estimated_credits": self.estimated_credits,
-            "progress": self.progress,
-            "charged": self.charged,
-            "created_at": _when(self.created_at),
-            "expires_at": _when(self.expires_at),
-            "error": self.error,
-            "read_error": self.read_error,
-            "submission_id": self.submission_id,
-            "service_record": self.service_record,
-            "next_step": self.next_step,
-        }
-        return {name: value for name, value in values.items() if value is not None}
+        """Return the answer as data; unknown values are left out, empty lists are kept."""
+        values = ((name, _plain(getattr(self, name))) for name in _ANSWERED)
+        return {name: value for name, value in values if value is not None}
 
     def text(self) -> str:
         """The same in words, one fact a line."""
@@ -119,26 +85,31 @@ class Report:
         return self.status in {"completed", "failed"}
 
 
+_ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in {"is_error", "stuck"})
+_IN_TASK = {entry.name for entry in fields(Task)} & {*_ANSWERED}
+_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} | {"expires_at"}) & {*_ANSWERED}
+
+OUTPUT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {entry.name: dict(entry.metadata) for entry in fields(Report) if entry.metadata},
+    "required": ["status"],
+}
+TASKS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"tasks": _LIST, "unresolved": _LIST, "next_cursor": _TEXT, "next_step": _TEXT},
+}
+
+
 def report_of(record: TaskRecord, *, read_error: str | None = None, service_record: Any = None) -> Report:
     """Return a task on record as an answer."""
-    return Report(
-        status=record.status,
-        next_step=_next_step(record),
-        task_id=record.task.task_id,
-        api_type=record.task.api_type,
-        provider=record.task.provider,
-        result_urls=record.result_urls,
-        files=record.files,
-        credits=record.credits,
-        estimated_credits=record.estimated_credits if record.credits is None and record.status != "failed" else None,
-        progress=record.progress,
-        charged="unknown" if record.status == "failed" else "yes",
-        created_at=record.created_at,
-        expires_at=record.expires_at,
-        error=_reason(record),
-        read_error=read_error,
-        service_record=service_record,
-    )
+    values = {name: getattr(record.task, name) for name in _IN_TASK}
+    values |= {name: getattr(record, name) for name in _IN_RECORD}
+    values |= {"charged": "yes", "error": _reason(record), "next_step": _next_step(record)}
+    if record.status == "failed":
+        values["charged"] = "unknown"
+    if record.status == "failed" or record.credits is not None:
+        values["estimated_credits"] = None
+    return Report(**values, read_error=read_error, service_record=service_record)
 
 
 def report_of_error(error: KieError, *, submission_id: int | None = None) -> Report:
@@ -177,6 +148,13 @@ def _reason(record: TaskRecord) -> str | None:
     if record.error and record.error_code:
         return f"{record.error} (code {record.error_code})"
     return record.error
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a report as JSON knows it."""
+    if isinstance(value, datetime):
+        return _when(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _when(moment: datetime | None) -> str | None:

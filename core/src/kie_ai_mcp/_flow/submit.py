@@ -1,54 +1,33 @@
-"""The story of one paid request, told top to bottom by `submit`; what becomes of its task is told in _reading."""
+"""The story of one paid request: validate, write ahead, wait for a slot, send once, record, answer."""
 
+import asyncio
 import hashlib
 import json
-import logging
 import re
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskGroup
 
+from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import Report, report_of
-from kie_ai_mcp._flow.status import ACCOUNT_CODES, NOT_STORED, Reading
+from kie_ai_mcp._flow.results import refresh, with_files
+from kie_ai_mcp._flow.sending import Order, record_error, record_never_sent, send
+from kie_ai_mcp._flow.status import request_of
 from kie_ai_mcp._providers.arguments import OWN_ARGUMENTS, BoundTool
-from kie_ai_mcp._providers.contract import wrong_in_made, wrong_in_outcome
-from kie_ai_mcp._providers.guard import apart
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._record.rows import SubmissionRecord
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
-from kie_ai_mcp._service.caller import Departure
-from kie_ai_mcp._service.envelope import error_of
-from kie_ai_mcp.errors import (
-    InvalidArgument,
-    KieError,
-    RateLimited,
-    Refused,
-    ServiceError,
-    StorageError,
-    Unknown,
-    meaning_of,
-)
-from kie_ai_mcp.readings import text_in
-from kie_ai_mcp.specs import Accepted, Answer, Outcome, Submission, Task
-
-log = logging.getLogger(__name__)
-
-Say = Callable[[str, float | None], Awaitable[None]]
-"""Tells the client how a call gets on: words for people, and a share between 0 and 1 where there is one."""
+from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
+from kie_ai_mcp.specs import Submission
 
 PATIENCE_S = 45.0
 """How long a call waits for its turn under the rate limit when nothing is known of the client."""
 
 CALLBACK = "callBackUrl"
-"""What the service calls the address that it posts a finished task to."""
+"""The service's name for the address that it posts a finished task to."""
 
 CALLBACK_PATH = "/callbacks/kie"
 """Where `serve --http` takes what the service posts; below `public_url`."""
@@ -60,463 +39,228 @@ SUBFOLDER = re.compile(r"(?!\.)[\w .-]+(/(?!\.)[\w .-]+)*")
 """Names below the output folder; none begins with a dot, so none leads out of it."""
 
 RETRY_S = 2.0
-"""Seconds until another try where a busy service names no time."""
+"""Seconds until another attempt where a busy service names no time."""
 
 LEAST_RETRY_S = 0.02
-"""The shortest pause before another try, twice as long at each: a service may ask for none, again and again."""
+"""The shortest pause before another attempt, twice as long at each: a service may ask for none, again and again."""
 
 TELL_S = 5.0
-"""Seconds between two words to a client that waits for its turn."""
+"""Seconds between two progress messages to a client that waits for its turn."""
 
 JOIN_S = 0.2
 """Seconds between two looks at an identical request that is on its way."""
 
-NOT_SENT_S = 1.0
-GRACE_S = 5.0
-"""How long a request that is on its way may still take when the server is asked to end."""
-
-
-@dataclass(eq=False)
-class _Sending:
-    """A paid request on its way: it goes on when the caller is cancelled, and is recorded whatever happens."""
-
-    done: anyio.Event = field(default_factory=anyio.Event)
-    report: Report | None = None
-    error: KieError | None = None
-    retry_after_s: float | None = None
-    abandoned: bool = False
-
 
 @dataclass(frozen=True)
 class _OwnArguments:
-    """What the server itself takes on a paid tool; see `OWN_ARGUMENTS`."""
+    """The server's own arguments of a paid tool; see `OWN_ARGUMENTS`."""
 
     idempotency_key: str | None
     subfolder: str | None
 
 
-@dataclass
-class Flow(Reading):
-    """What a generation needs. Reads at any time, sends only while `running`.
+async def submit(
+    engine: Engine, tool: BoundTool, arguments: Mapping[str, Any], say: Say, patience_s: float = PATIENCE_S
+) -> Report:
+    """Run one generation tool.
 
     Args:
-        listeners: What is set when the service tells of a task, by the task's id; kept by those who wait.
+        engine: The engine, running.
+        tool: The tool.
+        arguments: Its arguments and the server's own, as the client gave them.
+        say: Reports progress.
+        patience_s: How long the call may wait for its turn, in seconds.
+
+    Raises:
+        KieError: Nothing was made, or it is not known; the error says which, and what to do.
     """
+    own, given = _own_arguments(engine, arguments)
+    checked = tool.arguments.check(given)
+    engine.check_open()
+    # Refusals by the provider and a missing key come before any file is uploaded.
+    submission = await request_of(engine, tool, checked, Submission)
+    engine.caller(submission.gateway).check_key()
+    sendable = await engine.uploads.addresses(checked, tool.arguments.media)
+    if sendable != checked:
+        submission = await request_of(engine, tool, sendable, Submission)
 
-    listeners: dict[str, set[anyio.Event]] = field(default_factory=dict)
-    _group: TaskGroup | None = None
-    _on_their_way: set[_Sending] = field(default_factory=set)
-    _calls: set[anyio.Event] = field(default_factory=set)
-    _closing: bool = False
-    _waiting: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
-    _caught_up: bool = False
+    new = NewSubmission(
+        tool=tool.name,
+        provider=tool.provider,
+        api_type=submission.api_type,
+        kind=tool.kind,
+        gateway=submission.gateway,
+        model=submission.model,
+        arguments=engine.redacted(checked),
+        body_hash=_hash(tool, submission),
+        idempotency_key=own.idempotency_key and engine.settings.mask(own.idempotency_key),
+        subfolder=own.subfolder,
+        estimated_credits=submission.estimated_credits,
+    )
+    # After the hash: the same request is the same whether or not the service is to post its end.
+    submission = _with_callback(engine, submission)
+    with engine.call():
+        return await _submitted_once(engine, tool, submission, new, say, anyio.current_time() + patience_s)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Self]:
-        """Be able to send, until the end of the context; requests on their way are then waited for and recorded."""
-        try:
-            async with anyio.create_task_group() as self._group:
-                try:
-                    yield self
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await self.drain()
-        finally:
-            with anyio.move_on_after(GRACE_S, shield=True):
-                for caller in self.callers.values():
-                    await caller.close()
-                await self.store.aclose()
 
-    async def drain(self) -> None:
-        """Take no new requests, and let those on their way end: by themselves, or after a grace as unknown."""
-        self._closing = True
-        with anyio.move_on_after(GRACE_S):
-            await self._all_sent()
-        # Calls that have not sent yet see that it is closing, and say on record that they never will.
-        with anyio.move_on_after(NOT_SENT_S):
-            for over in tuple(self._calls):
-                await over.wait()
-        if self._group is not None:
-            self._group.cancel_scope.cancel()
-        await self._all_sent()
+async def _submitted_once(
+    engine: Engine, tool: BoundTool, submission: Submission, new: NewSubmission, say: Say, deadline: float
+) -> Report:
+    """Write ahead, send and answer; join an identical request that is on its way."""
+    while isinstance(ticket := await engine.record.write_ahead(new), SubmissionRecord):
+        joined = await _join(engine, ticket, new, say, deadline)
+        if joined is not None:
+            return joined
+    report = await _sent(engine, Order(tool, submission, ticket.submission_id), ticket, say, deadline)
+    if report.status == "completed" and report.task_id is not None and not report.files:
+        report = await _with_results(engine, report, report.task_id)
+    estimate = submission.estimated_credits
+    return replace(report, estimated_credits="unknown" if estimate is None else estimate)
 
-    async def _all_sent(self) -> None:
-        for sending in tuple(self._on_their_way):
-            await sending.done.wait()
 
-    def catch_up_once(self) -> None:
-        """Start `catch_up` beside the calls, at the first one: before it nothing touches database or network."""
-        if not self._caught_up and self._group is not None and not self._closing:
-            self._caught_up = True
-            self._group.start_soon(self._catch_up_quietly)
+async def _sent(engine: Engine, order: Order, ticket: Ticket, say: Say, deadline: float) -> Report:
+    """Send in turn, and again while the service is too busy and the caller patient."""
+    attempt: asyncio.Task[Report | KieError] | None = None
+    least_s = LEAST_RETRY_S
+    try:
+        while True:
+            if not ticket.granted:
+                await _wait_for_turn(engine, ticket, order.submission.gateway, say, deadline)
+            # The last moment at which a cancelled call costs nothing.
+            await anyio.lowlevel.checkpoint()
+            engine.check_open()
+            attempt = engine.start(send(engine, order))
+            ending = await asyncio.shield(attempt)
+            if isinstance(ending, Report):
+                return ending
+            if not isinstance(ending, RateLimited):
+                raise ending
+            pause = max(RETRY_S if ending.retry_after_s is None else ending.retry_after_s, least_s)
+            if not ending.can_retry or anyio.current_time() + pause > deadline:
+                raise await record_error(engine, order.submission_id, ending)
+            await say(f"The service is busy; trying again in {pause:.0f} s", None)
+            await anyio.sleep(pause)
+            ticket = replace(ticket, granted=False)
+            least_s *= 2
+    except BaseException:  # refused, cancelled, or a client that can't be reached
+        if attempt is not None and not attempt.done():
+            engine.start(_give_up_after(engine, attempt, order.submission_id))
+        elif attempt is None or isinstance(attempt.result(), RateLimited):
+            await record_never_sent(engine, order.submission_id)
+        raise
 
-    async def _catch_up_quietly(self) -> None:
-        try:
-            await self.catch_up()
-        except KieError as exc:
-            log.warning("results of earlier tasks could not be saved: %s", exc)
-        except Exception:  # the calls beside it must not end with it
-            log.exception("catching up with earlier tasks failed inside")
 
-    # -- a paid request ------------------------------------------------------------------------------------------
+async def _give_up_after(engine: Engine, attempt: "asyncio.Task[Report | KieError]", submission_id: int) -> None:
+    """Await an attempt whose caller is gone: where the service was too busy, there is no other one."""
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait([attempt])  # unlike awaiting it, this never cancels it
+        if isinstance(attempt.result(), RateLimited):
+            await record_never_sent(engine, submission_id)
 
-    async def submit(
-        self, tool: BoundTool, arguments: Mapping[str, Any], say: Say, patience_s: float = PATIENCE_S
-    ) -> Report:
-        """Run one generation tool: validate, write ahead, wait for a slot, send once, record, answer.
 
-        Raises:
-            KieError: Nothing was made, or it is not known; the error says which, and what to do.
-        """
-        own, given = self._own_arguments(arguments)
-        checked = tool.arguments.check(given)
-        self._check_open()
-        # Refusals by the provider and a missing key come before any file is uploaded.
-        submission = await self.request(tool, checked, Submission)
-        self.caller(submission.gateway).check_key()
-        sendable = await self.uploads.addresses(checked, tool.arguments.media)
-        if sendable != checked:
-            submission = await self.request(tool, sendable, Submission)
+async def _with_results(engine: Engine, report: Report, task_id: str) -> Report:
+    """Save the results of a task that was finished at once; all others are saved when their status is read."""
+    try:
+        record = await engine.record.find(task_id)
+    except StorageError:
+        return report  # it is on record all the same, and saved at the next start
+    return report if record is None else await with_files(engine, record)
 
-        new = NewSubmission(
-            tool=tool.name,
-            provider=tool.provider,
-            api_type=submission.api_type,
-            kind=tool.kind,
-            gateway=submission.gateway,
-            model=submission.model,
-            arguments=self._redacted(checked),
-            body_hash=_hash(tool, submission),
-            idempotency_key=own.idempotency_key and self.settings.mask(own.idempotency_key),
-            subfolder=own.subfolder,
-            estimated_credits=submission.estimated_credits,
-        )
-        # After the hash: the same request is the same whether or not the service is to tell of it.
-        submission = self._with_callback(submission)
-        over = anyio.Event()
-        self._calls.add(over)
-        try:
-            return await self._sent_once(tool, submission, new, say, anyio.current_time() + patience_s)
-        finally:
-            self._calls.discard(over)
-            over.set()
 
-    async def _sent_once(
-        self, tool: BoundTool, submission: Submission, new: NewSubmission, say: Say, deadline: float
-    ) -> Report:
-        """Write ahead, wait for a slot, send, and answer; join an identical request that is on its way."""
-        while isinstance(ticket := await self.store.write_ahead(new), SubmissionRecord):
-            report = await self._join(ticket, new, say, deadline)
-            if report is not None:
-                return report
+def _with_callback(engine: Engine, submission: Submission) -> Submission:
+    """Ask Kie.ai to post the finished task here, where this server has a public address and no other was given."""
+    public = engine.settings.public_url
+    if public is None or submission.gateway != KIE or submission.body.get(CALLBACK):
+        return submission
+    return replace(submission, body={**submission.body, CALLBACK: public + CALLBACK_PATH})
 
-        sending: _Sending | None = None
-        least_s = LEAST_RETRY_S
-        try:
-            while True:
-                if not ticket.granted:
-                    await self._wait_for_turn(ticket, submission.gateway, say, deadline)
-                # The last moment at which a cancelled call costs nothing.
-                await anyio.lowlevel.checkpoint()
-                self._check_open()
-                sending = self._start(tool, submission, ticket.submission_id)
-                await sending.done.wait()
-                if sending.report is not None:
-                    report = await self._with_results(sending.report)
-                    return replace(report, estimated_credits=_known(submission.estimated_credits))
-                assert sending.error is not None  # noqa: S101  either a report or an error
-                pause = max(sending.retry_after_s or 0.0, least_s)
-                if sending.retry_after_s is None or anyio.current_time() + pause > deadline:
-                    if isinstance(sending.error, RateLimited):
-                        raise await self._record_error(ticket.submission_id, sending.error)
-                    raise sending.error
-                await say(f"The service is busy; trying again in {pause:.0f} s", None)
-                await anyio.sleep(pause)
-                ticket = replace(ticket, granted=False)
-                least_s *= 2
-        except BaseException:  # refused, cancelled, or a client that can't be told
-            if sending is not None and not sending.done.is_set():
-                sending.abandoned = True  # it goes on, and records its end itself
-            elif sending is None or isinstance(sending.error, RateLimited):
-                await self._never_sent(ticket.submission_id)
-            raise
 
-    async def _with_results(self, report: Report) -> Report:
-        """Save what was finished at once; everything else is saved when its status is read."""
-        if report.status != "completed" or report.task_id is None or report.files:
-            return report
-        try:
-            record = await self.store.find(report.task_id)
-        except StorageError:
-            return report  # it is on record all the same, and saved at the next start
-        return report if record is None else await self._with_files(record)
-
-    def _start(self, tool: BoundTool, submission: Submission, submission_id: int) -> _Sending:
-        """Send apart from the caller, who may be cancelled while money is being spent."""
-        assert self._group is not None  # noqa: S101  a running flow has one
-        sending = _Sending()
-        self._on_their_way.add(sending)
-        self._group.start_soon(self._send, tool, submission, submission_id, sending)
-        return sending
-
-    def _with_callback(self, submission: Submission) -> Submission:
-        """Ask Kie.ai to post the finished task here, where this server has a public address and nobody else asked."""
-        public = self.settings.public_url
-        if public is None or submission.gateway != KIE or submission.body.get(CALLBACK):
-            return submission
-        return replace(submission, body={**submission.body, CALLBACK: public + CALLBACK_PATH})
-
-    def _own_arguments(self, arguments: Mapping[str, Any]) -> tuple[_OwnArguments, dict[str, Any]]:
-        """Return the server's own arguments and the provider's."""
-        given = dict(arguments)
-        own = _OwnArguments(**{name: given.pop(name, None) for name in OWN_ARGUMENTS})
-        for name, value in vars(own).items():
-            if value is not None and not (isinstance(value, str) and 0 < len(value) <= OWN_CHARS):
-                raise InvalidArgument(name, value, f"text of 1 to {OWN_CHARS} characters")
-        if own.subfolder is not None:
-            if self.settings.output_dir is None:
-                raise InvalidArgument(
-                    "subfolder", own.subfolder, "nothing is saved, since KIE_AI_OUTPUT_DIR is not set"
-                )
-            if not SUBFOLDER.fullmatch(own.subfolder):
-                raise InvalidArgument(
-                    "subfolder", own.subfolder, "names of letters, digits, space, dot, dash and underscore, joined by /"
-                )
-        return own, given
-
-    async def _join(self, earlier: SubmissionRecord, new: NewSubmission, say: Say, deadline: float) -> Report | None:
-        """Return what became of an earlier identical request; None where it was never sent and may be made now."""
-        if earlier.body_hash != new.body_hash:
+def _own_arguments(engine: Engine, arguments: Mapping[str, Any]) -> tuple[_OwnArguments, dict[str, Any]]:
+    """Return the server's own arguments and the provider's."""
+    given = dict(arguments)
+    own = _OwnArguments(**{name: given.pop(name, None) for name in OWN_ARGUMENTS})
+    for name, value in vars(own).items():
+        if value is not None and not (isinstance(value, str) and 0 < len(value) <= OWN_CHARS):
+            raise InvalidArgument(name, value, f"text of 1 to {OWN_CHARS} characters")
+    if own.subfolder is not None:
+        if engine.settings.output_dir is None:
+            raise InvalidArgument("subfolder", own.subfolder, "nothing is saved, since KIE_AI_OUTPUT_DIR is not set")
+        if not SUBFOLDER.fullmatch(own.subfolder):
             raise InvalidArgument(
-                "idempotency_key",
-                new.idempotency_key,
-                f"it belongs to another request, submission {earlier.id} of {earlier.tool}; use a new key",
+                "subfolder", own.subfolder, "names of letters, digits, space, dot, dash and underscore, joined by /"
             )
-        while earlier.state == "sending":
-            if anyio.current_time() > deadline:
-                raise Refused(
-                    f"The same request is still on its way as submission {earlier.id}; it was not sent twice.",
-                    next_step="Call list_tasks in some seconds: it will show the task.",
-                )
-            await say(f"The same request is on its way as submission {earlier.id}; waiting for its answer", None)
-            await anyio.sleep(JOIN_S)
-            earlier = await self.store.submission(earlier.id) or earlier
-        if earlier.state == "accepted" and earlier.task_id is not None:
-            record = await self.store.find(earlier.task_id)
-            # A task that was pruned here is still known to the service.
-            return report_of(record) if record else await self.refresh(earlier.task_id)
-        if earlier.state == "unknown":
-            raise _unsettled(earlier, self.logs_of(new.gateway))
-        if earlier.state == "refused":
-            meaning = meaning_of(earlier.code or 400)
-            message = earlier.message or "The same request was refused."
-            raise Refused(message, code=earlier.code, next_step=meaning.next_step, can_retry=meaning.can_retry)
-        return None
+    return own, given
 
-    async def _wait_for_turn(self, ticket: Ticket, gateway: str, say: Say, deadline: float) -> None:
-        """Wait for a slot of the rate limit that all processes on this database share, oldest first.
 
-        Of a process only its oldest waiting request asks: every asking is a write that all processes wait for. One
-        that was told to come back later is older than those behind it, and asks again before them.
-        """
-        waiting, number, ahead = self._waiting[gateway], ticket.submission_id, ticket.ahead
-        began = anyio.current_time()
-        tell_at = began
-        waiting[number] = anyio.Event()
-        try:
-            while (now := anyio.current_time()) < deadline:
-                self._check_open()
-                if now >= tell_at:
-                    tell_at = now + TELL_S
-                    await say(f"Waiting for a free slot, {now - began:.0f} s", None)
-                rest = min(tell_at, deadline) - now
-                if number == min(waiting):
-                    ticket = await self.store.ask_again(number, gateway)
-                    if ticket.granted:
-                        return
-                    ahead = ticket.ahead
-                    await anyio.sleep(min(ticket.wait_s, rest))
-                else:
-                    waiting[number] = anyio.Event()
-                    with anyio.move_on_after(rest):
-                        await waiting[number].wait()
-        finally:
-            del waiting[number]
-            if waiting:
-                waiting[min(waiting)].set()
-        raise RateLimited(
-            f"No slot of the limit of {self.settings.rate_limit} per {self.settings.rate_window_s:g} s came free in "
-            f"time ({ahead} earlier requests wait for one, too); this one was not sent.",
-            next_step="Call again in some seconds.",
+async def _join(
+    engine: Engine, earlier: SubmissionRecord, new: NewSubmission, say: Say, deadline: float
+) -> Report | None:
+    """Return the report of an earlier identical request; None where it was never sent and may be made now."""
+    if earlier.body_hash != new.body_hash:
+        raise InvalidArgument(
+            "idempotency_key",
+            new.idempotency_key,
+            f"it belongs to another request, submission {earlier.id} of {earlier.tool}; use a new key",
         )
-
-    def _check_open(self) -> None:
-        if self._closing:
-            raise Refused("The server is ending; nothing was sent.", next_step="Call again once it runs.")
-
-    async def _never_sent(self, submission_id: int) -> None:
-        """Record that a request never left; one that has ended already stays as it is."""
-        entry = {"submission_id": submission_id, "state": "cancelled", "code": None, "message": "it was never sent"}
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.store.record_never_sent(submission_id)
-            except StorageError:
-                with suppress(StorageError):
-                    await self.store.keep_aside(entry)
-
-    async def _send(self, tool: BoundTool, submission: Submission, submission_id: int, sending: _Sending) -> None:
-        """Send, judge, record; whatever happens, the record says how it ended."""
-        departure = Departure()
-        try:
-            reply = await self.caller(submission.gateway).create(submission.paths, submission.body, departure)
-            with anyio.CancelScope(shield=True):  # it was answered: what the answer says must be read
-                made = await self._judge(tool, submission, reply.answer)
-            # What finished at once has no id of the service's; ours stands for it.
-            outcome = made if isinstance(made, Outcome) else None
-            accepted = Accepted(f"submission-{submission_id}") if isinstance(made, Outcome) else made
-            task = Task(
-                task_id=accepted.task_id,
-                status_address=accepted.status_address,
-                api_type=submission.api_type,
-                provider=tool.provider,
-                kind=tool.kind,
-                tool=tool.name,
-                model=submission.model,
-                path=reply.path,
-                gateway=submission.gateway,
+    while earlier.state == "sending":
+        if anyio.current_time() > deadline:
+            raise Refused(
+                f"The same request is still on its way as submission {earlier.id}; it was not sent twice.",
+                next_step="Call list_tasks in some seconds: it will show the task.",
             )
-            sending.report = await self._record_accepted(submission_id, task, outcome)
-        except RateLimited as error:
-            sending.error = error
-            # The caller decides whether its patience allows another try. Until then nothing is on its way.
-            if error.can_retry:
-                sending.retry_after_s = error.retry_after_s if error.retry_after_s is not None else RETRY_S
-            with suppress(StorageError):
-                await self.store.record_waiting(submission_id)
-            if sending.abandoned:
-                await self._never_sent(submission_id)
-        except KieError as error:
-            sending.error = await self._record_error(submission_id, error)
-        except anyio.get_cancelled_exc_class():
-            sending.error = await self._record_error(submission_id, self._stopped(submission, departure))
-            raise
-        except Exception as exc:
-            log.exception("submission %s failed inside", submission_id)
-            stopped = self._stopped(submission, departure)
-            stopped.message = f"The server failed inside ({type(exc).__name__}). {stopped.message}"
-            sending.error = await self._record_error(submission_id, stopped)
-        finally:
-            self._on_their_way.discard(sending)
-            sending.done.set()
-
-    def _stopped(self, submission: Submission, departure: Departure) -> ServiceError:
-        """Return what a request is that did not come to its end: unknown, unless it provably never left."""
-        if not departure.sent:
-            return Refused("It was stopped before anything was sent.", next_step="Call again.", can_retry=True)
-        return Unknown(
-            "It was stopped while the request was on its way.",
-            next_step=f"It may have been accepted and charged: look for it at {self.logs_of(submission.gateway)}.",
-        )
-
-    async def _judge(self, tool: BoundTool, submission: Submission, answer: Answer) -> Accepted | Outcome:
-        """Return what an answer that accepts has made; raise what any other one means."""
-        gateway = self.caller(submission.gateway).gateway
-        read = submission.read or gateway.accept
-        if read is not None and answer.code not in ACCOUNT_CODES:
-            look = f"It may have been accepted and charged: look for it at {gateway.logs_page}."
-            try:
-                made = await apart(f"The provider {tool.provider}", partial(read, answer))
-            except KieError as exc:
-                if isinstance(exc, Refused) and answer.code != 200:
-                    raise
-                raise Unknown(f"The service's answer could not be read. {exc.message}", next_step=look) from exc
-            if made is not None:
-                wrong = wrong_in_outcome(made) if isinstance(made, Outcome) else wrong_in_made(made)
-                if wrong is not None:
-                    raise Unknown(
-                        f"The provider {tool.provider} misread the service's answer: {wrong}.", next_step=look
-                    )
-                return Accepted(made) if isinstance(made, str) else made
-        if answer.code != 200:
-            error = error_of(answer, gateway)
-            # What is said of a family's end at Kie.ai is true of Kie.ai alone.
-            raise self._with_advice(tool, error) if gateway.name == KIE else error
-        data = answer.data if isinstance(answer.data, Mapping) else {}
-        task_id = text_in(data.get("taskId")) or text_in(data.get("task_id"))
-        if task_id is None:
-            raise Unknown(
-                "The service accepted the request but named no task id.",
-                code=200,
-                next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
-            )
-        return Accepted(task_id)
-
-    def _with_advice(self, tool: BoundTool, error: ServiceError) -> ServiceError:
-        """Say what else to use where a family the service no longer offers, or never did, is refused."""
-        provider = self.plugins.provider_of(tool.provider)
-        if provider.availability == "current" or not isinstance(error, Refused) or error.code not in {404, 405, 422}:
-            return error
-        error.message += f" {provider.title} is {provider.availability} at Kie.ai. {provider.note}".rstrip()
-        error.next_step = (
-            f"Nothing was charged. Use {provider.nearest} instead." if provider.nearest else error.next_step
-        )
-        return error
-
-    async def _record_accepted(self, submission_id: int, task: Task, outcome: Outcome | None) -> Report:
-        with anyio.CancelScope(shield=True):
-            try:
-                record = await self.store.record_accepted(submission_id, task, outcome)
-            except StorageError as exc:
-                log.error("task %s was accepted but not recorded: %s", task.task_id, exc)
-                return await self._unrecorded(submission_id, task, exc)
-        report = report_of(record)
-        if record.submission_id != submission_id:
-            again = f"The service answered with the id of a task that is on record since {record.created_at:%Y-%m-%d}."
-            report = replace(report, next_step=f"{again} {report.next_step}")
-        return report
-
-    async def _unrecorded(self, submission_id: int, task: Task, reason: StorageError) -> Report:
-        """Answer with an accepted task that the database did not take, and keep it where the next start finds it."""
-        entry = {
-            "submission_id": submission_id,
-            "task": {**asdict(task), "created_at": datetime.now(UTC).isoformat()},
-        }
-        try:
-            kept = f"It is kept in {await self.store.keep_aside(entry)} and will be recorded from there."
-        except StorageError as exc:
-            kept = f"It could not be kept beside the database either: {exc.message}"
-        return Report(
-            status="pending",
-            task_id=task.task_id,
-            api_type=task.api_type,
-            provider=task.provider,
-            charged="yes",
-            submission_id=submission_id,
-            error=f"The task was accepted, but is not recorded: {reason.message} {kept}",
-            next_step=f"Keep this id. get_task_status('{task.task_id}') finds it at the service even without a record.",
-        )
-
-    async def _record_error(self, submission_id: int, error: KieError) -> KieError:
-        """Record how a request ended without a task, even as the server ends; the error says so if that fails."""
-        state: Any = "unknown" if isinstance(error, Unknown) else "refused"
-        code = error.code if isinstance(error, ServiceError) else None
-        if state == "unknown":
-            error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
-        # The service may repeat the prompt in its reason.
-        message = self.settings.mask(error.message) if self.settings.store_prompts else NOT_STORED
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.store.record_settled(submission_id, state, code, message)
-            except StorageError as exc:
-                error.message += f" This could not be recorded: {exc.message}"
-                entry = {"submission_id": submission_id, "state": state, "code": code, "message": message}
-                with suppress(StorageError):
-                    await self.store.keep_aside(entry)
-        return error
+        await say(f"The same request is on its way as submission {earlier.id}; waiting for its answer", None)
+        await anyio.sleep(JOIN_S)
+        earlier = await engine.record.submission(earlier.id) or earlier
+    if earlier.state == "accepted" and earlier.task_id is not None:
+        record = await engine.record.find(earlier.task_id)
+        # A task that was pruned here is still known to the service.
+        return report_of(record) if record else await refresh(engine, earlier.task_id)
+    if earlier.state == "unknown":
+        raise _unsettled(earlier, engine.logs_of(new.gateway))
+    if earlier.state == "refused":
+        meaning = meaning_of(earlier.code or 400)
+        message = earlier.message or "The same request was refused."
+        raise Refused(message, code=earlier.code, next_step=meaning.next_step, can_retry=meaning.can_retry)
+    return None
 
 
-def _known(credits: float | None) -> float | Literal["unknown"]:
-    return "unknown" if credits is None else credits
+async def _wait_for_turn(engine: Engine, ticket: Ticket, gateway: str, say: Say, deadline: float) -> None:
+    """Wait for a slot of the rate limit that all processes on this database share, oldest first.
+
+    Of a process only its oldest waiting request asks: every asking is a write that all processes wait for. One
+    that was asked to come back later is older than those behind it, and asks again before them.
+    """
+    waiting, number, ahead = engine.turns[gateway], ticket.submission_id, ticket.ahead
+    began = anyio.current_time()
+    tell_at = began
+    waiting[number] = anyio.Event()
+    try:
+        while (now := anyio.current_time()) < deadline:
+            engine.check_open()
+            if now >= tell_at:
+                tell_at = now + TELL_S
+                await say(f"Waiting for a free slot, {now - began:.0f} s", None)
+            rest = min(tell_at, deadline) - now
+            if number == min(waiting):
+                ticket = await engine.record.ask_again(number, gateway)
+                if ticket.granted:
+                    return
+                ahead = ticket.ahead
+                await anyio.sleep(min(ticket.wait_s, rest))
+            else:
+                waiting[number] = anyio.Event()
+                with anyio.move_on_after(rest):
+                    await waiting[number].wait()
+    finally:
+        del waiting[number]
+        if waiting:
+            waiting[min(waiting)].set()
+    settings = engine.settings
+    raise RateLimited(
+        f"No slot of the limit of {settings.rate_limit} per {settings.rate_window_s:g} s came free in "
+        f"time ({ahead} earlier requests wait for one, too); this one was not sent.",
+        next_step="Call again in some seconds.",
+    )
 
 
 def _hash(tool: BoundTool, submission: Submission) -> str:
@@ -524,10 +268,10 @@ def _hash(tool: BoundTool, submission: Submission) -> str:
     return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _unsettled(twin: SubmissionRecord, logs_page: str) -> KieError:
+def _unsettled(earlier: SubmissionRecord, logs_page: str) -> KieError:
     return Refused(
-        f"The same request was sent as submission {twin.id} and its answer was lost: it may have been charged. "
+        f"The same request was sent as submission {earlier.id} and its answer was lost: it may have been charged. "
         "It was not sent again.",
-        next_step=f"Look at {logs_page}. If the task is there, call resolve_submission(submission_id={twin.id}, "
-        f"action='adopt', task_id=...); if not, resolve_submission(submission_id={twin.id}, action='discard').",
+        next_step=f"Look at {logs_page}. If the task is there, call resolve_submission(submission_id={earlier.id}, "
+        f"action='adopt', task_id=...); if not, resolve_submission(submission_id={earlier.id}, action='discard').",
     )

@@ -1,4 +1,4 @@
-"""Waiting for tasks: several at once, politely, with progress, and never the only holder of a task's id."""
+"""Waiting for tasks: several at once, at a pace that spares the service, with progress."""
 
 import random
 from collections import Counter
@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 import anyio
 
+from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import Report, report_of_error
-from kie_ai_mcp._flow.submit import Flow, Say
+from kie_ai_mcp._flow.results import last_known, refresh
 from kie_ai_mcp.errors import KieError, StorageError
 
 CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0}
@@ -91,29 +92,29 @@ class _Board:
         return sum(done) / len(self.reports) if self.reports else 1.0
 
 
-async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: Say) -> list[Report]:
+async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, say: Say) -> list[Report]:
     """Poll tasks until each is final or `timeout_s` is over; return every task's last known state.
 
     A poll that fails never ends the wait. Progress is told at every change of state and while time passes.
     """
     ids = list(dict.fromkeys(task_ids))
-    board = _Board({}, lambda provider: flow.plugins.provider_of(provider).title or provider)
+    board = _Board({}, lambda provider: engine.plugins.provider_of(provider).title or provider)
     turn = anyio.CapacityLimiter(READS_AT_ONCE)
     started = anyio.current_time()
 
     async def follow(task_id: str) -> None:
         cadence = UNKNOWN_KIND_S
         with suppress(StorageError):
-            record = await flow.store.find(task_id)
+            record = await engine.record.find(task_id)
             cadence = CADENCE_S.get(record.task.kind, UNKNOWN_KIND_S) if record else UNKNOWN_KIND_S
-            usual = await flow.store.usual_s(record.task.tool) if record and len(ids) == 1 else None
+            usual = await engine.record.usual_s(record.task.tool) if record and len(ids) == 1 else None
             if usual:
                 board.usual[task_id] = usual
         while True:
-            with _listening(flow, task_id) as news:
+            with _listening(engine, task_id) as news:
                 async with turn:
                     ended = board.ended()
-                    report = await _look(flow, task_id)
+                    report = await _look(engine, task_id)
                 changed = task_id not in board.reports or board.reports[task_id].status != report.status
                 board.reports[task_id] = report
                 if changed:
@@ -138,34 +139,34 @@ async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: S
                 for task_id in ids:
                     polls.start_soon(follow, task_id)
             group.cancel_scope.cancel()
-    return [await _at_the_end(flow, task_id, board) for task_id in ids]
+    return [await _at_the_end(engine, task_id, board) for task_id in ids]
 
 
-def wake(flow: Flow, task_id: str) -> bool:
+def wake(engine: Engine, task_id: str) -> bool:
     """Let everybody in this process who waits for a task read it now; return whether there is anybody."""
-    listeners = flow.listeners.get(task_id, ())
+    listeners = engine.listeners.get(task_id, ())
     for news in listeners:
         news.set()
     return bool(listeners)
 
 
 @contextmanager
-def _listening(flow: Flow, task_id: str) -> Iterator[anyio.Event]:
+def _listening(engine: Engine, task_id: str) -> Iterator[anyio.Event]:
     """Yield what `wake` sets for this task; also while it is being read, so that no news is missed in between."""
     news = anyio.Event()
-    listeners = flow.listeners.setdefault(task_id, set())
+    listeners = engine.listeners.setdefault(task_id, set())
     listeners.add(news)
     try:
         yield news
     finally:
         listeners.discard(news)
         if not listeners:
-            flow.listeners.pop(task_id, None)
+            engine.listeners.pop(task_id, None)
 
 
-async def _look(flow: Flow, task_id: str) -> Report:
+async def _look(engine: Engine, task_id: str) -> Report:
     try:
-        return await flow.refresh(task_id)
+        return await refresh(engine, task_id)
     except KieError as exc:
         report = report_of_error(exc)
         return replace(
@@ -173,15 +174,19 @@ async def _look(flow: Flow, task_id: str) -> Report:
         )
 
 
-async def _at_the_end(flow: Flow, task_id: str, board: _Board) -> Report:
+async def _at_the_end(engine: Engine, task_id: str, board: _Board) -> Report:
     report = board.reports.get(task_id)
     if report is not None:
         return report
     # Time was over before the first read of this one came back.
     known = None
     with suppress(StorageError):
-        known = await flow.last_known(task_id)
-    return known or Report("unread", "Call wait_for_tasks again.", task_id=task_id, read_error="no time was left")
+        known = await last_known(engine, task_id)
+    if known is not None:
+        return known
+    return Report(
+        status="unread", next_step="Call wait_for_tasks again.", task_id=task_id, read_error="no time was left"
+    )
 
 
 def _seconds(seconds: float) -> str:

@@ -1,6 +1,4 @@
-"""What stands before every address of the HTTP server: whom a request names as its host, which page it comes from, how
-large it is and, where a token is set, whether it has it.
-"""
+"""Access checks of the HTTP server: host, origin, token, body size."""
 
 import base64
 import binascii

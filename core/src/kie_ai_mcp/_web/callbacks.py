@@ -1,4 +1,4 @@
-"""What the service posts when a task has ended: proved by its signature, and believed in nothing else."""
+"""Callbacks of the service: news of ended tasks, proved by a signature and believed in nothing else."""
 
 import base64
 import hashlib
@@ -16,7 +16,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from kie_ai_mcp._flow.submit import Flow
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._flow.waiting import wake
 from kie_ai_mcp._web.access import json_object, refusal
 from kie_ai_mcp.errors import KieError
@@ -38,7 +39,7 @@ HINTS = (100, 10.0)
 class Callbacks:
     """Takes what the service posts. Nothing is believed of it but that the task is worth reading now."""
 
-    flow: Flow
+    engine: Engine
     _hinted: dict[str, float] = field(default_factory=dict)
     _looked: deque[float] = field(default_factory=deque)
 
@@ -48,7 +49,7 @@ class Callbacks:
         ids = [] if body is None else _task_ids(body)
         if not ids:
             return refusal(HTTPStatus.BAD_REQUEST, "It names no task.")
-        key = self.flow.settings.signing_key
+        key = self.engine.settings.signing_key
         if key is not None:
             signed = [task_id for task_id in ids if _is_signed(task_id, request.headers, key)]
             if not signed:
@@ -62,7 +63,7 @@ class Callbacks:
         return await self._taken(ids[0], hint=True)
 
     async def _taken(self, task_id: str, *, hint: bool = False) -> Response:
-        record = await self.flow.store.find(task_id)
+        record = await self.engine.record.find(task_id)
         # The same answer whatever is on record: who posts learns nothing.
         answer = JSONResponse({"code": 200, "msg": "success"})
         if record is not None and not record.final and not (hint and self._hinted_lately(task_id)):
@@ -70,10 +71,10 @@ class Callbacks:
         return answer
 
     async def _read(self, task_id: str) -> None:
-        if wake(self.flow, task_id):
+        if wake(self.engine, task_id):
             return
         try:
-            await self.flow.refresh(task_id)
+            await refresh(self.engine, task_id)
         except KieError as exc:
             log.warning("task %s was announced but could not be read: %s", task_id, exc)
 

@@ -1,10 +1,8 @@
-"""Serving over HTTP: the protocol at /mcp, plain tool calls, the gallery, and what the service posts to us."""
+"""The HTTP server: the protocol at /mcp, plain tool calls, the gallery, and the callbacks of the service."""
 
 import asyncio
 import hashlib
 import logging
-import os
-import signal
 import socket
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -22,9 +20,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.tools import Call
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import page
-from kie_ai_mcp._mcp.server import CLEANUP_S, USUAL_PATIENCE_S, App, build, server_of
+from kie_ai_mcp._mcp.server import CLEANUP_S, end_at_once, result_of, server_of, signal_received
 from kie_ai_mcp._settings.settings import Settings, nearest
 from kie_ai_mcp._web.access import (
     BODY_LIMIT,
@@ -51,15 +51,15 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
     """Serve over HTTP until a signal; return the exit code that stands for it.
 
     Raises:
-        ConfigError: As `kie_ai_mcp._mcp.server.build`; or it would be open to others, or the port is not to be had.
+        ConfigError: As `App.open`; or it would be open to others, or the port is not to be had.
         StorageError: The database can't be used.
     """
     _check_closed(settings, host)
-    app = build(settings)
+    app = App.open(settings)
     try:
         listener = _listen(host, port)
     except ConfigError:
-        app.flow.store.close()
+        app.engine.record.close()
         raise
     site = Site(app, host)
     config = uvicorn.Config(
@@ -74,16 +74,16 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
     )
     logging.getLogger("uvicorn.error").addFilter(_worth_saying)
     server = _Uvicorn(config)
-    async with anyio.create_task_group() as group, app.flow.running():
+    async with anyio.create_task_group() as group, app.engine.running():
         # Draining cancels what the flow itself has started; the answers are still to be written then.
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as serving:
                 serving.start_soon(server.serve, [listener])
                 _announce(host, listener)
-                received = await _signal()
+                received = await signal_received()
                 group.start_soon(_give_up, received)
                 site.door.closing = True
-                await app.flow.drain()
+                await app.engine.drain()
                 site.drained.set()
                 server.should_exit = True
         group.cancel_scope.cancel()
@@ -104,23 +104,10 @@ def _worth_saying(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Cancel ")
 
 
-async def _signal() -> int:
-    if sys.platform == "win32":  # no signal receivers there
-        try:
-            await anyio.sleep_forever()
-        except anyio.get_cancelled_exc_class():
-            return int(signal.SIGINT)
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for received in signals:
-            return int(received)
-    raise AssertionError("signals never run out")
-
-
 async def _give_up(received: int) -> None:
     """End without an end: a thread that waits for another's database can't be interrupted."""
     await anyio.sleep(CLEANUP_S + CLOSE_S)
-    sys.stderr.flush()
-    os._exit(128 + received)
+    end_at_once(received)
 
 
 def _check_closed(settings: Settings, host: str) -> None:
@@ -164,7 +151,7 @@ class Site:
     _shown: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        callbacks = Callbacks(self.app.flow)
+        callbacks = Callbacks(self.app.engine)
         starlette = server_of(self.app).streamable_http_app(
             streamable_http_path=MCP_PATH,
             max_request_body_size=BODY_LIMIT,
@@ -198,14 +185,14 @@ class Site:
             hint = nearest(unknown[0], ("name", "arguments"))
             return refusal(HTTPStatus.BAD_REQUEST, f"{unknown[0]} is not known here. {hint}")
         try:
-            self.app.check_offered(body["name"])
+            self.app.tool(body["name"])
         except InvalidArgument as exc:
             return refusal(HTTPStatus.NOT_FOUND, str(exc))
-        patience_s = self.app.settings.patience_s or USUAL_PATIENCE_S
+        call = Call(patience_s=self.app.patience_s())
         answer = ending("The server is ending. Tasks that run go on by themselves.")
         async with anyio.create_task_group() as group:
             group.start_soon(self._cut, group.cancel_scope)
-            result = await self.app.call(body["name"], arguments, _say_nothing, patience_s)
+            result = result_of(await self.app.call(body["name"], arguments, call))
             answer = JSONResponse(result.model_dump(mode="json", by_alias=True, exclude_none=True))
             group.cancel_scope.cancel()
         return answer
@@ -215,7 +202,7 @@ class Site:
         calling.cancel()
 
     async def _gallery(self, _: Request) -> Response:
-        text = await page(self.app.flow.store, address=self._address)
+        text = await page(self.app.engine.record, address=self._address)
         return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
     def _address(self, path: Path) -> str:
@@ -241,7 +228,3 @@ async def _nothing_there(request: Request, exc: Exception) -> Response:
     known = f"There are {MCP_PATH}, POST {CALL_PATH}, {GALLERY_PATH}, {HEALTH_PATH} and POST {CALLBACK_PATH}."
     what = f"{request.method} {shorten(request.url.path)}"
     return refusal(HTTPStatus(exc.status_code), f"{what} is not answered here. {known}", exc.headers)
-
-
-async def _say_nothing(_message: str, _share: float | None) -> None:
-    """Take progress that a plain call has nowhere to show."""

@@ -1,0 +1,190 @@
+"""The application: a tool's name and arguments in, an answer out. It knows no protocol."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from kie_ai_mcp._app.own_tools import NAMES, own_tools
+from kie_ai_mcp._app.resources import Resources
+from kie_ai_mcp._app.search import CALLED_SCHEMA, FOUND_SCHEMA, call_tool, find_tools, found
+from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, patience_of
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, report_of_error
+from kie_ai_mcp._flow.results import catch_up_quietly, query
+from kie_ai_mcp._flow.submit import submit
+from kie_ai_mcp._flow.waiting import wait_for
+from kie_ai_mcp._providers.arguments import Arguments, BoundTool, describe, title_of
+from kie_ai_mcp._service.envelope import map_strings
+from kie_ai_mcp._settings.settings import Settings, nearest
+from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, sound
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class App:
+    """The tools of one process."""
+
+    settings: Settings
+    engine: Engine
+    _has_caught_up: bool = False
+
+    @classmethod
+    def open(cls, settings: Settings) -> "App":
+        """Load the providers and open the record.
+
+        Raises:
+            ConfigError: The configuration names something that does not exist, or a folder that can't be written.
+            StorageError: The database can't be used.
+        """
+        return cls(settings, Engine.open(settings, reserved=NAMES))
+
+    @cached_property
+    def resources(self) -> Resources:
+        """Tasks, providers and results by address."""
+        return Resources(self.engine)
+
+    @cached_property
+    def _providers_tools(self) -> dict[str, Tool]:
+        return {name: self._of_provider(tool) for name, tool in self.engine.plugins.tools.items()}
+
+    @cached_property
+    def _own_tools(self) -> dict[str, Tool]:
+        return {tool.name: tool for tool in own_tools(self.engine, self.resources)}
+
+    @cached_property
+    def _search(self) -> dict[str, Tool]:
+        return {tool.name: tool for tool in self._search_tools()} if self.settings.compact else {}
+
+    @property
+    def listed(self) -> Iterable[Tool]:
+        """Every tool that a client is told of, the server's own last; the same for every client."""
+        return ((self._search or self._providers_tools) | self._own_tools).values()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every tool that can be called."""
+        return (*self._search, *self._providers_tools, *self._own_tools)
+
+    def tool(self, name: str) -> Tool:
+        """Return a tool that can be called.
+
+        Raises:
+            InvalidArgument: There is none of that name.
+        """
+        return self._search[name] if name in self._search else self._makes_or_reads(name)
+
+    def _makes_or_reads(self, name: str) -> Tool:
+        known = self._providers_tools | self._own_tools
+        if name not in known:
+            raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, known)}")
+        return known[name]
+
+    def patience_s(self, client: str = "") -> float:
+        """Return how long a client of this name waits for one call, in seconds."""
+        return patience_of(client) if self.settings.patience_s is None else self.settings.patience_s
+
+    async def run(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
+        """Call one tool.
+
+        Raises:
+            KieError: The tool failed, or there is none of that name.
+        """
+        return self._clean(await self.tool(name).run(arguments or {}, call))
+
+    async def call(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
+        """Call one tool that exists. Whatever goes wrong is an answer a model can read; nothing else leaves here."""
+        if not self._has_caught_up:  # at the first call: before it nothing touches database or network
+            self._has_caught_up = True
+            self.engine.start_in_background(catch_up_quietly(self.engine))
+        try:
+            return _listable(self.tool(name), await self.run(name, arguments, call))
+        except KieError as exc:
+            return self._clean(answer_of(report_of_error(exc)))
+        except Exception:
+            log.exception("tool %s failed", name)
+            error = Unknown(
+                f"The server failed inside {name}; its log on stderr says more.",
+                next_step="list_tasks shows whether a task was made. Report this as a bug.",
+            )
+            return self._clean(answer_of(report_of_error(error)))
+
+    def clean(self, text: str) -> str:
+        """Return text without the key, also where an argument held it, and with nothing that no encoder takes."""
+        return self.settings.mask(sound(text))
+
+    def _clean(self, answer: Answer) -> Answer:
+        links = (replace(link, uri=self.clean(link.uri), name=self.clean(link.name)) for link in answer.links)
+        data = None if answer.data is None else map_strings(answer.data, self.clean, depth=-8)
+        return replace(answer, text=self.clean(answer.text), data=data, links=tuple(links))
+
+    # -- tools of providers --------------------------------------------------------------------------------------
+
+    def _of_provider(self, tool: BoundTool) -> Tool:
+        async def run(arguments: Mapping[str, Any], call: Call) -> Answer:
+            if not tool.paid:
+                # What a query finds is not on record, so no address leads to it.
+                return answer_of(await query(self.engine, tool, arguments))
+            report = await submit(self.engine, tool, arguments, call.say, patience_s=call.patience_s)
+            # What could not be recorded is answered at once: that it was paid for stands nowhere but in this report.
+            wait_s = self.settings.wait_s
+            if wait_s and report.error is None and report.status in {"pending", "processing"}:
+                (report,) = await wait_for(self.engine, [str(report.task_id)], wait_s, call.say)
+            return answer_of(report, await self.resources.links([report]))
+
+        return Tool(
+            name=tool.name,
+            title=tool.title,
+            description=tool.description,
+            input_schema=tool.input_schema(saves=self.settings.output_dir is not None),
+            output_schema=OUTPUT_SCHEMA,
+            reads_only=not tool.charges,
+            idempotent=not tool.paid,
+            open_world=True,
+            run=run,
+        )
+
+    # -- compact mode --------------------------------------------------------------------------------------------
+
+    def _search_tools(self) -> Iterable[Tool]:
+        finding, calling = Arguments(find_tools), Arguments(call_tool)
+        saves = self.settings.output_dir is not None
+
+        async def find(arguments: Mapping[str, Any], _call: Call) -> Answer:
+            words = find_tools(**finding.check(arguments))
+            return found(self.engine.plugins.tools.values(), words, saves=saves)
+
+        async def use(arguments: Mapping[str, Any], call: Call) -> Answer:
+            name, given = call_tool(**calling.check(arguments))
+            tool = self._makes_or_reads(name)
+            return _listable(tool, await tool.run(given, call))
+
+        yield Tool(
+            name=finding.name,
+            title=title_of(finding.name),
+            description=describe(find_tools),
+            input_schema=finding.listed,
+            output_schema=FOUND_SCHEMA,
+            reads_only=True,
+            idempotent=True,
+            open_world=False,
+            run=find,
+        )
+        yield Tool(
+            name=calling.name,
+            title=title_of(calling.name),
+            description=describe(call_tool),
+            input_schema=calling.listed,
+            output_schema=CALLED_SCHEMA,
+            reads_only=False,
+            idempotent=False,
+            open_world=True,
+            run=use,
+        )
+
+
+def _listable(tool: Tool, answer: Answer) -> Answer:
+    """Return an answer as a client gets it: hosts that are given data show their model no pictures."""
+    return answer if tool.output_schema is not None else replace(answer, data=None)

@@ -1,0 +1,94 @@
+"""Tools as the application offers them: one shape for providers' and the server's own, one call, one answer."""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kie_ai_mcp._app.resources import Link
+from kie_ai_mcp._flow.engine import Say
+from kie_ai_mcp._flow.report import Report
+from kie_ai_mcp._media.thumbnails import Picture
+
+USUAL_PATIENCE_S = 45.0
+"""How long a client waits for one call when nothing is known of it."""
+
+# Seconds a wait may last before hosts give up, by a word in the client's name, most particular first.
+PATIENCE_S = (
+    ("claude-code", 900.0),
+    ("claude code", 900.0),
+    ("visual studio code", 900.0),
+    ("vscode", 900.0),
+    ("gemini", 540.0),
+    ("codex", 240.0),
+    ("cursor", 240.0),
+    ("claude", 200.0),
+)
+
+
+def patience_of(client: str) -> float:
+    """Return how long a client of this name waits for one call, in seconds."""
+    name = client.lower()
+    return next((seconds for word, seconds in PATIENCE_S if word in name), USUAL_PATIENCE_S)
+
+
+async def _say_nothing(_message: str, _share: float | None) -> None:
+    """Drop progress that has nowhere to go."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """The circumstances of one call.
+
+    Args:
+        say: Reports progress to the caller.
+        patience_s: How long the caller waits for an answer, where the arguments do not say so.
+        most_s: How long it waits at most: a longer wait would answer nobody.
+    """
+
+    say: Say = _say_nothing
+    patience_s: float = USUAL_PATIENCE_S
+    most_s: float = math.inf
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer of a tool: words, the same as data, links to results and pictures of them."""
+
+    text: str
+    data: dict[str, Any] | None = None
+    links: tuple[Link, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    is_error: bool = False
+
+
+def answer_of(report: Report, links: tuple[Link, ...] = ()) -> Answer:
+    """Return a report as the answer of a tool."""
+    return Answer(report.text(), report.structured(), links, is_error=report.is_error)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One tool that can be called.
+
+    Args:
+        name: Its name in the protocol.
+        title: Its name for people.
+        description: What the model reads of it.
+        input_schema: The schema of its arguments, as a client gets it.
+        output_schema: The schema of its data; None for a tool that answers in words and pictures alone.
+        reads_only: Whether it neither spends nor changes anything.
+        idempotent: Whether the same call twice does no more than once.
+        open_world: Whether it deals with services other than this server.
+        run: Calls it. Raises `KieError` where it fails.
+    """
+
+    name: str
+    title: str
+    description: str
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any] | None
+    reads_only: bool
+    idempotent: bool
+    open_world: bool
+    run: Callable[[Mapping[str, Any], Call], Awaitable[Answer]]

@@ -1,0 +1,212 @@
+"""The engine of all stories: settings, providers, services, the record, and the work that is under way."""
+
+import asyncio
+import json
+import os
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import anyio
+
+from kie_ai_mcp._media.uploading import Uploads
+from kie_ai_mcp._providers.installed import KIE
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._record.slots import Budget, RateLimit
+from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._service.caller import Caller, kie
+from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import LOGS_PAGE, ConfigError, ReadFailed, Refused
+
+T = TypeVar("T")
+
+Say = Callable[[str, float | None], Awaitable[None]]
+"""Reports a call's progress to the client: words for people, and a share between 0 and 1 where there is one."""
+
+ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
+"""Codes about the key, the account or the whole service, never about one task; no provider reads them."""
+
+PROMPTS = ("prompt", "negative_prompt", "shots")
+NOT_STORED = "[not stored]"
+
+NOT_SENT_S = 1.0
+GRACE_S = 5.0
+"""How long a paid request under way may still take when the server is asked to end."""
+
+
+@dataclass
+class Engine:
+    """Everything that a story needs. It reads at any time and sends only while `running`.
+
+    Args:
+        settings: The user's choices.
+        plugins: The installed providers.
+        callers: One caller per service, by gateway name.
+        record: The submissions and tasks on record.
+        listeners: By task id, the events that are set when the service posts news of the task; kept by waiters.
+        turns: By gateway, the calls that wait for a slot of the rate limit, by submission number.
+    """
+
+    settings: Settings
+    plugins: Plugins
+    callers: Mapping[str, Caller]
+    record: Store
+    listeners: dict[str, set[anyio.Event]] = field(default_factory=dict)
+    turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
+    _requests: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
+    _background: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
+    _calls: set["asyncio.Future[None]"] = field(default_factory=set)
+    _is_running: bool = False
+    _closing: bool = False
+
+    @classmethod
+    def open(cls, settings: Settings, reserved: Iterable[str]) -> Self:
+        """Load the providers and open the record.
+
+        Args:
+            settings: The user's choices.
+            reserved: Tool names that no provider may take.
+
+        Raises:
+            ConfigError: The configuration names something that does not exist, or a folder that can't be written.
+            StorageError: The database can't be used.
+        """
+        plugins = Plugins(settings, reserved)
+        limit = RateLimit(settings.rate_limit, settings.rate_window_s)
+        budget = Budget(settings.max_credits_per_day, settings.max_submissions_per_hour)
+        gateways = [kie(settings), *plugins.gateways.values()]
+        limits = {gateway.name: RateLimit(*gateway.rate_limit) for gateway in gateways if gateway.rate_limit}
+        record = Store(settings.database, limit, budget, limits)
+        _check_writable(settings.output_dir)
+        record.open()
+        return cls(settings, plugins, {gateway.name: Caller(settings, gateway) for gateway in gateways}, record)
+
+    def caller(self, gateway: str) -> Caller:
+        """Return the caller of a task's service.
+
+        Raises:
+            ReadFailed: No enabled provider registers that gateway.
+        """
+        if gateway not in self.callers:
+            raise ReadFailed(
+                f"The task was made through {gateway}, but no enabled provider registers that service.",
+                next_step=f"Enable or install it, for example with pip install kie-ai-mcp-{gateway}.",
+                can_retry=False,
+            )
+        return self.callers[gateway]
+
+    def logs_of(self, gateway: str) -> str:
+        """Return the page where people see their requests at a service."""
+        caller = self.callers.get(gateway)
+        return (caller.gateway.logs_page or LOGS_PAGE) if caller else f"the log of {gateway}"
+
+    @property
+    def uploads(self) -> Uploads:
+        """The uploads of local files to Kie.ai."""
+        return Uploads(self.settings, self.callers[KIE], self.record)
+
+    def redacted(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments as they may be stored and shown: without keys, and without prompts where so set."""
+        if not self.settings.store_prompts:
+            arguments = {name: NOT_STORED if name in PROMPTS else value for name, value in arguments.items()}
+        redacted: dict[str, Any] = json.loads(self.settings.mask(json.dumps(arguments, ensure_ascii=False)))
+        return redacted
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Be able to send until the end of the context; paid requests under way are then awaited and recorded."""
+        self._is_running = True
+        try:
+            yield self
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.drain()
+            with anyio.move_on_after(GRACE_S, shield=True):
+                for caller in self.callers.values():
+                    await caller.close()
+                await self.record.aclose()
+
+    def check_open(self) -> None:
+        """Raise Refused where the server is ending."""
+        if self._closing:
+            raise Refused("The server is ending; nothing was sent.", next_step="Call again once it runs.")
+
+    def start(self, request: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Run a paid request as a task that outlives its caller: await it under `asyncio.shield`."""
+        return _task(request, self._requests)
+
+    def start_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work that costs nothing beside the calls; it is cancelled when the server ends."""
+        if self._is_running and not self._closing:
+            _task(work, self._background)
+        else:
+            work.close()
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Mark a call that is on record and may not have been sent yet; `drain` lets it record that it never is."""
+        over = asyncio.get_running_loop().create_future()
+        self._calls.add(over)
+        try:
+            yield
+        finally:
+            self._calls.discard(over)
+            over.set_result(None)
+
+    async def drain(self) -> None:
+        """Take no new requests, and let those under way end: by themselves, or after a grace as unknown."""
+        self._closing = True
+        _cancel(self._background)
+        await _ended(self._requests, GRACE_S)
+        # Calls that have not sent yet notice the end, and record that they never will.
+        await _ended(self._calls, NOT_SENT_S)
+        _cancel(self._requests)
+        await _ended(self._requests)
+        await _ended(self._background)
+
+
+def _task(work: Coroutine[Any, Any, T], held: dict["asyncio.Task[Any]", anyio.CancelScope]) -> "asyncio.Task[T]":
+    """Start a task outside the caller's cancel scope, held until its end; its own scope heeds shields inside."""
+    scope = anyio.CancelScope()
+
+    async def run() -> T:
+        with scope:
+            return await work
+        raise asyncio.CancelledError
+
+    task = asyncio.create_task(run())
+    held[task] = scope
+    task.add_done_callback(held.pop)
+    return task
+
+
+def _cancel(held: Mapping["asyncio.Task[Any]", anyio.CancelScope]) -> None:
+    for scope in held.values():
+        scope.cancel()
+
+
+async def _ended(held: Iterable["asyncio.Future[Any]"], limit_s: float | None = None) -> None:
+    """Wait until all of these have ended, also those that start meanwhile, or until time is over."""
+    with anyio.move_on_after(limit_s):
+        while waited_for := tuple(held):
+            await asyncio.wait(waited_for)
+
+
+def _check_writable(folder: Path | None) -> None:
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ConfigError(
+            f"The folder {folder} can't be written.",
+            next_step="Set KIE_AI_OUTPUT_DIR to a folder of yours, or leave it out.",
+        )

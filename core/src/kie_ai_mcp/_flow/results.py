@@ -1,0 +1,198 @@
+"""Results of tasks: read when a task has ended, saved where a folder is set, and reported."""
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from kie_ai_mcp._flow.engine import ACCOUNT_CODES, NOT_STORED, Engine
+from kie_ai_mcp._flow.report import Report, report_of
+from kie_ai_mcp._flow.status import look_up, meaning, outcome_of, payload_of, request_of, with_provider
+from kie_ai_mcp._media.saving import save_results
+from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._service.envelope import error_of, error_text
+from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError
+from kie_ai_mcp.specs import Query, Task
+
+log = logging.getLogger(__name__)
+
+CATCH_UP_MOST = 50
+"""How many tasks of earlier sessions are read, and how many saved, when a server is first called."""
+
+
+async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) -> Report:
+    """Read a task's status once, write it down, save finished results, and report.
+
+    A read that fails changes nothing: the answer is then the last known state plus `read_error`. A task that is
+    completed and saved is answered from the record: the service has nothing to add.
+
+    Args:
+        engine: The engine.
+        task_id: The task.
+        with_record: Whether the report holds the service's own answer, where it was asked.
+
+    Raises:
+        TaskNotFound: Neither this database nor any status route knows the id.
+        ReadFailed: The id is not on record, and the service could not be asked everywhere.
+    """
+    try:
+        record = await engine.record.find(task_id)
+    except StorageError as exc:
+        next_step = "Call get_task_status again."
+        return Report(status="unread", next_step=next_step, task_id=task_id, read_error=exc.message)
+    if record is not None and await anyio.to_thread.run_sync(_is_saved, record):
+        return report_of(record)
+    if record is None:
+        record, payload = await look_up(engine, task_id)
+    else:
+        record = replace(record, task=with_provider(engine, record.task))
+        try:
+            payload = await payload_of(engine, record.task)
+        except KieError as exc:
+            return _unread(await with_files(engine, record), exc)
+    try:
+        outcome, payload = await outcome_of(engine, record.task, payload)
+        reason = outcome.error
+        if reason and not engine.settings.store_prompts:  # the service may repeat the prompt in its reason
+            outcome = replace(outcome, error=NOT_STORED)
+        record = await engine.record.record_outcome(task_id, outcome)
+    except (ReadFailed, StorageError) as exc:
+        return _unread(report_of(record), exc)
+    report = await with_files(engine, record)
+    if report.error and reason and not engine.settings.store_prompts:
+        report = replace(report, error=reason)
+    return replace(report, service_record=dict(payload) if with_record else None)
+
+
+async def last_known(engine: Engine, task_id: str) -> Report | None:
+    """Return a task as it is on record, without asking the service; None for an id never seen."""
+    record = await engine.record.find(task_id)
+    return None if record is None else report_of(record)
+
+
+async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> Report:
+    """Run one reading tool of a provider, and save what it finds.
+
+    Raises:
+        KieError: The arguments are refused, or the read failed.
+    """
+    asked = await request_of(engine, tool, tool.arguments.check(arguments), Query)
+    try:
+        answer = await engine.caller(asked.gateway).read(asked.paths, asked.params)
+    except ReadFailed as exc:
+        if tool.charges:  # it may have arrived
+            exc.charged = "unknown"
+        raise
+    if answer.code in ACCOUNT_CODES:
+        raise error_of(answer)
+    outcome = await meaning(tool.provider, asked.read, answer)
+    if outcome is None:
+        raise ReadFailed(error_text(answer), code=answer.code)
+    if outcome.status == "failed":
+        raise ReadFailed(outcome.error or error_text(answer), code=answer.code, can_retry=False)
+    task = Task(asked.task_id or tool.name, tool.name, tool.provider, kind=tool.kind, tool=tool.name)
+    now = datetime.now(UTC)
+    record = await engine.record.find(task.task_id) or TaskRecord(task, "completed", now, now, finished_at=now)
+    found = replace(
+        record,
+        status=outcome.status,
+        result_urls=outcome.urls,
+        progress=outcome.progress,
+        files=(),
+        finished_at=outcome.finished_at or record.finished_at,
+        keeps_s=outcome.keeps_s,
+    )
+    folder = engine.settings.output_dir
+    if outcome.urls and folder is not None:
+        caller = engine.caller(record.task.gateway)
+        files = await save_results(caller, found, folder, engine.redacted(arguments), asked.label)
+        found = replace(found, files=files)
+    report = report_of(found)
+    if outcome.status != "completed":
+        report = replace(report, next_step=f"Not ready yet. Call {tool.name} again in 30 seconds.")
+    return report
+
+
+async def save(engine: Engine, task_id: str) -> Report:
+    """Save a finished task's results now.
+
+    Raises:
+        ConfigError: No folder is set.
+        MediaError: A result can't be fetched or written.
+        TaskNotFound: Neither this database nor any status route knows the id.
+    """
+    if engine.settings.output_dir is None:
+        raise ConfigError("No folder for results is set.", next_step="Set KIE_AI_OUTPUT_DIR and restart.")
+    record = await engine.record.find(task_id)
+    if record is None or record.status != "completed":
+        return await refresh(engine, task_id)
+    return report_of(await _saved(engine, record))
+
+
+async def with_files(engine: Engine, record: TaskRecord) -> Report:
+    """Return a task as an answer, after saving its results where that is wanted."""
+    try:
+        return report_of(await _saved(engine, record))
+    except (MediaError, ReadFailed, StorageError) as exc:
+        return replace(report_of(record), next_step=f"{exc} Call get_task_status again to save once more.")
+
+
+async def catch_up(engine: Engine) -> int:
+    """Save what finished while no server ran, the first to expire first; return how many tasks that were."""
+    if engine.settings.output_dir is None or not any(caller.gateway.key for caller in engine.callers.values()):
+        return 0
+    for status in ("processing", "pending"):
+        for record in await engine.record.tasks(Filters(status=status, limit=CATCH_UP_MOST)):
+            with suppress(KieError):
+                await refresh(engine, record.task.task_id)
+    saved = 0
+    for record in (await engine.record.unsaved())[:CATCH_UP_MOST]:
+        try:
+            await _saved(engine, record)
+            saved += 1
+        except KieError as exc:
+            log.warning("task %s could not be saved: %s", record.task.task_id, exc)
+    return saved
+
+
+async def catch_up_quietly(engine: Engine) -> None:
+    """Catch up with earlier tasks beside the calls; whatever goes wrong is logged."""
+    try:
+        await catch_up(engine)
+    except KieError as exc:
+        log.warning("results of earlier tasks could not be saved: %s", exc)
+    except Exception:  # the calls beside it must not end with it
+        log.exception("catching up with earlier tasks failed inside")
+
+
+async def _saved(engine: Engine, record: TaskRecord) -> TaskRecord:
+    """Save the results of a completed task, where a folder is set and they are not saved yet."""
+    folder = engine.settings.output_dir
+    if folder is None or record.status != "completed" or len(record.files) >= len(record.result_urls):
+        return record
+    request = await engine.record.submission_of(record.task.task_id)
+    if request is not None and request.subfolder:
+        folder /= request.subfolder
+    arguments = request.arguments if request else {}
+    files = await save_results(engine.caller(record.task.gateway), record, folder, arguments)
+    return await engine.record.record_files(record.task.task_id, files)
+
+
+def _is_saved(record: TaskRecord) -> bool:
+    """Tell whether every result of a completed task is a file that is still there."""
+    if record.status != "completed" or not record.result_urls or len(record.files) < len(record.result_urls):
+        return False
+    return all(Path(file).is_file() for file in record.files)
+
+
+def _unread(report: Report, exc: KieError) -> Report:
+    """Return the last known state of a task that could not be read, and what to do where only the user can help."""
+    stuck = isinstance(exc, ReadFailed | ConfigError) and not exc.can_retry and not report.is_final
+    return replace(report, read_error=exc.message, stuck=stuck, next_step=exc.next_step if stuck else report.next_step)

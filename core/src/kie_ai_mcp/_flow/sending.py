@@ -1,0 +1,198 @@
+"""One attempt to send a paid request: sent, judged and recorded, whatever happens to the caller or the server."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import anyio
+
+from kie_ai_mcp._flow.engine import ACCOUNT_CODES, NOT_STORED, Engine
+from kie_ai_mcp._flow.report import Report, report_of
+from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.contract import wrong_in_made, wrong_in_outcome
+from kie_ai_mcp._providers.guard import apart
+from kie_ai_mcp._providers.installed import KIE
+from kie_ai_mcp._service.caller import Departure
+from kie_ai_mcp._service.envelope import error_of
+from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown
+from kie_ai_mcp.readings import text_in
+from kie_ai_mcp.specs import Accepted, Answer, Outcome, Submission, Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A paid request on record: the tool it came from, what is sent, and the number it is recorded under."""
+
+    tool: BoundTool
+    submission: Submission
+    submission_id: int
+
+
+async def send(engine: Engine, order: Order) -> Report | KieError:
+    """Send once, judge the answer, record how it ended.
+
+    Run it by `Engine.start`: it goes on while money is being spent, even if the caller is cancelled.
+
+    Returns:
+        The accepted task, or why there is none. After `RateLimited` the request is on record as waiting, because the
+        caller decides whether its patience allows another attempt; every other end is recorded.
+    """
+    departure = Departure()
+    try:
+        reply = await engine.caller(order.submission.gateway).create(
+            order.submission.paths, order.submission.body, departure
+        )
+        with anyio.CancelScope(shield=True):  # it was answered: what the answer says must be read
+            made = await _judge(engine, order, reply.answer)
+        # What finished at once has no id of the service's; ours stands for it.
+        outcome = made if isinstance(made, Outcome) else None
+        accepted = Accepted(f"submission-{order.submission_id}") if isinstance(made, Outcome) else made
+        task = Task(
+            task_id=accepted.task_id,
+            status_address=accepted.status_address,
+            api_type=order.submission.api_type,
+            provider=order.tool.provider,
+            kind=order.tool.kind,
+            tool=order.tool.name,
+            model=order.submission.model,
+            path=reply.path,
+            gateway=order.submission.gateway,
+        )
+        return await _record_accepted(engine, order.submission_id, task, outcome)
+    except RateLimited as error:
+        with suppress(StorageError):
+            await engine.record.record_waiting(order.submission_id)
+        return error
+    except KieError as error:
+        return await record_error(engine, order.submission_id, error)
+    except asyncio.CancelledError:  # the server ends
+        return await record_error(engine, order.submission_id, _stopped(engine, order, departure))
+    except Exception as exc:
+        log.exception("submission %s failed inside", order.submission_id)
+        stopped = _stopped(engine, order, departure)
+        stopped.message = f"The server failed inside ({type(exc).__name__}). {stopped.message}"
+        return await record_error(engine, order.submission_id, stopped)
+
+
+async def record_error(engine: Engine, submission_id: int, error: KieError) -> KieError:
+    """Record how a request ended without a task, even as the server ends; the error says so if that fails."""
+    state: Any = "unknown" if isinstance(error, Unknown) else "refused"
+    code = error.code if isinstance(error, ServiceError) else None
+    if state == "unknown":
+        error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
+    # The service may repeat the prompt in its reason.
+    message = engine.settings.mask(error.message) if engine.settings.store_prompts else NOT_STORED
+    with anyio.CancelScope(shield=True):
+        try:
+            await engine.record.record_settled(submission_id, state, code, message)
+        except StorageError as exc:
+            error.message += f" This could not be recorded: {exc.message}"
+            entry = {"submission_id": submission_id, "state": state, "code": code, "message": message}
+            with suppress(StorageError):
+                await engine.record.keep_aside(entry)
+    return error
+
+
+async def record_never_sent(engine: Engine, submission_id: int) -> None:
+    """Record that a request never left; one that has ended already stays as it is."""
+    entry = {"submission_id": submission_id, "state": "cancelled", "code": None, "message": "it was never sent"}
+    with anyio.CancelScope(shield=True):
+        try:
+            await engine.record.record_never_sent(submission_id)
+        except StorageError:
+            with suppress(StorageError):
+                await engine.record.keep_aside(entry)
+
+
+def _stopped(engine: Engine, order: Order, departure: Departure) -> ServiceError:
+    """Return the error of a request that was stopped: unknown, unless it provably never left."""
+    if not departure.sent:
+        return Refused("It was stopped before anything was sent.", next_step="Call again.", can_retry=True)
+    return Unknown(
+        "It was stopped while the request was on its way.",
+        next_step=f"It may have been accepted and charged: look for it at {engine.logs_of(order.submission.gateway)}.",
+    )
+
+
+async def _judge(engine: Engine, order: Order, answer: Answer) -> Accepted | Outcome:
+    """Return the task that an answer accepts; raise the error that any other answer means."""
+    gateway = engine.caller(order.submission.gateway).gateway
+    read = order.submission.read or gateway.accept
+    provider = order.tool.provider
+    if read is not None and answer.code not in ACCOUNT_CODES:
+        look = f"It may have been accepted and charged: look for it at {gateway.logs_page}."
+        try:
+            made = await apart(f"The provider {provider}", partial(read, answer))
+        except KieError as exc:
+            if isinstance(exc, Refused) and answer.code != 200:
+                raise
+            raise Unknown(f"The service's answer could not be read. {exc.message}", next_step=look) from exc
+        if made is not None:
+            wrong = wrong_in_outcome(made) if isinstance(made, Outcome) else wrong_in_made(made)
+            if wrong is not None:
+                raise Unknown(f"The provider {provider} misread the service's answer: {wrong}.", next_step=look)
+            return Accepted(made) if isinstance(made, str) else made
+    if answer.code != 200:
+        error = error_of(answer, gateway)
+        # A family's end at Kie.ai is known of Kie.ai alone.
+        raise _with_advice(engine, order.tool, error) if gateway.name == KIE else error
+    data = answer.data if isinstance(answer.data, Mapping) else {}
+    task_id = text_in(data.get("taskId")) or text_in(data.get("task_id"))
+    if task_id is None:
+        raise Unknown(
+            "The service accepted the request but named no task id.",
+            code=200,
+            next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
+        )
+    return Accepted(task_id)
+
+
+def _with_advice(engine: Engine, tool: BoundTool, error: ServiceError) -> ServiceError:
+    """Name the tool to use instead where the service refuses a family that it no longer offers, or never did."""
+    provider = engine.plugins.provider_of(tool.provider)
+    if provider.availability == "current" or not isinstance(error, Refused) or error.code not in {404, 405, 422}:
+        return error
+    error.message += f" {provider.title} is {provider.availability} at Kie.ai. {provider.note}".rstrip()
+    if provider.nearest:
+        error.next_step = f"Nothing was charged. Use {provider.nearest} instead."
+    return error
+
+
+async def _record_accepted(engine: Engine, submission_id: int, task: Task, outcome: Outcome | None) -> Report:
+    with anyio.CancelScope(shield=True):
+        try:
+            record = await engine.record.record_accepted(submission_id, task, outcome)
+        except StorageError as exc:
+            log.error("task %s was accepted but not recorded: %s", task.task_id, exc)
+            return await _unrecorded(engine, submission_id, task, exc)
+    report = report_of(record)
+    if record.submission_id != submission_id:
+        again = f"The service answered with the id of a task that is on record since {record.created_at:%Y-%m-%d}."
+        report = replace(report, next_step=f"{again} {report.next_step}")
+    return report
+
+
+async def _unrecorded(engine: Engine, submission_id: int, task: Task, reason: StorageError) -> Report:
+    """Answer with an accepted task that the database did not take, and keep it where the next start finds it."""
+    entry = {"submission_id": submission_id, "task": {**asdict(task), "created_at": datetime.now(UTC).isoformat()}}
+    try:
+        kept = f"It is kept in {await engine.record.keep_aside(entry)} and will be recorded from there."
+    except StorageError as exc:
+        kept = f"It could not be kept beside the database either: {exc.message}"
+    return Report(
+        status="pending",
+        task_id=task.task_id,
+        api_type=task.api_type,
+        provider=task.provider,
+        charged="yes",
+        submission_id=submission_id,
+        error=f"The task was accepted, but is not recorded: {reason.message} {kept}",
+        next_step=f"Keep this id. get_task_status('{task.task_id}') finds it at the service even without a record.",
+    )

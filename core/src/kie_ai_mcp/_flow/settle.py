@@ -1,0 +1,56 @@
+"""Settling of requests whose outcome is unknown: adopt the task they made, or discard them."""
+
+from dataclasses import replace
+
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.report import Report
+from kie_ai_mcp._flow.results import refresh
+from kie_ai_mcp._flow.status import payload_of
+from kie_ai_mcp._providers.installed import KIE
+from kie_ai_mcp.errors import StorageError
+from kie_ai_mcp.specs import Task
+
+
+async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Report:
+    """Settle an unknown submission: adopt the task that the account's log shows for it, or discard it.
+
+    Args:
+        engine: The engine.
+        submission_id: The submission.
+        task_id: The task to adopt; None to discard the submission.
+
+    Raises:
+        StorageError: It is not an unknown submission.
+        TaskNotFound: The service does not know the task id.
+    """
+    if task_id is None:
+        discarded = await engine.record.resolve(submission_id, None)
+        return Report(
+            status="discarded",
+            next_step=f"{discarded.tool} may be called again with the same arguments.",
+            submission_id=submission_id,
+            charged="unknown",
+        )
+    request = await engine.record.submission(submission_id)
+    if request is not None and request.gateway != KIE and await engine.record.find(task_id) is None:
+        # Another service's ids are looked up nowhere; the submission says what was asked for, and where.
+        task = Task(
+            task_id,
+            request.api_type,
+            request.provider,
+            kind=request.kind,
+            tool=request.tool,
+            model=request.model,
+            gateway=request.gateway,
+        )
+        await payload_of(engine, task)
+        await engine.record.adopt(task)
+    report = await refresh(engine, task_id)
+    record = await engine.record.find(task_id)
+    if record is None:
+        raise StorageError(
+            f"Task {task_id} can't be looked up ({report.read_error}); submission {submission_id} stays unknown.",
+            next_step="Call resolve_submission again.",
+        )
+    await engine.record.resolve(submission_id, record.task)
+    return replace(report, submission_id=submission_id)
