@@ -15,6 +15,7 @@ from kie_ai_mcp import (
     OutputFormat,
     Prompt,
     Submission,
+    reject_arguments,
 )
 from kie_ai_mcp_gpt4o_image.prices import credits_of
 
@@ -48,10 +49,9 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
 
         output_format can't be chosen; maskUrl and nVariants need the setting older_fields.
         """
-        if output_format is not None:
-            raise InvalidArgument(
-                "output_format", output_format, "GPT-4o chooses it itself; leave it out, or use generate_nano_banana"
-            )
+        reject_arguments(
+            "GPT-4o chooses it itself", "leave it out, or use generate_nano_banana", output_format=output_format
+        )
         if maskUrl is not None:
             _check_mask(maskUrl, image_urls, older_fields)
         if nVariants not in {None, 1} and not older_fields:

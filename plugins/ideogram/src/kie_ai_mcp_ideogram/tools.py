@@ -10,12 +10,13 @@ from pydantic import Field
 from kie_ai_mcp import (
     CallbackUrl,
     ImageUrl,
-    ImageUrls,
     InvalidArgument,
     Media,
     NegativePrompt,
+    OnePicture,
     OutputFormat,
     Submission,
+    reject_arguments,
 )
 from kie_ai_mcp import Prompt as AnyPrompt
 from kie_ai_mcp_ideogram.prices import credits_of
@@ -63,9 +64,8 @@ SIZES = {
 }
 
 Prompt = Annotated[AnyPrompt, Field(max_length=5_000)]
-# Said in the schema but checked here, so that a second picture is answered with advice.
 Picture = Annotated[ImageUrl, Media("image", most_mb=10)]
-OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1}), Media("image", most_mb=10)]
+Pictures = Annotated[OnePicture, Media("image", most_mb=10)]
 Shape = Literal["1:1", "3:4", "9:16", "4:3", "16:9"]
 Style = Literal["AUTO", "GENERAL", "REALISTIC", "DESIGN", "FICTION"]
 Speed = Literal["TURBO", "BALANCED", "QUALITY"]
@@ -74,7 +74,7 @@ Speed = Literal["TURBO", "BALANCED", "QUALITY"]
 def generate_ideogram_image(
     prompt: Prompt,
     negative_prompt: NegativePrompt | None = None,
-    image_urls: OnePicture | None = None,
+    image_urls: Pictures | None = None,
     aspectRatio: Shape | None = None,
     style: Style | None = None,
     model: Literal["ideogram/v3-text-to-image", "ideogram/character"] | None = None,
@@ -88,10 +88,9 @@ def generate_ideogram_image(
     output_format can't be chosen.
     """
     chosen = model or TEXT_TO_IMAGE
-    if output_format is not None:
-        raise InvalidArgument(
-            "output_format", output_format, "Ideogram chooses it itself; leave it out, or use generate_nano_banana"
-        )
+    reject_arguments(
+        "Ideogram chooses it itself", "leave it out, or use generate_nano_banana", output_format=output_format
+    )
     if image_urls and chosen != CHARACTER:
         raise InvalidArgument(
             "image_urls",
@@ -189,8 +188,8 @@ def _submission(model: str, fields: Mapping[str, Any], callback_url: str | None)
 
 
 def _check_style(model: str, takes: Model, style: str | None) -> None:
-    if style and not takes.styles:
-        raise InvalidArgument("style", style, f"{model} has no styles; leave it out, or give character_url")
+    if not takes.styles:
+        reject_arguments(f"{model} has no styles", "leave it out, or give character_url", style=style)
     if style and style not in takes.styles:
         raise InvalidArgument("style", style, f"{model} has {', '.join(takes.styles)}")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
+from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl, reject_arguments
 from kie_ai_mcp_kling.prices import credits_of
 
 OMNI = "kling-omni"
@@ -74,12 +74,12 @@ def generate_kling_omni_video(
     pictures = imageUrls or []
     if len(pictures) > use.pictures:
         raise InvalidArgument("imageUrls", pictures, f"{use.words}: at most {use.pictures}, {len(pictures)} were given")
-    if duration is not None and use.length is None:
-        raise InvalidArgument("duration", duration, f"{use.words} keeps its length; leave it out, or add pictures")
-    if aspectRatio is not None and not use.shape:
-        raise InvalidArgument("aspectRatio", aspectRatio, f"{use.words} keeps its shape; leave it out, or add pictures")
+    if use.length is None:
+        reject_arguments(f"{use.words} keeps its length", "leave it out, or add pictures", duration=duration)
+    if not use.shape:
+        reject_arguments(f"{use.words} keeps its shape", "leave it out, or add pictures", aspectRatio=aspectRatio)
     if sound and not use.sound:
-        raise InvalidArgument("sound", sound, f"{use.words} gives a silent clip; leave it out")
+        reject_arguments(f"{use.words} gives a silent clip", sound=sound)
     body = {
         "prompt": prompt,
         "image_urls": pictures or None,

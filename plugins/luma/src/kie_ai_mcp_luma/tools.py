@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Submission, VideoUrl
+from kie_ai_mcp import CallbackUrl, ImageUrls, Prompt, Submission, VideoUrl, apply_overrides, reject_arguments
 
 GENERATE = "luma-video"
 
@@ -16,7 +16,6 @@ STATUS_PATHS = ("modify/record-info", "luma/record-info")
 
 def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     """Return the tool, at the address that the settings name if they name one."""
-    paths = settings.get("path") or PATHS
 
     def generate_luma_video(
         prompt: Prompt,
@@ -31,11 +30,15 @@ def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         videoUrl: without imageUrls and duration.
         """
         # Beside a clip the service would ignore these two; without one it refuses the request or knows them.
-        for field, value in (("imageUrls", imageUrls), ("duration", duration)):
-            if videoUrl is not None and value is not None:
-                raise InvalidArgument(field, value, "Luma takes no such thing beside videoUrl; leave one of them out")
-        return Submission(
-            paths,
+        if videoUrl is not None:
+            reject_arguments(
+                "Luma takes no such thing beside videoUrl",
+                "leave one of them out",
+                imageUrls=imageUrls,
+                duration=duration,
+            )
+        task = Submission(
+            PATHS,
             {
                 "prompt": prompt,
                 "videoUrl": videoUrl,
@@ -46,6 +49,7 @@ def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
             },
             GENERATE,
         )
+        return apply_overrides(task, settings)
 
     return [generate_luma_video]
 

@@ -6,7 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, OutputFormat, Prompt, Submission, Tool
+from kie_ai_mcp import (
+    CallbackUrl,
+    ImageUrls,
+    InvalidArgument,
+    OnePicture,
+    OutputFormat,
+    Prompt,
+    Submission,
+    Tool,
+    apply_overrides,
+    reject_arguments,
+)
 
 IMAGE = "midjourney-image"
 VIDEO = "midjourney-video"
@@ -20,9 +31,6 @@ Shape = Literal[
 
 SHAPES_BESIDE = {"5:4": "6:5", "4:5": "5:6", "21:9": "2:1"}
 """Shapes of the seed that the service never made, and the nearest that it did."""
-
-# Said in the schema but checked here, so that a second picture is answered with advice.
-OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1})]
 
 OWN_SHAPE = "auto"
 """The seed's word for leaving the shape to the service."""
@@ -71,11 +79,10 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
 
         Default with image_urls: img2img. Refused: output_format, aspectRatio 5:4, 4:5, 21:9, omni speed.
         """
-        if output_format is not None:
-            raise InvalidArgument("output_format", output_format, "Midjourney chooses it itself; leave it out")
+        reject_arguments("Midjourney chooses it itself", output_format=output_format)
         kind = TYPES[taskType or ("img2img" if image_urls else "txt2img")]
-        return Submission(
-            settings.get("path") or CREATE,
+        task = Submission(
+            CREATE,
             {
                 "taskType": kind.name,
                 "prompt": prompt,
@@ -90,6 +97,7 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
             },
             IMAGE,
         )
+        return apply_overrides(task, settings)
 
     def generate_midjourney_video(
         prompt: Annotated[Prompt, Field(max_length=2000)],
@@ -102,8 +110,8 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
         """Retired at Kie.ai; use generate_kling_video. Clips from one picture; English prompt."""
         if len(imageUrls) > 1:
             raise InvalidArgument("imageUrls", imageUrls, f"Midjourney moves one picture, {len(imageUrls)} were given")
-        return Submission(
-            settings.get("path") or CREATE,
+        task = Submission(
+            CREATE,
             {
                 "taskType": "mj_video_hd" if hd else "mj_video",
                 "prompt": prompt,
@@ -114,6 +122,7 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
             },
             VIDEO,
         )
+        return apply_overrides(task, settings)
 
     return [generate_midjourney_image, Tool(generate_midjourney_video, kind="video")]
 
@@ -136,6 +145,6 @@ def _shape(shape: str | None) -> str | None:
 
 
 def _speed(kind: Type, speed: str | None) -> str | None:
-    if speed is not None and not kind.speeds:
-        raise InvalidArgument("speed", speed, f"{kind.name} has no choice of speed; leave it out")
+    if not kind.speeds:
+        reject_arguments(f"{kind.name} has no choice of speed", speed=speed)
     return speed

@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, OutputFormat, Prompt, Submission
+from kie_ai_mcp import (
+    CallbackUrl,
+    ImageUrls,
+    InvalidArgument,
+    Media,
+    OutputFormat,
+    Prompt,
+    Submission,
+    reject_arguments,
+)
 from kie_ai_mcp_nano_banana.prices import credits_of
 
 GENERATE = "nano-banana"
@@ -56,7 +65,16 @@ def generate_nano_banana(
 
     resolution: only nano-banana-2 and -pro. Reference image_urls: only nano-banana-2 (14), -2-lite (10), -pro (8).
     """
-    return _submission(GENERATE, model, prompt, image_urls, image_size, resolution, output_format, callBackUrl)
+    return _submission(
+        GENERATE,
+        model,
+        prompt=prompt,
+        image_urls=image_urls,
+        image_size=image_size,
+        resolution=resolution,
+        output_format=output_format,
+        callback_url=callBackUrl,
+    )
 
 
 def edit_nano_banana(
@@ -74,12 +92,22 @@ def edit_nano_banana(
 
     image_urls: 1-5; nano-banana-2 takes 14, -2-lite 10, -pro 8. resolution: only nano-banana-2 and -pro.
     """
-    return _submission(EDIT, model, prompt, image_urls, image_size, resolution, output_format, callBackUrl)
+    return _submission(
+        EDIT,
+        model,
+        prompt=prompt,
+        image_urls=image_urls,
+        image_size=image_size,
+        resolution=resolution,
+        output_format=output_format,
+        callback_url=callBackUrl,
+    )
 
 
 def _submission(
     api_type: str,
     model: str,
+    *,
     prompt: str,
     image_urls: list[str] | None,
     image_size: str | None,
@@ -102,8 +130,8 @@ def _submission(
         raise InvalidArgument("image_size", image_size, f"{model} has no such shape; nano-banana-2 and -2-lite have")
     if resolution and not takes.resolution:
         raise InvalidArgument("resolution", resolution, f"{model} has one size; use nano-banana-2 or nano-banana-pro")
-    if output_format and takes.jpeg is None:
-        raise InvalidArgument("output_format", output_format, f"{model} chooses it itself; leave it out")
+    if takes.jpeg is None:
+        reject_arguments(f"{model} chooses it itself", output_format=output_format)
     return Submission.market(
         model,
         {

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Query, Submission
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Query, Submission, TaskId, reject_arguments
 from kie_ai_mcp_veo3.prices import credits_of
 from kie_ai_mcp_veo3.results import hd_outcome, read_4k
 
@@ -20,15 +20,6 @@ FOUR_K_PATHS = ("veo/get-4k-video",)
 STATUS_PATHS = ("veo/record-info",)
 
 GenerationType = Literal["TEXT_2_VIDEO", "FIRST_AND_LAST_FRAMES_2_VIDEO", "REFERENCE_2_VIDEO"]
-
-
-def _task_id(value: str) -> str:
-    if not value.strip():
-        raise ValueError("the task id of a finished Veo clip")
-    return value.strip()
-
-
-TaskId = Annotated[str, AfterValidator(_task_id)]
 Index = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=10_000, le=99_999)]
 
@@ -73,10 +64,7 @@ def generate_veo3_video(
 
     imageUrls: first frame, first and last, or 3 references (REFERENCE_2_VIDEO: 8 s, not veo3). No seeds.
     """
-    if seeds is not None:
-        raise InvalidArgument(
-            "seeds", seeds, "a new clip takes no seed today, leave it out; extend_veo3_video takes one"
-        )
+    reject_arguments("a new clip takes no seed today", "leave it out; only extend_veo3_video takes one", seeds=seeds)
     pictures = len(imageUrls or ())
     mode = generationType or IMPLIED[min(pictures, 3)]
     takes = MODES[mode]
