@@ -1,6 +1,6 @@
-"""The tools that fal stands in for: the seed's arguments, and of them what fal's models take.
+"""Tools of other families that fal can serve, with the same arguments as at Kie.ai.
 
-An argument that a model has no field for is refused with advice, so that nothing is bought at a default unseen.
+An argument that a model has no field for is refused with advice, because a default would be paid for unnoticed.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from kie_ai_mcp import (
 )
 from kie_ai_mcp_fal.queue import GATEWAY
 
-# What each form of a family is called at fal; `[providers.fal] <form>_model` replaces it.
+# The model id of each form of a family; `[providers.fal] <form>_model` replaces it.
 MODELS: Mapping[str, str] = {
     "pika_text": "fal-ai/pika/v2.2/text-to-video",
     "pika_image": "fal-ai/pika/v2.2/image-to-video",
@@ -42,7 +42,7 @@ MODELS: Mapping[str, str] = {
     "sora2_pro_image": "fal-ai/sora-2/image-to-video/pro",
 }
 
-# The presets have names; the others are about a megapixel, exact in their shape.
+# fal has names for some shapes; the other sizes are about one megapixel in the exact shape.
 SIZES: Mapping[str, str | dict[str, int] | None] = {
     "auto": None,
     "1:1": "square_hd",
@@ -69,7 +69,7 @@ Resolution = Literal["720p", "1080p"]
 
 
 def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
-    """Return the functions, each named as the tool it stands in for and bound to the configured model ids."""
+    """Return the functions, each with the name of the tool that it replaces, bound to the configured model ids."""
 
     def generate_pika_video(
         prompt: Prompt,
@@ -128,7 +128,7 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     ) -> Submission:
         """Playground v2.5 picture at fal, from words or a picture. Refused: output_format."""
         reject_arguments(NO_SETTING, output_format=output_format)
-        del model  # it has the one value that fal offers
+        del model  # fal offers one value only
         body = _picture(prompt, negative_prompt, image_urls, aspectRatio, guidance_scale, steps)
         return request("playground", image_urls, body, "playground-image", callBackUrl)
 

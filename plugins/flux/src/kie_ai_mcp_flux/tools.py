@@ -1,4 +1,4 @@
-"""The two tools of Flux Kontext, and the addresses that serve them."""
+"""Tools of Flux Kontext, with the addresses that serve them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -18,10 +18,10 @@ STATUS_PATHS = ("flux/kontext/record-info",)
 Shape = Literal["21:9", "16:9", "4:3", "1:1", "3:4", "9:16"]
 ModelId = Literal["flux-kontext-pro", "flux-kontext-max"]
 
-# Always sent: the price hangs on it, and a default of the service could change.
+# Always sent: the price depends on it, and a default of the service could change.
 DEFAULT_MODEL = "flux-kontext-pro"
 
-# With a picture to start from, the service's filter can't be opened further than this.
+# The service accepts no higher tolerance together with a picture.
 MAX_TOLERANCE_WITH_PICTURE = 2
 
 

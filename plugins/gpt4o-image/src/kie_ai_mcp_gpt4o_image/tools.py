@@ -1,4 +1,4 @@
-"""The tool of GPT-4o images, and the addresses that serve it."""
+"""Tool of GPT-4o images, with the addresses that serve it."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -24,7 +24,7 @@ GPT4O_IMAGE = "gpt4o-image"
 CREATE_PATHS = ("gpt4o-image/generate",)
 STATUS_PATHS = ("gpt4o-image/record-info",)
 
-# Documented until 2025, absent from the official page since; whether they still work, nobody says.
+# Fields documented until 2025 and absent from the official page since; it is unknown whether they still work.
 OLDER_FIELDS = "older_fields"
 SETTINGS = {OLDER_FIELDS: "true sends maskUrl and nVariants, which Kie.ai's page no longer lists"}
 ALLOW_THEM = f"set {OLDER_FIELDS} = true below [providers.{GPT4O_IMAGE}] in the configuration"

@@ -1,4 +1,4 @@
-"""The three tools of Ideogram 3, and what each of its six models takes."""
+"""Tools of Ideogram 3, with the limits of its six models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ CHARACTER_STYLES = ("AUTO", "REALISTIC", "FICTION")
 
 @dataclass(frozen=True)
 class Model:
-    """What one model of the service takes; None or empty where it has no such field.
+    """The limits of one model; None or empty where it has no such field.
 
-    `strength_step` is also the least strength.
+    `strength_step` is also the lowest strength.
     """
 
     api_type: str
@@ -174,35 +174,35 @@ def remix_ideogram_image(
 
 
 def _submission(model: str, fields: Mapping[str, Any], callback_url: str | None) -> Submission:
-    takes = MODELS[model]
-    _check_style(model, takes, fields.get("style"))
-    _check_negative_prompt(model, takes, fields.get("negative_prompt"))
-    _check_strength(model, takes, fields.get("strength"))
+    limits = MODELS[model]
+    _check_style(model, limits, fields.get("style"))
+    _check_negative_prompt(model, limits, fields.get("negative_prompt"))
+    _check_strength(model, limits, fields.get("strength"))
     return Submission.market(
         model,
         fields,
-        api_type=takes.api_type,
+        api_type=limits.api_type,
         callback_url=callback_url,
         estimated_credits=credits_of(model, fields.get("rendering_speed")),
     )
 
 
-def _check_style(model: str, takes: Model, style: str | None) -> None:
-    if not takes.styles:
+def _check_style(model: str, limits: Model, style: str | None) -> None:
+    if not limits.styles:
         reject_arguments(f"{model} has no styles", "leave it out, or give character_url", style=style)
-    if style and style not in takes.styles:
-        raise InvalidArgument("style", style, f"{model} has {', '.join(takes.styles)}")
+    if style and style not in limits.styles:
+        raise InvalidArgument("style", style, f"{model} has {', '.join(limits.styles)}")
 
 
-def _check_negative_prompt(model: str, takes: Model, negative_prompt: str | None) -> None:
-    if negative_prompt and takes.negative_chars and len(negative_prompt) > takes.negative_chars:
+def _check_negative_prompt(model: str, limits: Model, negative_prompt: str | None) -> None:
+    if negative_prompt and limits.negative_chars and len(negative_prompt) > limits.negative_chars:
         raise InvalidArgument(
-            "negative_prompt", negative_prompt, f"{model} takes at most {takes.negative_chars} characters"
+            "negative_prompt", negative_prompt, f"{model} takes at most {limits.negative_chars} characters"
         )
 
 
-def _check_strength(model: str, takes: Model, strength: float | None) -> None:
-    step = takes.strength_step
+def _check_strength(model: str, limits: Model, strength: float | None) -> None:
+    step = limits.strength_step
     if strength is None or step is None:
         return
     if strength < step or not isclose(strength, round(strength / step) * step):

@@ -1,4 +1,4 @@
-"""Kling 3.0 Omni: a clip that follows reference pictures or a reference clip, or a clip that is changed."""
+"""Kling 3.0 Omni: clips after reference pictures or a reference clip, and changes to a clip."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ TRANSFORMATION = "kling-3.0-omni/transformation"
 
 @dataclass(frozen=True)
 class Use:
-    """One combination of media and what may be chosen besides.
+    """One combination of media, with the settings that it allows.
 
     Args:
         id: The service's model id.
         words: The combination, for messages.
-        pictures: How many pictures it takes.
+        pictures: The largest number of pictures.
         length: Whether the service wants the length as text or as a number; None where the clip gives it.
         shape: Whether the shape can be chosen.
         sound: Whether sound can be chosen; without the choice the result is silent.
@@ -40,7 +40,7 @@ class Use:
 
 SILENT = {"audio": False}
 
-# By: is a clip changed, is there a clip, are there pictures.
+# Keys: whether a clip is changed, whether there is a clip, whether there are pictures.
 USES = {
     (False, False, True): Use(REFERENCE, "reference pictures", 7),
     (False, True, False): Use(

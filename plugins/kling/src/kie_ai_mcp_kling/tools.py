@@ -1,4 +1,4 @@
-"""The seed's tool: one clip from words or pictures, by the model that takes what was asked for."""
+"""Kling's main tool: one clip from words or pictures, made by the first model that takes the arguments."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +15,7 @@ VIDEO = "kling-video"
 
 
 class Cut(BaseModel):
-    """One shot: what it shows, and how many seconds of the clip it fills."""
+    """One shot: its content, and its length in seconds."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,7 +23,7 @@ class Cut(BaseModel):
     duration: Annotated[int, Field(ge=1)]
 
 
-# A plain object with its schema beside it: a tool's schema is flat, without references.
+# A plain object with a schema of its own, because a tool's schema has no references.
 Shot = Annotated[
     dict[str, Any],
     WithJsonSchema(
@@ -92,26 +92,30 @@ def _submission(
     settings: Mapping[str, Any],
     callback_url: str | None,
 ) -> Submission:
-    # Who asked for a mode is told which model it means, for the advice names models to use instead of it.
+    # A refusal after a mode also names the model that the mode means, because its advice names other models.
     name = f"{model} (mode {mode})" if mode else model
     form = _form(name, MODELS[model], pictures)
-    given = {argument: value for argument, value in settings.items() if value is not None}
-    if form.silent and given.get("sound") is False:
-        del given["sound"]
-    for argument, value in given.items():
+    options = {argument: value for argument, value in settings.items() if value is not None}
+    if form.silent and options.get("sound") is False:
+        del options["sound"]
+    for argument, value in options.items():
         if not form.takes(argument):
             _reject(name, argument, value, pictures=bool(pictures))
-    shots = given.pop("shots", None)
+    shots = options.pop("shots", None)
     body = {
         **form.always,
         **_pictures(form, pictures),
         "prompt": _prompt(name, form, prompt),
-        **{form.fields[argument]: _word(name, form, argument, value) for argument, value in given.items()},
+        **{form.fields[argument]: _word(name, form, argument, value) for argument, value in options.items()},
     }
     if shots is not None and form.shots is not None:
         cuts = _cuts(name, form.shots, shots)
         duration = _total(duration, cuts)
-        body |= {form.shots.switch: True, "multi_prompt": cuts, **_sound_of_shots(name, form.shots, given.get("sound"))}
+        body |= {
+            form.shots.switch: True,
+            "multi_prompt": cuts,
+            **_sound_of_shots(name, form.shots, options.get("sound")),
+        }
         if len(pictures) > form.shots.pictures:
             raise InvalidArgument("imageUrls", pictures, f"Kling {name} takes only a first picture with shots")
     if duration is not None:

@@ -1,4 +1,4 @@
-"""The one tool. Its last documented form took a clip; the form before it, pictures and a duration."""
+"""Luma's tool. Its last documented form took a clip; the form before that, pictures and a duration."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -9,13 +9,13 @@ from kie_ai_mcp import CallbackUrl, ImageUrls, Prompt, Submission, VideoUrl, app
 
 GENERATE = "luma-video"
 
-# The last documented address first, the one it was known by earlier after it.
+# The last documented address first, then the earlier one.
 PATHS = ("modify/generate", "luma/generate")
 STATUS_PATHS = ("modify/record-info", "luma/record-info")
 
 
 def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
-    """Return the tool, at the address that the settings name if they name one."""
+    """Return the tool, bound to the configured ``path``."""
 
     def generate_luma_video(
         prompt: Prompt,
@@ -29,7 +29,7 @@ def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
 
         videoUrl: without imageUrls and duration.
         """
-        # Beside a clip the service would ignore these two; without one it refuses the request or knows them.
+        # With a clip the service would ignore these two; without one it takes them or refuses the whole request.
         if videoUrl is not None:
             reject_arguments(
                 "Luma takes no such thing beside videoUrl",
@@ -55,7 +55,7 @@ def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
 
 
 def status_paths(created_at: str) -> tuple[str, ...]:
-    """Return where a task's status is read, beginning beside the address that created it."""
+    """Return the status addresses of a task: next to the address that created it, then the usual ones."""
     family, slash, verb = created_at.rpartition("/")
-    beside = (f"{family}/record-info",) if slash and verb == "generate" else ()
-    return tuple(dict.fromkeys((*beside, *STATUS_PATHS)))
+    sibling = (f"{family}/record-info",) if slash and verb == "generate" else ()
+    return tuple(dict.fromkeys((*sibling, *STATUS_PATHS)))

@@ -1,4 +1,4 @@
-"""The two tools, in the form the service last documented, and what the seed offers beyond it."""
+"""Tools of Midjourney, in the form that the service last documented."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,27 +23,27 @@ IMAGE = "midjourney-image"
 VIDEO = "midjourney-video"
 
 CREATE = ("mj/generate", "midjourney/generate")
-"""Today's address, then the seed's."""
+"""The last documented address, then an earlier one."""
 
 Shape = Literal[
     "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "2:1", "1:2", "6:5", "5:6", "5:4", "4:5", "21:9", "auto"
 ]
 
-SHAPES_BESIDE = {"5:4": "6:5", "4:5": "5:6", "21:9": "2:1"}
-"""Shapes of the seed that the service never made, and the nearest that it did."""
+NEAREST_SHAPES = {"5:4": "6:5", "4:5": "5:6", "21:9": "2:1"}
+"""Shapes that the service never made, each with the nearest one that it did."""
 
 OWN_SHAPE = "auto"
-"""The seed's word for leaving the shape to the service."""
+"""The word that leaves the shape to the service."""
 
 
 @dataclass(frozen=True)
 class Type:
-    """One sort of Midjourney task.
+    """One type of Midjourney task.
 
     Args:
         name: The service's word for it.
-        pictures: How many pictures it takes; 0 for none, else at least one is needed.
-        speeds: Whether its speed can be chosen.
+        pictures: The largest number of pictures; 0 for none, otherwise at least one is needed.
+        speeds: Whether the speed can be chosen.
     """
 
     name: str
@@ -128,19 +128,19 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
 
 
 def _pictures(kind: Type, image_urls: list[str] | None) -> list[str] | None:
-    given = len(image_urls or ())
-    if given and not kind.pictures:
+    count = len(image_urls or ())
+    if count and not kind.pictures:
         raise InvalidArgument("image_urls", image_urls, "txt2img takes none; use taskType='img2img'")
-    if kind.pictures and not given:
+    if kind.pictures and not count:
         raise InvalidArgument("image_urls", image_urls, f"{kind.name} needs at least one; or use taskType='txt2img'")
-    if given > kind.pictures:
-        raise InvalidArgument("image_urls", image_urls, f"at most {kind.pictures}, {given} were given")
+    if count > kind.pictures:
+        raise InvalidArgument("image_urls", image_urls, f"at most {kind.pictures}, {count} were given")
     return image_urls or None
 
 
 def _shape(shape: str | None) -> str | None:
-    if shape in SHAPES_BESIDE:
-        raise InvalidArgument("aspectRatio", shape, f"Midjourney has no such shape; {SHAPES_BESIDE[shape]} is near it")
+    if shape in NEAREST_SHAPES:
+        raise InvalidArgument("aspectRatio", shape, f"Midjourney has no such shape; {NEAREST_SHAPES[shape]} is near it")
     return None if shape == OWN_SHAPE else shape
 
 

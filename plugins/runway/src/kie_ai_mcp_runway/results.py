@@ -10,8 +10,8 @@ from kie_ai_mcp.readings import TWO_WEEKS_S, number_in, object_in, outcome_by_fl
 def aleph_outcome(payload: Mapping[str, Any]) -> Outcome:
     """Read ``data`` of ``aleph/record-info``.
 
-    Flag 0 stands for running and, in the documentation, for failed too; only an ended task has an error code
-    or a time of completion.
+    Flag 0 means running and, in the documentation, failed too; only an ended task has an error code or a time of
+    completion.
     """
     response = object_in(payload.get("response"))
     ended = number_in(payload.get("errorCode")) or payload.get("completeTime")

@@ -1,4 +1,4 @@
-"""The three tools: change a clip (Aleph), make one, continue one."""
+"""Tools of Runway: change a clip (Aleph), make one, continue one."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ ALEPH = "runway-aleph-video"
 GEN3 = "runway-gen3-video"
 EXTEND = "runway-extend"
 
-# Today's address first, the one it was known by earlier after it.
+# Today's address first, then the earlier one.
 ALEPH_PATHS = ("aleph/generate", "runway/aleph/generate")
 GEN3_PATHS = ("runway/generate",)
 EXTEND_PATHS = ("runway/extend",)
@@ -89,7 +89,7 @@ def generate_runway_gen3_video(
             "imageUrl": imageUrls[0] if imageUrls else None,
             "duration": duration,
             "quality": resolution,
-            # The service wants a shape where no picture gives one.
+            # The service requires a shape where no picture gives one.
             "aspectRatio": None if imageUrls else aspectRatio or "16:9",
             "callBackUrl": callBackUrl,
         },

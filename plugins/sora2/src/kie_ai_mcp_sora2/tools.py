@@ -1,4 +1,4 @@
-"""The two tools, in the form the service last documented, and what the seed offers beyond it."""
+"""Tools of Sora 2, in the form that the service last documented."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ STORYBOARD_SECONDS = (10, 15, 25)
 STORYBOARD_SHOTS = 10
 
 UPLOAD = {"upload_method": "s3"}
-"""Required since April 2026: where the service puts the clip, s3 or oss."""
+"""Required since April 2026: the storage of the clip, s3 or oss."""
 
 NO_SETTING = "Sora 2 has no such setting"
 
 
 @dataclass(frozen=True)
 class Model:
-    """One tier of Sora 2: its ids, and the service's word for each size that it makes."""
+    """One tier of Sora 2: its model ids, and the service's word for each of its sizes."""
 
     text: str
     pictures: str
@@ -54,7 +54,7 @@ MODELS = {
 
 
 class Scene(BaseModel):
-    """One shot of a storyboard: what it shows, and for how many seconds."""
+    """One shot of a storyboard: its content, and its length in seconds."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,7 +62,7 @@ class Scene(BaseModel):
     duration: Annotated[float, Field(ge=0.1, le=15)]
 
 
-# A plain object with its schema beside it: a tool's schema is flat, without references.
+# A plain object with a schema of its own, because a tool's schema has no references.
 Shot = Annotated[
     dict[str, Any],
     WithJsonSchema(
