@@ -18,6 +18,7 @@ from kie_ai_mcp.readings import (
     number_in,
     object_in,
     outcome_by_flag,
+    outcome_by_state,
     share,
     status_in,
     text_in,
@@ -40,7 +41,19 @@ SCALARS = st.one_of(
     st.sampled_from([A, B, "success", "fail", "1", "0.5", "2026-04-20 10:00:00", "9" * 5000]),
 )
 NAMES = st.sampled_from(
-    ["resultUrl", "resultUrls", "url", "successFlag", "errorCode", "errorMessage", "completeTime", "progress"]
+    [
+        "resultUrl",
+        "resultUrls",
+        "url",
+        "successFlag",
+        "state",
+        "failCode",
+        "failMsg",
+        "errorCode",
+        "errorMessage",
+        "completeTime",
+        "progress",
+    ]
 )
 JSON = st.recursive(
     SCALARS,
@@ -262,6 +275,45 @@ def test_a_family_names_its_own_flags_and_its_own_keeping() -> None:
     assert read({"successFlag": 2}, A).status == "processing"
 
 
+def test_state_of_success_has_results_credits_model_and_time() -> None:
+    payload = {
+        "state": "success",
+        "creditsConsumed": "12.5",
+        "model": "maker/one",
+        "completeTime": "2026-04-20 10:00:00",
+        "failMsg": "",
+    }
+
+    assert outcome_by_state(payload, None, [A], keeps_s=TWO_WEEKS_S) == Outcome(
+        "completed",
+        (A,),
+        progress=1.0,
+        credits=12.5,
+        model="maker/one",
+        finished_at=datetime(2026, 4, 20, 10, tzinfo=UTC),
+        keeps_s=TWO_WEEKS_S,
+    )
+    assert outcome_by_state(payload, A).keeps_s == DAY_S
+
+
+@pytest.mark.parametrize("state", ["fail", "failed", "GENERATE_FAILED"])
+def test_state_of_failure_has_reason_code_credits_and_no_results(state: str) -> None:
+    payload = {"state": state, "failCode": "501", "failMsg": "no luck", "creditsConsumed": 2, "completeTime": ""}
+
+    assert outcome_by_state(payload, [A]) == Outcome("failed", error="no luck", error_code=501, credits=2.0)
+    assert outcome_by_state({"state": state}).error == "the service gave no reason"
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("waiting", "pending"), ("generating", "processing"), ("new", "processing"), (None, "processing")],
+)
+def test_any_other_state_is_still_running_whatever_else_is_there(state: object, status: Status) -> None:
+    payload = {"state": state, "progress": 40, "failMsg": "", "completeTime": None, "model": "maker/one"}
+
+    assert outcome_by_state(payload, [A]) == Outcome(status, progress=0.4, model="maker/one")
+
+
 @fuzz
 @given(JSON)
 @example("²")
@@ -282,6 +334,15 @@ def test_no_answer_makes_a_flag_reading_raise_or_name_an_end_that_is_not_there(p
 
     assert (outcome.status == "completed") == (number_in(payload.get("successFlag")) == 1)
     assert (outcome.status == "failed") == (number_in(payload.get("successFlag")) in {2, 3})
+
+
+@fuzz
+@given(st.dictionaries(NAMES, JSON))
+def test_no_answer_makes_a_state_reading_raise_or_name_an_end_that_is_not_there(payload: dict[str, Any]) -> None:
+    outcome = outcome_by_state(payload, payload.get("resultUrls"))
+
+    assert outcome.status == status_in(payload.get("state"))
+    assert bool(outcome.urls) <= (outcome.status == "completed")
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ PUBLIC = [
     "KieError",
     "Media",
     "NegativePrompt",
+    "OnePicture",
     "Outcome",
     "OutputFormat",
     "Prompt",
@@ -36,10 +37,13 @@ PUBLIC = [
     "StatusRoute",
     "Submission",
     "Task",
+    "TaskId",
     "Tool",
     "VideoResolution",
     "VideoUrl",
+    "apply_overrides",
     "hookimpl",
+    "reject_arguments",
 ]
 
 

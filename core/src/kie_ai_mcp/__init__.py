@@ -18,6 +18,7 @@ from kie_ai_mcp.specs import (
     ImageUrls,
     Media,
     NegativePrompt,
+    OnePicture,
     Outcome,
     OutputFormat,
     Prompt,
@@ -26,9 +27,12 @@ from kie_ai_mcp.specs import (
     StatusRoute,
     Submission,
     Task,
+    TaskId,
     Tool,
     VideoResolution,
     VideoUrl,
+    apply_overrides,
+    reject_arguments,
 )
 
 __all__ = [
@@ -46,6 +50,7 @@ __all__ = [
     "KieError",
     "Media",
     "NegativePrompt",
+    "OnePicture",
     "Outcome",
     "OutputFormat",
     "Prompt",
@@ -54,8 +59,11 @@ __all__ = [
     "StatusRoute",
     "Submission",
     "Task",
+    "TaskId",
     "Tool",
     "VideoResolution",
     "VideoUrl",
+    "apply_overrides",
     "hookimpl",
+    "reject_arguments",
 ]

@@ -139,6 +139,43 @@ def outcome_by_flag(
     return Outcome("processing", progress=share(payload.get("progress")))
 
 
+def outcome_by_state(
+    payload: Mapping[str, Any],
+    *results: object,
+    keeps_s: int = DAY_S,
+) -> Outcome:
+    """Read an answer whose state is the word ``state``, as the market gives it.
+
+    Args:
+        payload: The answer's ``data``.
+        results: Where the result addresses stand, in any shape that `urls_in` takes.
+        keeps_s: How long the service keeps the results, in seconds.
+    """
+    status = status_in(payload.get("state"))
+    credits = number_in(payload.get("creditsConsumed"))
+    model = text_in(payload.get("model"))
+    if status == "completed":
+        return Outcome(
+            "completed",
+            urls_in(*results),
+            progress=1.0,
+            credits=credits,
+            model=model,
+            finished_at=time_in(payload.get("completeTime")),
+            keeps_s=keeps_s,
+        )
+    if status == "failed":
+        return Outcome(
+            "failed",
+            error=text_in(payload.get("failMsg")) or "the service gave no reason",
+            error_code=code_in(payload.get("failCode")),
+            credits=credits,
+            model=model,
+            finished_at=time_in(payload.get("completeTime")),
+        )
+    return Outcome(status, progress=share(payload.get("progress"), 100), credits=credits, model=model)
+
+
 def code_in(value: object) -> int | str | None:
     """Return an error code as a number where it is one, else as text; None for 0, empty and absent."""
     if isinstance(value, str):

@@ -6,12 +6,14 @@ timezone-aware UTC, all durations are seconds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints
+
+from kie_ai_mcp.errors import InvalidArgument
 
 Kind = Literal["image", "video", "audio"]
 Status = Literal["pending", "processing", "completed", "failed"]
@@ -352,3 +354,45 @@ AspectRatio = Literal["1:1", "9:16", "16:9", "3:4", "4:3", "3:2", "2:3", "5:4", 
 OutputFormat = Literal["png", "jpeg"]
 VideoResolution = Literal["720p", "1080p", "4k", "8k", "auto"]
 FrameRate = Literal[12, 15, 24, 25, 30, 48, 50, 60]
+
+OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1})]
+"""A list of one picture. The schema alone states the limit: the tool function checks it, so that the refusal of a
+second picture can name a tool that takes several. Add a size limit with ``Annotated[OnePicture, Media(...)]``."""
+
+TaskId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""The id of an earlier task; never empty."""
+
+
+def reject_arguments(reason: str, cure: str = "leave it out", /, **arguments: object) -> None:
+    """Refuse arguments that a model or a mode does not take, so that none is dropped in silence.
+
+    Args:
+        reason: Why the argument is not taken (``"Runway has no such setting"``).
+        cure: What the caller does instead, as an imperative.
+        **arguments: The arguments by name, as the tool function received them; None means left out.
+
+    Raises:
+        InvalidArgument: An argument has a value. Names the first one, with ``reason; cure``.
+    """
+    for name, value in arguments.items():
+        if value is not None:
+            raise InvalidArgument(name, value, f"{reason}; {cure}")
+
+
+def apply_overrides(submission: Submission, settings: Mapping[str, Any], *, model: str = "model") -> Submission:
+    """Return a submission with the model id and the create path that a provider's settings name.
+
+    A provider whose service may rename a model or an address declares the keys in `Provider.settings`.
+
+    Args:
+        submission: The request with the provider's own model id and path.
+        settings: The provider's settings. ``path`` replaces every path; a missing or empty value replaces nothing.
+        model: The key of the model id. An estimate of the provider's own model does not survive another id.
+    """
+    changes: dict[str, Any] = {}
+    if path := settings.get("path"):
+        changes["path"] = path
+    if model_id := settings.get(model):
+        body = {**submission.body, "model": model_id}
+        changes |= {"model": model_id, "body": body, "estimated_credits": None}
+    return replace(submission, **changes)

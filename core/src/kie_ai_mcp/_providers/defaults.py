@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kie_ai_mcp.hookspecs import hookimpl
-from kie_ai_mcp.readings import code_in, number_in, object_in, share, status_in, text_in, time_in, urls_in
+from kie_ai_mcp.readings import object_in, outcome_by_state
 from kie_ai_mcp.specs import MARKET_STATUS, Outcome, StatusRoute, Task
 
 
@@ -16,27 +16,6 @@ def kie_route_status(task: Task) -> StatusRoute:
 
 @hookimpl(trylast=True)
 def kie_normalize_result(payload: Mapping[str, Any]) -> Outcome:
-    """Read the market's answer: `state` decides, and only then are results or reasons looked for."""
-    status = status_in(payload.get("state"))
+    """Read the market's answer, whose ``state`` decides whether results or a reason are read."""
     result = object_in(payload.get("resultJson")) or object_in(payload.get("response"))
-    credits = number_in(payload.get("creditsConsumed"))
-    model = text_in(payload.get("model"))
-    if status == "completed":
-        return Outcome(
-            "completed",
-            urls_in(result.get("resultUrls"), result.get("firstFrameUrl"), result.get("lastFrameUrl")),
-            progress=1.0,
-            credits=credits,
-            model=model,
-            finished_at=time_in(payload.get("completeTime")),
-        )
-    if status == "failed":
-        return Outcome(
-            "failed",
-            error=text_in(payload.get("failMsg")) or "the service gave no reason",
-            error_code=code_in(payload.get("failCode")),
-            credits=credits,
-            model=model,
-            finished_at=time_in(payload.get("completeTime")),
-        )
-    return Outcome(status, progress=share(payload.get("progress"), 100), credits=credits, model=model)
+    return outcome_by_state(payload, *(result.get(name) for name in ("resultUrls", "firstFrameUrl", "lastFrameUrl")))

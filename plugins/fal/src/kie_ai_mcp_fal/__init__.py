@@ -1,4 +1,4 @@
-"""fal: a second service, on its public queue protocol, for tools of families that Kie.ai lost or never documented."""
+"""fal, a second service with a queue protocol, for families that Kie.ai retired or never documented."""
 
 from collections.abc import Mapping
 from functools import partial

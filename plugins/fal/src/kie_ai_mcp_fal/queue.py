@@ -1,7 +1,7 @@
-"""fal's queue protocol: how its answers are read, where a request's status and its result stand.
+"""Queue protocol of fal: answers, the address of a request's status, the address of its result.
 
-A request is accepted with an id and its addresses. Its status is read until it is COMPLETED, which is said of
-failures too; the result, or why there is none, is read at an address of its own.
+fal accepts a request with an id and addresses. The status is read until it is COMPLETED, which a failed request
+becomes too; the result, or the reason of the failure, is read at a second address.
 """
 
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ KEYS_PAGE = "https://fal.ai/dashboard/keys"
 LOGS_PAGE = "https://fal.ai/dashboard/requests"
 
 RUNNING = {"IN_QUEUE": "pending", "IN_PROGRESS": "processing"}
-"""fal's words for a request that has not ended, and ours; a word that is in neither table is `processing`."""
+"""Words of fal for a running request, and ours; a word in neither table means `processing`."""
 
 COMPLETED = "COMPLETED"
 FAILED = ("FAILED", "ERROR", "CANCELED", "CANCELLED")
-"""Words that fal's own pages don't have, and descriptions of it by others do."""
+"""Words that only third-party descriptions of fal mention."""
 
 RESULTS = ("video", "videos", "images", "image")
-"""Fields of a result that hold what was asked for; previews and thumbnails stand beside them."""
+"""Fields of a result that hold the requested files; other fields hold previews and thumbnails."""
 
 NOT_OF_THE_TASK = (401, 402, 403, 404, 408, 429, 502, 503, 504)
-"""Codes at the result's address that speak of the key, the account or the moment, not of the request itself."""
+"""Codes at the result's address about the key, the account or a temporary fault, not about the request."""
 
 NOT_YET = "still in progress"
 NO_REASON = "fal gave no reason"
@@ -36,7 +36,7 @@ MESSAGE_CHARS = 500
 
 
 def read_answer(status: int, body: Any) -> Answer:
-    """Read an answer: its HTTP status is its code, `detail` its reason; an empty account is 402 here, 403 there."""
+    """Read an answer: the HTTP status is the code, `detail` the reason; 402 replaces fal's 403 for an empty account."""
     if 200 <= status < 300:
         return Answer(200, "", body)
     detail = body.get("detail", body.get("error", body.get("message"))) if isinstance(body, Mapping) else body
@@ -46,25 +46,25 @@ def read_answer(status: int, body: Any) -> Answer:
 
 
 def accepted(answer: Answer, base_url: str) -> Accepted | None:
-    """Return the request's id and where its status is read, as far as that is below the service's address."""
+    """Return the request's id, and its status address if that is below the service's address."""
     data = answer.data if isinstance(answer.data, Mapping) else {}
     request_id = text_in(data.get("request_id"))
     if answer.code != 200 or request_id is None:
         return None
     address = text_in(data.get("status_url")) or ""
-    # A relay may pass on fal's own addresses, where its key is no good; then the path is made from the model's.
+    # A relay may pass on fal's own addresses, which refuse the relay's key; then the path is built from the model's id.
     return Accepted(request_id, address if address.startswith(f"{base_url}/") else "")
 
 
 def status_route(task: Task) -> StatusRoute | None:
-    """Return where a request's status is read; None for a task that fal did not make."""
+    """Return the status route of a request; None for a task that fal did not make."""
     if task.gateway != GATEWAY:
         return None
     return StatusRoute(_status_address(task), {})
 
 
 def task_outcome(task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute | None:
-    """Return what a status means; of a completed request, where its result is read."""
+    """Return the outcome of a status; for a completed request, the route to its result."""
     if task.gateway != GATEWAY:
         return None
     word = str(payload.get("status")).strip().upper()
@@ -79,13 +79,13 @@ def task_outcome(task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRout
 
 
 def result_outcome(answer: Answer) -> Outcome | None:
-    """Return what the answer at the result's address means; None where it says nothing of the request itself."""
+    """Return the outcome of the answer at the result's address; None where it is not about the request."""
     if answer.code == 200:
         data = answer.data if isinstance(answer.data, Mapping) else {}
-        found = urls_in(*(data.get(name) for name in RESULTS)) or urls_in(*data.values())
-        return Outcome("completed", found, progress=1.0)
-    told = answer.data if isinstance(answer.data, Mapping) else {}
-    error_type = text_in(told.get("error_type"))
+        urls = urls_in(*(data.get(name) for name in RESULTS)) or urls_in(*data.values())
+        return Outcome("completed", urls, progress=1.0)
+    failure = answer.data if isinstance(answer.data, Mapping) else {}
+    error_type = text_in(failure.get("error_type"))
     if (answer.code in NOT_OF_THE_TASK and error_type is None) or NOT_YET in answer.message.lower():
         return None
     return Outcome(
@@ -96,21 +96,21 @@ def result_outcome(answer: Answer) -> Outcome | None:
 def _status_address(task: Task) -> str:
     if task.status_address:
         return task.status_address
-    # Only the first two parts of a model's id are its address in the queue.
+    # The address in the queue consists of the first two parts of the model's id.
     app = "/".join((task.model or task.path).strip("/").split("/")[:2])
     return f"{app}/requests/{quote(task.task_id, safe='')}/status"
 
 
-def _result_address(task: Task, told: object) -> str:
+def _result_address(task: Task, response_url: object) -> str:
     status = _status_address(task)
     origin = "/".join(status.split("/")[:3])
-    if isinstance(told, str) and told.startswith(f"{origin}/") and task.task_id in told:
-        return told
+    if isinstance(response_url, str) and response_url.startswith(f"{origin}/") and task.task_id in response_url:
+        return response_url
     return status.rpartition("/status")[0] or status
 
 
 def _reason(detail: Any) -> str:
-    """Return a reason as text: it comes as text, or as a list of what is wrong in which field."""
+    """Return a reason as text; fal sends text, or a list with one entry for each wrong field."""
     if isinstance(detail, list):
         return "; ".join(filter(None, (_reason(entry) for entry in detail)))[:MESSAGE_CHARS]
     if isinstance(detail, Mapping):

@@ -1,6 +1,6 @@
-"""The tools that fal stands in for: the seed's arguments, and of them what fal's models take.
+"""Tools of other families that fal can serve, with the same arguments as at Kie.ai.
 
-An argument that a model has no field for is refused with advice, so that nothing is bought at a default unseen.
+An argument that a model has no field for is refused with advice, because a default would be paid for unnoticed.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,10 +19,11 @@ from kie_ai_mcp import (
     Prompt,
     Submission,
     VideoUrl,
+    reject_arguments,
 )
 from kie_ai_mcp_fal.queue import GATEWAY
 
-# What each form of a family is called at fal; `[providers.fal] <form>_model` replaces it.
+# The model id of each form of a family; `[providers.fal] <form>_model` replaces it.
 MODELS: Mapping[str, str] = {
     "pika_text": "fal-ai/pika/v2.2/text-to-video",
     "pika_image": "fal-ai/pika/v2.2/image-to-video",
@@ -41,7 +42,7 @@ MODELS: Mapping[str, str] = {
     "sora2_pro_image": "fal-ai/sora-2/image-to-video/pro",
 }
 
-# The presets have names; the others are about a megapixel, exact in their shape.
+# fal has names for some shapes; the other sizes are about one megapixel in the exact shape.
 SIZES: Mapping[str, str | dict[str, int] | None] = {
     "auto": None,
     "1:1": "square_hd",
@@ -56,9 +57,8 @@ SIZES: Mapping[str, str | dict[str, int] | None] = {
     "21:9": {"width": 1344, "height": 576},
 }
 
-IN_WORDS = "fal's model has no such setting; say it in the prompt"
-LEAVE_OUT = "fal's model has no such setting; leave it out"
-OF_THE_PICTURE = "the clip takes its shape from the picture; leave it out"
+NO_SETTING = "fal's model has no such setting"
+IN_WORDS = "say it in the prompt"
 
 OneImage = Annotated[ImageUrls, Field(max_length=1)]
 Frames = Annotated[ImageUrls, Field(max_length=2)]
@@ -69,7 +69,7 @@ Resolution = Literal["720p", "1080p"]
 
 
 def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
-    """Return the functions, each named as the tool it stands in for and bound to the configured model ids."""
+    """Return the functions, each with the name of the tool that it replaces, bound to the configured model ids."""
 
     def generate_pika_video(
         prompt: Prompt,
@@ -82,10 +82,10 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
         """Pika 2.2 clip at fal, from words or a first picture (then no aspectRatio). Refused: mode, frameRate."""
-        _refuse(IN_WORDS, mode=mode)
-        _refuse(LEAVE_OUT, frameRate=frameRate)
+        reject_arguments(NO_SETTING, IN_WORDS, mode=mode)
+        reject_arguments(NO_SETTING, frameRate=frameRate)
         if imageUrls:
-            _refuse(OF_THE_PICTURE, aspectRatio=aspectRatio)
+            reject_arguments("the clip takes its shape from the picture", aspectRatio=aspectRatio)
         body = {
             "prompt": prompt,
             "image_url": _first(imageUrls),
@@ -106,8 +106,8 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
         """Haiper 2 clip at fal, which calls it deprecated. Refused: aspectRatio, look, resolution, frameRate."""
-        _refuse(IN_WORDS, look=look)
-        _refuse(LEAVE_OUT, aspectRatio=aspectRatio, resolution=resolution, frameRate=frameRate)
+        reject_arguments(NO_SETTING, IN_WORDS, look=look)
+        reject_arguments(NO_SETTING, aspectRatio=aspectRatio, resolution=resolution, frameRate=frameRate)
         body = {
             "prompt": prompt,
             "image_url": _first(imageUrls),
@@ -127,8 +127,8 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
         """Playground v2.5 picture at fal, from words or a picture. Refused: output_format."""
-        _refuse(LEAVE_OUT, output_format=output_format)
-        del model  # it has the one value that fal offers
+        reject_arguments(NO_SETTING, output_format=output_format)
+        del model  # fal offers one value only
         body = _picture(prompt, negative_prompt, image_urls, aspectRatio, guidance_scale, steps)
         return request("playground", image_urls, body, "playground-image", callBackUrl)
 
@@ -144,7 +144,7 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
         """Stable Diffusion 3 picture at fal, from words or a picture. Refused: scheduler, output_format."""
-        _refuse(LEAVE_OUT, scheduler=scheduler, output_format=output_format)
+        reject_arguments(NO_SETTING, scheduler=scheduler, output_format=output_format)
         body = _picture(prompt, negative_prompt, image_urls, aspectRatio, guidance_scale, steps)
         return request("stable_diffusion", image_urls, body, "stable-diffusion3-image", callBackUrl)
 
@@ -157,7 +157,7 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         watermark: str | None = None,
     ) -> Submission:
         """Luma clip at fal: from words, first and last picture, or by changing videoUrl. Refused: watermark."""
-        _refuse(LEAVE_OUT, watermark=watermark)
+        reject_arguments(NO_SETTING, watermark=watermark)
         if videoUrl is None:
             body = {
                 "prompt": prompt,
@@ -166,7 +166,7 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
                 "duration": None if duration is None else f"{duration}s",
             }
             return request("luma", imageUrls, body, "luma-video", callBackUrl)
-        _refuse("a changed clip keeps its length; leave it out beside videoUrl", duration=duration)
+        reject_arguments("a changed clip keeps its length", "leave it out beside videoUrl", duration=duration)
         if imageUrls and len(imageUrls) > 1:
             raise InvalidArgument("imageUrls", imageUrls, "beside videoUrl at most one picture, the first frame")
         change = {"prompt": prompt, "video_url": videoUrl, "start_image_url": _first(imageUrls)}
@@ -192,9 +192,9 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
 
         Refused: negative_prompt, style, cameraMotion (use the prompt), frameRate, seed, guidance_scale.
         """
-        _refuse(IN_WORDS, negative_prompt=negative_prompt, style=style, cameraMotion=cameraMotion)
-        _refuse(LEAVE_OUT, frameRate=frameRate, seed=seed, guidance_scale=guidance_scale)
-        _refuse(LEAVE_OUT, remove_watermark=None if remove_watermark else False)
+        reject_arguments(NO_SETTING, IN_WORDS, negative_prompt=negative_prompt, style=style, cameraMotion=cameraMotion)
+        reject_arguments(NO_SETTING, frameRate=frameRate, seed=seed, guidance_scale=guidance_scale)
+        reject_arguments(NO_SETTING, remove_watermark=None if remove_watermark else False)
         if model == "sora-2" and resolution == "1080p":
             raise InvalidArgument("resolution", resolution, "sora-2 makes 720p; use model='sora-2-pro' for 1080p")
         body = {
@@ -225,12 +225,6 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         generate_luma_video,
         generate_sora2_video,
     ]
-
-
-def _refuse(advice: str, **given: object) -> None:
-    for argument, value in given.items():
-        if value is not None:
-            raise InvalidArgument(argument, value, advice)
 
 
 def _first(urls: list[str] | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What the status answers of ``flux/kontext/record-info`` mean."""
+"""Outcomes of the status answers of ``flux/kontext/record-info``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +10,6 @@ from kie_ai_mcp.readings import object_in, outcome_by_flag
 def read_result(payload: Mapping[str, Any]) -> Outcome:
     """Return the outcome of one status answer.
 
-    ``originImageUrl`` is no result of its own: the service keeps it for ten minutes only.
+    ``originImageUrl`` is not a result: the service keeps it for ten minutes only.
     """
     return outcome_by_flag(payload, object_in(payload.get("response")).get("resultImageUrl"))

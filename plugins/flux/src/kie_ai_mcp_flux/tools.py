@@ -1,11 +1,11 @@
-"""The two tools of Flux Kontext, and the addresses that serve them."""
+"""Tools of Flux Kontext, with the addresses that serve them."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, OutputFormat, Prompt, Submission
+from kie_ai_mcp import CallbackUrl, InvalidArgument, OnePicture, OutputFormat, Prompt, Submission
 from kie_ai_mcp_flux.prices import credits_of
 
 GENERATE = "flux-kontext-generate"
@@ -15,15 +15,13 @@ GENERATE_PATHS = ("flux/kontext/generate",)
 EDIT_PATHS = ("flux/kontext/generate", "flux/kontext/edit")
 STATUS_PATHS = ("flux/kontext/record-info",)
 
-# Said in the schema but checked here, so that a second picture is answered with advice.
-OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1})]
 Shape = Literal["21:9", "16:9", "4:3", "1:1", "3:4", "9:16"]
 ModelId = Literal["flux-kontext-pro", "flux-kontext-max"]
 
-# Always sent: the price hangs on it, and a default of the service could change.
+# Always sent: the price depends on it, and a default of the service could change.
 DEFAULT_MODEL = "flux-kontext-pro"
 
-# With a picture to start from, the service's filter can't be opened further than this.
+# The service accepts no higher tolerance together with a picture.
 MAX_TOLERANCE_WITH_PICTURE = 2
 
 
@@ -42,15 +40,17 @@ def generate_flux_image(
     return _submission(
         GENERATE,
         GENERATE_PATHS,
-        prompt,
-        image_urls,
-        aspectRatio,
-        model,
-        output_format,
-        safetyTolerance,
-        promptUpsampling,
-        enableTranslation,
-        callBackUrl,
+        {
+            "prompt": prompt,
+            "inputImage": _picture(image_urls),
+            "aspectRatio": aspectRatio,
+            "model": model or DEFAULT_MODEL,
+            "outputFormat": output_format,
+            "safetyTolerance": _tolerance(safetyTolerance, image_urls),
+            "promptUpsampling": promptUpsampling,
+            "enableTranslation": enableTranslation,
+            "callBackUrl": callBackUrl,
+        },
     )
 
 
@@ -69,53 +69,40 @@ def edit_flux_image(
     return _submission(
         EDIT,
         EDIT_PATHS,
-        prompt,
-        image_urls,
-        aspectRatio,
-        model,
-        output_format,
-        safetyTolerance,
-        promptUpsampling,
-        enableTranslation,
-        callBackUrl,
+        {
+            "prompt": prompt,
+            "inputImage": _picture(image_urls),
+            "aspectRatio": aspectRatio,
+            "model": model or DEFAULT_MODEL,
+            "outputFormat": output_format,
+            "safetyTolerance": _tolerance(safetyTolerance, image_urls),
+            "promptUpsampling": promptUpsampling,
+            "enableTranslation": enableTranslation,
+            "callBackUrl": callBackUrl,
+        },
     )
 
 
-def _submission(
-    api_type: str,
-    paths: Sequence[str],
-    prompt: str,
-    image_urls: list[str] | None,
-    aspect_ratio: str | None,
-    model: str | None,
-    output_format: str | None,
-    safety_tolerance: int | None,
-    prompt_upsampling: bool | None,
-    enable_translation: bool | None,
-    callback_url: str | None,
-) -> Submission:
+def _submission(api_type: str, paths: Sequence[str], body: Mapping[str, Any]) -> Submission:
+    model = body["model"]
+    return Submission(paths, body, api_type, model=model, estimated_credits=credits_of(model))
+
+
+def _picture(image_urls: list[str] | None) -> str | None:
     if image_urls and len(image_urls) > 1:
         raise InvalidArgument(
             "image_urls",
             image_urls,
             f"Flux Kontext takes one picture, {len(image_urls)} were given; join them, or use edit_nano_banana",
         )
+    return image_urls[0] if image_urls else None
+
+
+def _tolerance(safety_tolerance: int | None, image_urls: list[str] | None) -> int | None:
     if image_urls and safety_tolerance is not None and safety_tolerance > MAX_TOLERANCE_WITH_PICTURE:
         raise InvalidArgument(
             "safetyTolerance",
             safety_tolerance,
             f"with a picture it goes from 0 to {MAX_TOLERANCE_WITH_PICTURE}; up to 6 without image_urls",
         )
-    model = model or DEFAULT_MODEL
-    body = {
-        "prompt": prompt,
-        "inputImage": image_urls[0] if image_urls else None,
-        "aspectRatio": aspect_ratio,
-        "model": model,
-        "outputFormat": output_format,
-        "safetyTolerance": safety_tolerance,
-        "promptUpsampling": prompt_upsampling,
-        "enableTranslation": enable_translation,
-        "callBackUrl": callback_url,
-    }
-    return Submission(paths, body, api_type, model=model, estimated_credits=credits_of(model))
+    return safety_tolerance

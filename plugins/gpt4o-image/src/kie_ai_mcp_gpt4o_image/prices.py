@@ -1,4 +1,4 @@
-"""What pictures cost, as the service listed it on the day below."""
+"""Credits of pictures, as the service listed it on the day below."""
 
 CHECKED = "2026-10-02"
 

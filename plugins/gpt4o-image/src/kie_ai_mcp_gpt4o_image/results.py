@@ -1,4 +1,4 @@
-"""What the status answers of ``gpt4o-image/record-info`` mean."""
+"""Outcomes of the status answers of ``gpt4o-image/record-info``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from kie_ai_mcp import Outcome
 from kie_ai_mcp.readings import object_in, outcome_by_flag, status_in
 
-# The answer has a state word, a flag, or both; only a final word settles more than the flag does.
+# The answer has a state word, a flag, or both; a final word takes precedence over the flag.
 FINAL_WORDS = {"completed": 1, "failed": 2}
 
 

@@ -1,4 +1,4 @@
-"""The tool of GPT-4o images, and the addresses that serve it."""
+"""Tool of GPT-4o images, with the addresses that serve it."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -15,6 +15,7 @@ from kie_ai_mcp import (
     OutputFormat,
     Prompt,
     Submission,
+    reject_arguments,
 )
 from kie_ai_mcp_gpt4o_image.prices import credits_of
 
@@ -23,7 +24,7 @@ GPT4O_IMAGE = "gpt4o-image"
 CREATE_PATHS = ("gpt4o-image/generate",)
 STATUS_PATHS = ("gpt4o-image/record-info",)
 
-# Documented until 2025, absent from the official page since; whether they still work, nobody says.
+# Fields documented until 2025 and absent from the official page since; it is unknown whether they still work.
 OLDER_FIELDS = "older_fields"
 SETTINGS = {OLDER_FIELDS: "true sends maskUrl and nVariants, which Kie.ai's page no longer lists"}
 ALLOW_THEM = f"set {OLDER_FIELDS} = true below [providers.{GPT4O_IMAGE}] in the configuration"
@@ -48,10 +49,9 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
 
         output_format can't be chosen; maskUrl and nVariants need the setting older_fields.
         """
-        if output_format is not None:
-            raise InvalidArgument(
-                "output_format", output_format, "GPT-4o chooses it itself; leave it out, or use generate_nano_banana"
-            )
+        reject_arguments(
+            "GPT-4o chooses it itself", "leave it out, or use generate_nano_banana", output_format=output_format
+        )
         if maskUrl is not None:
             _check_mask(maskUrl, image_urls, older_fields)
         if nVariants not in {None, 1} and not older_fields:

@@ -1,15 +1,59 @@
-"""Haiper: a family that Kie.ai never documented, forwarded as a market task."""
+"""Haiper, a family that Kie.ai never documented: one tool, sent as a market task under guessed model ids."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from kie_ai_mcp import Provider, Submission, hookimpl
-from kie_ai_mcp_haiper.tools import API_TYPE, haiper_tools
+from pydantic import Field
+
+from kie_ai_mcp import (
+    AspectRatio,
+    CallbackUrl,
+    FrameRate,
+    ImageUrls,
+    Prompt,
+    Provider,
+    Submission,
+    VideoResolution,
+    apply_overrides,
+    hookimpl,
+)
+
+API_TYPE = "haiper-video"
+# Guesses in the service's own pattern: Kie.ai never published an id.
+FROM_TEXT = "haiper/text-to-video"
+FROM_IMAGES = "haiper/image-to-video"
 
 
 @hookimpl
 def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
-    return haiper_tools(settings)
+    def generate_haiper_video(
+        prompt: Prompt,
+        imageUrls: ImageUrls | None = None,
+        duration: Annotated[int, Field(ge=1)] | None = None,
+        aspectRatio: AspectRatio | None = None,
+        look: str | None = None,
+        resolution: VideoResolution | None = None,
+        frameRate: FrameRate | None = None,
+        callBackUrl: CallbackUrl | None = None,
+    ) -> Submission:
+        """Undocumented at Kie.ai; prefer generate_kling_video."""
+        task = Submission.market(
+            FROM_IMAGES if imageUrls else FROM_TEXT,
+            {
+                "prompt": prompt,
+                "image_urls": imageUrls,
+                "duration": duration,
+                "aspect_ratio": aspectRatio,
+                "look": look,
+                "resolution": resolution,
+                "frame_rate": frameRate,
+            },
+            api_type=API_TYPE,
+            callback_url=callBackUrl,
+        )
+        return apply_overrides(task, settings)
+
+    return [generate_haiper_video]
 
 
 @hookimpl

@@ -1,8 +1,8 @@
-"""What a picture costs, as the service listed it on the day below (v3-remix: on 2026-09-24)."""
+"""Credits of a picture, as the service listed it on the day below (v3-remix: on 2026-09-24)."""
 
 CHECKED = "2026-10-02"
 
-# Credits by rendering speed. None is the speed left out, where the service documents what that means.
+# Credits by rendering speed. None stands for no speed, where the service documents what that means.
 V3: dict[str | None, float] = {"TURBO": 3.5, "BALANCED": 7, "QUALITY": 10}
 CHARACTER: dict[str | None, float] = {None: 18, "TURBO": 12, "BALANCED": 18, "QUALITY": 24}
 CREDITS = {
@@ -16,5 +16,5 @@ CREDITS = {
 
 
 def credits_of(model: str, rendering_speed: str | None) -> float | None:
-    """Return the credits of one picture; None where the list doesn't say."""
+    """Return the credits of one picture; None where the list has no price."""
     return CREDITS.get(model, {}).get(rendering_speed)

@@ -1,4 +1,4 @@
-"""The three tools of Ideogram 3, and what each of its six models takes."""
+"""Tools of Ideogram 3, with the limits of its six models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ from pydantic import Field
 from kie_ai_mcp import (
     CallbackUrl,
     ImageUrl,
-    ImageUrls,
     InvalidArgument,
     Media,
     NegativePrompt,
+    OnePicture,
     OutputFormat,
     Submission,
+    reject_arguments,
 )
 from kie_ai_mcp import Prompt as AnyPrompt
 from kie_ai_mcp_ideogram.prices import credits_of
@@ -33,9 +34,9 @@ CHARACTER_STYLES = ("AUTO", "REALISTIC", "FICTION")
 
 @dataclass(frozen=True)
 class Model:
-    """What one model of the service takes; None or empty where it has no such field.
+    """The limits of one model; None or empty where it has no such field.
 
-    `strength_step` is also the least strength.
+    `strength_step` is also the lowest strength.
     """
 
     api_type: str
@@ -63,9 +64,8 @@ SIZES = {
 }
 
 Prompt = Annotated[AnyPrompt, Field(max_length=5_000)]
-# Said in the schema but checked here, so that a second picture is answered with advice.
 Picture = Annotated[ImageUrl, Media("image", most_mb=10)]
-OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1}), Media("image", most_mb=10)]
+Pictures = Annotated[OnePicture, Media("image", most_mb=10)]
 Shape = Literal["1:1", "3:4", "9:16", "4:3", "16:9"]
 Style = Literal["AUTO", "GENERAL", "REALISTIC", "DESIGN", "FICTION"]
 Speed = Literal["TURBO", "BALANCED", "QUALITY"]
@@ -74,7 +74,7 @@ Speed = Literal["TURBO", "BALANCED", "QUALITY"]
 def generate_ideogram_image(
     prompt: Prompt,
     negative_prompt: NegativePrompt | None = None,
-    image_urls: OnePicture | None = None,
+    image_urls: Pictures | None = None,
     aspectRatio: Shape | None = None,
     style: Style | None = None,
     model: Literal["ideogram/v3-text-to-image", "ideogram/character"] | None = None,
@@ -88,10 +88,9 @@ def generate_ideogram_image(
     output_format can't be chosen.
     """
     chosen = model or TEXT_TO_IMAGE
-    if output_format is not None:
-        raise InvalidArgument(
-            "output_format", output_format, "Ideogram chooses it itself; leave it out, or use generate_nano_banana"
-        )
+    reject_arguments(
+        "Ideogram chooses it itself", "leave it out, or use generate_nano_banana", output_format=output_format
+    )
     if image_urls and chosen != CHARACTER:
         raise InvalidArgument(
             "image_urls",
@@ -175,35 +174,35 @@ def remix_ideogram_image(
 
 
 def _submission(model: str, fields: Mapping[str, Any], callback_url: str | None) -> Submission:
-    takes = MODELS[model]
-    _check_style(model, takes, fields.get("style"))
-    _check_negative_prompt(model, takes, fields.get("negative_prompt"))
-    _check_strength(model, takes, fields.get("strength"))
+    limits = MODELS[model]
+    _check_style(model, limits, fields.get("style"))
+    _check_negative_prompt(model, limits, fields.get("negative_prompt"))
+    _check_strength(model, limits, fields.get("strength"))
     return Submission.market(
         model,
         fields,
-        api_type=takes.api_type,
+        api_type=limits.api_type,
         callback_url=callback_url,
         estimated_credits=credits_of(model, fields.get("rendering_speed")),
     )
 
 
-def _check_style(model: str, takes: Model, style: str | None) -> None:
-    if style and not takes.styles:
-        raise InvalidArgument("style", style, f"{model} has no styles; leave it out, or give character_url")
-    if style and style not in takes.styles:
-        raise InvalidArgument("style", style, f"{model} has {', '.join(takes.styles)}")
+def _check_style(model: str, limits: Model, style: str | None) -> None:
+    if not limits.styles:
+        reject_arguments(f"{model} has no styles", "leave it out, or give character_url", style=style)
+    if style and style not in limits.styles:
+        raise InvalidArgument("style", style, f"{model} has {', '.join(limits.styles)}")
 
 
-def _check_negative_prompt(model: str, takes: Model, negative_prompt: str | None) -> None:
-    if negative_prompt and takes.negative_chars and len(negative_prompt) > takes.negative_chars:
+def _check_negative_prompt(model: str, limits: Model, negative_prompt: str | None) -> None:
+    if negative_prompt and limits.negative_chars and len(negative_prompt) > limits.negative_chars:
         raise InvalidArgument(
-            "negative_prompt", negative_prompt, f"{model} takes at most {takes.negative_chars} characters"
+            "negative_prompt", negative_prompt, f"{model} takes at most {limits.negative_chars} characters"
         )
 
 
-def _check_strength(model: str, takes: Model, strength: float | None) -> None:
-    step = takes.strength_step
+def _check_strength(model: str, limits: Model, strength: float | None) -> None:
+    step = limits.strength_step
     if strength is None or step is None:
         return
     if strength < step or not isclose(strength, round(strength / step) * step):

@@ -1,4 +1,4 @@
-"""Characters brought to life: moved like the one in a clip, or speaking a sound file."""
+"""Tools that animate a pictured character: with the motion of a clip, or as the speaker of a sound file."""
 
 from typing import Annotated, Literal
 

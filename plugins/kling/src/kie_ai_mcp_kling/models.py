@@ -1,26 +1,26 @@
-"""What each Kling model of the service takes, as a table: one form for words alone, one for pictures."""
+"""Table of the Kling models: one form for words alone, one for pictures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 MODES = {"standard": "2.1-standard", "fast": "2.5-turbo", "turbo": "2.5-turbo"}
-"""The modes of the early service, and the model of today that each means."""
+"""The modes of the early service, each with the model of today that it means."""
 
 DEFAULTS = ("2.5-turbo", "3.0")
-"""Where neither a mode nor a model is named: the first of these that takes the arguments."""
+"""Without a mode or a model, the first of these that takes the arguments is used."""
 
 
 @dataclass(frozen=True)
 class Shots:
-    """How a form is told to cut between several shots.
+    """The limits of a clip of several shots.
 
     Args:
-        switch: The field that turns it on.
-        most: How many shots there may be.
-        longest_s: How long one may be, in seconds.
-        prompt_chars: How long the prompt of one may be.
-        pictures: How many pictures may be given besides.
+        switch: The field that turns several shots on.
+        most: The largest number of shots.
+        longest_s: The longest shot, in seconds.
+        prompt_chars: The longest prompt of one shot.
+        pictures: The largest number of pictures besides.
         sounds: Whether such a clip always has sound.
     """
 
@@ -34,22 +34,22 @@ class Shots:
 
 @dataclass(frozen=True)
 class Form:
-    """One model id of the service and its input.
+    """The input of one model id of the service.
 
     Args:
         id: The service's model id.
-        prompt_chars: How long the prompt may be.
-        fields: Our optional arguments that it takes, each with the service's name for it.
+        prompt_chars: The longest prompt.
+        fields: The optional arguments that it takes, each with the service's name for it.
         always: Fields that the service requires, at the service's own defaults.
         durations_s: The lengths it makes, in seconds.
         duration_type: Whether the service wants the length as text or as a number.
         picture_fields: One field for each picture it takes.
-        picture_list: Instead, how many pictures its ``image_urls`` holds.
-        negative_chars: How long its negative prompt may be.
+        picture_list: The largest number of pictures in ``image_urls``, where that takes the place of such fields.
+        negative_chars: The longest negative prompt.
         resolutions: Our words for its sizes, each with the service's word.
-        silent: It never makes a sound, so asking for none needs no field.
-        one_line: The service's check of the prompt fails on line breaks.
-        shots: How it is told several shots; None where it can't be.
+        silent: Whether it never makes sound, so that ``sound=False`` needs no field.
+        one_line: Whether the service refuses a prompt with line breaks.
+        shots: The limits of several shots; None where it makes one only.
     """
 
     id: str
@@ -68,11 +68,11 @@ class Form:
 
     @property
     def pictures(self) -> int:
-        """How many pictures it takes."""
+        """The largest number of pictures."""
         return len(self.picture_fields) or self.picture_list
 
     def takes(self, argument: str) -> bool:
-        """Tell whether it has a field for one of our optional arguments."""
+        """Return whether the form has a field for an optional argument."""
         return self.shots is not None if argument == "shots" else argument in self.fields
 
 
@@ -94,7 +94,7 @@ FRAME, FRAMES = ("image_url",), ("image_url", "tail_image_url")
 LENGTH = {"duration": "5"}
 """Required since October 2026."""
 
-# The docs give the prompt of 3.0 no limit; 20 000 characters is what any prompt may have here.
+# The docs name no limit for the prompt of 3.0; 20 000 characters is the limit of every prompt here.
 VIDEO_3 = Form(
     "kling-3.0/video",
     20_000,
@@ -165,7 +165,7 @@ MODELS = {
         Form("kling-2.6/image-to-video", 1_000, {"sound": "sound"}, {"sound": False, "duration": "5"}, picture_list=1),
     ),
     "3.0": Model(VIDEO_3, VIDEO_3),
-    # The docs name no limit for its image_urls and no meaning for a second picture; the model has a first frame only.
+    # The docs name neither a limit for image_urls nor a meaning for a second picture; the model has a first frame only.
     "3.0-turbo": Model(
         Form(
             "kling/v3-turbo-text-to-video",
@@ -205,6 +205,6 @@ MODELS = {
 
 
 def models_that(accept: Callable[[Form], bool], *, pictures: bool) -> str:
-    """Return the names of the models whose form for pictures, or for words alone, is accepted."""
+    """Return the names of the models whose form for pictures, or for words alone, meets a condition."""
     forms = ((name, model.pictures if pictures else model.text) for name, model in MODELS.items())
     return ", ".join(name for name, form in forms if form and accept(form))

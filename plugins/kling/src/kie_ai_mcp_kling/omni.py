@@ -1,4 +1,4 @@
-"""Kling 3.0 Omni: a clip that follows reference pictures or a reference clip, or a clip that is changed."""
+"""Kling 3.0 Omni: clips after reference pictures or a reference clip, and changes to a clip."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
+from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl, reject_arguments
 from kie_ai_mcp_kling.prices import credits_of
 
 OMNI = "kling-omni"
@@ -17,12 +17,12 @@ TRANSFORMATION = "kling-3.0-omni/transformation"
 
 @dataclass(frozen=True)
 class Use:
-    """One combination of media and what may be chosen besides.
+    """One combination of media, with the settings that it allows.
 
     Args:
         id: The service's model id.
         words: The combination, for messages.
-        pictures: How many pictures it takes.
+        pictures: The largest number of pictures.
         length: Whether the service wants the length as text or as a number; None where the clip gives it.
         shape: Whether the shape can be chosen.
         sound: Whether sound can be chosen; without the choice the result is silent.
@@ -40,7 +40,7 @@ class Use:
 
 SILENT = {"audio": False}
 
-# By: is a clip changed, is there a clip, are there pictures.
+# Keys: whether a clip is changed, whether there is a clip, whether there are pictures.
 USES = {
     (False, False, True): Use(REFERENCE, "reference pictures", 7),
     (False, True, False): Use(
@@ -74,12 +74,12 @@ def generate_kling_omni_video(
     pictures = imageUrls or []
     if len(pictures) > use.pictures:
         raise InvalidArgument("imageUrls", pictures, f"{use.words}: at most {use.pictures}, {len(pictures)} were given")
-    if duration is not None and use.length is None:
-        raise InvalidArgument("duration", duration, f"{use.words} keeps its length; leave it out, or add pictures")
-    if aspectRatio is not None and not use.shape:
-        raise InvalidArgument("aspectRatio", aspectRatio, f"{use.words} keeps its shape; leave it out, or add pictures")
+    if use.length is None:
+        reject_arguments(f"{use.words} keeps its length", "leave it out, or add pictures", duration=duration)
+    if not use.shape:
+        reject_arguments(f"{use.words} keeps its shape", "leave it out, or add pictures", aspectRatio=aspectRatio)
     if sound and not use.sound:
-        raise InvalidArgument("sound", sound, f"{use.words} gives a silent clip; leave it out")
+        reject_arguments(f"{use.words} gives a silent clip", sound=sound)
     body = {
         "prompt": prompt,
         "image_urls": pictures or None,

@@ -1,7 +1,6 @@
-"""What a clip costs, as the service listed it on the day below.
+"""Credits of a clip, as the service listed it on the day below.
 
-Motion control and avatars are priced by the second of a clip or a sound whose length nobody knows here, so they
-are missing.
+Motion control and avatars are priced by the second of a clip or a sound of unknown length, so they are missing.
 """
 
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 CHECKED = "2026-10-02"
 
-# With sound or without; None where that doesn't change the price. CLIP: the clip follows another one.
+# With or without sound; None where sound does not change the price. CLIP: the clip follows another one.
 CLIP = "clip"
 Sound = bool | str | None
 
@@ -58,14 +57,14 @@ SILENT = {"kling-3.0-omni/text-to-video"}
 
 
 def credits_of(model: str, sent: Mapping[str, Any]) -> float | None:
-    """Return the credits of a request with this input; None where the list doesn't say."""
-    given = {name: value for name, value in sent.items() if value is not None}
-    seconds, sound = _seconds(model, given), _sound(model, given)
+    """Return the credits of a request with this input; None where the list has no price."""
+    fields = {name: value for name, value in sent.items() if value is not None}
+    seconds, sound = _seconds(model, fields), _sound(model, fields)
     if seconds is None:
         return None
     if model in PER_CLIP:
         return _price(PER_CLIP[model], seconds, sound)
-    rate = _price(PER_SECOND.get(model, {}), given.get("mode") or given.get("resolution", SIZE), sound)
+    rate = _price(PER_SECOND.get(model, {}), fields.get("mode") or fields.get("resolution", SIZE), sound)
     return None if rate is None else rate * seconds
 
 
@@ -73,15 +72,15 @@ def _price(prices: Mapping[tuple[Any, Sound], float], setting: int | str, sound:
     return prices.get((setting, sound), prices.get((setting, None)))
 
 
-def _seconds(model: str, given: Mapping[str, Any]) -> int | None:
-    if "duration" in given:
-        return int(given["duration"])
-    a_clip_alone = "video_urls" in given and "image_urls" not in given  # keeps its length
+def _seconds(model: str, fields: Mapping[str, Any]) -> int | None:
+    if "duration" in fields:
+        return int(fields["duration"])
+    a_clip_alone = "video_urls" in fields and "image_urls" not in fields  # keeps its length
     return None if a_clip_alone or model in NO_SECONDS else SECONDS
 
 
-def _sound(model: str, given: Mapping[str, Any]) -> Sound:
-    if "video_urls" in given:
+def _sound(model: str, fields: Mapping[str, Any]) -> Sound:
+    if "video_urls" in fields:
         return CLIP
-    chosen: bool | None = given.get("sound", given.get("audio"))
+    chosen: bool | None = fields.get("sound", fields.get("audio"))
     return False if chosen is None and model in SILENT else chosen

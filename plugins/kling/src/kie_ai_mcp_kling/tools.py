@@ -1,12 +1,13 @@
-"""The seed's tool: one clip from words or pictures, by the model that takes what was asked for."""
+"""Kling's main tool: one clip from words or pictures, made by the first model that takes the arguments."""
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission, reject_arguments
 from kie_ai_mcp_kling.models import DEFAULTS, MODELS, MODES, Form, Model, Shots, models_that
 from kie_ai_mcp_kling.prices import credits_of
 
@@ -14,7 +15,7 @@ VIDEO = "kling-video"
 
 
 class Cut(BaseModel):
-    """One shot: what it shows, and how many seconds of the clip it fills."""
+    """One shot: its content, and its length in seconds."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -22,7 +23,7 @@ class Cut(BaseModel):
     duration: Annotated[int, Field(ge=1)]
 
 
-# A plain object with its schema beside it: a tool's schema is flat, without references.
+# A plain object with a schema of its own, because a tool's schema has no references.
 Shot = Annotated[
     dict[str, Any],
     WithJsonSchema(
@@ -54,8 +55,7 @@ def generate_kling_video(
 
     resolution: 3.0 models. sound: 2.6, 3.0, -omni. shots (replace prompt): 3.0, -omni. frameRate: refused.
     """
-    if frameRate is not None:
-        raise InvalidArgument("frameRate", frameRate, "Kling sets the frame rate itself; leave it out")
+    reject_arguments("Kling sets the frame rate itself", frameRate=frameRate)
     if mode and model not in {None, MODES[mode]}:
         raise InvalidArgument("mode", mode, f"it means model='{MODES[mode]}'; give mode or model, not both")
     settings = {
@@ -67,14 +67,24 @@ def generate_kling_video(
     }
     named = MODES[mode] if mode else model
     candidates = (named,) if named else DEFAULTS
+    request = partial(
+        _submission,
+        mode=mode,
+        prompt=prompt,
+        pictures=imageUrls or [],
+        duration=duration,
+        settings=settings,
+        callback_url=callBackUrl,
+    )
     for candidate in candidates[:-1]:
         with suppress(InvalidArgument):
-            return _submission(candidate, mode, prompt, imageUrls or [], duration, settings, callBackUrl)
-    return _submission(candidates[-1], mode, prompt, imageUrls or [], duration, settings, callBackUrl)
+            return request(candidate)
+    return request(candidates[-1])
 
 
 def _submission(
     model: str,
+    *,
     mode: str | None,
     prompt: str,
     pictures: list[str],
@@ -82,26 +92,30 @@ def _submission(
     settings: Mapping[str, Any],
     callback_url: str | None,
 ) -> Submission:
-    # Who asked for a mode is told which model it means, for the advice names models to use instead of it.
+    # A refusal after a mode also names the model that the mode means, because its advice names other models.
     name = f"{model} (mode {mode})" if mode else model
     form = _form(name, MODELS[model], pictures)
-    given = {argument: value for argument, value in settings.items() if value is not None}
-    if form.silent and given.get("sound") is False:
-        del given["sound"]
-    for argument, value in given.items():
+    options = {argument: value for argument, value in settings.items() if value is not None}
+    if form.silent and options.get("sound") is False:
+        del options["sound"]
+    for argument, value in options.items():
         if not form.takes(argument):
-            raise InvalidArgument(argument, value, _no_such_setting(name, argument, bool(pictures)))
-    shots = given.pop("shots", None)
+            _reject(name, argument, value, pictures=bool(pictures))
+    shots = options.pop("shots", None)
     body = {
         **form.always,
         **_pictures(form, pictures),
         "prompt": _prompt(name, form, prompt),
-        **{form.fields[argument]: _word(name, form, argument, value) for argument, value in given.items()},
+        **{form.fields[argument]: _word(name, form, argument, value) for argument, value in options.items()},
     }
     if shots is not None and form.shots is not None:
         cuts = _cuts(name, form.shots, shots)
         duration = _total(duration, cuts)
-        body |= {form.shots.switch: True, "multi_prompt": cuts, **_sound_of_shots(name, form.shots, given.get("sound"))}
+        body |= {
+            form.shots.switch: True,
+            "multi_prompt": cuts,
+            **_sound_of_shots(name, form.shots, options.get("sound")),
+        }
         if len(pictures) > form.shots.pictures:
             raise InvalidArgument("imageUrls", pictures, f"Kling {name} takes only a first picture with shots")
     if duration is not None:
@@ -125,10 +139,13 @@ def _form(name: str, model: Model, pictures: list[str]) -> Form:
     return form
 
 
-def _no_such_setting(name: str, argument: str, pictures: bool) -> str:
+def _reject(name: str, argument: str, value: Any, *, pictures: bool) -> None:
     others = models_that(lambda form: form.takes(argument), pictures=pictures)
-    advice = f", or use model {others}" if others else ""
-    return f"Kling {name} {'with a picture ' if pictures else ''}has no such setting; leave it out{advice}"
+    reject_arguments(
+        f"Kling {name} {'with a picture ' if pictures else ''}has no such setting",
+        f"leave it out, or use model {others}" if others else "leave it out",
+        **{argument: value},
+    )
 
 
 def _prompt(name: str, form: Form, prompt: str) -> str:
@@ -179,7 +196,7 @@ def _sound_of_shots(name: str, limits: Shots, sound: bool | None) -> dict[str, b
 def _total(duration: int | None, cuts: list[dict[str, Any]]) -> int:
     total: int = sum(cut["duration"] for cut in cuts)
     if duration not in {None, total}:
-        raise InvalidArgument("duration", duration, f"the shots last {total} seconds together; leave duration out")
+        reject_arguments(f"the shots last {total} seconds together", "leave duration out", duration=duration)
     return total
 
 

@@ -1,4 +1,4 @@
-"""What Luma's status record means."""
+"""Outcomes of Luma's status record."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from kie_ai_mcp import Outcome
 from kie_ai_mcp.readings import object_in, outcome_by_flag
 
-# 4 says that the callback could not be delivered; the results are there.
+# 4 means that the callback could not be delivered; the results exist.
 COMPLETED = (1, 4)
 
 

@@ -1,22 +1,21 @@
-"""The one tool. Its last documented form took a clip; the form before it, pictures and a duration."""
+"""Luma's tool. Its last documented form took a clip; the form before that, pictures and a duration."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Submission, VideoUrl
+from kie_ai_mcp import CallbackUrl, ImageUrls, Prompt, Submission, VideoUrl, apply_overrides, reject_arguments
 
 GENERATE = "luma-video"
 
-# The last documented address first, the one it was known by earlier after it.
+# The last documented address first, then the earlier one.
 PATHS = ("modify/generate", "luma/generate")
 STATUS_PATHS = ("modify/record-info", "luma/record-info")
 
 
 def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
-    """Return the tool, at the address that the settings name if they name one."""
-    paths = settings.get("path") or PATHS
+    """Return the tool, bound to the configured ``path``."""
 
     def generate_luma_video(
         prompt: Prompt,
@@ -30,12 +29,16 @@ def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
 
         videoUrl: without imageUrls and duration.
         """
-        # Beside a clip the service would ignore these two; without one it refuses the request or knows them.
-        for field, value in (("imageUrls", imageUrls), ("duration", duration)):
-            if videoUrl is not None and value is not None:
-                raise InvalidArgument(field, value, "Luma takes no such thing beside videoUrl; leave one of them out")
-        return Submission(
-            paths,
+        # With a clip the service would ignore these two; without one it takes them or refuses the whole request.
+        if videoUrl is not None:
+            reject_arguments(
+                "Luma takes no such thing beside videoUrl",
+                "leave one of them out",
+                imageUrls=imageUrls,
+                duration=duration,
+            )
+        task = Submission(
+            PATHS,
             {
                 "prompt": prompt,
                 "videoUrl": videoUrl,
@@ -46,12 +49,13 @@ def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
             },
             GENERATE,
         )
+        return apply_overrides(task, settings)
 
     return [generate_luma_video]
 
 
 def status_paths(created_at: str) -> tuple[str, ...]:
-    """Return where a task's status is read, beginning beside the address that created it."""
+    """Return the status addresses of a task: next to the address that created it, then the usual ones."""
     family, slash, verb = created_at.rpartition("/")
-    beside = (f"{family}/record-info",) if slash and verb == "generate" else ()
-    return tuple(dict.fromkeys((*beside, *STATUS_PATHS)))
+    sibling = (f"{family}/record-info",) if slash and verb == "generate" else ()
+    return tuple(dict.fromkeys((*sibling, *STATUS_PATHS)))

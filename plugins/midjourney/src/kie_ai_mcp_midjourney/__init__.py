@@ -1,4 +1,4 @@
-"""Midjourney: its own create and status addresses, gone from the service's documentation."""
+"""Midjourney, on create and status addresses that the service no longer documents."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

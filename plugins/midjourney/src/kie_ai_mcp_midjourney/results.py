@@ -1,4 +1,4 @@
-"""Where a task's status is read, and what its answers mean."""
+"""Status addresses of Midjourney tasks, and outcomes of their answers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,18 +10,18 @@ from kie_ai_mcp.specs import DAY_S
 STATUS = "mj/record-info"
 
 KEEPS_S = 15 * DAY_S
-"""How long the service said it keeps the pictures, in seconds."""
+"""How long the service keeps the pictures, in seconds, by its former documentation."""
 
 
 def status_route(task: Task) -> StatusRoute:
-    """Return the status address: beside the one the task was created at, then the service's usual one."""
+    """Return the status addresses: next to the address that created the task, then the service's usual one."""
     folder, _, _ = task.path.rpartition("/")
     paths = (f"{folder}/record-info", STATUS) if folder else (STATUS,)
     return StatusRoute(tuple(dict.fromkeys(paths)), {"taskId": task.task_id})
 
 
 def outcome_of(payload: Mapping[str, Any]) -> Outcome:
-    """Return what a status answer means; every picture of a task is kept, in the service's order."""
+    """Return the outcome of a status answer, with every picture of the task in the service's order."""
     info = payload.get("resultInfoJson")
     return outcome_by_flag(
         payload,

@@ -1,4 +1,4 @@
-"""The two tools, in the form the service last documented, and what the seed offers beyond it."""
+"""Tools of Midjourney, in the form that the service last documented."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,36 +6,44 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, OutputFormat, Prompt, Submission, Tool
+from kie_ai_mcp import (
+    CallbackUrl,
+    ImageUrls,
+    InvalidArgument,
+    OnePicture,
+    OutputFormat,
+    Prompt,
+    Submission,
+    Tool,
+    apply_overrides,
+    reject_arguments,
+)
 
 IMAGE = "midjourney-image"
 VIDEO = "midjourney-video"
 
 CREATE = ("mj/generate", "midjourney/generate")
-"""Today's address, then the seed's."""
+"""The last documented address, then an earlier one."""
 
 Shape = Literal[
     "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "2:1", "1:2", "6:5", "5:6", "5:4", "4:5", "21:9", "auto"
 ]
 
-SHAPES_BESIDE = {"5:4": "6:5", "4:5": "5:6", "21:9": "2:1"}
-"""Shapes of the seed that the service never made, and the nearest that it did."""
-
-# Said in the schema but checked here, so that a second picture is answered with advice.
-OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1})]
+NEAREST_SHAPES = {"5:4": "6:5", "4:5": "5:6", "21:9": "2:1"}
+"""Shapes that the service never made, each with the nearest one that it did."""
 
 OWN_SHAPE = "auto"
-"""The seed's word for leaving the shape to the service."""
+"""The word that leaves the shape to the service."""
 
 
 @dataclass(frozen=True)
 class Type:
-    """One sort of Midjourney task.
+    """One type of Midjourney task.
 
     Args:
         name: The service's word for it.
-        pictures: How many pictures it takes; 0 for none, else at least one is needed.
-        speeds: Whether its speed can be chosen.
+        pictures: The largest number of pictures; 0 for none, otherwise at least one is needed.
+        speeds: Whether the speed can be chosen.
     """
 
     name: str
@@ -71,11 +79,10 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
 
         Default with image_urls: img2img. Refused: output_format, aspectRatio 5:4, 4:5, 21:9, omni speed.
         """
-        if output_format is not None:
-            raise InvalidArgument("output_format", output_format, "Midjourney chooses it itself; leave it out")
+        reject_arguments("Midjourney chooses it itself", output_format=output_format)
         kind = TYPES[taskType or ("img2img" if image_urls else "txt2img")]
-        return Submission(
-            settings.get("path") or CREATE,
+        task = Submission(
+            CREATE,
             {
                 "taskType": kind.name,
                 "prompt": prompt,
@@ -90,6 +97,7 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
             },
             IMAGE,
         )
+        return apply_overrides(task, settings)
 
     def generate_midjourney_video(
         prompt: Annotated[Prompt, Field(max_length=2000)],
@@ -102,8 +110,8 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
         """Retired at Kie.ai; use generate_kling_video. Clips from one picture; English prompt."""
         if len(imageUrls) > 1:
             raise InvalidArgument("imageUrls", imageUrls, f"Midjourney moves one picture, {len(imageUrls)} were given")
-        return Submission(
-            settings.get("path") or CREATE,
+        task = Submission(
+            CREATE,
             {
                 "taskType": "mj_video_hd" if hd else "mj_video",
                 "prompt": prompt,
@@ -114,28 +122,29 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
             },
             VIDEO,
         )
+        return apply_overrides(task, settings)
 
     return [generate_midjourney_image, Tool(generate_midjourney_video, kind="video")]
 
 
 def _pictures(kind: Type, image_urls: list[str] | None) -> list[str] | None:
-    given = len(image_urls or ())
-    if given and not kind.pictures:
+    count = len(image_urls or ())
+    if count and not kind.pictures:
         raise InvalidArgument("image_urls", image_urls, "txt2img takes none; use taskType='img2img'")
-    if kind.pictures and not given:
+    if kind.pictures and not count:
         raise InvalidArgument("image_urls", image_urls, f"{kind.name} needs at least one; or use taskType='txt2img'")
-    if given > kind.pictures:
-        raise InvalidArgument("image_urls", image_urls, f"at most {kind.pictures}, {given} were given")
+    if count > kind.pictures:
+        raise InvalidArgument("image_urls", image_urls, f"at most {kind.pictures}, {count} were given")
     return image_urls or None
 
 
 def _shape(shape: str | None) -> str | None:
-    if shape in SHAPES_BESIDE:
-        raise InvalidArgument("aspectRatio", shape, f"Midjourney has no such shape; {SHAPES_BESIDE[shape]} is near it")
+    if shape in NEAREST_SHAPES:
+        raise InvalidArgument("aspectRatio", shape, f"Midjourney has no such shape; {NEAREST_SHAPES[shape]} is near it")
     return None if shape == OWN_SHAPE else shape
 
 
 def _speed(kind: Type, speed: str | None) -> str | None:
-    if speed is not None and not kind.speeds:
-        raise InvalidArgument("speed", speed, f"{kind.name} has no choice of speed; leave it out")
+    if not kind.speeds:
+        reject_arguments(f"{kind.name} has no choice of speed", speed=speed)
     return speed

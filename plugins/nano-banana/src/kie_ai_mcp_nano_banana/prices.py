@@ -1,8 +1,8 @@
-"""What a picture costs, as the service listed it on the day below."""
+"""Credits of a picture, as the service listed it on the day below."""
 
 CHECKED = "2026-10-02"
 
-# Credits by model and resolution; None is the resolution left out, which the service documents to mean 1K.
+# Credits by model and resolution; None stands for no resolution, which the service documents to mean 1K.
 CREDITS: dict[str, dict[str | None, float]] = {
     "google/nano-banana": {None: 4},
     "google/nano-banana-edit": {None: 4},
@@ -13,5 +13,5 @@ CREDITS: dict[str, dict[str | None, float]] = {
 
 
 def credits_of(model: str, resolution: str | None) -> float | None:
-    """Return the credits of one picture; None where the list doesn't say."""
+    """Return the credits of one picture; None where the list has no price."""
     return CREDITS.get(model, {}).get(resolution)

@@ -1,11 +1,20 @@
-"""The two tools and what each model of the family takes."""
+"""Tools of Nano Banana, with the limits of each model."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, OutputFormat, Prompt, Submission
+from kie_ai_mcp import (
+    CallbackUrl,
+    ImageUrls,
+    InvalidArgument,
+    Media,
+    OutputFormat,
+    Prompt,
+    Submission,
+    reject_arguments,
+)
 from kie_ai_mcp_nano_banana.prices import credits_of
 
 GENERATE = "nano-banana"
@@ -20,7 +29,7 @@ LONG_SHAPES = ("1:4", "4:1", "1:8", "8:1")
 
 @dataclass(frozen=True)
 class Model:
-    """What one model of the service takes; None or empty where it has no such field."""
+    """The limits of one model; None or empty where it has no such field."""
 
     prompt_chars: int
     images_field: str | None
@@ -31,7 +40,7 @@ class Model:
     default_shape: str | None = None
 
 
-# The edit model's official limit is ten pictures; five is what this tool has promised from the start.
+# The official limit of the edit model is ten pictures; this tool has promised five from the start.
 MODELS = {
     "google/nano-banana": Model(5_000, None, 0, jpeg="jpeg"),
     "google/nano-banana-edit": Model(5_000, "image_urls", 5, jpeg="jpeg"),
@@ -56,7 +65,16 @@ def generate_nano_banana(
 
     resolution: only nano-banana-2 and -pro. Reference image_urls: only nano-banana-2 (14), -2-lite (10), -pro (8).
     """
-    return _submission(GENERATE, model, prompt, image_urls, image_size, resolution, output_format, callBackUrl)
+    return _submission(
+        GENERATE,
+        model,
+        prompt=prompt,
+        image_urls=image_urls,
+        image_size=image_size,
+        resolution=resolution,
+        output_format=output_format,
+        callback_url=callBackUrl,
+    )
 
 
 def edit_nano_banana(
@@ -74,12 +92,22 @@ def edit_nano_banana(
 
     image_urls: 1-5; nano-banana-2 takes 14, -2-lite 10, -pro 8. resolution: only nano-banana-2 and -pro.
     """
-    return _submission(EDIT, model, prompt, image_urls, image_size, resolution, output_format, callBackUrl)
+    return _submission(
+        EDIT,
+        model,
+        prompt=prompt,
+        image_urls=image_urls,
+        image_size=image_size,
+        resolution=resolution,
+        output_format=output_format,
+        callback_url=callBackUrl,
+    )
 
 
 def _submission(
     api_type: str,
     model: str,
+    *,
     prompt: str,
     image_urls: list[str] | None,
     image_size: str | None,
@@ -87,31 +115,31 @@ def _submission(
     output_format: str | None,
     callback_url: str | None,
 ) -> Submission:
-    takes = MODELS[model]
-    if len(prompt) > takes.prompt_chars:
-        raise InvalidArgument("prompt", prompt, f"{model} takes at most {takes.prompt_chars} characters")
-    if image_urls and takes.images_field is None:
+    limits = MODELS[model]
+    if len(prompt) > limits.prompt_chars:
+        raise InvalidArgument("prompt", prompt, f"{model} takes at most {limits.prompt_chars} characters")
+    if image_urls and limits.images_field is None:
         raise InvalidArgument(
             "image_urls", image_urls, f"{model} takes none; use edit_nano_banana, or model='nano-banana-2'"
         )
-    if image_urls and len(image_urls) > takes.images:
+    if image_urls and len(image_urls) > limits.images:
         raise InvalidArgument(
-            "image_urls", image_urls, f"{model} takes at most {takes.images}, {len(image_urls)} were given"
+            "image_urls", image_urls, f"{model} takes at most {limits.images}, {len(image_urls)} were given"
         )
-    if image_size in LONG_SHAPES and not takes.long_shapes:
+    if image_size in LONG_SHAPES and not limits.long_shapes:
         raise InvalidArgument("image_size", image_size, f"{model} has no such shape; nano-banana-2 and -2-lite have")
-    if resolution and not takes.resolution:
+    if resolution and not limits.resolution:
         raise InvalidArgument("resolution", resolution, f"{model} has one size; use nano-banana-2 or nano-banana-pro")
-    if output_format and takes.jpeg is None:
-        raise InvalidArgument("output_format", output_format, f"{model} chooses it itself; leave it out")
+    if limits.jpeg is None:
+        reject_arguments(f"{model} chooses it itself", output_format=output_format)
     return Submission.market(
         model,
         {
             "prompt": prompt,
-            takes.images_field or "image_urls": image_urls,
-            "aspect_ratio": image_size or takes.default_shape,
+            limits.images_field or "image_urls": image_urls,
+            "aspect_ratio": image_size or limits.default_shape,
             "resolution": resolution,
-            "output_format": takes.jpeg if output_format == "jpeg" else output_format,
+            "output_format": limits.jpeg if output_format == "jpeg" else output_format,
         },
         api_type=api_type,
         callback_url=callback_url,

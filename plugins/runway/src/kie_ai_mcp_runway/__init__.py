@@ -1,4 +1,4 @@
-"""Runway: Aleph, which changes clips, and Runway's own clips; each of the two has its status endpoint."""
+"""Runway: Aleph, which changes clips, and Runway's own clips, each with its own status endpoint."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a clip costs, as the service listed it on the day below (Aleph: on 2026-09-24); extensions have no price."""
+"""Credits of a clip, as the service listed it on the day below (Aleph: on 2026-09-24); extensions have no price."""
 
 CHECKED = "2026-10-02"
 
@@ -12,5 +12,5 @@ CREDITS: dict[tuple[str, int | None, str | None], float] = {
 
 
 def credits_of(api_type: str, duration_s: int | None = None, quality: str | None = None) -> float | None:
-    """Return the credits of one clip; None where the list doesn't say."""
+    """Return the credits of one clip; None where the list has no price."""
     return CREDITS.get((api_type, duration_s, quality))

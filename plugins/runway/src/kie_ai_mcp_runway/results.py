@@ -1,27 +1,17 @@
-"""What the two status endpoints mean: Aleph counts flags, Runway's own clips have state words."""
+"""Outcomes of the two status endpoints: Aleph answers with flags, Runway's own clips with state words."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from kie_ai_mcp import Outcome
-from kie_ai_mcp.readings import (
-    TWO_WEEKS_S,
-    code_in,
-    number_in,
-    object_in,
-    outcome_by_flag,
-    status_in,
-    text_in,
-    time_in,
-    urls_in,
-)
+from kie_ai_mcp.readings import TWO_WEEKS_S, number_in, object_in, outcome_by_flag, outcome_by_state
 
 
 def aleph_outcome(payload: Mapping[str, Any]) -> Outcome:
     """Read ``data`` of ``aleph/record-info``.
 
-    Flag 0 stands for running and, in the documentation, for failed too; only an ended task has an error code
-    or a time of completion.
+    Flag 0 means running and, in the documentation, failed too; only an ended task has an error code or a time of
+    completion.
     """
     response = object_in(payload.get("response"))
     ended = number_in(payload.get("errorCode")) or payload.get("completeTime")
@@ -35,21 +25,9 @@ def aleph_outcome(payload: Mapping[str, Any]) -> Outcome:
 
 def clip_outcome(payload: Mapping[str, Any]) -> Outcome:
     """Read ``data`` of ``runway/record-detail``: new clips and extensions."""
-    status = status_in(payload.get("state"))
-    if status == "failed":
-        return Outcome(
-            "failed",
-            error=text_in(payload.get("failMsg")) or "the service gave no reason",
-            error_code=code_in(payload.get("failCode")),
-        )
-    if status != "completed":
-        return Outcome(status)
-    video = object_in(payload.get("videoInfo"))
-    return Outcome(
-        "completed",
-        urls_in(*(place.get(name) for place in (video, payload) for name in ("videoUrl", "video_url"))),
-        progress=1.0,
-        credits=number_in(payload.get("creditsConsumed")),
-        finished_at=time_in(payload.get("completeTime")),
+    places = (object_in(payload.get("videoInfo")), payload)
+    return outcome_by_state(
+        payload,
+        *(place.get(name) for place in places for name in ("videoUrl", "video_url")),
         keeps_s=0 if number_in(payload.get("expireFlag")) == 1 else TWO_WEEKS_S,
     )

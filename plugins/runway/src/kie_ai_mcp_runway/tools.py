@@ -1,44 +1,35 @@
-"""The three tools: change a clip (Aleph), make one, continue one."""
+"""Tools of Runway: change a clip (Aleph), make one, continue one."""
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Prompt, Submission, VideoUrl
+from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Prompt, Submission, TaskId, VideoUrl, reject_arguments
 from kie_ai_mcp_runway.prices import credits_of
 
 ALEPH = "runway-aleph-video"
 GEN3 = "runway-gen3-video"
 EXTEND = "runway-extend"
 
-# Today's address first, the one it was known by earlier after it.
+# Today's address first, then the earlier one.
 ALEPH_PATHS = ("aleph/generate", "runway/aleph/generate")
 GEN3_PATHS = ("runway/generate",)
 EXTEND_PATHS = ("runway/extend",)
 ALEPH_STATUS_PATHS = ("aleph/record-info",)
 CLIP_STATUS_PATHS = ("runway/record-detail",)
 
-# The limit is told in the schema and checked here, so that a second picture is answered with advice.
-OnePicture = Annotated[list[ImageUrl], Field(json_schema_extra={"maxItems": 1})]
+# As `OnePicture` of the contract, but an empty list is accepted and means no picture.
+OnePictureOrNone = Annotated[list[ImageUrl], Field(json_schema_extra={"maxItems": 1})]
 Quality = Literal["720p", "1080p"]
 # The longest clip of each quality, in seconds.
 LONGEST_S: dict[Quality, int] = {"720p": 10, "1080p": 5}
-
-
-def _task_id(value: str) -> str:
-    if not value.strip():
-        raise ValueError("the task id of a finished Runway clip")
-    return value.strip()
-
-
-TaskId = Annotated[str, AfterValidator(_task_id)]
 
 
 def generate_runway_aleph_video(
     prompt: Prompt,
     videoUrl: VideoUrl | None = None,
     referenceImage: ImageUrl | None = None,
-    imageUrls: OnePicture | None = None,
+    imageUrls: OnePictureOrNone | None = None,
     duration: Annotated[int, Field(ge=1, le=120)] | None = None,
     aspectRatio: Literal["16:9", "9:16", "4:3", "3:4", "1:1", "21:9"] | None = None,
     callBackUrl: CallbackUrl | None = None,
@@ -51,8 +42,7 @@ def generate_runway_aleph_video(
         raise InvalidArgument(
             "videoUrl", videoUrl, "Aleph changes a clip, give its address; generate_runway_gen3_video makes a new one"
         )
-    if duration is not None:
-        raise InvalidArgument("duration", duration, "Aleph has no such setting, the clip decides; leave it out")
+    reject_arguments("Aleph has no such setting, the clip decides", duration=duration)
     if imageUrls and referenceImage:
         raise InvalidArgument("imageUrls", imageUrls, "Aleph takes one picture, and referenceImage is it already")
     if imageUrls and len(imageUrls) > 1:
@@ -73,7 +63,7 @@ def generate_runway_aleph_video(
 
 def generate_runway_gen3_video(
     prompt: Annotated[Prompt, Field(max_length=1800)],
-    imageUrls: OnePicture | None = None,
+    imageUrls: OnePictureOrNone | None = None,
     duration: Literal[5, 10] = 5,
     aspectRatio: Literal["16:9", "4:3", "1:1", "3:4", "9:16"] | None = None,
     model: str | None = None,
@@ -82,14 +72,12 @@ def generate_runway_gen3_video(
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make a clip; 10 s: 720p. No model, frameRate; no aspectRatio with images."""
-    if model is not None:
-        raise InvalidArgument("model", model, "the service has one Runway model; leave it out")
-    if frameRate is not None:
-        raise InvalidArgument("frameRate", frameRate, "Runway has no such setting; leave it out")
+    reject_arguments("the service has one Runway model", model=model)
+    reject_arguments("Runway has no such setting", frameRate=frameRate)
     if imageUrls and len(imageUrls) > 1:
         raise InvalidArgument("imageUrls", imageUrls, "Runway takes one picture; generate_veo3_video takes up to three")
-    if imageUrls and aspectRatio:
-        raise InvalidArgument("aspectRatio", aspectRatio, "with a picture the clip has its shape; leave it out")
+    if imageUrls:
+        reject_arguments("with a picture the clip has its shape", aspectRatio=aspectRatio)
     if duration > LONGEST_S[resolution]:
         raise InvalidArgument(
             "duration", duration, f"{resolution} goes to {LONGEST_S[resolution]} seconds; use resolution='720p'"
@@ -101,7 +89,7 @@ def generate_runway_gen3_video(
             "imageUrl": imageUrls[0] if imageUrls else None,
             "duration": duration,
             "quality": resolution,
-            # The service wants a shape where no picture gives one.
+            # The service requires a shape where no picture gives one.
             "aspectRatio": None if imageUrls else aspectRatio or "16:9",
             "callBackUrl": callBackUrl,
         },

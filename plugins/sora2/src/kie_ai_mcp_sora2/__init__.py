@@ -1,4 +1,4 @@
-"""Sora 2: OpenAI's video models on the market endpoints, gone from the service's documentation."""
+"""Sora 2: OpenAI's video models on the market endpoints, which the service no longer documents."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,12 +1,23 @@
-"""The two tools, in the form the service last documented, and what the seed offers beyond it."""
+"""Tools of Sora 2, in the form that the service last documented."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from kie_ai_mcp import CallbackUrl, ImageUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission, VideoResolution
+from kie_ai_mcp import (
+    CallbackUrl,
+    ImageUrl,
+    InvalidArgument,
+    Media,
+    OnePicture,
+    Prompt,
+    Submission,
+    VideoResolution,
+    apply_overrides,
+    reject_arguments,
+)
 
 VIDEO = "sora2-video"
 STORYBOARD = "sora2-storyboard"
@@ -17,24 +28,14 @@ STORYBOARD_SECONDS = (10, 15, 25)
 STORYBOARD_SHOTS = 10
 
 UPLOAD = {"upload_method": "s3"}
-"""Required since April 2026: where the service puts the clip, s3 or oss."""
+"""Required since April 2026: the storage of the clip, s3 or oss."""
 
-IN_WORDS = "Sora 2 has no such setting; say it in the prompt"
-LEAVE_OUT = "Sora 2 has no such setting; leave it out"
-REFUSED = {
-    "negative_prompt": IN_WORDS,
-    "style": IN_WORDS,
-    "cameraMotion": IN_WORDS,
-    "frameRate": LEAVE_OUT,
-    "seed": LEAVE_OUT,
-    "guidance_scale": LEAVE_OUT,
-}
-"""Arguments of the seed that the service never had a field for, and what to do instead."""
+NO_SETTING = "Sora 2 has no such setting"
 
 
 @dataclass(frozen=True)
 class Model:
-    """One tier of Sora 2: its ids, and the service's word for each size that it makes."""
+    """One tier of Sora 2: its model ids, and the service's word for each of its sizes."""
 
     text: str
     pictures: str
@@ -53,7 +54,7 @@ MODELS = {
 
 
 class Scene(BaseModel):
-    """One shot of a storyboard: what it shows, and for how many seconds."""
+    """One shot of a storyboard: its content, and its length in seconds."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -61,7 +62,7 @@ class Scene(BaseModel):
     duration: Annotated[float, Field(ge=0.1, le=15)]
 
 
-# A plain object with its schema beside it: a tool's schema is flat, without references.
+# A plain object with a schema of its own, because a tool's schema has no references.
 Shot = Annotated[
     dict[str, Any],
     WithJsonSchema(
@@ -72,8 +73,7 @@ Shot = Annotated[
         }
     ),
 ]
-# Said in the schema but checked here, so that a second picture is answered with advice.
-OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1}), Media("image", most_mb=10)]
+Pictures = Annotated[OnePicture, Media("image", most_mb=10)]
 Orientation = Literal["16:9", "9:16"]
 
 
@@ -83,7 +83,7 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     def generate_sora2_video(
         prompt: Annotated[Prompt, Field(max_length=10_000)],
         negative_prompt: str | None = None,
-        imageUrls: OnePicture | None = None,
+        imageUrls: Pictures | None = None,
         duration: Literal[10, 15] | None = None,
         aspectRatio: Orientation | None = None,
         resolution: VideoResolution | None = None,
@@ -101,22 +101,14 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         Refused: negative_prompt, style, cameraMotion (use the prompt), frameRate, seed, guidance_scale,
         resolution 4k, 8k.
         """
-        refused = {
-            "negative_prompt": negative_prompt,
-            "frameRate": frameRate,
-            "style": style,
-            "cameraMotion": cameraMotion,
-            "seed": seed,
-            "guidance_scale": guidance_scale,
-        }
-        for argument, value in refused.items():
-            if value is not None:
-                raise InvalidArgument(argument, value, REFUSED[argument])
+        in_words = {"negative_prompt": negative_prompt, "style": style, "cameraMotion": cameraMotion}
+        reject_arguments(NO_SETTING, "say it in the prompt", **in_words)
+        reject_arguments(NO_SETTING, frameRate=frameRate, seed=seed, guidance_scale=guidance_scale)
         tier = model or ("sora-2-pro" if resolution == "1080p" else "sora-2")
         size = _size(tier, resolution)
         ids = MODELS[tier]
-        return _task(
-            settings.get("model") or (ids.pictures if imageUrls else ids.text),
+        task = _task(
+            ids.pictures if imageUrls else ids.text,
             {
                 "prompt": prompt,
                 "image_urls": _one(imageUrls),
@@ -128,6 +120,7 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
             VIDEO,
             callBackUrl,
         )
+        return apply_overrides(task, settings)
 
     def generate_sora2_storyboard(
         shots: list[Shot],
@@ -137,8 +130,8 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     ) -> Submission:
         """Retired at Kie.ai; use generate_kling_video. Clip of 1-10 shots, at most 25 s."""
         scenes = _scenes(shots)
-        return _task(
-            settings.get("storyboard_model") or STORYBOARD_MODEL,
+        task = _task(
+            STORYBOARD_MODEL,
             {
                 "shots": [{"Scene": scene.scene, "duration": scene.duration} for scene in scenes],
                 "n_frames": _storyboard_seconds(scenes),
@@ -148,12 +141,13 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
             STORYBOARD,
             callBackUrl,
         )
-
-    def _task(model: str, fields: Mapping[str, Any], api_type: str, callback_url: str | None) -> Submission:
-        task = Submission.market(model, {**fields, **UPLOAD}, api_type=api_type, callback_url=callback_url)
-        return replace(task, path=settings.get("path") or task.path)
+        return apply_overrides(task, settings, model="storyboard_model")
 
     return [generate_sora2_video, generate_sora2_storyboard]
+
+
+def _task(model: str, fields: Mapping[str, Any], api_type: str, callback_url: str | None) -> Submission:
+    return Submission.market(model, {**fields, **UPLOAD}, api_type=api_type, callback_url=callback_url)
 
 
 def _size(tier: str, resolution: str | None) -> str | None:

@@ -1,8 +1,8 @@
-"""What a clip costs whatever its length, as the service listed it on the day below."""
+"""Credits of a clip of any length, as the service listed it on the day below."""
 
 CHECKED = "2026-10-02"
 
-# Credits by sort of task, model and resolution; None is the resolution left out, which means 720p.
+# Credits by sort of task, model and resolution; None stands for no resolution, which means 720p.
 CREDITS: dict[tuple[str, str | None], dict[str | None, float]] = {
     ("veo3", "veo3_lite"): {None: 30, "720p": 30, "1080p": 35, "4k": 150},
     ("veo3", "veo3_fast"): {None: 60, "720p": 60, "1080p": 65, "4k": 180},
@@ -15,5 +15,5 @@ CREDITS: dict[tuple[str, str | None], dict[str | None, float]] = {
 
 
 def credits_of(api_type: str, model: str | None = None, resolution: str | None = None) -> float | None:
-    """Return the credits of one request; None where the list doesn't say."""
+    """Return the credits of one request; None where the list has no price."""
     return CREDITS.get((api_type, model), {}).get(resolution)

@@ -1,4 +1,4 @@
-"""What Veo's answers mean: the status record, and the two upgrades that answer in ways of their own."""
+"""Outcomes of Veo's answers: the status record, and the two upgrades, which answer in other shapes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,10 @@ from kie_ai_mcp import Answer, Outcome
 from kie_ai_mcp.errors import Refused
 from kie_ai_mcp.readings import TWO_WEEKS_S, object_in, outcome_by_flag, text_in, urls_in
 
-# Where clips stand, the best first: the clip, the whole film after an extension, the clip before it was cropped.
+# Fields of clips, the best first: the clip, the whole film after an extension, the clip before it was cropped.
 RESULTS = ("resultUrls", "result_urls", "resultUrl", "fullResultUrls", "originUrls")
 
-# Codes after which the same question can't be answered better later; any other one means "not yet".
+# Codes that are final for this request; any other code means "not yet".
 FINAL_CODES = {400, 401, 402, 404, 405, 413, 422, 433, 451, 501, 505}
 
 
@@ -24,29 +24,29 @@ def hd_outcome(answer: Answer) -> Outcome:
     clips = clips_in(answer.data)
     if clips:
         return _done(clips)
-    if answer.code in FINAL_CODES and not _in_the_making(answer):
+    if answer.code in FINAL_CODES and not _in_progress(answer):
         return Outcome("failed", error=answer.message or "the service gave no reason", error_code=answer.code)
     return Outcome("processing")
 
 
 def read_4k(answer: Answer) -> str | Outcome | None:
-    """Read an answer of ``veo/get-4k-video``, whose code is 422 even when the clips are there.
+    """Read an answer of ``veo/get-4k-video``, whose code is 422 even when the clips are ready.
 
     Returns:
-        The finished clips, or the id of the task that makes them; None for the usual reading of the code.
+        The finished clips, or the id of the task that makes them; None to read the code as usual.
 
     Raises:
-        Refused: The clips are in the making, and the answer doesn't name the task that makes them.
+        Refused: The clips are being made, and the answer does not name the task that makes them.
     """
     clips = clips_in(answer.data)
     if clips:
         return _done(clips)
-    in_the_making = _in_the_making(answer)
-    if answer.code != 200 and not in_the_making:
+    in_progress = _in_progress(answer)
+    if answer.code != 200 and not in_progress:
         return None
     data = object_in(answer.data)
     task_id = text_in(data.get("taskId")) or text_in(data.get("task_id"))
-    if task_id is None and in_the_making:
+    if task_id is None and in_progress:
         raise Refused(
             f"Not ready yet; an earlier call makes it, in the service's words: {answer.message}.",
             code=answer.code,
@@ -57,7 +57,7 @@ def read_4k(answer: Answer) -> str | Outcome | None:
 
 
 def clips_in(data: object) -> tuple[str, ...]:
-    """Return the address of every clip in an answer's data, today's shape and the earlier ones."""
+    """Return the address of every clip in an answer's data, in its present and its earlier shapes."""
     record = object_in(data)
     places = (object_in(record.get("response")), object_in(record.get("info")), record)
     return urls_in(*(place.get(name) for name in RESULTS for place in places))
@@ -67,6 +67,6 @@ def _done(clips: tuple[str, ...]) -> Outcome:
     return Outcome("completed", clips, progress=1.0, keeps_s=TWO_WEEKS_S)
 
 
-def _in_the_making(answer: Answer) -> bool:
-    said = answer.message.lower()
-    return answer.code in {400, 422} and "processing" in said and "fail" not in said
+def _in_progress(answer: Answer) -> bool:
+    message = answer.message.lower()
+    return answer.code in {400, 422} and "processing" in message and "fail" not in message

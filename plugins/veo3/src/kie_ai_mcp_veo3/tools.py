@@ -1,11 +1,11 @@
-"""The four tools: a clip, its extension, and its 1080p and 4k versions."""
+"""Tools of Veo 3: a clip, its extension, and its 1080p and 4k versions."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Query, Submission
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Query, Submission, TaskId, reject_arguments
 from kie_ai_mcp_veo3.prices import credits_of
 from kie_ai_mcp_veo3.results import hd_outcome, read_4k
 
@@ -20,22 +20,13 @@ FOUR_K_PATHS = ("veo/get-4k-video",)
 STATUS_PATHS = ("veo/record-info",)
 
 GenerationType = Literal["TEXT_2_VIDEO", "FIRST_AND_LAST_FRAMES_2_VIDEO", "REFERENCE_2_VIDEO"]
-
-
-def _task_id(value: str) -> str:
-    if not value.strip():
-        raise ValueError("the task id of a finished Veo clip")
-    return value.strip()
-
-
-TaskId = Annotated[str, AfterValidator(_task_id)]
 Index = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=10_000, le=99_999)]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """What one generation type takes."""
+    """The limits of one generation type."""
 
     pictures: tuple[int, int]
     models: tuple[str, ...] = ("veo3", "veo3_fast", "veo3_lite")
@@ -47,7 +38,7 @@ MODES: dict[GenerationType, Mode] = {
     "FIRST_AND_LAST_FRAMES_2_VIDEO": Mode((1, 2)),
     "REFERENCE_2_VIDEO": Mode((1, 3), models=("veo3_fast", "veo3_lite"), durations_s=(8,)),
 }
-# What none, one, two and three pictures mean where no generation type is given.
+# The generation types that none, one, two and three pictures mean where the caller names no type.
 IMPLIED: tuple[GenerationType, ...] = (
     "TEXT_2_VIDEO",
     "FIRST_AND_LAST_FRAMES_2_VIDEO",
@@ -73,28 +64,25 @@ def generate_veo3_video(
 
     imageUrls: first frame, first and last, or 3 references (REFERENCE_2_VIDEO: 8 s, not veo3). No seeds.
     """
-    if seeds is not None:
-        raise InvalidArgument(
-            "seeds", seeds, "a new clip takes no seed today, leave it out; extend_veo3_video takes one"
-        )
+    reject_arguments("a new clip takes no seed today", "leave it out; only extend_veo3_video takes one", seeds=seeds)
     pictures = len(imageUrls or ())
     mode = generationType or IMPLIED[min(pictures, 3)]
-    takes = MODES[mode]
-    fewest, most = takes.pictures
+    limits = MODES[mode]
+    fewest, most = limits.pictures
     if not fewest <= pictures <= most:
         allowed = f"{fewest} to {most} pictures" if most else "no pictures; leave them or generationType out"
         raise InvalidArgument("imageUrls", imageUrls, f"{mode} takes {allowed}")
-    if model not in takes.models:
-        raise InvalidArgument("model", model, f"{mode} works with {' or '.join(takes.models)}")
-    if duration is not None and duration not in takes.durations_s:
-        raise InvalidArgument("duration", duration, f"{mode} makes {takes.durations_s[0]} seconds only")
+    if model not in limits.models:
+        raise InvalidArgument("model", model, f"{mode} works with {' or '.join(limits.models)}")
+    if duration is not None and duration not in limits.durations_s:
+        raise InvalidArgument("duration", duration, f"{mode} makes {limits.durations_s[0]} seconds only")
     return Submission(
         GENERATE_PATHS,
         {
             "prompt": prompt,
             "imageUrls": imageUrls,
             "model": model,
-            # Pictures can be frames or references, so their meaning is always said.
+            # Pictures can be frames or references, so their meaning is always sent.
             "generationType": mode if pictures else generationType,
             "aspect_ratio": aspectRatio,
             "resolution": resolution,
