@@ -20,7 +20,7 @@ from kie_ai_mcp._record.rows import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.settings import nearest
 from kie_ai_mcp.errors import InvalidArgument, shorten
-from kie_ai_mcp.specs import Kind, Status, is_web_address
+from kie_ai_mcp.specs import Kind, Status, TaskId, is_web_address
 
 LINKS_LISTED = 10
 """How many results a list of tasks links to; every task's own answer links to all of its results."""
@@ -28,7 +28,7 @@ LINKS_LISTED = 10
 ROW_DIGITS = 15
 """No row's number has more; longer ones differ between JSON's readers, and at last no database holds them."""
 
-TaskId = Annotated[str, Field(min_length=1, max_length=200)]
+Id = Annotated[TaskId, Field(max_length=200)]
 
 # Nothing is required: an error is told in the shape of `OUTPUT_SCHEMA`, and clients hold it against these.
 CREDITS_SCHEMA: dict[str, Any] = {
@@ -48,13 +48,13 @@ class OwnTools:
     engine: Engine
     resources: Resources
 
-    async def get_task_status(self, task_id: TaskId, call: Call) -> Answer:  # noqa: ARG002  one signature for all
+    async def get_task_status(self, task_id: Id, call: Call) -> Answer:  # noqa: ARG002  one signature for all
         """Read one task's state, result links, files, credits and error now. Also finds tasks made elsewhere."""
         return await self._one(await refresh(self.engine, task_id, with_record=True))
 
     async def wait_for_tasks(
         self,
-        task_ids: Annotated[list[TaskId], Field(min_length=1, max_length=100)],
+        task_ids: Annotated[list[Id], Field(min_length=1, max_length=100)],
         call: Call,
         timeout_s: Annotated[float, Field(ge=1, le=3600)] | None = None,
     ) -> Answer:
@@ -143,11 +143,11 @@ class OwnTools:
         }
         return Answer("\n".join(f"{name}: {value}" for name, value in answer.items()), answer)
 
-    async def save_result(self, task_id: TaskId, call: Call) -> Answer:  # noqa: ARG002
+    async def save_result(self, task_id: Id, call: Call) -> Answer:  # noqa: ARG002
         """Save a finished task's results as files in the configured folder."""
         return await self._one(await save(self.engine, task_id))
 
-    async def show_result(self, task_id: TaskId, call: Call) -> Answer:  # noqa: ARG002
+    async def show_result(self, task_id: Id, call: Call) -> Answer:  # noqa: ARG002
         """Show small pictures of a finished task's results, of a video one frame, with the links."""
         shown = await self.resources.show(task_id)
         text = "\n".join([shown.report.text(), *shown.notes])
@@ -161,7 +161,7 @@ class OwnTools:
         submission_id: Annotated[int, Field(ge=1, lt=10**ROW_DIGITS)],
         action: Literal["adopt", "discard"],
         call: Call,  # noqa: ARG002
-        task_id: TaskId | None = None,
+        task_id: Id | None = None,
     ) -> Answer:
         """Settle a request whose outcome is unknown, after looking at https://kie.ai/logs.
 
