@@ -29,7 +29,8 @@ from kie_ai_mcp._flow.report import report_of_error
 from kie_ai_mcp._flow.submit import Flow, Say
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.loader import Plugins
-from kie_ai_mcp._settings.settings import Settings, at_home, nearest
+from kie_ai_mcp._settings.load import load_settings, nearest
+from kie_ai_mcp._settings.settings import at_home
 from kie_ai_mcp.errors import KieError, Unknown, shorten
 
 RUNNING = ("pending", "processing")
@@ -57,7 +58,7 @@ class Outcome:
 
 def _tool_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     try:
-        plugins = Plugins(Settings.load(), reserved=NAMES)
+        plugins = Plugins(load_settings(), reserved=NAMES)
     except KieError:
         return []
     known = {name: tool.title for name, tool in plugins.tools.items()} | dict.fromkeys(filter(plugins.lists, NAMES), "")
@@ -66,7 +67,7 @@ def _tool_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -
 
 def _argument_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     try:
-        tool = Plugins(Settings.load(), reserved=NAMES).tools.get(ctx.params.get("tool", ""))
+        tool = Plugins(load_settings(), reserved=NAMES).tools.get(ctx.params.get("tool", ""))
     except KieError:
         return []
     properties = tool.input_schema(saves=True)["properties"] if tool else {}
@@ -101,16 +102,16 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
 
     --save waits as well. Exit codes: 0 done; 1 refused, failed, unknown or still running; 2 wrong usage or settings.
     """
-    settings = saving_in(Settings.load(), folder)
+    settings = saving_in(load_settings(), folder)
     wish = Wish(tool, pairs, wait or folder is not None, timeout_s)
     try:
         with progress() as say:
             outcome = run_with_flow(settings, lambda flow: _make(flow, wish, say))
     except KieError as exc:
         if as_json:
-            show_json(json.loads(settings.mask(json.dumps(report_of_error(exc).structured()))))
+            show_json(settings.mask.json(report_of_error(exc).structured()))
         here = f" From here: {PROGRAM} tasks list, then tasks resolve." if isinstance(exc, Unknown) else ""
-        complain(settings.mask(str(exc)) + here)
+        complain(settings.mask.text(str(exc)) + here)
         end(exit_code_of(exc))
     if as_json:
         show_json(outcome.structured)

@@ -1,6 +1,5 @@
 """What is read and not paid for: a task's status, its results, the account's credits. `refresh` is the story."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -453,7 +452,7 @@ class Reading:
         """Return arguments as they may be stored and shown: without the key, and without prompts where so set."""
         if not self.settings.store_prompts:
             arguments = {name: NOT_STORED if name in PROMPTS else value for name, value in arguments.items()}
-        return json.loads(self.settings.mask(json.dumps(arguments, ensure_ascii=False)))
+        return self.settings.mask.json(arguments, deepest=200)  # no more pass the parser of requests
 
 
 def _unread(report: Report, exc: KieError) -> Report:

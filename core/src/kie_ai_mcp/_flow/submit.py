@@ -187,7 +187,7 @@ class Flow(Reading):
             model=submission.model,
             arguments=self._redacted(checked),
             body_hash=_hash(tool, submission),
-            idempotency_key=own.idempotency_key and self.settings.mask(own.idempotency_key),
+            idempotency_key=own.idempotency_key and self.settings.mask.text(own.idempotency_key),
             subfolder=own.subfolder,
             estimated_credits=submission.estimated_credits,
         )
@@ -503,7 +503,7 @@ class Flow(Reading):
         if state == "unknown":
             error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
         # The service may repeat the prompt in its reason.
-        message = self.settings.mask(error.message) if self.settings.store_prompts else NOT_STORED
+        message = self.settings.mask.text(error.message) if self.settings.store_prompts else NOT_STORED
         with anyio.CancelScope(shield=True):
             try:
                 await self.store.record_settled(submission_id, state, code, message)

@@ -2,6 +2,7 @@
 
 import base64
 import gc
+import json
 import logging
 import math
 import os
@@ -31,8 +32,9 @@ from kie_ai_mcp._mcp.stdio import Line, answer_unreadable
 from kie_ai_mcp._media.thumbnails import Picture
 from kie_ai_mcp._providers.arguments import Arguments, BoundTool, describe, title_of
 from kie_ai_mcp._providers.loader import Plugins
-from kie_ai_mcp._service.envelope import map_strings
-from kie_ai_mcp._settings.settings import Settings, nearest
+from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp._settings.secrets import DEEPEST
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, sound
 
 log = logging.getLogger(__name__)
@@ -232,12 +234,17 @@ class App:
                     for link in links
                 ),
             ],
-            structured_content=None if data is None else map_strings(data, self._clean, depth=-8),
+            structured_content=None if data is None else self._clean_json(data),
             is_error=is_error,
         )
 
     def _clean(self, found: str) -> str:
-        return self.settings.mask(sound(found))
+        return self.settings.mask.text(sound(found))
+
+    def _clean_json(self, data: Any) -> Any:
+        # Halves of surrogate pairs stand unescaped in this text, so it can be made sound as a whole.
+        value = json.loads(sound(json.dumps(data, ensure_ascii=False)))
+        return self.settings.mask.json(value, deepest=DEEPEST + 8)  # an answer of the service lies in our own
 
     # -- what is read by address ---------------------------------------------------------------------------------
 
@@ -333,7 +340,7 @@ def server_of(app: App) -> Server[Any]:
         try:
             app.check_offered(params.name)
         except InvalidArgument as exc:
-            raise MCPError(types.INVALID_PARAMS, app.settings.mask(sound(str(exc)))) from None
+            raise MCPError(types.INVALID_PARAMS, app.settings.mask.text(sound(str(exc)))) from None
         patience_s = patience_of(ctx, app.settings)
         return await app.call(params.name, params.arguments, Progress(ctx), patience_s, most_s=patience_s)
 

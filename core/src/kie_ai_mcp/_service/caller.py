@@ -26,7 +26,8 @@ from kie_ai_mcp._providers.contract import is_answer
 from kie_ai_mcp._providers.guard import apart
 from kie_ai_mcp._service.addresses import is_public, through_a_proxy
 from kie_ai_mcp._service.envelope import envelope_answer, error_text, map_strings
-from kie_ai_mcp._settings.settings import SHORTEST_SECRET, Settings
+from kie_ai_mcp._settings.secrets import SHORTEST_SECRET
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import (
     KEYS_PAGE,
     LOGS_PAGE,
@@ -404,7 +405,7 @@ class Caller:
         return shorten(self._mask(sound(text)), limit)
 
     def _mask(self, text: str) -> str:
-        text = self.settings.mask(text)
+        text = self.settings.mask.text(text)
         key = self.gateway.key or ""
         return text.replace(key, "[key]") if len(key) >= SHORTEST_SECRET else text
 

@@ -25,7 +25,8 @@ from starlette.routing import Route
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import page
 from kie_ai_mcp._mcp.server import CLEANUP_S, USUAL_PATIENCE_S, App, build, server_of
-from kie_ai_mcp._settings.settings import Settings, nearest
+from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web.access import (
     BODY_LIMIT,
     CALL_PATH,
