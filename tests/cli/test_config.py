@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kie_ai_mcp._cli.config import fresh_file
+from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def test_every_line_of_a_fresh_file_can_be_used(tmp_path: Path) -> None:
     used = re.sub(r"^# ([a-z_]+ = .+)$", r"\1", general, flags=re.MULTILINE)
     path = tmp_path / "config.toml"
     path.write_text(used, "utf-8")
-    settings = Settings.load({"KIE_AI_CONFIG": str(path)})
+    settings = load_settings({"KIE_AI_CONFIG": str(path)})
     assert (settings.rate_limit, settings.output_dir) == (20, Path("~/Pictures/kie").expanduser())
     assert set(Settings.model_fields) - set(SECTIONS) - set(tomllib.loads(used)) == set(), "add to EXAMPLES"
 

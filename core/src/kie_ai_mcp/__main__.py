@@ -1,4 +1,4 @@
-"""The command's entry: serving is the fast path, everything else is the command line's business."""
+"""Entry point of the command: serving over stdio, or the command line."""
 
 import gc
 import sys
@@ -14,23 +14,23 @@ def main() -> None:
 
 
 def _serve() -> int:
-    # Imports make objects that all live to the end: collecting among them costs a fifth of the start. Switched on
-    # again by `serve`, once the providers are loaded too.
+    # The objects that imports create live to the end, so collecting garbage among them would cost a fifth of the
+    # start. `serve` enables it again, once the providers are loaded.
     gc.disable()
     import anyio  # noqa: PLC0415
 
+    from kie_ai_mcp._settings.load import load_settings, mask_environment  # noqa: PLC0415
     from kie_ai_mcp._settings.logging import log_to_stderr  # noqa: PLC0415
-    from kie_ai_mcp._settings.settings import Settings, without_secrets  # noqa: PLC0415
     from kie_ai_mcp.errors import ConfigError, StorageError  # noqa: PLC0415
 
     try:
-        settings = Settings.load()
+        settings = load_settings()
         log_to_stderr(settings)
         from kie_ai_mcp._mcp.server import serve  # noqa: PLC0415
 
         anyio.run(serve, settings)
     except (ConfigError, StorageError) as exc:
-        sys.stderr.write(f"kie-ai-mcp-server: {without_secrets(str(exc))}\n")
+        sys.stderr.write(f"kie-ai-mcp-server: {mask_environment().text(str(exc))}\n")
         return 2
     return 0
 

@@ -18,7 +18,7 @@ from kie_ai_mcp import InvalidArgument, Media
 from kie_ai_mcp._media.uploading import Uploads
 from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._service.caller import Caller
-from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp.errors import MediaError
 
 pytestmark = pytest.mark.anyio
@@ -340,4 +340,4 @@ async def test_private_address_is_not_fetched(uploads: MakeUploads) -> None:
 def test_allowed_folders_may_start_at_home(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     monkeypatch.setenv("HOME", str(root.parent))
 
-    assert Settings.load({"KIE_AI_UPLOAD_ROOTS": "~/allowed"}).upload_roots[0] == root
+    assert load_settings({"KIE_AI_UPLOAD_ROOTS": "~/allowed"}).upload_roots[0] == root

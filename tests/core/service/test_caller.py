@@ -16,8 +16,10 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from kie_ai_mcp._service.caller import ANSWER_LIMIT, REDIRECTS, RETRY_AFTER_CEILING_S, Caller, Departure, Reply, kie
+from kie_ai_mcp._service import transfer
+from kie_ai_mcp._service.caller import ANSWER_LIMIT, RETRY_AFTER_CEILING_S, Caller, Departure, Reply, kie
 from kie_ai_mcp._service.envelope import error_of
+from kie_ai_mcp._service.transfer import REDIRECTS
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import (
     KEYS_PAGE,
@@ -653,7 +655,7 @@ async def test_read_of_a_record_that_no_address_has_tells_what_the_first_said(
 
 async def fetched(gateway: Caller, url: str) -> bytes:
     with anyio.fail_after(5):
-        async with gateway.download(url) as chunks:
+        async with transfer.download(gateway, url) as chunks:
             return b"".join([chunk async for chunk in chunks])
 
 

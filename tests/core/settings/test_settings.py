@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from kie_ai_mcp._settings.settings import SECTIONS, Settings, config_file, variable
+from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
+from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 from kie_ai_mcp.errors import ConfigError
 
 KEY = "kie/secret+0123456789"
@@ -55,13 +56,13 @@ def config(folder: Path, text: str) -> dict[str, str]:
 
 def refusal(environ: dict[str, str]) -> ConfigError:
     with pytest.raises(ConfigError) as error:
-        Settings.load(environ)
+        load_settings(environ)
     assert "\n" not in str(error.value)
     return error.value
 
 
 def test_defaults_are_those_the_seed_documents() -> None:
-    settings = Settings.load({})
+    settings = load_settings({})
 
     assert settings.base_url == "https://api.kie.ai/api/v1"
     assert (settings.timeout, settings.timeout_s) == (60_000, 60.0)
@@ -73,14 +74,14 @@ def test_defaults_are_those_the_seed_documents() -> None:
 def test_every_setting_can_come_from_its_variable_and_from_the_file(field: str, tmp_path: Path) -> None:
     text, value = TEXTS[field]
 
-    assert getattr(Settings.load({variable(field): text}), field) == value
-    assert getattr(Settings.load(config(tmp_path, f"{field} = {json.dumps(text)}")), field) == value
+    assert getattr(load_settings({variable(field): text}), field) == value
+    assert getattr(load_settings(config(tmp_path, f"{field} = {json.dumps(text)}")), field) == value
 
 
 def test_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
     environ = config(tmp_path, 'timeout = 20000\nrate_limit = 7\ndisabled_tools = ["get_credits"]\n')
 
-    settings = Settings.load({**environ, "KIE_AI_TIMEOUT": "30000"})
+    settings = load_settings({**environ, "KIE_AI_TIMEOUT": "30000"})
 
     assert (settings.timeout, settings.rate_limit, settings.rate_window_s) == (30_000, 7, 10.0)
     assert settings.disabled_tools == ("get_credits",)
@@ -89,7 +90,7 @@ def test_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path: 
 def test_process_environment_is_read_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KIE_AI_RATE_LIMIT", "3")
 
-    assert Settings.load().rate_limit == 3
+    assert load_settings().rate_limit == 3
     assert os.environ["KIE_AI_RATE_LIMIT"] == "3"
 
 
@@ -98,19 +99,19 @@ def test_empty_variable_is_unset(empty: str, tmp_path: Path) -> None:
     environ = config(tmp_path, "timeout = 20000\n")
     names = (*(variable(field) for field in Settings.model_fields), "KIE_AI_OLD_SETTING", "KIE_AI_PROVIDER_FAL_KEY")
 
-    settings = Settings.load({**dict.fromkeys(names, empty), **environ})
+    settings = load_settings({**dict.fromkeys(names, empty), **environ})
 
-    assert settings == Settings.load(environ)
+    assert settings == load_settings(environ)
     assert settings.timeout == 20_000
 
 
 @pytest.mark.parametrize("text", ["${KIE_KEY}", "$KIE_KEY", " ${input:kie-key} ", "${env:KIE_AI_API_KEY}"])
 def test_variable_that_a_client_left_unexpanded_is_unset(text: str) -> None:
-    assert Settings.load({"KIE_AI_API_KEY": text, "KIE_AI_TIMEOUT": text}) == Settings.model_validate({})
+    assert load_settings({"KIE_AI_API_KEY": text, "KIE_AI_TIMEOUT": text}) == Settings.model_validate({})
 
 
 def test_empty_name_of_the_configuration_file_is_unset() -> None:
-    assert Settings.load({"KIE_AI_CONFIG": " "}) == Settings.model_validate({})
+    assert load_settings({"KIE_AI_CONFIG": " "}) == Settings.model_validate({})
 
 
 def test_file_in_the_user_s_configuration_folder_is_read_unless_another_is_named(
@@ -121,8 +122,8 @@ def test_file_in_the_user_s_configuration_folder_is_read_unless_another_is_named
     usual.parent.mkdir(parents=True)
     usual.write_text("rate_limit = 4\n", encoding="utf-8")
 
-    assert Settings.load({}).rate_limit == 4
-    assert Settings.load(config(tmp_path, "rate_limit = 5\n")).rate_limit == 5
+    assert load_settings({}).rate_limit == 4
+    assert load_settings(config(tmp_path, "rate_limit = 5\n")).rate_limit == 5
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_unusable_value_is_refused_with_variable_value_and_reason(name: str, tex
 def test_output_folder_may_start_at_the_user_s_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    assert Settings.load({"KIE_AI_OUTPUT_DIR": "~/pictures"}).output_dir == tmp_path / "pictures"
+    assert load_settings({"KIE_AI_OUTPUT_DIR": "~/pictures"}).output_dir == tmp_path / "pictures"
 
 
 def test_configuration_file_in_the_home_of_nobody_is_refused() -> None:
@@ -228,7 +229,7 @@ def test_configuration_file_in_the_home_of_nobody_is_refused() -> None:
 
 
 def test_sections_of_providers_come_from_the_file_alone(tmp_path: Path) -> None:
-    settings = Settings.load(config(tmp_path, '[providers.pika]\nmodel = "pika-2"\n'))
+    settings = load_settings(config(tmp_path, '[providers.pika]\nmodel = "pika-2"\n'))
 
     assert settings.providers == {"pika": {"model": "pika-2"}}
     assert refusal({"KIE_AI_PROVIDERS": "pika"}).message == "Unknown setting KIE_AI_PROVIDERS."
@@ -237,20 +238,20 @@ def test_sections_of_providers_come_from_the_file_alone(tmp_path: Path) -> None:
 def test_variable_of_a_provider_wins_over_its_section_and_its_secrets_are_masked(tmp_path: Path) -> None:
     environ = config(tmp_path, '[providers.fal-ai]\nkey = "from-the-file"\nmodel = "x"\n')
 
-    settings = Settings.load(
+    settings = load_settings(
         {**environ, "KIE_AI_PROVIDER_FAL_AI_KEY": "from-outside", "KIE_AI_PROVIDER_PIKA_MODEL": "y"}
     )
 
     assert settings.section("fal-ai") == {"key": "from-outside", "model": "x"}
     assert settings.section("pika") == {"model": "y"}
-    assert settings.mask("from-outside, from-the-file, x, y") == "[key], [key], x, y"
+    assert settings.mask.text("from-outside, from-the-file, x, y") == "[key], [key], x, y"
     assert "from-outside" not in f"{settings!r} {settings}"
 
 
 def test_where_each_setting_comes_from_is_told(tmp_path: Path) -> None:
     environ = config(tmp_path, "timeout = 20000\nrate_limit = 7\n")
 
-    assert Settings.origins({**environ, "KIE_AI_TIMEOUT": "30000"}) == {
+    assert find_origins({**environ, "KIE_AI_TIMEOUT": "30000"}) == {
         "timeout": "KIE_AI_TIMEOUT",
         "rate_limit": environ["KIE_AI_CONFIG"],
     }
@@ -281,7 +282,7 @@ def test_unusable_file_is_one_error_that_names_it(write: Any, reason: str, tmp_p
 
 
 def test_key_is_never_in_what_a_settings_value_shows_of_itself(tmp_path: Path) -> None:
-    for settings in (Settings.load({"KIE_AI_API_KEY": KEY}), Settings.load(config(tmp_path, f'api_key = "{KEY}"'))):
+    for settings in (load_settings({"KIE_AI_API_KEY": KEY}), load_settings(config(tmp_path, f'api_key = "{KEY}"'))):
         shown = (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump()))
         assert not [text for text in shown if KEY in text]
         assert settings.key == KEY
@@ -298,8 +299,8 @@ def test_key_is_never_in_an_error_or_its_traceback(tmp_path: Path) -> None:
 
 
 def test_key_is_used_without_the_blanks_around_it(tmp_path: Path) -> None:
-    assert Settings.load({"KIE_AI_API_KEY": f" {KEY}\n"}).key == KEY
-    assert Settings.load(config(tmp_path, f'api_key = " {KEY} "')).key == KEY
+    assert load_settings({"KIE_AI_API_KEY": f" {KEY}\n"}).key == KEY
+    assert load_settings(config(tmp_path, f'api_key = " {KEY} "')).key == KEY
 
 
 @pytest.mark.parametrize("api_key", [None, "", "  "])
@@ -315,19 +316,6 @@ def test_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(text: str
     assert text not in str(error)
 
 
-def test_mask_takes_the_key_out_of_text_and_out_of_addresses() -> None:
-    settings = Settings.model_validate({"api_key": f" {KEY} "})
-
-    masked = settings.mask(f"Bearer {KEY}; https://proxy.example/?key=kie%2Fsecret%2B0123456789&x=1")
-
-    assert masked == "Bearer [key]; https://proxy.example/?key=[key]&x=1"
-
-
-@pytest.mark.parametrize("api_key", [None, "", " "])
-def test_mask_without_a_key_changes_nothing(api_key: str | None) -> None:
-    assert Settings.model_validate({"api_key": api_key}).mask("as it is") == "as it is"
-
-
 # Where tasks are kept ------------------------------------------------------------------------------------------------
 
 
@@ -341,7 +329,7 @@ def test_database_is_the_one_named_then_one_at_hand_then_the_user_s(
     assert Settings.model_validate({}).database == tmp_path / "data" / "kie-ai-mcp-server" / "tasks.db"
     (tmp_path / "tasks.db").touch()
     assert Settings.model_validate({}).database == tmp_path / "tasks.db"
-    assert Settings.load({"KIE_AI_DB_PATH": "~/other.db"}).database == tmp_path / "other.db"
+    assert load_settings({"KIE_AI_DB_PATH": "~/other.db"}).database == tmp_path / "other.db"
 
 
 @pytest.fixture
@@ -356,9 +344,9 @@ def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("homeless")
 def test_process_without_a_home_needs_only_to_be_told_the_database(tmp_path: Path) -> None:
-    assert Settings.load({"KIE_AI_DB_PATH": "/data/tasks.db"}).database == Path("/data/tasks.db")
+    assert load_settings({"KIE_AI_DB_PATH": "/data/tasks.db"}).database == Path("/data/tasks.db")
     with pytest.raises(ConfigError, match=r"no home folder.*Set HOME, or KIE_AI_DB_PATH"):
-        _ = Settings.load({}).database
+        _ = load_settings({}).database
     with pytest.raises(ConfigError, match="Set HOME, or KIE_AI_CONFIG"):
         config_file({})
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """The application: a tool's name and arguments in, an answer out. It knows no protocol."""
 
+import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,11 +17,15 @@ from kie_ai_mcp._flow.results import catch_up_quietly, query
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.arguments import Arguments, BoundTool, describe, title_of
-from kie_ai_mcp._service.envelope import map_strings
-from kie_ai_mcp._settings.settings import Settings, nearest
+from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, sound
 
 log = logging.getLogger(__name__)
+
+DEEPEST = DEEPEST_ANSWER + 8
+"""How deep an answer may be nested: one of the service's lies inside our own."""
 
 
 @dataclass
@@ -113,12 +118,19 @@ class App:
 
     def clean(self, text: str) -> str:
         """Return text without the key, also where an argument held it, and with nothing that no encoder takes."""
-        return self.settings.mask(sound(text))
+        return self.settings.mask.text(sound(text))
 
     def _clean(self, answer: Answer) -> Answer:
         links = (replace(link, uri=self.clean(link.uri), name=self.clean(link.name)) for link in answer.links)
-        data = None if answer.data is None else map_strings(answer.data, self.clean, depth=-8)
-        return replace(answer, text=self.clean(answer.text), data=data, links=tuple(links))
+        return replace(answer, text=self.clean(answer.text), data=self._clean_data(answer.data), links=tuple(links))
+
+    def _clean_data(self, data: dict[str, Any] | None) -> dict[str, Any] | None:
+        if data is None:
+            return None
+        # Halves of surrogate pairs stand unescaped in this text, so it can be made sound as a whole.
+        clean: dict[str, Any] = json.loads(sound(json.dumps(data, ensure_ascii=False)))
+        clean = self.settings.mask.json(clean, deepest=DEEPEST)
+        return clean
 
     # -- tools of providers --------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.arguments import Arguments, describe, title_of
 from kie_ai_mcp._record.rows import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
-from kie_ai_mcp._settings.settings import nearest
+from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Kind, Status, TaskId, is_web_address
 

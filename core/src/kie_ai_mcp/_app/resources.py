@@ -20,6 +20,7 @@ from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, mime_type_of
 from kie_ai_mcp._media.thumbnails import NoLibrary, Picture, preview
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._service import transfer
 from kie_ai_mcp.errors import InvalidArgument, KieError, MediaError, TaskNotFound, shorten
 
 log = logging.getLogger(__name__)
@@ -225,7 +226,7 @@ class Resources:
 
     async def _fetched(self, record: TaskRecord, url: str) -> bytes:
         data = bytearray()
-        async with self.engine.caller(record.task.gateway).download(url) as chunks:
+        async with transfer.download(self.engine.caller(record.task.gateway), url) as chunks:
             async for chunk in chunks:
                 data += chunk
                 _check_size(len(data), shorten(url))

@@ -30,7 +30,8 @@ from kie_ai_mcp._cli.console import (
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import report_of_error
 from kie_ai_mcp._providers.loader import Plugins
-from kie_ai_mcp._settings.settings import Settings, at_home, nearest
+from kie_ai_mcp._settings.load import load_settings, nearest
+from kie_ai_mcp._settings.settings import at_home
 from kie_ai_mcp.errors import KieError, Unknown, shorten
 
 RUNNING = ("pending", "processing")
@@ -58,7 +59,7 @@ class Outcome:
 
 def _tool_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     try:
-        plugins = Plugins(Settings.load(), reserved=NAMES)
+        plugins = Plugins(load_settings(), reserved=NAMES)
     except KieError:
         return []
     known = {name: tool.title for name, tool in plugins.tools.items()} | dict.fromkeys(filter(plugins.lists, NAMES), "")
@@ -67,7 +68,7 @@ def _tool_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -
 
 def _argument_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     try:
-        tool = Plugins(Settings.load(), reserved=NAMES).tools.get(ctx.params.get("tool", ""))
+        tool = Plugins(load_settings(), reserved=NAMES).tools.get(ctx.params.get("tool", ""))
     except KieError:
         return []
     properties = tool.input_schema(saves=True)["properties"] if tool else {}
@@ -105,15 +106,15 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
     wish = Wish(tool, pairs, wait or folder is not None, timeout_s)
     # A generation tool waits by itself, so that it answers with the finished task.
     waiting = {"wait_s": timeout_s if wish.wait else 0.0}
-    settings = saving_in(Settings.load(), folder).model_copy(update=waiting)
+    settings = saving_in(load_settings(), folder).model_copy(update=waiting)
     try:
         with progress() as say:
             outcome = run_with_app(settings, lambda app: _make(app, wish, say))
     except KieError as exc:
         if as_json:
-            show_json(json.loads(settings.mask(json.dumps(report_of_error(exc).structured()))))
+            show_json(settings.mask.json(report_of_error(exc).structured()))
         here = f" From here: {PROGRAM} tasks list, then tasks resolve." if isinstance(exc, Unknown) else ""
-        complain(settings.mask(str(exc)) + here)
+        complain(settings.mask.text(str(exc)) + here)
         end(exit_code_of(exc))
     if as_json:
         show_json(outcome.structured)

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show_json, show_table
 from kie_ai_mcp._providers.loader import Plugins
-from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, config_file, variable
+from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
+from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, variable
 from kie_ai_mcp.errors import KEYS_PAGE
 
 TAIL = 4
@@ -52,7 +53,7 @@ def show(as_json: bool) -> None:
 
     The origin is a variable, the file, or the default. Of a key, only the end is shown.
     """
-    settings, origins = Settings.load(), Settings.origins()
+    settings, origins = load_settings(), find_origins()
     rows = list(_rows(settings, origins))
     if as_json:
         show_json(rows)
@@ -122,7 +123,7 @@ def _rows(settings: Settings, origins: dict[str, str]) -> Iterator[dict[str, Any
     for name, field in Settings.model_fields.items():
         if name not in SECTIONS:
             value = settings.database if name == "db_path" else getattr(settings, name)
-            value = settings.mask(value) if isinstance(value, str) else value  # an address may hold a password
+            value = settings.mask.text(value) if isinstance(value, str) else value  # an address may hold a password
             yield _row(name, _plain(value), origins.get(name, "default"), field.description or "")
     for provider, section in settings.providers.items():
         for key, value in section.items():

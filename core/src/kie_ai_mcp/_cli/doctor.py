@@ -21,7 +21,8 @@ from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import Store
-from kie_ai_mcp._settings.settings import Settings, config_file
+from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, StorageError
 
 ROOM_MB = 500
@@ -57,7 +58,7 @@ async def examine(*, offline: bool) -> AsyncIterator[Finding]:
     """Yield what is found, the foundations first; what stands on a failed one is left out."""
     yield Finding("versions", "ok", f"Python {platform.python_version()}, mcp {version('mcp')}, core {_core()}.")
     try:
-        settings = Settings.load()
+        settings = load_settings()
         yield _settings()
         plugins = Plugins(settings, reserved=NAMES)
     except ConfigError as exc:
@@ -87,7 +88,7 @@ def _core() -> str:
 
 
 def _settings() -> Finding:
-    path, origins = config_file(), Settings.origins()
+    path, origins = config_file(), find_origins()
     named = f"{path} is read" if path.is_file() else f"no file at {path}"
     if (
         os.name == "posix"
@@ -116,7 +117,7 @@ def _providers(plugins: Plugins) -> Iterator[Finding]:
 
 def _key(*, has_key: bool) -> Finding:
     if has_key:
-        return Finding("key", "ok", f"Set by {Settings.origins().get('api_key', 'default')}.")
+        return Finding("key", "ok", f"Set by {find_origins().get('api_key', 'default')}.")
     cure = f"Get one at {KEYS_PAGE} and set KIE_AI_API_KEY, or api_key in {config_file()}."
     return Finding("key", "fail", "No Kie.ai key is set, so nothing can be made.", cure)
 

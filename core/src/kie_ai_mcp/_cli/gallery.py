@@ -12,6 +12,7 @@ from kie_ai_mcp._cli.console import UserPath, json_option, show_json
 from kie_ai_mcp._gallery.page import FILE_NAME, LIMIT, write
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.settings import Settings
 
 
@@ -26,7 +27,7 @@ from kie_ai_mcp._settings.settings import Settings
 @json_option
 def gallery(output: Path | None, limit: int, wanted: bool, as_json: bool) -> None:
     """Write the history as one HTML page: pictures, clips, prompts, costs. No network, no service is asked."""
-    settings = Settings.load()
+    settings = load_settings()
     path = anyio.run(_write_for, settings, output, limit)
     if as_json:
         show_json({"path": str(path)})

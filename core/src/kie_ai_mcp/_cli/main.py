@@ -15,8 +15,8 @@ from click.shell_completion import get_completion_class
 from kie_ai_mcp._app.own_tools import NAMES
 from kie_ai_mcp._cli.console import DONE, FAILED, INTERRUPTED, PROGRAM, UserPath, complain, end, exit_code_of
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.logging import log_to_stderr
-from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, KieError
 
 ROOMS = {
@@ -72,7 +72,7 @@ class Commands(click.Group):
     @cached_property
     def _from_providers(self) -> Mapping[str, click.Command]:
         offered = click.Group()
-        Plugins(Settings.load(), reserved=NAMES).register_commands(offered)
+        Plugins(load_settings(), reserved=NAMES).register_commands(offered)
         return offered.commands
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -103,7 +103,7 @@ class Commands(click.Group):
         if not standalone_mode:
             return run_alone(*args, standalone_mode=False, **extra)
         with suppress(ConfigError):
-            log_to_stderr(Settings.load())
+            log_to_stderr(load_settings())
         code: Any
         try:
             code = run_alone(*args, standalone_mode=False, **extra)
@@ -165,7 +165,7 @@ def serve(http: bool = False, host: str | None = None, port: int | None = None, 
         raise click.UsageError("--host and --port go with --http.")
     if http and reload:
         raise click.UsageError("--reload serves over stdin and stdout; leave --http out.")
-    settings = Settings.load()
+    settings = load_settings()
     if http:
         from kie_ai_mcp._web.site import serve_http  # noqa: PLC0415  brings the web server
 
@@ -208,7 +208,7 @@ def new_provider(name: str, output: Path | None) -> None:
     """Write the package of a new provider: a module with one tool, its tests and a README."""
     from kie_ai_mcp._cli.new_provider import check_name, next_steps, write_provider  # noqa: PLC0415  seldom wanted
 
-    check_name(name, taken=Plugins(Settings.load(), reserved=NAMES).plugins)
+    check_name(name, taken=Plugins(load_settings(), reserved=NAMES).plugins)
     folder = output or Path(f"kie-ai-mcp-{name}")
     for path in write_provider(name, folder):
         click.echo(folder / path)

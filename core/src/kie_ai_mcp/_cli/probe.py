@@ -21,6 +21,7 @@ PROBE = "kie-ai-mcp-server-doctor"
 """A task id that no service knows."""
 
 READS_AT_ONCE = 8
+UNREACHABLE = "Check the network, a proxy, and KIE_AI_BASE_URL."
 PATIENT_MS = 15_000
 CLOCK_OFF_S = 60
 """A difference to the service's clock that makes expiry times and signed callbacks wrong."""
@@ -45,7 +46,7 @@ async def examine_service(settings: Settings, plugins: Plugins, *, has_key: bool
         try:
             told = await caller.clock()
         except ReadFailed as exc:
-            yield Finding("service", "fail", exc.message, "Check the network, a proxy, and KIE_AI_BASE_URL.")
+            yield Finding("service", "fail", exc.message, exc.next_step or UNREACHABLE)
             return
         yield _clock(told)
         if has_key:

@@ -8,7 +8,7 @@ import click
 from kie_ai_mcp._app.own_tools import NAMES, own_arguments
 from kie_ai_mcp._cli.console import show_json, show_rows, show_table
 from kie_ai_mcp._providers.loader import Plugins
-from kie_ai_mcp._settings.settings import Settings, nearest
+from kie_ai_mcp._settings.load import load_settings, nearest
 
 
 def _formats(command: Callable[..., None]) -> Callable[..., None]:
@@ -21,7 +21,7 @@ def _formats(command: Callable[..., None]) -> Callable[..., None]:
 @_formats
 def providers(form: str | None) -> None:
     """Show every installed provider: enabled, disabled or set aside, why, and the cure."""
-    plugins = Plugins(Settings.load(), reserved=NAMES)
+    plugins = Plugins(load_settings(), reserved=NAMES)
     rows = [
         {
             "provider": plugin.name,
@@ -51,7 +51,7 @@ def tools(name: str | None, form: str | None) -> None:
 
     With the name of a TOOL: what it is for and what each of its arguments takes.
     """
-    settings = Settings.load()
+    settings = load_settings()
     plugins = Plugins(settings, reserved=NAMES)
     rows: list[dict[str, Any]] = [
         {

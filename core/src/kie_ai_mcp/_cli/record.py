@@ -13,7 +13,7 @@ import click
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._cli.console import UserPath, json_option, moment, run_with_app, show_json
 from kie_ai_mcp._flow.settle import resolve as settle
-from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._settings.load import load_settings
 
 PAGE = 500
 """Rows read at once for an export."""
@@ -30,7 +30,7 @@ def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
 
     Their requests go with them. Files stay, and so do tasks that are running, and requests whose outcome is unknown.
     """
-    count = run_with_app(Settings.load(), lambda app: app.engine.record.prune(before, dry_run=dry_run))
+    count = run_with_app(load_settings(), lambda app: app.engine.record.prune(before, dry_run=dry_run))
     day = before.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     if as_json:
         show_json({"tasks": count, "before": before.isoformat(timespec="seconds"), "dry_run": dry_run})
@@ -67,7 +67,7 @@ def export(output: Path | None) -> None:
                 part.unlink(missing_ok=True)
         return count
 
-    count = run_with_app(Settings.load(), work)
+    count = run_with_app(load_settings(), work)
     if output is not None:
         click.echo(f"Lines written to {output}: {count}")
 
@@ -86,7 +86,7 @@ def resolve(submission_id: int, task_id: str | None, discard: bool, as_json: boo
     """
     if discard is (task_id is not None):
         raise click.UsageError("Give either --adopt TASK or --discard.")
-    report = run_with_app(Settings.load(), lambda app: settle(app.engine, submission_id, task_id))
+    report = run_with_app(load_settings(), lambda app: settle(app.engine, submission_id, task_id))
     show_json(report.structured()) if as_json else click.echo(report.text())
 
 

@@ -31,7 +31,7 @@ from kie_ai_mcp._flow.results import last_known, refresh
 from kie_ai_mcp._flow.results import save as save_results
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._record.tasks import Filters
-from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 
@@ -69,7 +69,7 @@ def list_(since: datetime | None, as_json: bool, **chosen: Any) -> None:
         answer = await OwnTools(app.engine, app.resources).list_tasks(**arguments.check(chosen), call=Call())
         return answer.data or {}
 
-    listed = run_with_app(Settings.load(), work)
+    listed = run_with_app(load_settings(), work)
     if as_json:
         show_json(listed)
         return
@@ -118,7 +118,7 @@ def show(task_id: str, ask: bool, as_json: bool) -> None:
         words = [report.text()] + [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in known.items()]
         return "\n".join(words), {**report.structured(), **known}
 
-    text, structured = run_with_app(Settings.load(), work)
+    text, structured = run_with_app(load_settings(), work)
     show_json(structured) if as_json else click.echo(text)
 
 
@@ -138,7 +138,7 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None, as_js
         return await wait_for(app.engine, wanted, timeout_s, say)
 
     with progress() as say:
-        reports = run_with_app(saving_in(Settings.load(), folder), lambda app: work(app, say))
+        reports = run_with_app(saving_in(load_settings(), folder), lambda app: work(app, say))
     if as_json:
         show_json([report.structured() for report in reports])
     else:
@@ -167,7 +167,7 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool, as_json:
 
     Those that expire first come first. With a TASK, only the results of each one named.
     """
-    settings = saving_in(Settings.load(), folder)
+    settings = saving_in(load_settings(), folder)
     if settings.output_dir is None:
         raise ConfigError("No folder for results is set.", next_step="Give --to DIR, or set KIE_AI_OUTPUT_DIR.")
 

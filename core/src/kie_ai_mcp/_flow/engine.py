@@ -1,7 +1,6 @@
 """The engine of all stories: settings, providers, services, the record, and the work that is under way."""
 
 import asyncio
-import json
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
@@ -31,6 +30,9 @@ ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
 
 PROMPTS = ("prompt", "negative_prompt", "shots")
 NOT_STORED = "[not stored]"
+
+DEEPEST = 200
+"""How deep the arguments of a call may be nested."""
 
 NOT_SENT_S = 1.0
 GRACE_S = 5.0
@@ -112,7 +114,7 @@ class Engine:
         """Return arguments as they may be stored and shown: without keys, and without prompts where so set."""
         if not self.settings.store_prompts:
             arguments = {name: NOT_STORED if name in PROMPTS else value for name, value in arguments.items()}
-        redacted: dict[str, Any] = json.loads(self.settings.mask(json.dumps(arguments, ensure_ascii=False)))
+        redacted: dict[str, Any] = self.settings.mask.json(dict(arguments), DEEPEST)
         return redacted
 
     # -- running -------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ async def record_error(engine: Engine, submission_id: int, error: KieError) -> K
     if state == "unknown":
         error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
     # The service may repeat the prompt in its reason.
-    message = engine.settings.mask(error.message) if engine.settings.store_prompts else NOT_STORED
+    message = engine.settings.mask.text(error.message) if engine.settings.store_prompts else NOT_STORED
     with anyio.CancelScope(shield=True):
         try:
             await engine.record.record_settled(submission_id, state, code, message)

@@ -93,7 +93,7 @@ async def submit(
         model=submission.model,
         arguments=engine.redacted(checked),
         body_hash=_hash(tool, submission),
-        idempotency_key=own.idempotency_key and engine.settings.mask(own.idempotency_key),
+        idempotency_key=own.idempotency_key and engine.settings.mask.text(own.idempotency_key),
         subfolder=own.subfolder,
         estimated_credits=submission.estimated_credits,
     )

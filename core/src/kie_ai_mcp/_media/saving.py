@@ -18,6 +18,7 @@ import anyio.to_thread
 
 from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of
 from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import MediaError, shorten
 
@@ -55,7 +56,7 @@ async def save_results(
 async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
     part = folder / f"{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
     try:
-        async with caller.download(url) as chunks, await anyio.open_file(part, "wb") as file:
+        async with transfer.download(caller, url) as chunks, await anyio.open_file(part, "wb") as file:
             head = b""
             async for chunk in chunks:
                 head = (head + chunk)[:HEAD_BYTES] if len(head) < HEAD_BYTES else head

@@ -16,7 +16,9 @@ import anyio.to_thread
 
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of
 from kie_ai_mcp._record.submissions import Store
-from kie_ai_mcp._service.caller import Caller, FileMark, file_mark
+from kie_ai_mcp._service import transfer
+from kie_ai_mcp._service.caller import Caller
+from kie_ai_mcp._service.transfer import FileMark, file_mark
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Media, is_web_address
@@ -93,7 +95,7 @@ class Uploads:
         if kept is not None:
             return Upload(kept[0], file.format, file.size, kept[1])
         name = f"{file.sha256[:32]}.{file.format.extension}"
-        url = await self.caller.upload(file.path, file.mark, name, file.format.mime_type)
+        url = await transfer.upload(self.caller, file.path, file.mark, name, file.format.mime_type)
         expires_at = datetime.now(UTC) + KEPT_FOR
         await self.store.record_upload(file.sha256, url, expires_at)
         return Upload(url, file.format, file.size, expires_at)
@@ -133,7 +135,7 @@ class Uploads:
         limit, size = self.settings.max_upload_mb, 0
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "upload"
-            async with self.caller.download(url) as chunks, await anyio.open_file(path, "wb") as file:
+            async with transfer.download(self.caller, url) as chunks, await anyio.open_file(path, "wb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > limit * 1_000_000:  # known before the disk is full

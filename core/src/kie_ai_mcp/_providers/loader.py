@@ -21,7 +21,8 @@ from kie_ai_mcp._providers.arguments import BoundTool
 from kie_ai_mcp._providers.contract import wrong_in_outcome, wrong_in_provider, wrong_in_route
 from kie_ai_mcp._providers.guard import in_time, told
 from kie_ai_mcp._providers.installed import DEFAULTS, KIE, SHARED, Plugin, check_rooms, installed
-from kie_ai_mcp._settings.settings import Settings, nearest, provider_variable, variable
+from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp._settings.settings import Settings, provider_variable, variable
 from kie_ai_mcp.errors import ConfigError, PluginError, ReadFailed
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
 from kie_ai_mcp.specs import Gateway, Outcome, Provider, Query, StatusRoute, Submission, Task, Tool

@@ -1,20 +1,17 @@
-"""What an answer says: the service's envelope, its codes as errors, its strings changed."""
-
-from collections.abc import Callable
-from typing import Any
+"""The service's envelope around each answer, and its codes as errors."""
 
 from kie_ai_mcp.errors import KeyRejected, NoCredits, ServiceError, Unknown, meaning_of, shorten, sound
 from kie_ai_mcp.specs import Answer, Gateway
-
-DEEPEST = 60
-"""How deep an answer may be nested; no real one comes near."""
 
 CODE_CHARS = 10
 """No code of the service is longer; a longer number is no code."""
 
 
 def envelope_answer(status: int, body: object) -> Answer | None:
-    """Read Kie.ai's envelope: its code counts, except where the HTTP status says no and the code says yes."""
+    """Return the answer in Kie.ai's envelope; None where it can't be read.
+
+    The envelope's code counts, except where it reports success and the HTTP status an error.
+    """
     if not isinstance(body, dict):
         return None
     code = _code(body.get("code"))
@@ -27,11 +24,11 @@ def envelope_answer(status: int, body: object) -> Answer | None:
 
 
 def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
-    """Return the error that an answer other than 200 stands for.
+    """Return the error for an answer with a code other than 200.
 
     Args:
-        answer: It.
-        gateway: The service that gave it; Kie.ai if left out.
+        answer: The answer.
+        gateway: The service that it came from; Kie.ai if left out.
     """
     meaning = meaning_of(answer.code)
     next_step = meaning.next_step
@@ -46,26 +43,9 @@ def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
 
 
 def error_text(answer: Answer) -> str:
-    """Return what the service said, with its code's meaning."""
+    """Return the meaning of the answer's code, and the service's own message."""
     said = f", in its words: {answer.message}" if answer.message else ""
     return f"Code {answer.code}: {meaning_of(answer.code).text}{said}."
-
-
-def map_strings(value: Any, change: Callable[[str], str], depth: int = 0) -> Any:
-    """Return a JSON value with every string in it changed, names included.
-
-    Raises:
-        ValueError: It is nested deeper than any real answer.
-    """
-    if depth > DEEPEST:
-        raise ValueError(f"the answer is nested more than {DEEPEST} times")
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list):
-        return [map_strings(entry, change, depth + 1) for entry in value]
-    if isinstance(value, dict):
-        return {change(name): map_strings(entry, change, depth + 1) for name, entry in value.items()}
-    return value
 
 
 def _code(value: object) -> int | None:

@@ -1,18 +1,15 @@
-"""Settings: the environment and one TOML file, read once into a frozen value.
+"""Settings: one frozen value with a field for each setting.
 
-Every setting is a field of `Settings`. Its environment variable is ``KIE_AI_`` and the field's name in capitals;
-its key in the file is the field's name. The environment wins over the file, the file over the default.
+The environment variable of a setting is ``KIE_AI_`` and the field's name in capitals; its key in the configuration
+file is the field's name.
 """
 
-import json
 import os
-import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,11 +18,11 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
 )
 
-from kie_ai_mcp.errors import ConfigError, shorten
+from kie_ai_mcp._settings.secrets import Mask
+from kie_ai_mcp.errors import ConfigError
 from kie_ai_mcp.specs import Kind
 
 PREFIX = "KIE_AI_"
@@ -37,10 +34,8 @@ SECTIONS = ("providers", "provider_variables")
 
 WEB = ("http://", "https://")
 
-SHORTEST_SECRET = 6
-"""A shorter key is none of a real service, and masking it would damage other words."""
-
 SECRET_SETTINGS = ("key", "token", "secret", "password")
+"""Endings of the names of providers' settings whose values are never shown."""
 
 SECRETS = ("api_key", "http_token", "webhook_key")
 """Settings whose values are never shown."""
@@ -49,9 +44,6 @@ TOKEN_CHARS = 16
 """The shortest token that may open this server to other machines."""
 
 APP = "kie-ai-mcp-server"
-
-# A client's reference to a variable that it did not know, or could not replace; it stands for no value.
-_UNEXPANDED = re.compile(r"\s*\$(\{[^{}]*\}|[A-Za-z_][A-Za-z0-9_]*)\s*$")
 
 
 def _split(value: object) -> object:
@@ -65,7 +57,7 @@ def _split_paths(value: object) -> object:
 
 
 def at_home(path: Path) -> Path:
-    """Return a path with ~ filled in; ValueError where nobody's home is known by that name."""
+    """Return a path with its leading ~ expanded; raise ValueError where that home folder is unknown."""
     try:
         return path.expanduser()
     except RuntimeError:
@@ -78,7 +70,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class Settings(BaseModel):
-    """What the user chose. Durations end in ``_s`` and are seconds, except the seed's ``timeout``."""
+    """The user's choices. Durations end in ``_s`` and are seconds; ``timeout`` is milliseconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -181,7 +173,7 @@ class Settings(BaseModel):
 
     @property
     def timeout_s(self) -> float:
-        """The time one call may take, in seconds."""
+        """The time that one call may take, in seconds."""
         return self.timeout / 1000
 
     @property
@@ -201,17 +193,17 @@ class Settings(BaseModel):
 
     @property
     def database(self) -> Path:
-        """Where the tasks are kept: `db_path`, else an existing ``./tasks.db``, else the user's data folder.
+        """The file of the task database: `db_path`, else an existing ``./tasks.db``, else the user's data folder.
 
         Raises:
-            ConfigError: The user has no folders of their own.
+            ConfigError: The user has no home folder.
         """
         if self.db_path is not None:
             return self.db_path
         here = Path("tasks.db")
         if here.is_file():
             return here.absolute()
-        return _own_folder("data", "KIE_AI_DB_PATH") / "tasks.db"
+        return own_folder("data", "KIE_AI_DB_PATH") / "tasks.db"
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -222,26 +214,17 @@ class Settings(BaseModel):
         ]
         return (self.base_url, self.upload_url, *(str(value) for value in own if str(value).startswith(WEB)))
 
-    def mask(self, text: str) -> str:
-        """Return `text` without the key, also where it is quoted for a URL."""
-        for secret in self._secrets:
-            text = text.replace(secret, "[key]")
-        return text
-
     @cached_property
-    def _secrets(self) -> tuple[str, ...]:
-        """Every secret, as it is and as URLs quote it; the longest first, so that none hides in another."""
-        found = {self.key or "", self.token or "", self.signing_key or ""}
-        found |= {unquote(urlsplit(address).password or "") for address in (self.base_url, self.upload_url)}
-        for section in self.providers.values():
-            found |= {str(value) for name, value in section.items() if name.lower().endswith(SECRET_SETTINGS)}
-        found |= {value for name, value in self.provider_variables.items() if name.lower().endswith(SECRET_SETTINGS)}
-        whole = {secret for secret in found if len(secret) >= SHORTEST_SECRET}
-        spelt = {spelling for secret in whole for spelling in _spellings(secret)}
-        return tuple(sorted(spelt, key=len, reverse=True))
+    def mask(self) -> Mask:
+        """The mask of every secret: keys, tokens, passwords in addresses, secrets among the providers' settings."""
+        secrets = [self.key or "", self.token or "", self.signing_key or ""]
+        secrets += [unquote(urlsplit(address).password or "") for address in (self.base_url, self.upload_url)]
+        for section in (self.provider_variables, *self.providers.values()):
+            secrets += [str(value) for name, value in section.items() if name.lower().endswith(SECRET_SETTINGS)]
+        return Mask(secrets)
 
     def section(self, provider: str) -> dict[str, Any]:
-        """Return a provider's own settings: its variables over its section of the file."""
+        """Return a provider's own settings; its variables win over its section of the file."""
         start = provider_variable(provider, "")
         own = {
             name.removeprefix(start).lower(): value
@@ -249,61 +232,6 @@ class Settings(BaseModel):
             if name.startswith(start)
         }
         return {**self.providers.get(provider, {}), **own}
-
-    @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Read the environment and the configuration file.
-
-        Raises:
-            ConfigError: A key is unknown or a value can't be used; names it and the cure.
-        """
-        values, origin = _gather(environ)
-        try:
-            return cls.model_validate(values)
-        except ValidationError as exc:
-            raise _unusable(exc, values, origin) from None
-
-    @classmethod
-    def origins(cls, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return where each setting that is not at its default comes from: a variable's name or a file's path.
-
-        Raises:
-            ConfigError: As `load`, for unknown keys.
-        """
-        return _gather(environ)[1]
-
-
-def config_file(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the configuration file that is read where it exists: ``KIE_AI_CONFIG``, else the user's own.
-
-    Raises:
-        ConfigError: It lies in the home of somebody who is not known.
-    """
-    chosen = (os.environ if environ is None else environ).get(f"{PREFIX}CONFIG", "").strip()
-    if not chosen:
-        return _own_folder("config", "KIE_AI_CONFIG") / "config.toml"
-    try:
-        return at_home(Path(chosen))
-    except ValueError as exc:
-        raise ConfigError(f"KIE_AI_CONFIG is {shorten(chosen)}: {exc}.") from None
-
-
-def _spellings(secret: str) -> set[str]:
-    """Return a secret as it is, and as URLs and JSON write it."""
-    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
-    small = {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), text) for text in quoted}
-    return {secret, *quoted, *small, json.dumps(secret)[1:-1], secret.replace("/", "\\/")}
-
-
-def without_secrets(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """Return `text` without the secrets of the environment; for errors that come before there are settings."""
-    environ = os.environ if environ is None else environ
-    for name in SECRETS:
-        secret = environ.get(variable(name), "").strip()
-        if len(secret) >= SHORTEST_SECRET:
-            for spelling in _spellings(secret):
-                text = text.replace(spelling, "[key]")
-    return text
 
 
 def variable(field: str) -> str:
@@ -316,69 +244,16 @@ def provider_variable(provider: str, name: str) -> str:
     return f"{PROVIDER_PREFIX}{provider}_{name}".upper().replace("-", "_")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that names what was probably meant, or everything that is known."""
-    known = sorted(known)
-    near = get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known) or 'none'}."
-
-
 def _clear(secret: SecretStr | None) -> str | None:
     return (secret.get_secret_value().strip() or None) if secret else None
 
 
-def _gather(environ: Mapping[str, str] | None) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what the file and the environment say, and where each of it was said."""
-    environ = os.environ if environ is None else environ
-    values, origin = _read_file(environ)
-    known = Settings.model_fields
-    own: dict[str, str] = {}
-    for name, value in environ.items():
-        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG" or not value.strip() or _UNEXPANDED.match(value):
-            continue
-        if name.startswith(PROVIDER_PREFIX):
-            own[name] = value.strip()
-            continue
-        key = name.removeprefix(PREFIX).lower()
-        if key not in known or key in SECTIONS:
-            raise _unknown(name, [variable(field) for field in known if field not in SECTIONS])
-        values[key] = value.strip()
-        origin[key] = name
-    if own:
-        values["provider_variables"] = own
-    return values, origin
+def own_folder(sort: Literal["data", "config"], setting: str) -> Path:
+    """Return the user's own folder for data or configuration files.
 
-
-def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    named = bool(environ.get(f"{PREFIX}CONFIG", "").strip())
-    try:
-        path = config_file(environ)
-        if not named and not path.is_file():
-            return {}, {}
-    except (PermissionError, ConfigError):
-        if named:
-            raise
-        return {}, {}  # a home that can't be entered, or that nobody knows, holds no file for us
-    import tomllib  # noqa: PLC0415  most installations have no file
-
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise ConfigError(
-            f"The configuration file {path} can't be read: {exc.strerror}.",
-            next_step="Correct KIE_AI_CONFIG or the file's permissions.",
-        ) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"The configuration file {path} is not valid TOML: {exc}.", next_step="Correct it.") from exc
-    for key in values:
-        if key not in Settings.model_fields or key == "provider_variables":
-            known = [field for field in Settings.model_fields if field != "provider_variables"]
-            raise _unknown(f"{key} in {path}", known, key)
-    return values, dict.fromkeys(values, str(path))
-
-
-def _own_folder(sort: Literal["data", "config"], setting: str) -> Path:
-    """Return the user's own folder for files of a sort; a process without a home has none, and needs the setting."""
+    Raises:
+        ConfigError: The user has no home folder; the error names `setting` as the cure.
+    """
     import platformdirs  # noqa: PLC0415  not needed where the settings name every path
 
     find = platformdirs.user_data_path if sort == "data" else platformdirs.user_config_path
@@ -391,24 +266,3 @@ def _own_folder(sort: Literal["data", "config"], setting: str) -> Path:
             f"This user has no home folder, so there is none for {sort}.", next_step=f"Set HOME, or {setting}."
         )
     return folder
-
-
-def _unknown(name: str, known: Iterable[str], key: str | None = None) -> ConfigError:
-    return ConfigError(f"Unknown setting {name}.", next_step=nearest(key or name, known))
-
-
-def _unusable(exc: ValidationError, values: Mapping[str, Any], origin: Mapping[str, str]) -> ConfigError:
-    error = exc.errors(include_url=False, include_input=False)[0]
-    field = str(error["loc"][0])
-    source = origin.get(field, field)
-    place = source if source.startswith(PREFIX) else f"{field} in {source}"
-    shown = "a secret" if field in SECRETS else shorten(values.get(field))
-    if field == "timeout":
-        return ConfigError(
-            f"{place} is {shown}: it must be a whole number of milliseconds, at least 1000.",
-            next_step="For 60 seconds set it to 60000.",
-        )
-    reason = error["msg"].removeprefix("Value error, ")
-    return ConfigError(
-        f"{place} is {shown}: {reason}.", next_step=f"It means: {Settings.model_fields[field].description}."
-    )

@@ -25,7 +25,8 @@ from kie_ai_mcp._app.tools import Call
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import page
 from kie_ai_mcp._mcp.server import CLEANUP_S, end_at_once, result_of, server_of, signal_received
-from kie_ai_mcp._settings.settings import Settings, nearest
+from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web.access import (
     BODY_LIMIT,
     CALL_PATH,

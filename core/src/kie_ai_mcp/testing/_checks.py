@@ -19,7 +19,7 @@ from jsonschema.exceptions import SchemaError
 
 from kie_ai_mcp._providers.arguments import BoundTool
 from kie_ai_mcp._providers.contract import wrong_in_request
-from kie_ai_mcp._settings.settings import nearest
+from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.hookspecs import PROJECT
 from kie_ai_mcp.specs import Query, Submission

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from kie_ai_mcp._settings.settings import PREFIX, nearest, variable
+from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp._settings.settings import PREFIX, variable
 from kie_ai_mcp.testing._load import installed
 
 if TYPE_CHECKING:

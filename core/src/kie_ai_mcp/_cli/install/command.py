@@ -21,7 +21,8 @@ from kie_ai_mcp._cli.install.clients import (
     edited,
     server_command,
 )
-from kie_ai_mcp._settings.settings import SECTIONS, Settings, config_file, nearest, variable
+from kie_ai_mcp._settings.load import config_file, find_origins, load_settings, nearest
+from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 from kie_ai_mcp.errors import ConfigError
 
 # The value of a variable whose name says that it is secret; a reference to a variable may be seen.
@@ -107,10 +108,10 @@ def _variables(pairs: tuple[str, ...], *, write_key: bool) -> dict[str, str]:
         if not equals or setting not in known:
             raise click.UsageError(f"{pair!r} is not SETTING=VALUE. {nearest(setting, known)}")
         given[variable(setting)] = value
-    Settings.load({**given, "KIE_AI_CONFIG": os.devnull})
+    load_settings({**given, "KIE_AI_CONFIG": os.devnull})
     if not write_key:
         return given
-    key = Settings.load().key
+    key = load_settings().key
     if key is None:
         raise ConfigError("No key is set, so none can be written.", next_step=f"Set {KEY} first.")
     return {KEY: key, **given}
@@ -190,7 +191,7 @@ def _copy(target: Path) -> Path:
 def _about_key(client: Client, text: str) -> str:
     """Return how the key reaches the server that this client starts."""
     try:
-        settings, origins = Settings.load(), Settings.origins()
+        settings, origins = load_settings(), find_origins()
     except ConfigError:
         return f"See {PROGRAM} doctor for what is wrong with the settings."
     if settings.key and settings.key in text:

@@ -1,0 +1,77 @@
+"""Masking of secrets: keys, tokens and passwords are replaced in all that is shown, logged or stored."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+SHORTEST_SECRET = 6
+"""A shorter key is none of a real service, and masking it would damage other words."""
+
+DEEPEST = 60
+"""How deep a JSON value may be nested; no real answer comes near."""
+
+
+class Mask:
+    """Replaces secrets by ``[key]``, also where they are spelled as URLs and JSON write them.
+
+    Args:
+        secrets: The secrets in clear; those shorter than `SHORTEST_SECRET` are left out.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = frozenset(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
+        spellings = {spelling for secret in self._secrets for spelling in _spellings(secret)}
+        # The longest first, so that a secret which is part of another one leaves nothing of it.
+        self._spellings = sorted(spellings, key=len, reverse=True)
+        self._escaped = [json.dumps(spelling, ensure_ascii=False)[1:-1] for spelling in self._spellings]
+
+    def extended(self, *secrets: str) -> "Mask":
+        """Return a mask that replaces further secrets, too."""
+        return Mask({*self._secrets, *secrets})
+
+    def text(self, text: str) -> str:
+        """Return `text` without any secret."""
+        for spelling in self._spellings:
+            text = text.replace(spelling, "[key]")
+        return text
+
+    def json(self, value: Any, deepest: int = DEEPEST) -> Any:
+        """Return a JSON value without any secret in its strings, names of fields included.
+
+        Raises:
+            ValueError: It is nested more than `deepest` times.
+        """
+        try:
+            written = json.dumps(value, ensure_ascii=False)
+        except RecursionError:
+            raise _too_deep(deepest) from None
+        # Nearly every value is clean: one search in its text is cheaper than a look at each of its strings.
+        # The text itself is not changed, since the end of an escape sequence may look like the start of a secret.
+        brackets = written.count("[") + written.count("{")
+        if brackets <= deepest and not any(spelling in written for spelling in self._escaped):
+            return value
+        return self._masked(value, deepest, deepest)
+
+    def _masked(self, value: Any, left: int, deepest: int) -> Any:
+        if left < 0:
+            raise _too_deep(deepest)
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list | tuple):
+            return [self._masked(entry, left - 1, deepest) for entry in value]
+        if isinstance(value, dict):
+            return {self.text(str(name)): self._masked(entry, left - 1, deepest) for name, entry in value.items()}
+        return value
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return a secret as it is, and as URLs and JSON write it."""
+    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    small = {re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), text) for text in quoted}
+    return {secret, *quoted, *small, json.dumps(secret)[1:-1], secret.replace("/", "\\/")}
+
+
+def _too_deep(deepest: int) -> ValueError:
+    return ValueError(f"the answer is nested more than {deepest} times")
