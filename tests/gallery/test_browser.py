@@ -11,8 +11,8 @@ from pytest_httpserver import HTTPServer
 
 import kie_ai_mcp_sandbox
 from kie_ai_mcp import Outcome
-from kie_ai_mcp._gallery.cards import THUMBNAILS
 from kie_ai_mcp._gallery.page import page, write
+from kie_ai_mcp._media.thumbnails import THUMBNAILS
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Browser, Past

@@ -1,5 +1,6 @@
 """Whatever comes from outside is text on the page, and stays text."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kie_ai_mcp._gallery.cards import Cards, Entry, Markup, joined, tag
+from kie_ai_mcp import Task
+from kie_ai_mcp._gallery.cards import Markup, TaskCards, joined, tag
 from kie_ai_mcp._gallery.page import page
+from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Past, Read
@@ -42,12 +45,25 @@ def normal(text: str) -> str:
     return " ".join("".join(" " if ord(char) < 32 or char == "\x7f" else char for char in text).split())
 
 
-def entry(**values: Any) -> Entry:
-    return Entry(**{"status": "completed", "created_at": NOW, "provider": "p", "tool": "t", "name": "n", **values})
-
-
-def card(one: Entry) -> str:
-    return Cards(Path.as_uri, NOW).card(one)[1]
+def card(
+    *,
+    task_id: str = "n",
+    provider: str = "p",
+    tool: str = "t",
+    kind: Any = "image",
+    model: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    **task: Any,
+) -> str:
+    """The card of a task, and of the request that led to it where `arguments` are given."""
+    record = TaskRecord(
+        Task(task_id, provider, provider, kind, tool, model),
+        **{"status": "completed", "created_at": NOW, "updated_at": NOW, **task},
+    )
+    request = None
+    if arguments is not None:
+        request = SubmissionRecord(1, "accepted", tool, provider, arguments, NOW, task_id, None, None)
+    return TaskCards(Path.as_uri, NOW).card(record, request).html
 
 
 @pytest.mark.anyio
@@ -72,17 +88,16 @@ async def test_hostile_words_are_shown_as_they_were_written(past: "Past", read: 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_words_change_no_element_and_no_attribute(read: "Read", case: str) -> None:
     def shape(words: str) -> list[tuple[str, list[str]]]:
-        one = entry(provider=words, tool=words, name=words, kind=words, model=words, error=words, status="failed")
-        return [(element.name, sorted(element.attributes)) for element in read(card(one)).all()]
+        text = card(provider=words, tool=words, task_id=words, kind=words, model=words, error=words, status="failed")
+        return [(element.name, sorted(element.attributes)) for element in read(text).all()]
 
     assert shape(HOSTILE[case]) == shape("harmless")
-    assert card(entry(arguments={"prompt": HOSTILE[case]})).encode()
+    assert card(arguments={"prompt": HOSTILE[case]}).encode()
 
 
 @given(WORDS, WORDS, WORDS)
 def test_any_words_come_out_as_they_went_in(read: "Read", prompt: str, name: str, value: str) -> None:
-    one = entry(arguments={"prompt": prompt, "argument": value}, name=name, error=prompt, status="failed")
-    text = card(one)
+    text = card(arguments={"prompt": prompt, "argument": value}, task_id=name, error=prompt, status="failed")
     root = read(text)
     assert text.encode()
     assert root.one(class_="prompt").text == (normal(prompt.strip()) or ("Without a prompt." * (not prompt.strip())))
@@ -105,7 +120,7 @@ def test_any_words_come_out_as_they_went_in(read: "Read", prompt: str, name: str
     ],
 )
 def test_address_that_is_not_of_the_web_can_not_be_followed(read: "Read", address: str) -> None:
-    root = read(card(entry(urls=(address,))))
+    root = read(card(result_urls=(address,)))
     assert root.all("a") == []
     assert normal(address) in root.text
 
@@ -121,14 +136,13 @@ def test_children_and_attributes_are_escaped_unless_they_are_markup() -> None:
 
 
 def test_only_so_many_arguments_are_shown_and_each_only_so_far(read: "Read") -> None:
-    one = entry(arguments={"prompt": "fox", **{f"a{number}": "x" * 5000 for number in range(50)}})
-    root = read(card(one))
+    root = read(card(arguments={"prompt": "fox", **{f"a{number}": "x" * 5000 for number in range(50)}}))
     shown = [row for row in root.all("dd") if row.text.startswith("xxx")]
     assert len(shown) == 16
     assert {len(row.text) for row in shown} == {200}
 
 
 def test_argument_that_is_no_text_is_shown_as_json(read: "Read") -> None:
-    root = read(card(entry(arguments={"shots": [{"Scene": "Füchse", "duration": 2.5}], "flag": False, "none": None})))
+    root = read(card(arguments={"shots": [{"Scene": "Füchse", "duration": 2.5}], "flag": False, "none": None}))
     assert root.fact("shots") == '[{"Scene": "Füchse", "duration": 2.5}]'
     assert root.fact("flag") == "false"

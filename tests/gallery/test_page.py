@@ -18,8 +18,9 @@ from PIL import Image
 
 import kie_ai_mcp_sandbox
 from kie_ai_mcp import Outcome, Task
-from kie_ai_mcp._gallery.cards import PROMPT_CHARS, THUMBNAIL_PX, THUMBNAILS, THUMBNAILS_BYTES
+from kie_ai_mcp._gallery.cards import PROMPT_CHARS
 from kie_ai_mcp._gallery.page import page, write
+from kie_ai_mcp._media.thumbnails import THUMBNAIL_PX, THUMBNAILS, THUMBNAILS_BYTES
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp.errors import MediaError

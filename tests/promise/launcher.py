@@ -58,7 +58,7 @@ PLACES = {
     "record outcome": "kie_ai_mcp._record.submissions:Store.record_outcome",
     "save": "kie_ai_mcp._media.saving:_save",
     "write": "anyio:AsyncFile.write",
-    "rename": "pathlib:Path.rename",
+    "rename": "pathlib:Path.replace",
     "record files": "kie_ai_mcp._record.submissions:Store.record_files",
     "list unsettled": "kie_ai_mcp._record.submissions:Store.unsettled",
     "busy timeout": "kie_ai_mcp._record.database:BUSY_TIMEOUT_S",
@@ -199,13 +199,20 @@ class Orders:
 
 
 def _found(name: str) -> tuple[Any, str, Any]:
-    """The object that one of `PLACES` is an attribute of, the attribute, and its value."""
+    """The object that one of `PLACES` is an attribute of, the attribute, and its value.
+
+    Raises:
+        RuntimeError: The place names nothing.
+    """
     module, _, path = PLACES[name].partition(":")
-    holder: Any = importlib.import_module(module)
     *outer, attribute = path.split(".")
-    for part in outer:
-        holder = getattr(holder, part)
-    return holder, attribute, getattr(holder, attribute)
+    try:
+        holder: Any = importlib.import_module(module)
+        for part in outer:
+            holder = getattr(holder, part)
+        return holder, attribute, getattr(holder, attribute)
+    except (ImportError, AttributeError) as exc:
+        raise RuntimeError(f"PLACES[{name!r}] names nothing: {PLACES[name]}") from exc
 
 
 # Processes -----------------------------------------------------------------------------------------------------------
@@ -215,6 +222,8 @@ def serve(path: str) -> None:
     """Fork a server for every connection, until stdin ends."""
     for name in PRELOADED:
         importlib.import_module(name)
+    for name in PLACES:  # no test may pass because its server never reached the step
+        _found(name)
     # Reading the machine's certificates takes longer than all the rest of a start; nothing here is encrypted.
     read_once: Any = functools.cache(ssl.create_default_context)
     ssl.create_default_context = read_once

@@ -128,9 +128,8 @@ class App:
         if data is None:
             return None
         # Halves of surrogate pairs stand unescaped in this text, so it can be made sound as a whole.
-        clean: dict[str, Any] = json.loads(sound(json.dumps(data, ensure_ascii=False)))
-        clean = self.settings.mask.json(clean, deepest=DEEPEST)
-        return clean
+        clean = json.loads(sound(json.dumps(data, ensure_ascii=False)))
+        return dict(self.settings.mask.json(clean, deepest=DEEPEST))
 
     # -- tools of providers --------------------------------------------------------------------------------------
 

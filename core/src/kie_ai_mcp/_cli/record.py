@@ -1,7 +1,6 @@
 """Keeping the record: ``tasks prune``, ``tasks export`` and ``tasks resolve``."""
 
 import json
-import os
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import click
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._cli.console import UserPath, json_option, moment, run_with_app, show_json
 from kie_ai_mcp._flow.settle import resolve as settle
+from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._settings.load import load_settings
 
 PAGE = 500
@@ -50,21 +50,15 @@ def export(output: Path | None) -> None:
 
     async def work(app: App) -> int:
         count = 0
-        part = output.with_name(f"{output.name}.{os.getpid()}.part") if output else None
         try:
-            with click.open_file(str(part) if part else "-", "w", encoding="utf-8") as file:
+            with replacing(output) if output else click.open_file("-", "wb") as file:
                 async for entry in _history(app):
-                    file.write(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
+                    file.write(f"{json.dumps(entry, ensure_ascii=False, default=str)}\n".encode())
                     count += 1
-            if part is not None and output is not None:
-                part.rename(output)
         except OSError as exc:
             raise click.ClickException(
                 f"{output or 'stdout'} can't be written: {exc.strerror}. Choose another --output."
             ) from None
-        finally:
-            if part is not None:
-                part.unlink(missing_ok=True)
         return count
 
     count = run_with_app(load_settings(), work)

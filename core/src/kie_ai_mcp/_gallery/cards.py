@@ -1,269 +1,28 @@
-"""One entry of the history as a card of the gallery. Whatever comes from outside is escaped on its way in."""
+"""Cards of the gallery: each task or request on record as HTML, with everything from outside escaped."""
 
-import base64
 import html
-import io
 import json
 import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from kie_ai_mcp._media.files import HEAD_BYTES, format_of
-from kie_ai_mcp._media.frames import frame_of
-from kie_ai_mcp.errors import MediaError
-
-if TYPE_CHECKING:
-    from PIL import Image
+from kie_ai_mcp._media.files import Format
+from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
+from kie_ai_mcp.specs import Task
 
 PROMPT_CHARS = 2000
-"""How much of a prompt a page holds."""
+"""Length at which a prompt is cut on the page."""
 
 BRIEF_CHARS = 170
-"""How much of it is seen before it is unfolded."""
+"""Length of a prompt that is shown before it is unfolded."""
 
 ARGUMENT_CHARS = 200
 ARGUMENTS = 16
 
-THUMBNAIL_PX = 480
-THUMBNAILS_BYTES = 1_500_000
-"""What all embedded thumbnails of a page may weigh together; the pictures after them are links."""
-
-THUMBNAILS = 48
-"""How many are made at most: each costs the decoding of its picture."""
-
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif"}
-CLIPS = {".mp4", ".mov", ".webm"}
-THREADS = 4
-
 VOID = {"img", "meta"}
-
-
-class Markup(str):
-    """Text that is HTML already."""
-
-    __slots__ = ()
-
-
-def tag(name: str, *children: str | None, **attributes: str | bool | None) -> Markup:
-    """Return an element. Children that are not `Markup` are escaped, and so is every attribute.
-
-    ``class_`` stands for ``class``, ``data_kind`` for ``data-kind``; None and False leave an attribute out.
-    """
-    shown = "".join(
-        f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{_safe(value)}"')
-        for key, value in attributes.items()
-        if value is not None and value is not False
-    )
-    inner = joined(*children)
-    return Markup(f"<{name}{shown}>" if name in VOID else f"<{name}{shown}>{inner}</{name}>")
-
-
-def joined(*parts: str | None) -> Markup:
-    """Return the parts one after the other, escaped where they are not `Markup`."""
-    return Markup("".join(part if isinstance(part, Markup) else _safe(part) for part in parts if part is not None))
-
-
-def _safe(text: str) -> str:
-    # Half of a surrogate pair can't be written, other control characters can't be shown.
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    return html.escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", " ", text))
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A task, or a request that came to none.
-
-    Args:
-        status: A task's status, or a submission's state.
-        name: The task's id, or words for the submission.
-        arguments: What it was made with; None where it was made elsewhere.
-        files: What was recorded as saved, whether it is still there or not.
-        estimate: Credits that it probably cost, where `credits` is not known.
-        charged: What is to be said of the cost where neither is.
-    """
-
-    status: str
-    created_at: datetime
-    provider: str
-    tool: str
-    name: str
-    kind: str = ""
-    model: str | None = None
-    arguments: Mapping[str, Any] | None = None
-    urls: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
-    error: str | None = None
-    progress: float | None = None
-    credits: float | None = None
-    estimate: float | None = None
-    charged: str = "cost unknown"
-    finished_at: datetime | None = None
-    expires_at: datetime | None = None
-
-
-def thumbnails(entries: Iterable[Entry]) -> dict[Path, str]:
-    """Return small pictures of the first entries' files, of a clip a frame, as ``data:`` addresses.
-
-    There are none where Pillow is not installed, and none of clips without PyAV.
-    """
-    paths = (path for entry in entries for path in entry.files if path.suffix.lower() in PICTURES | CLIPS)
-    made: dict[Path, str] = {}
-    left = THUMBNAILS_BYTES
-    with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
-        # Pillow only warns of a picture that is large enough to be an attack.
-        warnings.filterwarnings("error", "Image size .* exceeds limit")
-        wanted = list(islice(paths, THUMBNAILS))
-        for path, address in zip(wanted, pool.map(_thumbnail_of, wanted), strict=True):
-            if address is not None and len(address) <= left:
-                made[path] = address
-                left -= len(address)
-    return made
-
-
-def _thumbnail_of(path: Path) -> str | None:
-    try:
-        return _thumbnail(path, path.stat().st_mtime_ns)
-    except (OSError, ValueError):
-        return None
-
-
-@lru_cache(maxsize=2 * THUMBNAILS)
-def _thumbnail(path: Path, _changed_ns: int) -> str | None:
-    try:
-        from PIL import Image, ImageOps  # noqa: PLC0415  an optional extra, and heavy
-    except ImportError:
-        return None
-    try:
-        if path.suffix.lower() in CLIPS:
-            small = _frame(path)
-        else:
-            with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF")) as picture:
-                picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), reducing_gap=2.0)
-                small = ImageOps.exif_transpose(picture).convert("RGBA" if picture.has_transparency_data else "RGB")
-        data = io.BytesIO()
-        small.save(data, "WEBP", quality=70, method=2)
-    except (ImportError, MediaError, OSError, ValueError, SyntaxError):
-        return None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return None
-    return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"
-
-
-def _frame(path: Path) -> "Image.Image":
-    with path.open("rb") as file:
-        form = format_of(file.read(HEAD_BYTES))
-        if form is None or form.kind != "video":
-            raise MediaError("It is no clip.")
-        file.seek(0)
-        frame = frame_of(file, form)
-    frame.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), reducing_gap=2.0)
-    return frame
-
-
-@dataclass
-class Cards:
-    """Turns entries into cards.
-
-    Args:
-        address: How a saved file is addressed from the page.
-        now: What counts as expired is what expired before.
-        thumbnails: Small pictures by file, to embed; the others are loaded from their files, clips when played.
-    """
-
-    address: Callable[[Path], str]
-    now: datetime
-    thumbnails: Mapping[Path, str] = field(default_factory=dict)
-
-    def card(self, entry: Entry) -> tuple[list[str], Markup]:
-        """Return the words that the status filter knows the entry by, and its card."""
-        saved = [(path, kind) for path in entry.files if (kind := _kind_of(path)) is not None]
-        expired = bool(entry.status == "completed" and not saved and entry.expires_at and entry.expires_at < self.now)
-        states = [entry.status, "expired"] if expired else [entry.status]
-        card = tag(
-            "li",
-            self._media(entry, saved, states[-1]),
-            tag(
-                "div",
-                tag(
-                    "header",
-                    tag("h2", entry.provider, tag("span", f" {entry.kind}", class_="kind") if entry.kind else None),
-                    tag("span", _cost(entry), class_="cost"),
-                ),
-                _prompt(entry),
-                tag("p", entry.error, class_="error", dir="auto") if entry.error else None,
-                tag(
-                    "footer",
-                    tag("span", states[-1].capitalize(), class_=f"state {states[-1]}"),
-                    when(entry.created_at),
-                ),
-                self._details(entry, saved),
-                class_="body",
-            ),
-            class_="card",
-            data_kind=entry.kind,
-            data_provider=entry.provider,
-            data_status=" ".join(states),
-            data_credits=None if entry.credits is None else str(entry.credits),
-            data_estimate=None if entry.estimate is None else str(entry.estimate),
-        )
-        return states, card
-
-    def _media(self, entry: Entry, saved: list[tuple[Path, str]], state: str) -> Markup:
-        if saved:
-            shots = [self._player(entry, path, kind) for path, kind in saved]
-            return tag("div", *shots, class_="media many" if len(shots) > 1 else "media")
-        lines: list[str | None] = [tag("span", _GLYPHS.get(state, "·"), class_="glyph", aria_hidden="true")]
-        if entry.files:
-            lines.append(tag("p", "The saved file is gone."))
-        if state == "expired":
-            lines.append(tag("p", "Not saved; the link ended ", when(entry.expires_at)))
-        elif entry.urls:
-            until = joined("; the link works until ", when(entry.expires_at)) if entry.expires_at else None
-            lines.append(tag("p", "Not saved", until))
-            several = len(entry.urls) > 1
-            for number, url in enumerate(entry.urls, start=1):
-                lines.append(_link(url, f"Open result {number}" if several else "Open the result"))
-        elif entry.status in {"pending", "processing"} and entry.progress:
-            lines.append(tag("p", f"{entry.progress:.0%} when last asked"))
-        elif entry.status == "completed":
-            lines.append(tag("p", "The service named no result."))
-        elif entry.status == "unknown":
-            lines.append(tag("p", "The answer was lost. Look at ", _link("https://kie.ai/logs", "kie.ai/logs")))
-        return tag("div", *lines, class_=f"media none {state}")
-
-    def _player(self, entry: Entry, path: Path, kind: str) -> Markup:
-        address = self.address(path)
-        label = cut(_words(entry) or path.name, 120)
-        if kind == "video":
-            poster = self.thumbnails.get(path)
-            return tag(
-                "video", src=address, poster=poster, controls=True, preload="none", playsinline=True, aria_label=label
-            )
-        if kind == "audio":
-            return tag("audio", src=address, controls=True, preload="none", aria_label=label)
-        source = self.thumbnails.get(path, address)
-        image = tag("img", src=source, alt=label, loading="lazy", decoding="async")
-        return tag("a", image, href=address, class_="shot")
-
-    def _details(self, entry: Entry, saved: list[tuple[Path, str]]) -> Markup:
-        rows: list[tuple[str, str]] = [("Tool", entry.tool), ("Model", entry.model or ""), ("Id", entry.name)]
-        if entry.finished_at:
-            rows.append(("Finished", when(entry.finished_at)))
-        rows += [("File", tag("a", path.name, href=self.address(path))) for path, _ in saved]
-        rows += [("Link", _link(url, cut(url, 90))) for url in entry.urls]
-        given = {name: value for name, value in (entry.arguments or {}).items() if name != "prompt"}
-        rows += [(name, _value(value)) for name, value in list(given.items())[:ARGUMENTS]]
-        terms = [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows if value]
-        return tag("details", tag("summary", "Details"), tag("dl", *terms), class_="more")
-
 
 _GLYPHS = {
     "completed": "↗",
@@ -275,10 +34,185 @@ _GLYPHS = {
     "processing": "…",
     "sending": "…",
 }
+_CHARGED = {"refused": "not charged", "cancelled": "never sent", "unknown": "may have been charged", "sending": ""}
+
+
+# HTML ----------------------------------------------------------------------------------------------------------------
+
+
+class Markup(str):
+    """Text that is HTML, and is not escaped again."""
+
+    __slots__ = ()
+
+
+def tag(name: str, *children: str | None, **attributes: str | bool | None) -> Markup:
+    """Return an element. Children that are not `Markup` are escaped, and so is every attribute.
+
+    The name ``class_`` becomes ``class``, ``data_kind`` becomes ``data-kind``; None and False leave an attribute out.
+    """
+    shown = "".join(
+        f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{_safe(value)}"')
+        for key, value in attributes.items()
+        if value is not None and value is not False
+    )
+    inner = joined(*children)
+    return Markup(f"<{name}{shown}>" if name in VOID else f"<{name}{shown}>{inner}</{name}>")
+
+
+def joined(*parts: str | None) -> Markup:
+    """Return the parts in a row; those that are not `Markup` are escaped."""
+    return Markup("".join(part if isinstance(part, Markup) else _safe(part) for part in parts if part is not None))
+
+
+def _safe(text: str) -> str:
+    # Half of a surrogate pair can't be encoded, and most control characters can't be displayed.
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return html.escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", " ", text))
+
+
+# Cards ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card as HTML, with the values that the page filters and sums by."""
+
+    html: Markup
+    kind: str
+    provider: str
+    states: tuple[str, ...]
+    credits: float | None
+    estimate: float | None
+
+
+@dataclass(frozen=True)
+class TaskCards:
+    """The cards of a page's tasks.
+
+    Args:
+        address: Returns the address of a saved file from the page.
+        now: Links that expired before are shown as expired.
+        formats: Types of the saved files that exist.
+        thumbnails: Small pictures by file, to embed; other pictures are loaded from their files, clips when played.
+    """
+
+    address: Callable[[Path], str]
+    now: datetime
+    formats: Mapping[Path, Format] = field(default_factory=dict)
+    thumbnails: Mapping[Path, str] = field(default_factory=dict)
+
+    def card(self, record: TaskRecord, request: SubmissionRecord | None) -> Card:
+        """Return the card of a task; `request` is None for a task that was made elsewhere."""
+        arguments = request.arguments if request else None
+        saved = [(path, form) for path in map(Path, record.files) if (form := self.formats.get(path))]
+        expires_at = None if saved or record.status != "completed" else record.expires_at
+        states = (record.status, "expired") if expires_at and expires_at < self.now else (record.status,)
+        unpriced = record.credits is None and record.status != "failed"
+        estimate = request.estimated_credits if request and unpriced else None
+        label = _words(arguments)
+        shots = [self._player(path, form, cut(label or path.name, 120)) for path, form in saved]
+        return _card(
+            record.task,
+            record.created_at,
+            states,
+            media=_media(states[-1], *(shots or _reasons(record, states[-1])), shots=len(shots)),
+            arguments=arguments,
+            error=_error(record.error, record.error_code),
+            cost=_cost(record, estimate),
+            facts=[
+                ("Id", record.task.task_id),
+                ("Finished", when(record.finished_at)),
+                *(("File", tag("a", path.name, href=self.address(path))) for path, _ in saved),
+                *(("Link", _link(url, cut(url, 90))) for url in record.result_urls),
+            ],
+            credits=record.credits,
+            estimate=estimate,
+        )
+
+    def _player(self, path: Path, form: Format, label: str) -> Markup:
+        address = self.address(path)
+        if form.kind == "video":
+            poster = self.thumbnails.get(path)
+            return tag(
+                "video", src=address, poster=poster, controls=True, preload="none", playsinline=True, aria_label=label
+            )
+        if form.kind == "audio":
+            return tag("audio", src=address, controls=True, preload="none", aria_label=label)
+        source = self.thumbnails.get(path, address)
+        image = tag("img", src=source, alt=label, loading="lazy", decoding="async")
+        return tag("a", image, href=address, class_="shot")
+
+
+def request_card(request: SubmissionRecord) -> Card:
+    """Return the card of a request without a task."""
+    logs = _link("https://kie.ai/logs", "kie.ai/logs")
+    lost = tag("p", "The answer was lost. Look at ", logs) if request.state == "unknown" else None
+    return _card(
+        request,
+        request.created_at,
+        (request.state,),
+        media=_media(request.state, lost),
+        arguments=request.arguments,
+        error=_error(request.message, request.code),
+        cost=_CHARGED.get(request.state, "cost unknown"),
+        facts=[("Id", f"submission {request.id}")],
+    )
+
+
+def _card(
+    origin: Task | SubmissionRecord,
+    created_at: datetime,
+    states: tuple[str, ...],
+    *,
+    media: Markup,
+    arguments: Mapping[str, object] | None,
+    error: str | None,
+    cost: str,
+    facts: Iterable[tuple[str, str]],
+    credits: float | None = None,
+    estimate: float | None = None,
+) -> Card:
+    provider, state = origin.provider or origin.api_type, states[-1]
+    others = [(name, _value(value)) for name, value in (arguments or {}).items() if name != "prompt"]
+    rows = [("Tool", origin.tool), ("Model", origin.model or ""), *facts, *others[:ARGUMENTS]]
+    terms = [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows if value]
+    body = tag(
+        "div",
+        tag(
+            "header",
+            tag("h2", provider, tag("span", f" {origin.kind}", class_="kind")),
+            tag("span", cost, class_="cost"),
+        ),
+        _prompt(arguments),
+        tag("p", error, class_="error", dir="auto") if error else None,
+        tag("footer", tag("span", state.capitalize(), class_=f"state {state}"), when(created_at)),
+        tag("details", tag("summary", "Details"), tag("dl", *terms), class_="more"),
+        class_="body",
+    )
+    html = tag(
+        "li",
+        media,
+        body,
+        class_="card",
+        data_kind=origin.kind,
+        data_provider=provider,
+        data_status=" ".join(states),
+        data_credits=None if credits is None else str(credits),
+        data_estimate=None if estimate is None else str(estimate),
+    )
+    return Card(html, origin.kind, provider, states, credits, estimate)
+
+
+def _media(state: str, *parts: Markup | None, shots: int = 0) -> Markup:
+    if shots:
+        return tag("div", *parts, class_="media many" if shots > 1 else "media")
+    glyph = tag("span", _GLYPHS.get(state, "·"), class_="glyph", aria_hidden="true")
+    return tag("div", glyph, *parts, class_=f"media none {state}")
 
 
 def when(moment: datetime | None) -> Markup:
-    """Return a moment as the page shows it: UTC, until its script knows the reader's own time."""
+    """Return a moment in UTC, which the page's script replaces by the reader's local time."""
     if moment is None:
         return Markup()
     moment = moment.astimezone(UTC).replace(microsecond=0, tzinfo=None)
@@ -286,18 +220,8 @@ def when(moment: datetime | None) -> Markup:
 
 
 def amount(credits: float) -> str:
-    """Return a number of credits as the page's script writes it, too."""
+    """Return a number of credits in the format that the page's script uses, too."""
     return f"{credits:,.2f}".rstrip("0").rstrip(".")
-
-
-def spent(entries: Iterable[Entry]) -> str:
-    """Return in words what the service said that entries cost, and what others probably cost; as the script does."""
-    told, estimated = 0.0, 0.0
-    for entry in entries:
-        told += entry.credits or 0.0
-        estimated += entry.estimate or 0.0
-    more = f" and about {amount(estimated)} more by estimate" if estimated else ""
-    return f"{amount(told)} credits{more}"
 
 
 def cut(text: str, limit: int) -> str:
@@ -305,23 +229,45 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _cost(entry: Entry) -> str:
-    if entry.estimate is not None:
-        return f"about {amount(entry.estimate)} credits"
-    if entry.credits is None:
-        return entry.charged
-    return f"{amount(entry.credits)} {'credit' if entry.credits == 1 else 'credits'}"
+def _reasons(record: TaskRecord, state: str) -> Iterator[Markup]:
+    """Say why the card of a task shows no result."""
+    if record.files:
+        yield tag("p", "The saved file is gone.")
+    if state == "expired":
+        yield tag("p", "Not saved; the link ended ", when(record.expires_at))
+    elif record.result_urls:
+        until = joined("; the link works until ", when(record.expires_at)) if record.expires_at else None
+        yield tag("p", "Not saved", until)
+        several = len(record.result_urls) > 1
+        for number, url in enumerate(record.result_urls, start=1):
+            yield _link(url, f"Open result {number}" if several else "Open the result")
+    elif not record.final and record.progress:
+        yield tag("p", f"{record.progress:.0%} when last asked")
+    elif record.status == "completed":
+        yield tag("p", "The service named no result.")
 
 
-def _words(entry: Entry) -> str:
-    prompt = (entry.arguments or {}).get("prompt")
+def _error(text: str | None, code: object) -> str | None:
+    return f"{text} (code {code})" if text and code else text
+
+
+def _cost(record: TaskRecord, estimate: float | None) -> str:
+    if estimate is not None:
+        return f"about {amount(estimate)} credits"
+    if record.credits is None:
+        return "cost unknown" if record.final else ""
+    return f"{amount(record.credits)} {'credit' if record.credits == 1 else 'credits'}"
+
+
+def _words(arguments: Mapping[str, object] | None) -> str:
+    prompt = (arguments or {}).get("prompt")
     return prompt.strip() if isinstance(prompt, str) else ""
 
 
-def _prompt(entry: Entry) -> Markup:
-    text = _words(entry)
+def _prompt(arguments: Mapping[str, object] | None) -> Markup:
+    text = _words(arguments)
     if not text:
-        missing = "Made elsewhere, so its prompt is not on record." if entry.arguments is None else "Without a prompt."
+        missing = "Made elsewhere, so its prompt is not on record." if arguments is None else "Without a prompt."
         return tag("p", missing, class_="prompt missing")
     if len(text) <= BRIEF_CHARS:
         return tag("p", text, class_="prompt", dir="auto")
@@ -337,20 +283,8 @@ def _prompt(entry: Entry) -> Markup:
     )
 
 
-def _kind_of(path: Path) -> str | None:
-    """Return what a file that is still there is, judged by its bytes; None where it is gone or something else."""
-    try:
-        if not (path.is_absolute() and path.is_file()):
-            return None
-        with path.open("rb") as file:
-            found = format_of(file.read(HEAD_BYTES))
-    except (OSError, ValueError):
-        return None
-    return found.kind if found else None
-
-
 def _link(url: str, text: str) -> Markup:
-    """Return a link to the web; an address of any other sort is shown and can't be followed."""
+    """Return a link to a web address; any other address is shown as text, so that it can't be followed."""
     try:
         web = urlsplit(url).scheme in {"http", "https"}
     except ValueError:

@@ -1,11 +1,10 @@
-"""The gallery: the history as one HTML page that needs no network and works from a file."""
+"""The gallery: the history as one HTML page that needs no network and can be opened as a file."""
 
 import base64
 import hashlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
@@ -16,41 +15,44 @@ from urllib.parse import quote
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._gallery.cards import Cards, Entry, Markup, joined, spent, tag, thumbnails, when
+from kie_ai_mcp._gallery.cards import Card, Markup, TaskCards, amount, joined, request_card, tag, when
+from kie_ai_mcp._media.files import Format, format_of_file, replacing
+from kie_ai_mcp._media.thumbnails import thumbnails
 from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import MediaError
 
+Record = TaskRecord | SubmissionRecord
+"""A task, or a request without a task."""
+
 LIMIT = 1000
-"""How many entries a page holds if nothing else is said: they open quickly and weigh some megabytes at most."""
+"""Default number of entries on a page, which then opens quickly and has some megabytes at most."""
 
 READ_AT_ONCE = 500
 FILE_NAME = "gallery.html"
 MARK = b'content="kie-ai-mcp-server gallery"'
-"""What a page of ours has near its start; a file without it is never replaced."""
-
-CHARGED = {"refused": "not charged", "cancelled": "never sent", "unknown": "may have been charged", "sending": ""}
+"""Text near the start of every gallery; a file without it is never replaced."""
 
 
 async def page(store: Store, *, limit: int = LIMIT, address: Callable[[Path], str] = Path.as_uri) -> str:
-    """Return the gallery over the newest `limit` entries of the history, and every request that is unsettled.
+    """Return the gallery of the newest `limit` entries of the history and of every unsettled request.
 
     Args:
         store: The record.
-        limit: How many tasks and requests at most.
-        address: How the page addresses a saved file; as a ``file:`` address if left out, which only a page that
-            is a file itself may follow.
+        limit: Largest number of tasks and settled requests.
+        address: Returns the address of a saved file from the page. The default is a ``file:`` address, which a
+            browser follows only from a page that is a file itself.
     """
-    entries, unsettled, more = await _history(store, limit)
-    return await anyio.to_thread.run_sync(_page, entries, unsettled, more, address)
+    records, requests, older = await _history(store, limit)
+    return await anyio.to_thread.run_sync(_page, records, requests, older, address)
 
 
 async def write(store: Store, path: Path, *, limit: int = LIMIT) -> Path:
     """Write the gallery to a file and return its absolute path. Files below its folder are linked relatively.
 
     Raises:
-        MediaError: It can't be written, or something that is not a gallery is in its place.
+        MediaError: The file can't be written, or one that is not a gallery is in its place.
     """
     path = _absolute(path)
     text = await page(store, limit=limit, address=partial(_from_folder, path.parent))
@@ -61,100 +63,79 @@ async def write(store: Store, path: Path, *, limit: int = LIMIT) -> Path:
 # The history ---------------------------------------------------------------------------------------------------------
 
 
-async def _history(store: Store, limit: int) -> tuple[list[Entry], int, bool]:
-    """Return entries newest first, how many of them are of unknown fate, and whether there are older ones."""
+async def _history(store: Store, limit: int) -> tuple[list[Record], dict[str, SubmissionRecord], bool]:
+    """Return the newest records, the requests of their tasks by task id, and whether there are older records."""
     unsettled = {request.id: request for request in await store.unsettled()}
     tasks = await store.tasks(Filters(limit=limit + 1))
-    shown = {record.task.task_id for record in tasks}
+    task_ids = {record.task.task_id for record in tasks}
     first = min((record.submission_id for record in tasks if record.submission_id), default=1)
     first = first if len(tasks) > limit else 1
 
-    made: dict[str, SubmissionRecord] = {}
+    by_task: dict[str, SubmissionRecord] = {}
     others: deque[SubmissionRecord] = deque(maxlen=limit)
     last = first - 1
     while requests := await store.submissions(last, READ_AT_ONCE):
         last = requests[-1].id
         for request in requests:
-            if request.task_id in shown:
-                made[request.task_id] = request
+            if request.task_id in task_ids:
+                by_task[request.task_id] = request
             elif request.state != "accepted" and request.id not in unsettled:
                 others.append(request)
-    for task_id in shown - made.keys() if first > 1 else ():  # adopted later than it was asked for
-        if late := await store.submission_of(task_id):
-            made[task_id] = late
+    for task_id in task_ids - by_task.keys() if first > 1 else ():  # a task adopted long after its request
+        if request_before := await store.submission_of(task_id):
+            by_task[task_id] = request_before
 
-    entries = [_of_task(record, made.get(record.task.task_id)) for record in tasks]
-    entries += [_of_request(request) for request in others]
-    newest = sorted(entries, key=lambda entry: entry.created_at, reverse=True)[:limit]
-    always = [_of_request(request) for request in unsettled.values()]
-    unknown = sum(request.state == "unknown" for request in unsettled.values())
-    merged = sorted([*newest, *always], key=lambda entry: entry.created_at, reverse=True)
-    return merged, unknown, len(entries) > limit
+    settled = _newest_first([*tasks, *others])
+    return _newest_first([*settled[:limit], *unsettled.values()]), by_task, len(settled) > limit
 
 
-def _of_task(record: TaskRecord, request: SubmissionRecord | None) -> Entry:
-    estimate = request.estimated_credits if request else None
-    return Entry(
-        status=record.status,
-        created_at=record.created_at,
-        provider=record.task.provider or record.task.api_type,
-        tool=record.task.tool,
-        name=record.task.task_id,
-        kind=record.task.kind,
-        model=record.task.model,
-        arguments=request.arguments if request else None,
-        urls=record.result_urls,
-        files=tuple(map(Path, record.files)),
-        error=f"{record.error} (code {record.error_code})" if record.error and record.error_code else record.error,
-        progress=record.progress,
-        credits=record.credits,
-        estimate=estimate if record.credits is None and record.status != "failed" else None,
-        charged="cost unknown" if record.final else "",
-        finished_at=record.finished_at,
-        expires_at=record.expires_at,
-    )
-
-
-def _of_request(request: SubmissionRecord) -> Entry:
-    return Entry(
-        status=request.state,
-        created_at=request.created_at,
-        provider=request.provider or request.api_type,
-        tool=request.tool,
-        name=f"submission {request.id}",
-        kind=request.kind,
-        model=request.model,
-        arguments=request.arguments,
-        error=f"{request.message} (code {request.code})" if request.message and request.code else request.message,
-        charged=CHARGED.get(request.state, "cost unknown"),
-    )
+def _newest_first(records: list[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: record.created_at, reverse=True)
 
 
 # The page ------------------------------------------------------------------------------------------------------------
 
 
-def _page(entries: list[Entry], unknown: int, more: bool, address: Callable[[Path], str]) -> str:
-    now = datetime.now(UTC)
-    cards = Cards(address, now, thumbnails(entries))
-    made = [cards.card(entry) for entry in entries]
+def _page(
+    records: list[Record], requests: Mapping[str, SubmissionRecord], older: bool, address: Callable[[Path], str]
+) -> str:
+    now, formats = datetime.now(UTC), _formats(records)
+    of_tasks = TaskCards(address, now, formats, thumbnails(formats))
+    cards = [
+        of_tasks.card(record, requests.get(record.task.task_id))
+        if isinstance(record, TaskRecord)
+        else request_card(record)
+        for record in records
+    ]
+    statuses = Counter(state for card in cards for state in card.states)
     style, script = _resource("page.css"), _resource("page.js")
     return Template(_resource("page.html")).substitute(
         policy=_policy(style, script),
         style=style,
         script=script,
-        summary=_summary(entries),
-        written=joined("as of ", when(now), "; older entries are left out" if more else None),
-        notice=_notice(unknown),
-        kinds=_options(entry.kind for entry in entries if entry.kind),
-        providers=_options(entry.provider for entry in entries),
-        statuses=_options(state for states, _ in made for state in states),
-        cards=joined(*(card for _, card in made)),
-        empty=Markup() if entries else _empty(),
+        summary=_summary(cards),
+        written=joined("as of ", when(now), "; older entries are left out" if older else None),
+        notice=_notice(statuses["unknown"]),
+        kinds=_options(Counter(card.kind for card in cards)),
+        providers=_options(Counter(card.provider for card in cards)),
+        statuses=_options(statuses),
+        cards=joined(*(card.html for card in cards)),
+        empty=Markup() if cards else _empty(),
     )
 
 
-def _summary(entries: list[Entry]) -> Markup:
-    return joined(f"{len(entries):,} {'entry' if len(entries) == 1 else 'entries'} · {spent(entries)}")
+def _formats(records: Iterable[Record]) -> dict[Path, Format]:
+    """Return the types of the saved files that still exist, in the order of their records."""
+    paths = (Path(name) for record in records if isinstance(record, TaskRecord) for name in record.files)
+    return {path: form for path in paths if path.is_absolute() and (form := format_of_file(path))}
+
+
+def _summary(cards: list[Card]) -> Markup:
+    """Return the number of entries and their cost, in the words that the page's script uses, too."""
+    estimated = sum(card.estimate or 0.0 for card in cards)
+    more = f" and about {amount(estimated)} more by estimate" if estimated else ""
+    credits = amount(sum(card.credits or 0.0 for card in cards))
+    return joined(f"{len(cards):,} {'entry' if len(cards) == 1 else 'entries'} · {credits} credits{more}")
 
 
 def _notice(unknown: int) -> Markup:
@@ -173,13 +154,12 @@ def _empty() -> Markup:
     return tag("p", "Nothing here yet. Ask your assistant for a picture, then write this page again.", class_="empty")
 
 
-def _options(values: Iterable[str]) -> Markup:
-    counted = sorted(Counter(values).items())
-    return joined(*(tag("option", f"{value} ({count:,})", value=value) for value, count in counted))
+def _options(counts: Counter[str]) -> Markup:
+    return joined(*(tag("option", f"{value} ({count:,})", value=value) for value, count in sorted(counts.items())))
 
 
 def _policy(style: str, script: str) -> str:
-    """Return what the page may do: run its own script, look its own way, show files, and nothing else."""
+    """Return the content security policy: own script and style, files, embedded pictures, and nothing else."""
     rules = (
         "default-src 'none'",
         f"script-src {_hash(script)}",
@@ -208,14 +188,13 @@ def _absolute(path: Path) -> Path:
 
 
 def _from_folder(folder: Path, path: Path) -> str:
-    """Address a file from a page in `folder`: relatively below it, so that both may move together."""
+    """Return the address of a file from a page in `folder`: relative below it, so that both can be moved together."""
     if path.is_relative_to(folder):
         return f"./{quote(path.relative_to(folder).as_posix())}"
     return path.as_uri()
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         if path.exists() and MARK not in _head(path):
             raise MediaError(
@@ -223,16 +202,13 @@ def _write(path: Path, text: str) -> None:
                 next_step="Choose another file with --output.",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
+        with replacing(path) as file:
+            file.write(text.encode())
     except OSError as exc:
         raise MediaError(
             f"The gallery can't be written to {path}: {exc.strerror or exc}.",
             next_step="Choose another file with --output.",
         ) from exc
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _head(path: Path) -> bytes:

@@ -1,23 +1,30 @@
-"""What a media file is, judged by its first bytes and never by its name."""
+"""Media files on disk: their type by their first bytes, and files that are written completely or not at all."""
 
+import glob
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 from kie_ai_mcp.specs import Kind
 
 HEAD_BYTES = 16
-"""How many bytes from the start `format_of` needs."""
+"""Number of bytes from the start that `format_of` needs."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """One sort of media file."""
+    """One type of media file."""
 
     kind: Kind
     extension: str
     mime_type: str
 
 
-# (offset, bytes there, what it is); the particular brands of a container stand before the container itself.
+# (offset, bytes there, type); the particular brands of a container stand before the container itself.
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", Format("image", "png", "image/png")),
     (0, b"\xff\xd8\xff", Format("image", "jpg", "image/jpeg")),
@@ -40,11 +47,70 @@ EXTENSIONS = tuple(dict.fromkeys(entry[2].extension for entry in _SIGNATURES))
 
 
 def format_of(head: bytes) -> Format | None:
-    """Return what a file that begins with `head` is; None for anything that is no picture, clip or sound."""
+    """Return the type of a file that begins with `head`; None for anything that is no picture, clip or sound."""
     return next((entry for at, magic, entry in _SIGNATURES if head[at : at + len(magic)] == magic), None)
 
 
+def format_of_file(path: Path) -> Format | None:
+    """Return the type of a file by its first bytes; None if it does not exist, can't be read or is no media file."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return format_of(file.read(HEAD_BYTES))
+    except (OSError, ValueError):
+        return None
+
+
 def mime_type_of(extension: str) -> str:
-    """Return the MIME type of a file by the ending of its name, as `format_of` or a service gave it."""
-    known = {entry[2].extension: entry[2].mime_type for entry in _SIGNATURES} | {"jpeg": "image/jpeg"}
-    return known.get(extension.lower().lstrip("."), "application/octet-stream")
+    """Return the MIME type of a file by the extension of its name, as `format_of` or a service gave it."""
+    types = {entry[2].extension: entry[2].mime_type for entry in _SIGNATURES} | {"jpeg": "image/jpeg"}
+    return types.get(extension.lower().lstrip("."), "application/octet-stream")
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o666, fsync: bool = False) -> Iterator[BinaryIO]:
+    """Write a file completely or not at all.
+
+    The block writes to a ``.part`` file beside `path`. At the end of the block it is renamed to `path`; if the block
+    fails, it is removed and `path` stays as it is.
+
+    Args:
+        path: The file to write; a file of that name is replaced.
+        mode: Permissions of the new file, less the umask of the process.
+        fsync: Whether the bytes must be on the disk before the rename.
+
+    Raises:
+        OSError: The file can't be written.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            yield file
+            if fsync:
+                file.flush()
+                os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, stem: str) -> None:
+    """Remove the ``.part`` files, of names that begin with `stem`, whose process died before the rename."""
+    for part in folder.glob(f"{glob.escape(stem)}.*.part"):
+        owner = part.name.split(".")[-2].partition("-")[0]
+        if owner.isdecimal() and int(owner) != os.getpid() and not _alive(int(owner)):
+            part.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if sys.platform == "win32":  # there the question itself would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,14 +1,10 @@
-"""Saving results: through a .part file, named by the bytes, with a sidecar that says where they came from."""
+"""Saved results: each result as a file named after its task, with a JSON sidecar that says where it came from."""
 
-import glob
 import hashlib
 import json
 import os
 import re
-import sys
-import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +12,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of
+from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of, remove_leftovers, replacing
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
@@ -28,18 +24,18 @@ async def save_results(
 ) -> tuple[str, ...]:
     """Save every result of a task and return the files' paths, in the results' order.
 
-    A file that is there already is left alone: its name holds the task's id and its place among the results, and
-    it only ever appeared complete.
+    A file that exists already is left alone: its name holds the task's id and the result's number, and files are
+    only ever written completely.
 
     Raises:
-        MediaError: A result can't be fetched or written. Those saved before it stay.
+        MediaError: A result can't be fetched or written. The results saved before it stay.
     """
     files = []
     for number, url in enumerate(record.result_urls, start=1):
         stem = _stem(record, number, label)
         try:
             await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
-            await anyio.to_thread.run_sync(_sweep, folder, stem)
+            await anyio.to_thread.run_sync(remove_leftovers, folder, stem)
             existing = await anyio.to_thread.run_sync(_existing, folder, stem)
             path = existing or await _save(caller, url, folder, stem)
             if not await anyio.Path(_sidecar(path)).exists():
@@ -54,47 +50,29 @@ async def save_results(
 
 
 async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
-    part = folder / f"{stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
-    try:
-        async with transfer.download(caller, url) as chunks, await anyio.open_file(part, "wb") as file:
-            head = b""
+    async with transfer.download(caller, url) as chunks:
+        head = b""
+        async for chunk in chunks:
+            head += chunk
+            if len(head) >= HEAD_BYTES:
+                break
+        form = format_of(head)
+        if form is None:
+            raise MediaError(
+                f"{shorten(url)} is not a picture, clip or sound (it begins with {head[:HEAD_BYTES]!r}), "
+                "so it was not saved.",
+                next_step="Open the link in a browser; it may have expired.",
+            )
+        path = folder / f"{stem}.{form.extension}"
+        with replacing(path) as part:
+            # Worker threads write and sync the bytes, so that a slow disk does not stop other calls.
+            file = anyio.wrap_file(part)
+            await file.write(head)
             async for chunk in chunks:
-                head = (head + chunk)[:HEAD_BYTES] if len(head) < HEAD_BYTES else head
                 await file.write(chunk)
-            found = format_of(head)
-            if found is None:
-                raise MediaError(
-                    f"{shorten(url)} is not a picture, clip or sound (it begins with {head!r}), so it was not saved.",
-                    next_step="Open the link in a browser; it may have expired.",
-                )
             await file.flush()
-            await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno())
-        final = folder / f"{stem}.{found.extension}"
-        await anyio.Path(part).rename(final)
-        return final
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path, stem: str) -> None:
-    """Remove what processes that died while saving this result have left."""
-    for part in folder.glob(f"{glob.escape(stem)}.*.part"):
-        owner = part.name.split(".")[-2].partition("-")[0]
-        if owner.isdecimal() and int(owner) != os.getpid() and not _alive(int(owner)):
-            part.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    if sys.platform == "win32":  # there the question itself would end the process
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+            await anyio.to_thread.run_sync(os.fsync, part.fileno())
+    return path
 
 
 def _existing(folder: Path, stem: str) -> Path | None:
@@ -106,7 +84,7 @@ def _existing(folder: Path, stem: str) -> Path | None:
 
 
 def _stem(record: TaskRecord, number: int, label: str) -> str:
-    # Ids come from outside: nothing but letters, digits, dash and underscore reaches the file system.
+    # Ids come from the service: nothing but letters, digits, dash and underscore reaches the file system.
     task_id = record.task.task_id
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", task_id)[:80]
     if safe != task_id:  # two ids that look alike now must not share a name
@@ -136,7 +114,5 @@ def _sidecar(path: Path) -> Path:
 
 
 def _write_sidecar(path: Path, origin: Mapping[str, Any]) -> None:
-    sidecar = _sidecar(path)
-    part = sidecar.with_name(f"{sidecar.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-    part.write_text(json.dumps(origin, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    part.rename(sidecar)
+    with replacing(_sidecar(path)) as file:
+        file.write(f"{json.dumps(origin, ensure_ascii=False, indent=2)}\n".encode())

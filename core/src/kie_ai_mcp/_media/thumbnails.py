@@ -1,20 +1,42 @@
-"""Small pictures of results, to show in between: of a picture a smaller one, of a clip a frame."""
+"""Thumbnails of results, for `show_result` and for the gallery: a picture made smaller, or one frame of a clip.
+
+Pillow and PyAV, an optional extra, are imported when the first thumbnail is made.
+"""
 
 import base64
 import io
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kie_ai_mcp._media.files import Format
-from kie_ai_mcp._media.frames import MOST_PIXELS, frame_of
 from kie_ai_mcp.errors import MediaError
 
 if TYPE_CHECKING:
     from PIL import Image
 
+MOST_PIXELS = 80_000_000
+"""Pictures with more are not decoded: a small file can stand for gigabytes."""
+
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
+DEMUXERS = {"mp4": "mp4", "mov": "mov", "webm": "matroska"}
+
 PREVIEW_PX = 1024
 QUALITIES = (85, 70, 50, 30)
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
+
+THUMBNAIL_PX = 480
+THUMBNAILS = 48
+"""Number of thumbnails on a page: each costs the decoding of its picture."""
+
+THUMBNAILS_BYTES = 1_500_000
+"""Size limit of all thumbnails on a page together; the pictures after them are linked."""
+
+THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -30,56 +52,135 @@ class NoLibrary(Exception):
 
 
 def preview(file: BinaryIO, form: Format, limit: int) -> tuple[Picture, str]:
-    """Return a small picture of a result, and what it is.
+    """Return a small JPEG of a result and a description of it.
 
     Args:
         file: The result; it is closed.
-        form: What it is.
-        limit: What the picture may weigh as it is sent.
+        form: Its type.
+        limit: Largest size of the picture in base64, in bytes.
 
     Raises:
-        MediaError: There is nothing to see.
+        MediaError: The result has no picture, or too large a one.
         NoLibrary: Pillow, or for a clip PyAV, is not installed.
     """
     with file:
         if form.kind == "audio":
             raise MediaError("A sound has no picture.", next_step="Open the link.")
         try:
-            whole = frame_of(file, form) if form.kind == "video" else _picture(file)
+            small, (width, height) = _reduced(file, form, PREVIEW_PX)
         except ImportError:
             raise NoLibrary from None
-    small, encoded = _drawn_down(whole, limit)
-    shown = "a frame of the clip" if form.kind == "video" else "a preview"
-    note = f"{shown}, {small.width} x {small.height} of {whole.width} x {whole.height} pixels."
-    return Picture(encoded, "image/jpeg"), note
+    if small.mode == "RGBA":
+        clear = small.getchannel("A").point(lambda alpha: 255 - alpha)
+        small = small.convert("RGB")
+        small.paste("white", None, clear)
+    small, encoded = _encoded_below(small, limit)
+    label = "a frame of the clip" if form.kind == "video" else "a preview"
+    return Picture(encoded, "image/jpeg"), f"{label}, {small.width} x {small.height} of {width} x {height} pixels."
 
 
-def _picture(file: BinaryIO) -> "Image.Image":
+def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
+    """Return thumbnails of the first pictures and clips among some files, as ``data:`` addresses.
+
+    A file has none if it can't be decoded, or if Pillow, or for a clip PyAV, is not installed.
+    """
+    visible = ((path, form) for path, form in formats.items() if form.kind != "audio")
+    thumbs: dict[Path, str] = {}
+    left = THUMBNAILS_BYTES
+    with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
+        # Pillow only warns of a picture that is large enough to be an attack.
+        warnings.filterwarnings("error", "Image size .* exceeds limit")
+        first = list(islice(visible, THUMBNAILS))
+        for (path, _), address in zip(first, pool.map(_thumbnail_of, first), strict=True):
+            if address is not None and len(address) <= left:
+                thumbs[path] = address
+                left -= len(address)
+    return thumbs
+
+
+def _thumbnail_of(file: tuple[Path, Format]) -> str | None:
+    path, form = file
+    try:
+        return _thumbnail(path, form, path.stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=2 * THUMBNAILS)
+def _thumbnail(path: Path, form: Format, _changed_ns: int) -> str | None:
+    try:
+        with path.open("rb") as file:
+            small, _ = _reduced(file, form, THUMBNAIL_PX)
+        data = io.BytesIO()
+        small.save(data, "WEBP", quality=70, method=2)
+    except Exception:  # noqa: BLE001  decoders raise anything, and the page is complete without a thumbnail
+        return None
+    return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _reduced(file: BinaryIO, form: Format, side: int) -> tuple["Image.Image", tuple[int, int]]:
+    """Return a picture, or a frame of a clip, at most `side` pixels wide and high, and its full width and height.
+
+    Raises:
+        ImportError: A library is not installed.
+        MediaError: The file has no picture, or too large a one.
+        Exception: Pillow can't decode the picture.
+    """
     from PIL import Image, ImageOps  # noqa: PLC0415  an optional extra, and heavy
 
-    with Image.open(file, formats=PICTURE_FORMATS) as picture:
-        if picture.width * picture.height > MOST_PIXELS:
-            raise MediaError(f"It has {picture.width} x {picture.height} pixels, too many to draw down.")
-        picture.load()
-        upright = ImageOps.exif_transpose(picture)
-        if not upright.has_transparency_data:
-            return upright.convert("RGB")
-        clear = upright.convert("RGBA")
-    paper = Image.new("RGB", clear.size, "white")
-    paper.paste(clear, mask=clear.getchannel("A"))
-    return paper
+    if form.kind == "video":
+        frame = _frame(file, form)
+        full = frame.size
+        frame.thumbnail((side, side), reducing_gap=2.0)
+        return frame, full
+    with Image.open(file, formats=PICTURE_FORMATS) as opened:
+        _check_pixels("picture", opened.width, opened.height)
+        turned = opened.getexif().get(0x0112, 1) >= 5  # the orientations that exchange width and height
+        full = (opened.height, opened.width) if turned else opened.size
+        # Only these are reduced smoothly; the colours of a palette, for example, can't be mixed.
+        picture: Image.Image = opened if opened.mode in {"L", "RGB", "RGBA"} else _in_colour(opened)
+        picture.thumbnail((side, side), reducing_gap=2.0)
+        return _in_colour(ImageOps.exif_transpose(picture)), full
 
 
-def _drawn_down(whole: "Image.Image", limit: int) -> tuple["Image.Image", str]:
-    """Return a picture as small as it has to be, and the same in base64."""
-    side = PREVIEW_PX
+def _in_colour(picture: "Image.Image") -> "Image.Image":
+    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+
+
+def _frame(file: BinaryIO, form: Format) -> "Image.Image":
+    """Return a frame from the first third of a clip: the very first is often black."""
+    import av  # noqa: PLC0415  an optional extra, and heavy
+
+    try:
+        # The demuxer is named, so that nothing is read as a playlist which leads to other files.
+        with av.open(file, mode="r", format=DEMUXERS[form.extension]) as clip:
+            if not clip.streams.video:
+                raise MediaError("The clip has no picture.", next_step="Open the link.")
+            stream = clip.streams.video[0]
+            _check_pixels("clip", stream.width, stream.height)
+            if clip.duration:
+                clip.seek(clip.duration // 3)
+            frame: Any = next(clip.decode(stream), None)  # some versions of PyAV have no types for its methods
+            if frame is not None:
+                picture: Image.Image = frame.to_image()
+                return picture
+    except av.FFmpegError as exc:
+        raise MediaError("The clip could not be decoded.", next_step="Open the link.") from exc
+    raise MediaError("The clip has no frame that can be decoded.", next_step="Open the link.")
+
+
+def _check_pixels(noun: str, width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise MediaError(f"The {noun} has {width} x {height} pixels, too many for a preview.")
+
+
+def _encoded_below(picture: "Image.Image", limit: int) -> tuple["Image.Image", str]:
+    """Return a picture, made as small as `limit` needs, and its JPEG in base64."""
     while True:
-        small = whole.copy()
-        small.thumbnail((side, side))
         for quality in QUALITIES:
             data = io.BytesIO()
-            small.save(data, "JPEG", quality=quality, optimize=True)
+            picture.save(data, "JPEG", quality=quality, optimize=True)
             encoded = base64.b64encode(data.getvalue()).decode()
             if len(encoded) <= limit:
-                return small, encoded
-        side //= 2
+                return picture, encoded
+        picture = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)))

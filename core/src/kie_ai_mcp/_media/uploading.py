@@ -1,4 +1,7 @@
-"""Media in: local files become addresses that the service can open, where the user allows their folder."""
+"""Uploads: local files, base64 text and web addresses become addresses that the service can open.
+
+A local file is sent only from a folder that the user allows.
+"""
 
 import base64
 import hashlib
@@ -24,12 +27,12 @@ from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Media, is_web_address
 
 KEPT_FOR = timedelta(hours=20)
-"""How long an upload is used again. The service keeps it for three days by one page, a day by another."""
+"""Time for which an upload is used again. The service keeps it for a day by one of its pages, for three by another."""
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file that may be sent: where it is, what it is, the hash of its bytes, and by what it is known again."""
+    """A file that may be sent, with the hash of its bytes and its identity at the time of the check."""
 
     path: Path
     format: Format
@@ -40,7 +43,7 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as the service holds it."""
+    """A file at the service."""
 
     url: str
     format: Format
@@ -50,7 +53,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Uploads:
-    """Uploads of one server; the same bytes are sent once while the service keeps them."""
+    """The uploads of one server; the same bytes are sent once while the service keeps them."""
 
     settings: Settings
     caller: Caller
@@ -59,21 +62,21 @@ class Uploads:
     async def addresses(self, arguments: Mapping[str, Any], media: Mapping[str, Media]) -> dict[str, Any]:
         """Return the arguments with every local path replaced by the address it was uploaded to.
 
-        All paths are checked before the first is sent.
+        All paths are checked before the first file is sent.
 
         Raises:
-            InvalidArgument: A path may not be used, or is no file of the kind that the argument wants.
+            InvalidArgument: A path may not be used, or is no file of the kind that the argument takes.
             MediaError: The service did not take a file.
         """
-        wanted: dict[tuple[str, int | None], LocalFile] = {}
+        files: dict[tuple[str, int | None], LocalFile] = {}
         for name, marker in media.items():
             value = arguments.get(name)
             for index, entry in enumerate(value) if isinstance(value, list) else [(None, value)]:
                 if isinstance(entry, str) and not is_web_address(entry):
                     field = name if index is None else f"{name}[{index}]"
-                    wanted[name, index] = await anyio.to_thread.run_sync(self._checked, field, entry, marker)
+                    files[name, index] = await anyio.to_thread.run_sync(self._allowed, field, entry, marker)
         changed = {name: list(value) if isinstance(value, list) else value for name, value in arguments.items()}
-        for (name, index), file in wanted.items():
+        for (name, index), file in files.items():
             upload = await self.send(file)
             if index is None:
                 changed[name] = upload.url
@@ -82,18 +85,22 @@ class Uploads:
         return changed
 
     async def file(self, text: str) -> LocalFile:
-        """Return a local file that may be sent, of any kind of media."""
-        return await anyio.to_thread.run_sync(self._checked, "path", text, None)
+        """Return a local file that may be sent, of any kind of media.
+
+        Raises:
+            InvalidArgument: The path may not be used, or is no picture, clip or sound.
+        """
+        return await anyio.to_thread.run_sync(self._allowed, "path", text, None)
 
     async def send(self, file: LocalFile) -> Upload:
-        """Upload a file, or return where the same bytes lie already.
+        """Upload a file, or return the address of an earlier upload of the same bytes.
 
         Raises:
             MediaError: The service did not take it.
         """
-        kept = await self.store.upload_of(file.sha256)
-        if kept is not None:
-            return Upload(kept[0], file.format, file.size, kept[1])
+        earlier = await self.store.upload_of(file.sha256)
+        if earlier is not None:
+            return Upload(earlier[0], file.format, file.size, earlier[1])
         name = f"{file.sha256[:32]}.{file.format.extension}"
         url = await transfer.upload(self.caller, file.path, file.mark, name, file.format.mime_type)
         expires_at = datetime.now(UTC) + KEPT_FOR
@@ -104,31 +111,27 @@ class Uploads:
         """Upload base64 text, plain or as a ``data:`` address.
 
         Raises:
-            InvalidArgument: It is no base64, too large, or no picture, clip or sound.
+            InvalidArgument: The text is no base64, too large, or no picture, clip or sound.
             MediaError: The service did not take it.
         """
-        limit = self.settings.max_upload_mb * 1_000_000
-        if len(text) > limit * 4 // 3 + 4:
-            raise InvalidArgument("base64_data", text, f"it is larger than {self.settings.max_upload_mb} MB")
+        limit = self.settings.max_upload_mb
+        if len(text) > limit * 1_000_000 * 4 // 3 + 4:
+            raise InvalidArgument("base64_data", text, f"it is larger than {limit} MB (KIE_AI_MAX_UPLOAD_MB)")
         try:
             data = base64.b64decode(text.rpartition("base64,")[2], validate=True)
         except ValueError:
             raise InvalidArgument("base64_data", text, "it is not base64") from None
-        found = format_of(data[:HEAD_BYTES])
-        if found is None:
-            raise InvalidArgument("base64_data", text, "its bytes are no picture, clip or sound")
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"upload.{found.extension}"
+            path = Path(folder) / "upload"
             await anyio.Path(path).write_bytes(data)
-            mark = file_mark(await anyio.Path(path).stat())
-            return await self.send(LocalFile(path, found, len(data), hashlib.sha256(data).hexdigest(), mark))
+            return await self.send(await anyio.to_thread.run_sync(self._read, "base64_data", text, path, None))
 
     async def send_from(self, url: str) -> Upload:
-        """Fetch what stands at a public address and upload it: the service then has it even where it could not look.
+        """Fetch a public address and upload the file, for a service that can't open the address itself.
 
         Raises:
-            InvalidArgument: It is no web address, too large, or no picture, clip or sound.
-            MediaError: It can't be fetched, or the service did not take it.
+            InvalidArgument: The text is no web address, or the file is too large, or no picture, clip or sound.
+            MediaError: The address can't be fetched, or the service did not take the file.
         """
         if not is_web_address(url):
             raise InvalidArgument("url", url, "give an http:// or https:// address; a local file is a path")
@@ -138,40 +141,42 @@ class Uploads:
             async with transfer.download(self.caller, url) as chunks, await anyio.open_file(path, "wb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
-                    if size > limit * 1_000_000:  # known before the disk is full
+                    if size > limit * 1_000_000:  # checked here, before the disk is full
                         raise InvalidArgument("url", url, f"it is larger than {limit} MB (KIE_AI_MAX_UPLOAD_MB)")
                     await file.write(chunk)
             return await self.send(await anyio.to_thread.run_sync(self._read, "url", url, path, None))
 
-    def _checked(self, field: str, text: str, media: Media | None) -> LocalFile:
+    def _allowed(self, field: str, text: str, media: Media | None) -> LocalFile:
+        """Return the file at a path that the user allows."""
         roots = self.settings.upload_roots
         try:
-            given = at_home(Path(text))
+            path = at_home(Path(text))
         except ValueError as exc:
             raise InvalidArgument(field, text, str(exc)) from None
         if not roots:
             # A relative folder would be refused as a setting.
-            cure = f"={given.parent}" if given.is_absolute() else " to its absolute path"
+            cure = f"={path.parent}" if path.is_absolute() else " to its absolute path"
             raise InvalidArgument(
                 field, text, f"local files are not allowed yet; to allow a folder set KIE_AI_UPLOAD_ROOTS{cure}"
             )
         try:
-            path = given.resolve(strict=True)
+            real = path.resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
             raise InvalidArgument(
                 field, text, "there is no such file; give an absolute path or a web address"
             ) from None
-        if not given.is_absolute():
+        if not path.is_absolute():
             raise InvalidArgument(field, text, "give an absolute path, since the server runs in a folder of its own")
-        if not any(path.is_relative_to(root.resolve()) for root in roots):
+        if not any(real.is_relative_to(root.resolve()) for root in roots):
             allowed = ", ".join(map(str, roots))
             raise InvalidArgument(field, text, f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS)")
         try:
-            return self._read(field, text, path, media)
+            return self._read(field, text, real, media)
         except OSError as exc:
             raise InvalidArgument(field, text, f"it can't be read: {exc.strerror}") from None
 
     def _read(self, field: str, text: str, path: Path, media: Media | None) -> LocalFile:
+        """Return a file, its type and size checked, with the hash of its bytes."""
         digest = hashlib.sha256()
         # The path was resolved; if a link has taken the file's place since, it is not followed.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -191,8 +196,8 @@ class Uploads:
             digest.update(head)
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
-        found = format_of(head)
-        if found is None or (media is not None and found.kind != media.kind):
+        form = format_of(head)
+        if form is None or (media is not None and form.kind != media.kind):
             kind = media.kind if media else "picture, clip or sound"
             raise InvalidArgument(field, text, f"its bytes are no {kind} ({shorten(head)})")
-        return LocalFile(path, found, status.st_size, digest.hexdigest(), file_mark(status))
+        return LocalFile(path, form, status.st_size, digest.hexdigest(), file_mark(status))

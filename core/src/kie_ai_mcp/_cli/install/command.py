@@ -21,6 +21,7 @@ from kie_ai_mcp._cli.install.clients import (
     edited,
     server_command,
 )
+from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings, nearest
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 from kie_ai_mcp.errors import ConfigError
@@ -157,27 +158,20 @@ def _write(path: Path, before: str, after: str, *, private: bool) -> Path | None
     """Replace the file in one step and return where a copy of the old one is; None where there was none."""
     target = path.resolve()  # a link stays one
     backup = None
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if _read(path) != before:
             raise click.ClickException(f"{path} was changed meanwhile, so nothing was written. Run this again.")
         if target.exists():
             backup = _copy(target)
-        mode = 0o600 if private or backup else 0o666
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123
+        with replacing(target, mode=0o600 if private or backup else 0o666, fsync=True) as file:
             file.write(after.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        if backup is not None and not private:
-            shutil.copymode(target, part)
-        part.replace(target)
+            if backup is not None and not private:
+                shutil.copymode(target, file.name)
     except OSError as exc:
         raise click.ClickException(
             f"{path} can't be written: {exc.strerror}. Check its folder's permissions."
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
     return backup
 
 

@@ -1,0 +1,101 @@
+"""Files that are written completely or not at all, and the leftovers of processes that died meanwhile."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kie_ai_mcp._media.files import format_of_file, remove_leftovers, replacing
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_file_has_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with replacing(path) as file:
+        file.write(b"new")
+        assert not path.exists()
+        (part,) = names(tmp_path)
+        assert part.startswith("a.json.")
+        assert part.endswith(".part")
+    assert (path.read_bytes(), names(tmp_path)) == (b"new", ["a.json"])
+
+
+@pytest.mark.parametrize("fsync", [False, True])
+def test_existing_file_is_replaced(tmp_path: Path, fsync: bool) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"a longer old one")
+    with replacing(path, fsync=fsync) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"a longer old one"
+    assert (path.read_bytes(), names(tmp_path)) == (b"new", ["a.json"])
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"old")
+    with pytest.raises(error), replacing(path) as file:  # noqa: PT012  the block fails after it has written
+        file.write(b"half")
+        raise error
+    assert (path.read_bytes(), names(tmp_path)) == (b"old", ["a.json"])
+
+
+def test_failed_rename_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="taken"), replacing(tmp_path / "taken") as file:
+        file.write(b"new")
+    assert names(tmp_path) == ["taken"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no permissions of this sort")
+def test_private_file_is_never_readable_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.touch(0o644)
+    with replacing(path, mode=0o600) as file:
+        assert stat.S_IMODE(Path(file.name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with replacing(path) as first, replacing(path) as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert (path.read_bytes(), names(tmp_path)) == (b"first", ["a.json"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system does not say whether a process is alive")
+def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    dead, alive = process.pid, os.getppid()
+    kept = {
+        f"x-1.png.{alive}-a.part",
+        f"x-1.png.{os.getpid()}-a.part",
+        f"x-11.{dead}-a.part",
+        "x-1.mine.part",
+        "x-1.png",
+    }
+    for name in (*kept, f"x-1.png.{dead}-a.part", f"x-1.png.json.{dead}-a.part"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, "x-1")
+    assert set(names(tmp_path)) == kept
+
+
+def test_type_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+    picture, words = tmp_path / "picture.mp4", tmp_path / "words.png"
+    picture.write_bytes(PNG)
+    words.write_text("a shopping list", encoding="utf-8")
+    form = format_of_file(picture)
+    assert form is not None
+    assert (form.kind, form.extension) == ("image", "png")
+    for other in (words, tmp_path, tmp_path / "nothing.png", Path("\0")):
+        assert format_of_file(other) is None
