@@ -1,4 +1,4 @@
-"""``call``: one tool from the command line, checked, sent, recorded and told exactly as for an MCP client."""
+"""Command ``call``: one tool, checked, sent, recorded and answered exactly as for an MCP client."""
 
 import json
 import sys
@@ -18,12 +18,14 @@ from kie_ai_mcp._cli.console import (
     end,
     exit_code_of,
     json_option,
+    print_json,
     progress,
     run_with_flow,
     save_option,
     saving_in,
-    show_json,
+    show,
     timeout_option,
+    wants_json,
 )
 from kie_ai_mcp._flow.report import report_of_error
 from kie_ai_mcp._flow.submit import Flow, Say
@@ -38,7 +40,7 @@ LOST = ("failed", "refused", "unknown", "not found")
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for: a tool, its arguments as they were typed, and how long to wait."""
+    """A call as it was typed: a tool, its arguments, and how long to wait."""
 
     tool: str
     pairs: Sequence[str]
@@ -48,7 +50,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it: the answer as data and in words, and whether it is what was wanted."""
+    """An answer as data and in words, and whether the call succeeded."""
 
     structured: Mapping[str, Any]
     text: str
@@ -86,7 +88,7 @@ def _argument_names(ctx: click.Context, _param: click.Parameter, incomplete: str
 @timeout_option
 @save_option
 @json_option
-def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder: Path | None, as_json: bool) -> None:
+def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder: Path | None) -> None:
     """Call one tool, with the same checks as an MCP client's call.
 
     A generation costs credits. It is recorded, limited and saved as if an assistant had asked for it.
@@ -107,22 +109,19 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
         with progress() as say:
             outcome = run_with_flow(settings, lambda flow: _make(flow, wish, say))
     except KieError as exc:
-        if as_json:
-            show_json(json.loads(settings.mask(json.dumps(report_of_error(exc).structured()))))
+        if wants_json():
+            print_json(json.loads(settings.mask(json.dumps(report_of_error(exc).structured()))))
         here = f" From here: {PROGRAM} tasks list, then tasks resolve." if isinstance(exc, Unknown) else ""
         complain(settings.mask(str(exc)) + here)
         end(exit_code_of(exc))
-    if as_json:
-        show_json(outcome.structured)
-    else:
-        click.echo(outcome.text)
+    show(outcome.structured, outcome.text)
     if not outcome.good:
         complain(_why(outcome.structured))
         end(FAILED)
 
 
 async def _make(flow: Flow, wish: Wish, say: Say) -> Outcome:
-    """Call the tool, and wait for its task where that is wanted."""
+    """Call the tool; wait for its task where --wait or --save says so."""
     tools = flow.plugins.tools
     own = {name: tool for name, tool in utilities(Utilities(flow)).items() if flow.plugins.lists(name)}
     if wish.tool in own:
@@ -155,7 +154,7 @@ async def _use(tool: Utility, wish: Wish, say: Say) -> Outcome:
 
 
 def _why(structured: Mapping[str, Any]) -> str:
-    """Return why an answer is not what was wanted, and what can be done."""
+    """Return why a call did not succeed, and what can be done."""
     task_id, status = structured.get("task_id"), structured.get("status")
     if "tasks" in structured:
         return "not every task is completed; see their states above"
@@ -180,7 +179,7 @@ def arguments_of(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, A
     A key that the schema does not know, and a value that does not fit, are passed on: the tool's own check names them.
 
     Raises:
-        click.UsageError: A pair is none, is given twice, or its file can't be read.
+        click.UsageError: A pair has another form, a key occurs twice, or a file can't be read.
     """
     given: dict[str, Any] = {}
     for pair in pairs:
@@ -199,7 +198,7 @@ def arguments_of(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, A
 
 
 def _read(text: str, declared: Mapping[str, Any]) -> Any:
-    """Return text as the value that the schema asks for, or as it is where it can't be that."""
+    """Return text as the value that the schema asks for, or unchanged where it can't be converted."""
     kind = declared.get("type")
     if kind == "array" and not text.lstrip().startswith("["):
         return _read(text, declared.get("items", {}))

@@ -1,4 +1,7 @@
-"""``install``: enter this server into an MCP client's file, shown first, asked for, with a copy of what was there."""
+"""Command ``install``: an entry for this server in an MCP client's file.
+
+The change is shown and confirmed before it is written, and the old file is kept as a copy.
+"""
 
 import difflib
 import os
@@ -9,14 +12,14 @@ from pathlib import Path
 
 import click
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show_json
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show
 from kie_ai_mcp._cli.install.clients import (
     CLIENTS,
     ENTRY,
     KEY,
     Client,
+    Launch,
     Unreadable,
-    Wanted,
     config_path,
     edited,
     server_command,
@@ -24,7 +27,7 @@ from kie_ai_mcp._cli.install.clients import (
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, config_file, nearest, variable
 from kie_ai_mcp.errors import ConfigError
 
-# The value of a variable whose name says that it is secret; a reference to a variable may be seen.
+# The value of a variable whose name says that it is secret; a reference to a variable is shown.
 SECRET = re.compile(r"""((?:KEY|TOKEN|SECRET|PASSWORD)\w*["']?\s*[:=]\s*["'])[^"'$]+(["'])""", re.IGNORECASE)
 COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -46,7 +49,6 @@ def install(
     pairs: tuple[str, ...],
     entry: str,
     path: Path | None,
-    as_json: bool,
 ) -> None:
     """Enter this server into the configuration of an MCP client.
 
@@ -63,40 +65,37 @@ def install(
     """
     client = CLIENTS[name]
     path = (path or config_path(name)).absolute()
-    wanted = Wanted(*server_command(), env=_variables(pairs, write_key=write_key))
+    launch = Launch(*server_command(), env=_variables(pairs, write_key=write_key))
     if only_print:
         click.echo(f"# for {path}", err=True)
-        click.echo(_edited(client, path, "", wanted, entry, name).rstrip())
+        click.echo(_edited(client, path, "", launch, entry, name).rstrip())
         return
     before = _read(path)
-    after = _edited(client, path, before, wanted, entry, name)
+    after = _edited(client, path, before, launch, entry, name)
     backup = None
     if after == before:
-        told = f"{client.title} has it already: {path}"
+        text = f"{client.title} has it already: {path}"
     else:
-        _show(before, after, path)
+        _show_change(before, after, path)
         if not yes:
             _ask(path)
         backup = _write(path, before, after, private=write_key)
-        told = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + f" Restart {client.title}."
+        text = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + f" Restart {client.title}."
     advice = _about_key(client, after)
-    if as_json:
-        done = {
-            "client": name,
-            "path": path,
-            "entry": entry,
-            "changed": after != before,
-            "backup": backup,
-            "key": advice,
-        }
-        show_json(done)
-    else:
-        click.echo(f"{told}\n{advice}")
+    done = {
+        "client": name,
+        "path": path,
+        "entry": entry,
+        "changed": after != before,
+        "backup": backup,
+        "key": advice,
+    }
+    show(done, f"{text}\n{advice}")
 
 
 def _variables(pairs: tuple[str, ...], *, write_key: bool) -> dict[str, str]:
     """Return the variables that the entry sets, checked as the server will check them."""
-    given: dict[str, str] = {}
+    variables: dict[str, str] = {}
     known = [field for field in Settings.model_fields if field not in {*SECTIONS, "api_key"}]
     for pair in pairs:
         setting, equals, value = pair.partition("=")
@@ -106,14 +105,14 @@ def _variables(pairs: tuple[str, ...], *, write_key: bool) -> dict[str, str]:
             )
         if not equals or setting not in known:
             raise click.UsageError(f"{pair!r} is not SETTING=VALUE. {nearest(setting, known)}")
-        given[variable(setting)] = value
-    Settings.load({**given, "KIE_AI_CONFIG": os.devnull})
+        variables[variable(setting)] = value
+    Settings.load({**variables, "KIE_AI_CONFIG": os.devnull})
     if not write_key:
-        return given
+        return variables
     key = Settings.load().key
     if key is None:
         raise ConfigError("No key is set, so none can be written.", next_step=f"Set {KEY} first.")
-    return {KEY: key, **given}
+    return {KEY: key, **variables}
 
 
 def _read(path: Path) -> str:
@@ -125,10 +124,10 @@ def _read(path: Path) -> str:
         raise click.ClickException(f"{path} can't be read: {exc.strerror}. Check its permissions.") from None
 
 
-def _edited(client: Client, path: Path, text: str, wanted: Wanted, entry: str, name: str) -> str:
+def _edited(client: Client, path: Path, text: str, launch: Launch, entry: str, name: str) -> str:
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     try:
-        return mark + edited(client, text.removeprefix(mark), wanted, entry)
+        return mark + edited(client, text.removeprefix(mark), launch, entry)
     except Unreadable as exc:
         raise click.ClickException(
             f"{path} can't be understood ({exc}), so it was left alone. Correct it, or enter this by hand: "
@@ -136,8 +135,8 @@ def _edited(client: Client, path: Path, text: str, wanted: Wanted, entry: str, n
         ) from None
 
 
-def _show(before: str, after: str, path: Path) -> None:
-    """Show the change on stderr, without a key: neither ours nor that of a server beside it."""
+def _show_change(before: str, after: str, path: Path) -> None:
+    """Show the change on stderr, with every key masked: ours and those of other servers in the file."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(path), f"{path} (new)", n=2, lineterm="")
     for line in lines:
         click.secho(SECRET.sub(r"\1[not shown]\2", line), err=True, fg=COLOURS.get(line[:1]))
@@ -145,15 +144,17 @@ def _show(before: str, after: str, path: Path) -> None:
 
 def _ask(path: Path) -> None:
     try:
-        wanted = click.confirm(f"Write this to {path}?", default=True, err=True)
+        confirmed = click.confirm(f"Write this to {path}?", default=True, err=True)
     except click.Abort:
-        raise click.ClickException("nobody answered, so nothing was written. --yes writes without asking.") from None
-    if not wanted:
+        raise click.ClickException(
+            "no answer was given, so nothing was written. --yes writes without asking."
+        ) from None
+    if not confirmed:
         raise click.ClickException("nothing was written, as you wished. --print shows the entry again.")
 
 
 def _write(path: Path, before: str, after: str, *, private: bool) -> Path | None:
-    """Replace the file in one step and return where a copy of the old one is; None where there was none."""
+    """Replace the file in one step; return the path of a copy of the old one, or None where there was no file."""
     target = path.resolve()  # a link stays one
     backup = None
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
