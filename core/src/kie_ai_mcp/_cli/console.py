@@ -47,7 +47,7 @@ def run_with_flow(settings: Settings, work: Callable[[Flow], Awaitable[Value]]) 
     """Open providers and record as the server does, do the work, close.
 
     Raises:
-        KieError: What opening or the work raised, as it was.
+        KieError: Opening or the work raised it; it is passed on unchanged.
     """
     flow = Flow.open(settings, reserved=NAMES)
 
@@ -75,7 +75,7 @@ def moment(text: str) -> datetime:
     """Return a day, a time, or the moment that an age such as ``30d`` ago was, in UTC.
 
     Raises:
-        click.BadParameter: It is none of them.
+        click.BadParameter: The text has another form.
     """
     age = re.fullmatch(r"(\d{1,6})\s*([smhdw])", text.strip())
     try:
@@ -101,7 +101,7 @@ class UserPath(click.Path):
 
 
 JSON = "kie_ai_mcp.json"
-"""Where a command's context keeps whether --json is given."""
+"""The key under which a command's context keeps the value of --json."""
 
 
 def _keep_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

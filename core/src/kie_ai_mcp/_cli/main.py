@@ -48,7 +48,7 @@ COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"
 
 
 class Commands(click.Group):
-    """Our own commands and those of the providers; every expected error is one line on stderr."""
+    """Group of our own commands and those of the providers; every expected error is one line on stderr."""
 
     @cached_property
     def _plugins(self) -> Plugins:
@@ -56,7 +56,7 @@ class Commands(click.Group):
 
     @cached_property
     def _from_providers(self) -> Mapping[str, click.Command]:
-        """The commands of the providers. Each provider has a group of its own, so that none can change another's."""
+        """The commands of the providers; each provider fills a group of its own, so that it can't change another's."""
         groups: dict[str, click.Group] = {}
         self._plugins.register_commands(lambda provider: groups.setdefault(provider, click.Group()))
         owners = dict.fromkeys((*COMMANDS, *self.commands), "the server itself") | FIRST_PARTY
@@ -78,10 +78,10 @@ class Commands(click.Group):
         return sorted(names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, importing its module; providers are asked only for a name that is not ours.
+        """Return a command, importing its module; load providers only for a name that is not ours.
 
         Raises:
-            ConfigError: It is the command of a first-party provider that does not offer it now; says what to do.
+            ConfigError: The command is of a first-party provider that does not offer it; the message gives the cure.
         """
         if cmd_name in COMMANDS:
             command: click.Command = resolve_name(f"kie_ai_mcp._cli.{COMMANDS[cmd_name][0]}")

@@ -31,9 +31,9 @@ class Client:
 
     Args:
         title: Its name for people.
-        servers: The key of its file under which servers stand.
-        key: How it refers to the variable that holds our key; None where it knows no variables.
-        form: How its file is written.
+        servers: The key in its file that holds the servers.
+        key: Its reference to the variable that holds our key; None where it supports no variables.
+        form: The format of its file.
         usual: Further values that an entry gets, unless the file has them already.
     """
 

@@ -119,7 +119,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8") if path.exists() else ""
     except UnicodeDecodeError:
-        raise click.ClickException(f"{path} is not UTF-8 text, so it was left alone. Save it as UTF-8.") from None
+        raise click.ClickException(f"{path} is not UTF-8 text, so it was not changed. Save it as UTF-8.") from None
     except OSError as exc:
         raise click.ClickException(f"{path} can't be read: {exc.strerror}. Check its permissions.") from None
 
@@ -130,7 +130,7 @@ def _edited(client: Client, path: Path, text: str, launch: Launch, entry: str, n
         return mark + edited(client, text.removeprefix(mark), launch, entry)
     except Unreadable as exc:
         raise click.ClickException(
-            f"{path} can't be understood ({exc}), so it was left alone. Correct it, or enter this by hand: "
+            f"{path} can't be understood ({exc}), so it was not changed. Correct it, or enter this by hand: "
             f"{PROGRAM} install {name} --print"
         ) from None
 
@@ -195,7 +195,7 @@ def _about_key(client: Client, text: str) -> str:
     except ConfigError:
         return f"See {PROGRAM} doctor for what is wrong with the settings."
     if settings.key and settings.key in text:
-        return f"The key stands in clear text in {client.title}'s file."
+        return f"The key is in clear text in {client.title}'s file."
     if origins.get("api_key") == str(config_file()):
         return f"The key is read from {config_file()}."
     if client.key is not None:
