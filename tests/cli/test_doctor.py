@@ -110,7 +110,7 @@ def test_clock_is_compared_with_the_services(
         def now(cls, tz: tzinfo | None = None) -> Self:
             return super().now(tz) + timedelta(seconds=off_s)
 
-    monkeypatch.setattr("kie_ai_mcp._cli.probe.datetime", Here)
+    monkeypatch.setattr("kie_ai_mcp._cli.doctor.datetime", Here)
     httpserver.expect_request("/api/v1/chat/credit").respond_with_json({"code": 200, "msg": "success", "data": 5})
     httpserver.expect_request("/api/v1/jobs/recordInfo").respond_with_json({"code": 422, "msg": "recordInfo is null"})
     found = findings(run("doctor", "--json", KIE_AI_BASE_URL=httpserver.url_for("/api/v1")))["clock"]
@@ -183,7 +183,11 @@ def test_what_needs_the_users_attention_is_told(
     in_store(finish)
     (tmp_path / "tasks.db.unrecorded.unreadable").write_text("{half", "utf-8")
     found = findings(run("doctor", "--offline", "--json"))
-    assert {check for check, row in found.items() if row["state"] == "warn"} == {"submissions", "unsaved", "side file"}
+    assert {check for check, row in found.items() if row["state"] == "warn"} == {
+        "submissions",
+        "unsaved",
+        "recovery file",
+    }
     assert "tasks resolve 1" in found["submissions"]["cure"]
     assert "tasks save" in found["unsaved"]["cure"]
 

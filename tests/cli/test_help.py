@@ -14,7 +14,7 @@ import click
 import pytest
 
 from kie_ai_mcp._cli.console import PROGRAM
-from kie_ai_mcp._cli.main import ROOMS, cli
+from kie_ai_mcp._cli.main import COMMANDS, FIRST_PARTY, cli
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -52,20 +52,20 @@ def test_help_of_every_command_is_complete(path: str) -> None:
     assert "..." not in shown.partition("Commands:")[2]
 
 
-def test_list_of_commands_says_what_each_room_says_of_itself() -> None:
+def test_list_of_commands_says_what_each_command_says_of_itself() -> None:
     context = click.Context(cli)
-    for name, told in ROOMS.items():
+    for name, (_, line) in COMMANDS.items():
         command = cli.get_command(context, name)
         assert command is not None
-        assert (command.help or "").startswith(told), name
+        assert (command.help or "").startswith(line), name
 
 
-def test_help_imports_none_of_the_rooms(environment: "Environment", tmp_path: Path) -> None:
+def test_help_imports_no_module_of_a_command(environment: "Environment", tmp_path: Path) -> None:
     code = (
         "import sys; from click.testing import CliRunner; from kie_ai_mcp._cli.main import cli;"
         "assert CliRunner().invoke(cli, ['--help']).exit_code == 0;"
-        "rooms = ('kie_ai_mcp._cli.', 'rich', 'mcp'); shared = {'kie_ai_mcp._cli.main', 'kie_ai_mcp._cli.console'};"
-        "print([name for name in sys.modules if name.startswith(rooms) and name not in shared])"
+        "late = ('kie_ai_mcp._cli.', 'rich', 'mcp'); shared = {'kie_ai_mcp._cli.main', 'kie_ai_mcp._cli.console'};"
+        "print([name for name in sys.modules if name.startswith(late) and name not in shared])"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=30, check=True)
@@ -177,34 +177,92 @@ def test_completion_script_never_starts_the_server(run: "Run", shell: str) -> No
 # Commands of providers -----------------------------------------------------------------------------------------------
 
 
-def test_provider_whose_commands_fail_goes_without_them_and_none_replaces_ours(
-    run_apart: "Run", tmp_path: Path
-) -> None:
-    source = """
-        import click
-        from kie_ai_mcp import hookimpl
-
-        @click.command("moon")
-        def moon():
-            "Look at the moon."
-            click.echo("full")
-
-        @hookimpl
-        def kie_register_commands(commands):
-            commands.add_command(moon)
-            commands.add_command(moon, "doctor")
-    """
-    for name, text in (("moon", inspect.cleandoc(source)), ("sun", "def kie(): ...\n")):
+def plant(tmp_path: Path, **sources: str) -> str:
+    """Publish provider modules, as an installer would; return the PYTHONPATH that finds them."""
+    for name, text in sources.items():
         about = tmp_path / "site" / f"kie_ai_mcp_{name}-1.0.dist-info"
         about.mkdir(parents=True)
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: kie-ai-mcp-{name}\nVersion: 1.0\n", "utf-8")
         (about / "entry_points.txt").write_text(f"[kie_ai_mcp]\n{name} = kie_ai_mcp_{name}\n", "utf-8")
-        (tmp_path / "site" / f"kie_ai_mcp_{name}.py").write_text(text, "utf-8")
-    failing = "from kie_ai_mcp import hookimpl\n@hookimpl\ndef kie_register_commands(commands): 1 / 0\n"
-    (tmp_path / "site" / "kie_ai_mcp_sun.py").write_text(failing, "utf-8")
-    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        (tmp_path / "site" / f"kie_ai_mcp_{name}.py").write_text(inspect.cleandoc(text), "utf-8")
+    return os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+MOON = """
+    import click
+    from kie_ai_mcp import hookimpl
+
+    @click.command("moon")
+    def moon():
+        "Look at the moon."
+        click.echo("full")
+
+    @hookimpl
+    def kie_register_commands(commands):
+        commands.add_command(moon)
+        for name in (*commands.commands, "doctor", "serve", "demo", "new-provider"):
+            commands.add_command(moon, name)
+"""
+FAILING = """
+    from kie_ai_mcp import hookimpl
+
+    @hookimpl
+    def kie_register_commands(commands):
+        1 / 0
+"""
+
+
+def test_provider_whose_commands_fail_goes_without_them_and_none_replaces_ours(
+    run_apart: "Run", tmp_path: Path
+) -> None:
+    path = plant(tmp_path, moon=MOON, sun=FAILING)
     ended = run_apart("moon", PYTHONPATH=path)
     assert (ended.code, ended.stdout) == (0, "full\n")
     assert "sun" in ended.stderr
     assert "ZeroDivisionError" in ended.stderr
     assert "versions" in run_apart("doctor", "--offline", PYTHONPATH=path, KIE_AI_ENABLED_PROVIDERS="moon").stdout
+
+
+@pytest.mark.parametrize(("name", "help_line"), [("demo", "stand-in for the service"), ("new-provider", "one tool")])
+@pytest.mark.parametrize("other", ["aardvark", "zebra"])
+def test_commands_of_first_party_providers_are_not_replaced_either(
+    run_apart: "Run", tmp_path: Path, name: str, help_line: str, other: str
+) -> None:
+    path = plant(tmp_path, **{other: MOON})
+    ended = run_apart(name, "--help", PYTHONPATH=path)
+    assert (ended.code, help_line in ended.stdout) == (0, True)
+    assert f"the command {name} of provider {other} is left out: it belongs to {FIRST_PARTY[name]}" in ended.stderr
+    without = run_apart(name, PYTHONPATH=path, KIE_AI_ENABLED_PROVIDERS=other)
+    assert (without.code, without.stdout) == (2, "")
+
+
+def test_command_that_two_providers_bring_stays_with_the_first(run_apart: "Run", tmp_path: Path) -> None:
+    path = plant(tmp_path, moon=MOON, titan=MOON.replace("full", "hazy"))
+    ended = run_apart("moon", PYTHONPATH=path)
+    assert (ended.code, ended.stdout) == (0, "full\n")
+    assert "the command moon of provider titan is left out: it belongs to moon" in ended.stderr
+
+
+@pytest.mark.parametrize(("name", "provider"), FIRST_PARTY.items())
+@pytest.mark.parametrize(
+    ("settings", "cure"),
+    [
+        ({"KIE_AI_DISABLED_PROVIDERS": "sandbox, authors"}, "Take {} off KIE_AI_DISABLED_PROVIDERS."),
+        ({"KIE_AI_ENABLED_PROVIDERS": "nano-banana"}, "Add {} to KIE_AI_ENABLED_PROVIDERS."),
+    ],
+)
+def test_command_of_a_disabled_first_party_provider_says_how_to_enable_it(
+    run_apart: "Run", name: str, provider: str, settings: dict[str, str], cure: str
+) -> None:
+    ended = run_apart(name, "--output", "made", sandbox=None, **settings)
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert f"The command {name} comes from the provider {provider}, which is disabled." in ended.stderr
+    assert cure.format(provider) in ended.stderr
+
+
+def test_command_of_a_first_party_provider_that_is_set_aside_says_why(run_apart: "Run", tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "kie_ai_mcp_sandbox.py").write_text("KIE_AI_MCP_CONTRACT = 2\n", "utf-8")
+    ended = run_apart("demo", PYTHONPATH=str(tmp_path / "site"))
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "which is set aside: it is built for contract 2" in ended.stderr

@@ -189,7 +189,7 @@ def test_export_has_every_request_and_task_as_a_line(run: "Run", sandbox: Sandbo
 
 
 def test_export_reads_on_after_a_page(run: "Run", in_store: InStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kie_ai_mcp._cli.record.PAGE", 2)
+    monkeypatch.setattr("kie_ai_mcp._cli.tasks.PAGE", 2)
     in_store(lambda store: fill(store, *((f"task-{number}", "", DAY) for number in range(5))))
     lines = [json.loads(line) for line in run("tasks", "export").stdout.splitlines()]
     assert [line["task_id"] for line in lines] == [f"task-{number}" for number in range(5)]

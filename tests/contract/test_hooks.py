@@ -141,5 +141,5 @@ def test_hook_kie_register_commands(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert capsys.readouterr().out == "", "serving doesn't ask for commands"
     group = click.Group("kie-ai-mcp-server")
-    provider.plugins.register_commands(group)
+    provider.plugins.register_commands(lambda _: group)
     assert list(group.commands) == ["tide"]

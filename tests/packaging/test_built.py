@@ -79,7 +79,8 @@ def test_wheel_holds_one_typed_package_and_no_tests(dist: Path, name: str) -> No
     assert f"{package}/py.typed" in files
     assert [file for file in files if "/tests/" in file or Path(file).name.startswith(("test_", "conftest"))] == []
     source = FOLDERS[name] / "src" / package
-    missing = [path for path in source.rglob("*.py") if str(path.relative_to(source.parent)) not in files]
+    sources = (path for path in source.rglob("*") if path.suffix in {".py", ".template"})
+    missing = [path for path in sources if str(path.relative_to(source.parent)) not in files]
     assert missing == []
 
 

@@ -7,6 +7,7 @@ import pytest
 from mcp import Client
 
 from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._cli.main import FIRST_PARTY
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Serve, Uv, VenvWith
@@ -91,6 +92,15 @@ async def test_provider_of_another_contract_is_set_aside_with_a_clear_message(
         assert "tomorrow" in (client.instructions or "")
     said = venv.run("kie-ai-mcp-core", "providers", "--json", check=False).stdout
     assert "it is built for contract 2, this server speaks contract 1." in said
+
+
+def test_commands_of_providers_that_are_not_installed_say_how_to_install_them(venv_with: "VenvWith") -> None:
+    venv = venv_with("kie-ai-mcp-core")
+    for command, provider in FIRST_PARTY.items():
+        ended = venv.run("kie-ai-mcp-core", command, check=False)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert f"The command {command} comes from the provider {provider}, which is not installed." in ended.stderr
+        assert ended.stderr.endswith(f"pip install kie-ai-mcp-{provider}\n")
 
 
 def test_the_server_brings_every_provider_of_the_repository(venv_with: "VenvWith", dist: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp import InvalidArgument
-from kie_ai_mcp._cli.new_provider import check_name
+from kie_ai_mcp_authors.new_provider import check_name
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Serve, Uv, VenvWith

@@ -101,7 +101,13 @@ def test_public_names_change_only_on_purpose() -> None:
 
 
 def test_serving_does_not_pay_for_other_libraries() -> None:
-    heavy = ("rich", "httpx", "filelock", "kie_ai_mcp._cli", "kie_ai_mcp._cli.demo", "kie_ai_mcp_sandbox.server", "PIL")
+    commands = (
+        "kie_ai_mcp._cli",
+        "kie_ai_mcp_sandbox.command",
+        "kie_ai_mcp_sandbox.demo",
+        "kie_ai_mcp_authors.new_provider",
+    )
+    heavy = ("rich", "httpx", "filelock", *commands, "kie_ai_mcp_sandbox.server", "PIL")
     code = (
         "import sys, kie_ai_mcp._mcp.server; from kie_ai_mcp._providers import loader;"
         "from kie_ai_mcp._app.own_tools import NAMES; from kie_ai_mcp._settings.settings import Settings;"
@@ -110,3 +116,13 @@ def test_serving_does_not_pay_for_other_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("plugin", ["kie_ai_mcp_authors", "kie_ai_mcp_sandbox"])
+def test_plugin_of_commands_is_imported_without_its_commands(plugin: str) -> None:
+    code = (
+        f"import sys, kie_ai_mcp; before = set(sys.modules); import {plugin};"
+        "print(sorted(set(sys.modules) - before), 'click' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == f"['{plugin}'] False"

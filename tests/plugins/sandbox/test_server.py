@@ -247,10 +247,10 @@ def test_command_explains_a_taken_port() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
-def test_plugin_adds_its_command_and_makes_nothing() -> None:
+def test_plugin_adds_its_commands_and_makes_nothing() -> None:
     group = click.Group()
     kie_register_commands(group)
-    assert list(group.commands) == ["sandbox"]
+    assert list(group.commands) == ["sandbox", "demo"]
     assert kie_describe_provider().kinds == ()
 
 

@@ -1,9 +1,8 @@
-"""``call``: one tool from the command line, checked, sent, recorded and told exactly as for an MCP client."""
+"""Command ``call``: one tool, checked, sent, recorded and answered exactly as for an MCP client."""
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import NAMES
-from kie_ai_mcp._app.tools import Call
+from kie_ai_mcp._app.tools import Answer, Call
 from kie_ai_mcp._cli.console import (
     FAILED,
     PROGRAM,
@@ -20,14 +19,15 @@ from kie_ai_mcp._cli.console import (
     end,
     exit_code_of,
     json_option,
+    print_json,
     progress,
     run_with_app,
     save_option,
     saving_in,
-    show_json,
+    show,
     timeout_option,
+    wants_json,
 )
-from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import report_of_error
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.load import load_settings, nearest
@@ -36,25 +36,6 @@ from kie_ai_mcp.errors import KieError, Unknown, shorten
 
 RUNNING = ("pending", "processing")
 LOST = ("failed", "refused", "unknown", "not found")
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What was asked for: a tool, its arguments as they were typed, and how long to wait."""
-
-    tool: str
-    pairs: Sequence[str]
-    wait: bool
-    timeout_s: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of it: the answer as data and in words, and whether it is what was wanted."""
-
-    structured: Mapping[str, Any]
-    text: str
-    good: bool
 
 
 def _tool_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -88,7 +69,7 @@ def _argument_names(ctx: click.Context, _param: click.Parameter, incomplete: str
 @timeout_option
 @save_option
 @json_option
-def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder: Path | None, as_json: bool) -> None:
+def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder: Path | None) -> None:
     """Call one tool, with the same checks as an MCP client's call.
 
     A generation costs credits. It is recorded, limited and saved as if an assistant had asked for it.
@@ -103,51 +84,45 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
 
     --save waits as well. Exit codes: 0 done; 1 refused, failed, unknown or still running; 2 wrong usage or settings.
     """
-    wish = Wish(tool, pairs, wait or folder is not None, timeout_s)
+    waits = wait or folder is not None
     # A generation tool waits by itself, so that it answers with the finished task.
-    waiting = {"wait_s": timeout_s if wish.wait else 0.0}
+    waiting = {"wait_s": timeout_s if waits else 0.0}
     settings = saving_in(load_settings(), folder).model_copy(update=waiting)
+
+    async def work(app: App) -> Answer:
+        if tool not in app.names:
+            raise click.UsageError(f"There is no tool {tool!r}. {nearest(tool, app.names)}")
+        arguments = arguments_of(pairs, app.tool(tool).input_schema)
+        return await app.run(tool, arguments, Call(say, patience_s=timeout_s))
+
     try:
         with progress() as say:
-            outcome = run_with_app(settings, lambda app: _make(app, wish, say))
+            answer = run_with_app(settings, work)
     except KieError as exc:
-        if as_json:
-            show_json(settings.mask.json(report_of_error(exc).structured()))
+        if wants_json():
+            print_json(settings.mask.json(report_of_error(exc).structured()))
         here = f" From here: {PROGRAM} tasks list, then tasks resolve." if isinstance(exc, Unknown) else ""
         complain(settings.mask.text(str(exc)) + here)
         end(exit_code_of(exc))
-    if as_json:
-        show_json(outcome.structured)
-    else:
-        click.echo(outcome.text)
-    if not outcome.good:
-        complain(_why(outcome.structured))
+    data = answer.data or {}
+    show(data, answer.text)
+    if not _has_succeeded(tool, data, waits=waits, saves=settings.output_dir is not None):
+        complain(_why(data))
         end(FAILED)
 
 
-async def _make(app: App, wish: Wish, say: Say) -> Outcome:
-    """Call the tool, which waits for its task where that is wanted."""
-    if wish.tool not in app.names:
-        raise click.UsageError(f"There is no tool {wish.tool!r}. {nearest(wish.tool, app.names)}")
-    given = arguments_of(wish.pairs, app.tool(wish.tool).input_schema)
-    answer = await app.run(wish.tool, given, Call(say, patience_s=wish.timeout_s))
-    data = answer.data or {}
-    return Outcome(data, answer.text, _is_good(data, wish, saves=app.settings.output_dir is not None))
-
-
-def _is_good(data: Mapping[str, Any], wish: Wish, *, saves: bool) -> bool:
-    """Tell whether an answer is what was wanted."""
-    if wish.tool in NAMES:
-        waited_for = data["tasks"] if wish.tool == "wait_for_tasks" else ()
+def _has_succeeded(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) -> bool:
+    """Tell whether an answer is what the command asked for."""
+    if tool in NAMES:
+        waited_for = data["tasks"] if tool == "wait_for_tasks" else ()
         return all(task["status"] == "completed" for task in waited_for)
-    if not wish.wait:
+    if not waits:
         return data["status"] not in LOST
-    is_unsaved = saves and bool(data["result_urls"]) and not data["files"]
-    return data["status"] == "completed" and not is_unsaved
+    return data["status"] == "completed" and (not saves or bool(data["files"]) or not data["result_urls"])
 
 
 def _why(structured: Mapping[str, Any]) -> str:
-    """Return why an answer is not what was wanted, and what can be done."""
+    """Return why a call did not succeed, and what can be done."""
     task_id, status = structured.get("task_id"), structured.get("status")
     if "tasks" in structured:
         return "not every task is completed; see their states above"
@@ -172,7 +147,7 @@ def arguments_of(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, A
     A key that the schema does not know, and a value that does not fit, are passed on: the tool's own check names them.
 
     Raises:
-        click.UsageError: A pair is none, is given twice, or its file can't be read.
+        click.UsageError: A pair has another form, a key occurs twice, or a file can't be read.
     """
     given: dict[str, Any] = {}
     for pair in pairs:
@@ -191,7 +166,7 @@ def arguments_of(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, A
 
 
 def _read(text: str, declared: Mapping[str, Any]) -> Any:
-    """Return text as the value that the schema asks for, or as it is where it can't be that."""
+    """Return text as the value that the schema asks for, or unchanged where it can't be converted."""
     kind = declared.get("type")
     if kind == "array" and not text.lstrip().startswith("["):
         return _read(text, declared.get("items", {}))

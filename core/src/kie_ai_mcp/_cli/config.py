@@ -1,4 +1,4 @@
-"""``config``: which settings hold and why, where they are kept, and a file of them to begin with."""
+"""Commands ``config``: the settings with their origins, the path of their file, and a commented file to start from."""
 
 import json
 import os
@@ -9,19 +9,19 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show_json, show_table
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, print_table, show
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, variable
 from kie_ai_mcp.errors import KEYS_PAGE
 
 TAIL = 4
-"""Characters of a key that are shown, so that two keys can be told apart."""
+"""Characters of a key that are shown, so that one can distinguish two keys."""
 
-LONG_ENOUGH = 16
-"""Characters that a key must have for its end to give nothing away."""
+SHORTEST = 16
+"""Characters that a key must have before its end is shown."""
 
-# What stands in a fresh file where a setting has no default.
+# Values in a fresh file for settings that have no default.
 EXAMPLES: dict[str, Any] = {
     "api_key": "your key",
     "db_path": "~/kie/tasks.db",
@@ -46,37 +46,34 @@ def config() -> None:
     """Show the settings, say where they are kept, or begin a file of them."""
 
 
-@config.command()
+@config.command("show")
 @json_option
-def show(as_json: bool) -> None:
+def show_settings() -> None:
     """Show every setting, its value and its origin.
 
     The origin is a variable, the file, or the default. Of a key, only the end is shown.
     """
     settings, origins = load_settings(), find_origins()
     rows = list(_rows(settings, origins))
-    if as_json:
-        show_json(rows)
-        return
-    cells = [[row["setting"], _shown(row["value"]), row["from"], row["meaning"]] for row in rows]
-    show_table(cells, ("setting", "value", "from", "meaning"))
+    cells = [[row["setting"], _as_text(row["value"]), row["from"], row["meaning"]] for row in rows]
+    show(rows, lambda: print_table(cells, ("setting", "value", "from", "meaning")))
 
 
 @config.command()
 @json_option
-def path(as_json: bool) -> None:
+def path() -> None:
     """Say where the configuration file is, or would be.
 
     The variable KIE_AI_CONFIG names another.
     """
-    found = config_file()
-    show_json({"path": str(found), "exists": found.is_file()}) if as_json else click.echo(found)
+    file = config_file()
+    show({"path": str(file), "exists": file.is_file()}, str(file))
 
 
 @config.command()
 @click.option("--output", type=UserPath(dir_okay=False), help="Write it there instead.")
 @json_option
-def init(output: Path | None, as_json: bool) -> None:
+def init(output: Path | None) -> None:
     """Write a commented configuration file.
 
     It names every setting with its meaning and its default, and changes nothing by itself. A file that is there is
@@ -87,17 +84,15 @@ def init(output: Path | None, as_json: bool) -> None:
         raise click.ClickException(f"{target} exists already and was left as it is. Edit it, or give --output.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # It will hold the key, so nobody else may read it.
+        # It will hold the key, so only its owner may read it.
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as exc:
         reason = f"{target} can't be written: {exc.strerror}."
         raise click.ClickException(f"{reason} Give --output, or set KIE_AI_CONFIG.") from None
     with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  a descriptor has no path
         file.write(fresh_file())
-    if as_json:
-        show_json({"path": target, "written": True})
-    else:
-        click.echo(f"Written to {target}. Enter your key there, and look at the result with: {PROGRAM} config show")
+    text = f"Written to {target}. Enter your key there, and look at the result with: {PROGRAM} config show"
+    show({"path": target, "written": True}, text)
 
 
 def fresh_file() -> str:
@@ -109,8 +104,8 @@ def fresh_file() -> str:
         default = field.get_default(call_default_factory=True, validated_data={})
         value = EXAMPLES.get(name) if default is None else default
         more = f"; a key comes from {KEYS_PAGE}" if name == "api_key" else "; not set" if default is None else ""
-        told = f"# {variable(name)}: {field.description}{more}"
-        blocks.append(f"{told}\n# {name} = {'' if value is None else _toml(value)}\n")
+        meaning = f"# {variable(name)}: {field.description}{more}"
+        blocks.append(f"{meaning}\n# {name} = {'' if value is None else _toml(value)}\n")
     for plugin in Plugins(Settings.model_validate({})).plugins.values():
         if plugin.provider.settings:
             lines = [f"# {plugin.name}: settings of one provider", f"# [providers.{plugin.name}]"]
@@ -137,7 +132,7 @@ def _row(setting: str, value: Any, origin: str, meaning: str) -> dict[str, Any]:
 
 
 def _plain(value: Any, name: str = "") -> Any:
-    """Return a value as JSON has it; a secret, by its type or its name, as what may be seen of it."""
+    """Return a value as JSON has it; a secret, known by its type or its name, is masked."""
     if name.lower().endswith(SECRET_SETTINGS):
         return _masked(str(value))
     if isinstance(value, SecretStr):
@@ -148,10 +143,10 @@ def _plain(value: Any, name: str = "") -> Any:
 
 
 def _masked(secret: str) -> str:
-    return f"[set, ends in {secret[-TAIL:]}]" if len(secret) >= LONG_ENOUGH else "[set]" if secret else ""
+    return f"[set, ends in {secret[-TAIL:]}]" if len(secret) >= SHORTEST else "[set]" if secret else ""
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, bool):

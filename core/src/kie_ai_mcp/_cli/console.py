@@ -1,10 +1,10 @@
-"""What every command shares: an opened record, progress and tables for people, JSON for programs, moments in words."""
+"""Shared parts of the commands: opening the record, options, JSON and tables, exit codes."""
 
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -19,8 +19,6 @@ from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
 
 PROGRAM = "kie-ai-mcp-server"
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
-PIPE_WIDTH = 160
-"""Columns of a table that is not shown on a terminal."""
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 
@@ -33,7 +31,7 @@ def exit_code_of(error: KieError) -> int:
 
 
 def complain(message: str) -> None:
-    """Say one line on stderr."""
+    """Print one line on stderr."""
     click.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
 
 
@@ -49,7 +47,7 @@ def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) ->
     """Open providers and record as the server does, do the work, close.
 
     Raises:
-        KieError: What opening or the work raised, as it was.
+        KieError: Opening or the work raised it; it is passed on unchanged.
     """
     app = App.open(settings)
 
@@ -61,25 +59,8 @@ def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) ->
 
 
 def saving_in(settings: Settings, folder: Path | None) -> Settings:
-    """Return settings that save results in `folder`, where one is given."""
+    """Return settings that save results in `folder`, unless it is None."""
     return settings if folder is None else settings.model_copy(update={"output_dir": folder.absolute()})
-
-
-@contextmanager
-def progress() -> Iterator[Say]:
-    """Show on a terminal's stderr how the work gets on; elsewhere nothing is written."""
-    from rich.console import Console  # noqa: PLC0415  only commands that wait need it
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task("starting", total=None)
-
-        async def say(message: str, share: float | None) -> None:
-            bars.update(bar, description=message, total=None if share is None else 1.0, completed=share or 0.0)
-
-        yield say
 
 
 # -- options ----------------------------------------------------------------------------------------------------------
@@ -89,32 +70,40 @@ def moment(text: str) -> datetime:
     """Return a day, a time, or the moment that an age such as ``30d`` ago was, in UTC.
 
     Raises:
-        click.BadParameter: It is none of them.
+        click.BadParameter: The text has another form.
     """
     age = re.fullmatch(r"(\d{1,6})\s*([smhdw])", text.strip())
     try:
         if age:
             return datetime.now(UTC) - timedelta(seconds=int(age[1]) * UNITS_S[age[2]])
-        named = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{text!r} is no age such as 30d or 12h (s, m, h, d, w) and no date such as 2026-11-02."
         ) from None
-    return named if named.tzinfo else named.replace(tzinfo=UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 class UserPath(click.Path):
     """A path in which ~ is filled in."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return it; fail where nobody's home is known by that name."""
+        """Return the path; fail where no user of that name has a home folder."""
         try:
             return at_home(Path(os.fsdecode(super().convert(value, param, ctx))))
         except ValueError as exc:
             self.fail(str(exc), param, ctx)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+JSON = "kie_ai_mcp.json"
+"""The key under which a command's context keeps the value of --json."""
+
+
+def _keep_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    ctx.meta[JSON] = value
+
+
+json_option = click.option("--json", is_flag=True, expose_value=False, callback=_keep_json, help="Print JSON.")
 save_option = click.option(
     "--save",
     "folder",
@@ -135,34 +124,46 @@ timeout_option = click.option(
 # -- output -----------------------------------------------------------------------------------------------------------
 
 
-def show_json(value: Any) -> None:
+def wants_json() -> bool:
+    """Return whether the command that runs was given --json."""
+    return bool(click.get_current_context().meta.get(JSON))
+
+
+def show(value: Any, text: str | Callable[[], object]) -> None:
+    """Print a value as JSON where --json is given, else its text; a function prints the text itself."""
+    if wants_json():
+        print_json(value)
+    elif callable(text):
+        text()
+    else:
+        click.echo(text)
+
+
+def print_json(value: Any) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def show_table(rows: Sequence[Sequence[str]], columns: Sequence[str], *, title: str | None = None) -> None:
+def print_table(rows: Sequence[Sequence[str]], columns: Sequence[str], *, title: str | None = None) -> None:
     """Print rows as a table."""
-    from rich.console import Console  # noqa: PLC0415  costs what --json need not pay
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from kie_ai_mcp._cli import terminal  # noqa: PLC0415  --help and --json need not pay for rich
 
-    table = Table(show_edge=False, header_style="bold", title=title, title_justify="left")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(width=PIPE_WIDTH)
-    console.print(table)
+    terminal.print_table(rows, columns, title=title)
 
 
-def show_rows(
+def progress() -> AbstractContextManager[Say]:
+    """Return a context that shows on a terminal how the work gets on."""
+    from kie_ai_mcp._cli import terminal  # noqa: PLC0415  --help and `tasks list --json` need not pay for rich
+
+    return terminal.progress()
+
+
+def print_rows(
     rows: Sequence[Mapping[str, Any]], form: str | None, brief: Sequence[str], hidden: Sequence[str] = ()
 ) -> None:
-    """Print rows: all of them as JSON, the `brief` columns as Markdown, those that say anything as a table."""
+    """Print rows: all of them as JSON, the `brief` columns as Markdown, the columns that are not empty as a table."""
     if form == "json":
-        show_json(list(rows))
+        print_json(list(rows))
         return
     columns = brief if form else [name for name in (rows[0] if rows else {}) if any(row[name] for row in rows)]
     columns = [name for name in columns if name not in hidden]
@@ -171,7 +172,7 @@ def show_rows(
         lines = [columns, ["---"] * len(columns), *cells]
         click.echo("\n".join(f"| {' | '.join(line)} |" for line in lines))
     else:
-        show_table(cells, columns)
+        print_table(cells, columns)
 
 
 def _cell(value: object, *, code: bool) -> str:

@@ -1,4 +1,4 @@
-"""``gallery``: write the history as one page, and open it."""
+"""Command ``gallery``: the history as one HTML page, written to a file and opened in the browser."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import click
 
-from kie_ai_mcp._cli.console import UserPath, json_option, show_json
+from kie_ai_mcp._cli.console import UserPath, json_option, show
 from kie_ai_mcp._gallery.page import FILE_NAME, LIMIT, write
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import Store
@@ -23,17 +23,14 @@ from kie_ai_mcp._settings.settings import Settings
     help=f"File that is written.  [default: {FILE_NAME} in the folder of saved results, else beside the database]",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Entries, newest first.")
-@click.option("--open/--no-open", "wanted", default=True, show_default=True, help="Open it in the browser.")
+@click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open it in the browser.")
 @json_option
-def gallery(output: Path | None, limit: int, wanted: bool, as_json: bool) -> None:
+def gallery(output: Path | None, limit: int, opens: bool) -> None:
     """Write the history as one HTML page: pictures, clips, prompts, costs. No network, no service is asked."""
     settings = load_settings()
     path = anyio.run(_write_for, settings, output, limit)
-    if as_json:
-        show_json({"path": str(path)})
-    else:
-        click.echo(path)
-    if wanted and not _open(path):
+    show({"path": str(path)}, str(path))
+    if opens and not _open(path):
         click.echo("No browser was found here: open the file in one.", err=True)
 
 
@@ -49,5 +46,5 @@ async def _write_for(settings: Settings, output: Path | None, limit: int) -> Pat
 def _open(path: Path) -> bool:
     # A browser for terminals would take over the terminal; where there is no screen, the path must do.
     screens = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    seen = sys.platform in {"win32", "darwin"} or any(os.environ.get(name) for name in screens)
-    return seen and webbrowser.open(path.as_uri())
+    visible = sys.platform in {"win32", "darwin"} or any(os.environ.get(name) for name in screens)
+    return visible and webbrowser.open(path.as_uri())

@@ -1,11 +1,15 @@
-"""The command line: one group, whose larger commands live in rooms of their own and are imported when they run."""
+"""Command line of ``kie-ai-mcp-server``: the group of all commands, and how errors become one line and an exit code.
 
+Commands are imported when they run, so that ``--help`` and completion stay fast.
+"""
+
+import logging
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import anyio
@@ -13,100 +17,115 @@ import click
 from click.shell_completion import get_completion_class
 
 from kie_ai_mcp._app.own_tools import NAMES
-from kie_ai_mcp._cli.console import DONE, FAILED, INTERRUPTED, PROGRAM, UserPath, complain, end, exit_code_of
+from kie_ai_mcp._cli.console import DONE, FAILED, INTERRUPTED, PROGRAM, complain, end, exit_code_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.logging import log_to_stderr
+from kie_ai_mcp._settings.settings import variable
 from kie_ai_mcp.errors import ConfigError, KieError
 
-ROOMS = {
-    "call": "Call one tool, with the same checks as an MCP client's call.",
-    "config": "Show the settings, say where they are kept, or begin a file of them.",
-    "doctor": "Check everything that can be wrong, and say how to put it right.",
-    "gallery": "Write the history as one HTML page: pictures, clips, prompts, costs.",
-    "install": "Enter this server into the configuration of an MCP client.",
-    "providers": "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
-    "tasks": "Work with the record: list, wait for, save, export, prune and settle.",
-    "tools": "Show every tool that a client is offered; with --json also the input schemas.",
+log = logging.getLogger(__name__)
+
+COMMANDS = {
+    "call": ("call:call", "Call one tool, with the same checks as an MCP client's call."),
+    "config": ("config:config", "Show the settings, say where they are kept, or begin a file of them."),
+    "doctor": ("doctor:doctor", "Check everything that can be wrong, and say how to put it right."),
+    "gallery": ("gallery:gallery", "Write the history as one HTML page: pictures, clips, prompts, costs."),
+    "install": ("install.command:install", "Enter this server into the configuration of an MCP client."),
+    "providers": (
+        "providers:providers",
+        "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
+    ),
+    "tasks": ("tasks:tasks", "Work with the record: list, wait for, save, export, prune and settle."),
+    "tools": ("providers:tools", "Show every tool that a client is offered; with --json also the input schemas."),
 }
-"""The commands that live in rooms of their own, and what each does; listing them imports none."""
+"""Commands with a module of their own: where each is below `kie_ai_mcp._cli`, and its line in the list of commands."""
+
+FIRST_PARTY = {"demo": "sandbox", "new-provider": "authors", "sandbox": "sandbox"}
+"""Commands that first-party providers bring: no other provider may take their names."""
 
 COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"
 """The variable through which a shell asks for completions; click's name for it."""
 
 
-def _command(name: str) -> click.Command:
-    match name:
-        case "call":
-            from kie_ai_mcp._cli.call import call  # noqa: PLC0415  each room when it is entered
-
-            return call
-        case "config":
-            from kie_ai_mcp._cli.config import config  # noqa: PLC0415
-
-            return config
-        case "doctor":
-            from kie_ai_mcp._cli.doctor import doctor  # noqa: PLC0415
-
-            return doctor
-        case "gallery":
-            from kie_ai_mcp._cli.gallery import gallery  # noqa: PLC0415
-
-            return gallery
-        case "install":
-            from kie_ai_mcp._cli.install.command import install  # noqa: PLC0415
-
-            return install
-        case "tasks":
-            from kie_ai_mcp._cli.tasks import tasks  # noqa: PLC0415
-
-            return tasks
-    from kie_ai_mcp._cli.providers import providers, tools  # noqa: PLC0415
-
-    return {"providers": providers, "tools": tools}[name]
-
-
 class Commands(click.Group):
-    """Our own commands, those of the rooms, and those of the providers; every expected error is one line on stderr."""
+    """Group of our own commands and those of the providers; every expected error is one line on stderr."""
+
+    @cached_property
+    def _plugins(self) -> Plugins:
+        return Plugins(load_settings(), reserved=NAMES)
 
     @cached_property
     def _from_providers(self) -> Mapping[str, click.Command]:
-        offered = click.Group()
-        Plugins(load_settings(), reserved=NAMES).register_commands(offered)
-        return offered.commands
+        """The commands of the providers; each provider fills a group of its own, so that it can't change another's."""
+        groups: dict[str, click.Group] = {}
+        self._plugins.register_commands(lambda provider: groups.setdefault(provider, click.Group()))
+        owners = dict.fromkeys((*COMMANDS, *self.commands), "the server itself") | FIRST_PARTY
+        offered: dict[str, click.Command] = {}
+        for provider, group in groups.items():
+            for name, command in group.commands.items():
+                owner = owners.setdefault(name, provider)
+                if owner == provider:
+                    offered[name] = command
+                else:
+                    log.warning("the command %s of provider %s is left out: it belongs to %s", name, provider, owner)
+        return offered
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name; without those of providers where the settings can't be used."""
-        names = {*super().list_commands(ctx), *ROOMS}
+        names = {*super().list_commands(ctx), *COMMANDS}
         with suppress(KieError):
             names.update(self._from_providers)
         return sorted(names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, importing its room; providers are asked only for a name that is not ours."""
-        if cmd_name in ROOMS:
-            return _command(cmd_name)
-        return super().get_command(ctx, cmd_name) or self._from_providers.get(cmd_name)
+        """Return a command, importing its module; load providers only for a name that is not ours.
+
+        Raises:
+            ConfigError: The command is of a first-party provider that does not offer it; the message gives the cure.
+        """
+        if cmd_name in COMMANDS:
+            command: click.Command = resolve_name(f"kie_ai_mcp._cli.{COMMANDS[cmd_name][0]}")
+            return command
+        known = super().get_command(ctx, cmd_name) or self._from_providers.get(cmd_name)
+        if known is None and cmd_name in FIRST_PARTY:
+            raise self._not_offered(cmd_name, FIRST_PARTY[cmd_name])
+        return known
+
+    def _not_offered(self, name: str, provider: str) -> ConfigError:
+        """Return the error that says why a command of a first-party provider is not there, and the cure."""
+        plugin = self._plugins.plugins.get(provider)
+        if plugin is None:
+            state, cure = "is not installed", f"Install it with: pip install kie-ai-mcp-{provider}"
+        elif plugin.state == "set aside":
+            state, cure = f"is set aside: {plugin.reason.rstrip('.')}", plugin.cure
+        elif plugin.state == "enabled":
+            state, cure = "does not offer it", f"Update it with: pip install --upgrade {plugin.distribution}"
+        elif provider in load_settings().disabled_providers:
+            state, cure = "is disabled", f"Take {provider} off {variable('disabled_providers')}."
+        else:
+            state, cure = "is disabled", f"Add {provider} to {variable('enabled_providers')}."
+        return ConfigError(f"The command {name} comes from the provider {provider}, which {state}.", next_step=cure)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing the rooms."""
+        """List the commands without importing their modules."""
         rows = []
         for name in self.list_commands(ctx):
-            command = None if name in ROOMS else self.get_command(ctx, name)
-            rows.append((name, command.get_short_help_str(120) if command else ROOMS[name]))
+            command = None if name in COMMANDS else self.get_command(ctx, name)
+            rows.append((name, command.get_short_help_str(120) if command else COMMANDS[name][1]))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """Run, and turn what went wrong into one line and an exit code."""
-        run_alone: Any = super().main
+        """Run a command; turn an error into one line on stderr and an exit code."""
+        run_command: Any = super().main
         if not standalone_mode:
-            return run_alone(*args, standalone_mode=False, **extra)
+            return run_command(*args, standalone_mode=False, **extra)
         with suppress(ConfigError):
             log_to_stderr(load_settings())
         code: Any
         try:
-            code = run_alone(*args, standalone_mode=False, **extra)
+            code = run_command(*args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as exc:
             exc.show()
             code = exc.exit_code
@@ -171,48 +190,12 @@ def serve(http: bool = False, host: str | None = None, port: int | None = None, 
 
         end(anyio.run(serve_http, settings, host or "127.0.0.1", 3000 if port is None else port))
     if reload:
-        from kie_ai_mcp._cli.reload import serve_reloading  # noqa: PLC0415
+        from kie_ai_mcp._cli.reload import serve_reloading  # noqa: PLC0415  only here is it needed
 
         anyio.run(serve_reloading)
     from kie_ai_mcp._mcp.server import serve as serve_stdio  # noqa: PLC0415  heavy; the other commands don't need it
 
     anyio.run(serve_stdio, settings)
-
-
-@cli.command()
-@click.option(
-    "--output",
-    type=UserPath(file_okay=False),
-    default="kie-ai-demo",
-    show_default=True,
-    help="Folder for the files that are made.",
-)
-def demo(output: Path) -> None:
-    """Make a picture and a clip on a local stand-in for the service.
-
-    It needs no key and no network, and costs nothing.
-    """
-    from kie_ai_mcp._cli.demo import run_demo  # noqa: PLC0415  brings the SDK's client
-
-    end(anyio.run(run_demo, output.absolute()))
-
-
-@cli.command("new-provider")
-@click.argument("name")
-@click.option(
-    "--output",
-    type=UserPath(),
-    help="The folder to write; it must not exist.  [default: ./kie-ai-mcp-NAME]",
-)
-def new_provider(name: str, output: Path | None) -> None:
-    """Write the package of a new provider: a module with one tool, its tests and a README."""
-    from kie_ai_mcp._cli.new_provider import check_name, next_steps, write_provider  # noqa: PLC0415  seldom wanted
-
-    check_name(name, taken=Plugins(load_settings(), reserved=NAMES).plugins)
-    folder = output or Path(f"kie-ai-mcp-{name}")
-    for path in write_provider(name, folder):
-        click.echo(folder / path)
-    click.echo(next_steps(name, folder))
 
 
 @cli.command()
@@ -229,8 +212,8 @@ def completion(shell: str) -> None:
     assert complete is not None  # noqa: S101  click knows all three
     script = complete(cli, {}, PROGRAM, COMPLETE).source()
     # The script calls the program without an argument, and then it would serve instead of completing.
-    for asked in (f"{shell}_complete $1)", f"{shell}_complete {PROGRAM})", f"(commandline -t) {PROGRAM})"):
-        script = script.replace(asked, f"{asked[:-1]} completion)")
+    for call in (f"{shell}_complete $1)", f"{shell}_complete {PROGRAM})", f"(commandline -t) {PROGRAM})"):
+        script = script.replace(call, f"{call[:-1]} completion)")
     click.echo(script, nl=False)
 
 

@@ -1,4 +1,4 @@
-"""``providers`` and ``tools``: what is installed, and what a client is offered."""
+"""Commands ``providers`` and ``tools``: the installed providers, and the tools that a client is offered."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kie_ai_mcp._app.own_tools import NAMES, own_arguments
-from kie_ai_mcp._cli.console import show_json, show_rows, show_table
+from kie_ai_mcp._cli.console import print_json, print_rows, print_table
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.load import load_settings, nearest
 
@@ -37,7 +37,7 @@ def providers(form: str | None) -> None:
         }
         for plugin in plugins.plugins.values()
     ]
-    show_rows(rows, form, brief=("provider", "at Kie.ai", "checked", "tools"), hidden=("cure",))
+    print_rows(rows, form, brief=("provider", "at Kie.ai", "checked", "tools"), hidden=("cure",))
     for plugin in plugins.plugins.values() if form is None else ():
         if plugin.cure:
             click.echo(f"{plugin.name}: {plugin.cure}")
@@ -68,13 +68,13 @@ def tools(name: str | None, form: str | None) -> None:
         row = {"tool": own, "provider": "", "kind": "", "description": description, "input_schema": arguments.schema}
         rows.append(row)
     if name is None:
-        show_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden=("input_schema",))
+        print_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden=("input_schema",))
         return
     chosen = next((row for row in rows if row["tool"] == name), None)
     if chosen is None:
         raise click.UsageError(f"There is no tool {name!r}. {nearest(name, [row['tool'] for row in rows])}")
     if form == "json":
-        show_json(chosen)
+        print_json(chosen)
         return
     click.echo(f"{chosen['description']}\n")
     _show_arguments(chosen["input_schema"])
@@ -93,7 +93,7 @@ def _show_arguments(schema: Mapping[str, Any]) -> None:
         ]
         default = "needed" if name in schema.get("required", ()) else str(taken.get("default", ""))
         rows.append((name, taken.get("type", "any"), default, ", ".join(filter(None, takes))))
-    show_table(rows, ("argument", "type", "default", "takes"))
+    print_table(rows, ("argument", "type", "default", "takes"))
 
 
 def _span(limits: Mapping[str, Any], least: str, most: str, unit: str) -> str:

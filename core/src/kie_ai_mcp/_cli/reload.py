@@ -1,13 +1,12 @@
-"""``serve --reload``: the server starts anew when the source of an installed editable provider changes.
+"""Relay for ``serve --reload``: it restarts the server when the source of an editable provider changes.
 
 The process that the client started stays: it passes lines on, and the server is its child. The child is replaced only
-between requests. Those that arrive meanwhile wait for the new one, which is greeted as the client greeted the first;
-so the client's session goes on, and its next call runs the changed source. A request that takes longer than
-`PATIENCE_S` is answered with an error, while what it has paid for is recorded by the child before it ends.
+between requests. Requests that arrive meanwhile wait for the new child, which gets the client's own `initialize`
+message; so the client's session goes on, and its next call runs the changed source. A request that takes longer than
+`PATIENCE_S` is answered with an error; the child records what it has paid for before it ends.
 """
 
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -24,20 +23,24 @@ import anyio.to_thread
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from kie_ai_mcp._mcp.signals import end_on_signal, exit_process
 from kie_ai_mcp._providers.installed import editable_sources
 from kie_ai_mcp.errors import ConfigError
 
 COMMAND = (sys.executable, "-m", "kie_ai_mcp", "serve")
 
 PATIENCE_S = 10.0
-"""How long requests may still take when the source has changed; longer than a paid one does."""
+"""How long open requests may still take when the source has changed; longer than a paid request takes."""
 
 END_S = 9.0
-"""How long a child may take to end; it records what is on its way."""
+"""How long a child may take to end; it records the requests under way."""
+
+KILL_S = 1.0
+"""How long a child may take to end once it is killed."""
 
 LINE_LIMIT = 64 * 1024 * 1024
-GREETING = "kie-ai-mcp-server reload"
-"""The id of the greeting that is repeated to a new child."""
+INITIALIZE = "kie-ai-mcp-server reload"
+"""The id of the `initialize` message that is repeated to a new child."""
 
 SERVER_ERROR = -32000
 
@@ -51,7 +54,7 @@ async def serve_reloading() -> None:
         ConfigError: The file watcher is not installed, or no provider is installed editable.
     """
     try:
-        import watchfiles  # noqa: PLC0415  an extra
+        import watchfiles  # noqa: PLC0415  an optional dependency
     except ImportError:
         raise ConfigError(
             "serve --reload needs the file watcher watchfiles, which is not installed.",
@@ -82,30 +85,21 @@ async def serve_reloading() -> None:
                 sys.stderr.flush()
                 relay.outdated.set()
 
-        async def forward_signals() -> None:
-            if sys.platform == "win32":  # a host closes our input instead
-                return
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async for received in signals:
-                    await relay.end(received)
-                    os._exit(128 + received)
-
-        group.start_soon(forward_signals)
-        # A module on its own is found again by its folder alone: editors put a new file in its place.
+        group.start_soon(partial(end_on_signal, relay.end, limit_s=END_S + KILL_S))
+        # A single module is watched through its folder: editors replace the file.
         for paths, recursive in ((packages, True), ({path.parent for path in modules}, False)):
             if paths:
                 group.start_soon(partial(follow, paths, recursive=recursive))
         code = await relay.run()
-        # The thread that reads stdin can't be interrupted, so the interpreter would wait for it for ever.
-        os._exit(code)
+        exit_process(code)
 
 
 @dataclass
 class Relay:
-    """Passes lines between the client and the child of the day.
+    """Relay of lines between the client and the current child.
 
     Args:
-        outdated: Set when the source has changed.
+        outdated: An event that is set when the source has changed.
         state: ``replacing``: requests wait. ``dead``: the child ended by itself; requests are refused until the
             source changes.
     """
@@ -119,9 +113,9 @@ class Relay:
     _closed: bool = False
     _retired: bool = False
     _served: bool = False
-    _greeting: Message | None = None
-    _greeted: bytes | None = None
-    _asked: dict[str | int, str] = field(default_factory=dict)
+    _initialize: Message | None = None
+    _initialized: bytes | None = None
+    _open: dict[str | int, str] = field(default_factory=dict)
     _wire: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def run(self) -> int:
@@ -134,7 +128,7 @@ class Relay:
         return code
 
     async def end(self, received: signal.Signals | None = None) -> None:
-        """End the child by closing its input, or by a signal, and wait: it records what is on its way."""
+        """End the child by closing its input, or by a signal, and wait while it records the requests under way."""
         child = self._child
         if child is None:
             return
@@ -157,9 +151,9 @@ class Relay:
             if self._closed or not self._served:
                 return code
             if not self._retired:
-                told = f"The server ended by itself with code {code}; its log says why. It starts at the next change."
+                reason = f"The server ended by itself with code {code}; its log says why. It starts at the next change."
                 self._now("dead")
-                await self._refuse_open(told)
+                await self._refuse_open(reason)
                 await self.outdated.wait()
                 if self._closed:
                     return code
@@ -174,12 +168,12 @@ class Relay:
             assert child.stdout is not None  # noqa: S101
             self._child, self._retired = child, False
             self._spawned.set()
-            if self._closed:  # by the client, before there was anything to end
+            if self._closed:  # by the client, before there was a child to end
                 await child.stdin.aclose()
-            if self._greeting is None:
+            if self._initialize is None:
                 self._now("running")
             else:
-                await self._write_child(_line({**self._greeting, "id": GREETING}))
+                await self._write_child(_line({**self._initialize, "id": INITIALIZE}))
             lines = BufferedByteReceiveStream(child.stdout)
             with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
                 while True:
@@ -192,13 +186,13 @@ class Relay:
     async def _replace_when_outdated(self) -> None:
         while True:
             await self.outdated.wait()
-            if self.state == "dead" or not self.outdated.is_set():  # there, the change itself starts the next one
+            if self.state == "dead" or not self.outdated.is_set():  # a dead child is replaced at the change itself
                 await anyio.lowlevel.checkpoint()
                 continue
             self._now("replacing")
             await self._spawned.wait()
             with anyio.move_on_after(PATIENCE_S):
-                while self._asked:
+                while self._open:
                     self._idle = anyio.Event()
                     await self._idle.wait()
             self.outdated = anyio.Event()
@@ -219,20 +213,20 @@ class Relay:
             message = _message(line)
             method, number = message.get("method"), message.get("id")
             if method == "initialize":
-                self._greeting = message
+                self._initialize = message
             elif method == "notifications/initialized":
-                self._greeted = line
+                self._initialized = line
             elif method == "notifications/cancelled" and isinstance(message.get("params"), dict):
                 self._answered(message["params"].get("requestId"))
             if isinstance(method, str) and isinstance(number, str | int):
                 await self._settled.wait()
-                self._asked[number] = method
+                self._open[number] = method
                 if self.state == "dead":
                     await self._refuse_open("The server has ended; its log says why. It starts at the next change.")
                     continue
             await self._write_child(line)
         self._closed = True
-        self.outdated.set()  # where there is no child, nobody needs to wait for the next one
+        self.outdated.set()  # where there is no child, there is no reason to wait for the next one
         await self.end()
 
     async def _from_child(self, line: bytes) -> None:
@@ -240,32 +234,32 @@ class Relay:
         number = message.get("id")
         if "method" in message or not isinstance(number, str | int):
             await self._write_client(line)
-        elif number == GREETING:
-            if self._greeted is not None:
-                await self._write_child(self._greeted)
+        elif number == INITIALIZE:
+            if self._initialized is not None:
+                await self._write_child(self._initialized)
                 await self._write_client(_line({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}))
             self._now("running")
         else:
             self._served = True
             method = self._answered(number)
             if isinstance(message.get("result"), dict):
-                line = _line(message) if _promise_changes(method, message["result"]) else line
+                line = _line(message) if _announce_changes(method, message["result"]) else line
             await self._write_client(line)
 
     def _answered(self, number: Any) -> str | None:
-        method = self._asked.pop(number, None) if isinstance(number, str | int) else None
-        if not self._asked:
+        method = self._open.pop(number, None) if isinstance(number, str | int) else None
+        if not self._open:
             self._idle.set()
         return method
 
     async def _refuse_open(self, reason: str) -> None:
-        for number in list(self._asked):
+        for number in list(self._open):
             self._answered(number)
             error = {"code": SERVER_ERROR, "message": reason}
             await self._write_client(_line({"jsonrpc": "2.0", "id": number, "error": error}))
 
     async def _write_child(self, line: bytes) -> None:
-        # What it did not take is refused when its end is noticed.
+        # Requests that the child did not read are refused when it has ended.
         if self._child is not None and self._child.stdin is not None:
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
                 await self._child.stdin.send(line + b"\n")
@@ -275,8 +269,8 @@ class Relay:
             await anyio.to_thread.run_sync(_write_stdout, line + b"\n")
 
 
-def _promise_changes(method: str | None, result: Message) -> bool:
-    """Let an answer say that the list of tools may change, which it does here alone; return whether it was changed."""
+def _announce_changes(method: str | None, result: Message) -> bool:
+    """Let an answer say that the list of tools may change, as it does with --reload; return whether it was edited."""
     tools = (result.get("capabilities") or {}).get("tools")
     if method in {"initialize", "server/discover"} and isinstance(tools, dict):
         tools["listChanged"] = True
@@ -299,7 +293,7 @@ def _write_stdout(line: bytes) -> None:
 
 
 def _message(line: bytes) -> Message:
-    """Return a line as a message; an empty one for what is none, which is passed on as it is."""
+    """Return a line as a message; an empty message for a line of another form, which is passed on unchanged."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,6 +1,9 @@
-"""``tasks``: what is on record, waited for and saved from the command line; the room beside it keeps the record."""
+"""Commands ``tasks``: list, show, wait for, save, export, prune and settle what is on record."""
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -17,26 +20,29 @@ from kie_ai_mcp._cli.console import (
     end,
     json_option,
     moment,
+    print_table,
     progress,
     run_with_app,
     save_option,
     saving_in,
-    show_json,
-    show_table,
+    show,
     timeout_option,
 )
-from kie_ai_mcp._cli.record import export, prune, resolve
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.results import last_known, refresh
 from kie_ai_mcp._flow.results import save as save_results
+from kie_ai_mcp._flow.settle import resolve as settle
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 
-WAITED_FOR = 100
-"""Running tasks that are waited for where none is named."""
+MOST_TASKS = 100
+"""How many running tasks `wait` waits for where none is named."""
+
+PAGE = 500
+"""Rows read at once for an export."""
 
 
 @click.group()
@@ -45,6 +51,9 @@ def tasks() -> None:
 
     The record is the database that all servers of this user share; `kie-ai-mcp-server config show` names it.
     """
+
+
+# -- list and show ----------------------------------------------------------------------------------------------------
 
 
 @tasks.command("list")
@@ -57,69 +66,83 @@ def tasks() -> None:
 @click.option("--limit", type=click.IntRange(1, 50), default=20, show_default=True, help="At most so many.")
 @click.option("--cursor", help="Go on where an earlier list ended.")
 @json_option
-def list_(since: datetime | None, as_json: bool, **chosen: Any) -> None:
+def list_tasks(since: datetime | None, **filters: Any) -> None:
     """List tasks, newest first.
 
     Requests whose outcome is unknown come before them. The service is not asked.
     """
-    chosen["since"] = since.isoformat() if since else None
+    filters["since"] = since.isoformat() if since else None
 
     async def work(app: App) -> dict[str, Any]:
         _, arguments = own_arguments("list_tasks")
-        answer = await OwnTools(app.engine, app.resources).list_tasks(**arguments.check(chosen), call=Call())
+        answer = await OwnTools(app.engine, app.resources).list_tasks(**arguments.check(filters), call=Call())
         return answer.data or {}
 
     listed = run_with_app(load_settings(), work)
-    if as_json:
-        show_json(listed)
-        return
+    show(listed, lambda: _print_list(listed))
+
+
+def _print_list(listed: dict[str, Any]) -> None:
     unresolved = listed.get("unresolved", [])
     if unresolved:
-        rows = [
-            [str(row[name]) for name in ("submission_id", "state", "tool", "prompt", "age_s")] for row in unresolved
-        ]
-        show_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
+        names = ("submission_id", "state", "tool", "prompt", "age_s")
+        rows = [[str(row[name]) for name in names] for row in unresolved]
+        print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
         click.echo(
             "Look at https://kie.ai/logs, then: kie-ai-mcp-server tasks resolve SUBMISSION --adopt TASK | --discard\n"
         )
     if not listed["tasks"]:
         click.echo("No tasks.")
         return
-    show_table(
-        [_line(task) for task in listed["tasks"]],
-        ("task", "provider", "status", "made", "expires", "credits", "results"),
-    )
+    columns = ("task", "provider", "status", "made", "expires", "credits", "results")
+    print_table([_cells(task) for task in listed["tasks"]], columns)
     click.echo(credits_line(listed))
     if "next_cursor" in listed:
         click.echo(f"Older ones: --cursor {listed['next_cursor']}")
 
 
-@tasks.command()
+def _cells(task: dict[str, Any]) -> list[str]:
+    """Return one task's row of the list."""
+    results = ""
+    if task["files"]:
+        results = f"{len(task['files'])} saved"
+    elif task["result_urls"]:
+        results = f"{len(task['result_urls'])} links"
+    credits = f"{task['credits']:g}" if "credits" in task else ""
+    if "estimated_credits" in task:
+        credits = f"about {task['estimated_credits']:g}"
+    made, expires = (task.get(name, "")[:16].replace("T", " ") for name in ("created_at", "expires_at"))
+    return [task["task_id"], task["provider"], task["status"], made, expires, credits, results]
+
+
+@tasks.command("show")
 @click.argument("task_id", metavar="TASK")
 @click.option(
     "--refresh", "ask", is_flag=True, help="Ask the service first; also finds tasks that were made elsewhere."
 )
 @json_option
-def show(task_id: str, ask: bool, as_json: bool) -> None:
+def show_task(task_id: str, ask: bool) -> None:
     """Show everything on record of one TASK."""
 
-    async def work(app: App) -> tuple[str, dict[str, Any]]:
+    async def work(app: App) -> tuple[dict[str, Any], str]:
         report = await (refresh(app.engine, task_id) if ask else last_known(app.engine, task_id))
         if report is None:
             raise TaskNotFound(
                 f"No task {task_id!r} is on record here.", next_step="--refresh asks the service for it."
             )
-        made_by = await app.engine.record.submission_of(task_id)
+        submission = await app.engine.record.submission_of(task_id)
         record = await app.engine.record.find(task_id)
         extra: dict[str, Any] = {"kind": record.task.kind, "model": record.task.model} if record else {}
-        if made_by is not None:
-            extra |= {"tool": made_by.tool, "submission_id": made_by.id, "arguments": dict(made_by.arguments)}
-        known = {name: value for name, value in extra.items() if value is not None}
-        words = [report.text()] + [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in known.items()]
-        return "\n".join(words), {**report.structured(), **known}
+        if submission is not None:
+            extra |= {"tool": submission.tool, "submission_id": submission.id, "arguments": dict(submission.arguments)}
+        extra = {name: value for name, value in extra.items() if value is not None}
+        lines = [report.text()] + [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in extra.items()]
+        return {**report.structured(), **extra}, "\n".join(lines)
 
-    text, structured = run_with_app(load_settings(), work)
-    show_json(structured) if as_json else click.echo(text)
+    show(*run_with_app(load_settings(), work))
+
+
+# -- wait and save ----------------------------------------------------------------------------------------------------
 
 
 @tasks.command()
@@ -127,22 +150,19 @@ def show(task_id: str, ask: bool, as_json: bool) -> None:
 @timeout_option
 @save_option
 @json_option
-def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None, as_json: bool) -> None:
+def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None) -> None:
     """Wait until every TASK is finished.
 
     Without a TASK, all that are running are waited for. Results are saved where a folder is set.
     """
 
     async def work(app: App, say: Say) -> Sequence[Any]:
-        wanted = task_ids or await _running(app)
-        return await wait_for(app.engine, wanted, timeout_s, say)
+        return await wait_for(app.engine, task_ids or await _running(app), timeout_s, say)
 
     with progress() as say:
         reports = run_with_app(saving_in(load_settings(), folder), lambda app: work(app, say))
-    if as_json:
-        show_json([report.structured() for report in reports])
-    else:
-        click.echo("\n\n".join(report.text() for report in reports) or "No task is running.")
+    text = "\n\n".join(report.text() for report in reports) or "No task is running."
+    show([report.structured() for report in reports], text)
     unfinished = [report for report in reports if report.status != "completed"]
     if unfinished:
         states = ", ".join(f"{report.task_id} is {report.status}" for report in unfinished)
@@ -150,6 +170,15 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None, as_js
         hint = " A running one goes on by itself; wait again." if running else ""
         complain(f"not every task is completed: {states}.{hint}")
         end(FAILED)
+
+
+async def _running(app: App) -> list[str]:
+    records = [
+        record
+        for status in ("pending", "processing")
+        for record in await app.engine.record.tasks(Filters(status=status, limit=MOST_TASKS))
+    ]
+    return [record.task.task_id for record in records[:MOST_TASKS]]
 
 
 @tasks.command()
@@ -162,7 +191,7 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None, as_js
 )
 @click.option("--expired", is_flag=True, help="Also try results whose links should have expired.")
 @json_option
-def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool, as_json: bool) -> None:
+def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
     """Save finished results that are not saved yet.
 
     Those that expire first come first. With a TASK, only the results of each one named.
@@ -174,48 +203,25 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool, as_json:
     async def work(app: App, say: Say) -> tuple[list[dict[str, Any]], int]:
         now = datetime.now(UTC)
         unsaved = [] if task_ids else await app.engine.record.unsaved()
-        kept = [record for record in unsaved if expired or record.expires_at is None or record.expires_at > now]
-        ids = task_ids or [record.task.task_id for record in kept]
-        return [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)], len(
-            unsaved
-        ) - len(kept)
+        valid = [record for record in unsaved if expired or record.expires_at is None or record.expires_at > now]
+        ids = task_ids or [record.task.task_id for record in valid]
+        rows = [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)]
+        return rows, len(unsaved) - len(valid)
 
     with progress() as say:
-        saved, gone = run_with_app(settings, lambda app: work(app, say))
-    if as_json:
-        show_json({"saved": saved, "expired": gone})
-    else:
-        for row in saved:
-            click.echo("\n".join(row["files"]) or f"{row['task_id']}: {row['error']}")
-        late = f" {gone} more have expired at the service; --expired tries them all the same." if gone else ""
-        click.echo(
-            f"{sum(bool(row['files']) for row in saved)} of {len(saved)} tasks saved in {settings.output_dir}.{late}"
-        )
-    failed = [row for row in saved if row["error"]]
+        rows, gone = run_with_app(settings, lambda app: work(app, say))
+    lines = ["\n".join(row["files"]) or f"{row['task_id']}: {row['error']}" for row in rows]
+    late = f" {gone} more have expired at the service; --expired tries them all the same." if gone else ""
+    total = f"{sum(bool(row['files']) for row in rows)} of {len(rows)} tasks saved in {settings.output_dir}.{late}"
+    show({"saved": rows, "expired": gone}, "\n".join([*lines, total]))
+    failed = [row for row in rows if row["error"]]
     if failed:
         complain(f"tasks that could not be saved: {len(failed)}; the first: {failed[0]['error']}")
         end(FAILED)
 
 
-tasks.add_command(prune)
-tasks.add_command(export)
-tasks.add_command(resolve)
-
-
-# -- inside -----------------------------------------------------------------------------------------------------------
-
-
-async def _running(app: App) -> list[str]:
-    found = [
-        record
-        for status in ("pending", "processing")
-        for record in await app.engine.record.tasks(Filters(status=status, limit=WAITED_FOR))
-    ]
-    return [record.task.task_id for record in found[:WAITED_FOR]]
-
-
 async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any]:
-    """Save one task's results; what goes wrong with it must not stop the others."""
+    """Save one task's results; an error of one must not stop the others."""
     await say(f"saving {task_id}", share)
     try:
         report = await save_results(app.engine, task_id)
@@ -225,16 +231,93 @@ async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any
     return {"task_id": task_id, "files": list(report.files), "error": error}
 
 
-def _line(task: dict[str, Any]) -> list[str]:
-    results = (
-        f"{len(task['files'])} saved"
-        if task["files"]
-        else f"{len(task['result_urls'])} links"
-        if task["result_urls"]
-        else ""
+# -- prune, export and resolve ----------------------------------------------------------------------------------------
+
+
+@tasks.command()
+@click.option(
+    "--older-than", "before", type=moment, metavar="WHEN", required=True, help="An age such as 30d or 12h, or a date."
+)
+@click.option("--dry-run", is_flag=True, help="Only say how many there are.")
+@json_option
+def prune(before: datetime, dry_run: bool) -> None:
+    """Delete old finished tasks from the record.
+
+    Their requests go with them. Files stay, and so do tasks that are running, and requests whose outcome is unknown.
+    """
+    count = run_with_app(load_settings(), lambda app: app.engine.record.prune(before, dry_run=dry_run))
+    day = before.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    show(
+        {"tasks": count, "before": before.isoformat(timespec="seconds"), "dry_run": dry_run},
+        f"Finished tasks from before {day} that {'would be' if dry_run else 'were'} deleted: {count}",
     )
-    credits = f"{task['credits']:g}" if "credits" in task else ""
-    if "estimated_credits" in task:
-        credits = f"about {task['estimated_credits']:g}"
-    made, expires = (task.get(name, "")[:16].replace("T", " ") for name in ("created_at", "expires_at"))
-    return [task["task_id"], task["provider"], task["status"], made, expires, credits, results]
+
+
+@tasks.command()
+@click.option("--output", type=UserPath(dir_okay=False), help="Write to this file, which must not exist yet.")
+def export(output: Path | None) -> None:
+    """Print all requests and tasks as JSON Lines.
+
+    They come oldest first, requests before tasks; each line says in "record" which of them it is.
+    """
+    if output is not None and output.exists():
+        raise click.UsageError(f"{output} exists already; choose another --output.")
+
+    async def work(app: App) -> int:
+        count = 0
+        part = output.with_name(f"{output.name}.{os.getpid()}.part") if output else None
+        try:
+            with click.open_file(str(part) if part else "-", "w", encoding="utf-8") as file:
+                async for entry in _history(app):
+                    file.write(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
+                    count += 1
+            if part is not None and output is not None:
+                part.rename(output)
+        except OSError as exc:
+            raise click.ClickException(
+                f"{output or 'stdout'} can't be written: {exc.strerror}. Choose another --output."
+            ) from None
+        finally:
+            if part is not None:
+                part.unlink(missing_ok=True)
+        return count
+
+    count = run_with_app(load_settings(), work)
+    if output is not None:
+        click.echo(f"Lines written to {output}: {count}")
+
+
+async def _history(app: App) -> AsyncIterator[dict[str, Any]]:
+    store, after = app.engine.record, 0
+    while page := await store.submissions(after, PAGE):
+        for submission in page:
+            yield {"record": "submission", **asdict(submission)}
+        after = page[-1].id
+    after = 0
+    while rows := await store.history(after, PAGE):
+        for row in rows:
+            entry = asdict(row)
+            yield {"record": "task", **entry.pop("task"), **entry}
+        after = rows[-1].row_id
+
+
+@tasks.command()
+@click.argument("submission_id", metavar="SUBMISSION", type=click.IntRange(min=1))
+@click.option(
+    "--adopt", "task_id", metavar="TASK", help="The request made this task; https://kie.ai/logs shows its id."
+)
+@click.option("--discard", is_flag=True, help="The request made nothing: it may be sent again.")
+@json_option
+def resolve(submission_id: int, task_id: str | None, discard: bool) -> None:
+    """Settle a request whose outcome is unknown.
+
+    `tasks list` shows them, with the number of each SUBMISSION.
+    """
+    if discard is (task_id is not None):
+        raise click.UsageError("Give either --adopt TASK or --discard.")
+    report = run_with_app(load_settings(), lambda app: settle(app.engine, submission_id, task_id))
+    show(report.structured(), report.text())
+
+
+async def _silent(_message: str, _share: float | None) -> None:
+    """Take progress that a list has nowhere to show."""

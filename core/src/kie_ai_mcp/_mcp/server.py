@@ -3,8 +3,6 @@
 import base64
 import gc
 import logging
-import os
-import signal
 import sys
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from mcp.shared.exceptions import MCPError
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import TEMPLATES, Content, Link
 from kie_ai_mcp._app.tools import Answer, Call, Tool
-from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import Line, answer_unreadable
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError
@@ -32,6 +30,8 @@ log = logging.getLogger(__name__)
 
 LIST_TTL_MS = 300_000
 CLOSE_S = 0.5
+"""How long a busy database may delay the end after a signal."""
+
 CLEANUP_S = 8.0
 """How long the server may take to end after a signal; longer than the grace of a paid request under way."""
 
@@ -166,7 +166,13 @@ async def serve(settings: Settings) -> None:
     gc.enable()
     async with anyio.create_task_group() as group:
         async with app.engine.running():
-            group.start_soon(_end_on_signal, app.engine)
+
+            async def finish(_signal: int) -> None:
+                await app.engine.drain()
+                with anyio.move_on_after(CLOSE_S):
+                    await app.engine.record.aclose()
+
+            group.start_soon(partial(end_on_signal, finish, limit_s=CLEANUP_S))
             server = server_of(app)
             async with stdio_server() as (lines, write):
                 # Whatever is still printed must not reach the wire when buffers are flushed at exit.
@@ -175,31 +181,6 @@ async def serve(settings: Settings) -> None:
                 group.start_soon(answer_unreadable, lines, forward, write.send)
                 await server.run(read, write, server.create_initialization_options())
         group.cancel_scope.cancel()
-
-
-async def signal_received() -> int:
-    """Wait for the signal that asks the process to end, and return its number."""
-    if sys.platform == "win32":  # no signal receivers there; a host closes our input instead
-        await anyio.sleep_forever()
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for received in signals:
-            return int(received)
-    raise AssertionError("signals never run out")
-
-
-def end_at_once(received: int) -> None:
-    """End the process although threads still run: one that reads stdin, or waits for a lock, can't be interrupted."""
-    sys.stderr.flush()
-    os._exit(128 + received)
-
-
-async def _end_on_signal(engine: Engine) -> None:
-    received = await signal_received()
-    with anyio.move_on_after(CLEANUP_S):
-        await engine.drain()
-    with anyio.move_on_after(CLOSE_S):
-        await engine.record.aclose()
-    end_at_once(received)
 
 
 # -- the application's values as the protocol's -----------------------------------------------------------------------

@@ -145,13 +145,13 @@ class Plugins:
         """Return the provider whose tasks have this api_type."""
         return next((plugin for plugin in self.plugins.values() if api_type in plugin.provider.api_types), None)
 
-    def register_commands(self, commands: "click.Group") -> None:
-        """Let every provider add its subcommands."""
+    def register_commands(self, group_of: "Callable[[str], click.Group]") -> None:
+        """Let every enabled provider add its subcommands to the group that `group_of` gives for its name."""
         for name, plugin in self.plugins.items():
             if plugin.state != "enabled":
                 continue
             try:
-                self._caller("kie_register_commands", name)(commands=commands)
+                self._caller("kie_register_commands", name)(commands=group_of(name))
             except Exception as exc:  # noqa: BLE001  as when loading: the stranger alone goes without its commands
                 log.warning("the commands of provider %s are left out: %s: %s", name, type(exc).__name__, exc)
 

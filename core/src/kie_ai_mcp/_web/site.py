@@ -24,7 +24,8 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import Call
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import page
-from kie_ai_mcp._mcp.server import CLEANUP_S, end_at_once, result_of, server_of, signal_received
+from kie_ai_mcp._mcp.server import CLEANUP_S, result_of, server_of
+from kie_ai_mcp._mcp.signals import exit_after, signal_received
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web.access import (
@@ -82,7 +83,7 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
                 serving.start_soon(server.serve, [listener])
                 _announce(host, listener)
                 received = await signal_received()
-                group.start_soon(_give_up, received)
+                group.start_soon(exit_after, CLEANUP_S + CLOSE_S, 128 + received)
                 site.door.closing = True
                 await app.engine.drain()
                 site.drained.set()
@@ -103,12 +104,6 @@ def _worth_saying(record: logging.LogRecord) -> bool:
     if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
         return False
     return not record.getMessage().startswith("Cancel ")
-
-
-async def _give_up(received: int) -> None:
-    """End without an end: a thread that waits for another's database can't be interrupted."""
-    await anyio.sleep(CLEANUP_S + CLOSE_S)
-    end_at_once(received)
 
 
 def _check_closed(settings: Settings, host: str) -> None:

@@ -1,4 +1,4 @@
-"""A local stand-in for the Kie.ai API. This module is only the door: `server.Sandbox` is what tests use."""
+"""Local stand-in for the Kie.ai API. This module holds the hooks; tests use `server.Sandbox`."""
 
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ def kie_describe_provider() -> Provider:
 
 @hookimpl
 def kie_register_commands(commands: "click.Group") -> None:
-    from kie_ai_mcp_sandbox.command import sandbox  # noqa: PLC0415  serving must not pay for click
+    from kie_ai_mcp_sandbox.command import demo, sandbox  # noqa: PLC0415  serving must not pay for click
 
     commands.add_command(sandbox)
+    commands.add_command(demo)

@@ -1,4 +1,4 @@
-"""``kie-ai-mcp-server sandbox``: serve the sandbox until it is told to stop."""
+"""Commands of the sandbox: ``sandbox`` serves it until a signal, ``demo`` runs the demonstration."""
 
 import os
 import signal
@@ -6,7 +6,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import anyio
 import click
 
 STDIN = 0
@@ -58,7 +60,7 @@ def sandbox(
             served.play(fault)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    with _told_to_stop() as stop:
+    with _signals() as stop:
         try:
             served.start()
         except OSError as error:
@@ -74,9 +76,40 @@ def sandbox(
         served.stop()
 
 
+def _at_home(_ctx: click.Context, _param: click.Parameter, path: Path) -> Path:
+    """Return a path with ~ filled in.
+
+    Raises:
+        click.BadParameter: No user of that name has a home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise click.BadParameter(f"no home folder is known for {path.parts[0]}; give an absolute path") from None
+
+
+@click.command()
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    callback=_at_home,
+    default="kie-ai-demo",
+    show_default=True,
+    help="Folder for the files that are made.",
+)
+def demo(output: Path) -> None:
+    """Make a picture and a clip on a local stand-in for the service.
+
+    It needs no key and no network, and costs nothing.
+    """
+    from kie_ai_mcp_sandbox.demo import run_demo  # noqa: PLC0415  brings the SDK's client, which --help must not load
+
+    click.get_current_context().exit(anyio.run(run_demo, output.absolute()))
+
+
 @contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set."""
+def _signals() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C and SIGTERM set."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,6 +1,6 @@
-"""MCP clients: where each keeps its servers, how it writes one down, and whether it knows environment variables.
+"""MCP clients: the file of each, the form of its entries, and how it refers to environment variables.
 
-Facts of their documentation and of their users' reports, looked up in November 2026. Nothing here writes a file.
+The facts are from their documentation and their users' reports of November 2026. Nothing here writes a file.
 """
 
 import os
@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kie_ai_mcp._cli.install import jsonc as _jsonc
+import tomlkit
+import tomlkit.exceptions
+
+from kie_ai_mcp._cli.install import jsonc
 from kie_ai_mcp._settings.settings import variable
 from kie_ai_mcp.errors import ConfigError
 
@@ -28,10 +31,10 @@ class Client:
 
     Args:
         title: Its name for people.
-        servers: The key of its file under which servers stand.
-        key: How it refers to the variable that holds our key; None where it knows no variables.
-        form: How its file is written.
-        usual: What an entry also has in its file, unless it is there already.
+        servers: The key in its file that holds the servers.
+        key: Its reference to the variable that holds our key; None where it supports no variables.
+        form: The format of its file.
+        usual: Further values that an entry gets, unless the file has them already.
     """
 
     title: str
@@ -47,7 +50,7 @@ CLIENTS: dict[str, Client] = {
     "claude-code": Client("Claude Code", key=f"${{{KEY}:-}}", usual={"type": "stdio"}),
     "cursor": Client("Cursor", key=f"${{env:{KEY}}}"),
     "vscode": Client("VS Code", servers="servers", key=f"${{env:{KEY}}}", usual={"type": "stdio"}),
-    # It passes on the variables whose names it is given. Its own limits are 10 s to start and 60 s for a call.
+    # It passes on only the variables that are named in its file. Its own limits are 10 s to start and 60 s for a call.
     "codex": Client(
         "Codex",
         servers="mcp_servers",
@@ -61,7 +64,7 @@ CLIENTS: dict[str, Client] = {
 
 
 class Unreadable(ValueError):
-    """A client's file can't be read as what it should be."""
+    """A client's file does not have the form that it should have."""
 
 
 def config_path(
@@ -120,22 +123,22 @@ def _places(name: str, platform: str, environ: Mapping[str, str], home: Path) ->
 
 
 def server_command() -> tuple[str, list[str]]:
-    """Return how a client starts this very installation: with whole paths, for clients don't see a shell's PATH."""
+    """Return how a client starts this installation, with absolute paths, since clients don't see a shell's PATH."""
     if any(part.startswith(("archive-v", "environments-v")) for part in Path(sys.prefix).parts):
-        # Made by uvx for this one run, and cleared away some day.
+        # uvx made this environment for one run and will delete it.
         return shutil.which("uvx") or "uvx", [COMMAND]
     script = Path(sysconfig.get_path("scripts")) / (f"{COMMAND}.exe" if os.name == "nt" else COMMAND)
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to stand in a client's file.
+class Launch:
+    """The way a client starts the server, as its file should say.
 
     Args:
         command: What starts the server.
         args: Its arguments.
-        env: Variables that are set for the server, in clear.
+        env: Variables that are set for the server, in clear text.
     """
 
     command: str
@@ -143,7 +146,7 @@ class Wanted:
     env: Mapping[str, str]
 
     def entry(self, client: Client) -> dict[str, Any]:
-        """Return the whole entry as the client has it in its file."""
+        """Return the complete entry for the client's file."""
         own: dict[str, Any] = {"command": self.command, "args": self.args}
         if client.form == "toml":
             names = {} if KEY in self.env else {"env_vars": [KEY]}
@@ -152,41 +155,38 @@ class Wanted:
         return {**client.usual, **own, **({"env": env} if env else {})}
 
 
-def edited(client: Client, text: str, wanted: Wanted, name: str = ENTRY) -> str:
+def edited(client: Client, text: str, launch: Launch, name: str = ENTRY) -> str:
     """Return a client's file with our entry in it, and everything else as it was.
 
-    In an entry that is there already only what starts the server changes, and the variables that are wanted: a key
-    in it stays, and so does what the user added.
+    In an existing entry, only the command, its arguments and the variables of `launch` change: a key in it stays, and
+    so does what the user added.
 
     Raises:
-        Unreadable: The text is not what the client's file should be.
+        Unreadable: The text does not have the form of the client's file.
     """
     return (
-        _edited_toml(client, text, wanted, name) if client.form == "toml" else _edited_json(client, text, wanted, name)
+        _edited_toml(client, text, launch, name) if client.form == "toml" else _edited_json(client, text, launch, name)
     )
 
 
-def _edited_json(client: Client, text: str, wanted: Wanted, name: str) -> str:
+def _edited_json(client: Client, text: str, launch: Launch, name: str) -> str:
     try:
-        servers = _jsonc.read(text).get(client.servers) or {}
+        servers = jsonc.read(text).get(client.servers) or {}
         known = servers.get(name) if isinstance(servers, dict) else None
         if not isinstance(known, dict):
-            return _jsonc.put(text, (client.servers, name), wanted.entry(client))
-        for key, value in _changes(wanted.entry(client), known, wanted).items():
+            return jsonc.put(text, (client.servers, name), launch.entry(client))
+        for key, value in _changes(launch.entry(client), known, launch).items():
             if key == "env" and isinstance(known.get("env"), dict):
                 for variable_name, setting in value.items():
-                    text = _jsonc.put(text, (client.servers, name, "env", variable_name), setting)
+                    text = jsonc.put(text, (client.servers, name, "env", variable_name), setting)
             else:
-                text = _jsonc.put(text, (client.servers, name, key), value)
-    except _jsonc.Malformed as exc:
+                text = jsonc.put(text, (client.servers, name, key), value)
+    except jsonc.Malformed as exc:
         raise Unreadable(str(exc)) from None
     return text
 
 
-def _edited_toml(client: Client, text: str, wanted: Wanted, name: str) -> str:
-    import tomlkit  # noqa: PLC0415  only for the one client that has TOML
-    import tomlkit.exceptions  # noqa: PLC0415
-
+def _edited_toml(client: Client, text: str, launch: Launch, name: str) -> str:
     try:
         document = tomlkit.parse(text)
     except tomlkit.exceptions.TOMLKitError as exc:
@@ -196,11 +196,11 @@ def _edited_toml(client: Client, text: str, wanted: Wanted, name: str) -> str:
         raise Unreadable(f"{client.servers} is not a table")
     known = servers.get(name)
     if not isinstance(known, dict):
-        servers[name] = wanted.entry(client)
+        servers[name] = launch.entry(client)
         if text.strip():
             servers[name].add(tomlkit.nl())
         return tomlkit.dumps(document).rstrip("\n") + "\n"
-    for key, value in _changes(wanted.entry(client), known, wanted).items():
+    for key, value in _changes(launch.entry(client), known, launch).items():
         if isinstance(known.get(key), dict):
             known[key].update(value)
         else:
@@ -208,20 +208,24 @@ def _edited_toml(client: Client, text: str, wanted: Wanted, name: str) -> str:
     return tomlkit.dumps(document)
 
 
-def _changes(entry: Mapping[str, Any], known: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """Return what of an entry has to be written into the one that is there."""
+def _changes(entry: Mapping[str, Any], known: Mapping[str, Any], launch: Launch) -> dict[str, Any]:
+    """Return the values of an entry that have to be written into the existing one.
+
+    Raises:
+        Unreadable: The existing entry is for a server at an address.
+    """
     if any(word in known for word in ADDRESSES):
         raise Unreadable("its entry of that name leads to a server at an address; choose another --name")
     changes = {key: entry[key] for key in ("command", "args") if known.get(key) != entry[key]}
     changes |= {key: value for key, value in entry.items() if key not in known}
-    found = known.get("env")
-    there: Mapping[str, Any] = found if isinstance(found, dict) else {}
-    if there:
-        env = {key: value for key, value in entry.get("env", {}).items() if key not in there or key in wanted.env}
-        changes["env"] = {key: value for key, value in env.items() if there.get(key) != value}
+    known_env = known.get("env")
+    existing: Mapping[str, Any] = known_env if isinstance(known_env, dict) else {}
+    if existing:
+        env = {key: value for key, value in entry.get("env", {}).items() if key not in existing or key in launch.env}
+        changes["env"] = {key: value for key, value in env.items() if existing.get(key) != value}
     names = known.get("env_vars")
     if "env_vars" in entry and isinstance(names, list) and KEY not in names:
         changes["env_vars"] = [*names, KEY]
-    if KEY in there:
+    if KEY in existing:
         changes.pop("env_vars", None)
     return {key: value for key, value in changes.items() if value != {}}

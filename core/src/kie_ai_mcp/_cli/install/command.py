@@ -1,4 +1,7 @@
-"""``install``: enter this server into an MCP client's file, shown first, asked for, with a copy of what was there."""
+"""Command ``install``: an entry for this server in an MCP client's file.
+
+The change is shown and confirmed before it is written, and the old file is kept as a copy.
+"""
 
 import difflib
 import os
@@ -9,24 +12,23 @@ from pathlib import Path
 
 import click
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show_json
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show
 from kie_ai_mcp._cli.install.clients import (
     CLIENTS,
     ENTRY,
     KEY,
     Client,
+    Launch,
     Unreadable,
-    Wanted,
     config_path,
     edited,
     server_command,
 )
-from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings, nearest
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 from kie_ai_mcp.errors import ConfigError
 
-# The value of a variable whose name says that it is secret; a reference to a variable may be seen.
+# The value of a variable whose name says that it is secret; a reference to a variable is shown.
 SECRET = re.compile(r"""((?:KEY|TOKEN|SECRET|PASSWORD)\w*["']?\s*[:=]\s*["'])[^"'$]+(["'])""", re.IGNORECASE)
 COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -48,7 +50,6 @@ def install(
     pairs: tuple[str, ...],
     entry: str,
     path: Path | None,
-    as_json: bool,
 ) -> None:
     """Enter this server into the configuration of an MCP client.
 
@@ -65,40 +66,37 @@ def install(
     """
     client = CLIENTS[name]
     path = (path or config_path(name)).absolute()
-    wanted = Wanted(*server_command(), env=_variables(pairs, write_key=write_key))
+    launch = Launch(*server_command(), env=_variables(pairs, write_key=write_key))
     if only_print:
         click.echo(f"# for {path}", err=True)
-        click.echo(_edited(client, path, "", wanted, entry, name).rstrip())
+        click.echo(_edited(client, path, "", launch, entry, name).rstrip())
         return
     before = _read(path)
-    after = _edited(client, path, before, wanted, entry, name)
+    after = _edited(client, path, before, launch, entry, name)
     backup = None
     if after == before:
-        told = f"{client.title} has it already: {path}"
+        text = f"{client.title} has it already: {path}"
     else:
-        _show(before, after, path)
+        _show_change(before, after, path)
         if not yes:
             _ask(path)
         backup = _write(path, before, after, private=write_key)
-        told = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + f" Restart {client.title}."
+        text = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + f" Restart {client.title}."
     advice = _about_key(client, after)
-    if as_json:
-        done = {
-            "client": name,
-            "path": path,
-            "entry": entry,
-            "changed": after != before,
-            "backup": backup,
-            "key": advice,
-        }
-        show_json(done)
-    else:
-        click.echo(f"{told}\n{advice}")
+    done = {
+        "client": name,
+        "path": path,
+        "entry": entry,
+        "changed": after != before,
+        "backup": backup,
+        "key": advice,
+    }
+    show(done, f"{text}\n{advice}")
 
 
 def _variables(pairs: tuple[str, ...], *, write_key: bool) -> dict[str, str]:
     """Return the variables that the entry sets, checked as the server will check them."""
-    given: dict[str, str] = {}
+    variables: dict[str, str] = {}
     known = [field for field in Settings.model_fields if field not in {*SECTIONS, "api_key"}]
     for pair in pairs:
         setting, equals, value = pair.partition("=")
@@ -108,38 +106,38 @@ def _variables(pairs: tuple[str, ...], *, write_key: bool) -> dict[str, str]:
             )
         if not equals or setting not in known:
             raise click.UsageError(f"{pair!r} is not SETTING=VALUE. {nearest(setting, known)}")
-        given[variable(setting)] = value
-    load_settings({**given, "KIE_AI_CONFIG": os.devnull})
+        variables[variable(setting)] = value
+    load_settings({**variables, "KIE_AI_CONFIG": os.devnull})
     if not write_key:
-        return given
+        return variables
     key = load_settings().key
     if key is None:
         raise ConfigError("No key is set, so none can be written.", next_step=f"Set {KEY} first.")
-    return {KEY: key, **given}
+    return {KEY: key, **variables}
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8") if path.exists() else ""
     except UnicodeDecodeError:
-        raise click.ClickException(f"{path} is not UTF-8 text, so it was left alone. Save it as UTF-8.") from None
+        raise click.ClickException(f"{path} is not UTF-8 text, so it was not changed. Save it as UTF-8.") from None
     except OSError as exc:
         raise click.ClickException(f"{path} can't be read: {exc.strerror}. Check its permissions.") from None
 
 
-def _edited(client: Client, path: Path, text: str, wanted: Wanted, entry: str, name: str) -> str:
+def _edited(client: Client, path: Path, text: str, launch: Launch, entry: str, name: str) -> str:
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     try:
-        return mark + edited(client, text.removeprefix(mark), wanted, entry)
+        return mark + edited(client, text.removeprefix(mark), launch, entry)
     except Unreadable as exc:
         raise click.ClickException(
-            f"{path} can't be understood ({exc}), so it was left alone. Correct it, or enter this by hand: "
+            f"{path} can't be understood ({exc}), so it was not changed. Correct it, or enter this by hand: "
             f"{PROGRAM} install {name} --print"
         ) from None
 
 
-def _show(before: str, after: str, path: Path) -> None:
-    """Show the change on stderr, without a key: neither ours nor that of a server beside it."""
+def _show_change(before: str, after: str, path: Path) -> None:
+    """Show the change on stderr, with every key masked: ours and those of other servers in the file."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(path), f"{path} (new)", n=2, lineterm="")
     for line in lines:
         click.secho(SECRET.sub(r"\1[not shown]\2", line), err=True, fg=COLOURS.get(line[:1]))
@@ -147,31 +145,40 @@ def _show(before: str, after: str, path: Path) -> None:
 
 def _ask(path: Path) -> None:
     try:
-        wanted = click.confirm(f"Write this to {path}?", default=True, err=True)
+        confirmed = click.confirm(f"Write this to {path}?", default=True, err=True)
     except click.Abort:
-        raise click.ClickException("nobody answered, so nothing was written. --yes writes without asking.") from None
-    if not wanted:
+        raise click.ClickException(
+            "no answer was given, so nothing was written. --yes writes without asking."
+        ) from None
+    if not confirmed:
         raise click.ClickException("nothing was written, as you wished. --print shows the entry again.")
 
 
 def _write(path: Path, before: str, after: str, *, private: bool) -> Path | None:
-    """Replace the file in one step and return where a copy of the old one is; None where there was none."""
+    """Replace the file in one step; return the path of a copy of the old one, or None where there was no file."""
     target = path.resolve()  # a link stays one
     backup = None
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if _read(path) != before:
             raise click.ClickException(f"{path} was changed meanwhile, so nothing was written. Run this again.")
         if target.exists():
             backup = _copy(target)
-        with replacing(target, mode=0o600 if private or backup else 0o666, fsync=True) as file:
+        mode = 0o600 if private or backup else 0o666
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123
             file.write(after.encode())
-            if backup is not None and not private:
-                shutil.copymode(target, file.name)
+            file.flush()
+            os.fsync(file.fileno())
+        if backup is not None and not private:
+            shutil.copymode(target, part)
+        part.replace(target)
     except OSError as exc:
         raise click.ClickException(
             f"{path} can't be written: {exc.strerror}. Check its folder's permissions."
         ) from None
+    finally:
+        part.unlink(missing_ok=True)
     return backup
 
 
@@ -189,7 +196,7 @@ def _about_key(client: Client, text: str) -> str:
     except ConfigError:
         return f"See {PROGRAM} doctor for what is wrong with the settings."
     if settings.key and settings.key in text:
-        return f"The key stands in clear text in {client.title}'s file."
+        return f"The key is in clear text in {client.title}'s file."
     if origins.get("api_key") == str(config_file()):
         return f"The key is read from {config_file()}."
     if client.key is not None:

@@ -1,4 +1,4 @@
-"""JSON with comments, edited where it stands: one value is put in, every other character stays as it was."""
+"""Editor for JSON with comments: it changes one value and leaves every other character as it was."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _DECODER = json.JSONDecoder()
 
 
 class Malformed(ValueError):
-    """The text is no JSON object, not even with comments and trailing commas."""
+    """The text is not a JSON object, even with comments and trailing commas allowed."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def read(text: str) -> dict[str, Any]:
     """Return the object that a text holds; an empty text holds an empty one.
 
     Raises:
-        Malformed: It holds none; says where it goes wrong.
+        Malformed: The text is not an object; the message says where it goes wrong.
     """
     if not text.strip():
         return {}
@@ -43,12 +43,12 @@ def read(text: str) -> dict[str, Any]:
 
 
 def put(text: str, path: Sequence[str], value: Any) -> str:
-    """Return the text with `value` at `path`; objects on the way are made where they are missing.
+    """Return the text with `value` at `path`; missing objects on the way are created.
 
-    Comments, order and layout of everything else stay. A value that is there already changes nothing.
+    Comments, order and layout of everything else stay. Where the value is the same already, nothing changes.
 
     Raises:
-        Malformed: The text is no JSON object, or something on the way is no object.
+        Malformed: The text is not a JSON object, or something on the way is not an object.
     """
     read(text)
     text = text if text.strip() else "{}\n"
@@ -72,9 +72,9 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     return text
 
 
-def _blanked(found: re.Match[str]) -> str:
-    """Return as many blanks as what was found is long, line ends kept; a string stays."""
-    return found[0] if found[0].startswith('"') else re.sub(r"[^\r\n]", " ", found[0])
+def _blanked(match: re.Match[str]) -> str:
+    """Return blanks of the same length, with the line ends; return a string unchanged."""
+    return match[0] if match[0].startswith('"') else re.sub(r"[^\r\n]", " ", match[0])
 
 
 def _strict(text: str) -> str:
@@ -126,11 +126,11 @@ def _newline(text: str) -> str:
 
 
 def _unit(text: str) -> str:
-    found = _FIRST_INDENT.match(_strict(text))
-    return found[1] if found else "  "
+    match = _FIRST_INDENT.match(_strict(text))
+    return match[1] if match else "  "
 
 
 def _indent_at(text: str, at: int) -> str:
-    """Return what the line of a place begins with."""
+    """Return the blanks at the beginning of the line that holds a position."""
     line = text[text.rfind("\n", 0, at) + 1 :]
     return line[: len(line) - len(line.lstrip(" \t"))]

@@ -1,4 +1,4 @@
-"""The demonstration: the real server over stdio, the SDK's client, the sandbox as the service."""
+"""Demonstration of the server: a client of the SDK, the real server over stdio, the sandbox as the service."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from kie_ai_mcp.errors import ConfigError
 
 READY = "sandbox listening on "
 
-# What is made, as far as its provider is installed: tool, arguments.
+# The requests, each sent if its tool is offered: tool, arguments.
 SCENES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("generate_nano_banana", {"prompt": "A lighthouse above a sea of clouds, first light", "image_size": "16:9"}),
     ("generate_veo3_video", {"prompt": "The lighthouse lamp turns, gulls pass by", "aspectRatio": "16:9"}),
@@ -26,10 +26,10 @@ SCENES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 async def run_demo(output: Path) -> int:
-    """Make one picture, and one video where a video provider is installed; return the exit code.
+    """Make one picture and one video, as far as their providers are enabled; return the exit code.
 
     Raises:
-        ConfigError: The sandbox is not installed, or did not start.
+        ConfigError: The sandbox did not start.
     """
     console = Console()
     console.print("[bold]kie-ai-mcp-server demo[/]: a local stand-in for the service, no key, no network, no cost.\n")
@@ -46,7 +46,7 @@ async def run_demo(output: Path) -> int:
                 "KIE_AI_BASE_URL": base_url,
                 "KIE_AI_DB_PATH": str(folder / "tasks.db"),
                 "KIE_AI_OUTPUT_DIR": str(output),
-                "KIE_AI_CONFIG": str(config),  # nobody's own settings
+                "KIE_AI_CONFIG": str(config),  # an empty file, so that the user's settings don't apply
             },
         )
         rows = []
@@ -100,14 +100,14 @@ def _bars(console: Console) -> Progress:
 def _print(console: Console, rows: list[dict[str, Any]], credits: dict[str, Any]) -> None:
     table = Table(title="What happened", title_justify="left")
     for column in ("tool", "task", "status", "seconds", "credits"):
-        table.add_column(column, overflow="fold")  # an id that is cut short is none
+        table.add_column(column, overflow="fold")  # a shortened id would be useless
     for row in rows:
         cost = f"{row['credits']:g}" if "credits" in row else f"about {row['estimated_credits']:g}"
         table.add_row(row["tool"], row["task_id"], row["status"], f"{row['seconds']:.1f}", cost)
     console.print()
     console.print(table)
     for file in (Path(file) for row in rows for file in row["files"]):
-        # Not through the console, which would break a long path in two.
+        # The console would break a long path into two lines.
         console.file.write(f"saved: {file} ({file.stat().st_size:,} bytes)\n")
     console.print(f"Credits left in the sandbox: {credits.get('credits', 0):g}")
     console.print("Beside each file lies a .json that says how it was made. With a key of your own: see README.md.")
@@ -115,7 +115,7 @@ def _print(console: Console, rows: list[dict[str, Any]], credits: dict[str, Any]
 
 @contextmanager
 def _sandbox() -> Iterator[str]:
-    """Run the sandbox as a child that ends with this process, whatever happens; yield its address."""
+    """Run the sandbox as a child that ends when this process does; yield its address."""
     command = [sys.executable, "-m", "kie_ai_mcp", "sandbox", "--port", "0", "--until-stdin-closes"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdin is not None  # noqa: S101  asked for above
@@ -125,7 +125,7 @@ def _sandbox() -> Iterator[str]:
             if not line.startswith(READY):
                 raise ConfigError(
                     "The sandbox did not start.",
-                    next_step="Install it with: pip install kie-ai-mcp-sandbox",
+                    next_step="Its reason is above; see also: kie-ai-mcp-server sandbox --port 0",
                 )
             yield line.removeprefix(READY)
         finally:

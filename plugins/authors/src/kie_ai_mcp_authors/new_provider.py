@@ -1,19 +1,27 @@
-"""A new provider's package, written from templates: it passes its own tests as it is written."""
+"""The command ``new-provider``: the package of a new provider, written from templates.
+
+The package passes its own tests, type checks and lint as it is written.
+"""
 
 import re
 from collections.abc import Container
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from kie_ai_mcp._providers.installed import SHARED
-from kie_ai_mcp.errors import InvalidArgument, KieError
+import click
+
+from kie_ai_mcp import InvalidArgument, KieError
 from kie_ai_mcp.hookspecs import PROJECT
 
 PREFIX = "kie-ai-mcp-"
-GOOD = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 24
 """How long a name may be: ``generate_NAME_image`` must be a tool name of at most 40 characters."""
+
+SERVICE = "kie"
+"""The name that the record and saved files give to the service itself."""
 
 # Where each template of `templates` goes.
 FILES = {
@@ -26,21 +34,51 @@ FILES = {
 }
 
 
-def check_name(name: str, taken: Container[str] = ()) -> None:
-    """Check that a provider can be called so.
+def _at_home(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    """Return a path with ~ filled in.
 
     Raises:
-        InvalidArgument: It can't; names the nearest name that it could have.
+        click.BadParameter: No user of that name has a home folder.
+    """
+    try:
+        return path and path.expanduser()
+    except RuntimeError:
+        assert path is not None  # noqa: S101  only ~ raises this
+        raise click.BadParameter(f"no home folder is known for {path.parts[0]}; give an absolute path") from None
+
+
+@click.command("new-provider")
+@click.argument("name")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    callback=_at_home,
+    help="The folder to write; it must not exist.  [default: ./kie-ai-mcp-NAME]",
+)
+def new_provider(name: str, output: Path | None) -> None:
+    """Write the package of a new provider: a module with one tool, its tests and a README."""
+    check_name(name, taken={entry.name for entry in entry_points(group=PROJECT)})
+    folder = output or Path(f"{PREFIX}{name}")
+    for path in write_provider(name, folder):
+        click.echo(folder / path)
+    click.echo(next_steps(name, folder))
+
+
+def check_name(name: str, taken: Container[str] = ()) -> None:
+    """Check that a provider can have this name.
+
+    Raises:
+        InvalidArgument: It can't; the message gives the nearest name that is accepted.
     """
     near = _nearest(name)
-    if near in taken or near in SHARED:
+    if near in taken or near == SERVICE:
         near = f"my-{near}"[:LONGEST]
-    if not GOOD.fullmatch(name) or len(name) > LONGEST or f"{name}-".startswith(PREFIX):
+    if not PATTERN.fullmatch(name) or len(name) > LONGEST or f"{name}-".startswith(PREFIX):
         rule = (
             f"use at most {LONGEST} small letters and digits, in words joined by dashes, without {PREFIX} before them"
         )
         raise InvalidArgument("NAME", name, f"{rule}; for example {near}")
-    if name in SHARED:
+    if name == SERVICE:
         raise InvalidArgument("NAME", name, f"it stands for the service itself; for example {near}")
     if name in taken:
         raise InvalidArgument("NAME", name, f"a provider of that name is installed already; for example {near}")
@@ -95,13 +133,13 @@ def next_steps(name: str, folder: Path) -> str:
 
 
 def _template(source: str) -> str:
-    return (files("kie_ai_mcp._cli") / "templates" / f"{source}.template").read_text(encoding="utf-8")
+    return (files("kie_ai_mcp_authors") / "templates" / f"{source}.template").read_text(encoding="utf-8")
 
 
 def _nearest(name: str) -> str:
-    """Return a name that could be had, made of the words of one that can't."""
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
-    words = re.findall(r"[a-z0-9]+", apart)
+    """Return a name that is accepted, made of the words of one that is not."""
+    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+    words = re.findall(r"[a-z0-9]+", split)
     near = "-".join(words).removeprefix(PREFIX).removeprefix("kie-ai-mcp")
     if near[:1].isdigit():
         near = f"my-{near}"
