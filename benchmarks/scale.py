@@ -21,8 +21,9 @@ from typing import Any
 import anyio
 
 from kie_ai_mcp._mcp.server import App, build
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import NewSubmission, Store, Ticket
+from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Outcome
 
@@ -54,7 +55,7 @@ FROM submissions ORDER BY id
 
 def fill(path: Path, tasks: int) -> None:
     """Make a database with so many tasks."""
-    Store(path, RateLimit(20, 10.0)).open()
+    Record(path, RateLimit(20, 10.0)).open()
     begin = datetime.now(UTC).timestamp() - YEAR_S
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("PRAGMA synchronous = off")
@@ -78,14 +79,14 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
     """Measure what reads, and what one status costs."""
     settings = Settings.model_validate({"api_key": "bench", "base_url": "http://127.0.0.1:9", "db_path": path})
     app = build(settings)
-    store, newest = app.flow.store, tasks
+    record, newest = app.flow.record, tasks
     answers = Answers(app)
     month = (datetime.now(UTC) - timedelta(days=30)).isoformat()
 
     async def status(number: int) -> None:
         task_id = f"{1 + number * 7919 % tasks:032x}"
-        await store.find(task_id)
-        await store.record_outcome(task_id, Outcome("completed", ("https://files.invalid/1.png",), credits=4.0))
+        await record.tasks.find(task_id)
+        await record.tasks.record_outcome(task_id, Outcome("completed", ("https://files.invalid/1.png",), credits=4.0))
 
     async def write_ahead(number: int) -> None:
         new = NewSubmission(
@@ -98,9 +99,9 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
             arguments={"prompt": f"A fox, number {number}"},
             body_hash=f"fox {number}",
         )
-        ticket = await store.write_ahead(new)
+        ticket = await record.submissions.write_ahead(new)
         assert isinstance(ticket, Ticket)
-        await store.record_never_sent(ticket.submission_id)
+        await record.submissions.never_sent(ticket.submission_id)
 
     async with app.flow.running():
         return {
@@ -136,23 +137,23 @@ def openings(path: Path) -> list[float]:
     """Measure opening the record, as every start does."""
     taken = []
     for _ in range(OPENINGS + 1):
-        store = Store(path, RateLimit(20, 10.0))
+        record = Record(path, RateLimit(20, 10.0))
         started = time.perf_counter()
-        store.open()
+        record.open()
         taken.append((time.perf_counter() - started) * 1000)
-        store.close()
+        record.close()
     return taken[1:]
 
 
 async def prunings(path: Path) -> dict[str, list[float]]:
     """Measure counting what is older than half a year, deleting the oldest percent, then half of everything."""
-    store = Store(path, RateLimit(20, 10.0))
-    store.open()
+    record = Record(path, RateLimit(20, 10.0))
+    record.open()
     now = datetime.now(UTC)
 
     async def prune(days: float, *, dry_run: bool) -> float:
         started = time.perf_counter()
-        await store.prune(now - timedelta(days=days), dry_run=dry_run)
+        await record.prune(now - timedelta(days=days), dry_run=dry_run)
         return (time.perf_counter() - started) * 1000
 
     taken = {
@@ -160,7 +161,7 @@ async def prunings(path: Path) -> dict[str, list[float]]:
         "prune, a percent": [await prune(365 * 0.99, dry_run=False)],
         "prune, half of everything": [await prune(182.5, dry_run=False)],
     }
-    store.close()
+    record.close()
     return taken
 
 

@@ -25,6 +25,6 @@ CAPS_MB = {
 @pytest.mark.parametrize("name", CAPS_MB)
 def test_input_has_the_cap_of_its_service(name: str, tmp_path: Path) -> None:
     app = build(Settings.model_validate({"db_path": tmp_path / "tasks.db"}))
-    app.flow.store.close()
+    app.flow.record.close()
     media = app.plugins.tools[name].arguments.media
     assert {argument: marker.most_mb for argument, marker in media.items()} == CAPS_MB[name]

@@ -47,7 +47,7 @@ def tools(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     saving = {} if request.param == "as it comes" else {"output_dir": folder / "out"}
     app = build(Settings.model_validate({"db_path": folder / "tasks.db", **saving}))
     yield {tool.name: tool for tool in app.listing.tools}
-    app.flow.store.close()
+    app.flow.record.close()
 
 
 def size(value: Any) -> int:

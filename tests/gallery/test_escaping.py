@@ -57,8 +57,8 @@ async def test_hostile_words_are_shown_as_they_were_written(past: "Past", read: 
     if case != HALF:
         await past.task(words, model=words, arguments={"negative_prompt": words, words: "value"})
         submission = await past.request(words, words, provider=words)
-        await past.store.record_settled(submission, "refused", 400, words)
-        root = read(await page(past.store))
+        await past.record.submissions.settled(submission, "refused", 400, words)
+        root = read(await page(past.record))
         refused, made = root.cards
         assert made.one(class_="prompt").text == normal(words)
         assert made.fact("Model") == made.fact("negative_prompt") == normal(words)

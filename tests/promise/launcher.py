@@ -48,19 +48,19 @@ PRELOADED = (
 
 # The functions and constants that orders speak of, by their place in the flow.
 PLACES = {
-    "write ahead": "kie_ai_mcp._record.submissions:Store.write_ahead",
-    "ask for a slot": "kie_ai_mcp._record.submissions:Store.ask_again",
+    "write ahead": "kie_ai_mcp._record.submissions:Submissions.write_ahead",
+    "ask for a slot": "kie_ai_mcp._record.submissions:Submissions.ask_again",
     "create": "kie_ai_mcp._service.caller:Caller.create",
     "connect": "anyio:connect_tcp",
-    "record accepted": "kie_ai_mcp._record.submissions:Store.record_accepted",
-    "record settled": "kie_ai_mcp._record.submissions:Store.record_settled",
+    "record accepted": "kie_ai_mcp._record.submissions:Submissions.accepted",
+    "record settled": "kie_ai_mcp._record.submissions:Submissions.settled",
     "read": "kie_ai_mcp._service.caller:Caller.read",
-    "record outcome": "kie_ai_mcp._record.submissions:Store.record_outcome",
+    "record outcome": "kie_ai_mcp._record.tasks:Tasks.record_outcome",
     "save": "kie_ai_mcp._media.saving:_save",
     "write": "anyio:AsyncFile.write",
     "rename": "pathlib:Path.rename",
-    "record files": "kie_ai_mcp._record.submissions:Store.record_files",
-    "list unsettled": "kie_ai_mcp._record.submissions:Store.unsettled",
+    "record files": "kie_ai_mcp._record.tasks:Tasks.record_files",
+    "list unsettled": "kie_ai_mcp._record.submissions:Submissions.unsettled",
     "busy timeout": "kie_ai_mcp._record.database:BUSY_TIMEOUT_S",
     "grace": "kie_ai_mcp._flow.submit:GRACE_S",
     "patience": "kie_ai_mcp._mcp.server:USUAL_PATIENCE_S",
@@ -215,6 +215,8 @@ def serve(path: str) -> None:
     """Fork a server for every connection, until stdin ends."""
     for name in PRELOADED:
         importlib.import_module(name)
+    for name in PLACES:  # one that names nothing fails here, before any test relies on it
+        _found(name)
     # Reading the machine's certificates takes longer than all the rest of a start; nothing here is encrypted.
     read_once: Any = functools.cache(ssl.create_default_context)
     ssl.create_default_context = read_once

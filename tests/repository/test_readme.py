@@ -55,7 +55,7 @@ def test_no_variable_is_explained_that_does_not_exist() -> None:
 def test_what_a_model_is_given_was_measured(row: str, chosen: dict[str, Any], tmp_path: Path) -> None:
     app = build(Settings.model_validate({"db_path": tmp_path / "tasks.db", **chosen}))
     tools = app.listing.tools
-    app.flow.store.close()
+    app.flow.record.close()
     given = [{"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema} for tool in tools]
     measured = sum(len(json.dumps(tool, separators=(",", ":"), ensure_ascii=False).encode()) for tool in given)
     found = re.search(rf"^\| {re.escape(row)} \| (\d+) \| ([\d,]+) \|$", README, re.MULTILINE)

@@ -67,7 +67,7 @@ async def test_answer_that_a_provider_misreads_is_unknown_and_the_server_goes_on
     with pytest.raises(Unknown, match="nano-banana"):
         await flow.submit(tool_of(read), {"prompt": "a fox"}, silent)
 
-    assert [entry.state for entry in await flow.store.unsettled()] == ["unknown"]
+    assert [entry.state for entry in await flow.record.submissions.unsettled()] == ["unknown"]
 
 
 @pytest.mark.parametrize(("code", "state"), [(422, "refused"), (200, "unknown")])
@@ -82,7 +82,7 @@ async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
     with pytest.raises(KieError) as error:
         await flow.submit(tool_of(read), {"prompt": "a fox"}, silent)
 
-    settled = await flow.store.submission(1)
+    settled = await flow.record.submissions.find(1)
     assert settled is not None
     assert settled.state == state
     assert (error.value.message == "Not ready yet.") == (state == "refused")
@@ -117,7 +117,7 @@ async def test_function_that_fails_at_a_call_charges_nothing_and_names_its_provi
     assert told in error.value.message
     assert error.value.charged == "no"
     assert error.value.next_step.startswith("Nothing was sent. Report it to the author of nano-banana")
-    assert await flow.store.submission(1) is None
+    assert await flow.record.submissions.find(1) is None
 
 
 async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(flow: Flow, service: HTTPServer) -> None:
@@ -132,7 +132,7 @@ async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(f
 
     await flow.submit(tool, {"prompt": "a fox", "words": ["red", "old"]}, silent)
 
-    kept = await flow.store.submission(1)
+    kept = await flow.record.submissions.find(1)
     assert kept is not None
     assert kept.arguments == {"prompt": "a fox", "words": ["red", "old"]}
 
@@ -159,7 +159,7 @@ async def test_absurd_answer_is_unknown_and_on_record_and_the_server_goes_on(
     with pytest.raises(Unknown) as error:
         await flow.submit(tool_of(), {"prompt": "a fox"}, silent)
 
-    (kept,) = await flow.store.unsettled()
+    (kept,) = await flow.record.submissions.unsettled()
     assert kept.state == "unknown"
     assert f"resolve_submission with submission_id {kept.id}" in error.value.next_step
     json.dumps([str(error.value), kept.message]).encode()
@@ -182,10 +182,10 @@ async def test_refusal_that_comes_after_the_caller_left_is_recorded_and_frees_it
         caller.cancel_scope.cancel()
     answer.set()
     with anyio.move_on_after(3):
-        while await flow.store.unsettled():  # noqa: ASYNC110  the record tells nobody when it changes
+        while await flow.record.submissions.unsettled():  # noqa: ASYNC110  the record tells nobody when it changes
             await anyio.sleep(0.01)
 
-    settled = await flow.store.submission(1)
+    settled = await flow.record.submissions.find(1)
 
     assert settled is not None
     assert settled.state in {"refused", "cancelled"}
@@ -201,4 +201,4 @@ async def test_progress_that_can_not_be_told_leaves_no_request_behind(flow: Flow
     with pytest.raises((OSError, KieError)):
         await flow.submit(tool_of(), {"prompt": "a fox"}, broken, patience_s=5)
 
-    assert await flow.store.unsettled() == []
+    assert await flow.record.submissions.unsettled() == []

@@ -115,10 +115,10 @@ class Utilities:
         """List recorded tasks, newest first, and requests whose outcome is unknown. Reads nothing from the service."""
         filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1)
         # First, because it takes in what an earlier call could not record.
-        unsettled = await self.flow.store.unsettled()
+        unsettled = await self.flow.record.submissions.unsettled()
         told = [_unresolved(entry, self.flow.logs_of(entry.gateway)) for entry in unsettled]
         unresolved = told if cursor is None else []
-        records = await self.flow.store.tasks(filters)
+        records = await self.flow.record.tasks.list(filters)
         installed = self.flow.plugins.plugins
         if not records and provider is not None and provider not in installed:
             # An empty list would read as if nothing had been made.
@@ -129,7 +129,7 @@ class Utilities:
         extra: dict[str, Any] = {"unresolved": unresolved} if unresolved else {}
         reports = [report_of(record) for record in records[:limit]]
         extra["credits_listed"] = sum(report.credits or _number(report.estimated_credits) for report in reports)
-        extra["credits_24h"] = await self.flow.store.spent_today()
+        extra["credits_24h"] = await self.flow.record.spent_today()
         return await self._many(reports, {**extra, **more, "next_step": step}, LINKS_LISTED)
 
     async def get_credits(self, say: Say) -> Answered:  # noqa: ARG002

@@ -92,7 +92,7 @@ class Resources:
             Link(TASKS, "tasks", JSON, f"The newest {TASKS_READ} recorded tasks."),
             Link(PROVIDERS, "providers", JSON, "The installed providers and their tools."),
         ]
-        records = await self.reading.store.tasks(Filters(status="completed", limit=SEARCHED))
+        records = await self.reading.record.tasks.list(Filters(status="completed", limit=SEARCHED))
         return fixed + await anyio.to_thread.run_sync(_saved_links, records)
 
     async def links(self, reports: Iterable[Report], most: int | None = None) -> tuple[Link, ...]:
@@ -114,7 +114,7 @@ class Resources:
             KieError: It can't be fetched, or it is too large.
         """
         if uri == TASKS:
-            records = await self.reading.store.tasks(Filters(limit=TASKS_READ))
+            records = await self.reading.record.tasks.list(Filters(limit=TASKS_READ))
             return _json({"tasks": [report_of(record).structured() for record in records]})
         if uri == PROVIDERS:
             return _json({"providers": self._providers()})
@@ -139,10 +139,10 @@ class Resources:
         Raises:
             TaskNotFound: Nobody knows the id.
         """
-        record = await self.reading.store.find(task_id)
+        record = await self.reading.record.tasks.find(task_id)
         if record is None or not record.final:
             report = await self.reading.refresh(task_id)
-            record = await self.reading.store.find(task_id)
+            record = await self.reading.record.tasks.find(task_id)
         else:
             report = report_of(record)
         if record is None:
@@ -189,10 +189,10 @@ class Resources:
         Raises:
             InvalidArgument: It is not on record.
         """
-        record = await self.reading.store.find(unquote(quoted))
+        record = await self.reading.record.tasks.find(unquote(quoted))
         if record is not None:
             return record
-        newest = await self.reading.store.tasks(Filters(limit=3))
+        newest = await self.reading.record.tasks.list(Filters(limit=3))
         known = ", ".join(_task_uri(entry.task.task_id) for entry in newest) or "none yet"
         raise InvalidArgument("uri", uri, f"no such task is on record; {TASKS} lists them, the newest: {known}")
 

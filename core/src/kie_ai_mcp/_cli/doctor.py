@@ -18,8 +18,8 @@ from kie_ai_mcp._cli.console import FAILED, end, json_option, show_json
 from kie_ai_mcp._cli.probe import Finding, examine_service
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._settings.settings import Settings, config_file
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, StorageError
 
@@ -129,20 +129,20 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         else:
             yield Finding("database", "ok", f"{path} will be made at the first start.")
         return
-    store = Store(path, RateLimit(settings.rate_limit, settings.rate_window_s))
+    record = Record(path, RateLimit(settings.rate_limit, settings.rate_window_s))
     try:
-        store.open()
-        damage = await store.damage()
-        unsettled = [entry for entry in await store.unsettled() if entry.state == "unknown"]
+        record.open()
+        damage = await record.damage()
+        unsettled = [entry for entry in await record.submissions.unsettled() if entry.state == "unknown"]
         unsaved = [
-            record for record in await store.unsaved() if (record.expires_at or record.updated_at) > datetime.now(UTC)
+            task for task in await record.tasks.unsaved() if (task.expires_at or task.updated_at) > datetime.now(UTC)
         ]
     except StorageError as exc:
         held = "Another program holds it; end it, or wait." if "locked" in exc.message else ""
         yield Finding("database", "fail", exc.message, held or exc.next_step)
         return
     finally:
-        store.close()
+        record.close()
     if damage:
         cure = f"Stop every server, and rescue what can be: sqlite3 {path} .recover | sqlite3 {path}.new"
         yield Finding("database", "fail", f"{path} is damaged: {damage[0]}.", cure)

@@ -10,8 +10,8 @@ import click
 
 from kie_ai_mcp._cli.console import UserPath, json_option, show_json
 from kie_ai_mcp._gallery.page import FILE_NAME, LIMIT, write
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._settings.settings import Settings
 
 
@@ -38,11 +38,11 @@ def gallery(output: Path | None, limit: int, wanted: bool, as_json: bool) -> Non
 
 async def _write_for(settings: Settings, output: Path | None, limit: int) -> Path:
     folder = settings.output_dir or settings.database.parent
-    store = Store(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
+    record = Record(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
     try:
-        return await write(store, output or folder / FILE_NAME, limit=limit)
+        return await write(record, output or folder / FILE_NAME, limit=limit)
     finally:
-        store.close()
+        record.close()
 
 
 def _open(path: Path) -> bool:

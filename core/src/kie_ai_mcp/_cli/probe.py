@@ -9,8 +9,8 @@ import anyio
 
 from kie_ai_mcp._flow.status import Reading
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, kie
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KieError, ReadFailed
@@ -39,7 +39,7 @@ async def examine_service(settings: Settings, plugins: Plugins, *, has_key: bool
     """Yield what the service says; with `has_key`, also of the account. Costs nothing."""
     settings = settings.model_copy(update={"timeout": min(settings.timeout, PATIENT_MS)})
     caller = Caller(settings, kie(settings))
-    store = Store(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
+    record = Record(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
     try:
         try:
             told = await caller.clock()
@@ -48,7 +48,7 @@ async def examine_service(settings: Settings, plugins: Plugins, *, has_key: bool
             return
         yield _clock(told)
         if has_key:
-            yield await _credits(Reading(settings, plugins, {caller.gateway.name: caller}, store))
+            yield await _credits(Reading(settings, plugins, {caller.gateway.name: caller}, record))
             yield await _routes(plugins, caller)
     finally:
         await caller.close()

@@ -29,7 +29,7 @@ def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
 
     Their requests go with them. Files stay, and so do tasks that are running, and requests whose outcome is unknown.
     """
-    count = run_with_flow(Settings.load(), lambda flow: flow.store.prune(before, dry_run=dry_run))
+    count = run_with_flow(Settings.load(), lambda flow: flow.record.prune(before, dry_run=dry_run))
     day = before.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     if as_json:
         show_json({"tasks": count, "before": before.isoformat(timespec="seconds"), "dry_run": dry_run})
@@ -90,14 +90,13 @@ def resolve(submission_id: int, task_id: str | None, discard: bool, as_json: boo
 
 
 async def _history(flow: Flow) -> "AsyncIterator[dict[str, Any]]":
-    store, after = flow.store, 0
-    while page := await store.submissions(after, PAGE):
+    record, after = flow.record, 0
+    while page := await record.submissions.history(after, PAGE):
         for submission in page:
             yield {"record": "submission", **asdict(submission)}
         after = page[-1].id
     after = 0
-    while rows := await store.history(after, PAGE):
+    while rows := await record.tasks.history(after, PAGE):
         for row in rows:
-            entry = asdict(row)
-            yield {"record": "task", **entry.pop("task"), **entry}
+            yield {"record": "task", **asdict(row)}
         after = rows[-1].row_id

@@ -104,8 +104,8 @@ def show(task_id: str, refresh: bool, as_json: bool) -> None:
             raise TaskNotFound(
                 f"No task {task_id!r} is on record here.", next_step="--refresh asks the service for it."
             )
-        made_by = await flow.store.submission_of(task_id)
-        record = await flow.store.find(task_id)
+        made_by = await flow.record.submissions.of_task(task_id)
+        record = await flow.record.tasks.find(task_id)
         extra: dict[str, Any] = {"kind": record.task.kind, "model": record.task.model} if record else {}
         if made_by is not None:
             extra |= {"tool": made_by.tool, "submission_id": made_by.id, "arguments": dict(made_by.arguments)}
@@ -168,7 +168,7 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool, as_json:
 
     async def work(flow: Flow, say: Say) -> tuple[list[dict[str, Any]], int]:
         now = datetime.now(UTC)
-        unsaved = [] if task_ids else await flow.store.unsaved()
+        unsaved = [] if task_ids else await flow.record.tasks.unsaved()
         kept = [record for record in unsaved if expired or record.expires_at is None or record.expires_at > now]
         ids = task_ids or [record.task.task_id for record in kept]
         return [await _save(flow, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)], len(
@@ -208,7 +208,7 @@ async def _running(flow: Flow) -> list[str]:
     found = [
         record
         for status in ("pending", "processing")
-        for record in await flow.store.tasks(Filters(status=status, limit=WAITED_FOR))
+        for record in await flow.record.tasks.list(Filters(status=status, limit=WAITED_FOR))
     ]
     return [record.task.task_id for record in found[:WAITED_FOR]]
 

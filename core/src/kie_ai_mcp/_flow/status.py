@@ -20,9 +20,9 @@ from kie_ai_mcp._providers.contract import wrong_in_outcome, wrong_in_request
 from kie_ai_mcp._providers.guard import apart
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp._record.slots import Budget, RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.caller import Caller, kie
 from kie_ai_mcp._service.envelope import error_of, error_text
@@ -63,7 +63,7 @@ class Reading:
     settings: Settings
     plugins: Plugins
     callers: Mapping[str, Caller]
-    store: Store
+    record: Record
 
     @property
     def kie(self) -> Caller:
@@ -106,16 +106,16 @@ class Reading:
         budget = Budget(settings.max_credits_per_day, settings.max_submissions_per_hour)
         gateways = [kie(settings), *plugins.gateways.values()]
         limits = {gateway.name: RateLimit(*gateway.rate_limit) for gateway in gateways if gateway.rate_limit}
-        store = Store(settings.database, limit, budget, limits)
+        record = Record(settings.database, limit, budget, limits)
         _check_writable(settings.output_dir)
-        store.open()
+        record.open()
         callers = {gateway.name: Caller(settings, gateway) for gateway in gateways}
-        return cls(settings, plugins, callers, store)
+        return cls(settings, plugins, callers, record)
 
     @property
     def uploads(self) -> Uploads:
         """How local files reach the service."""
-        return Uploads(self.settings, self.kie, self.store)
+        return Uploads(self.settings, self.kie, self.record)
 
     async def request(self, tool: BoundTool, checked: Mapping[str, Any], kind: type[Asked]) -> Asked:
         """Return the request that a provider's tool makes of arguments; what it does to them changes nothing here.
@@ -159,9 +159,18 @@ class Reading:
             raise ReadFailed(error_text(answer), code=answer.code)
         if outcome.status == "failed":
             raise ReadFailed(outcome.error or error_text(answer), code=answer.code, can_retry=False)
-        task = Task(query.task_id or tool.name, tool.name, tool.provider, kind=tool.kind, tool=tool.name)
-        now = datetime.now(UTC)
-        record = await self.store.find(task.task_id) or TaskRecord(task, "completed", now, now, finished_at=now)
+        task_id, now = query.task_id or tool.name, datetime.now(UTC)
+        record = await self.record.tasks.find(task_id) or TaskRecord(
+            task_id,
+            tool.name,
+            tool.provider,
+            kind=tool.kind,
+            tool=tool.name,
+            status="completed",
+            created_at=now,
+            updated_at=now,
+            finished_at=now,
+        )
         found = replace(
             record,
             status=outcome.status,
@@ -194,13 +203,13 @@ class Reading:
             TaskNotFound: Neither this database nor any status route knows the id.
         """
         try:
-            record = await self.store.find(task_id)
+            record = await self.record.tasks.find(task_id)
         except StorageError as exc:
             return Report("unread", "Call get_task_status again.", task_id=task_id, read_error=exc.message)
         if record is None:
             record, payload = await self._look_up(task_id)
         else:
-            record = replace(record, task=self._with_provider(record.task))
+            record = self._with_provider(record)
             try:
                 payload = await self._payload(record.task)
             except KieError as exc:
@@ -210,7 +219,7 @@ class Reading:
             told = outcome.error
             if told and not self.settings.store_prompts:  # the service may repeat the prompt in its reason
                 outcome = replace(outcome, error=NOT_STORED)
-            record = await self.store.record_outcome(task_id, outcome)
+            record = await self.record.tasks.record_outcome(task_id, outcome)
         except (ReadFailed, StorageError) as exc:
             return _unread(report_of(record), exc)
         report = await self._with_files(record)
@@ -234,7 +243,7 @@ class Reading:
         """
         if self.settings.output_dir is None:
             raise ConfigError("No folder for results is set.", next_step="Set KIE_AI_OUTPUT_DIR and restart.")
-        record = await self.store.find(task_id)
+        record = await self.record.tasks.find(task_id)
         if record is None or record.status != "completed":
             return await self.refresh(task_id)
         return report_of(await self._saved(record))
@@ -244,11 +253,11 @@ class Reading:
         if self.settings.output_dir is None or not any(caller.gateway.key for caller in self.callers.values()):
             return 0
         for status in ("processing", "pending"):
-            for record in await self.store.tasks(Filters(status=status, limit=most)):
+            for record in await self.record.tasks.list(Filters(status=status, limit=most)):
                 with suppress(KieError):
                     await self.refresh(record.task.task_id)
         saved = 0
-        for record in (await self.store.unsaved())[:most]:
+        for record in (await self.record.tasks.unsaved())[:most]:
             try:
                 await self._saved(record)
                 saved += 1
@@ -258,7 +267,7 @@ class Reading:
 
     async def last_known(self, task_id: str) -> Report | None:
         """Return a task as it is on record, without asking the service; None for an id never seen."""
-        record = await self.store.find(task_id)
+        record = await self.record.tasks.find(task_id)
         return None if record is None else report_of(record)
 
     async def _payload(self, task: Task) -> Mapping[str, Any]:
@@ -346,13 +355,13 @@ class Reading:
         folder = self.settings.output_dir
         if folder is None or record.status != "completed" or len(record.files) >= len(record.result_urls):
             return record
-        made_by = await self.store.submission_of(record.task.task_id)
+        made_by = await self.record.submissions.of_task(record.task.task_id)
         if made_by is not None and made_by.subfolder:
             folder /= made_by.subfolder
         files = await save_results(
             self.caller(record.task.gateway), record, folder, made_by.arguments if made_by else {}
         )
-        return await self.store.record_files(record.task.task_id, files)
+        return await self.record.tasks.record_files(record.task.task_id, files)
 
     async def _look_up(self, task_id: str) -> tuple[TaskRecord, Mapping[str, Any]]:
         """Find a task that was made elsewhere: ask each distinct status route once, the market's first."""
@@ -364,7 +373,7 @@ class Reading:
                 if not exc.absent:
                     unread.append(exc.message)
                 continue
-            return await self.store.adopt(self._owned(task, payload)), payload
+            return await self.record.tasks.adopt(self._owned(task, payload)), payload
         if unread:
             raise ReadFailed(
                 f"The task {task_id} is not on record here, and the service could not be asked everywhere: {unread[0]}",
@@ -375,10 +384,10 @@ class Reading:
             next_step="Check the id; list_tasks shows the recorded ones. A disabled provider's tasks need it enabled.",
         )
 
-    def _with_provider(self, task: Task) -> Task:
+    def _with_provider(self, record: TaskRecord) -> TaskRecord:
         """Name the owner of a task that the seed's server recorded, which kept no provider."""
-        owner = None if task.provider else self.plugins.owner_of_api_type(task.api_type)
-        return task if owner is None else replace(task, provider=owner.name)
+        owner = None if record.provider else self.plugins.owner_of_api_type(record.api_type)
+        return record if owner is None else replace(record, provider=owner.name)
 
     async def _probes(self, task_id: str) -> list[Task]:
         probes: dict[tuple[str, ...], Task] = {}
@@ -405,15 +414,15 @@ class Reading:
             TaskNotFound: The service does not know the task id.
         """
         if task_id is None:
-            settled = await self.store.resolve(submission_id, None)
+            settled = await self.record.submissions.resolve(submission_id, None)
             return Report(
                 status="discarded",
                 next_step=f"{settled.tool} may be called again with the same arguments.",
                 submission_id=submission_id,
                 charged="unknown",
             )
-        made_by = await self.store.submission(submission_id)
-        if made_by is not None and made_by.gateway != KIE and await self.store.find(task_id) is None:
+        made_by = await self.record.submissions.find(submission_id)
+        if made_by is not None and made_by.gateway != KIE and await self.record.tasks.find(task_id) is None:
             # Another service's ids are looked up nowhere; the submission says what was asked for, and where.
             task = Task(
                 task_id,
@@ -425,15 +434,15 @@ class Reading:
                 gateway=made_by.gateway,
             )
             await self._payload(task)
-            await self.store.adopt(task)
+            await self.record.tasks.adopt(task)
         report = await self.refresh(task_id)
-        record = await self.store.find(task_id)
+        record = await self.record.tasks.find(task_id)
         if record is None:
             raise StorageError(
                 f"Task {task_id} can't be looked up ({report.read_error}); submission {submission_id} stays unknown.",
                 next_step="Call resolve_submission again.",
             )
-        await self.store.resolve(submission_id, record.task)
+        await self.record.submissions.resolve(submission_id, record.task)
         return replace(report, submission_id=submission_id)
 
     async def credits(self) -> float:

@@ -7,8 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -22,7 +21,8 @@ from kie_ai_mcp._providers.arguments import OWN_ARGUMENTS, BoundTool
 from kie_ai_mcp._providers.contract import wrong_in_made, wrong_in_outcome
 from kie_ai_mcp._providers.guard import apart
 from kie_ai_mcp._providers.installed import KIE
-from kie_ai_mcp._record.rows import SubmissionRecord
+from kie_ai_mcp._record.record import Ended
+from kie_ai_mcp._record.rows import NEVER_SENT, Ending, SubmissionRecord
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._service.caller import Departure
 from kie_ai_mcp._service.envelope import error_of
@@ -125,7 +125,7 @@ class Flow(Reading):
             with anyio.move_on_after(GRACE_S, shield=True):
                 for caller in self.callers.values():
                     await caller.close()
-                await self.store.aclose()
+                await self.record.aclose()
 
     async def drain(self) -> None:
         """Take no new requests, and let those on their way end: by themselves, or after a grace as unknown."""
@@ -205,7 +205,7 @@ class Flow(Reading):
         self, tool: BoundTool, submission: Submission, new: NewSubmission, say: Say, deadline: float
     ) -> Report:
         """Write ahead, wait for a slot, send, and answer; join an identical request that is on its way."""
-        while isinstance(ticket := await self.store.write_ahead(new), SubmissionRecord):
+        while isinstance(ticket := await self.record.submissions.write_ahead(new), SubmissionRecord):
             report = await self._join(ticket, new, say, deadline)
             if report is not None:
                 return report
@@ -246,7 +246,7 @@ class Flow(Reading):
         if report.status != "completed" or report.task_id is None or report.files:
             return report
         try:
-            record = await self.store.find(report.task_id)
+            record = await self.record.tasks.find(report.task_id)
         except StorageError:
             return report  # it is on record all the same, and saved at the next start
         return report if record is None else await self._with_files(record)
@@ -300,9 +300,9 @@ class Flow(Reading):
                 )
             await say(f"The same request is on its way as submission {earlier.id}; waiting for its answer", None)
             await anyio.sleep(JOIN_S)
-            earlier = await self.store.submission(earlier.id) or earlier
+            earlier = await self.record.submissions.find(earlier.id) or earlier
         if earlier.state == "accepted" and earlier.task_id is not None:
-            record = await self.store.find(earlier.task_id)
+            record = await self.record.tasks.find(earlier.task_id)
             # A task that was pruned here is still known to the service.
             return report_of(record) if record else await self.refresh(earlier.task_id)
         if earlier.state == "unknown":
@@ -331,7 +331,7 @@ class Flow(Reading):
                     await say(f"Waiting for a free slot, {now - began:.0f} s", None)
                 rest = min(tell_at, deadline) - now
                 if number == min(waiting):
-                    ticket = await self.store.ask_again(number, gateway)
+                    ticket = await self.record.submissions.ask_again(number, gateway)
                     if ticket.granted:
                         return
                     ahead = ticket.ahead
@@ -356,13 +356,7 @@ class Flow(Reading):
 
     async def _never_sent(self, submission_id: int) -> None:
         """Record that a request never left; one that has ended already stays as it is."""
-        entry = {"submission_id": submission_id, "state": "cancelled", "code": None, "message": "it was never sent"}
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.store.record_never_sent(submission_id)
-            except StorageError:
-                with suppress(StorageError):
-                    await self.store.keep_aside(entry)
+        await self.record.end(submission_id, NEVER_SENT)
 
     async def _send(self, tool: BoundTool, submission: Submission, submission_id: int, sending: _Sending) -> None:
         """Send, judge, record; whatever happens, the record says how it ended."""
@@ -392,7 +386,7 @@ class Flow(Reading):
             if error.can_retry:
                 sending.retry_after_s = error.retry_after_s if error.retry_after_s is not None else RETRY_S
             with suppress(StorageError):
-                await self.store.record_waiting(submission_id)
+                await self.record.submissions.waiting(submission_id)
             if sending.abandoned:
                 await self._never_sent(submission_id)
         except KieError as error:
@@ -463,38 +457,16 @@ class Flow(Reading):
         return error
 
     async def _record_accepted(self, submission_id: int, task: Task, outcome: Outcome | None) -> Report:
-        with anyio.CancelScope(shield=True):
-            try:
-                record = await self.store.record_accepted(submission_id, task, outcome)
-            except StorageError as exc:
-                log.error("task %s was accepted but not recorded: %s", task.task_id, exc)
-                return await self._unrecorded(submission_id, task, exc)
-        report = report_of(record)
-        if record.submission_id != submission_id:
-            again = f"The service answered with the id of a task that is on record since {record.created_at:%Y-%m-%d}."
+        ended = await self.record.end(submission_id, Ending("accepted", task, outcome))
+        if ended.task is None:
+            log.error("task %s was accepted but not recorded: %s", task.task_id, ended.error)
+            return _unrecorded(submission_id, task, ended)
+        report = report_of(ended.task)
+        if ended.task.submission_id != submission_id:
+            since = f"{ended.task.created_at:%Y-%m-%d}"
+            again = f"The service answered with the id of a task that is on record since {since}."
             report = replace(report, next_step=f"{again} {report.next_step}")
         return report
-
-    async def _unrecorded(self, submission_id: int, task: Task, reason: StorageError) -> Report:
-        """Answer with an accepted task that the database did not take, and keep it where the next start finds it."""
-        entry = {
-            "submission_id": submission_id,
-            "task": {**asdict(task), "created_at": datetime.now(UTC).isoformat()},
-        }
-        try:
-            kept = f"It is kept in {await self.store.keep_aside(entry)} and will be recorded from there."
-        except StorageError as exc:
-            kept = f"It could not be kept beside the database either: {exc.message}"
-        return Report(
-            status="pending",
-            task_id=task.task_id,
-            api_type=task.api_type,
-            provider=task.provider,
-            charged="yes",
-            submission_id=submission_id,
-            error=f"The task was accepted, but is not recorded: {reason.message} {kept}",
-            next_step=f"Keep this id. get_task_status('{task.task_id}') finds it at the service even without a record.",
-        )
 
     async def _record_error(self, submission_id: int, error: KieError) -> KieError:
         """Record how a request ended without a task, even as the server ends; the error says so if that fails."""
@@ -504,15 +476,28 @@ class Flow(Reading):
             error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
         # The service may repeat the prompt in its reason.
         message = self.settings.mask(error.message) if self.settings.store_prompts else NOT_STORED
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.store.record_settled(submission_id, state, code, message)
-            except StorageError as exc:
-                error.message += f" This could not be recorded: {exc.message}"
-                entry = {"submission_id": submission_id, "state": state, "code": code, "message": message}
-                with suppress(StorageError):
-                    await self.store.keep_aside(entry)
+        ended = await self.record.end(submission_id, Ending(state, code=code, message=message))
+        if ended.error is not None:
+            error.message += f" This could not be recorded: {ended.error.message}"
         return error
+
+
+def _unrecorded(submission_id: int, task: Task, ended: Ended) -> Report:
+    """Answer with an accepted task that the database did not take."""
+    kept = f"It is kept in {ended.kept_in} and will be recorded from there."
+    if ended.lost is not None:
+        kept = f"It could not be kept beside the database either: {ended.lost.message}"
+    reason = "" if ended.error is None else ended.error.message
+    return Report(
+        status="pending",
+        task_id=task.task_id,
+        api_type=task.api_type,
+        provider=task.provider,
+        charged="yes",
+        submission_id=submission_id,
+        error=f"The task was accepted, but is not recorded: {reason} {kept}",
+        next_step=f"Keep this id. get_task_status('{task.task_id}') finds it at the service even without a record.",
+    )
 
 
 def _known(credits: float | None) -> float | Literal["unknown"]:

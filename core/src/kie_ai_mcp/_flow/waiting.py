@@ -104,9 +104,9 @@ async def wait_for(flow: Flow, task_ids: Sequence[str], timeout_s: float, say: S
     async def follow(task_id: str) -> None:
         cadence = UNKNOWN_KIND_S
         with suppress(StorageError):
-            record = await flow.store.find(task_id)
+            record = await flow.record.tasks.find(task_id)
             cadence = CADENCE_S.get(record.task.kind, UNKNOWN_KIND_S) if record else UNKNOWN_KIND_S
-            usual = await flow.store.usual_s(record.task.tool) if record and len(ids) == 1 else None
+            usual = await flow.record.tasks.usual_s(record.task.tool) if record and len(ids) == 1 else None
             if usual:
                 board.usual[task_id] = usual
         while True:

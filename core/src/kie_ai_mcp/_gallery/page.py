@@ -17,8 +17,8 @@ import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._gallery.cards import Cards, Entry, Markup, joined, spent, tag, thumbnails, when
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import MediaError
 
@@ -33,27 +33,27 @@ MARK = b'content="kie-ai-mcp-server gallery"'
 CHARGED = {"refused": "not charged", "cancelled": "never sent", "unknown": "may have been charged", "sending": ""}
 
 
-async def page(store: Store, *, limit: int = LIMIT, address: Callable[[Path], str] = Path.as_uri) -> str:
+async def page(record: Record, *, limit: int = LIMIT, address: Callable[[Path], str] = Path.as_uri) -> str:
     """Return the gallery over the newest `limit` entries of the history, and every request that is unsettled.
 
     Args:
-        store: The record.
+        record: The record.
         limit: How many tasks and requests at most.
         address: How the page addresses a saved file; as a ``file:`` address if left out, which only a page that
             is a file itself may follow.
     """
-    entries, unsettled, more = await _history(store, limit)
+    entries, unsettled, more = await _history(record, limit)
     return await anyio.to_thread.run_sync(_page, entries, unsettled, more, address)
 
 
-async def write(store: Store, path: Path, *, limit: int = LIMIT) -> Path:
+async def write(record: Record, path: Path, *, limit: int = LIMIT) -> Path:
     """Write the gallery to a file and return its absolute path. Files below its folder are linked relatively.
 
     Raises:
         MediaError: It can't be written, or something that is not a gallery is in its place.
     """
     path = _absolute(path)
-    text = await page(store, limit=limit, address=partial(_from_folder, path.parent))
+    text = await page(record, limit=limit, address=partial(_from_folder, path.parent))
     await anyio.to_thread.run_sync(_write, path, text)
     return path
 
@@ -61,10 +61,10 @@ async def write(store: Store, path: Path, *, limit: int = LIMIT) -> Path:
 # The history ---------------------------------------------------------------------------------------------------------
 
 
-async def _history(store: Store, limit: int) -> tuple[list[Entry], int, bool]:
+async def _history(record: Record, limit: int) -> tuple[list[Entry], int, bool]:
     """Return entries newest first, how many of them are of unknown fate, and whether there are older ones."""
-    unsettled = {request.id: request for request in await store.unsettled()}
-    tasks = await store.tasks(Filters(limit=limit + 1))
+    unsettled = {request.id: request for request in await record.submissions.unsettled()}
+    tasks = await record.tasks.list(Filters(limit=limit + 1))
     shown = {record.task.task_id for record in tasks}
     first = min((record.submission_id for record in tasks if record.submission_id), default=1)
     first = first if len(tasks) > limit else 1
@@ -72,7 +72,7 @@ async def _history(store: Store, limit: int) -> tuple[list[Entry], int, bool]:
     made: dict[str, SubmissionRecord] = {}
     others: deque[SubmissionRecord] = deque(maxlen=limit)
     last = first - 1
-    while requests := await store.submissions(last, READ_AT_ONCE):
+    while requests := await record.submissions.history(last, READ_AT_ONCE):
         last = requests[-1].id
         for request in requests:
             if request.task_id in shown:
@@ -80,7 +80,7 @@ async def _history(store: Store, limit: int) -> tuple[list[Entry], int, bool]:
             elif request.state != "accepted" and request.id not in unsettled:
                 others.append(request)
     for task_id in shown - made.keys() if first > 1 else ():  # adopted later than it was asked for
-        if late := await store.submission_of(task_id):
+        if late := await record.submissions.of_task(task_id):
             made[task_id] = late
 
     entries = [_of_task(record, made.get(record.task.task_id)) for record in tasks]

@@ -394,7 +394,7 @@ async def _end_on_signal(flow: Flow) -> None:
             with anyio.move_on_after(CLEANUP_S):
                 await flow.drain()
             with anyio.move_on_after(CLOSE_S):
-                await flow.store.aclose()
+                await flow.record.aclose()
             sys.stderr.flush()
             # The thread that reads stdin can't be interrupted, so the interpreter would wait for it for ever.
             os._exit(128 + received)

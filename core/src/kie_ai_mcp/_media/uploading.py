@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of
-from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service.caller import Caller, FileMark, file_mark
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, shorten
@@ -52,7 +52,7 @@ class Uploads:
 
     settings: Settings
     caller: Caller
-    store: Store
+    record: Record
 
     async def addresses(self, arguments: Mapping[str, Any], media: Mapping[str, Media]) -> dict[str, Any]:
         """Return the arguments with every local path replaced by the address it was uploaded to.
@@ -89,13 +89,13 @@ class Uploads:
         Raises:
             MediaError: The service did not take it.
         """
-        kept = await self.store.upload_of(file.sha256)
+        kept = await self.record.tasks.upload_of(file.sha256)
         if kept is not None:
             return Upload(kept[0], file.format, file.size, kept[1])
         name = f"{file.sha256[:32]}.{file.format.extension}"
         url = await self.caller.upload(file.path, file.mark, name, file.format.mime_type)
         expires_at = datetime.now(UTC) + KEPT_FOR
-        await self.store.record_upload(file.sha256, url, expires_at)
+        await self.record.tasks.record_upload(file.sha256, url, expires_at)
         return Upload(url, file.format, file.size, expires_at)
 
     async def send_data(self, text: str) -> Upload:

@@ -59,7 +59,7 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
     try:
         listener = _listen(host, port)
     except ConfigError:
-        app.flow.store.close()
+        app.flow.record.close()
         raise
     site = Site(app, host)
     config = uvicorn.Config(
@@ -215,7 +215,7 @@ class Site:
         calling.cancel()
 
     async def _gallery(self, _: Request) -> Response:
-        text = await page(self.app.flow.store, address=self._address)
+        text = await page(self.app.flow.record, address=self._address)
         return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
     def _address(self, path: Path) -> str:
