@@ -53,7 +53,7 @@ def in_worker(work: Callable[Concatenate[H, P], R]) -> Callable[Concatenate[H, P
 
 
 def file_lock(path: str) -> "BaseFileLock":
-    """Return a lock that processes hold by a file; it is acquired by nobody yet."""
+    """Return a lock that processes share by means of a file, not acquired yet."""
     from filelock import FileLock  # noqa: PLC0415  needed once something is sent, not at start
 
     return FileLock(path, timeout=BUSY_TIMEOUT_S, thread_local=False)

@@ -1,7 +1,7 @@
 """Recovery file of endings that the database did not take, and locks that tell which processes are alive.
 
 A process that dies must not leave a paid request forgotten: what could not be recorded stands in a file beside the
-database until a process records it, and a lock that the system releases at a process's death tells the others of it.
+database until a process records it, and a lock that the system releases when a process dies shows it to the others.
 """
 
 import json
