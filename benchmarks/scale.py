@@ -22,8 +22,9 @@ import anyio
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import Call
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import NewSubmission, Store, Ticket
+from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Outcome
 
@@ -55,7 +56,7 @@ FROM submissions ORDER BY id
 
 def fill(path: Path, tasks: int) -> None:
     """Make a database with so many tasks."""
-    Store(path, RateLimit(20, 10.0)).open()
+    Record(path, RateLimit(20, 10.0)).open()
     begin = datetime.now(UTC).timestamp() - YEAR_S
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("PRAGMA synchronous = off")
@@ -85,8 +86,8 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
 
     async def status(number: int) -> None:
         task_id = f"{1 + number * 7919 % tasks:032x}"
-        await store.find(task_id)
-        await store.record_outcome(task_id, Outcome("completed", ("https://files.invalid/1.png",), credits=4.0))
+        await store.tasks.find(task_id)
+        await store.tasks.record_outcome(task_id, Outcome("completed", ("https://files.invalid/1.png",), credits=4.0))
 
     async def write_ahead(number: int) -> None:
         new = NewSubmission(
@@ -99,9 +100,9 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
             arguments={"prompt": f"A fox, number {number}"},
             body_hash=f"fox {number}",
         )
-        ticket = await store.write_ahead(new)
+        ticket = await store.submissions.write_ahead(new)
         assert isinstance(ticket, Ticket)
-        await store.record_never_sent(ticket.submission_id)
+        await store.submissions.never_sent(ticket.submission_id)
 
     async with app.engine.running():
         return {
@@ -134,7 +135,7 @@ def openings(path: Path) -> list[float]:
     """Measure opening the record, as every start does."""
     taken = []
     for _ in range(OPENINGS + 1):
-        store = Store(path, RateLimit(20, 10.0))
+        store = Record(path, RateLimit(20, 10.0))
         started = time.perf_counter()
         store.open()
         taken.append((time.perf_counter() - started) * 1000)
@@ -144,7 +145,7 @@ def openings(path: Path) -> list[float]:
 
 async def prunings(path: Path) -> dict[str, list[float]]:
     """Measure counting what is older than half a year, deleting the oldest percent, then half of everything."""
-    store = Store(path, RateLimit(20, 10.0))
+    store = Record(path, RateLimit(20, 10.0))
     store.open()
     now = datetime.now(UTC)
 

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from kie_ai_mcp._cli.console import PROGRAM
 from kie_ai_mcp._cli.main import cli
 from kie_ai_mcp._flow import waiting
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -95,17 +95,17 @@ def run_apart(environment: "Environment", tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def in_store(tmp_path: Path) -> Callable[[Callable[[Store], Any]], Any]:
-    """Does something with the test's database: ``in_store(lambda store: store.find("id"))``."""
+def in_store(tmp_path: Path) -> Callable[[Callable[[Record], Any]], Any]:
+    """Does something with the test's database: ``in_store(lambda record: record.tasks.find("id"))``."""
 
-    def work(story: Callable[[Store], Any]) -> Any:
+    def work(story: Callable[[Record], Any]) -> Any:
         async def told() -> Any:
-            store = Store(tmp_path / "tasks.db", RateLimit(20, 10.0))
-            store.open()
+            record = Record(tmp_path / "tasks.db", RateLimit(20, 10.0))
+            record.open()
             try:
-                return await story(store)
+                return await story(record)
             finally:
-                store.close()
+                record.close()
 
         return anyio.run(told)
 

@@ -253,4 +253,4 @@ def test_interrupted_wait_ends_with_130_and_the_task_stays_on_record(
         assert process.returncode == 130
         assert "interrupted" in told
         assert "Traceback" not in told
-        assert in_store(lambda store: store.find(sandbox.ledger[0].task_id)).status == "pending"
+        assert in_store(lambda record: record.tasks.find(sandbox.ledger[0].task_id)).status == "pending"

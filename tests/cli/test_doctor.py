@@ -176,9 +176,9 @@ def test_what_needs_the_users_attention_is_told(
     sandbox.play("drop-after")
     run("call", "generate_nano_banana", "prompt=A lost harbour", sandbox=sandbox)
 
-    async def finish(store: Any) -> None:
-        await store.adopt(Task("done", "nano-banana", "nano-banana"))
-        await store.record_outcome("done", Outcome("completed", ("https://example.com/1.png",)))
+    async def finish(record: Any) -> None:
+        await record.tasks.adopt(Task("done", "nano-banana", "nano-banana"))
+        await record.tasks.record_outcome("done", Outcome("completed", ("https://example.com/1.png",)))
 
     in_store(finish)
     (tmp_path / "tasks.db.unrecorded.unreadable").write_text("{half", "utf-8")

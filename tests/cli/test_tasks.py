@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
 
-InStore = Callable[[Callable[[Store], Any]], Any]
+InStore = Callable[[Callable[[Record], Any]], Any]
 PICTURE = "generate_nano_banana"
 DAY = timedelta(days=1)
 
 
-async def fill(store: Store, *tasks: tuple[str, str, timedelta], status: str = "completed") -> None:
+async def fill(record: Record, *tasks: tuple[str, str, timedelta], status: str = "completed") -> None:
     """Record finished tasks: id, address of the result, and how long ago they were made."""
     for task_id, url, age in tasks:
         made = datetime.now(UTC) - age
-        await store.adopt(Task(task_id, "nano-banana", "nano-banana", created_at=made))
+        await record.tasks.adopt(Task(task_id, "nano-banana", "nano-banana", created_at=made))
         if status in {"completed", "failed"}:
             urls = (url,) if url else ()
-            await store.record_outcome(task_id, Outcome(status, urls, finished_at=made))  # type: ignore[arg-type]
+            await record.tasks.record_outcome(task_id, Outcome(status, urls, finished_at=made))  # type: ignore[arg-type]
 
 
 def make(run: "Run", sandbox: Sandbox, prompt: str = "A harbour", *more: str) -> str:
@@ -62,7 +62,7 @@ def test_list_is_readable_for_people(run: "Run", sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("since", "shown"), [("2d", ["new"]), ("5w", ["new", "old"]), ("2001-02-03", ["new", "old"])])
 def test_list_takes_an_age_or_a_date(run: "Run", in_store: InStore, since: str, shown: list[str]) -> None:
-    in_store(lambda store: fill(store, ("old", "", 30 * DAY), ("new", "", DAY)))
+    in_store(lambda record: fill(record, ("old", "", 30 * DAY), ("new", "", DAY)))
     listed = json.loads(run("tasks", "list", "--json", "--since", since).stdout)
     assert [row["task_id"] for row in listed["tasks"]] == shown
 
@@ -119,9 +119,9 @@ def test_save_takes_what_expires_first_and_leaves_what_has_expired(
     run: "Run", sandbox: Sandbox, in_store: InStore
 ) -> None:
     source = make(run, sandbox, "A harbour", "--wait")
-    address = in_store(lambda store: store.find(source)).result_urls[0]
+    address = in_store(lambda record: record.tasks.find(source)).result_urls[0]
     late, soon, gone = ("late", address, DAY / 24), ("soon", address, DAY * 0.9), ("gone", address, DAY * 3)
-    in_store(lambda store: fill(store, late, soon, gone))
+    in_store(lambda record: fill(record, late, soon, gone))
     saved = json.loads(run("tasks", "save", "--to", "kept", "--json", sandbox=sandbox).stdout)
     assert [row["task_id"] for row in saved["saved"]] == ["soon", "late"]
     assert all(Path(row["files"][0]).parent.name == "kept" for row in saved["saved"])
@@ -132,8 +132,8 @@ def test_save_takes_what_expires_first_and_leaves_what_has_expired(
 
 def test_save_goes_on_after_one_that_can_not_be_saved(run: "Run", sandbox: Sandbox, in_store: InStore) -> None:
     source = make(run, sandbox, "A harbour", "--wait")
-    address = in_store(lambda store: store.find(source)).result_urls[0]
-    in_store(lambda store: fill(store, ("bad", f"{address}.nowhere", DAY / 2), ("good", address, DAY / 3)))
+    address = in_store(lambda record: record.tasks.find(source)).result_urls[0]
+    in_store(lambda record: fill(record, ("bad", f"{address}.nowhere", DAY / 2), ("good", address, DAY / 3)))
     ended = run("tasks", "save", "--json", sandbox=sandbox)
     saved = {row["task_id"]: row for row in json.loads(ended.stdout)["saved"]}
     assert (ended.code, saved["bad"]["files"], len(saved["good"]["files"])) == (1, [], 1)
@@ -151,11 +151,11 @@ def test_save_without_a_folder_names_the_cure(run: "Run", sandbox: Sandbox) -> N
 def test_prune_deletes_old_finished_tasks_alone(run: "Run", sandbox: Sandbox, in_store: InStore) -> None:
     sandbox.play("drop-after")
     run("call", PICTURE, "prompt=A lost harbour", sandbox=sandbox)
-    in_store(lambda store: fill(store, ("old", "", 40 * DAY), ("new", "", 20 * DAY)))
-    in_store(lambda store: fill(store, ("running", "", 50 * DAY), status="pending"))
+    in_store(lambda record: fill(record, ("old", "", 40 * DAY), ("new", "", 20 * DAY)))
+    in_store(lambda record: fill(record, ("running", "", 50 * DAY), status="pending"))
     dry = run("tasks", "prune", "--older-than", "30d", "--dry-run", "--json")
     assert json.loads(dry.stdout) | {"before": ""} == {"tasks": 1, "dry_run": True, "before": ""}
-    assert in_store(lambda store: store.find("old")) is not None
+    assert in_store(lambda record: record.tasks.find("old")) is not None
     assert run("tasks", "prune", "--older-than", "30d").stdout.endswith("deleted: 1\n")
     listed = json.loads(run("tasks", "list", "--json").stdout)
     assert [row["task_id"] for row in listed["tasks"]] == ["running", "new"]
@@ -164,11 +164,11 @@ def test_prune_deletes_old_finished_tasks_alone(run: "Run", sandbox: Sandbox, in
 
 @pytest.mark.parametrize("age", ["3x", "30", "-1d", "yesterday", "99999999d", "999999w"])
 def test_age_that_is_none_deletes_nothing(run: "Run", in_store: InStore, age: str) -> None:
-    in_store(lambda store: fill(store, ("old", "", 40 * DAY)))
+    in_store(lambda record: fill(record, ("old", "", 40 * DAY)))
     ended = run("tasks", "prune", "--older-than", age)
     assert (ended.code, ended.stdout) == (2, "")
     assert "30d" in ended.stderr
-    assert in_store(lambda store: store.find("old")) is not None
+    assert in_store(lambda record: record.tasks.find("old")) is not None
 
 
 def test_export_has_every_request_and_task_as_a_line(run: "Run", sandbox: Sandbox, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_export_has_every_request_and_task_as_a_line(run: "Run", sandbox: Sandbo
 
 def test_export_reads_on_after_a_page(run: "Run", in_store: InStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kie_ai_mcp._cli.tasks.PAGE", 2)
-    in_store(lambda store: fill(store, *((f"task-{number}", "", DAY) for number in range(5))))
+    in_store(lambda record: fill(record, *((f"task-{number}", "", DAY) for number in range(5))))
     lines = [json.loads(line) for line in run("tasks", "export").stdout.splitlines()]
     assert [line["task_id"] for line in lines] == [f"task-{number}" for number in range(5)]
 

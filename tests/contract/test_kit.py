@@ -232,7 +232,7 @@ def test_breach_is_found_and_told(source: str, parts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("source", "room"),
     [
-        ("from kie_ai_mcp._record.submissions import Store", "kie_ai_mcp._record.submissions"),
+        ("from kie_ai_mcp._record.record import Record", "kie_ai_mcp._record.record"),
         ("from kie_ai_mcp import _settings", "kie_ai_mcp._settings"),
         ("import kie_ai_mcp._flow.submit", "kie_ai_mcp._flow.submit"),
     ],

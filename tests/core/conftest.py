@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import pytest
 from pytest_httpserver import HTTPServer
 
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import Budget, RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._service.caller import Caller, kie
 from kie_ai_mcp._settings.settings import Settings
 
@@ -160,17 +160,17 @@ def _request(connection: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def make_store(tmp_path: Path) -> Iterator[Callable[..., Store]]:
-    """Opens databases, each like a process of its own, and closes them: ``make_store(creates=3, window_s=1)``."""
+def make_record(tmp_path: Path) -> Iterator[Callable[..., Record]]:
+    """Opens databases, each like a process of its own, and closes them: ``make_record(creates=3, window_s=1)``."""
     with ExitStack() as stack:
 
         def make(
             path: Path = tmp_path / "tasks.db", creates: int = 20, window_s: float = 10.0, budget: Budget | None = None
-        ) -> Store:
-            store = Store(path, RateLimit(creates, window_s), budget or Budget())
-            stack.callback(store.close)
-            store.open()
-            return store
+        ) -> Record:
+            record = Record(path, RateLimit(creates, window_s), budget or Budget())
+            stack.callback(record.close)
+            record.open()
+            return record
 
         yield make
 

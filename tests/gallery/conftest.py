@@ -22,8 +22,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from kie_ai_mcp import Outcome, Task
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import NewSubmission, Store, Ticket
+from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp.specs import Kind
 
 LIMIT_S = 20.0
@@ -37,7 +38,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 class Past:
     """A history of the last month, made entry by entry, each an hour younger than the one before."""
 
-    store: Store
+    record: Record
     folder: Path
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     made: int = 0
@@ -60,10 +61,10 @@ class Past:
         new = NewSubmission(
             tool, provider, provider, kind, "kie", model, given, body, estimated_credits=estimated_credits
         )
-        ticket = await self.store.write_ahead(new)
+        ticket = await self.record.submissions.write_ahead(new)
         assert isinstance(ticket, Ticket)
         moment = f"{self._moment:%Y-%m-%d %H:%M:%S.%f}"
-        with closing(sqlite3.connect(self.store.path)) as database:
+        with closing(sqlite3.connect(self.record.path)) as database:
             database.execute("UPDATE submissions SET created_at = ? WHERE id = ?", (moment, ticket.submission_id))
             database.commit()
         return ticket.submission_id
@@ -94,9 +95,9 @@ class Past:
         )
         task_id = task_id or f"task-{self.made}"
         task = Task(task_id, provider, provider, kind, tool, model, "jobs/createTask", created_at=self._moment)
-        await self.store.record_accepted(submission_id, task, outcome)
+        await self.record.submissions.accepted(submission_id, task, outcome)
         if files:
-            await self.store.record_files(task_id, map(str, files))
+            await self.record.tasks.record_files(task_id, map(str, files))
         return task_id
 
     @property
@@ -121,10 +122,10 @@ class Past:
 
 @pytest.fixture
 async def past(tmp_path: Path) -> AsyncIterator[Past]:
-    store = Store(tmp_path / "tasks.db", RateLimit(10_000, 10.0))
-    store.open()
-    yield Past(store, tmp_path / "out")
-    store.close()
+    record = Record(tmp_path / "tasks.db", RateLimit(10_000, 10.0))
+    record.open()
+    yield Past(record, tmp_path / "out")
+    record.close()
 
 
 # The page as text ----------------------------------------------------------------------------------------------------

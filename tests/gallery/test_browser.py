@@ -50,8 +50,8 @@ async def small_history(past: "Past") -> Path:
         "Snow falls", "generate_veo3_video", provider="veo3", kind="video", outcome=past.done(), files=(clip,)
     )
     await past.task("A rude fox", provider="veo3", kind="video", outcome=Outcome("failed", error="Not allowed."))
-    await past.store.record_settled(await past.request("The lost fox"), "unknown", None, "lost")
-    return await write(past.store, past.folder / "gallery.html")
+    await past.record.submissions.settled(await past.request("The lost fox"), "unknown", None, "lost")
+    return await write(past.record, past.folder / "gallery.html")
 
 
 # What is seen --------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ async def test_saved_pictures_are_painted_wherever_they_lie(past: "Past", browse
     below, elsewhere = past.picture("50 % of a #fox?.png"), Path(shutil.copy(past.picture(), tmp_path / "ä b.png"))
     await past.task(outcome=past.done(), files=(below, elsewhere))
     await past.task(outcome=past.done(), files=(*rest, past.picture("new.png")))
-    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
     sources = browser.ask("[...document.querySelectorAll('.grid img')].map(image => image.getAttribute('src'))")
     assert [source.partition(":")[0] for source in sources[-3:]] == [
         "data",
@@ -132,7 +132,7 @@ async def test_page_that_a_server_gives_out_shows_what_the_same_server_has(
     past: "Past", browser: "Browser", server: HTTPServer
 ) -> None:
     await past.task(outcome=past.done(), files=(past.picture(size=(1200, 900)),))
-    text = await page(past.store, address=lambda path: f"/gallery/{path.name}")
+    text = await page(past.record, address=lambda path: f"/gallery/{path.name}")
     server.expect_request("/gallery").respond_with_data(text, content_type="text/html")
     server.expect_request("/gallery/picture.png").respond_with_data(
         (past.folder / "picture.png").read_bytes(), content_type="image/png"
@@ -157,7 +157,7 @@ async def test_clip_loads_nothing_until_it_is_played(past: "Past", browser: "Bro
 async def test_starting_one_player_stops_the_other(past: "Past", browser: "Browser") -> None:
     clips = tuple(Path(shutil.copy(CLIP, past.picture().with_name(f"{number}.mp4"))) for number in (1, 2))
     await past.task(kind="video", outcome=past.done(), files=clips)
-    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
     browser.ask(
         "[window.first, window.second] = document.querySelectorAll('video'), first.muted = second.muted = true, 0"
     )
@@ -220,7 +220,7 @@ async def test_entries_are_found_by_words_kind_provider_and_status(past: "Past",
 async def test_estimates_of_what_is_shown_are_summed_as_the_page_was_written(past: "Past", browser: "Browser") -> None:
     await past.task("A fox", outcome=past.done(credits=4))
     await past.task("A clip", outcome=past.done(credits=None), estimated_credits=1060.5)
-    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
     summary = "credits and about 1,060.5 more by estimate"
     assert browser.ask(SUMMARY) == f"2 entries · 4 {summary}"
     browser.ask("document.querySelector('[name=q]').value = 'clip'")
@@ -252,7 +252,7 @@ async def test_notice_leads_to_the_lost_requests(past: "Past", browser: "Browser
 async def test_page_can_be_used_with_the_keyboard_alone(past: "Past", browser: "Browser") -> None:
     await past.task("One fox", outcome=past.done(), files=(past.picture("1.png"),))
     await past.task("Two foxes", outcome=past.done(), files=(past.picture("2.png"), past.picture("3.png")))
-    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
     focused = "document.activeElement.getAttribute('href') || document.activeElement.name || document.activeElement.id"
     for key, name in (("/", "q"), *(("Tab", name) for name in ("kind", "provider", "status", "./2.png", "./3.png"))):
         browser.press(key)
@@ -317,7 +317,7 @@ async def test_hostile_history_does_nothing_and_calls_nobody(
     urls = (trap.url_for("/result.png"), f"javascript:{owned}", f"data:text/html,{words}")
     await past.task(words, model=words, outcome=past.done(*urls), arguments={words: words})
     await past.task(words * 9, provider=words, outcome=Outcome("failed", error=words))
-    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
     browser.ask("document.querySelectorAll('details').forEach(details => { details.open = true; })")
     assert browser.ask("document.title") == "Gallery · kie-ai-mcp-server"
     assert browser.ask("[...document.links].filter(link => !/^(https?|file):$/.test(link.protocol)).length") == 0
@@ -350,14 +350,14 @@ async def test_unsaved_results_are_not_fetched_by_looking_at_them(
     past: "Past", browser: "Browser", trap: HTTPServer
 ) -> None:
     await past.task(outcome=past.done(trap.url_for("/result.png")))
-    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
     assert browser.ask("document.querySelector('.media a').href") == trap.url_for("/result.png")
 
 
 async def test_pictures_far_below_are_loaded_when_they_are_seen(past: "Past", browser: "Browser") -> None:
     for number in range(THUMBNAILS + 12):
         await past.task(f"fox {number}", outcome=past.done(), files=(past.picture(f"{number}.png", (64, 48)),))
-    browser.open((await write(past.store, past.folder / "gallery.html")).as_uri())
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
     loaded = "[...document.querySelectorAll('.grid img[src^=\".\"]')].map(image => image.naturalWidth > 0)"
     assert browser.ask(loaded) == [False] * 12
     browser.ask("document.querySelector('.card:last-child').scrollIntoView()")

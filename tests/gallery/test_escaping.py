@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kie_ai_mcp import Task
 from kie_ai_mcp._gallery.cards import Markup, TaskCards, joined, tag
 from kie_ai_mcp._gallery.page import page
 from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
@@ -57,7 +56,12 @@ def card(
 ) -> str:
     """The card of a task, and of the request that led to it where `arguments` are given."""
     record = TaskRecord(
-        Task(task_id, provider, provider, kind, tool, model),
+        task_id,
+        provider,
+        provider,
+        kind=kind,
+        tool=tool,
+        model=model,
         **{"status": "completed", "created_at": NOW, "updated_at": NOW, **task},
     )
     request = None
@@ -73,8 +77,8 @@ async def test_hostile_words_are_shown_as_they_were_written(past: "Past", read: 
     if case != HALF:
         await past.task(words, model=words, arguments={"negative_prompt": words, words: "value"})
         submission = await past.request(words, words, provider=words)
-        await past.store.record_settled(submission, "refused", 400, words)
-        root = read(await page(past.store))
+        await past.record.submissions.settled(submission, "refused", 400, words)
+        root = read(await page(past.record))
         refused, made = root.cards
         assert made.one(class_="prompt").text == normal(words)
         assert made.fact("Model") == made.fact("negative_prompt") == normal(words)

@@ -21,8 +21,8 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._gallery.cards import PROMPT_CHARS
 from kie_ai_mcp._gallery.page import page, write
 from kie_ai_mcp._media.thumbnails import THUMBNAIL_PX, THUMBNAILS, THUMBNAILS_BYTES
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp.errors import MediaError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def test_entry_says_what_was_asked_who_made_it_when_and_what_it_cost(past:
         outcome=outcome,
         arguments=asked,
     )
-    (card,) = read(await page(past.store)).cards
+    (card,) = read(await page(past.record)).cards
     assert card.one("h2").text == "veo3 video"
     assert card.one(class_="prompt").text == "Gulls pass by"
     assert card.one(class_="cost").text == "60.5 credits"
@@ -64,7 +64,7 @@ async def test_entries_stand_newest_first_and_their_credits_are_summed(past: "Pa
     for number, credits in enumerate((1000.25, None, 2.5)):
         await past.task(f"fox {number}", outcome=past.done(credits=credits))
     await past.request("fox 3")
-    root = read(await page(past.store))
+    root = read(await page(past.record))
     assert [card.one(class_="prompt").text for card in root.cards] == ["fox 3", "fox 2", "fox 1", "fox 0"]
     assert root.one("output").text == "4 entries · 1,002.75 credits"
     assert root.card("fox 1").one(class_="cost").text == "cost unknown"
@@ -87,8 +87,8 @@ async def test_request_that_came_to_no_task_is_shown_with_its_reason(
     cost: str,
 ) -> None:
     submission_id = await past.request("A fox on a tram")
-    await past.store.record_settled(submission_id, state, code, message)
-    (card,) = read(await page(past.store)).cards
+    await past.record.submissions.settled(submission_id, state, code, message)
+    (card,) = read(await page(past.record)).cards
     assert card.one(class_="prompt").text == "A fox on a tram"
     assert card.one(class_="state").text == label
     assert card.one(class_="error").text == (f"{message} (code {code})" if code else message)
@@ -101,7 +101,7 @@ async def test_failed_and_running_tasks_are_shown_as_what_they_are(past: "Past",
     await past.task("a bad fox", outcome=Outcome("failed", error="Not allowed.", error_code=400))
     await past.task("a slow fox", outcome=Outcome("processing", progress=0.4))
     await past.task("a new fox")
-    root = read(await page(past.store))
+    root = read(await page(past.record))
     bad, slow, new = root.card("a bad fox"), root.card("a slow fox"), root.card("a new fox")
     assert (bad.one(class_="state").text, bad.one(class_="error").text) == ("Failed", "Not allowed. (code 400)")
     assert (slow.one(class_="state").text, slow.one(class_="none").text) == ("Processing", "…40% when last asked")
@@ -121,7 +121,7 @@ async def test_estimate_is_shown_as_one_and_only_while_it_is_the_best_that_is_kn
     past: "Past", read: "Read", outcome: Outcome | None, cost: str
 ) -> None:
     await past.task(outcome=outcome, estimated_credits=1250.5)
-    (card,) = read(await page(past.store)).cards
+    (card,) = read(await page(past.record)).cards
     assert card.one(class_="cost").text == cost
     assert "data-credits" not in card.attributes or cost == "1 credit"
 
@@ -131,16 +131,16 @@ async def test_estimates_are_summed_apart_from_what_the_service_said(past: "Past
     await past.task(outcome=past.done(credits=None), estimated_credits=60)
     await past.task(estimated_credits=2.5)
     await past.task(outcome=Outcome("failed", error="no"), estimated_credits=100)
-    summary = read(await page(past.store)).one("output").text
+    summary = read(await page(past.record)).one("output").text
     assert summary == "4 entries · 4 credits and about 62.5 more by estimate"
 
 
 async def test_lost_requests_are_announced_above_everything_else(past: "Past", read: "Read") -> None:
-    assert read(await page(past.store)).all(class_="notice") == []
-    await past.store.record_settled(await past.request("one"), "unknown", None, "lost")
-    one = read(await page(past.store)).one(class_="notice")
-    await past.store.record_settled(await past.request("two"), "unknown", None, "lost")
-    two = read(await page(past.store)).one(class_="notice")
+    assert read(await page(past.record)).all(class_="notice") == []
+    await past.record.submissions.settled(await past.request("one"), "unknown", None, "lost")
+    one = read(await page(past.record)).one(class_="notice")
+    await past.record.submissions.settled(await past.request("two"), "unknown", None, "lost")
+    two = read(await page(past.record)).one(class_="notice")
     assert one.text.startswith("1 request lost its answer: it may have been charged.")
     assert two.text.startswith("2 requests lost their answers: they may have been charged.")
     assert two.one("a").attributes["href"] == "#status=unknown"
@@ -157,14 +157,14 @@ async def test_lost_requests_are_announced_above_everything_else(past: "Past", r
 )
 async def test_entry_without_a_prompt_says_so(past: "Past", read: "Read", prompt: str | None, shown: str) -> None:
     await past.task(prompt)
-    (card,) = read(await page(past.store)).cards
+    (card,) = read(await page(past.record)).cards
     assert card.one(class_="prompt").text == shown
 
 
 async def test_long_prompt_is_folded_and_a_huge_one_is_cut(past: "Past", read: "Read") -> None:
     await past.task("fox " * 100)
     await past.task("x" * 20_000)
-    huge, long = [card.one("details", class_="prompt") for card in read(await page(past.store)).cards]
+    huge, long = [card.one("details", class_="prompt") for card in read(await page(past.record)).cards]
     assert long.one("p").text == ("fox " * 100).strip()
     assert len(long.one("summary").text) <= 170
     assert huge.one("p").text == "x" * PROMPT_CHARS
@@ -172,13 +172,13 @@ async def test_long_prompt_is_folded_and_a_huge_one_is_cut(past: "Past", read: "
 
 
 async def test_task_made_elsewhere_is_shown_without_a_prompt(past: "Past", read: "Read") -> None:
-    await past.store.adopt(Task("strange", "veo3", "veo3", "video"))
-    (card,) = read(await page(past.store)).cards
+    await past.record.tasks.adopt(Task("strange", "veo3", "veo3", "video"))
+    (card,) = read(await page(past.record)).cards
     assert card.one(class_="prompt").text == "Made elsewhere, so its prompt is not on record."
 
 
 async def test_empty_history_says_what_to_do(past: "Past", read: "Read") -> None:
-    root = read(await page(past.store))
+    root = read(await page(past.record))
     assert root.cards == []
     assert "Ask your assistant for a picture" in root.one("main").text
     assert root.one("output").text == "0 entries · 0 credits"
@@ -205,7 +205,7 @@ async def test_result_is_expired_only_without_a_file_and_after_its_time(
     await past.task(outcome=past.done(days_ago=days_ago), files=files)
     for file in files if deleted else ():
         file.unlink()
-    (card,) = read(await page(past.store)).cards
+    (card,) = read(await page(past.record)).cards
     assert card.attributes["data-status"] == state
     assert len(card.all("img")) == (words is None)
     assert words is None or words in card.one(class_="none").text
@@ -215,7 +215,7 @@ async def test_result_is_expired_only_without_a_file_and_after_its_time(
 
 async def test_every_link_of_an_unsaved_result_can_be_followed(past: "Past", read: "Read") -> None:
     await past.task(outcome=past.done("https://a.example/1.png", "https://a.example/2.png?x=1&y=2"))
-    (card,) = read(await page(past.store)).cards
+    (card,) = read(await page(past.record)).cards
     links = card.one(class_="media").all("a")
     assert [link.text for link in links] == ["Open result 1", "Open result 2"]
     assert [link.attributes["href"] for link in links] == ["https://a.example/1.png", "https://a.example/2.png?x=1&y=2"]
@@ -224,7 +224,7 @@ async def test_every_link_of_an_unsaved_result_can_be_followed(past: "Past", rea
 
 async def test_completed_task_without_any_result_says_so(past: "Past", read: "Read") -> None:
     await past.task(outcome=replace(past.done(), urls=()))
-    (card,) = read(await page(past.store)).cards
+    (card,) = read(await page(past.record)).cards
     assert "The service named no result." in card.text
 
 
@@ -237,7 +237,7 @@ async def test_clip_and_sound_get_a_player_that_loads_nothing_by_itself(
     file = tmp_path / name
     file.write_bytes(data)
     await past.task("Rain on tin", outcome=past.done(), files=(file,))
-    (card,) = read(await page(past.store)).cards
+    (card,) = read(await page(past.record)).cards
     player = card.one(element)
     assert player.attributes["src"] == file.as_uri()
     assert player.attributes["preload"] == "none"
@@ -249,7 +249,7 @@ async def test_file_that_is_no_medium_is_not_shown_as_one(past: "Past", read: "R
     file = tmp_path / "page.png"
     file.write_text("<script>alert(1)</script>", encoding="utf-8")
     await past.task(outcome=past.done(), files=(file,))
-    (card,) = read(await page(past.store)).cards
+    (card,) = read(await page(past.record)).cards
     assert "The saved file is gone." in card.text
     assert card.all("img") == []
 
@@ -260,8 +260,8 @@ async def test_recorded_file_that_can_not_be_shown_does_not_stop_the_page(
 ) -> None:
     monkeypatch.chdir(past.picture().parent)
     task_id = await past.task(outcome=past.done())
-    await past.store.record_files(task_id, [file])
-    (card,) = read(await page(past.store)).cards
+    await past.record.tasks.record_files(task_id, [file])
+    (card,) = read(await page(past.record)).cards
     assert "The saved file is gone." in card.text
 
 
@@ -281,7 +281,7 @@ async def test_newest_pictures_are_embedded_small_and_the_others_loaded_when_the
     await past.task(outcome=past.done(), files=tuple(rest))
     large, small = past.picture("large.png", (1600, 1200)), past.picture("small.jpg", (40, 30))
     await past.task(outcome=past.done(), files=(large, small))
-    images = read(await page(past.store)).one("ul").all("img")
+    images = read(await page(past.record)).one("ul").all("img")
     sources = [image.attributes["src"] for image in images]
     assert max(embedded(sources[0]).size) == THUMBNAIL_PX
     assert embedded(sources[1]).size == (40, 30)
@@ -292,7 +292,7 @@ async def test_newest_pictures_are_embedded_small_and_the_others_loaded_when_the
 
 async def test_picture_leads_to_its_whole_file(past: "Past", read: "Read") -> None:
     await past.task("A fox", outcome=past.done(), files=(past.picture(),))
-    (card,) = read(await page(past.store)).cards
+    (card,) = read(await page(past.record)).cards
     shot = card.one("a", class_="shot")
     assert shot.attributes["href"] == (past.folder / "picture.png").as_uri()
     assert shot.one("img").attributes["alt"] == "A fox"
@@ -304,7 +304,7 @@ async def test_without_pillow_pictures_are_loaded_from_their_files(
     picture = past.picture()
     await past.task(outcome=past.done(), files=(picture,))
     monkeypatch.setitem(sys.modules, "PIL", None)
-    (image,) = read(await page(past.store)).one("ul").all("img")
+    (image,) = read(await page(past.record)).one("ul").all("img")
     assert image.attributes["src"] == picture.as_uri()
 
 
@@ -313,7 +313,7 @@ async def test_clip_has_a_frame_of_it_as_its_picture(past: "Past", read: "Read",
     shutil.copy(REAL_CLIP, clip)
     cut.write_bytes(CLIP)
     await past.task(outcome=past.done(), files=(clip, cut))
-    players = read(await page(past.store)).one("ul").all("video")
+    players = read(await page(past.record)).one("ul").all("video")
     assert embedded(players[0].attributes["poster"]).size == (320, 180)
     assert "poster" not in players[1].attributes
 
@@ -324,7 +324,7 @@ async def test_without_pyav_a_clip_is_a_player_all_the_same(
     shutil.copy(REAL_CLIP, tmp_path / "clip.mp4")
     await past.task(outcome=past.done(), files=(tmp_path / "clip.mp4",))
     monkeypatch.setitem(sys.modules, "av", None)
-    (player,) = read(await page(past.store)).one("ul").all("video")
+    (player,) = read(await page(past.record)).one("ul").all("video")
     assert "poster" not in player.attributes
 
 
@@ -336,16 +336,16 @@ async def test_broken_and_monstrous_pictures_do_not_stop_the_page(
     large = past.picture("large.png", (250, 250))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200 * 200)
     await past.task(outcome=past.done(), files=(cut, huge, large))
-    images = read(await page(past.store)).one("ul").all("img")
+    images = read(await page(past.record)).one("ul").all("img")
     assert [image.attributes["src"] for image in images] == [cut.as_uri(), huge.as_uri(), large.as_uri()]
 
 
 async def test_changed_picture_gets_a_new_thumbnail(past: "Past", read: "Read") -> None:
     picture = past.picture(size=(64, 48))
     await past.task(outcome=past.done(), files=(picture,))
-    (before,) = read(await page(past.store)).one("ul").all("img")
+    (before,) = read(await page(past.record)).one("ul").all("img")
     past.picture(size=(32, 48))
-    (after,) = read(await page(past.store)).one("ul").all("img")
+    (after,) = read(await page(past.record)).one("ul").all("img")
     assert [embedded(image.attributes["src"]).size for image in (before, after)] == [(64, 48), (32, 48)]
 
 
@@ -353,7 +353,7 @@ async def test_server_may_address_files_its_own_way(past: "Past", read: "Read") 
     clip = past.folder.parent / "clip.mp4"
     clip.write_bytes(CLIP)
     await past.task(outcome=past.done(), files=(past.picture(), clip))
-    text = await page(past.store, address=lambda path: f"/files/{path.name}?a=1&b=2")
+    text = await page(past.record, address=lambda path: f"/files/{path.name}?a=1&b=2")
     (card,) = read(text).cards
     assert card.one("a", class_="shot").attributes["href"] == "/files/picture.png?a=1&b=2"
     assert card.one("video").attributes["src"] == "/files/clip.mp4?a=1&b=2"
@@ -367,7 +367,7 @@ async def test_filters_offer_what_there_is_and_how_often(past: "Past", read: "Re
     await past.task(outcome=past.done())
     await past.task(provider="veo3", kind="video", outcome=past.done(days_ago=9))
     await past.task(provider="veo3", kind="video")
-    root = read(await page(past.store))
+    root = read(await page(past.record))
     offered = {
         choice.attributes["name"]: [option.text for option in choice.all("option")[1:]] for choice in root.all("select")
     }
@@ -379,39 +379,39 @@ async def test_filters_offer_what_there_is_and_how_often(past: "Past", read: "Re
 
 
 async def test_page_holds_the_newest_entries_and_says_that_there_are_older_ones(past: "Past", read: "Read") -> None:
-    await past.store.record_settled(await past.request("refused"), "refused", 422, "no")
+    await past.record.submissions.settled(await past.request("refused"), "refused", 422, "no")
     for number in range(5):
         await past.task(f"fox {number}")
-    root = read(await page(past.store, limit=3))
-    whole = read(await page(past.store, limit=6))
+    root = read(await page(past.record, limit=3))
+    whole = read(await page(past.record, limit=6))
     assert [card.one(class_="prompt").text for card in root.cards] == ["fox 4", "fox 3", "fox 2"]
     assert "older entries are left out" in root.one("header", class_="top").text
     assert len(whole.cards) == 6
     for number in range(5):
-        await past.store.record_settled(await past.request(f"refused {number}"), "refused", 422, "no")
-    refused = read(await page(past.store, limit=2))
+        await past.record.submissions.settled(await past.request(f"refused {number}"), "refused", 422, "no")
+    refused = read(await page(past.record, limit=2))
     assert [card.one(class_="prompt").text for card in refused.cards] == ["refused 4", "refused 3"]
     assert "older entries are left out" in refused.one("header", class_="top").text
     assert "older entries" not in whole.text
 
 
 async def test_lost_request_is_shown_however_old_it_is(past: "Past", read: "Read") -> None:
-    await past.store.record_settled(await past.request("the lost fox"), "unknown", None, "lost")
+    await past.record.submissions.settled(await past.request("the lost fox"), "unknown", None, "lost")
     for number in range(5):
         await past.task(f"fox {number}")
-    root = read(await page(past.store, limit=2))
+    root = read(await page(past.record, limit=2))
     assert [card.one(class_="prompt").text for card in root.cards] == ["fox 4", "fox 3", "the lost fox"]
 
 
 async def test_task_adopted_late_keeps_the_prompt_it_was_asked_with(past: "Past", read: "Read") -> None:
     lost = await past.request("the lost fox")
-    await past.store.record_settled(lost, "unknown", None, "lost")
+    await past.record.submissions.settled(lost, "unknown", None, "lost")
     for number in range(5):
         await past.task(f"fox {number}")
     found = Task("found", "nano-banana", "nano-banana", created_at=datetime.now(UTC))
-    await past.store.adopt(found)
-    await past.store.resolve(lost, found)
-    root = read(await page(past.store, limit=2))
+    await past.record.tasks.adopt(found)
+    await past.record.submissions.resolve(lost, found)
+    root = read(await page(past.record, limit=2))
     assert [card.one(class_="prompt").text for card in root.cards] == ["the lost fox", "fox 4"]
     assert root.all(class_="notice") == []
 
@@ -440,8 +440,8 @@ def fill(path: Path, count: int) -> None:
 
 
 async def test_thousand_entries_weigh_less_than_three_megabytes(past: "Past", read: "Read") -> None:
-    fill(past.store.path, 1200)
-    text = await page(past.store)
+    fill(past.record.path, 1200)
+    text = await page(past.record)
     assert text.count('<li class="card"') == 1000
     assert text.count("A lighthouse above a sea") >= 1000
     assert len(text.encode()) + THUMBNAILS_BYTES < 4_000_000
@@ -458,16 +458,16 @@ async def test_database_of_the_node_server_is_shown(read: "Read", tmp_path: Path
             "INSERT INTO tasks (task_id, api_type, status, result_url) VALUES ('old', 'veo3', 'completed', 'https://x.example/1')"
         )
         database.commit()
-    store = Store(tmp_path / "seed.db", RateLimit(20, 10.0))
-    (card,) = read(await page(store)).cards
-    store.close()
+    record = Record(tmp_path / "seed.db", RateLimit(20, 10.0))
+    (card,) = read(await page(record)).cards
+    record.close()
     assert card.one("h2").text == "veo3 video"
     assert card.one(class_="media").one("a").attributes["href"] == "https://x.example/1"
 
 
 async def test_page_may_run_its_own_script_and_show_files_and_nothing_else(past: "Past", read: "Read") -> None:
     await past.task(outcome=past.done(), files=(past.picture(),))
-    text = await page(past.store)
+    text = await page(past.record)
     root = read(text)
     rules = dict(
         rule.split(" ", 1) for rule in root.one(http_equiv="Content-Security-Policy").attributes["content"].split("; ")
@@ -504,7 +504,7 @@ async def test_page_and_pictures_below_it_may_move_together(past: "Past", read: 
     outside.parent.mkdir()
     outside.write_bytes(CLIP)
     await past.task(outcome=past.done(), files=(inside, outside))
-    path = await write(past.store, past.folder / "pages" / ".." / "gallery.html")
+    path = await write(past.record, past.folder / "pages" / ".." / "gallery.html")
     (card,) = read(path.read_text(encoding="utf-8")).cards
     assert path == past.folder / "gallery.html"
     assert card.one("a", class_="shot").attributes["href"] == "./50%20%25%20of%20a%20%23fox%3F.png"
@@ -513,9 +513,9 @@ async def test_page_and_pictures_below_it_may_move_together(past: "Past", read: 
 
 async def test_gallery_is_replaced_and_leaves_nothing_else_behind(past: "Past", read: "Read", tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
-    first = await write(past.store, folder / "gallery.html")
+    first = await write(past.record, folder / "gallery.html")
     await past.task("a fox")
-    assert await write(past.store, folder / "gallery.html") == first
+    assert await write(past.record, folder / "gallery.html") == first
     assert len(read(first.read_text(encoding="utf-8")).cards) == 1
     assert [path.name for path in folder.iterdir()] == ["gallery.html"]
 
@@ -524,7 +524,7 @@ async def test_file_that_is_no_gallery_is_never_replaced(past: "Past") -> None:
     picture = past.picture()
     before = picture.read_bytes()
     with pytest.raises(MediaError, match=r"is not a gallery.*Choose another file with --output"):
-        await write(past.store, picture)
+        await write(past.record, picture)
     assert picture.read_bytes() == before
     assert [path.name for path in past.folder.iterdir()] == ["picture.png"]
 
@@ -532,4 +532,4 @@ async def test_file_that_is_no_gallery_is_never_replaced(past: "Past") -> None:
 async def test_place_that_can_not_be_written_is_named_with_a_cure(past: "Past", tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(MediaError, match=r"file/gallery\.html: .*Choose another file with --output"):
-        await write(past.store, tmp_path / "file" / "gallery.html")
+        await write(past.record, tmp_path / "file" / "gallery.html")

@@ -180,8 +180,8 @@ def run(service: Service, story: Callable[[App], Awaitable[None]]) -> None:
             async with app.engine.running():
                 service.plan = None
                 await story(app)
-                await app.engine.record.tasks(Filters())
-                await app.engine.record.unsettled()
+                await app.engine.record.tasks.list(Filters())
+                await app.engine.record.submissions.unsettled()
 
     with TemporaryDirectory() as folder:
         anyio.run(told, Path(folder, "tasks.db"))
@@ -235,9 +235,9 @@ def test_answer_to_a_paid_request_is_never_more_than_it_says(
     async def story(app: App) -> None:
         service.plan = status, body, wait
         state, charged, task_id = await fate(app)
-        (submission,) = await app.engine.record.submissions(0, 10)
+        (submission,) = await app.engine.record.submissions.history(0, 10)
         assert (submission.state, submission.task_id) == (state, task_id)
-        recorded = [record.task.task_id for record in await app.engine.record.tasks(Filters())]
+        recorded = [record.task.task_id for record in await app.engine.record.tasks.list(Filters())]
         assert recorded == ([task_id] if state == "accepted" else [])
         assert charged == {"accepted": "yes", "refused": "no", "unknown": "unknown"}[state]
         assert may_accept(status, body) or state != "accepted"
@@ -297,7 +297,7 @@ def test_id_that_is_not_on_record_is_adopted_only_from_a_record_of_the_service(
     async def story(app: App) -> None:
         service.plan = status, body, None
         told = await found(app, "made-elsewhere")
-        adopted = await app.engine.record.find("made-elsewhere")
+        adopted = await app.engine.record.tasks.find("made-elsewhere")
         assert (told == "found", adopted is not None) == (known, known)
         assert told != "not known" or code in SAID_NO
 

@@ -133,7 +133,7 @@ class Process:
     """A server without its protocol, which can be killed."""
 
     def __init__(self, portal: BlockingPortal, app: App) -> None:
-        self.engine, self.store = app.engine, app.engine.record
+        self.engine, self.record = app.engine, app.engine.record
         self.tool = app.engine.plugins.tools["generate_nano_banana"]
         self._portal = portal
         self._running = portal.wrap_async_context_manager(app.engine.running())
@@ -160,17 +160,18 @@ class Process:
         def die(*_: object) -> Any:
             raise Dead
 
-        alive = self.store._alive
-        replaced = {"_guarded": die, "_append_aside": die, "close": lambda: None}
-        for name, instead in replaced.items():
-            setattr(self.store, name, instead)
+        record, mark = self.record, self.record.process._mark
+        patches = pytest.MonkeyPatch()  # refuses a name that is not there; never undone
+        patches.setattr(record.database, "guarded", die)
+        patches.setattr(record.recovery, "append", die)
+        patches.setattr(record, "close", lambda: None)
         for scope in tuple(self.engine._requests.values()):
             self._portal.call(scope.cancel)
         with suppress(BaseExceptionGroup, CancelledError, Dead):
             self._running.__exit__(None, None, None)
-        self.store._db.close()
-        if alive is not None:
-            alive.release()
+        record.database.connection.close()
+        if mark is not None:
+            mark.release()
 
 
 # The model -----------------------------------------------------------------------------------------------------------
@@ -395,7 +396,7 @@ class Histories(RuleBasedStateMachine):
     def record_says_what_is_true(self) -> None:
         if not self.alive:
             return
-        unresolved = self.portal.call(self.alive[min(self.alive)].store.unsettled)
+        unresolved = self.portal.call(self.alive[min(self.alive)].record.submissions.unsettled)
         assert [entry.id for entry in unresolved] == [entry.id for entry in self.open(*OPEN)]
         with closing(sqlite3.connect(self.database)) as database:
             submissions = database.execute("SELECT id, state, task_id FROM submissions ORDER BY id").fetchall()

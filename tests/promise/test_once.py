@@ -188,15 +188,15 @@ async def test_adoption_that_cant_read_the_record_does_not_discard(
 ) -> None:
     sandbox.play("drop-after", path="createTask")
     await desks[0].call(TOOL, prompt="A fox")
-    store = desks[0].app.engine.record
-    find, broken = store.find, [StorageError("The disk failed.")]
+    record = desks[0].app.engine.record
+    find, broken = record.tasks.find, [StorageError("The disk failed.")]
 
     async def find_at_the_second_try(task_id: str) -> TaskRecord | None:
         if broken:
             raise broken.pop()
         return await find(task_id)
 
-    monkeypatch.setattr(store, "find", find_at_the_second_try)
+    monkeypatch.setattr(record.tasks, "find", find_at_the_second_try)
     adoption = {"submission_id": 1, "action": "adopt", "task_id": sandbox.ledger[0].task_id}
     told = await desks[0].call("resolve_submission", **adoption)
     assert told.is_error

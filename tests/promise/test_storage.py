@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import NewSubmission, Store, Ticket
+from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
 
@@ -354,18 +355,18 @@ def test_home_that_cant_be_entered_ends_without_a_traceback(launch_in: "LaunchIn
 
 @pytest.mark.anyio
 async def test_process_that_could_not_say_at_first_that_it_lives_is_not_taken_for_dead(tmp_path: Path) -> None:
-    with closing(Store(tmp_path / "tasks.db", RateLimit(20, 10.0))) as store:
-        store.open()
-        in_the_way = tmp_path / f"tasks.db.{store._owner}.lock"
+    with closing(Record(tmp_path / "tasks.db", RateLimit(20, 10.0))) as record:
+        record.open()
+        in_the_way = tmp_path / f"tasks.db.{record.process.owner}.lock"
         in_the_way.mkdir()
         with pytest.raises(StorageError):
-            await store.write_ahead(NEW)
+            await record.submissions.write_ahead(NEW)
         in_the_way.rmdir()
-        ticket = await store.write_ahead(NEW)
+        ticket = await record.submissions.write_ahead(NEW)
         assert isinstance(ticket, Ticket)
-        with closing(Store(tmp_path / "tasks.db", RateLimit(20, 10.0))) as other:
+        with closing(Record(tmp_path / "tasks.db", RateLimit(20, 10.0))) as other:
             other.open()
-            assert [entry.state for entry in await other.unsettled()] == ["sending"]
+            assert [entry.state for entry in await other.submissions.unsettled()] == ["sending"]
 
 
 NEW = NewSubmission("tool", "provider", "api type", "image", "kie", None, {}, "hash")

@@ -7,7 +7,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-from kie_ai_mcp import Task
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, Report, report_of, report_of_error
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp.errors import (
@@ -27,8 +26,16 @@ from kie_ai_mcp.specs import DAY_S, Status
 A = "https://tempfile.example/a.png"
 B = "https://tempfile.example/b.png"
 BEGUN = datetime(2026, 4, 20, 10, tzinfo=UTC)
-TASK = Task("t-1", "veo3", "veo3", kind="video", tool="generate_veo3_video")
-RUNNING = TaskRecord(TASK, "processing", BEGUN, BEGUN)
+RUNNING = TaskRecord(
+    "t-1",
+    "veo3",
+    "veo3",
+    kind="video",
+    tool="generate_veo3_video",
+    status="processing",
+    created_at=BEGUN,
+    updated_at=BEGUN,
+)
 DONE = replace(RUNNING, status="completed", result_urls=(A, B), credits=63.0, finished_at=BEGUN)
 FAILED = replace(RUNNING, status="failed", error="no luck", error_code="501", finished_at=BEGUN)
 FULL = Report(

@@ -68,7 +68,7 @@ async def test_answer_that_a_provider_misreads_is_unknown_and_the_server_goes_on
     with pytest.raises(Unknown, match="nano-banana"):
         await submit(engine, tool_of(read), {"prompt": "a fox"}, silent)
 
-    assert [entry.state for entry in await engine.record.unsettled()] == ["unknown"]
+    assert [entry.state for entry in await engine.record.submissions.unsettled()] == ["unknown"]
 
 
 @pytest.mark.parametrize(("code", "state"), [(422, "refused"), (200, "unknown")])
@@ -83,7 +83,7 @@ async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
     with pytest.raises(KieError) as error:
         await submit(engine, tool_of(read), {"prompt": "a fox"}, silent)
 
-    settled = await engine.record.submission(1)
+    settled = await engine.record.submissions.find(1)
     assert settled is not None
     assert settled.state == state
     assert (error.value.message == "Not ready yet.") == (state == "refused")
@@ -118,7 +118,7 @@ async def test_function_that_fails_at_a_call_charges_nothing_and_names_its_provi
     assert told in error.value.message
     assert error.value.charged == "no"
     assert error.value.next_step.startswith("Nothing was sent. Report it to the author of nano-banana")
-    assert await engine.record.submission(1) is None
+    assert await engine.record.submissions.find(1) is None
 
 
 async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(
@@ -135,7 +135,7 @@ async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(
 
     await submit(engine, tool, {"prompt": "a fox", "words": ["red", "old"]}, silent)
 
-    kept = await engine.record.submission(1)
+    kept = await engine.record.submissions.find(1)
     assert kept is not None
     assert kept.arguments == {"prompt": "a fox", "words": ["red", "old"]}
 
@@ -162,7 +162,7 @@ async def test_absurd_answer_is_unknown_and_on_record_and_the_server_goes_on(
     with pytest.raises(Unknown) as error:
         await submit(engine, tool_of(), {"prompt": "a fox"}, silent)
 
-    (kept,) = await engine.record.unsettled()
+    (kept,) = await engine.record.submissions.unsettled()
     assert kept.state == "unknown"
     assert f"resolve_submission with submission_id {kept.id}" in error.value.next_step
     json.dumps([str(error.value), kept.message]).encode()
@@ -185,10 +185,10 @@ async def test_refusal_that_comes_after_the_caller_left_is_recorded_and_frees_it
         caller.cancel_scope.cancel()
     answer.set()
     with anyio.move_on_after(3):
-        while await engine.record.unsettled():  # noqa: ASYNC110  the record tells nobody when it changes
+        while await engine.record.submissions.unsettled():  # noqa: ASYNC110  the record tells nobody when it changes
             await anyio.sleep(0.01)
 
-    settled = await engine.record.submission(1)
+    settled = await engine.record.submissions.find(1)
 
     assert settled is not None
     assert settled.state in {"refused", "cancelled"}
@@ -204,4 +204,4 @@ async def test_progress_that_can_not_be_told_leaves_no_request_behind(engine: En
     with pytest.raises((OSError, KieError)):
         await submit(engine, tool_of(), {"prompt": "a fox"}, broken, patience_s=5)
 
-    assert await engine.record.unsettled() == []
+    assert await engine.record.submissions.unsettled() == []

@@ -11,7 +11,7 @@ import pytest
 
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.waiting import _Board
-from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.specs import Outcome, Status, Task
 
 pytestmark = pytest.mark.anyio
@@ -33,12 +33,12 @@ def ago(seconds: float) -> datetime:
     return datetime.now(UTC) - timedelta(seconds=seconds)
 
 
-async def finish(store: Store, number: int, took_s: float, status: Status = "completed", tool: str = TOOL) -> None:
+async def finish(record: Record, number: int, took_s: float, status: Status = "completed", tool: str = TOOL) -> None:
     """Record a task that took so long."""
     begun = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=number)
     task = Task(f"task-{number}", "veo3", "veo3", kind="video", tool=tool, created_at=begun)
-    await store.adopt(task)
-    await store.record_outcome(task.task_id, Outcome(status, finished_at=begun + timedelta(seconds=took_s)))
+    await record.tasks.adopt(task)
+    await record.tasks.record_outcome(task.task_id, Outcome(status, finished_at=begun + timedelta(seconds=took_s)))
 
 
 # Words ---------------------------------------------------------------------------------------------------------------
@@ -107,26 +107,26 @@ async def test_news_of_the_task_itself_ends_its_pause_at_once() -> None:
 # The usual time ------------------------------------------------------------------------------------------------------
 
 
-async def test_usual_time_needs_three_finished_tasks_of_the_same_tool(make_store: Callable[..., Store]) -> None:
-    store = make_store()
+async def test_usual_time_needs_three_finished_tasks_of_the_same_tool(make_record: Callable[..., Record]) -> None:
+    record = make_record()
     for number in range(2):
-        await finish(store, number, 60)
-    await finish(store, 2, 60, tool="generate_kling_video")
-    await finish(store, 3, 1, status="failed")
-    assert await store.usual_s(TOOL) is None
-    await finish(store, 4, 60)
-    assert await store.usual_s(TOOL) == (60, 60)
+        await finish(record, number, 60)
+    await finish(record, 2, 60, tool="generate_kling_video")
+    await finish(record, 3, 1, status="failed")
+    assert await record.tasks.usual_s(TOOL) is None
+    await finish(record, 4, 60)
+    assert await record.tasks.usual_s(TOOL) == (60, 60)
 
 
-async def test_usual_time_leaves_out_the_fastest_and_the_slowest_tenth(make_store: Callable[..., Store]) -> None:
-    store = make_store()
+async def test_usual_time_leaves_out_the_fastest_and_the_slowest_tenth(make_record: Callable[..., Record]) -> None:
+    record = make_record()
     for number in range(11):
-        await finish(store, number, 100.0 * number)
-    assert await store.usual_s(TOOL) == pytest.approx((100, 900))
+        await finish(record, number, 100.0 * number)
+    assert await record.tasks.usual_s(TOOL) == pytest.approx((100, 900))
 
 
-async def test_usual_time_is_that_of_the_newest_fifty(make_store: Callable[..., Store]) -> None:
-    store = make_store()
+async def test_usual_time_is_that_of_the_newest_fifty(make_record: Callable[..., Record]) -> None:
+    record = make_record()
     for number in range(60):
-        await finish(store, number, 1000 if number < 10 else 50)
-    assert await store.usual_s(TOOL) == (50, 50)
+        await finish(record, number, 1000 if number < 10 else 50)
+    assert await record.tasks.usual_s(TOOL) == (50, 50)

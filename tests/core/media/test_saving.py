@@ -11,7 +11,6 @@ import anyio
 import pytest
 from pytest_httpserver import HTTPServer
 
-from kie_ai_mcp import Task
 from kie_ai_mcp._media.saving import save_results
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp._service.caller import Caller
@@ -30,8 +29,20 @@ DAY = datetime(2026, 4, 20, 23, 59, tzinfo=UTC)
 
 
 def record(*urls: str, task_id: str = "t-1", provider: str = "veo3") -> TaskRecord:
-    task = Task(task_id, "veo3", provider, kind="video", tool="generate_veo3_video", model="veo3_fast")
-    return TaskRecord(task, "completed", DAY, DAY, result_urls=urls, credits=63.5, finished_at=DAY)
+    return TaskRecord(
+        task_id,
+        "veo3",
+        provider,
+        kind="video",
+        tool="generate_veo3_video",
+        model="veo3_fast",
+        status="completed",
+        created_at=DAY,
+        updated_at=DAY,
+        result_urls=urls,
+        credits=63.5,
+        finished_at=DAY,
+    )
 
 
 def names(folder: Path) -> list[str]:

@@ -16,7 +16,7 @@ from werkzeug import Request, Response
 
 from kie_ai_mcp import InvalidArgument, Media
 from kie_ai_mcp._media.uploading import Uploads
-from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp.errors import MediaError
@@ -71,14 +71,14 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def uploads(
-    service: HTTPServer, root: Path, make_gateway: Callable[..., Caller], make_store: Callable[..., Store]
+    service: HTTPServer, root: Path, make_gateway: Callable[..., Caller], make_record: Callable[..., Record]
 ) -> MakeUploads:
     """Makes uploads to the service; nothing but `root` is allowed unless the test says otherwise."""
 
     def make(**settings: Any) -> Uploads:
         values = {"upload_roots": (root,), "upload_url": service.url_for("").rstrip("/"), **settings}
         gateway = make_gateway(service.url_for(""), **values)
-        return Uploads(gateway.settings, gateway, make_store())
+        return Uploads(gateway.settings, gateway, make_record())
 
     return make
 
@@ -271,7 +271,7 @@ async def test_upload_that_the_service_does_not_take_is_an_error(
     with pytest.raises(MediaError, match=r"fox\.png could not be uploaded"):
         await sender.addresses({"image_urls": [str(root / "fox.png")]}, MEDIA)
 
-    assert await sender.store.upload_of((await sender.file(str(root / "fox.png"))).sha256) is None
+    assert await sender.record.tasks.upload_of((await sender.file(str(root / "fox.png"))).sha256) is None
 
 
 @pytest.mark.parametrize("text", ["PLAIN", "data:image/png;base64,PLAIN"])

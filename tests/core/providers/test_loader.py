@@ -186,7 +186,7 @@ def test_provider_that_breaks_the_contract_is_set_aside_with_its_reason(
 @pytest.mark.parametrize(
     ("source", "room"),
     [
-        ("from kie_ai_mcp._record.submissions import Store", "kie_ai_mcp._record.submissions"),
+        ("from kie_ai_mcp._record.record import Record", "kie_ai_mcp._record.record"),
         ("from kie_ai_mcp import _settings as mine", "kie_ai_mcp._settings"),
         ("from kie_ai_mcp._settings.settings import nearest", "kie_ai_mcp._settings.settings"),
     ],

@@ -12,14 +12,14 @@ import pytest
 
 from kie_ai_mcp import Outcome
 from kie_ai_mcp._record.migrations import _STEPS, SCHEMA_VERSION
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import StorageError
 
 pytestmark = pytest.mark.anyio
 
-MakeStore = Callable[..., Store]
+MakeRecord = Callable[..., Record]
 
 SEED = """
 CREATE TABLE tasks (
@@ -58,14 +58,14 @@ def ask(path: Path, query: str) -> list[tuple[Any, ...]]:
         return database.execute(query).fetchall()
 
 
-async def test_seed_s_database_is_opened_with_every_row_kept(path: Path, make_store: MakeStore) -> None:
+async def test_seed_s_database_is_opened_with_every_row_kept(path: Path, make_record: MakeRecord) -> None:
     execute(path, SEED)
 
-    newest, failed, done = await make_store(path).tasks(Filters())
+    newest, failed, done = await make_record(path).tasks.list(Filters())
 
-    assert (newest.task.task_id, newest.status, newest.task.kind, newest.final) == ("c", "pending", "video", False)
-    assert (failed.task.task_id, failed.status, failed.error, failed.task.kind) == ("b", "failed", "policy", "video")
-    assert (done.task.task_id, done.status, done.result_urls, done.task.kind) == (
+    assert (newest.task_id, newest.status, newest.kind, newest.final) == ("c", "pending", "video", False)
+    assert (failed.task_id, failed.status, failed.error, failed.kind) == ("b", "failed", "policy", "video")
+    assert (done.task_id, done.status, done.result_urls, done.kind) == (
         "a",
         "completed",
         ("https://x.example/a.png",),
@@ -73,30 +73,30 @@ async def test_seed_s_database_is_opened_with_every_row_kept(path: Path, make_st
     )
     assert done.created_at == datetime(2025, 10, 5, 8, tzinfo=UTC)
     assert done.updated_at == datetime(2025, 10, 5, 8, 1, tzinfo=UTC)
-    assert [record.task.provider for record in (newest, failed, done)] == [""] * 3
+    assert [entry.provider for entry in (newest, failed, done)] == [""] * 3
 
 
-def test_seed_s_columns_and_rows_stay_what_they_were(path: Path, make_store: MakeStore) -> None:
+def test_seed_s_columns_and_rows_stay_what_they_were(path: Path, make_record: MakeRecord) -> None:
     execute(path, SEED)
     columns = "id, task_id, api_type, status, created_at, updated_at, result_url, error_message"
     before = ask(path, "SELECT * FROM tasks")
 
-    make_store(path)
+    make_record(path)
 
     assert ask(path, f"SELECT {columns} FROM tasks") == before
     assert ask(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert ask(path, "PRAGMA integrity_check") == [("ok",)]
 
 
-async def test_seed_s_server_can_still_write_and_its_tasks_are_taken_up(path: Path, make_store: MakeStore) -> None:
+async def test_seed_s_server_can_still_write_and_its_tasks_are_taken_up(path: Path, make_record: MakeRecord) -> None:
     execute(path, SEED)
-    store = make_store(path)
+    record = make_record(path)
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(BY_SEED, ("d", "luma-video", "pending", None, None))
 
-    await store.record_outcome("c", Outcome("completed", ("https://x.example/c.mp4",)))
+    await record.tasks.record_outcome("c", Outcome("completed", ("https://x.example/c.mp4",)))
 
-    found = await store.find("d")
+    found = await record.tasks.find("d")
     assert found is not None
     assert (found.status, found.result_urls, found.keeps_s) == ("pending", (), 86_400)
     assert ask(path, "SELECT status, result_url FROM tasks WHERE task_id = 'c'") == [
@@ -104,18 +104,18 @@ async def test_seed_s_server_can_still_write_and_its_tasks_are_taken_up(path: Pa
     ]
 
 
-async def test_times_of_the_seed_and_ours_are_filtered_alike(path: Path, make_store: MakeStore) -> None:
+async def test_times_of_the_seed_and_ours_are_filtered_alike(path: Path, make_record: MakeRecord) -> None:
     execute(path, SEED)
 
-    found = await make_store(path).tasks(Filters(since=datetime(2025, 10, 5, 8, 30, tzinfo=UTC)))
+    found = await make_record(path).tasks.list(Filters(since=datetime(2025, 10, 5, 8, 30, tzinfo=UTC)))
 
-    assert [record.task.task_id for record in found] == ["c", "b"]
+    assert [entry.task_id for entry in found] == ["c", "b"]
 
 
-def test_new_database_and_migrated_one_have_the_same_tables(tmp_path: Path, make_store: MakeStore) -> None:
+def test_new_database_and_migrated_one_have_the_same_tables(tmp_path: Path, make_record: MakeRecord) -> None:
     execute(tmp_path / "old.db", SEED)
     for name in ("old.db", "new.db"):
-        make_store(tmp_path / name)
+        make_record(tmp_path / name)
 
     tables = "SELECT name FROM pragma_table_list WHERE schema = 'main' ORDER BY name"
     columns = (
@@ -127,47 +127,47 @@ def test_new_database_and_migrated_one_have_the_same_tables(tmp_path: Path, make
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
 async def test_database_of_every_earlier_version_is_brought_forward(
-    version: int, path: Path, make_store: MakeStore
+    version: int, path: Path, make_record: MakeRecord
 ) -> None:
     execute(path, f"{''.join(_STEPS[:version])} PRAGMA user_version = {version};")
     execute(path, SEED[SEED.index("INSERT") :])
 
-    assert [record.task.task_id for record in await make_store(path).tasks(Filters())] == ["c", "b", "a"]
+    assert [entry.task_id for entry in await make_record(path).tasks.list(Filters())] == ["c", "b", "a"]
     assert ask(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
 
 
-async def test_opening_again_changes_nothing(path: Path, make_store: MakeStore) -> None:
+async def test_opening_again_changes_nothing(path: Path, make_record: MakeRecord) -> None:
     execute(path, SEED)
-    make_store(path).close()
+    make_record(path).close()
     before = ask(path, "SELECT sql FROM sqlite_master")
 
-    assert len(await make_store(path).tasks(Filters())) == 3
+    assert len(await make_record(path).tasks.list(Filters())) == 3
     assert ask(path, "SELECT sql FROM sqlite_master") == before
 
 
 @pytest.mark.parametrize("start", [SEED, ""])
 def test_processes_that_start_together_migrate_once(start: str, path: Path) -> None:
     execute(path, start)
-    stores = [Store(path, RateLimit(20, 10.0)) for _ in range(8)]
+    records = [Record(path, RateLimit(20, 10.0)) for _ in range(8)]
 
-    with ThreadPoolExecutor(len(stores)) as pool:
-        for opened in [pool.submit(store.open) for store in stores]:
+    with ThreadPoolExecutor(len(records)) as pool:
+        for opened in [pool.submit(record.open) for record in records]:
             opened.result(timeout=15)
 
-    for store in stores:
-        store.close()
+    for record in records:
+        record.close()
     assert ask(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert ask(path, "SELECT count(*) FROM tasks") == [(3 if start else 0,)]
 
 
 async def test_newer_database_is_refused_with_both_versions_and_left_as_it_was(
-    path: Path, make_store: MakeStore
+    path: Path, make_record: MakeRecord
 ) -> None:
     execute(path, f"{SEED} PRAGMA user_version = {SCHEMA_VERSION + 7};")
     before = ask(path, "SELECT sql FROM sqlite_master")
 
     with pytest.raises(StorageError) as error:
-        make_store(path)
+        make_record(path)
 
     assert str(path) in error.value.message
     assert f"schema version {SCHEMA_VERSION + 7}; this program knows {SCHEMA_VERSION}" in error.value.message
@@ -176,21 +176,21 @@ async def test_newer_database_is_refused_with_both_versions_and_left_as_it_was(
     assert ask(path, "SELECT sql FROM sqlite_master") == before
 
 
-async def test_newer_database_is_not_used_after_the_refusal_either(path: Path, make_store: MakeStore) -> None:
+async def test_newer_database_is_not_used_after_the_refusal_either(path: Path, make_record: MakeRecord) -> None:
     execute(path, f"{SEED} PRAGMA user_version = {SCHEMA_VERSION + 7};")
-    store = Store(path, RateLimit(20, 10.0))
+    record = Record(path, RateLimit(20, 10.0))
 
     for _ in range(2):
         with pytest.raises(StorageError, match="this program knows"):
-            await store.find("a")
-    store.close()
+            await record.tasks.find("a")
+    record.close()
 
 
-def test_somebody_else_s_database_is_refused_and_left_as_it_was(path: Path, make_store: MakeStore) -> None:
+def test_somebody_else_s_database_is_refused_and_left_as_it_was(path: Path, make_record: MakeRecord) -> None:
     execute(path, "CREATE TABLE tasks (id INTEGER PRIMARY KEY, title TEXT); INSERT INTO tasks VALUES (1, 'shopping');")
 
     with pytest.raises(StorageError) as error:
-        make_store(path)
+        make_record(path)
 
     assert "KIE_AI_DB_PATH" in error.value.next_step
     assert ask(path, "SELECT * FROM tasks") == [(1, "shopping")]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,16 +20,17 @@ import pytest
 from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._flow.report import report_of
 from kie_ai_mcp._providers.defaults import kie_normalize_result
-from kie_ai_mcp._record.rows import SubmissionRecord
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.rows import Ending, SubmissionRecord
 from kie_ai_mcp._record.slots import Budget, RateLimit
-from kie_ai_mcp._record.submissions import NewSubmission, Store, Ticket
+from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import LimitReached, StorageError
 from kie_ai_mcp.specs import Status
 
 pytestmark = pytest.mark.anyio
 
-MakeStore = Callable[..., Store]
+MakeRecord = Callable[..., Record]
 
 A = "https://x.example/a.png"
 B = "https://x.example/b.png"
@@ -44,22 +45,22 @@ def task(task_id: str, **values: Any) -> Task:
     return Task(task_id, "x", "x", tool="generate_x", path="jobs/createTask", **values)
 
 
-async def ticket(store: Store, word: str, gateway: str = "kie") -> Ticket:
-    written = await store.write_ahead(request(word, gateway))
+async def ticket(record: Record, word: str, gateway: str = "kie") -> Ticket:
+    written = await record.submissions.write_ahead(request(word, gateway))
     assert isinstance(written, Ticket)
     return written
 
 
-async def states(store: Store) -> dict[str, str]:
+async def states(record: Record) -> dict[str, str]:
     """The state of every submission by its prompt, as another process reads it."""
-    with closing(sqlite3.connect(store.path)) as database:
+    with closing(sqlite3.connect(record.path)) as database:
         rows = database.execute("SELECT json_extract(arguments, '$.prompt'), state FROM submissions ORDER BY id")
         return dict(rows.fetchall())
 
 
 @dataclass
 class Clock:
-    """What the store takes for the time."""
+    """What the record takes for the time."""
 
     now: float = 1_000_000.0
 
@@ -77,141 +78,144 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 # Before sending ------------------------------------------------------------------------------------------------------
 
 
-async def test_request_is_on_record_for_every_process_before_it_is_sent(make_store: MakeStore) -> None:
-    ours, theirs = make_store(), make_store()
+async def test_request_is_on_record_for_every_process_before_it_is_sent(make_record: MakeRecord) -> None:
+    ours, theirs = make_record(), make_record()
 
     written = await ticket(ours, "a fox")
 
-    seen = await theirs.submission(written.submission_id)
+    seen = await theirs.submissions.find(written.submission_id)
     assert seen is not None
     assert (seen.state, seen.tool, seen.provider, seen.task_id, seen.code) == ("sending", "generate_x", "x", None, None)
     assert seen.arguments == {"prompt": "a fox"}
     assert abs(datetime.now(UTC) - seen.created_at) < timedelta(seconds=10)
-    assert [entry.id for entry in await theirs.unsettled()] == [written.submission_id]
+    assert [entry.id for entry in await theirs.submissions.unsettled()] == [written.submission_id]
 
 
-async def test_every_commit_is_flushed_to_the_disk(make_store: MakeStore) -> None:
-    store = make_store()
-    await ticket(store, "a fox")
+async def test_every_commit_is_flushed_to_the_disk(make_record: MakeRecord) -> None:
+    record = make_record()
+    await ticket(record, "a fox")
 
-    assert (store._db.pragma("synchronous"), store._db.pragma("journal_mode")) == (2, "wal")
+    assert (record.database.connection.pragma("synchronous"), record.database.connection.pragma("journal_mode")) == (
+        2,
+        "wal",
+    )
 
 
 @pytest.mark.parametrize("state", ["sending", "unknown"])
 async def test_identical_request_is_not_recorded_while_the_first_is_unsettled(
-    state: str, make_store: MakeStore
+    state: str, make_record: MakeRecord
 ) -> None:
-    ours, theirs = make_store(), make_store()
+    ours, theirs = make_record(), make_record()
     first = await ticket(ours, "a fox")
     if state == "unknown":
-        await ours.record_settled(first.submission_id, "unknown", None, "no answer")
+        await ours.submissions.settled(first.submission_id, "unknown", None, "no answer")
 
-    for store in (ours, theirs):
-        twin = await store.write_ahead(request("a fox"))
+    for record in (ours, theirs):
+        twin = await record.submissions.write_ahead(request("a fox"))
         assert isinstance(twin, SubmissionRecord)
         assert (twin.id, twin.state) == (first.submission_id, state)
     assert await states(ours) == {"a fox": state}
 
 
-async def test_identical_request_is_fine_once_the_first_is_settled(make_store: MakeStore) -> None:
-    store = make_store()
+async def test_identical_request_is_fine_once_the_first_is_settled(make_record: MakeRecord) -> None:
+    record = make_record()
     for number in range(4):
-        first = await ticket(store, "a fox")
+        first = await ticket(record, "a fox")
         match number:
             case 0:
-                await store.record_accepted(first.submission_id, task("t-1"))
+                await record.submissions.accepted(first.submission_id, task("t-1"))
             case 1:
-                await store.record_settled(first.submission_id, "refused", 422, "no")
+                await record.submissions.settled(first.submission_id, "refused", 422, "no")
             case 2:
-                await store.record_never_sent(first.submission_id)
+                await record.submissions.never_sent(first.submission_id)
             case 3:
-                await store.record_settled(first.submission_id, "unknown", None, "no answer")
-                await store.resolve(first.submission_id, None)
+                await record.submissions.settled(first.submission_id, "unknown", None, "no answer")
+                await record.submissions.resolve(first.submission_id, None)
 
-    assert (await ticket(store, "a fox")).granted
+    assert (await ticket(record, "a fox")).granted
 
 
-async def test_only_one_of_many_identical_requests_at_once_is_recorded(make_store: MakeStore) -> None:
-    stores = [make_store() for _ in range(4)]
+async def test_only_one_of_many_identical_requests_at_once_is_recorded(make_record: MakeRecord) -> None:
+    records = [make_record() for _ in range(4)]
     written: list[Ticket | SubmissionRecord] = []
 
-    async def write(store: Store) -> None:
-        written.append(await store.write_ahead(request("a fox")))
+    async def write(record: Record) -> None:
+        written.append(await record.submissions.write_ahead(request("a fox")))
 
     async with anyio.create_task_group() as group:
-        for store in stores * 3:
-            group.start_soon(write, store)
+        for record in records * 3:
+            group.start_soon(write, record)
 
     assert len([entry for entry in written if isinstance(entry, Ticket)]) == 1
     assert len(written) == 12
 
 
 @pytest.mark.parametrize("state", ["sending", "unknown", "accepted"])
-async def test_idempotency_key_leads_to_the_request_that_used_it_first(state: str, make_store: MakeStore) -> None:
-    store = make_store()
-    first = await store.write_ahead(replace(request("a fox"), idempotency_key="k"))
+async def test_idempotency_key_leads_to_the_request_that_used_it_first(state: str, make_record: MakeRecord) -> None:
+    record = make_record()
+    first = await record.submissions.write_ahead(replace(request("a fox"), idempotency_key="k"))
     assert isinstance(first, Ticket)
     match state:
         case "unknown":
-            await store.record_settled(first.submission_id, "unknown", None, "x")
+            await record.submissions.settled(first.submission_id, "unknown", None, "x")
         case "accepted":
-            await store.record_accepted(first.submission_id, task("t-1"))
+            await record.submissions.accepted(first.submission_id, task("t-1"))
 
     for word in ("a fox", "another body"):
-        again = await make_store().write_ahead(replace(request(word), idempotency_key="k"))
+        again = await make_record().submissions.write_ahead(replace(request(word), idempotency_key="k"))
         assert isinstance(again, SubmissionRecord)
         assert (again.id, again.state, again.body_hash) == (first.submission_id, state, "hash of a fox")
-    assert isinstance(await store.write_ahead(replace(request("a cat"), idempotency_key="other")), Ticket)
+    assert isinstance(await record.submissions.write_ahead(replace(request("a cat"), idempotency_key="other")), Ticket)
 
 
 @pytest.mark.parametrize("state", ["refused", "cancelled", "discarded"])
-async def test_idempotency_key_is_free_again_where_nothing_was_made(state: str, make_store: MakeStore) -> None:
-    store = make_store()
+async def test_idempotency_key_is_free_again_where_nothing_was_made(state: str, make_record: MakeRecord) -> None:
+    record = make_record()
     keyed = replace(request("a fox"), idempotency_key="k")
-    first = await store.write_ahead(keyed)
+    first = await record.submissions.write_ahead(keyed)
     assert isinstance(first, Ticket)
     match state:
         case "refused":
-            await store.record_settled(first.submission_id, "refused", 422, "no")
+            await record.submissions.settled(first.submission_id, "refused", 422, "no")
         case "cancelled":
-            await store.record_never_sent(first.submission_id)
+            await record.submissions.never_sent(first.submission_id)
         case "discarded":
-            await store.record_settled(first.submission_id, "unknown", None, "x")
-            await store.resolve(first.submission_id, None)
+            await record.submissions.settled(first.submission_id, "unknown", None, "x")
+            await record.submissions.resolve(first.submission_id, None)
 
-    assert isinstance(await store.write_ahead(keyed), Ticket)
+    assert isinstance(await record.submissions.write_ahead(keyed), Ticket)
 
 
 # The user's own limits -----------------------------------------------------------------------------------------------
 
 
-async def test_requests_of_an_hour_are_limited_over_all_processes(make_store: MakeStore) -> None:
-    stores = [make_store(budget=Budget(submissions_per_hour=2)) for _ in range(2)]
-    await ticket(stores[0], "a")
-    refused = await ticket(stores[1], "b")
-    await stores[1].record_settled(refused.submission_id, "refused", 422, "no")
-    await ticket(stores[1], "c")
+async def test_requests_of_an_hour_are_limited_over_all_processes(make_record: MakeRecord) -> None:
+    records = [make_record(budget=Budget(submissions_per_hour=2)) for _ in range(2)]
+    await ticket(records[0], "a")
+    refused = await ticket(records[1], "b")
+    await records[1].submissions.settled(refused.submission_id, "refused", 422, "no")
+    await ticket(records[1], "c")
 
-    for store in stores:
+    for record in records:
         with pytest.raises(LimitReached) as error:
-            await ticket(store, "d")
+            await ticket(record, "d")
         assert "2 paid requests were made in the last hour; the limit is 2. Nothing was sent." in error.value.message
         assert "KIE_AI_MAX_SUBMISSIONS_PER_HOUR" in error.value.next_step
-    assert list(await states(stores[0])) == ["a", "b", "c"]
+    assert list(await states(records[0])) == ["a", "b", "c"]
 
 
-async def test_credits_of_a_day_are_what_the_service_said_and_else_what_was_estimated(make_store: MakeStore) -> None:
-    store = make_store(budget=Budget(credits_per_day=100.0))
+async def test_credits_of_a_day_are_what_the_service_said_and_else_what_was_estimated(make_record: MakeRecord) -> None:
+    record = make_record(budget=Budget(credits_per_day=100.0))
 
     async def write(word: str, estimate: float | None) -> Ticket | SubmissionRecord:
-        return await store.write_ahead(replace(request(word), estimated_credits=estimate))
+        return await record.submissions.write_ahead(replace(request(word), estimated_credits=estimate))
 
     first = await write("a", 80.0)
     assert isinstance(first, Ticket)
     with pytest.raises(LimitReached, match=r"80 credits were spent .* costs about 30; the limit is 100"):
         await write("b", 30.0)
-    await store.record_accepted(first.submission_id, task("t-1"), Outcome("completed", (A,), credits=60.0))
-    assert await store.spent_today() == 60.0
+    await record.submissions.accepted(first.submission_id, task("t-1"), Outcome("completed", (A,), credits=60.0))
+    assert await record.spent_today() == 60.0
     assert isinstance(await write("b", 30.0), Ticket)
     assert isinstance(await write("unpriced", None), Ticket)
     assert isinstance(await write("the rest", 10.0), Ticket)
@@ -219,40 +223,40 @@ async def test_credits_of_a_day_are_what_the_service_said_and_else_what_was_esti
         await write("unpriced too", None)
 
 
-async def test_task_that_is_said_to_cost_less_than_nothing_raises_no_limit(make_store: MakeStore) -> None:
-    store = make_store(budget=Budget(credits_per_day=10.0))
-    first = await ticket(store, "a")
-    await store.record_accepted(first.submission_id, task("t-1"), Outcome("completed", (A,), credits=-500.0))
+async def test_task_that_is_said_to_cost_less_than_nothing_raises_no_limit(make_record: MakeRecord) -> None:
+    record = make_record(budget=Budget(credits_per_day=10.0))
+    first = await ticket(record, "a")
+    await record.submissions.accepted(first.submission_id, task("t-1"), Outcome("completed", (A,), credits=-500.0))
 
-    assert await store.spent_today() == 0.0
+    assert await record.spent_today() == 0.0
     with pytest.raises(LimitReached):
-        await store.write_ahead(replace(request("b"), estimated_credits=11.0))
+        await record.submissions.write_ahead(replace(request("b"), estimated_credits=11.0))
 
 
-async def test_what_was_made_long_ago_counts_no_more(make_store: MakeStore) -> None:
-    store = make_store(budget=Budget(credits_per_day=1.0, submissions_per_hour=1))
-    await store.write_ahead(replace(request("a"), estimated_credits=1.0))
-    with closing(sqlite3.connect(store.path)) as database, database:
+async def test_what_was_made_long_ago_counts_no_more(make_record: MakeRecord) -> None:
+    record = make_record(budget=Budget(credits_per_day=1.0, submissions_per_hour=1))
+    await record.submissions.write_ahead(replace(request("a"), estimated_credits=1.0))
+    with closing(sqlite3.connect(record.path)) as database, database:
         database.execute("UPDATE submissions SET created_at = datetime('now', '-25 hours')")
 
-    assert (await ticket(store, "b")).granted
+    assert (await ticket(record, "b")).granted
 
 
-async def test_limit_of_nothing_lets_nothing_pass(make_store: MakeStore) -> None:
+async def test_limit_of_nothing_lets_nothing_pass(make_record: MakeRecord) -> None:
     for budget in (Budget(credits_per_day=0.0), Budget(submissions_per_hour=0)):
         with pytest.raises(LimitReached):
-            await ticket(make_store(budget=budget), "a")
+            await ticket(make_record(budget=budget), "a")
 
 
 # The rate limit ------------------------------------------------------------------------------------------------------
 
 
-async def test_slots_are_shared_by_processes_that_ask_at_once(make_store: MakeStore) -> None:
-    stores = [make_store(creates=20) for _ in range(2)]
+async def test_slots_are_shared_by_processes_that_ask_at_once(make_record: MakeRecord) -> None:
+    records = [make_record(creates=20) for _ in range(2)]
     granted: list[bool] = []
 
     async def write(number: int) -> None:
-        granted.append((await ticket(stores[number % 2], str(number))).granted)
+        granted.append((await ticket(records[number % 2], str(number))).granted)
 
     async with anyio.create_task_group() as group:
         for number in range(30):
@@ -262,123 +266,125 @@ async def test_slots_are_shared_by_processes_that_ask_at_once(make_store: MakeSt
 
 
 async def test_slot_is_held_from_the_grant_until_one_window_after_the_answer(
-    make_store: MakeStore, clock: Clock
+    make_record: MakeRecord, clock: Clock
 ) -> None:
-    ours, theirs = make_store(creates=1), make_store(creates=1)
+    ours, theirs = make_record(creates=1), make_record(creates=1)
     first = await ticket(ours, "first")
     waiting = await ticket(theirs, "waiting")
 
     async def granted_at(seconds: float) -> bool:
         clock.now = 1_000_000 + seconds
-        return (await theirs.ask_again(waiting.submission_id, "kie")).granted
+        return (await theirs.submissions.ask_again(waiting.submission_id, "kie")).granted
 
     assert (first.granted, waiting.granted) == (True, False)
     assert not await granted_at(100)
-    await ours.record_settled(first.submission_id, "refused", 422, "no")
+    await ours.submissions.settled(first.submission_id, "refused", 422, "no")
     assert not await granted_at(109.9)
     assert await granted_at(110.1)
 
 
 @pytest.mark.parametrize("end", ["refused", "unknown"])
 async def test_answered_request_gives_its_slot_back_after_the_window(
-    end: Any, make_store: MakeStore, clock: Clock
+    end: Any, make_record: MakeRecord, clock: Clock
 ) -> None:
-    store = make_store(creates=1)
-    first = await ticket(store, "first")
-    await store.record_settled(first.submission_id, end, None, "x")
+    record = make_record(creates=1)
+    first = await ticket(record, "first")
+    await record.submissions.settled(first.submission_id, end, None, "x")
 
     clock.now += 10.1
 
-    assert (await ticket(store, "second")).granted
+    assert (await ticket(record, "second")).granted
 
 
 async def test_clock_that_was_set_back_holds_no_slot_for_longer_than_two_windows(
-    make_store: MakeStore, clock: Clock
+    make_record: MakeRecord, clock: Clock
 ) -> None:
-    store = make_store(creates=1)
-    first = await ticket(store, "first")
-    await store.record_settled(first.submission_id, "refused", None, "x")
+    record = make_record(creates=1)
+    first = await ticket(record, "first")
+    await record.submissions.settled(first.submission_id, "refused", None, "x")
 
     clock.now -= 3600
 
-    assert (await ticket(store, "second")).granted
+    assert (await ticket(record, "second")).granted
 
 
-async def test_accepted_request_gives_its_slot_back_after_the_window(make_store: MakeStore) -> None:
-    store = make_store(creates=1, window_s=0.05)
-    first = await ticket(store, "first")
-    await store.record_accepted(first.submission_id, task("t-1"))
-
-    await anyio.sleep(0.06)
-
-    assert (await ticket(store, "second")).granted
-
-
-async def test_request_that_was_never_sent_gives_its_slot_back(make_store: MakeStore) -> None:
-    store = make_store(creates=1, window_s=0.05)
-    first = await ticket(store, "first")
-    await store.record_never_sent(first.submission_id)
+async def test_accepted_request_gives_its_slot_back_after_the_window(make_record: MakeRecord) -> None:
+    record = make_record(creates=1, window_s=0.05)
+    first = await ticket(record, "first")
+    await record.submissions.accepted(first.submission_id, task("t-1"))
 
     await anyio.sleep(0.06)
 
-    assert (await ticket(store, "second")).granted
+    assert (await ticket(record, "second")).granted
 
 
-async def test_oldest_waiting_request_comes_first_whoever_asks_first(make_store: MakeStore, clock: Clock) -> None:
-    ours, theirs = make_store(creates=1), make_store(creates=1)
+async def test_request_that_was_never_sent_gives_its_slot_back(make_record: MakeRecord) -> None:
+    record = make_record(creates=1, window_s=0.05)
+    first = await ticket(record, "first")
+    await record.submissions.never_sent(first.submission_id)
+
+    await anyio.sleep(0.06)
+
+    assert (await ticket(record, "second")).granted
+
+
+async def test_oldest_waiting_request_comes_first_whoever_asks_first(make_record: MakeRecord, clock: Clock) -> None:
+    ours, theirs = make_record(creates=1), make_record(creates=1)
     busy = await ticket(ours, "busy")
     older, younger = await ticket(theirs, "older"), await ticket(ours, "younger")
-    await ours.record_settled(busy.submission_id, "refused", 422, "no")
+    await ours.submissions.settled(busy.submission_id, "refused", 422, "no")
     clock.now += 3
-    await theirs.ask_again(older.submission_id, "kie")
+    await theirs.submissions.ask_again(older.submission_id, "kie")
     clock.now += 4
-    await theirs.ask_again(older.submission_id, "kie")
+    await theirs.submissions.ask_again(older.submission_id, "kie")
     clock.now += 4
 
-    refused = await ours.ask_again(younger.submission_id, "kie")
+    refused = await ours.submissions.ask_again(younger.submission_id, "kie")
     assert (refused.granted, refused.ahead) == (False, 1)
-    assert (await theirs.ask_again(older.submission_id, "kie")).granted
-    assert not (await ours.ask_again(younger.submission_id, "kie")).granted
+    assert (await theirs.submissions.ask_again(older.submission_id, "kie")).granted
+    assert not (await ours.submissions.ask_again(younger.submission_id, "kie")).granted
 
 
-async def test_new_request_does_not_overtake_a_waiting_one(make_store: MakeStore, clock: Clock) -> None:
-    ours, theirs = make_store(creates=1), make_store(creates=1)
+async def test_new_request_does_not_overtake_a_waiting_one(make_record: MakeRecord, clock: Clock) -> None:
+    ours, theirs = make_record(creates=1), make_record(creates=1)
     busy = await ticket(ours, "busy")
     waiting = await ticket(theirs, "waiting")
-    await ours.record_settled(busy.submission_id, "refused", 422, "no")
+    await ours.submissions.settled(busy.submission_id, "refused", 422, "no")
     clock.now += 8
-    await theirs.ask_again(waiting.submission_id, "kie")
+    await theirs.submissions.ask_again(waiting.submission_id, "kie")
     clock.now += 3
 
     assert not (await ticket(ours, "new")).granted
-    assert (await theirs.ask_again(waiting.submission_id, "kie")).granted
+    assert (await theirs.submissions.ask_again(waiting.submission_id, "kie")).granted
 
 
-async def test_waiting_request_that_stopped_asking_loses_its_place(make_store: MakeStore, clock: Clock) -> None:
-    ours, theirs = make_store(creates=1), make_store(creates=1)
+async def test_waiting_request_that_stopped_asking_loses_its_place(make_record: MakeRecord, clock: Clock) -> None:
+    ours, theirs = make_record(creates=1), make_record(creates=1)
     busy = await ticket(ours, "busy")
     await ticket(theirs, "gone")
-    await ours.record_settled(busy.submission_id, "refused", 422, "no")
+    await ours.submissions.settled(busy.submission_id, "refused", 422, "no")
     clock.now += 10.1
 
     assert (await ticket(ours, "new")).granted
 
 
-async def test_each_service_has_a_limit_of_its_own(make_store: MakeStore) -> None:
-    store = make_store(creates=1)
+async def test_each_service_has_a_limit_of_its_own(make_record: MakeRecord) -> None:
+    record = make_record(creates=1)
 
-    tickets = [await ticket(store, word, gateway) for word, gateway in (("a", "kie"), ("b", "kie"), ("c", "y"))]
+    tickets = [await ticket(record, word, gateway) for word, gateway in (("a", "kie"), ("b", "kie"), ("c", "y"))]
 
     assert [entry.granted for entry in tickets] == [True, False, True]
 
 
-async def test_refused_ticket_says_how_long_to_wait_and_how_many_are_ahead(make_store: MakeStore, clock: Clock) -> None:
-    store = make_store(creates=1)
-    busy = await ticket(store, "busy")
-    await store.record_settled(busy.submission_id, "refused", 422, "no")
+async def test_refused_ticket_says_how_long_to_wait_and_how_many_are_ahead(
+    make_record: MakeRecord, clock: Clock
+) -> None:
+    record = make_record(creates=1)
+    busy = await ticket(record, "busy")
+    await record.submissions.settled(busy.submission_id, "refused", 422, "no")
     clock.now += 9.5
 
-    tickets = [await ticket(store, str(number)) for number in range(3)]
+    tickets = [await ticket(record, str(number)) for number in range(3)]
 
     assert [entry.ahead for entry in tickets] == [0, 1, 2]
     assert tickets[0].wait_s == pytest.approx(0.5)
@@ -387,34 +393,34 @@ async def test_refused_ticket_says_how_long_to_wait_and_how_many_are_ahead(make_
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_no_window_of_the_service_ever_sees_more_than_the_limit(
-    seed: int, make_store: MakeStore, clock: Clock
+    seed: int, make_record: MakeRecord, clock: Clock
 ) -> None:
     chance = random.Random(seed)
     limit, window_s = 4, 10.0
-    stores = [make_store(creates=limit, window_s=window_s) for _ in range(2)]
-    waiting: list[tuple[Store, int]] = []
-    answers: list[tuple[float, Store, int]] = []
+    records = [make_record(creates=limit, window_s=window_s) for _ in range(2)]
+    waiting: list[tuple[Record, int]] = []
+    answers: list[tuple[float, Record, int]] = []
     counted: list[float] = []
 
-    def sent(store: Store, submission_id: int) -> None:
+    def sent(record: Record, submission_id: int) -> None:
         # The service counts a request at some moment between the sending and the answer.
         takes_s = chance.choice([0.1, 1.0, 12.0]) * chance.random()
-        answers.append((clock.now + takes_s, store, submission_id))
+        answers.append((clock.now + takes_s, record, submission_id))
         counted.append(clock.now + takes_s * chance.random())
 
     for number in range(40):
         clock.now += chance.random() * 3
         for answer in [entry for entry in answers if entry[0] <= clock.now]:
             answers.remove(answer)
-            await answer[1].record_settled(answer[2], chance.choice(["refused", "unknown"]), None, "x")
+            await answer[1].submissions.settled(answer[2], chance.choice(["refused", "unknown"]), None, "x")
         for place in chance.sample(waiting, len(waiting)):
-            if (await place[0].ask_again(place[1], "kie")).granted:
+            if (await place[0].submissions.ask_again(place[1], "kie")).granted:
                 waiting.remove(place)
                 sent(*place)
         if len(waiting) < 3:
-            store = chance.choice(stores)
-            new = await ticket(store, str(number))
-            sent(store, new.submission_id) if new.granted else waiting.append((store, new.submission_id))
+            record = chance.choice(records)
+            new = await ticket(record, str(number))
+            sent(record, new.submission_id) if new.granted else waiting.append((record, new.submission_id))
 
     counted.sort()
     assert len(counted) > 2 * limit
@@ -424,136 +430,138 @@ async def test_no_window_of_the_service_ever_sees_more_than_the_limit(
 # After sending -------------------------------------------------------------------------------------------------------
 
 
-async def test_accepted_task_and_its_submission_are_linked(make_store: MakeStore) -> None:
-    ours, theirs = make_store(), make_store()
+async def test_accepted_task_and_its_submission_are_linked(make_record: MakeRecord) -> None:
+    ours, theirs = make_record(), make_record()
     written = await ticket(ours, "a fox")
 
-    recorded = await ours.record_accepted(written.submission_id, task("t-1", kind="video", model="x-1"))
+    recorded = await ours.submissions.accepted(written.submission_id, task("t-1", kind="video", model="x-1"))
 
-    assert await theirs.find("t-1") == recorded
+    assert await theirs.tasks.find("t-1") == recorded
     assert (recorded.status, recorded.submission_id, recorded.result_urls) == ("pending", written.submission_id, ())
     assert replace(recorded.task, created_at=None) == task("t-1", kind="video", model="x-1")
-    submission = await theirs.submission(written.submission_id)
+    submission = await theirs.submissions.find(written.submission_id)
     assert submission is not None
     assert (submission.state, submission.task_id) == ("accepted", "t-1")
-    assert await theirs.submission_of("t-1") == submission
-    assert await theirs.unsettled() == []
+    assert await theirs.submissions.of_task("t-1") == submission
+    assert await theirs.submissions.unsettled() == []
 
 
-async def test_task_that_is_done_at_once_is_recorded_with_its_results(make_store: MakeStore) -> None:
-    store = make_store()
-    written = await ticket(store, "a fox")
+async def test_task_that_is_done_at_once_is_recorded_with_its_results(make_record: MakeRecord) -> None:
+    record = make_record()
+    written = await ticket(record, "a fox")
 
-    recorded = await store.record_accepted(written.submission_id, task("t-1"), Outcome("completed", (A, B), credits=2))
+    recorded = await record.submissions.accepted(
+        written.submission_id, task("t-1"), Outcome("completed", (A, B), credits=2)
+    )
 
     assert (recorded.status, recorded.result_urls, recorded.credits, recorded.final) == ("completed", (A, B), 2.0, True)
 
 
-async def test_task_has_the_estimate_of_the_request_that_made_it(make_store: MakeStore) -> None:
-    store = make_store()
+async def test_task_has_the_estimate_of_the_request_that_made_it(make_record: MakeRecord) -> None:
+    record = make_record()
     for word in ("first", "second"):  # the service answers both with the same id
-        made = await store.write_ahead(replace(request(word), estimated_credits=len(word)))
+        made = await record.submissions.write_ahead(replace(request(word), estimated_credits=len(word)))
         assert isinstance(made, Ticket)
-        await store.record_accepted(made.submission_id, task("t-1"))
-    found = await store.find("t-1")
+        await record.submissions.accepted(made.submission_id, task("t-1"))
+    found = await record.tasks.find("t-1")
     assert found is not None
-    assert [record.estimated_credits for record in (found, *await store.tasks(Filters()))] == [5.0, 5.0]
+    assert [entry.estimated_credits for entry in (found, *await record.tasks.list(Filters()))] == [5.0, 5.0]
 
 
-async def test_second_submission_that_is_given_a_known_task_leaves_the_task_as_it_is(make_store: MakeStore) -> None:
-    store = make_store()
-    first, second = await ticket(store, "a"), await ticket(store, "b")
-    await store.record_accepted(first.submission_id, task("t-1"))
-    done = await store.record_outcome("t-1", Outcome("completed", (A,)))
+async def test_second_submission_that_is_given_a_known_task_leaves_the_task_as_it_is(make_record: MakeRecord) -> None:
+    record = make_record()
+    first, second = await ticket(record, "a"), await ticket(record, "b")
+    await record.submissions.accepted(first.submission_id, task("t-1"))
+    done = await record.tasks.record_outcome("t-1", Outcome("completed", (A,)))
 
-    assert await store.record_accepted(second.submission_id, task("t-1")) == done
-    assert await states(store) == {"a": "accepted", "b": "accepted"}
+    assert await record.submissions.accepted(second.submission_id, task("t-1")) == done
+    assert await states(record) == {"a": "accepted", "b": "accepted"}
 
 
 @pytest.mark.parametrize(("state", "code"), [("refused", 422), ("unknown", None), ("unknown", 500)])
 async def test_end_without_a_task_is_recorded_with_code_and_reason(
-    state: Any, code: int | None, make_store: MakeStore
+    state: Any, code: int | None, make_record: MakeRecord
 ) -> None:
-    store = make_store()
-    written = await ticket(store, "a fox")
+    record = make_record()
+    written = await ticket(record, "a fox")
 
-    await store.record_settled(written.submission_id, state, code, "the reason")
+    await record.submissions.settled(written.submission_id, state, code, "the reason")
 
-    settled = await store.submission(written.submission_id)
+    settled = await record.submissions.find(written.submission_id)
     assert settled is not None
     assert (settled.state, settled.code, settled.message, settled.task_id) == (state, code, "the reason", None)
 
 
-async def test_unknown_submission_is_settled_by_adopting_or_discarding(make_store: MakeStore) -> None:
-    store = make_store()
+async def test_unknown_submission_is_settled_by_adopting_or_discarding(make_record: MakeRecord) -> None:
+    record = make_record()
     for word, found in (("a", task("t-1")), ("b", None)):
-        written = await ticket(store, word)
-        await store.record_settled(written.submission_id, "unknown", None, "no answer")
-        await store.resolve(written.submission_id, found)
+        written = await ticket(record, word)
+        await record.submissions.settled(written.submission_id, "unknown", None, "no answer")
+        await record.submissions.resolve(written.submission_id, found)
 
-    assert await states(store) == {"a": "accepted", "b": "discarded"}
-    assert await store.unsettled() == []
-    made_by = await store.submission_of("t-1")
+    assert await states(record) == {"a": "accepted", "b": "discarded"}
+    assert await record.submissions.unsettled() == []
+    made_by = await record.submissions.of_task("t-1")
     assert made_by is not None
     assert made_by.arguments == {"prompt": "a"}
 
 
-async def test_adopted_task_is_what_its_request_asked_for(make_store: MakeStore) -> None:
-    store = make_store()
-    written = await store.write_ahead(replace(request("a fox"), estimated_credits=8.0))
+async def test_adopted_task_is_what_its_request_asked_for(make_record: MakeRecord) -> None:
+    record = make_record()
+    written = await record.submissions.write_ahead(replace(request("a fox"), estimated_credits=8.0))
     assert isinstance(written, Ticket)
-    await store.record_settled(written.submission_id, "unknown", None, "no answer")
-    found = await store.adopt(Task("t-1", "another sort of x", "x", kind="video"))
+    await record.submissions.settled(written.submission_id, "unknown", None, "no answer")
+    found = await record.tasks.adopt(Task("t-1", "another sort of x", "x", kind="video"))
 
-    await store.resolve(written.submission_id, found.task)
+    await record.submissions.resolve(written.submission_id, found.task)
 
-    adopted = await store.find("t-1")
+    adopted = await record.tasks.find("t-1")
     assert adopted is not None
-    assert (adopted.task.api_type, adopted.task.kind, adopted.task.tool) == ("x", "image", "generate_x")
+    assert (adopted.api_type, adopted.kind, adopted.tool) == ("x", "image", "generate_x")
     assert (adopted.submission_id, adopted.estimated_credits) == (written.submission_id, 8.0)
 
 
 @pytest.mark.parametrize("state", ["sending", "accepted", "refused", "discarded", "not on record"])
-async def test_only_an_unknown_submission_can_be_settled(state: str, make_store: MakeStore) -> None:
-    store = make_store()
-    number = (await ticket(store, "a fox")).submission_id
+async def test_only_an_unknown_submission_can_be_settled(state: str, make_record: MakeRecord) -> None:
+    record = make_record()
+    number = (await ticket(record, "a fox")).submission_id
     match state:
         case "accepted":
-            await store.record_accepted(number, task("t-1"))
+            await record.submissions.accepted(number, task("t-1"))
         case "refused":
-            await store.record_settled(number, "refused", 422, "no")
+            await record.submissions.settled(number, "refused", 422, "no")
         case "discarded":
-            await store.record_settled(number, "unknown", None, "x")
-            await store.resolve(number, None)
+            await record.submissions.settled(number, "unknown", None, "x")
+            await record.submissions.resolve(number, None)
         case "not on record":
             number = 99
 
     with pytest.raises(StorageError, match=f"Submission {number} is {state}; only an unknown one can be resolved."):
-        await store.resolve(number, None)
+        await record.submissions.resolve(number, None)
 
 
 # What the service says of a task -------------------------------------------------------------------------------------
 
 
-async def test_outcome_is_written_whole(make_store: MakeStore) -> None:
-    store = make_store()
-    await store.adopt(task("t-1"))
+async def test_outcome_is_written_whole(make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(task("t-1"))
     end = datetime(2026, 4, 20, 10, tzinfo=UTC)
 
-    await store.record_outcome("t-1", Outcome("processing", progress=0.4, credits=70.0, model="x-2"))
-    done = await store.record_outcome("t-1", Outcome("completed", (A, B), finished_at=end, keeps_s=600))
+    await record.tasks.record_outcome("t-1", Outcome("processing", progress=0.4, credits=70.0, model="x-2"))
+    done = await record.tasks.record_outcome("t-1", Outcome("completed", (A, B), finished_at=end, keeps_s=600))
 
-    assert (done.status, done.progress, done.credits, done.task.model) == ("completed", 0.4, 70.0, "x-2")
+    assert (done.status, done.progress, done.credits, done.model) == ("completed", 0.4, 70.0, "x-2")
     assert (done.result_urls, done.finished_at, done.keeps_s) == ((A, B), end, 600)
-    with closing(sqlite3.connect(store.path)) as database:
+    with closing(sqlite3.connect(record.path)) as database:
         assert database.execute("SELECT result_url FROM tasks").fetchall() == [(A,)]
 
 
-async def test_failure_keeps_its_reason_and_code(make_store: MakeStore) -> None:
-    store = make_store()
-    await store.adopt(task("t-1"))
+async def test_failure_keeps_its_reason_and_code(make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(task("t-1"))
 
-    failed = await store.record_outcome("t-1", Outcome("failed", error="policy", error_code=400))
+    failed = await record.tasks.record_outcome("t-1", Outcome("failed", error="policy", error_code=400))
 
     assert (failed.status, failed.error, failed.error_code, failed.final) == ("failed", "policy", "400", True)
     assert failed.finished_at is not None
@@ -569,29 +577,29 @@ async def test_failure_keeps_its_reason_and_code(make_store: MakeStore) -> None:
         (Outcome("failed", error="policy"), Outcome("completed", (B,))),
     ],
 )
-async def test_final_status_never_changes_back(final: Outcome, later: Outcome, make_store: MakeStore) -> None:
-    ours, theirs = make_store(), make_store()
-    await ours.adopt(task("t-1"))
-    before = await ours.record_outcome("t-1", final)
+async def test_final_status_never_changes_back(final: Outcome, later: Outcome, make_record: MakeRecord) -> None:
+    ours, theirs = make_record(), make_record()
+    await ours.tasks.adopt(task("t-1"))
+    before = await ours.tasks.record_outcome("t-1", final)
 
-    assert await theirs.record_outcome("t-1", later) == before
+    assert await theirs.tasks.record_outcome("t-1", later) == before
 
 
-async def test_result_addresses_of_a_finished_task_may_be_renewed_but_not_lost(make_store: MakeStore) -> None:
-    store = make_store()
-    await store.adopt(task("t-1"))
+async def test_result_addresses_of_a_finished_task_may_be_renewed_but_not_lost(make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(task("t-1"))
 
     for urls, kept in (((A,), (A,)), ((B,), (B,)), ((), (B,))):
-        assert (await store.record_outcome("t-1", Outcome("completed", urls))).result_urls == kept
+        assert (await record.tasks.record_outcome("t-1", Outcome("completed", urls))).result_urls == kept
 
 
-async def test_time_of_the_end_stays_what_it_was_when_the_task_is_read_again(make_store: MakeStore) -> None:
-    store = make_store()
-    await store.adopt(task("t-1"))
-    first = await store.record_outcome("t-1", Outcome("completed", (A,)))
+async def test_time_of_the_end_stays_what_it_was_when_the_task_is_read_again(make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(task("t-1"))
+    first = await record.tasks.record_outcome("t-1", Outcome("completed", (A,)))
     await anyio.sleep(0.002)
 
-    again = await store.record_outcome("t-1", Outcome("completed", (A,)))
+    again = await record.tasks.record_outcome("t-1", Outcome("completed", (A,)))
 
     assert again.finished_at == first.finished_at
     assert report_of(again).expires_at == report_of(first).expires_at
@@ -609,43 +617,45 @@ async def test_time_of_the_end_stays_what_it_was_when_the_task_is_read_again(mak
         1e300,
     ],
 )
-async def test_task_whose_end_is_at_the_edge_of_the_calendar_stays_readable(end: object, make_store: MakeStore) -> None:
-    store = make_store()
-    await store.adopt(task("t-1"))
+async def test_task_whose_end_is_at_the_edge_of_the_calendar_stays_readable(
+    end: object, make_record: MakeRecord
+) -> None:
+    record = make_record()
+    await record.tasks.adopt(task("t-1"))
     payload = {"state": "success", "resultJson": {"resultUrls": [A]}, "completeTime": end}
 
-    await store.record_outcome("t-1", kie_normalize_result(payload))
+    await record.tasks.record_outcome("t-1", kie_normalize_result(payload))
 
-    assert [report_of(record).structured()["result_urls"] for record in await store.tasks(Filters())] == [[A]]
+    assert [report_of(entry).structured()["result_urls"] for entry in await record.tasks.list(Filters())] == [[A]]
 
 
-async def test_saved_files_are_recorded(make_store: MakeStore) -> None:
-    store = make_store()
-    await store.adopt(task("t-1"))
+async def test_saved_files_are_recorded(make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(task("t-1"))
 
-    await store.record_files("t-1", ["/out/a.png", "/out/ä.png"])
+    await record.tasks.record_files("t-1", ["/out/a.png", "/out/ä.png"])
 
-    found = await store.find("t-1")
+    found = await record.tasks.find("t-1")
     assert found is not None
     assert found.files == ("/out/a.png", "/out/ä.png")
 
 
-async def test_adopting_a_known_task_changes_nothing(make_store: MakeStore) -> None:
-    store = make_store()
-    written = await ticket(store, "a fox")
-    known = await store.record_accepted(written.submission_id, task("t-1"))
+async def test_adopting_a_known_task_changes_nothing(make_record: MakeRecord) -> None:
+    record = make_record()
+    written = await ticket(record, "a fox")
+    known = await record.submissions.accepted(written.submission_id, task("t-1"))
 
-    assert await store.adopt(Task("t-1", "y", "y")) == known
-    assert (await store.adopt(Task("t-2", "y", "y"))).submission_id is None
+    assert await record.tasks.adopt(Task("t-1", "y", "y")) == known
+    assert (await record.tasks.adopt(Task("t-2", "y", "y"))).submission_id is None
 
 
-async def test_what_was_never_recorded_is_none_and_can_not_be_changed(make_store: MakeStore) -> None:
-    store = make_store()
+async def test_what_was_never_recorded_is_none_and_can_not_be_changed(make_record: MakeRecord) -> None:
+    record = make_record()
 
-    assert await store.find("t-1") is None
-    assert await store.submission(1) is None
-    assert await store.submission_of("t-1") is None
-    for change in (store.record_outcome("t-1", Outcome("failed")), store.record_files("t-1", [])):
+    assert await record.tasks.find("t-1") is None
+    assert await record.submissions.find(1) is None
+    assert await record.submissions.of_task("t-1") is None
+    for change in (record.tasks.record_outcome("t-1", Outcome("failed")), record.tasks.record_files("t-1", [])):
         with pytest.raises(StorageError, match="Task t-1 is no longer on record"):
             await change
 
@@ -653,21 +663,21 @@ async def test_what_was_never_recorded_is_none_and_can_not_be_changed(make_store
 # Listing -------------------------------------------------------------------------------------------------------------
 
 
-async def test_pages_are_newest_first_and_stable_while_tasks_are_added(make_store: MakeStore) -> None:
-    ours, theirs = make_store(), make_store()
+async def test_pages_are_newest_first_and_stable_while_tasks_are_added(make_record: MakeRecord) -> None:
+    ours, theirs = make_record(), make_record()
     for number in range(10):
-        await ours.adopt(task(f"t-{number}"))
+        await ours.tasks.adopt(task(f"t-{number}"))
     seen: list[str] = []
     before: int | None = None
 
     for number in range(5):
-        page = await ours.tasks(Filters(before_id=before, limit=3))
-        seen += [record.task.task_id for record in page]
+        page = await ours.tasks.list(Filters(before_id=before, limit=3))
+        seen += [entry.task_id for entry in page]
         before = page[-1].row_id if page else before
-        await theirs.adopt(task(f"new-{number}"))
+        await theirs.tasks.adopt(task(f"new-{number}"))
 
     assert seen == [f"t-{number}" for number in reversed(range(10))]
-    assert len(await ours.tasks(Filters(limit=50))) == 15
+    assert len(await ours.tasks.list(Filters(limit=50))) == 15
 
 
 @pytest.mark.parametrize(
@@ -684,8 +694,8 @@ async def test_pages_are_newest_first_and_stable_while_tasks_are_added(make_stor
         (Filters(status="failed"), ""),
     ],
 )
-async def test_tasks_are_filtered_by_each_and_by_all(filters: Filters, found: str, make_store: MakeStore) -> None:
-    store = make_store()
+async def test_tasks_are_filtered_by_each_and_by_all(filters: Filters, found: str, make_record: MakeRecord) -> None:
+    record = make_record()
     rows: list[tuple[str, str, Any, Status]] = [
         ("a", "flux", "image", "completed"),
         ("b", "flux", "video", "pending"),
@@ -694,18 +704,18 @@ async def test_tasks_are_filtered_by_each_and_by_all(filters: Filters, found: st
     ]
     for day, (name, provider, kind, status) in enumerate(rows, start=20):
         created = datetime(2026, 4, day, 12, tzinfo=UTC)
-        await store.adopt(Task(name, "x", provider, kind=kind, created_at=created))
-        await store.record_outcome(name, Outcome(status))
+        await record.tasks.adopt(Task(name, "x", provider, kind=kind, created_at=created))
+        await record.tasks.record_outcome(name, Outcome(status))
 
-    assert "".join(record.task.task_id for record in await store.tasks(filters)) == found
+    assert "".join(entry.task_id for entry in await record.tasks.list(filters)) == found
 
 
-async def test_values_from_outside_are_values_and_never_commands(make_store: MakeStore) -> None:
-    store = make_store()
+async def test_values_from_outside_are_values_and_never_commands(make_record: MakeRecord) -> None:
+    record = make_record()
     name = "'; DROP TABLE tasks; --"
-    await store.adopt(Task(name, name, name))
+    await record.tasks.adopt(Task(name, name, name))
 
-    assert [record.task.task_id for record in await store.tasks(Filters(provider=name))] == [name]
+    assert [entry.task_id for entry in await record.tasks.list(Filters(provider=name))] == [name]
 
 
 # Housekeeping --------------------------------------------------------------------------------------------------------
@@ -713,62 +723,62 @@ async def test_values_from_outside_are_values_and_never_commands(make_store: Mak
 
 @pytest.mark.parametrize("at_once", [1, 5_000])
 async def test_pruning_takes_old_finished_tasks_with_their_requests_and_nothing_else(
-    at_once: int, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+    at_once: int, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kie_ai_mcp._record.submissions.PRUNED_AT_ONCE", at_once)
-    store = make_store()
+    monkeypatch.setattr("kie_ai_mcp._record.record.PRUNED_AT_ONCE", at_once)
+    record = make_record()
     made = {"old": "completed", "old-failed": "failed", "old-running": "processing", "new": "completed"}
     for name, status in made.items():
-        written = await ticket(store, name)
+        written = await ticket(record, name)
         when = datetime(2026, 1 if "old" in name else 6, 1, tzinfo=UTC)
-        await store.record_accepted(written.submission_id, task(name, created_at=when), Outcome(status))  # type: ignore[arg-type]
-    await store.record_settled((await ticket(store, "lost")).submission_id, "unknown", None, "x")
+        await record.submissions.accepted(written.submission_id, task(name, created_at=when), Outcome(status))  # type: ignore[arg-type]
+    await record.submissions.settled((await ticket(record, "lost")).submission_id, "unknown", None, "x")
     limit = datetime(2026, 3, 1, tzinfo=UTC)
 
-    assert await store.prune(limit, dry_run=True) == 2
-    assert len(await store.tasks(Filters())) == 4
-    assert await store.prune(limit, dry_run=False) == 2
+    assert await record.prune(limit, dry_run=True) == 2
+    assert len(await record.tasks.list(Filters())) == 4
+    assert await record.prune(limit, dry_run=False) == 2
 
-    assert [record.task.task_id for record in await store.tasks(Filters())] == ["new", "old-running"]
-    assert await states(store) == {"old-running": "accepted", "new": "accepted", "lost": "unknown"}
-    assert await store.prune(limit, dry_run=False) == 0
+    assert [entry.task_id for entry in await record.tasks.list(Filters())] == ["new", "old-running"]
+    assert await states(record) == {"old-running": "accepted", "new": "accepted", "lost": "unknown"}
+    assert await record.prune(limit, dry_run=False) == 0
 
 
-async def test_requests_are_exported_page_by_page(make_store: MakeStore) -> None:
-    store = make_store()
+async def test_requests_are_exported_page_by_page(make_record: MakeRecord) -> None:
+    record = make_record()
     for number in range(5):
-        await ticket(store, str(number))
+        await ticket(record, str(number))
 
     seen: list[str] = []
     after = 0
     for _ in range(3):
-        page = await store.submissions(after, 2)
+        page = await record.submissions.history(after, 2)
         seen += [entry.arguments["prompt"] for entry in page]
         after = page[-1].id
 
     assert seen == ["0", "1", "2", "3", "4"]
 
 
-async def test_check_of_a_sound_file_finds_nothing(make_store: MakeStore) -> None:
-    store = make_store()
-    await ticket(store, "a fox")
+async def test_check_of_a_sound_file_finds_nothing(make_record: MakeRecord) -> None:
+    record = make_record()
+    await ticket(record, "a fox")
 
-    assert await store.damage() == []
+    assert await record.damage() == []
 
 
-async def test_upload_is_known_until_the_service_drops_it(make_store: MakeStore) -> None:
-    ours, theirs = make_store(), make_store()
+async def test_upload_is_known_until_the_service_drops_it(make_record: MakeRecord) -> None:
+    ours, theirs = make_record(), make_record()
     later = datetime.now(UTC) + timedelta(hours=1)
 
-    await ours.record_upload("abc", A, later)
-    assert await theirs.upload_of("abc") == (A, later)
-    assert await theirs.upload_of("abd") is None
-    await theirs.record_upload("abc", B, datetime.now(UTC) - timedelta(seconds=1))
-    assert await ours.upload_of("abc") is None
+    await ours.tasks.record_upload("abc", A, later)
+    assert await theirs.tasks.upload_of("abc") == (A, later)
+    assert await theirs.tasks.upload_of("abd") is None
+    await theirs.tasks.record_upload("abc", B, datetime.now(UTC) - timedelta(seconds=1))
+    assert await ours.tasks.upload_of("abc") is None
 
 
-async def test_unsaved_results_are_those_that_expire_first(make_store: MakeStore) -> None:
-    store = make_store()
+async def test_unsaved_results_are_those_that_expire_first(make_record: MakeRecord) -> None:
+    record = make_record()
     now = datetime.now(UTC)
     for name, outcome in {
         "later": Outcome("completed", (A,), finished_at=now, keeps_s=1000),
@@ -777,33 +787,34 @@ async def test_unsaved_results_are_those_that_expire_first(make_store: MakeStore
         "empty": Outcome("completed"),
         "saved": Outcome("completed", (A,)),
     }.items():
-        await store.adopt(task(name))
-        await store.record_outcome(name, outcome)
-    await store.record_files("saved", ["/out/a.png"])
+        await record.tasks.adopt(task(name))
+        await record.tasks.record_outcome(name, outcome)
+    await record.tasks.record_files("saved", ["/out/a.png"])
 
-    assert [record.task.task_id for record in await store.unsaved()] == ["sooner", "later"]
+    assert [entry.task_id for entry in await record.tasks.unsaved()] == ["sooner", "later"]
 
 
 # What the database did not take --------------------------------------------------------------------------------------
 
 
-def kept(submission_id: int, name: str) -> dict[str, Any]:
-    created = datetime(2026, 4, 20, tzinfo=UTC)
-    return {"submission_id": submission_id, "task": {**asdict(task(name)), "created_at": created.isoformat()}}
+def accepted(name: str) -> Ending:
+    return Ending("accepted", task(name, created_at=datetime(2026, 4, 20, tzinfo=UTC)))
 
 
 @pytest.mark.parametrize("when", ["at the next start", "at the next request"])
-async def test_task_that_was_kept_beside_the_database_is_recorded_from_there(when: str, make_store: MakeStore) -> None:
-    ours = make_store()
+async def test_task_that_was_kept_beside_the_database_is_recorded_from_there(
+    when: str, make_record: MakeRecord
+) -> None:
+    ours = make_record()
     written = await ticket(ours, "a fox")
 
-    side = await ours.keep_aside(kept(written.submission_id, "t-1"))
+    side = await ours.recovery.keep(written.submission_id, accepted("t-1"))
     assert side.parent == ours.path.parent
-    assert await ours.find("t-1") is None
-    theirs = make_store() if when == "at the next start" else ours
+    assert await ours.tasks.find("t-1") is None
+    theirs = make_record() if when == "at the next start" else ours
     await ticket(theirs, "another")
 
-    found = await theirs.find("t-1")
+    found = await theirs.tasks.find("t-1")
     assert found is not None
     assert (found.status, found.submission_id, found.created_at) == (
         "pending",
@@ -814,42 +825,42 @@ async def test_task_that_was_kept_beside_the_database_is_recorded_from_there(whe
     assert not side.exists()
 
 
-async def test_end_that_was_kept_beside_the_database_is_recorded_from_there(make_store: MakeStore) -> None:
-    store = make_store(creates=1, window_s=0.05)
-    written = await ticket(store, "a fox")
+async def test_end_that_was_kept_beside_the_database_is_recorded_from_there(make_record: MakeRecord) -> None:
+    record = make_record(creates=1, window_s=0.05)
+    written = await ticket(record, "a fox")
 
-    await store.keep_aside({"submission_id": written.submission_id, "state": "refused", "code": 422, "message": "no"})
+    await record.recovery.keep(written.submission_id, Ending("refused", code=422, message="no"))
 
-    assert await store.unsettled() == []
-    settled = await store.submission(written.submission_id)
+    assert await record.submissions.unsettled() == []
+    settled = await record.submissions.find(written.submission_id)
     assert settled is not None
     assert (settled.state, settled.code, settled.message) == ("refused", 422, "no")
 
 
-async def test_broken_line_beside_the_database_loses_neither_itself_nor_the_others(make_store: MakeStore) -> None:
-    store = make_store()
-    first, second = await ticket(store, "a"), await ticket(store, "b")
-    side = await store.keep_aside(kept(first.submission_id, "t-1"))
+async def test_broken_line_beside_the_database_loses_neither_itself_nor_the_others(make_record: MakeRecord) -> None:
+    record = make_record()
+    first, second = await ticket(record, "a"), await ticket(record, "b")
+    side = await record.recovery.keep(first.submission_id, accepted("t-1"))
     with side.open("a", encoding="utf-8") as file:
         file.write('{"submission_id": 2, "task": {"task_id\n')
-    await store.keep_aside(kept(second.submission_id, "t-2"))
+    await record.recovery.keep(second.submission_id, accepted("t-2"))
 
-    make_store()
+    make_record()
 
-    assert {record.task.task_id for record in await store.tasks(Filters())} == {"t-1", "t-2"}
+    assert {entry.task_id for entry in await record.tasks.list(Filters())} == {"t-1", "t-2"}
     assert not side.exists()
     (left,) = side.parent.glob("*.unreadable")
     assert left.read_text(encoding="utf-8") == '{"submission_id": 2, "task": {"task_id\n'
 
 
 async def test_file_beside_the_database_that_can_not_be_written_is_an_error(
-    open_folder: Path, make_store: MakeStore, powerless: Callable[[], AbstractContextManager[None]]
+    open_folder: Path, make_record: MakeRecord, powerless: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    store = make_store(open_folder / "tasks.db")
+    record = make_record(open_folder / "tasks.db")
     lock(open_folder)
 
-    with powerless(), pytest.raises(StorageError, match="side file"):
-        await store.keep_aside(kept(1, "t-1"))
+    with powerless(), pytest.raises(StorageError, match="recovery file"):
+        await record.recovery.keep(1, accepted("t-1"))
 
 
 # Dead processes ------------------------------------------------------------------------------------------------------
@@ -859,13 +870,15 @@ import sys, time
 from pathlib import Path
 import anyio
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import NewSubmission, Store
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.submissions import NewSubmission
 
 async def main():
-    store = Store(Path(sys.argv[1]), RateLimit(1, 10.0))
-    store.open()
+    record = Record(Path(sys.argv[1]), RateLimit(1, 10.0))
+    record.open()
     for word in ("sent", "waiting"):
-        await store.write_ahead(NewSubmission("generate_x", "x", "x", "image", "kie", None, {"prompt": word}, word))
+        new = NewSubmission("generate_x", "x", "x", "image", "kie", None, {"prompt": word}, word)
+        await record.submissions.write_ahead(new)
     print("ready", flush=True)
     time.sleep(30)
 
@@ -890,65 +903,63 @@ def doomed(path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 @pytest.mark.parametrize("noticed", ["at the next start", "by a running server"])
 async def test_requests_of_a_killed_process_become_unknown_or_were_never_sent(
-    noticed: str, make_store: MakeStore
+    noticed: str, make_record: MakeRecord
 ) -> None:
-    store = make_store(creates=1, window_s=0.05)
+    record = make_record(creates=1, window_s=0.05)
 
-    with doomed(store.path) as child:
-        assert {entry.state for entry in await store.unsettled()} == {"sending"}
+    with doomed(record.path) as child:
+        assert {entry.state for entry in await record.submissions.unsettled()} == {"sending"}
         child.kill()
         child.wait(10)
         if noticed == "at the next start":
-            make_store()
+            make_record()
         else:
-            await store.unsettled()
+            await record.submissions.unsettled()
 
-    assert await states(store) == {"sent": "unknown", "waiting": "cancelled"}
-    (unknown,) = await store.unsettled()
+    assert await states(record) == {"sent": "unknown", "waiting": "cancelled"}
+    (unknown,) = await record.submissions.unsettled()
     assert (unknown.arguments, unknown.message) == (
         {"prompt": "sent"},
         "its process ended before the answer was recorded",
     )
     await anyio.sleep(0.06)
-    assert (await ticket(store, "next")).granted
-    assert [path.name for path in store.path.parent.glob("*.lock")] == [f"tasks.db.{store._owner}.lock"]
+    assert (await ticket(record, "next")).granted
+    assert [path.name for path in record.path.parent.glob("*.lock")] == [f"tasks.db.{record.process.owner}.lock"]
 
 
-async def test_requests_of_a_process_that_ended_are_settled_and_it_leaves_no_file(make_store: MakeStore) -> None:
-    ours, theirs = make_store(), make_store()
+async def test_requests_of_a_process_that_ended_are_settled_and_it_leaves_no_file(make_record: MakeRecord) -> None:
+    ours, theirs = make_record(), make_record()
     await ticket(ours, "a fox")
 
     ours.close()
 
-    assert [entry.state for entry in await theirs.unsettled()] == ["unknown"]
+    assert [entry.state for entry in await theirs.submissions.unsettled()] == ["unknown"]
     assert list(theirs.path.parent.glob("*.lock")) == []
 
 
-async def test_requests_of_a_living_process_are_left_alone(make_store: MakeStore) -> None:
-    ours = make_store()
+async def test_requests_of_a_living_process_are_left_alone(make_record: MakeRecord) -> None:
+    ours = make_record()
     await ticket(ours, "a fox")
 
     for _ in range(2):
-        assert [entry.state for entry in await make_store().unsettled()] == ["sending"]
+        assert [entry.state for entry in await make_record().submissions.unsettled()] == ["sending"]
 
 
 @pytest.mark.parametrize("opened_first", [True, False])
 async def test_process_that_opens_the_file_through_a_link_takes_no_other_for_dead(
-    opened_first: bool, tmp_path: Path, make_store: MakeStore
+    opened_first: bool, tmp_path: Path, make_record: MakeRecord
 ) -> None:
     (tmp_path / "home").mkdir()
     link = tmp_path / "home" / "linked.db"
     link.symlink_to(tmp_path / "tasks.db")
     paths = [link, tmp_path / "tasks.db"] if opened_first else [tmp_path / "tasks.db", link]
-    ours, theirs = (Store(path, RateLimit(20, 10.0)) for path in paths)
+    ours, theirs = (Record(path, RateLimit(20, 10.0)) for path in paths)
     with closing(ours), closing(theirs):
         waiting = await ticket(ours, "a fox")
 
-        assert [entry.state for entry in await theirs.unsettled()] == ["sending"]
-        await ours.keep_aside(
-            {"submission_id": waiting.submission_id, "state": "refused", "code": 402, "message": "no credits"}
-        )
-        assert await theirs.unsettled() == []
+        assert [entry.state for entry in await theirs.submissions.unsettled()] == ["sending"]
+        await ours.recovery.keep(waiting.submission_id, Ending("refused", code=402, message="no credits"))
+        assert await theirs.submissions.unsettled() == []
 
 
 # What can be wrong with a file ---------------------------------------------------------------------------------------
@@ -978,14 +989,14 @@ def noise(path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [folder, below_a_file, words, noise])
 async def test_file_that_can_not_be_used_is_one_error_with_a_cure(
-    spoil: Callable[[Path], None], tmp_path: Path, make_store: MakeStore
+    spoil: Callable[[Path], None], tmp_path: Path, make_record: MakeRecord
 ) -> None:
     path = tmp_path / "data" / "tasks.db"
     path.parent.mkdir()
     spoil(path)
 
     with pytest.raises(StorageError) as error:
-        make_store(path)
+        make_record(path)
 
     assert error.value.message.startswith(f"The task database {path} can't be opened: ")
     assert "set KIE_AI_DB_PATH" in error.value.next_step
@@ -993,16 +1004,16 @@ async def test_file_that_can_not_be_used_is_one_error_with_a_cure(
     assert error.value.charged == "no"
 
 
-async def test_file_that_is_damaged_inside_is_one_error_with_a_cure(tmp_path: Path, make_store: MakeStore) -> None:
-    store = make_store(tmp_path / "good.db")
+async def test_file_that_is_damaged_inside_is_one_error_with_a_cure(tmp_path: Path, make_record: MakeRecord) -> None:
+    record = make_record(tmp_path / "good.db")
     for number in range(40):
-        await store.adopt(task(f"t-{number}", model="x" * 1000))
-    store.close()
+        await record.tasks.adopt(task(f"t-{number}", model="x" * 1000))
+    record.close()
     whole = (tmp_path / "good.db").read_bytes()
     (tmp_path / "bad.db").write_bytes(whole[:4096] + random.Random(1).randbytes(len(whole) - 4096))
 
     with pytest.raises(StorageError) as error:
-        await make_store(tmp_path / "bad.db").tasks(Filters())
+        await make_record(tmp_path / "bad.db").tasks.list(Filters())
 
     assert "malformed" in error.value.message
     assert "set KIE_AI_DB_PATH" in error.value.next_step
@@ -1010,11 +1021,11 @@ async def test_file_that_is_damaged_inside_is_one_error_with_a_cure(tmp_path: Pa
 
 @pytest.mark.parametrize("what", ["new file in a read-only folder", "read-only file", "read-only file and folder"])
 async def test_file_that_can_not_be_written_is_one_error_with_a_cure(
-    what: str, open_folder: Path, make_store: MakeStore, powerless: Callable[[], AbstractContextManager[None]]
+    what: str, open_folder: Path, make_record: MakeRecord, powerless: Callable[[], AbstractContextManager[None]]
 ) -> None:
     path = open_folder / "tasks.db"
     if "file" in what.removeprefix("new file"):
-        make_store(path).close()
+        make_record(path).close()
         lock(path)
     if "folder" in what:
         lock(open_folder)
@@ -1022,99 +1033,99 @@ async def test_file_that_can_not_be_written_is_one_error_with_a_cure(
         open_folder.chmod(0o777)  # noqa: ASYNC240  nothing else runs meanwhile
 
     with powerless(), pytest.raises(StorageError) as error:
-        make_store(path)
+        make_record(path)
 
     assert error.value.message.startswith(f"The task database {path} can't be opened: ")
     assert "set KIE_AI_DB_PATH" in error.value.next_step
 
 
-async def test_full_disk_is_an_error_and_what_was_recorded_stays(make_store: MakeStore) -> None:
-    store = make_store()
-    await ticket(store, "before")
-    store._db.pragma("max_page_count", store._db.pragma("page_count"))
+async def test_full_disk_is_an_error_and_what_was_recorded_stays(make_record: MakeRecord) -> None:
+    record = make_record()
+    await ticket(record, "before")
+    record.database.connection.pragma("max_page_count", record.database.connection.pragma("page_count"))
 
     with pytest.raises(StorageError) as error:
-        await store.write_ahead(request("x" * 1_000_000))
+        await record.submissions.write_ahead(request("x" * 1_000_000))
 
     assert "full" in error.value.message
     assert "free space" in error.value.next_step
-    store._db.pragma("max_page_count", 1_000_000)
-    await ticket(store, "after")
-    assert await states(store) == {"before": "sending", "after": "sending"}
+    record.database.connection.pragma("max_page_count", 1_000_000)
+    await ticket(record, "after")
+    assert await states(record) == {"before": "sending", "after": "sending"}
 
 
 async def test_writer_waits_for_another_process_and_then_says_so(
-    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kie_ai_mcp._record.database.BUSY_TIMEOUT_S", 0.05)
-    store = make_store()
+    record = make_record()
 
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+    with closing(sqlite3.connect(record.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match="can't be used: database is locked"):
-            await store.adopt(task("t-1"))
-        assert await store.tasks(Filters()) == []
+            await record.tasks.adopt(task("t-1"))
+        assert await record.tasks.list(Filters()) == []
         other.execute("COMMIT")
 
-    assert (await store.adopt(task("t-1"))).status == "pending"
+    assert (await record.tasks.adopt(task("t-1"))).status == "pending"
 
 
 @pytest.mark.parametrize(
     "use",
     [
-        lambda store: store.find("\ud800"),
-        lambda store: store.adopt(task("\ud800")),
-        lambda store: store.submission(10**30),
-        lambda store: store.resolve(10**30, None),
-        lambda store: store.tasks(Filters(before_id=10**30)),
-        lambda store: store.record_settled(1, "refused", 10**30, "x"),
+        lambda record: record.tasks.find("\ud800"),
+        lambda record: record.tasks.adopt(task("\ud800")),
+        lambda record: record.submissions.find(10**30),
+        lambda record: record.submissions.resolve(10**30, None),
+        lambda record: record.tasks.list(Filters(before_id=10**30)),
+        lambda record: record.submissions.settled(1, "refused", 10**30, "x"),
     ],
 )
 async def test_value_that_no_database_can_hold_is_an_error_and_the_store_goes_on(
-    use: Callable[[Store], Awaitable[object]], make_store: MakeStore
+    use: Callable[[Record], Awaitable[object]], make_record: MakeRecord
 ) -> None:
-    store = make_store()
+    record = make_record()
 
     with pytest.raises(StorageError):
-        await use(store)
+        await use(record)
 
-    assert (await ticket(store, "a fox")).granted
+    assert (await ticket(record, "a fox")).granted
 
 
-async def test_folder_of_the_database_is_made(tmp_path: Path, make_store: MakeStore) -> None:
-    make_store(tmp_path / "a" / "b" / "tasks.db")
+async def test_folder_of_the_database_is_made(tmp_path: Path, make_record: MakeRecord) -> None:
+    make_record(tmp_path / "a" / "b" / "tasks.db")
 
     assert (tmp_path / "a" / "b" / "tasks.db").is_file()
 
 
 def test_processes_that_start_at_once_all_open_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
     for number in range(20):
-        stores = [Store(tmp_path / f"{number}.db", RateLimit(20, 10.0)) for _ in range(4)]
-        with ThreadPoolExecutor(len(stores)) as pool:
-            opened = [pool.submit(store.open) for store in stores]
-        for store in stores:
-            store.close()
-        assert [end.exception() for end in opened] == [None] * len(stores)
+        records = [Record(tmp_path / f"{number}.db", RateLimit(20, 10.0)) for _ in range(4)]
+        with ThreadPoolExecutor(len(records)) as pool:
+            opened = [pool.submit(record.open) for record in records]
+        for record in records:
+            record.close()
+        assert [end.exception() for end in opened] == [None] * len(records)
 
 
 async def test_store_opens_itself_at_its_first_use(tmp_path: Path) -> None:
-    store = Store(tmp_path / "tasks.db", RateLimit(20, 10.0))
+    record = Record(tmp_path / "tasks.db", RateLimit(20, 10.0))
 
-    assert await store.tasks(Filters()) == []
-    store.close()
+    assert await record.tasks.list(Filters()) == []
+    record.close()
 
 
-async def test_many_calls_at_once_are_all_recorded(make_store: MakeStore) -> None:
-    stores = [make_store(creates=100) for _ in range(3)]
+async def test_many_calls_at_once_are_all_recorded(make_record: MakeRecord) -> None:
+    records = [make_record(creates=100) for _ in range(3)]
 
-    async def story(store: Store, word: str) -> None:
-        written = await ticket(store, word)
-        await store.record_accepted(written.submission_id, task(word))
-        await store.record_outcome(word, Outcome("completed", (A,)))
+    async def story(record: Record, word: str) -> None:
+        written = await ticket(record, word)
+        await record.submissions.accepted(written.submission_id, task(word))
+        await record.tasks.record_outcome(word, Outcome("completed", (A,)))
 
     async with anyio.create_task_group() as group:
         for number in range(30):
-            group.start_soon(story, stores[number % 3], f"t-{number}")
+            group.start_soon(story, records[number % 3], f"t-{number}")
 
-    found = await stores[0].tasks(Filters(limit=100))
-    assert {(record.task.task_id, record.status) for record in found} == {(f"t-{n}", "completed") for n in range(30)}
+    found = await records[0].tasks.list(Filters(limit=100))
+    assert {(entry.task_id, entry.status) for entry in found} == {(f"t-{n}", "completed") for n in range(30)}

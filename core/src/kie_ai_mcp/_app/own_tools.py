@@ -91,10 +91,10 @@ class OwnTools:
         """List recorded tasks, newest first, and requests whose outcome is unknown. Reads nothing from the service."""
         filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1)
         # First, because it takes in what an earlier call could not record.
-        unsettled = await self.engine.record.unsettled()
+        unsettled = await self.engine.record.submissions.unsettled()
         told = [_unresolved(entry, self.engine.logs_of(entry.gateway)) for entry in unsettled]
         unresolved = told if cursor is None else []
-        records = await self.engine.record.tasks(filters)
+        records = await self.engine.record.tasks.list(filters)
         installed = self.engine.plugins.plugins
         if not records and provider is not None and provider not in installed:
             # An empty list would read as if nothing had been made.

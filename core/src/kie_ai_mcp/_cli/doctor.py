@@ -21,8 +21,8 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, kie
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import Settings
@@ -36,6 +36,7 @@ UNKNOWN_TASK = "kie-ai-mcp-server-doctor"
 """A task id that no service knows."""
 
 READS_AT_ONCE = 8
+UNREACHABLE = "Check the network, a proxy, and KIE_AI_BASE_URL."
 TIMEOUT_MS = 15_000
 CLOCK_OFF_S = 60
 """A difference to the service's clock that makes expiry times and signed callbacks wrong."""
@@ -152,7 +153,7 @@ async def examine_service(settings: Settings, plugins: Plugins, *, has_key: bool
     """Check the service's clock; with `has_key`, also the account's credits and every status route. Costs nothing."""
     settings = settings.model_copy(update={"timeout": min(settings.timeout, TIMEOUT_MS)})
     caller = Caller(settings, kie(settings))
-    store = Store(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
+    store = Record(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
     try:
         try:
             service_time = await caller.clock()
@@ -236,13 +237,15 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         else:
             yield Finding("database", "ok", f"{path} will be made at the first start.")
         return
-    store = Store(path, RateLimit(settings.rate_limit, settings.rate_window_s))
+    store = Record(path, RateLimit(settings.rate_limit, settings.rate_window_s))
     try:
         store.open()
         damage = await store.damage()
-        unsettled = [entry for entry in await store.unsettled() if entry.state == "unknown"]
+        unsettled = [entry for entry in await store.submissions.unsettled() if entry.state == "unknown"]
         unsaved = [
-            record for record in await store.unsaved() if (record.expires_at or record.updated_at) > datetime.now(UTC)
+            record
+            for record in await store.tasks.unsaved()
+            if (record.expires_at or record.updated_at) > datetime.now(UTC)
         ]
     except StorageError as exc:
         held = "Another program holds it; end it, or wait." if "locked" in exc.message else ""

@@ -10,8 +10,8 @@ import click
 
 from kie_ai_mcp._cli.console import UserPath, json_option, show
 from kie_ai_mcp._gallery.page import FILE_NAME, LIMIT, write
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.settings import Settings
 
@@ -36,7 +36,7 @@ def gallery(output: Path | None, limit: int, opens: bool) -> None:
 
 async def _write_for(settings: Settings, output: Path | None, limit: int) -> Path:
     folder = settings.output_dir or settings.database.parent
-    store = Store(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
+    store = Record(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
     try:
         return await write(store, output or folder / FILE_NAME, limit=limit)
     finally:

@@ -130,9 +130,9 @@ def show_task(task_id: str, ask: bool) -> None:
             raise TaskNotFound(
                 f"No task {task_id!r} is on record here.", next_step="--refresh asks the service for it."
             )
-        submission = await app.engine.record.submission_of(task_id)
-        record = await app.engine.record.find(task_id)
-        extra: dict[str, Any] = {"kind": record.task.kind, "model": record.task.model} if record else {}
+        submission = await app.engine.record.submissions.of_task(task_id)
+        record = await app.engine.record.tasks.find(task_id)
+        extra: dict[str, Any] = {"kind": record.kind, "model": record.model} if record else {}
         if submission is not None:
             extra |= {"tool": submission.tool, "submission_id": submission.id, "arguments": dict(submission.arguments)}
         extra = {name: value for name, value in extra.items() if value is not None}
@@ -176,9 +176,9 @@ async def _running(app: App) -> list[str]:
     records = [
         record
         for status in ("pending", "processing")
-        for record in await app.engine.record.tasks(Filters(status=status, limit=MOST_TASKS))
+        for record in await app.engine.record.tasks.list(Filters(status=status, limit=MOST_TASKS))
     ]
-    return [record.task.task_id for record in records[:MOST_TASKS]]
+    return [record.task_id for record in records[:MOST_TASKS]]
 
 
 @tasks.command()
@@ -202,9 +202,9 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
 
     async def work(app: App, say: Say) -> tuple[list[dict[str, Any]], int]:
         now = datetime.now(UTC)
-        unsaved = [] if task_ids else await app.engine.record.unsaved()
+        unsaved = [] if task_ids else await app.engine.record.tasks.unsaved()
         valid = [record for record in unsaved if expired or record.expires_at is None or record.expires_at > now]
-        ids = task_ids or [record.task.task_id for record in valid]
+        ids = task_ids or [record.task_id for record in valid]
         rows = [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)]
         return rows, len(unsaved) - len(valid)
 
@@ -289,15 +289,14 @@ def export(output: Path | None) -> None:
 
 async def _history(app: App) -> AsyncIterator[dict[str, Any]]:
     store, after = app.engine.record, 0
-    while page := await store.submissions(after, PAGE):
+    while page := await store.submissions.history(after, PAGE):
         for submission in page:
             yield {"record": "submission", **asdict(submission)}
         after = page[-1].id
     after = 0
-    while rows := await store.history(after, PAGE):
+    while rows := await store.tasks.history(after, PAGE):
         for row in rows:
-            entry = asdict(row)
-            yield {"record": "task", **entry.pop("task"), **entry}
+            yield {"record": "task", **asdict(row)}
         after = rows[-1].row_id
 
 

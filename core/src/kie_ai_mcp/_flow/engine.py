@@ -14,8 +14,8 @@ import anyio
 from kie_ai_mcp._media.uploading import Uploads
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import Budget, RateLimit
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._service.caller import Caller, kie
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import LOGS_PAGE, ConfigError, ReadFailed, Refused
@@ -55,7 +55,7 @@ class Engine:
     settings: Settings
     plugins: Plugins
     callers: Mapping[str, Caller]
-    record: Store
+    record: Record
     listeners: dict[str, set[anyio.Event]] = field(default_factory=dict)
     turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
     _requests: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Engine:
         budget = Budget(settings.max_credits_per_day, settings.max_submissions_per_hour)
         gateways = [kie(settings), *plugins.gateways.values()]
         limits = {gateway.name: RateLimit(*gateway.rate_limit) for gateway in gateways if gateway.rate_limit}
-        record = Store(settings.database, limit, budget, limits)
+        record = Record(settings.database, limit, budget, limits)
         _check_writable(settings.output_dir)
         record.open()
         return cls(settings, plugins, {gateway.name: Caller(settings, gateway) for gateway in gateways}, record)

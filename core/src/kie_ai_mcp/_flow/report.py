@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp.errors import InvalidArgument, KieError, ReadFailed, TaskNotFound, Unknown
-from kie_ai_mcp.specs import Task
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _LIST: dict[str, Any] = {"type": "array"}
@@ -86,7 +85,6 @@ class Report:
 
 
 _ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in {"is_error", "stuck"})
-_IN_TASK = {entry.name for entry in fields(Task)} & {*_ANSWERED}
 _IN_RECORD = ({entry.name for entry in fields(TaskRecord)} | {"expires_at"}) & {*_ANSWERED}
 
 OUTPUT_SCHEMA: dict[str, Any] = {
@@ -102,8 +100,7 @@ TASKS_SCHEMA: dict[str, Any] = {
 
 def report_of(record: TaskRecord, *, read_error: str | None = None, service_record: Any = None) -> Report:
     """Return a task on record as an answer."""
-    values = {name: getattr(record.task, name) for name in _IN_TASK}
-    values |= {name: getattr(record, name) for name in _IN_RECORD}
+    values = {name: getattr(record, name) for name in _IN_RECORD}
     values |= {"charged": "yes", "error": _reason(record), "next_step": _next_step(record)}
     if record.status == "failed":
         values["charged"] = "unknown"
@@ -134,7 +131,7 @@ def _next_step(record: TaskRecord) -> str:
     if record.status == "failed":
         return "The task is over. Change the request before starting a new one."
     if record.status != "completed":
-        return f"Call wait_for_tasks with task_ids ['{record.task.task_id}']; it goes on by itself meanwhile."
+        return f"Call wait_for_tasks with task_ids ['{record.task_id}']; it goes on by itself meanwhile."
     if not record.result_urls:
         return "The service says it is done but names no result; look at https://kie.ai/logs."
     if record.files:

@@ -19,7 +19,7 @@ from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.envelope import error_of, error_text
 from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError
-from kie_ai_mcp.specs import Query, Task
+from kie_ai_mcp.specs import Query
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
         ReadFailed: The id is not on record, and the service could not be asked everywhere.
     """
     try:
-        record = await engine.record.find(task_id)
+        record = await engine.record.tasks.find(task_id)
     except StorageError as exc:
         next_step = "Call get_task_status again."
         return Report(status="unread", next_step=next_step, task_id=task_id, read_error=exc.message)
@@ -52,7 +52,7 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
     if record is None:
         record, payload = await look_up(engine, task_id)
     else:
-        record = replace(record, task=with_provider(engine, record.task))
+        record = with_provider(engine, record)
         try:
             payload = await payload_of(engine, record.task)
         except KieError as exc:
@@ -62,7 +62,7 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
         reason = outcome.error
         if reason and not engine.settings.store_prompts:  # the service may repeat the prompt in its reason
             outcome = replace(outcome, error=NOT_STORED)
-        record = await engine.record.record_outcome(task_id, outcome)
+        record = await engine.record.tasks.record_outcome(task_id, outcome)
     except (ReadFailed, StorageError) as exc:
         return _unread(report_of(record), exc)
     report = await with_files(engine, record)
@@ -73,7 +73,7 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
 
 async def last_known(engine: Engine, task_id: str) -> Report | None:
     """Return a task as it is on record, without asking the service; None for an id never seen."""
-    record = await engine.record.find(task_id)
+    record = await engine.record.tasks.find(task_id)
     return None if record is None else report_of(record)
 
 
@@ -97,9 +97,19 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
         raise ReadFailed(error_text(answer), code=answer.code)
     if outcome.status == "failed":
         raise ReadFailed(outcome.error or error_text(answer), code=answer.code, can_retry=False)
-    task = Task(asked.task_id or tool.name, tool.name, tool.provider, kind=tool.kind, tool=tool.name)
+    task_id = asked.task_id or tool.name
     now = datetime.now(UTC)
-    record = await engine.record.find(task.task_id) or TaskRecord(task, "completed", now, now, finished_at=now)
+    record = await engine.record.tasks.find(task_id) or TaskRecord(
+        task_id,
+        tool.name,
+        tool.provider,
+        kind=tool.kind,
+        tool=tool.name,
+        status="completed",
+        created_at=now,
+        updated_at=now,
+        finished_at=now,
+    )
     found = replace(
         record,
         status=outcome.status,
@@ -111,7 +121,7 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     )
     folder = engine.settings.output_dir
     if outcome.urls and folder is not None:
-        caller = engine.caller(record.task.gateway)
+        caller = engine.caller(record.gateway)
         files = await save_results(caller, found, folder, engine.redacted(arguments), asked.label)
         found = replace(found, files=files)
     report = report_of(found)
@@ -130,7 +140,7 @@ async def save(engine: Engine, task_id: str) -> Report:
     """
     if engine.settings.output_dir is None:
         raise ConfigError("No folder for results is set.", next_step="Set KIE_AI_OUTPUT_DIR and restart.")
-    record = await engine.record.find(task_id)
+    record = await engine.record.tasks.find(task_id)
     if record is None or record.status != "completed":
         return await refresh(engine, task_id)
     return report_of(await _saved(engine, record))
@@ -149,16 +159,16 @@ async def catch_up(engine: Engine) -> int:
     if engine.settings.output_dir is None or not any(caller.gateway.key for caller in engine.callers.values()):
         return 0
     for status in ("processing", "pending"):
-        for record in await engine.record.tasks(Filters(status=status, limit=CATCH_UP_MOST)):
+        for record in await engine.record.tasks.list(Filters(status=status, limit=CATCH_UP_MOST)):
             with suppress(KieError):
-                await refresh(engine, record.task.task_id)
+                await refresh(engine, record.task_id)
     saved = 0
-    for record in (await engine.record.unsaved())[:CATCH_UP_MOST]:
+    for record in (await engine.record.tasks.unsaved())[:CATCH_UP_MOST]:
         try:
             await _saved(engine, record)
             saved += 1
         except KieError as exc:
-            log.warning("task %s could not be saved: %s", record.task.task_id, exc)
+            log.warning("task %s could not be saved: %s", record.task_id, exc)
     return saved
 
 
@@ -177,12 +187,12 @@ async def _saved(engine: Engine, record: TaskRecord) -> TaskRecord:
     folder = engine.settings.output_dir
     if folder is None or record.status != "completed" or len(record.files) >= len(record.result_urls):
         return record
-    request = await engine.record.submission_of(record.task.task_id)
+    request = await engine.record.submissions.of_task(record.task_id)
     if request is not None and request.subfolder:
         folder /= request.subfolder
     arguments = request.arguments if request else {}
-    files = await save_results(engine.caller(record.task.gateway), record, folder, arguments)
-    return await engine.record.record_files(record.task.task_id, files)
+    files = await save_results(engine.caller(record.gateway), record, folder, arguments)
+    return await engine.record.tasks.record_files(record.task_id, files)
 
 
 def _is_saved(record: TaskRecord) -> bool:

@@ -4,10 +4,9 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Literal
 
 import anyio
 
@@ -17,6 +16,8 @@ from kie_ai_mcp._providers.arguments import BoundTool
 from kie_ai_mcp._providers.contract import wrong_in_made, wrong_in_outcome
 from kie_ai_mcp._providers.guard import apart
 from kie_ai_mcp._providers.installed import KIE
+from kie_ai_mcp._record.record import Ended
+from kie_ai_mcp._record.rows import Ending
 from kie_ai_mcp._service.caller import Departure
 from kie_ai_mcp._service.envelope import error_of
 from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown
@@ -68,7 +69,7 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
         return await _record_accepted(engine, order.submission_id, task, outcome)
     except RateLimited as error:
         with suppress(StorageError):
-            await engine.record.record_waiting(order.submission_id)
+            await engine.record.submissions.waiting(order.submission_id)
         return error
     except KieError as error:
         return await record_error(engine, order.submission_id, error)
@@ -83,32 +84,16 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
 
 async def record_error(engine: Engine, submission_id: int, error: KieError) -> KieError:
     """Record how a request ended without a task, even as the server ends; the error says so if that fails."""
-    state: Any = "unknown" if isinstance(error, Unknown) else "refused"
+    ending: Literal["unknown", "refused"] = "unknown" if isinstance(error, Unknown) else "refused"
     code = error.code if isinstance(error, ServiceError) else None
-    if state == "unknown":
+    if ending == "unknown":
         error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
     # The service may repeat the prompt in its reason.
     message = engine.settings.mask.text(error.message) if engine.settings.store_prompts else NOT_STORED
-    with anyio.CancelScope(shield=True):
-        try:
-            await engine.record.record_settled(submission_id, state, code, message)
-        except StorageError as exc:
-            error.message += f" This could not be recorded: {exc.message}"
-            entry = {"submission_id": submission_id, "state": state, "code": code, "message": message}
-            with suppress(StorageError):
-                await engine.record.keep_aside(entry)
+    ended = await engine.record.end(submission_id, Ending(ending, code=code, message=message))
+    if ended.error is not None:
+        error.message += f" This could not be recorded: {ended.error.message}"
     return error
-
-
-async def record_never_sent(engine: Engine, submission_id: int) -> None:
-    """Record that a request never left; one that has ended already stays as it is."""
-    entry = {"submission_id": submission_id, "state": "cancelled", "code": None, "message": "it was never sent"}
-    with anyio.CancelScope(shield=True):
-        try:
-            await engine.record.record_never_sent(submission_id)
-        except StorageError:
-            with suppress(StorageError):
-                await engine.record.keep_aside(entry)
 
 
 def _stopped(engine: Engine, order: Order, departure: Departure) -> ServiceError:
@@ -166,26 +151,24 @@ def _with_advice(engine: Engine, tool: BoundTool, error: ServiceError) -> Servic
 
 
 async def _record_accepted(engine: Engine, submission_id: int, task: Task, outcome: Outcome | None) -> Report:
-    with anyio.CancelScope(shield=True):
-        try:
-            record = await engine.record.record_accepted(submission_id, task, outcome)
-        except StorageError as exc:
-            log.error("task %s was accepted but not recorded: %s", task.task_id, exc)
-            return await _unrecorded(engine, submission_id, task, exc)
-    report = report_of(record)
-    if record.submission_id != submission_id:
-        again = f"The service answered with the id of a task that is on record since {record.created_at:%Y-%m-%d}."
+    ended = await engine.record.end(submission_id, Ending("accepted", task, outcome))
+    if ended.task is None:
+        log.error("task %s was accepted but not recorded: %s", task.task_id, ended.error)
+        return _unrecorded(submission_id, task, ended)
+    report = report_of(ended.task)
+    if ended.task.submission_id != submission_id:
+        since = f"{ended.task.created_at:%Y-%m-%d}"
+        again = f"The service answered with the id of a task that is on record since {since}."
         report = replace(report, next_step=f"{again} {report.next_step}")
     return report
 
 
-async def _unrecorded(engine: Engine, submission_id: int, task: Task, reason: StorageError) -> Report:
-    """Answer with an accepted task that the database did not take, and keep it where the next start finds it."""
-    entry = {"submission_id": submission_id, "task": {**asdict(task), "created_at": datetime.now(UTC).isoformat()}}
-    try:
-        kept = f"It is kept in {await engine.record.keep_aside(entry)} and will be recorded from there."
-    except StorageError as exc:
-        kept = f"It could not be kept beside the database either: {exc.message}"
+def _unrecorded(submission_id: int, task: Task, ended: Ended) -> Report:
+    """Return the report of an accepted task that the database did not take."""
+    kept = f"It is kept in {ended.kept_in} and will be recorded from there."
+    if ended.lost is not None:
+        kept = f"It could not be kept beside the database either: {ended.lost.message}"
+    reason = "" if ended.error is None else ended.error.message
     return Report(
         status="pending",
         task_id=task.task_id,
@@ -193,6 +176,6 @@ async def _unrecorded(engine: Engine, submission_id: int, task: Task, reason: St
         provider=task.provider,
         charged="yes",
         submission_id=submission_id,
-        error=f"The task was accepted, but is not recorded: {reason.message} {kept}",
+        error=f"The task was accepted, but is not recorded: {reason} {kept}",
         next_step=f"Keep this id. get_task_status('{task.task_id}') finds it at the service even without a record.",
     )

@@ -24,15 +24,15 @@ async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Re
         TaskNotFound: The service does not know the task id.
     """
     if task_id is None:
-        discarded = await engine.record.resolve(submission_id, None)
+        discarded = await engine.record.submissions.resolve(submission_id, None)
         return Report(
             status="discarded",
             next_step=f"{discarded.tool} may be called again with the same arguments.",
             submission_id=submission_id,
             charged="unknown",
         )
-    request = await engine.record.submission(submission_id)
-    if request is not None and request.gateway != KIE and await engine.record.find(task_id) is None:
+    request = await engine.record.submissions.find(submission_id)
+    if request is not None and request.gateway != KIE and await engine.record.tasks.find(task_id) is None:
         # Another service's ids are looked up nowhere; the submission says what was asked for, and where.
         task = Task(
             task_id,
@@ -44,13 +44,13 @@ async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Re
             gateway=request.gateway,
         )
         await payload_of(engine, task)
-        await engine.record.adopt(task)
+        await engine.record.tasks.adopt(task)
     report = await refresh(engine, task_id)
-    record = await engine.record.find(task_id)
+    record = await engine.record.tasks.find(task_id)
     if record is None:
         raise StorageError(
             f"Task {task_id} can't be looked up ({report.read_error}); submission {submission_id} stays unknown.",
             next_step="Call resolve_submission again.",
         )
-    await engine.record.resolve(submission_id, record.task)
+    await engine.record.submissions.resolve(submission_id, record.task)
     return replace(report, submission_id=submission_id)

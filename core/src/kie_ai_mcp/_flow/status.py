@@ -66,7 +66,7 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
             if not exc.absent:
                 unread.append(exc.message)
             continue
-        return await engine.record.adopt(_owned(engine, task, payload)), payload
+        return await engine.record.tasks.adopt(_owned(engine, task, payload)), payload
     if unread:
         raise ReadFailed(
             f"The task {task_id} is not on record here, and the service could not be asked everywhere: {unread[0]}",
@@ -78,10 +78,10 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
     )
 
 
-def with_provider(engine: Engine, task: Task) -> Task:
+def with_provider(engine: Engine, record: TaskRecord) -> TaskRecord:
     """Name the owner of a task that the seed's server recorded, which kept no provider."""
-    owner = None if task.provider else engine.plugins.owner_of_api_type(task.api_type)
-    return task if owner is None else replace(task, provider=owner.name)
+    owner = None if record.provider else engine.plugins.owner_of_api_type(record.api_type)
+    return record if owner is None else replace(record, provider=owner.name)
 
 
 async def credits_left(engine: Engine) -> float:

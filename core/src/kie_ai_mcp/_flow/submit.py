@@ -14,11 +14,11 @@ import anyio.lowlevel
 from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import Report, report_of
 from kie_ai_mcp._flow.results import refresh, with_files
-from kie_ai_mcp._flow.sending import Order, record_error, record_never_sent, send
+from kie_ai_mcp._flow.sending import Order, record_error, send
 from kie_ai_mcp._flow.status import request_of
 from kie_ai_mcp._providers.arguments import OWN_ARGUMENTS, BoundTool
 from kie_ai_mcp._providers.installed import KIE
-from kie_ai_mcp._record.rows import SubmissionRecord
+from kie_ai_mcp._record.rows import NEVER_SENT, SubmissionRecord
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
 from kie_ai_mcp.specs import Submission
@@ -107,7 +107,7 @@ async def _submitted_once(
     engine: Engine, tool: BoundTool, submission: Submission, new: NewSubmission, say: Say, deadline: float
 ) -> Report:
     """Write ahead, send and answer; join an identical request that is on its way."""
-    while isinstance(ticket := await engine.record.write_ahead(new), SubmissionRecord):
+    while isinstance(ticket := await engine.record.submissions.write_ahead(new), SubmissionRecord):
         joined = await _join(engine, ticket, new, say, deadline)
         if joined is not None:
             return joined
@@ -146,7 +146,7 @@ async def _sent(engine: Engine, order: Order, ticket: Ticket, say: Say, deadline
         if attempt is not None and not attempt.done():
             engine.start(_give_up_after(engine, attempt, order.submission_id))
         elif attempt is None or isinstance(attempt.result(), RateLimited):
-            await record_never_sent(engine, order.submission_id)
+            await engine.record.end(order.submission_id, NEVER_SENT)
         raise
 
 
@@ -155,13 +155,13 @@ async def _give_up_after(engine: Engine, attempt: "asyncio.Task[Report | KieErro
     with anyio.CancelScope(shield=True):
         await asyncio.wait([attempt])  # unlike awaiting it, this never cancels it
         if isinstance(attempt.result(), RateLimited):
-            await record_never_sent(engine, submission_id)
+            await engine.record.end(submission_id, NEVER_SENT)
 
 
 async def _with_results(engine: Engine, report: Report, task_id: str) -> Report:
     """Save the results of a task that was finished at once; all others are saved when their status is read."""
     try:
-        record = await engine.record.find(task_id)
+        record = await engine.record.tasks.find(task_id)
     except StorageError:
         return report  # it is on record all the same, and saved at the next start
     return report if record is None else await with_files(engine, record)
@@ -210,9 +210,9 @@ async def _join(
             )
         await say(f"The same request is on its way as submission {earlier.id}; waiting for its answer", None)
         await anyio.sleep(JOIN_S)
-        earlier = await engine.record.submission(earlier.id) or earlier
+        earlier = await engine.record.submissions.find(earlier.id) or earlier
     if earlier.state == "accepted" and earlier.task_id is not None:
-        record = await engine.record.find(earlier.task_id)
+        record = await engine.record.tasks.find(earlier.task_id)
         # A task that was pruned here is still known to the service.
         return report_of(record) if record else await refresh(engine, earlier.task_id)
     if earlier.state == "unknown":
@@ -242,7 +242,7 @@ async def _wait_for_turn(engine: Engine, ticket: Ticket, gateway: str, say: Say,
                 await say(f"Waiting for a free slot, {now - began:.0f} s", None)
             rest = min(tell_at, deadline) - now
             if number == min(waiting):
-                ticket = await engine.record.ask_again(number, gateway)
+                ticket = await engine.record.submissions.ask_again(number, gateway)
                 if ticket.granted:
                     return
                 ahead = ticket.ahead

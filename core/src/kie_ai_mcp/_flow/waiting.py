@@ -105,9 +105,9 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
     async def follow(task_id: str) -> None:
         cadence = UNKNOWN_KIND_S
         with suppress(StorageError):
-            record = await engine.record.find(task_id)
-            cadence = CADENCE_S.get(record.task.kind, UNKNOWN_KIND_S) if record else UNKNOWN_KIND_S
-            usual = await engine.record.usual_s(record.task.tool) if record and len(ids) == 1 else None
+            record = await engine.record.tasks.find(task_id)
+            cadence = CADENCE_S.get(record.kind, UNKNOWN_KIND_S) if record else UNKNOWN_KIND_S
+            usual = await engine.record.tasks.usual_s(record.tool) if record and len(ids) == 1 else None
             if usual:
                 board.usual[task_id] = usual
         while True:

@@ -121,7 +121,7 @@ class TaskCards:
             error=_error(record.error, record.error_code),
             cost=_cost(record, estimate),
             facts=[
-                ("Id", record.task.task_id),
+                ("Id", record.task_id),
                 ("Finished", when(record.finished_at)),
                 *(("File", tag("a", path.name, href=self.address(path))) for path, _ in saved),
                 *(("Link", _link(url, cut(url, 90))) for url in record.result_urls),

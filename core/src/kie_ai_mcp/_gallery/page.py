@@ -18,12 +18,12 @@ import anyio.to_thread
 from kie_ai_mcp._gallery.cards import Card, Markup, TaskCards, amount, joined, request_card, tag, when
 from kie_ai_mcp._media.files import Format, format_of_file, replacing
 from kie_ai_mcp._media.thumbnails import thumbnails
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
-from kie_ai_mcp._record.submissions import Store
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import MediaError
 
-Record = TaskRecord | SubmissionRecord
+Entry = TaskRecord | SubmissionRecord
 """A task, or a request without a task."""
 
 LIMIT = 1000
@@ -35,27 +35,27 @@ MARK = b'content="kie-ai-mcp-server gallery"'
 """Text near the start of every gallery; a file without it is never replaced."""
 
 
-async def page(store: Store, *, limit: int = LIMIT, address: Callable[[Path], str] = Path.as_uri) -> str:
+async def page(record: Record, *, limit: int = LIMIT, address: Callable[[Path], str] = Path.as_uri) -> str:
     """Return the gallery of the newest `limit` entries of the history and of every unsettled request.
 
     Args:
-        store: The record.
+        record: The record.
         limit: Largest number of tasks and settled requests.
         address: Returns the address of a saved file from the page. The default is a ``file:`` address, which a
             browser follows only from a page that is a file itself.
     """
-    records, requests, older = await _history(store, limit)
+    records, requests, older = await _history(record, limit)
     return await anyio.to_thread.run_sync(_page, records, requests, older, address)
 
 
-async def write(store: Store, path: Path, *, limit: int = LIMIT) -> Path:
+async def write(record: Record, path: Path, *, limit: int = LIMIT) -> Path:
     """Write the gallery to a file and return its absolute path. Files below its folder are linked relatively.
 
     Raises:
         MediaError: The file can't be written, or one that is not a gallery is in its place.
     """
     path = _absolute(path)
-    text = await page(store, limit=limit, address=partial(_from_folder, path.parent))
+    text = await page(record, limit=limit, address=partial(_from_folder, path.parent))
     await anyio.to_thread.run_sync(_write, path, text)
     return path
 
@@ -63,18 +63,18 @@ async def write(store: Store, path: Path, *, limit: int = LIMIT) -> Path:
 # The history ---------------------------------------------------------------------------------------------------------
 
 
-async def _history(store: Store, limit: int) -> tuple[list[Record], dict[str, SubmissionRecord], bool]:
+async def _history(record: Record, limit: int) -> tuple[list[Entry], dict[str, SubmissionRecord], bool]:
     """Return the newest records, the requests of their tasks by task id, and whether there are older records."""
-    unsettled = {request.id: request for request in await store.unsettled()}
-    tasks = await store.tasks(Filters(limit=limit + 1))
-    task_ids = {record.task.task_id for record in tasks}
-    first = min((record.submission_id for record in tasks if record.submission_id), default=1)
+    unsettled = {request.id: request for request in await record.submissions.unsettled()}
+    tasks = await record.tasks.list(Filters(limit=limit + 1))
+    task_ids = {task.task_id for task in tasks}
+    first = min((task.submission_id for task in tasks if task.submission_id), default=1)
     first = first if len(tasks) > limit else 1
 
     by_task: dict[str, SubmissionRecord] = {}
     others: deque[SubmissionRecord] = deque(maxlen=limit)
     last = first - 1
-    while requests := await store.submissions(last, READ_AT_ONCE):
+    while requests := await record.submissions.history(last, READ_AT_ONCE):
         last = requests[-1].id
         for request in requests:
             if request.task_id in task_ids:
@@ -82,29 +82,27 @@ async def _history(store: Store, limit: int) -> tuple[list[Record], dict[str, Su
             elif request.state != "accepted" and request.id not in unsettled:
                 others.append(request)
     for task_id in task_ids - by_task.keys() if first > 1 else ():  # a task adopted long after its request
-        if request_before := await store.submission_of(task_id):
+        if request_before := await record.submissions.of_task(task_id):
             by_task[task_id] = request_before
 
     settled = _newest_first([*tasks, *others])
     return _newest_first([*settled[:limit], *unsettled.values()]), by_task, len(settled) > limit
 
 
-def _newest_first(records: list[Record]) -> list[Record]:
-    return sorted(records, key=lambda record: record.created_at, reverse=True)
+def _newest_first(entries: list[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: entry.created_at, reverse=True)
 
 
 # The page ------------------------------------------------------------------------------------------------------------
 
 
 def _page(
-    records: list[Record], requests: Mapping[str, SubmissionRecord], older: bool, address: Callable[[Path], str]
+    records: list[Entry], requests: Mapping[str, SubmissionRecord], older: bool, address: Callable[[Path], str]
 ) -> str:
     now, formats = datetime.now(UTC), _formats(records)
     of_tasks = TaskCards(address, now, formats, thumbnails(formats))
     cards = [
-        of_tasks.card(record, requests.get(record.task.task_id))
-        if isinstance(record, TaskRecord)
-        else request_card(record)
+        of_tasks.card(record, requests.get(record.task_id)) if isinstance(record, TaskRecord) else request_card(record)
         for record in records
     ]
     statuses = Counter(state for card in cards for state in card.states)
@@ -124,7 +122,7 @@ def _page(
     )
 
 
-def _formats(records: Iterable[Record]) -> dict[Path, Format]:
+def _formats(records: Iterable[Entry]) -> dict[Path, Format]:
     """Return the types of the saved files that still exist, in the order of their records."""
     paths = (Path(name) for record in records if isinstance(record, TaskRecord) for name in record.files)
     return {path: form for path in paths if path.is_absolute() and (form := format_of_file(path))}

@@ -85,22 +85,22 @@ def _existing(folder: Path, stem: str) -> Path | None:
 
 def _stem(record: TaskRecord, number: int, label: str) -> str:
     # Ids come from the service: nothing but letters, digits, dash and underscore reaches the file system.
-    task_id = record.task.task_id
+    task_id = record.task_id
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", task_id)[:80]
     if safe != task_id:  # two ids that look alike now must not share a name
         safe += f"-{hashlib.sha256(task_id.encode(errors='replace')).hexdigest()[:8]}"
-    provider = re.sub(r"[^A-Za-z0-9_-]", "_", record.task.provider or "kie")
+    provider = re.sub(r"[^A-Za-z0-9_-]", "_", record.provider or "kie")
     parts = [record.created_at.strftime("%Y-%m-%d"), provider, safe, label, str(number)]
     return "-".join(part for part in parts if part)
 
 
 def _origin(record: TaskRecord, arguments: Mapping[str, Any], url: str) -> dict[str, Any]:
     return {
-        "task_id": record.task.task_id,
-        "provider": record.task.provider,
-        "tool": record.task.tool,
-        "api_type": record.task.api_type,
-        "model": record.task.model,
+        "task_id": record.task_id,
+        "provider": record.provider,
+        "tool": record.tool,
+        "api_type": record.api_type,
+        "model": record.model,
         "arguments": dict(arguments),
         "credits": record.credits,
         "source_url": url,

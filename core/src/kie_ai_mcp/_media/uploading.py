@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of
-from kie_ai_mcp._record.submissions import Store
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._service.transfer import FileMark, file_mark
@@ -57,7 +57,7 @@ class Uploads:
 
     settings: Settings
     caller: Caller
-    store: Store
+    record: Record
 
     async def addresses(self, arguments: Mapping[str, Any], media: Mapping[str, Media]) -> dict[str, Any]:
         """Return the arguments with every local path replaced by the address it was uploaded to.
@@ -98,13 +98,13 @@ class Uploads:
         Raises:
             MediaError: The service did not take it.
         """
-        earlier = await self.store.upload_of(file.sha256)
+        earlier = await self.record.tasks.upload_of(file.sha256)
         if earlier is not None:
             return Upload(earlier[0], file.format, file.size, earlier[1])
         name = f"{file.sha256[:32]}.{file.format.extension}"
         url = await transfer.upload(self.caller, file.path, file.mark, name, file.format.mime_type)
         expires_at = datetime.now(UTC) + KEPT_FOR
-        await self.store.record_upload(file.sha256, url, expires_at)
+        await self.record.tasks.record_upload(file.sha256, url, expires_at)
         return Upload(url, file.format, file.size, expires_at)
 
     async def send_data(self, text: str) -> Upload:

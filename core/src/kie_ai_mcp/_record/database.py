@@ -1,16 +1,14 @@
-"""The file of the record: opened once, used by one worker at a time, its errors made ours. With the rooms that keep
-tasks and submissions in it, alone imports peewee.
-"""
+"""Connection to the database file: opened once, used by one worker thread at a time, its errors turned into ours."""
 
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -23,25 +21,42 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 BUSY_TIMEOUT_S = 10
-"""How long one statement waits for another process to finish writing."""
+"""How long one statement, or one file lock, waits for another process."""
 
 CONNECT_S = 0.02
-"""Seconds between two tries to connect while another process makes the file."""
+"""Seconds between two attempts to connect while another process creates the file."""
 
-D = TypeVar("D", bound="Database")
+
+class HoldsDatabase(Protocol):
+    """An object whose methods work on a database."""
+
+    @property
+    def database(self) -> "Database":
+        """The database that they work on."""
+
+
+H = TypeVar("H", bound=HoldsDatabase)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def in_worker(work: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[D, P], Awaitable[R]]:
+def in_worker(work: Callable[Concatenate[H, P], R]) -> Callable[Concatenate[H, P], Awaitable[R]]:
     """Make a synchronous method awaitable: it runs in a worker thread, after the one before it."""
 
     @wraps(work)
-    async def awaitable(self: D, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        call = partial(self._guarded, partial(work, self, *args, **kwargs))
-        return await anyio.to_thread.run_sync(call, limiter=self._lane)
+    async def awaitable(self: H, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        database = self.database
+        call = partial(database.guarded, partial(work, self, *args, **kwargs))
+        return await anyio.to_thread.run_sync(call, limiter=database.lane)
 
     return awaitable
+
+
+def file_lock(path: str) -> "BaseFileLock":
+    """Return a lock that processes share by means of a file, not acquired yet."""
+    from filelock import FileLock  # noqa: PLC0415  needed once something is sent, not at start
+
+    return FileLock(path, timeout=BUSY_TIMEOUT_S, thread_local=False)
 
 
 @dataclass
@@ -52,28 +67,31 @@ class Database:
     time, so a slow disk never stops the server. Every change is committed, and on disk, when the method returns.
 
     Args:
-        path: The file; made with its folder if absent.
+        path: The file; created with its folder if absent.
+        on_open: Called each time the file was opened, before anything else uses it.
     """
 
     path: Path
+    on_open: Callable[[], None]
 
     def __post_init__(self) -> None:
-        self._db = peewee.SqliteDatabase(
+        self.connection = peewee.SqliteDatabase(
             str(self.path),
             pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1},
             timeout=BUSY_TIMEOUT_S,
-            thread_safe=False,  # one connection, used by one worker thread at a time (see _lane)
+            thread_safe=False,  # one connection, used by one worker thread at a time (see lane)
             check_same_thread=False,
         )
         # Where the file itself lies: a process that opens it through a link must find the same files beside it.
-        self._real_path = Path(os.path.realpath(self.path))
-        self._lane_limiter: anyio.CapacityLimiter | None = None
+        self.real_path = Path(os.path.realpath(self.path))
+        self._lane: anyio.CapacityLimiter | None = None
 
     @property
-    def _lane(self) -> anyio.CapacityLimiter:
-        if self._lane_limiter is None:
-            self._lane_limiter = anyio.CapacityLimiter(1)
-        return self._lane_limiter
+    def lane(self) -> anyio.CapacityLimiter:
+        """The limiter that lets one worker at a time use the file."""
+        if self._lane is None:
+            self._lane = anyio.CapacityLimiter(1)
+        return self._lane
 
     def open(self) -> None:
         """Open the file and bring it up to this program's version.
@@ -81,67 +99,41 @@ class Database:
         Raises:
             StorageError: The file can't be opened or written, or is newer than this program.
         """
-        with self._translated("opened"), self._closed_on_failure():
+        with self.translated("opened"), self._closed_on_failure():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connect()
-            if int(self._db.pragma("user_version")) != SCHEMA_VERSION:
-                migrate(self._db, self.path)
+            if int(self.connection.pragma("user_version")) != SCHEMA_VERSION:
+                migrate(self.connection, self.path)
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(13, "it is read-only")
-
-    async def aclose(self) -> None:
-        """Close the file once no other work is under way: closing it below a running statement would crash."""
-        await anyio.to_thread.run_sync(self.close, limiter=self._lane)
+            self.on_open()
 
     def close(self) -> None:
-        """Close the file. Only where no worker uses it."""
-        self._db.close()
+        """Close the file. Call it only where no worker uses it."""
+        self.connection.close()
 
-    @in_worker
-    def damage(self) -> list[str]:
-        """Return what SQLite's own check finds wrong with the file; nothing for a sound one."""
-        found = self._db.pragma("integrity_check")
-        return [] if found == "ok" else [str(found)]
+    def guarded(self, work: Callable[[], R]) -> R:
+        """Return what `work` returns on the open file.
 
-    # -- inside --------------------------------------------------------------------------------------------------
-
-    def _one(self, query: Any) -> dict[str, Any] | None:
-        return next(iter(query.limit(1).dicts().execute(self._db)), None)
-
-    def _connect(self) -> None:
-        """Connect; wait where another process is just making the file, which SQLite itself does not wait for."""
-        until = time.monotonic() + BUSY_TIMEOUT_S
-        while self._db.is_closed():
-            try:
-                self._db.connect()
-            except peewee.OperationalError as exc:
-                if "locked" not in str(exc) or time.monotonic() > until:
-                    raise
-                time.sleep(CONNECT_S)
-
-    def _file_lock(self, path: str) -> "BaseFileLock":
-        from filelock import FileLock  # noqa: PLC0415  needed once something is sent, not at start
-
-        return FileLock(path, timeout=BUSY_TIMEOUT_S, thread_local=False)
-
-    def _guarded(self, work: Callable[[], R]) -> R:
-        with self._translated("used"):
-            if self._db.is_closed():
+        Raises:
+            StorageError: The file can't be used.
+        """
+        with self.translated("used"):
+            if self.connection.is_closed():
                 self.open()
             return work()
 
-    @contextmanager
-    def _closed_on_failure(self) -> Any:
-        """A file that was refused once must not be used by the next call."""
-        try:
-            yield
-        except BaseException:
-            self._db.close()
-            raise
+    def transaction(self) -> Any:
+        """Return a context whose changes are committed together; it keeps other processes from writing meanwhile."""
+        return self.connection.atomic("IMMEDIATE")
+
+    def first(self, query: Any) -> dict[str, Any] | None:
+        """Return the first row of a query, or None."""
+        return next(iter(query.limit(1).dicts().execute(self.connection)), None)
 
     @contextmanager
-    def _translated(self, doing: str) -> Any:
-        """The one door where errors of the file system and of SQLite become ours."""
+    def translated(self, doing: str) -> Iterator[None]:
+        """Turn errors of the file system and of SQLite into ours; nothing else does."""
         try:
             yield
         except StorageError:
@@ -162,3 +154,23 @@ class Database:
                 f"The task database {self.path} can't be {doing}: {reason}.",
                 next_step="Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH.",
             ) from exc
+
+    def _connect(self) -> None:
+        """Connect; wait while another process creates the file, which SQLite itself does not wait for."""
+        until = time.monotonic() + BUSY_TIMEOUT_S
+        while self.connection.is_closed():
+            try:
+                self.connection.connect()
+            except peewee.OperationalError as exc:
+                if "locked" not in str(exc) or time.monotonic() > until:
+                    raise
+                time.sleep(CONNECT_S)
+
+    @contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        """Close the file where opening it fails: the next call must not use what was refused once."""
+        try:
+            yield
+        except BaseException:
+            self.connection.close()
+            raise

@@ -1,7 +1,7 @@
-"""How a task database of any earlier version becomes one of today's, step by step, in one transaction.
+"""Migrations of the task database from any earlier version to this one, step by step, in one transaction.
 
 The steps are frozen SQL: they describe the past and are never edited. The file's ``user_version`` counts the
-steps it has had; a database of the seed's Node server counts as 0.
+steps that were applied; a database of the seed's Node server counts as 0.
 """
 
 from pathlib import Path

@@ -1,20 +1,29 @@
-"""The rows of the record's tables and the records made of them. With the rooms of the record, alone imports peewee."""
+"""Tables of the record, and the frozen values that are read from their rows and written to them.
+
+A value's field and the column of the same name belong together: `columns` writes what a table has columns for,
+`task_record` and `submission_record` read it back. A new column is typed in the row and in the record, nowhere else.
+"""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import peewee
 
-from kie_ai_mcp.specs import DAY_S, Kind, Status, Task
+from kie_ai_mcp.specs import DAY_S, Kind, Outcome, Status, Task
 
 SubmissionState = Literal["sending", "accepted", "refused", "unknown", "cancelled", "discarded"]
 """``cancelled`` was never sent; ``discarded`` was unknown until its user settled it."""
 
 UNSETTLED = ("sending", "unknown")
 FINAL = ("completed", "failed")
+
+V = TypeVar("V", "TaskRecord", "SubmissionRecord")
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
 
 
 class _Moment(peewee.TextField):
@@ -27,25 +36,41 @@ class _Moment(peewee.TextField):
         return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
-class _Json(peewee.TextField):
-    def db_value(self, value: Any) -> str:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+class _Texts(peewee.TextField):
+    """Several texts, as a JSON array."""
 
-    def python_value(self, value: str | None) -> Any:
-        return json.loads(value) if value else None
+    def db_value(self, value: tuple[str, ...]) -> str:
+        return _json(list(value))
+
+    def python_value(self, value: str | None) -> tuple[str, ...]:
+        return tuple((json.loads(value) if value else None) or ())
+
+
+class _Arguments(peewee.TextField):
+    """A tool's arguments, as a JSON object."""
+
+    def db_value(self, value: Mapping[str, Any]) -> str:
+        return _json(dict(value))
+
+    def python_value(self, value: str | None) -> dict[str, Any]:
+        return (json.loads(value) if value else None) or {}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class TaskRow(peewee.Model):
     """One row of ``tasks``: the seed's columns first, then ours."""
 
-    id = peewee.AutoField()
+    row_id = peewee.AutoField(column_name="id")
     task_id = peewee.TextField()
     api_type = peewee.TextField()
     status = peewee.TextField()
     created_at = _Moment()
     updated_at = _Moment()
     result_url = peewee.TextField(null=True)
-    error_message = peewee.TextField(null=True)
+    error = peewee.TextField(column_name="error_message", null=True)
     provider = peewee.TextField()
     tool = peewee.TextField()
     kind = peewee.TextField()
@@ -54,8 +79,8 @@ class TaskRow(peewee.Model):
     path = peewee.TextField()
     status_address = peewee.TextField(default="")
     submission_id = peewee.IntegerField(null=True)
-    result_urls = _Json()
-    files = _Json()
+    result_urls = _Texts()
+    files = _Texts()
     error_code = peewee.TextField(null=True)
     progress = peewee.FloatField(null=True)
     credits = peewee.FloatField(null=True)
@@ -77,7 +102,7 @@ class SubmissionRow(peewee.Model):
     kind = peewee.TextField()
     gateway = peewee.TextField()
     model = peewee.TextField(null=True)
-    arguments = _Json()
+    arguments = _Arguments()
     body_hash = peewee.TextField()
     owner = peewee.TextField()
     created_at = _Moment()
@@ -116,13 +141,15 @@ class UploadRow(peewee.Model):
         table_name = "uploads"
 
 
-@dataclass(frozen=True)
-class TaskRecord:
-    """A task as it is on record, with where it came from."""
+# Values --------------------------------------------------------------------------------------------------------------
 
-    task: Task
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRecord(Task):
+    """A task as it is on record: the public `Task`, where it came from and how it stands."""
+
+    created_at: datetime = field()
     status: Status
-    created_at: datetime
     updated_at: datetime
     row_id: int = 0
     submission_id: int | None = None
@@ -135,6 +162,11 @@ class TaskRecord:
     estimated_credits: float | None = None
     finished_at: datetime | None = None
     keeps_s: int = DAY_S
+
+    @property
+    def task(self) -> Task:
+        """The task alone, as providers are given it."""
+        return Task(**{name: getattr(self, name) for name in _names(Task)})
 
     @property
     def expires_at(self) -> datetime | None:
@@ -174,57 +206,52 @@ class SubmissionRecord:
     model: str | None = None
 
 
+@dataclass(frozen=True)
+class Ending:
+    """End of a paid request.
+
+    Args:
+        state: ``accepted`` made a task; ``refused`` made none; ``unknown`` may have; ``cancelled`` was never sent.
+        task: What an accepted request made.
+        outcome: How that task stands, where the service finished it at once.
+        code: The service's code for a request that made no task.
+        message: The reason, as it may be stored.
+    """
+
+    state: Literal["accepted", "refused", "unknown", "cancelled"]
+    task: Task | None = None
+    outcome: Outcome | None = None
+    code: int | None = None
+    message: str | None = None
+
+
+NEVER_SENT = Ending("cancelled", message="ended before it was sent")
+
+
+# Between rows and values ---------------------------------------------------------------------------------------------
+
+
+def columns(table: type[peewee.Model], kind: type[Any], value: Any) -> dict[str, Any]:
+    """Return those fields of a dataclass that a table has columns for; what a subclass adds is left out."""
+    return {name: getattr(value, name) for name in _names(kind) if name in table._meta.fields}
+
+
 def task_record(row: Mapping[str, Any]) -> TaskRecord:
-    """Return a task's row as its record."""
-    urls = row["result_urls"] or ([row["result_url"]] if row["result_url"] else [])
-    task = Task(
-        task_id=row["task_id"],
-        api_type=row["api_type"],
-        provider=row["provider"],
-        kind=row["kind"],
-        tool=row["tool"],
-        model=row["model"],
-        path=row["path"],
-        gateway=row["gateway"],
-        status_address=row["status_address"],
-        created_at=row["created_at"],
-    )
-    return TaskRecord(
-        task=task,
-        status=row["status"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        row_id=row["id"],
-        submission_id=row["submission_id"],
-        result_urls=tuple(urls),
-        files=tuple(row["files"] or ()),
-        error=row["error_message"],
-        error_code=row["error_code"],
-        progress=row["progress"],
-        credits=row["credits"],
-        estimated_credits=row.get("estimated_credits"),
-        finished_at=row["finished_at"],
-        keeps_s=row["keeps_s"],
-    )
+    """Return a row of ``tasks`` as a record."""
+    if not row["result_urls"] and row["result_url"]:  # the seed's rows have one address, in a column of its own
+        row = {**row, "result_urls": (row["result_url"],)}
+    return _value(TaskRecord, row)
 
 
 def submission_record(row: Mapping[str, Any]) -> SubmissionRecord:
-    """Return a submission's row as its record."""
-    return SubmissionRecord(
-        id=row["id"],
-        state=row["state"],
-        tool=row["tool"],
-        provider=row["provider"],
-        arguments=row["arguments"] or {},
-        created_at=row["created_at"],
-        task_id=row["task_id"],
-        code=row["code"],
-        message=row["message"],
-        body_hash=row["body_hash"],
-        subfolder=row["subfolder"],
-        estimated_credits=row["estimated_credits"],
-        api_type=row["api_type"],
-        kind=row["kind"],
-        gateway=row["gateway"],
-        model=row["model"],
-    )
+    """Return a row of ``submissions`` as a record."""
+    return _value(SubmissionRecord, row)
+
+
+def _value(kind: type[V], row: Mapping[str, Any]) -> V:
+    return kind(**{name: row[name] for name in _names(kind) if name in row})
+
+
+def _names(kind: Any) -> Iterable[str]:
+    names: Iterable[str] = kind.__dataclass_fields__  # what `dataclasses.fields` reads, without a tuple for every row
+    return names

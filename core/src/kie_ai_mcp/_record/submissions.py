@@ -1,45 +1,39 @@
-"""The record: every submission before it is sent and as it ended, over the tasks that came of them."""
+"""Submissions on record: each paid request is written down before it is sent, and so is its ending."""
 
-import json
-import os
 import time
-import uuid
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import anyio.to_thread
 import peewee
 
-from kie_ai_mcp._record.database import in_worker
+from kie_ai_mcp._record.database import Database, in_worker
+from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.rows import (
-    FINAL,
+    NEVER_SENT,
     UNSETTLED,
+    Ending,
     KeyRow,
     SubmissionRecord,
     SubmissionRow,
     TaskRecord,
     TaskRow,
+    columns,
     submission_record,
 )
-from kie_ai_mcp._record.slots import Limits
+from kie_ai_mcp._record.slots import Budget, RateLimit, Wait, check_budget, wait_for_slot
+from kie_ai_mcp._record.tasks import insert_task, recorded, write_outcome
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Kind, Outcome, Task
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
-PRUNED_AT_ONCE = 5_000
-
 OPEN = peewee.SQL("state IN ('sending', 'unknown')")
+"""In words, since bound values would keep SQLite from the partial index."""
 
 
 @dataclass(frozen=True)
 class NewSubmission:
-    """What is written down before a paid request is sent."""
+    """A paid request that is about to be sent; fields named like a column are written down."""
 
     tool: str
     provider: str
@@ -65,38 +59,24 @@ class Ticket:
 
 
 @dataclass
-class Store(Limits):
-    """The task database of this process, whole: what the server writes down and reads."""
+class Submissions:
+    """The paid requests in a database; every process on it shares the limits.
 
-    _owner: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    Args:
+        database: Where they are.
+        recovery: Where endings are kept that the database did not take.
+        process: This process, which owns what it sends.
+        limit: The account's rate limit.
+        budget: The user's own limits.
+        limits: Rate limits of single gateways, by name, where they have their own.
+    """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._unwritten: list[dict[str, Any]] = []
-        self._alive: BaseFileLock | None = None
-
-    def open(self) -> None:
-        """Open the file, take in what was kept aside, and settle what dead processes left behind.
-
-        Raises:
-            StorageError: The file can't be opened or written, or is newer than this program.
-        """
-        super().open()
-        with self._translated("opened"), self._closed_on_failure():
-            self._take_back()
-            with self._db.atomic("IMMEDIATE"):
-                self._open_rows()
-
-    def close(self) -> None:
-        """Close the file and give up this process's mark of being alive. Only where no worker uses it."""
-        if self._unwritten:  # the last chance: what no file took is in memory alone
-            with suppress(StorageError), self._translated("used"):
-                self._take_back()
-        super().close()
-        if self._alive is not None:
-            self._alive.release()
-            Path(self._alive.lock_file).unlink(missing_ok=True)
-            self._alive = None
+    database: Database
+    recovery: RecoveryFile
+    process: Process
+    limit: RateLimit
+    budget: Budget
+    limits: Mapping[str, RateLimit]
 
     # -- before sending ------------------------------------------------------------------------------------------
 
@@ -111,74 +91,187 @@ class Store(Limits):
         Raises:
             LimitReached: It would pass a limit of `budget`.
         """
-        self._announce()
-        self._take_back()
+        self.process.announce()
+        self.take_in()
         now = time.time()
-        with self._db.atomic("IMMEDIATE"):
+        with self.database.transaction():
             open_rows = self._open_rows()
             earlier = self._keyed(new.idempotency_key) or self._twin(open_rows, new)
             if earlier is not None:
                 return submission_record(earlier)
-            self._check_budget(new.estimated_credits or 0.0)
-            wait = self._wait_for_slot(open_rows, new.gateway, now)
-            submission_id = SubmissionRow.insert(
-                state="sending",
-                tool=new.tool,
-                provider=new.provider,
-                api_type=new.api_type,
-                kind=new.kind,
-                gateway=new.gateway,
-                model=new.model,
-                arguments=dict(new.arguments),
-                body_hash=new.body_hash,
-                subfolder=new.subfolder,
-                estimated_credits=new.estimated_credits,
-                owner=self._owner,
-                created_at=datetime.now(UTC),
-                asked_at=now,
-                granted_at=None if wait else now,
-            ).execute(self._db)
+            check_budget(self.database, self.budget, new.estimated_credits or 0.0)
+            wait = self._wait(open_rows, new.gateway, now)
+            values = {
+                **columns(SubmissionRow, NewSubmission, new),
+                "state": "sending",
+                "owner": self.process.owner,
+                "created_at": datetime.now(UTC),
+                "asked_at": now,
+                "granted_at": now if wait is None else None,
+            }
+            submission_id = SubmissionRow.insert(values).execute(self.database.connection)
             self._bind(new.idempotency_key, submission_id)
-        return Ticket(
-            submission_id, granted=wait is None, wait_s=wait[0] if wait else 0.0, ahead=wait[1] if wait else 0
-        )
+        return _ticket(submission_id, wait)
 
     @in_worker
     def ask_again(self, submission_id: int, gateway: str) -> Ticket:
         """Ask for the slot that `write_ahead` could not give yet; the oldest waiting request comes first."""
         now = time.time()
-        with self._db.atomic("IMMEDIATE"):
+        with self.database.transaction():
             before = [row for row in self._open_rows() if row["id"] < submission_id]
             self._change(submission_id, granted_at=None, answered_at=None)
             rows = SubmissionRow
-            waiting = (rows.state == "sending") & (rows.owner == self._owner) & rows.granted_at.is_null()
-            rows.update(asked_at=now).where(OPEN, waiting).execute(self._db)  # one asks for all of its process
-            wait = self._wait_for_slot(before, gateway, now)
+            waiting = (rows.state == "sending") & (rows.owner == self.process.owner) & rows.granted_at.is_null()
+            # One asks for all of its process.
+            rows.update(asked_at=now).where(OPEN, waiting).execute(self.database.connection)
+            wait = self._wait(before, gateway, now)
             if wait is None:
                 self._change(submission_id, granted_at=now)
-                return Ticket(submission_id, granted=True)
-        return Ticket(submission_id, granted=False, wait_s=wait[0], ahead=wait[1])
+        return _ticket(submission_id, wait)
+
+    @in_worker
+    def waiting(self, submission_id: int) -> None:
+        """Record that the service was too busy: nothing is on its way until the request has a slot again."""
+        self._change(submission_id, granted_at=None, answered_at=None)
+
+    # -- endings -------------------------------------------------------------------------------------------------
+
+    @in_worker
+    def accepted(self, submission_id: int, task: Task, outcome: Outcome | None = None) -> TaskRecord:
+        """Record the task that the service made, and link its submission, in one transaction.
+
+        An id that is on record already keeps its row; the record then names the submission it first came from.
+        """
+        with self.database.transaction():
+            self._end(submission_id, Ending("accepted", task, outcome))
+            return recorded(self.database, task.task_id)
+
+    @in_worker
+    def settled(
+        self, submission_id: int, state: Literal["refused", "unknown"], code: int | None, message: str | None
+    ) -> None:
+        """Record that the service refused a request, or that its answer is unknown."""
+        self._end(submission_id, Ending(state, code=code, message=message))
+
+    @in_worker
+    def never_sent(self, submission_id: int) -> None:
+        """Record that a request was never sent: it costs nothing and blocks no other. One that ended stays as it is."""
+        self._end(submission_id, NEVER_SENT, SubmissionRow.state == "sending")
+
+    def take_in(self) -> None:
+        """Record what the recovery file keeps. Call it in the worker, outside of a transaction."""
+        self.recovery.take_in(lambda number, ending: self._end(number, ending, SubmissionRow.state.in_(UNSETTLED)))
+
+    def settle_dead(self) -> None:
+        """Settle what dead processes left open. Call it in the worker."""
+        with self.database.transaction():
+            self._open_rows()
+
+    @in_worker
+    def resolve(self, submission_id: int, task: Task | None) -> SubmissionRecord:
+        """Settle an unknown submission: link the task that was found for it, or discard it.
+
+        Raises:
+            StorageError: There is no such submission, or it is settled already.
+        """
+        with self.database.transaction():
+            row = self._row(SubmissionRow.id == submission_id)
+            if row is None or row["state"] != "unknown":
+                state = "not on record" if row is None else row["state"]
+                raise StorageError(
+                    f"Submission {submission_id} is {state}; only an unknown one can be resolved.",
+                    next_step="list_tasks names the unresolved ones.",
+                )
+            owner = task and self._row(SubmissionRow.task_id == task.task_id)
+            if owner:
+                raise StorageError(
+                    f"Task {owner['task_id']} belongs to submission {owner['id']} already.",
+                    next_step="Look for another id in the service's log, or discard this submission.",
+                )
+            if task is None:
+                self._change(submission_id, state="discarded")
+            else:
+                self._change(submission_id, state="accepted", task_id=task.task_id)
+                # What is looked up at the service says less of a task than the request that made it.
+                origin = {name: row[name] for name in ("api_type", "kind", "tool")}
+                ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
+                query = TaskRow.update({**origin, "submission_id": submission_id})
+                query.where(ours, TaskRow.submission_id.is_null()).execute(self.database.connection)
+        resolved = self._row(SubmissionRow.id == submission_id)
+        assert resolved is not None  # noqa: S101  it was there in this thread a moment ago
+        return submission_record(resolved)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    @in_worker
+    def find(self, submission_id: int) -> SubmissionRecord | None:
+        """Return one submission as it stands now, or None."""
+        self.settle_dead()
+        row = self._row(SubmissionRow.id == submission_id)
+        return None if row is None else submission_record(row)
+
+    @in_worker
+    def of_task(self, task_id: str) -> SubmissionRecord | None:
+        """Return the request that made a task; None where it was not made here."""
+        row = self._row(SubmissionRow.task_id == task_id)
+        return None if row is None else submission_record(row)
+
+    @in_worker
+    def unsettled(self) -> Sequence[SubmissionRecord]:
+        """Return the submissions whose ending is not on record, or unknown, oldest first."""
+        self.take_in()
+        with self.database.transaction():
+            return [submission_record(row) for row in self._open_rows()]
+
+    @in_worker
+    def history(self, after_id: int, limit: int) -> Sequence[SubmissionRecord]:
+        """Return submissions oldest first, at most `limit`, above `after_id`; for export."""
+        query = SubmissionRow.select().where(SubmissionRow.id > after_id).order_by(SubmissionRow.id).limit(limit)
+        return [submission_record(row) for row in query.dicts().execute(self.database.connection)]
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _end(self, submission_id: int, ending: Ending, *conditions: Any) -> None:
+        """Write an ending to a submission, if all conditions hold for it, and to its task."""
+        now = datetime.now(UTC)
+        values: dict[str, Any] = {"state": ending.state, "code": ending.code, "message": ending.message}
+        if ending.task is not None:
+            values = {"state": ending.state, "task_id": ending.task.task_id, "path": ending.task.path}
+            insert_task(self.database, ending.task, now, submission_id)
+            if ending.outcome is not None:
+                write_outcome(self.database, ending.task.task_id, ending.outcome)
+        # A slot is held for one window after the answer; what was never sent holds none.
+        values |= {"granted_at": None} if ending.state == "cancelled" else {"answered_at": time.time()}
+        query = SubmissionRow.update(values).where(SubmissionRow.id == submission_id, *conditions)
+        query.execute(self.database.connection)
 
     def _open_rows(self) -> list[dict[str, Any]]:
         """Return the unsettled submissions, oldest first, after settling those of dead processes."""
-        rows = list(
-            SubmissionRow.select()
-            .where(OPEN)  # in words: bound values would keep SQLite from the partial index
-            .order_by(SubmissionRow.id)
-            .dicts()
-            .execute(self._db)
-        )
-        owners = {row["owner"] for row in rows if row["state"] == "sending"} - {self._owner}
+        query = SubmissionRow.select().where(OPEN).order_by(SubmissionRow.id)
+        rows = list(query.dicts().execute(self.database.connection))
+        owners = {row["owner"] for row in rows if row["state"] == "sending"} - {self.process.owner}
         dead = [owner for owner in owners if self._settle_if_dead(owner)]
         return self._open_rows() if dead else rows
+
+    def _settle_if_dead(self, owner: str) -> bool:
+        """Settle what a dead process left: sent is unknown, without a slot never sent. Return whether it died."""
+        with self.process.dead(owner) as dead:
+            if dead:
+                rows, connection = SubmissionRow, self.database.connection
+                theirs = (rows.state == "sending") & (rows.owner == owner)
+                never = rows.update(state="cancelled", message="its process ended before it was sent")
+                never.where(theirs, rows.granted_at.is_null()).execute(connection)
+                message = "its process ended before the answer was recorded"
+                lost = rows.update(state="unknown", answered_at=time.time(), message=message)
+                lost.where(theirs).execute(connection)
+        return dead
 
     def _keyed(self, key: str | None) -> dict[str, Any] | None:
         """Return the submission that an idempotency key is bound to; a key whose request made nothing is free again."""
         if key is None:
             return None
-        rows = SubmissionRow
         bound = KeyRow.select(KeyRow.submission_id).where(KeyRow.key == key)
-        return self._one(rows.select().where(rows.id.in_(bound), rows.state.in_(("sending", "unknown", "accepted"))))
+        return self._row(SubmissionRow.id.in_(bound), SubmissionRow.state.in_(("sending", "unknown", "accepted")))
 
     def _twin(self, open_rows: Iterable[dict[str, Any]], new: NewSubmission) -> dict[str, Any] | None:
         """Return an unsettled request with the same body, and bind the key to it."""
@@ -189,235 +282,21 @@ class Store(Limits):
 
     def _bind(self, key: str | None, submission_id: int) -> None:
         if key is not None:
-            KeyRow.insert(key=key, submission_id=submission_id).on_conflict_replace().execute(self._db)
+            query = KeyRow.insert(key=key, submission_id=submission_id).on_conflict_replace()
+            query.execute(self.database.connection)
 
-    @in_worker
-    def record_never_sent(self, submission_id: int) -> None:
-        """A request ended before it was sent: it costs nothing and blocks nobody. One that ended stays as it is."""
-        rows = SubmissionRow
-        query = rows.update(state="cancelled", granted_at=None, message="ended before it was sent")
-        query.where(rows.id == submission_id, rows.state == "sending").execute(self._db)
+    def _wait(self, before: Iterable[Mapping[str, Any]], gateway: str, now: float) -> Wait | None:
+        return wait_for_slot(self.database, self.limits.get(gateway, self.limit), before, gateway, now)
 
-    @in_worker
-    def record_waiting(self, submission_id: int) -> None:
-        """The service was too busy to take a request: nothing is on its way until it has a slot again."""
-        self._change(submission_id, granted_at=None, answered_at=None)
-
-    # -- after sending -------------------------------------------------------------------------------------------
-
-    @in_worker
-    def record_accepted(self, submission_id: int, task: Task, outcome: Outcome | None = None) -> TaskRecord:
-        """The service made a task: record it and link its submission, in one transaction.
-
-        An id that is on record already keeps its row; the record then names the submission it first came from.
-        """
-        now = datetime.now(UTC)
-        with self._db.atomic("IMMEDIATE"):
-            self._change(
-                submission_id, state="accepted", task_id=task.task_id, path=task.path, answered_at=now.timestamp()
-            )
-            self._insert_task(task, now, submission_id)
-            if outcome is not None:
-                self._write_outcome(task.task_id, outcome)
-            return self._record(task.task_id)
-
-    @in_worker
-    def record_settled(
-        self, submission_id: int, state: Literal["refused", "unknown"], code: int | None, message: str
-    ) -> None:
-        """The service said no, or nothing readable."""
-        self._change(submission_id, state=state, code=code, message=message, answered_at=time.time())
-
-    @in_worker
-    def resolve(self, submission_id: int, task: Task | None) -> SubmissionRecord:
-        """Settle an unknown submission: link the task that was found for it, or discard it.
-
-        Raises:
-            StorageError: There is no such submission, or it is settled already.
-        """
-        with self._db.atomic("IMMEDIATE"):
-            row = self._one(SubmissionRow.select().where(SubmissionRow.id == submission_id))
-            if row is None or row["state"] != "unknown":
-                state = "not on record" if row is None else row["state"]
-                raise StorageError(
-                    f"Submission {submission_id} is {state}; only an unknown one can be resolved.",
-                    next_step="list_tasks names the unresolved ones.",
-                )
-            taken = task and self._one(SubmissionRow.select().where(SubmissionRow.task_id == task.task_id))
-            if taken:
-                raise StorageError(
-                    f"Task {taken['task_id']} belongs to submission {taken['id']} already.",
-                    next_step="Look for another id in the service's log, or discard this submission.",
-                )
-            if task is None:
-                self._change(submission_id, state="discarded")
-            else:
-                self._change(submission_id, state="accepted", task_id=task.task_id)
-                # What is looked up at the service says less of a task than the request that made it.
-                made_by = {name: row[name] for name in ("api_type", "kind", "tool")}
-                known = {**made_by, "submission_id": submission_id}
-                ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
-                TaskRow.update(known).where(ours, TaskRow.submission_id.is_null()).execute(self._db)
-        settled = self._one(SubmissionRow.select().where(SubmissionRow.id == submission_id))
-        assert settled is not None  # noqa: S101  it was there in this thread a moment ago
-        return submission_record(settled)
-
-    @in_worker
-    def submission(self, submission_id: int) -> SubmissionRecord | None:
-        """Return one submission as it stands now, or None."""
-        with self._db.atomic("IMMEDIATE"):
-            self._open_rows()
-        row = self._one(SubmissionRow.select().where(SubmissionRow.id == submission_id))
-        return None if row is None else submission_record(row)
-
-    @in_worker
-    def submission_of(self, task_id: str) -> SubmissionRecord | None:
-        """Return the request a task was made by; None where it was made elsewhere."""
-        row = self._one(SubmissionRow.select().where(SubmissionRow.task_id == task_id))
-        return None if row is None else submission_record(row)
-
-    @in_worker
-    def unsettled(self) -> list[SubmissionRecord]:
-        """Return the submissions whose fate is not known, oldest first."""
-        self._take_back()
-        with self._db.atomic("IMMEDIATE"):
-            return [submission_record(row) for row in self._open_rows()]
-
-    @in_worker
-    def submissions(self, after_id: int, limit: int) -> list[SubmissionRecord]:
-        """Return submissions oldest first, at most `limit`, above `after_id`; for export."""
-        query = SubmissionRow.select().where(SubmissionRow.id > after_id).order_by(SubmissionRow.id).limit(limit)
-        return [submission_record(row) for row in query.dicts().execute(self._db)]
-
-    @in_worker
-    def prune(self, before: datetime, *, dry_run: bool) -> int:
-        """Delete final tasks older than `before`, with their submissions; return how many there are."""
-        old = (TaskRow.created_at < before) & TaskRow.status.in_(FINAL)
-        if dry_run:
-            return int(TaskRow.select().where(old).count(self._db))
-        gone = 0
-        while some := self._prune_some(old):
-            gone += some
-        with self._db.atomic("IMMEDIATE"):
-            settled = SubmissionRow.state.in_(("refused", "cancelled", "discarded"))
-            SubmissionRow.delete().where(settled, SubmissionRow.created_at < before).execute(self._db)
-            KeyRow.delete().where(KeyRow.submission_id.not_in(SubmissionRow.select(SubmissionRow.id))).execute(self._db)
-        return gone
-
-    def _prune_some(self, old: Any) -> int:
-        """Delete some tasks at once: other processes, which may be about to send, write in between."""
-        with self._db.atomic("IMMEDIATE"):
-            query = TaskRow.select(TaskRow.task_id).where(old).limit(PRUNED_AT_ONCE)
-            ids = [task_id for (task_id,) in query.tuples().execute(self._db)]
-            SubmissionRow.delete().where(SubmissionRow.task_id.in_(ids)).execute(self._db)
-            TaskRow.delete().where(TaskRow.task_id.in_(ids)).execute(self._db)
-        return len(ids)
+    def _row(self, *conditions: Any) -> dict[str, Any] | None:
+        return self.database.first(SubmissionRow.select().where(*conditions))
 
     def _change(self, submission_id: int, **values: Any) -> None:
-        SubmissionRow.update(values).where(SubmissionRow.id == submission_id).execute(self._db)
+        query = SubmissionRow.update(values).where(SubmissionRow.id == submission_id)
+        query.execute(self.database.connection)
 
-    # -- what could not be recorded ------------------------------------------------------------------------------
 
-    async def keep_aside(self, entry: Mapping[str, Any]) -> Path:
-        """Write what could not be recorded to a file beside the database; the next use of the record takes it in.
-
-        Args:
-            entry: ``{"submission_id", "task"}`` for an accepted request, ``{"submission_id", "state", "code",
-                "message"}`` for another end.
-
-        Raises:
-            StorageError: The side file can't be written either; the entry is kept in memory.
-        """
-        try:
-            with self._translated("helped out with a side file"):
-                await anyio.to_thread.run_sync(self._append_aside, entry)
-        except StorageError:
-            self._unwritten.append(dict(entry))
-            raise
-        return self._aside
-
-    @property
-    def _aside(self) -> Path:
-        return self._real_path.with_name(f"{self._real_path.name}.unrecorded.jsonl")
-
-    def _append_aside(self, entry: Mapping[str, Any]) -> None:
-        with self._file_lock(f"{self._aside}.lock"), self._aside.open("a", encoding="utf-8") as file:
-            # Begun on a line of its own, whatever a crash left of the one before.
-            file.write("\n" + json.dumps(entry, default=str) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _take_back(self) -> None:
-        """Record what `keep_aside` wrote, by this process or another, and remove it."""
-        if self._unwritten:
-            with self._db.atomic("IMMEDIATE"):
-                for entry in self._unwritten:
-                    self._take_back_one(json.dumps(entry, default=str))
-            self._unwritten.clear()
-        if not self._aside.exists():
-            return
-        with self._file_lock(f"{self._aside}.lock"):
-            if not self._aside.exists():
-                return
-            lines = self._aside.read_text(encoding="utf-8").splitlines()
-            with self._db.atomic("IMMEDIATE"):
-                unreadable = [line for line in lines if line and not self._take_back_one(line)]
-            if unreadable:  # a crash in the middle of a line; kept for a person to read
-                with self._aside.with_suffix(".unreadable").open("a", encoding="utf-8") as file:
-                    file.write("\n".join(unreadable) + "\n")
-            self._aside.unlink()
-
-    def _take_back_one(self, line: str) -> bool:
-        """Record one entry; return False for one that can't be read."""
-        now = datetime.now(UTC)
-        try:
-            entry = json.loads(line)
-            values: dict[str, Any]
-            if "task" in entry:
-                created_at = datetime.fromisoformat(entry["task"]["created_at"])
-                task = Task(**{**entry["task"], "created_at": created_at})
-                values = {"state": "accepted", "task_id": task.task_id, "path": task.path}
-            else:
-                task = None
-                values = {"state": entry["state"], "code": entry["code"], "message": entry["message"]}
-            submission_id = int(entry["submission_id"])
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return False
-        if task is not None:
-            self._insert_task(task, now, submission_id)
-        rows = SubmissionRow
-        query = rows.update(answered_at=now.timestamp(), **values)
-        query.where(rows.id == submission_id, rows.state.in_(UNSETTLED)).execute(self._db)
-        return True
-
-    # -- processes -----------------------------------------------------------------------------------------------
-
-    def _announce(self) -> None:
-        """Hold a lock for as long as this process lives, so that others can tell when it is dead."""
-        if self._alive is None:
-            alive = self._lock_of(self._owner)
-            alive.acquire(timeout=0)
-            self._alive = alive
-
-    def _lock_of(self, owner: str) -> "BaseFileLock":
-        return self._file_lock(f"{self._real_path}.{owner}.lock")
-
-    def _settle_if_dead(self, owner: str) -> bool:
-        """Settle what a dead process left: sent is unknown, without a slot never sent. Return whether it died."""
-        lock = self._lock_of(owner)
-        try:
-            lock.acquire(timeout=0)
-        except TimeoutError:
-            return False
-        rows = SubmissionRow
-        theirs = (rows.state == "sending") & (rows.owner == owner)
-        rows.update(state="cancelled", message="its process ended before it was sent").where(
-            theirs, rows.granted_at.is_null()
-        ).execute(self._db)
-        rows.update(
-            state="unknown", answered_at=time.time(), message="its process ended before the answer was recorded"
-        ).where(theirs).execute(self._db)
-        lock.release()
-        with suppress(OSError):
-            Path(lock.lock_file).unlink(missing_ok=True)
-        return True
+def _ticket(submission_id: int, wait: Wait | None) -> Ticket:
+    if wait is None:
+        return Ticket(submission_id, granted=True)
+    return Ticket(submission_id, granted=False, wait_s=wait.wait_s, ahead=wait.ahead)

@@ -1,14 +1,13 @@
-"""The tasks on record: what the service made, how it stands, where its results are; and what was uploaded for them."""
+"""Tasks on record: where each came from, how it stands and where its results are; and uploads of files for them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import peewee
 
 from kie_ai_mcp._record.database import Database, in_worker
-from kie_ai_mcp._record.rows import FINAL, SubmissionRow, TaskRecord, TaskRow, UploadRow, task_record
+from kie_ai_mcp._record.rows import FINAL, SubmissionRow, TaskRecord, TaskRow, UploadRow, columns, task_record
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import DAY_S, Outcome, Task
 
@@ -20,7 +19,7 @@ _WITH_ESTIMATE = TaskRow.select(TaskRow, SubmissionRow.estimated_credits).join(
 
 @dataclass(frozen=True)
 class Filters:
-    """Which tasks `Store.tasks` returns; None means any."""
+    """Selection of the tasks that `Tasks.list` returns; None means any."""
 
     status: str | None = None
     provider: str | None = None
@@ -30,59 +29,62 @@ class Filters:
     limit: int = 20
 
 
-class Tasks(Database):
-    """The file, as far as it holds tasks."""
+@dataclass
+class Tasks:
+    """The tasks in a database."""
+
+    database: Database
 
     @in_worker
     def find(self, task_id: str) -> TaskRecord | None:
         """Return one task, or None."""
-        row = self._one(_WITH_ESTIMATE.where(TaskRow.task_id == task_id))
+        row = self.database.first(_WITH_ESTIMATE.where(TaskRow.task_id == task_id))
         return None if row is None else task_record(row)
 
     @in_worker
     def adopt(self, task: Task) -> TaskRecord:
-        """Record a task that was made elsewhere; one that is known already stays as it is."""
-        with self._db.atomic("IMMEDIATE"):
-            self._insert_task(task, datetime.now(UTC), None)
-        return self._record(task.task_id)
+        """Record a task that was not made here; one that is on record stays as it is."""
+        with self.database.transaction():
+            insert_task(self.database, task, datetime.now(UTC), None)
+        return recorded(self.database, task.task_id)
 
     @in_worker
     def record_outcome(self, task_id: str, outcome: Outcome) -> TaskRecord:
         """Write what the service says of a task. A task that is final stays what it is."""
-        with self._db.atomic("IMMEDIATE"):
-            self._write_outcome(task_id, outcome)
-        return self._record(task_id)
+        with self.database.transaction():
+            write_outcome(self.database, task_id, outcome)
+        return recorded(self.database, task_id)
 
     @in_worker
     def record_files(self, task_id: str, files: Iterable[str]) -> TaskRecord:
         """Write where a task's results were saved."""
-        query = TaskRow.update(files=list(files), updated_at=datetime.now(UTC)).where(TaskRow.task_id == task_id)
-        query.execute(self._db)
-        return self._record(task_id)
+        query = TaskRow.update(files=tuple(files), updated_at=datetime.now(UTC)).where(TaskRow.task_id == task_id)
+        query.execute(self.database.connection)
+        return recorded(self.database, task_id)
 
     @in_worker
-    def tasks(self, filters: Filters) -> list[TaskRecord]:
+    def list(self, filters: Filters) -> Sequence[TaskRecord]:
         """Return tasks newest first, at most `limit`, below `before_id`."""
-        query = _WITH_ESTIMATE.order_by(TaskRow.id.desc()).limit(filters.limit)
-        wanted = {
+        query = _WITH_ESTIMATE.order_by(TaskRow.row_id.desc()).limit(filters.limit)
+        equal = {
             TaskRow.status: filters.status,
             TaskRow.provider: filters.provider,
             TaskRow.kind: filters.kind,
         }
-        for column, value in wanted.items():
+        for column, value in equal.items():
             if value is not None:
                 query = query.where(column == value)
         if filters.since is not None:
             query = query.where(TaskRow.created_at >= filters.since)
         if filters.before_id is not None:
-            query = query.where(TaskRow.id < filters.before_id)
-        return [task_record(row) for row in query.dicts().execute(self._db)]
+            query = query.where(TaskRow.row_id < filters.before_id)
+        return [task_record(row) for row in query.dicts().execute(self.database.connection)]
 
     @in_worker
-    def history(self, after_id: int, limit: int) -> list[TaskRecord]:
+    def history(self, after_id: int, limit: int) -> Sequence[TaskRecord]:
         """Return tasks oldest first, at most `limit`, above the row `after_id`; for export."""
-        query = TaskRow.select().where(TaskRow.id > after_id).order_by(TaskRow.id).limit(limit)
-        return [task_record(row) for row in query.dicts().execute(self._db)]
+        query = TaskRow.select().where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit)
+        return [task_record(row) for row in query.dicts().execute(self.database.connection)]
 
     @in_worker
     def usual_s(self, tool: str) -> tuple[float, float] | None:
@@ -91,85 +93,84 @@ class Tasks(Database):
         None where fewer than three have been finished.
         """
         rows = TaskRow
-        query = rows.select(rows.created_at, rows.finished_at).order_by(rows.id.desc()).limit(50)
+        query = rows.select(rows.created_at, rows.finished_at).order_by(rows.row_id.desc()).limit(50)
         query = query.where(rows.tool == tool, rows.status == "completed", rows.finished_at.is_null(False))
-        took = [
-            max(0.0, (row["finished_at"] - row["created_at"]).total_seconds())
-            for row in query.dicts().execute(self._db)
+        durations = [
+            max(0.0, (finished_at - created_at).total_seconds())
+            for created_at, finished_at in query.tuples().execute(self.database.connection)
         ]
-        if len(took) < 3:
+        if len(durations) < 3:
             return None
         import statistics  # noqa: PLC0415  0.7 ms that no start has to pay
 
-        tenths = statistics.quantiles(took, n=10, method="inclusive")
+        tenths = statistics.quantiles(durations, n=10, method="inclusive")
         return tenths[0], tenths[-1]
 
     @in_worker
-    def unsaved(self) -> list[TaskRecord]:
+    def unsaved(self) -> Sequence[TaskRecord]:
         """Return completed tasks with results that are not saved, the one that expires first at the start."""
         rows, length = TaskRow, peewee.fn.json_array_length
         # The seed's rows have one address, in a column of its own.
         results = peewee.fn.MAX(length(rows.result_urls), rows.result_url.is_null(False))
         query = rows.select().where(rows.status == "completed", length(rows.files) < results)
-        records = [task_record(row) for row in query.dicts().execute(self._db)]
+        records = [task_record(row) for row in query.dicts().execute(self.database.connection)]
         return sorted(records, key=lambda record: record.expires_at or record.updated_at)
 
     @in_worker
     def upload_of(self, sha256: str) -> tuple[str, datetime] | None:
-        """Return where these bytes lie at the service and until when, if they do."""
-        found = self._one(
-            UploadRow.select().where(UploadRow.sha256 == sha256, UploadRow.expires_at > datetime.now(UTC))
-        )
-        return (found["url"], found["expires_at"]) if found else None
+        """Return where the service holds these bytes and until when, if it does."""
+        rows = UploadRow
+        row = self.database.first(rows.select().where(rows.sha256 == sha256, rows.expires_at > datetime.now(UTC)))
+        return (row["url"], row["expires_at"]) if row else None
 
     @in_worker
     def record_upload(self, sha256: str, url: str, expires_at: datetime) -> None:
-        """Write where bytes lie at the service."""
-        UploadRow.insert(sha256=sha256, url=url, expires_at=expires_at).on_conflict_replace().execute(self._db)
+        """Write where the service holds bytes."""
+        query = UploadRow.insert(sha256=sha256, url=url, expires_at=expires_at).on_conflict_replace()
+        query.execute(self.database.connection)
 
-    # -- inside --------------------------------------------------------------------------------------------------
 
-    def _insert_task(self, task: Task, now: datetime, submission_id: int | None) -> None:
-        """Add a task; one that is known stays as it is."""
-        TaskRow.insert(
-            task_id=task.task_id,
-            api_type=task.api_type,
-            status="pending",
-            created_at=task.created_at or now,
-            updated_at=now,
-            provider=task.provider,
-            tool=task.tool,
-            kind=task.kind,
-            gateway=task.gateway,
-            model=task.model,
-            path=task.path,
-            status_address=task.status_address,
-            submission_id=submission_id,
-            result_urls=[],
-            files=[],
-            keeps_s=DAY_S,
-        ).on_conflict_ignore().execute(self._db)
+def insert_task(database: Database, task: Task, now: datetime, submission_id: int | None) -> None:
+    """Add a task; one that is on record stays as it is."""
+    values = {
+        **columns(TaskRow, Task, task),
+        "created_at": task.created_at or now,
+        "updated_at": now,
+        "status": "pending",
+        "submission_id": submission_id,
+        "result_urls": (),
+        "files": (),
+        "keeps_s": DAY_S,
+    }
+    TaskRow.insert(values).on_conflict_ignore().execute(database.connection)
 
-    def _write_outcome(self, task_id: str, outcome: Outcome) -> None:
-        now = datetime.now(UTC)
-        values: dict[str, Any] = {"status": outcome.status, "updated_at": now, "keeps_s": outcome.keeps_s}
-        for name in ("progress", "credits", "model"):
-            if getattr(outcome, name) is not None:
-                values[name] = getattr(outcome, name)
-        if outcome.urls:
-            values |= {"result_url": outcome.urls[0], "result_urls": list(outcome.urls)}
-        if outcome.status == "failed":
-            values |= {"error_message": outcome.error, "error_code": outcome.error_code}
-        fixed = [status for status in FINAL if status != outcome.status]
-        ours = (TaskRow.task_id == task_id) & TaskRow.status.not_in(fixed)
-        TaskRow.update(values).where(ours).execute(self._db)
-        if outcome.status in FINAL:
-            # Read again, a task has not finished again: links expire from the first time.
-            ended = TaskRow.update(finished_at=outcome.finished_at or now)
-            ended.where(ours, TaskRow.finished_at.is_null()).execute(self._db)
 
-    def _record(self, task_id: str) -> TaskRecord:
-        row = self._one(_WITH_ESTIMATE.where(TaskRow.task_id == task_id))
-        if row is None:
-            raise StorageError(f"Task {task_id} is no longer on record.", next_step="Ask get_task_status for it again.")
-        return task_record(row)
+def write_outcome(database: Database, task_id: str, outcome: Outcome) -> None:
+    """Write an outcome: each field that says something to the column of its name. A final status stays."""
+    now = datetime.now(UTC)
+    values = columns(TaskRow, Outcome, outcome)
+    ended_at, reason = values.pop("finished_at"), {name: values.pop(name) for name in ("error", "error_code")}
+    values = {name: value for name, value in values.items() if value is not None} | {"updated_at": now}
+    if outcome.urls:
+        values |= {"result_url": outcome.urls[0], "result_urls": outcome.urls}
+    if outcome.status == "failed":
+        values |= reason
+    others = [status for status in FINAL if status != outcome.status]
+    ours = (TaskRow.task_id == task_id) & TaskRow.status.not_in(others)
+    TaskRow.update(values).where(ours).execute(database.connection)
+    if outcome.status in FINAL:
+        # Read again, a task has not finished again: links expire from the first time.
+        ended = TaskRow.update(finished_at=ended_at or now)
+        ended.where(ours, TaskRow.finished_at.is_null()).execute(database.connection)
+
+
+def recorded(database: Database, task_id: str) -> TaskRecord:
+    """Return a task that was written a moment ago.
+
+    Raises:
+        StorageError: Another process has deleted it meanwhile, or it was never recorded.
+    """
+    row = database.first(_WITH_ESTIMATE.where(TaskRow.task_id == task_id))
+    if row is None:
+        raise StorageError(f"Task {task_id} is no longer on record.", next_step="Ask get_task_status for it again.")
+    return task_record(row)

@@ -63,7 +63,7 @@ class Callbacks:
         return await self._taken(ids[0], hint=True)
 
     async def _taken(self, task_id: str, *, hint: bool = False) -> Response:
-        record = await self.engine.record.find(task_id)
+        record = await self.engine.record.tasks.find(task_id)
         # The same answer whatever is on record: who posts learns nothing.
         answer = JSONResponse({"code": 200, "msg": "success"})
         if record is not None and not record.final and not (hint and self._hinted_lately(task_id)):

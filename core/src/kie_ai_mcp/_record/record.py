@@ -1,0 +1,154 @@
+"""The record as a whole: the tasks and the paid requests of a database, opened, closed and tidied together."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from kie_ai_mcp._record.database import Database, in_worker
+from kie_ai_mcp._record.recovery import Process, RecoveryFile
+from kie_ai_mcp._record.rows import FINAL, Ending, KeyRow, SubmissionRow, TaskRecord, TaskRow
+from kie_ai_mcp._record.slots import NO_BUDGET, Budget, RateLimit, spent_since
+from kie_ai_mcp._record.submissions import Submissions
+from kie_ai_mcp._record.tasks import Tasks
+from kie_ai_mcp.errors import StorageError
+
+PRUNED_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Place where an ending was written down.
+
+    Args:
+        task: The task of an accepted request, as it is on record.
+        error: Why the database did not take the ending; None where it did.
+        kept_in: The recovery file that keeps it instead.
+        lost: Why the recovery file did not take it either; it is then in the memory of this process alone.
+    """
+
+    task: TaskRecord | None = None
+    error: StorageError | None = None
+    kept_in: Path | None = None
+    lost: StorageError | None = None
+
+
+@dataclass
+class Record:
+    """The task database of this process: what the server writes down and reads.
+
+    Args:
+        path: The file; created with its folder if absent.
+        limit: The account's rate limit.
+        budget: The user's own limits.
+        limits: Rate limits of single gateways, by name, where they have their own.
+    """
+
+    path: Path
+    limit: RateLimit
+    budget: Budget = NO_BUDGET
+    limits: Mapping[str, RateLimit] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.database = Database(self.path, self._catch_up)
+        self.recovery = RecoveryFile(self.database)
+        self.process = Process(self.database)
+        self.tasks = Tasks(self.database)
+        self.submissions = Submissions(self.database, self.recovery, self.process, self.limit, self.budget, self.limits)
+
+    def open(self) -> None:
+        """Open the file, take in what the recovery file keeps, and settle what dead processes left behind.
+
+        Not needed: the first use opens it. But only an explicit call tells at once that the file can't be used.
+
+        Raises:
+            StorageError: The file can't be opened or written, or is newer than this program.
+        """
+        self.database.open()
+
+    async def aclose(self) -> None:
+        """Close the file once no other work is under way: closing it below a running statement would crash."""
+        await anyio.to_thread.run_sync(self.close, limiter=self.database.lane)
+
+    def close(self) -> None:
+        """Close the file and give up this process's mark of being alive. Call it only where no worker uses the file."""
+        if self.recovery.lines_in_memory:  # the last chance: no file took them
+            with suppress(StorageError), self.database.translated("used"):
+                self.submissions.take_in()
+        self.database.close()
+        self.process.retire()
+
+    async def end(self, submission_id: int, ending: Ending) -> Ended:
+        """Write down how a request ended, whatever it takes: in the database, in the recovery file, or in memory.
+
+        It is done even where the caller is cancelled meanwhile, and raises no `StorageError`.
+        """
+        with anyio.CancelScope(shield=True):
+            try:
+                ended = Ended(await self._write(submission_id, ending))
+            except StorageError as exc:
+                ended = await self._keep(submission_id, ending, exc)
+        return ended
+
+    async def _keep(self, submission_id: int, ending: Ending, error: StorageError) -> Ended:
+        try:
+            return Ended(error=error, kept_in=await self.recovery.keep(submission_id, ending))
+        except StorageError as exc:
+            return Ended(error=error, lost=exc)
+
+    async def _write(self, submission_id: int, ending: Ending) -> TaskRecord | None:
+        if ending.task is not None:
+            return await self.submissions.accepted(submission_id, ending.task, ending.outcome)
+        if ending.state in ("refused", "unknown"):
+            await self.submissions.settled(submission_id, ending.state, ending.code, ending.message)
+        else:
+            await self.submissions.never_sent(submission_id)
+        return None
+
+    @in_worker
+    def spent_today(self) -> float:
+        """Return the credits of the last 24 hours: what the service charged, else what was estimated."""
+        return spent_since(self.database, timedelta(days=1))
+
+    @in_worker
+    def damage(self) -> list[str]:
+        """Return what SQLite's own check finds wrong with the file; nothing for a sound one."""
+        answer = self.database.connection.pragma("integrity_check")
+        return [] if answer == "ok" else [str(answer)]
+
+    @in_worker
+    def prune(self, before: datetime, *, dry_run: bool) -> int:
+        """Delete final tasks older than `before`, with their submissions; return how many there are."""
+        old = (TaskRow.created_at < before) & TaskRow.status.in_(FINAL)
+        connection = self.database.connection
+        if dry_run:
+            return int(TaskRow.select().where(old).count(connection))
+        deleted = 0
+        while some := self._prune_some(old):
+            deleted += some
+        with self.database.transaction():
+            settled = SubmissionRow.state.in_(("refused", "cancelled", "discarded"))
+            SubmissionRow.delete().where(settled, SubmissionRow.created_at < before).execute(connection)
+            KeyRow.delete().where(KeyRow.submission_id.not_in(SubmissionRow.select(SubmissionRow.id))).execute(
+                connection
+            )
+        return deleted
+
+    def _prune_some(self, old: Any) -> int:
+        """Delete some tasks at once: other processes, which may be about to send, write in between."""
+        connection = self.database.connection
+        with self.database.transaction():
+            query = TaskRow.select(TaskRow.task_id).where(old).limit(PRUNED_AT_ONCE)
+            ids = [task_id for (task_id,) in query.tuples().execute(connection)]
+            SubmissionRow.delete().where(SubmissionRow.task_id.in_(ids)).execute(connection)
+            TaskRow.delete().where(TaskRow.task_id.in_(ids)).execute(connection)
+        return len(ids)
+
+    def _catch_up(self) -> None:
+        self.submissions.take_in()
+        self.submissions.settle_dead()

@@ -1,0 +1,153 @@
+"""Recovery file of endings that the database did not take, and locks that tell which processes are alive.
+
+A process that dies must not leave a paid request forgotten: what could not be recorded stands in a file beside the
+database until a process records it, and a lock that the system releases when a process dies shows it to the others.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from kie_ai_mcp._record.database import Database, file_lock
+from kie_ai_mcp._record.rows import Ending
+from kie_ai_mcp.errors import StorageError
+from kie_ai_mcp.specs import Task
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+Write = Callable[[int, Ending], None]
+"""Records how a submission, by its id, ended; inside a transaction."""
+
+
+class RecoveryFile:
+    """The recovery file of a database, shared by its processes; entries that it can't take wait in memory."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._in_memory: list[str] = []
+        self.path = database.real_path.with_name(f"{database.real_path.name}.unrecorded.jsonl")
+
+    @property
+    def lines_in_memory(self) -> bool:
+        """Whether there are entries that no file took."""
+        return bool(self._in_memory)
+
+    async def keep(self, submission_id: int, ending: Ending) -> Path:
+        """Write an ending to the file, on disk when this returns; the next use of the record takes it in.
+
+        Raises:
+            StorageError: The file can't be written either; the entry is kept in memory.
+        """
+        line = _line(submission_id, ending)
+        try:
+            with self._database.translated("backed by a recovery file"):
+                await anyio.to_thread.run_sync(self.append, line)
+        except StorageError:
+            self._in_memory.append(line)
+            raise
+        return self.path
+
+    def append(self, line: str) -> None:
+        """Add a line to the file."""
+        with file_lock(f"{self.path}.lock"), self.path.open("a", encoding="utf-8") as file:
+            # Begun on a line of its own, whatever a crash left of the one before.
+            file.write(f"\n{line}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def take_in(self, write: Write) -> None:
+        """Record all that was kept, by this process or another, and remove it."""
+        if self._in_memory:
+            with self._database.transaction():
+                for line in self._in_memory:
+                    _take_in_line(line, write)
+            self._in_memory.clear()
+        if not self.path.exists():
+            return
+        with file_lock(f"{self.path}.lock"):
+            if not self.path.exists():
+                return
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            with self._database.transaction():
+                unreadable = [line for line in lines if line and not _take_in_line(line, write)]
+            if unreadable:  # a crash in the middle of a line; kept for a person to read
+                with self.path.with_suffix(".unreadable").open("a", encoding="utf-8") as file:
+                    file.write("\n".join(unreadable) + "\n")
+            self.path.unlink()
+
+
+def _line(submission_id: int, ending: Ending) -> str:
+    entry: dict[str, Any] = {"submission_id": submission_id}
+    if ending.task is not None:
+        created_at = (ending.task.created_at or datetime.now(UTC)).isoformat()
+        entry |= {"task": {**asdict(ending.task), "created_at": created_at}}
+    else:
+        entry |= {"state": ending.state, "code": ending.code, "message": ending.message}
+    return json.dumps(entry, default=str)
+
+
+def _take_in_line(line: str, write: Write) -> bool:
+    """Record one entry; return False for one that can't be read."""
+    try:
+        entry = json.loads(line)
+        submission_id = int(entry["submission_id"])
+        if "task" in entry:
+            created_at = datetime.fromisoformat(entry["task"]["created_at"])
+            ending = Ending("accepted", Task(**{**entry["task"], "created_at": created_at}))
+        else:
+            ending = Ending(entry["state"], code=entry["code"], message=entry["message"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+    write(submission_id, ending)
+    return True
+
+
+class Process:
+    """This process, among those that use a database at the same time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._mark: BaseFileLock | None = None
+        self.owner = uuid.uuid4().hex[:12]
+
+    def announce(self) -> None:
+        """Hold a lock for as long as this process lives, so that others can tell when it is dead."""
+        if self._mark is None:
+            mark = self._lock_of(self.owner)
+            mark.acquire(timeout=0)
+            self._mark = mark
+
+    def retire(self) -> None:
+        """Give up the lock: what this process left open may be settled by others."""
+        if self._mark is not None:
+            self._mark.release()
+            Path(self._mark.lock_file).unlink(missing_ok=True)
+            self._mark = None
+
+    @contextmanager
+    def dead(self, owner: str) -> Iterator[bool]:
+        """Yield whether another process is dead; if so, no third one settles the same requests meanwhile."""
+        lock = self._lock_of(owner)
+        try:
+            lock.acquire(timeout=0)
+        except TimeoutError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+    def _lock_of(self, owner: str) -> "BaseFileLock":
+        return file_lock(f"{self._database.real_path}.{owner}.lock")
