@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp._mcp.server import build
-from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 
 UV = "python3 -m pip install --target .uv uv && .uv/bin/uv run"

@@ -12,7 +12,8 @@ from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, TASKS_SCHEMA, Report, report_
 from kie_ai_mcp._flow.submit import Flow, Say
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._media.thumbnails import Picture
-from kie_ai_mcp._providers.arguments import Arguments, describe, title_of
+from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.tools import describe, title_of
 from kie_ai_mcp._record.rows import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.settings import nearest

@@ -8,6 +8,7 @@ from typing import Literal
 import anyio
 
 from kie_ai_mcp._flow.status import Reading
+from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import Store
@@ -83,7 +84,7 @@ async def _routes(plugins: Plugins, caller: Caller) -> Finding:
     users: dict[tuple[str, ...], set[str]] = {}
     for task in (Task(PROBE, "market", ""), *plugins.probes(PROBE)):
         try:
-            route = plugins.route(task)
+            route = route_of(plugins, task)
         except ReadFailed:
             continue
         routes[route.paths] = route

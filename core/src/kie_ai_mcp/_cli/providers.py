@@ -7,8 +7,9 @@ import click
 
 from kie_ai_mcp._app.own_tools import NAMES, Utilities
 from kie_ai_mcp._cli.console import show_json, show_rows, show_table
-from kie_ai_mcp._providers.arguments import Arguments, describe
+from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.tools import describe
 from kie_ai_mcp._settings.settings import Settings, nearest
 
 

@@ -5,21 +5,18 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from kie_ai_mcp._flow.report import Report, report_of
 from kie_ai_mcp._media.saving import save_results
 from kie_ai_mcp._media.uploading import Uploads
-from kie_ai_mcp._providers.arguments import BoundTool
-from kie_ai_mcp._providers.contract import wrong_in_outcome, wrong_in_request
-from kie_ai_mcp._providers.guard import apart
+from kie_ai_mcp._providers.asking import ACCOUNT_CODES, Asking
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.submissions import Store
@@ -32,25 +29,17 @@ from kie_ai_mcp.errors import (
     ConfigError,
     KieError,
     MediaError,
-    PluginError,
     ReadFailed,
     StorageError,
     TaskNotFound,
 )
 from kie_ai_mcp.readings import text_in
-from kie_ai_mcp.specs import Answer, Outcome, Query, StatusRoute, Submission, Task
+from kie_ai_mcp.specs import Answer, Outcome, Query, StatusRoute, Task
 
 log = logging.getLogger(__name__)
 
-Asked = TypeVar("Asked", Submission, Query)
-Made = TypeVar("Made")
-
 PROMPTS = ("prompt", "negative_prompt", "shots")
 NOT_STORED = "[not stored]"
-
-ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
-"""Codes that speak of the key, the account or the whole service, never of one task; no provider reads them."""
-
 
 UNKNOWN_ID_CODES = (400, 404, 422)
 """How a status route says that it does not know an id; some say it by empty data."""
@@ -89,6 +78,11 @@ class Reading:
         caller = self.callers.get(gateway)
         return (caller.gateway.logs_page or LOGS_PAGE) if caller else f"the log of {gateway}"
 
+    @property
+    def asking(self) -> Asking:
+        """The functions of the providers."""
+        return Asking(self.plugins)
+
     @classmethod
     def open(cls, settings: Settings, reserved: Iterable[str]) -> Self:
         """Load the providers and open the record.
@@ -117,34 +111,9 @@ class Reading:
         """How local files reach the service."""
         return Uploads(self.settings, self.kie, self.store)
 
-    async def request(self, tool: BoundTool, checked: Mapping[str, Any], kind: type[Asked]) -> Asked:
-        """Return the request that a provider's tool makes of arguments; what it does to them changes nothing here.
-
-        Raises:
-            InvalidArgument: The provider refuses the arguments.
-            PluginError: The provider failed. Nothing was sent.
-        """
-        cure = f"Nothing was sent. Report it to the author of {tool.provider}; another tool may serve meanwhile."
-        try:
-            request = await apart(
-                f"{tool.name} of the provider {tool.provider}", partial(tool.fn, **deepcopy(dict(checked)))
-            )
-        except PluginError as exc:
-            raise PluginError(exc.message, next_step=cure) from exc
-        wrong: str | None = f"a {type(request).__name__}, not a {kind.__name__}"
-        if isinstance(request, kind):
-            wrong = wrong_in_request(request)
-            if wrong is None and request.gateway not in self.callers:
-                wrong = f"its gateway {request.gateway!r} is registered by nobody"
-            if wrong is None:
-                return request
-        raise PluginError(
-            f"{tool.name} of the provider {tool.provider} returned what can't be sent: {wrong}.", next_step=cure
-        )
-
     async def query(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Report:
         """Run one reading tool, and save what it finds."""
-        query = await self.request(tool, tool.arguments.check(arguments), Query)
+        query = await self.asking.request(tool, tool.arguments.check(arguments), Query)
         caller = self.caller(query.gateway)
         try:
             answer = await caller.read(query.paths, query.params)
@@ -154,7 +123,7 @@ class Reading:
             raise
         if answer.code in ACCOUNT_CODES:
             raise error_of(answer)
-        outcome = await self._meant(tool.provider, query.read, answer)
+        outcome = await self.asking.meaning(tool.provider, query.read, answer)
         if outcome is None:
             raise ReadFailed(error_text(answer), code=answer.code)
         if outcome.status == "failed":
@@ -267,7 +236,7 @@ class Reading:
         Raises:
             ReadFailed: The read failed, or the service says that it does not know the task.
         """
-        return await self._read(task, await self._route(task))
+        return await self._read(task, await self.asking.route(task))
 
     async def _read(self, task: Task, route: StatusRoute) -> Mapping[str, Any]:
         answer = await self.caller(task.gateway).read(route.paths, route.params)
@@ -285,12 +254,12 @@ class Reading:
         Raises:
             ReadFailed: The provider can't read it, or the second read failed.
         """
-        outcome = await self._normalized(task, payload)
+        outcome = await self.asking.outcome(task, payload)
         if isinstance(outcome, StatusRoute) and outcome.read is not None:
             return await self._ending(task, outcome, outcome.read)
         if isinstance(outcome, StatusRoute):
             payload = await self._read(task, outcome)
-            outcome = await self._normalized(task, payload)
+            outcome = await self.asking.outcome(task, payload)
         if isinstance(outcome, StatusRoute):
             raise ReadFailed(f"The provider {task.provider} asks to read on for ever.")
         return outcome, payload
@@ -304,42 +273,10 @@ class Reading:
             ReadFailed: The answer does not speak of the task, or the provider can't read it.
         """
         answer = await self.caller(task.gateway).read(route.paths, route.params)
-        outcome = None if answer.code in ACCOUNT_CODES else await self._meant(task.provider, read, answer)
+        outcome = await self.asking.meaning(task.provider, read, answer)
         if outcome is None:
             raise ReadFailed(error_text(answer), code=answer.code)
         return outcome, answer.data if isinstance(answer.data, Mapping) else {}
-
-    async def _route(self, task: Task) -> StatusRoute:
-        return await self._hook(task.provider, partial(self.plugins.route, task))
-
-    async def _normalized(self, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
-        # What a provider does to its copy of the answer must not change what is shown of it.
-        return await self._hook(task.provider, partial(self.plugins.normalize, task, deepcopy(payload)))
-
-    async def _meant(self, provider: str, read: Callable[[Answer], Outcome | None], answer: Answer) -> Outcome | None:
-        """Return what a provider's own `read` makes of an answer.
-
-        Raises:
-            ReadFailed: It failed, or made something of it that can't be used.
-        """
-        outcome = await self._hook(provider, partial(read, answer))
-        if outcome is None:
-            return None
-        wrong: str | None = f"a {type(outcome).__name__}, not an Outcome"
-        if isinstance(outcome, Outcome):
-            wrong = wrong_in_outcome(outcome)
-        if wrong is not None:
-            raise ReadFailed(f"The provider {provider} made of the answer what can't be used: {wrong}.")
-        return outcome
-
-    async def _hook(self, provider: str, ask: Callable[[], Made]) -> Made:
-        """Ask a provider about a status; whatever goes wrong there is a failed read."""
-        try:
-            return await apart(f"The provider {provider or KIE}", ask)
-        except ReadFailed:
-            raise
-        except KieError as exc:
-            raise ReadFailed(exc.message, next_step="Ask again later.") from exc
 
     async def _saved(self, record: TaskRecord) -> TaskRecord:
         """Save the results of a completed task, where a folder is set and they are not saved yet."""
@@ -384,7 +321,7 @@ class Reading:
         probes: dict[tuple[str, ...], Task] = {}
         for task in (Task(task_id, "market", ""), *self.plugins.probes(task_id)):
             with suppress(ReadFailed):
-                probes.setdefault((await self._route(task)).paths, task)
+                probes.setdefault((await self.asking.route(task)).paths, task)
         return list(probes.values())
 
     def _owned(self, task: Task, payload: Mapping[str, Any]) -> Task:

@@ -3,13 +3,11 @@
 import hashlib
 import json
 import logging
-import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Literal, Self
 
 import anyio
@@ -17,11 +15,9 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from kie_ai_mcp._flow.report import Report, report_of
-from kie_ai_mcp._flow.status import ACCOUNT_CODES, NOT_STORED, Reading
-from kie_ai_mcp._providers.arguments import OWN_ARGUMENTS, BoundTool
-from kie_ai_mcp._providers.contract import wrong_in_made, wrong_in_outcome
-from kie_ai_mcp._providers.guard import apart
+from kie_ai_mcp._flow.status import NOT_STORED, Reading
 from kie_ai_mcp._providers.installed import KIE
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.rows import SubmissionRecord
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._service.caller import Departure
@@ -53,12 +49,6 @@ CALLBACK = "callBackUrl"
 CALLBACK_PATH = "/callbacks/kie"
 """Where `serve --http` takes what the service posts; below `public_url`."""
 
-OWN_CHARS = 200
-"""The longest value of an argument that is the server's own."""
-
-SUBFOLDER = re.compile(r"(?!\.)[\w .-]+(/(?!\.)[\w .-]+)*")
-"""Names below the output folder; none begins with a dot, so none leads out of it."""
-
 RETRY_S = 2.0
 """Seconds until another try where a busy service names no time."""
 
@@ -85,14 +75,6 @@ class _Sending:
     error: KieError | None = None
     retry_after_s: float | None = None
     abandoned: bool = False
-
-
-@dataclass(frozen=True)
-class _OwnArguments:
-    """What the server itself takes on a paid tool; see `OWN_ARGUMENTS`."""
-
-    idempotency_key: str | None
-    subfolder: str | None
 
 
 @dataclass
@@ -168,15 +150,14 @@ class Flow(Reading):
         Raises:
             KieError: Nothing was made, or it is not known; the error says which, and what to do.
         """
-        own, given = self._own_arguments(arguments)
-        checked = tool.arguments.check(given)
+        options, checked = tool.check(arguments, saves=self.settings.output_dir is not None)
         self._check_open()
         # Refusals by the provider and a missing key come before any file is uploaded.
-        submission = await self.request(tool, checked, Submission)
+        submission = await self.asking.request(tool, checked, Submission)
         self.caller(submission.gateway).check_key()
         sendable = await self.uploads.addresses(checked, tool.arguments.media)
         if sendable != checked:
-            submission = await self.request(tool, sendable, Submission)
+            submission = await self.asking.request(tool, sendable, Submission)
 
         new = NewSubmission(
             tool=tool.name,
@@ -187,8 +168,8 @@ class Flow(Reading):
             model=submission.model,
             arguments=self._redacted(checked),
             body_hash=_hash(tool, submission),
-            idempotency_key=own.idempotency_key and self.settings.mask(own.idempotency_key),
-            subfolder=own.subfolder,
+            idempotency_key=options.idempotency_key and self.settings.mask(options.idempotency_key),
+            subfolder=options.subfolder,
             estimated_credits=submission.estimated_credits,
         )
         # After the hash: the same request is the same whether or not the service is to tell of it.
@@ -265,24 +246,6 @@ class Flow(Reading):
         if public is None or submission.gateway != KIE or submission.body.get(CALLBACK):
             return submission
         return replace(submission, body={**submission.body, CALLBACK: public + CALLBACK_PATH})
-
-    def _own_arguments(self, arguments: Mapping[str, Any]) -> tuple[_OwnArguments, dict[str, Any]]:
-        """Return the server's own arguments and the provider's."""
-        given = dict(arguments)
-        own = _OwnArguments(**{name: given.pop(name, None) for name in OWN_ARGUMENTS})
-        for name, value in vars(own).items():
-            if value is not None and not (isinstance(value, str) and 0 < len(value) <= OWN_CHARS):
-                raise InvalidArgument(name, value, f"text of 1 to {OWN_CHARS} characters")
-        if own.subfolder is not None:
-            if self.settings.output_dir is None:
-                raise InvalidArgument(
-                    "subfolder", own.subfolder, "nothing is saved, since KIE_AI_OUTPUT_DIR is not set"
-                )
-            if not SUBFOLDER.fullmatch(own.subfolder):
-                raise InvalidArgument(
-                    "subfolder", own.subfolder, "names of letters, digits, space, dot, dash and underscore, joined by /"
-                )
-        return own, given
 
     async def _join(self, earlier: SubmissionRecord, new: NewSubmission, say: Say, deadline: float) -> Report | None:
         """Return what became of an earlier identical request; None where it was never sent and may be made now."""
@@ -422,21 +385,10 @@ class Flow(Reading):
         """Return what an answer that accepts has made; raise what any other one means."""
         gateway = self.caller(submission.gateway).gateway
         read = submission.read or gateway.accept
-        if read is not None and answer.code not in ACCOUNT_CODES:
-            look = f"It may have been accepted and charged: look for it at {gateway.logs_page}."
-            try:
-                made = await apart(f"The provider {tool.provider}", partial(read, answer))
-            except KieError as exc:
-                if isinstance(exc, Refused) and answer.code != 200:
-                    raise
-                raise Unknown(f"The service's answer could not be read. {exc.message}", next_step=look) from exc
+        if read is not None:
+            made = await self.asking.made(tool.provider, read, answer, logs_page=gateway.logs_page)
             if made is not None:
-                wrong = wrong_in_outcome(made) if isinstance(made, Outcome) else wrong_in_made(made)
-                if wrong is not None:
-                    raise Unknown(
-                        f"The provider {tool.provider} misread the service's answer: {wrong}.", next_step=look
-                    )
-                return Accepted(made) if isinstance(made, str) else made
+                return made
         if answer.code != 200:
             error = error_of(answer, gateway)
             # What is said of a family's end at Kie.ai is true of Kie.ai alone.

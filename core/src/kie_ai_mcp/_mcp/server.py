@@ -29,8 +29,9 @@ from kie_ai_mcp._flow.submit import Flow, Say
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._mcp.stdio import Line, answer_unreadable
 from kie_ai_mcp._media.thumbnails import Picture
-from kie_ai_mcp._providers.arguments import Arguments, BoundTool, describe, title_of
+from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.tools import BoundTool, describe, title_of
 from kie_ai_mcp._service.envelope import map_strings
 from kie_ai_mcp._settings.settings import Settings, nearest
 from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, sound

@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -22,8 +21,7 @@ from urllib.parse import urljoin, urlsplit
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._providers.contract import is_answer
-from kie_ai_mcp._providers.guard import apart
+from kie_ai_mcp._providers.asking import answer_of
 from kie_ai_mcp._service.addresses import is_public, through_a_proxy
 from kie_ai_mcp._service.envelope import envelope_answer, error_text, map_strings
 from kie_ai_mcp._settings.settings import SHORTEST_SECRET, Settings
@@ -31,7 +29,6 @@ from kie_ai_mcp.errors import (
     KEYS_PAGE,
     LOGS_PAGE,
     ConfigError,
-    KieError,
     MediaError,
     RateLimited,
     ReadFailed,
@@ -381,16 +378,12 @@ class Caller:
 
     async def _answer(self, status: int, text: str) -> Answer | None:
         """Return what an answer says, without the key in it; None where it can't be read."""
-        body, read = self._decoded(text), self.gateway.read
-        if read is None:
+        body = self._decoded(text)
+        if self.gateway.read is None:
             return envelope_answer(status, body)
         if body is None:
             return None
-        try:
-            answer: Any = await apart(f"The gateway {self.gateway.name}", partial(read, status, body))
-        except KieError:  # what a stranger can't read is unreadable; why is in the log
-            return None
-        return answer if is_answer(answer) else None
+        return await answer_of(self.gateway, status, body)
 
     def _decoded(self, text: str) -> Any:
         """Return the JSON value of `text` with the key masked in every string of it; None for anything else."""

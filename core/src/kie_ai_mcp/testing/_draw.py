@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, get_args, get_type_hints
 
-from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.specs import CallbackUrl, Query, Submission, Tool
 
 AnyTool = Callable[..., Submission | Query] | Tool | BoundTool

@@ -13,9 +13,9 @@ from typing import Any
 
 from kie_ai_mcp import hookspecs
 from kie_ai_mcp._app.own_tools import NAMES
-from kie_ai_mcp._providers.arguments import BoundTool
 from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings, nearest
 from kie_ai_mcp.errors import KieError
 from kie_ai_mcp.hookspecs import PROJECT
