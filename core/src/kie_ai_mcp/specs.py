@@ -1,6 +1,6 @@
 """Values that core and plugins exchange: frozen, typed, without I/O.
 
-A tool function takes shared argument words (`Prompt`, `ImageUrls`, ...) and returns a `Submission` or a
+A tool function takes shared argument types (`Prompt`, `ImageUrls`, ...) and returns a `Submission` or a
 `Query`; the other hooks take a `Task` and return a `StatusRoute` or an `Outcome`. All times are
 timezone-aware UTC, all durations are seconds.
 
@@ -66,8 +66,8 @@ class Answer:
 
     Args:
         code: The service's code in Kie.ai's numbering; 200 is success.
-        message: What the service says beside it; may be empty.
-        data: What it answers with, as JSON gives it.
+        message: The service's message; may be empty.
+        data: The service's data, as JSON gives it.
     """
 
     code: Annotated[int, Field(description="a whole number")]
@@ -279,11 +279,11 @@ class Gateway:
     """A service other than Kie.ai, as `kie_register_gateways` declares it. Core makes every call.
 
     Args:
-        name: What `Submission.gateway` and ``[providers.NAME] gateway`` call it.
+        name: Its name in `Submission.gateway` and ``[providers.NAME] gateway``.
         title: Its name for people.
         base_url: Its address; every path is below it, and so is every `Accepted.status_address`.
         key: The key in clear; None where none is set.
-        key_help: What to set and where to get a key; the error of a call without one says it.
+        key_help: The setting to make and where to get a key; the error of a call without one says it.
         authorization: The header's value, with ``{key}`` in it.
         read: Turns HTTP status and decoded body into an `Answer` whose code is 200 for success, or the service's
             code in Kie.ai's numbering (401, 402, 422, 429, ...). None: Kie.ai's envelope. A body that is not JSON
@@ -310,12 +310,12 @@ class Gateway:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool function with what its signature can't say.
+    """A tool function with the facts that its signature can't express.
 
     Args:
         fn: Called with validated arguments; returns a `Submission` or a `Query` and is annotated so. Its name
             is the tool's name, its docstring the description, its signature the schema.
-        kind: What it makes; the provider's first kind if left out.
+        kind: The kind of media that it makes; the provider's first kind if left out.
         title: The name shown to people; made from the function's name if left out.
         charges: Whether the service may charge for it although it makes no task. A host may call a tool that
             only reads without asking its user; this one it should ask for.
@@ -340,7 +340,7 @@ class Media:
     argument, the outermost counts: ``Annotated[ImageUrls, Media("image", most_mb=10)]``.
 
     Args:
-        kind: What it must be.
+        kind: The kind of media that it must be.
         most_mb: The largest file that the service takes there, in MB; a larger one of the user's is not uploaded.
     """
 
@@ -349,11 +349,11 @@ class Media:
 
 
 def is_web_address(value: str) -> bool:
-    """Whether a text is an address that a service can open."""
+    """Return whether a text is an address that a service can open."""
     try:
         parts = urlsplit(value)
         host, _port = parts.hostname, parts.port
-    except ValueError:  # brackets or a port that are none
+    except ValueError:  # malformed brackets or port
         return False
     plain = value.isprintable() and not any(character.isspace() for character in value)
     return parts.scheme in {"http", "https"} and bool(host) and plain
@@ -365,12 +365,12 @@ def _web_address(value: str) -> str:
     return value
 
 
-# The shared argument words. Descriptions are short on purpose: a model reads them once for every tool.
+# The shared types of arguments. Descriptions are short on purpose: a model reads them once for every tool.
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARS)]
-"""What to make; never empty. Tighten with ``Annotated[Prompt, Field(max_length=5000)]``."""
+"""The description of what to make; never empty. Tighten with ``Annotated[Prompt, Field(max_length=5000)]``."""
 
 NegativePrompt = Annotated[str, Field(max_length=5000)]
-"""What to keep out."""
+"""The description of what to avoid."""
 
 ImageUrl = Annotated[str, Media("image")]
 """One picture the service can fetch."""

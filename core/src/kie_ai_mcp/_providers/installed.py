@@ -71,7 +71,7 @@ class Plugin:
 
     @property
     def is_first_party(self) -> bool:
-        """Whether it is one of this project's own."""
+        """True for a provider of this project."""
         if self.name not in FIRST_PARTY:
             return False
         # The module's name first, which costs nothing: no start has the time to parse everybody's metadata.
@@ -79,7 +79,7 @@ class Plugin:
 
     @property
     def has_own_distribution(self) -> bool:
-        """Whether the distribution that brings it is called after it."""
+        """True where the distribution that brings it is named after it."""
         return self.distribution == f"kie-ai-mcp-{self.name}"
 
 

@@ -35,8 +35,8 @@ class Breach:
 
     Args:
         where: The tool or hook.
-        what: What is wrong.
-        cure: What its author can do.
+        what: The fault.
+        cure: The remedy, for the author.
         example: A call or a payload where it is seen.
     """
 
@@ -102,7 +102,7 @@ def names_are_unique(loaded: Loaded) -> Iterator[Breach]:
 
 
 def description_is_true(loaded: Loaded) -> Iterator[Breach]:
-    """What the provider says of itself can be shown and used."""
+    """The description of the provider can be shown and used."""
     provider = loaded.plugin.provider
     if provider.checked and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", provider.checked):
         yield Breach("kie_describe_provider", f"checked is {provider.checked!r}", "Give the day as YYYY-MM-DD.")
@@ -181,7 +181,7 @@ def requests_can_be_sent(tool: BoundTool, calls: Calls, loaded: Loaded) -> Itera
             cure = "Return it from kie_register_gateways, or leave gateway out for Kie.ai."
             yield Breach(where, f"its gateway {request.gateway!r} is not registered", cure, example)
             return
-        # What a gateway serves for another family has that family's api_type.
+        # A tool that a gateway serves for another family has that family's api_type.
         api_type = request.api_type if isinstance(request, Submission) and tool.name in loaded.tools else None
         if api_type and known and api_type not in known:
             cure = "Add it to Provider.api_types, so that such a task is found again."

@@ -11,7 +11,7 @@ COUNT = 300
 """How many payloads are made."""
 
 NOTHING: tuple[Mapping[str, Any], ...] = ({}, {"note": "nothing that anybody knows"}, {"state": "a word of tomorrow"})
-"""Payloads that say nothing of an end."""
+"""Payloads that report no end of a task."""
 
 USUAL: tuple[Mapping[str, Any], ...] = (
     {

@@ -36,7 +36,7 @@ class Loaded:
 
     @property
     def plugin(self) -> Plugin:
-        """What the loader says of it."""
+        """Its entry in the list of providers, with state and reason."""
         return self.plugins.plugins[self.name]
 
     @property
@@ -51,7 +51,7 @@ class Loaded:
 
     @cached_property
     def served(self) -> Mapping[str, BoundTool]:
-        """What its gateways stand in with for the tools of other providers, by gateway and tool.
+        """The tools of other providers that its gateways serve, by gateway and tool.
 
         Raises:
             PluginError: A function can't be a tool; says why.
@@ -143,7 +143,7 @@ def others(name: str) -> Plugins:
 
 
 def is_marked(hook: Any) -> bool:
-    """Whether a function carries the mark of `hookimpl`."""
+    """Return whether a function carries the mark of `hookimpl`."""
     return inspect.isroutine(hook) and hasattr(hook, f"{PROJECT}_impl")
 
 
