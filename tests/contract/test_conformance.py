@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import best_match
 
 from kie_ai_mcp import InvalidArgument, Query, Submission, testing
-from kie_ai_mcp._providers.arguments import BoundTool
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import shorten
 from kie_ai_mcp.testing._calls import Request, answer, said, same

@@ -7,6 +7,7 @@ import click
 import pytest
 
 from kie_ai_mcp import Gateway, Outcome, Provider, StatusRoute, Submission, Task
+from kie_ai_mcp._providers.asking import outcome_of, route_of
 from kie_ai_mcp.errors import ReadFailed
 from kie_ai_mcp.testing._load import Loaded, load
 
@@ -66,11 +67,11 @@ def test_hook_kie_route_status() -> None:
             return StatusRoute("tidal/info", {"id": task.task_id}) if task.api_type == "tidal-image" else None
         """
     )
-    assert provider.plugins.route(TASK) == StatusRoute("tidal/info", {"id": "t-1"})
-    usual = provider.plugins.route(Task("t-2", "tidal-market", "tidal"))
+    assert route_of(provider.plugins, TASK) == StatusRoute("tidal/info", {"id": "t-1"})
+    usual = route_of(provider.plugins, Task("t-2", "tidal-market", "tidal"))
     assert (usual.paths[0], usual.params) == ("jobs/recordInfo", {"taskId": "t-2"}), "None is the common route"
     with pytest.raises(ReadFailed, match="veo3"):
-        provider.plugins.route(Task("t-3", "tidal-image", "veo3"))
+        route_of(provider.plugins, Task("t-3", "tidal-image", "veo3"))
 
 
 def test_hook_kie_normalize_result() -> None:
@@ -84,12 +85,12 @@ def test_hook_kie_normalize_result() -> None:
         """
     )
     film, failed = {"film": "https://x/1.mp4"}, {"state": "fail", "failMsg": "no"}
-    assert provider.plugins.normalize(TASK, film) == Outcome("completed", ("https://x/1.mp4",))
-    assert provider.plugins.normalize(TASK, {"elsewhere": "tidal/film"}) == StatusRoute("tidal/film", {})
+    assert outcome_of(provider.plugins, TASK, film) == Outcome("completed", ("https://x/1.mp4",))
+    assert outcome_of(provider.plugins, TASK, {"elsewhere": "tidal/film"}) == StatusRoute("tidal/film", {})
     common = Outcome("failed", error="no")
-    assert provider.plugins.normalize(TASK, failed) == common, "None is the common reading"
+    assert outcome_of(provider.plugins, TASK, failed) == common, "None is the common reading"
     market = Task("t-2", "market", "kie")
-    assert provider.plugins.normalize(market, film) == Outcome("processing"), "it is not asked of another's task"
+    assert outcome_of(provider.plugins, market, film) == Outcome("processing"), "it is not asked of another's task"
 
 
 def test_hook_kie_describe_provider() -> None:
@@ -126,7 +127,7 @@ def test_hook_kie_register_gateways() -> None:
     )
     assert provider.plugins.gateways == {"tide": Gateway("tide", "Tide", "https://tide.example", key="secret")}
     through_it = Task("t-1", "luma-video", "luma", gateway="tide", status_address="jobs/t-1")
-    route = provider.plugins.route(through_it)
+    route = route_of(provider.plugins, through_it)
     assert route.paths == ("jobs/t-1",), "who registered the service is asked, whichever family the task belongs to"
 
 

@@ -117,11 +117,11 @@ BROKEN = {
     ),
     "request that is no JSON": (
         tool('return Submission.market("m", {"at": {prompt}}, api_type="broken")'),
-        ["its request is no JSON", "generate_broken_image(prompt="],
+        ["body is {'", "not JSON: ", "generate_broken_image(prompt="],
     ),
     "request without an address": (
         tool('return Submission("/", {"prompt": prompt}, "broken")'),
-        ["its request has no address: '/'"],
+        ["path is '/', not an address below"],
     ),
     "no request": (tool("return None"), ["it returned NoneType; return a Submission or a Query"]),
     "refusal of everything": (
@@ -166,7 +166,7 @@ BROKEN = {
     "reading that takes for granted": (
         "@hookimpl\ndef kie_normalize_result(payload):\n"
         "    return Outcome('completed', (payload['url'],)) if payload.get('state') == 'success' else None",
-        ["it does not take junk", "KeyError: 'url'", "kie_ai_mcp.readings"],
+        ["it does not take a possible answer", "KeyError: 'url'", "kie_ai_mcp.readings"],
     ),
     "reading that sees an end in everything": (
         "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('failed', error='no')",
@@ -230,20 +230,24 @@ def test_breach_is_found_and_told(source: str, parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "room"),
+    ("source", "private"),
     [
         ("from kie_ai_mcp._record.record import Record", "kie_ai_mcp._record.record"),
         ("from kie_ai_mcp import _settings", "kie_ai_mcp._settings"),
+        ("from kie_ai_mcp import _settings as mine", "kie_ai_mcp._settings"),
+        ("from kie_ai_mcp._settings.settings import variable", "kie_ai_mcp._settings.settings"),
         ("import kie_ai_mcp._flow.submit", "kie_ai_mcp._flow.submit"),
+        ("import json, kie_ai_mcp._flow.submit as mine", "kie_ai_mcp._flow.submit"),
     ],
 )
-def test_private_room_is_found_even_inside_a_function(source: str, room: str, tmp_path: Path) -> None:
-    sources = [HEAD, TOOL, f"def later():\n    {source}"]
+@pytest.mark.parametrize("place", ["", "def later():\n    "], ids=["at the top", "inside a function"])
+def test_import_of_a_private_module_is_found(source: str, private: str, place: str, tmp_path: Path) -> None:
+    sources = [HEAD, TOOL, f"{place}{source}"]
     module = module_of(*sources)
     module.__file__ = str(tmp_path / "kie_ai_mcp_broken.py")
     Path(module.__file__).write_text("\n".join(map(dedent, sources)), encoding="utf-8")
 
-    with pytest.raises(AssertionError, match=f"it imports {room}, a private room of the server"):
+    with pytest.raises(AssertionError, match=f"it imports {private}, a private module of the server"):
         check_provider(module)
 
 
@@ -266,6 +270,43 @@ def test_given_payload_is_read_as_it_is() -> None:
     check_provider(module_of(HEAD, TOOL, reading))
     with pytest.raises(AssertionError, match="progress is 7"):
         check_provider(module_of(HEAD, TOOL, reading), payloads=[{"odd": 7}])
+
+
+@pytest.mark.parametrize(
+    ("flag", "shape"),
+    [
+        ("payload.get('expireFlag') == 1", {"state": "success", "videoInfo": {}, "expireFlag": 0}),
+        ("payload.get('expireFlag') == 1", {"state": "success", "videoInfo": {}}),
+        ("payload.get('successFlag') == 2", {"successFlag": 1}),
+        ("payload.get('retryFlag') is True", {"retryFlag": False}),
+        ("payload.get('stage') == 3", {"stage": 0}),
+        ("payload.get('status') == 'GENERATE_FAILED'", {"status": "SUCCESS"}),
+    ],
+    ids=str,
+)
+def test_every_value_of_a_flag_is_sent(flag: str, shape: dict[str, Any]) -> None:
+    reading = f"""
+    @hookimpl
+    def kie_normalize_result(payload):
+        return Outcome('processing', keeps_s=-1 if {flag} else 60)
+    """
+    with pytest.raises(AssertionError, match=r"it does not take a possible answer: .* keeps_s is -1"):
+        check_provider(module_of(HEAD, TOOL, reading), payloads=[shape])
+
+
+def test_flags_are_sent_for_every_sort_of_task() -> None:
+    reading = """
+    @hookimpl
+    def kie_describe_provider():
+        return Provider('Broken', api_types=('one', 'two', 'three', 'broken'))
+
+    @hookimpl
+    def kie_normalize_result(task, payload):
+        expired = task.api_type == 'three' and payload.get('expireFlag') == 1
+        return Outcome('processing', keeps_s=-1 if expired else 60)
+    """
+    with pytest.raises(AssertionError, match=r"it does not take a possible answer: .* keeps_s is -1"):
+        check_provider(module_of(HEAD, TOOL, reading), payloads=[{"state": "success", "expireFlag": 0}])
 
 
 def test_settings_reach_the_provider_and_are_checked() -> None:

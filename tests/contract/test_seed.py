@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp import InvalidArgument
-from kie_ai_mcp._providers.arguments import BoundTool
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings
 
 TOOLS = Plugins(Settings.model_validate({})).tools

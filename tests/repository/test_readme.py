@@ -11,7 +11,7 @@ import pytest
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._mcp.server import listing
-from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 
 UV = "python3 -m pip install --target .uv uv && .uv/bin/uv run"

@@ -1,4 +1,4 @@
-"""Every error of this project, and what each says about money.
+"""Errors of this project: one tree, in which each error says whether anything may have been charged.
 
 ::
 
@@ -18,8 +18,8 @@
         ├── Unknown             sent, but no readable answer: it may have been charged
         └── ReadFailed          a status could not be read; the task goes on regardless
 
-``charged`` is ``"no"`` or ``"unknown"``: an error never claims more than is known. Messages are for a
-person or a model to act on: what failed, with which value, and what to do next.
+``charged`` is ``"no"`` or ``"unknown"``: an error never claims more than is certain. A person or a model acts on
+the message: what failed, with which value, and what to do next.
 """
 
 from dataclasses import dataclass
@@ -77,8 +77,8 @@ class InvalidArgument(KieError):
 
     Args:
         field: The argument's name, with an index where one item of a list is meant.
-        value: What was given; long values are shortened in the message.
-        allowed: What would be accepted, or which other argument or tool to use instead.
+        value: The value; a long one is shortened in the message.
+        allowed: The values that are accepted, or the argument or tool to use instead.
     """
 
     def __init__(self, field: str, value: Any, allowed: str) -> None:
@@ -154,7 +154,7 @@ class Unknown(ServiceError):
 
 
 class ReadFailed(ServiceError):
-    """A free read failed. What was known before still holds.
+    """A free read failed. The last known state still holds.
 
     ``absent`` is True where the service did answer, and has no such record.
     """
@@ -165,7 +165,7 @@ class ReadFailed(ServiceError):
 
 @dataclass(frozen=True)
 class Meaning:
-    """What one code of the service means for a create request."""
+    """The meaning of one code of the service for a create request."""
 
     error: type[ServiceError]
     text: str
@@ -215,7 +215,7 @@ def meaning_of(code: int) -> Meaning:
 
 
 def sound(text: str) -> str:
-    """Return text that every encoder takes: halves of surrogate pairs, which JSON can hold, become ``?``."""
+    """Return text that every encoder takes: halves of surrogate pairs, which JSON can contain, become ``?``."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

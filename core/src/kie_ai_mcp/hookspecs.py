@@ -61,7 +61,7 @@ def kie_route_status(task: Task) -> StatusRoute | None:
 
 @hookspec(firstresult=True)
 def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute | None:
-    """Return what a status answer means. Called after every successful status read of this provider's tasks.
+    """Return the meaning of a status answer. Called after every successful status read of this provider's tasks.
 
     Args:
         task: The task that was asked for.
@@ -78,7 +78,7 @@ def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | St
 
 @hookspec(firstresult=True)
 def kie_describe_provider() -> Provider | None:
-    """Return what the plugin says of its family. Called once, at start.
+    """Return the description of the family that the plugin serves. Called once, at start.
 
     Returns:
         The description, or None for one made from the entry point's name.

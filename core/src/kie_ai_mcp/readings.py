@@ -1,7 +1,7 @@
 """Tolerant readings of the service's answers, for `kie_normalize_result`.
 
 The service spells the same thing in several ways, between families and between years. These functions accept
-every spelling that was seen, and never turn what they don't understand into a failure or a success.
+every spelling that was seen, and never read an unknown one as a failure or a success.
 """
 
 import json
@@ -18,7 +18,7 @@ FIRST_YEAR, LAST_YEAR = 2000, 9000
 CODE = re.compile(r"-?[0-9]{1,9}")
 CODE_CHARS = 80
 LOOKS = 20_000
-"""How many values one search for addresses looks at."""
+"""The number of values that one search for addresses reads."""
 
 TWO_WEEKS_S = 14 * DAY_S
 """How long the dedicated endpoints say they keep results, in seconds."""
@@ -116,7 +116,7 @@ def outcome_by_flag(
         results: Where the result addresses stand, in any shape that `urls_in` takes.
         completed: Flags that mean success.
         failed: Flags that mean failure. Any other flag means "still running".
-        keeps_s: How long the service keeps the results, in seconds.
+        keeps_s: How long the service keeps the results, in whole seconds; 0 where they have expired already.
     """
     flag = number_in(payload.get("successFlag"))
     if flag is not None and flag in set(completed):
@@ -198,7 +198,7 @@ def _json_in(text: str) -> object:
 
 
 def _addresses(value: object) -> Iterator[str]:
-    # A list of what is still to be looked at, not recursion: how deep it goes is not ours to say.
+    # A list of the values still to read, not recursion: the service decides how deep its answer goes.
     waiting = [value]
     for _ in range(LOOKS):
         if not waiting:

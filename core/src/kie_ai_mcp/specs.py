@@ -1,17 +1,21 @@
-"""The values that cross the door between core and plugins: frozen, typed, without I/O.
+"""Values that core and plugins exchange: frozen, typed, without I/O.
 
-A tool function takes shared argument words (`Prompt`, `ImageUrls`, ...) and returns a `Submission` or a
+A tool function takes shared argument types (`Prompt`, `ImageUrls`, ...) and returns a `Submission` or a
 `Query`; the other hooks take a `Task` and return a `StatusRoute` or an `Outcome`. All times are
 timezone-aware UTC, all durations are seconds.
+
+The limits of a field stand in its annotation. Core checks every value that a plugin returns against them, strictly:
+nothing is converted, and a bool is no number.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from kie_ai_mcp.errors import InvalidArgument
 
@@ -21,6 +25,7 @@ Availability = Literal["current", "retired", "undocumented"]
 
 DAY_S = 86_400
 PROMPT_CHARS = 20_000
+LONGEST_KEEP_S = 36_500 * DAY_S
 
 # The service's address for all market models, and what it was called before October 2025.
 MARKET_CREATE = ("jobs/createTask", "playground/createTask")
@@ -35,26 +40,54 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _json(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise ValueError(f"JSON: {exc}") from None
+    return value
+
+
+# A description completes the sentence that names a wrong value: "credits are 'many', not a finite number".
+_Text = Annotated[str, Field(description="text")]
+_OptionalText = Annotated[str | None, Field(description="text")]
+_Id = Annotated[str, Field(min_length=1, description="text of at least one character")]
+_Texts = Annotated[tuple[str, ...], Field(strict=False, description="a tuple of text")]
+_Function = Field(description="a function")
+_JsonObject = Annotated[Mapping[str, Any], AfterValidator(_json), Field(description="a mapping with text as keys")]
+_OnePath = Annotated[str, Field(pattern="[^/ ]")]
+_Path = Annotated[
+    _OnePath | Annotated[Sequence[_OnePath], Field(min_length=1)],
+    Field(description="an address below the service's base URL"),
+]
+
+
 @dataclass(frozen=True)
 class Answer:
-    """One readable answer of a service: its code (200 is success), its message, its data."""
+    """One readable answer of a service.
 
-    code: int
-    message: str
+    Args:
+        code: The service's code in Kie.ai's numbering; 200 is success.
+        message: The service's message; may be empty.
+        data: The service's data, as JSON gives it.
+    """
+
+    code: Annotated[int, Field(description="a whole number")]
+    message: _Text
     data: Any = None
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """What a service made of a submission, where its answer says more than the task's id.
+    """The task that a service made of a submission, where its answer says more than the task's id.
 
     Args:
-        task_id: The service's id of the task.
+        task_id: The service's id of the task, of at least one character.
         status_address: Where the answer says that the status is read; below the gateway's base URL.
     """
 
-    task_id: str
-    status_address: str = ""
+    task_id: _Id
+    status_address: _Text = ""
 
 
 @dataclass(frozen=True)
@@ -62,27 +95,28 @@ class Submission:
     """A paid create request, as a tool function returns it.
 
     Args:
-        path: The address below the gateway's base URL; several if it was renamed, today's first.
+        path: The address below the gateway's base URL, never empty; several if it was renamed, today's first.
             The next one is tried only when an answer proves that the address is not served.
-        body: The JSON body. Entries that are None are left out, so optional arguments can be passed on as is.
-        api_type: The sort of task, stored with it (``"nano-banana"``, ``"veo3"``).
+        body: The JSON body, without NaN and infinity. Entries that are None are left out, so optional arguments can
+            be passed on as is.
+        api_type: The sort of task, stored with it (``"nano-banana"``, ``"veo3"``); at least one character.
         model: The service's model id where there is one; shown in records and file names.
         read: How to read an answer that is not the usual ``data.taskId``. Called with every readable answer of
             this request, whatever its code; returns the task id, an `Accepted`, an `Outcome` that is already
             final, or None for the usual reading. Raises `errors.Refused` where the answer provably made nothing and
             the code's usual words would mislead.
         gateway: The name of the service that is called.
-        estimated_credits: What it will probably cost, from the provider's own dated price table; None where that
+        estimated_credits: The probable price, 0 or more, from the provider's own dated price table; None where that
             does not say.
     """
 
-    path: str | Sequence[str]
-    body: Mapping[str, Any]
-    api_type: str
-    model: str | None = None
-    read: "Callable[[Answer], str | Accepted | Outcome | None] | None" = None
-    gateway: str = "kie"
-    estimated_credits: float | None = None
+    path: _Path
+    body: _JsonObject
+    api_type: _Id
+    model: _OptionalText = None
+    read: Annotated["Callable[[Answer], str | Accepted | Outcome | None] | None", _Function] = None
+    gateway: _Text = "kie"
+    estimated_credits: Annotated[float | None, Field(ge=0, description="a number of at least 0")] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", _given(self.body))
@@ -116,7 +150,7 @@ class Query:
 
     Args:
         path: As for `Submission`.
-        params: The query's parameters. Entries that are None are left out.
+        params: The query's parameters, in JSON's types. Entries that are None are left out.
         read: Turns the answer into an `Outcome`; called with every readable answer, whatever its code.
             ``pending`` and ``processing`` mean "ask again later", ``failed`` means "this will never be there".
         task_id: The task that the result belongs to.
@@ -124,12 +158,12 @@ class Query:
         gateway: The name of the service that is called.
     """
 
-    path: str | Sequence[str]
-    params: Mapping[str, Any]
-    read: "Callable[[Answer], Outcome]"
-    task_id: str | None = None
-    label: str = ""
-    gateway: str = "kie"
+    path: _Path
+    params: _JsonObject
+    read: Annotated["Callable[[Answer], Outcome]", _Function]
+    task_id: _OptionalText = None
+    label: _Text = ""
+    gateway: _Text = "kie"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", _given(self.params))
@@ -142,7 +176,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Task:
-    """What the service made of a submission, as far as it is on record here."""
+    """The task that the service made of a submission, as far as it is on record here."""
 
     task_id: str
     api_type: str
@@ -162,15 +196,15 @@ class StatusRoute:
 
     Args:
         path: As for `Submission`.
-        params: The query's parameters.
+        params: The query's parameters, in JSON's types.
         read: For a route to read on at: how its answer is read, called with every readable one that speaks of the
             task, whatever its code. None from it means that the read failed and the task goes on. Left out: the
             answer is given to `kie_normalize_result`, and any code but 200 is a failed read.
     """
 
-    path: str | Sequence[str]
-    params: Mapping[str, Any]
-    read: "Callable[[Answer], Outcome | None] | None" = None
+    path: _Path
+    params: _JsonObject
+    read: Annotated["Callable[[Answer], Outcome | None] | None", _Function] = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -184,37 +218,40 @@ class Outcome:
 
     Args:
         status: Where the task stands. An unknown word of the service is ``processing``, never ``failed``.
-        urls: Every result address, in the service's order.
+        urls: Every result address, in the service's order; each starts with http:// or https://.
         error: The service's reason, for ``failed``.
-        error_code: The service's number for it.
-        progress: Between 0 and 1; None where the service says nothing.
-        credits: What the task cost, where the service says so.
+        error_code: The service's number for it, or its word.
+        progress: From 0 to 1; None where the service says nothing.
+        credits: The price of the task, a finite number, where the service says so.
         model: The service's model id, where the answer names it.
-        finished_at: When the service finished, where it says so.
-        keeps_s: How long the service keeps the results, in seconds.
+        finished_at: When the service finished, with a time zone, where it says so.
+        keeps_s: How long the service keeps the results, in whole seconds from `finished_at` on, at most 100 years.
+            0 where they have expired already.
     """
 
     status: Status
-    urls: tuple[str, ...] = ()
-    error: str | None = None
-    error_code: int | str | None = None
-    progress: float | None = None
-    credits: float | None = None
-    model: str | None = None
-    finished_at: datetime | None = None
-    keeps_s: int = DAY_S
+    urls: Annotated[
+        tuple[Annotated[str, Field(pattern="^https?://")], ...], Field(description="a tuple of web addresses")
+    ] = ()
+    error: _OptionalText = None
+    error_code: Annotated[int | str | None, Field(description="a whole number or text")] = None
+    progress: Annotated[float | None, Field(ge=0, le=1, description="a share between 0 and 1")] = None
+    credits: Annotated[float | None, Field(description="a finite number")] = None
+    model: _OptionalText = None
+    finished_at: Annotated[AwareDatetime | None, Field(description="a time with a time zone")] = None
+    keeps_s: Annotated[int, Field(ge=0, le=LONGEST_KEEP_S, description="a whole number of seconds, 0 or more")] = DAY_S
 
 
 @dataclass(frozen=True)
 class Provider:
-    """What a plugin says of the family it serves.
+    """The description of a family of models, by the plugin that serves it.
 
     Args:
         title: The family's name for people (``"Nano Banana"``).
         homepage: A page about it.
-        kinds: What it makes; the first is the kind of a tool that names none.
+        kinds: The kinds of media that it makes; the first is the kind of a tool that names none.
         availability: ``current``; ``retired`` (was documented, is gone); ``undocumented`` (never was).
-        checked: The day that was found out, ``YYYY-MM-DD``.
+        checked: The day of that finding, ``YYYY-MM-DD``.
         note: One sentence of evidence or advice, shown by ``providers`` and in errors.
         nearest: The tool to use instead, for a family that is not current.
         api_types: Every `api_type` its tasks have. An unknown task id is looked up once for each.
@@ -223,16 +260,20 @@ class Provider:
         settings: Keys of ``[providers.NAME]`` in the configuration, each with a one-line description.
     """
 
-    title: str
-    homepage: str = ""
-    kinds: tuple[Kind, ...] = ("image",)
+    title: _Text
+    homepage: _Text = ""
+    kinds: Annotated[tuple[Kind, ...], Field(strict=False, description="a tuple of 'image', 'video' and 'audio'")] = (
+        "image",
+    )
     availability: Availability = "current"
-    checked: str = ""
-    note: str = ""
-    nearest: str = ""
-    api_types: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    settings: Mapping[str, str] = field(default_factory=dict)
+    checked: _Text = ""
+    note: _Text = ""
+    nearest: _Text = ""
+    api_types: _Texts = ()
+    models: _Texts = ()
+    settings: Annotated[Mapping[str, str], Field(description="a mapping of names to their descriptions")] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True)
@@ -240,11 +281,11 @@ class Gateway:
     """A service other than Kie.ai, as `kie_register_gateways` declares it. Core makes every call.
 
     Args:
-        name: What `Submission.gateway` and ``[providers.NAME] gateway`` call it.
+        name: Its name in `Submission.gateway` and ``[providers.NAME] gateway``.
         title: Its name for people.
         base_url: Its address; every path is below it, and so is every `Accepted.status_address`.
         key: The key in clear; None where none is set.
-        key_help: What to set and where to get a key; the error of a call without one says it.
+        key_help: The setting to make and where to get a key; the error of a call without one says it.
         authorization: The header's value, with ``{key}`` in it.
         read: Turns HTTP status and decoded body into an `Answer` whose code is 200 for success, or the service's
             code in Kie.ai's numbering (401, 402, 422, 429, ...). None: Kie.ai's envelope. A body that is not JSON
@@ -271,12 +312,12 @@ class Gateway:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool function with what its signature can't say.
+    """A tool function with the facts that its signature can't express.
 
     Args:
         fn: Called with validated arguments; returns a `Submission` or a `Query` and is annotated so. Its name
             is the tool's name, its docstring the description, its signature the schema.
-        kind: What it makes; the provider's first kind if left out.
+        kind: The kind of media that it makes; the provider's first kind if left out.
         title: The name shown to people; made from the function's name if left out.
         charges: Whether the service may charge for it although it makes no task. A host may call a tool that
             only reads without asking its user; this one it should ask for.
@@ -301,7 +342,7 @@ class Media:
     argument, the outermost counts: ``Annotated[ImageUrls, Media("image", most_mb=10)]``.
 
     Args:
-        kind: What it must be.
+        kind: The kind of media that it must be.
         most_mb: The largest file that the service takes there, in MB; a larger one of the user's is not uploaded.
     """
 
@@ -310,11 +351,11 @@ class Media:
 
 
 def is_web_address(value: str) -> bool:
-    """Whether a text is an address that a service can open."""
+    """Return whether a text is an address that a service can open."""
     try:
         parts = urlsplit(value)
         host, _port = parts.hostname, parts.port
-    except ValueError:  # brackets or a port that are none
+    except ValueError:  # malformed brackets or port
         return False
     plain = value.isprintable() and not any(character.isspace() for character in value)
     return parts.scheme in {"http", "https"} and bool(host) and plain
@@ -326,12 +367,12 @@ def _web_address(value: str) -> str:
     return value
 
 
-# The shared argument words. Descriptions are short on purpose: a model reads them once for every tool.
+# The shared types of arguments. Descriptions are short on purpose: a model reads them once for every tool.
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARS)]
-"""What to make; never empty. Tighten with ``Annotated[Prompt, Field(max_length=5000)]``."""
+"""The description of what to make; never empty. Tighten with ``Annotated[Prompt, Field(max_length=5000)]``."""
 
 NegativePrompt = Annotated[str, Field(max_length=5000)]
-"""What to keep out."""
+"""The description of what to avoid."""
 
 ImageUrl = Annotated[str, Media("image")]
 """One picture the service can fetch."""

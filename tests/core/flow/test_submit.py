@@ -16,7 +16,7 @@ from kie_ai_mcp import Accepted, Answer, Outcome, Submission
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.submit import submit
-from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KieError, PluginError, Refused, Unknown
 
@@ -96,7 +96,7 @@ async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
         (lambda prompt: sys.exit(3), "failed: SystemExit: 3"),
         (lambda prompt: {"prompt": prompt}, "a dict, not a Submission"),
         (lambda prompt: None, "a NoneType, not a Submission"),
-        (lambda prompt: Submission("foxes", {"prompt": object()}, "fox"), "its request is no JSON"),
+        (lambda prompt: Submission("foxes", {"prompt": object()}, "fox"), "not JSON: "),
         (
             lambda prompt: Submission("foxes", {"prompt": prompt}, "fox", gateway="nowhere"),
             "'nowhere' is registered by",

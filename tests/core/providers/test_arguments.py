@@ -22,7 +22,8 @@ from kie_ai_mcp import (
     Submission,
     VideoUrl,
 )
-from kie_ai_mcp._providers.arguments import DESCRIPTION_LIMIT, NAME_LIMIT, Arguments, BoundTool, describe
+from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.tools import DESCRIPTION_LIMIT, NAME_LIMIT, BoundTool, describe
 from kie_ai_mcp.errors import PluginError
 
 PICTURE = "https://example.com/a.png"

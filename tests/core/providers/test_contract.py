@@ -1,34 +1,31 @@
-"""What a provider returns is judged before it is used: one wrong value after another, each told by its name."""
+"""Values of providers are checked before they are used: one wrong value after another, each named in the reason."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from kie_ai_mcp import Accepted, Answer, Outcome, Provider, Query, StatusRoute, Submission
-from kie_ai_mcp._providers.contract import (
-    is_answer,
-    wrong_in_made,
-    wrong_in_outcome,
-    wrong_in_provider,
-    wrong_in_request,
-    wrong_in_route,
-)
+from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp.specs import LONGEST_KEEP_S
 
 GOOD: dict[str, Any] = {"path": "jobs/createTask", "body": {"prompt": "a fox"}, "api_type": "fox"}
 
 
 def test_what_keeps_the_contract_is_not_wrong() -> None:
     ended = datetime.now(UTC)
-    assert wrong_in_request(Submission(**GOOD, model="m", estimated_credits=1.5)) is None
-    assert wrong_in_request(Query(["a", "b"], {"id": "t-1"}, lambda answer: Outcome("processing"))) is None
-    assert wrong_in_route(StatusRoute(("a", "b"), {"id": "t-1", "n": 1})) is None
-    assert wrong_in_outcome(Outcome("failed", error="no", error_code="E1", finished_at=ended)) is None
-    assert wrong_in_outcome(Outcome("completed", ("https://x.example/a.png",), progress=1, credits=2)) is None
-    assert [wrong_in_made(made) for made in ("t-1", Accepted("t-1", "below/it"))] == [None, None]
-    assert wrong_in_provider(Provider("P", settings={"model": "m"}, api_types=("p",), models=("p/",))) is None
-    assert is_answer(Answer(200, ""))
+    assert judge(Submission(**GOOD, model="m", estimated_credits=1.5), Submission) is None
+    assert judge(Query(["a", "b"], {"id": "t-1"}, lambda answer: Outcome("processing")), Query) is None
+    assert judge(StatusRoute(("a", "b"), {"id": "t-1", "n": 1}), Outcome, StatusRoute) is None
+    assert judge(Outcome("failed", error="no", error_code="E1", finished_at=ended), Outcome) is None
+    assert judge(Outcome("completed", ("https://x.example/a.png",), progress=1, credits=2), Outcome) is None
+    assert [judge(made, Accepted) for made in (Accepted("t-1"), Accepted("t-1", "below/it"))] == [None, None]
+    assert judge(Provider("P", settings={"model": "m"}, api_types=("p",), models=("p/",)), Provider) is None
+    listed: Any = ["image"]
+    assert judge(Provider("P", kinds=listed, api_types=listed), Provider) is None, "a list does as well"
+    assert judge(Answer(200, ""), Answer) is None
 
 
 @pytest.mark.parametrize(
@@ -52,8 +49,8 @@ def test_what_keeps_the_contract_is_not_wrong() -> None:
     ],
     ids=str,
 )
-def test_request_that_can_not_be_sent_is_told_by_what_is_wrong(change: Mapping[str, Any]) -> None:
-    wrong = wrong_in_request(Submission(**{**GOOD, **change}))
+def test_request_that_can_not_be_sent_is_named_by_its_wrong_field(change: Mapping[str, Any]) -> None:
+    wrong = judge(Submission(**{**GOOD, **change}), Submission)
     assert wrong is not None
     assert any(word in wrong for word in (*change, "address", "JSON"))
 
@@ -71,18 +68,22 @@ def test_request_that_can_not_be_sent_is_told_by_what_is_wrong(change: Mapping[s
         {"progress": "half"},
         {"progress": 2},
         {"credits": "x"},
+        {"credits": True},
+        {"credits": 10**400},
         {"credits": float("inf")},
         {"model": 7},
         {"finished_at": "yesterday"},
         {"finished_at": datetime(2026, 1, 1)},
         {"keeps_s": None},
-        {"keeps_s": 0},
+        {"keeps_s": -1},
+        {"keeps_s": True},
+        {"keeps_s": LONGEST_KEEP_S + 1},
     ],
     ids=str,
 )
-def test_outcome_that_can_not_be_recorded_is_told_by_what_is_wrong(change: Mapping[str, Any]) -> None:
+def test_outcome_that_can_not_be_recorded_is_named_by_its_wrong_field(change: Mapping[str, Any]) -> None:
     values: dict[str, Any] = {"status": "completed", **change}
-    wrong = wrong_in_outcome(Outcome(**values))
+    wrong = judge(Outcome(**values), Outcome)
     assert wrong is not None
     assert wrong.startswith(next(iter(change)))
 
@@ -101,24 +102,59 @@ def test_outcome_that_can_not_be_recorded_is_told_by_what_is_wrong(change: Mappi
     ],
     ids=str,
 )
-def test_description_that_can_not_be_used_is_told_by_what_is_wrong(change: Mapping[str, Any]) -> None:
+def test_description_that_can_not_be_used_is_named_by_its_wrong_field(change: Mapping[str, Any]) -> None:
     values: dict[str, Any] = {"title": "Fox", **change}
-    wrong = wrong_in_provider(Provider(**values))
+    wrong = judge(Provider(**values), Provider)
     assert wrong is not None
-    assert next(iter(change)) in f"title {wrong}"
+    assert wrong.startswith(next(iter(change)))
 
 
 @pytest.mark.parametrize("params", [None, 7, {"id": b"12"}], ids=str)
 def test_route_that_can_not_be_read_is_wrong(params: Any) -> None:
-    assert wrong_in_route(StatusRoute("a", params)) is not None
-    assert wrong_in_route(StatusRoute(params, {})) is not None
+    assert judge(StatusRoute("a", params), StatusRoute) is not None
+    assert judge(StatusRoute(params, {}), StatusRoute) is not None
 
 
-@pytest.mark.parametrize("made", [7, "", Accepted(7, ""), Accepted("t-1", None), {"taskId": "t-1"}], ids=repr)  # type: ignore[arg-type]
+@pytest.mark.parametrize("made", [7, Accepted(""), Accepted(7, ""), Accepted("t-1", None), {"taskId": "t-1"}], ids=repr)  # type: ignore[arg-type]
 def test_made_that_names_no_task_is_wrong(made: Any) -> None:
-    assert wrong_in_made(made) is not None
+    assert judge(made, Accepted, Outcome) is not None
 
 
 @pytest.mark.parametrize("answer", [None, (200, "", {}), Answer("200", ""), Answer(200, None)], ids=repr)  # type: ignore[arg-type]
 def test_what_is_no_answer_is_not_taken_for_one(answer: Any) -> None:
-    assert not is_answer(answer)
+    assert judge(answer, Answer) is not None
+
+
+def test_results_may_have_expired_already() -> None:
+    assert judge(Outcome("completed", ("https://x.example/a.mp4",), keeps_s=0), Outcome) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (Outcome("completed", credits="many"), "credits are 'many', not a finite number"),  # type: ignore[arg-type]
+        (Outcome("completed", progress=2), "progress is 2, not a share between 0 and 1"),
+        (Outcome("done"), "status is 'done', not 'pending', 'processing', 'completed' or 'failed'"),  # type: ignore[arg-type]
+        (Submission("/", {}, "fox"), "path is '/', not an address below the service's base URL"),
+        (Submission("a", {"at": {1}}, "fox"), "body is {'at': {1}}, not JSON: Object of type set is not JSON serial…"),
+        (None, "a NoneType, not a Submission or Outcome"),
+    ],
+    ids=repr,
+)
+def test_reason_is_the_end_of_a_sentence_with_the_value_and_the_limit(value: Any, sentence: str) -> None:
+    wrong = judge(value, Submission, Outcome)
+    assert wrong is not None
+    assert wrong.startswith(sentence.rstrip("…"))
+
+
+def test_status_read_takes_no_time_to_be_checked() -> None:
+    outcome = Outcome("completed", ("https://x.example/a.png",) * 4, progress=1, credits=2)
+    judge(outcome, Outcome)
+    runs = [_seconds(lambda: judge(outcome, Outcome, StatusRoute)) for _ in range(200)]
+    assert min(runs) < 50e-6
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

@@ -10,7 +10,7 @@ import pytest
 
 from kie_ai_mcp import InvalidArgument
 from kie_ai_mcp._providers import guard
-from kie_ai_mcp._providers.guard import apart
+from kie_ai_mcp._providers.guard import run_isolated
 from kie_ai_mcp.errors import PluginError
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,7 @@ def raising(error: BaseException) -> Callable[[], Any]:
 
 
 async def test_what_a_function_returns_is_handed_on() -> None:
-    assert await apart("generate_fox of the provider acme", lambda: 7) == 7
+    assert await run_isolated("generate_fox of the provider acme", lambda: 7) == 7
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ async def test_what_a_function_returns_is_handed_on() -> None:
 )
 async def test_whatever_a_function_raises_is_an_error_that_names_it(error: BaseException, told: str) -> None:
     with pytest.raises(PluginError) as caught:
-        await apart("generate_fox of the provider acme", raising(error))
+        await run_isolated("generate_fox of the provider acme", raising(error))
 
     assert caught.value.message == f"generate_fox of the provider acme failed: {told}."
     assert caught.value.charged == "no"
@@ -51,7 +51,7 @@ async def test_whatever_a_function_raises_is_an_error_that_names_it(error: BaseE
 async def test_what_a_function_refuses_on_purpose_stays_what_it_is() -> None:
     refusal = InvalidArgument("prompt", "a fox", "no foxes")
     with pytest.raises(InvalidArgument) as caught:
-        await apart("generate_fox of the provider acme", raising(refusal))
+        await run_isolated("generate_fox of the provider acme", raising(refusal))
     assert caught.value is refusal
 
 
@@ -72,7 +72,7 @@ async def test_function_that_never_answers_is_given_up_while_everybody_else_goes
     async with anyio.create_task_group() as group:
         group.start_soon(goes_on)
         with pytest.raises(PluginError, match=r"acme gave no answer within 0\.2 s\."):
-            await apart("acme", hang)
+            await run_isolated("acme", hang)
     (thread,) = (thread for thread in threading.enumerate() if thread.name == "acme")
     assert thread.daemon, "it must not keep the process from ending"
     over.set()

@@ -1,4 +1,4 @@
-"""Providers as distributions really bring them: found, loaded, set aside, asked. One test at least for each hook."""
+"""Providers of real distributions: listed, loaded, set aside, called. At least one test for each hook."""
 
 import json
 import os
@@ -13,13 +13,16 @@ import pytest
 from click.testing import CliRunner
 
 from kie_ai_mcp import Outcome, Provider, StatusRoute, Task
-from kie_ai_mcp._providers import loader
+from kie_ai_mcp._providers import installed, loader
+from kie_ai_mcp._providers.asking import outcome_of, route_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, ReadFailed
 
 if TYPE_CHECKING:
     from tests.core.conftest import Publish
+
+PLUGINS = Path(__file__).parents[3] / "plugins"
 
 HEAD = """
 from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Tool, hookimpl
@@ -77,7 +80,7 @@ def task_of(provider: str) -> Task:
 
 def outcome(plugins: Plugins, provider: str) -> Outcome:
     """What a finished answer of the market means for a task of this provider."""
-    meant = plugins.normalize(task_of(provider), DONE)
+    meant = outcome_of(plugins, task_of(provider), DONE)
     assert isinstance(meant, Outcome)
     return meant
 
@@ -184,24 +187,6 @@ def test_provider_that_breaks_the_contract_is_set_aside_with_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("source", "room"),
-    [
-        ("from kie_ai_mcp._record.record import Record", "kie_ai_mcp._record.record"),
-        ("from kie_ai_mcp import _settings as mine", "kie_ai_mcp._settings"),
-        ("from kie_ai_mcp._settings.settings import nearest", "kie_ai_mcp._settings.settings"),
-    ],
-)
-def test_provider_that_uses_a_private_room_is_set_aside(source: str, room: str, publish: "Publish") -> None:
-    publish("burglar", f"{HEALTHY}\n{source}\n")
-
-    burglar = Plugins(only("burglar")).plugins["burglar"]
-
-    assert burglar.state == "set aside"
-    assert f"uses {room}, a private room of the server" in burglar.reason
-    assert "import from kie_ai_mcp and its public modules alone" in burglar.cure
-
-
-@pytest.mark.parametrize(
     ("source", "cure"),
     [
         ("import no_module_of_this_name", "Install no_module_of_this_name, which it needs. Update or uninstall kie-"),
@@ -231,7 +216,8 @@ def test_second_provider_with_a_tool_of_the_same_name_is_set_aside_and_both_are_
 
     plugins = Plugins(only("first", "second"))
 
-    assert plugins.plugins["second"].reason == "its tool generate_healthy exists already: it belongs to first."
+    second = plugins.plugins["second"]
+    assert second.reason == "its tool generate_healthy exists already: it belongs to first, so second can't have it."
     assert plugins.tools["generate_healthy"].provider == "first"
     assert plugins.tools["generate_healthy"].description == "Make a healthy thing."
 
@@ -239,42 +225,106 @@ def test_second_provider_with_a_tool_of_the_same_name_is_set_aside_and_both_are_
 NAMED = f"""{HEALTHY}
 @hookimpl
 def kie_describe_provider():
-    return Provider('N', api_types=('API_TYPE',))
+    return Provider('N', api_types=('healthy-image',), models=('healthy-1',))
 """
+DISPUTED = {"tool": "generate_healthy", "api_type": "healthy-image", "gateway": "healthy"}
 
 
-@pytest.mark.parametrize("thief", ["aaa", "heal", "health", "healthy-too", "zzz"])
-@pytest.mark.parametrize("taken", ["tool", "api_type", "gateway"])
-def test_name_stays_with_the_provider_that_it_speaks_of(thief: str, taken: str, publish: "Publish") -> None:
-    mine = NAMED.replace("API_TYPE", "healthy-image")
-    theirs = {
+def publish_rivals(publish: "Publish", taken: str, owner: str, thief: str) -> None:
+    """Install two providers that both have a tool, an api_type or a gateway of one name."""
+    of_the_thief = {
         "tool": HEALTHY,
-        "api_type": mine.replace("generate_healthy", "generate_loot"),
+        "api_type": NAMED.replace("generate_healthy", "generate_loot"),
         "gateway": SERVICE.replace('"there"', '"healthy"'),
     }
-    publish(thief, theirs[taken])
-    publish("healthy", theirs["gateway"] if taken == "gateway" else mine)
-
-    plugins = Plugins(only(thief, "healthy"))
-
-    states = {name: plugins.plugins[name].state for name in (thief, "healthy")}
-    assert states == {thief: "set aside", "healthy": "enabled"}
-    name = {"tool": "generate_healthy", "api_type": "healthy-image", "gateway": "healthy"}[taken]
-    assert plugins.plugins[thief].reason == f"its {taken} {name} exists already: it belongs to healthy."
+    publish(thief, of_the_thief[taken])
+    publish(owner, of_the_thief["gateway"] if taken == "gateway" else NAMED)
 
 
-def test_two_distributions_of_one_provider_name_are_both_left_alone_and_both_named(publish: "Publish") -> None:
-    modules = [publish("acme", HEALTHY, dist="acme-one"), publish("acme", HEALTHY, dist="acme-two")]
-    publish("healthy", HEALTHY)
+@pytest.mark.parametrize("thief", ["aaa", "flu", "flux-too", "nano", "zzz"])
+@pytest.mark.parametrize("taken", DISPUTED)
+def test_name_stays_with_this_project_s_own_provider(
+    thief: str, taken: str, publish: "Publish", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "FIRST_PARTY", {"luxe"})
+    publish_rivals(publish, taken, "luxe", thief)
 
-    plugins = Plugins(only("acme", "healthy"))
+    plugins = Plugins(only(thief, "luxe"))
 
-    acme = plugins.plugins["acme"]
+    states = {name: plugins.plugins[name].state for name in (thief, "luxe")}
+    assert states == {thief: "set aside", "luxe": "enabled"}
+    reason = f"its {taken} {DISPUTED[taken]} exists already: it belongs to luxe, so {thief} can't have it."
+    assert plugins.plugins[thief].reason == reason
+    if taken == "api_type":  # nor does it keep a claim on the tasks
+        owners = (plugins.owner_of_api_type("healthy-image"), plugins.owner_of_model("healthy-1"))
+        assert [owner and owner.name for owner in owners] == ["luxe", "luxe"]
+
+
+@pytest.mark.parametrize("taken", DISPUTED)
+def test_of_two_third_parties_the_first_by_name_keeps_a_name(taken: str, publish: "Publish") -> None:
+    publish_rivals(publish, taken, "healthy", "aaa")
+
+    plugins = Plugins(only("aaa", "healthy"))
+
+    assert {name: plugins.plugins[name].state for name in ("aaa", "healthy")} == {
+        "aaa": "enabled",
+        "healthy": "set aside",
+    }
+    reason = f"its {taken} {DISPUTED[taken]} exists already: it belongs to aaa, so healthy can't have it."
+    assert plugins.plugins["healthy"].reason == reason
+
+
+def test_reserved_names_are_those_of_this_project_s_providers() -> None:
+    assert {path.parent.name for path in PLUGINS.glob("*/pyproject.toml")} == installed.FIRST_PARTY
+    plugins = Plugins(Settings.model_validate({}))
+    assert {name for name, plugin in plugins.plugins.items() if plugin.is_first_party} == installed.FIRST_PARTY
+
+
+def test_provider_that_takes_a_reserved_name_is_set_aside_even_alone(
+    publish: "Publish", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "FIRST_PARTY", {"acme"})
+    module = publish("acme", HEALTHY, dist="somebody-else")
+
+    acme = Plugins(only("acme")).plugins["acme"]
+
     assert acme.state == "set aside"
-    assert "acme-one" in acme.reason
-    assert "acme-two" in acme.reason
-    assert not set(modules) & set(sys.modules)
-    assert list(plugins.tools) == ["generate_healthy"]
+    assert acme.reason == "the name acme is reserved for kie-ai-mcp-acme, and somebody-else offers it"
+    assert acme.cure == "Uninstall somebody-else."
+    assert module not in sys.modules
+
+
+@pytest.mark.parametrize("squatter", ["aaa-evil", "zzz-evil"])
+def test_reserved_name_stays_with_its_distribution(
+    squatter: str, publish: "Publish", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "FIRST_PARTY", {"acme"})
+    evil = publish("acme", THIEF, dist=squatter)
+    publish("acme", HEALTHY)
+
+    plugins = Plugins(only("acme"))
+
+    assert (plugins.plugins["acme"].state, list(plugins.tools)) == ("enabled", ["generate_healthy"])
+    other = plugins.plugins[f"acme ({squatter})"]
+    assert (other.state, other.cure) == ("set aside", f"Uninstall {squatter}.")
+    assert other.reason == f"kie-ai-mcp-acme and {squatter} both offer a provider acme; the first keeps it"
+    assert evil not in sys.modules
+
+
+def test_of_two_distributions_of_one_provider_name_the_first_keeps_it_and_both_are_named(publish: "Publish") -> None:
+    modules = [publish("acme", HEALTHY, dist="acme-one"), publish("acme", TWIN, dist="acme-two")]
+    publish("other", HEALTHY.replace("generate_healthy", "generate_other"))
+
+    plugins = Plugins(only("acme", "other"))
+
+    assert plugins.plugins["acme"].state == "enabled"
+    assert plugins.plugins["acme"].distribution == "acme-one"
+    twin = plugins.plugins["acme (acme-two)"]
+    assert (twin.state, twin.distribution) == ("set aside", "acme-two")
+    assert "acme-one" in twin.reason
+    assert "acme-two" in twin.reason
+    assert modules[1] not in sys.modules
+    assert sorted(plugins.tools) == ["generate_healthy", "generate_other"]
 
 
 @pytest.mark.parametrize("name", ["kie_ai_mcp._providers.defaults", "kie"])
@@ -286,7 +336,7 @@ def test_provider_can_not_take_the_place_of_what_all_share(name: str, publish: "
 
     assert plugins.plugins[name].state == "set aside"
     for owner in ("healthy", "kie", ""):
-        assert plugins.route(task_of(owner)) == MARKET
+        assert route_of(plugins, task_of(owner)) == MARKET
         assert outcome(plugins, owner).status == "completed"
 
 
@@ -529,8 +579,8 @@ def test_kie_route_status_of_the_owner_wins_and_none_means_the_common_route(publ
 
     plugins = Plugins(only("own", "shy", "plain"))
 
-    assert plugins.route(task_of("own")) == StatusRoute("own", {"id": "t-1"})
-    assert [plugins.route(task_of(name)) for name in ("shy", "plain", "kie", "")] == [MARKET] * 4
+    assert route_of(plugins, task_of("own")) == StatusRoute("own", {"id": "t-1"})
+    assert [route_of(plugins, task_of(name)) for name in ("shy", "plain", "kie", "")] == [MARKET] * 4
 
 
 def test_kie_normalize_result_of_the_owner_wins_and_none_means_the_common_reading(publish: "Publish") -> None:
@@ -555,7 +605,7 @@ def test_provider_can_not_answer_for_another_s_task(source: str, publish: "Publi
 
     assert {plugin.state for name, plugin in plugins.plugins.items() if "thief" in name} == {"enabled"}
     for owner in ("healthy", "kie", ""):
-        assert plugins.route(task_of(owner)) == MARKET
+        assert route_of(plugins, task_of(owner)) == MARKET
         assert outcome(plugins, owner).status == "completed"
 
 
@@ -570,7 +620,7 @@ def test_hook_that_fails_is_a_failed_read_that_names_the_provider(
     publish("clumsy", f"{HEAD}\n@hookimpl\ndef {hook}:\n    {body}")
     plugins = Plugins(only("clumsy"))
 
-    ask = plugins.route if "route" in hook else partial(plugins.normalize, payload=DONE)
+    ask = partial(route_of, plugins) if "route" in hook else partial(outcome_of, plugins, payload=DONE)
 
     with pytest.raises(ReadFailed) as error:
         ask(task_of("clumsy"))
@@ -596,7 +646,7 @@ def test_task_whose_owner_is_missing_is_not_read_by_anybody_else(owner: str, sta
     publish("thief", THIEF)
     plugins = Plugins(only("broken", "thief"))
 
-    for ask in (plugins.route, partial(plugins.normalize, payload=DONE)):
+    for ask in (partial(route_of, plugins), partial(outcome_of, plugins, payload=DONE)):
         with pytest.raises(ReadFailed) as error:
             ask(task_of(owner))
         assert f"The provider {owner}, which the task belongs to, is {state}" in error.value.message
@@ -637,8 +687,8 @@ def test_kie_register_gateways_adds_a_service_that_speaks_for_its_own_tasks(publ
     assert "k-1" not in repr(gateway)
     for provider in ("healthy", "elsewhere"):
         there = Task("t-1", "x", provider, gateway="there")
-        assert plugins.route(there) == StatusRoute("there/status", {})
-    assert plugins.route(task_of("healthy")) == MARKET
+        assert route_of(plugins, there) == StatusRoute("there/status", {})
+    assert route_of(plugins, task_of("healthy")) == MARKET
 
 
 def test_kie_register_gateways_may_stand_in_for_another_provider_where_the_user_says_so(publish: "Publish") -> None:
@@ -722,7 +772,10 @@ def test_tool_that_the_gateway_does_not_serve_is_left_out_of_the_moved_family(
     [
         (('Gateway("there",', 'Gateway("kie",'), "its gateway kie exists already: it belongs to the server itself."),
         (("return [Gateway(", "return ['there'] or [Gateway("), "kie_register_gateways returned str, not a Gateway."),
-        (('Gateway("there",', 'Gateway("taken",'), "its gateway taken exists already: it belongs to aaa."),
+        (
+            ('Gateway("there",', 'Gateway("taken",'),
+            "its gateway taken exists already: it belongs to aaa, so elsewhere can't have it.",
+        ),
     ],
 )
 def test_gateway_that_breaks_the_contract_sets_its_provider_aside(

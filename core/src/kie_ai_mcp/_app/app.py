@@ -16,7 +16,8 @@ from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, report_of_error
 from kie_ai_mcp._flow.results import catch_up_quietly, query
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._flow.waiting import wait_for
-from kie_ai_mcp._providers.arguments import Arguments, BoundTool, describe, title_of
+from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.tools import BoundTool, describe, title_of
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings

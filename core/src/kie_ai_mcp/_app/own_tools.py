@@ -15,7 +15,8 @@ from kie_ai_mcp._flow.results import refresh, save
 from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._flow.waiting import wait_for
-from kie_ai_mcp._providers.arguments import Arguments, describe, title_of
+from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.tools import describe, title_of
 from kie_ai_mcp._record.rows import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from kie_ai_mcp._app.tools import Answer
-from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.tools import BoundTool
 
 MOST_FOUND = 5
 

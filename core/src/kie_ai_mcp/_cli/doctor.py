@@ -19,6 +19,7 @@ from kie_ai_mcp._app.tools import PATIENCE_S, USUAL_PATIENCE_S
 from kie_ai_mcp._cli.console import FAILED, end, json_option, print_json, wants_json
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.status import credits_left
+from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
@@ -197,7 +198,7 @@ async def _routes(plugins: Plugins, caller: Caller) -> Finding:
     users: dict[tuple[str, ...], set[str]] = {}
     for task in (Task(UNKNOWN_TASK, "market", ""), *plugins.probes(UNKNOWN_TASK)):
         try:
-            route = plugins.route(task)
+            route = route_of(plugins, task)
         except ReadFailed:
             continue
         routes[route.paths] = route

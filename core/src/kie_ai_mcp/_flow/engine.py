@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import anyio
 
 from kie_ai_mcp._media.uploading import Uploads
+from kie_ai_mcp._providers.asking import Asking
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
@@ -24,9 +25,6 @@ T = TypeVar("T")
 
 Say = Callable[[str, float | None], Awaitable[None]]
 """Reports a call's progress to the client: words for people, and a share between 0 and 1 where there is one."""
-
-ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
-"""Codes about the key, the account or the whole service, never about one task; no provider reads them."""
 
 PROMPTS = ("prompt", "negative_prompt", "shots")
 NOT_STORED = "[not stored]"
@@ -85,6 +83,11 @@ class Engine:
         _check_writable(settings.output_dir)
         record.open()
         return cls(settings, plugins, {gateway.name: Caller(settings, gateway) for gateway in gateways}, record)
+
+    @property
+    def asking(self) -> Asking:
+        """The calls of providers' functions."""
+        return Asking(self.plugins)
 
     def caller(self, gateway: str) -> Caller:
         """Return the caller of a task's service.

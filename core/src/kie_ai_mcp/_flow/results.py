@@ -10,11 +10,12 @@ from typing import Any
 
 import anyio.to_thread
 
-from kie_ai_mcp._flow.engine import ACCOUNT_CODES, NOT_STORED, Engine
+from kie_ai_mcp._flow.engine import NOT_STORED, Engine
 from kie_ai_mcp._flow.report import Report, report_of
-from kie_ai_mcp._flow.status import look_up, meaning, outcome_of, payload_of, request_of, with_provider
+from kie_ai_mcp._flow.status import look_up, outcome_of, payload_of, with_provider
 from kie_ai_mcp._media.saving import save_results
-from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.asking import ACCOUNT_CODES
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.envelope import error_of, error_text
@@ -83,7 +84,7 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     Raises:
         KieError: The arguments are refused, or the read failed.
     """
-    asked = await request_of(engine, tool, tool.arguments.check(arguments), Query)
+    asked = await engine.asking.request(tool, tool.arguments.check(arguments), Query)
     try:
         answer = await engine.caller(asked.gateway).read(asked.paths, asked.params)
     except ReadFailed as exc:
@@ -92,7 +93,7 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
         raise
     if answer.code in ACCOUNT_CODES:
         raise error_of(answer)
-    outcome = await meaning(tool.provider, asked.read, answer)
+    outcome = await engine.asking.meaning(tool.provider, asked.read, answer)
     if outcome is None:
         raise ReadFailed(error_text(answer), code=answer.code)
     if outcome.status == "failed":

@@ -5,17 +5,14 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 import anyio
 
-from kie_ai_mcp._flow.engine import ACCOUNT_CODES, NOT_STORED, Engine
+from kie_ai_mcp._flow.engine import NOT_STORED, Engine
 from kie_ai_mcp._flow.report import Report, report_of
-from kie_ai_mcp._providers.arguments import BoundTool
-from kie_ai_mcp._providers.contract import wrong_in_made, wrong_in_outcome
-from kie_ai_mcp._providers.guard import apart
 from kie_ai_mcp._providers.installed import KIE
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Ended
 from kie_ai_mcp._record.rows import Ending
 from kie_ai_mcp._service.caller import Departure
@@ -110,20 +107,10 @@ async def _judge(engine: Engine, order: Order, answer: Answer) -> Accepted | Out
     """Return the task that an answer accepts; raise the error that any other answer means."""
     gateway = engine.caller(order.submission.gateway).gateway
     read = order.submission.read or gateway.accept
-    provider = order.tool.provider
-    if read is not None and answer.code not in ACCOUNT_CODES:
-        look = f"It may have been accepted and charged: look for it at {gateway.logs_page}."
-        try:
-            made = await apart(f"The provider {provider}", partial(read, answer))
-        except KieError as exc:
-            if isinstance(exc, Refused) and answer.code != 200:
-                raise
-            raise Unknown(f"The service's answer could not be read. {exc.message}", next_step=look) from exc
+    if read is not None:
+        made = await engine.asking.made(order.tool.provider, read, answer, logs_page=gateway.logs_page)
         if made is not None:
-            wrong = wrong_in_outcome(made) if isinstance(made, Outcome) else wrong_in_made(made)
-            if wrong is not None:
-                raise Unknown(f"The provider {provider} misread the service's answer: {wrong}.", next_step=look)
-            return Accepted(made) if isinstance(made, str) else made
+            return made
     if answer.code != 200:
         error = error_of(answer, gateway)
         # A family's end at Kie.ai is known of Kie.ai alone.

@@ -3,9 +3,8 @@
 import asyncio
 import hashlib
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -15,9 +14,8 @@ from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import Report, report_of
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
-from kie_ai_mcp._flow.status import request_of
-from kie_ai_mcp._providers.arguments import OWN_ARGUMENTS, BoundTool
 from kie_ai_mcp._providers.installed import KIE
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.rows import NEVER_SENT, SubmissionRecord
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
@@ -32,12 +30,6 @@ CALLBACK = "callBackUrl"
 CALLBACK_PATH = "/callbacks/kie"
 """Where `serve --http` takes what the service posts; below `public_url`."""
 
-OWN_CHARS = 200
-"""The longest value of an argument that is the server's own."""
-
-SUBFOLDER = re.compile(r"(?!\.)[\w .-]+(/(?!\.)[\w .-]+)*")
-"""Names below the output folder; none begins with a dot, so none leads out of it."""
-
 RETRY_S = 2.0
 """Seconds until another attempt where a busy service names no time."""
 
@@ -49,14 +41,6 @@ TELL_S = 5.0
 
 JOIN_S = 0.2
 """Seconds between two looks at an identical request that is on its way."""
-
-
-@dataclass(frozen=True)
-class _OwnArguments:
-    """The server's own arguments of a paid tool; see `OWN_ARGUMENTS`."""
-
-    idempotency_key: str | None
-    subfolder: str | None
 
 
 async def submit(
@@ -74,15 +58,14 @@ async def submit(
     Raises:
         KieError: Nothing was made, or it is not known; the error says which, and what to do.
     """
-    own, given = _own_arguments(engine, arguments)
-    checked = tool.arguments.check(given)
+    options, checked = tool.check(arguments, saves=engine.settings.output_dir is not None)
     engine.check_open()
     # Refusals by the provider and a missing key come before any file is uploaded.
-    submission = await request_of(engine, tool, checked, Submission)
+    submission = await engine.asking.request(tool, checked, Submission)
     engine.caller(submission.gateway).check_key()
     sendable = await engine.uploads.addresses(checked, tool.arguments.media)
     if sendable != checked:
-        submission = await request_of(engine, tool, sendable, Submission)
+        submission = await engine.asking.request(tool, sendable, Submission)
 
     new = NewSubmission(
         tool=tool.name,
@@ -93,8 +76,8 @@ async def submit(
         model=submission.model,
         arguments=engine.redacted(checked),
         body_hash=_hash(tool, submission),
-        idempotency_key=own.idempotency_key and engine.settings.mask.text(own.idempotency_key),
-        subfolder=own.subfolder,
+        idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),
+        subfolder=options.subfolder,
         estimated_credits=submission.estimated_credits,
     )
     # After the hash: the same request is the same whether or not the service is to post its end.
@@ -173,23 +156,6 @@ def _with_callback(engine: Engine, submission: Submission) -> Submission:
     if public is None or submission.gateway != KIE or submission.body.get(CALLBACK):
         return submission
     return replace(submission, body={**submission.body, CALLBACK: public + CALLBACK_PATH})
-
-
-def _own_arguments(engine: Engine, arguments: Mapping[str, Any]) -> tuple[_OwnArguments, dict[str, Any]]:
-    """Return the server's own arguments and the provider's."""
-    given = dict(arguments)
-    own = _OwnArguments(**{name: given.pop(name, None) for name in OWN_ARGUMENTS})
-    for name, value in vars(own).items():
-        if value is not None and not (isinstance(value, str) and 0 < len(value) <= OWN_CHARS):
-            raise InvalidArgument(name, value, f"text of 1 to {OWN_CHARS} characters")
-    if own.subfolder is not None:
-        if engine.settings.output_dir is None:
-            raise InvalidArgument("subfolder", own.subfolder, "nothing is saved, since KIE_AI_OUTPUT_DIR is not set")
-        if not SUBFOLDER.fullmatch(own.subfolder):
-            raise InvalidArgument(
-                "subfolder", own.subfolder, "names of letters, digits, space, dot, dash and underscore, joined by /"
-            )
-    return own, given
 
 
 async def _join(

@@ -1,10 +1,9 @@
-"""From a tool function to what the protocol needs: its input schema, and its arguments checked against it."""
+"""Arguments of functions: the input schema that a signature makes, and values checked against it."""
 
 import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from types import NoneType, UnionType
@@ -15,28 +14,22 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
-from kie_ai_mcp.specs import PROMPT_CHARS, Kind, Media, Query, Submission, is_web_address
-
-NAME_LIMIT = 40
-DESCRIPTION_LIMIT = 2_000
-
-OWN_ARGUMENTS: dict[str, Any] = {"idempotency_key": {"type": "string"}, "subfolder": {"type": "string"}}
-"""What the server itself takes on every paid tool, beside the provider's arguments."""
+from kie_ai_mcp.specs import PROMPT_CHARS, Media, is_web_address
 
 NUMBER = re.compile(r"-?[0-9]{1,15}")
 
 UNLISTED = {"minLength": 1, "minItems": 1, "maxLength": PROMPT_CHARS}
-"""Limits of ours that are checked but not listed: no request comes near them, and every model reads every byte."""
+"""Limits that are checked but not listed: no request comes near them, and every model reads every byte."""
 
 
 class Arguments:
-    """What a function takes: its signature as a JSON schema, and values checked against it.
+    """The arguments of a function: its signature as a JSON schema, and values checked against it.
 
     Args:
-        fn: A function whose every parameter is annotated and can be given by name.
+        fn: A function or class whose every parameter is annotated and can be given by name.
         ignore: Parameters that the caller fills in itself.
-        hints: Its annotations, where they were read already.
-        beside: Further names that whoever calls the function takes itself; told to those who misspell one.
+        hints: The annotations, where they were read already.
+        more_names: Further arguments that the caller of the function takes itself; listed to those who misspell one.
 
     Raises:
         PluginError: The signature can't be turned into a schema.
@@ -48,11 +41,11 @@ class Arguments:
         *,
         ignore: tuple[str, ...] = (),
         hints: Mapping[str, Any] | None = None,
-        beside: tuple[str, ...] = (),
+        more_names: tuple[str, ...] = (),
     ) -> None:
         self.name = fn.__name__
-        self._beside = beside
-        hints = _hints(fn) if hints is None else hints
+        self._more_names = more_names
+        hints = hints_of(fn) if hints is None else hints
         fields: dict[str, Any] = {}
         self.defaults: dict[str, Any] = {}
         self.media: dict[str, Media] = {}
@@ -65,9 +58,9 @@ class Arguments:
                 raise PluginError(f"{self.name}: parameter {parameter.name} has no type.")
             hint = hints[parameter.name]
             if parameter.default is parameter.empty:
-                fields[parameter.name] = Required[_apart(hint)]
+                fields[parameter.name] = Required[_distinct(hint)]
             else:
-                fields[parameter.name] = NotRequired[_apart(_without_none(hint))]
+                fields[parameter.name] = NotRequired[_distinct(_without_none(hint))]
                 self.defaults[parameter.name] = parameter.default
             marker = _media_in(hint)
             if marker is not None:
@@ -98,20 +91,20 @@ class Arguments:
 
     @property
     def listed(self) -> dict[str, Any]:
-        """The input schema as a client is told it, without `UNLISTED`."""
-        told: dict[str, Any] = _shortened(self.schema)
-        return told
+        """The input schema as clients read it, without `UNLISTED`."""
+        listed: dict[str, Any] = _shortened(self.schema)
+        return listed
 
     def check(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the arguments as the function takes them.
 
         Raises:
-            InvalidArgument: Something is missing, unknown or not allowed; names every such argument.
+            InvalidArgument: An argument is missing, unknown or not allowed; the error names every such argument.
         """
         given = {
             name: self._decoded(name, value)
             for name, value in (given or {}).items()
-            if not (value is None and name in self.defaults)  # some hosts send null for what is left out
+            if not (value is None and name in self.defaults)  # some hosts send null for an argument that is left out
         }
         try:
             checked = self._adapter.validate_python(given)
@@ -154,7 +147,7 @@ class Arguments:
         return first
 
     def _problem(self, error: ErrorDetails) -> InvalidArgument:
-        # A location inside a union also names the union's branch; only the argument and list indexes mean anything.
+        # A location inside a union also names the union's branch; only the argument and list indexes help the reader.
         name, *inner = error["loc"] or ("arguments",)
         field = str(name) + "".join(f"[{part}]" for part in inner if isinstance(part, int))
         value, context = error["input"], error.get("ctx", {})
@@ -182,7 +175,7 @@ class Arguments:
         return InvalidArgument(field, value, allowed)
 
     def _unknown(self, name: str, value: Any) -> InvalidArgument:
-        known = [*self.schema["properties"], *self._beside]
+        known = [*self.schema["properties"], *self._more_names]
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         guess = f"; did you mean {near[0]!r}?" if near else "."
         problem = InvalidArgument(name, value, f"known arguments: {', '.join(known) or 'none'}")
@@ -193,89 +186,12 @@ class Arguments:
         return problem
 
 
-@dataclass(frozen=True)
-class BoundTool:
-    """A provider's tool, ready to be listed and called."""
+def hints_of(fn: Callable[..., Any]) -> dict[str, Any]:
+    """Return a function's annotations.
 
-    name: str
-    title: str
-    description: str
-    provider: str
-    kind: Kind
-    paid: bool
-    fn: Callable[..., Submission | Query]
-    arguments: Arguments
-    charges: bool = False
-
-    def input_schema(self, *, saves: bool) -> dict[str, Any]:
-        """Return what a client is told: the provider's arguments and, on paid tools, the server's own.
-
-        Args:
-            saves: Whether results are saved here, so that a subfolder can be chosen.
-        """
-        schema = self.arguments.listed
-        if self.paid:
-            schema["properties"] |= {name: own for name, own in OWN_ARGUMENTS.items() if saves or name != "subfolder"}
-        return schema
-
-    @classmethod
-    def bind(
-        cls,
-        fn: Callable[..., Any],
-        *,
-        provider: str,
-        kind: Kind,
-        title: str | None,
-        name: str | None = None,
-        charges: bool = False,
-    ) -> "BoundTool":
-        """Check a tool function against the contract and read what it says of itself.
-
-        Args:
-            fn: The function.
-            provider: Whose tool it is.
-            kind: What it makes.
-            title: Its name for people.
-            name: Its name in the protocol; the function's own if left out.
-            charges: As for `Tool`.
-
-        Raises:
-            PluginError: The function can't be a tool; says why.
-        """
-        name = name or str(getattr(fn, "__name__", ""))
-        if not name.isidentifier() or len(name) > NAME_LIMIT:
-            raise PluginError(f"{name or fn!r}: a tool needs a name of at most {NAME_LIMIT} characters.")
-        if inspect.iscoroutinefunction(fn):
-            raise PluginError(f"{name}: a tool function is not async; core makes the call it describes.")
-        description = describe(fn)
-        if not description or len(description) > DESCRIPTION_LIMIT:
-            raise PluginError(f"{name}: a tool needs a docstring of at most {DESCRIPTION_LIMIT} characters.")
-        hints = _hints(fn)
-        returned = hints.get("return")
-        if returned not in {Submission, Query}:
-            raise PluginError(f"{name}: the return annotation must be Submission or Query, not {returned!r}.")
-        paid = returned is Submission
-        arguments = Arguments(fn, hints=hints, beside=tuple(OWN_ARGUMENTS) if paid else ())
-        taken = sorted(set(OWN_ARGUMENTS) & set(arguments.names))
-        if taken:
-            raise PluginError(f"{name}: the argument {taken[0]} is the server's own; name it otherwise.")
-        arguments.schema  # noqa: B018  built now, so that a broken signature is found while plugins are checked
-        title = title or title_of(name)
-        return cls(name, title, description, provider, kind, paid, fn, arguments, charges=paid or charges)
-
-
-def describe(fn: Callable[..., Any]) -> str:
-    """Return a function's docstring as one paragraph per blank-line block."""
-    blocks = inspect.cleandoc(fn.__doc__ or "").split("\n\n")
-    return "\n".join(" ".join(block.split()) for block in blocks)
-
-
-def title_of(name: str) -> str:
-    """Return a tool's name as words for people."""
-    return name.replace("_", " ").capitalize()
-
-
-def _hints(fn: Callable[..., Any]) -> dict[str, Any]:
+    Raises:
+        PluginError: An annotation can't be read.
+    """
     try:
         return get_type_hints(fn, include_extras=True)
     except (NameError, TypeError, AttributeError) as exc:
@@ -300,18 +216,18 @@ def _without_none(hint: Any) -> Any:
     return parts[0] if len(parts) == 1 else Union[tuple(parts)]  # noqa: UP007  the parts are only known now
 
 
-def _apart(hint: Any) -> Any:
-    """Return a type that `typing` does not confuse with an equal one whose enum has another order."""
+def _distinct(hint: Any) -> Any:
+    """Return a type that the cache of `typing` keeps apart from an equal one whose enum has another order."""
     return Annotated[hint, object()]
 
 
 def _shows(text: str) -> bool:
-    """Whether there is anything to be read in a text: invisible characters would be bought as any other prompt."""
+    """Return whether a text has anything to read: invisible characters would be bought as any other prompt."""
     return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def _may_be_path(value: str) -> bool:
-    """Whether a media argument may be meant as a local path; the upload decides whether it may be used."""
+    """Return whether a media argument may be a local path; the upload decides whether that path may be used."""
     scheme = value.split("/", 1)[0].split("\\", 1)[0]
     return bool(value.strip()) and value.isprintable() and (":" not in scheme or scheme[1:] == ":")
 

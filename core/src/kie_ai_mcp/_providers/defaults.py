@@ -1,4 +1,4 @@
-"""What holds where a provider says nothing: the market's status route, its reading."""
+"""Defaults of the two status hooks: the market's status route and its reading."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,7 @@
-"""A stranger's code is run apart: what it raises, and how long it takes, stays its own affair."""
+"""Time limits and error handling for the functions of plugins.
+
+Whatever such a function raises, and however long it takes, only its caller is affected.
+"""
 
 import asyncio
 import contextlib
@@ -15,73 +18,77 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_S = 10.0
-"""How long a pure function may think before it is given up."""
+"""How long a pure function may run, in seconds."""
 
 AGAIN_S = 1.0
-"""Seconds until code that does not heed the first alarm is interrupted once more."""
+"""Seconds until code that ignores the first alarm is interrupted once more."""
 
 
-class _Late(BaseException):
-    """Interrupts code that takes too long; no ``except Exception`` of its own holds it up."""
+class _TimeUp(BaseException):
+    """Interrupts code that takes too long; an ``except Exception`` in that code can't catch it."""
 
 
-async def apart(who: str, work: Callable[[], T]) -> T:
-    """Ask a provider's function in a thread of its own, so that a slow one keeps nobody waiting but its caller.
+async def run_isolated(who: str, work: Callable[[], T]) -> T:
+    """Run a plugin's function in a thread of its own, so that a slow one delays nobody but its caller.
 
     Args:
         who: Begins the error's sentence: "generate_fox of the provider acme".
         work: Calls the function.
 
     Raises:
-        KieError: What the function raised on purpose.
-        PluginError: It raised something else, or gave no answer in time. It may even have tried to end the process.
+        KieError: The function raised it on purpose.
+        PluginError: The function raised anything else, even an exception that ends a process, or took too long.
     """
     loop = asyncio.get_running_loop()
-    answered: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
+    ended: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
 
     def settle(result: T | None, raised: BaseException | None) -> None:
-        if not answered.done():
-            answered.set_result((result, raised))
+        if not ended.done():
+            ended.set_result((result, raised))
 
     def run() -> None:
         result, raised = None, None
         try:
             result = work()
-        except BaseException as exc:  # noqa: BLE001  a stranger's code may raise anything
+        except BaseException as exc:  # noqa: BLE001  a plugin's code may raise anything
             raised = exc
-        with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so there is no caller any more
             loop.call_soon_threadsafe(settle, result, raised)
 
-    # A daemon: code that never comes back must not keep the process from ending.
+    # A daemon: code that never returns must not keep the process from ending.
     threading.Thread(target=run, name=who, daemon=True).start()
-    await asyncio.wait([answered], timeout=ANSWER_S)
-    if not answered.done():  # looked at last: after a machine has slept, time is over and the answer there
+    await asyncio.wait([ended], timeout=ANSWER_S)
+    if not ended.done():  # checked after the wait: a machine that slept wakes with the time over and the answer there
         raise PluginError(f"{who} gave no answer within {ANSWER_S:g} s.")
-    result, raised = answered.result()
+    result, raised = ended.result()
     if isinstance(raised, KieError):
         raise raised
     if raised is not None:
         log.error("%s failed", who, exc_info=raised)
-        raise PluginError(f"{who} failed: {told(raised)}.") from raised
+        raise PluginError(f"{who} failed: {summarize(raised)}.") from raised
     return result  # type: ignore[return-value]  # nothing was raised, so it is what `work` returned
 
 
-def in_time(work: Callable[[], T], limit_s: float) -> T:
-    """Run a stranger's code here and return what it returns, but wait for it only so long.
+def run_in_time(work: Callable[[], T], limit_s: float) -> T:
+    """Run a plugin's code in this thread and return what it returns, but interrupt it after a time.
 
     An alarm costs microseconds; a thread for each provider would cost as much as loading it. Where there are no
-    alarms (on Windows, or off the main thread) the wait has no limit.
+    alarms (on Windows, or off the main thread) the run has no time limit.
+
+    Args:
+        work: Calls the code.
+        limit_s: How long it may run, in seconds.
 
     Raises:
-        PluginError: It did not come back in time.
+        PluginError: The code took too long.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         return work()
 
-    def late(_signal: int, _frame: object) -> None:
-        raise _Late
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise _TimeUp
 
-    before = signal.signal(signal.SIGALRM, late)
+    before = signal.signal(signal.SIGALRM, interrupt)
     try:
         try:
             signal.setitimer(signal.ITIMER_REAL, limit_s, AGAIN_S)
@@ -89,10 +96,10 @@ def in_time(work: Callable[[], T], limit_s: float) -> T:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-    except _Late:
+    except _TimeUp:
         raise PluginError(f"it did not finish loading within {limit_s:g} s.") from None
 
 
-def told(exc: BaseException) -> str:
-    """Return an exception as one line: its type, and what it says where it says something."""
+def summarize(exc: BaseException) -> str:
+    """Return an exception as one line: its type and, where it has one, its message."""
     return " ".join(f"{type(exc).__name__}: {exc}".split()).rstrip(".:")

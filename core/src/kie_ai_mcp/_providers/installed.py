@@ -1,18 +1,18 @@
-"""What providers are installed: found without importing any, and held against the public door.
+"""Installed providers, read from entry points without importing any. No other module reads entry points.
 
-Alone reads entry points.
+A name has one owner. Of two distributions that offer one provider name, one keeps it and the other is set aside; the
+names of this project's own providers are reserved for the distributions ``kie-ai-mcp-NAME``.
 """
 
 import json
-import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Literal
 
-from kie_ai_mcp.errors import PluginError
 from kie_ai_mcp.hookspecs import PROJECT
 from kie_ai_mcp.specs import Provider
 
@@ -20,10 +20,31 @@ DEFAULTS = "kie_ai_mcp._providers.defaults"
 KIE = "kie"
 
 SHARED = ("", KIE)
-"""What stands for a task's owner where no provider claims it: the defaults alone are asked."""
+"""The owners of a task that no provider claims: only the defaults read its status."""
 
-PRIVATE = f"{PROJECT}._"
-"""How the names of core's private rooms begin."""
+FIRST_PARTY = frozenset(
+    {
+        "authors",
+        "dalle3",
+        "fal",
+        "flux",
+        "gpt4o-image",
+        "haiper",
+        "ideogram",
+        "kling",
+        "luma",
+        "midjourney",
+        "nano-banana",
+        "pika",
+        "playground",
+        "runway",
+        "sandbox",
+        "sora2",
+        "stable-diffusion",
+        "veo3",
+    }
+)
+"""The names of this project's own providers. Each is offered by the distribution ``kie-ai-mcp-NAME`` alone."""
 
 
 @dataclass
@@ -41,7 +62,7 @@ class Plugin:
 
     @property
     def distribution(self) -> str:
-        """The distribution that brings it. Read when asked for: parsing metadata costs more than loading."""
+        """The distribution that brings it. Read at each use: parsing all metadata takes longer than loading."""
         return self.entry.dist.name if self.entry.dist else "unknown"
 
     @property
@@ -49,61 +70,68 @@ class Plugin:
         """The distribution's version."""
         return self.entry.dist.version if self.entry.dist else ""
 
+    @property
+    def is_first_party(self) -> bool:
+        """True for a provider of this project."""
+        if self.name not in FIRST_PARTY:
+            return False
+        # The module's name first, which costs nothing: no start has the time to parse everybody's metadata.
+        return self.entry.module == f"{PROJECT}_{self.name.replace('-', '_')}" or self.has_own_distribution
+
+    @property
+    def has_own_distribution(self) -> bool:
+        """True where the distribution that brings it is named after it."""
+        return self.distribution == f"kie-ai-mcp-{self.name}"
+
 
 def installed() -> dict[str, Plugin]:
-    """List the installed providers, sorted by name, without importing any; two of one name are set aside."""
+    """List the installed providers, sorted by name, without importing any.
+
+    A provider whose name belongs to another distribution is in the list, too, under a name with its distribution.
+    """
     plugins: dict[str, Plugin] = {}
-    for entry in sorted(entry_points(group=PROJECT), key=lambda entry: entry.name):
-        plugin = Plugin(entry.name, entry)
-        first = plugins.setdefault(entry.name, plugin)
-        if entry.name in {DEFAULTS, *SHARED}:
-            plugin.state, plugin.reason = "set aside", f"a provider can't be called {entry.name!r}"
-            plugin.cure = f"Uninstall {plugin.distribution}."
-        if first is not plugin:
-            first.state, first.cure = "set aside", "Uninstall one of them."
-            first.reason = f"two distributions offer it: {first.distribution} and {plugin.distribution}"
+    for name, entries in groupby(sorted(entry_points(group=PROJECT), key=_name), key=_name):
+        owner, *others = _ranked(Plugin(name, entry) for entry in entries)
+        plugins[name] = owner
+        for other in others:
+            reason = f"{owner.distribution} and {other.distribution} both offer a provider {name}; the first keeps it"
+            other.name = f"{name} ({other.distribution})"
+            _set_aside(other, reason)
+            plugins[other.name] = other
+        if name in {DEFAULTS, *SHARED}:
+            _set_aside(owner, f"a provider can't be called {name!r}")
+        elif name in FIRST_PARTY and not owner.is_first_party:
+            reason = f"the name {name} is reserved for kie-ai-mcp-{name}, and {owner.distribution} offers it"
+            _set_aside(owner, reason)
     return plugins
 
 
 def editable_sources() -> list[Path]:
-    """Return the folder, or the file, of every provider that is installed editable; imports none."""
+    """Return the folder, or the file, of every provider that is installed editable, without importing any."""
     sources: set[Path] = set()
     for entry in entry_points(group=PROJECT):
         try:
-            installed = json.loads((entry.dist and entry.dist.read_text("direct_url.json")) or "{}")
+            origin = json.loads((entry.dist and entry.dist.read_text("direct_url.json")) or "{}")
             spec = find_spec(entry.module.partition(".")[0])
         except (ValueError, ImportError):
             continue
-        if not installed.get("dir_info", {}).get("editable") or spec is None:
+        if not origin.get("dir_info", {}).get("editable") or spec is None:
             continue
         sources.update(map(Path, spec.submodule_search_locations or filter(None, [spec.origin])))
     return sorted(source for source in sources if source.exists())
 
 
-def check_rooms(name: str) -> None:
-    """Check that a provider's modules hold nothing of core's private rooms, which change without notice.
+def _name(entry: EntryPoint) -> str:
+    return entry.name
 
-    Raises:
-        PluginError: One does; names it.
-    """
-    top = sys.modules[name.partition(".")[0]]
-    inside = f"{top.__name__}."
-    # Only a package has more than one module, and there are a thousand to look through.
-    more = (
-        [found for key, found in list(sys.modules.items()) if key.startswith(inside)]
-        if hasattr(top, "__path__")
-        else []
-    )
-    for module in (top, *more):
-        for value in list(vars(module).values()):
-            if isinstance(value, (type, FunctionType)):  # a tuple: every plugin's every name is looked at
-                home = str(value.__module__)
-            elif isinstance(value, ModuleType):
-                home = value.__name__
-            else:
-                continue
-            if home.startswith(PRIVATE):
-                raise PluginError(
-                    f"its module {module.__name__} uses {home}, a private room of the server.",
-                    next_step="Its author must import from kie_ai_mcp and its public modules alone.",
-                )
+
+def _ranked(plugins: Iterable[Plugin]) -> list[Plugin]:
+    """Sort the providers of one name: the distribution that is called after it first, then by distribution."""
+    same = list(plugins)
+    if len(same) > 1:
+        same.sort(key=lambda plugin: (not plugin.has_own_distribution, plugin.distribution))
+    return same
+
+
+def _set_aside(plugin: Plugin, reason: str) -> None:
+    plugin.state, plugin.reason, plugin.cure = "set aside", reason, f"Uninstall {plugin.distribution}."

@@ -1,7 +1,7 @@
-"""Providers: loaded one at a time, checked, asked through their hooks.
+"""Loading of providers: each is imported, checked and asked for its tools, one at a time.
 
-A provider that breaks the contract is set aside with its reason; every other one goes on. A task is asked of
-its owner first and of the defaults next, so that no plugin can answer for another's task.
+A provider that breaks the contract is set aside with its reason; every other one goes on. A hook is called with one
+provider's implementation alone, so that no plugin can answer for another's task.
 """
 
 import contextlib
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from kie_ai_mcp import hookspecs
-from kie_ai_mcp._providers import defaults
-from kie_ai_mcp._providers.arguments import BoundTool
-from kie_ai_mcp._providers.contract import wrong_in_outcome, wrong_in_provider, wrong_in_route
-from kie_ai_mcp._providers.guard import in_time, told
-from kie_ai_mcp._providers.installed import DEFAULTS, KIE, SHARED, Plugin, check_rooms, installed
+from kie_ai_mcp._providers import defaults, selection
+from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp._providers.guard import run_in_time, summarize
+from kie_ai_mcp._providers.installed import DEFAULTS, KIE, Plugin, installed
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
-from kie_ai_mcp._settings.settings import Settings, provider_variable, variable
-from kie_ai_mcp.errors import ConfigError, PluginError, ReadFailed
+from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
-from kie_ai_mcp.specs import Gateway, Outcome, Provider, Query, StatusRoute, Submission, Task, Tool
+from kie_ai_mcp.specs import Gateway, Provider, Query, Submission, Task, Tool
 
 if TYPE_CHECKING:
     import click
@@ -33,40 +33,36 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOAD_S = 10.0
-"""How long one provider may take to be imported and asked."""
-
-GATEWAY_SETTING = "gateway"
-"""The one setting that every provider's section may have: which service stands in for it."""
+"""How long one provider may take to be imported and asked, in seconds."""
 
 SERVER = "the server itself"
-"""Who owns names that no provider may take."""
+"""The owner of the names that no provider may take."""
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A provider that keeps the contract, before it is known whether its names are nobody else's."""
+    """A provider that keeps the contract, before its names are compared with those of the others."""
 
     plugin: Plugin
     tools: list[BoundTool]
     gateways: list[Gateway]
     moved_to: str | None
 
-    def names(self) -> Iterator[tuple[str, str, bool]]:
-        """Yield each name that must be this provider's alone: of what, the name, whether it speaks of the provider."""
-        own = self.plugin.name
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Yield each name that only one provider may have, after its sort."""
         for tool in self.tools:
-            yield "tool", tool.name, _speaks_of(tool.name.partition("_")[2], own)
+            yield "tool", tool.name
         for gateway in self.gateways:
-            yield "gateway", gateway.name, _speaks_of(gateway.name, own)
+            yield "gateway", gateway.name
         for api_type in self.plugin.provider.api_types:
-            yield "api_type", api_type, _speaks_of(api_type, own)
+            yield "api_type", api_type
 
 
 class Plugins:
-    """Every installed provider, and the tools of those that are enabled.
+    """Every installed provider, and the tools and gateways of those that are enabled.
 
     Args:
-        settings: Which providers, tools and kinds are wanted, and the providers' own sections.
+        settings: The settings: which providers, tools and kinds are used, and the providers' own sections.
         reserved: Tool names that no provider may take.
 
     Raises:
@@ -84,47 +80,33 @@ class Plugins:
         self.gateways: dict[str, Gateway] = {}
         self._moved: dict[str, str] = {}
         self.plugins = installed()
-        self._check_names()
+        selection.check_providers(settings, self.plugins)
         candidates: list[_Candidate] = []
         with _quiet():
             for name, plugin in self.plugins.items():
-                if plugin.state == "enabled" and self._wanted(name):
+                if plugin.state == "enabled" and selection.is_selected(settings, name):
                     candidates += self._load(plugin)
                 elif plugin.state == "enabled":
                     plugin.state, plugin.reason = "disabled", "by configuration"
-        # Of two that take one name, the one that the name speaks of keeps it, wherever it stands in the alphabet.
-        for candidate in sorted(candidates, key=lambda found: not all(own for _, _, own in found.names())):
+        # The sort is stable: this project's own providers first, then the others by name.
+        for candidate in sorted(candidates, key=lambda candidate: not candidate.plugin.is_first_party):
             self._admit(candidate)
         self._move_to_gateways()
-        self._check_variables()
-        self._choose_tools()
+        selection.check_variables(settings, self.plugins)
+        selection.check_tools(settings, (name for sort, name in self._owners if sort == "tool"), self.plugins)
+        self.tools = {name: tool for name, tool in self.tools.items() if self.lists(name, tool)}
+
+    def lists(self, name: str, tool: BoundTool | None = None) -> bool:
+        """Return whether the settings let a tool be listed and called; a tool of the server itself has no kind."""
+        return selection.is_listed(self._settings, name, tool)
 
     def provider_of(self, name: str) -> Provider:
-        """Return what a provider says of itself; a bare description for one that is not enabled."""
+        """Return a provider's description; a bare one for a provider that is not enabled."""
         plugin = self.plugins.get(name)
         return plugin.provider if plugin else Provider(title=name)
 
-    def route(self, task: Task) -> StatusRoute:
-        """Return where a task's status is read.
-
-        Raises:
-            ReadFailed: The provider's hook raised or gave something else.
-        """
-        answer: StatusRoute = self._ask("kie_route_status", task, (StatusRoute,), task=task)
-        return answer
-
-    def normalize(self, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
-        """Return what a status answer means, or what to read next.
-
-        Raises:
-            ReadFailed: The provider's hook raised or gave something else.
-        """
-        answer: Outcome | StatusRoute
-        answer = self._ask("kie_normalize_result", task, (Outcome, StatusRoute), task=task, payload=payload)
-        return answer
-
     def probes(self, task_id: str) -> Iterable[Task]:
-        """Yield the id as a task of each sort that an enabled provider has, for looking up where it belongs."""
+        """Yield the id as a task of each api_type of the enabled providers, to find out which one it belongs to."""
         for plugin in self.plugins.values():
             if plugin.state == "enabled" and plugin.tools:
                 for api_type in plugin.provider.api_types or (plugin.name,):
@@ -145,88 +127,51 @@ class Plugins:
         """Return the provider whose tasks have this api_type."""
         return next((plugin for plugin in self.plugins.values() if api_type in plugin.provider.api_types), None)
 
+    def owner_of_gateway(self, name: str) -> str:
+        """Return the provider that registers a gateway; the gateway's own name where none does."""
+        return self._owners.get(("gateway", name), name)
+
+    def way_back(self, name: str) -> str:
+        """Return what makes a provider usable that is not."""
+        return selection.way_back(self._settings, name, self.plugins.get(name))
+
+    def hook(self, name: str, owner: str) -> pluggy.HookCaller:
+        """Return a hook as only `owner` implements it."""
+        if (name, owner) not in self._callers:
+            others = [plugin for other, plugin in self._pm.list_name_plugin() if other != owner and plugin is not None]
+            self._callers[name, owner] = self._pm.subset_hook_caller(name, others)
+        return self._callers[name, owner]
+
     def register_commands(self, group_of: "Callable[[str], click.Group]") -> None:
         """Let every enabled provider add its subcommands to the group that `group_of` gives for its name."""
         for name, plugin in self.plugins.items():
             if plugin.state != "enabled":
                 continue
             try:
-                self._caller("kie_register_commands", name)(commands=group_of(name))
-            except Exception as exc:  # noqa: BLE001  as when loading: the stranger alone goes without its commands
+                self.hook("kie_register_commands", name)(commands=group_of(name))
+            except Exception as exc:  # noqa: BLE001  as when loading: only this plugin goes without its commands
                 log.warning("the commands of provider %s are left out: %s: %s", name, type(exc).__name__, exc)
 
     # -- loading -------------------------------------------------------------------------------------------------
 
-    def _check_names(self) -> None:
-        settings = self._settings
-        for setting in ("enabled_providers", "disabled_providers"):
-            for name in getattr(settings, setting):
-                if name not in self.plugins:
-                    raise ConfigError(
-                        f"{variable(setting)} names {name!r}, but no such provider is installed.",
-                        next_step=nearest(name, self.plugins),
-                    )
-        for name in settings.providers:
-            if name not in self.plugins:
-                raise ConfigError(
-                    f"The configuration has a section [providers.{name}], but no such provider is installed.",
-                    next_step=nearest(name, self.plugins),
-                )
-        both = sorted(set(settings.enabled_providers) & set(settings.disabled_providers))
-        if both:
-            raise ConfigError(f"The provider {both[0]!r} is both enabled and disabled.", next_step="Take it off one.")
-
-    def _wanted(self, name: str) -> bool:
-        enabled = self._settings.enabled_providers
-        return name not in self._settings.disabled_providers and (not enabled or name in enabled)
-
     def _load(self, plugin: Plugin) -> list[_Candidate]:
         """Import a provider and ask it; return it where it keeps the contract, nothing where it is set aside."""
         section = self._settings.section(plugin.name)
-        moved_to = section.pop(GATEWAY_SETTING, None)
+        moved_to = section.pop(selection.GATEWAY_SETTING, None)
         try:
-            tools, gateways = in_time(lambda: self._examine(plugin, section), LOAD_S)
+            tools, gateways = run_in_time(lambda: self._examine(plugin, section), LOAD_S)
         except KeyboardInterrupt:  # the user's, who waits for all this
             raise
-        except BaseException as exc:  # noqa: BLE001  a stranger's code may raise anything
+        except BaseException as exc:  # noqa: BLE001  a plugin's code may raise anything
             self._set_aside(plugin, exc)
             return []
-        undeclared = sorted(set(section) - set(plugin.provider.settings))
-        if undeclared:
-            self._refuse_setting(plugin, undeclared[0])
+        selection.check_section(self._settings, plugin, section)
         return [_Candidate(plugin, tools, gateways, None if moved_to is None else str(moved_to))]
 
-    def _refuse_setting(self, plugin: Plugin, name: str) -> None:
-        known = (*plugin.provider.settings, GATEWAY_SETTING)
-        written = provider_variable(plugin.name, name)
-        if written in self._settings.provider_variables:
-            near = nearest(written, [provider_variable(plugin.name, key) for key in known])
-            raise ConfigError(f"{written} is set, but the provider {plugin.name} has no such setting.", next_step=near)
-        raise ConfigError(f"[providers.{plugin.name}] has no setting {name!r}.", next_step=nearest(name, known))
-
-    def _admit(self, candidate: _Candidate) -> None:
-        """Take a provider in, unless one of its names is another's."""
-        plugin, taken = candidate.plugin, dict[tuple[str, str], str]()
-        for what, name, _ in candidate.names():
-            owner = (self._owners | taken).get((what, name))
-            if owner is not None:
-                reason = f"its {what} {name} exists already: it belongs to {owner}."
-                other = "" if owner in {SERVER, plugin.name} else f", or disable {owner}"
-                self._set_aside(plugin, PluginError(reason, next_step=f"{_cure(plugin)[:-1]}{other}."))
-                return
-            taken[what, name] = plugin.name
-        self._owners |= taken
-        plugin.tools = tuple(tool.name for tool in candidate.tools)
-        self.tools |= {tool.name: tool for tool in candidate.tools}
-        self.gateways |= {gateway.name: gateway for gateway in candidate.gateways}
-        if candidate.moved_to is not None:
-            self._moved[plugin.name] = candidate.moved_to
-
     def _examine(self, plugin: Plugin, section: Mapping[str, Any]) -> tuple[list[BoundTool], list[Gateway]]:
-        """Import a provider and ask it everything that is asked at start."""
+        """Import a provider and call each hook that is called at start."""
         module = plugin.entry.load()
-        self._check_contract(module)
-        check_rooms(plugin.entry.module)
+        _check_contract(module)
         self._pm.register(module, plugin.name)
         self._pm.check_pending()
         plugin.hooks = tuple(sorted(caller.name for caller in self._pm.get_hookcallers(module) or ()))
@@ -235,32 +180,13 @@ class Plugins:
         plugin.provider = self._describe(plugin.name)
         return self._bind_tools(plugin, section), self._gateways_of(plugin, section)
 
-    def _set_aside(self, plugin: Plugin, exc: BaseException) -> None:
-        plugin.state, plugin.tools = "set aside", ()
-        plugin.reason, plugin.cure = told(exc), _cure(plugin)
-        if isinstance(exc, PluginError):
-            plugin.reason, plugin.cure = exc.message, exc.next_step or plugin.cure
-        elif isinstance(exc, ModuleNotFoundError) and exc.name:
-            plugin.cure = f"Install {exc.name}, which it needs. {plugin.cure}"
-        if self._pm.has_plugin(plugin.name):
-            self._pm.unregister(name=plugin.name)
-        log.warning("provider %s (%s) is set aside: %s", plugin.name, plugin.distribution, plugin.reason)
-
-    def _check_contract(self, module: Any) -> None:
-        major = getattr(module, "KIE_AI_MCP_CONTRACT", CONTRACT[0])
-        if major != CONTRACT[0]:
-            raise PluginError(
-                f"it is built for contract {major}, this server speaks contract {CONTRACT[0]}.",
-                next_step="Install versions of both that fit.",
-            )
-
     def _describe(self, name: str) -> Provider:
-        described = self._caller("kie_describe_provider", name)()
+        described: Any = self.hook("kie_describe_provider", name)()
         if described is None:
             return Provider(title=name.replace("-", " ").title())
         if not isinstance(described, Provider):
             raise PluginError(f"kie_describe_provider returned {type(described).__name__}, not a Provider.")
-        wrong = wrong_in_provider(described)
+        wrong = judge(described, Provider)
         if wrong is not None:
             raise PluginError(f"kie_describe_provider returned a Provider that can't be used: {wrong}.")
         return described
@@ -268,8 +194,8 @@ class Plugins:
     def _bind_tools(self, plugin: Plugin, section: Mapping[str, Any]) -> list[BoundTool]:
         kind = (plugin.provider.kinds or ("image",))[0]
         returned: Iterable[Iterable[Tool | Callable[..., Submission | Query]]]
-        returned = self._caller("kie_register_tools", plugin.name)(settings=MappingProxyType(dict(section)))
-        tools = [given if isinstance(given, Tool) else Tool(given) for part in returned for given in part]
+        returned = self.hook("kie_register_tools", plugin.name)(settings=MappingProxyType(dict(section)))
+        tools = [entry if isinstance(entry, Tool) else Tool(entry) for part in returned for entry in part]
         return [
             BoundTool.bind(
                 tool.fn, provider=plugin.name, kind=tool.kind or kind, title=tool.title, charges=tool.charges
@@ -278,142 +204,85 @@ class Plugins:
         ]
 
     def _gateways_of(self, plugin: Plugin, section: Mapping[str, Any]) -> list[Gateway]:
-        returned = self._caller("kie_register_gateways", plugin.name)(settings=MappingProxyType(dict(section)))
+        returned = self.hook("kie_register_gateways", plugin.name)(settings=MappingProxyType(dict(section)))
         gateways = [gateway for part in returned for gateway in part]
         for gateway in gateways:
             if not isinstance(gateway, Gateway):
                 raise PluginError(f"kie_register_gateways returned {type(gateway).__name__}, not a Gateway.")
         return gateways
 
+    def _admit(self, candidate: _Candidate) -> None:
+        """Register a provider, unless one of its names belongs to another."""
+        plugin, names = candidate.plugin, dict[tuple[str, str], str]()
+        for sort, name in candidate.names():
+            owner = (self._owners | names).get((sort, name))
+            if owner is not None:
+                self._set_aside(plugin, _dispute(plugin, owner, f"its {sort} {name}"))
+                plugin.provider = Provider(plugin.provider.title)  # no task and no model is its own
+                return
+            names[sort, name] = plugin.name
+        self._owners |= names
+        plugin.tools = tuple(tool.name for tool in candidate.tools)
+        self.tools |= {tool.name: tool for tool in candidate.tools}
+        self.gateways |= {gateway.name: gateway for gateway in candidate.gateways}
+        if candidate.moved_to is not None:
+            self._moved[plugin.name] = candidate.moved_to
+
+    def _set_aside(self, plugin: Plugin, exc: BaseException) -> None:
+        plugin.state, plugin.tools = "set aside", ()
+        plugin.reason, plugin.cure = summarize(exc), selection.cure_of(plugin)
+        if isinstance(exc, PluginError):
+            plugin.reason, plugin.cure = exc.message, exc.next_step or plugin.cure
+        elif isinstance(exc, ModuleNotFoundError) and exc.name:
+            plugin.cure = f"Install {exc.name}, which it needs. {plugin.cure}"
+        if self._pm.has_plugin(plugin.name):
+            self._pm.unregister(name=plugin.name)
+        log.warning("provider %s (%s) is set aside: %s", plugin.name, plugin.distribution, plugin.reason)
+
     def _move_to_gateways(self) -> None:
-        """Let another service stand in for providers whose section says so."""
+        """Let another service stand in for the providers whose section says so."""
         for name, target in self._moved.items():
-            gateway = self.gateways.get(target)
-            tools = [tool for tool in self.tools.values() if tool.provider == name]
-            owner = self.plugins.get(target)
-            if gateway is None and owner is not None and owner.state == "set aside":
-                # Not left where it was: whoever moved the family does not expect a bill from there.
+            gateway, owner = self.gateways.get(target), self.plugins.get(target)
+            tools = {tool.name: tool for tool in self.tools.values() if tool.provider == name}
+            if gateway is not None:
+                served = selection.served_tools(name, gateway, tools)
+            elif owner is not None and owner.state == "set aside":
+                # Never at Kie.ai instead: a user who moved the family does not expect a bill from there.
                 reason = PluginError(f"its gateway {target} is set aside.", next_step=owner.cure)
                 self._set_aside(self.plugins[name], reason)
-                self.tools = {known: tool for known, tool in self.tools.items() if tool.provider != name}
-                continue
-            if gateway is None:
+                served = {}
+            else:
                 raise ConfigError(
                     f"[providers.{name}] gateway is {target!r}, but no enabled provider registers it.",
-                    next_step=self._way_back(target) if owner is not None else nearest(target, self.gateways),
+                    next_step=nearest(target, self.gateways) if owner is None else self.way_back(target),
                 )
-            if tools and not any(tool.name in gateway.serves for tool in tools):
-                raise ConfigError(
-                    f"[providers.{name}] gateway is {target!r}, which does not serve {tools[0].name}.",
-                    next_step=f"It serves: {', '.join(sorted(gateway.serves)) or 'nothing'}.",
-                )
-            for tool in tools:
-                fn = gateway.serves.get(tool.name)
-                if fn is None:
-                    # Not left where it was: whoever moved the family does not expect a bill from there.
-                    log.warning("%s is left out: %s does not serve it", tool.name, target)
-                    del self.tools[tool.name]
-                    continue
-                try:
-                    self.tools[tool.name] = BoundTool.bind(
-                        fn, provider=name, kind=tool.kind, title=tool.title, name=tool.name
-                    )
-                except PluginError as exc:
-                    raise ConfigError(f"The gateway {target} can't serve {tool.name}: {exc}") from exc
-
-    def _check_variables(self) -> None:
-        """Refuse variables of providers that don't exist, or of settings that they don't have."""
-        known = [
-            provider_variable(name, key)
-            for name, plugin in self.plugins.items()
-            for key in (*plugin.provider.settings, GATEWAY_SETTING)
-        ]
-        for written in self._settings.provider_variables:
-            if not any(written.startswith(provider_variable(name, "")) for name in self.plugins):
-                raise ConfigError(
-                    f"{written} is for a provider that is not installed.", next_step=nearest(written, known)
-                )
-
-    def _choose_tools(self) -> None:
-        settings = self._settings
-        known = [name for what, name in self._owners if what == "tool"]
-        for setting in ("enabled_tools", "disabled_tools"):
-            for name in getattr(settings, setting):
-                # The tools of a provider that is not used are not known; a name may still speak of one.
-                unused = (plugin.name for plugin in self.plugins.values() if plugin.state != "enabled")
-                if name not in known and not any(_speaks_of(name.partition("_")[2], other) for other in unused):
-                    raise ConfigError(
-                        f"{variable(setting)} names {name!r}, but there is no such tool.",
-                        next_step=nearest(name, known),
-                    )
-        self.tools = {name: tool for name, tool in self.tools.items() if self.lists(name, tool)}
-
-    def lists(self, name: str, tool: BoundTool | None = None) -> bool:
-        """Whether the configuration lets a tool be listed and called; a tool of the server has no kind."""
-        settings = self._settings
-        if name in settings.disabled_tools or (settings.enabled_tools and name not in settings.enabled_tools):
-            return False
-        return tool is None or not settings.kinds or tool.kind in settings.kinds
-
-    # -- asking --------------------------------------------------------------------------------------------------
-
-    def _caller(self, hook: str, owner: str) -> pluggy.HookCaller:
-        """Return the hook as only `owner` implements it."""
-        if (hook, owner) not in self._callers:
-            others = [plugin for name, plugin in self._pm.list_name_plugin() if name != owner and plugin is not None]
-            self._callers[hook, owner] = self._pm.subset_hook_caller(hook, others)
-        return self._callers[hook, owner]
-
-    def _way_back(self, name: str) -> str:
-        """Return what makes a provider usable that is not."""
-        plugin = self.plugins.get(name)
-        if plugin is None:
-            return f"Install it, for example with pip install kie-ai-mcp-{name}."
-        if plugin.state == "set aside":
-            return plugin.cure
-        if name in self._settings.disabled_providers:
-            return f"Take {name} off {variable('disabled_providers')}."
-        return f"Add {name} to {variable('enabled_providers')}."
-
-    def _ask(self, hook: str, about: Task, expected: tuple[type, ...], **arguments: Any) -> Any:
-        owner = about.provider
-        if about.gateway != KIE:
-            # Who speaks for a service is who registered it, whichever family the task belongs to.
-            owner = self._owners.get(("gateway", about.gateway), about.gateway)
-        plugin = self.plugins.get(owner)
-        if owner not in SHARED and (plugin is None or plugin.state != "enabled"):
-            state = f"{plugin.state} ({plugin.reason.rstrip('.')})" if plugin else "not installed"
-            raise ReadFailed(
-                f"The provider {owner}, which the task belongs to, is {state}.",
-                next_step=f"{self._way_back(owner)} The task itself goes on, and is read once the server is restarted.",
-                can_retry=False,
-            )
-        for name in (DEFAULTS,) if owner in SHARED else (owner, DEFAULTS):
-            try:
-                answer = self._caller(hook, name)(**arguments)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as exc:  # a stranger's code may raise anything
-                log.exception("provider %s failed in %s", name, hook)
-                raise ReadFailed(f"The provider {name} failed in {hook}: {told(exc)}.") from exc
-            if isinstance(answer, expected):
-                wrong = wrong_in_outcome(answer) if isinstance(answer, Outcome) else wrong_in_route(answer)
-                if wrong is not None:
-                    raise ReadFailed(f"What the provider {name} returned from {hook} can't be used: {wrong}.")
-                return answer
-            if answer is not None:
-                raise ReadFailed(f"The provider {name} returned {type(answer).__name__} from {hook}.")
-        raise ReadFailed(f"Nobody answers {hook} for a task of {owner}.")
+            # In the place of the provider's own, so that the order of the list stays.
+            self.tools = {
+                known: served.get(known, tool)
+                for known, tool in self.tools.items()
+                if known not in tools or known in served
+            }
 
 
-def _speaks_of(name: str, provider: str) -> bool:
-    """Whether a name begins with a provider's own, as a word: ``flux_image`` and ``flux-edit`` with ``flux``."""
-    name, word = name.replace("-", "_"), provider.replace("-", "_")
-    return name.startswith(word) and not name[len(word) :][:1].islower()
+def _check_contract(module: Any) -> None:
+    major = getattr(module, "KIE_AI_MCP_CONTRACT", CONTRACT[0])
+    if major != CONTRACT[0]:
+        raise PluginError(
+            f"it is built for contract {major}, this server speaks contract {CONTRACT[0]}.",
+            next_step="Install versions of both that fit.",
+        )
 
 
-def _cure(plugin: Plugin) -> str:
-    return f"Update or uninstall {plugin.distribution}, or add {plugin.name} to {variable('disabled_providers')}."
+def _dispute(plugin: Plugin, owner: str, what: str) -> PluginError:
+    """Return why a provider can't have a name that exists already."""
+    reason, cure = f"{what} exists already: it belongs to {owner}", selection.cure_of(plugin)
+    if owner == plugin.name:
+        return PluginError(f"{what} exists already: it registers it twice.", next_step=cure)
+    if owner == SERVER:
+        return PluginError(f"{reason}.", next_step=cure)
+    return PluginError(
+        f"{reason}, so {plugin.name} can't have it.", next_step=f"{cure.removesuffix('.')}, or disable {owner}."
+    )
 
 
 @contextlib.contextmanager

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from kie_ai_mcp._providers.contract import is_answer
-from kie_ai_mcp._providers.guard import apart
+from kie_ai_mcp._providers.asking import answer_of
 from kie_ai_mcp._service.envelope import envelope_answer, error_text
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
@@ -207,11 +206,7 @@ class Caller:
             return envelope_answer(status, body)
         if body is None:
             return None
-        try:
-            answer: Any = await apart(f"The gateway {self.gateway.name}", partial(self.gateway.read, status, body))
-        except KieError:  # the reason is in the log
-            return None
-        return answer if is_answer(answer) else None
+        return await answer_of(self.gateway, status, body)
 
     def _url(self, path: str) -> str:
         """Return the address of a path; an absolute one must lie below the service, since the key is sent there."""

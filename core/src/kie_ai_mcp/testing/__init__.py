@@ -52,7 +52,8 @@ def check_provider(
 
     Args:
         provider: The entry point's name of an installed provider, or its module.
-        payloads: ``data`` of real status answers. Each is read as it is and with parts changed or missing.
+        payloads: ``data`` of real status answers. Each is read as it is, with every value that
+            a flag of the service may have, and with parts changed or missing.
         settings: The provider's section of the configuration, as ``[providers.NAME]`` would hold it.
         values: By argument name, values to choose from where a schema alone does not say enough (a pattern).
         count: How many argument sets each tool is called with, at least.
@@ -63,7 +64,7 @@ def check_provider(
     loaded = load(provider, settings)
     module = module_of(provider)
     breaches = (
-        [*checks.hooks_are_known(module), *checks.rooms_are_public(module), *checks.commands_register(module)]
+        [*checks.hooks_are_known(module), *checks.imports_are_public(module), *checks.commands_register(module)]
         if module
         else []
     )
@@ -71,7 +72,7 @@ def check_provider(
     if not breaches:
         breaches = _breaches(loaded, payloads, values, count)
     if breaches:
-        raise AssertionError(_told(loaded.name, breaches))
+        raise AssertionError(_message(loaded.name, breaches))
 
 
 def _breaches(loaded: Loaded, payloads: Sequence[Mapping[str, Any]], values: Values | None, count: int) -> list[Breach]:
@@ -94,6 +95,6 @@ def _breaches(loaded: Loaded, payloads: Sequence[Mapping[str, Any]], values: Val
     return found
 
 
-def _told(name: str, breaches: Sequence[Breach]) -> str:
+def _message(name: str, breaches: Sequence[Breach]) -> str:
     ways = "in one way" if len(breaches) == 1 else f"in {len(breaches)} ways"
     return "\n".join([f"The provider {name} breaks the contract {ways}:", *(f"  {breach}" for breach in breaches)])

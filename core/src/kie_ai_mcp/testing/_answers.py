@@ -1,4 +1,4 @@
-"""What a provider makes of the service's answers, check by check. Part of `kie_ai_mcp.testing`."""
+"""Checks of how a provider reads the service's answers, each a generator of breaches. Part of `kie_ai_mcp.testing`."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,10 +6,11 @@ from copy import deepcopy
 from itertools import product
 from typing import Any
 
-from kie_ai_mcp._providers.arguments import BoundTool
-from kie_ai_mcp._providers.contract import is_answer, wrong_in_made, wrong_in_outcome, wrong_in_route
+from kie_ai_mcp._providers.asking import outcome_of, route_of
+from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import KieError, Refused, shorten
-from kie_ai_mcp.specs import Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
+from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 from kie_ai_mcp.testing import _junk as junk
 from kie_ai_mcp.testing._calls import Calls
 from kie_ai_mcp.testing._checks import Breach
@@ -30,7 +31,7 @@ def routes_are_total(tasks: Sequence[Task], loaded: Loaded) -> Iterator[Breach]:
     """Every task has a status route, which names the task."""
     for task in tasks:
         try:
-            route, again = loaded.plugins.route(task), loaded.plugins.route(task)
+            route, again = route_of(loaded.plugins, task), route_of(loaded.plugins, task)
         except KieError as exc:
             yield Breach("kie_route_status", str(exc), "Return a StatusRoute for every task, or None.", repr(task))
             return
@@ -48,12 +49,15 @@ def outcomes_are_total(
     """Every payload has an outcome that is well formed, and one that says nothing is no end."""
     hook = "kie_normalize_result"
     cure = "Read tolerantly: kie_ai_mcp.readings takes every shape and raises nothing."
-    known = [(dict(payload), "a given payload") for payload in payloads]
-    strange = [(payload, "junk") for payload in junk.payloads(payloads, loaded.name)]
-    for number, (payload, sort) in enumerate([*known, *strange]):
-        task, kept = tasks[number % len(tasks)], deepcopy(payload)
+    known = [(dict(payload), "a given payload", task) for payload in payloads for task in tasks]
+    sorts = {(task.api_type, task.gateway): task for task in tasks}.values()
+    flagged = [(payload, "a possible answer", task) for payload in junk.flagged(payloads) for task in sorts]
+    turns = enumerate(junk.payloads(payloads, loaded.name))
+    strange = [(payload, "junk", tasks[number % len(tasks)]) for number, payload in turns]
+    for payload, sort, task in [*known, *flagged, *strange]:
+        kept = deepcopy(payload)
         try:
-            outcome, again = loaded.plugins.normalize(task, payload), loaded.plugins.normalize(task, payload)
+            outcome, again = (outcome_of(loaded.plugins, task, payload) for _ in range(2))
         except KieError as exc:
             yield Breach(hook, f"it does not take {sort}: {exc}", cure, shorten(kept, 400))
             return
@@ -64,7 +68,7 @@ def outcomes_are_total(
             yield Breach(hook, what, cure, shorten(kept, 400))
             return
     for empty in junk.NOTHING:
-        status = getattr(loaded.plugins.normalize(tasks[0], empty), "status", "processing")
+        status = getattr(outcome_of(loaded.plugins, tasks[0], empty), "status", "processing")
         if status in {"completed", "failed"}:
             cure = "Only a word that is known to mean an end is one; anything else is processing."
             yield Breach(hook, f"it takes an answer that says nothing for {status}", cure, repr(dict(empty)))
@@ -123,13 +127,13 @@ def _task(tool: BoundTool, request: Submission, provider: str) -> Task:
 
 def _wrong_in_route(route: StatusRoute) -> str | None:
     said_there = json.dumps([route.paths, dict(route.params)], default=str)
-    return wrong_in_route(route) or (None if TASK_ID in said_there else "its route does not name the task")
+    return judge(route, StatusRoute) or (None if TASK_ID in said_there else "its route does not name the task")
 
 
 def _wrong_in_outcome(outcome: Outcome) -> str | None:
     if outcome.status == "failed" and not outcome.error:
         return "it says failed and gives no reason"
-    return wrong_in_outcome(outcome)
+    return judge(outcome, Outcome)
 
 
 def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Sequence[Mapping[str, Any]]) -> Iterator[Breach]:
@@ -154,8 +158,10 @@ def _envelope_is_total(where: str, gateway: Gateway, payloads: Sequence[Mapping[
     for status, body in product(HTTP_CODES, _anything(where, payloads)):
         try:
             answer: Any = gateway.read(status, deepcopy(body))
-            what = None if is_answer(answer) else f"it returned {type(answer).__name__}, not an Answer"
-            if what is None and status >= 400 and answer.code == 200:
+            what = judge(answer, Answer)
+            if what is not None:
+                what = f"it returned what can't be used: {what}"
+            elif status >= 400 and answer.code == 200:
                 what = f"it takes HTTP {status} for a success"
         except Exception as exc:  # noqa: BLE001  whatever it is, the answer would be lost with it
             what = f"it raised {exc!r}"
@@ -166,7 +172,7 @@ def _envelope_is_total(where: str, gateway: Gateway, payloads: Sequence[Mapping[
 
 
 def _anything(seed: str, payloads: Sequence[Mapping[str, Any]]) -> list[Any]:
-    return [*payloads, *junk.leaves(), *junk.payloads(payloads, seed)]
+    return [*payloads, *junk.flagged(payloads), *junk.leaves(), *junk.payloads(payloads, seed)]
 
 
 def _wrong_in_reading(read: Any, is_query: bool) -> str | None:
@@ -174,7 +180,7 @@ def _wrong_in_reading(read: Any, is_query: bool) -> str | None:
         return _wrong_in_outcome(read)
     if is_query:
         return f"it returned {type(read).__name__}, not an Outcome"
-    return None if read is None else wrong_in_made(read)
+    return None if read is None else judge(Accepted(read) if isinstance(read, str) else read, Accepted, Outcome)
 
 
 def _place(fn: Callable[..., Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a tool makes of argument sets that its schema allows. Part of `kie_ai_mcp.testing`."""
+"""Calls of a tool with argument sets that its schema allows. Part of `kie_ai_mcp.testing`."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import Query, Submission
 from kie_ai_mcp.testing._draw import AnyTool, Draw, Values
@@ -27,12 +27,12 @@ SHOWN_CHARS = 90
 
 @dataclass
 class Calls:
-    """What a tool made of its argument sets.
+    """The results of a tool for its argument sets.
 
     Args:
         built: Arguments as the function takes them, with the request it built.
         refused: Arguments, with the `InvalidArgument` that answered them.
-        broken: What the contract forbids, with the calls where it was seen.
+        broken: Breaches of the contract, with the calls where each was seen.
     """
 
     built: list[tuple[dict[str, Any], Request]] = field(default_factory=list)
@@ -120,7 +120,7 @@ def argument_sets(tool: AnyTool, count: int = COUNT, values: Values | None = Non
 
 
 def answer(tool: BoundTool, arguments: Mapping[str, Any]) -> Request | InvalidArgument:
-    """Return what a tool function answers: a request, or the refusal it raised."""
+    """Return the answer of a tool function: a request, or the refusal it raised."""
     try:
         return tool.fn(**arguments)
     except InvalidArgument as exc:
@@ -128,12 +128,12 @@ def answer(tool: BoundTool, arguments: Mapping[str, Any]) -> Request | InvalidAr
 
 
 def sent(request: Request) -> Mapping[str, Any]:
-    """Return what a request says to the service: a body, or a query's parameters."""
+    """Return the content of a request to the service: a body, or a query's parameters."""
     return request.body if isinstance(request, Submission) else request.params
 
 
 def same(one: Request | InvalidArgument, other: Request | InvalidArgument) -> bool:
-    """Whether two answers ask the service for the same thing; two refusals do not."""
+    """Return whether two answers ask the service for the same thing; two refusals do not."""
     if isinstance(one, InvalidArgument) or isinstance(other, InvalidArgument):
         return False
     return (type(one), one.paths, sent(one)) == (type(other), other.paths, sent(other))

@@ -1,4 +1,4 @@
-"""What a provider offers and asks for, check by check: each yields what it breaks. Part of `kie_ai_mcp.testing`."""
+"""Checks of a provider's hooks, tools and requests, each a generator of breaches. Part of `kie_ai_mcp.testing`."""
 
 import ast
 import inspect
@@ -17,8 +17,8 @@ import click
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from kie_ai_mcp._providers.arguments import BoundTool
-from kie_ai_mcp._providers.contract import wrong_in_request
+from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.hookspecs import PROJECT
@@ -35,8 +35,8 @@ class Breach:
 
     Args:
         where: The tool or hook.
-        what: What is wrong.
-        cure: What its author can do.
+        what: The fault.
+        cure: The remedy, for the author.
         example: A call or a payload where it is seen.
     """
 
@@ -65,15 +65,15 @@ def hooks_are_known(module: ModuleType) -> Iterator[Breach]:
             yield Breach(name, "it is not marked, so nobody would call it", "Put @hookimpl above it.")
 
 
-def rooms_are_public(module: ModuleType) -> Iterator[Breach]:
-    """No module of the provider imports a private room of the server, not even inside a function."""
+def imports_are_public(module: ModuleType) -> Iterator[Breach]:
+    """No module of the provider imports a private module of the server, not even inside a function."""
     for path in _sources(module):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            room = _private_room(node)
-            if room is not None:
+            private = _private_import(node)
+            if private is not None:
                 where = f"{path.name}, line {node.lineno}"  # type: ignore[attr-defined]  # every import has one
                 cure = "Import from kie_ai_mcp and its public modules alone; the rest changes without notice."
-                yield Breach(where, f"it imports {room}, a private room of the server", cure)
+                yield Breach(where, f"it imports {private}, a private module of the server", cure)
 
 
 def provider_loads(loaded: Loaded) -> Iterator[Breach]:
@@ -102,7 +102,7 @@ def names_are_unique(loaded: Loaded) -> Iterator[Breach]:
 
 
 def description_is_true(loaded: Loaded) -> Iterator[Breach]:
-    """What the provider says of itself can be shown and used."""
+    """The description of the provider can be shown and used."""
     provider = loaded.plugin.provider
     if provider.checked and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", provider.checked):
         yield Breach("kie_describe_provider", f"checked is {provider.checked!r}", "Give the day as YYYY-MM-DD.")
@@ -172,7 +172,7 @@ def requests_can_be_sent(tool: BoundTool, calls: Calls, loaded: Loaded) -> Itera
             cure = f"Its annotation promises a {wanted.__name__}."
             yield Breach(where, f"it returned a {type(request).__name__}", cure, example)
             return
-        wrong = wrong_in_request(request)
+        wrong = judge(request, wanted)
         if wrong is not None:
             cure = "Give a path below the service's base URL, and dicts, lists, text, numbers, booleans as the body."
             yield Breach(where, wrong, cure, example)
@@ -181,7 +181,7 @@ def requests_can_be_sent(tool: BoundTool, calls: Calls, loaded: Loaded) -> Itera
             cure = "Return it from kie_register_gateways, or leave gateway out for Kie.ai."
             yield Breach(where, f"its gateway {request.gateway!r} is not registered", cure, example)
             return
-        # What a gateway serves for another family has that family's api_type.
+        # A tool that a gateway serves for another family has that family's api_type.
         api_type = request.api_type if isinstance(request, Submission) and tool.name in loaded.tools else None
         if api_type and known and api_type not in known:
             cure = "Add it to Provider.api_types, so that such a task is found again."
@@ -228,8 +228,8 @@ def _sources(module: ModuleType) -> list[Path]:
     return [file] if file.suffix == ".py" else []
 
 
-def _private_room(node: ast.AST) -> str | None:
-    """Return the private room that a statement imports."""
+def _private_import(node: ast.AST) -> str | None:
+    """Return the private module that a statement imports."""
     names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
     if isinstance(node, ast.ImportFrom):
         names = [str(node.module), *(f"{node.module}.{name}" for name in names)]

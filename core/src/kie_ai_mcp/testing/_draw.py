@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, get_args, get_type_hints
 
-from kie_ai_mcp._providers.arguments import BoundTool
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.specs import CallbackUrl, Query, Submission, Tool
 
 AnyTool = Callable[..., Submission | Query] | Tool | BoundTool
@@ -84,7 +84,7 @@ class Draw:
         return self.random.sample(names, min(len(names), self.random.choice((0, 1, 1, 2))))
 
     def _web_file(self, name: str) -> str | None:
-        """What an address ends in; None for an argument that is no address by its type or its name."""
+        """Return the end of an address; None for an argument that is no address by its type or its name."""
         return "hook" if name in self._callbacks or "url" in name.lower() else None
 
     def _value(self, schema: Mapping[str, Any], name: str, web: str | None, plain: bool) -> Any:

@@ -1,15 +1,17 @@
-"""What a service may say that nobody expected: JSON-like junk, whole and inside payloads that are known."""
+"""Unexpected answers of a service: every state that a known payload may have, and junk whole or inside of one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from random import Random
 from typing import Any
 
+from kie_ai_mcp.readings import STATES
+
 COUNT = 300
 """How many payloads are made."""
 
 NOTHING: tuple[Mapping[str, Any], ...] = ({}, {"note": "nothing that anybody knows"}, {"state": "a word of tomorrow"})
-"""Payloads that say nothing of an end."""
+"""Payloads that report no end of a task."""
 
 USUAL: tuple[Mapping[str, Any], ...] = (
     {
@@ -31,6 +33,12 @@ USUAL: tuple[Mapping[str, Any], ...] = (
     {"taskId": "task-1", "successFlag": 3, "errorCode": 400, "errorMessage": "the picture can't be read"},
 )
 """The shapes that the service's answers have had."""
+
+FLAGS = ("successFlag", "expireFlag", "fallbackFlag")
+"""The flags that the service's answers have had."""
+
+FLAG_VALUES: tuple[Any, ...] = (0, 1, 2, 3, True, False, "0", "1")
+"""The values that a flag may have."""
 
 DEEP = 60
 
@@ -74,6 +82,22 @@ LEAVES: tuple[Any, ...] = (
     ["https://media.example.com/1.png", {"url": 1}],
     {"resultUrls": {"0": "https://media.example.com/1.png"}},
 )
+
+
+def flagged(known: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield known payloads and the usual shapes with every value of every flag, and with every state word.
+
+    Flags are those that the service is known for, and whatever looks like one: a boolean, or a number from 0 to 3.
+    """
+    for shape in (*known, *USUAL):
+        own = [name for name, value in shape.items() if isinstance(value, int) and 0 <= value <= 3]
+        for name in dict.fromkeys((*FLAGS, *own)):
+            for value in FLAG_VALUES:
+                yield deepcopy({**shape, name: value})
+        for name, value in shape.items():
+            if isinstance(value, str) and value.lower() in STATES:
+                for word in STATES:
+                    yield deepcopy({**shape, name: word.upper() if value.isupper() else word})
 
 
 def leaves() -> Iterator[Any]:

@@ -13,9 +13,9 @@ from typing import Any
 
 from kie_ai_mcp import hookspecs
 from kie_ai_mcp._app.own_tools import NAMES
-from kie_ai_mcp._providers.arguments import BoundTool
 from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KieError
@@ -37,7 +37,7 @@ class Loaded:
 
     @property
     def plugin(self) -> Plugin:
-        """What the loader says of it."""
+        """Its entry in the list of providers, with state and reason."""
         return self.plugins.plugins[self.name]
 
     @property
@@ -52,7 +52,7 @@ class Loaded:
 
     @cached_property
     def served(self) -> Mapping[str, BoundTool]:
-        """What its gateways stand in with for the tools of other providers, by gateway and tool.
+        """The tools of other providers that its gateways serve, by gateway and tool.
 
         Raises:
             PluginError: A function can't be a tool; says why.
@@ -144,7 +144,7 @@ def others(name: str) -> Plugins:
 
 
 def is_marked(hook: Any) -> bool:
-    """Whether a function carries the mark of `hookimpl`."""
+    """Return whether a function carries the mark of `hookimpl`."""
     return inspect.isroutine(hook) and hasattr(hook, f"{PROJECT}_impl")
 
 

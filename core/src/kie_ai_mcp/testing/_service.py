@@ -1,4 +1,4 @@
-"""A service that is played, and the real server over stdio. Part of `kie_ai_mcp.testing`."""
+"""A scripted service for tests, and the real server over stdio. Part of `kie_ai_mcp.testing`."""
 
 import json
 import os
@@ -126,7 +126,7 @@ class Server:
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """The log up to now."""
         return self._log.read_text(encoding="utf-8")
 
 
@@ -145,7 +145,7 @@ class ServeProvider(Protocol):
 
         Args:
             provider: The entry point's name.
-            service: What it calls. Without one, every call is refused for want of a connection.
+            service: The service that it calls. Without one, every call is refused for want of a connection.
             settings: The provider's section of the configuration.
             variables: Other settings by name, as text: ``wait_s="5"``.
         """

@@ -1,0 +1,231 @@
+"""Calls of a provider's functions while serving: requests, status routes, outcomes, readings of answers.
+
+Each call runs isolated with a time limit, its value is checked against the contract, and whatever it raises becomes
+one of this project's errors. The error depends on what the call is for: before a request is sent, nothing can have
+been charged; a status can be read again; the answer to a paid request can not, so its charge is unknown.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp._providers.guard import run_isolated, summarize
+from kie_ai_mcp._providers.installed import DEFAULTS, KIE, SHARED
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp.errors import KieError, PluginError, ReadFailed, Refused, Unknown
+from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Request = TypeVar("Request", Submission, Query)
+
+Read = Callable[[Answer], Any]
+"""A provider's own reading of an answer; nothing is known of what it returns."""
+
+ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
+"""Codes that concern the key, the account or the whole service, never one task; no provider reads them."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Calls the functions of providers, each isolated, and checks what they return.
+
+    Args:
+        plugins: The loaded providers.
+    """
+
+    plugins: Plugins
+
+    async def request(self, tool: BoundTool, arguments: Mapping[str, Any], kind: type[Request]) -> Request:
+        """Return the request that a tool makes of its arguments, which stay as they are.
+
+        Args:
+            tool: The tool.
+            arguments: The provider's arguments, checked.
+            kind: `Submission` or `Query`.
+
+        Raises:
+            InvalidArgument: The provider refuses the arguments.
+            PluginError: The provider failed. Nothing was sent.
+        """
+        who = f"{tool.name} of the provider {tool.provider}"
+        cure = f"Nothing was sent. Report it to the author of {tool.provider}; another tool may serve meanwhile."
+        try:
+            request, wrong = await run_isolated(who, lambda: _judged(tool.fn(**deepcopy(dict(arguments))), kind))
+        except PluginError as exc:
+            raise PluginError(exc.message, next_step=cure) from exc
+        if wrong is None and request.gateway not in {KIE, *self.plugins.gateways}:
+            wrong = f"its gateway {request.gateway!r} is registered by no provider"
+        if wrong is not None:
+            raise PluginError(f"{who} returned what can't be sent: {wrong}.", next_step=cure)
+        return request  # type: ignore[no-any-return]  # it was judged to be of this kind
+
+    async def route(self, task: Task) -> StatusRoute:
+        """Return where a task's status is read.
+
+        Raises:
+            ReadFailed: The task's provider is not enabled, or its hook failed.
+        """
+        return await _read(task.provider, partial(route_of, self.plugins, task))
+
+    async def outcome(self, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
+        """Return what a status answer means, or the route to read next.
+
+        Args:
+            task: The task.
+            payload: The answer's ``data``; the provider gets a copy.
+
+        Raises:
+            ReadFailed: The task's provider is not enabled, or its hook failed.
+        """
+        return await _read(task.provider, partial(outcome_of, self.plugins, task, deepcopy(payload)))
+
+    async def meaning(self, provider: str, read: Read, answer: Answer) -> Outcome | None:
+        """Return what an answer means by the `read` of a query or of a second status route.
+
+        Args:
+            provider: The provider's name.
+            read: Its function.
+            answer: The readable answer.
+
+        Returns:
+            The outcome; None where the answer is about the account (`ACCOUNT_CODES`), or `read` makes nothing of it.
+
+        Raises:
+            ReadFailed: The function failed.
+        """
+        if answer.code in ACCOUNT_CODES:
+            return None
+        outcome, wrong = await _read(provider, lambda: _judged_or_none(read(answer), Outcome))
+        if wrong is not None:
+            raise ReadFailed(f"The provider {provider} made of the answer what can't be used: {wrong}.")
+        return outcome  # type: ignore[no-any-return]  # it was judged to be one
+
+    async def made(self, provider: str, read: Read, answer: Answer, *, logs_page: str) -> Accepted | Outcome | None:
+        """Return what a paid request made, by `Submission.read` or `Gateway.accept`.
+
+        Args:
+            provider: The provider's name.
+            read: Its function.
+            answer: The readable answer to the request.
+            logs_page: Where the user can look for the request at the service.
+
+        Returns:
+            The task or its final outcome; None for the usual reading of the answer.
+
+        Raises:
+            Refused: The function says that the service made nothing, of an answer whose code is not 200.
+            Unknown: The function failed; the request may have been accepted and charged.
+        """
+        if answer.code in ACCOUNT_CODES:
+            return None
+        look = f"It may have been accepted and charged: look for it at {logs_page}."
+        try:
+            made, wrong = await run_isolated(
+                f"The provider {provider}", lambda: _judged_or_none(_accepted(read(answer)), Accepted, Outcome)
+            )
+        except KieError as exc:
+            if isinstance(exc, Refused) and answer.code != 200:
+                raise
+            raise Unknown(f"The service's answer could not be read. {exc.message}", next_step=look) from exc
+        if wrong is not None:
+            raise Unknown(f"The provider {provider} misread the service's answer: {wrong}.", next_step=look)
+        return made  # type: ignore[no-any-return]  # it was judged to be one of these
+
+
+async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer | None:
+    """Return the answer that a gateway's own `read` sees in a response; None for one that it can't read.
+
+    Args:
+        gateway: A service that has a `read`.
+        status: The HTTP status.
+        body: The decoded body.
+    """
+    read = gateway.read
+    assert read is not None  # noqa: S101  the caller reads Kie.ai's envelope itself
+    try:
+        answer, wrong = await run_isolated(f"The gateway {gateway.name}", lambda: _judged(read(status, body), Answer))
+    except KieError:  # the reason is in the log
+        return None
+    return None if wrong is not None else answer
+
+
+def route_of(plugins: Plugins, task: Task) -> StatusRoute:
+    """Return where a task's status is read, without a time limit.
+
+    Raises:
+        ReadFailed: The task's provider is not enabled, or its hook failed.
+    """
+    route: StatusRoute = _hook(plugins, "kie_route_status", task, StatusRoute)
+    return route
+
+
+def outcome_of(plugins: Plugins, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
+    """Return what a status answer means, or the route to read next, without a time limit.
+
+    Raises:
+        ReadFailed: The task's provider is not enabled, or its hook failed.
+    """
+    outcome: Outcome | StatusRoute
+    outcome = _hook(plugins, "kie_normalize_result", task, Outcome, StatusRoute, payload=payload)
+    return outcome
+
+
+def _hook(plugins: Plugins, hook: str, task: Task, *expected: type, **more: Any) -> Any:
+    """Call a hook of the task's owner and, where that returns None, of the defaults."""
+    # The provider that registers a service reads its tasks, whichever family they belong to.
+    owner = task.provider if task.gateway == KIE else plugins.owner_of_gateway(task.gateway)
+    plugin = plugins.plugins.get(owner)
+    if owner not in SHARED and (plugin is None or plugin.state != "enabled"):
+        state = f"{plugin.state} ({plugin.reason.rstrip('.')})" if plugin else "not installed"
+        raise ReadFailed(
+            f"The provider {owner}, which the task belongs to, is {state}.",
+            next_step=f"{plugins.way_back(owner)} The task itself goes on, and is read once the server is restarted.",
+            can_retry=False,
+        )
+    for name in (DEFAULTS,) if owner in SHARED else (owner, DEFAULTS):
+        try:
+            value = plugins.hook(hook, name)(task=task, **more)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # a plugin's code may raise anything
+            log.exception("provider %s failed in %s", name, hook)
+            raise ReadFailed(f"The provider {name} failed in {hook}: {summarize(exc)}.") from exc
+        if value is None:
+            continue
+        if not isinstance(value, expected):
+            raise ReadFailed(f"The provider {name} returned {type(value).__name__} from {hook}.")
+        wrong = judge(value, *expected)
+        if wrong is not None:
+            raise ReadFailed(f"What the provider {name} returned from {hook} can't be used: {wrong}.")
+        return value
+    raise ReadFailed(f"No provider answers {hook} for a task of {owner}.")
+
+
+async def _read(provider: str, work: Callable[[], T]) -> T:
+    """Run a provider's function that concerns a free read; whatever goes wrong is a failed read."""
+    try:
+        return await run_isolated(f"The provider {provider or KIE}", work)
+    except ReadFailed:
+        raise
+    except KieError as exc:
+        raise ReadFailed(exc.message, next_step="Ask again later.") from exc
+
+
+# Judged where it is made, in the isolated thread: looking at a value of a plugin may run code of the plugin.
+def _judged(value: Any, *expected: type) -> tuple[Any, str | None]:
+    return value, judge(value, *expected)
+
+
+def _judged_or_none(value: Any, *expected: type) -> tuple[Any, str | None]:
+    return (None, None) if value is None else _judged(value, *expected)
+
+
+def _accepted(value: Any) -> Any:
+    return Accepted(value) if isinstance(value, str) else value

@@ -1,0 +1,154 @@
+"""Tools of providers: checked when they are loaded, listed with their input schema, called with checked arguments."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, StringConstraints
+
+from kie_ai_mcp._providers.arguments import Arguments, hints_of
+from kie_ai_mcp.errors import InvalidArgument, PluginError
+from kie_ai_mcp.specs import Kind, Query, Submission
+
+NAME_LIMIT = 40
+DESCRIPTION_LIMIT = 2_000
+
+OPTION_CHARS = 200
+"""The longest value of an argument that is the server's own."""
+
+SUBFOLDER = re.compile(r"(?!\.)[\w .-]+(/(?!\.)[\w .-]+)*")
+"""Names below the output folder; none begins with a dot, so none leads out of it."""
+
+
+def _subfolder(value: str) -> str:
+    if not SUBFOLDER.fullmatch(value):
+        raise ValueError("names of letters, digits, space, dot, dash and underscore, joined by /")
+    return value
+
+
+_Option = Annotated[str, StringConstraints(min_length=1, max_length=OPTION_CHARS)]
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """The server's own arguments of every paid tool, beside the provider's.
+
+    Args:
+        idempotency_key: Names a request, so that the same one is never made twice; 1 to 200 characters.
+        subfolder: The folder for the results, below the output folder; 1 to 200 characters.
+    """
+
+    idempotency_key: _Option | None = None
+    subfolder: Annotated[_Option, AfterValidator(_subfolder)] | None = None
+
+
+OPTION_NAMES = tuple(option.name for option in fields(CallOptions))
+
+
+@dataclass(frozen=True)
+class BoundTool:
+    """A provider's tool, ready to be listed and called."""
+
+    name: str
+    title: str
+    description: str
+    provider: str
+    kind: Kind
+    paid: bool
+    fn: Callable[..., Submission | Query]
+    arguments: Arguments
+    charges: bool = False
+
+    def input_schema(self, *, saves: bool) -> dict[str, Any]:
+        """Return the schema that clients read: the provider's arguments and, on paid tools, the server's own.
+
+        Args:
+            saves: Whether results are saved here, so that a subfolder can be chosen.
+        """
+        schema = self.arguments.listed
+        if self.paid:
+            options = (name for name in OPTION_NAMES if saves or name != "subfolder")
+            schema["properties"] |= {name: {"type": "string"} for name in options}
+        return schema
+
+    def check(self, arguments: Mapping[str, Any], *, saves: bool) -> tuple[CallOptions, dict[str, Any]]:
+        """Return the server's own arguments, and the provider's as its function takes them.
+
+        Args:
+            arguments: The arguments as the client gave them.
+            saves: Whether results are saved here, so that a subfolder can be chosen.
+
+        Raises:
+            InvalidArgument: An argument is missing, unknown or not allowed; the error names it.
+        """
+        names = OPTION_NAMES if self.paid else ()
+        own = {name: arguments[name] for name in names if arguments.get(name) is not None}
+        if "subfolder" in own and not saves:
+            allowed = "nothing is saved, since KIE_AI_OUTPUT_DIR is not set"
+            raise InvalidArgument("subfolder", own["subfolder"], allowed)
+        options = CallOptions(**_options().check(own)) if own else CallOptions()
+        return options, self.arguments.check({name: arguments[name] for name in arguments if name not in names})
+
+    @classmethod
+    def bind(
+        cls,
+        fn: Callable[..., Any],
+        *,
+        provider: str,
+        kind: Kind,
+        title: str | None,
+        name: str | None = None,
+        charges: bool = False,
+    ) -> "BoundTool":
+        """Check a tool function against the contract and read its name, description and schema.
+
+        Args:
+            fn: The function.
+            provider: The name of the provider.
+            kind: The kind of media that the tool makes.
+            title: The tool's name for people; made from its name if None.
+            name: The tool's name in the protocol; the function's own if left out.
+            charges: As for `Tool`.
+
+        Raises:
+            PluginError: The function can't be a tool; the error says why.
+        """
+        name = name or str(getattr(fn, "__name__", ""))
+        if not name.isidentifier() or len(name) > NAME_LIMIT:
+            raise PluginError(f"{name or fn!r}: a tool needs a name of at most {NAME_LIMIT} characters.")
+        if inspect.iscoroutinefunction(fn):
+            raise PluginError(f"{name}: a tool function is not async; core makes the call it describes.")
+        description = describe(fn)
+        if not description or len(description) > DESCRIPTION_LIMIT:
+            raise PluginError(f"{name}: a tool needs a docstring of at most {DESCRIPTION_LIMIT} characters.")
+        hints = hints_of(fn)
+        returned = hints.get("return")
+        if returned not in {Submission, Query}:
+            raise PluginError(f"{name}: the return annotation must be Submission or Query, not {returned!r}.")
+        paid = returned is Submission
+        arguments = Arguments(fn, hints=hints, more_names=OPTION_NAMES if paid else ())
+        taken = sorted(set(OPTION_NAMES) & set(arguments.names))
+        if taken:
+            raise PluginError(f"{name}: the argument {taken[0]} is the server's own; name it otherwise.")
+        arguments.schema  # noqa: B018  built now, so that a broken signature is found while plugins are checked
+        title = title or title_of(name)
+        return cls(name, title, description, provider, kind, paid, fn, arguments, charges=paid or charges)
+
+
+def describe(fn: Callable[..., Any]) -> str:
+    """Return a function's docstring as one paragraph per blank-line block."""
+    blocks = inspect.cleandoc(fn.__doc__ or "").split("\n\n")
+    return "\n".join(" ".join(block.split()) for block in blocks)
+
+
+def title_of(name: str) -> str:
+    """Return a tool's name as words for people."""
+    return name.replace("_", " ").capitalize()
+
+
+@cache
+def _options() -> Arguments:
+    return Arguments(CallOptions)
