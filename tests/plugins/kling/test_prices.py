@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,7 @@ from kie_ai_mcp_kling.characters import generate_kling_avatar_video, generate_kl
 from kie_ai_mcp_kling.omni import generate_kling_omni_video
 from kie_ai_mcp_kling.prices import CHECKED, PER_CLIP, PER_SECOND, credits_of
 from kie_ai_mcp_kling.tools import generate_kling_video
-
-PRICING = Path(__file__).parents[4] / "shared" / "kie-api" / "pricing.md"
+from tests.service.facts import price_list
 
 Tool = Callable[..., Submission]
 PICTURE = {"imageUrls": ["https://example.com/a.png"]}
@@ -134,23 +132,6 @@ NO_LENGTH: list[tuple[str, str, Tool, dict[str, Any]]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def listed() -> dict[tuple[str, str], tuple[set[float], str]]:
-    """Credits and date of the collected price list, by its words for model and setting."""
-    if not PRICING.exists():
-        pytest.skip("the collected price list is not beside the checkout")
-    lines = [line for line in PRICING.read_text("utf-8").splitlines() if line.startswith("| kling")]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return {
-        (row[0], row[1].removesuffix(", per video").removesuffix(", per second")): (
-            {float(credits) for credits in row[2].split(" / ")},
-            row[5],
-        )
-        for row in rows
-        if row[4] in {"M", "D"}
-    }
-
-
 @pytest.mark.parametrize(("model", "setting", "arguments", "credits"), PER_CLIP_CASES)
 def test_earlier_models_cost_by_the_clip(model: str, setting: str, arguments: dict[str, Any], credits: float) -> None:
     submission = generate_kling_video(prompt="a fox", **arguments)
@@ -206,9 +187,11 @@ def test_what_the_table_does_not_say_stays_unknown(model: str, sent: dict[str, A
     assert credits_of(model, sent) is None
 
 
-def test_cases_and_tables_hold_exactly_what_is_listed(
-    listed: dict[tuple[str, str], tuple[set[float], str]],
-) -> None:
+def test_cases_and_tables_hold_exactly_what_is_listed() -> None:
+    listed = {
+        (model, setting.removesuffix(", per video").removesuffix(", per second")): price
+        for (model, setting), price in price_list("kling").items()
+    }
     unknown = {(model, setting) for model, setting, *_ in NO_LENGTH}
     by_setting: dict[tuple[str, str], set[float]] = defaultdict(set)
     by_model: dict[str, set[float]] = defaultdict(set)
@@ -223,6 +206,6 @@ def test_cases_and_tables_hold_exactly_what_is_listed(
     }
 
     assert unknown <= set(listed)
-    assert by_setting == {key: credits for key, (credits, _) in listed.items() if key not in unknown}
+    assert by_setting == {key: set(price.credits) for key, price in listed.items() if key not in unknown}
     assert tables == by_model
     assert max(date for _, date in listed.values()) == CHECKED
