@@ -125,7 +125,7 @@ def test_request_of_a_killed_server_has_exactly_one_fate_and_is_never_sent_by_it
         assert fate != "accepted" or recorded.issuperset(books[prompt]), prompt
 
 
-def test_what_is_unknown_after_a_kill_is_settled_by_the_services_books_and_never_paid_twice(
+def test_unknown_request_after_a_kill_is_settled_by_the_ledger_and_never_paid_twice(
     service: Sandbox, launch_in: "LaunchIn", tmp_path: Path
 ) -> None:
     prompts = {"paid": "settled, paid", "lost": "settled, lost"}

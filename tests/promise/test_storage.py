@@ -101,7 +101,7 @@ def test_paid_task_that_no_file_took_is_recorded_at_the_end_of_the_process(
 
 
 @pytest.mark.parametrize("free", ["within the same process", "after a crash"])
-def test_paid_task_that_no_file_takes_is_told_and_recorded_or_settled_once_there_is_room(
+def test_paid_task_that_no_file_takes_is_reported_and_recorded_once_there_is_space(
     free: str, launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
     server = launch(sandbox, full("create", when="after"))
@@ -268,7 +268,7 @@ def test_paid_task_that_met_a_locked_file_is_recorded_as_soon_as_it_can_be(
     assert fates(tmp_path, rows) == [("accepted", task["task_id"])]
 
 
-def test_request_that_met_a_locked_file_while_waiting_for_its_slot_is_not_on_its_way_for_ever(
+def test_request_that_met_a_locked_file_while_waiting_for_its_slot_can_be_repeated(
     launch: "Launch", sandbox: Sandbox, until: "Until", tmp_path: Path
 ) -> None:
     settings = {"KIE_AI_RATE_LIMIT": "1", "KIE_AI_RATE_WINDOW_S": "0.5"}

@@ -428,7 +428,7 @@ async def test_plugin_that_names_no_address_is_refused(make_gateway: MakeGateway
 
 @pytest.mark.parametrize("body", ["", HTML, json.dumps({"code": 404, "msg": "No such path", "data": None})])
 @pytest.mark.parametrize("status", [404, 405])
-async def test_address_that_is_not_served_moves_on_to_the_next_and_names_the_one_that_worked(
+async def test_path_that_is_not_served_is_followed_by_the_next_and_the_used_one_is_named(
     status: int, body: str, service: HTTPServer, make_gateway: MakeGateway
 ) -> None:
     service.expect_ordered_request("/new", "POST", json=BODY).respond_with_data(body, status=status)

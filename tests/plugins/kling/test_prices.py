@@ -169,7 +169,7 @@ def test_what_a_clip_or_a_sound_makes_as_long_as_itself_has_no_known_price(
         (generate_kling_video, {**PICTURE, "model": "3.0-omni"}),
     ],
 )
-def test_length_or_sound_left_out_without_a_documented_default_leaves_the_price_unknown(
+def test_omitted_length_or_sound_without_a_documented_default_has_no_known_price(
     tool: Tool, arguments: dict[str, Any]
 ) -> None:
     assert tool(prompt="a fox", **arguments).estimated_credits is None

@@ -184,7 +184,7 @@ def test_more_pictures_than_the_model_takes_are_refused(tool: Tool, model: str) 
     assert f"at most {most}, {most + 1} were given" in refusal.value.allowed
 
 
-def test_pictures_for_the_model_of_words_are_refused_with_the_tool_and_the_model_that_take_them() -> None:
+def test_pictures_for_a_text_model_are_refused_naming_tool_and_model_that_take_them() -> None:
     with pytest.raises(InvalidArgument) as refusal:
         generate_nano_banana("a fox", image_urls=pictures(1))
 
@@ -238,7 +238,7 @@ def test_an_output_format_that_the_model_chooses_itself_is_refused(tool: Tool, o
     assert "leave it out" in refusal.value.allowed
 
 
-def test_limits_are_the_official_ones_but_for_the_five_pictures_promised_from_the_start() -> None:
+def test_limits_are_the_official_ones_but_for_the_five_pictures_promised_earlier() -> None:
     properties = {model: schema_of(model)["properties"] for model in MODELS}
     most = {
         model: fields[field]["maxItems"]
