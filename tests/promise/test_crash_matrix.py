@@ -14,9 +14,11 @@ import httpx
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import data
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import LaunchIn, Rows
+    from tests.conftest import Rows
+    from tests.promise.conftest import LaunchIn
 
 SEEDS = range(10)
 AT_ONCE = 3
@@ -59,10 +61,6 @@ def broke() -> Iterator[Sandbox]:
     """A service whose account is empty, so that it refuses everything."""
     with Sandbox(credits=0) as sandbox:
         yield sandbox
-
-
-def data(answer: dict[str, Any]) -> dict[str, Any]:
-    return dict(answer["structuredContent"])
 
 
 def arrived(service: Sandbox) -> Counter[str]:

@@ -14,7 +14,8 @@ from kie_ai_mcp_sandbox.server import Sandbox
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.promise.conftest import Desk, Launch, OpenDesk, Rows
+    from tests.conftest import Rows
+    from tests.promise.conftest import Desk, Launch, OpenDesk
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,12 @@ import pytest
 
 from kie_ai_mcp_sandbox.callbacks import signature
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import until
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Rows, Site, SiteIn, Spawn
+    from tests.conftest import Rows
+    from tests.wire.conftest import SiteIn, Spawn
+    from tests.wire.processes import Site
 
 KEY = "signing-key-of-the-tests"
 PATH = "/callbacks/kie"
@@ -74,13 +77,6 @@ def _scene(site_in: "SiteIn", folder: Path, key: str | None) -> Iterator[Scene]:
         site_in(folder, "--port", port, sandbox=sandbox, KIE_AI_RATE_LIMIT="1000", **settings) as site,
     ):
         yield Scene(site, sandbox, folder)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 # The address ---------------------------------------------------------------------------------------------------------

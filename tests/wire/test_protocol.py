@@ -13,7 +13,8 @@ from jsonschema.exceptions import best_match
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Child, Plant, Spawn, SpawnIn
+    from tests.wire.conftest import Plant, Spawn, SpawnIn
+    from tests.wire.processes import Child
 
 Message = dict[str, Any]
 

@@ -24,8 +24,7 @@ from kie_ai_mcp import (
 )
 from kie_ai_mcp._providers.arguments import DESCRIPTION_LIMIT, NAME_LIMIT, Arguments, BoundTool, describe
 from kie_ai_mcp.errors import PluginError
-
-PICTURE = "https://example.com/a.png"
+from tests.helpers import PICTURE
 
 
 def generate_fox(

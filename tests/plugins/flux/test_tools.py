@@ -8,9 +8,9 @@ import pytest
 from kie_ai_mcp import InvalidArgument, Submission, Task
 from kie_ai_mcp_flux import kie_describe_provider, kie_register_tools, kie_route_status
 from kie_ai_mcp_flux.tools import ModelId, Shape, edit_flux_image, generate_flux_image
+from tests.helpers import PICTURE
 from tests.service.facts import official, schema_of
 
-PICTURE = "https://example.com/a.png"
 OTHER = "https://example.com/b.png"
 OPERATION = "POST /api/v1/flux/kontext/generate"
 

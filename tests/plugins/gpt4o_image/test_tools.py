@@ -7,9 +7,9 @@ import pytest
 
 from kie_ai_mcp import InvalidArgument, KieError, Submission, Task
 from kie_ai_mcp_gpt4o_image import kie_describe_provider, kie_register_tools, kie_route_status
+from tests.helpers import PICTURE
 from tests.service.facts import official
 
-PICTURE = "https://example.com/a.png"
 OTHER = "https://example.com/b.png"
 OPERATION = "POST /api/v1/gpt4o-image/generate"
 MASK = "https://example.com/mask.png"

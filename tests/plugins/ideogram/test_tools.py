@@ -18,10 +18,10 @@ from kie_ai_mcp_ideogram.tools import (
     generate_ideogram_image,
     remix_ideogram_image,
 )
+from tests.helpers import PICTURE
 from tests.service.facts import official, schema_of
 
 Tool = Callable[..., Submission]
-PICTURE = "https://example.com/a.png"
 MASK = "https://example.com/mask.png"
 HERO = "https://example.com/hero.png"
 OTHER = "https://example.com/b.png"
