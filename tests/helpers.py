@@ -1,7 +1,11 @@
-"""Helpers of tests in every folder: example addresses, the content of answers, waiting for a condition."""
+"""Helpers of tests in every folder: example addresses, the content of answers, unused ports, waiting."""
 
+import itertools
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -13,6 +17,8 @@ LIMIT_S = 15.0
 """Time that a condition may take on a machine that runs many tests at once."""
 
 PAUSE_S = 0.01
+
+_ports = itertools.count(os.getpid() * 37)
 
 
 def data(answer: CallToolResult | Mapping[str, Any]) -> dict[str, Any]:
@@ -27,6 +33,15 @@ def text(answer: CallToolResult) -> str:
     first = answer.content[0]
     assert isinstance(first, TextContent)
     return first.text
+
+
+def unused_port() -> int:
+    """Return a port of this machine where nothing listens."""
+    while True:
+        # The system gives sockets of other tests, which run at the same time, only ports above these.
+        port = 10_000 + next(_ports) % 20_000
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def until(condition: Callable[[], object]) -> None:

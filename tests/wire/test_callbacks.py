@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ import pytest
 
 from kie_ai_mcp_sandbox.callbacks import signature
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.helpers import until
+from tests.helpers import until, unused_port
 
 if TYPE_CHECKING:
     from tests.conftest import Rows
@@ -69,8 +68,7 @@ def unsigned(site_in: "SiteIn", tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def _scene(site_in: "SiteIn", folder: Path, key: str | None) -> Iterator[Scene]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
+    port = str(unused_port())
     settings = {"KIE_AI_PUBLIC_URL": f"http://127.0.0.1:{port}/", "KIE_AI_WEBHOOK_KEY": key or ""}
     with (
         Sandbox(hold=True, webhook_key=key, rate_limit=1000) as sandbox,
