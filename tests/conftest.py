@@ -4,9 +4,10 @@ import errno
 import ipaddress
 import os
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +48,14 @@ class Serve(Protocol):
 
     def __call__(self, sandbox: Sandbox | None = None, **settings: str) -> AbstractAsyncContextManager[Client]:
         """Return a context that starts it and gives a client which is connected to it."""
+        ...
+
+
+class Rows(Protocol):
+    """Reads a task database from outside, as another program would."""
+
+    def __call__(self, folder: Path, table: str) -> list[dict[str, Any]]:
+        """Return the rows of a table of ``tasks.db`` in a folder, in order."""
         ...
 
 
@@ -193,6 +202,16 @@ def serve(serve_in: ServeIn, tmp_path: Path) -> Serve:
         return serve_in(tmp_path, sandbox, **settings)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def rows() -> Rows:
+    def read(folder: Path, table: str) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(f"{(folder / 'tasks.db').as_uri()}?mode=ro", uri=True)) as database:
+            database.row_factory = sqlite3.Row
+            return [dict(row) for row in database.execute(f"SELECT * FROM {table} ORDER BY id")]
+
+    return read
 
 
 def _innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:

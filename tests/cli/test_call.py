@@ -164,7 +164,7 @@ def test_wrong_arguments_send_nothing_and_end_with_2(
         ("http:500", "unknown", "https://kie.ai/logs"),
     ],
 )
-def test_request_without_a_task_ends_with_1_and_says_whether_it_may_have_been_charged(
+def test_request_without_a_task_exits_with_1_and_says_whether_it_may_be_charged(
     run: "Run", sandbox: Sandbox, fault: str, status: str, told: str
 ) -> None:
     sandbox.play(fault)

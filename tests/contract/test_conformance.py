@@ -1,18 +1,16 @@
 """Every request of every tool is one that the service's official schemas accept.
 
 Each tool of each installed provider is called with the argument sets of `kie_ai_mcp.testing`; what it asks of the
-service is held against the facts in ``shared/kie-api``, where a field the schema doesn't list is an error too.
+service is held against the facts in ``tests/service``, where a field the schema doesn't list is an error too.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from kie_ai_mcp import InvalidArgument, Query, Submission, testing
@@ -21,8 +19,8 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import shorten
 from kie_ai_mcp.testing._calls import Request, answer, said, same
+from tests.service import facts
 
-SHARED = Path(__file__).parents[3] / "shared" / "kie-api"
 SETS = 200
 """How many different argument sets a tool is called with, at least."""
 
@@ -55,8 +53,6 @@ SYNONYMS = {
 }
 """Arguments of which several values ask for what leaving them out asks for, and why."""
 
-needs_schemas = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the service's schemas are not at {SHARED}")
-
 
 # Calls ---------------------------------------------------------------------------------------------------------------
 
@@ -76,74 +72,32 @@ def expect_none(tool: BoundTool, problems: Mapping[str, list[str]]) -> None:
 
 # The service's schemas ------------------------------------------------------------------------------------------------
 
-formats = FormatChecker(formats=())
-
-
-@formats.checks("uri")
-def _is_address(value: object) -> bool:
-    parts = urlsplit(value) if isinstance(value, str) else None
-    return parts is None or bool(parts.scheme and parts.netloc)
-
-
-@cache
-def facts(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((SHARED / name).read_text(encoding="utf-8"))
-    return loaded
-
-
-def strict(schema: Any, *, part: bool = False) -> Any:
-    """A schema for which fields it doesn't list are errors, at every depth where it lists any.
-
-    Args:
-        schema: A JSON schema.
-        part: Whether it is one alternative of a larger schema, whose fields the larger one closes.
-    """
-    if not isinstance(schema, dict):
-        return schema
-    closed = {key: value for key, value in schema.items() if key != "additionalProperties" or value is not True}
-    if "properties" in closed:
-        closed["properties"] = {name: strict(value) for name, value in closed["properties"].items()}
-    if "items" in closed:
-        closed["items"] = strict(closed["items"])
-    for key in ("anyOf", "oneOf", "allOf"):
-        if key in closed:
-            closed[key] = [strict(branch, part=True) for branch in closed[key]]
-    branches = (branch for key in ("anyOf", "oneOf", "allOf") for branch in closed.get(key, ()))
-    if not part and any("properties" in listing for listing in (closed, *branches)):
-        closed["unevaluatedProperties"] = False
-    return closed
-
-
-@cache
-def validator(file: str, key: str, section: str) -> Draft202012Validator:
-    return Draft202012Validator(strict(facts(file)[key][section]), format_checker=formats)
-
 
 def complaints(request: Request) -> Iterator[str]:
     """What the official schemas say against a request."""
     verb, address = ("POST" if isinstance(request, Submission) else "GET"), f"/api/v1/{request.paths[0]}"
-    operation = facts("operations.json").get(f"{verb} {address}")
+    operation = facts.operations().get(f"{verb} {address}")
     if operation is None:
         yield f"{verb} {address} is not an operation of the service"
     elif isinstance(request, Query):
         schema = {
             "type": "object",
-            "properties": {entry["name"]: entry["schema"] for entry in operation["params"]},
-            "required": [entry["name"] for entry in operation["params"] if entry["required"]],
+            "properties": {entry["name"]: entry["schema"] for entry in operation.get("params", ())},
+            "required": [entry["name"] for entry in operation.get("params", ()) if entry["required"]],
         }
-        yield from errors_of(Draft202012Validator(strict(schema), format_checker=formats), request.params, "params")
+        yield from errors_of(facts.validator(schema), request.params, "params")
     else:
-        yield from errors_of(validator("operations.json", f"{verb} {address}", "body"), request.body, "body")
+        yield from errors_of(facts.official(f"{verb} {address}"), request.body, "body")
         if request.paths[0] == "jobs/createTask":
             yield from market_complaints(request.body)
 
 
 def market_complaints(body: Mapping[str, Any]) -> Iterator[str]:
     model = body.get("model")
-    if model not in facts("market-models.json"):
+    if model not in facts.models():
         yield f"model {model!r} is not a market model of the service"
         return
-    yield from errors_of(validator("market-models.json", model, "input"), body.get("input", {}), f"input of {model}")
+    yield from errors_of(facts.official(model), body.get("input", {}), f"input of {model}")
 
 
 def errors_of(rules: Draft202012Validator, instance: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -166,7 +120,6 @@ def test_families_without_a_schema_are_the_ones_that_say_so() -> None:
     assert [name for name, is_current in current.items() if is_current == (name in NO_SCHEMA)] == []
 
 
-@needs_schemas
 @every_tool
 def test_requests_are_accepted_by_the_official_schema(tool: BoundTool) -> None:
     problems: dict[str, list[str]] = {}

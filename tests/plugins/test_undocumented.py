@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp import InvalidArgument, Provider, Submission
+from tests.helpers import PICTURE
 
-PICTURE = "https://example.com/a.png"
 DONE = "https://example.com/done"
 
 

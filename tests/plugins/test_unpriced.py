@@ -1,15 +1,12 @@
 """Families for which the service lists no price today: their tools name none, and the collected list has none."""
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kie_ai_mcp.testing import argument_sets
-
-PRICING = Path(__file__).parents[3] / "shared" / "kie-api" / "pricing.md"
-needs_prices = pytest.mark.skipif(not PRICING.exists(), reason=f"the collected price list is not at {PRICING}")
+from tests.service.facts import price_list
 
 UNPRICED = {
     "dalle3": ("dall-e", "dalle"),
@@ -34,11 +31,9 @@ def test_price_stays_unknown(name: str) -> None:
         assert fn(**required).estimated_credits is None
 
 
-@needs_prices
 @pytest.mark.parametrize("name", UNPRICED)
 def test_collected_list_has_no_current_price_either(name: str) -> None:
-    rows = [line.split("|") for line in PRICING.read_text("utf-8").splitlines() if line.startswith("| ")]
-    priced = [row[1] for row in rows if row[5].strip() in {"M", "D"}]
+    priced = [model for model, _setting in price_list("")]
 
     assert len(priced) > 100
     assert [model for model in priced if any(word in model for word in UNPRICED[name])] == []

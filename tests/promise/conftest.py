@@ -6,14 +6,12 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import ssl
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -161,17 +159,6 @@ class Launch(Protocol):
         ...
 
 
-class Rows(Protocol):
-    """Reads a task database from outside, as another program would."""
-
-    def __call__(self, folder: Path, table: str) -> list[Row]:
-        """Return the rows of a table of ``tasks.db`` in a folder, in order."""
-        ...
-
-
-Until = Callable[[Callable[[], bool]], None]
-
-
 @pytest.fixture(scope="session")
 def launcher() -> Iterator[str]:
     """The process that forks servers; the address it is asked at."""
@@ -215,29 +202,6 @@ def launch(launch_in: LaunchIn, tmp_path: Path) -> Iterator[Launch]:
             return stack.enter_context(launch_in(tmp_path, sandbox, orders, **settings))
 
         yield start
-
-
-@pytest.fixture(scope="session")
-def rows() -> Rows:
-    def read(folder: Path, table: str) -> list[Row]:
-        with closing(sqlite3.connect(f"{(folder / 'tasks.db').as_uri()}?mode=ro", uri=True)) as database:
-            database.row_factory = sqlite3.Row
-            return [dict(row) for row in database.execute(f"SELECT * FROM {table} ORDER BY id")]
-
-    return read
-
-
-@pytest.fixture(scope="session")
-def until() -> Until:
-    """Waits for something to become true, for a bounded time."""
-
-    def wait(condition: Callable[[], bool]) -> None:
-        ends = time.monotonic() + LIMIT_S
-        while not condition():
-            assert time.monotonic() < ends, "it did not happen in time"
-            time.sleep(0.005)
-
-    return wait
 
 
 # In this process -----------------------------------------------------------------------------------------------------

@@ -14,9 +14,11 @@ import httpx
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import data
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import LaunchIn, Rows
+    from tests.conftest import Rows
+    from tests.promise.conftest import LaunchIn
 
 SEEDS = range(10)
 AT_ONCE = 3
@@ -59,10 +61,6 @@ def broke() -> Iterator[Sandbox]:
     """A service whose account is empty, so that it refuses everything."""
     with Sandbox(credits=0) as sandbox:
         yield sandbox
-
-
-def data(answer: dict[str, Any]) -> dict[str, Any]:
-    return dict(answer["structuredContent"])
 
 
 def arrived(service: Sandbox) -> Counter[str]:
@@ -125,7 +123,7 @@ def test_request_of_a_killed_server_has_exactly_one_fate_and_is_never_sent_by_it
         assert fate != "accepted" or recorded.issuperset(books[prompt]), prompt
 
 
-def test_what_is_unknown_after_a_kill_is_settled_by_the_services_books_and_never_paid_twice(
+def test_unknown_request_after_a_kill_is_settled_by_the_ledger_and_never_paid_twice(
     service: Sandbox, launch_in: "LaunchIn", tmp_path: Path
 ) -> None:
     prompts = {"paid": "settled, paid", "lost": "settled, lost"}

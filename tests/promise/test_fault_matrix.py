@@ -14,7 +14,8 @@ from kie_ai_mcp_sandbox.server import Sandbox
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.promise.conftest import Desk, Launch, OpenDesk, Rows
+    from tests.conftest import Rows
+    from tests.promise.conftest import Desk, Launch, OpenDesk
 
 pytestmark = pytest.mark.anyio
 
@@ -183,7 +184,7 @@ async def test_paid_request_is_told_recorded_and_booked_as_the_table_says(
 
 
 @pytest.mark.parametrize("fault", [fault for fault, case in TABLE.items() if case.state != "accepted"])
-async def test_request_that_came_to_nothing_may_be_made_again_and_an_unknown_one_only_once_it_is_settled(
+async def test_refused_request_may_be_repeated_and_an_unknown_one_only_once_settled(
     fault: str, desk: "Desk", service: Sandbox
 ) -> None:
     prompt = f"{PROMPT} {fault}, again"

@@ -1,7 +1,7 @@
 """Paid once: twins that are on their way together, and keys that name a request for good."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,11 @@ from kie_ai_mcp._flow import submit
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import eventually
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import Desk, Launch, OpenDesk, Rows, Told
+    from tests.conftest import Rows
+    from tests.promise.conftest import Desk, Launch, OpenDesk, Told
 
 pytestmark = pytest.mark.anyio
 
@@ -41,12 +43,6 @@ async def together(*calls: Any) -> list["Told"]:
         for number, call in enumerate(calls):
             group.start_soon(make, number, call)
     return [told[number] for number in range(len(calls))]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(5):
-        while not condition():  # noqa: ASYNC110  the condition is another process's or the sandbox's
-            await anyio.sleep(0.01)
 
 
 @pytest.mark.parametrize("elsewhere", [0, 1])
@@ -78,7 +74,7 @@ async def test_twin_does_not_wait_longer_than_its_client_and_is_not_sent(
     sandbox.play("slow:1", path="createTask")
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: desks[0].call(TOOL, prompt="A fox"))
-        await until(lambda: len(sandbox.requests) == 1)
+        await eventually(lambda: len(sandbox.requests) == 1)
         monkeypatch.setattr(tools, "USUAL_PATIENCE_S", 0.1)
         told = await desks[1].call(TOOL, prompt="A fox")
     assert (told.is_error, told.data["charged"]) == (True, "no")
@@ -127,7 +123,7 @@ async def test_key_of_another_body_is_an_error_also_where_that_body_has_a_twin(
     sandbox.play("slow:0.2" if other == "sending" else "drop-after", path="createTask")
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: desks[0].call(TOOL, prompt="An owl"))
-        await until(lambda: len(sandbox.requests) == 2 and rows(tmp_path, "submissions")[-1]["state"] == other)
+        await eventually(lambda: len(sandbox.requests) == 2 and rows(tmp_path, "submissions")[-1]["state"] == other)
         told = await desks[1].call(TOOL, prompt="An owl", idempotency_key="k")
     assert told.is_error
     assert "idempotency_key" in told.text

@@ -14,7 +14,8 @@ from kie_ai_mcp._flow import submit
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import Launch, LaunchIn, OpenDesk, Rows
+    from tests.conftest import Rows
+    from tests.promise.conftest import Launch, LaunchIn, OpenDesk
 
 PROCESSES = 4
 CALLS = 50

@@ -12,9 +12,10 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import until
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import Launch, Server, Until
+    from tests.promise.conftest import Launch, Server
 
 PLAIN = "0123456789abcdef0123456789abcdef"
 AWKWARD = "kie/secret+0123456789"
@@ -185,7 +186,7 @@ def test_key_is_nowhere_when_something_breaks_and_the_server_lives_on(
 
 
 def test_server_lives_on_when_catching_up_with_earlier_tasks_breaks(
-    sandbox: Sandbox, launch: "Launch", until: "Until", tmp_path: Path
+    sandbox: Sandbox, launch: "Launch", tmp_path: Path
 ) -> None:
     server = launch(sandbox, KIE_AI_API_KEY=AWKWARD)
     server.call("generate_nano_banana", prompt="A fox")

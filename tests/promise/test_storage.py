@@ -18,19 +18,17 @@ from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import data, until
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import Launch, LaunchIn, Rows, Server, Until
+    from tests.conftest import Rows
+    from tests.promise.conftest import Launch, LaunchIn, Server
 
 TOOL = "generate_nano_banana"
 SIDE_FILE = "tasks.db.unrecorded.jsonl"
 ROOM_FOR_A_LINE = 2_000
 """No file may grow beyond so many bytes: too few for the database, enough for the side file."""
 SHORT = {"constants": {"busy timeout": 0.1, "grace": 0.3}}
-
-
-def data(answer: dict[str, Any]) -> dict[str, Any]:
-    return dict(answer["structuredContent"])
 
 
 def fates(folder: Path, rows: "Rows") -> list[tuple[str, str | None]]:
@@ -102,7 +100,7 @@ def test_paid_task_that_no_file_took_is_recorded_at_the_end_of_the_process(
 
 
 @pytest.mark.parametrize("free", ["within the same process", "after a crash"])
-def test_paid_task_that_no_file_takes_is_told_and_recorded_or_settled_once_there_is_room(
+def test_paid_task_that_no_file_takes_is_reported_and_recorded_once_there_is_space(
     free: str, launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
     server = launch(sandbox, full("create", when="after"))
@@ -253,7 +251,7 @@ def test_request_is_not_sent_while_the_file_is_locked_and_is_sent_afterwards(
 
 
 def test_paid_task_that_met_a_locked_file_is_recorded_as_soon_as_it_can_be(
-    launch: "Launch", sandbox: Sandbox, rows: "Rows", until: "Until", tmp_path: Path
+    launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
     sandbox.play("slow:0.2", path="createTask")
     server = launch(sandbox, SHORT)
@@ -269,8 +267,8 @@ def test_paid_task_that_met_a_locked_file_is_recorded_as_soon_as_it_can_be(
     assert fates(tmp_path, rows) == [("accepted", task["task_id"])]
 
 
-def test_request_that_met_a_locked_file_while_waiting_for_its_slot_is_not_on_its_way_for_ever(
-    launch: "Launch", sandbox: Sandbox, until: "Until", tmp_path: Path
+def test_request_that_met_a_locked_file_while_waiting_for_its_slot_can_be_repeated(
+    launch: "Launch", sandbox: Sandbox, tmp_path: Path
 ) -> None:
     settings = {"KIE_AI_RATE_LIMIT": "1", "KIE_AI_RATE_WINDOW_S": "0.5"}
     mark = tmp_path / "waiting"
@@ -450,7 +448,7 @@ STEPS: dict[str, tuple[dict[str, Any], str, set[str], set[str]]] = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("step", STEPS)
 def test_end_during_a_step_leaves_the_record_right(
-    step: str, end: str, launch: "Launch", sandbox: Sandbox, rows: "Rows", until: "Until", tmp_path: Path
+    step: str, end: str, launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
     orders, fault, after_cancel, after_end = STEPS[step]
     mark = tmp_path / "reached"
@@ -487,7 +485,7 @@ def test_end_during_a_step_leaves_the_record_right(
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("step", ["read", "save", "record outcome", "record files"])
 def test_end_while_reading_or_saving_loses_nothing(
-    step: str, end: str, launch: "Launch", sandbox: Sandbox, until: "Until", tmp_path: Path
+    step: str, end: str, launch: "Launch", sandbox: Sandbox, tmp_path: Path
 ) -> None:
     mark = tmp_path / "reached"
     orders = {"at": step, "do": "pause", "seconds": 0.1, "mark": str(mark), **SHORT}

@@ -1,147 +1,25 @@
-"""Server processes that are spoken to by hand, and a look into the database they leave."""
+"""Fixtures of servers as processes: spoken to by hand, over HTTP, or shared by the tests of a module."""
 
 import itertools
-import json
 import os
-import queue
 import re
-import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 import pytest
+from mcp import Client
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.wire.processes import LIMIT_S, Child, Site
 
 if TYPE_CHECKING:
-    from tests.conftest import Environment
-
-Message = dict[str, Any]
-
-LIMIT_S = 20.0
-PREFIX = "io.modelcontextprotocol/"
-STATELESS = "2026-07-28"
-CLIENT = {"name": "by hand", "version": "1"}
-
-
-class Child:
-    """A process whose stdin and stdout are JSON-RPC lines; everything that passes is kept.
-
-    Args:
-        process: It, with text pipes.
-        log: Where its stderr goes.
-    """
-
-    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
-        self.process = process
-        self.log = log
-        self.sent: list[str] = []
-        self.received: list[str] = []
-        self.meta: Message = {}
-        self._lines: queue.Queue[str | None] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line)
-        self._lines.put(None)
-
-    def line(self) -> str:
-        """The next line of its stdout, or "" at the end."""
-        line = self._lines.get(timeout=LIMIT_S)
-        if line is not None:
-            self.received.append(line)
-        return line or ""
-
-    def write(self, line: str) -> None:
-        """Write a line that is no part of the conversation."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def send(self, line: str) -> None:
-        """Write a message."""
-        self.sent.append(line)
-        self.write(line)
-
-    def ask(self, method: str, **params: Any) -> int:
-        """Send a request and return its id."""
-        number = len(self.sent) + 1
-        if self.meta:
-            params["_meta"] = {**self.meta, **params.get("_meta", {})}
-        self.send(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
-        return number
-
-    def answer(self, number: int) -> Message:
-        """Read until the answer to a request, result or error."""
-        while line := self.line():
-            message: Message = json.loads(line)
-            if message.get("id") == number and "method" not in message:
-                return message
-        raise AssertionError(f"stdout ended before the answer; stderr:\n{self.errors}")
-
-    def call(self, tool: str, **arguments: Any) -> Message:
-        """Call a tool and return its result."""
-        answer = self.answer(self.ask("tools/call", name=tool, arguments=arguments))
-        assert "result" in answer, answer
-        result: Message = answer["result"]
-        return result
-
-    def greet(self, revision: str) -> Message:
-        """Open the conversation as a client of that revision does; return what the server says of itself."""
-        if revision == STATELESS:
-            # No handshake: every request says by itself who asks, what it speaks and what it can do.
-            self.meta = {
-                f"{PREFIX}protocolVersion": revision,
-                f"{PREFIX}clientInfo": CLIENT,
-                f"{PREFIX}clientCapabilities": {},
-            }
-            answer = self.answer(self.ask("server/discover"))
-        else:
-            answer = self.answer(
-                self.ask("initialize", protocolVersion=revision, capabilities={}, clientInfo=CLIENT),
-            )
-            self.send(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}))
-        result: Message = answer["result"]
-        return result
-
-    def close_input(self) -> None:
-        """End its stdin."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-
-    def ended(self, within_s: float = LIMIT_S) -> int:
-        """Wait for its end, read what is left of its stdout, and return its exit code."""
-        code = self.process.wait(timeout=within_s)
-        while self.line():
-            pass
-        return code
-
-    @property
-    def errors(self) -> str:
-        """Its stderr so far."""
-        return self.log.read_text(encoding="utf-8")
-
-    def close(self) -> None:
-        """Leave nothing of it behind."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(timeout=LIMIT_S)
-        self._reader.join(timeout=LIMIT_S)
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            with suppress(BrokenPipeError):
-                pipe.close()
+    from tests.conftest import Environment, ServeIn
 
 
 class SpawnIn(Protocol):
@@ -180,28 +58,6 @@ class Run(Protocol):
         ...
 
 
-@dataclass
-class Site:
-    """The server over HTTP, as a child process.
-
-    Args:
-        child: It.
-        url: ``http://127.0.0.1:PORT``.
-        client: Talks to it.
-    """
-
-    child: Child
-    url: str
-    client: httpx.Client
-
-    def tool(self, tool: str, /, **arguments: Any) -> Message:
-        """Call a tool the plain way, and return its result."""
-        answer = self.client.post("/tools/call", json={"name": tool, "arguments": arguments})
-        assert answer.status_code == 200, answer.text
-        result: Message = answer.json()
-        return result
-
-
 class SiteIn(Protocol):
     """Starts ``kie-ai-mcp-server serve --http`` in a folder: ``with site_in(folder, sandbox=sandbox) as site``."""
 
@@ -209,14 +65,6 @@ class SiteIn(Protocol):
         self, folder: Path, *arguments: str, sandbox: Sandbox | None = None, **settings: str
     ) -> AbstractContextManager[Site]:
         """Return a context in which it runs; it is killed at the end where it has not ended by then."""
-        ...
-
-
-class Rows(Protocol):
-    """Reads a task database from outside, as another program would."""
-
-    def __call__(self, folder: Path, table: str) -> list[dict[str, Any]]:
-        """Return the rows of a table of ``tasks.db`` in a folder, in order."""
         ...
 
 
@@ -312,16 +160,6 @@ def run(run_in: RunIn, tmp_path: Path) -> Run:
     return start
 
 
-@pytest.fixture(scope="session")
-def rows() -> Rows:
-    def read(folder: Path, table: str) -> list[dict[str, Any]]:
-        with closing(sqlite3.connect(f"{(folder / 'tasks.db').as_uri()}?mode=ro", uri=True)) as database:
-            database.row_factory = sqlite3.Row
-            return [dict(row) for row in database.execute(f"SELECT * FROM {table} ORDER BY id")]
-
-    return read
-
-
 @pytest.fixture
 def plant(tmp_path: Path) -> Plant:
     ground = tmp_path / "plugins"
@@ -336,3 +174,55 @@ def plant(tmp_path: Path) -> Plant:
         return os.pathsep.join([str(ground), *filter(None, [os.environ.get("PYTHONPATH")])])
 
     return write
+
+
+# One server for the tests of a module --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the shared server."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Sandbox]:
+    """The shared service, so fast that a task is finished when it is first read: the next read is 2 s away."""
+    with Sandbox(speed=10_000) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def shared_settings() -> dict[str, str]:
+    """Settings of the shared server besides the usual ones, for a module to replace."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+async def shared(
+    serve_in: "ServeIn", folder: Path, service: Sandbox, shared_settings: dict[str, str]
+) -> AsyncIterator[Client]:
+    """A client of the shared server."""
+    settings = {"KIE_AI_TIMEOUT": "1000", "KIE_AI_RATE_LIMIT": "1000", **shared_settings}
+    async with serve_in(folder, service, **settings) as client:
+        yield client
+    assert "Traceback" not in (folder / "server.log").read_text("utf-8")
+
+
+@pytest.fixture
+def fresh_service(service: Sandbox) -> Sandbox:
+    """The shared service without the tasks and requests of earlier tests."""
+    service.reset()
+    return service
+
+
+@pytest.fixture
+def client(shared: Client, fresh_service: Sandbox) -> Client:
+    """A client of the shared server, whose database keeps what earlier tests did: a prompt belongs to one test."""
+    return shared
+
+
+@pytest.fixture
+def prompt(request: pytest.FixtureRequest) -> str:
+    """A prompt that no other test has."""
+    return f"A fox reads {request.node.name}"

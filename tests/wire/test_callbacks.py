@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +14,12 @@ import pytest
 
 from kie_ai_mcp_sandbox.callbacks import signature
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import until, unused_port
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Rows, Site, SiteIn, Spawn
+    from tests.conftest import Rows
+    from tests.wire.conftest import SiteIn, Spawn
+    from tests.wire.processes import Site
 
 KEY = "signing-key-of-the-tests"
 PATH = "/callbacks/kie"
@@ -66,21 +68,13 @@ def unsigned(site_in: "SiteIn", tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def _scene(site_in: "SiteIn", folder: Path, key: str | None) -> Iterator[Scene]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
+    port = str(unused_port())
     settings = {"KIE_AI_PUBLIC_URL": f"http://127.0.0.1:{port}/", "KIE_AI_WEBHOOK_KEY": key or ""}
     with (
         Sandbox(hold=True, webhook_key=key, rate_limit=1000) as sandbox,
         site_in(folder, "--port", port, sandbox=sandbox, KIE_AI_RATE_LIMIT="1000", **settings) as site,
     ):
         yield Scene(site, sandbox, folder)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 # The address ---------------------------------------------------------------------------------------------------------

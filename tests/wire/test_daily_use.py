@@ -11,6 +11,7 @@ from mcp_types import CallToolResult, ImageContent
 from PIL import Image
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import data
 
 if TYPE_CHECKING:
     from tests.conftest import Serve
@@ -28,10 +29,6 @@ async def call(client: Client, tool: str, **arguments: Any) -> CallToolResult:
     return answer
 
 
-async def data(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    return dict((await call(client, tool, **arguments)).structured_content or {})
-
-
 def read(path: str) -> str:
     return Path(path).read_text("utf-8")
 
@@ -45,10 +42,10 @@ async def test_picture_from_a_local_file_is_saved_shown_listed_and_found_with_it
     with Sandbox(speed=10_000) as sandbox:
         async with serve(sandbox, KIE_AI_UPLOAD_ROOTS=str(mine), KIE_AI_UPLOAD_URL=sandbox.upload_url) as client:
             given = {"prompt": PROMPT, "image_urls": [str(mine / "fox.png")], "subfolder": "foxes/blue"}
-            made = await data(client, "edit_nano_banana", **given)
-            (task,) = (await data(client, "wait_for_tasks", task_ids=[made["task_id"]]))["tasks"]
+            made = data(await call(client, "edit_nano_banana", **given))
+            (task,) = data(await call(client, "wait_for_tasks", task_ids=[made["task_id"]]))["tasks"]
             shown = await call(client, "show_result", task_id=made["task_id"])
-            listed = await data(client, "list_tasks")
+            listed = data(await call(client, "list_tasks"))
         written = run("gallery", "--no-open", sandbox=sandbox)
         (paid,) = sandbox.ledger
     assert paid.body["input"]["image_urls"][0].startswith(sandbox.upload_url)
@@ -72,8 +69,8 @@ async def test_upload_is_made_of_a_path_an_address_or_base64_and_nothing_else(se
     Image.new("RGB", (40, 30), "orange").save(tmp_path / "fox.png")
     with Sandbox() as sandbox:
         async with serve(sandbox, KIE_AI_UPLOAD_ROOTS=str(tmp_path), KIE_AI_UPLOAD_URL=sandbox.upload_url) as client:
-            first = await data(client, "upload_file", path=str(tmp_path / "fox.png"))
-            again = await data(client, "upload_file", url=first["url"])
+            first = data(await call(client, "upload_file", path=str(tmp_path / "fox.png")))
+            again = data(await call(client, "upload_file", url=first["url"]))
             refused = await client.call_tool("upload_file", {"path": str(tmp_path / "fox.png"), "url": first["url"]})
             mistaken = await client.call_tool("upload_file", {"path": first["url"]})
     assert (again["url"], again["mime_type"]) == (first["url"], "image/png")

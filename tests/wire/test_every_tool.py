@@ -12,6 +12,7 @@ from kie_ai_mcp import testing
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import PICTURE
 
 if TYPE_CHECKING:
     from tests.conftest import ServeIn
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 PLUGINS = Plugins(Settings.model_validate({}))
-PICTURE, CLIP = "https://media.example.com/a.png", "https://media.example.com/a.mp4"
+CLIP = "https://example.com/a.mp4"
 
 # Kie.ai knows no model of these families, so they are given one that it has.
 NAMED = {

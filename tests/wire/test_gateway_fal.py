@@ -1,19 +1,19 @@
 """Tools of one family through a second service, over stdio: Pika, which Kie.ai never had, made by fal."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from mcp import Client
-from mcp_types import CallToolResult, TextContent
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.conftest import NOWHERE
+from tests.helpers import data, text
 
 if TYPE_CHECKING:
-    from tests.conftest import Serve, ServeIn
-    from tests.wire.conftest import Rows
+    from tests.conftest import Rows, Serve
 
 pytestmark = pytest.mark.anyio
 
@@ -21,12 +21,6 @@ KEY = "fal-key-of-the-tests:0a1b2c"
 MODEL = "fal-ai/pika/v2.2/text-to-video"
 CREATE = f"/fal/{MODEL}"
 MOVED = "\n".join(f'[providers.{name}]\ngateway = "fal"\n' for name in ("pika", "sora2", "luma", "playground"))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the server that most of these tests share lives."""
-    return tmp_path_factory.mktemp("fal")
 
 
 @pytest.fixture(scope="module")
@@ -44,43 +38,16 @@ def settings(folder: Path, sandbox: Sandbox, key: str = KEY, **more: str) -> dic
 
 
 @pytest.fixture(scope="module")
-async def shared(serve_in: "ServeIn", folder: Path, service: Sandbox) -> AsyncIterator[Client]:
-    more = {"KIE_AI_TIMEOUT": "1000", "KIE_AI_RATE_LIMIT": "1000"}
-    async with serve_in(folder, None, **settings(folder, service, **more)) as client:
-        yield client
-    log = (folder / "server.log").read_text("utf-8")
-    assert "Traceback" not in log
-    assert KEY not in log
+def shared_settings(folder: Path, service: Sandbox) -> Iterator[dict[str, str]]:
+    yield {"KIE_AI_BASE_URL": NOWHERE, **settings(folder, service)}
+    # By now the shared server has ended.
+    assert KEY not in (folder / "server.log").read_text("utf-8")
 
 
 @pytest.fixture
-def sandbox(service: Sandbox) -> Sandbox:
-    """The shared service, as if nothing had happened yet."""
-    service.reset()
-    return service
-
-
-@pytest.fixture
-def client(shared: Client, sandbox: Sandbox) -> Client:
-    """A client of the shared server. Its database keeps what earlier tests did, so prompts are the test's own."""
-    return shared
-
-
-@pytest.fixture
-def prompt(request: pytest.FixtureRequest) -> str:
-    """A prompt that no other test has."""
-    return f"A heron waits for {request.node.name}"
-
-
-def data(answer: CallToolResult) -> dict[str, Any]:
-    assert answer.structured_content is not None, answer
-    return dict(answer.structured_content)
-
-
-def text(answer: CallToolResult) -> str:
-    content, *_links = answer.content
-    assert isinstance(content, TextContent)
-    return content.text
+def sandbox(fresh_service: Sandbox) -> Sandbox:
+    """The service of the shared server; servers of a test's own use it, too."""
+    return fresh_service
 
 
 def written(folder: Path) -> str:

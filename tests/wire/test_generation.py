@@ -13,69 +13,24 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 from mcp import Client
-from mcp_types import CallToolResult, TextContent
 from PIL import Image
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import PICTURE, data, eventually, text
 
 if TYPE_CHECKING:
-    from tests.conftest import Serve, ServeIn
-    from tests.wire.conftest import Rows, Run, SpawnIn
+    from tests.conftest import Rows, Serve, ServeIn
+    from tests.wire.conftest import Run, SpawnIn
 
 pytestmark = pytest.mark.anyio
 
 CREATE = "/api/v1/jobs/createTask"
-PICTURE = "https://pictures.invalid/fox.png"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the server that most of these tests share lives."""
-    return tmp_path_factory.mktemp("shared")
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Sandbox]:
-    """The service of these tests, so fast that a task is finished when it is first read: the next read is 2 s away."""
-    with Sandbox(speed=10_000) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture(scope="module")
-async def shared(serve_in: "ServeIn", folder: Path, service: Sandbox) -> AsyncIterator[Client]:
-    async with serve_in(folder, service, KIE_AI_TIMEOUT="1000", KIE_AI_RATE_LIMIT="1000") as client:
-        yield client
-    assert "Traceback" not in (folder / "server.log").read_text("utf-8")
 
 
 @pytest.fixture
-def sandbox(service: Sandbox) -> Sandbox:
-    """The shared service, as if nothing had happened yet."""
-    service.reset()
-    return service
-
-
-@pytest.fixture
-def client(shared: Client, sandbox: Sandbox) -> Client:
-    """A client of the shared server. Its database keeps what earlier tests did, so prompts are the test's own."""
-    return shared
-
-
-@pytest.fixture
-def prompt(request: pytest.FixtureRequest) -> str:
-    """A prompt that no other test has."""
-    return f"A fox reads {request.node.name}"
-
-
-def data(answer: CallToolResult) -> dict[str, Any]:
-    assert answer.structured_content is not None, answer
-    return dict(answer.structured_content)
-
-
-def text(answer: CallToolResult) -> str:
-    content, *_links = answer.content
-    assert isinstance(content, TextContent)
-    return content.text
+def sandbox(fresh_service: Sandbox) -> Sandbox:
+    """The service of the shared server; servers of a test's own use it, too."""
+    return fresh_service
 
 
 def files_of(task_id: str, folder: Path) -> list[str]:
@@ -102,12 +57,6 @@ async def wait(client: Client, *task_ids: str) -> list[dict[str, Any]]:
     return tasks
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
-        while not condition():  # noqa: ASYNC110  nobody tells when it changes
-            await anyio.sleep(0.01)
-
-
 @asynccontextmanager
 async def meanwhile(call: Callable[[], Awaitable[Any]]) -> AsyncIterator[None]:
     """Make a call, and do the block while it is on its way; both have ended afterwards."""
@@ -128,7 +77,7 @@ async def test_request_is_on_record_before_its_answer_and_its_task_after_it(
 ) -> None:
     sandbox.play("slow:0.3@createTask")
     async with meanwhile(lambda: generate(client, prompt, image_size="16:9")):
-        await until(lambda: bool(sandbox.requests))
+        await eventually(lambda: bool(sandbox.requests))
         before = rows(folder, "submissions")[-1]
         assert (before["state"], before["tool"], before["task_id"]) == ("sending", "generate_nano_banana", None)
         assert json.loads(before["arguments"]) == {"prompt": prompt, "image_size": "16:9"}
@@ -613,7 +562,7 @@ async def heirs(
             made[end] = answer["structuredContent"]["task_id"]
         service.play("slow:30@createTask")
         children["killed"].ask("tools/call", name="generate_nano_banana", arguments={"prompt": "A fox in between"})
-        await until(lambda: len(service.ledger) == 3)
+        await eventually(lambda: len(service.ledger) == 3)
         children["killed"].process.kill()
         children["ended"].close_input()
         assert [child.ended() for child in children.values()] == [0, -signal.SIGKILL]

@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,12 @@ from mcp import Client
 
 from kie_ai_mcp._cli.main import cli
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import until
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Rows, Site, SiteIn
+    from tests.conftest import Rows
+    from tests.wire.conftest import SiteIn
+    from tests.wire.processes import Site
 
 TOKEN = "a-token-of-the-tests"
 BASIC = base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
@@ -44,13 +46,6 @@ def guarded(site_in: "SiteIn", tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder, hosts = tmp_path_factory.mktemp("guarded"), ("--host", "0.0.0.0")
     with site_in(folder, *hosts, KIE_AI_HTTP_TOKEN=TOKEN, KIE_AI_ALLOWED_HOSTS="box.local") as site:
         yield site
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 # What is served ------------------------------------------------------------------------------------------------------

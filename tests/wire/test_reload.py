@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import until
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Child, Plant, Spawn
+    from tests.wire.conftest import Plant, Spawn
+    from tests.wire.processes import Child
 
 SOURCE = '''
 from kie_ai_mcp import Submission, hookimpl
@@ -63,13 +64,6 @@ def words_of(child: "Child") -> str | None:
     """What the client is told of the tool; None where there is none."""
     tools = {tool["name"]: tool for tool in child.answer(child.ask("tools/list"))["result"]["tools"]}
     return tools[TOOL]["description"] if TOOL in tools else None
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("revision", ["2025-11-25", STATELESS])

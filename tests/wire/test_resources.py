@@ -18,12 +18,12 @@ from mcp_types import (
     CallToolResult,
     ImageContent,
     ResourceLink,
-    TextContent,
     TextResourceContents,
 )
 from PIL import Image
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import text
 
 if TYPE_CHECKING:
     from tests.conftest import Serve
@@ -61,11 +61,6 @@ async def made(client: Client, tool: str = "generate_nano_banana", **arguments: 
 
 def links(answer: CallToolResult) -> list[ResourceLink]:
     return [content for content in answer.content if isinstance(content, ResourceLink)]
-
-
-def text(answer: CallToolResult) -> str:
-    assert isinstance(answer.content[0], TextContent)
-    return answer.content[0].text
 
 
 def pictures(answer: CallToolResult) -> list[Image.Image]:

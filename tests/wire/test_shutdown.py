@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import until
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Child, Rows, Spawn
+    from tests.conftest import Rows
+    from tests.wire.conftest import Spawn
+    from tests.wire.processes import Child
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals there")
 
@@ -53,13 +56,6 @@ def end(children: dict[str, "Child"], within_s: float) -> None:
 def creates(sandbox: Sandbox) -> int:
     """How many paid requests arrived, accepted or not."""
     return sum(seen.method == "POST" for seen in sandbox.requests)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 def test_server_that_waits_for_a_task_ends_at_once(spawn: "Spawn", tmp_path: Path, rows: "Rows") -> None:

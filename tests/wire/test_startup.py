@@ -16,7 +16,9 @@ import pytest
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Child, Rows, Run, RunIn, Spawn, SpawnIn
+    from tests.conftest import Rows
+    from tests.wire.conftest import Run, RunIn, Spawn, SpawnIn
+    from tests.wire.processes import Child
 
 Prepare = Callable[[Path], dict[str, str]]
 """Puts something into a folder, and returns the settings with which the server is then started there."""

@@ -122,7 +122,7 @@ async def test_slow_provider_keeps_only_its_own_caller_waiting(
     assert ended == ["others", "slow"]
 
 
-async def test_task_of_a_provider_that_is_gone_says_how_to_get_it_back_and_is_not_waited_for(
+async def test_task_of_a_missing_provider_says_how_to_restore_it_and_is_not_waited_for(
     serve: "Serve", sandbox: Sandbox
 ) -> None:
     async with serve(sandbox) as client:

@@ -191,7 +191,7 @@ def test_progress_is_shown_until_the_task_is_over() -> None:
         (InvalidArgument("prompt", "", "it can't be empty"), "refused", "no"),
     ],
 )
-def test_request_without_a_task_is_refused_or_unknown_and_a_failed_read_says_nothing_of_money(
+def test_request_without_a_task_is_refused_or_unknown_and_failed_read_omits_charges(
     error: KieError, status: str, charged: str | None
 ) -> None:
     report = report_of_error(error, submission_id=7)

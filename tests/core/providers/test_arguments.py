@@ -25,8 +25,7 @@ from kie_ai_mcp import (
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import DESCRIPTION_LIMIT, NAME_LIMIT, BoundTool, describe
 from kie_ai_mcp.errors import PluginError
-
-PICTURE = "https://example.com/a.png"
+from tests.helpers import PICTURE
 
 
 def generate_fox(
@@ -335,7 +334,7 @@ def test_text_that_no_request_can_carry_is_refused() -> None:
 # What is accepted ----------------------------------------------------------------------------------------------------
 
 
-def test_prompt_is_taken_without_the_blanks_around_it_and_defaults_are_left_to_the_function() -> None:
+def test_prompt_is_stripped_and_defaults_are_left_to_the_function() -> None:
     assert ARGUMENTS.check({"prompt": " a fox\n"}) == {"prompt": "a fox"}
 
 

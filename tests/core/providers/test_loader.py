@@ -210,7 +210,7 @@ def test_entry_point_to_nothing_is_set_aside(publish: "Publish", site: Path) -> 
     assert "has no attribute 'nothing'" in Plugins(only("lost")).plugins["lost"].reason
 
 
-def test_second_provider_with_a_tool_of_the_same_name_is_set_aside_and_both_are_named(publish: "Publish") -> None:
+def test_second_provider_with_the_same_tool_name_is_set_aside_and_both_are_named(publish: "Publish") -> None:
     publish("first", HEALTHY)
     publish("second", TWIN)
 
@@ -691,7 +691,7 @@ def test_kie_register_gateways_adds_a_service_that_speaks_for_its_own_tasks(publ
     assert route_of(plugins, task_of("healthy")) == MARKET
 
 
-def test_kie_register_gateways_may_stand_in_for_another_provider_where_the_user_says_so(publish: "Publish") -> None:
+def test_kie_register_gateways_may_replace_another_provider_where_the_user_says_so(publish: "Publish") -> None:
     publish("elsewhere", SERVICE)
     publish("healthy", HEALTHY)
 
@@ -716,7 +716,7 @@ def test_gateway_that_can_not_stand_in_is_a_configuration_error(gateway: str, re
     assert "there" in error.value.next_step or "generate_healthy" in error.value.next_step
 
 
-def test_family_moved_to_a_gateway_that_is_set_aside_goes_with_it_and_the_others_stay(publish: "Publish") -> None:
+def test_family_moved_to_a_gateway_that_is_set_aside_follows_it_and_others_stay(publish: "Publish") -> None:
     publish("there", f"{SERVICE}\n1 / 0")
     publish("healthy", HEALTHY)
     publish("other", HEALTHY.replace("generate_healthy", "generate_other"))

@@ -35,6 +35,7 @@ from kie_ai_mcp.errors import (
     meaning_of,
 )
 from kie_ai_mcp.specs import Answer, Gateway
+from tests.helpers import unused_port
 
 if TYPE_CHECKING:
     from tests.core.conftest import Line, Raw
@@ -68,13 +69,6 @@ UNREADABLE: dict[str, bytes] = {
     "deep": b"[" * 100_000,
     "no text": b"\x00\xff\xfe\x80",
 }
-
-
-def closed_port() -> int:
-    """A port of this machine where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def http(body: str | bytes, status: str = "200 OK", length: int | None = None, headers: str = "") -> bytes:
@@ -207,7 +201,7 @@ async def test_answer_that_never_ends_is_read_only_so_far(service: HTTPServer, m
 
 async def test_connection_refused_is_refused_and_nothing_was_sent(make_gateway: MakeGateway) -> None:
     with pytest.raises(Refused) as error:
-        await make_gateway(f"http://127.0.0.1:{closed_port()}").create(["x"], BODY)
+        await make_gateway(f"http://127.0.0.1:{unused_port()}").create(["x"], BODY)
 
     assert "nothing was sent" in error.value.message
     assert (error.value.charged, error.value.can_retry, error.value.code) == ("no", True, None)
@@ -216,7 +210,7 @@ async def test_connection_refused_is_refused_and_nothing_was_sent(make_gateway: 
 async def test_connection_that_was_refused_once_is_tried_again(
     make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = closed_port()
+    port = unused_port()
     requests: list[bytes] = []
 
     def serve_once(listener: socket.socket) -> None:
@@ -430,7 +424,7 @@ async def test_plugin_that_names_no_address_is_refused(make_gateway: MakeGateway
 
 @pytest.mark.parametrize("body", ["", HTML, json.dumps({"code": 404, "msg": "No such path", "data": None})])
 @pytest.mark.parametrize("status", [404, 405])
-async def test_address_that_is_not_served_moves_on_to_the_next_and_names_the_one_that_worked(
+async def test_path_that_is_not_served_is_followed_by_the_next_and_the_used_one_is_named(
     status: int, body: str, service: HTTPServer, make_gateway: MakeGateway
 ) -> None:
     service.expect_ordered_request("/new", "POST", json=BODY).respond_with_data(body, status=status)
@@ -624,7 +618,7 @@ async def test_read_without_an_answer_is_a_failed_read(
 
 async def test_read_without_a_connection_is_a_failed_read(make_gateway: MakeGateway) -> None:
     with pytest.raises(ReadFailed, match="could not be read"):
-        await make_gateway(f"http://127.0.0.1:{closed_port()}").read(["x"], {})
+        await make_gateway(f"http://127.0.0.1:{unused_port()}").read(["x"], {})
 
 
 @pytest.mark.parametrize("status", [404, 405])

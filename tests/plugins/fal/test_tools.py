@@ -9,8 +9,9 @@ import pytest
 from kie_ai_mcp import InvalidArgument, Submission
 from kie_ai_mcp.testing import argument_sets
 from kie_ai_mcp_fal.tools import MODELS, SIZES, fal_tools
+from tests.helpers import PICTURE
 
-PICTURE, OTHER, CLIP = "https://example.com/a.png", "https://example.com/b.png", "https://example.com/a.mp4"
+OTHER, CLIP = "https://example.com/b.png", "https://example.com/a.mp4"
 PROMPT = {"prompt": "a lighthouse"}
 
 SEED = {

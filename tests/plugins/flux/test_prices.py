@@ -1,7 +1,6 @@
 """What the tools of Flux Kontext say that a request will cost."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +8,7 @@ import pytest
 from kie_ai_mcp import Submission
 from kie_ai_mcp_flux.prices import CHECKED, CREDITS, credits_of
 from kie_ai_mcp_flux.tools import edit_flux_image, generate_flux_image
-
-PRICING = Path(__file__).parents[4] / "shared" / "kie-api" / "pricing.md"
+from tests.service.facts import price_list
 
 # The price list's words for model and setting, the arguments, the credits.
 PRICED: list[tuple[str, str, dict[str, Any], float]] = [
@@ -18,16 +16,6 @@ PRICED: list[tuple[str, str, dict[str, Any], float]] = [
     ("flux/kontext (flux1-kontext)", "Pro, per image", {"model": "flux-kontext-pro"}, 5),
     ("flux/kontext (flux1-kontext)", "Max, per image", {"model": "flux-kontext-max"}, 10),
 ]
-
-
-@pytest.fixture(scope="module")
-def listed() -> dict[tuple[str, str], tuple[float, str]]:
-    """Credits and date of the collected price list, by its words for model and setting."""
-    if not PRICING.exists():
-        pytest.skip("the collected price list is not beside the checkout")
-    lines = [line for line in PRICING.read_text("utf-8").splitlines() if line.startswith("| flux/kontext")]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return {(row[0], row[1]): (float(row[2]), row[5]) for row in rows if row[4] in {"M", "D"}}
 
 
 @pytest.mark.parametrize("tool", [generate_flux_image, edit_flux_image])
@@ -44,8 +32,9 @@ def test_what_the_table_does_not_say_stays_unknown() -> None:
     assert credits_of("flux-kontext-dev") is None
 
 
-def test_cases_and_table_hold_exactly_what_is_listed(listed: dict[tuple[str, str], tuple[float, str]]) -> None:
-    prices = {setting: credits for setting, (credits, _) in listed.items()}
+def test_cases_and_table_hold_exactly_what_is_listed() -> None:
+    listed = price_list("flux/kontext")
+    prices = {setting: credits for setting, ((credits,), _) in listed.items()}
 
     assert {(model, setting): credits for model, setting, *_, credits in PRICED} == prices
     assert set(CREDITS.values()) == set(prices.values())

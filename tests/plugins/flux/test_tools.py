@@ -1,20 +1,18 @@
 """What the tools of Flux Kontext send, and what they refuse."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args
 
-import jsonschema
 import pytest
 
 from kie_ai_mcp import InvalidArgument, Submission, Task
 from kie_ai_mcp_flux import kie_describe_provider, kie_register_tools, kie_route_status
 from kie_ai_mcp_flux.tools import ModelId, Shape, edit_flux_image, generate_flux_image
+from tests.helpers import PICTURE
+from tests.service.facts import official, schema_of
 
-PICTURE = "https://example.com/a.png"
 OTHER = "https://example.com/b.png"
-OPERATIONS = Path(__file__).parents[4] / "shared" / "kie-api" / "operations.json"
+OPERATION = "POST /api/v1/flux/kontext/generate"
 
 Tool = Callable[..., Submission]
 FULL: dict[str, Any] = {
@@ -27,14 +25,6 @@ FULL: dict[str, Any] = {
     "enableTranslation": False,
     "callBackUrl": "https://me.example/x",
 }
-
-
-@pytest.fixture(scope="module")
-def official() -> dict[str, Any]:
-    if not OPERATIONS.exists():
-        pytest.skip("the copy of the service's schemas is not beside the checkout")
-    body: dict[str, Any] = json.loads(OPERATIONS.read_text("utf-8"))["POST /api/v1/flux/kontext/generate"]["body"]
-    return {**body, "additionalProperties": False}
 
 
 def test_generating_from_words_sends_no_picture() -> None:
@@ -109,14 +99,14 @@ def test_tolerance_above_two_is_refused_with_a_picture(tool: Tool, tolerance: in
         *({"safetyTolerance": tolerance} for tolerance in (0, 1, 2)),
     ],
 )
-def test_every_request_is_one_the_official_schema_accepts(arguments: dict[str, Any], official: dict[str, Any]) -> None:
-    jsonschema.validate(generate_flux_image("a fox", **arguments).body, official)
-    jsonschema.validate(edit_flux_image("a fox", **{"image_urls": [PICTURE], **arguments}).body, official)
+def test_every_request_is_one_the_official_schema_accepts(arguments: dict[str, Any]) -> None:
+    official(OPERATION).validate(generate_flux_image("a fox", **arguments).body)
+    official(OPERATION).validate(edit_flux_image("a fox", **{"image_urls": [PICTURE], **arguments}).body)
 
 
-def test_the_shapes_and_models_offered_are_the_official_ones(official: dict[str, Any]) -> None:
-    assert set(get_args(Shape)) == set(official["properties"]["aspectRatio"]["enum"])
-    assert set(get_args(ModelId)) == set(official["properties"]["model"]["enum"])
+def test_the_shapes_and_models_offered_are_the_official_ones() -> None:
+    assert set(get_args(Shape)) == set(schema_of(OPERATION)["properties"]["aspectRatio"]["enum"])
+    assert set(get_args(ModelId)) == set(schema_of(OPERATION)["properties"]["model"]["enum"])
 
 
 def test_status_of_both_sorts_of_task_is_read_at_the_family_s_own_address() -> None:

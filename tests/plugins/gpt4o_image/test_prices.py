@@ -1,14 +1,12 @@
 """What the tool of GPT-4o images says that a request will cost."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kie_ai_mcp_gpt4o_image.prices import CHECKED, CREDITS_PER_PICTURE
 from kie_ai_mcp_gpt4o_image.tools import gpt4o_image_tools
-
-PRICING = Path(__file__).parents[4] / "shared" / "kie-api" / "pricing.md"
+from tests.service.facts import price_list
 
 # The price list's words for model and setting, the arguments, the credits of one picture.
 PRICED: list[tuple[str, str, dict[str, Any], float]] = [
@@ -16,16 +14,6 @@ PRICED: list[tuple[str, str, dict[str, Any], float]] = [
     ("gpt4o-image/generate (4o-image-api)", "per image", {"nVariants": 1}, 6),
     ("gpt4o-image/generate (4o-image-api)", "per image", {"image_urls": ["https://example.com/a.png"]}, 6),
 ]
-
-
-@pytest.fixture(scope="module")
-def listed() -> dict[tuple[str, str], tuple[float, str]]:
-    """Credits and date of the collected price list, by its words for model and setting."""
-    if not PRICING.exists():
-        pytest.skip("the collected price list is not beside the checkout")
-    lines = [line for line in PRICING.read_text("utf-8").splitlines() if line.startswith("| gpt4o-image")]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return {(row[0], row[1]): (float(row[2]), row[5]) for row in rows if row[4] in {"M", "D"}}
 
 
 @pytest.mark.parametrize(("model", "setting", "arguments", "credits"), PRICED)
@@ -42,8 +30,9 @@ def test_every_variant_is_paid_for(variants: int | None, credits: float) -> None
     assert generate(prompt="a fox", nVariants=variants).estimated_credits == credits
 
 
-def test_cases_and_table_hold_exactly_what_is_listed(listed: dict[tuple[str, str], tuple[float, str]]) -> None:
-    prices = {setting: credits for setting, (credits, _) in listed.items()}
+def test_cases_and_table_hold_exactly_what_is_listed() -> None:
+    listed = price_list("gpt4o-image")
+    prices = {setting: credits for setting, ((credits,), _) in listed.items()}
 
     assert {(model, setting): credits for model, setting, *_, credits in PRICED} == prices
     assert {CREDITS_PER_PICTURE} == set(prices.values())

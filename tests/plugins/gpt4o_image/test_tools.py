@@ -1,34 +1,24 @@
 """What `generate_gpt4o_image` sends, and what it refuses."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from kie_ai_mcp import InvalidArgument, KieError, Submission, Task
 from kie_ai_mcp_gpt4o_image import kie_describe_provider, kie_register_tools, kie_route_status
+from tests.helpers import PICTURE
+from tests.service.facts import official
 
-PICTURE = "https://example.com/a.png"
 OTHER = "https://example.com/b.png"
+OPERATION = "POST /api/v1/gpt4o-image/generate"
 MASK = "https://example.com/mask.png"
-OPERATIONS = Path(__file__).parents[4] / "shared" / "kie-api" / "operations.json"
 OLDER_FIELDS = {"older_fields": True}
 
 
 def generate(settings: Mapping[str, Any] | None = None, /, **arguments: Any) -> Submission:
     (tool,) = kie_register_tools(settings or {})
     return tool(**arguments)
-
-
-@pytest.fixture(scope="module")
-def official() -> dict[str, Any]:
-    if not OPERATIONS.exists():
-        pytest.skip("the copy of the service's schemas is not beside the checkout")
-    body: dict[str, Any] = json.loads(OPERATIONS.read_text("utf-8"))["POST /api/v1/gpt4o-image/generate"]["body"]
-    return {**body, "additionalProperties": False}
 
 
 def test_prompt_alone_asks_for_a_square_because_the_service_demands_a_size() -> None:
@@ -66,8 +56,8 @@ def test_one_variant_is_what_the_service_makes_anyway() -> None:
         {"image_urls": [PICTURE] * 5, "size": "2:3", "nVariants": 1, "callBackUrl": "https://me.example/x"},
     ],
 )
-def test_every_request_is_one_the_official_schema_accepts(arguments: dict[str, Any], official: dict[str, Any]) -> None:
-    jsonschema.validate(generate(prompt="a fox", **arguments).body, official)
+def test_every_request_is_one_the_official_schema_accepts(arguments: dict[str, Any]) -> None:
+    official(OPERATION).validate(generate(prompt="a fox", **arguments).body)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What Ideogram's tools say that a request will cost."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +8,7 @@ import pytest
 from kie_ai_mcp import Submission
 from kie_ai_mcp_ideogram.prices import CHECKED, CREDITS, credits_of
 from kie_ai_mcp_ideogram.tools import edit_ideogram_image, generate_ideogram_image, remix_ideogram_image
-
-PRICING = Path(__file__).parents[4] / "shared" / "kie-api" / "pricing.md"
+from tests.service.facts import price_list
 
 Tool = Callable[..., Submission]
 IMAGE = {"image_url": "https://example.com/a.png"}
@@ -51,16 +49,6 @@ MODELS: list[tuple[str, str, Tool, dict[str, Any], dict[str, float], float | Non
 ]
 
 
-@pytest.fixture(scope="module")
-def listed() -> dict[tuple[str, str], tuple[float, str]]:
-    """Credits and date of the collected price list, by its words for model and setting."""
-    if not PRICING.exists():
-        pytest.skip("the collected price list is not beside the checkout")
-    lines = [line for line in PRICING.read_text("utf-8").splitlines() if line.startswith("| ideogram/")]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return {(row[0], row[1]): (float(row[2]), row[5]) for row in rows if row[4] in {"M", "D"}}
-
-
 @pytest.mark.parametrize(("model", "words", "tool", "arguments", "by_speed", "plain"), MODELS)
 def test_a_picture_costs_what_its_model_and_speed_cost(
     model: str, words: str, tool: Tool, arguments: dict[str, Any], by_speed: dict[str, float], plain: float | None
@@ -82,12 +70,15 @@ def test_what_the_table_does_not_say_stays_unknown(model: str, speed: str) -> No
     assert credits_of(model, speed) is None
 
 
-def test_cases_and_table_hold_exactly_what_is_listed(listed: dict[tuple[str, str], tuple[float, str]]) -> None:
-    assert {setting: credits for setting, (credits, _) in listed.items()} == {
+def test_cases_and_table_hold_exactly_what_is_listed() -> None:
+    listed = price_list("ideogram/")
+    assert {setting: credits for setting, ((credits,), _) in listed.items()} == {
         (words, f"{speed}, per image"): credits
         for _, words, _, _, by_speed, _ in MODELS
         for speed, credits in by_speed.items()
     }
     for model, words, *_ in MODELS:
-        assert set(CREDITS[model].values()) == {credits for (name, _), (credits, _) in listed.items() if name == words}
+        assert set(CREDITS[model].values()) == {
+            credits for (name, _), ((credits,), _) in listed.items() if name == words
+        }
     assert max(date for _, date in listed.values()) == CHECKED

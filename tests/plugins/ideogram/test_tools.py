@@ -1,11 +1,8 @@
 """What the tools of Ideogram send, and what they refuse."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args
 
-import jsonschema
 import pytest
 
 from kie_ai_mcp import InvalidArgument, Submission
@@ -21,13 +18,13 @@ from kie_ai_mcp_ideogram.tools import (
     generate_ideogram_image,
     remix_ideogram_image,
 )
+from tests.helpers import PICTURE
+from tests.service.facts import official, schema_of
 
 Tool = Callable[..., Submission]
-PICTURE = "https://example.com/a.png"
 MASK = "https://example.com/mask.png"
 HERO = "https://example.com/hero.png"
 OTHER = "https://example.com/b.png"
-MARKET = Path(__file__).parents[4] / "shared" / "kie-api" / "market-models.json"
 
 CHARACTER_ARGUMENTS: dict[str, Any] = {"model": CHARACTER, "image_urls": [HERO]}
 EDIT_ARGUMENTS: dict[str, Any] = {"image_url": PICTURE, "mask_url": MASK}
@@ -71,29 +68,19 @@ FULL: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def official() -> dict[str, dict[str, Any]]:
-    if not MARKET.exists():
-        pytest.skip("the copy of the service's schemas is not beside the checkout")
-    market = json.loads(MARKET.read_text("utf-8"))
-    return {model: {**market[model]["input"], "additionalProperties": False} for model in MODELS}
-
-
 @pytest.mark.parametrize(("model", "act"), ACTS.items())
-def test_each_act_is_sent_to_its_own_model(
-    model: str, act: tuple[Tool, dict[str, Any], dict[str, Any]], official: dict[str, dict[str, Any]]
-) -> None:
+def test_each_act_is_sent_to_its_own_model(model: str, act: tuple[Tool, dict[str, Any], dict[str, Any]]) -> None:
     tool, arguments, sent = act
     submission = tool(prompt="a fox", **arguments)
 
     assert submission.paths == ("jobs/createTask", "playground/createTask")
     assert submission.body == {"model": model, "input": {"prompt": "a fox", **sent}}
     assert submission.model == model
-    jsonschema.validate(submission.body["input"], official[model])
+    official(model).validate(submission.body["input"])
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_full_requests_are_ones_the_official_schema_accepts(model: str, official: dict[str, dict[str, Any]]) -> None:
+def test_full_requests_are_ones_the_official_schema_accepts(model: str) -> None:
     tool, arguments, _ = ACTS[model]
     submission = tool(prompt="p" * 5_000, **arguments, **FULL[model], **COMMON)
 
@@ -103,16 +90,14 @@ def test_full_requests_are_ones_the_official_schema_accepts(model: str, official
     assert {name: submission.body["input"].get(name) for name in FULL[model] if name != "aspectRatio"} == {
         name: value for name, value in FULL[model].items() if name != "aspectRatio"
     }
-    jsonschema.validate(submission.body["input"], official[model])
+    official(model).validate(submission.body["input"])
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("style", get_args(Style))
-def test_style_is_sent_exactly_where_the_official_model_has_it(
-    model: str, style: str, official: dict[str, dict[str, Any]]
-) -> None:
+def test_style_is_sent_exactly_where_the_official_model_has_it(model: str, style: str) -> None:
     tool, arguments, _ = ACTS[model]
-    if style in official[model]["properties"].get("style", {}).get("enum", ()):
+    if style in schema_of(model)["properties"].get("style", {}).get("enum", ()):
         assert tool(prompt="a fox", **arguments, style=style).body["input"]["style"] == style
     else:
         with pytest.raises(InvalidArgument) as refusal:
@@ -149,8 +134,8 @@ def test_every_shape_offered_has_a_size() -> None:
     assert set(get_args(Shape)) == set(SIZES)
 
 
-def test_speeds_and_sizes_are_the_official_ones(official: dict[str, dict[str, Any]]) -> None:
-    for schema in official.values():
+def test_speeds_and_sizes_are_the_official_ones() -> None:
+    for schema in map(schema_of, MODELS):
         assert set(get_args(Speed)) == set(schema["properties"]["rendering_speed"]["enum"])
         if "image_size" in schema["properties"]:
             assert set(SIZES.values()) == set(schema["properties"]["image_size"]["enum"]) - {"square"}

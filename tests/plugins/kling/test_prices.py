@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +11,11 @@ from kie_ai_mcp_kling.characters import generate_kling_avatar_video, generate_kl
 from kie_ai_mcp_kling.omni import generate_kling_omni_video
 from kie_ai_mcp_kling.prices import CHECKED, PER_CLIP, PER_SECOND, credits_of
 from kie_ai_mcp_kling.tools import generate_kling_video
-
-PRICING = Path(__file__).parents[4] / "shared" / "kie-api" / "pricing.md"
+from tests.helpers import PICTURE
+from tests.service.facts import price_list
 
 Tool = Callable[..., Submission]
-PICTURE = {"imageUrls": ["https://example.com/a.png"]}
+WITH_PICTURE = {"imageUrls": [PICTURE]}
 CLIP = {"videoUrl": "https://example.com/clip.mp4"}
 TRANSFORM = {**CLIP, "transform": True}
 MOTION = {"imageUrl": "https://example.com/a.png", **CLIP}
@@ -29,21 +28,21 @@ TRANSFORMATION = f"{OMNI}/transformation"
 
 # The price list's words for model and setting, what is asked of generate_kling_video, the credits of the clip.
 PER_CLIP_CASES: list[tuple[str, str, dict[str, Any], float]] = [
-    ("kling/v2-1-standard", "5 s", {"model": "2.1-standard", **PICTURE}, 25),
-    ("kling/v2-1-standard", "10 s", {"mode": "standard", "duration": 10, **PICTURE}, 50),
-    ("kling/v2-1-pro", "5 s", {"model": "2.1-pro", "duration": 5, **PICTURE}, 50),
-    ("kling/v2-1-pro", "10 s", {"model": "2.1-pro", "duration": 10, **PICTURE}, 100),
+    ("kling/v2-1-standard", "5 s", {"model": "2.1-standard", **WITH_PICTURE}, 25),
+    ("kling/v2-1-standard", "10 s", {"mode": "standard", "duration": 10, **WITH_PICTURE}, 50),
+    ("kling/v2-1-pro", "5 s", {"model": "2.1-pro", "duration": 5, **WITH_PICTURE}, 50),
+    ("kling/v2-1-pro", "10 s", {"model": "2.1-pro", "duration": 10, **WITH_PICTURE}, 100),
     ("kling/v2-1-master-text-to-video", "5 s", {"model": "2.1-master"}, 160),
     ("kling/v2-1-master-text-to-video", "10 s", {"model": "2.1-master", "duration": 10}, 320),
-    ("kling/v2-1-master-image-to-video", "5 s", {"model": "2.1-master", **PICTURE}, 160),
-    ("kling/v2-1-master-image-to-video", "10 s", {"model": "2.1-master", "duration": 10, **PICTURE}, 320),
+    ("kling/v2-1-master-image-to-video", "5 s", {"model": "2.1-master", **WITH_PICTURE}, 160),
+    ("kling/v2-1-master-image-to-video", "10 s", {"model": "2.1-master", "duration": 10, **WITH_PICTURE}, 320),
     ("kling/v2-5-turbo-text-to-video-pro", "5 s", {"sound": False}, 42),
     ("kling/v2-5-turbo-text-to-video-pro", "10 s", {"mode": "fast", "duration": 10}, 84),
-    ("kling/v2-5-turbo-image-to-video-pro", "5 s", PICTURE, 42),
-    ("kling/v2-5-turbo-image-to-video-pro", "10 s", {"duration": 10, **PICTURE}, 84),
+    ("kling/v2-5-turbo-image-to-video-pro", "5 s", WITH_PICTURE, 42),
+    ("kling/v2-5-turbo-image-to-video-pro", "10 s", {"duration": 10, **WITH_PICTURE}, 84),
     *(
         (f"kling-2.6/{form}", setting, {"model": "2.6", **sent, **pictures}, credits)
-        for form, pictures in (("text-to-video", {}), ("image-to-video", PICTURE))
+        for form, pictures in (("text-to-video", {}), ("image-to-video", WITH_PICTURE))
         for setting, sent, credits in (
             ("5 s silent", {}, 55),
             ("10 s silent", {"duration": 10, "sound": False}, 110),
@@ -61,7 +60,7 @@ PER_SECOND_CASES: list[tuple[str, str, Tool, dict[str, Any], int, float]] = [
             ("std silent", {"resolution": "720p"}, 5, 14),
             ("std with sound", {"resolution": "720p", "sound": True, "duration": 3}, 3, 20),
             ("pro silent", {"duration": 15}, 15, 18),
-            ("pro silent", {"resolution": "1080p", **PICTURE}, 5, 18),
+            ("pro silent", {"resolution": "1080p", **WITH_PICTURE}, 5, 18),
             ("pro with sound", {"sound": True}, 5, 27),
             ("pro with sound", SHOTS, 7, 27),
             ("4K", {"resolution": "4k", "duration": 10}, 10, 67),
@@ -77,7 +76,7 @@ PER_SECOND_CASES: list[tuple[str, str, Tool, dict[str, Any], int, float]] = [
             s,
             credits,
         )
-        for form, pictures in (("text-to-video", {}), ("image-to-video", PICTURE))
+        for form, pictures in (("text-to-video", {}), ("image-to-video", WITH_PICTURE))
         for setting, sent, s, credits in (
             ("720p", {}, 5, 18),
             ("1080p", {"resolution": "1080p", "duration": 6}, 6, 22.5),
@@ -85,7 +84,7 @@ PER_SECOND_CASES: list[tuple[str, str, Tool, dict[str, Any], int, float]] = [
     ),
     *(
         (f"{OMNI}/{form}", setting, generate_kling_video, {"model": "3.0-omni", **sent, **pictures}, seconds, credits)
-        for form, pictures in (("text-to-video", {}), ("image-to-video", PICTURE))
+        for form, pictures in (("text-to-video", {}), ("image-to-video", WITH_PICTURE))
         for setting, sent, seconds, credits in (
             ("720p silent", {"sound": False}, 5, 14),
             ("720p with audio", {"resolution": "720p", "sound": True, "duration": 8}, 8, 18),
@@ -96,7 +95,7 @@ PER_SECOND_CASES: list[tuple[str, str, Tool, dict[str, Any], int, float]] = [
     ),
     (f"{OMNI}/text-to-video", "720p silent", generate_kling_video, {"model": "3.0-omni"}, 5, 14),
     *(
-        (REFERENCE, setting, generate_kling_omni_video, {**PICTURE, **sent}, seconds, credits)
+        (REFERENCE, setting, generate_kling_omni_video, {**WITH_PICTURE, **sent}, seconds, credits)
         for setting, sent, seconds, credits in (
             ("720p silent / audio / video input", {"sound": False}, 5, 14),
             ("720p silent / audio / video input", {"sound": True, "duration": 10}, 10, 18),
@@ -109,7 +108,7 @@ PER_SECOND_CASES: list[tuple[str, str, Tool, dict[str, Any], int, float]] = [
         )
     ),
     *(
-        (TRANSFORMATION, setting, generate_kling_omni_video, {**PICTURE, **TRANSFORM, **sent}, seconds, credits)
+        (TRANSFORMATION, setting, generate_kling_omni_video, {**WITH_PICTURE, **TRANSFORM, **sent}, seconds, credits)
         for setting, sent, seconds, credits in (
             ("720p", {"duration": 5}, 5, 20),
             ("1080p", {"duration": 3, "resolution": "1080p", "sound": True}, 3, 27),
@@ -132,23 +131,6 @@ NO_LENGTH: list[tuple[str, str, Tool, dict[str, Any]]] = [
     ("kling/ai-avatar-standard", "720p", generate_kling_avatar_video, AVATAR),
     ("kling/ai-avatar-pro", "1080p", generate_kling_avatar_video, {**AVATAR, "model": "pro"}),
 ]
-
-
-@pytest.fixture(scope="module")
-def listed() -> dict[tuple[str, str], tuple[set[float], str]]:
-    """Credits and date of the collected price list, by its words for model and setting."""
-    if not PRICING.exists():
-        pytest.skip("the collected price list is not beside the checkout")
-    lines = [line for line in PRICING.read_text("utf-8").splitlines() if line.startswith("| kling")]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return {
-        (row[0], row[1].removesuffix(", per video").removesuffix(", per second")): (
-            {float(credits) for credits in row[2].split(" / ")},
-            row[5],
-        )
-        for row in rows
-        if row[4] in {"M", "D"}
-    }
 
 
 @pytest.mark.parametrize(("model", "setting", "arguments", "credits"), PER_CLIP_CASES)
@@ -182,13 +164,13 @@ def test_what_a_clip_or_a_sound_makes_as_long_as_itself_has_no_known_price(
         (generate_kling_omni_video, CLIP),
         (generate_kling_omni_video, {**CLIP, "resolution": "4k"}),
         (generate_kling_omni_video, TRANSFORM),
-        (generate_kling_omni_video, {**TRANSFORM, **PICTURE}),
-        (generate_kling_omni_video, PICTURE),
-        (generate_kling_omni_video, {**PICTURE, "resolution": "1080p"}),
-        (generate_kling_video, {**PICTURE, "model": "3.0-omni"}),
+        (generate_kling_omni_video, {**TRANSFORM, **WITH_PICTURE}),
+        (generate_kling_omni_video, WITH_PICTURE),
+        (generate_kling_omni_video, {**WITH_PICTURE, "resolution": "1080p"}),
+        (generate_kling_video, {**WITH_PICTURE, "model": "3.0-omni"}),
     ],
 )
-def test_length_or_sound_left_out_without_a_documented_default_leaves_the_price_unknown(
+def test_omitted_length_or_sound_without_a_documented_default_has_no_known_price(
     tool: Tool, arguments: dict[str, Any]
 ) -> None:
     assert tool(prompt="a fox", **arguments).estimated_credits is None
@@ -206,9 +188,11 @@ def test_what_the_table_does_not_say_stays_unknown(model: str, sent: dict[str, A
     assert credits_of(model, sent) is None
 
 
-def test_cases_and_tables_hold_exactly_what_is_listed(
-    listed: dict[tuple[str, str], tuple[set[float], str]],
-) -> None:
+def test_cases_and_tables_hold_exactly_what_is_listed() -> None:
+    listed = {
+        (model, setting.removesuffix(", per video").removesuffix(", per second")): price
+        for (model, setting), price in price_list("kling").items()
+    }
     unknown = {(model, setting) for model, setting, *_ in NO_LENGTH}
     by_setting: dict[tuple[str, str], set[float]] = defaultdict(set)
     by_model: dict[str, set[float]] = defaultdict(set)
@@ -223,6 +207,6 @@ def test_cases_and_tables_hold_exactly_what_is_listed(
     }
 
     assert unknown <= set(listed)
-    assert by_setting == {key: credits for key, (credits, _) in listed.items() if key not in unknown}
+    assert by_setting == {key: set(price.credits) for key, price in listed.items() if key not in unknown}
     assert tables == by_model
     assert max(date for _, date in listed.values()) == CHECKED

@@ -1,15 +1,11 @@
 """Kling: what each tool sends, what it refuses, and that the service's own schemas accept what is sent."""
 
-import json
 import random
 from collections.abc import Callable
 from copy import deepcopy
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from kie_ai_mcp import InvalidArgument, Submission
 from kie_ai_mcp.specs import MARKET_CREATE
@@ -18,9 +14,7 @@ from kie_ai_mcp_kling.characters import generate_kling_avatar_video, generate_kl
 from kie_ai_mcp_kling.models import MODELS, MODES, Form
 from kie_ai_mcp_kling.omni import generate_kling_omni_video
 from kie_ai_mcp_kling.tools import generate_kling_video
-
-API = Path(__file__).parents[4] / "shared" / "kie-api"
-needs_api = pytest.mark.skipif(not API.exists(), reason=f"the service's schemas are not at {API}")
+from tests.service.facts import official, schema_of
 
 A, B, C = (f"https://example.com/{name}.png" for name in "abc")
 CLIP = "https://example.com/clip.mp4"
@@ -29,22 +23,6 @@ CALLBACK = "https://example.com/done"
 TWO_SHOTS = [{"prompt": "a fox", "duration": 4}, {"prompt": "an owl", "duration": 3}]
 
 Tool = Callable[..., Submission]
-
-
-@cache
-def official(model: str) -> Draft202012Validator:
-    schema = json.loads((API / "market-models.json").read_text(encoding="utf-8"))[model]["input"]
-    return Draft202012Validator(closed(schema))
-
-
-def closed(schema: Any) -> Any:
-    """Return the schema with every object closed against fields that it doesn't name."""
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    inner = {key: closed(value) for key, value in schema.items()}
-    return {**inner, "additionalProperties": False} if "properties" in schema else inner
 
 
 def assert_official(sent: Submission) -> None:
@@ -290,7 +268,6 @@ def test_avatar_tiers_are_two_models() -> None:
     assert (model, sent) == ("kling/ai-avatar-pro", {"prompt": "sing", "image_url": A, "audio_url": SOUND})
 
 
-@needs_api
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("pictures", [[], [A]])
 def test_minimal_requests_are_official(model: str, pictures: list[str]) -> None:
@@ -298,12 +275,11 @@ def test_minimal_requests_are_official(model: str, pictures: list[str]) -> None:
         assert_official(generate_kling_video(prompt="a fox", model=model, imageUrls=pictures))  # type: ignore[arg-type]
 
 
-@needs_api
 @pytest.mark.parametrize(
     "form", {form.id: form for model in MODELS.values() for form in (model.text, model.pictures) if form}.values()
 )
 def test_limits_of_the_table_are_the_official_ones(form: Form) -> None:
-    schema = json.loads((API / "market-models.json").read_text(encoding="utf-8"))[form.id]["input"]
+    schema = schema_of(form.id)
     fields = schema.get("oneOf", [schema])[-1]["properties"]
     assert fields["prompt"].get("maxLength", 20_000) == form.prompt_chars
     assert [int(seconds) for seconds in fields["duration"]["enum"]] == list(form.durations_s)
@@ -312,7 +288,6 @@ def test_limits_of_the_table_are_the_official_ones(form: Form) -> None:
     assert set(form.always) <= set(fields)
 
 
-@needs_api
 def test_whatever_is_sent_is_official_and_holds_every_argument() -> None:
     dice = random.Random(3)
     sent = 0
@@ -358,7 +333,6 @@ def assert_kept(arguments: dict[str, Any], sent: dict[str, Any]) -> None:
     }
 
 
-@needs_api
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [

@@ -1,7 +1,6 @@
 """What Nano Banana's tools say that a request will cost."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +8,7 @@ import pytest
 from kie_ai_mcp import Submission
 from kie_ai_mcp_nano_banana.prices import CHECKED, CREDITS, credits_of
 from kie_ai_mcp_nano_banana.tools import edit_nano_banana, generate_nano_banana
-
-PRICING = Path(__file__).parents[4] / "shared" / "kie-api" / "pricing.md"
+from tests.service.facts import price_list
 
 Tool = Callable[..., Submission]
 PICTURES = {"image_urls": ["https://example.com/a.png", "https://example.com/b.png"]}
@@ -42,20 +40,6 @@ PRICED: list[tuple[str, str, Tool, dict[str, Any], float]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def listed() -> dict[tuple[str, str], tuple[float, str]]:
-    """Credits and date of the collected price list, by its words for model and setting."""
-    if not PRICING.exists():
-        pytest.skip("the collected price list is not beside the checkout")
-    lines = [
-        line
-        for line in PRICING.read_text("utf-8").splitlines()
-        if line.startswith(("| google/nano-banana", "| nano-banana"))
-    ]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return {(row[0], row[1]): (float(row[2]), row[5]) for row in rows if row[4] in {"M", "D"}}
-
-
 @pytest.mark.parametrize(("model", "setting", "tool", "arguments", "credits"), PRICED)
 def test_a_picture_costs_what_its_model_and_resolution_cost(
     model: str, setting: str, tool: Tool, arguments: dict[str, Any], credits: float
@@ -70,8 +54,9 @@ def test_what_the_table_does_not_say_stays_unknown(model: str, resolution: str) 
     assert credits_of(model, resolution) is None
 
 
-def test_cases_and_table_hold_exactly_what_is_listed(listed: dict[tuple[str, str], tuple[float, str]]) -> None:
-    prices = {setting: credits for setting, (credits, _) in listed.items()}
+def test_cases_and_table_hold_exactly_what_is_listed() -> None:
+    listed = price_list("google/nano-banana", "nano-banana")
+    prices = {setting: credits for setting, ((credits,), _) in listed.items()}
 
     assert {(model, setting): credits for model, setting, *_, credits in PRICED} == prices
     assert {price for prices_of in CREDITS.values() for price in prices_of.values()} == set(prices.values())

@@ -1,18 +1,15 @@
 """What the tools of Nano Banana send, and what they refuse."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args
 
-import jsonschema
 import pytest
 
 from kie_ai_mcp import InvalidArgument, Submission
 from kie_ai_mcp_nano_banana import kie_describe_provider, kie_register_tools
 from kie_ai_mcp_nano_banana.tools import LONG_SHAPES, MODELS, Resolution, Shape, edit_nano_banana, generate_nano_banana
+from tests.service.facts import official, schema_of
 
-MARKET = Path(__file__).parents[4] / "shared" / "kie-api" / "market-models.json"
 CALLBACK = "https://me.example/x"
 
 Tool = Callable[..., Submission]
@@ -60,14 +57,6 @@ def made(tool: Tool, with_pictures: bool, model: str, **arguments: Any) -> dict[
     submission = tool(**{"prompt": "a fox", "model": model, **references, **arguments})
     assert submission.body["model"] == submission.model == model
     return dict(submission.body["input"])
-
-
-@pytest.fixture(scope="module")
-def official() -> dict[str, dict[str, Any]]:
-    if not MARKET.exists():
-        pytest.skip("the copy of the service's schemas is not beside the checkout")
-    market = json.loads(MARKET.read_text("utf-8"))
-    return {model: {**market[model]["input"], "additionalProperties": False} for model in MODELS}
 
 
 def test_generating_from_words_sends_the_prompt_alone() -> None:
@@ -150,7 +139,7 @@ def test_resolution_is_sent_where_the_model_has_several(tool: Tool, model: str, 
 
 @pytest.mark.parametrize(("tool", "with_pictures", "model"), WAYS)
 def test_minimal_and_full_requests_are_ones_the_official_schema_accepts(
-    tool: Tool, with_pictures: bool, model: str, official: dict[str, dict[str, Any]]
+    tool: Tool, with_pictures: bool, model: str
 ) -> None:
     full = {**FULL[model], "prompt": "p" * MOST_CHARACTERS[model]}
     if with_pictures:
@@ -159,16 +148,16 @@ def test_minimal_and_full_requests_are_ones_the_official_schema_accepts(
 
     assert set(submission.body) == {"model", "input", "callBackUrl"}
     assert len(submission.body["input"]) == len(full)
-    jsonschema.validate(submission.body["input"], official[model])
-    jsonschema.validate(made(tool, with_pictures, model), official[model])
+    official(model).validate(submission.body["input"])
+    official(model).validate(made(tool, with_pictures, model))
 
 
 @pytest.mark.parametrize(("tool", "with_pictures", "model"), WAYS)
 @pytest.mark.parametrize("shape", get_args(Shape))
 def test_a_shape_is_sent_exactly_where_the_official_model_has_it(
-    tool: Tool, with_pictures: bool, model: str, shape: str, official: dict[str, dict[str, Any]]
+    tool: Tool, with_pictures: bool, model: str, shape: str
 ) -> None:
-    if shape in official[model]["properties"]["aspect_ratio"]["enum"]:
+    if shape in schema_of(model)["properties"]["aspect_ratio"]["enum"]:
         assert made(tool, with_pictures, model, image_size=shape)["aspect_ratio"] == shape
     else:
         with pytest.raises(InvalidArgument) as refusal:
@@ -195,7 +184,7 @@ def test_more_pictures_than_the_model_takes_are_refused(tool: Tool, model: str) 
     assert f"at most {most}, {most + 1} were given" in refusal.value.allowed
 
 
-def test_pictures_for_the_model_of_words_are_refused_with_the_tool_and_the_model_that_take_them() -> None:
+def test_pictures_for_a_text_model_are_refused_naming_tool_and_model_that_take_them() -> None:
     with pytest.raises(InvalidArgument) as refusal:
         generate_nano_banana("a fox", image_urls=pictures(1))
 
@@ -249,10 +238,8 @@ def test_an_output_format_that_the_model_chooses_itself_is_refused(tool: Tool, o
     assert "leave it out" in refusal.value.allowed
 
 
-def test_limits_are_the_official_ones_but_for_the_five_pictures_promised_from_the_start(
-    official: dict[str, dict[str, Any]],
-) -> None:
-    properties = {model: schema["properties"] for model, schema in official.items()}
+def test_limits_are_the_official_ones_but_for_the_five_pictures_promised_earlier() -> None:
+    properties = {model: schema_of(model)["properties"] for model in MODELS}
     most = {
         model: fields[field]["maxItems"]
         for model, fields in properties.items()

@@ -1,7 +1,6 @@
 """What Runway's tools say that a request will cost."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +8,7 @@ import pytest
 from kie_ai_mcp import Submission
 from kie_ai_mcp_runway.prices import CHECKED, CREDITS, credits_of
 from kie_ai_mcp_runway.tools import extend_runway_video, generate_runway_aleph_video, generate_runway_gen3_video
-
-PRICING = Path(__file__).parents[4] / "shared" / "kie-api" / "pricing.md"
+from tests.service.facts import price_list
 
 Tool = Callable[..., Submission]
 CLIP = "runway/generate (runway)"
@@ -26,16 +24,6 @@ PRICED: list[tuple[str, str, Tool, dict[str, Any], float]] = [
     (CLIP, LONG_OR_SHARP, generate_runway_gen3_video, {"resolution": "1080p"}, 30),
     ("aleph/generate (runway/gen4-aleph)", "per video", generate_runway_aleph_video, VIDEO, 110),
 ]
-
-
-@pytest.fixture(scope="module")
-def listed() -> dict[tuple[str, str], tuple[float, str]]:
-    """Credits and date of the collected price list, by its words for model and setting."""
-    if not PRICING.exists():
-        pytest.skip("the collected price list is not beside the checkout")
-    lines = [line for line in PRICING.read_text("utf-8").splitlines() if line.startswith(("| runway/", "| aleph/"))]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return {(row[0], row[1]): (float(row[2]), row[5]) for row in rows if row[4] in {"M", "D"}}
 
 
 @pytest.mark.parametrize(("model", "setting", "tool", "arguments", "credits"), PRICED)
@@ -55,8 +43,9 @@ def test_what_the_table_does_not_say_stays_unknown(duration_s: int | None, quali
     assert credits_of("runway-gen3-video", duration_s, quality) is None
 
 
-def test_cases_and_table_hold_exactly_what_is_listed(listed: dict[tuple[str, str], tuple[float, str]]) -> None:
-    prices = {setting: credits for setting, (credits, _) in listed.items()}
+def test_cases_and_table_hold_exactly_what_is_listed() -> None:
+    listed = price_list("runway/", "aleph/")
+    prices = {setting: credits for setting, ((credits,), _) in listed.items()}
 
     assert {(model, setting): credits for model, setting, *_, credits in PRICED} == prices
     assert set(CREDITS.values()) == set(prices.values())

@@ -1,32 +1,16 @@
 """Runway: typed arguments in, requests of the service out."""
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from kie_ai_mcp import InvalidArgument
 from kie_ai_mcp_runway.tools import extend_runway_video, generate_runway_aleph_video, generate_runway_gen3_video
+from tests.service.facts import official
 
-shared = Path(__file__).parents[4] / "shared" / "kie-api"
 CLIP = "https://example.com/clip.mp4"
 A, B = "https://example.com/a.png", "https://example.com/b.png"
 HOOK = "https://example.com/hook"
-
-
-@pytest.fixture(scope="module")
-def operations() -> dict[str, Any]:
-    if not shared.is_dir():
-        pytest.skip("the official schemas are not beside this checkout")
-    found: dict[str, Any] = json.loads((shared / "operations.json").read_text(encoding="utf-8"))
-    return found
-
-
-def check(operations: dict[str, Any], operation: str, body: Mapping[str, Any]) -> None:
-    jsonschema.validate(dict(body), {**operations[operation]["body"], "additionalProperties": False})
 
 
 @pytest.mark.parametrize(
@@ -43,12 +27,10 @@ def check(operations: dict[str, Any], operation: str, body: Mapping[str, Any]) -
         ),
     ],
 )
-def test_aleph_sends_the_clip_and_what_guides_it(
-    operations: dict[str, Any], arguments: dict[str, Any], body: dict[str, Any]
-) -> None:
+def test_aleph_sends_the_clip_and_what_guides_it(arguments: dict[str, Any], body: dict[str, Any]) -> None:
     submission = generate_runway_aleph_video("make it snow", videoUrl=CLIP, **arguments)
     assert submission.body == {"prompt": "make it snow", "videoUrl": CLIP, **body}
-    check(operations, "POST /api/v1/aleph/generate", submission.body)
+    official("POST /api/v1/aleph/generate").validate(submission.body)
 
 
 def test_aleph_goes_to_todays_address_first() -> None:
@@ -88,13 +70,11 @@ def test_what_aleph_cannot_do_is_refused_with_advice(arguments: dict[str, Any], 
         ),
     ],
 )
-def test_a_clip_is_asked_for_in_the_services_words(
-    operations: dict[str, Any], arguments: dict[str, Any], body: dict[str, Any]
-) -> None:
+def test_a_clip_is_asked_for_in_the_services_words(arguments: dict[str, Any], body: dict[str, Any]) -> None:
     submission = generate_runway_gen3_video("a cat", **arguments)
     assert submission.body == {"prompt": "a cat", **body}
     assert (submission.paths, submission.api_type) == (("runway/generate",), "runway-gen3-video")
-    check(operations, "POST /api/v1/runway/generate", submission.body)
+    official("POST /api/v1/runway/generate").validate(submission.body)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +101,8 @@ def test_what_runway_cannot_do_is_refused_with_advice(arguments: dict[str, Any],
         ({"resolution": "1080p", "callBackUrl": HOOK}, {"quality": "1080p", "callBackUrl": HOOK}),
     ],
 )
-def test_an_extension_names_the_clip_and_its_quality(
-    operations: dict[str, Any], arguments: dict[str, Any], body: dict[str, Any]
-) -> None:
+def test_an_extension_names_the_clip_and_its_quality(arguments: dict[str, Any], body: dict[str, Any]) -> None:
     submission = extend_runway_video("t1", "it runs", **arguments)
     assert submission.body == {"taskId": "t1", "prompt": "it runs", **body}
     assert (submission.paths, submission.api_type) == (("runway/extend",), "runway-extend")
-    check(operations, "POST /api/v1/runway/extend", submission.body)
+    official("POST /api/v1/runway/extend").validate(submission.body)

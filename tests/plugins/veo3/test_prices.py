@@ -1,7 +1,6 @@
 """What Veo's tools say that a request will cost."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +8,7 @@ import pytest
 from kie_ai_mcp import Submission
 from kie_ai_mcp_veo3.prices import CHECKED, CREDITS, credits_of
 from kie_ai_mcp_veo3.tools import extend_veo3_video, generate_veo3_video, get_veo3_4k_video
-
-PRICING = Path(__file__).parents[4] / "shared" / "kie-api" / "pricing.md"
+from tests.service.facts import price_list
 
 Tool = Callable[..., Submission]
 CLIP = "veo/generate (veo-3-1)"
@@ -43,16 +41,6 @@ NOT_TAKEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def listed() -> dict[tuple[str, str], tuple[float, str]]:
-    """Credits and date of the collected price list, by its words for model and setting."""
-    if not PRICING.exists():
-        pytest.skip("the collected price list is not beside the checkout")
-    lines = [line for line in PRICING.read_text("utf-8").splitlines() if line.startswith("| veo/")]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return {(row[0], row[1]): (float(row[2]), row[5]) for row in rows if row[4] in {"M", "D"}}
-
-
 @pytest.mark.parametrize(("model", "setting", "tool", "arguments", "credits"), PRICED)
 def test_a_clip_costs_what_its_tier_and_resolution_cost(
     model: str, setting: str, tool: Tool, arguments: dict[str, Any], credits: float
@@ -68,9 +56,10 @@ def test_what_the_table_does_not_say_stays_unknown(api_type: str, model: str, re
     assert credits_of(api_type, model, resolution) is None
 
 
-def test_cases_and_table_hold_exactly_what_is_listed(listed: dict[tuple[str, str], tuple[float, str]]) -> None:
+def test_cases_and_table_hold_exactly_what_is_listed() -> None:
+    listed = price_list("veo/")
     assert set(NOT_TAKEN) <= set(listed)
-    prices = {setting: credits for setting, (credits, _) in listed.items() if setting not in NOT_TAKEN}
+    prices = {setting: credits for setting, ((credits,), _) in listed.items() if setting not in NOT_TAKEN}
 
     assert {(model, setting): credits for model, setting, *_, credits in PRICED} == prices
     assert {price for by_resolution in CREDITS.values() for price in by_resolution.values()} == set(prices.values())

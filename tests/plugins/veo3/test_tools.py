@@ -1,11 +1,7 @@
 """Veo 3: typed arguments in, requests of the service out."""
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from kie_ai_mcp import InvalidArgument
@@ -15,21 +11,9 @@ from kie_ai_mcp_veo3.tools import (
     get_veo3_4k_video,
     get_veo3_1080p_video,
 )
+from tests.service.facts import official, operations
 
-shared = Path(__file__).parents[4] / "shared" / "kie-api"
 A, B, C, D = (f"https://example.com/{name}.png" for name in "abcd")
-
-
-@pytest.fixture(scope="module")
-def operations() -> dict[str, Any]:
-    if not shared.is_dir():
-        pytest.skip("the official schemas are not beside this checkout")
-    found: dict[str, Any] = json.loads((shared / "operations.json").read_text(encoding="utf-8"))
-    return found
-
-
-def check(operations: dict[str, Any], operation: str, body: Mapping[str, Any]) -> None:
-    jsonschema.validate(dict(body), {**operations[operation]["body"], "additionalProperties": False})
 
 
 @pytest.mark.parametrize(
@@ -52,10 +36,8 @@ def check(operations: dict[str, Any], operation: str, body: Mapping[str, Any]) -
         },
     ],
 )
-def test_every_accepted_clip_request_fits_the_official_schema(
-    operations: dict[str, Any], arguments: dict[str, Any]
-) -> None:
-    check(operations, "POST /api/v1/veo/generate", generate_veo3_video("a cat", **arguments).body)
+def test_every_accepted_clip_request_fits_the_official_schema(arguments: dict[str, Any]) -> None:
+    official("POST /api/v1/veo/generate").validate(generate_veo3_video("a cat", **arguments).body)
 
 
 def test_a_bare_prompt_asks_for_the_fast_model_and_nothing_else() -> None:
@@ -127,7 +109,7 @@ def test_what_the_service_cannot_do_is_refused_with_advice(arguments: dict[str, 
     assert advice in refusal.value.allowed
 
 
-def test_an_extension_names_the_clip_as_the_service_does(operations: dict[str, Any]) -> None:
+def test_an_extension_names_the_clip_as_the_service_does() -> None:
     submission = extend_veo3_video(
         "t1", "it runs", model="quality", seeds=12345, callBackUrl="https://example.com/hook"
     )
@@ -139,13 +121,13 @@ def test_an_extension_names_the_clip_as_the_service_does(operations: dict[str, A
         "callBackUrl": "https://example.com/hook",
     }
     assert (submission.paths, submission.api_type) == (("veo/extend",), "veo3-extend")
-    check(operations, "POST /api/v1/veo/extend", submission.body)
+    official("POST /api/v1/veo/extend").validate(submission.body)
 
 
-def test_a_bare_extension_asks_for_the_fast_model(operations: dict[str, Any]) -> None:
+def test_a_bare_extension_asks_for_the_fast_model() -> None:
     submission = extend_veo3_video("t1", "it runs")
     assert submission.body == {"taskId": "t1", "prompt": "it runs", "model": "fast"}
-    check(operations, "POST /api/v1/veo/extend", submission.body)
+    official("POST /api/v1/veo/extend").validate(submission.body)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +138,7 @@ def test_a_bare_extension_asks_for_the_fast_model(operations: dict[str, Any]) ->
         (1, {"taskId": "t1", "index": 1}, "1080p-1"),
     ],
 )
-def test_1080p_is_a_read_that_belongs_to_the_clips_task(
-    operations: dict[str, Any], index: int | None, params: dict[str, Any], label: str
-) -> None:
+def test_1080p_is_a_read_that_belongs_to_the_clips_task(index: int | None, params: dict[str, Any], label: str) -> None:
     query = get_veo3_1080p_video("t1", index)
     assert (query.paths, query.params, query.task_id, query.label) == (
         ("veo/get-1080p-video",),
@@ -166,7 +146,7 @@ def test_1080p_is_a_read_that_belongs_to_the_clips_task(
         "t1",
         label,
     )
-    assert set(query.params) <= {entry["name"] for entry in operations["GET /api/v1/veo/get-1080p-video"]["params"]}
+    assert set(query.params) <= {entry["name"] for entry in operations()["GET /api/v1/veo/get-1080p-video"]["params"]}
 
 
 @pytest.mark.parametrize(
@@ -179,10 +159,8 @@ def test_1080p_is_a_read_that_belongs_to_the_clips_task(
         ),
     ],
 )
-def test_4k_is_a_paid_request_with_its_own_reading(
-    operations: dict[str, Any], arguments: dict[str, Any], body: dict[str, Any]
-) -> None:
+def test_4k_is_a_paid_request_with_its_own_reading(arguments: dict[str, Any], body: dict[str, Any]) -> None:
     submission = get_veo3_4k_video("t1", **arguments)
     assert (submission.paths, submission.body, submission.api_type) == (("veo/get-4k-video",), body, "veo3-4k")
     assert submission.read is not None
-    check(operations, "POST /api/v1/veo/get-4k-video", submission.body)
+    official("POST /api/v1/veo/get-4k-video").validate(submission.body)
