@@ -175,10 +175,7 @@ def serve_in(environment: Environment) -> ServeIn:
     @asynccontextmanager
     async def start(folder: Path, sandbox: Sandbox | None = None, **settings: str) -> AsyncIterator[Client]:
         server = StdioServerParameters(
-            command=sys.executable,
-            args=["-m", "kie_ai_mcp"],
-            env=environment(folder, sandbox, **settings),
-            cwd=folder,
+            command=sys.executable, args=["-m", "kie_ai_mcp"], env=environment(folder, sandbox, **settings), cwd=folder
         )
         try:
             with (folder / "server.log").open("a", encoding="utf-8") as log:

@@ -49,7 +49,7 @@ MINIMAL_REFUSED = {
 """Tools whose required arguments alone are refused, and why."""
 
 SYNONYMS = {
-    ("generate_kling_video", "mode"): "fast and turbo both mean today's turbo model, which is also the first choice",
+    ("generate_kling_video", "mode"): "fast and turbo both mean today's turbo model, which is also the first choice"
 }
 """Arguments of which several values ask for what leaving them out asks for, and why."""
 

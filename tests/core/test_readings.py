@@ -174,8 +174,7 @@ def test_what_is_no_time_is_none(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "number"),
-    [(5916.25, 5916.25), (70, 70.0), ("0.75", 0.75), (" 3 ", 3.0), ("-1", -1.0), (0, 0.0)],
+    ("value", "number"), [(5916.25, 5916.25), (70, 70.0), ("0.75", 0.75), (" 3 ", 3.0), ("-1", -1.0), (0, 0.0)]
 )
 def test_numbers_are_read_also_from_text(value: object, number: float) -> None:
     assert number_in(value) == number

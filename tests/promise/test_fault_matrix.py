@@ -273,10 +273,7 @@ SAID_NOTHING = (
 )
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [*SAID_NO, *SAID_NOTHING],
-)
+@pytest.mark.parametrize("fault", [*SAID_NO, *SAID_NOTHING])
 async def test_unknown_id_is_called_unknown_only_where_the_service_said_so(
     fault: str, desk: "Desk", service: Sandbox, rows: "Rows"
 ) -> None:

@@ -161,14 +161,7 @@ def test_password_of_a_proxy_in_the_address_of_the_service_is_nowhere(
 
 # What breaks ---------------------------------------------------------------------------------------------------------
 
-BREAKS = (
-    "write ahead",
-    "create",
-    "record accepted",
-    "read",
-    "record outcome",
-    "list unsettled",
-)
+BREAKS = ("write ahead", "create", "record accepted", "read", "record outcome", "list unsettled")
 
 
 @pytest.mark.parametrize("at", BREAKS)

@@ -47,11 +47,7 @@ def test_no_variable_is_explained_that_does_not_exist() -> None:
 
 @pytest.mark.parametrize(
     ("row", "chosen"),
-    [
-        ("everything", {}),
-        ("`KIE_AI_KINDS=image`", {"kinds": ("image",)}),
-        ("`KIE_AI_COMPACT=true`", {"compact": True}),
-    ],
+    [("everything", {}), ("`KIE_AI_KINDS=image`", {"kinds": ("image",)}), ("`KIE_AI_COMPACT=true`", {"compact": True})],
 )
 def test_what_a_model_is_given_was_measured(row: str, chosen: dict[str, Any], tmp_path: Path) -> None:
     app = App.open(Settings.model_validate({"db_path": tmp_path / "tasks.db", **chosen}))

@@ -40,7 +40,7 @@ RAW: dict[str, Any] = {
     "a/one": {"title": "A title", "kind": "video", "task": "other", "checked": "2026-10-01", "input": {}, "notes": []},
 }
 OPERATIONS = {
-    "POST /one": {"title": "A title", "server": "https://example.com", "source": "x", "params": [], "body": {}},
+    "POST /one": {"title": "A title", "server": "https://example.com", "source": "x", "params": [], "body": {}}
 }
 PRICES = """Words.
 

@@ -95,9 +95,7 @@ class Child:
             }
             answer = self.answer(self.ask("server/discover"))
         else:
-            answer = self.answer(
-                self.ask("initialize", protocolVersion=revision, capabilities={}, clientInfo=CLIENT),
-            )
+            answer = self.answer(self.ask("initialize", protocolVersion=revision, capabilities={}, clientInfo=CLIENT))
             self.send(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}))
         result: Message = answer["result"]
         return result

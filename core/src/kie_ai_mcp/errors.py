@@ -42,12 +42,7 @@ class KieError(Exception):
     can_retry: bool = False
 
     def __init__(
-        self,
-        message: str,
-        *,
-        next_step: str = "",
-        charged: Charged | None = None,
-        can_retry: bool | None = None,
+        self, message: str, *, next_step: str = "", charged: Charged | None = None, can_retry: bool | None = None
     ) -> None:
         super().__init__(message)
         self.message = message

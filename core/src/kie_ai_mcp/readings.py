@@ -139,11 +139,7 @@ def outcome_by_flag(
     return Outcome("processing", progress=share(payload.get("progress")))
 
 
-def outcome_by_state(
-    payload: Mapping[str, Any],
-    *results: object,
-    keeps_s: int = DAY_S,
-) -> Outcome:
+def outcome_by_state(payload: Mapping[str, Any], *results: object, keeps_s: int = DAY_S) -> Outcome:
     """Read an answer whose state is the word ``state``, as the market gives it.
 
     Args:

@@ -111,8 +111,7 @@ def test_times_are_utc_in_one_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "charged"),
-    [("pending", "yes"), ("processing", "yes"), ("completed", "yes"), ("failed", "unknown")],
+    ("status", "charged"), [("pending", "yes"), ("processing", "yes"), ("completed", "yes"), ("failed", "unknown")]
 )
 def test_task_on_record_was_charged_and_a_failed_one_may_have_been_given_back(status: Status, charged: str) -> None:
     assert report_of(replace(RUNNING, status=status)).charged == charged

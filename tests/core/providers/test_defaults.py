@@ -62,12 +62,7 @@ def test_success_carries_results_credits_model_and_the_time_of_its_end() -> None
     payload = {**DONE, "model": "kling", "creditsConsumed": 63.0, "completeTime": 1776679200000, "costTime": 43}
 
     assert read(payload) == Outcome(
-        "completed",
-        (A,),
-        progress=1.0,
-        credits=63.0,
-        model="kling",
-        finished_at=datetime(2026, 4, 20, 10, tzinfo=UTC),
+        "completed", (A,), progress=1.0, credits=63.0, model="kling", finished_at=datetime(2026, 4, 20, 10, tzinfo=UTC)
     )
 
 

@@ -572,10 +572,7 @@ async def test_key_is_masked_also_where_a_long_text_is_cut_inside_it(
 
 async def test_read_is_a_get_with_key_and_parameters(service: HTTPServer, make_gateway: MakeGateway, key: str) -> None:
     service.expect_request(
-        "/api/v1/jobs/recordInfo",
-        "GET",
-        query_string={"taskId": "a/b c"},
-        headers={"Authorization": f"Bearer {key}"},
+        "/api/v1/jobs/recordInfo", "GET", query_string={"taskId": "a/b c"}, headers={"Authorization": f"Bearer {key}"}
     ).respond_with_json({"code": 200, "msg": "ok", "data": {"state": "success"}})
 
     answer = await make_gateway(service.url_for("/api/v1")).read(["jobs/recordInfo"], {"taskId": "a/b c"})

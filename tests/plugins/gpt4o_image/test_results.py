@@ -78,11 +78,7 @@ def test_anything_not_final_is_still_running(payload: dict[str, Any], progress: 
 @pytest.mark.parametrize(
     ("payload", "error", "code"),
     [
-        (
-            {"status": "GENERATE_FAILED", "successFlag": 3, "errorCode": 400, "errorMessage": "policy"},
-            "policy",
-            400,
-        ),
+        ({"status": "GENERATE_FAILED", "successFlag": 3, "errorCode": 400, "errorMessage": "policy"}, "policy", 400),
         ({"status": "CREATE_TASK_FAILED", "errorCode": "451", "errorMessage": "no file"}, "no file", 451),
         ({"successFlag": 2, "response": {"result_urls": []}, "errorMessage": "broken"}, "broken", None),
         ({"successFlag": 3}, "the service gave no reason", None),

@@ -84,13 +84,7 @@ def test_what_today_s_page_does_not_list_is_refused_with_advice(
 def test_older_fields_are_sent_where_the_configuration_allows_them() -> None:
     submission = generate(OLDER_FIELDS, prompt="a fox", image_urls=[PICTURE], maskUrl=MASK, nVariants=4)
 
-    assert submission.body == {
-        "prompt": "a fox",
-        "filesUrl": [PICTURE],
-        "size": "1:1",
-        "maskUrl": MASK,
-        "nVariants": 4,
-    }
+    assert submission.body == {"prompt": "a fox", "filesUrl": [PICTURE], "size": "1:1", "maskUrl": MASK, "nVariants": 4}
 
 
 @pytest.mark.parametrize("image_urls", [None, [PICTURE, OTHER]])

@@ -53,18 +53,8 @@ FULL: dict[str, dict[str, Any]] = {
     "ideogram/character": {"negative_prompt": "n" * 5_000, "aspectRatio": "3:4", "style": "FICTION"},
     "ideogram/v3-edit": {},
     "ideogram/character-edit": {"style": "REALISTIC"},
-    "ideogram/v3-remix": {
-        "negative_prompt": "n" * 5_000,
-        "aspectRatio": "4:3",
-        "style": "GENERAL",
-        "strength": 0.01,
-    },
-    "ideogram/character-remix": {
-        "negative_prompt": "n" * 500,
-        "aspectRatio": "9:16",
-        "style": "AUTO",
-        "strength": 0.1,
-    },
+    "ideogram/v3-remix": {"negative_prompt": "n" * 5_000, "aspectRatio": "4:3", "style": "GENERAL", "strength": 0.01},
+    "ideogram/character-remix": {"negative_prompt": "n" * 500, "aspectRatio": "9:16", "style": "AUTO", "strength": 0.1},
 }
 
 

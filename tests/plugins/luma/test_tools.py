@@ -36,8 +36,7 @@ def test_the_last_documented_address_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "paths"),
-    [("luma/v2/generate", ("luma/v2/generate",)), ("", ("modify/generate", "luma/generate"))],
+    ("path", "paths"), [("luma/v2/generate", ("luma/v2/generate",)), ("", ("modify/generate", "luma/generate"))]
 )
 def test_the_configuration_names_another_address(path: str, paths: tuple[str, ...]) -> None:
     assert luma({"path": path}).paths == paths

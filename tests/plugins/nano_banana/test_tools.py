@@ -39,12 +39,7 @@ MOST_CHARACTERS = {
     "nano-banana-2-lite": 20_000,
     "nano-banana-pro": 10_000,
 }
-MOST_PICTURES = {
-    "google/nano-banana-edit": 5,
-    "nano-banana-2": 14,
-    "nano-banana-2-lite": 10,
-    "nano-banana-pro": 8,
-}
+MOST_PICTURES = {"google/nano-banana-edit": 5, "nano-banana-2": 14, "nano-banana-2-lite": 10, "nano-banana-pro": 8}
 
 
 def pictures(count: int) -> list[str]:

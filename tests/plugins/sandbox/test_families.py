@@ -51,16 +51,9 @@ CASES = {
         PROMPT,
         60,
         {"successFlag": 0, "response": None, "errorCode": None, "errorMessage": ""},
-        {
-            "successFlag": 1,
-            "response": {"taskId": "{id}", "resultUrls": ["{files}{id}-1.mp4"], "resolution": "720p"},
-        },
+        {"successFlag": 1, "response": {"taskId": "{id}", "resultUrls": ["{files}{id}-1.mp4"], "resolution": "720p"}},
         {"successFlag": 3, "response": None, "errorCode": 501},
-        {
-            "code": 200,
-            "data.taskId": "{id}",
-            "data.info": {"resultUrls": ["{files}{id}-1.mp4"], "resolution": "720p"},
-        },
+        {"code": 200, "data.taskId": "{id}", "data.info": {"resultUrls": ["{files}{id}-1.mp4"], "resolution": "720p"}},
         {"code": 501, "data.taskId": "{id}", "data.info": ...},
         (422, "record is null"),
     ),
@@ -147,10 +140,7 @@ CASES = {
         {
             "code": 200,
             "taskId": "{id}",
-            "data": {
-                "result_video_url": "{files}{id}-1.mp4",
-                "result_image_url": "{files}{id}-1-cover.png",
-            },
+            "data": {"result_video_url": "{files}{id}-1.mp4", "result_image_url": "{files}{id}-1-cover.png"},
         },
         {"code": 400, "taskId": "{id}", "data": None},
         (200, "success"),
@@ -166,11 +156,7 @@ CASES = {
             "resultInfoJson": {"resultUrls": [{"resultUrl": f"{{files}}{{id}}-{n}.png"} for n in range(1, 5)]},
         },
         {"successFlag": 3, "resultInfoJson": None, "errorCode": 500},
-        {
-            "code": 200,
-            "data.taskId": "{id}",
-            "data.resultUrls": [f"{{files}}{{id}}-{n}.png" for n in range(1, 5)],
-        },
+        {"code": 200, "data.taskId": "{id}", "data.resultUrls": [f"{{files}}{{id}}-{n}.png" for n in range(1, 5)]},
         {"code": 500, "data.taskId": "{id}", "data.resultUrls": []},
         (422, "The record does not exist"),
         times="iso",
@@ -196,10 +182,7 @@ CASES = {
     ),
 }
 
-TIMES = {
-    "iso": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",
-    "ms": r"\d{13}",
-}
+TIMES = {"iso": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "ms": r"\d{13}"}
 
 
 @pytest.fixture(params=CASES)
@@ -355,11 +338,7 @@ def test_impossible_request_is_refused(
 
 @pytest.mark.parametrize(
     ("body", "price"),
-    [
-        ({"model": "veo3"}, 250),
-        ({"model": "veo3_lite", "resolution": "4k"}, 150),
-        ({"resolution": "1080p"}, 65),
-    ],
+    [({"model": "veo3"}, 250), ({"model": "veo3_lite", "resolution": "4k"}, 150), ({"resolution": "1080p"}, 65)],
 )
 def test_veo_price_follows_model_and_resolution(
     sandbox: Sandbox, client: httpx.Client, body: dict[str, Any], price: float

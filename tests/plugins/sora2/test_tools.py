@@ -113,14 +113,7 @@ def test_what_the_service_never_took_is_refused_with_advice(arguments: dict[str,
 
 @pytest.mark.parametrize(
     ("lengths", "frames"),
-    [
-        ([0.1], "10"),
-        ([4.9, 3.2, 1.9], "10"),
-        ([10, 0.1], "15"),
-        ([15], "15"),
-        ([15, 0.5], "25"),
-        ([2.5] * 10, "25"),
-    ],
+    [([0.1], "10"), ([4.9, 3.2, 1.9], "10"), ([10, 0.1], "15"), ([15], "15"), ([15, 0.5], "25"), ([2.5] * 10, "25")],
 )
 def test_a_storyboard_gets_the_shortest_length_that_holds_its_shots(lengths: list[float], frames: str) -> None:
     sent = storyboard(shots=[{"scene": "a fox", "duration": length} for length in lengths])

@@ -5,12 +5,7 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp import InvalidArgument
-from kie_ai_mcp_veo3.tools import (
-    extend_veo3_video,
-    generate_veo3_video,
-    get_veo3_4k_video,
-    get_veo3_1080p_video,
-)
+from kie_ai_mcp_veo3.tools import extend_veo3_video, generate_veo3_video, get_veo3_4k_video, get_veo3_1080p_video
 from tests.service.facts import official, operations
 
 A, B, C, D = (f"https://example.com/{name}.png" for name in "abcd")
@@ -140,12 +135,7 @@ def test_a_bare_extension_asks_for_the_fast_model() -> None:
 )
 def test_1080p_is_a_read_that_belongs_to_the_clips_task(index: int | None, params: dict[str, Any], label: str) -> None:
     query = get_veo3_1080p_video("t1", index)
-    assert (query.paths, query.params, query.task_id, query.label) == (
-        ("veo/get-1080p-video",),
-        params,
-        "t1",
-        label,
-    )
+    assert (query.paths, query.params, query.task_id, query.label) == (("veo/get-1080p-video",), params, "t1", label)
     assert set(query.params) <= {entry["name"] for entry in operations()["GET /api/v1/veo/get-1080p-video"]["params"]}
 
 

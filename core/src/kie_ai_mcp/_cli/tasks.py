@@ -183,12 +183,7 @@ async def _running(app: App) -> list[str]:
 
 @tasks.command()
 @click.argument("task_ids", metavar="[TASK]...", nargs=-1)
-@click.option(
-    "--to",
-    "folder",
-    type=UserPath(file_okay=False),
-    help="Into this folder instead of KIE_AI_OUTPUT_DIR.",
-)
+@click.option("--to", "folder", type=UserPath(file_okay=False), help="Into this folder instead of KIE_AI_OUTPUT_DIR.")
 @click.option("--expired", is_flag=True, help="Also try results whose links should have expired.")
 @json_option
 def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:

@@ -140,12 +140,7 @@ def _notice(unknown: int) -> Markup:
     if not unknown:
         return Markup()
     lost = "1 request lost its answer: it" if unknown == 1 else f"{unknown:,} requests lost their answers: they"
-    return tag(
-        "p",
-        f"{lost} may have been charged. ",
-        tag("a", "Show", href="#status=unknown"),
-        class_="notice",
-    )
+    return tag("p", f"{lost} may have been charged. ", tag("a", "Show", href="#status=unknown"), class_="notice")
 
 
 def _empty() -> Markup:

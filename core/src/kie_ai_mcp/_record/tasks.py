@@ -66,11 +66,7 @@ class Tasks:
     def list(self, filters: Filters) -> Sequence[TaskRecord]:
         """Return tasks newest first, at most `limit`, below `before_id`."""
         query = _WITH_ESTIMATE.order_by(TaskRow.row_id.desc()).limit(filters.limit)
-        equal = {
-            TaskRow.status: filters.status,
-            TaskRow.provider: filters.provider,
-            TaskRow.kind: filters.kind,
-        }
+        equal = {TaskRow.status: filters.status, TaskRow.provider: filters.provider, TaskRow.kind: filters.kind}
         for column, value in equal.items():
             if value is not None:
                 query = query.where(column == value)

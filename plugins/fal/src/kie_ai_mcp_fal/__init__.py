@@ -5,16 +5,7 @@ from functools import partial
 from typing import Any
 
 from kie_ai_mcp import Gateway, Outcome, Provider, StatusRoute, Task, hookimpl
-from kie_ai_mcp_fal.queue import (
-    GATEWAY,
-    KEYS_PAGE,
-    LOGS_PAGE,
-    QUEUE,
-    accepted,
-    read_answer,
-    status_route,
-    task_outcome,
-)
+from kie_ai_mcp_fal.queue import GATEWAY, KEYS_PAGE, LOGS_PAGE, QUEUE, accepted, read_answer, status_route, task_outcome
 from kie_ai_mcp_fal.tools import MODELS, fal_tools
 
 

@@ -14,8 +14,4 @@ def read_result(payload: Mapping[str, Any]) -> Outcome:
     """Return the outcome of one status answer."""
     flag = FINAL_WORDS.get(status_in(payload.get("status")), payload.get("successFlag"))
     response = object_in(payload.get("response"))
-    return outcome_by_flag(
-        {**payload, "successFlag": flag},
-        response.get("resultUrls"),
-        response.get("result_urls"),
-    )
+    return outcome_by_flag({**payload, "successFlag": flag}, response.get("resultUrls"), response.get("result_urls"))

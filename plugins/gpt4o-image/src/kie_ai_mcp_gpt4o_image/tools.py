@@ -56,9 +56,7 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
             _check_mask(maskUrl, image_urls, older_fields)
         if nVariants not in {None, 1} and not older_fields:
             raise InvalidArgument(
-                "nVariants",
-                nVariants,
-                f"Kie.ai no longer lists it; call once per picture, or {ALLOW_THEM}",
+                "nVariants", nVariants, f"Kie.ai no longer lists it; call once per picture, or {ALLOW_THEM}"
             )
         body = {
             "prompt": prompt,
@@ -76,9 +74,7 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
 def _check_mask(mask_url: str, image_urls: list[str] | None, older_fields: bool) -> None:
     if not older_fields:
         raise InvalidArgument(
-            "maskUrl",
-            mask_url,
-            f"Kie.ai no longer lists it; use edit_ideogram_image, or {ALLOW_THEM}",
+            "maskUrl", mask_url, f"Kie.ai no longer lists it; use edit_ideogram_image, or {ALLOW_THEM}"
         )
     if image_urls is None or len(image_urls) != 1:
         raise InvalidArgument("maskUrl", mask_url, "a mask goes with exactly one picture in image_urls")

@@ -10,12 +10,7 @@ from kie_ai_mcp_kling.tools import VIDEO, generate_kling_video
 
 @hookimpl
 def kie_register_tools() -> list[Callable[..., Submission]]:
-    return [
-        generate_kling_video,
-        generate_kling_omni_video,
-        generate_kling_motion_video,
-        generate_kling_avatar_video,
-    ]
+    return [generate_kling_video, generate_kling_omni_video, generate_kling_motion_video, generate_kling_avatar_video]
 
 
 @hookimpl

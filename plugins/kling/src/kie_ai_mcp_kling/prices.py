@@ -34,13 +34,7 @@ OMNI: dict[tuple[str, Sound], float] = {
     ("4k", None): 67,
 }
 PER_SECOND: dict[str, dict[tuple[str, Sound], float]] = {
-    "kling-3.0/video": {
-        ("std", False): 14,
-        ("std", True): 20,
-        ("pro", False): 18,
-        ("pro", True): 27,
-        ("4K", None): 67,
-    },
+    "kling-3.0/video": {("std", False): 14, ("std", True): 20, ("pro", False): 18, ("pro", True): 27, ("4K", None): 67},
     "kling/v3-turbo-text-to-video": TURBO,
     "kling/v3-turbo-image-to-video": TURBO,
     "kling-3.0-omni/text-to-video": OMNI,

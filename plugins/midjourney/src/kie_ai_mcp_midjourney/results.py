@@ -23,10 +23,4 @@ def status_route(task: Task) -> StatusRoute:
 def outcome_of(payload: Mapping[str, Any]) -> Outcome:
     """Return the outcome of a status answer, with every picture of the task in the service's order."""
     info = payload.get("resultInfoJson")
-    return outcome_by_flag(
-        payload,
-        object_in(info).get("resultUrls"),
-        info,
-        payload.get("resultUrls"),
-        keeps_s=KEEPS_S,
-    )
+    return outcome_by_flag(payload, object_in(info).get("resultUrls"), info, payload.get("resultUrls"), keeps_s=KEEPS_S)

@@ -16,10 +16,7 @@ def aleph_outcome(payload: Mapping[str, Any]) -> Outcome:
     response = object_in(payload.get("response"))
     ended = number_in(payload.get("errorCode")) or payload.get("completeTime")
     return outcome_by_flag(
-        payload,
-        response.get("resultVideoUrl"),
-        response.get("result_video_url"),
-        failed=(0, 2, 3) if ended else (2, 3),
+        payload, response.get("resultVideoUrl"), response.get("result_video_url"), failed=(0, 2, 3) if ended else (2, 3)
     )
 
 

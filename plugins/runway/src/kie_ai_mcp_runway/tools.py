@@ -99,19 +99,9 @@ def generate_runway_gen3_video(
 
 
 def extend_runway_video(
-    task_id: TaskId,
-    prompt: Prompt,
-    resolution: Quality = "720p",
-    callBackUrl: CallbackUrl | None = None,
+    task_id: TaskId, prompt: Prompt, resolution: Quality = "720p", callBackUrl: CallbackUrl | None = None
 ) -> Submission:
     """Continue a clip of generate_runway_gen3_video by words."""
     return Submission(
-        EXTEND_PATHS,
-        {
-            "taskId": task_id,
-            "prompt": prompt,
-            "quality": resolution,
-            "callBackUrl": callBackUrl,
-        },
-        EXTEND,
+        EXTEND_PATHS, {"taskId": task_id, "prompt": prompt, "quality": resolution, "callBackUrl": callBackUrl}, EXTEND
     )

@@ -135,11 +135,7 @@ MODELS: Mapping[str, Model] = {
         "video",
         (*_SHAPE, "sound", "duration", "mode", "multi_shots"),
         _per_second(
-            18,
-            ({"mode": "4K"}, 67),
-            ({"mode": "std", "sound": True}, 20),
-            ({"mode": "std"}, 14),
-            ({"sound": True}, 27),
+            18, ({"mode": "4K"}, 67), ({"mode": "std", "sound": True}, 20), ({"mode": "std"}, 14), ({"sound": True}, 27)
         ),
     ),
     "kling-3.0/motion-control": Model(

@@ -97,11 +97,7 @@ def mj_callback(task: Task, now: float) -> dict[str, Any]:
     return {
         "code": 500 if failed else 200,
         "msg": task.failure or "success",
-        "data": {
-            "taskId": task.task_id,
-            "promptJson": text(task.body),
-            "resultUrls": [] if failed else task.results,
-        },
+        "data": {"taskId": task.task_id, "promptJson": text(task.body), "resultUrls": [] if failed else task.results},
     }
 
 

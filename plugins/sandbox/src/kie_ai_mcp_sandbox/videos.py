@@ -130,11 +130,7 @@ def modify_record(task: Task, now: float) -> dict[str, Any]:
 def modify_callback(task: Task, now: float) -> dict[str, Any]:
     """A list of plain addresses."""
     failed = task.state(now) == "fail"
-    data = {
-        "taskId": task.task_id,
-        "promptJson": text(task.body),
-        "resultUrls": [] if failed else task.results,
-    }
+    data = {"taskId": task.task_id, "promptJson": text(task.body), "resultUrls": [] if failed else task.results}
     return {"code": 500 if failed else 200, "msg": task.failure or "success", "data": data}
 
 

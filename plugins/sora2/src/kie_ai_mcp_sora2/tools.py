@@ -46,9 +46,7 @@ class Model:
 MODELS = {
     "sora-2": Model("sora-2-text-to-video", "sora-2-image-to-video", {"720p": None, "auto": None}),
     "sora-2-pro": Model(
-        "sora-2-pro-text-to-video",
-        "sora-2-pro-image-to-video",
-        {"720p": "standard", "1080p": "high", "auto": None},
+        "sora-2-pro-text-to-video", "sora-2-pro-image-to-video", {"720p": "standard", "1080p": "high", "auto": None}
     ),
 }
 
@@ -163,9 +161,7 @@ def _size(tier: str, resolution: str | None) -> str | None:
 def _one(image_urls: list[str] | None) -> list[str] | None:
     if image_urls and len(image_urls) > 1:
         raise InvalidArgument(
-            "imageUrls",
-            image_urls,
-            "Sora 2 takes one picture, the first frame; generate_veo3_video takes up to three",
+            "imageUrls", image_urls, "Sora 2 takes one picture, the first frame; generate_veo3_video takes up to three"
         )
     return image_urls or None
 

@@ -107,13 +107,7 @@ def extend_veo3_video(
     """Extend a Veo clip, before any 1080p."""
     return Submission(
         EXTEND_PATHS,
-        {
-            "taskId": task_id,
-            "prompt": prompt,
-            "model": model,
-            "seeds": seeds,
-            "callBackUrl": callBackUrl,
-        },
+        {"taskId": task_id, "prompt": prompt, "model": model, "seeds": seeds, "callBackUrl": callBackUrl},
         EXTEND,
         model=model,
         estimated_credits=credits_of(EXTEND, model),
@@ -132,9 +126,7 @@ def get_veo3_1080p_video(task_id: TaskId, index: Index | None = None) -> Query:
 
 
 def get_veo3_4k_video(
-    task_id: TaskId,
-    index: Index | None = None,
-    callBackUrl: CallbackUrl | None = None,
+    task_id: TaskId, index: Index | None = None, callBackUrl: CallbackUrl | None = None
 ) -> Submission:
     """Make the 4k version of a finished Veo clip (paid, 5-10 minutes)."""
     return Submission(

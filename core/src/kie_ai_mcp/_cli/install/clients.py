@@ -52,11 +52,7 @@ CLIENTS: dict[str, Client] = {
     "vscode": Client("VS Code", servers="servers", key=f"${{env:{KEY}}}", usual={"type": "stdio"}),
     # It passes on only the variables that are named in its file. Its own limits are 10 s to start and 60 s for a call.
     "codex": Client(
-        "Codex",
-        servers="mcp_servers",
-        key=KEY,
-        form="toml",
-        usual={"startup_timeout_sec": 60, "tool_timeout_sec": 300},
+        "Codex", servers="mcp_servers", key=KEY, form="toml", usual={"startup_timeout_sec": 60, "tool_timeout_sec": 300}
     ),
     "gemini": Client("Gemini CLI", key=f"${{{KEY}}}"),
     "windsurf": Client("Windsurf", key=f"${{env:{KEY}}}"),

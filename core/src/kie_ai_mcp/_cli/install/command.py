@@ -43,13 +43,7 @@ COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 @click.option("--file", "path", type=UserPath(dir_okay=False), help="The client's file, if it is elsewhere.")
 @json_option
 def install(
-    name: str,
-    yes: bool,
-    only_print: bool,
-    write_key: bool,
-    pairs: tuple[str, ...],
-    entry: str,
-    path: Path | None,
+    name: str, yes: bool, only_print: bool, write_key: bool, pairs: tuple[str, ...], entry: str, path: Path | None
 ) -> None:
     """Enter this server into the configuration of an MCP client.
 
@@ -83,14 +77,7 @@ def install(
         backup = _write(path, before, after, private=write_key)
         text = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + f" Restart {client.title}."
     advice = _about_key(client, after)
-    done = {
-        "client": name,
-        "path": path,
-        "entry": entry,
-        "changed": after != before,
-        "backup": backup,
-        "key": advice,
-    }
+    done = {"client": name, "path": path, "entry": entry, "changed": after != before, "backup": backup, "key": advice}
     show(done, f"{text}\n{advice}")
 
 
