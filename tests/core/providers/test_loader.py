@@ -311,7 +311,7 @@ def test_reserved_name_stays_with_its_distribution(
     assert evil not in sys.modules
 
 
-def test_of_two_distributions_of_one_provider_name_the_first_keeps_it_and_both_are_named(publish: "Publish") -> None:
+def test_first_of_two_distributions_keeps_a_provider_name_and_both_are_named(publish: "Publish") -> None:
     modules = [publish("acme", HEALTHY, dist="acme-one"), publish("acme", TWIN, dist="acme-two")]
     publish("other", HEALTHY.replace("generate_healthy", "generate_other"))
 

@@ -1,7 +1,7 @@
 """The application: a tool's name and arguments in, an answer out. It knows no protocol."""
 
-import json
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,8 +10,8 @@ from typing import Any
 from kie_ai_mcp._app.own_tools import NAMES, own_tools
 from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.search import CALLED_SCHEMA, FOUND_SCHEMA, call_tool, find_tools, found
-from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, patience_of
-from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, patience_of, say_nothing
+from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, report_of_error
 from kie_ai_mcp._flow.results import catch_up_quietly, query
 from kie_ai_mcp._flow.submit import submit
@@ -21,11 +21,11 @@ from kie_ai_mcp._providers.tools import BoundTool, describe, title_of
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, sound
+from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown
 
 log = logging.getLogger(__name__)
 
-DEEPEST = DEEPEST_ANSWER + 8
+DEEPEST = DEEPEST_ANSWER + 9
 """How deep an answer may be nested: one of the service's lies inside our own."""
 
 
@@ -88,10 +88,6 @@ class App:
             raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, known)}")
         return known[name]
 
-    def patience_s(self, client: str = "") -> float:
-        """Return how long a client of this name waits for one call, in seconds."""
-        return patience_of(client) if self.settings.patience_s is None else self.settings.patience_s
-
     async def run(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
         """Call one tool.
 
@@ -100,13 +96,28 @@ class App:
         """
         return self._clean(await self.tool(name).run(arguments or {}, call))
 
-    async def call(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
-        """Call one tool that exists. Whatever goes wrong is an answer a model can read; nothing else leaves here."""
+    async def call(
+        self, name: str, arguments: Mapping[str, Any] | None, say: Say = say_nothing, client: str | None = None
+    ) -> Answer:
+        """Call one tool. Whatever goes wrong with it is an answer that a model can read.
+
+        Args:
+            name: The tool.
+            arguments: Its arguments.
+            say: Reports progress.
+            client: The name of the client, whose patience no wait outlasts; None for a caller without a limit.
+
+        Raises:
+            InvalidArgument: There is no tool of that name.
+        """
+        tool = self.tool(name)
+        patience_s = self.settings.patience_s or patience_of(client or "")
+        call = Call(say, patience_s, math.inf if client is None else patience_s)
         if not self._has_caught_up:  # at the first call: before it nothing touches database or network
             self._has_caught_up = True
             self.engine.start_in_background(catch_up_quietly(self.engine))
         try:
-            return _listable(self.tool(name), await self.run(name, arguments, call))
+            return _listable(tool, self._clean(await tool.run(arguments or {}, call)))
         except KieError as exc:
             return self._clean(answer_of(report_of_error(exc)))
         except Exception:
@@ -119,18 +130,13 @@ class App:
 
     def clean(self, text: str) -> str:
         """Return text without the key, also where an argument held it, and with nothing that no encoder takes."""
-        return self.settings.mask.text(sound(text))
+        return str(self.settings.mask.json(text, encodable=True))
 
     def _clean(self, answer: Answer) -> Answer:
-        links = (replace(link, uri=self.clean(link.uri), name=self.clean(link.name)) for link in answer.links)
-        return replace(answer, text=self.clean(answer.text), data=self._clean_data(answer.data), links=tuple(links))
-
-    def _clean_data(self, data: dict[str, Any] | None) -> dict[str, Any] | None:
-        if data is None:
-            return None
-        # Halves of surrogate pairs stand unescaped in this text, so it can be made sound as a whole.
-        clean = json.loads(sound(json.dumps(data, ensure_ascii=False)))
-        return dict(self.settings.mask.json(clean, deepest=DEEPEST))
+        links = [[link.uri, link.name] for link in answer.links]
+        text, data, links = self.settings.mask.json([answer.text, answer.data, links], DEEPEST, encodable=True)
+        named = (replace(link, uri=uri, name=name) for link, (uri, name) in zip(answer.links, links, strict=True))
+        return replace(answer, text=text, data=data, links=tuple(named))
 
     # -- tools of providers --------------------------------------------------------------------------------------
 

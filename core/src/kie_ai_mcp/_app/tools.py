@@ -32,7 +32,7 @@ def patience_of(client: str) -> float:
     return next((seconds for word, seconds in PATIENCE_S if word in name), USUAL_PATIENCE_S)
 
 
-async def _say_nothing(_message: str, _share: float | None) -> None:
+async def say_nothing(_message: str, _share: float | None) -> None:
     """Drop progress that has nowhere to go."""
 
 
@@ -46,7 +46,7 @@ class Call:
         most_s: How long it waits at most: a longer wait would answer nobody.
     """
 
-    say: Say = _say_nothing
+    say: Say = say_nothing
     patience_s: float = USUAL_PATIENCE_S
     most_s: float = math.inf
 
@@ -64,7 +64,7 @@ class Answer:
 
 def answer_of(report: Report, links: tuple[Link, ...] = ()) -> Answer:
     """Return a report as the answer of a tool."""
-    return Answer(report.text(), report.structured(), links, is_error=report.is_error)
+    return Answer(*report.rendered(), links, is_error=report.is_error)
 
 
 @dataclass(frozen=True)

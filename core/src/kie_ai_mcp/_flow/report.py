@@ -45,6 +45,10 @@ class Report:
     is_error: bool = field(default=False, repr=False)
     stuck: bool = False
 
+    def rendered(self) -> tuple[str, dict[str, Any]]:
+        """Return the answer in words and as data."""
+        return self.text(), self.structured()
+
     def structured(self) -> dict[str, Any]:
         """Return the answer as data; unknown values are left out, empty lists are kept."""
         values = ((name, _plain(getattr(self, name))) for name in _ANSWERED)

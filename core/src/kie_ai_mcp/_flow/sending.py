@@ -44,9 +44,8 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
     """
     departure = Departure()
     try:
-        reply = await engine.caller(order.submission.gateway).create(
-            order.submission.paths, order.submission.body, departure
-        )
+        caller = engine.caller(order.submission.gateway)
+        reply = await caller.create(order.submission.path, order.submission.body, departure)
         with anyio.CancelScope(shield=True):  # it was answered: what the answer says must be read
             made = await _judge(engine, order, reply.answer)
         # What finished at once has no id of the service's; ours stands for it.

@@ -58,14 +58,15 @@ async def submit(
     Raises:
         KieError: Nothing was made, or it is not known; the error says which, and what to do.
     """
-    options, checked = tool.check(arguments, saves=engine.settings.output_dir is not None)
     engine.check_open()
     # Refusals by the provider and a missing key come before any file is uploaded.
-    submission = await engine.asking.request(tool, checked, Submission)
+    saves = engine.settings.output_dir is not None
+    options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
     engine.caller(submission.gateway).check_key()
-    sendable = await engine.uploads.addresses(checked, tool.arguments.media)
-    if sendable != checked:
-        submission = await engine.asking.request(tool, sendable, Submission)
+    if checked.keys() & tool.arguments.media.keys():
+        sendable = await engine.uploads.addresses(checked, tool.arguments.media)
+        if sendable != checked:
+            submission = await engine.asking.request(tool, sendable, Submission)
 
     new = NewSubmission(
         tool=tool.name,
@@ -230,7 +231,8 @@ async def _wait_for_turn(engine: Engine, ticket: Ticket, gateway: str, say: Say,
 
 
 def _hash(tool: BoundTool, submission: Submission) -> str:
-    same = [tool.name, submission.gateway, submission.paths[0], submission.body]
+    path = submission.path if isinstance(submission.path, str) else submission.path[0]
+    same = [tool.name, submission.gateway, path, submission.body]
     return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

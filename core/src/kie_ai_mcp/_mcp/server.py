@@ -20,7 +20,7 @@ from mcp.shared.exceptions import MCPError
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import TEMPLATES, Content, Link
-from kie_ai_mcp._app.tools import Answer, Call, Tool
+from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import Line, answer_unreadable
 from kie_ai_mcp._settings.settings import Settings
@@ -84,14 +84,12 @@ def server_of(app: App) -> Server[Any]:
         return listed()
 
     async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        client = ctx.session.client_params
+        name = client.client_info.name if client else ""
         try:
-            app.tool(params.name)
+            return result_of(await app.call(params.name, params.arguments, Progress(ctx), name))
         except InvalidArgument as exc:
             raise MCPError(types.INVALID_PARAMS, app.clean(str(exc))) from None
-        client = ctx.session.client_params
-        patience_s = app.patience_s(client.client_info.name if client else "")
-        call = Call(Progress(ctx), patience_s, most_s=patience_s)
-        return result_of(await app.call(params.name, params.arguments, call))
 
     async def list_resources(_ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
         links = await _resource(app, app.resources.listed())

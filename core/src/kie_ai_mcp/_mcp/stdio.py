@@ -1,4 +1,4 @@
-"""What the SDK leaves open on stdin and stdout: a request that can't be read is answered, too."""
+"""Answers to unreadable requests over stdio, which the SDK leaves without one."""
 
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable

@@ -16,7 +16,7 @@ from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp._providers.guard import run_isolated, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, KIE, SHARED
 from kie_ai_mcp._providers.loader import Plugins
-from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp._providers.tools import BoundTool, CallOptions
 from kie_ai_mcp.errors import KieError, PluginError, ReadFailed, Refused, Unknown
 from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 
@@ -41,6 +41,18 @@ class Asking:
     """
 
     plugins: Plugins
+
+    async def prepare(
+        self, tool: BoundTool, arguments: Mapping[str, Any], *, saves: bool
+    ) -> tuple[CallOptions, dict[str, Any], Submission]:
+        """Return the server's own arguments of a paid call, the provider's, and the request that it makes of them.
+
+        Raises:
+            InvalidArgument: An argument is missing, unknown or not allowed.
+            PluginError: The provider failed. Nothing was sent.
+        """
+        options, checked = tool.check(arguments, saves=saves)
+        return options, checked, await self.request(tool, checked, Submission)
 
     async def request(self, tool: BoundTool, arguments: Mapping[str, Any], kind: type[Request]) -> Request:
         """Return the request that a tool makes of its arguments, which stay as they are.

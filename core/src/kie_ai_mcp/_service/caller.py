@@ -93,15 +93,22 @@ class Caller:
         """The connections to the service."""
         from kie_ai_mcp._service.connections import Connections  # noqa: PLC0415  the HTTP library takes 0.1 s
 
-        return Connections(self.settings.timeout_s, self.mask)
+        return Connections(self.timeout_s, self.mask)
 
     async def close(self) -> None:
         """Close every connection."""
         if "connections" in vars(self):
             await self.connections.close()
 
-    async def create(self, paths: Sequence[str], body: Mapping[str, Any], departure: Departure | None = None) -> Reply:
-        """Send one paid request, once. Try the next of `paths` only where the one before is not served.
+    @cached_property
+    def timeout_s(self) -> float:
+        """The time that one call may take, in seconds."""
+        return self.settings.timeout_s
+
+    async def create(
+        self, path: str | Sequence[str], body: Mapping[str, Any], departure: Departure | None = None
+    ) -> Reply:
+        """Send one paid request, once, to the first of its addresses that is served.
 
         Returns:
             The service's readable answer, whatever its code.
@@ -115,13 +122,14 @@ class Caller:
         headers = {**self.authorization(), **JSON}
         content = _json_bytes(body)
         departure = departure or Departure()
-        for path in paths:
+        paths = (path,) if isinstance(path, str) else path
+        for address in paths:
             departure.sent = False  # the address before this one made nothing
-            status, text, retry_after = await self._send_once(path, content, headers, departure)
-            if status in NOT_SERVED and path != paths[-1]:
+            status, text, retry_after = await self._send_once(address, content, headers, departure)
+            if status in NOT_SERVED and address != paths[-1]:
                 continue
             with anyio.CancelScope(shield=True):  # the service answered, so the answer must be read
-                return Reply(path, await self._judge_create(path, status, text, retry_after))
+                return Reply(address, await self._judge_create(address, status, text, retry_after))
         raise Refused("The plugin names no address to send to.", next_step="Report it to the plugin's author.")
 
     async def read(self, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:
@@ -134,7 +142,7 @@ class Caller:
         headers = {**self.authorization(), **JSON}
         absent: Answer | None = None
         for path in paths:
-            with self.connections.errors_as(partial(self._unread, path), self.settings.timeout_s):
+            with self.connections.errors_as(partial(self._unread, path), self.timeout_s):
                 client = await self.connections.client("read")
                 async with client.stream("GET", self._url(path), params=params, headers=headers) as response:
                     status, text = response.status_code, await _text_of(response.aiter_bytes())
@@ -165,7 +173,7 @@ class Caller:
             address = self.mask.text(self.settings.base_url)
             return ReadFailed(f"{address} can't be reached ({fault.reason}).", next_step=fault.cure)
 
-        with self.connections.errors_as(unreachable, self.settings.timeout_s):
+        with self.connections.errors_as(unreachable, self.timeout_s):
             client = await self.connections.client("read")
             response = await client.get(self._url("chat/credit"))
         try:
@@ -219,7 +227,7 @@ class Caller:
 
     def _unread(self, path: str, fault: "Fault") -> ReadFailed:
         if fault.is_timeout:
-            problem = f"{path} did not answer within {self.settings.timeout_s:g} s."
+            problem = f"{path} did not answer within {self.timeout_s:g} s."
         else:
             problem = f"{path} could not be read ({fault.reason})."
         return ReadFailed(problem, next_step=fault.cure or "Ask again later.")
@@ -236,7 +244,7 @@ class Caller:
 
         for attempt in range(1, CONNECT_TRIES + 1):
             meaning = partial(self._unanswered, path, departure, attempt)
-            with self.connections.errors_as(meaning, self.settings.timeout_s):
+            with self.connections.errors_as(meaning, self.timeout_s):
                 # A new connection each time: on a reused one, "closed before answering" could mean either thing.
                 client = await self.connections.client("create", max_keepalive_connections=0)
                 async with client.stream(

@@ -1,10 +1,12 @@
 """The service's envelope around each answer, and its codes as errors."""
 
-from kie_ai_mcp.errors import KeyRejected, NoCredits, ServiceError, Unknown, meaning_of, shorten, sound
+from kie_ai_mcp.errors import KeyRejected, NoCredits, ServiceError, Unknown, meaning_of
 from kie_ai_mcp.specs import Answer, Gateway
 
 CODE_CHARS = 10
 """No code of the service is longer; a longer number is no code."""
+
+MESSAGE_CHARS = 500
 
 
 def envelope_answer(status: int, body: object) -> Answer | None:
@@ -19,8 +21,10 @@ def envelope_answer(status: int, body: object) -> Answer | None:
         code = status if status >= 400 else None
     if code is None:
         return None
-    message = body.get("msg") or body.get("message") or ""
-    return Answer(code, shorten(sound(str(message)), 500).strip("'\""), body.get("data"))
+    message = repr(str(body.get("msg") or body.get("message") or "").encode("utf-8", "replace").decode())
+    if len(message) > MESSAGE_CHARS:
+        message = f"{message[: MESSAGE_CHARS - 1]}…"
+    return Answer(code, message.strip("'\""), body.get("data"))
 
 
 def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:

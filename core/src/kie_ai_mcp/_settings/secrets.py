@@ -37,8 +37,13 @@ class Mask:
             text = text.replace(spelling, "[key]")
         return text
 
-    def json(self, value: Any, deepest: int = DEEPEST) -> Any:
+    def json(self, value: Any, deepest: int = DEEPEST, *, encodable: bool = False) -> Any:
         """Return a JSON value without any secret in its strings, names of fields included.
+
+        Args:
+            value: The value.
+            deepest: How deep it may be nested.
+            encodable: Whether halves of surrogate pairs, which no encoder takes, become ``?``.
 
         Raises:
             ValueError: It is nested more than `deepest` times.
@@ -47,6 +52,8 @@ class Mask:
             written = json.dumps(value, ensure_ascii=False)
         except RecursionError:
             raise _too_deep(deepest) from None
+        if encodable and (sound := written.encode("utf-8", "replace").decode()) != written:
+            value, written = json.loads(sound), sound
         # Nearly every value is clean: one search in its text is cheaper than a look at each of its strings.
         # The text itself is not changed, since the end of an escape sequence may look like the start of a secret.
         brackets = written.count("[") + written.count("{")

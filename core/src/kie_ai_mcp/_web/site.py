@@ -21,7 +21,6 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.tools import Call
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import page
 from kie_ai_mcp._mcp.server import CLEANUP_S, result_of, server_of
@@ -180,16 +179,14 @@ class Site:
         if unknown:
             hint = nearest(unknown[0], ("name", "arguments"))
             return refusal(HTTPStatus.BAD_REQUEST, f"{unknown[0]} is not known here. {hint}")
-        try:
-            self.app.tool(body["name"])
-        except InvalidArgument as exc:
-            return refusal(HTTPStatus.NOT_FOUND, str(exc))
-        call = Call(patience_s=self.app.patience_s())
         answer = ending("The server is ending. Tasks that run go on by themselves.")
         async with anyio.create_task_group() as group:
             group.start_soon(self._cut, group.cancel_scope)
-            result = result_of(await self.app.call(body["name"], arguments, call))
-            answer = JSONResponse(result.model_dump(mode="json", by_alias=True, exclude_none=True))
+            try:
+                result = result_of(await self.app.call(body["name"], arguments))
+                answer = JSONResponse(result.model_dump(mode="json", by_alias=True, exclude_none=True))
+            except InvalidArgument as exc:
+                answer = refusal(HTTPStatus.NOT_FOUND, str(exc))
             group.cancel_scope.cancel()
         return answer
 
