@@ -89,7 +89,8 @@ class Report:
 
 
 _ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in {"is_error", "stuck"})
-_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} | {"expires_at"}) & {*_ANSWERED}
+# Copied by name; a request's number is shown only where the user may have to settle it.
+_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} | {"expires_at"}) & {*_ANSWERED} - {"submission_id"}
 
 OUTPUT_SCHEMA: dict[str, Any] = {
     "type": "object",
