@@ -1,0 +1,142 @@
+"""The application: one answer for every tool, whoever calls it, without any protocol."""
+
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from kie_ai_mcp._app import app as app_module
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._app.tools import PATIENCE_S, USUAL_PATIENCE_S, Answer, Call, Tool, patience_of
+from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import InvalidArgument
+
+pytestmark = pytest.mark.anyio
+
+KEY = "a-secret-key-of-tests"
+
+
+async def say(_message: str, _share: float | None) -> None:
+    """Drop progress."""
+
+
+@pytest.fixture
+async def app(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[App]:
+    """A running application of one provider; further settings come as the fixture's parameter."""
+    values = {"db_path": tmp_path / "tasks.db", "enabled_providers": ("nano-banana",), "api_key": KEY}
+    opened = App.open(Settings.model_validate({**values, **getattr(request, "param", {})}))
+    async with opened.engine.running():
+        yield opened
+
+
+def echo(name: str, answer: Any) -> Tool:
+    async def run(_arguments: Any, call: Call) -> Answer:
+        if isinstance(answer, Exception):
+            raise answer
+        return Answer(f"{call.patience_s:g} {call.most_s:g}", answer)
+
+    return Tool(name, name, name, {}, {"type": "object"}, True, True, False, run)
+
+
+def use(app: App, monkeypatch: pytest.MonkeyPatch, tool: Tool) -> None:
+    monkeypatch.setitem(app._own_tools, tool.name, tool)
+
+
+async def test_unknown_tool_is_refused_with_the_nearest_name(app: App) -> None:
+    with pytest.raises(InvalidArgument, match="get_credits"):
+        await app.call("get_credit", {})
+
+
+async def test_error_is_an_answer_with_words_and_data(app: App) -> None:
+    answer = await app.call("generate_nano_banana", {"promt": "a fox"})
+    assert answer.is_error
+    assert answer.data is not None
+    assert answer.data["status"] == "refused"
+    assert "promt" in answer.text
+    assert await app.engine.record.submissions.unsettled() == []
+
+
+async def test_crash_of_a_tool_is_an_answer_that_does_not_show_it(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(app, monkeypatch, echo("broken", RuntimeError(KEY)))
+    answer = await app.call("broken", {})
+    assert answer.is_error
+    assert KEY not in answer.text
+    assert "failed inside broken" in answer.text
+
+
+async def test_answer_never_holds_the_key_nor_half_a_character(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(app, monkeypatch, echo("leak", {"told": [f"{KEY} \ud800"], KEY: 1}))
+    answer = await app.call("leak", {})
+    assert answer.data == {"told": ["[key] ?"], "[key]": 1}
+
+
+@pytest.mark.parametrize(
+    ("app", "client", "expected"),
+    [
+        ({}, "Claude Code", "900 900"),
+        ({}, "an editor", "45 45"),
+        ({}, None, "45 inf"),
+        ({"patience_s": 7}, "Claude Code", "7 7"),
+    ],
+    indirect=["app"],
+)
+async def test_wait_lasts_as_long_as_the_client_waits(
+    app: App, client: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(app, monkeypatch, echo("wait", {}))
+    assert (await app.call("wait", {}, say, client)).text == expected
+
+
+@pytest.mark.parametrize(("word", "seconds"), PATIENCE_S)
+async def test_patience_is_known_by_a_word_of_the_name(word: str, seconds: float) -> None:
+    assert patience_of(f"The {word.upper()} app") == seconds
+    assert patience_of("") == USUAL_PATIENCE_S < math.inf
+
+
+async def test_own_tools_are_listed_last(app: App) -> None:
+    names = [tool.name for tool in app.listed]
+    assert names[-len(NAMES) :] == list(NAMES)
+    assert names == list(app.names)
+
+
+@pytest.mark.parametrize("app", [{"compact": True}], indirect=True)
+async def test_compact_mode_calls_what_it_does_not_list(app: App) -> None:
+    names = [tool.name for tool in app.listed]
+    assert names[:2] == ["find_tools", "call_tool"]
+    assert "generate_nano_banana" not in names
+    found = await app.call("find_tools", {"words": "banana"})
+    assert found.data is not None
+    assert "generate_nano_banana" in [tool["name"] for tool in found.data["tools"]]
+    refused = await app.call("call_tool", {"name": "generate_nano_banana", "arguments": {}})
+    assert refused.is_error
+    assert "prompt" in refused.text
+    inner = await app.call("call_tool", {"name": "call_tool", "arguments": {"name": "get_credits"}})
+    assert "there is no such tool" in inner.text
+
+
+@pytest.mark.parametrize("app", [{"disabled_tools": ("get_credits",)}], indirect=True)
+async def test_disabled_tool_of_the_server_can_not_be_called(app: App) -> None:
+    with pytest.raises(InvalidArgument, match="there is no such tool"):
+        await app.call("get_credits", {})
+
+
+async def test_earlier_tasks_are_looked_at_once_and_not_before_a_call(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[object] = []
+
+    async def catch_up(engine: object) -> None:
+        rounds.append(engine)
+
+    monkeypatch.setattr(app_module, "catch_up_quietly", catch_up)
+    use(app, monkeypatch, echo("any", {}))
+    await app.run("any", {}, Call())
+    assert rounds == []
+    for _ in range(3):
+        await app.call("any", {})
+    await anyio.wait_all_tasks_blocked()
+    assert rounds == [app.engine]
