@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping, Sized
+from contextlib import suppress
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_origin, get_type_hints
@@ -35,10 +36,8 @@ class Arguments:
     """The arguments of a function or class: its signature as a JSON schema, and values checked against it.
 
     Parameters to `ignore` are filled in by the caller. Arguments of `more_names` are taken by the caller itself; they
-    are listed to those who misspell one. The annotations are `hints`, where they were read already.
-
-    Raises:
-        PluginError: The signature can't be turned into a schema.
+    are listed to those who misspell one. The annotations are `hints`, where they were read already. A signature that
+    can't be turned into a schema is a PluginError.
     """
 
     def __init__(
@@ -94,11 +93,7 @@ class Arguments:
         return listed
 
     def check(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return the arguments as the function takes them.
-
-        Raises:
-            InvalidArgument: An argument is missing, unknown or not allowed; the error names every such argument.
-        """
+        """Return the arguments as the function takes them, or raise one InvalidArgument that names every wrong one."""
         given = {
             name: self._decoded(name, value)
             for name, value in (given or {}).items()
@@ -119,13 +114,11 @@ class Arguments:
 
     def _decoded(self, name: str, value: Any) -> Any:
         # Some hosts send lists and objects as JSON text, and numbers as text.
-        declared = self.schema["properties"].get(name, {}).get("type")
-        if declared in {"array", "object"} and isinstance(value, str) and value.lstrip().startswith(("[", "{")):
-            try:
+        declared = self.schema["properties"].get(name, {}).get("type") if isinstance(value, str) else None
+        if declared in {"array", "object"} and value.lstrip().startswith(("[", "{")):
+            with suppress(ValueError, RecursionError):
                 return json.loads(value)
-            except (ValueError, RecursionError):
-                return value
-        if declared == "integer" and isinstance(value, str) and NUMBER.fullmatch(value):
+        if declared == "integer" and NUMBER.fullmatch(value):
             return int(value)
         return value
 

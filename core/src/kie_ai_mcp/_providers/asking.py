@@ -40,12 +40,7 @@ class Asking:
     async def prepare(
         self, tool: BoundTool, arguments: Mapping[str, Any], *, saves: bool
     ) -> tuple[CallOptions, dict[str, Any], Submission]:
-        """Return the server's own arguments of a paid call, the provider's, and the request that it makes of them.
-
-        Raises:
-            InvalidArgument: An argument is missing, unknown or not allowed.
-            PluginError: The provider failed. Nothing was sent.
-        """
+        """Return the server's own arguments of a paid call, the provider's, and the `request` that it makes of them."""
         options, checked = tool.check(arguments, saves=saves)
         return options, checked, await self.request(tool, checked, Submission)
 
@@ -77,17 +72,14 @@ class Asking:
         return await _read(task.provider, partial(outcome_of, self.plugins, task, deepcopy(payload)))
 
     async def meaning(self, provider: str, read: Read, answer: Answer) -> Outcome | None:
-        """Return what an answer means by the `read` of a query or of a second status route.
+        """Return what an answer means by the `read` of a query or of a second status route; raise ReadFailed.
 
         None where the answer is about the account (`ACCOUNT_CODES`), or `read` makes nothing of it.
-
-        Raises:
-            ReadFailed: The function failed.
         """
         if answer.code in ACCOUNT_CODES:
             return None
         outcome, wrong = await _read(provider, lambda: _judged(read(answer), Outcome, optional=True))
-        if wrong is not None:
+        if wrong:
             raise ReadFailed(f"The provider {provider} made of the answer what can't be used: {wrong}.")
         return outcome  # type: ignore[no-any-return]  # it was judged to be one
 
@@ -133,8 +125,7 @@ async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer | None:
 def route_of(plugins: Plugins, task: Task) -> StatusRoute:
     """Return where a task's status is read, without a time limit.
 
-    Raises:
-        ReadFailed: The task's provider is not enabled, or its hook failed.
+    Where the task's provider is not enabled or its hook fails, the read has failed (ReadFailed).
     """
     route: StatusRoute = _hook(plugins, "kie_route_status", task, StatusRoute)
     return route

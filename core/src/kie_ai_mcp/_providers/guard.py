@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_S = 10.0
-
 AGAIN_S = 1.0
 """Seconds until code that ignores the first alarm is interrupted once more."""
 
@@ -30,10 +29,8 @@ class _TimeUp(BaseException):
 async def run_isolated(who: str, work: Callable[[], T]) -> T:
     """Run a plugin's function in a thread of its own, so that a slow one delays only its caller.
 
-    Raises:
-        KieError: The function raised it on purpose.
-        PluginError: The function raised anything else, even an exception that ends a process, or took too long. The
-            sentence begins with `who`, as in "generate_fox of the provider acme".
+    A KieError is raised on purpose and passes. Whatever else it raises, even to end the process, and a function that
+    takes too long become a PluginError, whose sentence begins with `who` ("generate_fox of the provider acme").
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()

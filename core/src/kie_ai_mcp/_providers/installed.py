@@ -23,26 +23,9 @@ SHARED = ("", KIE)
 """The owners of a task that no provider claims: only the defaults read its status."""
 
 # Each of this project's own providers is offered by the distribution ``kie-ai-mcp-NAME`` alone.
-FIRST_PARTY = {
-    "authors",
-    "dalle3",
-    "fal",
-    "flux",
-    "gpt4o-image",
-    "haiper",
-    "ideogram",
-    "kling",
-    "luma",
-    "midjourney",
-    "nano-banana",
-    "pika",
-    "playground",
-    "runway",
-    "sandbox",
-    "sora2",
-    "stable-diffusion",
-    "veo3",
-}
+PICTURES = {"dalle3", "flux", "gpt4o-image", "ideogram", "midjourney", "nano-banana", "playground", "stable-diffusion"}
+CLIPS = {"haiper", "kling", "luma", "pika", "runway", "sora2", "veo3"}
+FIRST_PARTY = {"authors", "fal", "sandbox"} | PICTURES | CLIPS
 
 
 @dataclass

@@ -38,7 +38,6 @@ LOAD_S = 10.0
 
 SERVER = "the server itself"
 
-
 Offer = tuple[Plugin, list[BoundTool], list[Gateway]]
 """A provider that keeps the contract, before its names are compared with those of the others."""
 
@@ -46,10 +45,8 @@ Offer = tuple[Plugin, list[BoundTool], list[Gateway]]
 class Plugins:
     """Every installed provider, and the tools and gateways of those that are enabled.
 
-    No provider may take a `reserved` tool name.
-
-    Raises:
-        ConfigError: The configuration names a provider, tool or provider setting that does not exist.
+    No provider may take a `reserved` tool name. Settings that name a provider, tool or provider setting that does not
+    exist are a ConfigError.
     """
 
     def __init__(self, settings: Settings, reserved: Iterable[str] = ()) -> None:
@@ -142,8 +139,6 @@ class Plugins:
             except Exception as exc:  # noqa: BLE001  as when loading: only this plugin goes without its commands
                 log.warning("the commands of provider %s are left out: %s: %s", name, type(exc).__name__, exc)
 
-    # -- loading -------------------------------------------------------------------------------------------------
-
     def _load(self, plugin: Plugin) -> list[Offer]:
         """Import a provider and ask it; return it where it keeps the contract, nothing where it is set aside."""
         section = self._settings.section(plugin.name)
@@ -185,8 +180,7 @@ class Plugins:
             return Provider(title=name.replace("-", " ").title())
         if not isinstance(provider, Provider):
             raise PluginError(f"kie_describe_provider returned {type(provider).__name__}, not a Provider.")
-        wrong = judge(provider, Provider)
-        if wrong is not None:
+        if wrong := judge(provider, Provider):
             raise PluginError(f"kie_describe_provider returned a Provider that can't be used: {wrong}.")
         return provider
 
@@ -255,10 +249,7 @@ def _dispute(plugin: Plugin, owner: str, reason: str) -> PluginError:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Send to stderr what a plugin prints while it is loaded; on stdout it would break the protocol.
-
-    Also what a library of C or a child process writes to the descriptor itself.
-    """
+    """Send to stderr what a plugin, or a library of C, prints while it is loaded: on stdout it breaks the protocol."""
     with contextlib.redirect_stdout(sys.stderr):
         try:
             kept = os.dup(1)

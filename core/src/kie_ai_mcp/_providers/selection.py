@@ -88,10 +88,9 @@ def _begins_with(name: str, provider: str) -> bool:
 
 
 def served_tools(name: str, gateway: Gateway, tools: Mapping[str, BoundTool]) -> dict[str, BoundTool]:
-    """Return the tools of a provider as another service serves them; those that it does not serve are left out.
+    """Return the tools of a provider that another service serves, as that one serves them.
 
-    Raises:
-        ConfigError: The service serves none of them, or its function can't be a tool.
+    A service that serves none of them, or with a function that can't be a tool, is a ConfigError.
     """
     if tools and not tools.keys() & gateway.serves.keys():
         raise ConfigError(

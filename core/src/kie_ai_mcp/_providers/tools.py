@@ -57,7 +57,7 @@ class BoundTool:
     def input_schema(self, *, saves: bool) -> dict[str, Any]:
         """Return the schema that clients read: the provider's arguments and, on paid tools, the server's own.
 
-        A subfolder can be chosen only where results are saved here, which `saves` says.
+        Only a server that `saves` results offers a subfolder for them.
         """
         schema = self.arguments.listed
         if self.paid:
@@ -66,11 +66,7 @@ class BoundTool:
         return schema
 
     def check(self, arguments: Mapping[str, Any], *, saves: bool) -> tuple[CallOptions, dict[str, Any]]:
-        """Return the server's own arguments, and the provider's as its function takes them.
-
-        Raises:
-            InvalidArgument: An argument is missing, unknown or not allowed; the error names it.
-        """
+        """Return the server's own arguments, and the provider's as its function takes them; raise InvalidArgument."""
         names = OPTION_NAMES if self.paid else ()
         own = {name: arguments[name] for name in names if arguments.get(name) is not None}
         if "subfolder" in own and not saves:
@@ -83,10 +79,9 @@ class BoundTool:
     def bind(
         cls, entry: Tool | Callable[..., Any], *, provider: str, kind: Kind, name: str | None = None
     ) -> "BoundTool":
-        """Return a provider's tool with its name, description and schema; `kind` and `name` are those of its service.
+        """Return the tool that a provider registers, or raise PluginError where the function can't be one.
 
-        Raises:
-            PluginError: The function can't be a tool; the error says why.
+        The `kind` is that of a tool that names none; the `name` is the function's own where none is given.
         """
         tool = entry if isinstance(entry, Tool) else Tool(entry)
         fn = tool.fn
