@@ -71,7 +71,7 @@ def test_the_smallest_provider_is_at_most_25_lines_and_runs() -> None:
     hook = module["kie_register_tools"]
     assert callable(hook)
     (fn,) = hook()
-    tool = BoundTool.bind(fn, provider="seedream", kind="image", title=None)
+    tool = BoundTool.bind(fn, provider="seedream", kind="image")
     request = tool.fn(**tool.arguments.check({"prompt": "a harbour"}))
     assert request.paths[0] == "jobs/createTask"
 

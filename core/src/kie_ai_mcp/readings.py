@@ -120,22 +120,9 @@ def outcome_by_flag(
     """
     flag = number_in(payload.get("successFlag"))
     if flag is not None and flag in set(completed):
-        return Outcome(
-            "completed",
-            urls_in(*results),
-            progress=1.0,
-            credits=number_in(payload.get("creditsConsumed")),
-            finished_at=time_in(payload.get("completeTime")),
-            keeps_s=keeps_s,
-        )
+        return _completed(payload, results, keeps_s)
     if flag is not None and flag in set(failed):
-        return Outcome(
-            "failed",
-            error=text_in(payload.get("errorMessage")) or "the service gave no reason",
-            error_code=code_in(payload.get("errorCode")),
-            credits=number_in(payload.get("creditsConsumed")),
-            finished_at=time_in(payload.get("completeTime")),
-        )
+        return _failed(payload, "errorMessage", "errorCode")
     return Outcome("processing", progress=share(payload.get("progress")))
 
 
@@ -147,28 +134,12 @@ def outcome_by_state(payload: Mapping[str, Any], *results: object, keeps_s: int 
         results: Where the result addresses stand, in any shape that `urls_in` takes.
         keeps_s: How long the service keeps the results, in seconds.
     """
-    status = status_in(payload.get("state"))
-    credits = number_in(payload.get("creditsConsumed"))
-    model = text_in(payload.get("model"))
+    status, model = status_in(payload.get("state")), text_in(payload.get("model"))
     if status == "completed":
-        return Outcome(
-            "completed",
-            urls_in(*results),
-            progress=1.0,
-            credits=credits,
-            model=model,
-            finished_at=time_in(payload.get("completeTime")),
-            keeps_s=keeps_s,
-        )
+        return _completed(payload, results, keeps_s, model)
     if status == "failed":
-        return Outcome(
-            "failed",
-            error=text_in(payload.get("failMsg")) or "the service gave no reason",
-            error_code=code_in(payload.get("failCode")),
-            credits=credits,
-            model=model,
-            finished_at=time_in(payload.get("completeTime")),
-        )
+        return _failed(payload, "failMsg", "failCode", model)
+    credits = number_in(payload.get("creditsConsumed"))
     return Outcome(status, progress=share(payload.get("progress"), 100), credits=credits, model=model)
 
 
@@ -184,6 +155,31 @@ def share(progress: object, whole: float = 1.0) -> float | None:
     """Return a progress between 0 and 1. `whole` is what the family counts to: 1 or 100."""
     done = number_in(progress)
     return None if done is None or done < 0 else min(done / whole, 1.0)
+
+
+def _completed(
+    payload: Mapping[str, Any], results: Iterable[object], keeps_s: int, model: str | None = None
+) -> Outcome:
+    return Outcome(
+        "completed",
+        urls_in(*results),
+        progress=1.0,
+        credits=number_in(payload.get("creditsConsumed")),
+        model=model,
+        finished_at=time_in(payload.get("completeTime")),
+        keeps_s=keeps_s,
+    )
+
+
+def _failed(payload: Mapping[str, Any], reason: str, code: str, model: str | None = None) -> Outcome:
+    return Outcome(
+        "failed",
+        error=text_in(payload.get(reason)) or "the service gave no reason",
+        error_code=code_in(payload.get(code)),
+        credits=number_in(payload.get("creditsConsumed")),
+        model=model,
+        finished_at=time_in(payload.get("completeTime")),
+    )
 
 
 def _json_in(text: str) -> object:

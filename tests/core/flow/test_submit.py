@@ -43,7 +43,7 @@ def tool_of(read: Callable[[Any], Any] | None = None) -> BoundTool:
         """Make a fox."""
         return Submission("foxes", {"prompt": prompt}, "fox", read=read)
 
-    return BoundTool.bind(generate_fox, provider="nano-banana", kind="image", title=None)
+    return BoundTool.bind(generate_fox, provider="nano-banana", kind="image")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ async def test_function_that_fails_at_a_call_charges_nothing_and_names_its_provi
         answer: Submission = made(prompt)
         return answer
 
-    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image", title=None)
+    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image")
     with pytest.raises(PluginError, match="generate_fox of the provider nano-banana") as error:
         await submit(engine, tool, {"prompt": "a fox"}, silent)
 
@@ -131,7 +131,7 @@ async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(
         return Submission("foxes", body, "fox")
 
     service.expect_request("/foxes", json={"prompt": "a fox", "words": ["red", "old"]}).respond_with_json(ACCEPTED)
-    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image", title=None)
+    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image")
 
     await submit(engine, tool, {"prompt": "a fox", "words": ["red", "old"]}, silent)
 

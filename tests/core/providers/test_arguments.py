@@ -20,6 +20,7 @@ from kie_ai_mcp import (
     Prompt,
     Query,
     Submission,
+    Tool,
     VideoUrl,
 )
 from kie_ai_mcp._providers.arguments import Arguments
@@ -57,7 +58,7 @@ def refusal(given: dict[str, Any]) -> InvalidArgument:
 
 
 def bind(fn: Callable[..., Any]) -> BoundTool:
-    return BoundTool.bind(fn, provider="fox", kind="image", title=None)
+    return BoundTool.bind(fn, provider="fox", kind="image")
 
 
 # The schema ----------------------------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ def test_bound_tool_says_of_itself_what_the_function_says() -> None:
         "image",
         True,
     )
-    assert BoundTool.bind(generate_fox, provider="fox", kind="video", title="A fox").title == "A fox"
+    assert BoundTool.bind(Tool(generate_fox, title="A fox"), provider="fox", kind="video").title == "A fox"
 
 
 def test_reading_tool_is_not_paid() -> None:

@@ -51,7 +51,7 @@ def tool_of(make: Callable[[], Any]) -> BoundTool:
         made: Submission = make()
         return made
 
-    return BoundTool.bind(generate_fox, provider="acme", kind="image", title=None)
+    return BoundTool.bind(generate_fox, provider="acme", kind="image")
 
 
 async def test_request_is_returned_and_the_arguments_stay_as_they_are() -> None:

@@ -26,7 +26,6 @@ T = TypeVar("T")
 Request = TypeVar("Request", Submission, Query)
 
 Read = Callable[[Answer], Any]
-"""A provider's own reading of an answer; nothing is known of what it returns."""
 
 ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
 """Codes that concern the key, the account or the whole service, never one task; no provider reads them."""
@@ -34,33 +33,19 @@ ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
 
 @dataclass(frozen=True)
 class Asking:
-    """Calls the functions of providers, each isolated, and checks what they return.
-
-    Args:
-        plugins: The loaded providers.
-    """
+    """Calls of the functions of the loaded providers, each isolated, and checks of what they return."""
 
     plugins: Plugins
 
     async def prepare(
         self, tool: BoundTool, arguments: Mapping[str, Any], *, saves: bool
     ) -> tuple[CallOptions, dict[str, Any], Submission]:
-        """Return the server's own arguments of a paid call, the provider's, and the request that it makes of them.
-
-        Raises:
-            InvalidArgument: An argument is missing, unknown or not allowed.
-            PluginError: The provider failed. Nothing was sent.
-        """
+        """Return the server's own arguments of a paid call, the provider's, and the `request` that it makes of them."""
         options, checked = tool.check(arguments, saves=saves)
         return options, checked, await self.request(tool, checked, Submission)
 
     async def request(self, tool: BoundTool, arguments: Mapping[str, Any], kind: type[Request]) -> Request:
-        """Return the request that a tool makes of its arguments, which stay as they are.
-
-        Args:
-            tool: The tool.
-            arguments: The provider's arguments, checked.
-            kind: `Submission` or `Query`.
+        """Return the request that a tool makes of its checked arguments, which stay as they are.
 
         Raises:
             InvalidArgument: The provider refuses the arguments.
@@ -79,57 +64,29 @@ class Asking:
         return request  # type: ignore[no-any-return]  # it was judged to be of this kind
 
     async def route(self, task: Task) -> StatusRoute:
-        """Return where a task's status is read.
-
-        Raises:
-            ReadFailed: The task's provider is not enabled, or its hook failed.
-        """
+        """Return where a task's status is read; raise ReadFailed as `route_of`."""
         return await _read(task.provider, partial(route_of, self.plugins, task))
 
     async def outcome(self, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
-        """Return what a status answer means, or the route to read next.
-
-        Args:
-            task: The task.
-            payload: The answer's ``data``; the provider gets a copy.
-
-        Raises:
-            ReadFailed: The task's provider is not enabled, or its hook failed.
-        """
+        """Return what a status answer means, or the route to read next; the provider gets a copy of the answer."""
         return await _read(task.provider, partial(outcome_of, self.plugins, task, deepcopy(payload)))
 
     async def meaning(self, provider: str, read: Read, answer: Answer) -> Outcome | None:
-        """Return what an answer means by the `read` of a query or of a second status route.
+        """Return what an answer means by the `read` of a query or of a second status route; raise ReadFailed.
 
-        Args:
-            provider: The provider's name.
-            read: Its function.
-            answer: The readable answer.
-
-        Returns:
-            The outcome; None where the answer is about the account (`ACCOUNT_CODES`), or `read` makes nothing of it.
-
-        Raises:
-            ReadFailed: The function failed.
+        None where the answer is about the account (`ACCOUNT_CODES`), or `read` makes nothing of it.
         """
         if answer.code in ACCOUNT_CODES:
             return None
-        outcome, wrong = await _read(provider, lambda: _judged_or_none(read(answer), Outcome))
-        if wrong is not None:
+        outcome, wrong = await _read(provider, lambda: _judged(read(answer), Outcome, optional=True))
+        if wrong:
             raise ReadFailed(f"The provider {provider} made of the answer what can't be used: {wrong}.")
         return outcome  # type: ignore[no-any-return]  # it was judged to be one
 
     async def made(self, provider: str, read: Read, answer: Answer, *, logs_page: str) -> Accepted | Outcome | None:
-        """Return what a paid request made, by `Submission.read` or `Gateway.accept`.
+        """Return the task or final outcome of a paid request, by `Submission.read` or `Gateway.accept`.
 
-        Args:
-            provider: The provider's name.
-            read: Its function.
-            answer: The readable answer to the request.
-            logs_page: Where the user can look for the request at the service.
-
-        Returns:
-            The task or its final outcome; None for the usual reading of the answer.
+        None where the answer is read as usual. The user can look for the request at `logs_page`.
 
         Raises:
             Refused: The function says that the service made nothing, of an answer whose code is not 200.
@@ -137,28 +94,25 @@ class Asking:
         """
         if answer.code in ACCOUNT_CODES:
             return None
+
+        def work() -> tuple[Any, str | None]:
+            value = read(answer)
+            return _judged(Accepted(value) if isinstance(value, str) else value, Accepted, Outcome, optional=True)
+
         look = f"It may have been accepted and charged: look for it at {logs_page}."
         try:
-            made, wrong = await run_isolated(
-                f"The provider {provider}", lambda: _judged_or_none(_accepted(read(answer)), Accepted, Outcome)
-            )
+            result, wrong = await run_isolated(f"The provider {provider}", work)
         except KieError as exc:
             if isinstance(exc, Refused) and answer.code != 200:
                 raise
             raise Unknown(f"The service's answer could not be read. {exc.message}", next_step=look) from exc
         if wrong is not None:
             raise Unknown(f"The provider {provider} misread the service's answer: {wrong}.", next_step=look)
-        return made  # type: ignore[no-any-return]  # it was judged to be one of these
+        return result  # type: ignore[no-any-return]  # it was judged to be one of these
 
 
 async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer | None:
-    """Return the answer that a gateway's own `read` sees in a response; None for one that it can't read.
-
-    Args:
-        gateway: A service that has a `read`.
-        status: The HTTP status.
-        body: The decoded body.
-    """
+    """Return the answer that a gateway's own `read` sees in an HTTP status and a decoded body, or None."""
     read = gateway.read
     assert read is not None  # noqa: S101  the caller reads Kie.ai's envelope itself
     try:
@@ -171,19 +125,14 @@ async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer | None:
 def route_of(plugins: Plugins, task: Task) -> StatusRoute:
     """Return where a task's status is read, without a time limit.
 
-    Raises:
-        ReadFailed: The task's provider is not enabled, or its hook failed.
+    Where the task's provider is not enabled or its hook fails, the read has failed (ReadFailed).
     """
     route: StatusRoute = _hook(plugins, "kie_route_status", task, StatusRoute)
     return route
 
 
 def outcome_of(plugins: Plugins, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
-    """Return what a status answer means, or the route to read next, without a time limit.
-
-    Raises:
-        ReadFailed: The task's provider is not enabled, or its hook failed.
-    """
+    """Return what a status answer means, or the route to read next; raise ReadFailed as `route_of`."""
     outcome: Outcome | StatusRoute
     outcome = _hook(plugins, "kie_normalize_result", task, Outcome, StatusRoute, payload=payload)
     return outcome
@@ -213,8 +162,7 @@ def _hook(plugins: Plugins, hook: str, task: Task, *expected: type, **more: Any)
             continue
         if not isinstance(value, expected):
             raise ReadFailed(f"The provider {name} returned {type(value).__name__} from {hook}.")
-        wrong = judge(value, *expected)
-        if wrong is not None:
+        if wrong := judge(value, *expected):
             raise ReadFailed(f"What the provider {name} returned from {hook} can't be used: {wrong}.")
         return value
     raise ReadFailed(f"No provider answers {hook} for a task of {owner}.")
@@ -230,14 +178,6 @@ async def _read(provider: str, work: Callable[[], T]) -> T:
         raise ReadFailed(exc.message, next_step="Ask again later.") from exc
 
 
-# Judged where it is made, in the isolated thread: looking at a value of a plugin may run code of the plugin.
-def _judged(value: Any, *expected: type) -> tuple[Any, str | None]:
-    return value, judge(value, *expected)
-
-
-def _judged_or_none(value: Any, *expected: type) -> tuple[Any, str | None]:
-    return (None, None) if value is None else _judged(value, *expected)
-
-
-def _accepted(value: Any) -> Any:
-    return Accepted(value) if isinstance(value, str) else value
+def _judged(value: Any, *expected: type, optional: bool = False) -> tuple[Any, str | None]:
+    # Called in the isolated thread, where the value is made: looking at a plugin's value may run the plugin's code.
+    return value, None if optional and value is None else judge(value, *expected)

@@ -16,14 +16,9 @@ from kie_ai_mcp.errors import shorten
 
 
 def judge(value: object, *expected: type) -> str | None:
-    """Check a value that a provider returned.
+    """Return the first thing that is wrong with a value of a provider, as the end of a sentence, or None.
 
-    Args:
-        value: The value.
-        expected: The public dataclasses that it may be an instance of.
-
-    Returns:
-        The first thing that is wrong, as the end of a sentence; None for a value that keeps the contract.
+    The value must be an instance of one of the `expected` public dataclasses.
     """
     kind = next((kind for kind in expected if isinstance(value, kind)), None)
     if kind is None:
@@ -48,20 +43,12 @@ def _adapter(kind: type) -> TypeAdapter[dict[str, Any]]:
 
 def _sentence(kind: type, fields: dict[str, Any], error: ErrorDetails) -> str:
     name, context = str(error["loc"][0]), error.get("ctx", {})
+    # What the field must be, in the words of its annotation.
+    metadata = getattr(get_type_hints(kind, include_extras=True)[name], "__metadata__", ())
+    description = next((entry.description for entry in metadata if isinstance(entry, FieldInfo)), None)
     if error["type"] == "value_error":
         expected = str(context["error"])
     else:
-        expected = _descriptions(kind).get(name) or context.get("expected") or error["msg"]
+        expected = description or context.get("expected") or error["msg"]
     is_plural = name.endswith("s") and not name.endswith(("us", "ss", "_s"))
     return f"{name} {'are' if is_plural else 'is'} {shorten(fields.get(name))}, not {expected}"
-
-
-@cache
-def _descriptions(kind: type) -> dict[str, str]:
-    """Return what each field must be, in the words of its annotation."""
-    return {
-        name: entry.description
-        for name, hint in get_type_hints(kind, include_extras=True).items()
-        for entry in getattr(hint, "__metadata__", ())
-        if isinstance(entry, FieldInfo) and entry.description
-    }

@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_S = 10.0
-"""How long a pure function may run, in seconds."""
-
 AGAIN_S = 1.0
 """Seconds until code that ignores the first alarm is interrupted once more."""
 
@@ -29,22 +27,13 @@ class _TimeUp(BaseException):
 
 
 async def run_isolated(who: str, work: Callable[[], T]) -> T:
-    """Run a plugin's function in a thread of its own, so that a slow one delays nobody but its caller.
+    """Run a plugin's function in a thread of its own, so that a slow one delays only its caller.
 
-    Args:
-        who: Begins the error's sentence: "generate_fox of the provider acme".
-        work: Calls the function.
-
-    Raises:
-        KieError: The function raised it on purpose.
-        PluginError: The function raised anything else, even an exception that ends a process, or took too long.
+    A KieError is raised on purpose and passes. Whatever else it raises, even to end the process, and a function that
+    takes too long become a PluginError, whose sentence begins with `who` ("generate_fox of the provider acme").
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
-
-    def settle(result: T | None, raised: BaseException | None) -> None:
-        if not ended.done():
-            ended.set_result((result, raised))
 
     def run() -> None:
         result, raised = None, None
@@ -53,7 +42,7 @@ async def run_isolated(who: str, work: Callable[[], T]) -> T:
         except BaseException as exc:  # noqa: BLE001  a plugin's code may raise anything
             raised = exc
         with contextlib.suppress(RuntimeError):  # the loop is closed, so there is no caller any more
-            loop.call_soon_threadsafe(settle, result, raised)
+            loop.call_soon_threadsafe(ended.set_result, (result, raised))
 
     # A daemon: code that never returns must not keep the process from ending.
     threading.Thread(target=run, name=who, daemon=True).start()
@@ -70,17 +59,10 @@ async def run_isolated(who: str, work: Callable[[], T]) -> T:
 
 
 def run_in_time(work: Callable[[], T], limit_s: float) -> T:
-    """Run a plugin's code in this thread and return what it returns, but interrupt it after a time.
+    """Run a plugin's code in this thread; raise PluginError where it takes longer than so many seconds.
 
     An alarm costs microseconds; a thread for each provider would cost as much as loading it. Where there are no
     alarms (on Windows, or off the main thread) the run has no time limit.
-
-    Args:
-        work: Calls the code.
-        limit_s: How long it may run, in seconds.
-
-    Raises:
-        PluginError: The code took too long.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         return work()

@@ -5,16 +5,16 @@ names of this project's own providers are reserved for the distributions ``kie-a
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
 from kie_ai_mcp.hookspecs import PROJECT
-from kie_ai_mcp.specs import Provider
+from kie_ai_mcp.specs import Kind, Provider
 
 DEFAULTS = "kie_ai_mcp._providers.defaults"
 KIE = "kie"
@@ -22,29 +22,10 @@ KIE = "kie"
 SHARED = ("", KIE)
 """The owners of a task that no provider claims: only the defaults read its status."""
 
-FIRST_PARTY = frozenset(
-    {
-        "authors",
-        "dalle3",
-        "fal",
-        "flux",
-        "gpt4o-image",
-        "haiper",
-        "ideogram",
-        "kling",
-        "luma",
-        "midjourney",
-        "nano-banana",
-        "pika",
-        "playground",
-        "runway",
-        "sandbox",
-        "sora2",
-        "stable-diffusion",
-        "veo3",
-    }
-)
-"""The names of this project's own providers. Each is offered by the distribution ``kie-ai-mcp-NAME`` alone."""
+# Each of this project's own providers is offered by the distribution ``kie-ai-mcp-NAME`` alone.
+PICTURES = {"dalle3", "flux", "gpt4o-image", "ideogram", "midjourney", "nano-banana", "playground", "stable-diffusion"}
+CLIPS = {"haiper", "kling", "luma", "pika", "runway", "sora2", "veo3"}
+FIRST_PARTY = {"authors", "fal", "sandbox"} | PICTURES | CLIPS
 
 
 @dataclass
@@ -60,9 +41,10 @@ class Plugin:
     tools: tuple[str, ...] = ()
     provider: Provider = field(default_factory=lambda: Provider(title=""))
 
+    # Both are read at each use: parsing everybody's metadata takes longer than loading.
     @property
     def distribution(self) -> str:
-        """The distribution that brings it. Read at each use: parsing all metadata takes longer than loading."""
+        """The distribution that brings it."""
         return self.entry.dist.name if self.entry.dist else "unknown"
 
     @property
@@ -71,38 +53,49 @@ class Plugin:
         return self.entry.dist.version if self.entry.dist else ""
 
     @property
-    def is_first_party(self) -> bool:
-        """True for a provider of this project."""
-        if self.name not in FIRST_PARTY:
-            return False
-        # The module's name first, which costs nothing: no start has the time to parse everybody's metadata.
-        return self.entry.module == f"{PROJECT}_{self.name.replace('-', '_')}" or self.has_own_distribution
+    def kind(self) -> Kind:
+        """The kind of media that its tools make where they name none."""
+        return (self.provider.kinds or ("image",))[0]
 
     @property
     def has_own_distribution(self) -> bool:
         """True where the distribution that brings it is named after it."""
         return self.distribution == f"kie-ai-mcp-{self.name}"
 
+    @property
+    def is_first_party(self) -> bool:
+        """True for a provider of this project. Its module's name comes first, because that costs nothing to read."""
+        has_own_module = self.entry.module == f"{PROJECT}_{self.name.replace('-', '_')}"
+        return self.name in FIRST_PARTY and (has_own_module or self.has_own_distribution)
+
+    def set_aside(self, reason: str, cure: str = "") -> None:
+        """Leave the provider out for a reason; the cure is to uninstall it where no other is given."""
+        self.state, self.tools, self.reason = "set aside", (), reason
+        self.cure = cure or f"Uninstall {self.distribution}."
+
 
 def installed() -> dict[str, Plugin]:
-    """List the installed providers, sorted by name, without importing any.
+    """Return the installed providers, sorted by name, without importing any.
 
     A provider whose name belongs to another distribution is in the list, too, under a name with its distribution.
     """
     plugins: dict[str, Plugin] = {}
-    for name, entries in groupby(sorted(entry_points(group=PROJECT), key=_name), key=_name):
-        owner, *others = _ranked(Plugin(name, entry) for entry in entries)
+    by_name = attrgetter("name")
+    for name, entries in groupby(sorted(entry_points(group=PROJECT), key=by_name), key=by_name):
+        same = [Plugin(name, entry) for entry in entries]
+        if len(same) > 1:
+            same.sort(key=lambda plugin: (not plugin.has_own_distribution, plugin.distribution))
+        owner, *others = same
         plugins[name] = owner
         for other in others:
             reason = f"{owner.distribution} and {other.distribution} both offer a provider {name}; the first keeps it"
             other.name = f"{name} ({other.distribution})"
-            _set_aside(other, reason)
+            other.set_aside(reason)
             plugins[other.name] = other
         if name in {DEFAULTS, *SHARED}:
-            _set_aside(owner, f"a provider can't be called {name!r}")
+            owner.set_aside(f"a provider can't be called {name!r}")
         elif name in FIRST_PARTY and not owner.is_first_party:
-            reason = f"the name {name} is reserved for kie-ai-mcp-{name}, and {owner.distribution} offers it"
-            _set_aside(owner, reason)
+            owner.set_aside(f"the name {name} is reserved for kie-ai-mcp-{name}, and {owner.distribution} offers it")
     return plugins
 
 
@@ -115,23 +108,6 @@ def editable_sources() -> list[Path]:
             spec = find_spec(entry.module.partition(".")[0])
         except (ValueError, ImportError):
             continue
-        if not origin.get("dir_info", {}).get("editable") or spec is None:
-            continue
-        sources.update(map(Path, spec.submodule_search_locations or filter(None, [spec.origin])))
+        if origin.get("dir_info", {}).get("editable") and spec:
+            sources.update(map(Path, spec.submodule_search_locations or filter(None, [spec.origin])))
     return sorted(source for source in sources if source.exists())
-
-
-def _name(entry: EntryPoint) -> str:
-    return entry.name
-
-
-def _ranked(plugins: Iterable[Plugin]) -> list[Plugin]:
-    """Sort the providers of one name: the distribution that is called after it first, then by distribution."""
-    same = list(plugins)
-    if len(same) > 1:
-        same.sort(key=lambda plugin: (not plugin.has_own_distribution, plugin.distribution))
-    return same
-
-
-def _set_aside(plugin: Plugin, reason: str) -> None:
-    plugin.state, plugin.reason, plugin.cure = "set aside", reason, f"Uninstall {plugin.distribution}."

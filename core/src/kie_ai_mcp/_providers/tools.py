@@ -11,13 +11,10 @@ from pydantic import AfterValidator, StringConstraints
 
 from kie_ai_mcp._providers.arguments import Arguments, hints_of
 from kie_ai_mcp.errors import InvalidArgument, PluginError
-from kie_ai_mcp.specs import Kind, Query, Submission
+from kie_ai_mcp.specs import Kind, Query, Submission, Tool
 
 NAME_LIMIT = 40
 DESCRIPTION_LIMIT = 2_000
-
-OPTION_CHARS = 200
-"""The longest value of an argument that is the server's own."""
 
 SUBFOLDER = re.compile(r"(?!\.)[\w .-]+(/(?!\.)[\w .-]+)*")
 """Names below the output folder; none begins with a dot, so none leads out of it."""
@@ -29,17 +26,12 @@ def _subfolder(value: str) -> str:
     return value
 
 
-_Option = Annotated[str, StringConstraints(min_length=1, max_length=OPTION_CHARS)]
+_Option = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 @dataclass(frozen=True)
 class CallOptions:
-    """The server's own arguments of every paid tool, beside the provider's.
-
-    Args:
-        idempotency_key: Names a request, so that the same one is never made twice; 1 to 200 characters.
-        subfolder: The folder for the results, below the output folder; 1 to 200 characters.
-    """
+    """The server's own arguments of every paid tool: the request's name, and a folder below the output folder."""
 
     idempotency_key: _Option | None = None
     subfolder: Annotated[_Option, AfterValidator(_subfolder)] | None = None
@@ -65,8 +57,7 @@ class BoundTool:
     def input_schema(self, *, saves: bool) -> dict[str, Any]:
         """Return the schema that clients read: the provider's arguments and, on paid tools, the server's own.
 
-        Args:
-            saves: Whether results are saved here, so that a subfolder can be chosen.
+        Only a server that `saves` results offers a subfolder for them.
         """
         schema = self.arguments.listed
         if self.paid:
@@ -75,15 +66,7 @@ class BoundTool:
         return schema
 
     def check(self, arguments: Mapping[str, Any], *, saves: bool) -> tuple[CallOptions, dict[str, Any]]:
-        """Return the server's own arguments, and the provider's as its function takes them.
-
-        Args:
-            arguments: The arguments as the client gave them.
-            saves: Whether results are saved here, so that a subfolder can be chosen.
-
-        Raises:
-            InvalidArgument: An argument is missing, unknown or not allowed; the error names it.
-        """
+        """Return the server's own arguments, and the provider's as its function takes them; raise InvalidArgument."""
         names = OPTION_NAMES if self.paid else ()
         own = {name: arguments[name] for name in names if arguments.get(name) is not None}
         if "subfolder" in own and not saves:
@@ -94,28 +77,14 @@ class BoundTool:
 
     @classmethod
     def bind(
-        cls,
-        fn: Callable[..., Any],
-        *,
-        provider: str,
-        kind: Kind,
-        title: str | None,
-        name: str | None = None,
-        charges: bool = False,
+        cls, entry: Tool | Callable[..., Any], *, provider: str, kind: Kind, name: str | None = None
     ) -> "BoundTool":
-        """Check a tool function against the contract and read its name, description and schema.
+        """Return the tool that a provider registers, or raise PluginError where the function can't be one.
 
-        Args:
-            fn: The function.
-            provider: The name of the provider.
-            kind: The kind of media that the tool makes.
-            title: The tool's name for people; made from its name if None.
-            name: The tool's name in the protocol; the function's own if left out.
-            charges: As for `Tool`.
-
-        Raises:
-            PluginError: The function can't be a tool; the error says why.
+        The `kind` is that of a tool that names none; the `name` is the function's own where none is given.
         """
+        tool = entry if isinstance(entry, Tool) else Tool(entry)
+        fn = tool.fn
         name = name or str(getattr(fn, "__name__", ""))
         if not name.isidentifier() or len(name) > NAME_LIMIT:
             raise PluginError(f"{name or fn!r}: a tool needs a name of at most {NAME_LIMIT} characters.")
@@ -133,9 +102,8 @@ class BoundTool:
         taken = sorted(set(OPTION_NAMES) & set(arguments.names))
         if taken:
             raise PluginError(f"{name}: the argument {taken[0]} is the server's own; name it otherwise.")
-        arguments.schema  # noqa: B018  built now, so that a broken signature is found while plugins are checked
-        title = title or title_of(name)
-        return cls(name, title, description, provider, kind, paid, fn, arguments, charges=paid or charges)
+        title, kind, charges = tool.title or title_of(name), tool.kind or kind, tool.charges or paid
+        return cls(name, title, description, provider, kind, paid, fn, arguments, charges)
 
 
 def describe(fn: Callable[..., Any]) -> str:

@@ -34,8 +34,7 @@ def bound(tool: AnyTool) -> BoundTool:
     """
     if isinstance(tool, BoundTool):
         return tool
-    given = tool if isinstance(tool, Tool) else Tool(tool)
-    return BoundTool.bind(given.fn, provider="", kind=given.kind or "image", title=given.title)
+    return BoundTool.bind(tool, provider="", kind="image")
 
 
 class Draw:

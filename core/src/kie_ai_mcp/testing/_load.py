@@ -58,7 +58,7 @@ class Loaded:
             PluginError: A function can't be a tool; says why.
         """
         return {
-            f"{gateway.name}: {name}": BoundTool.bind(fn, provider=self.name, kind="image", title=None, name=name)
+            f"{gateway.name}: {name}": BoundTool.bind(fn, provider=self.name, kind="image", name=name)
             for gateway in self.gateways
             for name, fn in gateway.serves.items()
         }
