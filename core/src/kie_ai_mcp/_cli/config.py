@@ -3,23 +3,22 @@
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import SecretStr
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, print_table, show
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, print_table, show
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, variable
 from kie_ai_mcp.errors import KEYS_PAGE
 
 TAIL = 4
-"""Characters of a key that are shown, so that one can distinguish two keys."""
-
 SHORTEST = 16
-"""Characters that a key must have before its end is shown."""
+"""Characters that a key must have before its last ones are shown, which distinguish two keys."""
 
 # Values in a fresh file for settings that have no default.
 EXAMPLES: dict[str, Any] = {
@@ -53,10 +52,10 @@ def show_settings() -> None:
 
     The origin is a variable, the file, or the default. Of a key, only the end is shown.
     """
-    settings, origins = load_settings(), find_origins()
-    rows = list(_rows(settings, origins))
-    cells = [[row["setting"], _as_text(row["value"]), row["from"], row["meaning"]] for row in rows]
-    show(rows, lambda: print_table(cells, ("setting", "value", "from", "meaning")))
+    columns = ("setting", "value", "from", "meaning")
+    rows = list(_rows(load_settings(), find_origins()))
+    cells = [[setting, _as_text(value), origin, meaning] for setting, value, origin, meaning in rows]
+    show([dict(zip(columns, row, strict=True)) for row in rows], lambda: print_table(cells, columns))
 
 
 @config.command()
@@ -82,15 +81,11 @@ def init(output: Path | None) -> None:
     target = output or config_file()
     if target.exists():
         raise click.ClickException(f"{target} exists already and was left as it is. Edit it, or give --output.")
-    try:
+    with file_errors(target, "written", "Give --output, or set KIE_AI_CONFIG."):
         target.parent.mkdir(parents=True, exist_ok=True)
         # It will hold the key, so only its owner may read it.
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as exc:
-        reason = f"{target} can't be written: {exc.strerror}."
-        raise click.ClickException(f"{reason} Give --output, or set KIE_AI_CONFIG.") from None
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  a descriptor has no path
-        file.write(fresh_file())
+        with open(target, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
+            file.write(fresh_file())
     text = f"Written to {target}. Enter your key there, and look at the result with: {PROGRAM} config show"
     show({"path": target, "written": True}, text)
 
@@ -105,7 +100,9 @@ def fresh_file() -> str:
         value = EXAMPLES.get(name) if default is None else default
         more = f"; a key comes from {KEYS_PAGE}" if name == "api_key" else "; not set" if default is None else ""
         meaning = f"# {variable(name)}: {field.description}{more}"
-        blocks.append(f"{meaning}\n# {name} = {'' if value is None else _toml(value)}\n")
+        # TOML and JSON write text, numbers, truth values and lists of them the same way.
+        text = "" if value is None else json.dumps(_plain(value), ensure_ascii=False)
+        blocks.append(f"{meaning}\n# {name} = {text}\n")
     for plugin in Plugins(Settings.model_validate({})).plugins.values():
         if plugin.provider.settings:
             lines = [f"# {plugin.name}: settings of one provider", f"# [providers.{plugin.name}]"]
@@ -114,21 +111,18 @@ def fresh_file() -> str:
     return "\n".join(blocks)
 
 
-def _rows(settings: Settings, origins: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _rows(settings: Settings, origins: dict[str, str]) -> Iterator[tuple[str, Any, str, str]]:
+    """Yield the name, value, origin and meaning of each setting."""
     for name, field in Settings.model_fields.items():
         if name not in SECTIONS:
             value = settings.database if name == "db_path" else getattr(settings, name)
             value = settings.mask.text(value) if isinstance(value, str) else value  # an address may hold a password
-            yield _row(name, _plain(value), origins.get(name, "default"), field.description or "")
+            yield name, _plain(value), origins.get(name, "default"), field.description or ""
     for provider, section in settings.providers.items():
         for key, value in section.items():
-            yield _row(f"providers.{provider}.{key}", _plain(value, key), origins["providers"], "")
+            yield f"providers.{provider}.{key}", _plain(value, key), origins["providers"], ""
     for name, value in settings.provider_variables.items():
-        yield _row(name.removeprefix(PREFIX).lower(), _plain(value, name), name, "")
-
-
-def _row(setting: str, value: Any, origin: str, meaning: str) -> dict[str, Any]:
-    return {"setting": setting, "value": value, "from": origin, "meaning": meaning}
+        yield name.removeprefix(PREFIX).lower(), _plain(value, name), name, ""
 
 
 def _plain(value: Any, name: str = "") -> Any:
@@ -152,8 +146,3 @@ def _as_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)
-
-
-def _toml(value: Any) -> str:
-    # TOML and JSON write text, numbers, truth values and lists of them the same way.
-    return json.dumps(_plain(value), ensure_ascii=False)

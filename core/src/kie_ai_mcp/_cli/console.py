@@ -3,17 +3,23 @@
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from types import ModuleType
+from typing import Any, TypeVar
 
 import anyio
 import click
 
 from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.own_tools import NAMES
 from kie_ai_mcp._flow.engine import Say
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
 
@@ -35,20 +41,27 @@ def complain(message: str) -> None:
     click.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
 
 
-def end(code: int) -> NoReturn:
-    """End the command with an exit code."""
-    click.get_current_context().exit(code)
+@contextmanager
+def file_errors(path: Path | str, use: str, cure: str) -> Iterator[None]:
+    """Turn an operating system's error into one that names the file, its `use` ("read" or "written") and the cure."""
+    try:
+        yield
+    except OSError as exc:
+        raise click.ClickException(f"{path} can't be {use}: {exc.strerror}. {cure}") from None
 
 
-# -- the work ---------------------------------------------------------------------------------------------------------
+def load_plugins(settings: Settings | None = None) -> Plugins:
+    """Return the installed providers and their tools, without opening the record."""
+    return Plugins(settings or load_settings(), reserved=NAMES)
+
+
+def record_of(settings: Settings) -> Record:
+    """Return the record, which opens its database at the first use."""
+    return Record(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
 
 
 def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) -> Value:
-    """Open providers and record as the server does, do the work, close.
-
-    Raises:
-        KieError: Opening or the work raised it; it is passed on unchanged.
-    """
+    """Open providers and record as the server does, do the work, and close them."""
     app = App.open(settings)
 
     async def story() -> Value:
@@ -58,20 +71,14 @@ def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) ->
     return anyio.run(story)
 
 
-def saving_in(settings: Settings, folder: Path | None) -> Settings:
-    """Return settings that save results in `folder`, unless it is None."""
+def settings_saving_in(folder: Path | None) -> Settings:
+    """Return the settings; with a folder, they save results there."""
+    settings = load_settings()
     return settings if folder is None else settings.model_copy(update={"output_dir": folder.absolute()})
 
 
-# -- options ----------------------------------------------------------------------------------------------------------
-
-
 def moment(text: str) -> datetime:
-    """Return a day, a time, or the moment that an age such as ``30d`` ago was, in UTC.
-
-    Raises:
-        click.BadParameter: The text has another form.
-    """
+    """Return a day, a time, or the moment that an age such as ``30d`` ago was, in UTC."""
     age = re.fullmatch(r"(\d{1,6})\s*([smhdw])", text.strip())
     try:
         if age:
@@ -85,7 +92,7 @@ def moment(text: str) -> datetime:
 
 
 class UserPath(click.Path):
-    """A path in which ~ is filled in."""
+    """A path in which ~ is expanded."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path; fail where no user of that name has a home folder."""
@@ -121,9 +128,6 @@ timeout_option = click.option(
 )
 
 
-# -- output -----------------------------------------------------------------------------------------------------------
-
-
 def wants_json() -> bool:
     """Return whether the command that runs was given --json."""
     return bool(click.get_current_context().meta.get(JSON))
@@ -146,37 +150,16 @@ def print_json(value: Any) -> None:
 
 def print_table(rows: Sequence[Sequence[str]], columns: Sequence[str], *, title: str | None = None) -> None:
     """Print rows as a table."""
-    from kie_ai_mcp._cli import terminal  # noqa: PLC0415  --help and --json need not pay for rich
-
-    terminal.print_table(rows, columns, title=title)
+    _terminal().print_table(rows, columns, title=title)
 
 
 def progress() -> AbstractContextManager[Say]:
     """Return a context that shows on a terminal how the work gets on."""
-    from kie_ai_mcp._cli import terminal  # noqa: PLC0415  --help and `tasks list --json` need not pay for rich
-
-    return terminal.progress()
-
-
-def print_rows(
-    rows: Sequence[Mapping[str, Any]], form: str | None, brief: Sequence[str], hidden: Sequence[str] = ()
-) -> None:
-    """Print rows: all of them as JSON, the `brief` columns as Markdown, the columns that are not empty as a table."""
-    if form == "json":
-        print_json(list(rows))
-        return
-    columns = brief if form else [name for name in (rows[0] if rows else {}) if any(row[name] for row in rows)]
-    columns = [name for name in columns if name not in hidden]
-    cells = [[_cell(row[name], code=form is not None and name != "description") for name in columns] for row in rows]
-    if form == "markdown":
-        lines = [columns, ["---"] * len(columns), *cells]
-        click.echo("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    else:
-        print_table(cells, columns)
+    shown: AbstractContextManager[Say] = _terminal().progress()
+    return shown
 
 
-def _cell(value: object, *, code: bool) -> str:
-    """Return one value as text; names of tools as code where Markdown is printed."""
-    if isinstance(value, list):
-        return ", ".join(f"`{entry}`" if code else str(entry) for entry in value)
-    return " ".join(str(value).split())
+def _terminal() -> ModuleType:
+    from kie_ai_mcp._cli import terminal  # noqa: PLC0415  --help and --json need not pay for rich
+
+    return terminal

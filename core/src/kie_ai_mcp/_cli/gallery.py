@@ -3,17 +3,15 @@
 import os
 import sys
 import webbrowser
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import click
 
-from kie_ai_mcp._cli.console import UserPath, json_option, show
+from kie_ai_mcp._cli.console import UserPath, json_option, record_of, show
 from kie_ai_mcp._gallery.page import FILE_NAME, LIMIT, write
-from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._settings.load import load_settings
-from kie_ai_mcp._settings.settings import Settings
 
 
 @click.command()
@@ -28,19 +26,16 @@ from kie_ai_mcp._settings.settings import Settings
 def gallery(output: Path | None, limit: int, opens: bool) -> None:
     """Write the history as one HTML page: pictures, clips, prompts, costs. No network, no service is asked."""
     settings = load_settings()
-    path = anyio.run(_write_for, settings, output, limit)
+    target = output or (settings.output_dir or settings.database.parent) / FILE_NAME
+
+    async def work() -> Path:
+        with closing(record_of(settings)) as record:
+            return await write(record, target, limit=limit)
+
+    path = anyio.run(work)
     show({"path": str(path)}, str(path))
     if opens and not _open(path):
         click.echo("No browser was found here: open the file in one.", err=True)
-
-
-async def _write_for(settings: Settings, output: Path | None, limit: int) -> Path:
-    folder = settings.output_dir or settings.database.parent
-    store = Record(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
-    try:
-        return await write(store, output or folder / FILE_NAME, limit=limit)
-    finally:
-        store.close()
 
 
 def _open(path: Path) -> bool:

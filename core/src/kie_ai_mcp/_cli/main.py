@@ -14,14 +14,13 @@ from typing import Any
 
 import anyio
 import click
+from click.exceptions import Exit
 from click.shell_completion import get_completion_class
 
-from kie_ai_mcp._app.own_tools import NAMES
-from kie_ai_mcp._cli.console import DONE, FAILED, INTERRUPTED, PROGRAM, complain, end, exit_code_of
-from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._cli.console import DONE, FAILED, INTERRUPTED, PROGRAM, complain, exit_code_of, load_plugins
+from kie_ai_mcp._providers.loader import SERVER, Plugins
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.logging import log_to_stderr
-from kie_ai_mcp._settings.settings import variable
 from kie_ai_mcp.errors import ConfigError, KieError
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ FIRST_PARTY = {"demo": "sandbox", "new-provider": "authors", "sandbox": "sandbox
 """Commands that first-party providers bring: no other provider may take their names."""
 
 COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"
-"""The variable through which a shell asks for completions; click's name for it."""
+"""Click's name for the variable through which a shell asks for completions."""
 
 
 class Commands(click.Group):
@@ -53,14 +52,14 @@ class Commands(click.Group):
 
     @cached_property
     def _plugins(self) -> Plugins:
-        return Plugins(load_settings(), reserved=NAMES)
+        return load_plugins()
 
     @cached_property
     def _from_providers(self) -> Mapping[str, click.Command]:
-        """The commands of the providers; each provider fills a group of its own, so that it can't change another's."""
+        """The providers' commands; each provider fills a group of its own, so that it can't change another's."""
         groups: dict[str, click.Group] = {}
         self._plugins.register_commands(lambda provider: groups.setdefault(provider, click.Group()))
-        owners = dict.fromkeys((*COMMANDS, *self.commands), "the server itself") | FIRST_PARTY
+        owners = dict.fromkeys((*COMMANDS, *self.commands), SERVER) | FIRST_PARTY
         offered: dict[str, click.Command] = {}
         for provider, group in groups.items():
             for name, command in group.commands.items():
@@ -79,32 +78,25 @@ class Commands(click.Group):
         return sorted(names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, importing its module; load providers only for a name that is not ours.
-
-        Raises:
-            ConfigError: The command is of a first-party provider that does not offer it; the message gives the cure.
-        """
+        """Return a command, importing its module; load providers only for a name that is not ours."""
+        command: click.Command | None
         if cmd_name in COMMANDS:
-            command: click.Command = resolve_name(f"kie_ai_mcp._cli.{COMMANDS[cmd_name][0]}")
-            return command
-        known = super().get_command(ctx, cmd_name) or self._from_providers.get(cmd_name)
-        if known is None and cmd_name in FIRST_PARTY:
+            command = resolve_name(f"kie_ai_mcp._cli.{COMMANDS[cmd_name][0]}")
+        else:
+            command = super().get_command(ctx, cmd_name) or self._from_providers.get(cmd_name)
+        if command is None and cmd_name in FIRST_PARTY:
             raise self._not_offered(cmd_name, FIRST_PARTY[cmd_name])
-        return known
+        return command
 
     def _not_offered(self, name: str, provider: str) -> ConfigError:
         """Return the error that says why a command of a first-party provider is not there, and the cure."""
-        plugin = self._plugins.plugins.get(provider)
+        plugin, cure = self._plugins.plugins.get(provider), self._plugins.way_back(provider)
         if plugin is None:
             state, cure = "is not installed", f"Install it with: pip install kie-ai-mcp-{provider}"
-        elif plugin.state == "set aside":
-            state, cure = f"is set aside: {plugin.reason.rstrip('.')}", plugin.cure
         elif plugin.state == "enabled":
             state, cure = "does not offer it", f"Update it with: pip install --upgrade {plugin.distribution}"
-        elif provider in load_settings().disabled_providers:
-            state, cure = "is disabled", f"Take {provider} off {variable('disabled_providers')}."
         else:
-            state, cure = "is disabled", f"Add {provider} to {variable('enabled_providers')}."
+            state = f"is set aside: {plugin.reason.rstrip('.')}" if plugin.state == "set aside" else "is disabled"
         return ConfigError(f"The command {name} comes from the provider {provider}, which {state}.", next_step=cure)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -123,29 +115,28 @@ class Commands(click.Group):
             return run_command(*args, standalone_mode=False, **extra)
         with suppress(ConfigError):
             log_to_stderr(load_settings())
-        code: Any
         try:
-            code = run_command(*args, standalone_mode=False, **extra)
+            code: Any = run_command(*args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as exc:
             exc.show()
             code = exc.exit_code
-        except click.UsageError as exc:
-            path = exc.ctx.command_path if exc.ctx else PROGRAM
-            message = exc.format_message()
-            complain(f"{message}{'' if message.endswith(('?', '.')) else '.'} See: {path} --help")
-            code = exc.exit_code
         except click.ClickException as exc:
-            complain(exc.format_message())
+            message = exc.format_message()
+            if isinstance(exc, click.UsageError):
+                stop = "" if message.endswith(("?", ".")) else "."
+                message += f"{stop} See: {exc.ctx.command_path if exc.ctx else PROGRAM} --help"
+            complain(message)
             code = exc.exit_code
         except KieError as exc:
             complain(str(exc))
             code = exit_code_of(exc)
         except click.Abort as exc:
-            interrupted = isinstance(exc.__cause__, KeyboardInterrupt)
-            complain(
-                "interrupted; what was sent is on record: kie-ai-mcp-server tasks list" if interrupted else "ended"
-            )
-            code = INTERRUPTED if interrupted else FAILED
+            if isinstance(exc.__cause__, KeyboardInterrupt):
+                complain(f"interrupted; what was sent is on record: {PROGRAM} tasks list")
+                code = INTERRUPTED
+            else:
+                complain("ended")
+                code = FAILED
         sys.exit(code if isinstance(code, int) else DONE)
 
 
@@ -188,7 +179,7 @@ def serve(http: bool = False, host: str | None = None, port: int | None = None, 
     if http:
         from kie_ai_mcp._web.site import serve_http  # noqa: PLC0415  brings the web server
 
-        end(anyio.run(serve_http, settings, host or "127.0.0.1", 3000 if port is None else port))
+        raise Exit(anyio.run(serve_http, settings, host or "127.0.0.1", 3000 if port is None else port))
     if reload:
         from kie_ai_mcp._cli.reload import serve_reloading  # noqa: PLC0415  only here is it needed
 

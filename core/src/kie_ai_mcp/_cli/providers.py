@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from kie_ai_mcp._app.own_tools import NAMES, own_arguments
-from kie_ai_mcp._cli.console import print_json, print_rows, print_table
-from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._cli.console import load_plugins, print_json, print_table
 from kie_ai_mcp._settings.load import load_settings, nearest
 
 
@@ -21,7 +20,6 @@ def _formats(command: Callable[..., None]) -> Callable[..., None]:
 @_formats
 def providers(form: str | None) -> None:
     """Show every installed provider: enabled, disabled or set aside, why, and the cure."""
-    plugins = Plugins(load_settings(), reserved=NAMES)
     rows = [
         {
             "provider": plugin.name,
@@ -35,12 +33,12 @@ def providers(form: str | None) -> None:
             "hooks": list(plugin.hooks),
             "tools": list(plugin.tools),
         }
-        for plugin in plugins.plugins.values()
+        for plugin in load_plugins().plugins.values()
     ]
-    print_rows(rows, form, brief=("provider", "at Kie.ai", "checked", "tools"), hidden=("cure",))
-    for plugin in plugins.plugins.values() if form is None else ():
-        if plugin.cure:
-            click.echo(f"{plugin.name}: {plugin.cure}")
+    _print_rows(rows, form, brief=("provider", "at Kie.ai", "checked", "tools"), hidden="cure")
+    for row in rows if form is None else ():
+        if row["cure"]:
+            click.echo(f"{row['provider']}: {row['cure']}")
 
 
 @click.command()
@@ -52,7 +50,7 @@ def tools(name: str | None, form: str | None) -> None:
     With the name of a TOOL: what it is for and what each of its arguments takes.
     """
     settings = load_settings()
-    plugins = Plugins(settings, reserved=NAMES)
+    plugins = load_plugins(settings)
     rows: list[dict[str, Any]] = [
         {
             "tool": tool.name,
@@ -68,31 +66,47 @@ def tools(name: str | None, form: str | None) -> None:
         row = {"tool": own, "provider": "", "kind": "", "description": description, "input_schema": arguments.schema}
         rows.append(row)
     if name is None:
-        print_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden=("input_schema",))
+        _print_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden="input_schema")
         return
     chosen = next((row for row in rows if row["tool"] == name), None)
     if chosen is None:
         raise click.UsageError(f"There is no tool {name!r}. {nearest(name, [row['tool'] for row in rows])}")
     if form == "json":
         print_json(chosen)
-        return
-    click.echo(f"{chosen['description']}\n")
-    _show_arguments(chosen["input_schema"])
+    else:
+        click.echo(f"{chosen['description']}\n")
+        _print_arguments(chosen["input_schema"])
 
 
-def _show_arguments(schema: Mapping[str, Any]) -> None:
+def _print_rows(rows: Sequence[Mapping[str, Any]], form: str | None, brief: Sequence[str], hidden: str) -> None:
+    """Print rows: all of them as JSON, the `brief` columns as Markdown, all but the empty and the hidden as a table."""
+    if form == "json":
+        print_json(rows)
+    elif form == "markdown":
+        cells = ([_cell(row[name], "`{}`") for name in brief] for row in rows)
+        click.echo("\n".join(f"| {' | '.join(line)} |" for line in (brief, ["---"] * len(brief), *cells)))
+    else:
+        columns = [name for name in (rows[0] if rows else ()) if name != hidden and any(row[name] for row in rows)]
+        print_table([[_cell(row[name], "{}") for name in columns] for row in rows], columns)
+
+
+def _cell(value: object, entry_format: str) -> str:
+    return ", ".join(map(entry_format.format, value)) if isinstance(value, list) else " ".join(str(value).split())
+
+
+def _print_arguments(schema: Mapping[str, Any]) -> None:
     rows: list[Sequence[str]] = []
-    for name, taken in schema["properties"].items():
-        limits = {**taken.get("items", {}), **taken}
+    for name, declared in schema["properties"].items():
+        limits = {**declared.get("items", {}), **declared}
         takes = [
             " | ".join(map(str, limits.get("enum", ()))),
-            _span(taken, "minimum", "maximum", ""),
-            _span(taken, "minItems", "maxItems", "items"),
+            _span(declared, "minimum", "maximum", ""),
+            _span(declared, "minItems", "maxItems", "items"),
             _span(limits, "minLength", "maxLength", "characters"),
-            taken.get("description", ""),
+            declared.get("description", ""),
         ]
-        default = "needed" if name in schema.get("required", ()) else str(taken.get("default", ""))
-        rows.append((name, taken.get("type", "any"), default, ", ".join(filter(None, takes))))
+        default = "needed" if name in schema.get("required", ()) else str(declared.get("default", ""))
+        rows.append((name, declared.get("type", "any"), default, ", ".join(filter(None, takes))))
     print_table(rows, ("argument", "type", "default", "takes"))
 
 

@@ -9,7 +9,6 @@ message; so the client's session goes on, and its next call runs the changed sou
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +22,7 @@ import anyio.to_thread
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from kie_ai_mcp._cli.console import complain
 from kie_ai_mcp._mcp.signals import end_on_signal, exit_process
 from kie_ai_mcp._providers.installed import editable_sources
 from kie_ai_mcp.errors import ConfigError
@@ -36,23 +36,22 @@ END_S = 9.0
 """How long a child may take to end; it records the requests under way."""
 
 KILL_S = 1.0
-"""How long a child may take to end once it is killed."""
 
 LINE_LIMIT = 64 * 1024 * 1024
 INITIALIZE = "kie-ai-mcp-server reload"
 """The id of the `initialize` message that is repeated to a new child."""
 
 SERVER_ERROR = -32000
+AGAIN = "its log says why. It starts at the next change."
 
 Message = dict[str, Any]
 
+State = Literal["running", "replacing", "dead"]
+"""While it is ``replacing``, requests wait; once a child is ``dead``, they are refused until the source changes."""
+
 
 async def serve_reloading() -> None:
-    """Serve MCP over stdin and stdout through a child that follows the source, and end the process with its code.
-
-    Raises:
-        ConfigError: The file watcher is not installed, or no provider is installed editable.
-    """
+    """Serve MCP over stdin and stdout through a child that follows the source, and end the process with its code."""
     try:
         import watchfiles  # noqa: PLC0415  an optional dependency
     except ImportError:
@@ -80,9 +79,8 @@ async def serve_reloading() -> None:
             async for changes in watchfiles.awatch(
                 *paths, watch_filter=counts, recursive=recursive, debounce=200, step=50, raise_interrupt=False
             ):
-                changed = sorted({Path(path).name for _, path in changes})
-                sys.stderr.write(f"kie-ai-mcp-server: {', '.join(changed)} changed; starting anew\n")
-                sys.stderr.flush()
+                names = sorted({Path(path).name for _, path in changes})
+                complain(f"{', '.join(names)} changed; starting anew")
                 relay.outdated.set()
 
         group.start_soon(partial(end_on_signal, relay.end, limit_s=END_S + KILL_S))
@@ -90,22 +88,15 @@ async def serve_reloading() -> None:
         for paths, recursive in ((packages, True), ({path.parent for path in modules}, False)):
             if paths:
                 group.start_soon(partial(follow, paths, recursive=recursive))
-        code = await relay.run()
-        exit_process(code)
+        exit_process(await relay.run())
 
 
 @dataclass
 class Relay:
-    """Relay of lines between the client and the current child.
-
-    Args:
-        outdated: An event that is set when the source has changed.
-        state: ``replacing``: requests wait. ``dead``: the child ended by itself; requests are refused until the
-            source changes.
-    """
+    """Relay of lines between the client and the current child; `outdated` is set when the source has changed."""
 
     outdated: anyio.Event = field(default_factory=anyio.Event)
-    state: Literal["running", "replacing", "dead"] = "running"
+    _state: State = "running"
     _child: Process | None = None
     _spawned: anyio.Event = field(default_factory=anyio.Event)
     _settled: anyio.Event = field(default_factory=anyio.Event)
@@ -143,24 +134,21 @@ class Relay:
             return
         child.kill()
 
-    # -- the child -----------------------------------------------------------------------------------------------
-
     async def _keep_a_child(self) -> int:
         while True:
             code = await self._one_child()
             if self._closed or not self._served:
                 return code
-            if not self._retired:
-                reason = f"The server ended by itself with code {code}; its log says why. It starts at the next change."
-                self._now("dead")
-                await self._refuse_open(reason)
-                await self.outdated.wait()
-                if self._closed:
-                    return code
-                self.outdated = anyio.Event()
-                self._now("replacing")
-            else:
+            if self._retired:
                 await self._refuse_open("The server started anew, since a provider changed. Call again.")
+                continue
+            self._now("dead")
+            await self._refuse_open(f"The server ended by itself with code {code}; {AGAIN}")
+            await self.outdated.wait()
+            if self._closed:
+                return code
+            self.outdated = anyio.Event()
+            self._now("replacing")
 
     async def _one_child(self) -> int:
         async with await anyio.open_process(COMMAND, stdin=PIPE, stdout=PIPE, stderr=None) as child:
@@ -186,7 +174,7 @@ class Relay:
     async def _replace_when_outdated(self) -> None:
         while True:
             await self.outdated.wait()
-            if self.state == "dead" or not self.outdated.is_set():  # a dead child is replaced at the change itself
+            if self._state == "dead" or not self.outdated.is_set():  # a dead child is replaced at the change itself
                 await anyio.lowlevel.checkpoint()
                 continue
             self._now("replacing")
@@ -199,17 +187,18 @@ class Relay:
             self._retired = True
             await self.end()
 
-    def _now(self, state: Literal["running", "replacing", "dead"]) -> None:
-        self.state = state
+    def _now(self, state: State) -> None:
+        self._state = state
         if state == "replacing":
             self._settled = anyio.Event()
         else:
             self._settled.set()
 
-    # -- lines ---------------------------------------------------------------------------------------------------
-
     async def _from_client(self) -> None:
-        async for line in _lines_of_stdin():
+        while line := await anyio.to_thread.run_sync(sys.stdin.buffer.readline, abandon_on_cancel=True):
+            line = line.rstrip(b"\r\n")
+            if not line.strip():
+                continue
             message = _message(line)
             method, number = message.get("method"), message.get("id")
             if method == "initialize":
@@ -221,8 +210,8 @@ class Relay:
             if isinstance(method, str) and isinstance(number, str | int):
                 await self._settled.wait()
                 self._open[number] = method
-                if self.state == "dead":
-                    await self._refuse_open("The server has ended; its log says why. It starts at the next change.")
+                if self._state == "dead":
+                    await self._refuse_open(f"The server has ended; {AGAIN}")
                     continue
             await self._write_child(line)
         self._closed = True
@@ -279,12 +268,6 @@ def _announce_changes(method: str | None, result: Message) -> bool:
         result["ttlMs"] = 0
         return True
     return False
-
-
-async def _lines_of_stdin() -> AsyncIterator[bytes]:
-    while line := await anyio.to_thread.run_sync(sys.stdin.buffer.readline, abandon_on_cancel=True):
-        if line.strip():
-            yield line.rstrip(b"\r\n")
 
 
 def _write_stdout(line: bytes) -> None:

@@ -1,7 +1,6 @@
 """Commands ``tasks``: list, show, wait for, save, export, prune and settle what is on record."""
 
 import json
-import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,29 +12,18 @@ import click
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import OwnTools, credits_line, own_arguments
 from kie_ai_mcp._app.tools import Call
-from kie_ai_mcp._cli.console import (
-    FAILED,
-    UserPath,
-    complain,
-    end,
-    json_option,
-    moment,
-    print_table,
-    progress,
-    run_with_app,
-    save_option,
-    saving_in,
-    show,
-    timeout_option,
-)
+from kie_ai_mcp._cli import console
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, moment
 from kie_ai_mcp._flow.engine import Say
+from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.results import last_known, refresh
 from kie_ai_mcp._flow.results import save as save_results
 from kie_ai_mcp._flow.settle import resolve as settle
 from kie_ai_mcp._flow.waiting import wait_for
+from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
-from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
+from kie_ai_mcp.errors import LOGS_PAGE, ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 
 MOST_TASKS = 100
@@ -53,9 +41,6 @@ def tasks() -> None:
     """
 
 
-# -- list and show ----------------------------------------------------------------------------------------------------
-
-
 @tasks.command("list")
 @click.option("--status", type=click.Choice(get_args(Status)), help="Only tasks in this state.")
 @click.option("--provider", help="Only this provider's tasks.")
@@ -65,7 +50,7 @@ def tasks() -> None:
 )
 @click.option("--limit", type=click.IntRange(1, 50), default=20, show_default=True, help="At most so many.")
 @click.option("--cursor", help="Go on where an earlier list ended.")
-@json_option
+@console.json_option
 def list_tasks(since: datetime | None, **filters: Any) -> None:
     """List tasks, newest first.
 
@@ -78,24 +63,21 @@ def list_tasks(since: datetime | None, **filters: Any) -> None:
         answer = await OwnTools(app.engine, app.resources).list_tasks(**arguments.check(filters), call=Call())
         return answer.data or {}
 
-    listed = run_with_app(load_settings(), work)
-    show(listed, lambda: _print_list(listed))
+    listed = console.run_with_app(load_settings(), work)
+    console.show(listed, lambda: _print_list(listed))
 
 
 def _print_list(listed: dict[str, Any]) -> None:
-    unresolved = listed.get("unresolved", [])
-    if unresolved:
+    if unresolved := listed.get("unresolved"):
         names = ("submission_id", "state", "tool", "prompt", "age_s")
         rows = [[str(row[name]) for name in names] for row in unresolved]
-        print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
-        click.echo(
-            "Look at https://kie.ai/logs, then: kie-ai-mcp-server tasks resolve SUBMISSION --adopt TASK | --discard\n"
-        )
+        console.print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
+        click.echo(f"Look at {LOGS_PAGE}, then: {PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
     if not listed["tasks"]:
         click.echo("No tasks.")
         return
     columns = ("task", "provider", "status", "made", "expires", "credits", "results")
-    print_table([_cells(task) for task in listed["tasks"]], columns)
+    console.print_table([_cells(task) for task in listed["tasks"]], columns)
     click.echo(credits_line(listed))
     if "next_cursor" in listed:
         click.echo(f"Older ones: --cursor {listed['next_cursor']}")
@@ -103,11 +85,8 @@ def _print_list(listed: dict[str, Any]) -> None:
 
 def _cells(task: dict[str, Any]) -> list[str]:
     """Return one task's row of the list."""
-    results = ""
-    if task["files"]:
-        results = f"{len(task['files'])} saved"
-    elif task["result_urls"]:
-        results = f"{len(task['result_urls'])} links"
+    links = f"{len(task['result_urls'])} links" if task["result_urls"] else ""
+    results = f"{len(task['files'])} saved" if task["files"] else links
     credits = f"{task['credits']:g}" if "credits" in task else ""
     if "estimated_credits" in task:
         credits = f"about {task['estimated_credits']:g}"
@@ -120,64 +99,57 @@ def _cells(task: dict[str, Any]) -> list[str]:
 @click.option(
     "--refresh", "ask", is_flag=True, help="Ask the service first; also finds tasks that were made elsewhere."
 )
-@json_option
+@console.json_option
 def show_task(task_id: str, ask: bool) -> None:
     """Show everything on record of one TASK."""
 
     async def work(app: App) -> tuple[dict[str, Any], str]:
         report = await (refresh(app.engine, task_id) if ask else last_known(app.engine, task_id))
         if report is None:
-            raise TaskNotFound(
-                f"No task {task_id!r} is on record here.", next_step="--refresh asks the service for it."
-            )
+            reason = f"No task {task_id!r} is on record here."
+            raise TaskNotFound(reason, next_step="--refresh asks the service for it.")
         submission = await app.engine.record.submissions.of_task(task_id)
         record = await app.engine.record.tasks.find(task_id)
         extra: dict[str, Any] = {"kind": record.kind, "model": record.model} if record else {}
         if submission is not None:
             extra |= {"tool": submission.tool, "submission_id": submission.id, "arguments": dict(submission.arguments)}
         extra = {name: value for name, value in extra.items() if value is not None}
-        lines = [report.text()] + [f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in extra.items()]
+        lines = [report.text(), *(f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in extra.items())]
         return {**report.structured(), **extra}, "\n".join(lines)
 
-    show(*run_with_app(load_settings(), work))
-
-
-# -- wait and save ----------------------------------------------------------------------------------------------------
+    console.show(*console.run_with_app(load_settings(), work))
 
 
 @tasks.command()
 @click.argument("task_ids", metavar="[TASK]...", nargs=-1)
-@timeout_option
-@save_option
-@json_option
+@console.timeout_option
+@console.save_option
+@console.json_option
 def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None) -> None:
     """Wait until every TASK is finished.
 
     Without a TASK, all that are running are waited for. Results are saved where a folder is set.
     """
 
-    async def work(app: App, say: Say) -> Sequence[Any]:
+    async def work(app: App) -> Sequence[Report]:
         return await wait_for(app.engine, task_ids or await _running(app), timeout_s, say)
 
-    with progress() as say:
-        reports = run_with_app(saving_in(load_settings(), folder), lambda app: work(app, say))
+    with console.progress() as say:
+        reports = console.run_with_app(console.settings_saving_in(folder), work)
     text = "\n\n".join(report.text() for report in reports) or "No task is running."
-    show([report.structured() for report in reports], text)
+    console.show([report.structured() for report in reports], text)
     unfinished = [report for report in reports if report.status != "completed"]
     if unfinished:
         states = ", ".join(f"{report.task_id} is {report.status}" for report in unfinished)
         running = any(report.status not in {"failed", "not found"} for report in unfinished)
         hint = " A running one goes on by itself; wait again." if running else ""
-        complain(f"not every task is completed: {states}.{hint}")
-        end(FAILED)
+        raise click.ClickException(f"not every task is completed: {states}.{hint}")
 
 
 async def _running(app: App) -> list[str]:
-    records = [
-        record
-        for status in ("pending", "processing")
-        for record in await app.engine.record.tasks.list(Filters(status=status, limit=MOST_TASKS))
-    ]
+    tasks = app.engine.record.tasks
+    records = [*await tasks.list(Filters(status="pending", limit=MOST_TASKS))]
+    records += await tasks.list(Filters(status="processing", limit=MOST_TASKS))
     return [record.task_id for record in records[:MOST_TASKS]]
 
 
@@ -185,17 +157,17 @@ async def _running(app: App) -> list[str]:
 @click.argument("task_ids", metavar="[TASK]...", nargs=-1)
 @click.option("--to", "folder", type=UserPath(file_okay=False), help="Into this folder instead of KIE_AI_OUTPUT_DIR.")
 @click.option("--expired", is_flag=True, help="Also try results whose links should have expired.")
-@json_option
+@console.json_option
 def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
     """Save finished results that are not saved yet.
 
     Those that expire first come first. With a TASK, only the results of each one named.
     """
-    settings = saving_in(load_settings(), folder)
+    settings = console.settings_saving_in(folder)
     if settings.output_dir is None:
         raise ConfigError("No folder for results is set.", next_step="Give --to DIR, or set KIE_AI_OUTPUT_DIR.")
 
-    async def work(app: App, say: Say) -> tuple[list[dict[str, Any]], int]:
+    async def work(app: App) -> tuple[list[dict[str, Any]], int]:
         now = datetime.now(UTC)
         unsaved = [] if task_ids else await app.engine.record.tasks.unsaved()
         valid = [record for record in unsaved if expired or record.expires_at is None or record.expires_at > now]
@@ -203,16 +175,15 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
         rows = [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)]
         return rows, len(unsaved) - len(valid)
 
-    with progress() as say:
-        rows, gone = run_with_app(settings, lambda app: work(app, say))
+    with console.progress() as say:
+        rows, gone = console.run_with_app(settings, work)
     lines = ["\n".join(row["files"]) or f"{row['task_id']}: {row['error']}" for row in rows]
     late = f" {gone} more have expired at the service; --expired tries them all the same." if gone else ""
     total = f"{sum(bool(row['files']) for row in rows)} of {len(rows)} tasks saved in {settings.output_dir}.{late}"
-    show({"saved": rows, "expired": gone}, "\n".join([*lines, total]))
+    console.show({"saved": rows, "expired": gone}, "\n".join([*lines, total]))
     failed = [row for row in rows if row["error"]]
     if failed:
-        complain(f"tasks that could not be saved: {len(failed)}; the first: {failed[0]['error']}")
-        end(FAILED)
+        raise click.ClickException(f"tasks that could not be saved: {len(failed)}; the first: {failed[0]['error']}")
 
 
 async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any]:
@@ -226,23 +197,20 @@ async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any
     return {"task_id": task_id, "files": list(report.files), "error": error}
 
 
-# -- prune, export and resolve ----------------------------------------------------------------------------------------
-
-
 @tasks.command()
 @click.option(
     "--older-than", "before", type=moment, metavar="WHEN", required=True, help="An age such as 30d or 12h, or a date."
 )
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
-@json_option
+@console.json_option
 def prune(before: datetime, dry_run: bool) -> None:
     """Delete old finished tasks from the record.
 
     Their requests go with them. Files stay, and so do tasks that are running, and requests whose outcome is unknown.
     """
-    count = run_with_app(load_settings(), lambda app: app.engine.record.prune(before, dry_run=dry_run))
+    count = console.run_with_app(load_settings(), lambda app: app.engine.record.prune(before, dry_run=dry_run))
     day = before.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    show(
+    console.show(
         {"tasks": count, "before": before.isoformat(timespec="seconds"), "dry_run": dry_run},
         f"Finished tasks from before {day} that {'would be' if dry_run else 'were'} deleted: {count}",
     )
@@ -260,39 +228,31 @@ def export(output: Path | None) -> None:
 
     async def work(app: App) -> int:
         count = 0
-        part = output.with_name(f"{output.name}.{os.getpid()}.part") if output else None
-        try:
-            with click.open_file(str(part) if part else "-", "w", encoding="utf-8") as file:
-                async for entry in _history(app):
-                    file.write(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
-                    count += 1
-            if part is not None and output is not None:
-                part.rename(output)
-        except OSError as exc:
-            raise click.ClickException(
-                f"{output or 'stdout'} can't be written: {exc.strerror}. Choose another --output."
-            ) from None
-        finally:
-            if part is not None:
-                part.unlink(missing_ok=True)
+        with (
+            console.file_errors(output or "stdout", "written", "Choose another --output."),
+            replacing(output) if output else click.open_file("-", "wb") as file,
+        ):
+            async for entry in _history(app):
+                file.write(json.dumps(entry, ensure_ascii=False, default=str).encode() + b"\n")
+                count += 1
         return count
 
-    count = run_with_app(load_settings(), work)
+    count = console.run_with_app(load_settings(), work)
     if output is not None:
         click.echo(f"Lines written to {output}: {count}")
 
 
 async def _history(app: App) -> AsyncIterator[dict[str, Any]]:
-    store, after = app.engine.record, 0
-    while page := await store.submissions.history(after, PAGE):
-        for submission in page:
+    after, record = 0, app.engine.record
+    while submissions := await record.submissions.history(after, PAGE):
+        for submission in submissions:
             yield {"record": "submission", **asdict(submission)}
-        after = page[-1].id
+            after = submission.id
     after = 0
-    while rows := await store.tasks.history(after, PAGE):
-        for row in rows:
-            yield {"record": "task", **asdict(row)}
-        after = rows[-1].row_id
+    while tasks := await record.tasks.history(after, PAGE):
+        for task in tasks:
+            yield {"record": "task", **asdict(task)}
+            after = task.row_id
 
 
 @tasks.command()
@@ -301,7 +261,7 @@ async def _history(app: App) -> AsyncIterator[dict[str, Any]]:
     "--adopt", "task_id", metavar="TASK", help="The request made this task; https://kie.ai/logs shows its id."
 )
 @click.option("--discard", is_flag=True, help="The request made nothing: it may be sent again.")
-@json_option
+@console.json_option
 def resolve(submission_id: int, task_id: str | None, discard: bool) -> None:
     """Settle a request whose outcome is unknown.
 
@@ -309,9 +269,5 @@ def resolve(submission_id: int, task_id: str | None, discard: bool) -> None:
     """
     if discard is (task_id is not None):
         raise click.UsageError("Give either --adopt TASK or --discard.")
-    report = run_with_app(load_settings(), lambda app: settle(app.engine, submission_id, task_id))
-    show(report.structured(), report.text())
-
-
-async def _silent(_message: str, _share: float | None) -> None:
-    """Take progress that a list has nowhere to show."""
+    report = console.run_with_app(load_settings(), lambda app: settle(app.engine, submission_id, task_id))
+    console.show(report.structured(), report.text())

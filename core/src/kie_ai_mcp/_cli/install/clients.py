@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,25 +15,24 @@ from typing import Any, Literal
 import tomlkit
 import tomlkit.exceptions
 
+from kie_ai_mcp._cli.console import PROGRAM
 from kie_ai_mcp._cli.install import jsonc
+from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._settings.settings import variable
 from kie_ai_mcp.errors import ConfigError
 
 KEY = variable("api_key")
 ENTRY = "kie-ai"
-COMMAND = "kie-ai-mcp-server"
 ADDRESSES = ("url", "httpUrl", "serverUrl")
 
 
 @dataclass(frozen=True)
 class Client:
-    """One MCP client.
+    """One MCP client: its name for people and the form of its file.
 
     Args:
-        title: Its name for people.
         servers: The key in its file that holds the servers.
         key: Its reference to the variable that holds our key; None where it supports no variables.
-        form: The format of its file.
         usual: Further values that an entry gets, unless the file has them already.
     """
 
@@ -59,32 +58,22 @@ CLIENTS: dict[str, Client] = {
 }
 
 
-class Unreadable(ValueError):
-    """A client's file does not have the form that it should have."""
-
-
 def config_path(
     name: str, platform: str = sys.platform, environ: Mapping[str, str] | None = None, home: Path | None = None
 ) -> Path:
     """Return the file in which a client of this user keeps its servers; it may not exist yet.
 
     Where a client has moved its file, the newest place wins in which it, or else its folder, exists.
-
-    Raises:
-        ConfigError: The user has no home folder.
     """
     try:
         home = home or Path.home()
     except RuntimeError:
-        raise ConfigError(
-            "This user has no home folder.", next_step="Set HOME, or name the file with --file."
-        ) from None
+        cure = "Set HOME, or name the file with --file."
+        raise ConfigError("This user has no home folder.", next_step=cure) from None
     places = list(_places(name, platform, os.environ if environ is None else environ, home))
-    for exists in (Path.is_file, lambda place: place.parent.is_dir()):
-        for place in places:
-            if exists(place):
-                return place
-    return places[-1]
+    files = [place for place in places if place.is_file()]
+    folders = [place for place in places if place.parent.is_dir()]
+    return (files or folders or places[-1:])[0]
 
 
 def _places(name: str, platform: str, environ: Mapping[str, str], home: Path) -> Iterator[Path]:
@@ -122,20 +111,14 @@ def server_command() -> tuple[str, list[str]]:
     """Return how a client starts this installation, with absolute paths, since clients don't see a shell's PATH."""
     if any(part.startswith(("archive-v", "environments-v")) for part in Path(sys.prefix).parts):
         # uvx made this environment for one run and will delete it.
-        return shutil.which("uvx") or "uvx", [COMMAND]
-    script = Path(sysconfig.get_path("scripts")) / (f"{COMMAND}.exe" if os.name == "nt" else COMMAND)
+        return shutil.which("uvx") or "uvx", [PROGRAM]
+    script = Path(sysconfig.get_path("scripts")) / (f"{PROGRAM}.exe" if os.name == "nt" else PROGRAM)
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
 
 
 @dataclass(frozen=True)
 class Launch:
-    """The way a client starts the server, as its file should say.
-
-    Args:
-        command: What starts the server.
-        args: Its arguments.
-        env: Variables that are set for the server, in clear text.
-    """
+    """The command that starts the server, and the variables that are set for it in clear text."""
 
     command: str
     args: list[str]
@@ -155,73 +138,58 @@ def edited(client: Client, text: str, launch: Launch, name: str = ENTRY) -> str:
     """Return a client's file with our entry in it, and everything else as it was.
 
     In an existing entry, only the command, its arguments and the variables of `launch` change: a key in it stays, and
-    so does what the user added.
-
-    Raises:
-        Unreadable: The text does not have the form of the client's file.
+    so does what the user added. A file of another form raises `Malformed`.
     """
-    return (
-        _edited_toml(client, text, launch, name) if client.form == "toml" else _edited_json(client, text, launch, name)
-    )
-
-
-def _edited_json(client: Client, text: str, launch: Launch, name: str) -> str:
-    try:
-        servers = jsonc.read(text).get(client.servers) or {}
-        known = servers.get(name) if isinstance(servers, dict) else None
-        if not isinstance(known, dict):
-            return jsonc.put(text, (client.servers, name), launch.entry(client))
-        for key, value in _changes(launch.entry(client), known, launch).items():
-            if key == "env" and isinstance(known.get("env"), dict):
-                for variable_name, setting in value.items():
-                    text = jsonc.put(text, (client.servers, name, "env", variable_name), setting)
-            else:
-                text = jsonc.put(text, (client.servers, name, key), value)
-    except jsonc.Malformed as exc:
-        raise Unreadable(str(exc)) from None
+    read, put = (jsonc.read, jsonc.put) if client.form == "json" else (_read_toml, _put_toml)
+    servers, entry, path = read(text).get(client.servers), launch.entry(client), (client.servers, name)
+    existing = servers.get(name) if isinstance(servers, dict) else None
+    if not isinstance(existing, dict):
+        return put(text, path, entry)
+    for key, value in _changes(entry, existing, launch).items():
+        if isinstance(existing.get(key), dict):
+            for inner, setting in value.items():
+                text = put(text, (*path, key, inner), setting)
+        else:
+            text = put(text, (*path, key), value)
     return text
 
 
-def _edited_toml(client: Client, text: str, launch: Launch, name: str) -> str:
+def _read_toml(text: str) -> tomlkit.TOMLDocument:
     try:
-        document = tomlkit.parse(text)
+        return tomlkit.parse(text)
     except tomlkit.exceptions.TOMLKitError as exc:
-        raise Unreadable(str(exc)) from None
-    servers = document.setdefault(client.servers, tomlkit.table(is_super_table=True))
-    if not isinstance(servers, dict):
-        raise Unreadable(f"{client.servers} is not a table")
-    known = servers.get(name)
-    if not isinstance(known, dict):
-        servers[name] = launch.entry(client)
-        if text.strip():
-            servers[name].add(tomlkit.nl())
-        return tomlkit.dumps(document).rstrip("\n") + "\n"
-    for key, value in _changes(launch.entry(client), known, launch).items():
-        if isinstance(known.get(key), dict):
-            known[key].update(value)
-        else:
-            known[key] = value
-    return tomlkit.dumps(document)
+        raise Malformed(str(exc)) from None
 
 
-def _changes(entry: Mapping[str, Any], known: Mapping[str, Any], launch: Launch) -> dict[str, Any]:
-    """Return the values of an entry that have to be written into the existing one.
+def _put_toml(text: str, path: Sequence[str], value: Any) -> str:
+    """Return the text with `value` at `path`; an empty line separates a new server from what follows."""
+    document = _read_toml(text)
+    servers, *parents, key = path
+    table: Any = document.setdefault(servers, tomlkit.table(is_super_table=True))
+    if not isinstance(table, dict):
+        raise Malformed(f"{servers} is not a table")
+    for parent in parents:
+        table = table[parent]
+    table[key] = value
+    if parents:
+        return tomlkit.dumps(document)
+    if text.strip():
+        table[key].add(tomlkit.nl())
+    return tomlkit.dumps(document).rstrip("\n") + "\n"
 
-    Raises:
-        Unreadable: The existing entry is for a server at an address.
-    """
-    if any(word in known for word in ADDRESSES):
-        raise Unreadable("its entry of that name leads to a server at an address; choose another --name")
-    changes = {key: entry[key] for key in ("command", "args") if known.get(key) != entry[key]}
-    changes |= {key: value for key, value in entry.items() if key not in known}
-    known_env = known.get("env")
-    existing: Mapping[str, Any] = known_env if isinstance(known_env, dict) else {}
-    if existing:
-        env = {key: value for key, value in entry.get("env", {}).items() if key not in existing or key in launch.env}
-        changes["env"] = {key: value for key, value in env.items() if existing.get(key) != value}
-    names = known.get("env_vars")
+
+def _changes(entry: Mapping[str, Any], existing: Mapping[str, Any], launch: Launch) -> dict[str, Any]:
+    """Return the values of an entry that have to be written into the existing one."""
+    if any(word in existing for word in ADDRESSES):
+        raise Malformed("its entry of that name leads to a server at an address; choose another --name")
+    changes = {key: entry[key] for key in ("command", "args") if existing.get(key) != entry[key]}
+    changes |= {key: value for key, value in entry.items() if key not in existing}
+    env, names = existing.get("env"), existing.get("env_vars")
+    if env and isinstance(env, dict):
+        values = {key: value for key, value in entry.get("env", {}).items() if key not in env or key in launch.env}
+        changes["env"] = {key: value for key, value in values.items() if env.get(key) != value}
     if "env_vars" in entry and isinstance(names, list) and KEY not in names:
         changes["env_vars"] = [*names, KEY]
-    if KEY in existing:
+    if isinstance(env, dict) and KEY in env:
         changes.pop("env_vars", None)
-    return {key: value for key, value in changes.items() if value != {}}
+    return changes

@@ -12,18 +12,10 @@ from pathlib import Path
 
 import click
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show
-from kie_ai_mcp._cli.install.clients import (
-    CLIENTS,
-    ENTRY,
-    KEY,
-    Client,
-    Launch,
-    Unreadable,
-    config_path,
-    edited,
-    server_command,
-)
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, show
+from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Launch, config_path, edited, server_command
+from kie_ai_mcp._cli.install.jsonc import Malformed
+from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings, nearest
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 from kie_ai_mcp.errors import ConfigError
@@ -84,15 +76,14 @@ def install(
 def _variables(pairs: tuple[str, ...], *, write_key: bool) -> dict[str, str]:
     """Return the variables that the entry sets, checked as the server will check them."""
     variables: dict[str, str] = {}
-    known = [field for field in Settings.model_fields if field not in {*SECTIONS, "api_key"}]
+    names = [field for field in Settings.model_fields if field not in {*SECTIONS, "api_key"}]
     for pair in pairs:
         setting, equals, value = pair.partition("=")
         if setting == "api_key":
-            raise click.UsageError(
-                "A key is not given here, where others see it; set KIE_AI_API_KEY and use --write-key."
-            )
-        if not equals or setting not in known:
-            raise click.UsageError(f"{pair!r} is not SETTING=VALUE. {nearest(setting, known)}")
+            reason = "A key is not given here, where others see it; set KIE_AI_API_KEY and use --write-key."
+            raise click.UsageError(reason)
+        if not equals or setting not in names:
+            raise click.UsageError(f"{pair!r} is not SETTING=VALUE. {nearest(setting, names)}")
         variables[variable(setting)] = value
     load_settings({**variables, "KIE_AI_CONFIG": os.devnull})
     if not write_key:
@@ -105,22 +96,19 @@ def _variables(pairs: tuple[str, ...], *, write_key: bool) -> dict[str, str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8") if path.exists() else ""
+        with file_errors(path, "read", "Check its permissions."):
+            return path.read_bytes().decode("utf-8") if path.exists() else ""
     except UnicodeDecodeError:
         raise click.ClickException(f"{path} is not UTF-8 text, so it was not changed. Save it as UTF-8.") from None
-    except OSError as exc:
-        raise click.ClickException(f"{path} can't be read: {exc.strerror}. Check its permissions.") from None
 
 
 def _edited(client: Client, path: Path, text: str, launch: Launch, entry: str, name: str) -> str:
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     try:
         return mark + edited(client, text.removeprefix(mark), launch, entry)
-    except Unreadable as exc:
-        raise click.ClickException(
-            f"{path} can't be understood ({exc}), so it was not changed. Correct it, or enter this by hand: "
-            f"{PROGRAM} install {name} --print"
-        ) from None
+    except Malformed as exc:
+        cure = f"Correct it, or enter this by hand: {PROGRAM} install {name} --print"
+        raise click.ClickException(f"{path} can't be understood ({exc}), so it was not changed. {cure}") from None
 
 
 def _show_change(before: str, after: str, path: Path) -> None:
@@ -132,47 +120,30 @@ def _show_change(before: str, after: str, path: Path) -> None:
 
 def _ask(path: Path) -> None:
     try:
-        confirmed = click.confirm(f"Write this to {path}?", default=True, err=True)
+        if click.confirm(f"Write this to {path}?", default=True, err=True):
+            return
+        reason = "nothing was written, as you wished. --print shows the entry again."
     except click.Abort:
-        raise click.ClickException(
-            "no answer was given, so nothing was written. --yes writes without asking."
-        ) from None
-    if not confirmed:
-        raise click.ClickException("nothing was written, as you wished. --print shows the entry again.")
+        reason = "no answer was given, so nothing was written. --yes writes without asking."
+    raise click.ClickException(reason)
 
 
 def _write(path: Path, before: str, after: str, *, private: bool) -> Path | None:
     """Replace the file in one step; return the path of a copy of the old one, or None where there was no file."""
     target = path.resolve()  # a link stays one
     backup = None
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
+    with file_errors(path, "written", "Check its folder's permissions."):
         target.parent.mkdir(parents=True, exist_ok=True)
         if _read(path) != before:
             raise click.ClickException(f"{path} was changed meanwhile, so nothing was written. Run this again.")
         if target.exists():
-            backup = _copy(target)
-        mode = 0o600 if private or backup else 0o666
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:  # noqa: PTH123
+            stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # the user's own time
+            backup = target.with_name(f"{target.name}.{stamp}.bak")
+            shutil.copy2(target, backup)
+        with replacing(target, mode=0o600 if private or backup else 0o666, fsync=True) as file:
             file.write(after.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        if backup is not None and not private:
-            shutil.copymode(target, part)
-        part.replace(target)
-    except OSError as exc:
-        raise click.ClickException(
-            f"{path} can't be written: {exc.strerror}. Check its folder's permissions."
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)
-    return backup
-
-
-def _copy(target: Path) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # the user's own time
-    backup = target.with_name(f"{target.name}.{stamp}.bak")
-    shutil.copy2(target, backup)
+            if backup is not None and not private:
+                shutil.copymode(target, file.name)
     return backup
 
 
@@ -182,13 +153,12 @@ def _about_key(client: Client, text: str) -> str:
         settings, origins = load_settings(), find_origins()
     except ConfigError:
         return f"See {PROGRAM} doctor for what is wrong with the settings."
+    file = config_file()
     if settings.key and settings.key in text:
         return f"The key is in clear text in {client.title}'s file."
-    if origins.get("api_key") == str(config_file()):
-        return f"The key is read from {config_file()}."
+    if origins.get("api_key") == str(file):
+        return f"The key is read from {file}."
     if client.key is not None:
-        return f"The key is taken from {KEY} where {client.title} is started; or set api_key in {config_file()}."
-    return (
-        f"{client.title} knows no variables, so the key is not in its file. Set api_key in {config_file()} "
-        f"({PROGRAM} config init), or use --write-key."
-    )
+        return f"The key is taken from {KEY} where {client.title} is started; or set api_key in {file}."
+    cure = f"Set api_key in {file} ({PROGRAM} config init), or use --write-key."
+    return f"{client.title} knows no variables, so the key is not in its file. {cure}"

@@ -3,8 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _LAST_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])', re.DOTALL)
@@ -13,22 +12,17 @@ _DECODER = json.JSONDecoder()
 
 
 class Malformed(ValueError):
-    """The text is not a JSON object, even with comments and trailing commas allowed."""
+    """A client's file does not have the form that it should have."""
 
 
-@dataclass(frozen=True)
-class _Member:
+class _Member(NamedTuple):
     key_at: int
     start: int
     end: int
 
 
 def read(text: str) -> dict[str, Any]:
-    """Return the object that a text holds; an empty text holds an empty one.
-
-    Raises:
-        Malformed: The text is not an object; the message says where it goes wrong.
-    """
+    """Return the object that a text holds; an empty text holds an empty one."""
     if not text.strip():
         return {}
     try:
@@ -46,29 +40,23 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     """Return the text with `value` at `path`; missing objects on the way are created.
 
     Comments, order and layout of everything else stay. Where the value is the same already, nothing changes.
-
-    Raises:
-        Malformed: The text is not a JSON object, or something on the way is not an object.
     """
     read(text)
     text = text if text.strip() else "{}\n"
     strict = _strict(text)
     at = strict.index("{")
-    for depth, name in enumerate(path):
+    for depth, name in enumerate(path, 1):
         members, close = _members(strict, at)
-        rest = path[depth + 1 :]
         if name not in members:
-            for key in reversed(rest):
+            for key in reversed(path[depth:]):
                 value = {key: value}
             return _inserted(text, at, members, close, f"{json.dumps(name)}: ", value)
-        member = members[name]
-        if not rest:
-            if json.loads(strict[member.start : member.end]) == value:
-                return text
-            return text[: member.start] + _rendered(text, value, _indent_at(text, member.key_at)) + text[member.end :]
-        if strict[member.start] != "{":
-            raise Malformed(f"{name} is not an object")
-        at = member.start
+        key_at, at, end = members[name]
+        if depth < len(path):
+            if strict[at] != "{":
+                raise Malformed(f"{name} is not an object")
+        elif json.loads(strict[at:end]) != value:
+            return text[:at] + _rendered(text, value, _indent_at(text, key_at)) + text[end:]
     return text
 
 
@@ -105,16 +93,14 @@ def _next(strict: str, at: int) -> int:
 def _inserted(text: str, opened: int, members: dict[str, _Member], close: int, key: str, value: Any) -> str:
     """Return the text with one more member at the end of an object."""
     newline, outer = _newline(text), _indent_at(text, opened)
-    inner, trailing, last = outer + _unit(text), "", opened + 1
+    inner, trailing, comma, last = outer + _unit(text), "", "", opened + 1
     if members:
-        first, last = next(iter(members.values())), max(member.end for member in members.values())
-        begins = text[text.rfind("\n", 0, first.key_at) + 1 : first.key_at]
+        begins_at, last = next(iter(members.values())).key_at, max(member.end for member in members.values())
+        begins = text[text.rfind("\n", 0, begins_at) + 1 : begins_at]
         inner = begins if begins.isspace() else inner
-        trailing = "," if "," in _COMMENT.sub(_blanked, text[last:close]) else ""
-    kept = text[last:close].rstrip()
-    comma = "," if members and not trailing else ""
+        trailing, comma = (",", "") if "," in _COMMENT.sub(_blanked, text[last:close]) else ("", ",")
     member = f"{newline}{inner}{key}{_rendered(text, value, inner)}{trailing}{newline}{outer}"
-    return text[:last] + comma + kept + member + text[close:]
+    return text[:last] + comma + text[last:close].rstrip() + member + text[close:]
 
 
 def _rendered(text: str, value: Any, indent: str) -> str:
