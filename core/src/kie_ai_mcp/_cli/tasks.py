@@ -176,7 +176,7 @@ async def _running(app: App) -> list[str]:
     records = [
         record
         for status in ("pending", "processing")
-        for record in await app.engine.record.tasks.list(Filters(status=status, limit=MOST_TASKS))
+        for record in await app.engine.record.tasks.newest(Filters(status=status, limit=MOST_TASKS))
     ]
     return [record.task_id for record in records[:MOST_TASKS]]
 
