@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 10
 """How long one statement, or one file lock, waits for another process."""
 
-CONNECT_S = 0.02
-"""Seconds between two attempts to connect while another process creates the file."""
-
 
 class HoldsDatabase(Protocol):
     """An object whose methods work on a database."""
@@ -147,4 +144,4 @@ class Database:
             except peewee.OperationalError as exc:
                 if "locked" not in str(exc) or time.monotonic() > until:
                     raise
-                time.sleep(CONNECT_S)
+                time.sleep(0.02)

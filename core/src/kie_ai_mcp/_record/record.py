@@ -129,5 +129,4 @@ class Record:
         return len(ids)
 
     def _catch_up(self) -> None:
-        self.submissions.take_in()
-        self.submissions.settle_dead()
+        self.submissions.catch_up()

@@ -87,10 +87,10 @@ class Submissions:
                 self._bind(new.idempotency_key, earlier["id"])
                 return submission_record(earlier)
             check_budget(self.database, self.budget, new.estimated_credits or 0.0)
-            times = {"created_at": datetime.now(UTC), "asked_at": now}
-            values = {"state": "sending", "owner": self.process.owner, **times}
-            query = SubmissionRow.insert(columns(SubmissionRow, NewSubmission, new) | values)
-            submission_id = self.database.execute(query)
+            values: dict[str, Any] = {"state": "sending", "owner": self.process.owner}
+            values |= {"created_at": datetime.now(UTC), "asked_at": now}
+            values |= columns(SubmissionRow, NewSubmission, new)
+            submission_id = self.database.execute(SubmissionRow.insert(values))
             self._bind(new.idempotency_key, submission_id)
             return self._take_slot(submission_id, new.gateway, open_rows, now)
 
@@ -135,10 +135,11 @@ class Submissions:
         """Record what the recovery file keeps. Call it in the worker, outside of a transaction."""
         self.recovery.take_in(lambda number, ending: self._end(number, ending, SubmissionRow.state.in_(UNSETTLED)))
 
-    def settle_dead(self) -> None:
-        """Settle what dead processes left open. Call it in the worker."""
+    def catch_up(self) -> list[dict[str, Any]]:
+        """Record what was kept, settle what dead processes left, and return the rows that are open; in the worker."""
+        self.take_in()
         with self.database.transaction():
-            self._open_rows()
+            return self._open_rows()
 
     @in_worker
     def resolve(self, submission_id: int, task: Task | None) -> SubmissionRecord:
@@ -174,7 +175,8 @@ class Submissions:
     @in_worker
     def find(self, submission_id: int) -> SubmissionRecord | None:
         """Return one submission as it stands now, or None."""
-        self.settle_dead()
+        with self.database.transaction():
+            self._open_rows()  # settles it if its process has died
         return self._record(SubmissionRow.id == submission_id)
 
     @in_worker
@@ -185,9 +187,7 @@ class Submissions:
     @in_worker
     def unsettled(self) -> Sequence[SubmissionRecord]:
         """Return the submissions whose ending is not on record, or unknown, oldest first."""
-        self.take_in()
-        with self.database.transaction():
-            return [submission_record(row) for row in self._open_rows()]
+        return [submission_record(row) for row in self.catch_up()]
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[SubmissionRecord]:
@@ -210,8 +210,7 @@ class Submissions:
 
     def _open_rows(self) -> list[dict[str, Any]]:
         """Return the unsettled submissions, oldest first, after settling those of dead processes."""
-        query = SubmissionRow.select().where(OPEN).order_by(SubmissionRow.id)
-        rows = self.database.rows(query)
+        rows = self.database.rows(SubmissionRow.select().where(OPEN).order_by(SubmissionRow.id))
         owners = {row["owner"] for row in rows if row["state"] == "sending"} - {self.process.owner}
         dead = [owner for owner in owners if self._settle_if_dead(owner)]
         return self._open_rows() if dead else rows

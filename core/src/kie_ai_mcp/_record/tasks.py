@@ -65,10 +65,9 @@ class Tasks:
     def newest(self, filters: Filters) -> Sequence[TaskRecord]:
         """Return tasks newest first, at most `limit`, below `before_id`."""
         query = _WITH_ESTIMATE.order_by(TaskRow.row_id.desc()).limit(filters.limit)
-        equal = {TaskRow.status: filters.status, TaskRow.provider: filters.provider, TaskRow.kind: filters.kind}
-        for column, value in equal.items():
-            if value is not None:
-                query = query.where(column == value)
+        for name in ("status", "provider", "kind"):
+            if (value := getattr(filters, name)) is not None:
+                query = query.where(getattr(TaskRow, name) == value)
         if filters.since is not None:
             query = query.where(TaskRow.created_at >= filters.since)
         if filters.before_id is not None:

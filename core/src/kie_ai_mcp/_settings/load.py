@@ -62,11 +62,11 @@ def mask_environment(environ: Mapping[str, str] = os.environ) -> Mask:
     return Mask(environ.get(variable(name), "").strip() for name in SECRETS)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence with the known names that resemble `name`, or with all of them."""
-    known = sorted(known)
-    near = get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known) or 'none'}."
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return a sentence with those of the names that resemble `name`, or with all of them."""
+    names = sorted(names)
+    near = get_close_matches(name, names, n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."
 
 
 def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -93,10 +93,10 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, st
         path = config_file(environ)
         if not named and not path.is_file():
             return {}, {}
-    except (PermissionError, ConfigError):
+    except (PermissionError, ConfigError):  # an unknown home folder, or one that can't be entered, holds no file for us
         if named:
             raise
-        return {}, {}  # an unknown home folder, or one that can't be entered, holds no file for us
+        return {}, {}
     import tomllib  # noqa: PLC0415  most installations have no file
 
     try:
