@@ -23,6 +23,7 @@ import anyio
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import Call
 from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.rows import NEVER_SENT
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._settings.settings import Settings
@@ -102,7 +103,7 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
         )
         ticket = await store.submissions.write_ahead(new)
         assert isinstance(ticket, Ticket)
-        await store.submissions.never_sent(ticket.submission_id)
+        await store.submissions.settled(ticket.submission_id, NEVER_SENT)
 
     async with app.engine.running():
         return {

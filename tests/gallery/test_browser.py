@@ -13,6 +13,7 @@ import kie_ai_mcp_sandbox
 from kie_ai_mcp import Outcome
 from kie_ai_mcp._gallery.page import page, write
 from kie_ai_mcp._media.thumbnails import THUMBNAILS
+from kie_ai_mcp._record.rows import Ending
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Browser, Past
@@ -50,7 +51,7 @@ async def small_history(past: "Past") -> Path:
         "Snow falls", "generate_veo3_video", provider="veo3", kind="video", outcome=past.done(), files=(clip,)
     )
     await past.task("A rude fox", provider="veo3", kind="video", outcome=Outcome("failed", error="Not allowed."))
-    await past.record.submissions.settled(await past.request("The lost fox"), "unknown", None, "lost")
+    await past.record.submissions.settled(await past.request("The lost fox"), Ending("unknown", message="lost"))
     return await write(past.record, past.folder / "gallery.html")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kie_ai_mcp._gallery.cards import Markup, TaskCards, joined, tag
 from kie_ai_mcp._gallery.page import page
-from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
+from kie_ai_mcp._record.rows import Ending, SubmissionRecord, TaskRecord
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Past, Read
@@ -77,7 +77,7 @@ async def test_hostile_words_are_shown_as_they_were_written(past: "Past", read: 
     if case != HALF:
         await past.task(words, model=words, arguments={"negative_prompt": words, words: "value"})
         submission = await past.request(words, words, provider=words)
-        await past.record.submissions.settled(submission, "refused", 400, words)
+        await past.record.submissions.settled(submission, Ending("refused", code=400, message=words))
         root = read(await page(past.record))
         refused, made = root.cards
         assert made.one(class_="prompt").text == normal(words)

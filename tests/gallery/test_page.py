@@ -22,6 +22,7 @@ from kie_ai_mcp._gallery.cards import PROMPT_CHARS
 from kie_ai_mcp._gallery.page import page, write
 from kie_ai_mcp._media.thumbnails import THUMBNAIL_PX, THUMBNAILS, THUMBNAILS_BYTES
 from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.rows import Ending
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp.errors import MediaError
 
@@ -87,7 +88,7 @@ async def test_request_that_came_to_no_task_is_shown_with_its_reason(
     cost: str,
 ) -> None:
     submission_id = await past.request("A fox on a tram")
-    await past.record.submissions.settled(submission_id, state, code, message)
+    await past.record.submissions.settled(submission_id, Ending(state, code=code, message=message))
     (card,) = read(await page(past.record)).cards
     assert card.one(class_="prompt").text == "A fox on a tram"
     assert card.one(class_="state").text == label
@@ -137,9 +138,9 @@ async def test_estimates_are_summed_apart_from_what_the_service_said(past: "Past
 
 async def test_lost_requests_are_announced_above_everything_else(past: "Past", read: "Read") -> None:
     assert read(await page(past.record)).all(class_="notice") == []
-    await past.record.submissions.settled(await past.request("one"), "unknown", None, "lost")
+    await past.record.submissions.settled(await past.request("one"), Ending("unknown", message="lost"))
     one = read(await page(past.record)).one(class_="notice")
-    await past.record.submissions.settled(await past.request("two"), "unknown", None, "lost")
+    await past.record.submissions.settled(await past.request("two"), Ending("unknown", message="lost"))
     two = read(await page(past.record)).one(class_="notice")
     assert one.text.startswith("1 request lost its answer: it may have been charged.")
     assert two.text.startswith("2 requests lost their answers: they may have been charged.")
@@ -379,7 +380,7 @@ async def test_filters_offer_what_there_is_and_how_often(past: "Past", read: "Re
 
 
 async def test_page_holds_the_newest_entries_and_says_that_there_are_older_ones(past: "Past", read: "Read") -> None:
-    await past.record.submissions.settled(await past.request("refused"), "refused", 422, "no")
+    await past.record.submissions.settled(await past.request("refused"), Ending("refused", code=422, message="no"))
     for number in range(5):
         await past.task(f"fox {number}")
     root = read(await page(past.record, limit=3))
@@ -388,7 +389,9 @@ async def test_page_holds_the_newest_entries_and_says_that_there_are_older_ones(
     assert "older entries are left out" in root.one("header", class_="top").text
     assert len(whole.cards) == 6
     for number in range(5):
-        await past.record.submissions.settled(await past.request(f"refused {number}"), "refused", 422, "no")
+        await past.record.submissions.settled(
+            await past.request(f"refused {number}"), Ending("refused", code=422, message="no")
+        )
     refused = read(await page(past.record, limit=2))
     assert [card.one(class_="prompt").text for card in refused.cards] == ["refused 4", "refused 3"]
     assert "older entries are left out" in refused.one("header", class_="top").text
@@ -396,7 +399,7 @@ async def test_page_holds_the_newest_entries_and_says_that_there_are_older_ones(
 
 
 async def test_lost_request_is_shown_however_old_it_is(past: "Past", read: "Read") -> None:
-    await past.record.submissions.settled(await past.request("the lost fox"), "unknown", None, "lost")
+    await past.record.submissions.settled(await past.request("the lost fox"), Ending("unknown", message="lost"))
     for number in range(5):
         await past.task(f"fox {number}")
     root = read(await page(past.record, limit=2))
@@ -405,7 +408,7 @@ async def test_lost_request_is_shown_however_old_it_is(past: "Past", read: "Read
 
 async def test_task_adopted_late_keeps_the_prompt_it_was_asked_with(past: "Past", read: "Read") -> None:
     lost = await past.request("the lost fox")
-    await past.record.submissions.settled(lost, "unknown", None, "lost")
+    await past.record.submissions.settled(lost, Ending("unknown", message="lost"))
     for number in range(5):
         await past.task(f"fox {number}")
     found = Task("found", "nano-banana", "nano-banana", created_at=datetime.now(UTC))

@@ -180,7 +180,7 @@ def run(service: Service, story: Callable[[App], Awaitable[None]]) -> None:
             async with app.engine.running():
                 service.plan = None
                 await story(app)
-                await app.engine.record.tasks.list(Filters())
+                await app.engine.record.tasks.newest(Filters())
                 await app.engine.record.submissions.unsettled()
 
     with TemporaryDirectory() as folder:
@@ -237,7 +237,7 @@ def test_answer_to_a_paid_request_is_never_more_than_it_says(
         state, charged, task_id = await fate(app)
         (submission,) = await app.engine.record.submissions.history(0, 10)
         assert (submission.state, submission.task_id) == (state, task_id)
-        recorded = [record.task.task_id for record in await app.engine.record.tasks.list(Filters())]
+        recorded = [record.task.task_id for record in await app.engine.record.tasks.newest(Filters())]
         assert recorded == ([task_id] if state == "accepted" else [])
         assert charged == {"accepted": "yes", "refused": "no", "unknown": "unknown"}[state]
         assert may_accept(status, body) or state != "accepted"

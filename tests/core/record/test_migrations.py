@@ -61,7 +61,7 @@ def ask(path: Path, query: str) -> list[tuple[Any, ...]]:
 async def test_seed_s_database_is_opened_with_every_row_kept(path: Path, make_record: MakeRecord) -> None:
     execute(path, SEED)
 
-    newest, failed, done = await make_record(path).tasks.list(Filters())
+    newest, failed, done = await make_record(path).tasks.newest(Filters())
 
     assert (newest.task_id, newest.status, newest.kind, newest.final) == ("c", "pending", "video", False)
     assert (failed.task_id, failed.status, failed.error, failed.kind) == ("b", "failed", "policy", "video")
@@ -107,7 +107,7 @@ async def test_seed_s_server_can_still_write_and_its_tasks_are_taken_up(path: Pa
 async def test_times_of_the_seed_and_ours_are_filtered_alike(path: Path, make_record: MakeRecord) -> None:
     execute(path, SEED)
 
-    found = await make_record(path).tasks.list(Filters(since=datetime(2025, 10, 5, 8, 30, tzinfo=UTC)))
+    found = await make_record(path).tasks.newest(Filters(since=datetime(2025, 10, 5, 8, 30, tzinfo=UTC)))
 
     assert [entry.task_id for entry in found] == ["c", "b"]
 
@@ -132,7 +132,7 @@ async def test_database_of_every_earlier_version_is_brought_forward(
     execute(path, f"{''.join(_STEPS[:version])} PRAGMA user_version = {version};")
     execute(path, SEED[SEED.index("INSERT") :])
 
-    assert [entry.task_id for entry in await make_record(path).tasks.list(Filters())] == ["c", "b", "a"]
+    assert [entry.task_id for entry in await make_record(path).tasks.newest(Filters())] == ["c", "b", "a"]
     assert ask(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
 
 
@@ -141,7 +141,7 @@ async def test_opening_again_changes_nothing(path: Path, make_record: MakeRecord
     make_record(path).close()
     before = ask(path, "SELECT sql FROM sqlite_master")
 
-    assert len(await make_record(path).tasks.list(Filters())) == 3
+    assert len(await make_record(path).tasks.newest(Filters())) == 3
     assert ask(path, "SELECT sql FROM sqlite_master") == before
 
 

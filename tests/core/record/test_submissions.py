@@ -21,7 +21,7 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._flow.report import report_of
 from kie_ai_mcp._providers.defaults import kie_normalize_result
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.rows import Ending, SubmissionRecord
+from kie_ai_mcp._record.rows import NEVER_SENT, Ending, SubmissionRecord
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tasks import Filters
@@ -108,7 +108,7 @@ async def test_identical_request_is_not_recorded_while_the_first_is_unsettled(
     ours, theirs = make_record(), make_record()
     first = await ticket(ours, "a fox")
     if state == "unknown":
-        await ours.submissions.settled(first.submission_id, "unknown", None, "no answer")
+        await ours.submissions.settled(first.submission_id, Ending("unknown", message="no answer"))
 
     for record in (ours, theirs):
         twin = await record.submissions.write_ahead(request("a fox"))
@@ -125,11 +125,11 @@ async def test_identical_request_is_fine_once_the_first_is_settled(make_record: 
             case 0:
                 await record.submissions.accepted(first.submission_id, task("t-1"))
             case 1:
-                await record.submissions.settled(first.submission_id, "refused", 422, "no")
+                await record.submissions.settled(first.submission_id, Ending("refused", code=422, message="no"))
             case 2:
-                await record.submissions.never_sent(first.submission_id)
+                await record.submissions.settled(first.submission_id, NEVER_SENT)
             case 3:
-                await record.submissions.settled(first.submission_id, "unknown", None, "no answer")
+                await record.submissions.settled(first.submission_id, Ending("unknown", message="no answer"))
                 await record.submissions.resolve(first.submission_id, None)
 
     assert (await ticket(record, "a fox")).granted
@@ -157,7 +157,7 @@ async def test_idempotency_key_leads_to_the_request_that_used_it_first(state: st
     assert isinstance(first, Ticket)
     match state:
         case "unknown":
-            await record.submissions.settled(first.submission_id, "unknown", None, "x")
+            await record.submissions.settled(first.submission_id, Ending("unknown", message="x"))
         case "accepted":
             await record.submissions.accepted(first.submission_id, task("t-1"))
 
@@ -176,11 +176,11 @@ async def test_idempotency_key_is_free_again_where_nothing_was_made(state: str, 
     assert isinstance(first, Ticket)
     match state:
         case "refused":
-            await record.submissions.settled(first.submission_id, "refused", 422, "no")
+            await record.submissions.settled(first.submission_id, Ending("refused", code=422, message="no"))
         case "cancelled":
-            await record.submissions.never_sent(first.submission_id)
+            await record.submissions.settled(first.submission_id, NEVER_SENT)
         case "discarded":
-            await record.submissions.settled(first.submission_id, "unknown", None, "x")
+            await record.submissions.settled(first.submission_id, Ending("unknown", message="x"))
             await record.submissions.resolve(first.submission_id, None)
 
     assert isinstance(await record.submissions.write_ahead(keyed), Ticket)
@@ -193,7 +193,7 @@ async def test_requests_of_an_hour_are_limited_over_all_processes(make_record: M
     records = [make_record(budget=Budget(submissions_per_hour=2)) for _ in range(2)]
     await ticket(records[0], "a")
     refused = await ticket(records[1], "b")
-    await records[1].submissions.settled(refused.submission_id, "refused", 422, "no")
+    await records[1].submissions.settled(refused.submission_id, Ending("refused", code=422, message="no"))
     await ticket(records[1], "c")
 
     for record in records:
@@ -278,7 +278,7 @@ async def test_slot_is_held_from_the_grant_until_one_window_after_the_answer(
 
     assert (first.granted, waiting.granted) == (True, False)
     assert not await granted_at(100)
-    await ours.submissions.settled(first.submission_id, "refused", 422, "no")
+    await ours.submissions.settled(first.submission_id, Ending("refused", code=422, message="no"))
     assert not await granted_at(109.9)
     assert await granted_at(110.1)
 
@@ -289,7 +289,7 @@ async def test_answered_request_gives_its_slot_back_after_the_window(
 ) -> None:
     record = make_record(creates=1)
     first = await ticket(record, "first")
-    await record.submissions.settled(first.submission_id, end, None, "x")
+    await record.submissions.settled(first.submission_id, Ending(end, message="x"))
 
     clock.now += 10.1
 
@@ -301,7 +301,7 @@ async def test_clock_that_was_set_back_holds_no_slot_for_longer_than_two_windows
 ) -> None:
     record = make_record(creates=1)
     first = await ticket(record, "first")
-    await record.submissions.settled(first.submission_id, "refused", None, "x")
+    await record.submissions.settled(first.submission_id, Ending("refused", message="x"))
 
     clock.now -= 3600
 
@@ -321,7 +321,7 @@ async def test_accepted_request_gives_its_slot_back_after_the_window(make_record
 async def test_request_that_was_never_sent_gives_its_slot_back(make_record: MakeRecord) -> None:
     record = make_record(creates=1, window_s=0.05)
     first = await ticket(record, "first")
-    await record.submissions.never_sent(first.submission_id)
+    await record.submissions.settled(first.submission_id, NEVER_SENT)
 
     await anyio.sleep(0.06)
 
@@ -332,7 +332,7 @@ async def test_oldest_waiting_request_comes_first_whoever_asks_first(make_record
     ours, theirs = make_record(creates=1), make_record(creates=1)
     busy = await ticket(ours, "busy")
     older, younger = await ticket(theirs, "older"), await ticket(ours, "younger")
-    await ours.submissions.settled(busy.submission_id, "refused", 422, "no")
+    await ours.submissions.settled(busy.submission_id, Ending("refused", code=422, message="no"))
     clock.now += 3
     await theirs.submissions.ask_again(older.submission_id, "kie")
     clock.now += 4
@@ -349,7 +349,7 @@ async def test_new_request_does_not_overtake_a_waiting_one(make_record: MakeReco
     ours, theirs = make_record(creates=1), make_record(creates=1)
     busy = await ticket(ours, "busy")
     waiting = await ticket(theirs, "waiting")
-    await ours.submissions.settled(busy.submission_id, "refused", 422, "no")
+    await ours.submissions.settled(busy.submission_id, Ending("refused", code=422, message="no"))
     clock.now += 8
     await theirs.submissions.ask_again(waiting.submission_id, "kie")
     clock.now += 3
@@ -362,7 +362,7 @@ async def test_waiting_request_that_stopped_asking_loses_its_place(make_record: 
     ours, theirs = make_record(creates=1), make_record(creates=1)
     busy = await ticket(ours, "busy")
     await ticket(theirs, "gone")
-    await ours.submissions.settled(busy.submission_id, "refused", 422, "no")
+    await ours.submissions.settled(busy.submission_id, Ending("refused", code=422, message="no"))
     clock.now += 10.1
 
     assert (await ticket(ours, "new")).granted
@@ -381,7 +381,7 @@ async def test_refused_ticket_says_how_long_to_wait_and_how_many_are_ahead(
 ) -> None:
     record = make_record(creates=1)
     busy = await ticket(record, "busy")
-    await record.submissions.settled(busy.submission_id, "refused", 422, "no")
+    await record.submissions.settled(busy.submission_id, Ending("refused", code=422, message="no"))
     clock.now += 9.5
 
     tickets = [await ticket(record, str(number)) for number in range(3)]
@@ -412,7 +412,7 @@ async def test_no_window_of_the_service_ever_sees_more_than_the_limit(
         clock.now += chance.random() * 3
         for answer in [entry for entry in answers if entry[0] <= clock.now]:
             answers.remove(answer)
-            await answer[1].submissions.settled(answer[2], chance.choice(["refused", "unknown"]), None, "x")
+            await answer[1].submissions.settled(answer[2], Ending(chance.choice(["refused", "unknown"]), message="x"))
         for place in chance.sample(waiting, len(waiting)):
             if (await place[0].submissions.ask_again(place[1], "kie")).granted:
                 waiting.remove(place)
@@ -465,7 +465,7 @@ async def test_task_has_the_estimate_of_the_request_that_made_it(make_record: Ma
         await record.submissions.accepted(made.submission_id, task("t-1"))
     found = await record.tasks.find("t-1")
     assert found is not None
-    assert [entry.estimated_credits for entry in (found, *await record.tasks.list(Filters()))] == [5.0, 5.0]
+    assert [entry.estimated_credits for entry in (found, *await record.tasks.newest(Filters()))] == [5.0, 5.0]
 
 
 async def test_second_submission_that_is_given_a_known_task_leaves_the_task_as_it_is(make_record: MakeRecord) -> None:
@@ -485,7 +485,7 @@ async def test_end_without_a_task_is_recorded_with_code_and_reason(
     record = make_record()
     written = await ticket(record, "a fox")
 
-    await record.submissions.settled(written.submission_id, state, code, "the reason")
+    await record.submissions.settled(written.submission_id, Ending(state, code=code, message="the reason"))
 
     settled = await record.submissions.find(written.submission_id)
     assert settled is not None
@@ -496,7 +496,7 @@ async def test_unknown_submission_is_settled_by_adopting_or_discarding(make_reco
     record = make_record()
     for word, found in (("a", task("t-1")), ("b", None)):
         written = await ticket(record, word)
-        await record.submissions.settled(written.submission_id, "unknown", None, "no answer")
+        await record.submissions.settled(written.submission_id, Ending("unknown", message="no answer"))
         await record.submissions.resolve(written.submission_id, found)
 
     assert await states(record) == {"a": "accepted", "b": "discarded"}
@@ -510,7 +510,7 @@ async def test_adopted_task_is_what_its_request_asked_for(make_record: MakeRecor
     record = make_record()
     written = await record.submissions.write_ahead(replace(request("a fox"), estimated_credits=8.0))
     assert isinstance(written, Ticket)
-    await record.submissions.settled(written.submission_id, "unknown", None, "no answer")
+    await record.submissions.settled(written.submission_id, Ending("unknown", message="no answer"))
     found = await record.tasks.adopt(Task("t-1", "another sort of x", "x", kind="video"))
 
     await record.submissions.resolve(written.submission_id, found.task)
@@ -529,9 +529,9 @@ async def test_only_an_unknown_submission_can_be_settled(state: str, make_record
         case "accepted":
             await record.submissions.accepted(number, task("t-1"))
         case "refused":
-            await record.submissions.settled(number, "refused", 422, "no")
+            await record.submissions.settled(number, Ending("refused", code=422, message="no"))
         case "discarded":
-            await record.submissions.settled(number, "unknown", None, "x")
+            await record.submissions.settled(number, Ending("unknown", message="x"))
             await record.submissions.resolve(number, None)
         case "not on record":
             number = 99
@@ -626,7 +626,7 @@ async def test_task_whose_end_is_at_the_edge_of_the_calendar_stays_readable(
 
     await record.tasks.record_outcome("t-1", kie_normalize_result(payload))
 
-    assert [report_of(entry).structured()["result_urls"] for entry in await record.tasks.list(Filters())] == [[A]]
+    assert [report_of(entry).structured()["result_urls"] for entry in await record.tasks.newest(Filters())] == [[A]]
 
 
 async def test_saved_files_are_recorded(make_record: MakeRecord) -> None:
@@ -671,13 +671,13 @@ async def test_pages_are_newest_first_and_stable_while_tasks_are_added(make_reco
     before: int | None = None
 
     for number in range(5):
-        page = await ours.tasks.list(Filters(before_id=before, limit=3))
+        page = await ours.tasks.newest(Filters(before_id=before, limit=3))
         seen += [entry.task_id for entry in page]
         before = page[-1].row_id if page else before
         await theirs.tasks.adopt(task(f"new-{number}"))
 
     assert seen == [f"t-{number}" for number in reversed(range(10))]
-    assert len(await ours.tasks.list(Filters(limit=50))) == 15
+    assert len(await ours.tasks.newest(Filters(limit=50))) == 15
 
 
 @pytest.mark.parametrize(
@@ -707,7 +707,7 @@ async def test_tasks_are_filtered_by_each_and_by_all(filters: Filters, found: st
         await record.tasks.adopt(Task(name, "x", provider, kind=kind, created_at=created))
         await record.tasks.record_outcome(name, Outcome(status))
 
-    assert "".join(entry.task_id for entry in await record.tasks.list(filters)) == found
+    assert "".join(entry.task_id for entry in await record.tasks.newest(filters)) == found
 
 
 async def test_values_from_outside_are_values_and_never_commands(make_record: MakeRecord) -> None:
@@ -715,7 +715,7 @@ async def test_values_from_outside_are_values_and_never_commands(make_record: Ma
     name = "'; DROP TABLE tasks; --"
     await record.tasks.adopt(Task(name, name, name))
 
-    assert [entry.task_id for entry in await record.tasks.list(Filters(provider=name))] == [name]
+    assert [entry.task_id for entry in await record.tasks.newest(Filters(provider=name))] == [name]
 
 
 # Housekeeping --------------------------------------------------------------------------------------------------------
@@ -732,14 +732,14 @@ async def test_pruning_takes_old_finished_tasks_with_their_requests_and_nothing_
         written = await ticket(record, name)
         when = datetime(2026, 1 if "old" in name else 6, 1, tzinfo=UTC)
         await record.submissions.accepted(written.submission_id, task(name, created_at=when), Outcome(status))  # type: ignore[arg-type]
-    await record.submissions.settled((await ticket(record, "lost")).submission_id, "unknown", None, "x")
+    await record.submissions.settled((await ticket(record, "lost")).submission_id, Ending("unknown", message="x"))
     limit = datetime(2026, 3, 1, tzinfo=UTC)
 
     assert await record.prune(limit, dry_run=True) == 2
-    assert len(await record.tasks.list(Filters())) == 4
+    assert len(await record.tasks.newest(Filters())) == 4
     assert await record.prune(limit, dry_run=False) == 2
 
-    assert [entry.task_id for entry in await record.tasks.list(Filters())] == ["new", "old-running"]
+    assert [entry.task_id for entry in await record.tasks.newest(Filters())] == ["new", "old-running"]
     assert await states(record) == {"old-running": "accepted", "new": "accepted", "lost": "unknown"}
     assert await record.prune(limit, dry_run=False) == 0
 
@@ -847,7 +847,7 @@ async def test_broken_line_beside_the_database_loses_neither_itself_nor_the_othe
 
     make_record()
 
-    assert {entry.task_id for entry in await record.tasks.list(Filters())} == {"t-1", "t-2"}
+    assert {entry.task_id for entry in await record.tasks.newest(Filters())} == {"t-1", "t-2"}
     assert not side.exists()
     (left,) = side.parent.glob("*.unreadable")
     assert left.read_text(encoding="utf-8") == '{"submission_id": 2, "task": {"task_id\n'
@@ -1013,7 +1013,7 @@ async def test_file_that_is_damaged_inside_is_one_error_with_a_cure(tmp_path: Pa
     (tmp_path / "bad.db").write_bytes(whole[:4096] + random.Random(1).randbytes(len(whole) - 4096))
 
     with pytest.raises(StorageError) as error:
-        await make_record(tmp_path / "bad.db").tasks.list(Filters())
+        await make_record(tmp_path / "bad.db").tasks.newest(Filters())
 
     assert "malformed" in error.value.message
     assert "set KIE_AI_DB_PATH" in error.value.next_step
@@ -1064,7 +1064,7 @@ async def test_writer_waits_for_another_process_and_then_says_so(
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match="can't be used: database is locked"):
             await record.tasks.adopt(task("t-1"))
-        assert await record.tasks.list(Filters()) == []
+        assert await record.tasks.newest(Filters()) == []
         other.execute("COMMIT")
 
     assert (await record.tasks.adopt(task("t-1"))).status == "pending"
@@ -1077,8 +1077,8 @@ async def test_writer_waits_for_another_process_and_then_says_so(
         lambda record: record.tasks.adopt(task("\ud800")),
         lambda record: record.submissions.find(10**30),
         lambda record: record.submissions.resolve(10**30, None),
-        lambda record: record.tasks.list(Filters(before_id=10**30)),
-        lambda record: record.submissions.settled(1, "refused", 10**30, "x"),
+        lambda record: record.tasks.newest(Filters(before_id=10**30)),
+        lambda record: record.submissions.settled(1, Ending("refused", code=10**30, message="x")),
     ],
 )
 async def test_value_that_no_database_can_hold_is_an_error_and_the_store_goes_on(
@@ -1111,7 +1111,7 @@ def test_processes_that_start_at_once_all_open_a_file_that_is_not_there_yet(tmp_
 async def test_store_opens_itself_at_its_first_use(tmp_path: Path) -> None:
     record = Record(tmp_path / "tasks.db", RateLimit(20, 10.0))
 
-    assert await record.tasks.list(Filters()) == []
+    assert await record.tasks.newest(Filters()) == []
     record.close()
 
 
@@ -1127,5 +1127,5 @@ async def test_many_calls_at_once_are_all_recorded(make_record: MakeRecord) -> N
         for number in range(30):
             group.start_soon(story, records[number % 3], f"t-{number}")
 
-    found = await records[0].tasks.list(Filters(limit=100))
+    found = await records[0].tasks.newest(Filters(limit=100))
     assert {(entry.task_id, entry.status) for entry in found} == {(f"t-{n}", "completed") for n in range(30)}

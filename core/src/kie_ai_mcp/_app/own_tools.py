@@ -95,7 +95,7 @@ class OwnTools:
         unsettled = await self.engine.record.submissions.unsettled()
         told = [_unresolved(entry, self.engine.logs_of(entry.gateway)) for entry in unsettled]
         unresolved = told if cursor is None else []
-        records = await self.engine.record.tasks.list(filters)
+        records = await self.engine.record.tasks.newest(filters)
         installed = self.engine.plugins.plugins
         if not records and provider is not None and provider not in installed:
             # An empty list would read as if nothing had been made.

@@ -94,7 +94,7 @@ class Resources:
             Link(TASKS, "tasks", JSON, f"The newest {TASKS_READ} recorded tasks."),
             Link(PROVIDERS, "providers", JSON, "The installed providers and their tools."),
         ]
-        records = await self.engine.record.tasks.list(Filters(status="completed", limit=SEARCHED))
+        records = await self.engine.record.tasks.newest(Filters(status="completed", limit=SEARCHED))
         return fixed + await anyio.to_thread.run_sync(_saved_links, records)
 
     async def links(self, reports: Iterable[Report], most: int | None = None) -> tuple[Link, ...]:
@@ -116,7 +116,7 @@ class Resources:
             KieError: It can't be fetched, or it is too large.
         """
         if uri == TASKS:
-            records = await self.engine.record.tasks.list(Filters(limit=TASKS_READ))
+            records = await self.engine.record.tasks.newest(Filters(limit=TASKS_READ))
             return _json({"tasks": [report_of(record).structured() for record in records]})
         if uri == PROVIDERS:
             return _json({"providers": self._providers()})
@@ -194,7 +194,7 @@ class Resources:
         record = await self.engine.record.tasks.find(unquote(quoted))
         if record is not None:
             return record
-        newest = await self.engine.record.tasks.list(Filters(limit=3))
+        newest = await self.engine.record.tasks.newest(Filters(limit=3))
         known = ", ".join(_task_uri(entry.task.task_id) for entry in newest) or "none yet"
         raise InvalidArgument("uri", uri, f"no such task is on record; {TASKS} lists them, the newest: {known}")
 

@@ -148,8 +148,8 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None) -> No
 
 async def _running(app: App) -> list[str]:
     tasks = app.engine.record.tasks
-    records = [*await tasks.list(Filters(status="pending", limit=MOST_TASKS))]
-    records += await tasks.list(Filters(status="processing", limit=MOST_TASKS))
+    records = [*await tasks.newest(Filters(status="pending", limit=MOST_TASKS))]
+    records += await tasks.newest(Filters(status="processing", limit=MOST_TASKS))
     return [record.task_id for record in records[:MOST_TASKS]]
 
 

@@ -160,7 +160,7 @@ async def catch_up(engine: Engine) -> int:
     if engine.settings.output_dir is None or not any(caller.gateway.key for caller in engine.callers.values()):
         return 0
     for status in ("processing", "pending"):
-        for record in await engine.record.tasks.list(Filters(status=status, limit=CATCH_UP_MOST)):
+        for record in await engine.record.tasks.newest(Filters(status=status, limit=CATCH_UP_MOST)):
             with suppress(KieError):
                 await refresh(engine, record.task_id)
     saved = 0

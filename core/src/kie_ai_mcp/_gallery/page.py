@@ -66,7 +66,7 @@ async def write(record: Record, path: Path, *, limit: int = LIMIT) -> Path:
 async def _history(record: Record, limit: int) -> tuple[list[Entry], dict[str, SubmissionRecord], bool]:
     """Return the newest records, the requests of their tasks by task id, and whether there are older records."""
     unsettled = {request.id: request for request in await record.submissions.unsettled()}
-    tasks = await record.tasks.list(Filters(limit=limit + 1))
+    tasks = await record.tasks.newest(Filters(limit=limit + 1))
     task_ids = {task.task_id for task in tasks}
     first = min((task.submission_id for task in tasks if task.submission_id), default=1)
     first = first if len(tasks) > limit else 1

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -23,16 +23,11 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 10
 """How long one statement, or one file lock, waits for another process."""
 
-CONNECT_S = 0.02
-"""Seconds between two attempts to connect while another process creates the file."""
-
 
 class HoldsDatabase(Protocol):
     """An object whose methods work on a database."""
 
-    @property
-    def database(self) -> "Database":
-        """The database that they work on."""
+    database: "Database"
 
 
 H = TypeVar("H", bound=HoldsDatabase)
@@ -45,9 +40,8 @@ def in_worker(work: Callable[Concatenate[H, P], R]) -> Callable[Concatenate[H, P
 
     @wraps(work)
     async def awaitable(self: H, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        database = self.database
-        call = partial(database.guarded, partial(work, self, *args, **kwargs))
-        return await anyio.to_thread.run_sync(call, limiter=database.lane)
+        call = partial(self.database.guarded, partial(work, self, *args, **kwargs))
+        return await anyio.to_thread.run_sync(call, limiter=self.database.lane)
 
     return awaitable
 
@@ -61,14 +55,10 @@ def file_lock(path: str) -> "BaseFileLock":
 
 @dataclass
 class Database:
-    """One SQLite file of this process.
+    """One SQLite file of this process, created with its folder if absent; `on_open` is called each time it was opened.
 
     It is asynchronous outside and synchronous inside: a method made by `in_worker` runs in a worker thread, one at a
     time, so a slow disk never stops the server. Every change is committed, and on disk, when the method returns.
-
-    Args:
-        path: The file; created with its folder if absent.
-        on_open: Called each time the file was opened, before anything else uses it.
     """
 
     path: Path
@@ -84,40 +74,29 @@ class Database:
         )
         # Where the file itself lies: a process that opens it through a link must find the same files beside it.
         self.real_path = Path(os.path.realpath(self.path))
-        self._lane: anyio.CapacityLimiter | None = None
 
-    @property
+    @cached_property
     def lane(self) -> anyio.CapacityLimiter:
         """The limiter that lets one worker at a time use the file."""
-        if self._lane is None:
-            self._lane = anyio.CapacityLimiter(1)
-        return self._lane
+        return anyio.CapacityLimiter(1)
 
     def open(self) -> None:
-        """Open the file and bring it up to this program's version.
-
-        Raises:
-            StorageError: The file can't be opened or written, or is newer than this program.
-        """
-        with self.translated("opened"), self._closed_on_failure():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connect()
-            if int(self.connection.pragma("user_version")) != SCHEMA_VERSION:
-                migrate(self.connection, self.path)
-            if not os.access(self.path, os.W_OK):
-                raise PermissionError(13, "it is read-only")
-            self.on_open()
-
-    def close(self) -> None:
-        """Close the file. Call it only where no worker uses it."""
-        self.connection.close()
+        """Open the file and bring it up to this program's version."""
+        with self.translated("opened"):
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._connect()
+                if int(self.connection.pragma("user_version")) != SCHEMA_VERSION:
+                    migrate(self.connection, self.path)
+                if not os.access(self.path, os.W_OK):
+                    raise PermissionError(13, "it is read-only")
+                self.on_open()
+            except BaseException:  # the next call must not use what was refused once
+                self.connection.close()
+                raise
 
     def guarded(self, work: Callable[[], R]) -> R:
-        """Return what `work` returns on the open file.
-
-        Raises:
-            StorageError: The file can't be used.
-        """
+        """Return what `work` returns on the open file; raise `StorageError` where the file can't be used."""
         with self.translated("used"):
             if self.connection.is_closed():
                 self.open()
@@ -127,24 +106,25 @@ class Database:
         """Return a context whose changes are committed together; it keeps other processes from writing meanwhile."""
         return self.connection.atomic("IMMEDIATE")
 
+    def execute(self, query: Any) -> Any:
+        """Change what a query says; return the id of a new row, or the number of changed ones."""
+        return query.execute(self.connection)
+
+    def rows(self, query: Any) -> list[dict[str, Any]]:
+        """Return the rows of a query, as values by the names of their fields."""
+        return list(query.dicts().execute(self.connection))
+
     def first(self, query: Any) -> dict[str, Any] | None:
         """Return the first row of a query, or None."""
-        return next(iter(query.limit(1).dicts().execute(self.connection)), None)
+        return next(iter(self.rows(query.limit(1))), None)
 
     @contextmanager
     def translated(self, doing: str) -> Iterator[None]:
         """Turn errors of the file system and of SQLite into ours; nothing else does."""
         try:
             yield
-        except StorageError:
-            raise
-        except (
-            OSError,
-            peewee.PeeweeException,
-            sqlite3.Error,
-            OverflowError,
-            UnicodeError,
-        ) as exc:  # the last while rows are fetched
+        # SQLite's own, and the two after it, come up while rows are fetched and values bound.
+        except (OSError, peewee.PeeweeException, sqlite3.Error, OverflowError, UnicodeError) as exc:
             # SQLite rolls back by itself when a disk fails; that peewee then can't is not the reason.
             cause: BaseException = exc
             while "cannot rollback" in str(cause) and cause.__context__ is not None:
@@ -164,13 +144,4 @@ class Database:
             except peewee.OperationalError as exc:
                 if "locked" not in str(exc) or time.monotonic() > until:
                     raise
-                time.sleep(CONNECT_S)
-
-    @contextmanager
-    def _closed_on_failure(self) -> Iterator[None]:
-        """Close the file where opening it fails: the next call must not use what was refused once."""
-        try:
-            yield
-        except BaseException:
-            self.connection.close()
-            raise
+                time.sleep(0.02)

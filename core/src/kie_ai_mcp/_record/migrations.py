@@ -89,15 +89,7 @@ SCHEMA_VERSION = len(_STEPS)
 
 
 def migrate(database: Any, path: Path) -> None:
-    """Apply the steps that a database lacks, all or none.
-
-    Args:
-        database: An open peewee database.
-        path: Its file, for messages.
-
-    Raises:
-        StorageError: The file was written by a newer program.
-    """
+    """Apply the steps that a database lacks, all or none; `path` is its file, for the error of a newer one."""
     with database.atomic("IMMEDIATE"):
         version = int(database.pragma("user_version"))
         if version > SCHEMA_VERSION:

@@ -13,7 +13,7 @@ import anyio.to_thread
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.rows import FINAL, Ending, KeyRow, SubmissionRow, TaskRecord, TaskRow
-from kie_ai_mcp._record.slots import NO_BUDGET, Budget, RateLimit, spent_since
+from kie_ai_mcp._record.slots import Budget, RateLimit, spent_since
 from kie_ai_mcp._record.submissions import Submissions
 from kie_ai_mcp._record.tasks import Tasks
 from kie_ai_mcp.errors import StorageError
@@ -23,13 +23,9 @@ PRUNED_AT_ONCE = 5_000
 
 @dataclass(frozen=True)
 class Ended:
-    """Place where an ending was written down.
+    """Place where an ending was written down: the database, else a recovery file, else this process's memory.
 
-    Args:
-        task: The task of an accepted request, as it is on record.
-        error: Why the database did not take the ending; None where it did.
-        kept_in: The recovery file that keeps it instead.
-        lost: Why the recovery file did not take it either; it is then in the memory of this process alone.
+    `task` is that of an accepted request, `error` why the database did not take it, `lost` why no file did.
     """
 
     task: TaskRecord | None = None
@@ -42,16 +38,12 @@ class Ended:
 class Record:
     """The task database of this process: what the server writes down and reads.
 
-    Args:
-        path: The file; created with its folder if absent.
-        limit: The account's rate limit.
-        budget: The user's own limits.
-        limits: Rate limits of single gateways, by name, where they have their own.
+    `limit` is the account's rate limit, `limits` those of single gateways that have their own, by name.
     """
 
     path: Path
     limit: RateLimit
-    budget: Budget = NO_BUDGET
+    budget: Budget = field(default_factory=Budget)
     limits: Mapping[str, RateLimit] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,10 +56,7 @@ class Record:
     def open(self) -> None:
         """Open the file, take in what the recovery file keeps, and settle what dead processes left behind.
 
-        Not needed: the first use opens it. But only an explicit call tells at once that the file can't be used.
-
-        Raises:
-            StorageError: The file can't be opened or written, or is newer than this program.
+        The first use opens it as well; this raises `StorageError` at once where the file can't be used.
         """
         self.database.open()
 
@@ -77,10 +66,10 @@ class Record:
 
     def close(self) -> None:
         """Close the file and give up this process's mark of being alive. Call it only where no worker uses the file."""
-        if self.recovery.lines_in_memory:  # the last chance: no file took them
+        if self.recovery.in_memory:  # the last chance: no file took them
             with suppress(StorageError), self.database.translated("used"):
                 self.submissions.take_in()
-        self.database.close()
+        self.database.connection.close()
         self.process.retire()
 
     async def end(self, submission_id: int, ending: Ending) -> Ended:
@@ -89,26 +78,19 @@ class Record:
         It is done even where the caller is cancelled meanwhile, and raises no `StorageError`.
         """
         with anyio.CancelScope(shield=True):
+            ended = Ended()
             try:
-                ended = Ended(await self._write(submission_id, ending))
-            except StorageError as exc:
-                ended = await self._keep(submission_id, ending, exc)
+                if ending.task is not None:
+                    task = await self.submissions.accepted(submission_id, ending.task, ending.outcome)
+                    ended = Ended(task)
+                else:
+                    await self.submissions.settled(submission_id, ending)
+            except StorageError as error:
+                try:
+                    ended = Ended(error=error, kept_in=await self.recovery.keep(submission_id, ending))
+                except StorageError as lost:
+                    ended = Ended(error=error, lost=lost)
         return ended
-
-    async def _keep(self, submission_id: int, ending: Ending, error: StorageError) -> Ended:
-        try:
-            return Ended(error=error, kept_in=await self.recovery.keep(submission_id, ending))
-        except StorageError as exc:
-            return Ended(error=error, lost=exc)
-
-    async def _write(self, submission_id: int, ending: Ending) -> TaskRecord | None:
-        if ending.task is not None:
-            return await self.submissions.accepted(submission_id, ending.task, ending.outcome)
-        if ending.state in ("refused", "unknown"):
-            await self.submissions.settled(submission_id, ending.state, ending.code, ending.message)
-        else:
-            await self.submissions.never_sent(submission_id)
-        return None
 
     @in_worker
     def spent_today(self) -> float:
@@ -125,30 +107,26 @@ class Record:
     def prune(self, before: datetime, *, dry_run: bool) -> int:
         """Delete final tasks older than `before`, with their submissions; return how many there are."""
         old = (TaskRow.created_at < before) & TaskRow.status.in_(FINAL)
-        connection = self.database.connection
         if dry_run:
-            return int(TaskRow.select().where(old).count(connection))
+            return int(TaskRow.select().where(old).count(self.database.connection))
         deleted = 0
         while some := self._prune_some(old):
             deleted += some
         with self.database.transaction():
             settled = SubmissionRow.state.in_(("refused", "cancelled", "discarded"))
-            SubmissionRow.delete().where(settled, SubmissionRow.created_at < before).execute(connection)
-            KeyRow.delete().where(KeyRow.submission_id.not_in(SubmissionRow.select(SubmissionRow.id))).execute(
-                connection
-            )
+            self.database.execute(SubmissionRow.delete().where(settled, SubmissionRow.created_at < before))
+            requests = SubmissionRow.select(SubmissionRow.id)
+            self.database.execute(KeyRow.delete().where(KeyRow.submission_id.not_in(requests)))
         return deleted
 
     def _prune_some(self, old: Any) -> int:
         """Delete some tasks at once: other processes, which may be about to send, write in between."""
-        connection = self.database.connection
         with self.database.transaction():
             query = TaskRow.select(TaskRow.task_id).where(old).limit(PRUNED_AT_ONCE)
-            ids = [task_id for (task_id,) in query.tuples().execute(connection)]
-            SubmissionRow.delete().where(SubmissionRow.task_id.in_(ids)).execute(connection)
-            TaskRow.delete().where(TaskRow.task_id.in_(ids)).execute(connection)
+            ids = [row["task_id"] for row in self.database.rows(query)]
+            for table in (SubmissionRow, TaskRow):
+                self.database.execute(table.delete().where(table.task_id.in_(ids)))
         return len(ids)
 
     def _catch_up(self) -> None:
-        self.submissions.take_in()
-        self.submissions.settle_dead()
+        self.submissions.catch_up()

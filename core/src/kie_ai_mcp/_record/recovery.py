@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 Write = Callable[[int, Ending], None]
-"""Records how a submission, by its id, ended; inside a transaction."""
+"""A function that records how a submission, by its id, ended; it runs inside a transaction."""
 
 
 class RecoveryFile:
@@ -33,26 +33,20 @@ class RecoveryFile:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._in_memory: list[str] = []
         self.path = database.real_path.with_name(f"{database.real_path.name}.unrecorded.jsonl")
-
-    @property
-    def lines_in_memory(self) -> bool:
-        """Whether there are entries that no file took."""
-        return bool(self._in_memory)
+        self.in_memory: list[str] = []
 
     async def keep(self, submission_id: int, ending: Ending) -> Path:
         """Write an ending to the file, on disk when this returns; the next use of the record takes it in.
 
-        Raises:
-            StorageError: The file can't be written either; the entry is kept in memory.
+        Where the file can't be written either, the entry is kept in memory and `StorageError` raised.
         """
         line = _line(submission_id, ending)
         try:
             with self._database.translated("backed by a recovery file"):
                 await anyio.to_thread.run_sync(self.append, line)
         except StorageError:
-            self._in_memory.append(line)
+            self.in_memory.append(line)
             raise
         return self.path
 
@@ -66,11 +60,11 @@ class RecoveryFile:
 
     def take_in(self, write: Write) -> None:
         """Record all that was kept, by this process or another, and remove it."""
-        if self._in_memory:
+        if self.in_memory:
             with self._database.transaction():
-                for line in self._in_memory:
+                for line in self.in_memory:
                     _take_in_line(line, write)
-            self._in_memory.clear()
+            self.in_memory.clear()
         if not self.path.exists():
             return
         with file_lock(f"{self.path}.lock"):
@@ -124,7 +118,7 @@ class Process:
         if self._mark is None:
             mark = self._lock_of(self.owner)
             mark.acquire(timeout=0)
-            self._mark = mark
+            self._mark = mark  # only once it is held
 
     def retire(self) -> None:
         """Give up the lock: what this process left open may be settled by others."""

@@ -5,10 +5,10 @@ A value's field and the column of the same name belong together: `columns` write
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import peewee
 
@@ -18,12 +18,8 @@ SubmissionState = Literal["sending", "accepted", "refused", "unknown", "cancelle
 """``cancelled`` was never sent; ``discarded`` was unknown until its user settled it."""
 
 UNSETTLED = ("sending", "unknown")
+MAY_COST = (*UNSETTLED, "accepted")
 FINAL = ("completed", "failed")
-
-V = TypeVar("V", "TaskRecord", "SubmissionRecord")
-
-
-# Tables --------------------------------------------------------------------------------------------------------------
 
 
 class _Moment(peewee.TextField):
@@ -36,28 +32,18 @@ class _Moment(peewee.TextField):
         return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
-class _Texts(peewee.TextField):
-    """Several texts, as a JSON array."""
+class _Json(peewee.TextField):
+    """A tuple or a dict, as JSON; empty where nothing is stored."""
 
-    def db_value(self, value: tuple[str, ...]) -> str:
-        return _json(list(value))
+    def __init__(self, kind: type[tuple[str, ...]] | type[dict[str, Any]], **options: Any) -> None:
+        super().__init__(**options)
+        self.kind = kind
 
-    def python_value(self, value: str | None) -> tuple[str, ...]:
-        return tuple((json.loads(value) if value else None) or ())
+    def db_value(self, value: Any) -> str:
+        return json.dumps(self.kind(value), ensure_ascii=False, separators=(",", ":"))
 
-
-class _Arguments(peewee.TextField):
-    """A tool's arguments, as a JSON object."""
-
-    def db_value(self, value: Mapping[str, Any]) -> str:
-        return _json(dict(value))
-
-    def python_value(self, value: str | None) -> dict[str, Any]:
-        return (json.loads(value) if value else None) or {}
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    def python_value(self, value: str | None) -> Any:
+        return self.kind((json.loads(value) if value else None) or ())
 
 
 class TaskRow(peewee.Model):
@@ -66,7 +52,7 @@ class TaskRow(peewee.Model):
     row_id = peewee.AutoField(column_name="id")
     task_id = peewee.TextField()
     api_type = peewee.TextField()
-    status = peewee.TextField()
+    status = peewee.TextField(default="pending")
     created_at = _Moment()
     updated_at = _Moment()
     result_url = peewee.TextField(null=True)
@@ -79,13 +65,13 @@ class TaskRow(peewee.Model):
     path = peewee.TextField()
     status_address = peewee.TextField(default="")
     submission_id = peewee.IntegerField(null=True)
-    result_urls = _Texts()
-    files = _Texts()
+    result_urls = _Json(tuple, default=())
+    files = _Json(tuple, default=())
     error_code = peewee.TextField(null=True)
     progress = peewee.FloatField(null=True)
     credits = peewee.FloatField(null=True)
     finished_at = _Moment(null=True)
-    keeps_s = peewee.IntegerField()
+    keeps_s = peewee.IntegerField(default=DAY_S)
 
     class Meta:
         table_name = "tasks"
@@ -102,7 +88,7 @@ class SubmissionRow(peewee.Model):
     kind = peewee.TextField()
     gateway = peewee.TextField()
     model = peewee.TextField(null=True)
-    arguments = _Arguments()
+    arguments = _Json(dict)
     body_hash = peewee.TextField()
     owner = peewee.TextField()
     created_at = _Moment()
@@ -141,9 +127,6 @@ class UploadRow(peewee.Model):
         table_name = "uploads"
 
 
-# Values --------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True)
 class TaskRecord(Task):
     """A task as it is on record: the public `Task`, where it came from and how it stands."""
@@ -166,7 +149,7 @@ class TaskRecord(Task):
     @property
     def task(self) -> Task:
         """The task alone, as providers are given it."""
-        return Task(**{name: getattr(self, name) for name in _names(Task)})
+        return Task(**{name: getattr(self, name) for name in Task.__dataclass_fields__})
 
     @property
     def expires_at(self) -> datetime | None:
@@ -208,14 +191,9 @@ class SubmissionRecord:
 
 @dataclass(frozen=True)
 class Ending:
-    """End of a paid request.
+    """End of a paid request: ``accepted`` made a task, ``unknown`` may have, ``cancelled`` was never sent.
 
-    Args:
-        state: ``accepted`` made a task; ``refused`` made none; ``unknown`` may have; ``cancelled`` was never sent.
-        task: What an accepted request made.
-        outcome: How that task stands, where the service finished it at once.
-        code: The service's code for a request that made no task.
-        message: The reason, as it may be stored.
+    `outcome` is how a task stands that the service finished at once; `code` and `message` are the reason of the others.
     """
 
     state: Literal["accepted", "refused", "unknown", "cancelled"]
@@ -228,30 +206,23 @@ class Ending:
 NEVER_SENT = Ending("cancelled", message="ended before it was sent")
 
 
-# Between rows and values ---------------------------------------------------------------------------------------------
-
-
 def columns(table: type[peewee.Model], kind: type[Any], value: Any) -> dict[str, Any]:
     """Return those fields of a dataclass that a table has columns for; what a subclass adds is left out."""
-    return {name: getattr(value, name) for name in _names(kind) if name in table._meta.fields}
+    return {name: getattr(value, name) for name in kind.__dataclass_fields__ if name in table._meta.fields}
 
 
 def task_record(row: Mapping[str, Any]) -> TaskRecord:
     """Return a row of ``tasks`` as a record."""
     if not row["result_urls"] and row["result_url"]:  # the seed's rows have one address, in a column of its own
         row = {**row, "result_urls": (row["result_url"],)}
-    return _value(TaskRecord, row)
+    return TaskRecord(**_fields(TaskRecord, row))
 
 
 def submission_record(row: Mapping[str, Any]) -> SubmissionRecord:
     """Return a row of ``submissions`` as a record."""
-    return _value(SubmissionRecord, row)
+    return SubmissionRecord(**_fields(SubmissionRecord, row))
 
 
-def _value(kind: type[V], row: Mapping[str, Any]) -> V:
-    return kind(**{name: row[name] for name in _names(kind) if name in row})
-
-
-def _names(kind: Any) -> Iterable[str]:
-    names: Iterable[str] = kind.__dataclass_fields__  # what `dataclasses.fields` reads, without a tuple for every row
-    return names
+def _fields(kind: type[Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    # Not by `dataclasses.fields`, which makes a tuple for every row.
+    return {name: row[name] for name in kind.__dataclass_fields__ if name in row}

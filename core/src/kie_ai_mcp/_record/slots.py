@@ -8,7 +8,7 @@ from typing import Any
 import peewee
 
 from kie_ai_mcp._record.database import Database
-from kie_ai_mcp._record.rows import SubmissionRow, TaskRow
+from kie_ai_mcp._record.rows import MAY_COST, SubmissionRow, TaskRow
 from kie_ai_mcp.errors import LimitReached
 
 STALE_TICKET_S = 5.0
@@ -31,22 +31,10 @@ class Budget:
     submissions_per_hour: int | None = None
 
 
-NO_BUDGET = Budget()
-
-
-@dataclass(frozen=True)
-class Wait:
-    """A request's place where no slot is free: seconds until asking is worth it, and how many requests are older."""
-
-    wait_s: float
-    ahead: int
-
-
 def check_budget(database: Database, budget: Budget, estimate: float) -> None:
-    """Refuse a request that would pass the user's limits; one without a price counts as 0 until the service names it.
+    """Raise `LimitReached` for a request that would pass the user's limits.
 
-    Raises:
-        LimitReached: It would.
+    One without a price counts as 0 until the service names it.
     """
     per_hour, per_day = budget.submissions_per_hour, budget.credits_per_day
     if per_hour is not None:
@@ -77,34 +65,25 @@ def spent_since(database: Database, span: timedelta) -> float:
 
 def _sent_since(span: timedelta) -> Any:
     rows = SubmissionRow
-    sent = rows.state.in_(("sending", "unknown", "accepted"))
-    return rows.select().where(rows.created_at > datetime.now(UTC) - span, sent)
+    return rows.select().where(rows.created_at > datetime.now(UTC) - span, rows.state.in_(MAY_COST))
 
 
 def wait_for_slot(
     database: Database, limit: RateLimit, before: Iterable[Mapping[str, Any]], gateway: str, now: float
-) -> Wait | None:
-    """Return None where a slot is free for a request, else its wait.
+) -> tuple[float, int]:
+    """Return the seconds until asking for a slot is worth it, and how many of the requests `before` wait for one.
 
-    Args:
-        limit: The gateway's rate limit.
-        before: The rows of the older unsettled submissions.
-        gateway: The service that the request goes to.
-        now: The time, in seconds since the epoch.
+    Both are 0 where a slot is free; `now` is in seconds since the epoch.
     """
     rows = SubmissionRow
     # The service counts a request somewhere between our sending and its answer. A slot is therefore held
     # from the grant until one window after the answer; then no window of theirs can see more than the limit.
     # Two queries: with an "or" SQLite would read every request that was ever granted.
     granted = rows.select(rows.answered_at).where(rows.gateway == gateway, rows.granted_at.is_null(False))
+    under_way = granted.where(rows.answered_at.is_null()).count(database.connection)
     # An answer of the future is one from before the clock was set back; it must not hold a slot until then.
     within = rows.answered_at.between(now - limit.window_s, now + limit.window_s)
-    recent = granted.where(within).order_by(rows.answered_at)
-    held = [
-        row[0]
-        for query in (granted.where(rows.answered_at.is_null()), recent)
-        for row in query.tuples().execute(database.connection)
-    ]
+    answered = [row["answered_at"] for row in database.rows(granted.where(within).order_by(rows.answered_at))]
     ahead = sum(
         row["gateway"] == gateway
         and row["state"] == "sending"
@@ -112,9 +91,8 @@ def wait_for_slot(
         and row["asked_at"] > now - STALE_TICKET_S
         for row in before
     )
-    free = limit.creates - len(held)
-    if ahead < free:
-        return None
-    ends = [answered + limit.window_s - now for answered in held if answered is not None]
-    due = ends[ahead - free] if 0 <= ahead - free < len(ends) else 1.0
-    return Wait(min(max(due, 0.02), 1.0), ahead)
+    place = ahead - (limit.creates - under_way - len(answered))
+    if place < 0:
+        return 0.0, 0
+    due = answered[place] + limit.window_s - now if place < len(answered) else 1.0
+    return min(max(due, 0.02), 1.0), ahead

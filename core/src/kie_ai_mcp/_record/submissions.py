@@ -4,14 +4,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import peewee
 
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.rows import (
-    NEVER_SENT,
+    MAY_COST,
     UNSETTLED,
     Ending,
     KeyRow,
@@ -22,7 +22,7 @@ from kie_ai_mcp._record.rows import (
     columns,
     submission_record,
 )
-from kie_ai_mcp._record.slots import Budget, RateLimit, Wait, check_budget, wait_for_slot
+from kie_ai_mcp._record.slots import Budget, RateLimit, check_budget, wait_for_slot
 from kie_ai_mcp._record.tasks import insert_task, recorded, write_outcome
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Kind, Outcome, Task
@@ -60,16 +60,7 @@ class Ticket:
 
 @dataclass
 class Submissions:
-    """The paid requests in a database; every process on it shares the limits.
-
-    Args:
-        database: Where they are.
-        recovery: Where endings are kept that the database did not take.
-        process: This process, which owns what it sends.
-        limit: The account's rate limit.
-        budget: The user's own limits.
-        limits: Rate limits of single gateways, by name, where they have their own.
-    """
+    """The paid requests in a database; every process on it shares the limits, which are those of `Record`."""
 
     database: Database
     recovery: RecoveryFile
@@ -78,40 +69,30 @@ class Submissions:
     budget: Budget
     limits: Mapping[str, RateLimit]
 
-    # -- before sending ------------------------------------------------------------------------------------------
-
     @in_worker
     def write_ahead(self, new: NewSubmission) -> Ticket | SubmissionRecord:
-        """Record a request that is about to be sent, and take a slot if one is free.
+        """Record a request that is about to be sent, take a slot if one is free, and return its ticket.
 
-        Returns:
-            Its ticket; or, where an identical request is still unsettled or the idempotency key was used before,
-            that earlier one, and nothing is recorded.
-
-        Raises:
-            LimitReached: It would pass a limit of `budget`.
+        Where an identical request is still unsettled or the idempotency key was used before, nothing is recorded and
+        that earlier request returned. `LimitReached` is raised where it would pass a limit of `budget`.
         """
         self.process.announce()
         self.take_in()
         now = time.time()
         with self.database.transaction():
             open_rows = self._open_rows()
-            earlier = self._keyed(new.idempotency_key) or self._twin(open_rows, new)
+            twin = next((row for row in open_rows if row["body_hash"] == new.body_hash), None)
+            earlier = self._keyed(new.idempotency_key) or twin
             if earlier is not None:
+                self._bind(new.idempotency_key, earlier["id"])
                 return submission_record(earlier)
             check_budget(self.database, self.budget, new.estimated_credits or 0.0)
-            wait = self._wait(open_rows, new.gateway, now)
-            values = {
-                **columns(SubmissionRow, NewSubmission, new),
-                "state": "sending",
-                "owner": self.process.owner,
-                "created_at": datetime.now(UTC),
-                "asked_at": now,
-                "granted_at": now if wait is None else None,
-            }
-            submission_id = SubmissionRow.insert(values).execute(self.database.connection)
+            values: dict[str, Any] = {"state": "sending", "owner": self.process.owner}
+            values |= {"created_at": datetime.now(UTC), "asked_at": now}
+            values |= columns(SubmissionRow, NewSubmission, new)
+            submission_id = self.database.execute(SubmissionRow.insert(values))
             self._bind(new.idempotency_key, submission_id)
-        return _ticket(submission_id, wait)
+            return self._take_slot(submission_id, new.gateway, open_rows, now)
 
     @in_worker
     def ask_again(self, submission_id: int, gateway: str) -> Ticket:
@@ -123,18 +104,13 @@ class Submissions:
             rows = SubmissionRow
             waiting = (rows.state == "sending") & (rows.owner == self.process.owner) & rows.granted_at.is_null()
             # One asks for all of its process.
-            rows.update(asked_at=now).where(OPEN, waiting).execute(self.database.connection)
-            wait = self._wait(before, gateway, now)
-            if wait is None:
-                self._change(submission_id, granted_at=now)
-        return _ticket(submission_id, wait)
+            self.database.execute(rows.update(asked_at=now).where(OPEN, waiting))
+            return self._take_slot(submission_id, gateway, before, now)
 
     @in_worker
     def waiting(self, submission_id: int) -> None:
         """Record that the service was too busy: nothing is on its way until the request has a slot again."""
         self._change(submission_id, granted_at=None, answered_at=None)
-
-    # -- endings -------------------------------------------------------------------------------------------------
 
     @in_worker
     def accepted(self, submission_id: int, task: Task, outcome: Outcome | None = None) -> TaskRecord:
@@ -147,32 +123,29 @@ class Submissions:
             return recorded(self.database, task.task_id)
 
     @in_worker
-    def settled(
-        self, submission_id: int, state: Literal["refused", "unknown"], code: int | None, message: str | None
-    ) -> None:
-        """Record that the service refused a request, or that its answer is unknown."""
-        self._end(submission_id, Ending(state, code=code, message=message))
+    def settled(self, submission_id: int, ending: Ending) -> None:
+        """Record that a request was refused, that its answer is unknown, or that it was never sent.
 
-    @in_worker
-    def never_sent(self, submission_id: int) -> None:
-        """Record that a request was never sent: it costs nothing and blocks no other. One that ended stays as it is."""
-        self._end(submission_id, NEVER_SENT, SubmissionRow.state == "sending")
+        What was never sent costs nothing and blocks no other request; one that ended otherwise stays as it is.
+        """
+        conditions = [SubmissionRow.state == "sending"] if ending.state == "cancelled" else []
+        self._end(submission_id, ending, *conditions)
 
     def take_in(self) -> None:
         """Record what the recovery file keeps. Call it in the worker, outside of a transaction."""
         self.recovery.take_in(lambda number, ending: self._end(number, ending, SubmissionRow.state.in_(UNSETTLED)))
 
-    def settle_dead(self) -> None:
-        """Settle what dead processes left open. Call it in the worker."""
+    def catch_up(self) -> list[dict[str, Any]]:
+        """Record what was kept, settle what dead processes left, and return the rows that are open; in the worker."""
+        self.take_in()
         with self.database.transaction():
-            self._open_rows()
+            return self._open_rows()
 
     @in_worker
     def resolve(self, submission_id: int, task: Task | None) -> SubmissionRecord:
-        """Settle an unknown submission: link the task that was found for it, or discard it.
+        """Settle an unknown submission: link the task that was found for it, or discard it where that is None.
 
-        Raises:
-            StorageError: There is no such submission, or it is settled already.
+        `StorageError` is raised where there is no such submission, or it is settled already.
         """
         with self.database.transaction():
             row = self._row(SubmissionRow.id == submission_id)
@@ -196,40 +169,31 @@ class Submissions:
                 origin = {name: row[name] for name in ("api_type", "kind", "tool")}
                 ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
                 query = TaskRow.update({**origin, "submission_id": submission_id})
-                query.where(ours, TaskRow.submission_id.is_null()).execute(self.database.connection)
-        resolved = self._row(SubmissionRow.id == submission_id)
-        assert resolved is not None  # noqa: S101  it was there in this thread a moment ago
-        return submission_record(resolved)
-
-    # -- reading -------------------------------------------------------------------------------------------------
+                self.database.execute(query.where(ours, TaskRow.submission_id.is_null()))
+            return submission_record(self._row(SubmissionRow.id == submission_id) or row)
 
     @in_worker
     def find(self, submission_id: int) -> SubmissionRecord | None:
         """Return one submission as it stands now, or None."""
-        self.settle_dead()
-        row = self._row(SubmissionRow.id == submission_id)
-        return None if row is None else submission_record(row)
+        with self.database.transaction():
+            self._open_rows()  # settles it if its process has died
+        return self._record(SubmissionRow.id == submission_id)
 
     @in_worker
     def of_task(self, task_id: str) -> SubmissionRecord | None:
         """Return the request that made a task; None where it was not made here."""
-        row = self._row(SubmissionRow.task_id == task_id)
-        return None if row is None else submission_record(row)
+        return self._record(SubmissionRow.task_id == task_id)
 
     @in_worker
     def unsettled(self) -> Sequence[SubmissionRecord]:
         """Return the submissions whose ending is not on record, or unknown, oldest first."""
-        self.take_in()
-        with self.database.transaction():
-            return [submission_record(row) for row in self._open_rows()]
+        return [submission_record(row) for row in self.catch_up()]
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[SubmissionRecord]:
         """Return submissions oldest first, at most `limit`, above `after_id`; for export."""
         query = SubmissionRow.select().where(SubmissionRow.id > after_id).order_by(SubmissionRow.id).limit(limit)
-        return [submission_record(row) for row in query.dicts().execute(self.database.connection)]
-
-    # -- inside --------------------------------------------------------------------------------------------------
+        return [submission_record(row) for row in self.database.rows(query)]
 
     def _end(self, submission_id: int, ending: Ending, *conditions: Any) -> None:
         """Write an ending to a submission, if all conditions hold for it, and to its task."""
@@ -242,13 +206,11 @@ class Submissions:
                 write_outcome(self.database, ending.task.task_id, ending.outcome)
         # A slot is held for one window after the answer; what was never sent holds none.
         values |= {"granted_at": None} if ending.state == "cancelled" else {"answered_at": time.time()}
-        query = SubmissionRow.update(values).where(SubmissionRow.id == submission_id, *conditions)
-        query.execute(self.database.connection)
+        self._change(submission_id, *conditions, **values)
 
     def _open_rows(self) -> list[dict[str, Any]]:
         """Return the unsettled submissions, oldest first, after settling those of dead processes."""
-        query = SubmissionRow.select().where(OPEN).order_by(SubmissionRow.id)
-        rows = list(query.dicts().execute(self.database.connection))
+        rows = self.database.rows(SubmissionRow.select().where(OPEN).order_by(SubmissionRow.id))
         owners = {row["owner"] for row in rows if row["state"] == "sending"} - {self.process.owner}
         dead = [owner for owner in owners if self._settle_if_dead(owner)]
         return self._open_rows() if dead else rows
@@ -257,13 +219,13 @@ class Submissions:
         """Settle what a dead process left: sent is unknown, without a slot never sent. Return whether it died."""
         with self.process.dead(owner) as dead:
             if dead:
-                rows, connection = SubmissionRow, self.database.connection
+                rows = SubmissionRow
                 theirs = (rows.state == "sending") & (rows.owner == owner)
-                never = rows.update(state="cancelled", message="its process ended before it was sent")
-                never.where(theirs, rows.granted_at.is_null()).execute(connection)
+                query = rows.update(state="cancelled", message="its process ended before it was sent")
+                self.database.execute(query.where(theirs, rows.granted_at.is_null()))
                 message = "its process ended before the answer was recorded"
-                lost = rows.update(state="unknown", answered_at=time.time(), message=message)
-                lost.where(theirs).execute(connection)
+                query = rows.update(state="unknown", answered_at=time.time(), message=message)
+                self.database.execute(query.where(theirs))
         return dead
 
     def _keyed(self, key: str | None) -> dict[str, Any] | None:
@@ -271,32 +233,26 @@ class Submissions:
         if key is None:
             return None
         bound = KeyRow.select(KeyRow.submission_id).where(KeyRow.key == key)
-        return self._row(SubmissionRow.id.in_(bound), SubmissionRow.state.in_(("sending", "unknown", "accepted")))
-
-    def _twin(self, open_rows: Iterable[dict[str, Any]], new: NewSubmission) -> dict[str, Any] | None:
-        """Return an unsettled request with the same body, and bind the key to it."""
-        twin = next((row for row in open_rows if row["body_hash"] == new.body_hash), None)
-        if twin is not None:
-            self._bind(new.idempotency_key, twin["id"])
-        return twin
+        return self._row(SubmissionRow.id.in_(bound), SubmissionRow.state.in_(MAY_COST))
 
     def _bind(self, key: str | None, submission_id: int) -> None:
         if key is not None:
-            query = KeyRow.insert(key=key, submission_id=submission_id).on_conflict_replace()
-            query.execute(self.database.connection)
+            query = KeyRow.insert(key=key, submission_id=submission_id)
+            self.database.execute(query.on_conflict_replace())
 
-    def _wait(self, before: Iterable[Mapping[str, Any]], gateway: str, now: float) -> Wait | None:
-        return wait_for_slot(self.database, self.limits.get(gateway, self.limit), before, gateway, now)
+    def _take_slot(self, submission_id: int, gateway: str, before: Iterable[Mapping[str, Any]], now: float) -> Ticket:
+        limit = self.limits.get(gateway, self.limit)
+        wait_s, ahead = wait_for_slot(self.database, limit, before, gateway, now)
+        if wait_s == 0:
+            self._change(submission_id, granted_at=now)
+        return Ticket(submission_id, wait_s == 0, wait_s, ahead)
+
+    def _record(self, *conditions: Any) -> SubmissionRecord | None:
+        row = self._row(*conditions)
+        return None if row is None else submission_record(row)
 
     def _row(self, *conditions: Any) -> dict[str, Any] | None:
         return self.database.first(SubmissionRow.select().where(*conditions))
 
-    def _change(self, submission_id: int, **values: Any) -> None:
-        query = SubmissionRow.update(values).where(SubmissionRow.id == submission_id)
-        query.execute(self.database.connection)
-
-
-def _ticket(submission_id: int, wait: Wait | None) -> Ticket:
-    if wait is None:
-        return Ticket(submission_id, granted=True)
-    return Ticket(submission_id, granted=False, wait_s=wait.wait_s, ahead=wait.ahead)
+    def _change(self, submission_id: int, *conditions: Any, **values: Any) -> None:
+        self.database.execute(SubmissionRow.update(values).where(SubmissionRow.id == submission_id, *conditions))

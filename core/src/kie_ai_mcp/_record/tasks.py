@@ -9,7 +9,7 @@ import peewee
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.rows import FINAL, SubmissionRow, TaskRecord, TaskRow, UploadRow, columns, task_record
 from kie_ai_mcp.errors import StorageError
-from kie_ai_mcp.specs import DAY_S, Outcome, Task
+from kie_ai_mcp.specs import Outcome, Task
 
 # Joined by the submission's number, of which there is one: two may name the same task.
 _WITH_ESTIMATE = TaskRow.select(TaskRow, SubmissionRow.estimated_credits).join(
@@ -19,7 +19,7 @@ _WITH_ESTIMATE = TaskRow.select(TaskRow, SubmissionRow.estimated_credits).join(
 
 @dataclass(frozen=True)
 class Filters:
-    """Selection of the tasks that `Tasks.list` returns; None means any."""
+    """Selection of the tasks that `Tasks.newest` returns; None means any."""
 
     status: str | None = None
     provider: str | None = None
@@ -38,8 +38,7 @@ class Tasks:
     @in_worker
     def find(self, task_id: str) -> TaskRecord | None:
         """Return one task, or None."""
-        row = self.database.first(_WITH_ESTIMATE.where(TaskRow.task_id == task_id))
-        return None if row is None else task_record(row)
+        return _task(self.database, task_id)
 
     @in_worker
     def adopt(self, task: Task) -> TaskRecord:
@@ -58,29 +57,28 @@ class Tasks:
     @in_worker
     def record_files(self, task_id: str, files: Iterable[str]) -> TaskRecord:
         """Write where a task's results were saved."""
-        query = TaskRow.update(files=tuple(files), updated_at=datetime.now(UTC)).where(TaskRow.task_id == task_id)
-        query.execute(self.database.connection)
+        query = TaskRow.update(files=tuple(files), updated_at=datetime.now(UTC))
+        self.database.execute(query.where(TaskRow.task_id == task_id))
         return recorded(self.database, task_id)
 
     @in_worker
-    def list(self, filters: Filters) -> Sequence[TaskRecord]:
+    def newest(self, filters: Filters) -> Sequence[TaskRecord]:
         """Return tasks newest first, at most `limit`, below `before_id`."""
         query = _WITH_ESTIMATE.order_by(TaskRow.row_id.desc()).limit(filters.limit)
-        equal = {TaskRow.status: filters.status, TaskRow.provider: filters.provider, TaskRow.kind: filters.kind}
-        for column, value in equal.items():
-            if value is not None:
-                query = query.where(column == value)
+        for name in ("status", "provider", "kind"):
+            if (value := getattr(filters, name)) is not None:
+                query = query.where(getattr(TaskRow, name) == value)
         if filters.since is not None:
             query = query.where(TaskRow.created_at >= filters.since)
         if filters.before_id is not None:
             query = query.where(TaskRow.row_id < filters.before_id)
-        return [task_record(row) for row in query.dicts().execute(self.database.connection)]
+        return [task_record(row) for row in self.database.rows(query)]
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[TaskRecord]:
         """Return tasks oldest first, at most `limit`, above the row `after_id`; for export."""
         query = TaskRow.select().where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit)
-        return [task_record(row) for row in query.dicts().execute(self.database.connection)]
+        return [task_record(row) for row in self.database.rows(query)]
 
     @in_worker
     def usual_s(self, tool: str) -> tuple[float, float] | None:
@@ -91,16 +89,9 @@ class Tasks:
         rows = TaskRow
         query = rows.select(rows.created_at, rows.finished_at).order_by(rows.row_id.desc()).limit(50)
         query = query.where(rows.tool == tool, rows.status == "completed", rows.finished_at.is_null(False))
-        durations = [
-            max(0.0, (finished_at - created_at).total_seconds())
-            for created_at, finished_at in query.tuples().execute(self.database.connection)
-        ]
-        if len(durations) < 3:
-            return None
-        import statistics  # noqa: PLC0415  0.7 ms that no start has to pay
-
-        tenths = statistics.quantiles(durations, n=10, method="inclusive")
-        return tenths[0], tenths[-1]
+        spans = (row["finished_at"] - row["created_at"] for row in self.database.rows(query))
+        durations = sorted(max(0.0, span.total_seconds()) for span in spans)
+        return (_tenth(durations, 1), _tenth(durations, 9)) if len(durations) >= 3 else None
 
     @in_worker
     def unsaved(self) -> Sequence[TaskRecord]:
@@ -109,7 +100,7 @@ class Tasks:
         # The seed's rows have one address, in a column of its own.
         results = peewee.fn.MAX(length(rows.result_urls), rows.result_url.is_null(False))
         query = rows.select().where(rows.status == "completed", length(rows.files) < results)
-        records = [task_record(row) for row in query.dicts().execute(self.database.connection)]
+        records = [task_record(row) for row in self.database.rows(query)]
         return sorted(records, key=lambda record: record.expires_at or record.updated_at)
 
     @in_worker
@@ -122,23 +113,15 @@ class Tasks:
     @in_worker
     def record_upload(self, sha256: str, url: str, expires_at: datetime) -> None:
         """Write where the service holds bytes."""
-        query = UploadRow.insert(sha256=sha256, url=url, expires_at=expires_at).on_conflict_replace()
-        query.execute(self.database.connection)
+        query = UploadRow.insert(sha256=sha256, url=url, expires_at=expires_at)
+        self.database.execute(query.on_conflict_replace())
 
 
 def insert_task(database: Database, task: Task, now: datetime, submission_id: int | None) -> None:
     """Add a task; one that is on record stays as it is."""
-    values = {
-        **columns(TaskRow, Task, task),
-        "created_at": task.created_at or now,
-        "updated_at": now,
-        "status": "pending",
-        "submission_id": submission_id,
-        "result_urls": (),
-        "files": (),
-        "keeps_s": DAY_S,
-    }
-    TaskRow.insert(values).on_conflict_ignore().execute(database.connection)
+    values = columns(TaskRow, Task, task) | {"created_at": task.created_at or now, "updated_at": now}
+    query = TaskRow.insert({**values, "submission_id": submission_id})
+    database.execute(query.on_conflict_ignore())
 
 
 def write_outcome(database: Database, task_id: str, outcome: Outcome) -> None:
@@ -153,20 +136,27 @@ def write_outcome(database: Database, task_id: str, outcome: Outcome) -> None:
         values |= reason
     others = [status for status in FINAL if status != outcome.status]
     ours = (TaskRow.task_id == task_id) & TaskRow.status.not_in(others)
-    TaskRow.update(values).where(ours).execute(database.connection)
+    database.execute(TaskRow.update(values).where(ours))
     if outcome.status in FINAL:
         # Read again, a task has not finished again: links expire from the first time.
-        ended = TaskRow.update(finished_at=ended_at or now)
-        ended.where(ours, TaskRow.finished_at.is_null()).execute(database.connection)
+        query = TaskRow.update(finished_at=ended_at or now)
+        database.execute(query.where(ours, TaskRow.finished_at.is_null()))
 
 
 def recorded(database: Database, task_id: str) -> TaskRecord:
-    """Return a task that was written a moment ago.
-
-    Raises:
-        StorageError: Another process has deleted it meanwhile, or it was never recorded.
-    """
-    row = database.first(_WITH_ESTIMATE.where(TaskRow.task_id == task_id))
-    if row is None:
+    """Return a task that was written a moment ago; raise `StorageError` where another process deleted it meanwhile."""
+    record = _task(database, task_id)
+    if record is None:
         raise StorageError(f"Task {task_id} is no longer on record.", next_step="Ask get_task_status for it again.")
-    return task_record(row)
+    return record
+
+
+def _task(database: Database, task_id: str) -> TaskRecord | None:
+    row = database.first(_WITH_ESTIMATE.where(TaskRow.task_id == task_id))
+    return None if row is None else task_record(row)
+
+
+def _tenth(ordered: Sequence[float], tenth: int) -> float:
+    """Return the value below which so many tenths of the ordered values lie, interpolated between two of them."""
+    place, rest = divmod(tenth * (len(ordered) - 1), 10)
+    return (ordered[place] * (10 - rest) + ordered[place + 1] * rest) / 10

@@ -29,11 +29,10 @@ from kie_ai_mcp.errors import ConfigError, shorten
 _UNEXPANDED = re.compile(r"\s*\$(\{[^{}]*\}|[A-Za-z_][A-Za-z0-9_]*)\s*$")
 
 
-def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the environment (this process's by default) and the configuration file.
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of the environment (this process's by default) and the configuration file.
 
-    Raises:
-        ConfigError: A key is unknown or a value can't be used; names it and the cure.
+    `ConfigError` names a key that is unknown, or a value that can't be used, and the cure.
     """
     values, origins = _read(environ)
     try:
@@ -42,22 +41,14 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise _unusable(exc, values, origins) from None
 
 
-def find_origins(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the origin of each setting that is not at its default: a variable's name or the file's path.
-
-    Raises:
-        ConfigError: A key is unknown.
-    """
+def find_origins(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the origin of each setting that is not at its default: a variable's name or the file's path."""
     return _read(environ)[1]
 
 
-def config_file(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the configuration file that is read if it exists: ``KIE_AI_CONFIG``, else the user's own.
-
-    Raises:
-        ConfigError: It lies in the home folder of an unknown user.
-    """
-    chosen = (os.environ if environ is None else environ).get(f"{PREFIX}CONFIG", "").strip()
+def config_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the configuration file that is read if it exists: ``KIE_AI_CONFIG``, else the user's own."""
+    chosen = environ.get(f"{PREFIX}CONFIG", "").strip()
     if not chosen:
         return own_folder("config", "KIE_AI_CONFIG") / "config.toml"
     try:
@@ -66,38 +57,33 @@ def config_file(environ: Mapping[str, str] | None = None) -> Path:
         raise ConfigError(f"KIE_AI_CONFIG is {shorten(chosen)}: {exc}.") from None
 
 
-def mask_environment(environ: Mapping[str, str] | None = None) -> Mask:
+def mask_environment(environ: Mapping[str, str] = os.environ) -> Mask:
     """Return the mask of the environment's own secrets, for errors that come before there are settings."""
-    environ = os.environ if environ is None else environ
     return Mask(environ.get(variable(name), "").strip() for name in SECRETS)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence with the known names that resemble `name`, or with all of them."""
-    known = sorted(known)
-    near = get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known) or 'none'}."
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return a sentence with those of the names that resemble `name`, or with all of them."""
+    names = sorted(names)
+    near = get_close_matches(name, names, n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."
 
 
-def _read(environ: Mapping[str, str] | None) -> tuple[dict[str, Any], dict[str, str]]:
+def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the values in the file and the environment, and the origin of each."""
-    environ = os.environ if environ is None else environ
     values, origins = _read_file(environ)
-    known = Settings.model_fields
-    of_providers: dict[str, str] = {}
+    fields = [field for field in Settings.model_fields if field not in SECTIONS]
     for name, value in environ.items():
         if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG" or not value.strip() or _UNEXPANDED.match(value):
             continue
+        field = name.removeprefix(PREFIX).lower()
         if name.startswith(PROVIDER_PREFIX):
-            of_providers[name] = value.strip()
-            continue
-        key = name.removeprefix(PREFIX).lower()
-        if key not in known or key in SECTIONS:
-            raise _unknown(name, [variable(field) for field in known if field not in SECTIONS])
-        values[key] = value.strip()
-        origins[key] = name
-    if of_providers:
-        values["provider_variables"] = of_providers
+            values.setdefault("provider_variables", {})[name] = value.strip()
+        elif field in fields:
+            values[field] = value.strip()
+            origins[field] = name
+        else:
+            raise _unknown(name, map(variable, fields))
     return values, origins
 
 
@@ -107,10 +93,10 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, st
         path = config_file(environ)
         if not named and not path.is_file():
             return {}, {}
-    except (PermissionError, ConfigError):
+    except (PermissionError, ConfigError):  # an unknown home folder, or one that can't be entered, holds no file for us
         if named:
             raise
-        return {}, {}  # an unknown home folder, or one that can't be entered, holds no file for us
+        return {}, {}
     import tomllib  # noqa: PLC0415  most installations have no file
 
     try:
@@ -122,15 +108,15 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, st
         ) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"The configuration file {path} is not valid TOML: {exc}.", next_step="Correct it.") from exc
+    fields = Settings.model_fields.keys() - {"provider_variables"}
     for key in values:
-        if key not in Settings.model_fields or key == "provider_variables":
-            known = [field for field in Settings.model_fields if field != "provider_variables"]
-            raise _unknown(f"{key} in {path}", known, key)
+        if key not in fields:
+            raise _unknown(key, fields, f" in {path}")
     return values, dict.fromkeys(values, str(path))
 
 
-def _unknown(name: str, known: Iterable[str], key: str | None = None) -> ConfigError:
-    return ConfigError(f"Unknown setting {name}.", next_step=nearest(key or name, known))
+def _unknown(name: str, names: Iterable[str], place: str = "") -> ConfigError:
+    return ConfigError(f"Unknown setting {name}{place}.", next_step=nearest(name, names))
 
 
 def _unusable(exc: ValidationError, values: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigError:
@@ -144,7 +130,5 @@ def _unusable(exc: ValidationError, values: Mapping[str, Any], origins: Mapping[
             f"{place} is {shown}: it must be a whole number of milliseconds, at least 1000.",
             next_step="For 60 seconds set it to 60000.",
         )
-    reason = error["msg"].removeprefix("Value error, ")
-    return ConfigError(
-        f"{place} is {shown}: {reason}.", next_step=f"It means: {Settings.model_fields[field].description}."
-    )
+    reason, meaning = error["msg"].removeprefix("Value error, "), Settings.model_fields[field].description
+    return ConfigError(f"{place} is {shown}: {reason}.", next_step=f"It means: {meaning}.")

@@ -7,18 +7,14 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 SHORTEST_SECRET = 6
-"""A shorter key is none of a real service, and masking it would damage other words."""
+"""No real service has a shorter key, and masking one would damage other words."""
 
 DEEPEST = 60
 """How deep a JSON value may be nested; no real answer comes near."""
 
 
 class Mask:
-    """Replaces secrets by ``[key]``, also where they are spelled as URLs and JSON write them.
-
-    Args:
-        secrets: The secrets in clear; those shorter than `SHORTEST_SECRET` are left out.
-    """
+    """Replacement of secrets by ``[key]``, also where they are spelled as URLs and JSON write them."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = frozenset(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
@@ -40,13 +36,8 @@ class Mask:
     def json(self, value: Any, deepest: int = DEEPEST, *, encodable: bool = False) -> Any:
         """Return a JSON value without any secret in its strings, names of fields included.
 
-        Args:
-            value: The value.
-            deepest: How deep it may be nested.
-            encodable: Whether halves of surrogate pairs, which no encoder takes, become ``?``.
-
-        Raises:
-            ValueError: It is nested more than `deepest` times.
+        `ValueError` is raised where it is nested more than `deepest` times. If `encodable`, halves of surrogate pairs,
+        which no encoder takes, become ``?``.
         """
         try:
             written = json.dumps(value, ensure_ascii=False)

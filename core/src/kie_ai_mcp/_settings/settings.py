@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import ConfigError
@@ -24,13 +24,10 @@ PROVIDER_PREFIX = "KIE_AI_PROVIDER_"
 SECTIONS = ("providers", "provider_variables")
 """Fields that hold settings of providers and have no variable of their own."""
 
-WEB = ("http://", "https://")
-
 SECRET_SETTINGS = ("key", "token", "secret", "password")
 """Endings of the names of providers' settings whose values are never shown."""
 
 SECRETS = ("api_key", "http_token", "webhook_key")
-"""Settings whose values are never shown."""
 
 TOKEN_CHARS = 16
 """The shortest token that may open this server to other machines."""
@@ -39,9 +36,7 @@ APP = "kie-ai-mcp-server"
 
 
 def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
 def _split_paths(value: object) -> object:
@@ -56,9 +51,53 @@ def at_home(path: Path) -> Path:
         raise ValueError(f"no home folder is known for {path.parts[0]}; give an absolute path") from None
 
 
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it must be an address that starts with https:// or http://")
+    return value.rstrip("/")
+
+
+def _can_be_extended(value: str) -> str:
+    if urlsplit(value).query or urlsplit(value).fragment:
+        raise ValueError("it must end before any ? or #")
+    return value
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value().strip()) < TOKEN_CHARS:
+        raise ValueError(f"it must have at least {TOKEN_CHARS} characters")
+    return value
+
+
+def _can_be_sent(value: SecretStr) -> SecretStr:
+    if not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
+        raise ValueError("it holds characters that no key has; copy it once more, without quotes")
+    return value
+
+
+def _output_folder(value: Path) -> Path:
+    if str(value) == "pictures":
+        return own_folder("pictures", "KIE_AI_OUTPUT_DIR")
+    if not value.is_absolute():
+        raise ValueError("it must be absolute or start with ~, since hosts start servers in folders of their own")
+    return value
+
+
+def _absolute(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    if not all(folder.is_absolute() for folder in folders):
+        raise ValueError("every folder must be absolute or start with ~")
+    return folders
+
+
 UserPath = Annotated[Path, AfterValidator(at_home)]
-Paths = Annotated[tuple[UserPath, ...], BeforeValidator(_split_paths)]
+OutputFolder = Annotated[UserPath, AfterValidator(_output_folder)]
+Folders = Annotated[tuple[UserPath, ...], BeforeValidator(_split_paths), AfterValidator(_absolute)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
+Address = Annotated[str, AfterValidator(_web_address)]
+Secret = Annotated[SecretStr, AfterValidator(_can_be_sent)]
+Token = Annotated[SecretStr, AfterValidator(_long_enough), AfterValidator(_can_be_sent)]
 
 
 class Settings(BaseModel):
@@ -66,25 +105,23 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    api_key: SecretStr | None = Field(None, description="the Kie.ai key")
-    base_url: str = Field("https://api.kie.ai/api/v1", description="the service's address")
+    api_key: Secret | None = Field(None, description="the Kie.ai key")
+    base_url: Address = Field("https://api.kie.ai/api/v1", description="the service's address")
     timeout: int = Field(60_000, ge=1_000, description="milliseconds that one call to the service may take")
     db_path: UserPath | None = Field(None, description="the task database")
-    output_dir: UserPath | None = Field(
+    output_dir: OutputFolder | None = Field(
         None, description="folder where finished media are saved; nothing is saved if unset"
     )
     max_download_mb: int = Field(1024, ge=1, description="largest result file that is saved, in MB")
-    upload_roots: Paths = Field((), description="folders whose files may be sent to the service; none if unset")
-    upload_url: str = Field("https://kieai.redpandaai.co", description="the service's upload address")
+    upload_roots: Folders = Field((), description="folders whose files may be sent to the service; none if unset")
+    upload_url: Address = Field("https://kieai.redpandaai.co", description="the service's upload address")
     max_upload_mb: int = Field(100, ge=1, description="largest local file that is sent, in MB")
     trusted_hosts: Names = Field((), description="host or host:port from which results may come although private")
     enabled_providers: Names = Field((), description="only these providers (default: all installed)")
     disabled_providers: Names = Field((), description="never these providers")
     enabled_tools: Names = Field((), description="only these tools")
     disabled_tools: Names = Field((), description="never these tools")
-    kinds: Annotated[tuple[Kind, ...], BeforeValidator(_split)] = Field(
-        (), description="only tools that make these: image, video, audio"
-    )
+    kinds: Kinds = Field((), description="only tools that make these: image, video, audio")
     rate_limit: int = Field(20, ge=1, description="paid requests per window, over all processes on one database")
     rate_window_s: float = Field(10.0, gt=0, description="the rate limit's window, in seconds")
     max_credits_per_day: float | None = Field(None, ge=0, description="credits that may be spent in any 24 hours")
@@ -95,73 +132,21 @@ class Settings(BaseModel):
         None, ge=1, description="seconds the client waits for one call (default: by the client's name, else 45)"
     )
     store_prompts: bool = Field(True, description="whether prompts are kept in the database and beside saved files")
-    http_token: SecretStr | None = Field(
+    http_token: Token | None = Field(
         None, description="bearer token that HTTP clients must send; needed to listen beyond this machine"
     )
     allowed_hosts: Names = Field((), description="further host names by which HTTP clients may address this server")
-    public_url: str | None = Field(
+    public_url: Annotated[Address, AfterValidator(_can_be_extended)] | None = Field(
         None, description="this server's address in the internet, to which the service then posts finished tasks"
     )
-    webhook_key: SecretStr | None = Field(None, description="the account's key that signs what the service posts")
+    webhook_key: Secret | None = Field(None, description="the account's key that signs what the service posts")
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="what is logged to stderr")
     providers: Mapping[str, Mapping[str, Any]] = Field(
         default_factory=dict, repr=False, description="sections [providers.NAME], only in the file"
     )
-
     provider_variables: Mapping[str, str] = Field(
         default_factory=dict, repr=False, description="environment variables of single providers"
     )
-
-    @field_validator("base_url", "upload_url", "public_url")
-    @classmethod
-    def _web_address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("it must be an address that starts with https:// or http://")
-        return value.rstrip("/")
-
-    @field_validator("public_url")
-    @classmethod
-    def _can_be_extended(cls, value: str | None) -> str | None:
-        if value is not None and (urlsplit(value).query or urlsplit(value).fragment):
-            raise ValueError("it must end before any ? or #")
-        return value
-
-    @field_validator("http_token")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value().strip()) < TOKEN_CHARS:
-            raise ValueError(f"it must have at least {TOKEN_CHARS} characters")
-        return value
-
-    @field_validator(*SECRETS)
-    @classmethod
-    def _can_be_sent(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
-            raise ValueError("it holds characters that no key has; copy it once more, without quotes")
-        return value
-
-    @field_validator("output_dir")
-    @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        if value is None:
-            return None
-        if str(value) == "pictures":
-            from platformdirs import user_pictures_path  # noqa: PLC0415  only for this word
-
-            return user_pictures_path() / APP
-        if not value.is_absolute():
-            raise ValueError("it must be absolute or start with ~, since hosts start servers in folders of their own")
-        return value
-
-    @field_validator("upload_roots")
-    @classmethod
-    def _absolute_folders(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
-        if any(not folder.is_absolute() for folder in value):
-            raise ValueError("every folder must be absolute or start with ~")
-        return value
 
     @property
     def timeout_s(self) -> float:
@@ -185,26 +170,19 @@ class Settings(BaseModel):
 
     @property
     def database(self) -> Path:
-        """The file of the task database: `db_path`, else an existing ``./tasks.db``, else the user's data folder.
-
-        Raises:
-            ConfigError: The user has no home folder.
-        """
-        if self.db_path is not None:
-            return self.db_path
+        """The file of the task database: `db_path`, else an existing ``./tasks.db``, else the user's data folder."""
         here = Path("tasks.db")
-        if here.is_file():
+        if self.db_path is None and here.is_file():
             return here.absolute()
-        return own_folder("data", "KIE_AI_DB_PATH") / "tasks.db"
+        return self.db_path or own_folder("data", "KIE_AI_DB_PATH") / "tasks.db"
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Every address of a service that the user chose: Kie.ai's, and those in providers' own settings."""
-        own = [
-            *self.provider_variables.values(),
-            *(value for part in self.providers.values() for value in part.values()),
-        ]
-        return (self.base_url, self.upload_url, *(str(value) for value in own if str(value).startswith(WEB)))
+        sections = (self.provider_variables, *self.providers.values())
+        values = [str(value) for section in sections for value in section.values()]
+        own = [value for value in values if value.startswith(("http://", "https://"))]
+        return (self.base_url, self.upload_url, *own)
 
     @cached_property
     def mask(self) -> Mask:
@@ -217,12 +195,8 @@ class Settings(BaseModel):
 
     def section(self, provider: str) -> dict[str, Any]:
         """Return a provider's own settings; its variables win over its section of the file."""
-        start = provider_variable(provider, "")
-        own = {
-            name.removeprefix(start).lower(): value
-            for name, value in self.provider_variables.items()
-            if name.startswith(start)
-        }
+        start, variables = provider_variable(provider, ""), self.provider_variables
+        own = {name.removeprefix(start).lower(): variables[name] for name in variables if name.startswith(start)}
         return {**self.providers.get(provider, {}), **own}
 
 
@@ -240,17 +214,18 @@ def _clear(secret: SecretStr | None) -> str | None:
     return (secret.get_secret_value().strip() or None) if secret else None
 
 
-def own_folder(sort: Literal["data", "config"], setting: str) -> Path:
-    """Return the user's own folder for data or configuration files.
-
-    Raises:
-        ConfigError: The user has no home folder; the error names `setting` as the cure.
-    """
+def own_folder(sort: Literal["data", "config", "pictures"], setting: str) -> Path:
+    """Return this program's folder among the user's; where there is none, the error names `setting` as the cure."""
     import platformdirs  # noqa: PLC0415  not needed where the settings name every path
 
-    find = platformdirs.user_data_path if sort == "data" else platformdirs.user_config_path
     try:
-        folder = find(APP, appauthor=False)
+        match sort:
+            case "data":
+                folder = platformdirs.user_data_path(APP, appauthor=False)
+            case "config":
+                folder = platformdirs.user_config_path(APP, appauthor=False)
+            case "pictures":
+                folder = platformdirs.user_pictures_path() / APP
     except RuntimeError:
         folder = Path()
     if not folder.is_absolute():
