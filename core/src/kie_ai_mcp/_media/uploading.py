@@ -21,7 +21,7 @@ from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
-from kie_ai_mcp._service.transfer import FileMark, file_mark
+from kie_ai_mcp._service.transfer import file_mark
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Media, is_web_address
@@ -38,7 +38,7 @@ class LocalFile:
     format: Format
     size: int
     sha256: str
-    mark: FileMark
+    mark: tuple[int, ...]
 
 
 @dataclass(frozen=True)
