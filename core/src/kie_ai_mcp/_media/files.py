@@ -70,18 +70,10 @@ def mime_type_of(extension: str) -> str:
 
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o666, fsync: bool = False) -> Iterator[BinaryIO]:
-    """Write a file completely or not at all.
+    """Write a file completely or not at all, in place of an earlier one of that name.
 
-    The block writes to a ``.part`` file beside `path`. At the end of the block it is renamed to `path`; if the block
-    fails, it is removed and `path` stays as it is.
-
-    Args:
-        path: The file to write; a file of that name is replaced.
-        mode: Permissions of the new file, less the umask of the process.
-        fsync: Whether the bytes must be on the disk before the rename.
-
-    Raises:
-        OSError: The file can't be written.
+    The block writes to a ``.part`` file beside `path`, which is renamed at the end of the block, or removed if the
+    block fails. With `fsync`, the bytes are on the disk before that. The umask applies to `mode`.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:

@@ -1,6 +1,6 @@
 """The service's envelope around each answer, and its codes as errors."""
 
-from kie_ai_mcp.errors import KeyRejected, NoCredits, ServiceError, Unknown, meaning_of, shorten, sound
+from kie_ai_mcp.errors import KeyRejected, NoCredits, ServiceError, Unknown, meaning_of
 from kie_ai_mcp.specs import Answer, Gateway
 
 CODE_CHARS = 10
@@ -21,7 +21,9 @@ def envelope_answer(status: int, body: object) -> Answer | None:
         code = status
     if code is None:
         return None
-    message = shorten(sound(str(body.get("msg") or body.get("message") or "")), MESSAGE_CHARS)
+    message = repr(str(body.get("msg") or body.get("message") or "").encode("utf-8", "replace").decode())
+    if len(message) > MESSAGE_CHARS:
+        message = f"{message[: MESSAGE_CHARS - 1]}…"
     return Answer(code, message.strip("'\""), body.get("data"))
 
 
