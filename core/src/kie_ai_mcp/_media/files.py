@@ -53,13 +53,11 @@ def format_of(head: bytes) -> Format | None:
 
 def format_of_file(path: Path) -> Format | None:
     """Return the type of a file by its first bytes; None if it does not exist, can't be read or is no media file."""
-    try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            return format_of(file.read(HEAD_BYTES))
-    except (OSError, ValueError):
-        return None
+    with suppress(OSError, ValueError):
+        if path.is_file():
+            with path.open("rb") as file:
+                return format_of(file.read(HEAD_BYTES))
+    return None
 
 
 def mime_type_of(extension: str) -> str:
@@ -101,8 +99,6 @@ def _alive(process: int) -> bool:
         return True
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as exc:
+        return not isinstance(exc, ProcessLookupError)
     return True

@@ -79,12 +79,12 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
     A file has none if it can't be decoded, or if Pillow, or for a clip PyAV, is not installed.
     """
     visible = ((path, form) for path, form in formats.items() if form.kind != "audio")
+    first = list(islice(visible, THUMBNAILS))
     thumbs: dict[Path, str] = {}
     left = THUMBNAILS_BYTES
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
         # Pillow only warns of a picture that is large enough to be an attack.
         warnings.filterwarnings("error", "Image size .* exceeds limit")
-        first = list(islice(visible, THUMBNAILS))
         for (path, _), address in zip(first, pool.map(_thumbnail_of, first), strict=True):
             if address is not None and len(address) <= left:
                 thumbs[path] = address
