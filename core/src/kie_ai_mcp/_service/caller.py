@@ -134,7 +134,7 @@ class Caller:
             raise ReadFailed("The plugin names no address to read from.", next_step="Report it to the plugin's author.")
         absent: Answer | None = None
         for path in paths:
-            with self.connections.errors_as(partial(self._unread, path), within_limit=True):
+            with self.connections.errors_as(partial(self._unread, path), self.settings.timeout_s):
                 client = await self.connections.client("read")
                 status, text, _ = await _exchange(client, "GET", self._url(path), params=params, headers=headers)
             answer = await self.answer(status, text)
@@ -152,7 +152,7 @@ class Caller:
         address = self.mask.text(self.settings.base_url)
         with self.connections.errors_as(
             lambda fault: ReadFailed(f"{address} can't be reached ({fault.reason}).", next_step=fault.cure),
-            within_limit=True,
+            self.settings.timeout_s,
         ):
             client = await self.connections.client("read")
             response = await client.get(self._url("chat/credit"))
@@ -207,7 +207,7 @@ class Caller:
         """Return HTTP status, body text and Retry-After of the one answer."""
         for attempt in range(1, CONNECT_TRIES + 1):
             meaning = partial(self._unanswered, path, departure, attempt)
-            with self.connections.errors_as(meaning, within_limit=True):
+            with self.connections.errors_as(meaning, self.settings.timeout_s):
                 # A new connection each time: on a reused one, "closed before answering" could mean either thing.
                 client = await self.connections.client("create", max_keepalive_connections=0)
                 options = {"content": content, "headers": headers, "extensions": {"trace": departure.trace}}

@@ -69,13 +69,13 @@ class Connections:
         self._clients.clear()
 
     @contextmanager
-    def errors_as(self, meaning: Callable[[Fault], KieError | None], *, within_limit: bool = False) -> Iterator[None]:
+    def errors_as(self, meaning: Callable[[Fault], KieError | None], timeout_s: float | None = None) -> Iterator[None]:
         """Raise `meaning` of the fault instead of any error of the HTTP library; go on after the block if it is None.
 
-        `within_limit` sets the time limit for the block as a whole.
+        `timeout_s` is the time limit of the block as a whole, in seconds; None for no limit.
         """
         try:
-            with anyio.fail_after(self.timeout_s if within_limit else None):
+            with anyio.fail_after(timeout_s):
                 yield
             return
         except _UnusableVariable as exc:
