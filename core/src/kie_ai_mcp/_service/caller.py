@@ -89,7 +89,12 @@ class Caller:
         """The connections to the service."""
         from kie_ai_mcp._service.connections import Connections  # noqa: PLC0415  the HTTP library takes 0.1 s
 
-        return Connections(self.settings.timeout_s, self.mask)
+        return Connections(self.timeout_s, self.mask)
+
+    @property
+    def timeout_s(self) -> float:
+        """The time that one call may take now, in seconds."""
+        return self.settings.timeout / 1000
 
     async def close(self) -> None:
         """Close every connection."""
@@ -134,7 +139,7 @@ class Caller:
             raise ReadFailed("The plugin names no address to read from.", next_step="Report it to the plugin's author.")
         absent: Answer | None = None
         for path in paths:
-            with self.connections.errors_as(partial(self._unread, path), self.settings.timeout_s):
+            with self.connections.errors_as(partial(self._unread, path), self.timeout_s):
                 client = await self.connections.client("read")
                 status, text, _ = await _exchange(client, "GET", self._url(path), params=params, headers=headers)
             answer = await self.answer(status, text)
@@ -152,7 +157,7 @@ class Caller:
         address = self.mask.text(self.settings.base_url)
         with self.connections.errors_as(
             lambda fault: ReadFailed(f"{address} can't be reached ({fault.reason}).", next_step=fault.cure),
-            self.settings.timeout_s,
+            self.timeout_s,
         ):
             client = await self.connections.client("read")
             response = await client.get(self._url("chat/credit"))
@@ -198,7 +203,7 @@ class Caller:
     def _unread(self, path: str, fault: "Fault") -> ReadFailed:
         problem = f"could not be read ({fault.reason})"
         if fault.is_timeout:
-            problem = f"did not answer within {self.settings.timeout_s:g} s"
+            problem = f"did not answer within {self.timeout_s:g} s"
         return ReadFailed(f"{path} {problem}.", next_step=fault.cure or "Ask again later.")
 
     async def _send_once(
@@ -207,7 +212,7 @@ class Caller:
         """Return HTTP status, body text and Retry-After of the one answer."""
         for attempt in range(1, CONNECT_TRIES + 1):
             meaning = partial(self._unanswered, path, departure, attempt)
-            with self.connections.errors_as(meaning, self.settings.timeout_s):
+            with self.connections.errors_as(meaning, self.timeout_s):
                 # A new connection each time: on a reused one, "closed before answering" could mean either thing.
                 client = await self.connections.client("create", max_keepalive_connections=0)
                 options = {"content": content, "headers": headers, "extensions": {"trace": departure.trace}}

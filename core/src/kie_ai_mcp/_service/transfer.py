@@ -100,7 +100,7 @@ async def _open(caller: Caller, url: str) -> tuple["httpx.Response", str]:
     for _ in range(REDIRECTS + 1):
         target, extensions, headers = await _pinned(caller.settings, url)
         request = client.build_request("GET", target, headers=headers, extensions=extensions)
-        with anyio.fail_after(caller.settings.timeout_s):
+        with anyio.fail_after(caller.timeout_s):
             response = await client.send(request, stream=True)
         if not response.has_redirect_location:
             return response, url
@@ -121,7 +121,7 @@ async def _chunks(caller: Caller, response: "httpx.Response", url: str) -> Async
         size += len(chunk)
         # Between two chunks lies the HTTP library's own time limit, so this is checked often enough.
         took = anyio.current_time() - began
-        if took > min(settings.timeout_s + size / SLOWEST_DOWNLOAD, LONGEST_DOWNLOAD_S):
+        if took > min(caller.timeout_s + size / SLOWEST_DOWNLOAD, LONGEST_DOWNLOAD_S):
             problem = f"{shorten(url)} comes too slowly ({size} bytes in {took:.0f} s), so it was not saved."
             raise MediaError(problem, next_step="Fetch the link yourself.", can_retry=True)
         if size > settings.max_download_mb * 1_000_000:
