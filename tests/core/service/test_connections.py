@@ -76,7 +76,7 @@ ERRORS: dict[str, type[KieError]] = {
 
 @pytest.mark.parametrize("kind", ERRORS)
 @pytest.mark.parametrize("case", UNUSABLE)
-async def test_variable_that_the_library_cant_use_is_named_in_one_error_and_nothing_is_sent(
+async def test_variable_the_library_cant_use_is_named_in_one_error_before_sending(
     kind: str,
     case: str,
     call: Callable[[str, str], Awaitable[object]],

@@ -4,6 +4,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +12,10 @@ from urllib.parse import urlsplit
 
 from kie_ai_mcp._media.files import Format
 from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
+from kie_ai_mcp.errors import sound
 from kie_ai_mcp.specs import Task
 
 PROMPT_CHARS = 2000
-"""Length at which a prompt is cut on the page."""
-
 BRIEF_CHARS = 170
 """Length of a prompt that is shown before it is unfolded."""
 
@@ -24,20 +24,9 @@ ARGUMENTS = 16
 
 VOID = {"img", "meta"}
 
-_GLYPHS = {
-    "completed": "↗",
-    "expired": "⌛",
-    "failed": "!",
-    "refused": "✕",
-    "unknown": "?",
-    "pending": "…",
-    "processing": "…",
-    "sending": "…",
-}
+_GLYPHS = {"completed": "↗", "expired": "⌛", "failed": "!", "refused": "✕", "unknown": "?"}
+_GLYPHS |= dict.fromkeys(("pending", "processing", "sending"), "…")
 _CHARGED = {"refused": "not charged", "cancelled": "never sent", "unknown": "may have been charged", "sending": ""}
-
-
-# HTML ----------------------------------------------------------------------------------------------------------------
 
 
 class Markup(str):
@@ -56,8 +45,7 @@ def tag(name: str, *children: str | None, **attributes: str | bool | None) -> Ma
         for key, value in attributes.items()
         if value is not None and value is not False
     )
-    inner = joined(*children)
-    return Markup(f"<{name}{shown}>" if name in VOID else f"<{name}{shown}>{inner}</{name}>")
+    return Markup(f"<{name}{shown}>" if name in VOID else f"<{name}{shown}>{joined(*children)}</{name}>")
 
 
 def joined(*parts: str | None) -> Markup:
@@ -66,12 +54,7 @@ def joined(*parts: str | None) -> Markup:
 
 
 def _safe(text: str) -> str:
-    # Half of a surrogate pair can't be encoded, and most control characters can't be displayed.
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    return html.escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", " ", text))
-
-
-# Cards ---------------------------------------------------------------------------------------------------------------
+    return html.escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", " ", sound(text)))  # few control characters can be shown
 
 
 @dataclass(frozen=True)
@@ -88,18 +71,14 @@ class Card:
 
 @dataclass(frozen=True)
 class TaskCards:
-    """The cards of a page's tasks.
+    """The cards of a page's tasks; `address` returns the address of a saved file from the page.
 
-    Args:
-        address: Returns the address of a saved file from the page.
-        now: Links that expired before are shown as expired.
-        formats: Types of the saved files that exist.
-        thumbnails: Small pictures by file, to embed; other pictures are loaded from their files, clips when played.
+    Pictures without a thumbnail are loaded from their files, clips when played.
     """
 
     address: Callable[[Path], str]
     now: datetime
-    formats: Mapping[Path, Format] = field(default_factory=dict)
+    formats: Mapping[Path, Format] = field(default_factory=dict)  # only of saved files that exist
     thumbnails: Mapping[Path, str] = field(default_factory=dict)
 
     def card(self, record: TaskRecord, request: SubmissionRecord | None) -> Card:
@@ -177,13 +156,10 @@ def _card(
     others = [(name, _value(value)) for name, value in (arguments or {}).items() if name != "prompt"]
     rows = [("Tool", origin.tool), ("Model", origin.model or ""), *facts, *others[:ARGUMENTS]]
     terms = [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows if value]
+    kind = tag("span", f" {origin.kind}", class_="kind")
     body = tag(
         "div",
-        tag(
-            "header",
-            tag("h2", provider, tag("span", f" {origin.kind}", class_="kind")),
-            tag("span", cost, class_="cost"),
-        ),
+        tag("header", tag("h2", provider, kind), tag("span", cost, class_="cost")),
         _prompt(arguments),
         tag("p", error, class_="error", dir="auto") if error else None,
         tag("footer", tag("span", state.capitalize(), class_=f"state {state}"), when(created_at)),
@@ -271,27 +247,18 @@ def _prompt(arguments: Mapping[str, object] | None) -> Markup:
         return tag("p", missing, class_="prompt missing")
     if len(text) <= BRIEF_CHARS:
         return tag("p", text, class_="prompt", dir="auto")
-    note = None
-    if len(text) > PROMPT_CHARS:
-        note = tag("small", f"The first {PROMPT_CHARS:,} of {len(text):,} characters.")
-    return tag(
-        "details",
-        tag("summary", tag("span", cut(text, BRIEF_CHARS), class_="brief", dir="auto")),
-        tag("p", text[:PROMPT_CHARS], dir="auto"),
-        note,
-        class_="prompt",
-    )
+    brief = tag("summary", tag("span", cut(text, BRIEF_CHARS), class_="brief", dir="auto"))
+    note = f"The first {PROMPT_CHARS:,} of {len(text):,} characters."
+    end = tag("small", note) if len(text) > PROMPT_CHARS else None
+    return tag("details", brief, tag("p", text[:PROMPT_CHARS], dir="auto"), end, class_="prompt")
 
 
 def _link(url: str, text: str) -> Markup:
     """Return a link to a web address; any other address is shown as text, so that it can't be followed."""
-    try:
-        web = urlsplit(url).scheme in {"http", "https"}
-    except ValueError:
-        web = False
-    if not web:
-        return tag("span", cut(url, 90))
-    return tag("a", text, href=url, target="_blank", rel="noopener noreferrer")
+    with suppress(ValueError):
+        if urlsplit(url).scheme in {"http", "https"}:
+            return tag("a", text, href=url, target="_blank", rel="noopener noreferrer")
+    return tag("span", cut(url, 90))
 
 
 def _value(value: object) -> str:

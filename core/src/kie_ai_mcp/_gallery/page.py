@@ -4,10 +4,11 @@ import base64
 import hashlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
 from string import Template
 from urllib.parse import quote
@@ -16,33 +17,30 @@ import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._gallery.cards import Card, Markup, TaskCards, amount, joined, request_card, tag, when
-from kie_ai_mcp._media.files import Format, format_of_file, replacing
+from kie_ai_mcp._media.files import format_of_file, replacing
 from kie_ai_mcp._media.thumbnails import thumbnails
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import MediaError
 
-Entry = TaskRecord | SubmissionRecord
-"""A task, or a request without a task."""
+Entry = TaskRecord | SubmissionRecord  # a submission only where it has no task
 
 LIMIT = 1000
 """Default number of entries on a page, which then opens quickly and has some megabytes at most."""
 
 READ_AT_ONCE = 500
 FILE_NAME = "gallery.html"
+NOTHING = "Nothing here yet. Ask your assistant for a picture, then write this page again."
 MARK = b'content="kie-ai-mcp-server gallery"'
 """Text near the start of every gallery; a file without it is never replaced."""
 
 
 async def page(record: Record, *, limit: int = LIMIT, address: Callable[[Path], str] = Path.as_uri) -> str:
-    """Return the gallery of the newest `limit` entries of the history and of every unsettled request.
+    """Return the gallery of the newest `limit` tasks and settled requests, and of every unsettled request.
 
-    Args:
-        record: The record.
-        limit: Largest number of tasks and settled requests.
-        address: Returns the address of a saved file from the page. The default is a ``file:`` address, which a
-            browser follows only from a page that is a file itself.
+    `address` returns the address of a saved file from the page. The default is a ``file:`` address, which a browser
+    follows only from a page that is a file itself.
     """
     records, requests, older = await _history(record, limit)
     return await anyio.to_thread.run_sync(_page, records, requests, older, address)
@@ -51,8 +49,7 @@ async def page(record: Record, *, limit: int = LIMIT, address: Callable[[Path], 
 async def write(record: Record, path: Path, *, limit: int = LIMIT) -> Path:
     """Write the gallery to a file and return its absolute path. Files below its folder are linked relatively.
 
-    Raises:
-        MediaError: The file can't be written, or one that is not a gallery is in its place.
+    Raise MediaError where the file can't be written, or one that is not a gallery is in its place.
     """
     path = _absolute(path)
     text = await page(record, limit=limit, address=partial(_from_folder, path.parent))
@@ -60,16 +57,14 @@ async def write(record: Record, path: Path, *, limit: int = LIMIT) -> Path:
     return path
 
 
-# The history ---------------------------------------------------------------------------------------------------------
-
-
 async def _history(record: Record, limit: int) -> tuple[list[Entry], dict[str, SubmissionRecord], bool]:
     """Return the newest records, the requests of their tasks by task id, and whether there are older records."""
     unsettled = {request.id: request for request in await record.submissions.unsettled()}
     tasks = await record.tasks.newest(Filters(limit=limit + 1))
     task_ids = {task.task_id for task in tasks}
-    first = min((task.submission_id for task in tasks if task.submission_id), default=1)
-    first = first if len(tasks) > limit else 1
+    first = 1
+    if len(tasks) > limit:
+        first = min((task.submission_id for task in tasks if task.submission_id), default=1)
 
     by_task: dict[str, SubmissionRecord] = {}
     others: deque[SubmissionRecord] = deque(maxlen=limit)
@@ -85,21 +80,18 @@ async def _history(record: Record, limit: int) -> tuple[list[Entry], dict[str, S
         if request_before := await record.submissions.of_task(task_id):
             by_task[task_id] = request_before
 
-    settled = _newest_first([*tasks, *others])
-    return _newest_first([*settled[:limit], *unsettled.values()]), by_task, len(settled) > limit
-
-
-def _newest_first(entries: list[Entry]) -> list[Entry]:
-    return sorted(entries, key=lambda entry: entry.created_at, reverse=True)
-
-
-# The page ------------------------------------------------------------------------------------------------------------
+    age = attrgetter("created_at")
+    settled: list[Entry] = sorted([*tasks, *others], key=age, reverse=True)
+    entries = sorted([*settled[:limit], *unsettled.values()], key=age, reverse=True)
+    return entries, by_task, len(settled) > limit
 
 
 def _page(
     records: list[Entry], requests: Mapping[str, SubmissionRecord], older: bool, address: Callable[[Path], str]
 ) -> str:
-    now, formats = datetime.now(UTC), _formats(records)
+    now = datetime.now(UTC)
+    paths = (Path(name) for record in records if isinstance(record, TaskRecord) for name in record.files)
+    formats = {path: form for path in paths if path.is_absolute() and (form := format_of_file(path))}
     of_tasks = TaskCards(address, now, formats, thumbnails(formats))
     cards = [
         of_tasks.card(record, requests.get(record.task_id)) if isinstance(record, TaskRecord) else request_card(record)
@@ -118,14 +110,8 @@ def _page(
         providers=_options(Counter(card.provider for card in cards)),
         statuses=_options(statuses),
         cards=joined(*(card.html for card in cards)),
-        empty=Markup() if cards else _empty(),
+        empty=Markup() if cards else tag("p", NOTHING, class_="empty"),
     )
-
-
-def _formats(records: Iterable[Entry]) -> dict[Path, Format]:
-    """Return the types of the saved files that still exist, in the order of their records."""
-    paths = (Path(name) for record in records if isinstance(record, TaskRecord) for name in record.files)
-    return {path: form for path in paths if path.is_absolute() and (form := format_of_file(path))}
 
 
 def _summary(cards: list[Card]) -> Markup:
@@ -141,10 +127,6 @@ def _notice(unknown: int) -> Markup:
         return Markup()
     lost = "1 request lost its answer: it" if unknown == 1 else f"{unknown:,} requests lost their answers: they"
     return tag("p", f"{lost} may have been charged. ", tag("a", "Show", href="#status=unknown"), class_="notice")
-
-
-def _empty() -> Markup:
-    return tag("p", "Nothing here yet. Ask your assistant for a picture, then write this page again.", class_="empty")
 
 
 def _options(counts: Counter[str]) -> Markup:
@@ -173,9 +155,6 @@ def _resource(name: str) -> str:
     return files("kie_ai_mcp._gallery").joinpath(name).read_text(encoding="utf-8")
 
 
-# The file ------------------------------------------------------------------------------------------------------------
-
-
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  symbolic links stay as they are
 
@@ -188,22 +167,18 @@ def _from_folder(folder: Path, path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
+    cure = "Choose another file with --output."
     try:
-        if path.exists() and MARK not in _head(path):
-            raise MediaError(
-                f"{path} is there already and is not a gallery, so it was not replaced.",
-                next_step="Choose another file with --output.",
-            )
+        if path.exists() and not _is_gallery(path):
+            raise MediaError(f"{path} is there already and is not a gallery, so it was not replaced.", next_step=cure)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(text.encode())
     except OSError as exc:
-        raise MediaError(
-            f"The gallery can't be written to {path}: {exc.strerror or exc}.",
-            next_step="Choose another file with --output.",
-        ) from exc
+        problem = f"The gallery can't be written to {path}: {exc.strerror or exc}."
+        raise MediaError(problem, next_step=cure) from exc
 
 
-def _head(path: Path) -> bytes:
+def _is_gallery(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(512)
+        return MARK in file.read(512)

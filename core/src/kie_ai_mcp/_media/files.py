@@ -53,13 +53,11 @@ def format_of(head: bytes) -> Format | None:
 
 def format_of_file(path: Path) -> Format | None:
     """Return the type of a file by its first bytes; None if it does not exist, can't be read or is no media file."""
-    try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            return format_of(file.read(HEAD_BYTES))
-    except (OSError, ValueError):
-        return None
+    with suppress(OSError, ValueError):
+        if path.is_file():
+            with path.open("rb") as file:
+                return format_of(file.read(HEAD_BYTES))
+    return None
 
 
 def mime_type_of(extension: str) -> str:
@@ -70,18 +68,10 @@ def mime_type_of(extension: str) -> str:
 
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o666, fsync: bool = False) -> Iterator[BinaryIO]:
-    """Write a file completely or not at all.
+    """Write a file completely or not at all, in place of an earlier one of that name.
 
-    The block writes to a ``.part`` file beside `path`. At the end of the block it is renamed to `path`; if the block
-    fails, it is removed and `path` stays as it is.
-
-    Args:
-        path: The file to write; a file of that name is replaced.
-        mode: Permissions of the new file, less the umask of the process.
-        fsync: Whether the bytes must be on the disk before the rename.
-
-    Raises:
-        OSError: The file can't be written.
+    The block writes to a ``.part`` file beside `path`, which is renamed at the end of the block, or removed if the
+    block fails. With `fsync`, the bytes are on the disk before that. The umask applies to `mode`.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
@@ -109,8 +99,6 @@ def _alive(process: int) -> bool:
         return True
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as exc:
+        return not isinstance(exc, ProcessLookupError)
     return True

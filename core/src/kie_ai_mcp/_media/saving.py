@@ -25,26 +25,19 @@ async def save_results(
     """Save every result of a task and return the files' paths, in the results' order.
 
     A file that exists already is left alone: its name holds the task's id and the result's number, and files are
-    only ever written completely.
-
-    Raises:
-        MediaError: A result can't be fetched or written. The results saved before it stay.
+    only ever written completely. If a result can't be fetched or written, those saved before it stay.
     """
     files = []
     for number, url in enumerate(record.result_urls, start=1):
         stem = _stem(record, number, label)
         try:
-            await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
-            await anyio.to_thread.run_sync(remove_leftovers, folder, stem)
             existing = await anyio.to_thread.run_sync(_existing, folder, stem)
             path = existing or await _save(caller, url, folder, stem)
-            if not await anyio.Path(_sidecar(path)).exists():
-                await anyio.to_thread.run_sync(_write_sidecar, path, _origin(record, arguments, url))
+            await anyio.to_thread.run_sync(_add_sidecar, path, record, arguments, url)
         except OSError as exc:
-            raise MediaError(
-                f"{shorten(url)} could not be saved in {folder}: {exc.strerror or exc}.",
-                next_step="Check KIE_AI_OUTPUT_DIR, its permissions and the free space.",
-            ) from exc
+            problem = f"{shorten(url)} could not be saved in {folder}: {exc.strerror or exc}."
+            cure = "Check KIE_AI_OUTPUT_DIR, its permissions and the free space."
+            raise MediaError(problem, next_step=cure) from exc
         files.append(str(path))
     return tuple(files)
 
@@ -58,11 +51,9 @@ async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
                 break
         form = format_of(head)
         if form is None:
-            raise MediaError(
-                f"{shorten(url)} is not a picture, clip or sound (it begins with {head[:HEAD_BYTES]!r}), "
-                "so it was not saved.",
-                next_step="Open the link in a browser; it may have expired.",
-            )
+            begin = f"it begins with {head[:HEAD_BYTES]!r}"
+            problem = f"{shorten(url)} is not a picture, clip or sound ({begin}), so it was not saved."
+            raise MediaError(problem, next_step="Open the link in a browser; it may have expired.")
         path = folder / f"{stem}.{form.extension}"
         with replacing(path) as part:
             # Worker threads write and sync the bytes, so that a slow disk does not stop other calls.
@@ -76,11 +67,10 @@ async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
 
 
 def _existing(folder: Path, stem: str) -> Path | None:
-    for extension in EXTENSIONS:
-        path = folder / f"{stem}.{extension}"
-        if path.is_file():
-            return path
-    return None
+    """Return the file of an earlier save; else None, with the folder ready for a new one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder, stem)
+    return next(filter(Path.is_file, (folder / f"{stem}.{extension}" for extension in EXTENSIONS)), None)
 
 
 def _stem(record: TaskRecord, number: int, label: str) -> str:
@@ -94,25 +84,17 @@ def _stem(record: TaskRecord, number: int, label: str) -> str:
     return "-".join(part for part in parts if part)
 
 
-def _origin(record: TaskRecord, arguments: Mapping[str, Any], url: str) -> dict[str, Any]:
-    return {
-        "task_id": record.task_id,
-        "provider": record.provider,
-        "tool": record.tool,
-        "api_type": record.api_type,
-        "model": record.model,
+def _add_sidecar(path: Path, record: TaskRecord, arguments: Mapping[str, Any], url: str) -> None:
+    sidecar = path.with_name(f"{path.name}.json")
+    if sidecar.exists():
+        return
+    origin = {
+        **{name: getattr(record, name) for name in ("task_id", "provider", "tool", "api_type", "model")},
         "arguments": dict(arguments),
         "credits": record.credits,
         "source_url": url,
         "created_at": record.created_at.isoformat(),
         "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json")
-
-
-def _write_sidecar(path: Path, origin: Mapping[str, Any]) -> None:
-    with replacing(_sidecar(path)) as file:
+    with replacing(sidecar) as file:
         file.write(f"{json.dumps(origin, ensure_ascii=False, indent=2)}\n".encode())

@@ -8,6 +8,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -52,16 +53,9 @@ class NoLibrary(Exception):
 
 
 def preview(file: BinaryIO, form: Format, limit: int) -> tuple[Picture, str]:
-    """Return a small JPEG of a result and a description of it.
+    """Return a small JPEG of a result, at most `limit` bytes in base64, and a description of it; close the file.
 
-    Args:
-        file: The result; it is closed.
-        form: Its type.
-        limit: Largest size of the picture in base64, in bytes.
-
-    Raises:
-        MediaError: The result has no picture, or too large a one.
-        NoLibrary: Pillow, or for a clip PyAV, is not installed.
+    Raise MediaError where it has no picture or too large a one, and NoLibrary without Pillow, or for a clip PyAV.
     """
     with file:
         if form.kind == "audio":
@@ -85,12 +79,12 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
     A file has none if it can't be decoded, or if Pillow, or for a clip PyAV, is not installed.
     """
     visible = ((path, form) for path, form in formats.items() if form.kind != "audio")
+    first = list(islice(visible, THUMBNAILS))
     thumbs: dict[Path, str] = {}
     left = THUMBNAILS_BYTES
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
         # Pillow only warns of a picture that is large enough to be an attack.
         warnings.filterwarnings("error", "Image size .* exceeds limit")
-        first = list(islice(visible, THUMBNAILS))
         for (path, _), address in zip(first, pool.map(_thumbnail_of, first), strict=True):
             if address is not None and len(address) <= left:
                 thumbs[path] = address
@@ -99,11 +93,9 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
 
 
 def _thumbnail_of(file: tuple[Path, Format]) -> str | None:
-    path, form = file
-    try:
-        return _thumbnail(path, form, path.stat().st_mtime_ns)
-    except OSError:
-        return None
+    with suppress(OSError):
+        return _thumbnail(*file, file[0].stat().st_mtime_ns)
+    return None
 
 
 @lru_cache(maxsize=2 * THUMBNAILS)
@@ -111,20 +103,21 @@ def _thumbnail(path: Path, form: Format, _changed_ns: int) -> str | None:
     try:
         with path.open("rb") as file:
             small, _ = _reduced(file, form, THUMBNAIL_PX)
-        data = io.BytesIO()
-        small.save(data, "WEBP", quality=70, method=2)
+        return f"data:image/webp;base64,{_encoded(small, 'WEBP', quality=70, method=2)}"
     except Exception:  # noqa: BLE001  decoders raise anything, and the page is complete without a thumbnail
         return None
-    return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _encoded(picture: "Image.Image", form: str, **options: Any) -> str:
+    data = io.BytesIO()
+    picture.save(data, form, **options)
+    return base64.b64encode(data.getvalue()).decode()
 
 
 def _reduced(file: BinaryIO, form: Format, side: int) -> tuple["Image.Image", tuple[int, int]]:
     """Return a picture, or a frame of a clip, at most `side` pixels wide and high, and its full width and height.
 
-    Raises:
-        ImportError: A library is not installed.
-        MediaError: The file has no picture, or too large a one.
-        Exception: Pillow can't decode the picture.
+    Pillow may raise anything where it can't decode the picture.
     """
     from PIL import Image, ImageOps  # noqa: PLC0415  an optional extra, and heavy
 
@@ -178,9 +171,7 @@ def _encoded_below(picture: "Image.Image", limit: int) -> tuple["Image.Image", s
     """Return a picture, made as small as `limit` needs, and its JPEG in base64."""
     while True:
         for quality in QUALITIES:
-            data = io.BytesIO()
-            picture.save(data, "JPEG", quality=quality, optimize=True)
-            encoded = base64.b64encode(data.getvalue()).decode()
+            encoded = _encoded(picture, "JPEG", quality=quality, optimize=True)
             if len(encoded) <= limit:
                 return picture, encoded
         picture = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)))

@@ -21,7 +21,6 @@ from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
-from kie_ai_mcp._service.transfer import FileMark, file_mark
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Media, is_web_address
@@ -38,7 +37,7 @@ class LocalFile:
     format: Format
     size: int
     sha256: str
-    mark: FileMark
+    mark: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,10 @@ class Upload:
 
 @dataclass(frozen=True)
 class Uploads:
-    """The uploads of one server; the same bytes are sent once while the service keeps them."""
+    """The uploads of one server; the same bytes are sent once while the service keeps them.
+
+    Its methods raise InvalidArgument for a file that may not be used, and MediaError where the service takes none.
+    """
 
     settings: Settings
     caller: Caller
@@ -63,41 +65,27 @@ class Uploads:
         """Return the arguments with every local path replaced by the address it was uploaded to.
 
         All paths are checked before the first file is sent.
-
-        Raises:
-            InvalidArgument: A path may not be used, or is no file of the kind that the argument takes.
-            MediaError: The service did not take a file.
         """
-        files: dict[tuple[str, int | None], LocalFile] = {}
-        for name, marker in media.items():
-            value = arguments.get(name)
-            for index, entry in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                if isinstance(entry, str) and not is_web_address(entry):
-                    field = name if index is None else f"{name}[{index}]"
-                    files[name, index] = await anyio.to_thread.run_sync(self._allowed, field, entry, marker)
         changed = {name: list(value) if isinstance(value, list) else value for name, value in arguments.items()}
-        for (name, index), file in files.items():
-            upload = await self.send(file)
-            if index is None:
-                changed[name] = upload.url
-            else:
-                changed[name][index] = upload.url
+        files: list[tuple[Any, Any, LocalFile]] = []
+        for name, marker in media.items():
+            value = changed.get(name)
+            holder, entries = (value, enumerate(value)) if isinstance(value, list) else (changed, [(name, value)])
+            for key, entry in entries:
+                if isinstance(entry, str) and not is_web_address(entry):
+                    field = name if holder is changed else f"{name}[{key}]"
+                    file = await anyio.to_thread.run_sync(self._allowed, field, entry, marker)
+                    files.append((holder, key, file))
+        for holder, key, file in files:
+            holder[key] = (await self.send(file)).url
         return changed
 
     async def file(self, text: str) -> LocalFile:
-        """Return a local file that may be sent, of any kind of media.
-
-        Raises:
-            InvalidArgument: The path may not be used, or is no picture, clip or sound.
-        """
+        """Return a local file that may be sent, of any kind of media."""
         return await anyio.to_thread.run_sync(self._allowed, "path", text, None)
 
     async def send(self, file: LocalFile) -> Upload:
-        """Upload a file, or return the address of an earlier upload of the same bytes.
-
-        Raises:
-            MediaError: The service did not take it.
-        """
+        """Upload a file, or return the address of an earlier upload of the same bytes."""
         earlier = await self.record.tasks.upload_of(file.sha256)
         if earlier is not None:
             return Upload(earlier[0], file.format, file.size, earlier[1])
@@ -108,15 +96,9 @@ class Uploads:
         return Upload(url, file.format, file.size, expires_at)
 
     async def send_data(self, text: str) -> Upload:
-        """Upload base64 text, plain or as a ``data:`` address.
-
-        Raises:
-            InvalidArgument: The text is no base64, too large, or no picture, clip or sound.
-            MediaError: The service did not take it.
-        """
-        limit = self.settings.max_upload_mb
-        if len(text) > limit * 1_000_000 * 4 // 3 + 4:
-            raise InvalidArgument("base64_data", text, f"it is larger than {limit} MB (KIE_AI_MAX_UPLOAD_MB)")
+        """Upload base64 text, plain or as a ``data:`` address."""
+        if len(text) > self.settings.max_upload_mb * 1_000_000 * 4 // 3 + 4:
+            raise self._too_large("base64_data", text)
         try:
             data = base64.b64decode(text.rpartition("base64,")[2], validate=True)
         except ValueError:
@@ -127,44 +109,41 @@ class Uploads:
             return await self.send(await anyio.to_thread.run_sync(self._read, "base64_data", text, path, None))
 
     async def send_from(self, url: str) -> Upload:
-        """Fetch a public address and upload the file, for a service that can't open the address itself.
-
-        Raises:
-            InvalidArgument: The text is no web address, or the file is too large, or no picture, clip or sound.
-            MediaError: The address can't be fetched, or the service did not take the file.
-        """
+        """Fetch a public address and upload the file, for a service that can't open the address itself."""
         if not is_web_address(url):
             raise InvalidArgument("url", url, "give an http:// or https:// address; a local file is a path")
-        limit, size = self.settings.max_upload_mb, 0
+        size = 0
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "upload"
             async with transfer.download(self.caller, url) as chunks, await anyio.open_file(path, "wb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
-                    if size > limit * 1_000_000:  # checked here, before the disk is full
-                        raise InvalidArgument("url", url, f"it is larger than {limit} MB (KIE_AI_MAX_UPLOAD_MB)")
+                    if size > self.settings.max_upload_mb * 1_000_000:  # checked here, before the disk is full
+                        raise self._too_large("url", url)
                     await file.write(chunk)
             return await self.send(await anyio.to_thread.run_sync(self._read, "url", url, path, None))
 
+    def _too_large(self, field: str, text: str) -> InvalidArgument:
+        limit = self.settings.max_upload_mb
+        return InvalidArgument(field, text, f"it is larger than {limit} MB (KIE_AI_MAX_UPLOAD_MB)")
+
     def _allowed(self, field: str, text: str, media: Media | None) -> LocalFile:
         """Return the file at a path that the user allows."""
-        roots = self.settings.upload_roots
         try:
             path = at_home(Path(text))
         except ValueError as exc:
             raise InvalidArgument(field, text, str(exc)) from None
+        roots = self.settings.upload_roots
         if not roots:
             # A relative folder would be refused as a setting.
             cure = f"={path.parent}" if path.is_absolute() else " to its absolute path"
-            raise InvalidArgument(
-                field, text, f"local files are not allowed yet; to allow a folder set KIE_AI_UPLOAD_ROOTS{cure}"
-            )
+            reason = f"local files are not allowed yet; to allow a folder set KIE_AI_UPLOAD_ROOTS{cure}"
+            raise InvalidArgument(field, text, reason)
         try:
             real = path.resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
-            raise InvalidArgument(
-                field, text, "there is no such file; give an absolute path or a web address"
-            ) from None
+            reason = "there is no such file; give an absolute path or a web address"
+            raise InvalidArgument(field, text, reason) from None
         if not path.is_absolute():
             raise InvalidArgument(field, text, "give an absolute path, since the server runs in a folder of its own")
         if not any(real.is_relative_to(root.resolve()) for root in roots):
@@ -177,27 +156,24 @@ class Uploads:
 
     def _read(self, field: str, text: str, path: Path, media: Media | None) -> LocalFile:
         """Return a file, its type and size checked, with the hash of its bytes."""
-        digest = hashlib.sha256()
         # The path was resolved; if a link has taken the file's place since, it is not followed.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidArgument(field, text, "it is not a plain file")
-            limit = self.settings.max_upload_mb
-            if status.st_size > limit * 1_000_000:
-                raise InvalidArgument(field, text, f"it is larger than {limit} MB (KIE_AI_MAX_UPLOAD_MB)")
+            if status.st_size > self.settings.max_upload_mb * 1_000_000:
+                raise self._too_large(field, text)
             # The service does not say which MB it means, so the larger one counts.
             if media is not None and media.most_mb is not None and status.st_size > media.most_mb << 20:
-                raise InvalidArgument(
-                    field, text, f"it is larger than {media.most_mb} MB, the most that the service takes there"
-                )
+                reason = f"it is larger than {media.most_mb} MB, the most that the service takes there"
+                raise InvalidArgument(field, text, reason)
             head = file.read(HEAD_BYTES)
-            digest.update(head)
+            digest = hashlib.sha256(head)
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
         form = format_of(head)
         if form is None or (media is not None and form.kind != media.kind):
             kind = media.kind if media else "picture, clip or sound"
             raise InvalidArgument(field, text, f"its bytes are no {kind} ({shorten(head)})")
-        return LocalFile(path, form, status.st_size, digest.hexdigest(), file_mark(status))
+        return LocalFile(path, form, status.st_size, digest.hexdigest(), transfer.file_mark(status))

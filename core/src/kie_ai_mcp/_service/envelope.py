@@ -17,8 +17,8 @@ def envelope_answer(status: int, body: object) -> Answer | None:
     if not isinstance(body, dict):
         return None
     code = _code(body.get("code"))
-    if code is None or (status >= 400 and code == 200):
-        code = status if status >= 400 else None
+    if status >= 400 and code in {None, 200}:
+        code = status
     if code is None:
         return None
     message = repr(str(body.get("msg") or body.get("message") or "").encode("utf-8", "replace").decode())
@@ -28,21 +28,16 @@ def envelope_answer(status: int, body: object) -> Answer | None:
 
 
 def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
-    """Return the error for an answer with a code other than 200.
-
-    Args:
-        answer: The answer.
-        gateway: The service that it came from; Kie.ai if left out.
-    """
+    """Return the error for an answer with a code other than 200, from Kie.ai where no `gateway` is named."""
     meaning = meaning_of(answer.code)
-    next_step = meaning.next_step
+    elsewhere: dict[type[ServiceError], str] = {}
     if gateway is not None and gateway.name != "kie":
         elsewhere = {
             KeyRejected: gateway.key_help,
             NoCredits: f"Top up the account at {gateway.title}.",
             Unknown: f"Look at {gateway.logs_page} before retrying.",
         }
-        next_step = elsewhere.get(meaning.error, next_step)
+    next_step = elsewhere.get(meaning.error, meaning.next_step)
     return meaning.error(error_text(answer), code=answer.code, next_step=next_step, can_retry=meaning.can_retry)
 
 
@@ -53,10 +48,9 @@ def error_text(answer: Answer) -> str:
 
 
 def _code(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if abs(value) < 10**CODE_CHARS else None
-    if isinstance(value, str) and value.strip().isdecimal() and len(value) < CODE_CHARS:
-        return int(value)
+    match value:
+        case int() if not isinstance(value, bool) and abs(value) < 10**CODE_CHARS:
+            return value
+        case str() if value.strip().isdecimal() and len(value) < CODE_CHARS:
+            return int(value)
     return None

@@ -1,11 +1,11 @@
 """Transfer of files: uploads to the service, downloads of results from public addresses."""
 
-import ipaddress
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -17,6 +17,7 @@ from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._service.envelope import error_text
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import MediaError, shorten
+from kie_ai_mcp.specs import Answer
 
 if TYPE_CHECKING:
     import httpx
@@ -32,62 +33,38 @@ SLOWEST_DOWNLOAD = 10_000
 
 LONGEST_DOWNLOAD_S = 3600.0
 
-TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
+TRANSLATED = tuple(map(IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
 """IPv6 networks whose last 32 bits are an IPv4 address."""
 
-INSIDE = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "192.0.0.0/24",  # protocol assignments; one is the metadata service of Oracle's cloud
-            "168.63.129.16/32",  # a public address by its number, and the platform's own inside Azure
-            "64:ff9b:1::/48",  # translated as a network's owner likes
-            "5f00::/16",  # segment routing
-            "3fff::/20",  # documentation
-        ),
-    )
+INSIDE = (
+    ip_network("192.0.0.0/24"),  # protocol assignments; one is the metadata service of Oracle's cloud
+    ip_network("168.63.129.16/32"),  # a public address by its number, and the platform's own inside Azure
+    ip_network("64:ff9b:1::/48"),  # translated as a network's owner likes
+    ip_network("5f00::/16"),  # segment routing
+    ip_network("3fff::/20"),  # documentation
+    ip_network("fec0::/10"),  # local to a site, by an earlier standard
 )
 """Networks that are not public, though the `is_global` of some versions of Python says so."""
 
-FileMark = tuple[int, int, int, int]
-"""A file's identity: device, inode, size and modification time."""
 
-
-def file_mark(status: os.stat_result) -> FileMark:
+def file_mark(status: os.stat_result) -> tuple[int, ...]:
     """Return the file's identity: device, inode, size and modification time."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-async def upload(caller: Caller, path: Path, mark: FileMark, name: str, mime_type: str) -> str:
-    """Stream a local file to the service's upload address and return the address at which it can be opened.
+async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, mime_type: str) -> str:
+    """Stream a local file to the service, free of charge, and return the address at which it can be opened.
 
-    Args:
-        caller: The service's caller.
-        path: The file.
-        mark: Its `file_mark` when it was checked.
-        name: Its name at the service.
-        mime_type: Its type.
-
-    Raises:
-        MediaError: The file has changed, or the service did not take it; nothing is charged for that.
-        ConfigError: No key is set.
+    `mark` is the file's `file_mark` when it was checked, `name` its name at the service.
     """
-
-    def failed(fault: "Fault") -> MediaError:
-        problem = f"{path.name} could not be uploaded ({fault.reason})."
-        return MediaError(problem, next_step=fault.cure, can_retry=not fault.cure)
-
     headers = caller.authorization()
-    with caller.connections.errors_as(failed):
+    with caller.connections.errors_as(partial(_failed, f"{path.name} could not be uploaded")):
         client = await caller.connections.client("upload")
         with path.open("rb") as file:
             # Anyone who may write in the folder could have put a link to another file in its place.
             if file_mark(os.fstat(file.fileno())) != mark:
-                raise MediaError(
-                    f"{path.name} was changed after it was looked at, so it was not sent.",
-                    next_step="Call again. Nothing was charged.",
-                    can_retry=True,
-                )
+                problem = f"{path.name} was changed after it was looked at, so it was not sent."
+                raise MediaError(problem, next_step="Call again. Nothing was charged.", can_retry=True)
             response = await client.post(
                 f"{caller.settings.upload_url}/{UPLOAD_PATH}",
                 data={"uploadPath": UPLOAD_FOLDER, "fileName": name},
@@ -95,30 +72,22 @@ async def upload(caller: Caller, path: Path, mark: FileMark, name: str, mime_typ
                 headers=headers,
             )
     answer = await caller.answer(response.status_code, response.text)
-    data = answer.data if answer is not None and isinstance(answer.data, Mapping) else {}
-    url = data.get("downloadUrl")
-    if answer is None or answer.code != 200 or not isinstance(url, str):
-        problem = error_text(answer) if answer else f"HTTP {response.status_code} without a readable answer"
-        raise MediaError(f"{path.name} could not be uploaded: {problem}", next_step="Nothing was charged.")
-    return url
+    match answer:
+        case Answer(code=200, data={"downloadUrl": str(url)}):
+            return url
+    problem = error_text(answer) if answer else f"HTTP {response.status_code} without a readable answer"
+    raise MediaError(f"{path.name} could not be uploaded: {problem}", next_step="Nothing was charged.")
 
 
 @asynccontextmanager
 async def download(caller: Caller, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Stream a result file, following redirects to public addresses only.
-
-    Raises:
-        MediaError: The address is not public, does not answer with a file, or the file is larger than
-            `max_download_mb`.
-    """
-    with caller.connections.errors_as(partial(_unfetched, url)):
+    """Stream a result file of at most `max_download_mb`, following redirects to public addresses only."""
+    with caller.connections.errors_as(partial(_failed, f"{shorten(url)} could not be fetched")):
         response, url = await _open(caller, url)
     try:
         if response.status_code != 200:
-            raise MediaError(
-                f"{shorten(url)} answered HTTP {response.status_code}.",
-                next_step="The link may have expired; that of a result is read anew by get_task_status.",
-            )
+            cure = "The link may have expired; that of a result is read anew by get_task_status."
+            raise MediaError(f"{shorten(url)} answered HTTP {response.status_code}.", next_step=cure)
         yield _chunks(caller, response, url)
     finally:
         with caller.connections.errors_as(lambda _fault: None):  # all that counts was read
@@ -142,11 +111,10 @@ async def _open(caller: Caller, url: str) -> tuple["httpx.Response", str]:
 
 async def _chunks(caller: Caller, response: "httpx.Response", url: str) -> AsyncIterator[bytes]:
     """Yield the body of a response; give it up where it is too large or too slow."""
-    settings = caller.settings
-    limit, size, began = settings.max_download_mb * 1_000_000, 0, anyio.current_time()
+    settings, size, began = caller.settings, 0, anyio.current_time()
     chunks = response.aiter_bytes()
     while True:
-        with caller.connections.errors_as(partial(_unfetched, url)):
+        with caller.connections.errors_as(partial(_failed, f"{shorten(url)} could not be fetched")):
             chunk = await anext(chunks, None)
         if chunk is None:
             return
@@ -154,83 +122,63 @@ async def _chunks(caller: Caller, response: "httpx.Response", url: str) -> Async
         # Between two chunks lies the HTTP library's own time limit, so this is checked often enough.
         took = anyio.current_time() - began
         if took > min(caller.timeout_s + size / SLOWEST_DOWNLOAD, LONGEST_DOWNLOAD_S):
-            raise MediaError(
-                f"{shorten(url)} comes too slowly ({size} bytes in {took:.0f} s), so it was not saved.",
-                next_step="Fetch the link yourself.",
-                can_retry=True,
-            )
-        if size > limit:
-            raise MediaError(
-                f"{shorten(url)} is larger than {settings.max_download_mb} MB, so it was not fetched.",
-                next_step="Raise KIE_AI_MAX_DOWNLOAD_MB, or fetch the link yourself.",
-            )
+            problem = f"{shorten(url)} comes too slowly ({size} bytes in {took:.0f} s), so it was not saved."
+            raise MediaError(problem, next_step="Fetch the link yourself.", can_retry=True)
+        if size > settings.max_download_mb * 1_000_000:
+            problem = f"{shorten(url)} is larger than {settings.max_download_mb} MB, so it was not fetched."
+            raise MediaError(problem, next_step="Raise KIE_AI_MAX_DOWNLOAD_MB, or fetch the link yourself.")
         yield chunk
 
 
-def _unfetched(url: str, fault: "Fault") -> MediaError:
-    problem = f"{shorten(url)} could not be fetched ({fault.reason})."
-    return MediaError(problem, next_step=fault.cure, can_retry=not fault.cure)
+def _failed(problem: str, fault: "Fault") -> MediaError:
+    return MediaError(f"{problem} ({fault.reason}).", next_step=fault.cure, can_retry=not fault.cure)
 
 
 async def _pinned(settings: Settings, url: str) -> tuple[str, dict[str, Any], dict[str, str]]:
     """Resolve a result's host once, refuse private addresses, and pin the connection to what was checked."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError:
-        usable = False
-    if not usable or not parts.hostname:
+        host = None
+    if not host or scheme not in {"http", "https"} or port == 0:
         raise MediaError(f"{shorten(url)} is not a web address, so it was not fetched.")
-    if _is_trusted(settings, parts.hostname, parts.port):
+    if _is_trusted(settings, host, port):
         return url, {}, {}
     try:
-        entries = await anyio.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+        entries = await anyio.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
         raise MediaError(f"The host of {shorten(url)} can't be found: {exc}.", can_retry=True) from None
     addresses = [str(entry[4][0]) for entry in entries]
-    if not addresses or not all(_is_public(address) for address in addresses):
-        raise MediaError(
-            f"{shorten(url)} leads to the private address {', '.join(addresses) or 'none'}, so it was not fetched.",
-            next_step="If it is meant, add the host to KIE_AI_TRUSTED_HOSTS.",
-        )
-    if _uses_proxy(parts.scheme, parts.hostname):
+    if not addresses or not all(map(_is_public, addresses)):
+        private = ", ".join(addresses) or "none"
+        problem = f"{shorten(url)} leads to the private address {private}, so it was not fetched."
+        raise MediaError(problem, next_step="If it is meant, add the host to KIE_AI_TRUSTED_HOSTS.")
+    proxies = getproxies()
+    if (proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host):
         # The proxy resolves the name itself, and the HTTP library would compare the certificate with a bare address.
         return url, {}, {}
-    address = addresses[0]
-    host = f"[{address}]" if ":" in address else address
-    netloc = host if parts.port is None else f"{host}:{parts.port}"
-    named = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
-    return parts._replace(netloc=netloc).geturl(), {"sni_hostname": parts.hostname}, {"Host": named}
+    address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+    suffix = "" if port is None else f":{port}"
+    target = parts._replace(netloc=f"{address}{suffix}").geturl()
+    return target, {"sni_hostname": host}, {"Host": f"{host}{suffix}"}
 
 
 def _is_trusted(settings: Settings, host: str, port: int | None) -> bool:
     # The address of a gateway is chosen by a plugin's author; only the user's own choices are trusted.
-    services = [urlsplit(address) for address in settings.addresses]
-    if any((host, port) == (service.hostname, service.port) for service in services):
-        return True
-    return host in settings.trusted_hosts or f"{host}:{port}" in settings.trusted_hosts
-
-
-def _uses_proxy(scheme: str, host: str) -> bool:
-    """Return whether the HTTP library sends a request through a proxy of the environment."""
-    proxies = getproxies()
-    return bool(proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host)
+    chosen = ((service.hostname, service.port) for service in map(urlsplit, settings.addresses))
+    return (host, port) in chosen or not {host, f"{host}:{port}"}.isdisjoint(settings.trusted_hosts)
 
 
 def _is_public(address: str) -> bool:
     """Return whether an address is public; of a translated IPv6 address, whether the IPv4 address in it is."""
-    parsed = ipaddress.ip_address(address.split("%", 1)[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
+    parsed = ip_address(address.split("%", 1)[0])
+    embedded: list[IPv4Address | IPv6Address | None] = []
+    if isinstance(parsed, IPv6Address):
         embedded = [parsed.ipv4_mapped, parsed.sixtofour, *(parsed.teredo or ())]
         if any(parsed in network for network in TRANSLATED):
-            embedded.append(ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF))
-        addresses = [entry for entry in embedded if entry is not None]
-        if addresses:
-            return all(map(_is_global, addresses))
-        if parsed.is_site_local:
-            return False
-    return _is_global(parsed)
-
-
-def _is_global(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return address.is_global and not address.is_multicast and not any(address in network for network in INSIDE)
+            embedded.append(IPv4Address(int(parsed) & 0xFFFF_FFFF))
+    return all(
+        entry.is_global and not entry.is_multicast and not any(entry in network for network in INSIDE)
+        for entry in [entry for entry in embedded if entry is not None] or [parsed]
+    )
