@@ -13,7 +13,7 @@ from kie_ai_mcp._app.search import SearchTools, search_tools
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, patience_of, say_nothing
 from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, report_of_error
-from kie_ai_mcp._flow.results import catch_up_quietly, query
+from kie_ai_mcp._flow.results import catch_up, query
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.tools import BoundTool
@@ -101,7 +101,7 @@ class App:
         call = Call(say, patience_s, math.inf if client is None else patience_s)
         if not self._has_caught_up:  # at the first call: before it nothing touches database or network
             self._has_caught_up = True
-            self.engine.start_in_background(catch_up_quietly(self.engine))
+            self.engine.start_in_background(catch_up(self.engine))
         try:
             return tool.for_client(self._clean(await tool.run(arguments or {}, call)))
         except KieError as exc:

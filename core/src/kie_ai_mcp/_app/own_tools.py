@@ -28,7 +28,7 @@ LINKS_LISTED = 10
 """How many results a list of tasks links to; every task's own answer links to all of its results."""
 
 ROW_DIGITS = 15
-"""The longest number of a row: readers of JSON differ on longer ones, and no database holds much longer ones."""
+"""The most digits of a row's number: on longer ones readers of JSON differ, and the longest fit in no database."""
 
 Id = Annotated[TaskId, Field(max_length=200)]
 

@@ -44,7 +44,7 @@ SEARCHED = 500
 
 PREVIEWS = 4
 PREVIEW_BYTES = 300_000
-"""What the pictures of one answer may weigh together, as they are sent."""
+"""The size of all pictures of one answer together, as they are sent."""
 
 EXTRA = "pip install 'kie-ai-mcp-core[preview]'"
 
@@ -115,15 +115,14 @@ class Resources:
                 there = f"its results are numbers 1 to {results}" if results else "it has no results"
                 raise InvalidArgument("uri", uri, f"the task is {record.status}, {there}")
             file, form = await self._opened(record, int(number))
-            return Content(form.mime_type, blob=await anyio.to_thread.run_sync(_bytes_of, file, f"Result {number}"))
+            with file:
+                data = await anyio.to_thread.run_sync(file.read, READ_BYTES + 1)
+            _check_size(len(data), f"Result {number}")
+            return Content(form.mime_type, blob=data)
         raise InvalidArgument("uri", uri, f"there are {TASKS}, {PROVIDERS}, {TASK_TEMPLATE} and {FILE_TEMPLATE}")
 
     async def show(self, task_id: str) -> tuple[Report, list[Picture], list[str]]:
-        """Return a task, small pictures of its first results, and notes on what is shown and what can't be.
-
-        Raises:
-            TaskNotFound: Neither the record nor the service knows the id.
-        """
+        """Return a task, small pictures of its first results, and notes on what is shown and what can't be."""
         record = await self.engine.record.tasks.find(task_id)
         if record is not None and record.final:
             report = report_of(record)
@@ -178,9 +177,7 @@ class Resources:
     async def _opened(self, record: TaskRecord, number: int) -> tuple[BinaryIO, Format]:
         """Return a result as an open file, and its type: the saved file, else the bytes behind the link.
 
-        Raises:
-            MediaError: It is not there any more, too large to be fetched, or no media.
-            ReadFailed: Its service's provider is not enabled.
+        Raise MediaError where it is gone, too large or no media, ReadFailed where its provider is not enabled.
         """
         path, url = _place(record, number)
         file: BinaryIO | None = None
@@ -237,13 +234,6 @@ def _check_size(size: int, what: str) -> None:
             f"{what} is larger than {READ_BYTES // 1_000_000} MB, too large to hand over.",
             next_step="Open the link, or the saved file, instead.",
         )
-
-
-def _bytes_of(file: BinaryIO, what: str) -> bytes:
-    with file:
-        data = file.read(READ_BYTES + 1)
-    _check_size(len(data), what)
-    return data
 
 
 def _links(report: Report) -> Iterator[Link]:

@@ -63,9 +63,7 @@ class Engine:
     def open(cls, settings: Settings, reserved: Iterable[str]) -> Self:
         """Load the providers, which may take no `reserved` tool name, and open the record.
 
-        Raises:
-            ConfigError: The configuration names something that does not exist, or a folder that can't be written.
-            StorageError: The database can't be used.
+        Raise ConfigError for wrong settings or an output folder that can't be written, StorageError for a bad database.
         """
         plugins = Plugins(settings, reserved)
         limit = RateLimit(settings.rate_limit, settings.rate_window_s)

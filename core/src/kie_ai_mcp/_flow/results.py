@@ -93,18 +93,12 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     if outcome.status == "failed":
         raise ReadFailed(outcome.error or error_text(answer), code=answer.code, can_retry=False)
     task_id = request.task_id or tool.name
-    now = datetime.now(UTC)
-    record = await engine.record.tasks.find(task_id) or TaskRecord(
-        task_id,
-        tool.name,
-        tool.provider,
-        kind=tool.kind,
-        tool=tool.name,
-        status="completed",
-        created_at=now,
-        updated_at=now,
-        finished_at=now,
-    )
+    record = await engine.record.tasks.find(task_id)
+    if record is None:
+        times: dict[str, Any] = dict.fromkeys(("created_at", "updated_at", "finished_at"), datetime.now(UTC))
+        record = TaskRecord(
+            task_id, tool.name, tool.provider, kind=tool.kind, tool=tool.name, status=outcome.status, **times
+        )
     record = replace(
         record,
         status=outcome.status,
@@ -143,28 +137,20 @@ async def with_files(engine: Engine, record: TaskRecord) -> Report:
         return replace(report_of(record), next_step=f"{exc} Call get_task_status again to save once more.")
 
 
-async def catch_up(engine: Engine) -> int:
-    """Save what finished while no server ran, the first to expire first; return how many tasks that were."""
+async def catch_up(engine: Engine) -> None:
+    """Save what finished while no server ran, the first to expire first; log whatever goes wrong."""
     if engine.settings.output_dir is None or not any(caller.gateway.key for caller in engine.callers.values()):
-        return 0
-    for status in ("processing", "pending"):
-        for record in await engine.record.tasks.list(Filters(status=status, limit=CATCH_UP_MOST)):
-            with suppress(KieError):
-                await refresh(engine, record.task_id)
-    saved = 0
-    for record in (await engine.record.tasks.unsaved())[:CATCH_UP_MOST]:
-        try:
-            await _saved(engine, record)
-            saved += 1
-        except KieError as exc:
-            log.warning("task %s could not be saved: %s", record.task_id, exc)
-    return saved
-
-
-async def catch_up_quietly(engine: Engine) -> None:
-    """Catch up with earlier tasks, and log whatever goes wrong."""
+        return
     try:
-        await catch_up(engine)
+        for status in ("processing", "pending"):
+            for record in await engine.record.tasks.list(Filters(status=status, limit=CATCH_UP_MOST)):
+                with suppress(KieError):
+                    await refresh(engine, record.task_id)
+        for record in (await engine.record.tasks.unsaved())[:CATCH_UP_MOST]:
+            try:
+                await _saved(engine, record)
+            except KieError as exc:
+                log.warning("task %s could not be saved: %s", record.task_id, exc)
     except KieError as exc:
         log.warning("results of earlier tasks could not be saved: %s", exc)
     except Exception:  # the calls beside it must not end with it

@@ -24,11 +24,7 @@ async def payload_of(engine: Engine, task: Task) -> Mapping[str, Any]:
 
 
 async def outcome_of(engine: Engine, task: Task, payload: Mapping[str, Any]) -> tuple[Outcome, Mapping[str, Any]]:
-    """Return the meaning of a status answer, and the answer it came from; read on once where results lie elsewhere.
-
-    Raises:
-        ReadFailed: The provider can't read it, or the second read failed.
-    """
+    """Return the meaning of a status answer, and the answer it came from; read on once where results lie elsewhere."""
     outcome = await engine.asking.outcome(task, payload)
     if isinstance(outcome, StatusRoute):
         if outcome.read is not None:
@@ -53,9 +49,7 @@ async def meaning_of_read(engine: Engine, provider: str, read: Read, answer: Ans
 async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str, Any]]:
     """Find a task that was made elsewhere and adopt it: ask each distinct status route once, the market's first.
 
-    Raises:
-        ReadFailed: Not every route could be asked.
-        TaskNotFound: No route knows the id.
+    Raise TaskNotFound where no route knows the id, ReadFailed where not every route could be asked.
     """
     unread: list[str] = []
     for task in await _probes(engine, task_id):

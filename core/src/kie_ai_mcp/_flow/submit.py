@@ -22,12 +22,6 @@ from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
 from kie_ai_mcp.specs import Submission
 
-PATIENCE_S = 45.0
-"""How long a call waits for its turn under the rate limit, where the caller does not say."""
-
-CALLBACK = "callBackUrl"
-"""The service's name for the address that it posts a finished task to."""
-
 CALLBACK_PATH = "/callbacks/kie"
 """Where `serve --http` takes what the service posts; below `public_url`."""
 
@@ -45,7 +39,7 @@ JOIN_S = 0.2
 
 
 async def submit(
-    engine: Engine, tool: BoundTool, arguments: Mapping[str, Any], say: Say, patience_s: float = PATIENCE_S
+    engine: Engine, tool: BoundTool, arguments: Mapping[str, Any], say: Say, patience_s: float = 45.0
 ) -> Report:
     """Run one generation tool; the call waits `patience_s` at most for its turn under the rate limit.
 
@@ -85,7 +79,7 @@ async def submit(
                 return joined
         report = await _sent(engine, Order(tool, submission, ticket.submission_id), ticket, say, deadline)
         if report.status == "completed" and report.task_id is not None and not report.files:
-            # It was finished at once; the results of all others are saved when their status is read.
+            # It was finished at once. The results of other tasks are saved when their status is read.
             with suppress(StorageError):  # it is on record all the same, and saved at the next start
                 record = await engine.record.tasks.find(report.task_id)
                 report = await with_files(engine, record) if record else report
@@ -136,9 +130,9 @@ async def _give_up_after(engine: Engine, attempt: "asyncio.Task[Report | KieErro
 def _with_callback(engine: Engine, submission: Submission) -> Submission:
     """Ask Kie.ai to post the finished task here, where this server has a public address and no other was given."""
     public = engine.settings.public_url
-    if public is None or submission.gateway != KIE or submission.body.get(CALLBACK):
+    if public is None or submission.gateway != KIE or submission.body.get("callBackUrl"):
         return submission
-    return replace(submission, body={**submission.body, CALLBACK: public + CALLBACK_PATH})
+    return replace(submission, body={**submission.body, "callBackUrl": public + CALLBACK_PATH})
 
 
 async def _join(
@@ -162,7 +156,13 @@ async def _join(
         # A task that was pruned here is still known to the service.
         return report_of(record) if record else await refresh(engine, earlier.task_id)
     if earlier.state == "unknown":
-        raise _unsettled(earlier, engine.logs_of(new.gateway))
+        settle = f"resolve_submission(submission_id={earlier.id}, action="
+        raise Refused(
+            f"The same request was sent as submission {earlier.id} and its answer was lost: it may have been charged. "
+            "It was not sent again.",
+            next_step=f"Look at {engine.logs_of(new.gateway)}. If the task is there, call {settle}'adopt', "
+            f"task_id=...); if not, {settle}'discard').",
+        )
     if earlier.state == "refused":
         meaning = meaning_of(earlier.code or 400)
         message = earlier.message or "The same request was refused."
@@ -210,12 +210,3 @@ def _hash(tool: BoundTool, submission: Submission) -> str:
     path = submission.path if isinstance(submission.path, str) else submission.path[0]
     same = [tool.name, submission.gateway, path, submission.body]
     return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _unsettled(earlier: SubmissionRecord, logs_page: str) -> KieError:
-    return Refused(
-        f"The same request was sent as submission {earlier.id} and its answer was lost: it may have been charged. "
-        "It was not sent again.",
-        next_step=f"Look at {logs_page}. If the task is there, call resolve_submission(submission_id={earlier.id}, "
-        f"action='adopt', task_id=...); if not, resolve_submission(submission_id={earlier.id}, action='discard').",
-    )

@@ -78,7 +78,8 @@ class _Board:
             waited_s = max(waited_s, (datetime.now(UTC) - report.created_at).total_seconds())
         parts.append(f"{waited_s:.0f} s")
         if task_id in self.usual:
-            parts.append(f"usually {_span(*self.usual[task_id])}")
+            least, most = (max(1, round(seconds)) for seconds in self.usual[task_id])
+            parts.append(f"usually {least} s" if least == most else f"usually {least}-{most} s")
         return ", ".join(parts)
 
     def share(self) -> float:
@@ -173,11 +174,6 @@ async def _at_the_end(engine: Engine, task_id: str, board: _Board) -> Report:
         with suppress(StorageError):
             report = await last_known(engine, task_id)
     return report or unread(task_id, "no time was left", "Call wait_for_tasks again.")
-
-
-def _span(low: float, high: float) -> str:
-    least, most = max(1, round(low)), max(1, round(high))
-    return f"{least} s" if least == most else f"{least}-{most} s"
 
 
 def _over(report: Report) -> bool:
