@@ -4,20 +4,19 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from kie_ai_mcp._app.own_tools import NAMES, own_tools
 from kie_ai_mcp._app.resources import Resources
-from kie_ai_mcp._app.search import CALLED_SCHEMA, FOUND_SCHEMA, call_tool, find_tools, found
+from kie_ai_mcp._app.search import SearchTools, search_tools
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, patience_of, say_nothing
 from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, report_of_error
-from kie_ai_mcp._flow.results import catch_up_quietly, query
+from kie_ai_mcp._flow.results import catch_up, query
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._flow.waiting import wait_for
-from kie_ai_mcp._providers.arguments import Arguments
-from kie_ai_mcp._providers.tools import BoundTool, describe, title_of
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings
@@ -39,12 +38,7 @@ class App:
 
     @classmethod
     def open(cls, settings: Settings) -> "App":
-        """Load the providers and open the record.
-
-        Raises:
-            ConfigError: The configuration names something that does not exist, or a folder that can't be written.
-            StorageError: The database can't be used.
-        """
+        """Load the providers and open the record; raise what `Engine.open` raises."""
         return cls(settings, Engine.open(settings, reserved=NAMES))
 
     @cached_property
@@ -62,11 +56,15 @@ class App:
 
     @cached_property
     def _search(self) -> dict[str, Tool]:
-        return {tool.name: tool for tool in self._search_tools()} if self.settings.compact else {}
+        if not self.settings.compact:
+            return {}
+        saves = self.settings.output_dir is not None
+        owner = partial(SearchTools, tuple(self.engine.plugins.tools.values()), self._not_search, saves)
+        return {tool.name: tool for tool in search_tools(owner)}
 
     @property
     def listed(self) -> Iterable[Tool]:
-        """Every tool that a client is told of, the server's own last; the same for every client."""
+        """Every tool that a client is offered, the server's own last; the same for every client."""
         return ((self._search or self._providers_tools) | self._own_tools).values()
 
     @property
@@ -75,25 +73,17 @@ class App:
         return (*self._search, *self._providers_tools, *self._own_tools)
 
     def tool(self, name: str) -> Tool:
-        """Return a tool that can be called.
+        """Return a tool that can be called, or raise InvalidArgument where there is none of that name."""
+        return self._search[name] if name in self._search else self._not_search(name)
 
-        Raises:
-            InvalidArgument: There is none of that name.
-        """
-        return self._search[name] if name in self._search else self._makes_or_reads(name)
-
-    def _makes_or_reads(self, name: str) -> Tool:
-        known = self._providers_tools | self._own_tools
-        if name not in known:
-            raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, known)}")
-        return known[name]
+    def _not_search(self, name: str) -> Tool:
+        tools = self._providers_tools | self._own_tools
+        if name not in tools:
+            raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, tools)}")
+        return tools[name]
 
     async def run(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
-        """Call one tool.
-
-        Raises:
-            KieError: The tool failed, or there is none of that name.
-        """
+        """Call one tool; raise KieError where it fails, or there is none of that name."""
         return self._clean(await self.tool(name).run(arguments or {}, call))
 
     async def call(
@@ -101,11 +91,7 @@ class App:
     ) -> Answer:
         """Call one tool. Whatever goes wrong with it is an answer that a model can read.
 
-        Args:
-            name: The tool.
-            arguments: Its arguments.
-            say: Reports progress.
-            client: The name of the client, whose patience no wait outlasts; None for a caller without a limit.
+        No wait outlasts the patience of the client, which is known by its name; a caller without a name has no limit.
 
         Raises:
             InvalidArgument: There is no tool of that name.
@@ -115,18 +101,18 @@ class App:
         call = Call(say, patience_s, math.inf if client is None else patience_s)
         if not self._has_caught_up:  # at the first call: before it nothing touches database or network
             self._has_caught_up = True
-            self.engine.start_in_background(catch_up_quietly(self.engine))
+            self.engine.start_in_background(catch_up(self.engine))
         try:
-            return _listable(tool, self._clean(await tool.run(arguments or {}, call)))
+            return tool.for_client(self._clean(await tool.run(arguments or {}, call)))
         except KieError as exc:
-            return self._clean(answer_of(report_of_error(exc)))
+            error = exc
         except Exception:
             log.exception("tool %s failed", name)
             error = Unknown(
                 f"The server failed inside {name}; its log on stderr says more.",
                 next_step="list_tasks shows whether a task was made. Report this as a bug.",
             )
-            return self._clean(answer_of(report_of_error(error)))
+        return self._clean(answer_of(report_of_error(error)))
 
     def clean(self, text: str) -> str:
         """Return text without the key, also where an argument held it, and with nothing that no encoder takes."""
@@ -137,8 +123,6 @@ class App:
         text, data, links = self.settings.mask.json([answer.text, answer.data, links], DEEPEST, encodable=True)
         named = (replace(link, uri=uri, name=name) for link, (uri, name) in zip(answer.links, links, strict=True))
         return replace(answer, text=text, data=data, links=tuple(named))
-
-    # -- tools of providers --------------------------------------------------------------------------------------
 
     def _of_provider(self, tool: BoundTool) -> Tool:
         async def run(arguments: Mapping[str, Any], call: Call) -> Answer:
@@ -163,46 +147,3 @@ class App:
             open_world=True,
             run=run,
         )
-
-    # -- compact mode --------------------------------------------------------------------------------------------
-
-    def _search_tools(self) -> Iterable[Tool]:
-        finding, calling = Arguments(find_tools), Arguments(call_tool)
-        saves = self.settings.output_dir is not None
-
-        async def find(arguments: Mapping[str, Any], _call: Call) -> Answer:
-            words = find_tools(**finding.check(arguments))
-            return found(self.engine.plugins.tools.values(), words, saves=saves)
-
-        async def use(arguments: Mapping[str, Any], call: Call) -> Answer:
-            name, given = call_tool(**calling.check(arguments))
-            tool = self._makes_or_reads(name)
-            return _listable(tool, await tool.run(given, call))
-
-        yield Tool(
-            name=finding.name,
-            title=title_of(finding.name),
-            description=describe(find_tools),
-            input_schema=finding.listed,
-            output_schema=FOUND_SCHEMA,
-            reads_only=True,
-            idempotent=True,
-            open_world=False,
-            run=find,
-        )
-        yield Tool(
-            name=calling.name,
-            title=title_of(calling.name),
-            description=describe(call_tool),
-            input_schema=calling.listed,
-            output_schema=CALLED_SCHEMA,
-            reads_only=False,
-            idempotent=False,
-            open_world=True,
-            run=use,
-        )
-
-
-def _listable(tool: Tool, answer: Answer) -> Answer:
-    """Return an answer as a client gets it: hosts that are given data show their model no pictures."""
-    return answer if tool.output_schema is not None else replace(answer, data=None)

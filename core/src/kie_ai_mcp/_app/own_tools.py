@@ -1,22 +1,23 @@
 """The server's own tools. Like a provider's: the signature is the schema, the docstring is what the model reads."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from kie_ai_mcp._app.resources import Resources
-from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of
+from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, tool_of_method
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, TASKS_SCHEMA, Report, report_of
+from kie_ai_mcp._flow.report import NUMBER, OUTPUT_SCHEMA, TASKS_SCHEMA, TEXT, Report, object_schema, report_of
 from kie_ai_mcp._flow.results import refresh, save
 from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.arguments import Arguments
-from kie_ai_mcp._providers.tools import describe, title_of
+from kie_ai_mcp._providers.tools import describe
 from kie_ai_mcp._record.rows import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest
@@ -27,47 +28,38 @@ LINKS_LISTED = 10
 """How many results a list of tasks links to; every task's own answer links to all of its results."""
 
 ROW_DIGITS = 15
-"""No row's number has more; longer ones differ between JSON's readers, and at last no database holds them."""
+"""The most digits of a row's number: on longer ones readers of JSON differ, and the longest fit in no database."""
 
 Id = Annotated[TaskId, Field(max_length=200)]
 
-# Nothing is required: an error is told in the shape of `OUTPUT_SCHEMA`, and clients hold it against these.
-CREDITS_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"credits": {"type": "number"}, "next_step": {"type": "string"}},
-}
-UPLOAD_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"url": {"type": "string"}, "expires_at": {"type": "string"}, "next_step": {"type": "string"}},
-}
+# Nothing is required: an error is reported in the shape of `OUTPUT_SCHEMA`, and clients hold it against these.
+CREDITS_SCHEMA = object_schema(credits=NUMBER, next_step=TEXT)
+UPLOAD_SCHEMA = object_schema(url=TEXT, expires_at=TEXT, next_step=TEXT)
 
 
 @dataclass(frozen=True)
 class OwnTools:
-    """The tools that every provider's tasks share."""
+    """The tools that every provider's tasks share, in one call."""
 
     engine: Engine
     resources: Resources
+    call: Call = field(default_factory=Call)
 
-    async def get_task_status(self, task_id: Id, call: Call) -> Answer:  # noqa: ARG002  one signature for all
+    async def get_task_status(self, task_id: Id) -> Answer:
         """Read one task's state, result links, files, credits and error now. Also finds tasks made elsewhere."""
         return await self._one(await refresh(self.engine, task_id, with_record=True))
 
     async def wait_for_tasks(
         self,
         task_ids: Annotated[list[Id], Field(min_length=1, max_length=100)],
-        call: Call,
         timeout_s: Annotated[float, Field(ge=1, le=3600)] | None = None,
     ) -> Answer:
         """Wait until tasks are finished, or as long as the client allows; then call again for those still running."""
-        limit_s = min(timeout_s or call.patience_s, call.most_s)
-        reports = await wait_for(self.engine, task_ids, limit_s, call.say)
+        limit_s = min(timeout_s or self.call.patience_s, self.call.most_s)
+        reports = await wait_for(self.engine, task_ids, limit_s, self.call.say)
         stuck = [report.task_id for report in reports if report.stuck]
-        running = [
-            report.task_id
-            for report in reports
-            if report.status in {"pending", "processing", "unread"} and not report.stuck
-        ]
+        unfinished = [report for report in reports if report.status in {"pending", "processing", "unread"}]
+        running = [report.task_id for report in unfinished if not report.stuck]
         unknown = [report.task_id for report in reports if report.status == "not found"]
         steps = []
         if running:
@@ -76,12 +68,10 @@ class OwnTools:
             steps.append(f"Not readable until the user acts; see what is next for each: {stuck}.")
         if unknown and not running:
             steps.append(f"Nobody knows {unknown}; correct the ids.")
-        step = " ".join(steps) or "Every task is finished."
-        return await self._many(reports, {"next_step": step})
+        return await self._many(reports, {"next_step": " ".join(steps) or "Every task is finished."})
 
     async def list_tasks(
         self,
-        call: Call,  # noqa: ARG002
         status: Status | None = None,
         provider: str | None = None,
         kind: Kind | None = None,
@@ -93,34 +83,33 @@ class OwnTools:
         filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1)
         # First, because it takes in what an earlier call could not record.
         unsettled = await self.engine.record.submissions.unsettled()
-        told = [_unresolved(entry, self.engine.logs_of(entry.gateway)) for entry in unsettled]
-        unresolved = told if cursor is None else []
         records = await self.engine.record.tasks.newest(filters)
         installed = self.engine.plugins.plugins
         if not records and provider is not None and provider not in installed:
             # An empty list would read as if nothing had been made.
             reason = f"no such provider is installed, and no task fits. {nearest(provider, installed)}"
             raise InvalidArgument("provider", provider, reason)
-        more = {"next_cursor": str(records[limit - 1].row_id)} if len(records) > limit else {}
-        step = "Call list_tasks with next_cursor for older ones." if more else "These are all."
-        extra: dict[str, Any] = {"unresolved": unresolved} if unresolved else {}
         reports = [report_of(record) for record in records[:limit]]
+        extra: dict[str, Any] = {}
+        if unsettled and cursor is None:
+            extra["unresolved"] = [_unresolved(entry, self.engine.logs_of(entry.gateway)) for entry in unsettled]
         extra["credits_listed"] = sum(report.credits or _number(report.estimated_credits) for report in reports)
         extra["credits_24h"] = await self.engine.record.spent_today()
-        return await self._many(reports, {**extra, **more, "next_step": step}, LINKS_LISTED)
+        step = "These are all."
+        if len(records) > limit:
+            extra["next_cursor"] = str(records[limit - 1].row_id)
+            step = "Call list_tasks with next_cursor for older ones."
+        extra["next_step"] = step
+        return await self._many(reports, extra, LINKS_LISTED)
 
-    async def get_credits(self, call: Call) -> Answer:  # noqa: ARG002
+    async def get_credits(self) -> Answer:
         """Read how many credits the account has left. One credit is about 0.005 USD."""
         credits = await credits_left(self.engine)
         step = "Top up at https://kie.ai/billing." if credits <= 0 else "Generations can be started."
         return Answer(f"Credits left: {credits:g}\nNext: {step}", {"credits": credits, "next_step": step})
 
     async def upload_file(
-        self,
-        call: Call,  # noqa: ARG002
-        path: str | None = None,
-        url: str | None = None,
-        base64_data: str | None = None,
+        self, path: str | None = None, url: str | None = None, base64_data: str | None = None
     ) -> Answer:
         """Upload a local file, a URL's file or base64 data, for image, video or audio arguments. Free; kept a day."""
         uploads = self.engine.uploads
@@ -144,24 +133,22 @@ class OwnTools:
         }
         return Answer("\n".join(f"{name}: {value}" for name, value in answer.items()), answer)
 
-    async def save_result(self, task_id: Id, call: Call) -> Answer:  # noqa: ARG002
+    async def save_result(self, task_id: Id) -> Answer:
         """Save a finished task's results as files in the configured folder."""
         return await self._one(await save(self.engine, task_id))
 
-    async def show_result(self, task_id: Id, call: Call) -> Answer:  # noqa: ARG002
+    async def show_result(self, task_id: Id) -> Answer:
         """Show small pictures of a finished task's results, of a video one frame, with the links."""
-        shown = await self.resources.show(task_id)
-        text = "\n".join([shown.report.text(), *shown.notes])
-        links = await self.resources.links([shown.report])
+        report, pictures, notes = await self.resources.show(task_id)
         # Hosts that are given data show their model nothing else, so a client gets none; the command line does.
-        data = {**shown.report.structured(), "previews": list(shown.notes)}
-        return Answer(text, data, links, shown.pictures)
+        data = {**report.structured(), "previews": notes}
+        links = await self.resources.links([report])
+        return Answer("\n".join([report.text(), *notes]), data, links, tuple(pictures))
 
     async def resolve_submission(
         self,
         submission_id: Annotated[int, Field(ge=1, lt=10**ROW_DIGITS)],
         action: Literal["adopt", "discard"],
-        call: Call,  # noqa: ARG002
         task_id: Id | None = None,
     ) -> Answer:
         """Settle a request whose outcome is unknown, after looking at https://kie.ai/logs.
@@ -197,46 +184,26 @@ NAMES = tuple(_SCHEMAS)
 
 def own_tools(engine: Engine, resources: Resources) -> Iterable[Tool]:
     """Yield the server's own tools that the settings want."""
-    tools = OwnTools(engine, resources)
+    owner = partial(OwnTools, engine, resources)
     for name, (output_schema, reads_only) in _SCHEMAS.items():
         if engine.plugins.lists(name):
-            yield _bound(getattr(tools, name), output_schema, reads_only=reads_only)
+            yield tool_of_method(getattr(OwnTools, name), owner, output_schema, reads_only=reads_only)
 
 
 def own_arguments(name: str) -> tuple[str, Arguments]:
-    """Return what one of the server's own tools is for, and its arguments; needs no engine."""
-    fn = getattr(OwnTools, name)
-    return describe(fn), Arguments(fn, ignore=("self", "call"))
-
-
-def _bound(fn: Callable[..., Awaitable[Answer]], output_schema: dict[str, Any] | None, *, reads_only: bool) -> Tool:
-    name = fn.__name__
-    description, arguments = own_arguments(name)
-
-    async def run(given: Mapping[str, Any], call: Call) -> Answer:
-        return await fn(**arguments.check(given), call=call)
-
-    return Tool(
-        name=name,
-        title=title_of(name),
-        description=description,
-        input_schema=arguments.listed,
-        output_schema=output_schema,
-        reads_only=reads_only,
-        idempotent=reads_only,
-        open_world=False,
-        run=run,
-    )
+    """Return the description of one of the server's own tools, and its arguments; needs no engine."""
+    method = getattr(OwnTools, name)
+    return describe(method), Arguments(method, ignore=("self",))
 
 
 def _text(reports: Sequence[Report], extra: dict[str, Any]) -> str:
-    blocks = [report.text() for report in reports] or ["No tasks."]
-    if "unresolved" in extra:
-        blocks.insert(0, "\n".join(map(_unresolved_line, extra["unresolved"])))
-    tail = [f"Next cursor: {extra['next_cursor']}"] if "next_cursor" in extra else []
+    blocks = ["\n".join(map(_unresolved_line, extra["unresolved"]))] if "unresolved" in extra else []
+    blocks += [report.text() for report in reports] or ["No tasks."]
+    if "next_cursor" in extra:
+        blocks.append(f"Next cursor: {extra['next_cursor']}")
     if "credits_24h" in extra:
-        tail.append(credits_line(extra))
-    return "\n\n".join([*blocks, *tail, f"Next: {extra['next_step']}"])
+        blocks.append(credits_line(extra))
+    return "\n\n".join([*blocks, f"Next: {extra['next_step']}"])
 
 
 def credits_line(listed: Mapping[str, Any]) -> str:

@@ -3,9 +3,11 @@
 import io
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
@@ -42,7 +44,7 @@ SEARCHED = 500
 
 PREVIEWS = 4
 PREVIEW_BYTES = 300_000
-"""What the pictures of one answer may weigh together, as they are sent."""
+"""The size of all pictures of one answer together, as they are sent."""
 
 EXTRA = "pip install 'kie-ai-mcp-core[preview]'"
 
@@ -67,15 +69,6 @@ class Content:
     blob: bytes | None = None
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A task with small pictures of its results, and in words what is shown and what is not."""
-
-    report: Report
-    pictures: tuple[Picture, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 TEMPLATES = (
     Link(TASK_TEMPLATE, "task", JSON, "One recorded task, as it is on record."),
     Link(FILE_TEMPLATE, "result", None, "Result number n, from 1, of a completed task."),
@@ -95,26 +88,17 @@ class Resources:
             Link(PROVIDERS, "providers", JSON, "The installed providers and their tools."),
         ]
         records = await self.engine.record.tasks.newest(Filters(status="completed", limit=SEARCHED))
-        return fixed + await anyio.to_thread.run_sync(_saved_links, records)
+        saved = (link for record in records for link in _links(report_of(record)) if link.size is not None)
+        return fixed + await anyio.to_thread.run_sync(list, islice(saved, FILES_LISTED))
 
     async def links(self, reports: Iterable[Report], most: int | None = None) -> tuple[Link, ...]:
-        """Return the addresses of the results of completed tasks; only of those that can be read now.
-
-        Args:
-            reports: Tasks on record.
-            most: How many at most; None for all.
-        """
-        done = [report for report in reports if report.status == "completed" and report.task_id]
-        found = await anyio.to_thread.run_sync(lambda: [link for report in done for link in _links(report)])
-        return tuple(found[:most])
+        """Return the addresses of results that can be read now, of completed tasks on record; `most` at most."""
+        done = (report for report in reports if report.status == "completed" and report.task_id)
+        links = (link for report in done for link in _links(report))
+        return await anyio.to_thread.run_sync(tuple, islice(links, most))
 
     async def read(self, uri: str) -> Content:
-        """Return what stands at an address.
-
-        Raises:
-            InvalidArgument: There is nothing.
-            KieError: It can't be fetched, or it is too large.
-        """
+        """Return the content of an address; raise KieError where there is none, or it can't be fetched."""
         if uri == TASKS:
             records = await self.engine.record.tasks.newest(Filters(limit=TASKS_READ))
             return _json({"tasks": [report_of(record).structured() for record in records]})
@@ -126,50 +110,47 @@ class Resources:
         task_id, _, number = uri.removeprefix(f"{FILES}/").rpartition("/")
         if uri.startswith(f"{FILES}/") and task_id:
             record = await self._record(uri, task_id)
-            results = max(len(record.result_urls), len(record.files)) if record.status == "completed" else 0
-            known = {str(place) for place in range(1, results + 1)}
-            if number not in known:
+            results = _count(record)
+            if number not in map(str, range(1, results + 1)):
                 there = f"its results are numbers 1 to {results}" if results else "it has no results"
                 raise InvalidArgument("uri", uri, f"the task is {record.status}, {there}")
             file, form = await self._opened(record, int(number))
-            return Content(form.mime_type, blob=await anyio.to_thread.run_sync(_bytes_of, file, f"Result {number}"))
+            with file:
+                data = await anyio.to_thread.run_sync(file.read, READ_BYTES + 1)
+            _check_size(len(data), f"Result {number}")
+            return Content(form.mime_type, blob=data)
         raise InvalidArgument("uri", uri, f"there are {TASKS}, {PROVIDERS}, {TASK_TEMPLATE} and {FILE_TEMPLATE}")
 
-    async def show(self, task_id: str) -> Shown:
-        """Return a task with small pictures of its first results; a picture that can't be made is told in words.
-
-        Raises:
-            TaskNotFound: Nobody knows the id.
-        """
+    async def show(self, task_id: str) -> tuple[Report, list[Picture], list[str]]:
+        """Return a task, small pictures of its first results, and notes on what is shown and what can't be."""
         record = await self.engine.record.tasks.find(task_id)
-        if record is None or not record.final:
+        if record is not None and record.final:
+            report = report_of(record)
+        else:
             report = await refresh(self.engine, task_id)
             record = await self.engine.record.tasks.find(task_id)
-        else:
-            report = report_of(record)
         if record is None:
             raise TaskNotFound(f"No task {task_id!r} is on record.", next_step="list_tasks shows the recorded ones.")
-        results = max(len(record.result_urls), len(record.files)) if record.status == "completed" else 0
-        tried = min(results, PREVIEWS)
+        results = _count(record)
+        shown = min(results, PREVIEWS)
         pictures: list[Picture] = []
         notes: list[str] = []
-        for number in range(1, tried + 1):
+        for number in range(1, shown + 1):
             try:
                 file, form = await self._opened(record, number)
-                picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // tried)
+                picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // shown)
+                pictures.append(picture)
             except NoLibrary:
-                notes.append(f"Result {number}: no preview, the server lacks a library for it. Install it: {EXTRA}")
+                note = f"no preview, the server lacks a library for it. Install it: {EXTRA}"
             except KieError as exc:
-                notes.append(f"Result {number}: no preview. {exc}")
+                note = f"no preview. {exc}"
             except Exception as exc:  # noqa: BLE001  decoders raise anything, and the task is as good as before
                 log.warning("result %d of task %s has no preview: %s: %s", number, task_id, type(exc).__name__, exc)
-                notes.append(f"Result {number}: no preview, it could not be decoded.")
-            else:
-                pictures.append(picture)
-                notes.append(f"Result {number}: {note}")
-        if results > tried:
-            notes.append(f"Results {tried + 1} to {results} are not shown; their links are above.")
-        return Shown(report, tuple(pictures), tuple(notes))
+                note = "no preview, it could not be decoded."
+            notes.append(f"Result {number}: {note}")
+        if results > shown:
+            notes.append(f"Results {shown + 1} to {results} are not shown; their links are above.")
+        return report, pictures, notes
 
     def _providers(self) -> list[dict[str, Any]]:
         return [
@@ -186,33 +167,27 @@ class Resources:
         ]
 
     async def _record(self, uri: str, quoted: str) -> TaskRecord:
-        """Return the task that an address names.
-
-        Raises:
-            InvalidArgument: It is not on record.
-        """
         record = await self.engine.record.tasks.find(unquote(quoted))
         if record is not None:
             return record
         newest = await self.engine.record.tasks.newest(Filters(limit=3))
-        known = ", ".join(_task_uri(entry.task.task_id) for entry in newest) or "none yet"
+        known = ", ".join(f"{TASKS}/{_quoted(entry.task_id)}" for entry in newest) or "none yet"
         raise InvalidArgument("uri", uri, f"no such task is on record; {TASKS} lists them, the newest: {known}")
 
     async def _opened(self, record: TaskRecord, number: int) -> tuple[BinaryIO, Format]:
-        """Return a result to be read, and closed, and what it is: its saved file, else what its link leads to.
+        """Return a result as an open file, and its type: the saved file, else the bytes behind the link.
 
-        Raises:
-            MediaError: It is not there any more, too large to be fetched, or no media.
-            ReadFailed: Its service's provider is not enabled.
+        Raise MediaError where it is gone, too large or no media, ReadFailed where its provider is not enabled.
         """
-        place = number - 1
+        path, url = _place(record, number)
         file: BinaryIO | None = None
-        if place < len(record.files):
-            file = await anyio.to_thread.run_sync(_saved_file, Path(record.files[place]))
-        if file is None and place < len(record.result_urls):
-            file = io.BytesIO(await self._fetched(record, record.result_urls[place]))
+        if path is not None:
+            with suppress(OSError):
+                file = await anyio.to_thread.run_sync(lambda: path.open("rb"))
+        if file is None and url is not None:
+            file = io.BytesIO(await self._fetched(record, url))
         if file is None:
-            raise MediaError(f"{record.files[place]} is gone, and there is no link to it.")
+            raise MediaError(f"{path} is gone, and there is no link to it.")
         head = file.read(HEAD_BYTES)
         form = format_of(head)
         if form is None:
@@ -233,12 +208,24 @@ class Resources:
         return bytes(data)
 
 
-def _task_uri(task_id: str) -> str:
-    return f"{TASKS}/{quote(task_id, safe='', errors='replace')}"
-
-
 def _json(value: Any) -> Content:
     return Content(JSON, text=json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _quoted(task_id: str) -> str:
+    return quote(task_id, safe="", errors="replace")
+
+
+def _count(record: TaskRecord) -> int:
+    """Return how many results a task has."""
+    return max(len(record.result_urls), len(record.files)) if record.status == "completed" else 0
+
+
+def _place(task: TaskRecord | Report, number: int) -> tuple[Path | None, str | None]:
+    """Return the saved file and the link of a result, as far as the task has them."""
+    index = number - 1
+    path = Path(task.files[index]) if index < len(task.files) else None
+    return path, task.result_urls[index] if index < len(task.result_urls) else None
 
 
 def _check_size(size: int, what: str) -> None:
@@ -249,56 +236,24 @@ def _check_size(size: int, what: str) -> None:
         )
 
 
-def _saved_file(path: Path) -> BinaryIO | None:
-    """Open a saved file; None where it is gone."""
-    try:
-        return path.open("rb")
-    except OSError:
-        return None
-
-
-def _bytes_of(file: BinaryIO, what: str) -> bytes:
-    """Return all of a result, and close it.
-
-    Raises:
-        MediaError: It is too large to be handed over.
-    """
-    with file:
-        data = file.read(READ_BYTES + 1)
-    _check_size(len(data), what)
-    return data
-
-
-def _saved_links(records: Iterable[TaskRecord]) -> list[Link]:
-    found: list[Link] = []
-    for record in records:
-        found += [link for link in _links(report_of(record)) if link.size is not None]
-        if len(found) >= FILES_LISTED:
-            break
-    return found[:FILES_LISTED]
-
-
-def _links(report: Report) -> list[Link]:
-    """Return the addresses of a completed task's results that can be read: saved and small enough, or not expired."""
-    task_id = report.task_id or ""
+def _links(report: Report) -> Iterator[Link]:
+    """Yield the addresses of a completed task's results that can be read: saved and small enough, or not expired."""
     live = report.expires_at is None or report.expires_at > datetime.now(UTC)
-    found: list[Link] = []
-    for place in range(max(len(report.result_urls), len(report.files))):
-        uri = f"{FILES}/{quote(task_id, safe='', errors='replace')}/{place + 1}"
-        path = Path(report.files[place]) if place < len(report.files) else None
+    for number in range(1, max(len(report.result_urls), len(report.files)) + 1):
+        uri = f"{FILES}/{_quoted(report.task_id or '')}/{number}"
+        path, url = _place(report, number)
         size = _size_of(path) if path else None
         if path and size is not None:
             if size <= READ_BYTES:
-                found.append(Link(uri, path.name, mime_type_of(path.suffix), size=size))
-        elif live and place < len(report.result_urls):
-            suffix = Path(_path_of(report.result_urls[place])).suffix
-            found.append(Link(uri, f"{task_id}-{place + 1}{suffix}", mime_type_of(suffix)))
-    return found
+                yield Link(uri, path.name, mime_type_of(path.suffix), size=size)
+        elif live and url is not None:
+            suffix = _suffix_of(url)
+            yield Link(uri, f"{report.task_id}-{number}{suffix}", mime_type_of(suffix))
 
 
-def _path_of(url: str) -> str:
+def _suffix_of(url: str) -> str:
     try:
-        return urlsplit(url).path
+        return Path(urlsplit(url).path).suffix
     except ValueError:
         return ""
 

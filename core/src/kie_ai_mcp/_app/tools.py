@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kie_ai_mcp._app.resources import Link
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._media.thumbnails import Picture
+from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.tools import describe, title_of
 
 USUAL_PATIENCE_S = 45.0
 """How long a client waits for one call when nothing is known of it."""
@@ -33,7 +35,7 @@ def patience_of(client: str) -> float:
 
 
 async def say_nothing(_message: str, _share: float | None) -> None:
-    """Drop progress that has nowhere to go."""
+    """Drop progress that nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +71,13 @@ def answer_of(report: Report, links: tuple[Link, ...] = ()) -> Answer:
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool that can be called.
+    """One tool that can be called. `run` calls it, and raises `KieError` where it fails.
 
     Args:
-        name: Its name in the protocol.
-        title: Its name for people.
-        description: What the model reads of it.
-        input_schema: The schema of its arguments, as a client gets it.
         output_schema: The schema of its data; None for a tool that answers in words and pictures alone.
         reads_only: Whether it neither spends nor changes anything.
         idempotent: Whether the same call twice does no more than once.
         open_world: Whether it deals with services other than this server.
-        run: Calls it. Raises `KieError` where it fails.
     """
 
     name: str
@@ -92,3 +89,37 @@ class Tool:
     idempotent: bool
     open_world: bool
     run: Callable[[Mapping[str, Any], Call], Awaitable[Answer]]
+
+    def for_client(self, answer: Answer) -> Answer:
+        """Return an answer as a client gets it: hosts that are given data show their model no pictures."""
+        return answer if self.output_schema is not None else replace(answer, data=None)
+
+
+def tool_of_method(
+    method: Callable[..., Awaitable[Answer]],
+    owner: Callable[[Call], Any],
+    output_schema: Mapping[str, Any] | None,
+    *,
+    reads_only: bool,
+    open_world: bool = False,
+) -> Tool:
+    """Return an unbound method as a tool: its signature is the schema, its docstring the description.
+
+    `owner` makes the object of one call. A tool that only reads is idempotent.
+    """
+    arguments = Arguments(method, ignore=("self",))
+
+    async def run(values: Mapping[str, Any], call: Call) -> Answer:
+        return await method(owner(call), **arguments.check(values))
+
+    return Tool(
+        name=arguments.name,
+        title=title_of(arguments.name),
+        description=describe(method),
+        input_schema=arguments.listed,
+        output_schema=output_schema,
+        reads_only=reads_only,
+        idempotent=reads_only,
+        open_world=open_world,
+        run=run,
+    )

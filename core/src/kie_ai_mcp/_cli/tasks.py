@@ -11,7 +11,6 @@ import click
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import OwnTools, credits_line, own_arguments
-from kie_ai_mcp._app.tools import Call
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, moment
 from kie_ai_mcp._flow.engine import Say
@@ -60,7 +59,7 @@ def list_tasks(since: datetime | None, **filters: Any) -> None:
 
     async def work(app: App) -> dict[str, Any]:
         _, arguments = own_arguments("list_tasks")
-        answer = await OwnTools(app.engine, app.resources).list_tasks(**arguments.check(filters), call=Call())
+        answer = await OwnTools(app.engine, app.resources).list_tasks(**arguments.check(filters))
         return answer.data or {}
 
     listed = console.run_with_app(load_settings(), work)

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -42,10 +42,7 @@ class Engine:
     """Everything that a story needs. It reads at any time and sends only while `running`.
 
     Args:
-        settings: The user's choices.
-        plugins: The installed providers.
         callers: One caller per service, by gateway name.
-        record: The submissions and tasks on record.
         listeners: By task id, the events that are set when the service posts news of the task; kept by waiters.
         turns: By gateway, the calls that wait for a slot of the rate limit, by submission number.
     """
@@ -64,15 +61,9 @@ class Engine:
 
     @classmethod
     def open(cls, settings: Settings, reserved: Iterable[str]) -> Self:
-        """Load the providers and open the record.
+        """Load the providers, which may take no `reserved` tool name, and open the record.
 
-        Args:
-            settings: The user's choices.
-            reserved: Tool names that no provider may take.
-
-        Raises:
-            ConfigError: The configuration names something that does not exist, or a folder that can't be written.
-            StorageError: The database can't be used.
+        Raise ConfigError for wrong settings or an output folder that can't be written, StorageError for a bad database.
         """
         plugins = Plugins(settings, reserved)
         limit = RateLimit(settings.rate_limit, settings.rate_window_s)
@@ -90,11 +81,7 @@ class Engine:
         return Asking(self.plugins)
 
     def caller(self, gateway: str) -> Caller:
-        """Return the caller of a task's service.
-
-        Raises:
-            ReadFailed: No enabled provider registers that gateway.
-        """
+        """Return the caller of a task's service, or raise ReadFailed where no enabled provider registers it."""
         if gateway not in self.callers:
             raise ReadFailed(
                 f"The task was made through {gateway}, but no enabled provider registers that service.",
@@ -119,8 +106,6 @@ class Engine:
             arguments = {name: NOT_STORED if name in PROMPTS else value for name, value in arguments.items()}
         redacted: dict[str, Any] = self.settings.mask.json(dict(arguments), DEEPEST)
         return redacted
-
-    # -- running -------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -198,20 +183,16 @@ def _cancel(held: Mapping["asyncio.Task[Any]", anyio.CancelScope]) -> None:
 async def _ended(held: Iterable["asyncio.Future[Any]"], limit_s: float | None = None) -> None:
     """Wait until all of these have ended, also those that start meanwhile, or until time is over."""
     with anyio.move_on_after(limit_s):
-        while waited_for := tuple(held):
-            await asyncio.wait(waited_for)
+        while pending := tuple(held):
+            await asyncio.wait(pending)
 
 
 def _check_writable(folder: Path | None) -> None:
     if folder is None:
         return
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise ConfigError(
-            f"The folder {folder} can't be written.",
-            next_step="Set KIE_AI_OUTPUT_DIR to a folder of yours, or leave it out.",
-        )
+        if os.access(folder, os.W_OK):
+            return
+    next_step = "Set KIE_AI_OUTPUT_DIR to a folder of yours, or leave it out."
+    raise ConfigError(f"The folder {folder} can't be written.", next_step=next_step)

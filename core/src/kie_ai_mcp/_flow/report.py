@@ -8,9 +8,14 @@ from typing import Any, Literal
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp.errors import InvalidArgument, KieError, ReadFailed, TaskNotFound, Unknown
 
-_TEXT: dict[str, Any] = {"type": "string"}
-_LIST: dict[str, Any] = {"type": "array"}
-_NUMBER: dict[str, Any] = {"type": "number"}
+TEXT: dict[str, Any] = {"type": "string"}
+LIST: dict[str, Any] = {"type": "array"}
+NUMBER: dict[str, Any] = {"type": "number"}
+
+
+def object_schema(**properties: Any) -> dict[str, Any]:
+    """Return the schema of an object of which nothing is required."""
+    return {"type": "object", "properties": properties}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,30 +23,26 @@ class Report:
     """One task, or one request that made none, as the client gets it.
 
     The order of the fields is the order of the answer. Those with metadata stand in the output schema, which is short
-    because a model reads it once per tool.
-
-    Args:
-        is_error: Whether the call failed.
-        stuck: Whether the status can't be read until the user changes something; waiting alone does not help.
+    because a model reads it once per tool. A report is `stuck` where its status can't be read until the user acts.
     """
 
-    task_id: str | None = field(default=None, metadata=_TEXT)
-    api_type: str | None = field(default=None, metadata=_TEXT)
-    provider: str | None = field(default=None, metadata=_TEXT)
-    status: str = field(metadata=_TEXT)
-    result_urls: Sequence[str] = field(default=(), metadata=_LIST)
-    files: Sequence[str] = field(default=(), metadata=_LIST)
-    credits: float | None = field(default=None, metadata=_NUMBER)
+    task_id: str | None = field(default=None, metadata=TEXT)
+    api_type: str | None = field(default=None, metadata=TEXT)
+    provider: str | None = field(default=None, metadata=TEXT)
+    status: str = field(metadata=TEXT)
+    result_urls: Sequence[str] = field(default=(), metadata=LIST)
+    files: Sequence[str] = field(default=(), metadata=LIST)
+    credits: float | None = field(default=None, metadata=NUMBER)
     estimated_credits: float | Literal["unknown"] | None = None
     progress: float | None = None
-    charged: Literal["yes", "no", "unknown"] | None = field(default=None, metadata=_TEXT)
-    created_at: datetime | None = field(default=None, metadata=_TEXT)
-    expires_at: datetime | None = field(default=None, metadata=_TEXT)
-    error: str | None = field(default=None, metadata=_TEXT)
-    read_error: str | None = field(default=None, metadata=_TEXT)
+    charged: Literal["yes", "no", "unknown"] | None = field(default=None, metadata=TEXT)
+    created_at: datetime | None = field(default=None, metadata=TEXT)
+    expires_at: datetime | None = field(default=None, metadata=TEXT)
+    error: str | None = field(default=None, metadata=TEXT)
+    read_error: str | None = field(default=None, metadata=TEXT)
     submission_id: int | None = None
     service_record: Any = None
-    next_step: str = field(metadata=_TEXT)
+    next_step: str = field(metadata=TEXT)
     is_error: bool = field(default=False, repr=False)
     stuck: bool = False
 
@@ -55,32 +56,27 @@ class Report:
         return {name: value for name, value in values if value is not None}
 
     def text(self) -> str:
-        """The same in words, one fact a line."""
-        lines = [f"Status: {self.status}" + (f" ({self.progress:.0%})" if self.progress and not self.is_final else "")]
-        if self.task_id:
-            made_by = f" ({self.api_type}, provider {self.provider})" if self.provider else ""
-            lines.append(f"Task: {self.task_id}{made_by}")
-        if self.submission_id is not None:
-            lines.append(f"Submission: {self.submission_id}")
-        lines += [f"Result: {url}" for url in self.result_urls]
-        lines += [f"Saved: {file}" for file in self.files]
-        if self.expires_at:
-            lines.append(f"Links expire: {_when(self.expires_at)}")
-        if self.charged:
-            lines.append(f"Charged: {self.charged}" + (f", {self.credits:g} credits" if self.credits else ""))
-        if self.estimated_credits is not None:
-            estimate = self.estimated_credits
-            lines.append(f"Estimated credits: {estimate if isinstance(estimate, str) else f'{estimate:g}'}")
-        if self.created_at:
-            lines.append(f"Created: {_when(self.created_at)}")
-        if self.error:
-            lines.append(f"Error: {self.error}")
-        if self.read_error:
-            lines.append(f"This is the last known state; reading the status failed: {self.read_error}")
-        if self.service_record is not None:
-            lines.append(f"The service's own record: {self.service_record}")
-        lines.append(f"Next: {self.next_step}")
-        return "\n".join(lines)
+        """Return the answer in words, one fact a line."""
+        maker = f" ({self.api_type}, provider {self.provider})" if self.provider else ""
+        share = f" ({self.progress:.0%})" if self.progress and not self.is_final else ""
+        price = f", {self.credits:g} credits" if self.credits else ""
+        estimate = self.estimated_credits
+        facts = (
+            ("Status", f"{self.status}{share}"),
+            ("Task", f"{self.task_id}{maker}" if self.task_id else None),
+            ("Submission", self.submission_id),
+            *(("Result", url) for url in self.result_urls),
+            *(("Saved", file) for file in self.files),
+            ("Links expire", _when(self.expires_at)),
+            ("Charged", f"{self.charged}{price}" if self.charged else None),
+            ("Estimated credits", estimate if isinstance(estimate, str | None) else f"{estimate:g}"),
+            ("Created", _when(self.created_at)),
+            ("Error", self.error or None),
+            ("This is the last known state; reading the status failed", self.read_error or None),
+            ("The service's own record", self.service_record),
+            ("Next", self.next_step),
+        )
+        return "\n".join(f"{name}: {value}" for name, value in facts if value is not None)
 
     @property
     def is_final(self) -> bool:
@@ -92,23 +88,19 @@ _ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in {"
 # Copied by name; a request's number is shown only where the user may have to settle it.
 _IN_RECORD = ({entry.name for entry in fields(TaskRecord)} | {"expires_at"}) & {*_ANSWERED} - {"submission_id"}
 
-OUTPUT_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {entry.name: dict(entry.metadata) for entry in fields(Report) if entry.metadata},
+OUTPUT_SCHEMA = {
+    **object_schema(**{entry.name: dict(entry.metadata) for entry in fields(Report) if entry.metadata}),
     "required": ["status"],
 }
-TASKS_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"tasks": _LIST, "unresolved": _LIST, "next_cursor": _TEXT, "next_step": _TEXT},
-}
+TASKS_SCHEMA = object_schema(tasks=LIST, unresolved=LIST, next_cursor=TEXT, next_step=TEXT)
 
 
 def report_of(record: TaskRecord, *, read_error: str | None = None, service_record: Any = None) -> Report:
     """Return a task on record as an answer."""
     values = {name: getattr(record, name) for name in _IN_RECORD}
-    values |= {"charged": "yes", "error": _reason(record), "next_step": _next_step(record)}
-    if record.status == "failed":
-        values["charged"] = "unknown"
+    if record.error and record.error_code:
+        values["error"] = f"{record.error} (code {record.error_code})"
+    values |= {"charged": "unknown" if record.status == "failed" else "yes", "next_step": _next_step(record)}
     if record.status == "failed" or record.credits is not None:
         values["estimated_credits"] = None
     return Report(**values, read_error=read_error, service_record=service_record)
@@ -144,12 +136,6 @@ def _next_step(record: TaskRecord) -> str:
     if record.expires_at and record.expires_at < datetime.now(UTC):
         return "The links have probably expired."
     return "Show the links to the user; save them before they expire."
-
-
-def _reason(record: TaskRecord) -> str | None:
-    if record.error and record.error_code:
-        return f"{record.error} (code {record.error_code})"
-    return record.error
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import NOT_STORED, Engine
 from kie_ai_mcp._flow.report import Report, report_of
-from kie_ai_mcp._flow.status import look_up, outcome_of, payload_of, with_provider
+from kie_ai_mcp._flow.status import look_up, meaning_of_read, outcome_of, payload_of, with_provider
 from kie_ai_mcp._media.saving import save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
@@ -32,12 +32,8 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
     """Read a task's status once, write it down, save finished results, and report.
 
     A read that fails changes nothing: the answer is then the last known state plus `read_error`. A task that is
-    completed and saved is answered from the record: the service has nothing to add.
-
-    Args:
-        engine: The engine.
-        task_id: The task.
-        with_record: Whether the report holds the service's own answer, where it was asked.
+    completed and saved is answered from the record: the service has nothing to add. `with_record` adds the service's
+    own answer, where the service was asked.
 
     Raises:
         TaskNotFound: Neither this database nor any status route knows the id.
@@ -46,9 +42,8 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
     try:
         record = await engine.record.tasks.find(task_id)
     except StorageError as exc:
-        next_step = "Call get_task_status again."
-        return Report(status="unread", next_step=next_step, task_id=task_id, read_error=exc.message)
-    if record is not None and await anyio.to_thread.run_sync(_is_saved, record):
+        return unread(task_id, exc.message, "Call get_task_status again.")
+    if record is not None and not with_record and await anyio.to_thread.run_sync(_is_saved, record):
         return report_of(record)
     if record is None:
         record, payload = await look_up(engine, task_id)
@@ -60,16 +55,21 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
             return _unread(await with_files(engine, record), exc)
     try:
         outcome, payload = await outcome_of(engine, record.task, payload)
-        reason = outcome.error
-        if reason and not engine.settings.store_prompts:  # the service may repeat the prompt in its reason
-            outcome = replace(outcome, error=NOT_STORED)
-        record = await engine.record.tasks.record_outcome(task_id, outcome)
+        hidden = None if engine.settings.store_prompts else outcome.error  # it may repeat the prompt
+        record = await engine.record.tasks.record_outcome(
+            task_id, replace(outcome, error=NOT_STORED) if hidden else outcome
+        )
     except (ReadFailed, StorageError) as exc:
         return _unread(report_of(record), exc)
     report = await with_files(engine, record)
-    if report.error and reason and not engine.settings.store_prompts:
-        report = replace(report, error=reason)
+    if report.error and hidden:
+        report = replace(report, error=hidden)
     return replace(report, service_record=dict(payload) if with_record else None)
+
+
+def unread(task_id: str, reason: str, next_step: str) -> Report:
+    """Return the report of a task of which nothing is known yet, because it could not be read."""
+    return Report(status="unread", next_step=next_step, task_id=task_id, read_error=reason)
 
 
 async def last_known(engine: Engine, task_id: str) -> Report | None:
@@ -79,39 +79,27 @@ async def last_known(engine: Engine, task_id: str) -> Report | None:
 
 
 async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> Report:
-    """Run one reading tool of a provider, and save what it finds.
-
-    Raises:
-        KieError: The arguments are refused, or the read failed.
-    """
-    asked = await engine.asking.request(tool, tool.arguments.check(arguments), Query)
+    """Run one reading tool of a provider, save its results, and report; raise KieError where it fails."""
+    request = await engine.asking.request(tool, tool.arguments.check(arguments), Query)
     try:
-        answer = await engine.caller(asked.gateway).read(asked.paths, asked.params)
+        answer = await engine.caller(request.gateway).read(request.paths, request.params)
     except ReadFailed as exc:
         if tool.charges:  # it may have arrived
             exc.charged = "unknown"
         raise
     if answer.code in ACCOUNT_CODES:
         raise error_of(answer)
-    outcome = await engine.asking.meaning(tool.provider, asked.read, answer)
-    if outcome is None:
-        raise ReadFailed(error_text(answer), code=answer.code)
+    outcome = await meaning_of_read(engine, tool.provider, request.read, answer)
     if outcome.status == "failed":
         raise ReadFailed(outcome.error or error_text(answer), code=answer.code, can_retry=False)
-    task_id = asked.task_id or tool.name
-    now = datetime.now(UTC)
-    record = await engine.record.tasks.find(task_id) or TaskRecord(
-        task_id,
-        tool.name,
-        tool.provider,
-        kind=tool.kind,
-        tool=tool.name,
-        status="completed",
-        created_at=now,
-        updated_at=now,
-        finished_at=now,
-    )
-    found = replace(
+    task_id = request.task_id or tool.name
+    record = await engine.record.tasks.find(task_id)
+    if record is None:
+        times: dict[str, Any] = dict.fromkeys(("created_at", "updated_at", "finished_at"), datetime.now(UTC))
+        record = TaskRecord(
+            task_id, tool.name, tool.provider, kind=tool.kind, tool=tool.name, status=outcome.status, **times
+        )
+    record = replace(
         record,
         status=outcome.status,
         result_urls=outcome.urls,
@@ -123,22 +111,16 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     folder = engine.settings.output_dir
     if outcome.urls and folder is not None:
         caller = engine.caller(record.gateway)
-        files = await save_results(caller, found, folder, engine.redacted(arguments), asked.label)
-        found = replace(found, files=files)
-    report = report_of(found)
+        files = await save_results(caller, record, folder, engine.redacted(arguments), request.label)
+        record = replace(record, files=files)
+    report = report_of(record)
     if outcome.status != "completed":
         report = replace(report, next_step=f"Not ready yet. Call {tool.name} again in 30 seconds.")
     return report
 
 
 async def save(engine: Engine, task_id: str) -> Report:
-    """Save a finished task's results now.
-
-    Raises:
-        ConfigError: No folder is set.
-        MediaError: A result can't be fetched or written.
-        TaskNotFound: Neither this database nor any status route knows the id.
-    """
+    """Save a finished task's results now, and report; raise KieError where that is impossible."""
     if engine.settings.output_dir is None:
         raise ConfigError("No folder for results is set.", next_step="Set KIE_AI_OUTPUT_DIR and restart.")
     record = await engine.record.tasks.find(task_id)
@@ -155,28 +137,20 @@ async def with_files(engine: Engine, record: TaskRecord) -> Report:
         return replace(report_of(record), next_step=f"{exc} Call get_task_status again to save once more.")
 
 
-async def catch_up(engine: Engine) -> int:
-    """Save what finished while no server ran, the first to expire first; return how many tasks that were."""
+async def catch_up(engine: Engine) -> None:
+    """Save what finished while no server ran, the first to expire first; log whatever goes wrong."""
     if engine.settings.output_dir is None or not any(caller.gateway.key for caller in engine.callers.values()):
-        return 0
-    for status in ("processing", "pending"):
-        for record in await engine.record.tasks.newest(Filters(status=status, limit=CATCH_UP_MOST)):
-            with suppress(KieError):
-                await refresh(engine, record.task_id)
-    saved = 0
-    for record in (await engine.record.tasks.unsaved())[:CATCH_UP_MOST]:
-        try:
-            await _saved(engine, record)
-            saved += 1
-        except KieError as exc:
-            log.warning("task %s could not be saved: %s", record.task_id, exc)
-    return saved
-
-
-async def catch_up_quietly(engine: Engine) -> None:
-    """Catch up with earlier tasks beside the calls; whatever goes wrong is logged."""
+        return
     try:
-        await catch_up(engine)
+        for status in ("processing", "pending"):
+            for record in await engine.record.tasks.newest(Filters(status=status, limit=CATCH_UP_MOST)):
+                with suppress(KieError):
+                    await refresh(engine, record.task_id)
+        for record in (await engine.record.tasks.unsaved())[:CATCH_UP_MOST]:
+            try:
+                await _saved(engine, record)
+            except KieError as exc:
+                log.warning("task %s could not be saved: %s", record.task_id, exc)
     except KieError as exc:
         log.warning("results of earlier tasks could not be saved: %s", exc)
     except Exception:  # the calls beside it must not end with it
@@ -198,9 +172,8 @@ async def _saved(engine: Engine, record: TaskRecord) -> TaskRecord:
 
 def _is_saved(record: TaskRecord) -> bool:
     """Tell whether every result of a completed task is a file that is still there."""
-    if record.status != "completed" or not record.result_urls or len(record.files) < len(record.result_urls):
-        return False
-    return all(Path(file).is_file() for file in record.files)
+    complete = record.status == "completed" and 0 < len(record.result_urls) <= len(record.files)
+    return complete and all(Path(file).is_file() for file in record.files)
 
 
 def _unread(report: Report, exc: KieError) -> Report:

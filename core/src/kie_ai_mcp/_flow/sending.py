@@ -5,7 +5,6 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import anyio
 
@@ -34,13 +33,11 @@ class Order:
 
 
 async def send(engine: Engine, order: Order) -> Report | KieError:
-    """Send once, judge the answer, record how it ended.
+    """Send once, judge the answer, record how it ended; return the accepted task, or the reason why there is none.
 
-    Run it by `Engine.start`: it goes on while money is being spent, even if the caller is cancelled.
-
-    Returns:
-        The accepted task, or why there is none. After `RateLimited` the request is on record as waiting, because the
-        caller decides whether its patience allows another attempt; every other end is recorded.
+    Run it by `Engine.start`: it goes on while money is being spent, even if the caller is cancelled. After
+    `RateLimited` the request is on record as waiting, because the caller decides whether its patience allows another
+    attempt; every other end is recorded.
     """
     departure = Departure()
     try:
@@ -80,13 +77,14 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
 
 async def record_error(engine: Engine, submission_id: int, error: KieError) -> KieError:
     """Record how a request ended without a task, even as the server ends; the error says so if that fails."""
-    ending: Literal["unknown", "refused"] = "unknown" if isinstance(error, Unknown) else "refused"
+    is_unknown = isinstance(error, Unknown)
     code = error.code if isinstance(error, ServiceError) else None
-    if ending == "unknown":
+    if is_unknown:
         error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
     # The service may repeat the prompt in its reason.
     message = engine.settings.mask.text(error.message) if engine.settings.store_prompts else NOT_STORED
-    ended = await engine.record.end(submission_id, Ending(ending, code=code, message=message))
+    ending = Ending("unknown" if is_unknown else "refused", code=code, message=message)
+    ended = await engine.record.end(submission_id, ending)
     if ended.error is not None:
         error.message += f" This could not be recorded: {ended.error.message}"
     return error
@@ -96,10 +94,12 @@ def _stopped(engine: Engine, order: Order, departure: Departure) -> ServiceError
     """Return the error of a request that was stopped: unknown, unless it provably never left."""
     if not departure.sent:
         return Refused("It was stopped before anything was sent.", next_step="Call again.", can_retry=True)
-    return Unknown(
-        "It was stopped while the request was on its way.",
-        next_step=f"It may have been accepted and charged: look for it at {engine.logs_of(order.submission.gateway)}.",
-    )
+    look = _look_at(engine.logs_of(order.submission.gateway))
+    return Unknown("It was stopped while the request was on its way.", next_step=look)
+
+
+def _look_at(page: str) -> str:
+    return f"It may have been accepted and charged: look for it at {page}."
 
 
 async def _judge(engine: Engine, order: Order, answer: Answer) -> Accepted | Outcome:
@@ -117,11 +117,8 @@ async def _judge(engine: Engine, order: Order, answer: Answer) -> Accepted | Out
     data = answer.data if isinstance(answer.data, Mapping) else {}
     task_id = text_in(data.get("taskId")) or text_in(data.get("task_id"))
     if task_id is None:
-        raise Unknown(
-            "The service accepted the request but named no task id.",
-            code=200,
-            next_step=f"It may have been accepted and charged: look for it at {gateway.logs_page}.",
-        )
+        message = "The service accepted the request but named no task id."
+        raise Unknown(message, code=200, next_step=_look_at(gateway.logs_page))
     return Accepted(task_id)
 
 
@@ -151,10 +148,10 @@ async def _record_accepted(engine: Engine, submission_id: int, task: Task, outco
 
 def _unrecorded(submission_id: int, task: Task, ended: Ended) -> Report:
     """Return the report of an accepted task that the database did not take."""
+    reason = "" if ended.error is None else ended.error.message
     kept = f"It is kept in {ended.kept_in} and will be recorded from there."
     if ended.lost is not None:
         kept = f"It could not be kept beside the database either: {ended.lost.message}"
-    reason = "" if ended.error is None else ended.error.message
     return Report(
         status="pending",
         task_id=task.task_id,

@@ -12,37 +12,19 @@ from kie_ai_mcp.specs import Task
 
 
 async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Report:
-    """Settle an unknown submission: adopt the task that the account's log shows for it, or discard it.
+    """Settle an unknown submission: adopt the task that the account's log shows for it, or discard it if None.
 
-    Args:
-        engine: The engine.
-        submission_id: The submission.
-        task_id: The task to adopt; None to discard the submission.
-
-    Raises:
-        StorageError: It is not an unknown submission.
-        TaskNotFound: The service does not know the task id.
+    Raise StorageError where the submission is not unknown, TaskNotFound where the service does not know the task.
     """
     if task_id is None:
         discarded = await engine.record.submissions.resolve(submission_id, None)
-        return Report(
-            status="discarded",
-            next_step=f"{discarded.tool} may be called again with the same arguments.",
-            submission_id=submission_id,
-            charged="unknown",
-        )
+        next_step = f"{discarded.tool} may be called again with the same arguments."
+        return Report(status="discarded", next_step=next_step, submission_id=submission_id, charged="unknown")
     request = await engine.record.submissions.find(submission_id)
     if request is not None and request.gateway != KIE and await engine.record.tasks.find(task_id) is None:
         # Another service's ids are looked up nowhere; the submission says what was asked for, and where.
-        task = Task(
-            task_id,
-            request.api_type,
-            request.provider,
-            kind=request.kind,
-            tool=request.tool,
-            model=request.model,
-            gateway=request.gateway,
-        )
+        origin = ("api_type", "provider", "kind", "tool", "model", "gateway")
+        task = Task(task_id, **{name: getattr(request, name) for name in origin})
         await payload_of(engine, task)
         await engine.record.tasks.adopt(task)
     report = await refresh(engine, task_id)

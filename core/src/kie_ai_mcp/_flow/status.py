@@ -1,11 +1,12 @@
 """Status reads: a task at its service, an id that was made elsewhere, the account's credits. All of them are free."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._providers.asking import Read
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, error_text
@@ -18,24 +19,18 @@ UNKNOWN_ID_CODES = (400, 404, 422)
 
 
 async def payload_of(engine: Engine, task: Task) -> Mapping[str, Any]:
-    """Return the service's status answer about a task.
-
-    Raises:
-        ReadFailed: The read failed, or the service says that it does not know the task.
-    """
+    """Return the service's status answer about a task; raise ReadFailed where there is none."""
     return await _read(engine, task, await engine.asking.route(task))
 
 
 async def outcome_of(engine: Engine, task: Task, payload: Mapping[str, Any]) -> tuple[Outcome, Mapping[str, Any]]:
-    """Return the meaning of a status answer, and the answer it came from; reads on once where results lie elsewhere.
-
-    Raises:
-        ReadFailed: The provider can't read it, or the second read failed.
-    """
+    """Return the meaning of a status answer, and the answer it came from; read on once where results lie elsewhere."""
     outcome = await engine.asking.outcome(task, payload)
-    if isinstance(outcome, StatusRoute) and outcome.read is not None:
-        return await _ending(engine, task, outcome, outcome.read)
     if isinstance(outcome, StatusRoute):
+        if outcome.read is not None:
+            answer = await engine.caller(task.gateway).read(outcome.paths, outcome.params)
+            ending = await meaning_of_read(engine, task.provider, outcome.read, answer)
+            return ending, answer.data if isinstance(answer.data, Mapping) else {}
         payload = await _read(engine, task, outcome)
         outcome = await engine.asking.outcome(task, payload)
     if isinstance(outcome, StatusRoute):
@@ -43,12 +38,18 @@ async def outcome_of(engine: Engine, task: Task, payload: Mapping[str, Any]) -> 
     return outcome, payload
 
 
+async def meaning_of_read(engine: Engine, provider: str, read: Read, answer: Answer) -> Outcome:
+    """Return the meaning of an answer by a provider's own reading; raise ReadFailed where it makes nothing of it."""
+    outcome = await engine.asking.meaning(provider, read, answer)
+    if outcome is None:
+        raise ReadFailed(error_text(answer), code=answer.code)
+    return outcome
+
+
 async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str, Any]]:
     """Find a task that was made elsewhere and adopt it: ask each distinct status route once, the market's first.
 
-    Raises:
-        ReadFailed: Not every route could be asked.
-        TaskNotFound: No route knows the id.
+    Raise TaskNotFound where no route knows the id, ReadFailed where not every route could be asked.
     """
     unread: list[str] = []
     for task in await _probes(engine, task_id):
@@ -77,11 +78,7 @@ def with_provider(engine: Engine, record: TaskRecord) -> TaskRecord:
 
 
 async def credits_left(engine: Engine) -> float:
-    """Return the credits that the account has left.
-
-    Raises:
-        ServiceError: The service gave no number.
-    """
+    """Return the credits that the account has left; raise ServiceError where the service gives no number."""
     answer = await engine.caller(KIE).read(("chat/credit",), {})
     if answer.code == 401:
         raise error_of(answer)
@@ -98,21 +95,6 @@ async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, 
     error = ReadFailed(message, code=answer.code)
     error.absent = answer.code in UNKNOWN_ID_CODES or answer.code == 200
     raise error
-
-
-async def _ending(
-    engine: Engine, task: Task, route: StatusRoute, read: Callable[[Answer], Outcome | None]
-) -> tuple[Outcome, Mapping[str, Any]]:
-    """Return the result or error at the address where the service keeps a task's end.
-
-    Raises:
-        ReadFailed: The answer does not speak of the task, or the provider can't read it.
-    """
-    answer = await engine.caller(task.gateway).read(route.paths, route.params)
-    outcome = await engine.asking.meaning(task.provider, read, answer)
-    if outcome is None:
-        raise ReadFailed(error_text(answer), code=answer.code)
-    return outcome, answer.data if isinstance(answer.data, Mapping) else {}
 
 
 async def _probes(engine: Engine, task_id: str) -> list[Task]:

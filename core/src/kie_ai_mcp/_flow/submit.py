@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +21,6 @@ from kie_ai_mcp._record.rows import NEVER_SENT, SubmissionRecord
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
 from kie_ai_mcp.specs import Submission
-
-PATIENCE_S = 45.0
-"""How long a call waits for its turn under the rate limit when nothing is known of the client."""
-
-CALLBACK = "callBackUrl"
-"""The service's name for the address that it posts a finished task to."""
 
 CALLBACK_PATH = "/callbacks/kie"
 """Where `serve --http` takes what the service posts; below `public_url`."""
@@ -44,16 +39,9 @@ JOIN_S = 0.2
 
 
 async def submit(
-    engine: Engine, tool: BoundTool, arguments: Mapping[str, Any], say: Say, patience_s: float = PATIENCE_S
+    engine: Engine, tool: BoundTool, arguments: Mapping[str, Any], say: Say, patience_s: float = 45.0
 ) -> Report:
-    """Run one generation tool.
-
-    Args:
-        engine: The engine, running.
-        tool: The tool.
-        arguments: Its arguments and the server's own, as the client gave them.
-        say: Reports progress.
-        patience_s: How long the call may wait for its turn, in seconds.
+    """Run one generation tool; the call waits `patience_s` at most for its turn under the rate limit.
 
     Raises:
         KieError: Nothing was made, or it is not known; the error says which, and what to do.
@@ -83,21 +71,18 @@ async def submit(
     )
     # After the hash: the same request is the same whether or not the service is to post its end.
     submission = _with_callback(engine, submission)
+    deadline = anyio.current_time() + patience_s
     with engine.call():
-        return await _submitted_once(engine, tool, submission, new, say, anyio.current_time() + patience_s)
-
-
-async def _submitted_once(
-    engine: Engine, tool: BoundTool, submission: Submission, new: NewSubmission, say: Say, deadline: float
-) -> Report:
-    """Write ahead, send and answer; join an identical request that is on its way."""
-    while isinstance(ticket := await engine.record.submissions.write_ahead(new), SubmissionRecord):
-        joined = await _join(engine, ticket, new, say, deadline)
-        if joined is not None:
-            return joined
-    report = await _sent(engine, Order(tool, submission, ticket.submission_id), ticket, say, deadline)
-    if report.status == "completed" and report.task_id is not None and not report.files:
-        report = await _with_results(engine, report, report.task_id)
+        while isinstance(ticket := await engine.record.submissions.write_ahead(new), SubmissionRecord):
+            joined = await _join(engine, ticket, new, say, deadline)
+            if joined is not None:
+                return joined
+        report = await _sent(engine, Order(tool, submission, ticket.submission_id), ticket, say, deadline)
+        if report.status == "completed" and report.task_id is not None and not report.files:
+            # It was finished at once. The results of other tasks are saved when their status is read.
+            with suppress(StorageError):  # it is on record all the same, and saved at the next start
+                record = await engine.record.tasks.find(report.task_id)
+                report = await with_files(engine, record) if record else report
     estimate = submission.estimated_credits
     return replace(report, estimated_credits="unknown" if estimate is None else estimate)
 
@@ -142,21 +127,12 @@ async def _give_up_after(engine: Engine, attempt: "asyncio.Task[Report | KieErro
             await engine.record.end(submission_id, NEVER_SENT)
 
 
-async def _with_results(engine: Engine, report: Report, task_id: str) -> Report:
-    """Save the results of a task that was finished at once; all others are saved when their status is read."""
-    try:
-        record = await engine.record.tasks.find(task_id)
-    except StorageError:
-        return report  # it is on record all the same, and saved at the next start
-    return report if record is None else await with_files(engine, record)
-
-
 def _with_callback(engine: Engine, submission: Submission) -> Submission:
     """Ask Kie.ai to post the finished task here, where this server has a public address and no other was given."""
     public = engine.settings.public_url
-    if public is None or submission.gateway != KIE or submission.body.get(CALLBACK):
+    if public is None or submission.gateway != KIE or submission.body.get("callBackUrl"):
         return submission
-    return replace(submission, body={**submission.body, CALLBACK: public + CALLBACK_PATH})
+    return replace(submission, body={**submission.body, "callBackUrl": public + CALLBACK_PATH})
 
 
 async def _join(
@@ -164,11 +140,8 @@ async def _join(
 ) -> Report | None:
     """Return the report of an earlier identical request; None where it was never sent and may be made now."""
     if earlier.body_hash != new.body_hash:
-        raise InvalidArgument(
-            "idempotency_key",
-            new.idempotency_key,
-            f"it belongs to another request, submission {earlier.id} of {earlier.tool}; use a new key",
-        )
+        allowed = f"it belongs to another request, submission {earlier.id} of {earlier.tool}; use a new key"
+        raise InvalidArgument("idempotency_key", new.idempotency_key, allowed)
     while earlier.state == "sending":
         if anyio.current_time() > deadline:
             raise Refused(
@@ -183,7 +156,13 @@ async def _join(
         # A task that was pruned here is still known to the service.
         return report_of(record) if record else await refresh(engine, earlier.task_id)
     if earlier.state == "unknown":
-        raise _unsettled(earlier, engine.logs_of(new.gateway))
+        settle = f"resolve_submission(submission_id={earlier.id}, action="
+        raise Refused(
+            f"The same request was sent as submission {earlier.id} and its answer was lost: it may have been charged. "
+            "It was not sent again.",
+            next_step=f"Look at {engine.logs_of(new.gateway)}. If the task is there, call {settle}'adopt', "
+            f"task_id=...); if not, {settle}'discard').",
+        )
     if earlier.state == "refused":
         meaning = meaning_of(earlier.code or 400)
         message = earlier.message or "The same request was refused."
@@ -194,8 +173,7 @@ async def _join(
 async def _wait_for_turn(engine: Engine, ticket: Ticket, gateway: str, say: Say, deadline: float) -> None:
     """Wait for a slot of the rate limit that all processes on this database share, oldest first.
 
-    Of a process only its oldest waiting request asks: every asking is a write that all processes wait for. One
-    that was asked to come back later is older than those behind it, and asks again before them.
+    Of a process only its oldest waiting request asks: every asking is a write that all processes wait for.
     """
     waiting, number, ahead = engine.turns[gateway], ticket.submission_id, ticket.ahead
     began = anyio.current_time()
@@ -222,24 +200,13 @@ async def _wait_for_turn(engine: Engine, ticket: Ticket, gateway: str, say: Say,
         del waiting[number]
         if waiting:
             waiting[min(waiting)].set()
-    settings = engine.settings
-    raise RateLimited(
-        f"No slot of the limit of {settings.rate_limit} per {settings.rate_window_s:g} s came free in "
-        f"time ({ahead} earlier requests wait for one, too); this one was not sent.",
-        next_step="Call again in some seconds.",
-    )
+    limit = f"{engine.settings.rate_limit} per {engine.settings.rate_window_s:g} s"
+    queue = f"{ahead} earlier requests wait for one, too"
+    message = f"No slot of the limit of {limit} came free in time ({queue}); this one was not sent."
+    raise RateLimited(message, next_step="Call again in some seconds.")
 
 
 def _hash(tool: BoundTool, submission: Submission) -> str:
     path = submission.path if isinstance(submission.path, str) else submission.path[0]
     same = [tool.name, submission.gateway, path, submission.body]
     return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _unsettled(earlier: SubmissionRecord, logs_page: str) -> KieError:
-    return Refused(
-        f"The same request was sent as submission {earlier.id} and its answer was lost: it may have been charged. "
-        "It was not sent again.",
-        next_step=f"Look at {logs_page}. If the task is there, call resolve_submission(submission_id={earlier.id}, "
-        f"action='adopt', task_id=...); if not, resolve_submission(submission_id={earlier.id}, action='discard').",
-    )

@@ -11,7 +11,7 @@ import anyio
 
 from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import Report, report_of_error
-from kie_ai_mcp._flow.results import last_known, refresh
+from kie_ai_mcp._flow.results import last_known, refresh, unread
 from kie_ai_mcp.errors import KieError, StorageError
 
 CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0}
@@ -21,7 +21,7 @@ READS_AT_ONCE = 8
 UNKNOWN_KIND_S = 3.0
 
 WORDS = {"pending": "queued", "processing": "generating"}
-"""What people are told instead of a status."""
+"""The words for people instead of a status."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,10 @@ class _Board:
     spared: set[anyio.Event] = field(default_factory=set)
 
     async def pause(self, news: anyio.Event, sure_s: float, spare_s: float, ended: int) -> None:
-        """Wait until a task is worth another look.
+        """Wait until a task is worth another look: at once after `news` of it, else after `sure_s`.
 
-        What was started together ends together, so the end of one task cuts short the pauses of the others; but never
-        below `sure_s`, or a hundred tasks that end one by one would be read a hundred times each.
-
-        Args:
-            news: Ends the pause at once: the service tells of this very task.
-            sure_s: How long it lasts otherwise.
-            spare_s: How much longer where no other task ends.
-            ended: How many tasks were over when this one was last looked at.
+        Where no task has ended since there were `ended`, wait `spare_s` more: what was started together ends together.
+        But never less than `sure_s`, or a hundred tasks that end one by one would be read a hundred times each.
         """
         with anyio.move_on_after(sure_s):
             await news.wait()
@@ -64,14 +58,14 @@ class _Board:
         return sum(map(_over, self.reports.values()))
 
     def summary(self, waited_s: float) -> str:
-        """Return in words how it stands: "Veo 3: generating, 40 s, usually 60-180 s"."""
+        """Return the state in words: "Veo 3: generating, 40 s, usually 60-180 s"."""
         if len(self.reports) == 1:
             ((task_id, report),) = self.reports.items()
             return self._one(task_id, report, waited_s)
         words = Counter(WORDS.get(report.status, report.status) for report in self.reports.values())
         counts = [f"{count} {word}" for word, count in words.items()]
         over = all(map(_over, self.reports.values()))
-        return ", ".join(counts if over else [*counts, _seconds(waited_s)])
+        return ", ".join(counts if over else [*counts, f"{waited_s:.0f} s"])
 
     def _one(self, task_id: str, report: Report, waited_s: float) -> str:
         title = self.titles(report.provider) if report.provider else f"Task {task_id}"
@@ -82,9 +76,10 @@ class _Board:
             parts.append(f"{report.progress:.0%}")
         if report.created_at:
             waited_s = max(waited_s, (datetime.now(UTC) - report.created_at).total_seconds())
-        parts.append(_seconds(waited_s))
+        parts.append(f"{waited_s:.0f} s")
         if task_id in self.usual:
-            parts.append(f"usually {_span(*self.usual[task_id])}")
+            least, most = (max(1, round(seconds)) for seconds in self.usual[task_id])
+            parts.append(f"usually {least} s" if least == most else f"usually {least}-{most} s")
         return ", ".join(parts)
 
     def share(self) -> float:
@@ -95,7 +90,7 @@ class _Board:
 async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, say: Say) -> list[Report]:
     """Poll tasks until each is final or `timeout_s` is over; return every task's last known state.
 
-    A poll that fails never ends the wait. Progress is told at every change of state and while time passes.
+    A poll that fails never ends the wait. Progress is reported at every change of state and every few seconds.
     """
     ids = list(dict.fromkeys(task_ids))
     board = _Board({}, lambda provider: engine.plugins.provider_of(provider).title or provider)
@@ -169,33 +164,16 @@ async def _look(engine: Engine, task_id: str) -> Report:
         return await refresh(engine, task_id)
     except KieError as exc:
         report = report_of_error(exc)
-        return replace(
-            report, task_id=task_id, charged=None, status="unread" if report.status == "refused" else report.status
-        )
+        status = "unread" if report.status == "refused" else report.status
+        return replace(report, task_id=task_id, charged=None, status=status)
 
 
 async def _at_the_end(engine: Engine, task_id: str, board: _Board) -> Report:
     report = board.reports.get(task_id)
-    if report is not None:
-        return report
-    # Time was over before the first read of this one came back.
-    known = None
-    with suppress(StorageError):
-        known = await last_known(engine, task_id)
-    if known is not None:
-        return known
-    return Report(
-        status="unread", next_step="Call wait_for_tasks again.", task_id=task_id, read_error="no time was left"
-    )
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.0f} s"
-
-
-def _span(low: float, high: float) -> str:
-    least, most = max(1, round(low)), max(1, round(high))
-    return f"{least} s" if least == most else f"{least}-{most} s"
+    if report is None:  # time was over before its first read came back
+        with suppress(StorageError):
+            report = await last_known(engine, task_id)
+    return report or unread(task_id, "no time was left", "Call wait_for_tasks again.")
 
 
 def _over(report: Report) -> bool:

@@ -5,7 +5,7 @@ import gc
 import logging
 import sys
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -19,12 +19,14 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.resources import TEMPLATES, Content, Link
+from kie_ai_mcp._app.resources import TEMPLATES, Content
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import Line, answer_unreadable
+from kie_ai_mcp._settings.load import load_settings, mask_environment
+from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import InvalidArgument, KieError
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ SHOWN = 12
 """How many missing providers the instructions name; hosts take 1.5 kB of them."""
 
 Context = ServerRequestContext[Any]
+Page = types.PaginatedRequestParams | None
 T = TypeVar("T")
 
 TEMPLATES_LISTED = types.ListResourceTemplatesResult(
@@ -80,7 +83,7 @@ def server_of(app: App) -> Server[Any]:
     """Return the protocol server over an app whose engine is running."""
     listed = cache(partial(listing, app))
 
-    async def list_tools(_ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def list_tools(_ctx: Context, _page: Page) -> types.ListToolsResult:
         return listed()
 
     async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
@@ -91,13 +94,12 @@ def server_of(app: App) -> Server[Any]:
         except InvalidArgument as exc:
             raise MCPError(types.INVALID_PARAMS, app.clean(str(exc))) from None
 
-    async def list_resources(_ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+    async def list_resources(_ctx: Context, _page: Page) -> types.ListResourcesResult:
         links = await _resource(app, app.resources.listed())
-        return types.ListResourcesResult(resources=[_listed_resource(app, link) for link in links])
+        clean = (replace(link, uri=app.clean(link.uri), name=app.clean(link.name)) for link in links)
+        return types.ListResourcesResult(resources=[types.Resource(**vars(link)) for link in clean])
 
-    async def list_templates(
-        _ctx: Context, _params: types.PaginatedRequestParams | None
-    ) -> types.ListResourceTemplatesResult:
+    async def list_templates(_ctx: Context, _page: Page) -> types.ListResourceTemplatesResult:
         return TEMPLATES_LISTED
 
     async def read_resource(_ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
@@ -142,22 +144,27 @@ def result_of(answer: Answer) -> types.CallToolResult:
     pictures = (
         types.ImageContent(type="image", data=picture.data, mime_type=picture.mime_type) for picture in answer.pictures
     )
-    links = (
-        types.ResourceLink(type="resource_link", uri=link.uri, name=link.name, mime_type=link.mime_type, size=link.size)
-        for link in answer.links
-    )
+    links = (types.ResourceLink(type="resource_link", **vars(link)) for link in answer.links)
     text = types.TextContent(type="text", text=answer.text)
     return types.CallToolResult(
         content=[text, *pictures, *links], structured_content=answer.data, is_error=answer.is_error
     )
 
 
-async def serve(settings: Settings) -> None:
-    """Serve MCP over stdin and stdout until the input ends. A signal ends the process from within.
+def run_stdio() -> int:
+    """Load the settings and serve over stdin and stdout; return the exit code, 2 for wrong settings or database."""
+    try:
+        settings = load_settings()
+        log_to_stderr(settings)
+        anyio.run(serve, settings)
+    except (ConfigError, StorageError) as exc:
+        sys.stderr.write(f"kie-ai-mcp-server: {mask_environment().text(str(exc))}\n")
+        return 2
+    return 0
 
-    Raises:
-        ConfigError, StorageError: As `App.open`.
-    """
+
+async def serve(settings: Settings) -> None:
+    """Serve MCP over stdin and stdout until the input ends. A signal ends the process from within."""
     app = App.open(settings)
     # What was loaded until now stays to the end; the collector, switched off at the start, need never look at it.
     gc.freeze()
@@ -181,9 +188,6 @@ async def serve(settings: Settings) -> None:
         group.cancel_scope.cancel()
 
 
-# -- the application's values as the protocol's -----------------------------------------------------------------------
-
-
 def _tool(tool: Tool) -> types.Tool:
     return types.Tool(
         name=tool.name,
@@ -197,16 +201,6 @@ def _tool(tool: Tool) -> types.Tool:
             idempotent_hint=tool.idempotent,
             open_world_hint=tool.open_world,
         ),
-    )
-
-
-def _listed_resource(app: App, link: Link) -> types.Resource:
-    return types.Resource(
-        uri=app.clean(link.uri),
-        name=app.clean(link.name),
-        description=link.description,
-        mime_type=link.mime_type,
-        size=link.size,
     )
 
 

@@ -12,8 +12,8 @@ import anyio
 async def end_on_signal(finish: Callable[[signal.Signals], Awaitable[None]], *, limit_s: float) -> None:
     """Wait for SIGINT or SIGTERM, call `finish`, and end the process with exit code 128 + the signal's number.
 
-    Further signals are ignored meanwhile. After `limit_s` the process ends even if `finish` still runs. On Windows,
-    which has no signal receivers, it returns at once: a host closes our input instead.
+    Further signals are ignored. After `limit_s` the process ends even if `finish` still runs. On Windows, which has no
+    signal receivers, it returns at once: a host closes our input instead.
     """
     if sys.platform == "win32":
         return

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from kie_ai_mcp.errors import sound
 
 Line = SessionMessage | Exception
-"""A message, or why a line is none."""
+"""A message, or the reason why a line can't be read."""
 
 
 async def answer_unreadable(
@@ -30,10 +30,9 @@ async def answer_unreadable(
 
 
 def _refusal_of(unread: ValidationError) -> types.JSONRPCError | None:
-    """Return the answer to a line that is a request in JSON of the lenient sort; None for any other line.
+    """Return the answer to a request that holds half of a character, as cutting a text leaves it; else None.
 
-    Such a request holds half of a character, as cutting a text leaves it: JavaScript writes it, strict readers don't
-    take it.
+    JavaScript writes such JSON, and strict readers don't take it.
     """
     problem = unread.errors(include_url=False)[0]
     try:

@@ -27,24 +27,17 @@ GALLERY_PATH = "/gallery"
 HEALTH_PATH = "/healthz"
 
 BODY_LIMIT = 16 * 1024 * 1024
-"""The largest request, in bytes: a file of 10 MB in base64 with room around it."""
+"""The largest request, in bytes: a file of 10 MB in base64, and what surrounds it."""
 
 CALLBACK_LIMIT = 1024 * 1024
-"""The largest thing that the service may post, in bytes; it posts addresses, not media."""
+"""The largest callback, in bytes; the service posts addresses, not media."""
 
 
 @dataclass
-class Door:
-    """Stands before the site: looks at host, origin, token and size before anything else happens.
+class Access:
+    """Checks host, origin, token and size of every request before the site gets it; refuses all once `closing`."""
 
-    Args:
-        inside: The site.
-        settings: Which hosts are ours, and the token.
-        host: Where the server listens.
-        closing: No request is taken any more.
-    """
-
-    inside: ASGIApp
+    site: ASGIApp
     settings: Settings
     host: str
     closing: bool = False
@@ -53,8 +46,8 @@ class Door:
     """Addresses that need no token: one says nothing, the other has a proof of its own."""
 
     def __post_init__(self) -> None:
-        self._limited = RequestBodyLimitMiddleware(self.inside, BODY_LIMIT)
-        self._limited_callback = RequestBodyLimitMiddleware(self.inside, CALLBACK_LIMIT)
+        self._limited = RequestBodyLimitMiddleware(self.site, BODY_LIMIT)
+        self._limited_callback = RequestBodyLimitMiddleware(self.site, CALLBACK_LIMIT)
         settings = self.settings
         public = urlsplit(settings.public_url).hostname if settings.public_url else None
         named = {self.host, public, *settings.allowed_hosts} - {None, "0.0.0.0", "::"}  # noqa: S104  not an address
@@ -63,25 +56,19 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
         if scope["type"] != "http":
-            await self.inside(scope, receive, send)
+            await self.site(scope, receive, send)
             return
-        refused = self._refusal(scope["path"], Headers(scope=scope))
-        if refused is not None:
-            await refused(scope, receive, send)
-        elif scope["path"] == CALLBACK_PATH:
-            await self._limited_callback(scope, receive, send)
-        else:
-            await self._limited(scope, receive, send)
+        limited = self._limited_callback if scope["path"] == CALLBACK_PATH else self._limited
+        answer = self._refusal(scope["path"], Headers(scope=scope)) or limited
+        await answer(scope, receive, send)
 
     def _refusal(self, path: str, headers: Headers) -> Response | None:
         host = headers.get("host", "")
-        if not self._known(f"//{host}"):
-            return refusal(
-                HTTPStatus.MISDIRECTED_REQUEST,
-                f"This server is not known as {shorten(host)}; KIE_AI_ALLOWED_HOSTS names further ones.",
-            )
+        if not self._is_ours(f"//{host}"):
+            message = f"This server is not known as {shorten(host)}; KIE_AI_ALLOWED_HOSTS names further ones."
+            return refusal(HTTPStatus.MISDIRECTED_REQUEST, message)
         origin = headers.get("origin")
-        if origin is not None and not (origin.startswith(("http://", "https://")) and self._known(origin)):
+        if origin is not None and not (origin.startswith(("http://", "https://")) and self._is_ours(origin)):
             return refusal(HTTPStatus.FORBIDDEN, "Requests from other sites' pages are not answered.")
         if self.closing:
             return ending("The server is ending; nothing was done.")
@@ -89,18 +76,14 @@ class Door:
         if token is None or path in self.OPEN:
             return None
         in_browser = path.startswith(GALLERY_PATH)
-        if hmac.compare_digest(_given(headers, in_browser=in_browser).encode(), token.encode()):
+        if hmac.compare_digest(_token_in(headers, in_browser=in_browser).encode(), token.encode()):
             return None
-        return refusal(
-            HTTPStatus.UNAUTHORIZED,
-            "Send the header Authorization: Bearer with the token that KIE_AI_HTTP_TOKEN holds on the server.",
-            {"WWW-Authenticate": 'Basic realm="kie-ai-mcp-server: any name, the token as password"'}
-            if in_browser
-            else {"WWW-Authenticate": "Bearer"},
-        )
+        message = "Send the header Authorization: Bearer with the token that KIE_AI_HTTP_TOKEN holds on the server."
+        scheme = 'Basic realm="kie-ai-mcp-server: any name, the token as password"' if in_browser else "Bearer"
+        return refusal(HTTPStatus.UNAUTHORIZED, message, {"WWW-Authenticate": scheme})
 
-    def _known(self, address: str) -> bool:
-        """Whether an address names this server; ports may differ, for they are forwarded."""
+    def _is_ours(self, address: str) -> bool:
+        """Return whether an address names this server; ports may differ, for they are forwarded."""
         try:
             parts = urlsplit(address)
             name = parts.hostname
@@ -110,7 +93,7 @@ class Door:
         return name is not None and (is_loopback(name) or name in self._hosts)
 
 
-def _given(headers: Headers, *, in_browser: bool) -> str:
+def _token_in(headers: Headers, *, in_browser: bool) -> str:
     """Return the token that a request brings; a browser may bring it as a password."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":

@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import logging
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -37,11 +36,11 @@ HINTS = (100, 10.0)
 
 @dataclass
 class Callbacks:
-    """Takes what the service posts. Nothing is believed of it but that the task is worth reading now."""
+    """Takes what the service posts; it proves no more than that a task is worth reading now."""
 
     engine: Engine
     _hinted: dict[str, float] = field(default_factory=dict)
-    _looked: deque[float] = field(default_factory=deque)
+    _looked: list[float] = field(default_factory=list)
 
     async def take(self, request: Request) -> Response:
         """Check a callback, then wake those who wait for the task, or read it where nobody does."""
@@ -53,9 +52,8 @@ class Callbacks:
         if key is not None:
             signed = [task_id for task_id in ids if _is_signed(task_id, request.headers, key)]
             if not signed:
-                log.warning(
-                    "a callback without a valid signature was refused; KIE_AI_WEBHOOK_KEY must be the account's own key"
-                )
+                hint = "KIE_AI_WEBHOOK_KEY must be the account's own key"
+                log.warning("a callback without a valid signature was refused; %s", hint)
                 return refusal(HTTPStatus.UNAUTHORIZED, "Its signature is missing, wrong or too old.")
             return await self._taken(signed[0])
         if not self._may_look():
@@ -81,8 +79,7 @@ class Callbacks:
     def _may_look(self) -> bool:
         most, within_s = HINTS
         now = time.monotonic()
-        while self._looked and self._looked[0] < now - within_s:
-            self._looked.popleft()
+        self._looked = [moment for moment in self._looked if moment >= now - within_s]
         if len(self._looked) >= most:
             return False
         self._looked.append(now)
@@ -104,12 +101,12 @@ def _is_signed(task_id: str, headers: Headers, key: str) -> bool:
     timestamp = headers.get("x-webhook-timestamp", "")
     if not (timestamp.isascii() and timestamp.isdecimal() and abs(time.time() - int(timestamp[:12])) <= OLDEST_S):
         return False
-    given = headers.get("x-webhook-signature", "")
-    return hmac.compare_digest(given.encode(), signature(key, task_id, timestamp).encode())
+    claimed = headers.get("x-webhook-signature", "")
+    return hmac.compare_digest(claimed.encode(), signature(key, task_id, timestamp).encode())
 
 
 def _task_ids(body: Mapping[str, Any]) -> list[str]:
     """Return the task's id from each of the three places where the families put it."""
     data = object_in(body.get("data"))
-    found = (text_in(data.get("taskId")), text_in(data.get("task_id")), text_in(body.get("taskId")))
-    return list(dict.fromkeys(task_id for task_id in found if task_id))
+    ids = (text_in(data.get("taskId")), text_in(data.get("task_id")), text_in(body.get("taskId")))
+    return list(dict.fromkeys(task_id for task_id in ids if task_id))

@@ -33,7 +33,7 @@ from kie_ai_mcp._web.access import (
     GALLERY_PATH,
     HEALTH_PATH,
     MCP_PATH,
-    Door,
+    Access,
     ending,
     is_loopback,
     json_object,
@@ -51,9 +51,7 @@ CLOSE_S = 1
 async def serve_http(settings: Settings, host: str, port: int) -> int:
     """Serve over HTTP until a signal; return the exit code that stands for it.
 
-    Raises:
-        ConfigError: As `App.open`; or it would be open to others, or the port is not to be had.
-        StorageError: The database can't be used.
+    Raises what `App.open` raises, and ConfigError where others could get in or the port is not free.
     """
     _check_closed(settings, host)
     app = App.open(settings)
@@ -64,7 +62,7 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
         raise
     site = Site(app, host)
     config = uvicorn.Config(
-        site.door,
+        site.access,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -83,7 +81,7 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
                 _announce(host, listener)
                 received = await signal_received()
                 group.start_soon(exit_after, CLEANUP_S + CLOSE_S, 128 + received)
-                site.door.closing = True
+                site.access.closing = True
                 await app.engine.drain()
                 site.drained.set()
                 server.should_exit = True
@@ -99,7 +97,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
-    """Leave out what the web server says of requests that a signal ends: that is how they are meant to end."""
+    """Return whether a line of the web server is news; that a signal ends requests is not."""
     if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
         return False
     return not record.getMessage().startswith("Cancel ")
@@ -119,9 +117,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as exc:
         reason = exc.strerror or str(exc)
-        raise ConfigError(
-            f"Port {port} of {host} can't be listened on: {reason}.", next_step="Choose another --port or --host."
-        ) from exc
+        message = f"Port {port} of {host} can't be listened on: {reason}."
+        raise ConfigError(message, next_step="Choose another --port or --host.") from exc
 
 
 def _announce(host: str, listener: socket.socket) -> None:
@@ -132,13 +129,7 @@ def _announce(host: str, listener: socket.socket) -> None:
 
 @dataclass
 class Site:
-    """Everything that is served, behind its door.
-
-    Args:
-        app: The tools.
-        host: Where it listens.
-        drained: What was paid for has its answer; what still waits is cut.
-    """
+    """Everything that is served. Once `drained`, all paid requests are recorded, and calls that still wait are cut."""
 
     app: App
     host: str
@@ -150,7 +141,7 @@ class Site:
         starlette = server_of(self.app).streamable_http_app(
             streamable_http_path=MCP_PATH,
             max_request_body_size=BODY_LIMIT,
-            # The door has looked at host and origin.
+            # `Access` has checked host and origin.
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             custom_starlette_routes=[
                 Route(HEALTH_PATH, _health, methods=["GET"]),
@@ -161,7 +152,7 @@ class Site:
             ],
         )
         starlette.add_exception_handler(HTTPException, _nothing_there)
-        self.door = Door(starlette, self.app.settings, self.host)
+        self.access = Access(starlette, self.app.settings, self.host)
 
     async def _call(self, request: Request) -> Response:
         """Call one tool: ``{"name", "arguments"}`` in, the tool's result out, as the protocol writes it."""
@@ -190,9 +181,9 @@ class Site:
             group.cancel_scope.cancel()
         return answer
 
-    async def _cut(self, calling: anyio.CancelScope) -> None:
+    async def _cut(self, call: anyio.CancelScope) -> None:
         await self.drained.wait()
-        calling.cancel()
+        call.cancel()
 
     async def _gallery(self, _: Request) -> Response:
         text = await page(self.app.engine.record, address=self._address)
@@ -216,7 +207,7 @@ async def _health(_: Request) -> Response:
 
 
 async def _nothing_there(request: Request, exc: Exception) -> Response:
-    """Answer what no address takes: there is none such, or not with this method."""
+    """Refuse a request that no address takes, or not by this method."""
     assert isinstance(exc, HTTPException)  # noqa: S101  what it is registered for
     known = f"There are {MCP_PATH}, POST {CALL_PATH}, {GALLERY_PATH}, {HEALTH_PATH} and POST {CALLBACK_PATH}."
     what = f"{request.method} {shorten(request.url.path)}"
