@@ -27,15 +27,11 @@ _CALLBACK = get_args(CallbackUrl)[1]
 
 
 def bound(tool: AnyTool) -> BoundTool:
-    """Return a tool function as the server would take it.
-
-    Raises:
-        PluginError: It can't be a tool; says why.
-    """
+    """Return a tool function as the server would take it; raise `PluginError` for one that can't be a tool."""
     if isinstance(tool, BoundTool):
         return tool
-    given = tool if isinstance(tool, Tool) else Tool(tool)
-    return BoundTool.bind(given.fn, provider="", kind=given.kind or "image", title=given.title)
+    tool = tool if isinstance(tool, Tool) else Tool(tool)
+    return BoundTool.bind(tool.fn, provider="", kind=tool.kind or "image", title=tool.title)
 
 
 class Draw:
@@ -52,7 +48,9 @@ class Draw:
         self.tool = bound(tool)
         self.random = Random(self.tool.name)  # noqa: S311  repeatable on purpose
         self._values = values or {}
-        self._callbacks = _callbacks_of(self.tool.fn)
+        hints = get_type_hints(self.tool.fn, include_extras=True)
+        self._callbacks = {name for name, hint in hints.items() if _is_callback(hint)}
+        self._schemas: dict[str, dict[str, Any]] = self.tool.arguments.schema["properties"]
 
     @property
     def optional(self) -> list[str]:
@@ -65,16 +63,15 @@ class Draw:
             return self._values[name][0] if plain else self.random.choice(self._values[name])
         marker = self.tool.arguments.media.get(name)
         web = MEDIA_FILES[marker.kind] if marker else self._web_file(name)
-        return self._value(self.tool.arguments.schema["properties"][name], name, web, plain)
+        return self._value(self._schemas[name], name, web, plain)
 
     def required(self, *, plain: bool = True) -> dict[str, Any]:
         """Return one value for each argument that can't be left out."""
-        names = [name for name in self.tool.arguments.schema["properties"] if name not in self.tool.arguments.defaults]
-        return {name: self.argument(name, plain=plain) for name in names}
+        return {name: self.argument(name, plain=plain) for name in self._schemas if name not in self.optional}
 
     def choices(self, name: str) -> list[Any]:
         """Return every value of an argument that has few, else some."""
-        schema = self.tool.arguments.schema["properties"][name]
+        schema = self._schemas[name]
         few: list[Any] = schema.get("enum") or ([False, True] if schema.get("type") == "boolean" else [])
         return few or [self.argument(name, plain=True), *(self.argument(name) for _ in range(2))]
 
@@ -88,14 +85,12 @@ class Draw:
         return "hook" if name in self._callbacks or "url" in name.lower() else None
 
     def _value(self, schema: Mapping[str, Any], name: str, web: str | None, plain: bool) -> Any:
-        for key in ("anyOf", "oneOf"):
-            if key in schema:
-                return self._value(schema[key][0] if plain else self.random.choice(schema[key]), name, web, plain)
+        if parts := schema.get("anyOf") or schema.get("oneOf"):
+            return self._value(parts[0] if plain else self.random.choice(parts), name, web, plain)
         if "const" in schema:
             return schema["const"]
-        for key in ("enum", "examples"):
-            if schema.get(key):
-                return schema[key][0] if plain else self.random.choice(schema[key])
+        if values := schema.get("enum") or schema.get("examples"):
+            return values[0] if plain else self.random.choice(values)
         draw = getattr(self, f"_{schema.get('type', 'string')}", None)
         if draw is None or "pattern" in schema or "prefixItems" in schema:
             raise AssertionError(
@@ -167,10 +162,6 @@ def _limits(schema: Mapping[str, Any], step: int) -> tuple[int, int]:
     if least is None:
         least = 0 if most is None else min(0, most)
     return least, least + 16 if most is None else most
-
-
-def _callbacks_of(fn: Callable[..., Any]) -> set[str]:
-    return {name for name, hint in get_type_hints(fn, include_extras=True).items() if _is_callback(hint)}
 
 
 def _is_callback(hint: Any) -> bool:
