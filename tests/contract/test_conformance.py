@@ -1,4 +1,4 @@
-"""Every request of every tool is one that the service's official schemas accept.
+"""Conformance: the service's official schemas accept every request of every tool.
 
 Each tool of each installed provider is called with the argument sets of `kie_ai_mcp.testing`; what it asks of the
 service is held against the facts in ``tests/service``, where a field the schema doesn't list is an error too.

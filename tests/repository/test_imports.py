@@ -1,4 +1,4 @@
-"""The import contracts are kept, and the public door is what it says."""
+"""Import contracts and the names of the public interface."""
 
 import configparser
 import os
@@ -50,9 +50,9 @@ PUBLIC = [
 LINT = "from importlinter.cli import lint_imports_command as run; run()"
 OF_PROVIDERS = (
     ("importlinter", "root_packages"),
-    ("importlinter:contract:strangers", "modules"),
+    ("importlinter:contract:independence", "modules"),
     ("importlinter:contract:core", "forbidden_modules"),
-    ("importlinter:contract:door", "source_modules"),
+    ("importlinter:contract:interface", "source_modules"),
 )
 """The lists of .importlinter that name providers."""
 
@@ -81,7 +81,7 @@ def test_import_contracts_are_kept_by_every_package(tmp_path: Path) -> None:
     ("line", "broken"),
     [
         ("", None),
-        ("from kie_ai_mcp._service.caller import Caller", "Providers come in by the public door"),
+        ("from kie_ai_mcp._service.caller import Caller", "Providers import the public interface alone"),
         ("import kie_ai_mcp_flux", "Providers do not know each other"),
         ("import httpx", "The HTTP client is known to the service package alone"),
     ],

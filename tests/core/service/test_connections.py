@@ -1,4 +1,4 @@
-"""Errors of the HTTP library: each is one of ours, and a variable that the library can't use is named."""
+"""Errors of the HTTP library: each becomes one of ours; a variable that the library can't use is named."""
 
 import os
 import re
@@ -76,7 +76,7 @@ ERRORS: dict[str, type[KieError]] = {
 
 @pytest.mark.parametrize("kind", ERRORS)
 @pytest.mark.parametrize("case", UNUSABLE)
-async def test_variable_that_the_library_cant_use_is_named_in_one_error_and_nothing_is_sent(
+async def test_variable_that_the_library_cant_use_is_one_error_and_nothing_is_sent(
     kind: str,
     case: str,
     call: Callable[[str, str], Awaitable[object]],
