@@ -134,7 +134,8 @@ def schema_is_lean(tool: BoundTool) -> Iterator[Breach]:
         cure = "Leave additionalProperties alone: a mistyped argument must not be bought at its default."
         yield Breach(where, "its input schema takes unknown arguments", cure)
     for path, part in _parts(schema, "schema"):
-        if part.get("type") == "null" or (isinstance(part.get("type"), list) and "null" in part["type"]):
+        types = part.get("type")
+        if "null" in (types if isinstance(types, list) else [types]):
             cure = "Leave an optional value out instead; X | None is for whole arguments."
             yield Breach(where, f"{path} allows null", cure)
         if isinstance(part.get("title"), str):

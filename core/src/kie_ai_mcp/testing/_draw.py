@@ -26,18 +26,11 @@ FORMATS = {
 _CALLBACK = get_args(CallbackUrl)[1]
 
 
-def bound(tool: AnyTool) -> BoundTool:
-    """Return a tool function as the server would take it; raise `PluginError` for one that can't be a tool."""
-    if isinstance(tool, BoundTool):
-        return tool
-    tool = tool if isinstance(tool, Tool) else Tool(tool)
-    return BoundTool.bind(tool.fn, provider="", kind=tool.kind or "image", title=tool.title)
-
-
 class Draw:
     """Values for one tool's arguments, each inside the limits of the argument's schema.
 
-    The same tool gives the same values in the same order, so that a failure comes back.
+    The same tool gives the same values in the same order, so that a failure comes back. `optional` holds the names of
+    the arguments that may be left out.
 
     Args:
         tool: The tool function, or a `Tool`.
@@ -45,17 +38,16 @@ class Draw:
     """
 
     def __init__(self, tool: AnyTool, values: Values | None = None) -> None:
-        self.tool = bound(tool)
-        self.random = Random(self.tool.name)  # noqa: S311  repeatable on purpose
+        if not isinstance(tool, BoundTool):
+            tool = tool if isinstance(tool, Tool) else Tool(tool)
+            tool = BoundTool.bind(tool.fn, provider="", kind=tool.kind or "image", title=tool.title)
+        self.tool = tool
+        self.random = Random(tool.name)  # noqa: S311  repeatable on purpose
         self._values = values or {}
-        hints = get_type_hints(self.tool.fn, include_extras=True)
+        hints = get_type_hints(tool.fn, include_extras=True)
         self._callbacks = {name for name, hint in hints.items() if _is_callback(hint)}
-        self._schemas: dict[str, dict[str, Any]] = self.tool.arguments.schema["properties"]
-
-    @property
-    def optional(self) -> list[str]:
-        """The names of the arguments that may be left out."""
-        return list(self.tool.arguments.defaults)
+        self._schemas: dict[str, dict[str, Any]] = tool.arguments.schema["properties"]
+        self.optional = list(tool.arguments.defaults)
 
     def argument(self, name: str, *, plain: bool = False) -> Any:
         """Return one value for an argument; with `plain` an ordinary one."""
