@@ -1,4 +1,4 @@
-"""What every test may ask for: a local service, the real server over stdio, and no way out of this machine."""
+"""Shared fixtures: a local service, the real server over stdio, and no network beyond this machine."""
 
 import errno
 import ipaddress
@@ -19,7 +19,7 @@ from kie_ai_mcp_sandbox.server import Sandbox
 
 PREFIX = "KIE_AI_"
 NOWHERE = "http://127.0.0.1:9/api/v1"
-"""An address of this machine where nobody listens, for servers that are given no sandbox."""
+"""An address of this machine where no server listens, for servers that are given no sandbox."""
 
 INHERITED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "TEMP", "TMPDIR")
 CALL_LIMIT_S = 20.0

@@ -75,7 +75,7 @@ def run(environment: "Environment", tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def run_apart(environment: "Environment", tmp_path: Path) -> Run:
+def run_child(environment: "Environment", tmp_path: Path) -> Run:
     """Runs a command in a process of its own."""
 
     def start(*arguments: str | Path, sandbox: Sandbox | None = None, stdin: str = "", **settings: str) -> Ended:
@@ -99,7 +99,7 @@ def in_store(tmp_path: Path) -> Callable[[Callable[[Record], Any]], Any]:
     """Does something with the test's database: ``in_store(lambda record: record.tasks.find("id"))``."""
 
     def work(story: Callable[[Record], Any]) -> Any:
-        async def told() -> Any:
+        async def run_story() -> Any:
             record = Record(tmp_path / "tasks.db", RateLimit(20, 10.0))
             record.open()
             try:
@@ -107,6 +107,6 @@ def in_store(tmp_path: Path) -> Callable[[Callable[[Record], Any]], Any]:
             finally:
                 record.close()
 
-        return anyio.run(told)
+        return anyio.run(run_story)
 
     return work

@@ -74,7 +74,7 @@ def test_value_comes_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("pair", "told"),
+    ("pair", "words"),
     [
         ("prompt", "'prompt' is not KEY=VALUE"),
         ("=value", "'=value' is not KEY=VALUE"),
@@ -82,10 +82,10 @@ def test_value_comes_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("text=@picture.png", "picture.png is not text"),
     ],
 )
-def test_unusable_pair_is_wrong_usage(pair: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_pair_is_wrong_usage(pair: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (8, 8)).save("picture.png")
-    with pytest.raises(click.UsageError, match=told.replace("(", r"\(")):
+    with pytest.raises(click.UsageError, match=words.replace("(", r"\(")):
         arguments_of([pair], SCHEMA)
 
 
@@ -117,7 +117,7 @@ def test_picture_is_made_waited_for_and_saved(run: "Run", sandbox: Sandbox, tmp_
     assert [(row["task_id"], row["files"]) for row in listed["tasks"]] == [(task["task_id"], [file])]
 
 
-def test_without_waiting_the_task_is_told_at_once(run: "Run", tmp_path: Path) -> None:
+def test_without_waiting_the_task_is_printed_at_once(run: "Run", tmp_path: Path) -> None:
     with Sandbox(hold=True) as sandbox:
         ended = run("call", PICTURE, "prompt=A harbour", sandbox=sandbox)
         assert (ended.code, ended.stderr) == (0, "")
@@ -134,7 +134,7 @@ def test_list_of_pictures_reaches_the_service(run: "Run", sandbox: Sandbox) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         ((PICTURE, "promt=A harbour"), "did you mean 'prompt'"),
         ((PICTURE, "prompt=A harbour", "wxyz=1"), "has no such argument (given '1'). Known arguments: prompt"),
@@ -145,18 +145,18 @@ def test_list_of_pictures_reaches_the_service(run: "Run", sandbox: Sandbox) -> N
     ],
 )
 def test_wrong_arguments_send_nothing_and_end_with_2(
-    run: "Run", sandbox: Sandbox, arguments: tuple[str, ...], told: str
+    run: "Run", sandbox: Sandbox, arguments: tuple[str, ...], words: str
 ) -> None:
     ended = run("call", *arguments, sandbox=sandbox)
     assert (ended.code, ended.stdout) == (2, "")
     assert ended.stderr.count("\n") == 1
-    assert told in ended.stderr
+    assert words in ended.stderr
     assert [end for end in ("?.", "..", "; Known") if end in ended.stderr] == []
     assert sandbox.requests == []
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "told"),
+    ("fault", "status", "words"),
     [
         ("code:402", "refused", "Top up at https://kie.ai/billing"),
         ("http:422", "refused", "Change the arguments it names"),
@@ -165,7 +165,7 @@ def test_wrong_arguments_send_nothing_and_end_with_2(
     ],
 )
 def test_request_without_a_task_exits_with_1_and_says_whether_it_may_be_charged(
-    run: "Run", sandbox: Sandbox, fault: str, status: str, told: str
+    run: "Run", sandbox: Sandbox, fault: str, status: str, words: str
 ) -> None:
     sandbox.play(fault)
     ended = run("call", PICTURE, "prompt=A harbour", "--json", sandbox=sandbox)
@@ -173,7 +173,7 @@ def test_request_without_a_task_exits_with_1_and_says_whether_it_may_be_charged(
     assert (ended.code, answer["status"]) == (1, status)
     assert answer["charged"] == ("unknown" if status == "unknown" else "no")
     assert ended.stderr.count("\n") == 1
-    assert told in ended.stderr
+    assert words in ended.stderr
 
 
 def test_failed_task_ends_with_1_and_its_reason(run: "Run", sandbox: Sandbox) -> None:
@@ -249,8 +249,8 @@ def test_interrupted_wait_ends_with_130_and_the_task_stays_on_record(
                 assert process.poll() is None
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)
-            _, told = process.communicate(timeout=20)
+            _, stderr = process.communicate(timeout=20)
         assert process.returncode == 130
-        assert "interrupted" in told
-        assert "Traceback" not in told
+        assert "interrupted" in stderr
+        assert "Traceback" not in stderr
         assert in_store(lambda record: record.tasks.find(sandbox.ledger[0].task_id)).status == "pending"

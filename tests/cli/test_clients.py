@@ -1,4 +1,4 @@
-"""Where clients keep their servers, and what starts ours."""
+"""Client configurations: where each client keeps its servers, and the command that starts ours."""
 
 import shutil
 import sys
@@ -63,7 +63,7 @@ def test_newer_place_wins_where_it_exists(name: str, platform: str, newer: str, 
     assert config_path(name, platform, {}, tmp_path) == older
 
 
-def test_user_without_a_home_is_told_to_name_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_a_home_is_asked_to_name_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 

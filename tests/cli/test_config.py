@@ -1,4 +1,4 @@
-"""``config``: which settings hold and why, and a file of them to begin with."""
+"""``config``: the settings in force with their origins, and a new configuration file."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def test_reference_that_a_client_left_as_it_was_is_no_key(run: "Run", reference:
     assert (rows[0]["value"], rows[0]["from"]) == (None, "default")
 
 
-def test_path_is_told_even_where_the_settings_are_wrong(run: "Run", tmp_path: Path) -> None:
+def test_path_is_printed_even_where_the_settings_are_wrong(run: "Run", tmp_path: Path) -> None:
     usual = run("config", "path", KIE_AI_TIMEOUT="60s").stdout.strip()
     assert Path(usual).name == "config.toml"
     assert tmp_path in Path(usual).parents

@@ -1,4 +1,4 @@
-"""``doctor``: each thing that can be wrong is found, and its cure is named."""
+"""``doctor``: each check finds its problem and names the cure."""
 
 import json
 import sqlite3
@@ -100,10 +100,10 @@ def test_route_of_a_retired_family_may_be_gone(run: "Run", sandbox: Sandbox) -> 
 
 
 @pytest.mark.parametrize(
-    ("off_s", "state", "told"), [(0, "ok", "Within"), (-600, "warn", "behind"), (600, "warn", "ahead of")]
+    ("off_s", "state", "words"), [(0, "ok", "Within"), (-600, "warn", "behind"), (600, "warn", "ahead of")]
 )
 def test_clock_is_compared_with_the_services(
-    run: "Run", httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, off_s: int, state: str, told: str
+    run: "Run", httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch, off_s: int, state: str, words: str
 ) -> None:
     class Here(datetime):
         @classmethod
@@ -114,7 +114,7 @@ def test_clock_is_compared_with_the_services(
     httpserver.expect_request("/api/v1/chat/credit").respond_with_json({"code": 200, "msg": "success", "data": 5})
     httpserver.expect_request("/api/v1/jobs/recordInfo").respond_with_json({"code": 422, "msg": "recordInfo is null"})
     found = findings(run("doctor", "--json", KIE_AI_BASE_URL=httpserver.url_for("/api/v1")))["clock"]
-    assert (found["state"], told in found["found"]) == (state, True)
+    assert (found["state"], words in found["found"]) == (state, True)
 
 
 # The machine ---------------------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_database_that_is_not_there_yet_is_not_made(run: "Run", tmp_path: Path) 
     assert not (tmp_path / "tasks.db").exists()
 
 
-def test_what_needs_the_users_attention_is_told(
+def test_what_needs_the_users_attention_is_reported(
     run: "Run", sandbox: Sandbox, tmp_path: Path, in_store: Callable[..., Any]
 ) -> None:
     sandbox.play("drop-after")
@@ -192,20 +192,20 @@ def test_what_needs_the_users_attention_is_told(
     assert "tasks save" in found["unsaved"]["cure"]
 
 
-def test_provider_that_was_set_aside_is_told_with_its_cure(run_apart: "Run", tmp_path: Path) -> None:
+def test_provider_that_was_set_aside_is_reported_with_its_cure(run_child: "Run", tmp_path: Path) -> None:
     about = tmp_path / "site" / "kie_ai_mcp_moon-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: kie-ai-mcp-moon\nVersion: 1.0\n", "utf-8")
     (about / "entry_points.txt").write_text("[kie_ai_mcp]\nmoon = kie_ai_mcp_moon\n", "utf-8")
     (tmp_path / "site" / "kie_ai_mcp_moon.py").write_text(BROKEN, "utf-8")
-    ended = run_apart("doctor", "--offline", "--json", PYTHONPATH=str(tmp_path / "site"))
+    ended = run_child("doctor", "--offline", "--json", PYTHONPATH=str(tmp_path / "site"))
     found = findings(ended)["provider moon"]
     assert (ended.code, found["state"]) == (0, "warn")
     assert "the moon is in the wrong house" in found["found"]
     assert "kie-ai-mcp-moon" in found["cure"]
 
 
-def test_configuration_that_others_may_read_is_told_when_it_holds_the_key(run: "Run", tmp_path: Path) -> None:
+def test_configuration_that_others_may_read_is_reported_when_it_holds_the_key(run: "Run", tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('api_key = "a-key-in-a-file"\n', "utf-8")
     for mode, state in ((0o644, "warn"), (0o600, "ok")):

@@ -73,7 +73,7 @@ def test_help_imports_no_module_of_a_command(environment: "Environment", tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         (("bananas",), "No such command 'bananas'"),
         (("call",), "Missing argument 'TOOL'"),
@@ -86,11 +86,11 @@ def test_help_imports_no_module_of_a_command(environment: "Environment", tmp_pat
     ],
 )
 def test_wrong_usage_is_one_line_that_names_the_help_and_ends_with_2(
-    run: "Run", arguments: tuple[str, ...], told: str
+    run: "Run", arguments: tuple[str, ...], words: str
 ) -> None:
     ended = run(*arguments)
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
-    assert told in ended.stderr
+    assert words in ended.stderr
     assert f"See: {PROGRAM}" in ended.stderr
     assert ended.stderr.rstrip().endswith("--help")
 
@@ -111,14 +111,14 @@ def test_wrong_setting_is_one_line_with_its_cure_and_ends_with_2(run: "Run", arg
         ("call", "generate_nano_banana", "prompt=@~nobody-here/prompt.txt"),
     ],
 )
-def test_home_that_nobody_knows_is_one_line_that_ends_with_2(run: "Run", arguments: tuple[str, ...]) -> None:
+def test_unknown_home_folder_is_one_line_that_ends_with_2(run: "Run", arguments: tuple[str, ...]) -> None:
     ended = run(*arguments)
     assert (ended.code, ended.stderr.count("\n")) == (2, 1)
     assert "no home folder is known for ~nobody-here; give an absolute path" in ended.stderr
 
 
-def test_help_works_where_the_settings_are_wrong(run_apart: "Run") -> None:
-    ended = run_apart("--help", KIE_AI_TIMEOUT="60s")
+def test_help_works_where_the_settings_are_wrong(run_child: "Run") -> None:
+    ended = run_child("--help", KIE_AI_TIMEOUT="60s")
     assert (ended.code, ended.stderr) == (0, "")
     assert "doctor" in ended.stdout
     assert "sandbox" not in ended.stdout
@@ -213,32 +213,32 @@ FAILING = """
 
 
 def test_provider_whose_commands_fail_goes_without_them_and_none_replaces_ours(
-    run_apart: "Run", tmp_path: Path
+    run_child: "Run", tmp_path: Path
 ) -> None:
     path = plant(tmp_path, moon=MOON, sun=FAILING)
-    ended = run_apart("moon", PYTHONPATH=path)
+    ended = run_child("moon", PYTHONPATH=path)
     assert (ended.code, ended.stdout) == (0, "full\n")
     assert "sun" in ended.stderr
     assert "ZeroDivisionError" in ended.stderr
-    assert "versions" in run_apart("doctor", "--offline", PYTHONPATH=path, KIE_AI_ENABLED_PROVIDERS="moon").stdout
+    assert "versions" in run_child("doctor", "--offline", PYTHONPATH=path, KIE_AI_ENABLED_PROVIDERS="moon").stdout
 
 
 @pytest.mark.parametrize(("name", "help_line"), [("demo", "stand-in for the service"), ("new-provider", "one tool")])
 @pytest.mark.parametrize("other", ["aardvark", "zebra"])
 def test_commands_of_first_party_providers_are_not_replaced_either(
-    run_apart: "Run", tmp_path: Path, name: str, help_line: str, other: str
+    run_child: "Run", tmp_path: Path, name: str, help_line: str, other: str
 ) -> None:
     path = plant(tmp_path, **{other: MOON})
-    ended = run_apart(name, "--help", PYTHONPATH=path)
+    ended = run_child(name, "--help", PYTHONPATH=path)
     assert (ended.code, help_line in ended.stdout) == (0, True)
     assert f"the command {name} of provider {other} is left out: it belongs to {FIRST_PARTY[name]}" in ended.stderr
-    without = run_apart(name, PYTHONPATH=path, KIE_AI_ENABLED_PROVIDERS=other)
+    without = run_child(name, PYTHONPATH=path, KIE_AI_ENABLED_PROVIDERS=other)
     assert (without.code, without.stdout) == (2, "")
 
 
-def test_command_that_two_providers_bring_stays_with_the_first(run_apart: "Run", tmp_path: Path) -> None:
+def test_command_that_two_providers_bring_stays_with_the_first(run_child: "Run", tmp_path: Path) -> None:
     path = plant(tmp_path, moon=MOON, titan=MOON.replace("full", "hazy"))
-    ended = run_apart("moon", PYTHONPATH=path)
+    ended = run_child("moon", PYTHONPATH=path)
     assert (ended.code, ended.stdout) == (0, "full\n")
     assert "the command moon of provider titan is left out: it belongs to moon" in ended.stderr
 
@@ -252,17 +252,17 @@ def test_command_that_two_providers_bring_stays_with_the_first(run_apart: "Run",
     ],
 )
 def test_command_of_a_disabled_first_party_provider_says_how_to_enable_it(
-    run_apart: "Run", name: str, provider: str, settings: dict[str, str], cure: str
+    run_child: "Run", name: str, provider: str, settings: dict[str, str], cure: str
 ) -> None:
-    ended = run_apart(name, "--output", "made", sandbox=None, **settings)
+    ended = run_child(name, "--output", "made", sandbox=None, **settings)
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     assert f"The command {name} comes from the provider {provider}, which is disabled." in ended.stderr
     assert cure.format(provider) in ended.stderr
 
 
-def test_command_of_a_first_party_provider_that_is_set_aside_says_why(run_apart: "Run", tmp_path: Path) -> None:
+def test_command_of_a_first_party_provider_that_is_set_aside_says_why(run_child: "Run", tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "kie_ai_mcp_sandbox.py").write_text("KIE_AI_MCP_CONTRACT = 2\n", "utf-8")
-    ended = run_apart("demo", PYTHONPATH=str(tmp_path / "site"))
+    ended = run_child("demo", PYTHONPATH=str(tmp_path / "site"))
     assert (ended.code, ended.stdout) == (2, "")
     assert "which is set aside: it is built for contract 2" in ended.stderr

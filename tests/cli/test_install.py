@@ -1,4 +1,4 @@
-"""``install``: the entry stands in the client's file, and nothing else there has changed."""
+"""``install``: the entry in the client's file, with the rest of the file unchanged."""
 
 import json
 import stat
@@ -152,10 +152,10 @@ def test_without_a_key_none_can_be_written(run: "Run", tmp_path: Path) -> None:
 
 def test_nothing_is_written_without_a_yes(run: "Run", tmp_path: Path) -> None:
     path = file_of("cursor", tmp_path)
-    for answer, told in (("n\n", "as you wished"), ("", "--yes")):
+    for answer, words in (("n\n", "as you wished"), ("", "--yes")):
         ended = install(run, "cursor", stdin=answer)
         assert (ended.code, path.exists()) == (1, False)
-        assert told in ended.stderr
+        assert words in ended.stderr
         assert '+    "kie-ai": {' in ended.stderr
     assert install(run, "cursor", stdin="y\n").code == 0
     assert path.exists()
@@ -230,7 +230,7 @@ def test_settings_are_checked_and_written_as_variables(run: "Run", tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("pair", "told"),
+    ("pair", "words"),
     [
         ("outputdir=x", "Did you mean output_dir?"),
         ("output_dir", "not SETTING=VALUE"),
@@ -239,9 +239,9 @@ def test_settings_are_checked_and_written_as_variables(run: "Run", tmp_path: Pat
         ("api_key=secret-value", "--write-key"),
     ],
 )
-def test_setting_that_the_server_would_refuse_is_refused(run: "Run", tmp_path: Path, pair: str, told: str) -> None:
+def test_setting_that_the_server_would_refuse_is_refused(run: "Run", tmp_path: Path, pair: str, words: str) -> None:
     ended = install(run, "cursor", "--yes", "--set", pair)
-    assert (ended.code, told in ended.stderr, "secret-value" in ended.stderr) == (2, True, False)
+    assert (ended.code, words in ended.stderr, "secret-value" in ended.stderr) == (2, True, False)
     assert not file_of("cursor", tmp_path).exists()
 
 

@@ -1,4 +1,4 @@
-"""JSON with comments, edited where it stands."""
+"""JSON with comments: edits in place."""
 
 import json
 from typing import Any
@@ -87,7 +87,7 @@ def test_layout_and_comments_stay(before: str, after: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "words"),
     [
         ("{", "line 1, column 2"),
         ('{"a": 1}}', "line 1, column 9"),
@@ -98,6 +98,6 @@ def test_layout_and_comments_stay(before: str, after: str) -> None:
         ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_what_is_no_object_is_refused_with_its_place(text: str, told: str) -> None:
-    with pytest.raises(Malformed, match=told):
+def test_what_is_no_object_is_refused_with_its_place(text: str, words: str) -> None:
+    with pytest.raises(Malformed, match=words):
         read(text)

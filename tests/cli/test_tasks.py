@@ -43,8 +43,8 @@ def make(run: "Run", sandbox: Sandbox, prompt: str = "A harbour", *more: str) ->
 def test_list_is_what_the_tool_answers(run: "Run", sandbox: Sandbox) -> None:
     first, second = make(run, sandbox), make(run, sandbox, "A lighthouse")
     listed = run("tasks", "list", "--json", "--limit", "1", "--status", "pending", sandbox=sandbox)
-    told = run("call", "list_tasks", "limit=1", "status=pending", "--json", sandbox=sandbox)
-    assert json.loads(listed.stdout) == json.loads(told.stdout)
+    reply = run("call", "list_tasks", "limit=1", "status=pending", "--json", sandbox=sandbox)
+    assert json.loads(listed.stdout) == json.loads(reply.stdout)
     rest = run("tasks", "list", "--json", "--cursor", json.loads(listed.stdout)["next_cursor"])
     assert [row["task_id"] for row in json.loads(rest.stdout)["tasks"]] == [first]
     assert json.loads(listed.stdout)["tasks"][0]["task_id"] == second

@@ -1,4 +1,4 @@
-"""A pytest of its own for tests of fixtures."""
+"""A separate pytest run for tests of fixtures."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Every request of every tool is one that the service's official schemas accept.
+"""Conformance: the service's official schemas accept every request of every tool.
 
 Each tool of each installed provider is called with the argument sets of `kie_ai_mcp.testing`; what it asks of the
 service is held against the facts in ``tests/service``, where a field the schema doesn't list is an error too.
@@ -18,7 +18,7 @@ from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import shorten
-from kie_ai_mcp.testing._calls import Request, answer, said, same
+from kie_ai_mcp.testing._calls import Request, answer, call_text, same
 from tests.service import facts
 
 SETS = 200
@@ -126,7 +126,7 @@ def test_requests_are_accepted_by_the_official_schema(tool: BoundTool) -> None:
     for arguments, request in calls_of(tool.name).built:
         if tool.provider not in NO_SCHEMA and request.gateway == "kie":
             for complaint in complaints(request):
-                problems.setdefault(complaint, []).append(said(tool, arguments))
+                problems.setdefault(complaint, []).append(call_text(tool, arguments))
     expect_none(tool, problems)
 
 
@@ -137,7 +137,7 @@ def test_enough_argument_sets_build_a_request(tool: BoundTool) -> None:
     if len(calls.built) < ENOUGH:
         refusals: dict[str, list[str]] = {}
         for arguments, refusal in calls.refused:
-            refusals.setdefault(f"{refusal.field}: {refusal.allowed}", []).append(said(tool, arguments))
+            refusals.setdefault(f"{refusal.field}: {refusal.allowed}", []).append(call_text(tool, arguments))
         expect_none(tool, {f"only {len(calls.built)} sets build a request": ["see the refusals"], **refusals})
 
 
@@ -148,7 +148,7 @@ def test_required_arguments_alone_build_a_request(tool: BoundTool) -> None:
     if tool.name in MINIMAL_REFUSED:
         assert isinstance(made, InvalidArgument), f"{tool.name} builds a request now: take it off MINIMAL_REFUSED"
     else:
-        expect_none(tool, {str(made): [said(tool, arguments)]} if isinstance(made, InvalidArgument) else {})
+        expect_none(tool, {str(made): [call_text(tool, arguments)]} if isinstance(made, InvalidArgument) else {})
 
 
 @every_tool
@@ -191,7 +191,7 @@ def test_no_argument_is_dropped_in_silence(tool: BoundTool) -> None:
                 kind = (
                     f"{name} is dropped: {shorten(arguments[name])} and {shorten(silent[0])} ask for the same as none"
                 )
-                problems.setdefault(kind, []).append(said(tool, arguments))
+                problems.setdefault(kind, []).append(call_text(tool, arguments))
     expect_none(tool, problems)
 
 
@@ -207,5 +207,5 @@ def test_requests_belong_to_the_provider_by_its_own_account(tool: BoundTool) -> 
         for what, owner in owners.items():
             if owner is None or owner.name != tool.provider:
                 kind = f"{what} belongs to {owner.name if owner else 'nobody'} by Provider.api_types and .models"
-                problems.setdefault(kind, []).append(said(tool, arguments))
+                problems.setdefault(kind, []).append(call_text(tool, arguments))
     expect_none(tool, problems)

@@ -1,4 +1,4 @@
-"""Every installed provider keeps the contract, by the checks that any provider's author can call."""
+"""Contract checks of every installed provider, as any provider's author can run them."""
 
 from importlib.metadata import entry_points
 from typing import Any

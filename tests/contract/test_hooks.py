@@ -1,4 +1,4 @@
-"""One test for each hook, named after it: what its answer does, and what None means."""
+"""Hooks: one test for each, named after it, for its answer and for None."""
 
 from textwrap import dedent
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""`kie_ai_mcp.testing` finds what breaks the contract, says where and what to do, and passes what keeps it."""
+"""The test kit `kie_ai_mcp.testing`: it reports each breach with place and cure, and passes correct providers."""
 
 import subprocess
 import sys
@@ -221,12 +221,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("source", "parts"), BROKEN.values(), ids=BROKEN)
-def test_breach_is_found_and_told(source: str, parts: list[str]) -> None:
+def test_breach_is_found_and_reported(source: str, parts: list[str]) -> None:
     with pytest.raises(AssertionError) as caught:
         check_provider(module_of(HEAD, source))
-    told = str(caught.value)
-    assert "breaks the contract" in told
-    assert [part for part in parts if part not in told] == [], told
+    message = str(caught.value)
+    assert "breaks the contract" in message
+    assert [part for part in parts if part not in message] == [], message
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_import_of_a_private_module_is_found(source: str, private: str, place: s
         check_provider(module)
 
 
-def test_every_breach_is_told_at_once() -> None:
+def test_every_breach_is_reported_at_once() -> None:
     with pytest.raises(AssertionError, match="in 2 ways") as caught:
         check_provider(module_of(HEAD, tool("return None"), BROKEN["route that forgets the task"][0]))
     assert "it returned NoneType" in str(caught.value)
@@ -310,13 +310,15 @@ def test_flags_are_sent_for_every_sort_of_task() -> None:
 
 
 def test_settings_reach_the_provider_and_are_checked() -> None:
-    told = "@hookimpl\ndef kie_describe_provider():\n    return Provider('Broken', settings={'model': 'Its id.'})"
+    description = (
+        "@hookimpl\ndef kie_describe_provider():\n    return Provider('Broken', settings={'model': 'Its id.'})"
+    )
     source = TOOL.replace("def kie_register_tools():", "def kie_register_tools(settings):\n        settings['model']")
     with pytest.raises(AssertionError, match="sets it aside: KeyError: 'model'"):
-        check_provider(module_of(HEAD, source, told))
-    check_provider(module_of(HEAD, source, told), settings={"model": "another"})
+        check_provider(module_of(HEAD, source, description))
+    check_provider(module_of(HEAD, source, description), settings={"model": "another"})
     with pytest.raises(AssertionError, match=r"has no setting 'modell'\. Did you mean model"):
-        check_provider(module_of(HEAD, source, told), settings={"model": "another", "modell": 1})
+        check_provider(module_of(HEAD, source, description), settings={"model": "another", "modell": 1})
 
 
 def test_provider_that_is_not_installed_is_named_with_the_nearest() -> None:

@@ -1,4 +1,4 @@
-"""What the service says of the size of its inputs is known before a file of the user's is sent."""
+"""Limits of input files: checked against the service's own before a file is sent."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The seed's tools are a contract: each is there under its name, with every parameter, and none is bought at a default.
+"""The seed's tools as a contract: each has its name and every parameter, and no argument is bought at a default.
 
 What today's service still takes is sent; what it doesn't is refused by the parameter's name, with what to use instead.
 """

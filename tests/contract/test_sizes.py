@@ -1,4 +1,4 @@
-"""What a model is given stays small: names, descriptions and input schemas, as the server lists them."""
+"""Size of what a model reads: names, descriptions and input schemas, as the server lists them."""
 
 import json
 from collections.abc import Iterator

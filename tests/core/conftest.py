@@ -1,4 +1,4 @@
-"""What the core's tests share: services that misbehave byte by byte, databases, providers made on the fly."""
+"""Shared fixtures of the core's tests: services that misbehave byte by byte, databases, generated providers."""
 
 import importlib
 import os

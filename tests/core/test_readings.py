@@ -1,4 +1,4 @@
-"""The service's spellings, all of them, and whatever else may come instead."""
+"""Readings: all spellings of the service, and whatever else may come instead."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""The process ends by a signal: after its work, within a limit, whatever signals come meanwhile."""
+"""Signals: the process ends after its work, within a limit, whatever signals come meanwhile."""
 
 import signal
 import subprocess

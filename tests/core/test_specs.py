@@ -1,4 +1,4 @@
-"""The words of the contract that plugins share: arguments, refusals, overrides."""
+"""Shared values of the contract: arguments, refusals, overrides."""
 
 from typing import Annotated, Any
 

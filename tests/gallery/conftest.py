@@ -1,4 +1,4 @@
-"""What the gallery's tests share: a history to show, a reader of the page, and a real browser without a screen."""
+"""Shared fixtures of the gallery's tests: a history to show, a reader of the page, a real browser without a screen."""
 
 import json
 import os
@@ -349,7 +349,7 @@ class Browser:
         self._ask("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
     def named(self, wanted: dict[str, list[str]], within_s: float = LIMIT_S) -> dict[str, list[str]]:
-        """The names a screen reader is told, of the roles that are wanted; waits until they are the wanted ones."""
+        """Return the names that a screen reader reads for some roles; wait until they are the expected ones."""
         deadline = time.monotonic() + within_s
         while True:
             nodes = [node for node in self._ask("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]

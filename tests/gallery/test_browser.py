@@ -1,4 +1,4 @@
-"""The gallery in a real browser: it shows what there is, finds what is looked for, and does nothing else."""
+"""The gallery in a real browser: display, search, and no other activity."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def server() -> Iterator[HTTPServer]:
 
 @pytest.fixture
 def trap(server: HTTPServer) -> Iterator[HTTPServer]:
-    """A server that nobody may call."""
+    """A server that must not be called."""
     yield server
     assert [request.path for request, _ in server.log] == []
 
@@ -306,7 +306,7 @@ async def test_everything_that_can_be_used_has_a_name_for_screen_readers(past: "
 # What must not happen ------------------------------------------------------------------------------------------------
 
 
-async def test_hostile_history_does_nothing_and_calls_nobody(
+async def test_hostile_history_does_nothing_and_calls_no_address(
     past: "Past", browser: "Browser", trap: HTTPServer
 ) -> None:
     owned = f"document.title='owned';fetch('{trap.url_for('/script')}')"

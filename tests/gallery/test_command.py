@@ -65,7 +65,7 @@ def test_gallery_is_written_where_it_was_wanted_and_not_opened(
     assert (tmp_path / written).is_file()
 
 
-def test_where_nobody_looks_at_a_screen_the_path_is_what_is_left(run: Run, tmp_path: Path) -> None:
+def test_without_a_screen_the_path_is_printed(run: Run, tmp_path: Path) -> None:
     terminal = tmp_path / "www-browser"
     terminal.write_text("#!/bin/sh\necho taken over\n", encoding="utf-8")
     terminal.chmod(0o755)
@@ -83,7 +83,7 @@ def test_file_that_is_no_gallery_stays_and_the_command_says_so_in_one_line(run: 
     assert (tmp_path / "notes.html").read_text(encoding="utf-8") == "<p>mine</p>"
 
 
-def test_path_is_told_as_json_where_a_program_asks(run: Run, tmp_path: Path) -> None:
+def test_path_is_printed_as_json_where_a_program_asks(run: Run, tmp_path: Path) -> None:
     assert json.loads(run("--no-open", "--json").stdout) == {"path": str(tmp_path / "out" / "gallery.html")}
 
 

@@ -1,4 +1,4 @@
-"""Whatever comes from outside is text on the page, and stays text."""
+"""Escaping: whatever comes from outside stays text on the page."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

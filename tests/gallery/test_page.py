@@ -1,4 +1,4 @@
-"""What the gallery shows: every entry with what is known of it, and nothing that is not true."""
+"""Entries of the gallery: each with all that is on record, and nothing that is not true."""
 
 import base64
 import hashlib
@@ -127,7 +127,7 @@ async def test_estimate_is_shown_as_one_and_only_while_it_is_the_best_that_is_kn
     assert "data-credits" not in card.attributes or cost == "1 credit"
 
 
-async def test_estimates_are_summed_apart_from_what_the_service_said(past: "Past", read: "Read") -> None:
+async def test_estimates_are_summed_separately_from_reported_costs(past: "Past", read: "Read") -> None:
     await past.task(outcome=past.done(credits=4), estimated_credits=5)
     await past.task(outcome=past.done(credits=None), estimated_credits=60)
     await past.task(estimated_credits=2.5)

@@ -1,4 +1,4 @@
-"""Every distribution of this repository, built once; fresh virtual environments that know nothing but what is built."""
+"""Distributions of this repository, built once, and fresh virtual environments with nothing else in them."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What is published: every distribution as a wheel and an sdist, with all it needs and nothing else."""
+"""Published files: every distribution as a wheel and an sdist, with all it needs and nothing else."""
 
 import configparser
 import tarfile

@@ -1,4 +1,4 @@
-"""From wheels alone, in a fresh virtual environment: providers come and go with their distributions."""
+"""Installation from wheels alone in a fresh virtual environment: providers come and go with their distributions."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

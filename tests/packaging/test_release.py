@@ -1,4 +1,4 @@
-"""What a release is made of besides its distributions: the registry's entry, and what the changelog will say."""
+"""Parts of a release besides its distributions: the registry's entry and the changelog."""
 
 import json
 import re

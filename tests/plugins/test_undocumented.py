@@ -1,4 +1,4 @@
-"""What the families that Kie.ai never documented ask of it: our own expectations, as no schema was published."""
+"""Requests of the families that Kie.ai never documented: our own expectations, as no schema was published."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Real servers that die, stand still or lose their disk at a step that a test names, and what they leave behind."""
+"""Real servers that die, pause or lose their disk at a step that a test names, and what they leave behind."""
 
 import itertools
 import json
@@ -42,7 +42,7 @@ class Server:
     """A running server process, spoken to in JSON-RPC lines.
 
     Args:
-        control: Where its process id and its exit code are told.
+        control: The pipe for its process id and its exit code.
         line: The other end of its stdin and stdout.
         log: Where its stderr goes.
     """
@@ -86,7 +86,7 @@ class Server:
         return self.answer(self.ask(tool, **arguments))
 
     def cancel(self, number: int) -> None:
-        """Tell the server that nobody waits for this answer any more."""
+        """Cancel the request: its answer is no longer awaited."""
         self._write({"method": "notifications/cancelled", "params": {"requestId": number, "reason": "stopped"}})
 
     def close_input(self) -> None:
@@ -208,8 +208,8 @@ def launch(launch_in: LaunchIn, tmp_path: Path) -> Iterator[Launch]:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a model is told: the words, the data, and whether it is an error."""
+class Reply:
+    """One answer as a model gets it: its text, its data, and whether it is an error."""
 
     text: str
     data: dict[str, Any]
@@ -230,12 +230,12 @@ class Desk:
         self.app = app
         self.folder = folder
 
-    async def call(self, tool: str, **arguments: Any) -> Told:
-        """Call a tool and return what the model is told."""
+    async def call(self, tool: str, **arguments: Any) -> Reply:
+        """Call a tool and return the model's answer."""
         answer = await self.client.call_tool(tool, arguments)
         content, *_links = answer.content
         assert isinstance(content, TextContent)
-        return Told(content.text, dict(answer.structured_content or {}), bool(answer.is_error))
+        return Reply(content.text, dict(answer.structured_content or {}), bool(answer.is_error))
 
 
 class OpenDesk(Protocol):

@@ -1,4 +1,4 @@
-"""Forks server processes, each with orders for one step of its work: to die there, to stand still, to lose its disk.
+"""Launcher of forked server processes, each with orders for one step: to die there, to pause, to lose its disk.
 
 A process of its own, so that a server starts in milliseconds: everything is imported once. Every child is a whole
 server: it runs ``kie_ai_mcp.__main__.main`` on the streams and in the environment it is given, and nothing of it is
@@ -76,7 +76,7 @@ class Orders:
         at: The step: one of `PLACES`.
         when: ``before`` the call, ``after`` it, or ``reading``: when the connection it returns is first read.
         do: ``kill`` (SIGKILL to itself), ``pause`` for `seconds`, ``limit`` (no file may grow beyond `size`), or
-            ``raise`` an error that nobody expects and that tells the key.
+            ``raise`` an unexpected error that contains the key.
         nth: At which call of the function.
         within: Only calls made inside of this other one of `PLACES` count.
         seconds: How long it stands still; before a kill the whole process does.
@@ -192,7 +192,7 @@ class Orders:
         self._reach()
         if self.do != "pause":
             return self._spring()
-        # What has been done is done: nobody's cancellation reaches into it.
+        # What has been done is done: no cancellation reaches into it.
         with anyio.CancelScope(shield=self.when == "after"):
             await anyio.sleep(self.seconds)
         return None

@@ -1,4 +1,4 @@
-"""``kill -9`` at every step of the flow: afterwards each request's fate is on record, and the service's books agree."""
+"""Crashes: after ``kill -9`` at every step each request's outcome is on record, and equal to the service's ledger."""
 
 import ast
 import json
@@ -77,7 +77,7 @@ def accepted(service: Sandbox) -> dict[str, list[str]]:
 
 
 def fates(prompt: str, times: int, submissions: list[dict[str, Any]], listed: dict[str, Any]) -> set[str]:
-    """Everything that is said of the request with this prompt, by the record, the list and the service's door."""
+    """Return what the record, the list and the service's own status say of the request with this prompt."""
     mine = [row for row in submissions if json.loads(row["arguments"])["prompt"] == prompt]
     unresolved = {entry["submission_id"] for entry in listed.get("unresolved", ())}
     found = {row["state"] for row in mine} & {"accepted", "refused"}
@@ -166,7 +166,7 @@ def test_results_of_a_server_killed_while_saving_are_saved_whole_by_the_next(
             server.ask("get_task_status", task_id=task_id)
             assert server.ended() == KILLED
         for left in (folder / "out").iterdir():
-            os.utime(left, (0, 0))  # nobody can take it for a file that is being written
+            os.utime(left, (0, 0))  # so old that it is no file being written
         with launch_in(folder, service) as server:
             found[task_id] = data(server.call("get_task_status", task_id=task_id))["files"]
             server.close_input()  # it may be saving, too, what it found finished at its start

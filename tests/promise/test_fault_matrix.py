@@ -1,4 +1,4 @@
-"""Every way the service can answer a paid request or a read, and for each: what is told, recorded and paid."""
+"""Faults: every way the service can answer a paid request or a read, and what is reported, recorded and charged."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,9 +31,9 @@ class Case(NamedTuple):
 
     Args:
         state: The submission's state afterwards.
-        charged: What the model is told of money.
+        charged: What the report says about money.
         code: The code on record.
-        words: What the model must be told besides.
+        words: What the report must say besides.
         paid: How often the service accepted.
         sent: How often it was asked; more than once only where that provably made nothing.
     """
@@ -161,26 +161,26 @@ def test_table_has_every_code_in_both_forms_and_every_fault() -> None:
 
 
 @pytest.mark.parametrize("fault", TABLE)
-async def test_paid_request_is_told_recorded_and_booked_as_the_table_says(
+async def test_paid_request_is_reported_recorded_and_booked_as_the_table_says(
     fault: str, desk: "Desk", service: Sandbox, rows: "Rows"
 ) -> None:
     case = TABLE[fault]
     tasks = len(rows(desk.folder, "tasks"))
     play(service, fault, "createTask")
-    told = await desk.call("generate_nano_banana", prompt=f"{PROMPT} {fault}")
+    reply = await desk.call("generate_nano_banana", prompt=f"{PROMPT} {fault}")
     submission = rows(desk.folder, "submissions")[-1]
     assert submission["arguments"] == f'{{"prompt":"{PROMPT} {fault}"}}'
     assert (submission["state"], submission["code"]) == (case.state, case.code)
-    assert told.data["charged"] == case.charged
-    assert told.is_error == (case.state != "accepted")
-    assert told.data["status"] == ("pending" if case.state == "accepted" else case.state)
-    assert [word for word in (*case.words, f"Charged: {case.charged}") if word not in told.text] == []
-    assert told.data.keys() >= ANSWERED
+    assert reply.data["charged"] == case.charged
+    assert reply.is_error == (case.state != "accepted")
+    assert reply.data["status"] == ("pending" if case.state == "accepted" else case.state)
+    assert [word for word in (*case.words, f"Charged: {case.charged}") if word not in reply.text] == []
+    assert reply.data.keys() >= ANSWERED
     paid = [entry.task_id for entry in service.ledger]
     assert (len(paid), len(service.requests)) == (case.paid, case.sent)
     made = [row["task_id"] for row in rows(desk.folder, "tasks")[tasks:]]
     assert made == (paid if case.state == "accepted" else [])
-    assert [submission["task_id"], told.data.get("task_id")] == (made or [None]) * 2
+    assert [submission["task_id"], reply.data.get("task_id")] == (made or [None]) * 2
 
 
 @pytest.mark.parametrize("fault", [fault for fault, case in TABLE.items() if case.state != "accepted"])
@@ -196,7 +196,7 @@ async def test_refused_request_may_be_repeated_and_an_unknown_one_only_once_sett
     assert len(service.requests) == len(service.ledger) == (not again.is_error)
 
 
-async def test_known_task_id_is_told_as_such_and_changes_no_record(
+async def test_known_task_id_is_reported_as_known_and_changes_no_record(
     desk: "Desk", service: Sandbox, rows: "Rows"
 ) -> None:
     first = await desk.call("generate_nano_banana", prompt=f"{PROMPT} first")
@@ -211,7 +211,7 @@ async def test_known_task_id_is_told_as_such_and_changes_no_record(
     assert len(service.ledger) == 1
 
 
-# fault: what is told of a read that meets it, None where the read succeeds all the same
+# fault: what is reported of a read that meets it, None where the read succeeds all the same
 READS: dict[str, str | None] = {
     **{f"http:{code}": str(code) for code in MEANINGS},
     **{f"code:{code}": str(code) for code in MEANINGS},
@@ -241,14 +241,14 @@ async def test_failed_read_is_no_outcome(fault: str, desk: "Desk", service: Sand
     made = await desk.call("generate_nano_banana", prompt=f"{PROMPT} read {fault}")
     before = rows(desk.folder, "tasks")
     service.play(f"{fault}*always", path="recordInfo")
-    told = await desk.call("get_task_status", task_id=made.data["task_id"])
-    assert not told.is_error
-    assert told.data["charged"] == "yes"
+    reply = await desk.call("get_task_status", task_id=made.data["task_id"])
+    assert not reply.is_error
+    assert reply.data["charged"] == "yes"
     if reason is None:
-        assert ("read_error" in told.data, told.data["status"]) == (False, "completed")
+        assert ("read_error" in reply.data, reply.data["status"]) == (False, "completed")
     else:
-        assert reason in told.data["read_error"]
-        assert told.data["status"] == "pending"
+        assert reason in reply.data["read_error"]
+        assert reply.data["status"] == "pending"
         assert rows(desk.folder, "tasks") == before
     assert len(service.ledger) == 1
 
@@ -260,8 +260,8 @@ async def test_wait_outlives_a_failed_poll(
     monkeypatch.setitem(waiting.CADENCE_S, "image", 0.02)
     made = await desk.call("generate_nano_banana", prompt=f"{PROMPT} wait {fault}")
     service.play(fault, path="recordInfo")
-    told = await desk.call("wait_for_tasks", task_ids=[made.data["task_id"]], timeout_s=5)
-    (task,) = told.data["tasks"]
+    reply = await desk.call("wait_for_tasks", task_ids=[made.data["task_id"]], timeout_s=5)
+    (task,) = reply.data["tasks"]
     assert (task["status"], task["charged"]) == ("completed", "yes")
 
 
@@ -279,12 +279,12 @@ async def test_unknown_id_is_called_unknown_only_where_the_service_said_so(
 ) -> None:
     before = rows(desk.folder, "tasks")
     service.play(f"{fault}*always", path="recordInfo")
-    told = await desk.call("get_task_status", task_id="made-elsewhere")
-    assert told.is_error
-    assert ("no status route of the enabled providers knows it" in told.text) == (fault in SAID_NO)
-    # Refused would mean that nothing was made or charged, which nobody knows of this task.
-    assert (told.data["status"], "charged" in told.data) == ("not found" if fault in SAID_NO else "unread", False)
-    assert ("pending" in told.text, rows(desk.folder, "tasks")) == (False, before)
+    reply = await desk.call("get_task_status", task_id="made-elsewhere")
+    assert reply.is_error
+    assert ("no status route of the enabled providers knows it" in reply.text) == (fault in SAID_NO)
+    # Refused would mean that nothing was made or charged, which is unknown for this task.
+    assert (reply.data["status"], "charged" in reply.data) == ("not found" if fault in SAID_NO else "unread", False)
+    assert ("pending" in reply.text, rows(desk.folder, "tasks")) == (False, before)
 
 
 @pytest.mark.parametrize("fault", ["code:422", "drop-after"])
@@ -295,8 +295,8 @@ async def test_adoption_of_an_id_that_the_service_does_not_show_settles_nothing(
     await desk.call("generate_nano_banana", prompt=f"{PROMPT} adopted {fault}")
     number = rows(desk.folder, "submissions")[-1]["id"]
     service.play(f"{fault}*always", path="recordInfo")
-    told = await desk.call("resolve_submission", submission_id=number, action="adopt", task_id="a-typo")
-    assert (told.is_error, "charged" in told.data) == (True, False)
+    reply = await desk.call("resolve_submission", submission_id=number, action="adopt", task_id="a-typo")
+    assert (reply.is_error, "charged" in reply.data) == (True, False)
     assert rows(desk.folder, "submissions")[-1]["state"] == "unknown"
 
 

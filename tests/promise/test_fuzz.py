@@ -1,4 +1,4 @@
-"""Whatever bytes the service answers: no crash, no hang, and no word that the answer does not bear out."""
+"""Arbitrary bytes from the service: no crash, no hang, and no statement that the answer does not support."""
 
 import json
 import re
@@ -171,9 +171,9 @@ def service() -> Iterator[Service]:
 
 
 def run(service: Service, story: Callable[[App], Awaitable[None]]) -> None:
-    """Tell a story to a fresh server, in bounded time; afterwards the record must still be readable, here and anew."""
+    """Run a story against a fresh server in bounded time; afterwards the record must still be readable."""
 
-    async def told(database: Path) -> None:
+    async def run_story(database: Path) -> None:
         values = {"api_key": "key-of-the-tests", "base_url": service.address, "db_path": database}
         app = App.open(Settings.model_validate({**values, "enabled_providers": ("nano-banana",)}))
         with anyio.fail_after(LIMIT_S):
@@ -184,7 +184,7 @@ def run(service: Service, story: Callable[[App], Awaitable[None]]) -> None:
                 await app.engine.record.submissions.unsettled()
 
     with TemporaryDirectory() as folder:
-        anyio.run(told, Path(folder, "tasks.db"))
+        anyio.run(run_story, Path(folder, "tasks.db"))
 
 
 async def submit(app: App, prompt: str = "a fox") -> Report:
@@ -296,10 +296,10 @@ def test_id_that_is_not_on_record_is_adopted_only_from_a_record_of_the_service(
 
     async def story(app: App) -> None:
         service.plan = status, body, None
-        told = await found(app, "made-elsewhere")
+        reply = await found(app, "made-elsewhere")
         adopted = await app.engine.record.tasks.find("made-elsewhere")
-        assert (told == "found", adopted is not None) == (known, known)
-        assert told != "not known" or code in SAID_NO
+        assert (reply == "found", adopted is not None) == (known, known)
+        assert reply != "not known" or code in SAID_NO
 
     run(service, story)
 
@@ -324,18 +324,18 @@ def test_server_answers_and_lives_on_over_the_wire(case: str, service: Service, 
     server = launch(KIE_AI_BASE_URL=service.address, KIE_AI_OUTPUT_DIR="")
     server.call("generate_nano_banana", prompt="a fox")
     service.plan = 200, envelope(taskId=TASK, **NASTY[case]), None
-    told = server.call("get_task_status", task_id=TASK)["structuredContent"]
-    assert (told["task_id"], told["charged"]) == (TASK, "unknown" if told["status"] == "failed" else "yes")
+    reply = server.call("get_task_status", task_id=TASK)["structuredContent"]
+    assert (reply["task_id"], reply["charged"]) == (TASK, "unknown" if reply["status"] == "failed" else "yes")
     (listed,) = server.call("list_tasks")["structuredContent"]["tasks"]
-    assert listed["status"] == told["status"]
+    assert listed["status"] == reply["status"]
     server.close_input()
     assert server.ended() == 0
 
 
 @pytest.mark.parametrize("task_id", [SURROGATE, "x" * 5000, "a\x00b", "../../x", "t t"])
-def test_odd_task_id_is_told_and_the_server_lives_on(task_id: str, service: Service, launch: "Launch") -> None:
+def test_odd_task_id_is_reported_and_the_server_goes_on(task_id: str, service: Service, launch: "Launch") -> None:
     server = launch(KIE_AI_BASE_URL=service.address, KIE_AI_OUTPUT_DIR="")
     service.plan = 200, envelope(taskId=task_id), None
-    told = server.call("generate_nano_banana", prompt="a fox")["structuredContent"]
-    assert told["status"] in {"pending", "unknown"}
+    reply = server.call("generate_nano_banana", prompt="a fox")["structuredContent"]
+    assert reply["status"] in {"pending", "unknown"}
     assert "structuredContent" in server.call("list_tasks")

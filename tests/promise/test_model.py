@@ -1,4 +1,4 @@
-"""Random histories of two processes on one database, held against a small model of what is true."""
+"""Random histories of two processes on one database, compared with a small model."""
 
 import json
 import re
@@ -287,7 +287,7 @@ class Histories(RuleBasedStateMachine):
         self.conclude(entry, answer)
 
     def conclude(self, entry: Entry, answer: str) -> None:
-        """The service has answered: the caller and all who joined it must be told the same truth."""
+        """The service has answered: the caller and all who joined it must get the same outcome."""
         assert entry.call is not None
         if answer == "accept":
             entry.task_id = entry.call.result(LIMIT_S).task_id
@@ -297,9 +297,9 @@ class Histories(RuleBasedStateMachine):
             assert {call.result(LIMIT_S).task_id for _, call in entry.joined} <= {entry.task_id}
             return
         entry.state = "refused" if answer == "refuse" else "unknown"
-        with pytest.raises(Refused if answer == "refuse" else Unknown) as told:
+        with pytest.raises(Refused if answer == "refuse" else Unknown) as error:
             entry.call.result(LIMIT_S)
-        assert told.value.charged == ("no" if answer == "refuse" else "unknown")
+        assert error.value.charged == ("no" if answer == "refuse" else "unknown")
         self.tell_joined(entry)
 
     def tell_joined(self, entry: Entry) -> None:

@@ -1,4 +1,4 @@
-"""Paid once: twins that are on their way together, and keys that name a request for good."""
+"""Single payment: equal requests at the same time, and keys that name a request for good."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from tests.helpers import eventually
 
 if TYPE_CHECKING:
     from tests.conftest import Rows
-    from tests.promise.conftest import Desk, Launch, OpenDesk, Told
+    from tests.promise.conftest import Desk, Launch, OpenDesk, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -32,17 +32,17 @@ async def desks(open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path) -> Asyn
         yield [await stack.enter_async_context(open_desk(tmp_path, sandbox.base_url)) for _ in range(2)]
 
 
-async def together(*calls: Any) -> list["Told"]:
+async def together(*calls: Any) -> list["Reply"]:
     """Make calls at the same time; the answers in the same order."""
-    told: dict[int, Told] = {}
+    replies: dict[int, Reply] = {}
 
     async def make(number: int, call: Any) -> None:
-        told[number] = await call
+        replies[number] = await call
 
     async with anyio.create_task_group() as group:
         for number, call in enumerate(calls):
             group.start_soon(make, number, call)
-    return [told[number] for number in range(len(calls))]
+    return [replies[number] for number in range(len(calls))]
 
 
 @pytest.mark.parametrize("elsewhere", [0, 1])
@@ -50,20 +50,20 @@ async def test_twin_of_a_request_on_its_way_gets_the_same_task(
     elsewhere: int, desks: list["Desk"], sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
     sandbox.play("slow:0.1", path="createTask")
-    told = await together(*[desks[number].call(TOOL, prompt="A fox") for number in (0, elsewhere, elsewhere)])
+    replies = await together(*[desks[number].call(TOOL, prompt="A fox") for number in (0, elsewhere, elsewhere)])
     (paid,) = sandbox.ledger
-    assert [answer.data["task_id"] for answer in told] == [paid.task_id] * 3
+    assert [answer.data["task_id"] for answer in replies] == [paid.task_id] * 3
     assert len(rows(tmp_path, "submissions")) == len(sandbox.requests) == 1
 
 
 @pytest.mark.parametrize("elsewhere", [0, 1])
 @pytest.mark.parametrize(("fault", "words"), [("code:402", "https://kie.ai/billing"), ("drop-after", "may have been")])
-async def test_twin_is_told_what_became_of_the_first(
+async def test_twin_gets_the_result_of_the_first(
     fault: str, words: str, elsewhere: int, desks: list["Desk"], sandbox: Sandbox
 ) -> None:
     sandbox.play(f"{fault}*always", path="createTask")
-    told = await together(desks[0].call(TOOL, prompt="A fox"), desks[elsewhere].call(TOOL, prompt="A fox"))
-    assert all(answer.is_error and words in answer.text for answer in told)
+    replies = await together(desks[0].call(TOOL, prompt="A fox"), desks[elsewhere].call(TOOL, prompt="A fox"))
+    assert all(answer.is_error and words in answer.text for answer in replies)
     assert len(sandbox.ledger) == (fault == "drop-after")
 
 
@@ -76,15 +76,15 @@ async def test_twin_does_not_wait_longer_than_its_client_and_is_not_sent(
         group.start_soon(lambda: desks[0].call(TOOL, prompt="A fox"))
         await eventually(lambda: len(sandbox.requests) == 1)
         monkeypatch.setattr(tools, "USUAL_PATIENCE_S", 0.1)
-        told = await desks[1].call(TOOL, prompt="A fox")
-    assert (told.is_error, told.data["charged"]) == (True, "no")
-    assert "not sent twice" in told.text
+        reply = await desks[1].call(TOOL, prompt="A fox")
+    assert (reply.is_error, reply.data["charged"]) == (True, "no")
+    assert "not sent twice" in reply.text
     assert len(sandbox.requests) == 1
 
 
 async def test_finished_request_may_be_repeated(desks: list["Desk"], sandbox: Sandbox) -> None:
-    told = [await desk.call(TOOL, prompt="A fox") for desk in desks]
-    assert [answer.data["task_id"] for answer in told] == [entry.task_id for entry in sandbox.ledger]
+    replies = [await desk.call(TOOL, prompt="A fox") for desk in desks]
+    assert [answer.data["task_id"] for answer in replies] == [entry.task_id for entry in sandbox.ledger]
     assert len(sandbox.ledger) == 2
 
 
@@ -94,24 +94,24 @@ async def test_finished_request_may_be_repeated(desks: list["Desk"], sandbox: Sa
 async def test_same_key_and_body_is_the_same_task_also_in_another_process(
     desks: list["Desk"], sandbox: Sandbox
 ) -> None:
-    told = [await desk.call(TOOL, prompt="A fox", idempotency_key="k") for desk in (*desks, *desks)]
+    replies = [await desk.call(TOOL, prompt="A fox", idempotency_key="k") for desk in (*desks, *desks)]
     (paid,) = sandbox.ledger
-    assert {answer.data["task_id"] for answer in told} == {paid.task_id}
+    assert {answer.data["task_id"] for answer in replies} == {paid.task_id}
 
 
 def test_same_key_and_body_is_the_same_task_after_a_crash(launch: "Launch", sandbox: Sandbox) -> None:
     dying = launch(sandbox, {"at": "record accepted", "when": "after"})
     dying.ask(TOOL, prompt="A fox", idempotency_key="k")
     assert dying.ended() == -9
-    told = launch(sandbox).call(TOOL, prompt="A fox", idempotency_key="k")
-    assert [told["structuredContent"]["task_id"]] == [entry.task_id for entry in sandbox.ledger]
+    reply = launch(sandbox).call(TOOL, prompt="A fox", idempotency_key="k")
+    assert [reply["structuredContent"]["task_id"]] == [entry.task_id for entry in sandbox.ledger]
 
 
 async def test_same_key_and_other_body_is_an_error_that_says_so(desks: list["Desk"], sandbox: Sandbox) -> None:
     await desks[0].call(TOOL, prompt="A fox", idempotency_key="k")
-    told = await desks[1].call(TOOL, prompt="An owl", idempotency_key="k")
-    assert (told.is_error, told.data["charged"]) == (True, "no")
-    assert "idempotency_key: 'k' is not accepted: it belongs to another request, submission 1" in told.text
+    reply = await desks[1].call(TOOL, prompt="An owl", idempotency_key="k")
+    assert (reply.is_error, reply.data["charged"]) == (True, "no")
+    assert "idempotency_key: 'k' is not accepted: it belongs to another request, submission 1" in reply.text
     assert len(sandbox.requests) == 1
 
 
@@ -124,9 +124,9 @@ async def test_key_of_another_body_is_an_error_also_where_that_body_has_a_twin(
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: desks[0].call(TOOL, prompt="An owl"))
         await eventually(lambda: len(sandbox.requests) == 2 and rows(tmp_path, "submissions")[-1]["state"] == other)
-        told = await desks[1].call(TOOL, prompt="An owl", idempotency_key="k")
-    assert told.is_error
-    assert "idempotency_key" in told.text
+        reply = await desks[1].call(TOOL, prompt="An owl", idempotency_key="k")
+    assert reply.is_error
+    assert "idempotency_key" in reply.text
 
 
 async def test_key_that_joined_a_twin_is_bound_to_its_task(desks: list["Desk"], sandbox: Sandbox) -> None:
@@ -151,9 +151,9 @@ async def test_key_of_a_refused_request_may_be_used_again(fault: str, desks: lis
 async def test_unusable_key_is_refused_before_anything_is_recorded(
     key: Any, desks: list["Desk"], sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
-    told = await desks[0].call(TOOL, prompt="A fox", idempotency_key=key)
-    assert told.is_error
-    assert "idempotency_key" in told.text
+    reply = await desks[0].call(TOOL, prompt="A fox", idempotency_key=key)
+    assert reply.is_error
+    assert "idempotency_key" in reply.text
     assert (rows(tmp_path, "submissions"), sandbox.requests) == ([], [])
 
 
@@ -173,9 +173,9 @@ async def test_task_of_another_request_is_not_adopted(
     made = await desks[0].call(TOOL, prompt="A fox")
     sandbox.play("drop-after", path="createTask")
     await desks[0].call(TOOL, prompt="An owl")
-    told = await desks[1].call("resolve_submission", submission_id=2, action="adopt", task_id=made.data["task_id"])
-    assert told.is_error
-    assert "submission 1" in told.text
+    reply = await desks[1].call("resolve_submission", submission_id=2, action="adopt", task_id=made.data["task_id"])
+    assert reply.is_error
+    assert "submission 1" in reply.text
     assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted", "unknown"]
 
 
@@ -194,9 +194,9 @@ async def test_adoption_that_cant_read_the_record_does_not_discard(
 
     monkeypatch.setattr(record.tasks, "find", find_at_the_second_try)
     adoption = {"submission_id": 1, "action": "adopt", "task_id": sandbox.ledger[0].task_id}
-    told = await desks[0].call("resolve_submission", **adoption)
-    assert told.is_error
-    assert "The disk failed." in told.text
+    reply = await desks[0].call("resolve_submission", **adoption)
+    assert reply.is_error
+    assert "The disk failed." in reply.text
     assert [row["state"] for row in rows(tmp_path, "submissions")] == ["unknown"]
     assert not (await desks[0].call("resolve_submission", **adoption)).is_error
     assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted"]

@@ -63,9 +63,9 @@ def test_every_call_succeeds_and_is_made_once(rush: Rush) -> None:
     assert {answer["status"] for answer in rush.answers} == {"pending"}
     made = Counter(entry.body["input"]["prompt"] for entry in rush.sandbox.ledger)
     assert (len(made), set(made.values())) == (PROCESSES * CALLS, {1})
-    told = [answer["task_id"] for answer in rush.answers]
-    assert sorted(told) == sorted(entry.task_id for entry in rush.sandbox.ledger)
-    assert sorted(told) == sorted(row["task_id"] for row in rush.submissions)
+    task_ids = [answer["task_id"] for answer in rush.answers]
+    assert sorted(task_ids) == sorted(entry.task_id for entry in rush.sandbox.ledger)
+    assert sorted(task_ids) == sorted(row["task_id"] for row in rush.submissions)
     assert {row["state"] for row in rush.submissions} == {"accepted"}
 
 
@@ -81,10 +81,10 @@ def test_call_that_waits_longer_than_its_client_is_refused_and_not_sent(
     patience = {"constants": {"patience": 0.2}}
     server = launch(sandbox, patience, KIE_AI_RATE_LIMIT="1", KIE_AI_RATE_WINDOW_S="60")
     server.call("generate_nano_banana", prompt="The first fox")
-    told = server.call("generate_nano_banana", prompt="The second fox")
-    assert told["isError"]
-    assert (told["structuredContent"]["status"], told["structuredContent"]["charged"]) == ("refused", "no")
-    assert "not sent" in told["structuredContent"]["error"]
+    reply = server.call("generate_nano_banana", prompt="The second fox")
+    assert reply["isError"]
+    assert (reply["structuredContent"]["status"], reply["structuredContent"]["charged"]) == ("refused", "no")
+    assert "not sent" in reply["structuredContent"]["error"]
     assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted", "cancelled"]
     assert len(sandbox.requests) == 1
 
@@ -131,7 +131,7 @@ def test_slot_is_held_until_a_window_after_the_answer(launch: "Launch", tmp_path
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-def test_request_that_was_told_to_come_back_later_does_not_stop_those_behind_it(
+def test_request_that_must_come_back_later_does_not_stop_those_behind_it(
     limit: int, launch: "Launch", sandbox: Sandbox
 ) -> None:
     sandbox.play(f"429:1*{limit}", path="createTask")
@@ -144,29 +144,29 @@ def test_request_that_was_told_to_come_back_later_does_not_stop_those_behind_it(
 def test_service_that_asks_for_no_pause_is_not_hammered(launch: "Launch", sandbox: Sandbox) -> None:
     sandbox.play("429:0*always", path="createTask")
     server = launch(sandbox, {"constants": {"patience": 1.0}})
-    told = server.call("generate_nano_banana", prompt="A fox")["structuredContent"]
-    assert (told["status"], told["charged"]) == ("refused", "no")
+    reply = server.call("generate_nano_banana", prompt="A fox")["structuredContent"]
+    assert (reply["status"], reply["charged"]) == ("refused", "no")
     assert 2 <= len(sandbox.requests) <= 7  # pauses of 20 ms and up, each twice the one before
 
 
 @pytest.mark.anyio
-async def test_client_that_waits_for_its_turn_is_told_so_all_the_time(
+async def test_client_that_waits_for_its_turn_gets_progress_all_the_time(
     open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submit, "TELL_S", 0.05)
-    told: dict[str, list[str]] = {"The second fox": [], "The third fox": []}
+    texts: dict[str, list[str]] = {"The second fox": [], "The third fox": []}
     async with open_desk(tmp_path, sandbox.base_url, rate_limit=1, rate_window_s=1.0) as desk:
         await desk.call("generate_nano_banana", prompt="The first fox")
 
         async def ask(prompt: str) -> None:
             async def hear(progress: float, total: float | None, message: str | None) -> None:
-                told[prompt].append(message or "")
+                texts[prompt].append(message or "")
 
             await desk.client.call_tool("generate_nano_banana", {"prompt": prompt}, progress_callback=hear)
 
         async with anyio.create_task_group() as group:
-            for prompt in told:
+            for prompt in texts:
                 group.start_soon(ask, prompt)
     # One of the two asks and the other waits for it; both tell.
-    assert all(len(messages) >= 3 for messages in told.values()), told
-    assert all(message.startswith("Waiting for a free slot") for messages in told.values() for message in messages)
+    assert all(len(messages) >= 3 for messages in texts.values()), texts
+    assert all(message.startswith("Waiting for a free slot") for messages in texts.values() for message in messages)

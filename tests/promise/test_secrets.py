@@ -1,4 +1,4 @@
-"""The key is nowhere: whatever echoes it, in whatever spelling, and whatever breaks. Prompts only where they may be."""
+"""Secrets: the key is in no output, whatever echoes it, in any spelling; prompts are only where they are allowed."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def forms(key: str) -> set[str]:
     return {spell(key) for spell in SPELLINGS.values()}
 
 
-def told_by(folder: Path, server: "Server", secrets: set[str]) -> list[str]:
+def texts_of(folder: Path, server: "Server", secrets: set[str]) -> list[str]:
     """Where any of the secrets can be read: in files below the folder (logs and databases too), or on stdout."""
     places = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     places["stdout"] = server.said.encode()
@@ -67,7 +67,7 @@ def test_key_is_nowhere_after_a_fault(key: str, fault: str, sandbox: Sandbox, la
         server.call("get_credits")
     server.call("list_tasks")
     finish(server)
-    assert told_by(tmp_path, server, forms(key)) == []
+    assert texts_of(tmp_path, server, forms(key)) == []
 
 
 class Echo:
@@ -126,7 +126,7 @@ def test_key_is_nowhere_when_the_service_or_a_proxy_repeats_it(
     server.call("get_credits")
     server.call("list_tasks")
     finish(server)
-    assert told_by(tmp_path, server, forms(key)) == []
+    assert texts_of(tmp_path, server, forms(key)) == []
 
 
 @pytest.mark.parametrize("listening", [True, False])
@@ -143,7 +143,7 @@ def test_key_in_the_address_of_the_service_is_nowhere(
     server.call("get_credits")
     server.call("list_tasks")
     finish(server)
-    assert told_by(tmp_path, server, forms(key)) == []
+    assert texts_of(tmp_path, server, forms(key)) == []
 
 
 @pytest.mark.parametrize("password", ["pass word/0123", "passport-0123"])
@@ -156,7 +156,7 @@ def test_password_of_a_proxy_in_the_address_of_the_service_is_nowhere(
     server.call("get_task_status", task_id="made-elsewhere")
     server.call("get_credits")
     finish(server)
-    assert told_by(tmp_path, server, forms(password)) == []
+    assert texts_of(tmp_path, server, forms(password)) == []
 
 
 # What breaks ---------------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def test_key_is_nowhere_when_something_breaks_and_the_server_lives_on(
     server.call("list_tasks")
     assert server.call("generate_nano_banana", prompt="An owl")["structuredContent"]["status"] == "pending"
     finish(server)
-    assert told_by(tmp_path, server, forms(AWKWARD)) == []
+    assert texts_of(tmp_path, server, forms(AWKWARD)) == []
 
 
 def test_server_lives_on_when_catching_up_with_earlier_tasks_breaks(
@@ -190,7 +190,7 @@ def test_server_lives_on_when_catching_up_with_earlier_tasks_breaks(
     until(lambda: "LookupError" in server.errors)
     assert server.call("generate_nano_banana", prompt="An owl")["structuredContent"]["status"] == "pending"
     finish(server)
-    assert told_by(tmp_path, server, forms(AWKWARD)) == []
+    assert texts_of(tmp_path, server, forms(AWKWARD)) == []
 
 
 @pytest.mark.parametrize("name", ["prompt", "image_size", "no_such_argument", "callBackUrl", "idempotency_key"])
@@ -203,7 +203,7 @@ def test_key_among_the_arguments_is_repeated_nowhere(
     server.call("get_task_status", task_id=AWKWARD)
     server.call("list_tasks")
     finish(server)
-    assert told_by(tmp_path, server, forms(AWKWARD)) == []
+    assert texts_of(tmp_path, server, forms(AWKWARD)) == []
 
 
 @pytest.mark.parametrize("setting", ["KIE_AI_TIMEOUT", "KIE_AI_BASE_URL", "KIE_AI_DB_PATH", "KIE_AI_OUTPUT_DIR"])
@@ -211,7 +211,7 @@ def test_key_in_the_wrong_setting_is_not_repeated_at_the_start(setting: str, lau
     settings = {"KIE_AI_API_KEY": AWKWARD, setting: f"/proc/{AWKWARD}"}
     server = launch(None, None, **settings)
     assert server.ended() == 2
-    assert told_by(tmp_path, server, forms(AWKWARD)) == []
+    assert texts_of(tmp_path, server, forms(AWKWARD)) == []
 
 
 # Prompts -------------------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_prompt_is_kept_where_it_may_be(sandbox: Sandbox, launch: "Launch", tmp_
     finish(server)
     (sidecar,) = (tmp_path / "out").glob("*.json")
     assert json.loads(sidecar.read_text("utf-8"))["arguments"] == {"prompt": PROMPT}
-    assert any(place.startswith("tasks.db") for place in told_by(tmp_path, server, {PROMPT}))
+    assert any(place.startswith("tasks.db") for place in texts_of(tmp_path, server, {PROMPT}))
 
 
 @pytest.mark.parametrize("fate", ["saved", "refused", "lost", "killed", "unrecorded", "failed"])
@@ -247,7 +247,7 @@ def test_prompt_that_is_not_to_be_stored_is_in_no_file(
             assert len(list((tmp_path / "out").glob("*"))) == (2 if fate == "saved" else 0)
         server.close_input()
     server.ended()
-    assert [place for place in told_by(tmp_path, server, {PROMPT}) if place != "stdout"] == []
+    assert [place for place in texts_of(tmp_path, server, {PROMPT}) if place != "stdout"] == []
 
 
 @pytest.mark.parametrize("where", ["a refusal", "a refusing page", "a failed task"])
@@ -260,13 +260,13 @@ def test_prompt_that_the_service_repeats_is_not_stored_either(
     if "task" in where:
         server.call("get_task_status", task_id=TASK)
     finish(server)
-    assert [place for place in told_by(tmp_path, server, {PROMPT}) if place != "stdout"] == []
+    assert [place for place in texts_of(tmp_path, server, {PROMPT}) if place != "stdout"] == []
 
 
 def test_same_request_is_known_again_without_its_prompt(sandbox: Sandbox, launch: "Launch") -> None:
     sandbox.play("drop-after", path="createTask")
     server = launch(sandbox, KIE_AI_STORE_PROMPTS="false")
     server.call("generate_nano_banana", prompt=PROMPT)
-    told = server.call("generate_nano_banana", prompt=PROMPT)
-    assert "resolve_submission" in told["structuredContent"]["next_step"]
+    reply = server.call("generate_nano_banana", prompt=PROMPT)
+    assert "resolve_submission" in reply["structuredContent"]["next_step"]
     assert len(sandbox.ledger) == 1

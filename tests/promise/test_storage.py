@@ -1,4 +1,4 @@
-"""The disk is full, the file is locked, read-only or broken, the process is told to end: nothing paid for is lost."""
+"""Storage faults: a full disk, a locked, read-only or broken file, an end of the process; no payment is lost."""
 
 import os
 import resource
@@ -47,10 +47,10 @@ def test_nothing_is_sent_when_it_cant_be_written_down_first(
     launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
     server = launch(sandbox, full("write ahead"))
-    told = server.call(TOOL, prompt="A fox")
-    assert told["isError"]
-    assert (data(told)["status"], data(told)["charged"]) == ("refused", "no")
-    assert str(tmp_path / "tasks.db") in data(told)["error"]
+    reply = server.call(TOOL, prompt="A fox")
+    assert reply["isError"]
+    assert (data(reply)["status"], data(reply)["charged"]) == ("refused", "no")
+    assert str(tmp_path / "tasks.db") in data(reply)["error"]
     assert sandbox.requests == []
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     made = data(server.call(TOOL, prompt="A fox"))
@@ -58,16 +58,16 @@ def test_nothing_is_sent_when_it_cant_be_written_down_first(
     assert len(sandbox.ledger) == 1
 
 
-def test_paid_task_that_cant_be_recorded_is_told_and_offered_again_by_the_next_start(
+def test_unrecorded_paid_task_is_reported_and_offered_again_by_the_next_start(
     launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
     server = launch(sandbox, full("create", ROOM_FOR_A_LINE, when="after"))
-    told = server.call(TOOL, prompt="A fox")
+    reply = server.call(TOOL, prompt="A fox")
     (paid,) = sandbox.ledger
-    assert not told.get("isError")
-    assert (data(told)["task_id"], data(told)["charged"], data(told)["status"]) == (paid.task_id, "yes", "pending")
-    assert "not recorded" in data(told)["error"]
-    assert "disk" in data(told)["error"]
+    assert not reply.get("isError")
+    assert (data(reply)["task_id"], data(reply)["charged"], data(reply)["status"]) == (paid.task_id, "yes", "pending")
+    assert "not recorded" in data(reply)["error"]
+    assert "disk" in data(reply)["error"]
     assert paid.task_id in (tmp_path / SIDE_FILE).read_text("utf-8")
     server.close()
     listed = data(launch(sandbox).call("list_tasks"))
@@ -78,14 +78,12 @@ def test_paid_task_that_cant_be_recorded_is_told_and_offered_again_by_the_next_s
     assert len(sandbox.ledger) == 1
 
 
-def test_paid_task_that_cant_be_recorded_is_told_as_paid_also_where_the_tool_waits(
-    launch: "Launch", sandbox: Sandbox
-) -> None:
+def test_unrecorded_paid_task_is_reported_as_paid_also_where_the_tool_waits(launch: "Launch", sandbox: Sandbox) -> None:
     sandbox.play("drop-after*always", path="recordInfo")
-    told = launch(sandbox, full("create", when="after"), KIE_AI_WAIT_S="1").call(TOOL, prompt="A fox")
-    assert not told.get("isError")
-    assert (data(told)["task_id"], data(told)["charged"]) == (sandbox.ledger[0].task_id, "yes")
-    assert "not recorded" in data(told)["error"]
+    reply = launch(sandbox, full("create", when="after"), KIE_AI_WAIT_S="1").call(TOOL, prompt="A fox")
+    assert not reply.get("isError")
+    assert (data(reply)["task_id"], data(reply)["charged"]) == (sandbox.ledger[0].task_id, "yes")
+    assert "not recorded" in data(reply)["error"]
 
 
 def test_paid_task_that_no_file_took_is_recorded_at_the_end_of_the_process(
@@ -104,10 +102,10 @@ def test_paid_task_that_no_file_takes_is_reported_and_recorded_once_there_is_spa
     free: str, launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
     server = launch(sandbox, full("create", when="after"))
-    told = data(server.call(TOOL, prompt="A fox"))
+    reply = data(server.call(TOOL, prompt="A fox"))
     (paid,) = sandbox.ledger
-    assert (told["task_id"], told["charged"]) == (paid.task_id, "yes")
-    assert "could not be kept" in told["error"]
+    assert (reply["task_id"], reply["charged"]) == (paid.task_id, "yes")
+    assert "could not be kept" in reply["error"]
     assert not (tmp_path / SIDE_FILE).exists() or not (tmp_path / SIDE_FILE).read_bytes()
     if "crash" in free:
         server.close()
@@ -122,14 +120,14 @@ def test_paid_task_that_no_file_takes_is_reported_and_recorded_once_there_is_spa
 
 
 @pytest.mark.parametrize(("fault", "state"), [("code:402", "refused"), ("drop-after", "unknown")])
-def test_end_that_cant_be_recorded_is_told_and_recorded_by_the_next_start(
+def test_unrecorded_ending_is_reported_and_recorded_by_the_next_start(
     fault: str, state: str, launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
     sandbox.play(fault, path="createTask")
     server = launch(sandbox, full("record settled", ROOM_FOR_A_LINE))
-    told = data(server.call(TOOL, prompt="A fox"))
-    assert told["status"] == state
-    assert "could not be recorded" in told["error"]
+    reply = data(server.call(TOOL, prompt="A fox"))
+    assert reply["status"] == state
+    assert "could not be recorded" in reply["error"]
     server.close()
     launch(sandbox).call("list_tasks")
     (row,) = rows(tmp_path, "submissions")
@@ -138,7 +136,7 @@ def test_end_that_cant_be_recorded_is_told_and_recorded_by_the_next_start(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the administrator may mount a small disk")
-def test_disk_without_room_loses_no_paid_task(launch_in: "LaunchIn", sandbox: Sandbox, tmp_path: Path) -> None:
+def test_full_disk_loses_no_paid_task(launch_in: "LaunchIn", sandbox: Sandbox, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         mark = tmp_path / "asked"
         orders = {"at": "create", "when": "after", "do": "pause", "seconds": 0.2, "mark": str(mark)}
@@ -147,9 +145,9 @@ def test_disk_without_room_loses_no_paid_task(launch_in: "LaunchIn", sandbox: Sa
             while not mark.exists():
                 pass
             ballast = fill(disk)
-            told = data(server.answer(asked))
+            reply = data(server.answer(asked))
         (paid,) = sandbox.ledger
-        assert (told["task_id"], told["charged"]) == (paid.task_id, "yes")
+        assert (reply["task_id"], reply["charged"]) == (paid.task_id, "yes")
         ballast.unlink()
         with launch_in(disk, sandbox, KIE_AI_OUTPUT_DIR="") as server:
             listed = data(server.call("list_tasks"))
@@ -169,7 +167,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Leave no room in a folder; the file that takes it."""
+    """Fill a folder's disk; return the file that fills it."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (4096, 1):
@@ -243,9 +241,9 @@ def test_request_is_not_sent_while_the_file_is_locked_and_is_sent_afterwards(
     server = launch(sandbox, SHORT)
     server.call("list_tasks")
     with locked(tmp_path):
-        told = server.call(TOOL, prompt="A fox")
-        assert (told["isError"], data(told)["charged"], sandbox.requests) == (True, "no", [])
-        assert "locked" in data(told)["error"]
+        reply = server.call(TOOL, prompt="A fox")
+        assert (reply["isError"], data(reply)["charged"], sandbox.requests) == (True, "no", [])
+        assert "locked" in data(reply)["error"]
     assert data(server.call(TOOL, prompt="A fox"))["status"] == "pending"
     assert len(sandbox.ledger) == len(rows(tmp_path, "submissions")) == 1
 
@@ -258,10 +256,10 @@ def test_paid_task_that_met_a_locked_file_is_recorded_as_soon_as_it_can_be(
     asked = server.ask(TOOL, prompt="A fox")
     until(lambda: bool(sandbox.ledger))
     with locked(tmp_path):
-        told = server.answer(asked)
-        assert not told.get("isError")
-        assert data(told)["task_id"] == sandbox.ledger[0].task_id
-        assert "not recorded" in data(told)["error"]
+        reply = server.answer(asked)
+        assert not reply.get("isError")
+        assert data(reply)["task_id"] == sandbox.ledger[0].task_id
+        assert "not recorded" in data(reply)["error"]
     (task,) = data(server.call("list_tasks"))["tasks"]
     assert task["task_id"] == sandbox.ledger[0].task_id
     assert fates(tmp_path, rows) == [("accepted", task["task_id"])]
@@ -277,8 +275,8 @@ def test_request_that_met_a_locked_file_while_waiting_for_its_slot_can_be_repeat
     asked = server.ask(TOOL, prompt="An owl")
     until(mark.exists)
     with locked(tmp_path):
-        told = server.answer(asked)
-        assert (told["isError"], data(told)["charged"]) == (True, "no")
+        reply = server.answer(asked)
+        assert (reply["isError"], data(reply)["charged"]) == (True, "no")
     made = data(server.call(TOOL, prompt="An owl"))
     assert made["status"] == "pending"
     assert [entry.body["input"]["prompt"] for entry in sandbox.ledger] == ["A fox", "An owl"]
@@ -292,12 +290,12 @@ def test_locked_file_makes_no_task_refused_free_or_lost(
     task_id = data(server.call(TOOL, prompt="A fox [slow]"))["task_id"]
     with locked(tmp_path):
         if reading == "get_task_status":
-            told = data(server.call("get_task_status", task_id=task_id))
+            reply = data(server.call("get_task_status", task_id=task_id))
         else:
-            (told,) = data(server.call("wait_for_tasks", task_ids=[task_id], timeout_s=1))["tasks"]
-    assert told["task_id"] == task_id
-    assert told["status"] in {"pending", "processing", "completed", "unread"}
-    assert told.get("charged") != "no"
+            (reply,) = data(server.call("wait_for_tasks", task_ids=[task_id], timeout_s=1))["tasks"]
+    assert reply["task_id"] == task_id
+    assert reply["status"] in {"pending", "processing", "completed", "unread"}
+    assert reply.get("charged") != "no"
     assert data(server.call("get_task_status", task_id=task_id))["status"] in {"pending", "processing", "completed"}
 
 
@@ -377,7 +375,7 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_broken_file_is_told_and_nothing_is_sent_or_overwritten(
+def test_broken_file_is_reported_and_nothing_is_sent_or_overwritten(
     how: str, launch: "Launch", sandbox: Sandbox, tmp_path: Path
 ) -> None:
     server = launch(sandbox)
@@ -412,14 +410,14 @@ def test_part_of_the_record_that_breaks_under_way_stops_sending(
         file.seek((page - 1) * 4096)
         file.write(b"\xff" * 4096)
     server = launch(sandbox)
-    told = server.call(TOOL, prompt="An owl", idempotency_key="k")
-    assert told["isError"]
-    assert data(told)["charged"] == "no"
+    reply = server.call(TOOL, prompt="An owl", idempotency_key="k")
+    assert reply["isError"]
+    assert data(reply)["charged"] == "no"
     assert len(sandbox.requests) == 1
     assert [task["task_id"] for task in data(server.call("list_tasks"))["tasks"]] == [sandbox.ledger[0].task_id]
 
 
-# Told to end ---------------------------------------------------------------------------------------------------------
+# Asked to end --------------------------------------------------------------------------------------------------------
 
 ENDS = ("cancelled", "EOF", "SIGINT", "SIGTERM")
 CODES = {"EOF": 0, "SIGINT": 130, "SIGTERM": 143}
@@ -504,8 +502,8 @@ def test_end_while_reading_or_saving_loses_nothing(
     if end != "cancelled":
         assert server.ended() == CODES[end]
         server = launch(sandbox)
-    (told,) = data(server.call("wait_for_tasks", task_ids=[task_id]))["tasks"]
-    assert told["status"] == "completed"
+    (reply,) = data(server.call("wait_for_tasks", task_ids=[task_id]))["tasks"]
+    assert reply["status"] == "completed"
     assert len(sandbox.ledger) == 1
     until(lambda: not list((tmp_path / "out").glob("*.part")))
 
@@ -514,9 +512,9 @@ def test_two_reads_at_once_save_one_whole_file(launch: "Launch", sandbox: Sandbo
     server = launch(sandbox)
     task_id = data(server.call(TOOL, prompt="A fox"))["task_id"]
     sandbox.advance(10)
-    told = [
+    replies = [
         data(server.answer(number)) for number in [server.ask("get_task_status", task_id=task_id) for _ in range(6)]
     ]
-    assert {len(answer["files"]) for answer in told} == {1}
-    assert len({answer["files"][0] for answer in told}) == 1
+    assert {len(answer["files"]) for answer in replies} == {1}
+    assert len({answer["files"][0] for answer in replies}) == 1
     assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".json", ".png"]

@@ -1,4 +1,4 @@
-"""The documentation is under test: its code runs, its headings are the contract, its links lead somewhere."""
+"""Documentation under test: its code runs, its headings are the contract, its links resolve."""
 
 import inspect
 import os
@@ -121,13 +121,13 @@ def test_example_is_the_code_of_a_real_provider(hook: str) -> None:
     (example,) = re.findall(r"^```python\n(.*?)^```$", section(hook), re.MULTILINE | re.DOTALL)
     implementation = example[example.index("@hookimpl") :].strip()
     assert f"def {hook}(" in implementation
-    doors = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("plugins/*/src/*/__init__.py")}
-    real = [str(path.relative_to(ROOT)) for path, text in doors.items() if f"def {hook}(" in text]
+    sources = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("plugins/*/src/*/__init__.py")}
+    real = [str(path.relative_to(ROOT)) for path, text in sources.items() if f"def {hook}(" in text]
     linked = re.findall(r"\]\(\.\./(plugins/[^)]*\.py)\)", section(hook))
     assert set(linked) <= set(real), f"take the example from one of {real}"
     assert bool(linked) == bool(real), f"take the example from one of {real}"
     for link in linked:
-        assert implementation in doors[ROOT / link], f"renew it from {link}"
+        assert implementation in sources[ROOT / link], f"renew it from {link}"
 
 
 @every_hook

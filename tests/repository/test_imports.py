@@ -1,4 +1,4 @@
-"""The import contracts are kept, and the public door is what it says."""
+"""Import contracts and the names of the public interface."""
 
 import configparser
 import os

@@ -1,4 +1,4 @@
-"""Every list that names the members of this repository names the same ones."""
+"""Lists of the members of this repository: all name the same ones."""
 
 import configparser
 import tomllib
@@ -48,13 +48,13 @@ def test_import_contracts_name_the_same_packages_and_none_that_is_gone() -> None
     assert set(contracts["importlinter:contract:interface"]["source_modules"].split()) == providers
 
 
-def test_every_private_room_is_behind_the_door() -> None:
+def test_every_private_package_is_closed_to_plugins() -> None:
     contracts = configparser.ConfigParser()
     contracts.read(ROOT / ".importlinter", encoding="utf-8")
-    rooms = {f"kie_ai_mcp.{path.stem}" for path in (ROOT / "core/src/kie_ai_mcp").glob("_*.py")} - {
+    private = {f"kie_ai_mcp.{path.stem}" for path in (ROOT / "core/src/kie_ai_mcp").glob("_*.py")} - {
         "kie_ai_mcp.__init__"
     }
-    assert rooms <= set(contracts["importlinter:contract:interface"]["forbidden_modules"].split())
+    assert private <= set(contracts["importlinter:contract:interface"]["forbidden_modules"].split())
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=NAMES.get)

@@ -1,4 +1,4 @@
-"""README tells the truth: its tables are what the commands print, its example runs, its variables exist."""
+"""README under test: its tables are what the commands print, its example runs, its variables exist."""
 
 import json
 import re

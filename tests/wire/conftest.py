@@ -1,4 +1,4 @@
-"""Fixtures of servers as processes: spoken to by hand, over HTTP, or shared by the tests of a module."""
+"""Fixtures of server processes: driven by hand, over HTTP, or shared by the tests of a module."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Server processes that tests speak to by hand: lines of JSON-RPC over pipes, plain calls over HTTP."""
+"""Server processes driven by hand: lines of JSON-RPC over pipes, plain calls over HTTP."""
 
 import json
 import queue

@@ -1,4 +1,4 @@
-"""What the service posts: proved before it is looked at, never believed, and answered to those who wait at once."""
+"""Callbacks of the service: verified first, never trusted, and answered at once to those who wait."""
 
 import json
 import re
@@ -57,7 +57,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(site_in: "SiteIn", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """A server with the account's key, told of every task by the service."""
+    """A server with the account's key that gets a callback for every task."""
     yield from _scene(site_in, tmp_path_factory.mktemp("signed"), KEY)
 
 
@@ -115,7 +115,7 @@ def test_those_who_wait_are_answered_at_once_and_by_one_read(scene: Scene, fail:
     assert scene.reads(task_id) == 2
 
 
-def test_task_that_nobody_waits_for_is_recorded_and_saved(scene: Scene, rows: "Rows") -> None:
+def test_task_without_a_waiting_caller_is_recorded_and_saved(scene: Scene, rows: "Rows") -> None:
     task_id = scene.make("A fox that is left alone")
     scene.sandbox.finish(task_id)
     until(

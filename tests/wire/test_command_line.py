@@ -137,7 +137,7 @@ def test_tools_are_readable_for_people(run: "Run") -> None:
 
 
 @pytest.mark.parametrize("arguments", [("bananas",), ("serve", "--bananas")])
-def test_wrong_usage_is_told_on_stderr_with_exit_code_2(run: "Run", arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported_on_stderr_with_exit_code_2(run: "Run", arguments: tuple[str, ...]) -> None:
     ended = run(*arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert arguments[-1] in ended.stderr

@@ -1,4 +1,4 @@
-"""One picture from a file of the user's to everything that is promised of it, over stdio and the sandbox."""
+"""One picture from a user's file to everything that is promised of it, over stdio and the sandbox."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Every tool of every provider over stdio: the real server asks the sandbox, waits, and saves what was made."""
+"""Every tool of every provider over stdio: the server asks the sandbox, waits, and saves the results."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -154,9 +154,9 @@ async def test_reading_tool_says_not_yet_and_then_brings_its_result(client: Clie
 async def test_paid_read_whose_answer_is_lost_may_have_been_charged(client: Client, service: Sandbox) -> None:
     given = await arguments_of(client, "get_veo3_1080p_video")
     service.play("drop-before", path="get-1080p-video")
-    told = await call(client, "get_veo3_1080p_video", **given)
-    assert (told["status"], told["charged"]) == ("unread", "unknown")
-    assert told["next_step"] == "Ask again later."
+    reply = await call(client, "get_veo3_1080p_video", **given)
+    assert (reply["status"], reply["charged"]) == ("unread", "unknown")
+    assert reply["next_step"] == "Ask again later."
     unheard = await call(client, "get_veo3_1080p_video", task_id="nobody-knows-me")
     assert (unheard["status"], unheard.get("charged")) == ("unread", None)
 
@@ -164,11 +164,11 @@ async def test_paid_read_whose_answer_is_lost_may_have_been_charged(client: Clie
 @pytest.mark.parametrize("name", [name for name, word in AVAILABLE.items() if word == "undocumented"])
 async def test_model_that_the_service_never_had_is_refused_with_the_nearest_tool(plain: Client, name: str) -> None:
     provider = PLUGINS.provider_of(PLUGINS.tools[name].provider)
-    told = await call(plain, name, **PROMPT)
-    assert (told["status"], told["charged"]) == ("refused", "no")
-    assert "not supported" in told["error"]
-    assert "undocumented at Kie.ai" in told["error"]
-    assert told["next_step"] == f"Nothing was charged. Use {provider.nearest} instead."
+    reply = await call(plain, name, **PROMPT)
+    assert (reply["status"], reply["charged"]) == ("refused", "no")
+    assert "not supported" in reply["error"]
+    assert "undocumented at Kie.ai" in reply["error"]
+    assert reply["next_step"] == f"Nothing was charged. Use {provider.nearest} instead."
     assert provider.nearest in PLUGINS.tools
 
 
@@ -186,8 +186,8 @@ async def test_task_made_elsewhere_is_found_and_given_to_its_family(plain: Clien
 
 async def test_unknown_id_is_asked_for_once_at_every_status_route(plain: Client, service: Sandbox) -> None:
     before = len(service.requests)
-    told = await call(plain, "get_task_status", task_id="nobody-knows-me")
-    assert told["status"] == "not found"
+    reply = await call(plain, "get_task_status", task_id="nobody-knows-me")
+    assert reply["status"] == "not found"
     assert reads_since(service, before) == [
         "aleph/record-info",
         "flux/kontext/record-info",

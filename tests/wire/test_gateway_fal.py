@@ -102,13 +102,13 @@ async def test_picture_and_its_size_go_through_fal_as_well(client: Client, sandb
     assert sandbox.ledger[0].body == {"prompt": prompt, "image_size": {"width": 1344, "height": 576}}
 
 
-async def test_failed_request_is_told_as_failed(client: Client, prompt: str) -> None:
+async def test_failed_request_is_reported_as_failed(client: Client, prompt: str) -> None:
     task = await wait(client, await generate(client, f"{prompt} [fail]"))
     assert task["status"] == "failed"
     assert "the prompt contains [fail]" in task["error"]
 
 
-async def test_arguments_that_only_the_model_finds_wrong_are_told_as_failed(
+async def test_arguments_that_only_the_model_finds_wrong_are_reported_as_failed(
     serve: "Serve", service: Sandbox, tmp_path: Path, prompt: str
 ) -> None:
     model = "fal-ai/pika/v2.2/image-to-video"
@@ -123,9 +123,9 @@ async def test_status_that_can_not_be_read_ends_nothing(client: Client, sandbox:
     task_id = await generate(client, prompt)
     for fault in ("http:503", "http:404", "http:401", "html", "drop-after"):
         sandbox.play(fault, path=f"/requests/{task_id}")
-        told = data(await client.call_tool("get_task_status", {"task_id": task_id}))
-        assert told["status"] == "pending", fault
-        assert told["read_error"], fault
+        reply = data(await client.call_tool("get_task_status", {"task_id": task_id}))
+        assert reply["status"] == "pending", fault
+        assert reply["read_error"], fault
     assert (await wait(client, task_id))["status"] == "completed"
 
 
@@ -137,9 +137,9 @@ async def test_result_that_can_not_be_read_now_is_read_later(
     await client.call_tool("list_tasks")
     sandbox.play("slow:0", path=f"/requests/{task_id}/status")
     sandbox.play(fault, path=f"/requests/{task_id}")
-    told = data(await client.call_tool("get_task_status", {"task_id": task_id}))
-    assert told["status"] == "pending"
-    assert told["read_error"]
+    reply = data(await client.call_tool("get_task_status", {"task_id": task_id}))
+    assert reply["status"] == "pending"
+    assert reply["read_error"]
     assert data(await client.call_tool("get_task_status", {"task_id": task_id}))["status"] == "completed"
 
 
@@ -183,7 +183,7 @@ async def test_refusal_has_fals_words_and_says_nothing_of_kie(client: Client, sa
     assert await generate(client, prompt)
 
 
-async def test_empty_account_is_told_as_such(serve: "Serve", tmp_path: Path, prompt: str) -> None:
+async def test_empty_account_is_reported_as_such(serve: "Serve", tmp_path: Path, prompt: str) -> None:
     with Sandbox(key=KEY, credits=1) as poor:
         async with serve(None, **settings(tmp_path, poor)) as client:
             refused = await client.call_tool("generate_pika_video", {"prompt": prompt})
@@ -269,8 +269,8 @@ async def test_key_of_fal_is_never_shown(client: Client, sandbox: Sandbox, folde
     assert "[key]" in text(refused)
     task_id = await generate(client, f"{prompt} with {KEY} in it")
     sandbox.play("echo-key", path=f"/requests/{task_id}")
-    told = await client.call_tool("get_task_status", {"task_id": task_id})
-    for shown in (str(refused), str(told), written(folder)):
+    reply = await client.call_tool("get_task_status", {"task_id": task_id})
+    for shown in (str(refused), str(reply), written(folder)):
         assert KEY not in shown
 
 
@@ -291,9 +291,9 @@ async def test_family_moved_to_fal_and_back_loses_no_task_and_pays_for_none_twic
             sandbox.play("drop-after", path=CREATE)
             assert data(await client.call_tool("generate_pika_video", lost))["status"] == "unknown"
         async with serve(None, **off) as client:
-            told = data(await client.call_tool("get_task_status", {"task_id": task_id}))
-            assert (told["status"], told["provider"]) == ("pending", "pika")
-            assert told["next_step"].startswith("Take fal off KIE_AI_DISABLED_PROVIDERS.")
+            reply = data(await client.call_tool("get_task_status", {"task_id": task_id}))
+            assert (reply["status"], reply["provider"]) == ("pending", "pika")
+            assert reply["next_step"].startswith("Take fal off KIE_AI_DISABLED_PROVIDERS.")
         async with serve(None, **back) as client:
             assert (await wait(client, task_id))["status"] == "completed"
         async with serve(None, **there) as client:

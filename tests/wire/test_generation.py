@@ -1,4 +1,4 @@
-"""The main job over stdio: a client starts the real server, a picture is asked for, paid, waited for and saved."""
+"""The main job over stdio: a client starts the server, requests a picture, pays, waits and saves it."""
 
 import json
 import signal
@@ -127,7 +127,7 @@ async def test_pictures_are_edited_from_addresses(client: Client, sandbox: Sandb
     assert (task["status"], task["api_type"], len(task["files"])) == ("completed", "nano-banana-edit", 1)
 
 
-async def test_failed_task_is_told_with_the_services_reason(client: Client, folder: Path, prompt: str) -> None:
+async def test_failed_task_is_reported_with_the_services_reason(client: Client, folder: Path, prompt: str) -> None:
     task_id = await generate(client, f"{prompt} [fail]")
     (task,) = await wait(client, task_id)
     assert (task["status"], task["result_urls"], task["files"]) == ("failed", [], [])
@@ -136,7 +136,7 @@ async def test_failed_task_is_told_with_the_services_reason(client: Client, fold
     assert files_of(task_id, folder) == []
 
 
-# What a model is told ------------------------------------------------------------------------------------------------
+# Answers to a model --------------------------------------------------------------------------------------------------
 
 
 def facts(value: Any) -> Iterator[str]:
@@ -221,7 +221,7 @@ async def test_service_that_has_only_the_earlier_addresses_is_used_to_the_end(se
     assert service.ledger[0].path == "playground/createTask"
 
 
-async def test_tasks_of_a_misspelt_provider_are_not_told_as_none(client: Client, prompt: str) -> None:
+async def test_tasks_of_a_misspelt_provider_are_not_reported_as_none(client: Client, prompt: str) -> None:
     await generate(client, prompt)
     misspelt = await client.call_tool("list_tasks", {"provider": "nano_banana"})
     assert misspelt.is_error
@@ -246,7 +246,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("fault", REFUSALS)
-async def test_refusal_of_the_service_is_told_as_refused_and_not_charged(
+async def test_refusal_of_the_service_is_reported_as_refused_and_not_charged(
     client: Client, sandbox: Sandbox, folder: Path, rows: "Rows", prompt: str, fault: str
 ) -> None:
     reason, cure = REFUSALS[fault]
@@ -328,9 +328,9 @@ async def test_key_that_the_service_echoes_is_not_shown(
     read = await client.call_tool("get_credits")
     assert answer.is_error
     assert read.is_error
-    told = f"{answer} {read} {rows(folder, 'submissions')} {(folder / 'server.log').read_text('utf-8')}"
-    assert "[key]" in told
-    assert "key-of-the-tests" not in told
+    texts = f"{answer} {read} {rows(folder, 'submissions')} {(folder / 'server.log').read_text('utf-8')}"
+    assert "[key]" in texts
+    assert "key-of-the-tests" not in texts
 
 
 async def test_server_without_a_key_lists_its_tools_and_says_which_key_is_missing(
@@ -341,10 +341,10 @@ async def test_server_without_a_key_lists_its_tools_and_says_which_key_is_missin
         assert "generate_nano_banana" in {tool.name for tool in (await client.list_tools()).tools}
         answer = await client.call_tool("generate_nano_banana", {"prompt": "a fox"})
         read = await client.call_tool("get_credits")
-    for told in (answer, read):
-        assert told.is_error
-        assert "KIE_AI_API_KEY" in text(told)
-        assert "https://kie.ai/api-key" in text(told)
+    for reply in (answer, read):
+        assert reply.is_error
+        assert "KIE_AI_API_KEY" in text(reply)
+        assert "https://kie.ai/api-key" in text(reply)
     assert (data(answer)["status"], data(answer)["charged"]) == ("refused", "no")
     assert rows(tmp_path, "submissions") == []
     assert service.requests == []
@@ -363,7 +363,7 @@ async def lose(client: Client, sandbox: Sandbox, prompt: str, fault: str = "drop
 
 
 @pytest.mark.parametrize("fault", ["drop-after", "timeout", "cut", "http:500"])
-async def test_lost_answer_is_told_as_unknown_and_the_same_call_is_not_paid_again(
+async def test_lost_answer_is_reported_as_unknown_and_the_call_is_not_paid_again(
     client: Client, sandbox: Sandbox, folder: Path, rows: "Rows", prompt: str, fault: str
 ) -> None:
     sandbox.play(fault, path="createTask")
@@ -415,7 +415,7 @@ async def test_discarded_request_may_be_made_again(
     assert "discarded" in data(twice)["error"]
 
 
-async def test_adopting_an_id_nobody_knows_leaves_the_request_unresolved(
+async def test_adopting_an_unknown_id_leaves_the_request_unresolved(
     client: Client, sandbox: Sandbox, folder: Path, rows: "Rows", prompt: str
 ) -> None:
     submission_id = await lose(client, sandbox, prompt)
@@ -441,13 +441,13 @@ async def test_task_made_elsewhere_is_found_at_the_service_and_adopted(
     assert data(await client.call_tool("list_tasks", {"limit": 1}))["tasks"][0]["task_id"] == task_id
 
 
-async def test_wait_for_an_id_that_nobody_knows_says_so_and_does_not_call_it_finished(client: Client) -> None:
+async def test_wait_for_an_unknown_id_says_so_and_does_not_call_it_finished(client: Client) -> None:
     answer = await client.call_tool("wait_for_tasks", {"task_ids": ["nobody-knows-me"]})
     assert data(answer)["next_step"] == "Nobody knows ['nobody-knows-me']; correct the ids."
     assert data(answer)["tasks"][0]["status"] == "not found"
 
 
-async def test_id_that_nobody_knows_is_an_error_and_not_pending(
+async def test_unknown_id_is_an_error_and_not_pending(
     client: Client, sandbox: Sandbox, folder: Path, rows: "Rows"
 ) -> None:
     before = rows(folder, "tasks")
@@ -481,20 +481,20 @@ async def test_wait_tells_rising_progress_and_outlives_a_failed_poll(
     tasks = [await generate(client, f"{prompt} {number}") for number in range(3)]
     sandbox.play("drop-after", path="recordInfo")
     sandbox.play("http:500", path="recordInfo")
-    told: list[tuple[float, float | None, str | None]] = []
+    steps: list[tuple[float, float | None, str | None]] = []
 
     async def note(progress: float, total: float | None, message: str | None) -> None:
-        told.append((progress, total, message))
+        steps.append((progress, total, message))
 
     answer = await client.call_tool("wait_for_tasks", {"task_ids": tasks}, progress_callback=note)
     ended = data(answer)["tasks"]
     assert [(task["task_id"], task["status"]) for task in ended] == [(task_id, "completed") for task_id in tasks]
     assert not any("read_error" in task for task in ended)
-    numbers = [progress for progress, _, _ in told]
+    numbers = [progress for progress, _, _ in steps]
     assert len(numbers) > 1
     assert numbers == sorted(set(numbers))
-    assert told[-1] == (100, 100, "3 completed")
-    assert any("queued" in (message or "") for _, _, message in told[:-1])
+    assert steps[-1] == (100, 100, "3 completed")
+    assert any("queued" in (message or "") for _, _, message in steps[:-1])
 
 
 async def test_wait_ends_by_itself_and_says_how_to_go_on(client: Client, sandbox: Sandbox, prompt: str) -> None:
@@ -534,7 +534,7 @@ async def test_no_wait_lasts_longer_than_the_client_has_patience(serve: "Serve",
     assert "call wait_for_tasks again" in data(answer)["next_step"]
 
 
-async def test_generation_itself_waits_as_long_as_it_is_told_to(serve: "Serve", service: Sandbox) -> None:
+async def test_generation_itself_waits_as_long_as_its_setting_says(serve: "Serve", service: Sandbox) -> None:
     service.reset()
     async with serve(service, KIE_AI_WAIT_S="1") as client:
         done = data(await client.call_tool("generate_nano_banana", {"prompt": "a fast fox"}))

@@ -1,4 +1,4 @@
-"""The server over HTTP: the protocol, plain calls, the gallery, who is let in, and how it ends."""
+"""The server over HTTP: the protocol, plain calls, the gallery, access checks, and its end."""
 
 import base64
 import os
@@ -71,10 +71,10 @@ def test_plain_call_of_the_earlier_server_makes_a_task(site: "Site", body: str) 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 @pytest.mark.anyio
 async def test_both_eras_of_the_protocol_list_call_and_tell_progress(site: "Site", mode: Any) -> None:
-    told = []
+    messages = []
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
-        told.append(message)
+        messages.append(message)
 
     async with Client(f"{site.url}/mcp", mode=mode, read_timeout_seconds=10) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
@@ -84,7 +84,7 @@ async def test_both_eras_of_the_protocol_list_call_and_tell_progress(site: "Site
         refused = await client.call_tool("generate_nano_banana", {"prompt": ""})
     assert {"generate_nano_banana", "generate_veo3_video", "wait_for_tasks"} <= names
     assert (waited.structured_content or {})["tasks"][0]["status"] == "completed"
-    assert any("completed" in (message or "") for message in told)
+    assert any("completed" in (message or "") for message in messages)
     assert refused.is_error
 
 
@@ -108,14 +108,16 @@ def test_refused_call_is_a_result_that_says_so(site: "Site") -> None:
         ('{"name": "list_tasks"}', "", 415, "application/json"),
     ],
 )
-def test_call_that_is_none_is_told_what_is_wrong(site: "Site", content: str, kind: str, status: int, word: str) -> None:
+def test_malformed_call_is_answered_with_what_is_wrong(
+    site: "Site", content: str, kind: str, status: int, word: str
+) -> None:
     answer = site.client.post("/tools/call", content=content, headers={"Content-Type": kind})
     assert answer.status_code == status
     assert word in answer.json()["error"]
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("GET", "/tools/call", 405)])
-def test_address_that_is_none_is_told_which_there_are(site: "Site", method: str, path: str, status: int) -> None:
+def test_unknown_address_is_answered_with_the_known_ones(site: "Site", method: str, path: str, status: int) -> None:
     answer = site.client.request(method, path)
     assert answer.status_code == status
     assert answer.json()["error"].startswith(
@@ -139,7 +141,7 @@ def test_gallery_shows_saved_pictures_and_nothing_else_can_be_fetched(site: "Sit
     assert site.client.get(found[1]).status_code == 404
 
 
-def test_health_is_told_without_a_word_more(site: "Site") -> None:
+def test_health_is_answered_without_a_word_more(site: "Site") -> None:
     answer = site.client.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 

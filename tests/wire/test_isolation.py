@@ -1,4 +1,4 @@
-"""What the shared fixtures promise: no test leaves this machine, no setting of the machine reaches a test."""
+"""Isolation of the tests: none leaves this machine, no setting of the machine reaches one."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What passes over the wire, line by line: three revisions of the protocol, and nothing but the protocol."""
+"""Protocol lines: three revisions of the protocol, and no other output."""
 
 import json
 from collections.abc import Iterator
@@ -156,7 +156,7 @@ def test_progress_comes_under_the_token_before_the_answer(child: "Child", said: 
     messages = [json.loads(line) for line in child.received]
     progress = [message["params"] for message in messages if message.get("method") == "notifications/progress"]
     assert progress
-    assert {told["progressToken"] for told in progress} == {"p"}
+    assert {entry["progressToken"] for entry in progress} == {"p"}
     answered = next(place for place, message in enumerate(messages) if message.get("result") == said["waited"])
     assert all("method" not in message for message in messages[answered:])
 

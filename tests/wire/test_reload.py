@@ -61,7 +61,7 @@ def save(module: Path, text: str) -> None:
 
 
 def words_of(child: "Child") -> str | None:
-    """What the client is told of the tool; None where there is none."""
+    """Return the tool's description as the client lists it; None where there is none."""
     tools = {tool["name"]: tool for tool in child.answer(child.ask("tools/list"))["result"]["tools"]}
     return tools[TOOL]["description"] if TOOL in tools else None
 
@@ -78,10 +78,10 @@ def test_saved_source_is_what_the_next_call_runs_in_the_same_session(
     until(lambda: "kie_ai_mcp_draft.py changed" in child.errors)
     assert words_of(child) == "Second words."
     assert child.call(TOOL, prompt="A fox")["structuredContent"]["api_type"] == "draft-2"
-    told = [json.loads(line) for line in child.received]
-    changed = [message for message in told if message.get("method") == "notifications/tools/list_changed"]
+    messages = [json.loads(line) for line in child.received]
+    changed = [message for message in messages if message.get("method") == "notifications/tools/list_changed"]
     assert len(changed) == (0 if revision == STATELESS else 1)
-    assert all("reload" not in str(message.get("id")) for message in told)
+    assert all("reload" not in str(message.get("id")) for message in messages)
     child.close_input()
     assert child.ended() == 0, child.errors
 
@@ -117,7 +117,7 @@ def test_source_that_is_broken_for_a_while_ends_nothing(start: Callable[..., "Ch
     assert words_of(child) == "Third words."
 
 
-def test_server_that_dies_is_told_of_and_starts_at_the_next_change(
+def test_server_that_dies_is_reported_and_starts_at_the_next_change(
     start: Callable[..., "Child"], module: Path, sandbox: Sandbox
 ) -> None:
     child = start(sandbox)

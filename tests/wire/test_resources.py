@@ -1,4 +1,4 @@
-"""What is shown and read by address over stdio: previews, links to results, resources."""
+"""Resources over stdio: previews, links to results, content by address."""
 
 import base64
 import io
@@ -86,7 +86,7 @@ async def blob(client: Client, uri: str) -> tuple[str | None, bytes]:
     return content.mime_type, base64.b64decode(content.blob)
 
 
-async def told(client: Client, uri: str) -> Any:
+async def content_at(client: Client, uri: str) -> Any:
     (content,) = (await client.read_resource(uri)).contents
     assert isinstance(content, TextResourceContents)
     assert content.mime_type == "application/json"
@@ -238,10 +238,10 @@ async def test_everything_that_is_listed_can_be_read(serve: "Serve", sandbox: Sa
             assert (content.uri, content.mime_type) == (entry.uri, entry.mime_type)
         templates = (await client.list_resource_templates()).resource_templates
         assert [entry.uri_template for entry in templates] == ["kie://tasks/{id}", "kie://files/{id}/{n}"]
-        (task,) = (await told(client, "kie://tasks"))["tasks"]
-        assert task == await told(client, f"kie://tasks/{task_id}")
+        (task,) = (await content_at(client, "kie://tasks"))["tasks"]
+        assert task == await content_at(client, f"kie://tasks/{task_id}")
         assert (task["task_id"], task["status"]) == (task_id, "completed")
-        providers = {entry["name"]: entry for entry in (await told(client, "kie://providers"))["providers"]}
+        providers = {entry["name"]: entry for entry in (await content_at(client, "kie://providers"))["providers"]}
         assert providers["veo3"]["state"] == "enabled"
         assert "generate_veo3_video" in providers["veo3"]["tools"]
 
@@ -267,7 +267,7 @@ UNKNOWN = {
 """Addresses of nothing, and what the refusal names."""
 
 
-async def test_unknown_address_is_refused_and_told_what_exists(serve: "Serve", sandbox: Sandbox) -> None:
+async def test_unknown_address_is_refused_with_a_list_of_what_exists(serve: "Serve", sandbox: Sandbox) -> None:
     async with serve(sandbox) as client:
         task_id = await made(client)
         for uri, named in UNKNOWN.items():

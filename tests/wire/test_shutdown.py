@@ -1,4 +1,4 @@
-"""How the server ends: by the end of its input or by a signal, quickly, and with its record right."""
+"""Shutdown: by the end of input or by a signal, quickly, and with a correct record."""
 
 import signal
 import sqlite3

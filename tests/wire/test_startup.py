@@ -1,4 +1,4 @@
-"""How the server starts: with the settings it is promised to read, or with one line that says what is wrong."""
+"""Start-up: with the settings it is documented to read, or with one line that says what is wrong."""
 
 import os
 import socket
@@ -179,9 +179,9 @@ def test_request_that_no_proxy_let_through_was_never_sent(
     behind_a_proxy: tuple["Child", list[str], Path], rows: "Rows"
 ) -> None:
     child, asked, folder = behind_a_proxy
-    told = child.call("generate_nano_banana", prompt="a fox")["structuredContent"]
+    reply = child.call("generate_nano_banana", prompt="a fox")["structuredContent"]
     assert set(asked) == {"CONNECT api.kie.ai:443 HTTP/1.1"}
-    assert (told["status"], told["charged"]) == ("refused", "no")
+    assert (reply["status"], reply["charged"]) == ("refused", "no")
     assert [row["state"] for row in rows(folder, "submissions")] == ["refused"]
 
 

@@ -1,4 +1,4 @@
-"""What a tool answers: complete as data and as words, true about money and time."""
+"""Reports: complete as data and as text, and correct about money and time."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -122,15 +122,17 @@ def test_task_on_record_was_charged_and_a_failed_one_may_have_been_given_back(st
     [(RUNNING, 60.0), (replace(DONE, credits=None), 60.0), (DONE, None), (FAILED, None)],
     ids=["running", "done without a word of the cost", "cost told", "failed"],
 )
-def test_estimate_is_told_as_long_as_it_is_the_best_that_is_known(record: TaskRecord, estimate: float | None) -> None:
+def test_estimate_is_reported_as_long_as_it_is_the_best_that_is_known(
+    record: TaskRecord, estimate: float | None
+) -> None:
     assert report_of(replace(record, estimated_credits=60.0)).estimated_credits == estimate
 
 
-def test_task_that_nobody_knows_is_told_without_a_provider() -> None:
-    told = replace(report_of_error(TaskNotFound("No task 'x'.")), task_id="x", status="not found").text()
+def test_unknown_task_is_reported_without_a_provider() -> None:
+    reply = replace(report_of_error(TaskNotFound("No task 'x'.")), task_id="x", status="not found").text()
 
-    assert "Task: x\n" in told
-    assert "None" not in told
+    assert "Task: x\n" in reply
+    assert "None" not in reply
 
 
 @pytest.mark.parametrize("keeps_s", [600, DAY_S, 14 * DAY_S])

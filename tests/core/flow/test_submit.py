@@ -1,4 +1,4 @@
-"""What is on record when a stranger's code fails, an answer is absurd, or the caller leaves."""
+"""Submissions on record when a third-party plugin fails, an answer is malformed, or the caller leaves."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ ACCEPTED = {"code": 200, "msg": "success", "data": {"taskId": "t-1"}}
 
 
 async def silent(message: str, share: float | None) -> None:
-    """Tell nobody."""
+    """Report to no client."""
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("made", "words"),
     [
         (lambda prompt: 1 / 0, "failed: ZeroDivisionError: division by zero"),
         (lambda prompt: sys.exit(3), "failed: SystemExit: 3"),
@@ -104,7 +104,7 @@ async def test_provider_may_say_in_its_own_words_what_a_refusal_means(
     ],
 )
 async def test_function_that_fails_at_a_call_charges_nothing_and_names_its_provider(
-    made: Callable[[str], Any], told: str, engine: Engine
+    made: Callable[[str], Any], words: str, engine: Engine
 ) -> None:
     def generate_fox(prompt: str) -> Submission:
         """Make a fox."""
@@ -115,7 +115,7 @@ async def test_function_that_fails_at_a_call_charges_nothing_and_names_its_provi
     with pytest.raises(PluginError, match="generate_fox of the provider nano-banana") as error:
         await submit(engine, tool, {"prompt": "a fox"}, silent)
 
-    assert told in error.value.message
+    assert words in error.value.message
     assert error.value.charged == "no"
     assert error.value.next_step.startswith("Nothing was sent. Report it to the author of nano-banana")
     assert await engine.record.submissions.find(1) is None
@@ -185,7 +185,7 @@ async def test_refusal_that_comes_after_the_caller_left_is_recorded_and_frees_it
         caller.cancel_scope.cancel()
     answer.set()
     with anyio.move_on_after(3):
-        while await engine.record.submissions.unsettled():  # noqa: ASYNC110  the record tells nobody when it changes
+        while await engine.record.submissions.unsettled():  # noqa: ASYNC110  the record sends no notice of changes
             await anyio.sleep(0.01)
 
     settled = await engine.record.submissions.find(1)
@@ -194,7 +194,7 @@ async def test_refusal_that_comes_after_the_caller_left_is_recorded_and_frees_it
     assert settled.state in {"refused", "cancelled"}
 
 
-async def test_progress_that_can_not_be_told_leaves_no_request_behind(engine: Engine, service: HTTPServer) -> None:
+async def test_progress_that_can_not_be_sent_leaves_no_request_behind(engine: Engine, service: HTTPServer) -> None:
     async def broken(message: str, share: float | None) -> None:
         raise OSError("the client is gone")
 

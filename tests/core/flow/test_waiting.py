@@ -1,4 +1,4 @@
-"""Waiting in words: what a person reads while a task is on its way."""
+"""Progress messages: the text that a person reads while a task runs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +44,7 @@ async def finish(record: Record, number: int, took_s: float, status: Status = "c
 # Words ---------------------------------------------------------------------------------------------------------------
 
 
-def test_one_task_is_told_with_its_title_its_time_and_the_usual_time() -> None:
+def test_one_task_is_reported_with_its_title_its_time_and_the_usual_time() -> None:
     words = board(report("processing", created_at=ago(40)), t1=(60.2, 179.6)).summary(12)
     assert words == "Veo 3: generating, 40 s, usually 60-180 s"
 
@@ -60,7 +60,7 @@ def test_one_task_is_told_with_its_title_its_time_and_the_usual_time() -> None:
         (replace(report("unread"), provider=None), {}, "Task t1: unread"),
     ],
 )
-def test_state_is_told_in_words(given: Report, usual: dict[str, tuple[float, float]], words: str) -> None:
+def test_state_is_reported_in_words(given: Report, usual: dict[str, tuple[float, float]], words: str) -> None:
     assert board(given, **usual).summary(12) == words
 
 

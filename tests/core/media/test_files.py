@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and the leftovers of processes that died meanwhile."""
+"""Atomic files: written completely or not at all, with the leftovers of processes that died."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Saved results: whole or not there at all, named by nothing that comes from outside, never over another file."""
+"""Saved results: complete or absent, named safely, never over another file."""
 
 import json
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def written(folder: Path) -> dict[str, int]:
 
 
 def lock(folder: Path) -> None:
-    """Let nobody write into it."""
+    """Make it read-only."""
     folder.chmod(0o555)
 
 
@@ -262,7 +262,7 @@ async def test_file_that_lost_its_sidecar_in_a_crash_is_given_one(
     assert json.loads(content(f"{file}.json"))["arguments"] == {"prompt": "a fox"}
 
 
-async def test_label_tells_two_results_of_one_task_apart(
+async def test_label_distinguishes_two_results_of_one_task(
     service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
 ) -> None:
     service.expect_request("/one").respond_with_data(MP4)

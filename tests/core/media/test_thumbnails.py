@@ -1,4 +1,4 @@
-"""Thumbnails: small, upright, in their colours, and of every kind of result that has a picture."""
+"""Thumbnails: small, upright, in the right colours, for every kind of result that has a picture."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Media in: which files may leave this machine, and that the same bytes leave it once."""
+"""Uploads: which files may leave this machine, and that the same bytes leave it once."""
 
 import base64
 import json
@@ -123,13 +123,13 @@ async def test_without_an_allowed_folder_no_file_is_looked_at(uploads: MakeUploa
         assert f"KIE_AI_UPLOAD_ROOTS={root}" in error.allowed
 
 
-async def test_setting_that_a_refused_path_is_told_can_be_used_as_it_is(uploads: MakeUploads) -> None:
+async def test_setting_that_a_refusal_of_a_path_names_can_be_used_as_it_is(uploads: MakeUploads) -> None:
     error = await refusal(uploads(upload_roots=()), "pictures/fox.png")
 
     assert error.allowed.endswith("set KIE_AI_UPLOAD_ROOTS to its absolute path")
 
 
-async def test_file_in_the_home_of_nobody_is_refused(uploads: MakeUploads) -> None:
+async def test_file_in_the_home_of_an_unknown_user_is_refused(uploads: MakeUploads) -> None:
     for made in (uploads(), uploads(upload_roots=())):
         assert "no home folder is known for ~nobody-here" in (await refusal(made, "~nobody-here/fox.png")).allowed
 

@@ -1,4 +1,4 @@
-"""From a tool function's signature to its schema, and every argument that is refused, in which words."""
+"""Tool arguments: from a function's signature to its schema, and the wording of every refusal."""
 
 import functools
 import json
@@ -299,7 +299,7 @@ def test_unknown_argument_of_a_tool_that_takes_none_is_refused() -> None:
         Arguments(get_credits).check({"refresh": True})
 
 
-def test_several_problems_are_told_at_once() -> None:
+def test_several_problems_are_reported_at_once() -> None:
     error = refusal({"aspect_ratio": "16:10", "image_urls": [PICTURE] * 6, "promt": "a"})
 
     for part in ("prompt: this required argument is missing", "'16:10'", "6 were given", "did you mean 'prompt'?"):

@@ -1,4 +1,4 @@
-"""Functions of providers, called while serving: what each may return and raise, and what that means for a charge."""
+"""Calls of providers' functions while serving: what each may return and raise, and what that means for a charge."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -86,7 +86,7 @@ async def test_refusal_of_an_argument_is_the_provider_s_own() -> None:
     assert caught.value is refusal
 
 
-async def test_value_whose_looks_run_code_harms_nobody() -> None:
+async def test_value_whose_attributes_run_code_does_no_harm() -> None:
     class Trap:
         def __repr__(self) -> str:
             raise SystemExit(3)

@@ -1,4 +1,4 @@
-"""Values of providers are checked before they are used: one wrong value after another, each named in the reason."""
+"""Checks of providers' values before use: each wrong value is named in the reason."""
 
 import time
 from collections.abc import Callable, Mapping

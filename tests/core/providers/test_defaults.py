@@ -1,4 +1,4 @@
-"""Where the market's tasks are read, and what its answers mean."""
+"""Default hooks: the market's status route and the meaning of its answers."""
 
 import json
 from datetime import UTC, datetime

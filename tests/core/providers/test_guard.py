@@ -1,4 +1,4 @@
-"""A stranger's function fails, exits or never comes back: its caller hears of it, everybody else goes on."""
+"""Isolated calls: a third-party function fails, exits or never returns; its caller gets an error, others go on."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ async def test_what_a_function_returns_is_handed_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "words"),
     [
         (ValueError("not\nso"), "ValueError: not so"),
         (AssertionError(), "AssertionError"),
@@ -40,11 +40,11 @@ async def test_what_a_function_returns_is_handed_on() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_whatever_a_function_raises_is_an_error_that_names_it(error: BaseException, told: str) -> None:
+async def test_whatever_a_function_raises_is_an_error_that_names_it(error: BaseException, words: str) -> None:
     with pytest.raises(PluginError) as caught:
         await run_isolated("generate_fox of the provider acme", raising(error))
 
-    assert caught.value.message == f"generate_fox of the provider acme failed: {told}."
+    assert caught.value.message == f"generate_fox of the provider acme failed: {words}."
     assert caught.value.charged == "no"
 
 

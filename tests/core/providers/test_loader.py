@@ -1,4 +1,4 @@
-"""Providers of real distributions: listed, loaded, set aside, called. At least one test for each hook."""
+"""Loading of providers from real distributions: listed, loaded, set aside, called; at least one test for each hook."""
 
 import json
 import os
@@ -106,7 +106,7 @@ def test_installed_provider_is_found_loaded_and_described(publish: "Publish") ->
     assert (tool.provider, tool.kind, tool.title, tool.paid) == ("healthy", "image", "Generate healthy", True)
 
 
-def test_every_installed_provider_is_loaded_unless_told_otherwise(publish: "Publish") -> None:
+def test_every_installed_provider_is_loaded_unless_the_settings_differ(publish: "Publish") -> None:
     publish("healthy", HEALTHY)
 
     plugins = Plugins(Settings.model_validate({}))
@@ -195,7 +195,7 @@ def test_provider_that_breaks_the_contract_is_set_aside_with_its_reason(
         (HEALTHY, "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS, or disable aaa."),
     ],
 )
-def test_cure_of_a_provider_that_is_set_aside_is_told(source: str, cure: str, publish: "Publish") -> None:
+def test_cure_of_a_provider_that_is_set_aside_is_reported(source: str, cure: str, publish: "Publish") -> None:
     publish("aaa", HEALTHY)
     publish("broken", source)
 
@@ -484,7 +484,7 @@ def test_setting_that_a_provider_does_not_declare_is_a_configuration_error(publi
         ),
     ],
 )
-def test_unknown_provider_setting_is_told_as_it_was_written_with_the_nearest(
+def test_unknown_provider_setting_is_reported_as_written_with_the_nearest(
     settings: dict[str, object], message: str, near: str, publish: "Publish"
 ) -> None:
     describe = "@hookimpl\ndef kie_describe_provider(): return Provider('A', settings={'model': 'm'})"

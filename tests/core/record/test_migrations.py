@@ -1,4 +1,4 @@
-"""Databases of earlier programs, of later ones, and of somebody else."""
+"""Databases of earlier versions, of later ones, and of other programs."""
 
 import sqlite3
 from collections.abc import Callable

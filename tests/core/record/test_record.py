@@ -1,4 +1,4 @@
-"""The record as a whole: an ending is written down whatever fails, and a field of a task is typed once to be stored."""
+"""The record as a whole: an ending is recorded whatever fails, and a task's field is written once to be stored."""
 
 import re
 import sqlite3

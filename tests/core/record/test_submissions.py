@@ -1,4 +1,4 @@
-"""The record: written before sending, shared by processes, true after crashes, never changed back."""
+"""Submissions on record: written before sending, shared by processes, correct after crashes, never changed back."""
 
 import random
 import sqlite3
@@ -37,7 +37,7 @@ B = "https://x.example/b.png"
 
 
 def request(word: str, gateway: str = "kie") -> NewSubmission:
-    """A submission whose body is told apart by `word`."""
+    """Return a submission whose body holds `word`."""
     return NewSubmission("generate_x", "x", "x", "image", gateway, "x-1", {"prompt": word}, f"hash of {word}")
 
 
@@ -966,7 +966,7 @@ async def test_process_that_opens_the_file_through_a_link_takes_no_other_for_dea
 
 
 def lock(path: Path) -> None:
-    """Let nobody write it."""
+    """Make it read-only."""
     path.chmod(0o555 if path.is_dir() else 0o444)
 
 

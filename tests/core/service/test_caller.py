@@ -1,4 +1,4 @@
-"""One HTTP call, and what each way it can end proves: nothing sent, refused, accepted, or nobody knows."""
+"""HTTP calls, and what each ending proves: nothing sent, refused, accepted, or unknown."""
 
 import gc
 import gzip
@@ -498,7 +498,7 @@ async def test_nothing_else_moves_on(status: int, code: int, service: HTTPServer
     ],
 )
 @pytest.mark.parametrize("status", [200, 429])
-async def test_retry_after_is_told_in_seconds_and_has_a_ceiling(
+async def test_retry_after_is_reported_in_seconds_and_has_a_ceiling(
     status: int, header: str, seconds: float | None, service: HTTPServer, make_gateway: MakeGateway
 ) -> None:
     service.expect_request("/x").respond_with_json({"code": 429}, status=status, headers={"Retry-After": header})
@@ -928,7 +928,7 @@ def test_advice_names_the_service_that_answered(code: int, next_step: str) -> No
 
 
 @pytest.mark.parametrize("key", ["kéy", "a\nb", "a\x00"])
-async def test_key_that_no_header_can_hold_is_told_before_anything_is_sent(key: str) -> None:
+async def test_key_that_no_header_can_hold_is_reported_before_anything_is_sent(key: str) -> None:
     caller = Caller(Settings.model_validate({}), replace(THERE, key=key))
     with pytest.raises(ConfigError, match="The There key holds characters") as error:
         await caller.create(["x"], BODY)

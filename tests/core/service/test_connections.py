@@ -1,4 +1,4 @@
-"""Errors of the HTTP library: each is one of ours, and a variable that the library can't use is named."""
+"""Errors of the HTTP library: each becomes one of ours; a variable that the library can't use is named."""
 
 import os
 import re

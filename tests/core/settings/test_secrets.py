@@ -1,4 +1,4 @@
-"""Masking: no secret is left in a text or a JSON value, and nothing else is changed."""
+"""Masking: no secret remains in a text or a JSON value, and nothing else changes."""
 
 import json
 from typing import Any

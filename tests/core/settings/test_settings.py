@@ -1,4 +1,4 @@
-"""The environment over the file over the defaults; what can't be used is one clear error."""
+"""Settings: environment over file over defaults; an unusable value is one clear error."""
 
 import json
 import os
@@ -222,7 +222,7 @@ def test_output_folder_may_start_at_the_user_s_home(monkeypatch: pytest.MonkeyPa
     assert load_settings({"KIE_AI_OUTPUT_DIR": "~/pictures"}).output_dir == tmp_path / "pictures"
 
 
-def test_configuration_file_in_the_home_of_nobody_is_refused() -> None:
+def test_configuration_file_in_the_home_of_an_unknown_user_is_refused() -> None:
     error = refusal({"KIE_AI_CONFIG": "~nobody-here/config.toml"})
 
     assert error.message.startswith("KIE_AI_CONFIG is '~nobody-here/config.toml': no home folder is known")
@@ -248,7 +248,7 @@ def test_variable_of_a_provider_wins_over_its_section_and_its_secrets_are_masked
     assert "from-outside" not in f"{settings!r} {settings}"
 
 
-def test_where_each_setting_comes_from_is_told(tmp_path: Path) -> None:
+def test_where_each_setting_comes_from_is_reported(tmp_path: Path) -> None:
     environ = config(tmp_path, "timeout = 20000\nrate_limit = 7\n")
 
     assert find_origins({**environ, "KIE_AI_TIMEOUT": "30000"}) == {
@@ -343,7 +343,7 @@ def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("homeless")
-def test_process_without_a_home_needs_only_to_be_told_the_database(tmp_path: Path) -> None:
+def test_process_without_a_home_needs_only_the_path_of_the_database(tmp_path: Path) -> None:
     assert load_settings({"KIE_AI_DB_PATH": "/data/tasks.db"}).database == Path("/data/tasks.db")
     with pytest.raises(ConfigError, match=r"no home folder.*Set HOME, or KIE_AI_DB_PATH"):
         _ = load_settings({}).database

@@ -1,4 +1,4 @@
-"""How fal's answers are read, and where a request's status and result are asked for."""
+"""fal's queue: readings of its answers, and the addresses of a request's status and result."""
 
 from typing import Any
 
@@ -126,7 +126,7 @@ def test_status_words_are_ours(payload: dict[str, Any], outcome: Outcome) -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "path"),
+    ("address", "path"),
     [
         (APP, APP),
         (f"{APP}/response", f"{APP}/response"),
@@ -135,8 +135,8 @@ def test_status_words_are_ours(payload: dict[str, Any], outcome: Outcome) -> Non
         ("https://queue.fal.run/fal-ai/pika/requests/r-2", APP),
     ],
 )
-def test_completed_request_is_read_on_at_its_own_result(told: object, path: str) -> None:
-    route = kie_normalize_result(TASK, {"status": "COMPLETED", "response_url": told})
+def test_completed_request_is_read_on_at_its_own_result(address: object, path: str) -> None:
+    route = kie_normalize_result(TASK, {"status": "COMPLETED", "response_url": address})
     assert route == StatusRoute(path, {}, read=result_outcome)
 
 

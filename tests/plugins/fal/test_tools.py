@@ -1,4 +1,4 @@
-"""What the tools that fal stands in for ask of it: fields and values as fal's model pages name them."""
+"""Requests of the tools that fal serves: fields and values as fal's model pages name them."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What the tools of Flux Kontext say that a request will cost."""
+"""Estimated prices of the Flux Kontext tools."""
 
 from collections.abc import Callable
 from typing import Any

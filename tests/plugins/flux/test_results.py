@@ -1,4 +1,4 @@
-"""What the status answers of Flux Kontext mean."""
+"""Readings of the Flux Kontext status answers."""
 
 import json
 from datetime import UTC, datetime

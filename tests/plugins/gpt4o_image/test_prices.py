@@ -1,4 +1,4 @@
-"""What the tool of GPT-4o images says that a request will cost."""
+"""Estimated prices of the GPT-4o image tool."""
 
 from typing import Any
 

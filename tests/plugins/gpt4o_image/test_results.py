@@ -1,4 +1,4 @@
-"""What the status answers of GPT-4o images mean."""
+"""Readings of the GPT-4o image status answers."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What `generate_gpt4o_image` sends, and what it refuses."""
+"""Requests and refusals of `generate_gpt4o_image`."""
 
 from collections.abc import Mapping
 from typing import Any

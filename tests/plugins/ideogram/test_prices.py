@@ -1,4 +1,4 @@
-"""What Ideogram's tools say that a request will cost."""
+"""Estimated prices of the Ideogram tools."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the tools of Ideogram send, and what they refuse."""
+"""Requests and refusals of the Ideogram tools."""
 
 from collections.abc import Callable
 from typing import Any, get_args

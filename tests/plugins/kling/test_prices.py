@@ -1,4 +1,4 @@
-"""What Kling's tools say that a request will cost."""
+"""Estimated prices of the Kling tools."""
 
 from collections import defaultdict
 from collections.abc import Callable

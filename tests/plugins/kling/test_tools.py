@@ -1,4 +1,4 @@
-"""Kling: what each tool sends, what it refuses, and that the service's own schemas accept what is sent."""
+"""Requests and refusals of the Kling tools; the service's own schemas accept what is sent."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Luma: the service's status records in, outcomes out."""
+"""Readings of the Luma status records."""
 
 import json
 from datetime import UTC, datetime

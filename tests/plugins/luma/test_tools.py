@@ -1,4 +1,4 @@
-"""Luma: typed arguments in, requests of the retired service out."""
+"""Requests of the retired Luma service, from typed arguments."""
 
 from typing import Any
 

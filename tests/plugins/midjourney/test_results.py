@@ -1,4 +1,4 @@
-"""Midjourney: where its status is read, and every answer shape of its status endpoint."""
+"""Midjourney's status route, and readings of every answer shape of it."""
 
 import json
 from datetime import UTC, datetime

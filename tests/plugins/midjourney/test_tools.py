@@ -1,4 +1,4 @@
-"""Midjourney: what the tool sends in the form that was documented last, what it refuses, what settings replace."""
+"""Requests of the Midjourney tool as documented last, its refusals, and the settings that replace values."""
 
 import inspect
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What Nano Banana's tools say that a request will cost."""
+"""Estimated prices of the Nano Banana tools."""
 
 from collections.abc import Callable
 from typing import Any

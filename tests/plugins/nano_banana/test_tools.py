@@ -1,4 +1,4 @@
-"""What the tools of Nano Banana send, and what they refuse."""
+"""Requests and refusals of the Nano Banana tools."""
 
 from collections.abc import Callable
 from typing import Any, get_args

@@ -1,4 +1,4 @@
-"""What Runway's tools say that a request will cost."""
+"""Estimated prices of the Runway tools."""
 
 from collections.abc import Callable
 from typing import Any

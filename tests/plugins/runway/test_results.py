@@ -1,4 +1,4 @@
-"""Runway: the answers of the two status endpoints in, outcomes out."""
+"""Readings of Runway's two status endpoints."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Runway: typed arguments in, requests of the service out."""
+"""Requests of the Runway tools, from typed arguments."""
 
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Callbacks of the sandbox: signed, posted to the client's address, and tried again."""
+
 import base64
 import hashlib
 import hmac
@@ -101,11 +103,11 @@ def test_callback_is_repeated_three_times_at_most(connect: Connect, listener: Li
         bodies = [listener.posts.get(timeout=5)[1] for _ in range(4)]
         assert bodies == [bodies[0]] * 4
         create(connect(sandbox), listener.url)
-        # The fifth refusal was left for the next task: nobody asked a fifth time for the first one.
+        # The fifth refusal was left for the next task: the first one was not asked for a fifth time.
         assert listener.posts.get(timeout=5)[1] != bodies[0]
 
 
-def test_callback_that_reaches_nobody_disturbs_nothing(connect: Connect) -> None:
+def test_callback_that_reaches_no_server_disturbs_nothing(connect: Connect) -> None:
     with Sandbox(speed=1000) as sandbox:
         client = connect(sandbox)
         made = create(client, "http://127.0.0.1:9/nobody")

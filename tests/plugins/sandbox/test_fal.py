@@ -1,4 +1,4 @@
-"""fal's queue protocol below /fal, as a client of it sees it."""
+"""fal's queue protocol below /fal, as a client sees it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -70,7 +70,7 @@ def test_result_is_not_there_before_the_end(sandbox: Sandbox) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (400, "Request is still in progress")
 
 
-def test_missing_argument_is_accepted_and_told_with_the_result(sandbox: Sandbox) -> None:
+def test_missing_argument_is_accepted_and_reported_with_the_result(sandbox: Sandbox) -> None:
     queued = submit(sandbox, "fal-ai/pika/v2.2/image-to-video").json()
     sandbox.finish(queued["request_id"])
     answer = read(queued["response_url"])
@@ -78,7 +78,7 @@ def test_missing_argument_is_accepted_and_told_with_the_result(sandbox: Sandbox)
     assert answer.json()["detail"][0]["loc"] == ["body", "image_url"]
 
 
-def test_failure_is_completed_and_told_with_the_result(sandbox: Sandbox) -> None:
+def test_failure_is_completed_and_reported_with_the_result(sandbox: Sandbox) -> None:
     queued = submit(sandbox).json()
     sandbox.finish(queued["request_id"], fail="no herons")
     assert read(queued["status_url"]).json()["status"] == "COMPLETED"

@@ -1,4 +1,4 @@
-"""The families with endpoints of their own, each in its own words."""
+"""Families with endpoints of their own, each with its own answers."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Each fault as a raw client sees it, and whether the ledger has the task."""
+"""Faults as a raw client sees them, and whether the ledger has the task."""
 
 import json
 import socket

@@ -1,3 +1,5 @@
+"""Files of the sandbox: uploads, results and their addresses."""
+
 import base64
 import threading
 from typing import Any

@@ -1,3 +1,5 @@
+"""The sandbox's market endpoints, as a raw client sees them."""
+
 import io
 import json
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""The sandbox as a server: its command, its control by tests, its ledger."""
+
 import gc
 import signal
 import socket

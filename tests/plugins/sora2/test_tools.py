@@ -1,4 +1,4 @@
-"""Sora 2: what each tool sends in the form that was documented last, what it refuses, what settings replace."""
+"""Requests of the Sora 2 tools as documented last, their refusals, and the settings that replace values."""
 
 import inspect
 from collections.abc import Callable, Mapping

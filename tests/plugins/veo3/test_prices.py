@@ -1,4 +1,4 @@
-"""What Veo's tools say that a request will cost."""
+"""Estimated prices of the Veo tools."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Veo 3: the service's answers in, outcomes out."""
+"""Readings of the Veo 3 answers."""
 
 import json
 from datetime import UTC, datetime
@@ -169,11 +169,11 @@ def test_any_other_4k_answer_is_read_by_its_code(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize("data", [None, {"resultUrls": None, "imageUrls": None}, {"taskId": ""}])
-def test_4k_in_the_making_by_a_task_without_a_name_is_told_as_not_ready(data: object) -> None:
-    with pytest.raises(Refused, match="Not ready yet") as told:
+def test_4k_in_the_making_by_a_task_without_a_name_is_reported_as_not_ready(data: object) -> None:
+    with pytest.raises(Refused, match="Not ready yet") as refusal:
         read_4k(Answer(422, "4k is processing. Ready in 5-10 minutes.", data))
-    assert (told.value.code, told.value.charged, told.value.can_retry) == (422, "no", True)
-    assert "again in 30 seconds" in told.value.next_step
+    assert (refusal.value.code, refusal.value.charged, refusal.value.can_retry) == (422, "no", True)
+    assert "again in 30 seconds" in refusal.value.next_step
 
 
 @pytest.mark.parametrize("data", [None, [], [CLIP], 7, "text", "{", {"response": [1]}, {"info": "x", "resultUrls": {}}])

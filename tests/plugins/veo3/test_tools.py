@@ -1,4 +1,4 @@
-"""Veo 3: typed arguments in, requests of the service out."""
+"""Requests of the Veo 3 tools, from typed arguments."""
 
 from typing import Any
 

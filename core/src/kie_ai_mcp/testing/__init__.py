@@ -20,7 +20,7 @@ from kie_ai_mcp.testing import _checks as checks
 from kie_ai_mcp.testing._calls import COUNT, Calls, argument_sets, calls_of
 from kie_ai_mcp.testing._checks import Breach
 from kie_ai_mcp.testing._draw import Draw, Values
-from kie_ai_mcp.testing._load import Loaded, load, module_of
+from kie_ai_mcp.testing._load import Loaded, load
 from kie_ai_mcp.testing._service import PlayedGateway, ServeProvider, Server, Service
 
 __all__ = [
@@ -62,39 +62,27 @@ def check_provider(
         AssertionError: The contract is broken; names every tool, hook and argument, and the cure.
     """
     loaded = load(provider, settings)
-    module = module_of(provider)
-    breaches = (
-        [*checks.hooks_are_known(module), *checks.imports_are_public(module), *checks.commands_register(module)]
-        if module
-        else []
-    )
-    breaches += checks.provider_loads(loaded)
-    if not breaches:
-        breaches = _breaches(loaded, payloads, values, count)
+    breaches = list(checks.provider_loads(loaded)) or _breaches(loaded, payloads, values, count)
     if breaches:
-        raise AssertionError(_message(loaded.name, breaches))
+        ways = "in one way" if len(breaches) == 1 else f"in {len(breaches)} ways"
+        lines = [f"The provider {loaded.name} breaks the contract {ways}:", *(f"  {breach}" for breach in breaches)]
+        raise AssertionError("\n".join(lines))
 
 
 def _breaches(loaded: Loaded, payloads: Sequence[Mapping[str, Any]], values: Values | None, count: int) -> list[Breach]:
-    found = [*checks.names_are_unique(loaded), *checks.description_is_true(loaded)]
-    tools = {**loaded.tools, **loaded.served}
-    for tool in tools.values():
-        found += checks.schema_is_lean(tool)
-    if found:
-        return found
-    calls = {name: calls_of(tool, count, values) for name, tool in tools.items()}
-    for name, tool in tools.items():
-        found += checks.requests_are_built(tool, calls[name])
-        found += checks.requests_can_be_sent(tool, calls[name], loaded)
-        found += checks.functions_are_pure(tool, calls[name])
-        found += answers.own_readings_are_total(tool, calls[name], payloads)
+    breaches = [*checks.names_are_unique(loaded), *checks.description_is_true(loaded)]
+    for tool in loaded.all_tools.values():
+        breaches += checks.schema_is_lean(tool)
+    if breaches:
+        return breaches
+    calls = {name: calls_of(tool, count, values) for name, tool in loaded.all_tools.items()}
+    for name, tool in loaded.all_tools.items():
+        breaches += checks.requests_are_built(tool, calls[name])
+        breaches += checks.requests_can_be_sent(tool, calls[name], loaded)
+        breaches += checks.functions_are_pure(tool, calls[name])
+        breaches += answers.own_readings_are_total(tool, calls[name], payloads)
     tasks = answers.tasks_of(loaded, calls)
-    found += answers.gateways_are_total(loaded, payloads)
-    found += answers.routes_are_total(tasks, loaded)
-    found += answers.outcomes_are_total(tasks, payloads, loaded)
-    return found
-
-
-def _message(name: str, breaches: Sequence[Breach]) -> str:
-    ways = "in one way" if len(breaches) == 1 else f"in {len(breaches)} ways"
-    return "\n".join([f"The provider {name} breaks the contract {ways}:", *(f"  {breach}" for breach in breaches)])
+    breaches += answers.gateways_are_total(loaded, payloads)
+    breaches += answers.routes_are_total(tasks, loaded)
+    breaches += answers.outcomes_are_total(tasks, payloads, loaded)
+    return breaches

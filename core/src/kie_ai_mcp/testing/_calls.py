@@ -20,8 +20,6 @@ COUNT = 200
 """How many different argument sets a tool is called with, at least."""
 
 STEPS_A_SET = 2
-"""How many random steps are taken for each of them, away from sets that built a request."""
-
 SHOWN_CHARS = 90
 
 
@@ -41,37 +39,37 @@ class Calls:
     seen: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     by_model: dict[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
 
-    def make(self, tool: BoundTool, given: dict[str, Any]) -> None:
+    def make(self, tool: BoundTool, arguments: dict[str, Any]) -> None:
         """Call a tool with one argument set, unless it was called so before."""
-        if (key := json.dumps(given, sort_keys=True)) in self.seen:
+        if (key := json.dumps(arguments, sort_keys=True)) in self.seen:
             return
         try:
-            checked = tool.arguments.check(deepcopy(given))
+            checked = tool.arguments.check(deepcopy(arguments))
         except InvalidArgument as exc:
             # A rule of the schema that `Draw` doesn't know is no fault of the tool's.
-            if Draft202012Validator(tool.arguments.schema).is_valid(given):
-                self.breaks(f"its schema allows what its validation refuses: {exc}", tool, given)
+            if Draft202012Validator(tool.arguments.schema).is_valid(arguments):
+                self.breaks(f"its schema allows what its validation refuses: {exc}", tool, arguments)
             return
         self.seen[key] = checked
-        kept = deepcopy(checked)
+        original = deepcopy(checked)
         try:
-            made = answer(tool, checked)
+            result = answer(tool, checked)
         except Exception as exc:  # noqa: BLE001  anything else a tool raises is what is looked for
-            self.breaks(f"it raised {exc!r}; only InvalidArgument is an answer", tool, given)
+            self.breaks(f"it raised {exc!r}; only InvalidArgument is an answer", tool, arguments)
             return
-        if checked != kept:
-            self.breaks("it changed its own arguments; copy a list or object before changing it", tool, given)
-        if isinstance(made, InvalidArgument):
-            self.refused.append((kept, made))
-        elif isinstance(made, Submission | Query):
-            self.built.append((kept, made))
-            self.by_model.setdefault(str(sent(made).get("model")), []).append(given)
+        if checked != original:
+            self.breaks("it changed its own arguments; copy a list or object before changing it", tool, arguments)
+        if isinstance(result, InvalidArgument):
+            self.refused.append((original, result))
+        elif isinstance(result, Submission | Query):
+            self.built.append((original, result))
+            self.by_model.setdefault(str(content_of(result).get("model")), []).append(arguments)
         else:
-            self.breaks(f"it returned {type(made).__name__}; return a Submission or a Query", tool, given)
+            self.breaks(f"it returned {type(result).__name__}; return a Submission or a Query", tool, arguments)
 
-    def breaks(self, what: str, tool: BoundTool, given: Mapping[str, Any]) -> None:
+    def breaks(self, what: str, tool: BoundTool, arguments: Mapping[str, Any]) -> None:
         """Note one breach."""
-        self.broken.setdefault(what, []).append(said(tool, given))
+        self.broken.setdefault(what, []).append(call_text(tool, arguments))
 
 
 def calls_of(tool: AnyTool, count: int = COUNT, values: Values | None = None) -> Calls:
@@ -127,7 +125,7 @@ def answer(tool: BoundTool, arguments: Mapping[str, Any]) -> Request | InvalidAr
         return exc
 
 
-def sent(request: Request) -> Mapping[str, Any]:
+def content_of(request: Request) -> Mapping[str, Any]:
     """Return the content of a request to the service: a body, or a query's parameters."""
     return request.body if isinstance(request, Submission) else request.params
 
@@ -136,10 +134,10 @@ def same(one: Request | InvalidArgument, other: Request | InvalidArgument) -> bo
     """Return whether two answers ask the service for the same thing; two refusals do not."""
     if isinstance(one, InvalidArgument) or isinstance(other, InvalidArgument):
         return False
-    return (type(one), one.paths, sent(one)) == (type(other), other.paths, sent(other))
+    return (type(one), one.paths, content_of(one)) == (type(other), other.paths, content_of(other))
 
 
-def said(tool: BoundTool, arguments: Mapping[str, Any]) -> str:
+def call_text(tool: BoundTool, arguments: Mapping[str, Any]) -> str:
     """Return a call as a message names it; long values are cut."""
     texts = {name: json.dumps(value, ensure_ascii=False, default=str) for name, value in arguments.items()}
     shown = {name: text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 20]}…" for name, text in texts.items()}

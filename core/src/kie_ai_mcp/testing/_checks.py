@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,28 +18,26 @@ import click
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from kie_ai_mcp import hookspecs
 from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
-from kie_ai_mcp.errors import InvalidArgument, shorten
+from kie_ai_mcp.errors import shorten
 from kie_ai_mcp.hookspecs import PROJECT
 from kie_ai_mcp.specs import Query, Submission
-from kie_ai_mcp.testing._calls import Calls, answer, said, same
-from kie_ai_mcp.testing._load import HOOKS, Loaded, is_marked, others
+from kie_ai_mcp.testing._calls import Calls, answer, call_text, same
+from kie_ai_mcp.testing._load import Loaded, others
+
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("kie_"))
 
 _OUTWARD = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system")
+_watch = threading.local()
 
 
 @dataclass(frozen=True)
 class Breach:
-    """One way in which a provider breaks the contract.
-
-    Args:
-        where: The tool or hook.
-        what: The fault.
-        cure: The remedy, for the author.
-        example: A call or a payload where it is seen.
-    """
+    """One breach of the contract: the tool or hook, the fault, the cure for the author, a call that shows it."""
 
     where: str
     what: str
@@ -50,55 +49,54 @@ class Breach:
         return f"{self.where}: {self.what}{example}\n    {self.cure}"
 
 
-# Hooks and tools -----------------------------------------------------------------------------------------------------
+def provider_loads(loaded: Loaded) -> Iterator[Breach]:
+    """The server would enable it, and call all of it."""
+    if loaded.module is not None:
+        yield from _hooks_are_known(loaded.module)
+        yield from _imports_are_public(loaded.module)
+        yield from _commands_register(loaded.module)
+    if loaded.plugin.state != "enabled":
+        yield Breach("provider", f"the server sets it aside: {loaded.plugin.reason}", "Correct that first.")
 
 
-def hooks_are_known(module: ModuleType) -> Iterator[Breach]:
+def _hooks_are_known(module: ModuleType) -> Iterator[Breach]:
     """Every function that looks like a hook is one, and is marked as one."""
     for name, value in vars(module).items():
         if not name.startswith("kie_") or not callable(value):
             continue
-        specname = getattr(value, "kie_ai_mcp_impl", {}).get("specname")
-        if (specname or name) not in HOOKS:
-            yield Breach(name, "there is no such hook, so nobody would call it", nearest(specname or name, HOOKS))
-        elif not is_marked(value):
+        mark = getattr(value, f"{PROJECT}_impl", None) if inspect.isroutine(value) else None
+        hook = (mark or {}).get("specname") or name
+        if hook not in HOOKS:
+            yield Breach(name, "there is no such hook, so nobody would call it", nearest(hook, HOOKS))
+        elif mark is None:
             yield Breach(name, "it is not marked, so nobody would call it", "Put @hookimpl above it.")
 
 
-def imports_are_public(module: ModuleType) -> Iterator[Breach]:
+def _imports_are_public(module: ModuleType) -> Iterator[Breach]:
     """No module of the provider imports a private module of the server, not even inside a function."""
     for path in _sources(module):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            private = _private_import(node)
-            if private is not None:
+            if private := _private_import(node):
                 where = f"{path.name}, line {node.lineno}"  # type: ignore[attr-defined]  # every import has one
                 cure = "Import from kie_ai_mcp and its public modules alone; the rest changes without notice."
                 yield Breach(where, f"it imports {private}, a private module of the server", cure)
 
 
-def provider_loads(loaded: Loaded) -> Iterator[Breach]:
-    """The server would enable it."""
-    plugin = loaded.plugin
-    if plugin.state != "enabled":
-        yield Breach("provider", f"the server sets it aside: {plugin.reason}", "Correct that first.")
-
-
 def names_are_unique(loaded: Loaded) -> Iterator[Breach]:
     """No tool, api_type or gateway belongs to another installed provider."""
     taken = others(loaded.name)
-    for gateway in loaded.gateways:
-        if gateway.name in taken.gateways:
+    for name in loaded.plugins.gateways:
+        if name in taken.gateways:
             cure = "Choose another name for it."
-            yield Breach(f"gateway {gateway.name}", "another installed provider has one of that name", cure)
+            yield Breach(f"gateway {name}", "another installed provider has one of that name", cure)
     for name in loaded.tools:
         if name in taken.tools:
-            owner = taken.tools[name].provider
-            yield Breach(f"tool {name}", f"the provider {owner} has a tool of that name", "Rename the function.")
+            what = f"the provider {taken.tools[name].provider} has a tool of that name"
+            yield Breach(f"tool {name}", what, "Rename the function.")
     for api_type in loaded.plugin.provider.api_types:
-        other = taken.owner_of_api_type(api_type)
-        if other is not None:
-            cure = "Choose another api_type; it says whose a task is."
-            yield Breach("kie_describe_provider", f"api_type {api_type!r} belongs to the provider {other.name}", cure)
+        if owner := taken.owner_of_api_type(api_type):
+            what = f"api_type {api_type!r} belongs to the provider {owner.name}"
+            yield Breach("kie_describe_provider", what, "Choose another api_type; it says whose a task is.")
 
 
 def description_is_true(loaded: Loaded) -> Iterator[Breach]:
@@ -111,14 +109,14 @@ def description_is_true(loaded: Loaded) -> Iterator[Breach]:
             yield Breach("kie_describe_provider", f"the setting {key!r} is not explained", "Say what it does.")
 
 
-def commands_register(module: ModuleType) -> Iterator[Breach]:
+def _commands_register(module: ModuleType) -> Iterator[Breach]:
     """The command line can be built."""
     hook = vars(module).get("kie_register_commands")
     if hook is None:
         return
-    group = {"commands": click.Group("kie-ai-mcp-server")}
+    values = {"commands": click.Group("kie-ai-mcp-server")}
     try:
-        hook(**{name: group[name] for name in inspect.signature(hook).parameters})
+        hook(**{name: values[name] for name in inspect.signature(hook).parameters})
     except Exception as exc:  # noqa: BLE001  whatever it is, the command line would be without them
         yield Breach("kie_register_commands", f"it raised {exc!r}", "Add commands with commands.add_command(...).")
 
@@ -136,25 +134,23 @@ def schema_is_lean(tool: BoundTool) -> Iterator[Breach]:
         cure = "Leave additionalProperties alone: a mistyped argument must not be bought at its default."
         yield Breach(where, "its input schema takes unknown arguments", cure)
     for path, part in _parts(schema, "schema"):
-        if part.get("type") == "null" or (isinstance(part.get("type"), list) and "null" in part["type"]):
+        types = part.get("type")
+        if "null" in (types if isinstance(types, list) else [types]):
             cure = "Leave an optional value out instead; X | None is for whole arguments."
             yield Breach(where, f"{path} allows null", cure)
         if isinstance(part.get("title"), str):
             yield Breach(where, f"{path} has a title", "Remove it; the name says it.")
 
 
-# Requests ------------------------------------------------------------------------------------------------------------
-
-
 def requests_are_built(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
     """Every argument set builds a request, or is refused by the name of an argument."""
     where = f"tool {tool.name}"
-    for what, found in calls.broken.items():
-        yield Breach(where, what, "A tool function is pure: arguments in, a request out.", found[0])
+    for what, examples in calls.broken.items():
+        yield Breach(where, what, "A tool function is pure: arguments in, a request out.", examples[0])
     for arguments, refusal in calls.refused:
         if re.split(r"[\[.]", refusal.field)[0] not in tool.arguments.schema["properties"]:
             what = f"its refusal names {refusal.field!r}, which is none of its arguments"
-            yield Breach(where, what, "Name the argument to change.", said(tool, arguments))
+            yield Breach(where, what, "Name the argument to change.", call_text(tool, arguments))
             break
     if not calls.built and not calls.broken:
         reasons = sorted({f"{refusal.field}: {refusal.allowed}" for _, refusal in calls.refused})[:3]
@@ -164,47 +160,41 @@ def requests_are_built(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
 
 def requests_can_be_sent(tool: BoundTool, calls: Calls, loaded: Loaded) -> Iterator[Breach]:
     """Every request has an address and a body that JSON can hold, and says what sort of task it makes."""
-    where, known = f"tool {tool.name}", loaded.plugin.provider.api_types
-    wanted = Submission if tool.paid else Query
+    expected = Submission if tool.paid else Query
+    # A tool that a gateway serves for another family has that family's api_type.
+    api_types = loaded.plugin.provider.api_types if tool.name in loaded.tools else ()
     for arguments, request in calls.built:
-        example = said(tool, arguments)
-        if not isinstance(request, wanted):
-            cure = f"Its annotation promises a {wanted.__name__}."
-            yield Breach(where, f"it returned a {type(request).__name__}", cure, example)
-            return
-        wrong = judge(request, wanted)
-        if wrong is not None:
+        if not isinstance(request, expected):
+            what = f"it returned a {type(request).__name__}"
+            cure = f"Its annotation promises a {expected.__name__}."
+        elif (fault := judge(request, expected)) is not None:
+            what = fault
             cure = "Give a path below the service's base URL, and dicts, lists, text, numbers, booleans as the body."
-            yield Breach(where, wrong, cure, example)
-            return
-        if request.gateway != "kie" and request.gateway not in loaded.plugins.gateways:
+        elif request.gateway not in {KIE, *loaded.plugins.gateways}:
+            what = f"its gateway {request.gateway!r} is not registered"
             cure = "Return it from kie_register_gateways, or leave gateway out for Kie.ai."
-            yield Breach(where, f"its gateway {request.gateway!r} is not registered", cure, example)
-            return
-        # A tool that a gateway serves for another family has that family's api_type.
-        api_type = request.api_type if isinstance(request, Submission) and tool.name in loaded.tools else None
-        if api_type and known and api_type not in known:
+        elif isinstance(request, Submission) and api_types and request.api_type not in api_types:
+            what = f"its api_type {request.api_type!r} is not declared"
             cure = "Add it to Provider.api_types, so that such a task is found again."
-            yield Breach(where, f"its api_type {api_type!r} is not declared", cure, example)
-            return
+        else:
+            continue
+        yield Breach(f"tool {tool.name}", what, cure, call_text(tool, arguments))
+        return
 
 
 def functions_are_pure(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
     """The same arguments make the same request, whatever was asked before, and nothing outside is touched."""
     where = f"tool {tool.name}"
-    with _watched() as touched:
+    with _watched() as events:
         again = [(arguments, request, answer(tool, deepcopy(arguments))) for arguments, request in calls.built[::-1]]
-    if touched:
+    if events:
         cure = "Return what to ask for; core does all input and output."
-        yield Breach(where, f"it reached out itself ({touched[0]})", cure)
+        yield Breach(where, f"it reached out itself ({events[0]})", cure)
     for arguments, before, after in again:
-        if isinstance(after, InvalidArgument) or not same(before, after):
+        if not same(before, after):
             cure = "Keep no state, and take no time and no chance into a request."
-            yield Breach(where, "it made another request of the same arguments", cure, said(tool, arguments))
+            yield Breach(where, "it made another request of the same arguments", cure, call_text(tool, arguments))
             return
-
-
-# Inside ------------------------------------------------------------------------------------------------------------
 
 
 def _parts(schema: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -236,28 +226,23 @@ def _private_import(node: ast.AST) -> str | None:
     return next((name for name in names if name.startswith(f"{PROJECT}._")), None)
 
 
-class _Watch(threading.local):
-    events: list[str] | None = None
-
-
-_watch = _Watch()
-_installed: list[bool] = []
-
-
 @contextmanager
 def _watched() -> Iterator[list[str]]:
     """Note every connection and every process that this thread opens meanwhile."""
-    if not _installed:
-        _installed.append(True)
-        sys.addaudithook(_note)
+    _add_audit_hook()
     _watch.events = []
     try:
         yield _watch.events
     finally:
-        _watch.events = None
+        del _watch.events
 
 
-def _note(event: str, arguments: tuple[Any, ...]) -> None:
-    events = _watch.events
-    if events is not None and event in _OUTWARD:
-        events.append(f"{event} {shorten(arguments, 60)}")
+@cache
+def _add_audit_hook() -> None:
+    """Watch from now on; Python has no way to take such a hook back."""
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _OUTWARD and hasattr(_watch, "events"):
+            _watch.events.append(f"{event} {shorten(arguments, 60)}")
+
+    sys.addaudithook(note)

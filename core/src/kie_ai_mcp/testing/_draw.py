@@ -26,21 +26,11 @@ FORMATS = {
 _CALLBACK = get_args(CallbackUrl)[1]
 
 
-def bound(tool: AnyTool) -> BoundTool:
-    """Return a tool function as the server would take it.
-
-    Raises:
-        PluginError: It can't be a tool; says why.
-    """
-    if isinstance(tool, BoundTool):
-        return tool
-    return BoundTool.bind(tool, provider="", kind="image")
-
-
 class Draw:
     """Values for one tool's arguments, each inside the limits of the argument's schema.
 
-    The same tool gives the same values in the same order, so that a failure comes back.
+    The same tool gives the same values in the same order, so that a failure comes back. `optional` holds the names of
+    the arguments that may be left out.
 
     Args:
         tool: The tool function, or a `Tool`.
@@ -48,15 +38,16 @@ class Draw:
     """
 
     def __init__(self, tool: AnyTool, values: Values | None = None) -> None:
-        self.tool = bound(tool)
-        self.random = Random(self.tool.name)  # noqa: S311  repeatable on purpose
+        if not isinstance(tool, BoundTool):
+            tool = tool if isinstance(tool, Tool) else Tool(tool)
+            tool = BoundTool.bind(tool.fn, provider="", kind=tool.kind or "image", title=tool.title)
+        self.tool = tool
+        self.random = Random(tool.name)  # noqa: S311  repeatable on purpose
         self._values = values or {}
-        self._callbacks = _callbacks_of(self.tool.fn)
-
-    @property
-    def optional(self) -> list[str]:
-        """The names of the arguments that may be left out."""
-        return list(self.tool.arguments.defaults)
+        hints = get_type_hints(tool.fn, include_extras=True)
+        self._callbacks = {name for name, hint in hints.items() if _is_callback(hint)}
+        self._schemas: dict[str, dict[str, Any]] = tool.arguments.schema["properties"]
+        self.optional = list(tool.arguments.defaults)
 
     def argument(self, name: str, *, plain: bool = False) -> Any:
         """Return one value for an argument; with `plain` an ordinary one."""
@@ -64,16 +55,15 @@ class Draw:
             return self._values[name][0] if plain else self.random.choice(self._values[name])
         marker = self.tool.arguments.media.get(name)
         web = MEDIA_FILES[marker.kind] if marker else self._web_file(name)
-        return self._value(self.tool.arguments.schema["properties"][name], name, web, plain)
+        return self._value(self._schemas[name], name, web, plain)
 
     def required(self, *, plain: bool = True) -> dict[str, Any]:
         """Return one value for each argument that can't be left out."""
-        names = [name for name in self.tool.arguments.schema["properties"] if name not in self.tool.arguments.defaults]
-        return {name: self.argument(name, plain=plain) for name in names}
+        return {name: self.argument(name, plain=plain) for name in self._schemas if name not in self.optional}
 
     def choices(self, name: str) -> list[Any]:
         """Return every value of an argument that has few, else some."""
-        schema = self.tool.arguments.schema["properties"][name]
+        schema = self._schemas[name]
         few: list[Any] = schema.get("enum") or ([False, True] if schema.get("type") == "boolean" else [])
         return few or [self.argument(name, plain=True), *(self.argument(name) for _ in range(2))]
 
@@ -87,14 +77,12 @@ class Draw:
         return "hook" if name in self._callbacks or "url" in name.lower() else None
 
     def _value(self, schema: Mapping[str, Any], name: str, web: str | None, plain: bool) -> Any:
-        for key in ("anyOf", "oneOf"):
-            if key in schema:
-                return self._value(schema[key][0] if plain else self.random.choice(schema[key]), name, web, plain)
+        if parts := schema.get("anyOf") or schema.get("oneOf"):
+            return self._value(parts[0] if plain else self.random.choice(parts), name, web, plain)
         if "const" in schema:
             return schema["const"]
-        for key in ("enum", "examples"):
-            if schema.get(key):
-                return schema[key][0] if plain else self.random.choice(schema[key])
+        if values := schema.get("enum") or schema.get("examples"):
+            return values[0] if plain else self.random.choice(values)
         draw = getattr(self, f"_{schema.get('type', 'string')}", None)
         if draw is None or "pattern" in schema or "prefixItems" in schema:
             raise AssertionError(
@@ -166,10 +154,6 @@ def _limits(schema: Mapping[str, Any], step: int) -> tuple[int, int]:
     if least is None:
         least = 0 if most is None else min(0, most)
     return least, least + 16 if most is None else most
-
-
-def _callbacks_of(fn: Callable[..., Any]) -> set[str]:
-    return {name for name, hint in get_type_hints(fn, include_extras=True).items() if _is_callback(hint)}
 
 
 def _is_callback(hint: Any) -> bool:

@@ -7,81 +7,54 @@ from typing import Any
 
 from kie_ai_mcp.readings import STATES
 
-COUNT = 300
-"""How many payloads are made."""
+PAYLOAD_COUNT = 300
+TASK_ID = "task-1"
+
+_PICTURE = "https://media.example.com/1.png"
 
 NOTHING: tuple[Mapping[str, Any], ...] = ({}, {"note": "nothing that anybody knows"}, {"state": "a word of tomorrow"})
 """Payloads that report no end of a task."""
 
 USUAL: tuple[Mapping[str, Any], ...] = (
     {
-        "taskId": "task-1",
+        "taskId": TASK_ID,
         "model": "some/model",
         "state": "success",
-        "resultJson": '{"resultUrls": ["https://media.example.com/1.png"]}',
+        "resultJson": f'{{"resultUrls": ["{_PICTURE}"]}}',
         "progress": 100,
         "creditsConsumed": 4,
         "completeTime": 1_790_000_000_000,
     },
-    {"taskId": "task-1", "state": "fail", "failCode": "501", "failMsg": "the model failed"},
+    {"taskId": TASK_ID, "state": "fail", "failCode": "501", "failMsg": "the model failed"},
     {
-        "taskId": "task-1",
+        "taskId": TASK_ID,
         "successFlag": 1,
         "response": {"resultUrls": ["https://media.example.com/1.mp4"]},
         "completeTime": "2026-11-02 08:30:00",
     },
-    {"taskId": "task-1", "successFlag": 3, "errorCode": 400, "errorMessage": "the picture can't be read"},
+    {"taskId": TASK_ID, "successFlag": 3, "errorCode": 400, "errorMessage": "the picture can't be read"},
 )
 """The shapes that the service's answers have had."""
 
 FLAGS = ("successFlag", "expireFlag", "fallbackFlag")
-"""The flags that the service's answers have had."""
-
 FLAG_VALUES: tuple[Any, ...] = (0, 1, 2, 3, True, False, "0", "1")
-"""The values that a flag may have."""
 
-DEEP = 60
-
-LEAVES: tuple[Any, ...] = (
-    None,
-    True,
-    False,
-    0,
-    1,
-    2,
-    3,
-    -1,
-    0.5,
-    10**30,
-    float("nan"),
-    float("inf"),
-    "",
-    " ",
-    "0",
-    "1",
-    "NaN",
-    "1e999",
-    "success",
-    "fail",
-    "no-such-state",
-    "2026-13-45 99:99:99",
-    "http://",
-    "https://media.example.com/1.png",
-    "null",
-    "[",
-    '{"resultUrls": null}',
-    '["https://media.example.com/1.png", 7, [null]]',
-    "\x00",
-    "\ud800",
-    "x" * 5_000,
+_SCALARS = (None, True, False, 0, 1, 2, 3, -1, 0.5, 10**30, float("nan"), float("inf"))
+_WORDS = ("", " ", "0", "1", "NaN", "1e999", "success", "fail", "no-such-state", "2026-13-45 99:99:99")
+_TEXTS = ("http://", _PICTURE, "null", "[", '{"resultUrls": null}', f'["{_PICTURE}", 7, [null]]')
+_ODD_TEXTS = ("\x00", "\ud800", "x" * 5_000)
+_CONTAINERS: tuple[Any, ...] = (
     [],
     {},
     [None],
     [[]],
     {"": None},
-    ["https://media.example.com/1.png", {"url": 1}],
-    {"resultUrls": {"0": "https://media.example.com/1.png"}},
+    [_PICTURE, {"url": 1}],
+    {"resultUrls": {"0": _PICTURE}},
 )
+LEAVES: tuple[Any, ...] = (*_SCALARS, *_WORDS, *_TEXTS, *_ODD_TEXTS, *_CONTAINERS)
+
+DEEP = 60
 
 
 def flagged(known: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -104,26 +77,24 @@ def leaves() -> Iterator[Any]:
     """Yield values of every sort that JSON can hold, and deep ones."""
     yield from deepcopy(LEAVES)
     for wrap in (lambda inner: [inner], lambda inner: {"response": inner}):
-        value: Any = "https://media.example.com/1.png"
+        value: Any = _PICTURE
         for _ in range(DEEP):
             value = wrap(value)
         yield value
 
 
 def payloads(known: Sequence[Mapping[str, Any]], seed: str) -> Iterator[dict[str, Any]]:
-    """Yield objects: with one place of a known payload changed or missing, and with junk everywhere.
+    """Yield objects: known payloads and the usual shapes with one place changed or missing, and with junk everywhere.
 
-    Args:
-        known: Payloads that the service sends; the usual shapes are taken besides.
-        seed: The same seed gives the same payloads.
+    The same seed gives the same payloads.
     """
     random, junk = Random(seed), list(leaves())  # noqa: S311  repeatable on purpose
     shapes = [shape for shape in (*known, *USUAL) if shape]
     names = sorted({name for shape in shapes for name in shape})
-    for _ in range(COUNT):
+    for _ in range(PAYLOAD_COUNT):
         if random.random() < 0.3:
-            picked = random.sample(names, random.randint(1, len(names)))
-            yield {name: deepcopy(random.choice(junk)) for name in picked}
+            sample = random.sample(names, random.randint(1, len(names)))
+            yield {name: deepcopy(random.choice(junk)) for name in sample}
             continue
         changed: Any = deepcopy(dict(random.choice(shapes)))
         place, key = random.choice(list(_places(changed)))

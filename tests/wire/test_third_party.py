@@ -1,4 +1,4 @@
-"""Providers that break every promise, installed beside an honest one: whoever calls the honest one notices nothing."""
+"""Third-party providers that break the contract beside a correct one, whose callers notice nothing."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-STRANGER = """
+THIRD_PARTY = """
 import os, sys, time
 from kie_ai_mcp import Outcome, StatusRoute, Submission, hookimpl
 
@@ -51,8 +51,8 @@ AT_A_READING = {
 }
 
 
-def stranger(name: str, tool: str = "pass", reading: str = "return None") -> str:
-    return STRANGER.replace("NAME", name).replace("TOOL", tool).replace("READING", reading)
+def third_party(name: str, tool: str = "pass", reading: str = "return None") -> str:
+    return THIRD_PARTY.replace("NAME", name).replace("TOOL", tool).replace("READING", reading)
 
 
 async def called(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -66,37 +66,37 @@ async def makes_a_picture(client: Client) -> bool:
     return bool(task["status"] == "completed")
 
 
-async def test_provider_that_fails_at_a_call_charges_nothing_and_hurts_nobody(
+async def test_provider_that_fails_at_a_call_charges_nothing_and_harms_no_other(
     serve: "Serve", plant: "Plant", sandbox: Sandbox
 ) -> None:
     for name, tool in AT_A_CALL.items():
-        path = plant(name, stranger(name, tool=tool))
+        path = plant(name, third_party(name, tool=tool))
     async with serve(sandbox, PYTHONPATH=path) as client:
         for name in AT_A_CALL:
             answer = await client.call_tool(f"make_{name}", {"prompt": "a fox"})
-            told = dict(answer.structured_content or {})
-            assert (answer.is_error, told["status"], told["charged"]) == (True, "refused", "no"), name
-            assert f"make_{name} of the provider {name}" in told["error"]
-            assert told["next_step"].startswith("Nothing was sent.")
+            reply = dict(answer.structured_content or {})
+            assert (answer.is_error, reply["status"], reply["charged"]) == (True, "refused", "no"), name
+            assert f"make_{name} of the provider {name}" in reply["error"]
+            assert reply["next_step"].startswith("Nothing was sent.")
         assert await makes_a_picture(client)
     assert len(sandbox.ledger) == 1
 
 
-async def test_provider_that_misreads_a_status_loses_no_task_and_hurts_nobody(
+async def test_provider_that_misreads_a_status_loses_no_task_and_harms_no_other(
     serve: "Serve", plant: "Plant", sandbox: Sandbox, tmp_path: Path
 ) -> None:
     for name, reading in AT_A_READING.items():
-        path = plant(name, stranger(name, reading=reading))
+        path = plant(name, third_party(name, reading=reading))
     made: dict[str, str] = {}
     async with serve(sandbox, PYTHONPATH=path) as client:
         for name in AT_A_READING:
             made[name] = (await called(client, f"make_{name}", prompt="a fox"))["task_id"]
-            told = await called(client, "get_task_status", task_id=made[name])
-            assert told["status"] in {"pending", "processing"}, name
-            assert told["read_error"]
+            reply = await called(client, "get_task_status", task_id=made[name])
+            assert reply["status"] in {"pending", "processing"}, name
+            assert reply["read_error"]
         assert await makes_a_picture(client)
     for name in AT_A_READING:  # the author has mended it: what was paid for is still there
-        (tmp_path / "plugins" / f"kie_ai_mcp_{name}.py").write_text(stranger(name), "utf-8")
+        (tmp_path / "plugins" / f"kie_ai_mcp_{name}.py").write_text(third_party(name), "utf-8")
     async with serve(sandbox, PYTHONPATH=path) as client:
         for task_id in made.values():
             assert (await called(client, "get_task_status", task_id=task_id))["status"] == "completed"
@@ -105,7 +105,7 @@ async def test_provider_that_misreads_a_status_loses_no_task_and_hurts_nobody(
 async def test_slow_provider_keeps_only_its_own_caller_waiting(
     serve: "Serve", plant: "Plant", sandbox: Sandbox
 ) -> None:
-    path = plant("slow", stranger("slow", tool="time.sleep(2)"))
+    path = plant("slow", third_party("slow", tool="time.sleep(2)"))
     ended: list[str] = []
 
     async with serve(sandbox, PYTHONPATH=path) as client:
@@ -128,12 +128,12 @@ async def test_task_of_a_missing_provider_says_how_to_restore_it_and_is_not_wait
     async with serve(sandbox) as client:
         task_id = (await called(client, "generate_nano_banana", prompt="a fox"))["task_id"]
     async with serve(sandbox, KIE_AI_DISABLED_PROVIDERS="nano-banana") as client:
-        told = await called(client, "get_task_status", task_id=task_id)
-        assert told["read_error"].startswith("The provider nano-banana, which the task belongs to, is disabled")
-        assert told["next_step"].startswith("Take nano-banana off KIE_AI_DISABLED_PROVIDERS.")
+        reply = await called(client, "get_task_status", task_id=task_id)
+        assert reply["read_error"].startswith("The provider nano-banana, which the task belongs to, is disabled")
+        assert reply["next_step"].startswith("Take nano-banana off KIE_AI_DISABLED_PROVIDERS.")
         with anyio.fail_after(10):
             waited = await called(client, "wait_for_tasks", task_ids=[task_id], timeout_s=300)
-        assert waited["tasks"][0]["next_step"] == told["next_step"]
+        assert waited["tasks"][0]["next_step"] == reply["next_step"]
         assert task_id in waited["next_step"]
         assert "until the user acts" in waited["next_step"]
         listed = await called(client, "list_tasks")
@@ -142,7 +142,7 @@ async def test_task_of_a_missing_provider_says_how_to_restore_it_and_is_not_wait
         assert (await called(client, "get_task_status", task_id=task_id))["status"] == "completed"
 
 
-async def test_many_missing_providers_are_told_within_what_hosts_take(
+async def test_many_missing_providers_are_reported_within_what_hosts_take(
     serve: "Serve", plant: "Plant", sandbox: Sandbox
 ) -> None:
     for number in range(100):
