@@ -23,9 +23,7 @@ from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown
 
 log = logging.getLogger(__name__)
-
-DEEPEST = DEEPEST_ANSWER + 9
-"""How deep an answer may be nested: one of the service's lies inside our own."""
+DEEPEST = DEEPEST_ANSWER + 9  # how deep an answer may be nested: one of the service's lies inside our own
 
 
 @dataclass

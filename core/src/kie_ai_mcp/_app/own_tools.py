@@ -24,9 +24,7 @@ from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Kind, Status, TaskId, is_web_address
 
-LINKS_LISTED = 10
-"""How many results a list of tasks links to; every task's own answer links to all of its results."""
-
+LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
 ROW_DIGITS = 15
 """The most digits of a row's number: on longer ones readers of JSON differ, and the longest fit in no database."""
 

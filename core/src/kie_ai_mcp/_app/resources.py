@@ -39,13 +39,9 @@ READ_BYTES = 20_000_000
 
 TASKS_READ = 50
 FILES_LISTED = 20
-SEARCHED = 500
-"""How many of the newest tasks are looked through for saved results."""
-
+SEARCHED = 500  # how many of the newest tasks are looked through for saved results
 PREVIEWS = 4
-PREVIEW_BYTES = 300_000
-"""The size of all pictures of one answer together, as they are sent."""
-
+PREVIEW_BYTES = 300_000  # the size of all pictures of one answer together, as they are sent
 EXTRA = "pip install 'kie-ai-mcp-core[preview]'"
 
 

@@ -12,8 +12,7 @@ from kie_ai_mcp._media.thumbnails import Picture
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import describe, title_of
 
-USUAL_PATIENCE_S = 45.0
-"""How long a client waits for one call when nothing is known of it."""
+USUAL_PATIENCE_S = 45.0  # how long a client waits for one call when nothing is known of it
 
 # Seconds a wait may last before hosts give up, by a word in the client's name, most particular first.
 PATIENCE_S = (

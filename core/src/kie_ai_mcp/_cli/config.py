@@ -17,8 +17,7 @@ from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Set
 from kie_ai_mcp.errors import KEYS_PAGE
 
 TAIL = 4
-SHORTEST = 16
-"""Characters that a key must have before its last ones are shown, which distinguish two keys."""
+SHORTEST = 16  # characters that a key must have before its last ones are shown, which distinguish two keys
 
 # Values in a fresh file for settings that have no default.
 EXAMPLES: dict[str, Any] = {

@@ -102,8 +102,7 @@ class UserPath(click.Path):
             self.fail(str(exc), param, ctx)
 
 
-JSON = "kie_ai_mcp.json"
-"""The key under which a command's context keeps the value of --json."""
+JSON = "kie_ai_mcp.json"  # the key under which a command's context keeps the value of --json
 
 
 def _keep_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

@@ -37,8 +37,7 @@ UNKNOWN_TASK = "kie-ai-mcp-server-doctor"
 READS_AT_ONCE = 8
 UNREACHABLE = "Check the network, a proxy, and KIE_AI_BASE_URL."
 TIMEOUT_MS = 15_000
-CLOCK_OFF_S = 60
-"""A difference to the service's clock that makes expiry times and signed callbacks wrong."""
+CLOCK_OFF_S = 60  # A difference to the service's clock that makes expiry times and signed callbacks wrong
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,7 @@ class Finding:
     cure: str = ""
 
 
-Report = Callable[[Finding], None]
-"""Takes each result as soon as it is there."""
+Report = Callable[[Finding], None]  # takes each result as soon as it is there
 
 
 @click.command()

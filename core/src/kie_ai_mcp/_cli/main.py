@@ -43,8 +43,7 @@ COMMANDS = {
 FIRST_PARTY = {"demo": "sandbox", "new-provider": "authors", "sandbox": "sandbox"}
 """Commands that first-party providers bring: no other provider may take their names."""
 
-COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"
-"""Click's name for the variable through which a shell asks for completions."""
+COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"  # click's name for the variable through which a shell asks for completions
 
 
 class Commands(click.Group):

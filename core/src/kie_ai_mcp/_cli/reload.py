@@ -28,19 +28,12 @@ from kie_ai_mcp._providers.installed import editable_sources
 from kie_ai_mcp.errors import ConfigError
 
 COMMAND = (sys.executable, "-m", "kie_ai_mcp", "serve")
-
-PATIENCE_S = 10.0
-"""How long open requests may still take when the source has changed; longer than a paid request takes."""
-
-END_S = 9.0
-"""How long a child may take to end; it records the requests under way."""
-
+PATIENCE_S = 10.0  # how long open requests may still take when the source has changed; longer than a paid request takes
+END_S = 9.0  # how long a child may take to end; it records the requests under way
 KILL_S = 1.0
 
 LINE_LIMIT = 64 * 1024 * 1024
-INITIALIZE = "kie-ai-mcp-server reload"
-"""The id of the `initialize` message that is repeated to a new child."""
-
+INITIALIZE = "kie-ai-mcp-server reload"  # the id of the `initialize` message that is repeated to a new child
 SERVER_ERROR = -32000
 AGAIN = "its log says why. It starts at the next change."
 

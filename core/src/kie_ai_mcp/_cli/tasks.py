@@ -25,11 +25,8 @@ from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp.errors import LOGS_PAGE, ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 
-MOST_TASKS = 100
-"""How many running tasks `wait` waits for where none is named."""
-
-PAGE = 500
-"""Rows read at once for an export."""
+MOST_TASKS = 100  # how many running tasks `wait` waits for where none is named
+PAGE = 500  # rows read at once for an export
 
 
 @click.group()

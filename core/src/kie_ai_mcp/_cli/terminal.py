@@ -11,8 +11,7 @@ from rich.text import Text
 
 from kie_ai_mcp._flow.engine import Say
 
-PIPE_WIDTH = 160
-"""Columns of a table that is not shown on a terminal."""
+PIPE_WIDTH = 160  # columns of a table that is not shown on a terminal
 
 
 def print_table(rows: Sequence[Sequence[str]], columns: Sequence[str], *, title: str | None = None) -> None:

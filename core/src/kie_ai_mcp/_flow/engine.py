@@ -28,13 +28,9 @@ Say = Callable[[str, float | None], Awaitable[None]]
 
 PROMPTS = ("prompt", "negative_prompt", "shots")
 NOT_STORED = "[not stored]"
-
-DEEPEST = 200
-"""How deep the arguments of a call may be nested."""
-
+DEEPEST = 200  # how deep the arguments of a call may be nested
 NOT_SENT_S = 1.0
-GRACE_S = 5.0
-"""How long a paid request under way may still take when the server is asked to end."""
+GRACE_S = 5.0  # how long a paid request under way may still take when the server is asked to end
 
 
 @dataclass

@@ -23,9 +23,7 @@ from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, Sto
 from kie_ai_mcp.specs import Query
 
 log = logging.getLogger(__name__)
-
-CATCH_UP_MOST = 50
-"""How many tasks of earlier sessions are read, and how many saved, when a server is first called."""
+CATCH_UP_MOST = 50  # how many tasks of earlier sessions are read, and how many saved, when a server is first called
 
 
 async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) -> Report:

@@ -22,20 +22,13 @@ from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
 from kie_ai_mcp.specs import Submission
 
-CALLBACK_PATH = "/callbacks/kie"
-"""Where `serve --http` takes what the service posts; below `public_url`."""
-
-RETRY_S = 2.0
-"""Seconds until another attempt where a busy service names no time."""
-
+CALLBACK_PATH = "/callbacks/kie"  # where `serve --http` takes what the service posts; below `public_url`
+RETRY_S = 2.0  # seconds until another attempt where a busy service names no time
 LEAST_RETRY_S = 0.02
 """The shortest pause before another attempt, twice as long at each: a service may ask for none, again and again."""
 
-TELL_S = 5.0
-"""Seconds between two progress messages to a client that waits for its turn."""
-
-JOIN_S = 0.2
-"""Seconds between two looks at an identical request that is on its way."""
+TELL_S = 5.0  # seconds between two progress messages to a client that waits for its turn
+JOIN_S = 0.2  # seconds between two looks at an identical request that is on its way
 
 
 async def submit(

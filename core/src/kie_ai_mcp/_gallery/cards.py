@@ -16,9 +16,7 @@ from kie_ai_mcp.errors import sound
 from kie_ai_mcp.specs import Task
 
 PROMPT_CHARS = 2000
-BRIEF_CHARS = 170
-"""Length of a prompt that is shown before it is unfolded."""
-
+BRIEF_CHARS = 170  # length of a prompt that is shown before it is unfolded
 ARGUMENT_CHARS = 200
 ARGUMENTS = 16
 

@@ -25,10 +25,7 @@ from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import MediaError
 
 Entry = TaskRecord | SubmissionRecord  # a submission only where it has no task
-
-LIMIT = 1000
-"""Default number of entries on a page, which then opens quickly and has some megabytes at most."""
-
+LIMIT = 1000  # default number of entries on a page, which then opens quickly and has some megabytes at most
 READ_AT_ONCE = 500
 FILE_NAME = "gallery.html"
 NOTHING = "Nothing here yet. Ask your assistant for a picture, then write this page again."

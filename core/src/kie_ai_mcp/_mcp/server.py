@@ -31,11 +31,8 @@ from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, StorageErr
 log = logging.getLogger(__name__)
 
 LIST_TTL_MS = 300_000
-CLOSE_S = 0.5
-"""How long a busy database may delay the end after a signal."""
-
-CLEANUP_S = 8.0
-"""How long the server may take to end after a signal; longer than the grace of a paid request under way."""
+CLOSE_S = 0.5  # how long a busy database may delay the end after a signal
+CLEANUP_S = 8.0  # how long the server may take to end after a signal; longer than the grace of a paid request under way
 
 INSTRUCTIONS = """\
 Pictures and videos through Kie.ai. Every generate_, edit_ and extend_ tool starts ONE paid task and answers at once \
@@ -47,9 +44,7 @@ user to look at https://kie.ai/logs, then call resolve_submission (adopt with th
 read_error, and the status unread, mean that a status could not be read: the task itself goes on.
 Never start the same task twice because an answer is slow: list_tasks shows what is running."""
 
-SHOWN = 12
-"""How many missing providers the instructions name; hosts take 1.5 kB of them."""
-
+SHOWN = 12  # how many missing providers the instructions name; hosts take 1.5 kB of them
 Context = ServerRequestContext[Any]
 Page = types.PaginatedRequestParams | None
 T = TypeVar("T")

@@ -12,8 +12,7 @@ from pydantic import ValidationError
 
 from kie_ai_mcp.errors import sound
 
-Line = SessionMessage | Exception
-"""A message, or the reason why a line can't be read."""
+Line = SessionMessage | Exception  # A message, or the reason why a line can't be read
 
 
 async def answer_unreadable(

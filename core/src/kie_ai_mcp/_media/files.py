@@ -11,8 +11,7 @@ from typing import BinaryIO
 
 from kie_ai_mcp.specs import Kind
 
-HEAD_BYTES = 16
-"""Number of bytes from the start that `format_of` needs."""
+HEAD_BYTES = 16  # number of bytes from the start that `format_of` needs
 
 
 @dataclass(frozen=True)

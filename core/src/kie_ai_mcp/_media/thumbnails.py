@@ -21,9 +21,7 @@ from kie_ai_mcp.errors import MediaError
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST_PIXELS = 80_000_000
-"""Pictures with more are not decoded: a small file can stand for gigabytes."""
-
+MOST_PIXELS = 80_000_000  # pictures with more are not decoded: a small file can stand for gigabytes
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
 DEMUXERS = {"mp4": "mp4", "mov": "mov", "webm": "matroska"}
 
@@ -31,12 +29,8 @@ PREVIEW_PX = 1024
 QUALITIES = (85, 70, 50, 30)
 
 THUMBNAIL_PX = 480
-THUMBNAILS = 48
-"""Number of thumbnails on a page: each costs the decoding of its picture."""
-
-THUMBNAILS_BYTES = 1_500_000
-"""Size limit of all thumbnails on a page together; the pictures after them are linked."""
-
+THUMBNAILS = 48  # number of thumbnails on a page: each costs the decoding of its picture
+THUMBNAILS_BYTES = 1_500_000  # size limit of all thumbnails on a page together; the pictures after them are linked
 THREADS = 4
 
 

@@ -18,8 +18,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_S = 10.0
-AGAIN_S = 1.0
-"""Seconds until code that ignores the first alarm is interrupted once more."""
+AGAIN_S = 1.0  # seconds until code that ignores the first alarm is interrupted once more
 
 
 class _TimeUp(BaseException):

@@ -18,9 +18,7 @@ from kie_ai_mcp.specs import Kind, Provider
 
 DEFAULTS = "kie_ai_mcp._providers.defaults"
 KIE = "kie"
-
-SHARED = ("", KIE)
-"""The owners of a task that no provider claims: only the defaults read its status."""
+SHARED = ("", KIE)  # the owners of a task that no provider claims: only the defaults read its status
 
 # Each of this project's own providers is offered by the distribution ``kie-ai-mcp-NAME`` alone.
 PICTURES = {"dalle3", "flux", "gpt4o-image", "ideogram", "midjourney", "nano-banana", "playground", "stable-diffusion"}

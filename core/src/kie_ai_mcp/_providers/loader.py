@@ -32,10 +32,7 @@ if TYPE_CHECKING:
     import click
 
 log = logging.getLogger(__name__)
-
-LOAD_S = 10.0
-"""How long one provider may take to be imported and asked, in seconds."""
-
+LOAD_S = 10.0  # how long one provider may take to be imported and asked, in seconds
 SERVER = "the server itself"
 
 Offer = tuple[Plugin, list[BoundTool], list[Gateway]]

@@ -20,8 +20,7 @@ from kie_ai_mcp.errors import StorageError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-BUSY_TIMEOUT_S = 10
-"""How long one statement, or one file lock, waits for another process."""
+BUSY_TIMEOUT_S = 10  # how long one statement, or one file lock, waits for another process
 
 
 class HoldsDatabase(Protocol):

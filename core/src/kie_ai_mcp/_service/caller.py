@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
     from kie_ai_mcp._service.connections import Connections, Fault
 
-ANSWER_LIMIT = 4_000_000
-"""The largest answer that is read, in bytes."""
-
+ANSWER_LIMIT = 4_000_000  # the largest answer that is read, in bytes
 JSON = {"Content-Type": "application/json"}
 CONNECT_TRIES = 3
 NOT_SERVED = (404, 405)

@@ -3,9 +3,7 @@
 from kie_ai_mcp.errors import KeyRejected, NoCredits, ServiceError, Unknown, meaning_of
 from kie_ai_mcp.specs import Answer, Gateway
 
-CODE_CHARS = 10
-"""No code of the service is longer; a longer number is no code."""
-
+CODE_CHARS = 10  # no code of the service is longer; a longer number is no code
 MESSAGE_CHARS = 500
 
 

@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 UPLOAD_PATH = "api/file-stream-upload"
 UPLOAD_FOLDER = "kie-ai-mcp"
 REDIRECTS = 5
-
-SLOWEST_DOWNLOAD = 10_000
-"""Bytes a second below which a download is given up: whoever asks for the task waits for it."""
-
+SLOWEST_DOWNLOAD = 10_000  # bytes a second below which a download is given up: whoever asks for the task waits for it
 LONGEST_DOWNLOAD_S = 3600.0
 
 TRANSLATED = tuple(map(IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))

@@ -6,11 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-SHORTEST_SECRET = 6
-"""No real service has a shorter key, and masking one would damage other words."""
-
-DEEPEST = 60
-"""How deep a JSON value may be nested; no real answer comes near."""
+SHORTEST_SECRET = 6  # no real service has a shorter key, and masking one would damage other words
+DEEPEST = 60  # how deep a JSON value may be nested; no real answer comes near
 
 
 class Mask:

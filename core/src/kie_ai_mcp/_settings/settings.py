@@ -28,10 +28,7 @@ SECRET_SETTINGS = ("key", "token", "secret", "password")
 """Endings of the names of providers' settings whose values are never shown."""
 
 SECRETS = ("api_key", "http_token", "webhook_key")
-
-TOKEN_CHARS = 16
-"""The shortest token that may open this server to other machines."""
-
+TOKEN_CHARS = 16  # the shortest token that may open this server to other machines
 APP = "kie-ai-mcp-server"
 
 

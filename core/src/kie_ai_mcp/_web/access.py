@@ -25,12 +25,8 @@ MCP_PATH = "/mcp"
 CALL_PATH = "/tools/call"
 GALLERY_PATH = "/gallery"
 HEALTH_PATH = "/healthz"
-
-BODY_LIMIT = 16 * 1024 * 1024
-"""The largest request, in bytes: a file of 10 MB in base64, and what surrounds it."""
-
-CALLBACK_LIMIT = 1024 * 1024
-"""The largest callback, in bytes; the service posts addresses, not media."""
+BODY_LIMIT = 16 * 1024 * 1024  # the largest request, in bytes: a file of 10 MB in base64, and what surrounds it
+CALLBACK_LIMIT = 1024 * 1024  # the largest callback, in bytes; the service posts addresses, not media
 
 
 @dataclass

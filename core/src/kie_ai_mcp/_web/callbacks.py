@@ -23,15 +23,9 @@ from kie_ai_mcp.errors import KieError
 from kie_ai_mcp.readings import object_in, text_in
 
 log = logging.getLogger(__name__)
-
-OLDEST_S = 300
-"""A signature of an earlier or later time than this many seconds is a replay, or a clock that is wrong."""
-
-HINT_EVERY_S = 2.0
-"""An unsigned callback makes one task be read at most so often."""
-
-HINTS = (100, 10.0)
-"""At most so many unsigned callbacks are looked at in so many seconds."""
+OLDEST_S = 300  # A signature of an earlier or later time than this many seconds is a replay, or a clock that is wrong
+HINT_EVERY_S = 2.0  # an unsigned callback makes one task be read at most so often
+HINTS = (100, 10.0)  # at most so many unsigned callbacks are looked at in so many seconds
 
 
 @dataclass

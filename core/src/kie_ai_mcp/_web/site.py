@@ -43,9 +43,7 @@ from kie_ai_mcp._web.callbacks import Callbacks
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, shorten
 
 log = logging.getLogger(__name__)
-
-CLOSE_S = 1
-"""How long answers may still be written once every paid request has ended, in whole seconds."""
+CLOSE_S = 1  # how long answers may still be written once every paid request has ended, in whole seconds
 
 
 async def serve_http(settings: Settings, host: str, port: int) -> int:

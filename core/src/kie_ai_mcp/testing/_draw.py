@@ -39,8 +39,7 @@ class Draw:
 
     def __init__(self, tool: AnyTool, values: Values | None = None) -> None:
         if not isinstance(tool, BoundTool):
-            tool = tool if isinstance(tool, Tool) else Tool(tool)
-            tool = BoundTool.bind(tool.fn, provider="", kind=tool.kind or "image", title=tool.title)
+            tool = BoundTool.bind(tool, provider="", kind="image")
         self.tool = tool
         self.random = Random(tool.name)  # noqa: S311  repeatable on purpose
         self._values = values or {}
