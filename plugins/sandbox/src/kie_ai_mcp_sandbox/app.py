@@ -1,4 +1,4 @@
-"""The routes: every address of the service that the sandbox stands in for."""
+"""Routes: every address of the service that the sandbox stands in for."""
 
 from collections.abc import Awaitable, Callable
 
@@ -21,7 +21,7 @@ FAMILIES = (veo.FAMILY, gpt4o.FAMILY, FLUX, RUNWAY, ALEPH, MIDJOURNEY, MODIFY)
 
 
 def application(service: Service) -> Starlette:
-    """The whole of it, without the door."""
+    """Return the whole application, without the interception of requests."""
 
     def served(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""What the market endpoint accepts and what everything costs, in credits (1 credit is 0.005 USD).
+"""Models of the market endpoint, and prices of everything, in credits (1 credit is 0.005 USD).
 
 The prices are the published ones of October 2026; where none is known the number is marked as ours. A family
 that the service never documented has no model here, so its ids are refused as the service refuses them.

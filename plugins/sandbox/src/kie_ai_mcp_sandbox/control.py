@@ -44,7 +44,7 @@ def view(task: Task, now: float) -> dict[str, Any]:
 def control_routes(service: Service) -> list[Route]:
     """The routes."""
 
-    def told(action: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Any]:
+    def with_body(action: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             try:
                 body = await request.json() if await request.body() else {}
@@ -66,8 +66,8 @@ def control_routes(service: Service) -> list[Route]:
         Route("/ledger", shown(lambda: [asdict(accepted) for accepted in service.ledger])),
         Route("/requests", shown(lambda: [asdict(seen) for seen in service.seen.values()])),
         Route("/tasks", shown(lambda: [view(task, service.now()) for task in service.tasks.values()])),
-        Route("/faults", told(lambda body: service.plans.append(plan_of(**body))), methods=["POST"]),
-        Route("/reset", told(lambda body: service.reset(**body)), methods=["POST"]),
-        Route("/finish", told(lambda body: service.finish(**body)), methods=["POST"]),
-        Route("/advance", told(lambda body: service.advance(**body)), methods=["POST"]),
+        Route("/faults", with_body(lambda body: service.plans.append(plan_of(**body))), methods=["POST"]),
+        Route("/reset", with_body(lambda body: service.reset(**body)), methods=["POST"]),
+        Route("/finish", with_body(lambda body: service.finish(**body)), methods=["POST"]),
+        Route("/advance", with_body(lambda body: service.advance(**body)), methods=["POST"]),
     ]

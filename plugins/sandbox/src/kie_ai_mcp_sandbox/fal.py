@@ -104,10 +104,10 @@ async def status(request: Request, service: Service) -> Reply:
     """GET .../status: 202 while it is not completed; a request that failed is completed too."""
     task, now = _task(request, service), service.now()
     word = WORDS[task.state(now)]
-    told = {"status": word, **_addresses(task)}
+    state = {"status": word, **_addresses(task)}
     if word == "IN_QUEUE":
-        told["queue_position"] = 0
-    return _json(200 if word == "COMPLETED" else 202, told)
+        state["queue_position"] = 0
+    return _json(200 if word == "COMPLETED" else 202, state)
 
 
 async def result(request: Request, service: Service) -> Reply:

@@ -1,4 +1,4 @@
-"""What the endpoints read from a request."""
+"""Readings of a request that the endpoints share."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Running the sandbox: in a thread of this process, on a port of its own."""
+"""The sandbox as a server: in a thread of this process, on a port of its own."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from kie_ai_mcp_sandbox.callbacks import Callbacks
 from kie_ai_mcp_sandbox.control import plan_of
 from kie_ai_mcp_sandbox.service import Accepted, Seen, Service, Settings
 from kie_ai_mcp_sandbox.tasks import Task
-from kie_ai_mcp_sandbox.wire import Door, Protocol
+from kie_ai_mcp_sandbox.wire import Interceptor, Protocol
 
 T = TypeVar("T")
 
@@ -131,9 +131,9 @@ class Sandbox:
         service.wake()
         callbacks = Callbacks(service)
         service.on_accept = callbacks.watch
-        door = Door(application(service), service)
+        intercepted = Interceptor(application(service), service)
         config = uvicorn.Config(
-            door, http=Protocol, ws="none", lifespan="off", interface="asgi3", log_config=None, access_log=False
+            intercepted, http=Protocol, ws="none", lifespan="off", interface="asgi3", log_config=None, access_log=False
         )
         config.load()
         state = ServerState()

@@ -1,4 +1,4 @@
-"""The door of the sandbox: every request passes here, is noted, and meets the fault that was planned for it.
+"""Interception of requests: each is noted, and meets the fault that was planned for it.
 
 Faults of the connection need the socket itself; `Protocol` hands its transport to the application.
 """
@@ -36,7 +36,7 @@ class Protocol(H11Protocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-class Door:
+class Interceptor:
     """The ASGI application around the routes."""
 
     def __init__(self, routes: ASGIApp, service: Service) -> None:
@@ -51,7 +51,7 @@ class Door:
             else:
                 await self._exchange(scope, receive, send)
         except asyncio.CancelledError:
-            # The sandbox is being stopped and has already closed the connection; nobody is left to be told.
+            # The sandbox is being stopped and has already closed the connection; no client is left to answer.
             if not self.service.closing:
                 raise
 
