@@ -132,7 +132,7 @@ async def test_earlier_tasks_are_looked_at_once_and_not_before_a_call(
     async def catch_up(engine: object) -> None:
         rounds.append(engine)
 
-    monkeypatch.setattr(app_module, "catch_up_quietly", catch_up)
+    monkeypatch.setattr(app_module, "catch_up", catch_up)
     use(app, monkeypatch, echo("any", {}))
     await app.run("any", {}, Call())
     assert rounds == []
