@@ -232,7 +232,7 @@ async def test_file_that_was_exchanged_after_it_was_checked_is_not_sent(
     service: HTTPServer, uploads: MakeUploads, root: Path
 ) -> None:
     ours = uploads()
-    file = await ours.file(str(root / "fox.png"))
+    file = await ours.file("path", str(root / "fox.png"))
     (root / "fox.png").unlink()
     (root / "fox.png").symlink_to(root.parent / "secret.png")
 
@@ -271,7 +271,7 @@ async def test_upload_that_the_service_does_not_take_is_an_error(
     with pytest.raises(MediaError, match=r"fox\.png could not be uploaded"):
         await sender.addresses({"image_urls": [str(root / "fox.png")]}, MEDIA)
 
-    assert await sender.record.tasks.upload_of((await sender.file(str(root / "fox.png"))).sha256) is None
+    assert await sender.record.tasks.upload_of((await sender.file("path", str(root / "fox.png"))).sha256) is None
 
 
 @pytest.mark.parametrize("text", ["PLAIN", "data:image/png;base64,PLAIN"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from kie_ai_mcp._service.caller import Caller, kie
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 from kie_ai_mcp.errors import ConfigError
@@ -65,7 +66,7 @@ def test_defaults_are_those_the_seed_documents() -> None:
     settings = load_settings({})
 
     assert settings.base_url == "https://api.kie.ai/api/v1"
-    assert (settings.timeout, settings.timeout_s) == (60_000, 60.0)
+    assert (settings.timeout, Caller(settings, kie(settings)).timeout_s) == (60_000, 60.0)
     assert (settings.rate_limit, settings.rate_window_s, settings.wait_s) == (20, 10.0, 0.0)
     assert (settings.api_key, settings.output_dir, settings.db_path) == (None, None, None)
 

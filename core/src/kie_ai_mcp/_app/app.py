@@ -87,12 +87,9 @@ class App:
     async def call(
         self, name: str, arguments: Mapping[str, Any] | None, say: Say = say_nothing, client: str | None = None
     ) -> Answer:
-        """Call one tool. Whatever goes wrong with it is an answer that a model can read.
+        """Call one tool. Whatever goes wrong is an answer that a model can read; only an unknown name is raised.
 
         No wait outlasts the patience of the client, which is known by its name; a caller without a name has no limit.
-
-        Raises:
-            InvalidArgument: There is no tool of that name.
         """
         tool = self.tool(name)
         patience_s = self.settings.patience_s or patience_of(client or "")

@@ -25,8 +25,7 @@ from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Kind, Status, TaskId, is_web_address
 
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
-ROW_DIGITS = 15
-"""The most digits of a row's number: on longer ones readers of JSON differ, and the longest fit in no database."""
+ROW_DIGITS = 15  # the most digits of a row's number: on longer ones readers of JSON differ
 
 Id = Annotated[TaskId, Field(max_length=200)]
 
@@ -91,7 +90,8 @@ class OwnTools:
         extra: dict[str, Any] = {}
         if unsettled and cursor is None:
             extra["unresolved"] = [_unresolved(entry, self.engine.logs_of(entry.gateway)) for entry in unsettled]
-        extra["credits_listed"] = sum(report.credits or _number(report.estimated_credits) for report in reports)
+        costs = (report.credits or report.estimated_credits for report in reports)
+        extra["credits_listed"] = sum(cost if isinstance(cost, float) else 0.0 for cost in costs)
         extra["credits_24h"] = await self.engine.record.spent_today()
         step = "These are all."
         if len(records) > limit:
@@ -115,7 +115,7 @@ class OwnTools:
             raise InvalidArgument("path", path, "give a web address as url")
         match path, url, base64_data:
             case str(), None, None:
-                upload = await uploads.send(await uploads.file(path))
+                upload = await uploads.send(await uploads.file("path", path))
             case None, str(), None:
                 upload = await uploads.send_from(url)
             case None, None, str():
@@ -212,21 +212,15 @@ def credits_line(listed: Mapping[str, Any]) -> str:
     )
 
 
-def _number(estimate: float | str | None) -> float:
-    return estimate if isinstance(estimate, float) else 0.0
-
-
 def _unresolved(entry: SubmissionRecord, logs_page: str) -> dict[str, Any]:
-    age = datetime.now(UTC) - entry.created_at
+    step = f"Look at {logs_page}, then call resolve_submission with adopt or discard."
     return {
         "submission_id": entry.id,
         "state": entry.state,
         "tool": entry.tool,
         "prompt": shorten(str(entry.arguments.get("prompt", "")), 120),
-        "age_s": round(age.total_seconds()),
-        "next_step": "It is on its way."
-        if entry.state == "sending"
-        else f"Look at {logs_page}, then call resolve_submission with adopt or discard.",
+        "age_s": round((datetime.now(UTC) - entry.created_at).total_seconds()),
+        "next_step": "It is on its way." if entry.state == "sending" else step,
     }
 
 

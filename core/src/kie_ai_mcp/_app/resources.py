@@ -19,7 +19,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, report_of
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, mime_type_of
-from kie_ai_mcp._media.thumbnails import NoLibrary, Picture, preview
+from kie_ai_mcp._media.thumbnails import Picture, preview
 from kie_ai_mcp._record.rows import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service import transfer
@@ -34,9 +34,7 @@ TASK_TEMPLATE = f"{TASKS}/{{id}}"
 FILE_TEMPLATE = f"{FILES}/{{id}}/{{n}}"
 JSON = "application/json"
 
-READ_BYTES = 20_000_000
-"""The largest result that is handed to a client, or fetched for a preview; a saved one is looked at where it lies."""
-
+READ_BYTES = 20_000_000  # the largest result that is handed to a client, or fetched for a preview
 TASKS_READ = 50
 FILES_LISTED = 20
 SEARCHED = 500  # how many of the newest tasks are looked through for saved results
@@ -136,7 +134,7 @@ class Resources:
                 file, form = await self._opened(record, number)
                 picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // shown)
                 pictures.append(picture)
-            except NoLibrary:
+            except ImportError:
                 note = f"no preview, the server lacks a library for it. Install it: {EXTRA}"
             except KieError as exc:
                 note = f"no preview. {exc}"

@@ -13,10 +13,8 @@ from kie_ai_mcp._flow.report import LIST, TEXT, object_schema
 from kie_ai_mcp._providers.tools import BoundTool
 
 MOST_FOUND = 5
-
 FOUND_SCHEMA = object_schema(tools=LIST, next_step=TEXT)
-CALLED_SCHEMA: dict[str, Any] = {"type": "object"}
-"""call_tool answers as the called tool does, with a task or a list, so only the object is promised."""
+CALLED_SCHEMA: dict[str, Any] = {"type": "object"}  # call_tool answers as the called tool does: a task, or a list
 
 
 @dataclass(frozen=True)

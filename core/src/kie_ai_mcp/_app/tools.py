@@ -39,17 +39,11 @@ async def say_nothing(_message: str, _share: float | None) -> None:
 
 @dataclass(frozen=True)
 class Call:
-    """The circumstances of one call.
-
-    Args:
-        say: Reports progress to the caller.
-        patience_s: How long the caller waits for an answer, where the arguments do not say so.
-        most_s: How long it waits at most: a longer wait would answer nobody.
-    """
+    """The circumstances of one call."""
 
     say: Say = say_nothing
-    patience_s: float = USUAL_PATIENCE_S
-    most_s: float = math.inf
+    patience_s: float = USUAL_PATIENCE_S  # how long the caller waits for an answer, unless the arguments say so
+    most_s: float = math.inf  # a longer wait would answer nobody
 
 
 @dataclass(frozen=True)
@@ -70,23 +64,16 @@ def answer_of(report: Report, links: tuple[Link, ...] = ()) -> Answer:
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool that can be called. `run` calls it, and raises `KieError` where it fails.
-
-    Args:
-        output_schema: The schema of its data; None for a tool that answers in words and pictures alone.
-        reads_only: Whether it neither spends nor changes anything.
-        idempotent: Whether the same call twice does no more than once.
-        open_world: Whether it deals with services other than this server.
-    """
+    """One tool that can be called. `run` calls it, and raises `KieError` where it fails."""
 
     name: str
     title: str
     description: str
     input_schema: Mapping[str, Any]
-    output_schema: Mapping[str, Any] | None
-    reads_only: bool
-    idempotent: bool
-    open_world: bool
+    output_schema: Mapping[str, Any] | None  # None for a tool that answers in words and pictures alone
+    reads_only: bool  # it neither spends nor changes anything
+    idempotent: bool  # the same call twice does no more than once
+    open_world: bool  # it deals with services other than this server
     run: Callable[[Mapping[str, Any], Call], Awaitable[Answer]]
 
     def for_client(self, answer: Answer) -> Answer:

@@ -37,15 +37,13 @@ GRACE_S = 5.0  # how long a paid request under way may still take when the serve
 class Engine:
     """Everything that a story needs. It reads at any time and sends only while `running`.
 
-    Args:
-        callers: One caller per service, by gateway name.
-        listeners: By task id, the events that are set when the service posts news of the task; kept by waiters.
-        turns: By gateway, the calls that wait for a slot of the rate limit, by submission number.
+    `listeners` are, by task id, what waiters set up and the service's news of the task sets; `turns` are, by gateway,
+    the calls that wait for a slot of the rate limit, by submission number.
     """
 
     settings: Settings
     plugins: Plugins
-    callers: Mapping[str, Caller]
+    callers: Mapping[str, Caller]  # by gateway name
     record: Record
     listeners: dict[str, set[anyio.Event]] = field(default_factory=dict)
     turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))

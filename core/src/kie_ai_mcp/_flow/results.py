@@ -31,11 +31,7 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
 
     A read that fails changes nothing: the answer is then the last known state plus `read_error`. A task that is
     completed and saved is answered from the record: the service has nothing to add. `with_record` adds the service's
-    own answer, where the service was asked.
-
-    Raises:
-        TaskNotFound: Neither this database nor any status route knows the id.
-        ReadFailed: The id is not on record, and the service could not be asked everywhere.
+    own answer, where the service was asked. An id that is not on record raises what `look_up` raises.
     """
     try:
         record = await engine.record.tasks.find(task_id)

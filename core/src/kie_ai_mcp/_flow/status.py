@@ -14,8 +14,7 @@ from kie_ai_mcp.errors import ReadFailed, TaskNotFound
 from kie_ai_mcp.readings import text_in
 from kie_ai_mcp.specs import Answer, Outcome, StatusRoute, Task
 
-UNKNOWN_ID_CODES = (400, 404, 422)
-"""Codes by which a status route says that it does not know an id; some routes answer with empty data instead."""
+UNKNOWN_ID_CODES = (400, 404, 422)  # of a status route that does not know an id; some answer with empty data instead
 
 
 async def payload_of(engine: Engine, task: Task) -> Mapping[str, Any]:
@@ -51,8 +50,12 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
 
     Raise TaskNotFound where no route knows the id, ReadFailed where not every route could be asked.
     """
+    probes: dict[tuple[str, ...], Task] = {}
+    for task in (Task(task_id, "market", ""), *engine.plugins.probes(task_id)):
+        with suppress(ReadFailed):
+            probes.setdefault((await engine.asking.route(task)).paths, task)
     unread: list[str] = []
-    for task in await _probes(engine, task_id):
+    for task in probes.values():
         try:
             payload = await payload_of(engine, task)
         except ReadFailed as exc:
@@ -95,14 +98,6 @@ async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, 
     error = ReadFailed(message, code=answer.code)
     error.absent = answer.code in UNKNOWN_ID_CODES or answer.code == 200
     raise error
-
-
-async def _probes(engine: Engine, task_id: str) -> list[Task]:
-    probes: dict[tuple[str, ...], Task] = {}
-    for task in (Task(task_id, "market", ""), *engine.plugins.probes(task_id)):
-        with suppress(ReadFailed):
-            probes.setdefault((await engine.asking.route(task)).paths, task)
-    return list(probes.values())
 
 
 def _owned(engine: Engine, task: Task, payload: Mapping[str, Any]) -> Task:

@@ -24,9 +24,7 @@ from kie_ai_mcp.specs import Submission
 
 CALLBACK_PATH = "/callbacks/kie"  # where `serve --http` takes what the service posts; below `public_url`
 RETRY_S = 2.0  # seconds until another attempt where a busy service names no time
-LEAST_RETRY_S = 0.02
-"""The shortest pause before another attempt, twice as long at each: a service may ask for none, again and again."""
-
+LEAST_RETRY_S = 0.02  # the shortest pause before another attempt, twice as long at each: a service may ask for none
 TELL_S = 5.0  # seconds between two progress messages to a client that waits for its turn
 JOIN_S = 0.2  # seconds between two looks at an identical request that is on its way
 
@@ -36,8 +34,7 @@ async def submit(
 ) -> Report:
     """Run one generation tool; the call waits `patience_s` at most for its turn under the rate limit.
 
-    Raises:
-        KieError: Nothing was made, or it is not known; the error says which, and what to do.
+    Raise KieError where nothing was made, or where that is not known; the error says which, and what to do.
     """
     engine.check_open()
     # Refusals by the provider and a missing key come before any file is uploaded.

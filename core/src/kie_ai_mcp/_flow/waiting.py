@@ -97,10 +97,10 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
         cadence = UNKNOWN_KIND_S
         with suppress(StorageError):
             record = await engine.record.tasks.find(task_id)
-            cadence = CADENCE_S.get(record.kind, UNKNOWN_KIND_S) if record else UNKNOWN_KIND_S
-            usual = await engine.record.tasks.usual_s(record.tool) if record and len(ids) == 1 else None
-            if usual:
-                board.usual[task_id] = usual
+            if record is not None:
+                cadence = CADENCE_S.get(record.kind, UNKNOWN_KIND_S)
+                if len(ids) == 1 and (usual := await engine.record.tasks.usual_s(record.tool)):
+                    board.usual[task_id] = usual
         while True:
             with _listening(engine, task_id) as news:
                 async with turn:

@@ -19,7 +19,7 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.resources import TEMPLATES, Content
+from kie_ai_mcp._app.resources import TEMPLATES, Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import Line, answer_unreadable
@@ -48,15 +48,6 @@ SHOWN = 12  # how many missing providers the instructions name; hosts take 1.5 k
 Context = ServerRequestContext[Any]
 Page = types.PaginatedRequestParams | None
 T = TypeVar("T")
-
-TEMPLATES_LISTED = types.ListResourceTemplatesResult(
-    resource_templates=[
-        types.ResourceTemplate(
-            uri_template=link.uri, name=link.name, description=link.description, mime_type=link.mime_type
-        )
-        for link in TEMPLATES
-    ]
-)
 
 
 @dataclass
@@ -95,7 +86,7 @@ def server_of(app: App) -> Server[Any]:
         return types.ListResourcesResult(resources=[types.Resource(**vars(link)) for link in clean])
 
     async def list_templates(_ctx: Context, _page: Page) -> types.ListResourceTemplatesResult:
-        return TEMPLATES_LISTED
+        return types.ListResourceTemplatesResult(resource_templates=list(map(_template, TEMPLATES)))
 
     async def read_resource(_ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         content = await _resource(app, app.resources.read(params.uri))
@@ -136,9 +127,7 @@ def instructions(app: App) -> str:
 
 def result_of(answer: Answer) -> types.CallToolResult:
     """Return a tool's answer as the protocol writes it."""
-    pictures = (
-        types.ImageContent(type="image", data=picture.data, mime_type=picture.mime_type) for picture in answer.pictures
-    )
+    pictures = (types.ImageContent(type="image", **vars(picture)) for picture in answer.pictures)
     links = (types.ResourceLink(type="resource_link", **vars(link)) for link in answer.links)
     text = types.TextContent(type="text", text=answer.text)
     return types.CallToolResult(
@@ -199,6 +188,12 @@ def _tool(tool: Tool) -> types.Tool:
     )
 
 
+def _template(link: Link) -> types.ResourceTemplate:
+    return types.ResourceTemplate(
+        uri_template=link.uri, name=link.name, description=link.description, mime_type=link.mime_type
+    )
+
+
 def _contents(app: App, uri: str, content: Content) -> types.TextResourceContents | types.BlobResourceContents:
     if content.blob is None:
         return types.TextResourceContents(uri=uri, mime_type=content.mime_type, text=app.clean(content.text or ""))
@@ -210,10 +205,9 @@ async def _resource(app: App, asked: Awaitable[T]) -> T:
     """Return the resource that was asked for, or raise an error of the protocol."""
     try:
         return await asked
-    except InvalidArgument as exc:
-        raise MCPError(types.INVALID_PARAMS, app.clean(str(exc))) from None
     except KieError as exc:
-        raise MCPError(types.INTERNAL_ERROR, app.clean(str(exc))) from None
+        code = types.INVALID_PARAMS if isinstance(exc, InvalidArgument) else types.INTERNAL_ERROR
+        raise MCPError(code, app.clean(str(exc))) from None
     except Exception:
         log.exception("a resource could not be read")
         raise MCPError(types.INTERNAL_ERROR, "The server failed while reading; its log on stderr says more.") from None

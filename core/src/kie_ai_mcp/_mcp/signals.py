@@ -18,12 +18,12 @@ async def end_on_signal(finish: Callable[[signal.Signals], Awaitable[None]], *, 
     if sys.platform == "win32":
         return
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for received in signals:
-            async with anyio.create_task_group() as group:
-                # Not a timeout around `finish`: a thread that waits for a locked database can't be cancelled.
-                group.start_soon(exit_after, limit_s, 128 + received)
-                await finish(received)
-                exit_process(128 + received)
+        received = await anext(signals)
+        async with anyio.create_task_group() as group:
+            # Not a timeout around `finish`: a thread that waits for a locked database can't be cancelled.
+            group.start_soon(exit_after, limit_s, 128 + received)
+            await finish(received)
+            exit_process(128 + received)
 
 
 async def signal_received() -> int:
@@ -34,9 +34,7 @@ async def signal_received() -> int:
         except anyio.get_cancelled_exc_class():
             return int(signal.SIGINT)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for received in signals:
-            return int(received)
-    raise AssertionError("signals never run out")
+        return int(await anext(signals))
 
 
 async def exit_after(limit_s: float, code: int) -> None:

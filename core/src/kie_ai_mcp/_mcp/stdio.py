@@ -34,18 +34,18 @@ def _refusal_of(unread: ValidationError) -> types.JSONRPCError | None:
     JavaScript writes such JSON, and strict readers don't take it.
     """
     problem = unread.errors(include_url=False)[0]
+    if problem["type"] != "json_invalid":
+        return None
     try:
         request = json.loads(problem["input"])
     except (TypeError, ValueError, RecursionError):
-        return None
-    if problem["type"] != "json_invalid" or not isinstance(request, dict) or not isinstance(request.get("method"), str):
-        return None
-    number = request.get("id")
-    if isinstance(number, bool) or not isinstance(number, (int, str)):
         return None
     message = (
         f"The request can't be read, so nothing was recorded or sent. {problem['msg']}. "
         "Where a text in it holds half of a character, send it whole."
     )
-    error = types.ErrorData(code=types.PARSE_ERROR, message=sound(message))
-    return types.JSONRPCError(jsonrpc="2.0", id=number, error=error)
+    match request:
+        case {"method": str(), "id": int() | str() as number} if not isinstance(number, bool):
+            error = types.ErrorData(code=types.PARSE_ERROR, message=sound(message))
+            return types.JSONRPCError(jsonrpc="2.0", id=number, error=error)
+    return None

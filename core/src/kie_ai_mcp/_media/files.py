@@ -69,8 +69,7 @@ def mime_type_of(extension: str) -> str:
 def replacing(path: Path, *, mode: int = 0o666, fsync: bool = False) -> Iterator[BinaryIO]:
     """Write a file completely or not at all, in place of an earlier one of that name.
 
-    The block writes to a ``.part`` file beside `path`, which is renamed at the end of the block, or removed if the
-    block fails. With `fsync`, the bytes are on the disk before that. The umask applies to `mode`.
+    The block writes to a ``.part`` file, which is renamed at its end, with `fsync` once the bytes are on the disk.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:

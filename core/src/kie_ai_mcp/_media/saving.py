@@ -24,8 +24,7 @@ async def save_results(
 ) -> tuple[str, ...]:
     """Save every result of a task and return the files' paths, in the results' order.
 
-    A file that exists already is left alone: its name holds the task's id and the result's number, and files are
-    only ever written completely. If a result can't be fetched or written, those saved before it stay.
+    A file of an earlier save is left alone. If a result can't be fetched or written, those saved before it stay.
     """
     files = []
     for number, url in enumerate(record.result_urls, start=1):

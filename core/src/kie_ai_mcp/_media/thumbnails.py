@@ -42,22 +42,15 @@ class Picture:
     mime_type: str
 
 
-class NoLibrary(Exception):
-    """The library that a preview needs is not installed."""
-
-
 def preview(file: BinaryIO, form: Format, limit: int) -> tuple[Picture, str]:
     """Return a small JPEG of a result, at most `limit` bytes in base64, and a description of it; close the file.
 
-    Raise MediaError where it has no picture or too large a one, and NoLibrary without Pillow, or for a clip PyAV.
+    Raise MediaError where it has no picture or too large a one, and ImportError without Pillow, or for a clip PyAV.
     """
     with file:
         if form.kind == "audio":
             raise MediaError("A sound has no picture.", next_step="Open the link.")
-        try:
-            small, (width, height) = _reduced(file, form, PREVIEW_PX)
-        except ImportError:
-            raise NoLibrary from None
+        small, (width, height) = _reduced(file, form, PREVIEW_PX)
     if small.mode == "RGBA":
         clear = small.getchannel("A").point(lambda alpha: 255 - alpha)
         small = small.convert("RGB")

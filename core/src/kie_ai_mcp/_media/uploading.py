@@ -25,8 +25,7 @@ from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Media, is_web_address
 
-KEPT_FOR = timedelta(hours=20)
-"""Time for which an upload is used again. The service keeps it for a day by one of its pages, for three by another."""
+KEPT_FOR = timedelta(hours=20)  # how long an upload is used again; the service keeps it for a day, or for three
 
 
 @dataclass(frozen=True)
@@ -74,15 +73,19 @@ class Uploads:
             for key, entry in entries:
                 if isinstance(entry, str) and not is_web_address(entry):
                     field = name if holder is changed else f"{name}[{key}]"
-                    file = await anyio.to_thread.run_sync(self._allowed, field, entry, marker)
-                    files.append((holder, key, file))
+                    files.append((holder, key, await self.file(field, entry, marker)))
         for holder, key, file in files:
             holder[key] = (await self.send(file)).url
         return changed
 
-    async def file(self, text: str) -> LocalFile:
-        """Return a local file that may be sent, of any kind of media."""
-        return await anyio.to_thread.run_sync(self._allowed, "path", text, None)
+    async def file(self, field: str, text: str, media: Media | None = None, path: Path | None = None) -> LocalFile:
+        """Return the file at `path`, else the one that the user names by `text`; raise InvalidArgument of `field`."""
+        try:
+            return await anyio.to_thread.run_sync(lambda: self._read(path or self._allowed(text), media))
+        except OSError as exc:
+            raise InvalidArgument(field, text, f"it can't be read: {exc.strerror}") from None
+        except ValueError as exc:
+            raise InvalidArgument(field, text, str(exc)) from None
 
     async def send(self, file: LocalFile) -> Upload:
         """Upload a file, or return the address of an earlier upload of the same bytes."""
@@ -98,7 +101,7 @@ class Uploads:
     async def send_data(self, text: str) -> Upload:
         """Upload base64 text, plain or as a ``data:`` address."""
         if len(text) > self.settings.max_upload_mb * 1_000_000 * 4 // 3 + 4:
-            raise self._too_large("base64_data", text)
+            raise InvalidArgument("base64_data", text, self._too_large)
         try:
             data = base64.b64decode(text.rpartition("base64,")[2], validate=True)
         except ValueError:
@@ -106,7 +109,7 @@ class Uploads:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "upload"
             await anyio.Path(path).write_bytes(data)
-            return await self.send(await anyio.to_thread.run_sync(self._read, "base64_data", text, path, None))
+            return await self.send(await self.file("base64_data", text, path=path))
 
     async def send_from(self, url: str) -> Upload:
         """Fetch a public address and upload the file, for a service that can't open the address itself."""
@@ -119,55 +122,46 @@ class Uploads:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > self.settings.max_upload_mb * 1_000_000:  # checked here, before the disk is full
-                        raise self._too_large("url", url)
+                        raise InvalidArgument("url", url, self._too_large)
                     await file.write(chunk)
-            return await self.send(await anyio.to_thread.run_sync(self._read, "url", url, path, None))
+            return await self.send(await self.file("url", url, path=path))
 
-    def _too_large(self, field: str, text: str) -> InvalidArgument:
-        limit = self.settings.max_upload_mb
-        return InvalidArgument(field, text, f"it is larger than {limit} MB (KIE_AI_MAX_UPLOAD_MB)")
+    @property
+    def _too_large(self) -> str:
+        return f"it is larger than {self.settings.max_upload_mb} MB (KIE_AI_MAX_UPLOAD_MB)"
 
-    def _allowed(self, field: str, text: str, media: Media | None) -> LocalFile:
-        """Return the file at a path that the user allows."""
-        try:
-            path = at_home(Path(text))
-        except ValueError as exc:
-            raise InvalidArgument(field, text, str(exc)) from None
+    def _allowed(self, text: str) -> Path:
+        """Return the file's own path, links resolved; raise ValueError where the user does not allow it."""
+        path = at_home(Path(text))
         roots = self.settings.upload_roots
         if not roots:
             # A relative folder would be refused as a setting.
             cure = f"={path.parent}" if path.is_absolute() else " to its absolute path"
-            reason = f"local files are not allowed yet; to allow a folder set KIE_AI_UPLOAD_ROOTS{cure}"
-            raise InvalidArgument(field, text, reason)
+            raise ValueError(f"local files are not allowed yet; to allow a folder set KIE_AI_UPLOAD_ROOTS{cure}")
         try:
             real = path.resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
-            reason = "there is no such file; give an absolute path or a web address"
-            raise InvalidArgument(field, text, reason) from None
+            raise ValueError("there is no such file; give an absolute path or a web address") from None
         if not path.is_absolute():
-            raise InvalidArgument(field, text, "give an absolute path, since the server runs in a folder of its own")
+            raise ValueError("give an absolute path, since the server runs in a folder of its own")
         if not any(real.is_relative_to(root.resolve()) for root in roots):
             allowed = ", ".join(map(str, roots))
-            raise InvalidArgument(field, text, f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS)")
-        try:
-            return self._read(field, text, real, media)
-        except OSError as exc:
-            raise InvalidArgument(field, text, f"it can't be read: {exc.strerror}") from None
+            raise ValueError(f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS)")
+        return real
 
-    def _read(self, field: str, text: str, path: Path, media: Media | None) -> LocalFile:
-        """Return a file, its type and size checked, with the hash of its bytes."""
+    def _read(self, path: Path, media: Media | None) -> LocalFile:
+        """Return a file with the hash of its bytes; raise ValueError where its type or size is not allowed."""
         # The path was resolved; if a link has taken the file's place since, it is not followed.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise InvalidArgument(field, text, "it is not a plain file")
+                raise ValueError("it is not a plain file")
             if status.st_size > self.settings.max_upload_mb * 1_000_000:
-                raise self._too_large(field, text)
+                raise ValueError(self._too_large)
             # The service does not say which MB it means, so the larger one counts.
             if media is not None and media.most_mb is not None and status.st_size > media.most_mb << 20:
-                reason = f"it is larger than {media.most_mb} MB, the most that the service takes there"
-                raise InvalidArgument(field, text, reason)
+                raise ValueError(f"it is larger than {media.most_mb} MB, the most that the service takes there")
             head = file.read(HEAD_BYTES)
             digest = hashlib.sha256(head)
             while chunk := file.read(1 << 20):
@@ -175,5 +169,5 @@ class Uploads:
         form = format_of(head)
         if form is None or (media is not None and form.kind != media.kind):
             kind = media.kind if media else "picture, clip or sound"
-            raise InvalidArgument(field, text, f"its bytes are no {kind} ({shorten(head)})")
+            raise ValueError(f"its bytes are no {kind} ({shorten(head)})")
         return LocalFile(path, form, status.st_size, digest.hexdigest(), transfer.file_mark(status))

@@ -31,9 +31,7 @@ JSON = {"Content-Type": "application/json"}
 CONNECT_TRIES = 3
 NOT_SERVED = (404, 405)
 
-MOVED = (301, 307, 308)
-"""HTTP statuses that ask for the request at another address, so that nothing came of it at this one."""
-
+MOVED = (301, 307, 308)  # they ask for the request at another address, so that nothing came of it at this one
 RETRY_AFTER_CEILING_S = 30.0
 
 
@@ -104,11 +102,8 @@ class Caller:
     ) -> Reply:
         """Send one paid request, once, to the first of its addresses that is served; return the answer to it.
 
-        Raises:
-            Refused: Provably nothing was made: no connection, or the service's HTTP status says no.
-            RateLimited: HTTP 429, with the time that the service asks to wait.
-            Unknown: The request left and no readable answer came.
-            ConfigError: No key is set.
+        Raise ConfigError where no key is set, Refused where provably nothing was made, RateLimited with the time that
+        the service asks to wait, and Unknown where the request left and no readable answer came.
         """
         headers = {**self.authorization(), **JSON}
         try:
@@ -117,10 +112,11 @@ class Caller:
             problem = f"The request can't be written as JSON ({exc}); nothing was sent."
             raise Refused(problem, next_step="Change the arguments.") from None
         departure = departure or Departure()
+        request = {"content": content, "headers": headers, "extensions": {"trace": departure.trace}}
         paths = (path,) if isinstance(path, str) else path
         for address in paths:
             departure.sent = False  # the address before this one made nothing
-            status, text, retry_after = await self._send_once(address, content, headers, departure)
+            status, text, retry_after = await self._send_once(address, departure, request)
             if status in NOT_SERVED and address != paths[-1]:
                 continue
             with anyio.CancelScope(shield=True):  # the service answered, so the answer must be read
@@ -204,17 +200,14 @@ class Caller:
             problem = f"did not answer within {self.timeout_s:g} s"
         return ReadFailed(f"{path} {problem}.", next_step=fault.cure or "Ask again later.")
 
-    async def _send_once(
-        self, path: str, content: bytes, headers: Mapping[str, str], departure: Departure
-    ) -> tuple[int, str, str]:
+    async def _send_once(self, path: str, departure: Departure, request: dict[str, Any]) -> tuple[int, str, str]:
         """Return HTTP status, body text and Retry-After of the one answer."""
         for attempt in range(1, CONNECT_TRIES + 1):
             meaning = partial(self._unanswered, path, departure, attempt)
             with self.connections.errors_as(meaning, self.timeout_s):
                 # A new connection each time: on a reused one, "closed before answering" could mean either thing.
                 client = await self.connections.client("create", max_keepalive_connections=0)
-                options = {"content": content, "headers": headers, "extensions": {"trace": departure.trace}}
-                return await _exchange(client, "POST", self._url(path), **options)
+                return await _exchange(client, "POST", self._url(path), **request)
             await anyio.sleep(0.2 * attempt)
         raise AssertionError("the last attempt returns or raises")
 

@@ -16,11 +16,9 @@ import httpx
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import KieError
 
-# It logs whole URLs at INFO.
-logging.getLogger("httpx").setLevel(logging.WARNING)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs at INFO
 
-CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
-"""Variables with paths that the HTTP library opens when a client is created."""
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")  # paths that are opened when a client is created
 
 
 @dataclass(frozen=True)

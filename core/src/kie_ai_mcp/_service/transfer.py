@@ -30,9 +30,8 @@ REDIRECTS = 5
 SLOWEST_DOWNLOAD = 10_000  # bytes a second below which a download is given up: whoever asks for the task waits for it
 LONGEST_DOWNLOAD_S = 3600.0
 
+# IPv6 networks whose last 32 bits are an IPv4 address.
 TRANSLATED = tuple(map(IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
-"""IPv6 networks whose last 32 bits are an IPv4 address."""
-
 INSIDE = (
     ip_network("192.0.0.0/24"),  # protocol assignments; one is the metadata service of Oracle's cloud
     ip_network("168.63.129.16/32"),  # a public address by its number, and the platform's own inside Azure
@@ -95,8 +94,7 @@ async def _open(caller: Caller, url: str) -> tuple["httpx.Response", str]:
     """Return the response at the end of the redirects, its body unread, and its address."""
     client = await caller.connections.client("download")
     for _ in range(REDIRECTS + 1):
-        target, extensions, headers = await _pinned(caller.settings, url)
-        request = client.build_request("GET", target, headers=headers, extensions=extensions)
+        request = client.build_request("GET", **await _pinned(caller.settings, url))
         with anyio.fail_after(caller.timeout_s):
             response = await client.send(request, stream=True)
         if not response.has_redirect_location:
@@ -131,8 +129,8 @@ def _failed(problem: str, fault: "Fault") -> MediaError:
     return MediaError(f"{problem} ({fault.reason}).", next_step=fault.cure, can_retry=not fault.cure)
 
 
-async def _pinned(settings: Settings, url: str) -> tuple[str, dict[str, Any], dict[str, str]]:
-    """Resolve a result's host once, refuse private addresses, and pin the connection to what was checked."""
+async def _pinned(settings: Settings, url: str) -> dict[str, Any]:
+    """Return a request to a result's host, resolved once and pinned to that address; refuse private ones."""
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
@@ -141,7 +139,7 @@ async def _pinned(settings: Settings, url: str) -> tuple[str, dict[str, Any], di
     if not host or scheme not in {"http", "https"} or port == 0:
         raise MediaError(f"{shorten(url)} is not a web address, so it was not fetched.")
     if _is_trusted(settings, host, port):
-        return url, {}, {}
+        return {"url": url}
     try:
         entries = await anyio.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
@@ -154,11 +152,11 @@ async def _pinned(settings: Settings, url: str) -> tuple[str, dict[str, Any], di
     proxies = getproxies()
     if (proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host):
         # The proxy resolves the name itself, and the HTTP library would compare the certificate with a bare address.
-        return url, {}, {}
+        return {"url": url}
     address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
     suffix = "" if port is None else f":{port}"
     target = parts._replace(netloc=f"{address}{suffix}").geturl()
-    return target, {"sni_hostname": host}, {"Host": f"{host}{suffix}"}
+    return {"url": target, "headers": {"Host": f"{host}{suffix}"}, "extensions": {"sni_hostname": host}}
 
 
 def _is_trusted(settings: Settings, host: str, port: int | None) -> bool:

@@ -102,10 +102,8 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, st
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
-        raise ConfigError(
-            f"The configuration file {path} can't be read: {exc.strerror}.",
-            next_step="Correct KIE_AI_CONFIG or the file's permissions.",
-        ) from exc
+        cure = "Correct KIE_AI_CONFIG or the file's permissions."
+        raise ConfigError(f"The configuration file {path} can't be read: {exc.strerror}.", next_step=cure) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"The configuration file {path} is not valid TOML: {exc}.", next_step="Correct it.") from exc
     fields = Settings.model_fields.keys() - {"provider_variables"}
@@ -125,10 +123,9 @@ def _unusable(exc: ValidationError, values: Mapping[str, Any], origins: Mapping[
     source = origins.get(field, field)
     place = source if source.startswith(PREFIX) else f"{field} in {source}"
     shown = "a secret" if field in SECRETS else shorten(values.get(field))
+    reason = error["msg"].removeprefix("Value error, ")
+    cure = f"It means: {Settings.model_fields[field].description}."
     if field == "timeout":
-        return ConfigError(
-            f"{place} is {shown}: it must be a whole number of milliseconds, at least 1000.",
-            next_step="For 60 seconds set it to 60000.",
-        )
-    reason, meaning = error["msg"].removeprefix("Value error, "), Settings.model_fields[field].description
-    return ConfigError(f"{place} is {shown}: {reason}.", next_step=f"It means: {meaning}.")
+        reason = "it must be a whole number of milliseconds, at least 1000"
+        cure = "For 60 seconds set it to 60000."
+    return ConfigError(f"{place} is {shown}: {reason}.", next_step=cure)

@@ -18,15 +18,9 @@ from kie_ai_mcp.errors import ConfigError
 from kie_ai_mcp.specs import Kind
 
 PREFIX = "KIE_AI_"
-PROVIDER_PREFIX = "KIE_AI_PROVIDER_"
-"""Variables of one provider: ``KIE_AI_PROVIDER_FAL_KEY`` is ``key`` in ``[providers.fal]``."""
-
-SECTIONS = ("providers", "provider_variables")
-"""Fields that hold settings of providers and have no variable of their own."""
-
-SECRET_SETTINGS = ("key", "token", "secret", "password")
-"""Endings of the names of providers' settings whose values are never shown."""
-
+PROVIDER_PREFIX = "KIE_AI_PROVIDER_"  # KIE_AI_PROVIDER_FAL_KEY is `key` in [providers.fal]
+SECTIONS = ("providers", "provider_variables")  # fields that have no variable of their own
+SECRET_SETTINGS = ("key", "token", "secret", "password")  # endings of the providers' settings that are never shown
 SECRETS = ("api_key", "http_token", "webhook_key")
 TOKEN_CHARS = 16  # the shortest token that may open this server to other machines
 APP = "kie-ai-mcp-server"
@@ -146,11 +140,6 @@ class Settings(BaseModel):
     )
 
     @property
-    def timeout_s(self) -> float:
-        """The time that one call may take, in seconds."""
-        return self.timeout / 1000
-
-    @property
     def key(self) -> str | None:
         """The key in clear; for the Authorization header, and for what the user asks to be written down."""
         return _clear(self.api_key)
@@ -226,7 +215,6 @@ def own_folder(sort: Literal["data", "config", "pictures"], setting: str) -> Pat
     except RuntimeError:
         folder = Path()
     if not folder.is_absolute():
-        raise ConfigError(
-            f"This user has no home folder, so there is none for {sort}.", next_step=f"Set HOME, or {setting}."
-        )
+        problem = f"This user has no home folder, so there is none for {sort}."
+        raise ConfigError(problem, next_step=f"Set HOME, or {setting}.")
     return folder
