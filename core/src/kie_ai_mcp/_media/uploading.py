@@ -106,6 +106,8 @@ class Uploads:
             data = base64.b64decode(text.rpartition("base64,")[2], validate=True)
         except ValueError:
             raise InvalidArgument("base64_data", text, "it is not base64") from None
+        if format_of(data[:HEAD_BYTES]) is None:
+            raise InvalidArgument("base64_data", text, "its bytes are no picture, clip or sound")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "upload"
             await anyio.Path(path).write_bytes(data)
