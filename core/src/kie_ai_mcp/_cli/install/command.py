@@ -55,14 +55,17 @@ def install(
     env = _variables(pairs, write_key=write_key)
     if only_print:
         click.echo(f"# for {path}", err=True)
-        click.echo(_edited(client, path, "", env, entry, name).rstrip())
+        click.echo(edited(client, "", env, entry).rstrip())
         return
     before = _read(path)
-    after = _edited(client, path, before, env, entry, name)
-    backup = None
-    if after == before:
-        text = f"{client.title} has it already: {path}"
-    else:
+    mark = "\ufeff" if before.startswith("\ufeff") else ""
+    try:
+        after = mark + edited(client, before.removeprefix(mark), env, entry)
+    except Malformed as exc:
+        cure = f"Correct it, or enter this by hand: {PROGRAM} install {name} --print"
+        raise click.ClickException(f"{path} can't be understood ({exc}), so it was not changed. {cure}") from None
+    backup, text = None, f"{client.title} has it already: {path}"
+    if after != before:
         _show_change(before, after, path)
         if not yes:
             _ask(path)
@@ -100,15 +103,6 @@ def _read(path: Path) -> str:
             return path.read_bytes().decode("utf-8") if path.exists() else ""
     except UnicodeDecodeError:
         raise click.ClickException(f"{path} is not UTF-8 text, so it was not changed. Save it as UTF-8.") from None
-
-
-def _edited(client: Client, path: Path, text: str, env: dict[str, str], entry: str, name: str) -> str:
-    mark = "\ufeff" if text.startswith("\ufeff") else ""
-    try:
-        return mark + edited(client, text.removeprefix(mark), env, entry)
-    except Malformed as exc:
-        cure = f"Correct it, or enter this by hand: {PROGRAM} install {name} --print"
-        raise click.ClickException(f"{path} can't be understood ({exc}), so it was not changed. {cure}") from None
 
 
 def _show_change(before: str, after: str, path: Path) -> None:
