@@ -226,11 +226,11 @@ def _announce_changes(method: str | None, result: Message) -> bool:
     tools = (result.get("capabilities") or {}).get("tools")
     if method in {"initialize", "server/discover"} and isinstance(tools, dict):
         tools["listChanged"] = True
-        return True
-    if method == "tools/list" and "ttlMs" in result:
+    elif method == "tools/list" and "ttlMs" in result:
         result["ttlMs"] = 0
-        return True
-    return False
+    else:
+        return False
+    return True
 
 
 def _write_stdout(line: bytes) -> None:
