@@ -117,6 +117,21 @@ def test_source_that_is_broken_for_a_while_ends_nothing(start: Callable[..., "Ch
     assert words_of(child) == "Third words."
 
 
+def test_second_change_during_the_replacement_keeps_the_waiting_request(
+    start: Callable[..., "Child"], module: Path
+) -> None:
+    child = start()
+    child.greet("2025-11-25")
+    assert words_of(child) == "First words."
+    save(module, "import time; time.sleep(2)\n" + SOURCE.format(words="Slow words."))
+    until(lambda: "changed" in child.errors)
+    listed = child.ask("tools/list")
+    save(module, SOURCE.format(words="Third words."))
+    until(lambda: child.errors.count("changed") == 2)
+    tools = child.answer(listed)["result"]["tools"]
+    assert [tool["description"] for tool in tools if tool["name"] == TOOL] == ["Third words."]
+
+
 def test_server_that_dies_is_reported_and_starts_at_the_next_change(
     start: Callable[..., "Child"], module: Path, sandbox: Sandbox
 ) -> None:

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE
-from typing import Any, Literal
+from typing import Any
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
@@ -39,48 +38,36 @@ AGAIN = "its log says why. It starts at the next change."
 
 Message = dict[str, Any]
 
-State = Literal["running", "replacing", "dead"]
-"""While it is ``replacing``, requests wait; once a child is ``dead``, they are refused until the source changes."""
-
 
 async def serve_reloading() -> None:
     """Serve MCP over stdin and stdout through a child that follows the source, and end the process with its code."""
     try:
-        import watchfiles  # noqa: PLC0415  an optional dependency
+        from watchfiles import Change, DefaultFilter, awatch  # noqa: PLC0415  an optional dependency
     except ImportError:
-        raise ConfigError(
-            "serve --reload needs the file watcher watchfiles, which is not installed.",
-            next_step="Install it with: pip install 'kie-ai-mcp-core[reload]'",
-        ) from None
+        reason = "serve --reload needs the file watcher watchfiles, which is not installed."
+        raise ConfigError(reason, next_step="Install it with: pip install 'kie-ai-mcp-core[reload]'") from None
     sources = editable_sources()
     if not sources:
-        raise ConfigError(
-            "serve --reload found no provider that is installed editable, so there is nothing to follow.",
-            next_step="Install yours with: pip install --editable FOLDER",
-        )
-    modules = {path for path in sources if path.is_file()}
-    packages = {*sources} - modules
-    relay = Relay()
+        reason = "serve --reload found no provider that is installed editable, so there is nothing to follow."
+        raise ConfigError(reason, next_step="Install yours with: pip install --editable FOLDER")
+    relay, usual = Relay(), DefaultFilter()
+
+    async def follow(paths: set[Path], recursive: bool) -> None:
+        def counts(change: Change, path: str) -> bool:
+            return usual(change, path) and (recursive or Path(path) in sources)
+
+        async for changes in awatch(*paths, watch_filter=counts, recursive=recursive, debounce=200):
+            names = sorted({Path(path).name for _, path in changes})
+            complain(f"{', '.join(names)} changed; starting anew")
+            relay.outdated.set()
+
     async with anyio.create_task_group() as group:
-
-        async def follow(paths: set[Path], *, recursive: bool) -> None:
-            usual = watchfiles.DefaultFilter()
-
-            def counts(change: watchfiles.Change, path: str) -> bool:
-                return usual(change, path) and (recursive or Path(path) in sources)
-
-            async for changes in watchfiles.awatch(
-                *paths, watch_filter=counts, recursive=recursive, debounce=200, step=50, raise_interrupt=False
-            ):
-                names = sorted({Path(path).name for _, path in changes})
-                complain(f"{', '.join(names)} changed; starting anew")
-                relay.outdated.set()
-
         group.start_soon(partial(end_on_signal, relay.end, limit_s=END_S + KILL_S))
+        if packages := {path for path in sources if path.is_dir()}:
+            group.start_soon(follow, packages, True)
         # A single module is watched through its folder: editors replace the file.
-        for paths, recursive in ((packages, True), ({path.parent for path in modules}, False)):
-            if paths:
-                group.start_soon(partial(follow, paths, recursive=recursive))
+        if folders := {path.parent for path in sources if path.is_file()}:
+            group.start_soon(follow, folders, False)
         exit_process(await relay.run())
 
 
@@ -89,10 +76,8 @@ class Relay:
     """Relay of lines between the client and the current child; `outdated` is set when the source has changed."""
 
     outdated: anyio.Event = field(default_factory=anyio.Event)
-    _state: State = "running"
     _child: Process | None = None
-    _spawned: anyio.Event = field(default_factory=anyio.Event)
-    _settled: anyio.Event = field(default_factory=anyio.Event)
+    _settled: anyio.Event = field(default_factory=anyio.Event)  # requests wait for it while the child is replaced
     _idle: anyio.Event = field(default_factory=anyio.Event)
     _closed: bool = False
     _retired: bool = False
@@ -105,21 +90,31 @@ class Relay:
     async def run(self) -> int:
         """Pass lines until the client closes its end; return the exit code of the last child."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._replace_when_outdated)
             group.start_soon(self._from_client)
-            code = await self._keep_a_child()
+            while True:
+                code = await self._one_child()
+                if self._closed or not self._served:
+                    break
+                if self._retired:
+                    await self._refuse_open("The server started anew, since a provider changed. Call again.")
+                else:
+                    self._settled.set()  # without a child, requests are refused until the source changes
+                    await self._refuse_open(f"The server ended by itself with code {code}; {AGAIN}")
+                await self.outdated.wait()
+                if self._closed:
+                    break
+                self._hold_requests()
             group.cancel_scope.cancel()
         return code
 
     async def end(self, received: signal.Signals | None = None) -> None:
         """End the child by closing its input, or by a signal, and wait while it records the requests under way."""
         child = self._child
-        if child is None:
+        if child is None or child.stdin is None:
             return
         with suppress(ProcessLookupError):
             if received is not None:
                 child.send_signal(received)
-        assert child.stdin is not None  # noqa: S101  a pipe was asked for
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             await child.stdin.aclose()
         with anyio.move_on_after(END_S):
@@ -127,65 +122,39 @@ class Relay:
             return
         child.kill()
 
-    async def _keep_a_child(self) -> int:
-        while True:
-            code = await self._one_child()
-            if self._closed or not self._served:
-                return code
-            if self._retired:
-                await self._refuse_open("The server started anew, since a provider changed. Call again.")
-                continue
-            self._now("dead")
-            await self._refuse_open(f"The server ended by itself with code {code}; {AGAIN}")
-            await self.outdated.wait()
-            if self._closed:
-                return code
-            self.outdated = anyio.Event()
-            self._now("replacing")
-
     async def _one_child(self) -> int:
+        self.outdated, self._retired = anyio.Event(), False
         async with await anyio.open_process(COMMAND, stdin=PIPE, stdout=PIPE, stderr=None) as child:
-            assert child.stdin is not None  # noqa: S101  pipes were asked for
-            assert child.stdout is not None  # noqa: S101
-            self._child, self._retired = child, False
-            self._spawned.set()
-            if self._closed:  # by the client, before there was a child to end
-                await child.stdin.aclose()
-            if self._initialize is None:
-                self._now("running")
-            else:
-                await self._write_child(_line({**self._initialize, "id": INITIALIZE}))
-            lines = BufferedByteReceiveStream(child.stdout)
-            with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
-                while True:
-                    await self._from_child(await lines.receive_until(b"\n", LINE_LIMIT))
-            code = await child.wait()
+            assert child.stdout is not None  # noqa: S101  a pipe was asked for
+            self._child = child
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._retire_when_outdated)
+                if self._initialize is None:
+                    self._settled.set()
+                else:
+                    await self._write_child(_line({**self._initialize, "id": INITIALIZE}))
+                lines = BufferedByteReceiveStream(child.stdout)
+                with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
+                    while True:
+                        await self._from_child(await lines.receive_until(b"\n", LINE_LIMIT))
+                code = await child.wait()
+                group.cancel_scope.cancel()
         self._child = None
-        self._spawned = anyio.Event()
         return code
 
-    async def _replace_when_outdated(self) -> None:
-        while True:
-            await self.outdated.wait()
-            if self._state == "dead" or not self.outdated.is_set():  # a dead child is replaced at the change itself
-                await anyio.lowlevel.checkpoint()
-                continue
-            self._now("replacing")
-            await self._spawned.wait()
-            with anyio.move_on_after(PATIENCE_S):
-                while self._open:
-                    self._idle = anyio.Event()
-                    await self._idle.wait()
-            self.outdated = anyio.Event()
-            self._retired = True
-            await self.end()
+    async def _retire_when_outdated(self) -> None:
+        await self.outdated.wait()
+        self._hold_requests()
+        with anyio.move_on_after(PATIENCE_S):
+            while self._open:
+                self._idle = anyio.Event()
+                await self._idle.wait()
+        self._retired = True
+        await self.end()
 
-    def _now(self, state: State) -> None:
-        self._state = state
-        if state == "replacing":
+    def _hold_requests(self) -> None:
+        if self._settled.is_set():  # else requests wait for this event already
             self._settled = anyio.Event()
-        else:
-            self._settled.set()
 
     async def _from_client(self) -> None:
         while line := await anyio.to_thread.run_sync(sys.stdin.buffer.readline, abandon_on_cancel=True):
@@ -203,12 +172,12 @@ class Relay:
             if isinstance(method, str) and isinstance(number, str | int):
                 await self._settled.wait()
                 self._open[number] = method
-                if self._state == "dead":
+                if self._child is None:
                     await self._refuse_open(f"The server has ended; {AGAIN}")
                     continue
             await self._write_child(line)
         self._closed = True
-        self.outdated.set()  # where there is no child, there is no reason to wait for the next one
+        self.outdated.set()  # a child that just starts is ended at once, and none is waited for
         await self.end()
 
     async def _from_child(self, line: bytes) -> None:
@@ -220,12 +189,13 @@ class Relay:
             if self._initialized is not None:
                 await self._write_child(self._initialized)
                 await self._write_client(_line({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}))
-            self._now("running")
+            if not self.outdated.is_set():
+                self._settled.set()
         else:
             self._served = True
             method = self._answered(number)
-            if isinstance(message.get("result"), dict):
-                line = _line(message) if _announce_changes(method, message["result"]) else line
+            if isinstance(message.get("result"), dict) and _announce_changes(method, message["result"]):
+                line = _line(message)
             await self._write_client(line)
 
     def _answered(self, number: Any) -> str | None:
@@ -256,11 +226,11 @@ def _announce_changes(method: str | None, result: Message) -> bool:
     tools = (result.get("capabilities") or {}).get("tools")
     if method in {"initialize", "server/discover"} and isinstance(tools, dict):
         tools["listChanged"] = True
-        return True
-    if method == "tools/list" and "ttlMs" in result:
+    elif method == "tools/list" and "ttlMs" in result:
         result["ttlMs"] = 0
-        return True
-    return False
+    else:
+        return False
+    return True
 
 
 def _write_stdout(line: bytes) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,22 +25,18 @@ KEY = variable("api_key")
 ENTRY = "kie-ai"
 ADDRESSES = ("url", "httpUrl", "serverUrl")
 
+Keys = tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class Client:
-    """One MCP client: its name for people and the form of its file.
-
-    Args:
-        servers: The key in its file that holds the servers.
-        key: Its reference to the variable that holds our key; None where it supports no variables.
-        usual: Further values that an entry gets, unless the file has them already.
-    """
+    """One MCP client: its name for people and the form of its file."""
 
     title: str
-    servers: str = "mcpServers"
-    key: str | None = None
+    servers: str = "mcpServers"  # the key in its file that holds the servers
+    key: str | None = None  # its reference to the variable that holds our key; None where it supports no variables
     form: Literal["json", "toml"] = "json"
-    usual: Mapping[str, Any] = field(default_factory=dict)
+    usual: Mapping[str, Any] = field(default_factory=dict)  # further values, unless the file has them already
 
 
 CLIENTS: dict[str, Client] = {
@@ -59,52 +55,47 @@ CLIENTS: dict[str, Client] = {
 
 
 def config_path(
-    name: str, platform: str = sys.platform, environ: Mapping[str, str] | None = None, home: Path | None = None
+    name: str, platform: str = sys.platform, environ: Mapping[str, str] = os.environ, home: Path | None = None
 ) -> Path:
     """Return the file in which a client of this user keeps its servers; it may not exist yet.
 
     Where a client has moved its file, the newest place wins in which it, or else its folder, exists.
     """
     try:
-        home = home or Path.home()
+        places = _places(name, platform, environ, home or Path.home())
     except RuntimeError:
         cure = "Set HOME, or name the file with --file."
         raise ConfigError("This user has no home folder.", next_step=cure) from None
-    places = list(_places(name, platform, os.environ if environ is None else environ, home))
     files = [place for place in places if place.is_file()]
     folders = [place for place in places if place.parent.is_dir()]
     return (files or folders or places[-1:])[0]
 
 
-def _places(name: str, platform: str, environ: Mapping[str, str], home: Path) -> Iterator[Path]:
-    """Yield where a client's file may be, newest first, the usual one last."""
+def _places(name: str, platform: str, environ: Mapping[str, str], home: Path) -> list[Path]:
+    """Return where a client's file may be, newest first, the usual one last."""
     if platform == "win32":
         programs = Path(environ.get("APPDATA") or home / "AppData" / "Roaming")
     elif platform == "darwin":
         programs = home / "Library" / "Application Support"
     else:
         programs = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    match name:
-        case "claude-desktop":
-            if platform == "win32":  # as a packaged app it sees a copy of the folder in its own container
-                local = Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-                for package in sorted((local / "Packages").glob("Claude_*")):
-                    yield package / "LocalCache" / "Roaming" / "Claude" / "claude_desktop_config.json"
-            yield programs / "Claude" / "claude_desktop_config.json"
-        case "claude-code":
-            yield Path(environ.get("CLAUDE_CONFIG_DIR") or home) / ".claude.json"
-        case "cursor":
-            yield home / ".cursor" / "mcp.json"
-        case "vscode":
-            yield programs / "Code" / "User" / "mcp.json"
-        case "codex":
-            yield Path(environ.get("CODEX_HOME") or home / ".codex") / "config.toml"
-        case "gemini":
-            yield home / ".gemini" / "settings.json"
-        case "windsurf":  # called Devin Desktop since June 2026
-            devin = programs if platform == "win32" else home / ".config"
-            yield devin / "devin" / "mcp_config.json"
-            yield home / ".codeium" / "windsurf" / "mcp_config.json"
+    usual = {
+        "claude-desktop": programs / "Claude" / "claude_desktop_config.json",
+        "claude-code": Path(environ.get("CLAUDE_CONFIG_DIR") or home) / ".claude.json",
+        "cursor": home / ".cursor" / "mcp.json",
+        "vscode": programs / "Code" / "User" / "mcp.json",
+        "codex": Path(environ.get("CODEX_HOME") or home / ".codex") / "config.toml",
+        "gemini": home / ".gemini" / "settings.json",
+        "windsurf": home / ".codeium" / "windsurf" / "mcp_config.json",
+    }
+    newer: list[Path] = []
+    if name == "claude-desktop" and platform == "win32":  # as a packaged app it sees a copy in its own container
+        local = Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+        packages = sorted((local / "Packages").glob("Claude_*"))
+        newer = [folder / "LocalCache" / "Roaming" / "Claude" / usual[name].name for folder in packages]
+    elif name == "windsurf":  # called Devin Desktop since June 2026
+        newer = [(programs if platform == "win32" else home / ".config") / "devin" / usual[name].name]
+    return [*newer, usual[name]]
 
 
 def server_command() -> tuple[str, list[str]]:
@@ -116,42 +107,31 @@ def server_command() -> tuple[str, list[str]]:
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
 
 
-@dataclass(frozen=True)
-class Launch:
-    """The command that starts the server, and the variables that are set for it in clear text."""
-
-    command: str
-    args: list[str]
-    env: Mapping[str, str]
-
-    def entry(self, client: Client) -> dict[str, Any]:
-        """Return the complete entry for the client's file."""
-        own: dict[str, Any] = {"command": self.command, "args": self.args}
-        if client.form == "toml":
-            names = {} if KEY in self.env else {"env_vars": [KEY]}
-            return {**own, **names, **client.usual, **({"env": dict(self.env)} if self.env else {})}
-        env = {**({KEY: client.key} if client.key else {}), **self.env}
-        return {**client.usual, **own, **({"env": env} if env else {})}
-
-
-def edited(client: Client, text: str, launch: Launch, name: str = ENTRY) -> str:
+def edited(client: Client, text: str, env: Mapping[str, str], name: str = ENTRY) -> str:
     """Return a client's file with our entry in it, and everything else as it was.
 
-    In an existing entry, only the command, its arguments and the variables of `launch` change: a key in it stays, and
-    so does what the user added. A file of another form raises `Malformed`.
+    The entry sets the variables of `env` in clear text. In an existing entry, only the command, its arguments and these
+    variables change: a key in it stays, and so does what the user added. A file of another form raises `Malformed`.
     """
     read, put = (jsonc.read, jsonc.put) if client.form == "json" else (_read_toml, _put_toml)
-    servers, entry, path = read(text).get(client.servers), launch.entry(client), (client.servers, name)
+    servers, entry, path = read(text).get(client.servers), _new_entry(client, env), (client.servers, name)
     existing = servers.get(name) if isinstance(servers, dict) else None
     if not isinstance(existing, dict):
         return put(text, path, entry)
-    for key, value in _changes(entry, existing, launch).items():
-        if isinstance(existing.get(key), dict):
-            for inner, setting in value.items():
-                text = put(text, (*path, key, inner), setting)
-        else:
-            text = put(text, (*path, key), value)
+    for keys, value in _changes(entry, existing, env).items():
+        text = put(text, (*path, *keys), value)
     return text
+
+
+def _new_entry(client: Client, env: Mapping[str, str]) -> dict[str, Any]:
+    command, args = server_command()
+    entry: dict[str, Any] = {"command": command, "args": args}
+    if client.form == "toml":
+        entry |= {**({} if KEY in env else {"env_vars": [KEY]}), **client.usual}
+    else:
+        entry = {**client.usual, **entry}
+        env = {KEY: client.key, **env} if client.key else env
+    return {**entry, "env": dict(env)} if env else entry
 
 
 def _read_toml(text: str) -> tomlkit.TOMLDocument:
@@ -178,18 +158,18 @@ def _put_toml(text: str, path: Sequence[str], value: Any) -> str:
     return tomlkit.dumps(document).rstrip("\n") + "\n"
 
 
-def _changes(entry: Mapping[str, Any], existing: Mapping[str, Any], launch: Launch) -> dict[str, Any]:
-    """Return the values of an entry that have to be written into the existing one."""
+def _changes(entry: Mapping[str, Any], existing: Mapping[str, Any], own: Mapping[str, str]) -> dict[Keys, Any]:
+    """Return the values that have to be written into an existing entry, each with its keys in that entry."""
     if any(word in existing for word in ADDRESSES):
         raise Malformed("its entry of that name leads to a server at an address; choose another --name")
-    changes = {key: entry[key] for key in ("command", "args") if existing.get(key) != entry[key]}
-    changes |= {key: value for key, value in entry.items() if key not in existing}
+    changes: dict[Keys, Any] = {(key,): entry[key] for key in ("command", "args") if existing.get(key) != entry[key]}
+    changes |= {(key,): value for key, value in entry.items() if key not in existing}
     env, names = existing.get("env"), existing.get("env_vars")
     if env and isinstance(env, dict):
-        values = {key: value for key, value in entry.get("env", {}).items() if key not in env or key in launch.env}
-        changes["env"] = {key: value for key, value in values.items() if env.get(key) != value}
-    if "env_vars" in entry and isinstance(names, list) and KEY not in names:
-        changes["env_vars"] = [*names, KEY]
+        values = {key: value for key, value in entry.get("env", {}).items() if key not in env or key in own}
+        changes |= {("env", key): value for key, value in values.items() if env.get(key) != value}
     if isinstance(env, dict) and KEY in env:
-        changes.pop("env_vars", None)
+        changes.pop(("env_vars",), None)
+    elif "env_vars" in entry and isinstance(names, list) and KEY not in names:
+        changes[("env_vars",)] = [*names, KEY]
     return changes

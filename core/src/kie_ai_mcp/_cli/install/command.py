@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, show
-from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Launch, config_path, edited, server_command
+from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, config_path, edited
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings, nearest
@@ -52,17 +52,20 @@ def install(
     """
     client = CLIENTS[name]
     path = (path or config_path(name)).absolute()
-    launch = Launch(*server_command(), env=_variables(pairs, write_key=write_key))
+    env = _variables(pairs, write_key=write_key)
     if only_print:
         click.echo(f"# for {path}", err=True)
-        click.echo(_edited(client, path, "", launch, entry, name).rstrip())
+        click.echo(edited(client, "", env, entry).rstrip())
         return
     before = _read(path)
-    after = _edited(client, path, before, launch, entry, name)
-    backup = None
-    if after == before:
-        text = f"{client.title} has it already: {path}"
-    else:
+    mark = "\ufeff" if before.startswith("\ufeff") else ""
+    try:
+        after = mark + edited(client, before.removeprefix(mark), env, entry)
+    except Malformed as exc:
+        cure = f"Correct it, or enter this by hand: {PROGRAM} install {name} --print"
+        raise click.ClickException(f"{path} can't be understood ({exc}), so it was not changed. {cure}") from None
+    backup, text = None, f"{client.title} has it already: {path}"
+    if after != before:
         _show_change(before, after, path)
         if not yes:
             _ask(path)
@@ -100,15 +103,6 @@ def _read(path: Path) -> str:
             return path.read_bytes().decode("utf-8") if path.exists() else ""
     except UnicodeDecodeError:
         raise click.ClickException(f"{path} is not UTF-8 text, so it was not changed. Save it as UTF-8.") from None
-
-
-def _edited(client: Client, path: Path, text: str, launch: Launch, entry: str, name: str) -> str:
-    mark = "\ufeff" if text.startswith("\ufeff") else ""
-    try:
-        return mark + edited(client, text.removeprefix(mark), launch, entry)
-    except Malformed as exc:
-        cure = f"Correct it, or enter this by hand: {PROGRAM} install {name} --print"
-        raise click.ClickException(f"{path} can't be understood ({exc}), so it was not changed. {cure}") from None
 
 
 def _show_change(before: str, after: str, path: Path) -> None:

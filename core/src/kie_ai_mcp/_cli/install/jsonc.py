@@ -3,22 +3,18 @@
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 _COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _LAST_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])', re.DOTALL)
 _FIRST_INDENT = re.compile(r"\s*\{\s*?\n([ \t]+)\S")
 _DECODER = json.JSONDecoder()
 
+Members = dict[str, tuple[int, int, int]]  # where its key and its value begin, and where its value ends
+
 
 class Malformed(ValueError):
     """A client's file does not have the form that it should have."""
-
-
-class _Member(NamedTuple):
-    key_at: int
-    start: int
-    end: int
 
 
 def read(text: str) -> dict[str, Any]:
@@ -70,16 +66,16 @@ def _strict(text: str) -> str:
     return _LAST_COMMA.sub(_blanked, _COMMENT.sub(_blanked, text))
 
 
-def _members(strict: str, at: int) -> tuple[dict[str, _Member], int]:
+def _members(strict: str, at: int) -> tuple[Members, int]:
     """Return the members of the object that begins at `at`, and where it closes."""
-    members: dict[str, _Member] = {}
+    members: Members = {}
     at = _next(strict, at + 1)
     while strict[at] != "}":
         key_at = at if strict[at] == '"' else _next(strict, at + 1)
         key, end = _DECODER.raw_decode(strict, key_at)
         start = _next(strict, _next(strict, end) + 1)
         _, end = _DECODER.raw_decode(strict, start)
-        members[key] = _Member(key_at, start, end)
+        members[key] = key_at, start, end
         at = _next(strict, end)
     return members, at
 
@@ -90,12 +86,12 @@ def _next(strict: str, at: int) -> int:
     return at
 
 
-def _inserted(text: str, opened: int, members: dict[str, _Member], close: int, key: str, value: Any) -> str:
+def _inserted(text: str, opened: int, members: Members, close: int, key: str, value: Any) -> str:
     """Return the text with one more member at the end of an object."""
     newline, outer = _newline(text), _indent_at(text, opened)
     inner, trailing, comma, last = outer + _unit(text), "", "", opened + 1
     if members:
-        begins_at, last = next(iter(members.values())).key_at, max(member.end for member in members.values())
+        begins_at, last = min(members.values())[0], max(end for _, _, end in members.values())
         begins = text[text.rfind("\n", 0, begins_at) + 1 : begins_at]
         inner = begins if begins.isspace() else inner
         trailing, comma = (",", "") if "," in _COMMENT.sub(_blanked, text[last:close]) else ("", ",")
