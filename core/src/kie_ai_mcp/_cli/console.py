@@ -77,7 +77,7 @@ def settings_saving_in(folder: Path | None) -> Settings:
     return settings if folder is None else settings.model_copy(update={"output_dir": folder.absolute()})
 
 
-def moment(text: str) -> datetime:
+def when(text: str) -> datetime:
     """Return a day, a time, or the moment that an age such as ``30d`` ago was, in UTC."""
     age = re.fullmatch(r"(\d{1,6})\s*([smhdw])", text.strip())
     try:
@@ -85,9 +85,8 @@ def moment(text: str) -> datetime:
             return datetime.now(UTC) - timedelta(seconds=int(age[1]) * UNITS_S[age[2]])
         parsed = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise click.BadParameter(
-            f"{text!r} is no age such as 30d or 12h (s, m, h, d, w) and no date such as 2026-11-02."
-        ) from None
+        reason = f"{text!r} is no age such as 30d or 12h (s, m, h, d, w) and no date such as 2026-11-02."
+        raise click.BadParameter(reason) from None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
@@ -118,12 +117,7 @@ save_option = click.option(
     help="Save the results in this folder; KIE_AI_OUTPUT_DIR does so always.",
 )
 timeout_option = click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=1),
-    default=1800,
-    show_default=True,
-    help="Seconds to wait at most.",
+    "--timeout", "timeout_s", type=click.FloatRange(1), default=1800, show_default=True, help="Seconds to wait at most."
 )
 
 

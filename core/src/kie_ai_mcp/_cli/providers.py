@@ -50,21 +50,15 @@ def tools(name: str | None, form: str | None) -> None:
     With the name of a TOOL: what it is for and what each of its arguments takes.
     """
     settings = load_settings()
-    plugins = load_plugins(settings)
-    rows: list[dict[str, Any]] = [
-        {
-            "tool": tool.name,
-            "provider": tool.provider,
-            "kind": tool.kind,
-            "description": tool.description,
-            "input_schema": tool.input_schema(saves=settings.output_dir is not None),
-        }
+    plugins, saves = load_plugins(settings), settings.output_dir is not None
+    values: list[tuple[Any, ...]] = [
+        (tool.name, tool.provider, tool.kind, tool.description, tool.input_schema(saves=saves))
         for tool in plugins.tools.values()
     ]
     for own in filter(plugins.lists, NAMES):
         description, arguments = own_arguments(own)
-        row = {"tool": own, "provider": "", "kind": "", "description": description, "input_schema": arguments.schema}
-        rows.append(row)
+        values.append((own, "", "", description, arguments.schema))
+    rows = [dict(zip(("tool", "provider", "kind", "description", "input_schema"), row, strict=True)) for row in values]
     if name is None:
         _print_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden="input_schema")
         return

@@ -20,12 +20,8 @@ from kie_ai_mcp.testing._load import Loaded
 
 T = TypeVar("T")
 
-CODES = (200, 400, 404, 422, 500, 501)
-"""Codes of readable answers that a request's own `read` must take."""
-
-HTTP_CODES = (200, 202, 401, 404, 422, 429, 500)
-"""HTTP statuses that a gateway's own `read` must take."""
-
+CODES = (200, 400, 404, 422, 500, 501)  # of readable answers that a request's own `read` must take
+HTTP_CODES = (200, 202, 401, 404, 422, 429, 500)  # that a gateway's own `read` must take
 MESSAGES = ("", "still processing")
 
 
@@ -145,9 +141,8 @@ def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Sequence[
     contents = product(CODES, _anything(where, payloads))
     answers = (Answer(code, message, data) for (code, data), message in zip(contents, cycle(MESSAGES)))
     for answer, what in _first_fault(answers, fault):
-        yield Breach(
-            where, what, "Look before taking: the data may be anything, whatever the code.", shorten(answer, 400)
-        )
+        cure = "Look before taking: the data may be anything, whatever the code."
+        yield Breach(where, what, cure, shorten(answer, 400))
 
 
 def _envelope_is_total(where: str, read: Any, payloads: Sequence[Mapping[str, Any]]) -> Iterator[Breach]:
