@@ -79,7 +79,7 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
         return await app.run(tool, arguments, Call(say, patience_s=timeout_s))
 
     try:
-        with console.progress() as say:
+        with console.terminal().progress() as say:
             answer = console.run_with_app(settings, work)
     except KieError as exc:
         if console.wants_json():

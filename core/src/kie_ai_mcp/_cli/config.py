@@ -10,7 +10,7 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, print_table, show
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, show, terminal
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, variable
@@ -54,7 +54,7 @@ def show_settings() -> None:
     columns = ("setting", "value", "from", "meaning")
     rows = list(_rows(load_settings(), find_origins()))
     data = [dict(zip(columns, row, strict=True)) for row in rows]
-    show(data, lambda: print_table([[*map(_as_text, row)] for row in rows], columns))
+    show(data, lambda: terminal().print_table([[*map(_as_text, row)] for row in rows], columns))
 
 
 @config.command()

@@ -3,8 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,6 @@ import click
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import NAMES
-from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
@@ -141,18 +140,8 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def print_table(rows: Sequence[Sequence[str]], columns: Sequence[str], *, title: str | None = None) -> None:
-    """Print rows as a table."""
-    _terminal().print_table(rows, columns, title=title)
+def terminal() -> ModuleType:
+    """Return the module of tables and progress bars."""
+    from kie_ai_mcp._cli import terminal as module  # noqa: PLC0415  --help and --json need not pay for rich
 
-
-def progress() -> AbstractContextManager[Say]:
-    """Return a context that shows on a terminal how the work gets on."""
-    shown: AbstractContextManager[Say] = _terminal().progress()
-    return shown
-
-
-def _terminal() -> ModuleType:
-    from kie_ai_mcp._cli import terminal  # noqa: PLC0415  --help and --json need not pay for rich
-
-    return terminal
+    return module

@@ -7,7 +7,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -163,9 +163,8 @@ async def _credits(engine: Engine) -> Finding:
         credits = await credits_left(engine)
     except KieError as exc:
         return Finding("credits", "fail", exc.message, exc.next_step)
-    state: Literal["ok", "warn"] = "ok" if credits > 0 else "warn"
-    cure = "" if credits > 0 else "Top up at https://kie.ai/billing."
-    return Finding("credits", state, f"The key is accepted; {credits:g} left.", cure)
+    result = Finding("credits", "ok", f"The key is accepted; {credits:g} left.")
+    return result if credits > 0 else replace(result, state="warn", cure="Top up at https://kie.ai/billing.")
 
 
 async def _routes(plugins: Plugins, caller: Caller) -> Finding:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kie_ai_mcp._app.own_tools import NAMES, own_arguments
-from kie_ai_mcp._cli.console import load_plugins, print_json, print_table
+from kie_ai_mcp._cli.console import load_plugins, print_json, terminal
 from kie_ai_mcp._settings.load import load_settings, nearest
 
 
@@ -81,7 +81,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], form: str | None, brief: Sequ
         click.echo("\n".join(f"| {' | '.join(line)} |" for line in (brief, ["---"] * len(brief), *cells)))
     else:
         columns = [name for name in (rows[0] if rows else ()) if name != hidden and any(row[name] for row in rows)]
-        print_table([[_cell(row[name], "{}") for name in columns] for row in rows], columns)
+        terminal().print_table([[_cell(row[name], "{}") for name in columns] for row in rows], columns)
 
 
 def _cell(value: object, entry_format: str) -> str:
@@ -101,7 +101,7 @@ def _print_arguments(schema: Mapping[str, Any]) -> None:
         ]
         default = "needed" if name in schema.get("required", ()) else str(declared.get("default", ""))
         rows.append((name, declared.get("type", "any"), default, ", ".join(filter(None, takes))))
-    print_table(rows, ("argument", "type", "default", "takes"))
+    terminal().print_table(rows, ("argument", "type", "default", "takes"))
 
 
 def _span(limits: Mapping[str, Any], least: str, most: str, unit: str) -> str:

@@ -60,16 +60,17 @@ def list_tasks(since: datetime | None, **filters: Any) -> None:
 
 
 def _print_list(listed: dict[str, Any]) -> None:
+    print_table = console.terminal().print_table
     if unresolved := listed.get("unresolved"):
         names = ("submission_id", "state", "tool", "prompt", "age_s")
         rows = [[str(row[name]) for name in names] for row in unresolved]
-        console.print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
+        print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
         click.echo(f"Look at {LOGS_PAGE}, then: {PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
     if not listed["tasks"]:
         click.echo("No tasks.")
         return
     columns = ("task", "provider", "status", "made", "expires", "credits", "results")
-    console.print_table([_cells(task) for task in listed["tasks"]], columns)
+    print_table([_cells(task) for task in listed["tasks"]], columns)
     click.echo(credits_line(listed))
     if "next_cursor" in listed:
         click.echo(f"Older ones: --cursor {listed['next_cursor']}")
@@ -124,7 +125,7 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None) -> No
     async def work(app: App) -> Sequence[Report]:
         return await wait_for(app.engine, task_ids or await _running(app), timeout_s, say)
 
-    with console.progress() as say:
+    with console.terminal().progress() as say:
         reports = console.run_with_app(console.settings_saving_in(folder), work)
     text = "\n\n".join(report.text() for report in reports) or "No task is running."
     console.show([report.structured() for report in reports], text)
@@ -164,7 +165,7 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
         rows = [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)]
         return rows, len(unsaved) - len(valid)
 
-    with console.progress() as say:
+    with console.terminal().progress() as say:
         rows, gone = console.run_with_app(settings, work)
     lines = ["\n".join(row["files"]) or f"{row['task_id']}: {row['error']}" for row in rows]
     late = f" {gone} more have expired at the service; --expired tries them all the same." if gone else ""

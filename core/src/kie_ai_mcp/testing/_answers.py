@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from itertools import cycle, product
 from typing import Any, TypeVar
 
@@ -96,19 +97,11 @@ def tasks_of(loaded: Loaded, calls: Mapping[str, Calls]) -> list[Task]:
     own: dict[tuple[str, str | None, str, str], Task] = {}
     for name, tool in loaded.all_tools.items():
         for request in (request for _, request in calls[name].built if isinstance(request, Submission)):
-            path = request.paths[0]
-            task = Task(
-                TASK_ID,
-                request.api_type,
-                loaded.name,
-                kind=tool.kind,
-                tool=tool.name,
-                model=request.model,
-                path=path,
-                gateway=request.gateway,
-                status_address="" if request.gateway == KIE else f"{path}/requests/{TASK_ID}/status",
-            )
-            own.setdefault((task.api_type, task.model, path, task.gateway), task)
+            path, gateway = request.paths[0], request.gateway
+            address = "" if gateway == KIE else f"{path}/requests/{TASK_ID}/status"
+            task = Task(TASK_ID, request.api_type, loaded.name, kind=tool.kind, tool=tool.name, model=request.model)
+            task = replace(task, path=path, gateway=gateway, status_address=address)
+            own.setdefault((task.api_type, task.model, path, gateway), task)
     return [*tasks, *own.values()]
 
 
