@@ -54,7 +54,7 @@ def test_help_of_every_command_is_complete(path: str) -> None:
 
 def test_list_of_commands_says_what_each_command_says_of_itself() -> None:
     context = click.Context(cli)
-    for name, (_, line) in COMMANDS.items():
+    for name, line in COMMANDS.items():
         command = cli.get_command(context, name)
         assert command is not None
         assert (command.help or "").startswith(line), name

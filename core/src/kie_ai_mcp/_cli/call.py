@@ -21,7 +21,6 @@ from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.settings import at_home
 from kie_ai_mcp.errors import KieError, Unknown, shorten
 
-RUNNING = ("pending", "processing")
 LOST = ("failed", "refused", "unknown", "not found")
 
 
@@ -80,7 +79,7 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
         return await app.run(tool, arguments, Call(say, patience_s=timeout_s))
 
     try:
-        with console.progress() as say:
+        with console.terminal().progress() as say:
             answer = console.run_with_app(settings, work)
     except KieError as exc:
         if console.wants_json():
@@ -90,30 +89,25 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
         raise Exit(console.exit_code_of(exc)) from None
     data = answer.data or {}
     console.show(data, answer.text)
-    if not _has_succeeded(tool, data, waits=waits, saves=settings.output_dir is not None):
-        raise click.ClickException(_why(data))
+    if failure := _failure(tool, data, waits=waits, saves=settings.output_dir is not None):
+        raise click.ClickException(failure)
 
 
-def _has_succeeded(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) -> bool:
+def _failure(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) -> str:
+    """Return why a call did not succeed, and what can be done; an empty text where it did."""
     if tool in NAMES:
         tasks = data["tasks"] if tool == "wait_for_tasks" else ()
-        return all(task["status"] == "completed" for task in tasks)
-    if not waits:
-        return data["status"] not in LOST
-    return data["status"] == "completed" and (not saves or bool(data["files"]) or not data["result_urls"])
-
-
-def _why(data: Mapping[str, Any]) -> str:
-    """Return why a call did not succeed, and what can be done."""
-    task_id, status = data.get("task_id"), data.get("status")
-    if "tasks" in data:
-        return "not every task is completed; see their states above"
-    if status in RUNNING:
+        lost = any(task["status"] != "completed" for task in tasks)
+        return "not every task is completed; see their states above" if lost else ""
+    task_id, status = data.get("task_id"), data["status"]
+    if status in LOST or (waits and status == "unread"):
+        reason = data.get("error") or data.get("read_error") or "no reason is known"
+        return f"the task is {status}: {reason}. {data['next_step']}"
+    if waits and status != "completed":
         return f"the task is still running and goes on by itself: {PROGRAM} tasks wait {task_id}"
-    if status == "completed":
+    if waits and saves and data["result_urls"] and not data["files"]:
         return f"the results could not be saved; {data['next_step']} Or: {PROGRAM} tasks save {task_id}"
-    reason = data.get("error") or data.get("read_error") or "no reason is known"
-    return f"the task is {status}: {reason}. {data['next_step']}"
+    return ""
 
 
 def arguments_of(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, print_table, show
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, show, terminal
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, variable
@@ -53,8 +53,8 @@ def show_settings() -> None:
     """
     columns = ("setting", "value", "from", "meaning")
     rows = list(_rows(load_settings(), find_origins()))
-    cells = [[setting, _as_text(value), origin, meaning] for setting, value, origin, meaning in rows]
-    show([dict(zip(columns, row, strict=True)) for row in rows], lambda: print_table(cells, columns))
+    data = [dict(zip(columns, row, strict=True)) for row in rows]
+    show(data, lambda: terminal().print_table([[*map(_as_text, row)] for row in rows], columns))
 
 
 @config.command()
@@ -98,15 +98,13 @@ def fresh_file() -> str:
         default = field.get_default(call_default_factory=True, validated_data={})
         value = EXAMPLES.get(name) if default is None else default
         more = f"; a key comes from {KEYS_PAGE}" if name == "api_key" else "; not set" if default is None else ""
-        meaning = f"# {variable(name)}: {field.description}{more}"
         # TOML and JSON write text, numbers, truth values and lists of them the same way.
         text = "" if value is None else json.dumps(_plain(value), ensure_ascii=False)
-        blocks.append(f"{meaning}\n# {name} = {text}\n")
+        blocks.append(f"# {variable(name)}: {field.description}{more}\n# {name} = {text}\n")
     for plugin in Plugins(Settings.model_validate({})).plugins.values():
         if plugin.provider.settings:
-            lines = [f"# {plugin.name}: settings of one provider", f"# [providers.{plugin.name}]"]
-            lines += [f'# {name} = ""  # {meaning}' for name, meaning in plugin.provider.settings.items()]
-            blocks.append("\n".join(lines) + "\n")
+            lines = [f'# {name} = ""  # {meaning}\n' for name, meaning in plugin.provider.settings.items()]
+            blocks.append(f"# {plugin.name}: settings of one provider\n# [providers.{plugin.name}]\n{''.join(lines)}")
     return "\n".join(blocks)
 
 
@@ -126,17 +124,12 @@ def _rows(settings: Settings, origins: dict[str, str]) -> Iterator[tuple[str, An
 
 def _plain(value: Any, name: str = "") -> Any:
     """Return a value as JSON has it; a secret, known by its type or its name, is masked."""
-    if name.lower().endswith(SECRET_SETTINGS):
-        return _masked(str(value))
-    if isinstance(value, SecretStr):
-        return _masked(value.get_secret_value().strip())
+    if isinstance(value, SecretStr) or name.lower().endswith(SECRET_SETTINGS):
+        secret = value.get_secret_value().strip() if isinstance(value, SecretStr) else str(value)
+        return f"[set, ends in {secret[-TAIL:]}]" if len(secret) >= SHORTEST else "[set]" if secret else ""
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _masked(secret: str) -> str:
-    return f"[set, ends in {secret[-TAIL:]}]" if len(secret) >= SHORTEST else "[set]" if secret else ""
 
 
 def _as_text(value: Any) -> str:

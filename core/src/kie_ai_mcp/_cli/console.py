@@ -3,8 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,6 @@ import click
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import NAMES
-from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
@@ -77,7 +76,7 @@ def settings_saving_in(folder: Path | None) -> Settings:
     return settings if folder is None else settings.model_copy(update={"output_dir": folder.absolute()})
 
 
-def moment(text: str) -> datetime:
+def when(text: str) -> datetime:
     """Return a day, a time, or the moment that an age such as ``30d`` ago was, in UTC."""
     age = re.fullmatch(r"(\d{1,6})\s*([smhdw])", text.strip())
     try:
@@ -85,9 +84,8 @@ def moment(text: str) -> datetime:
             return datetime.now(UTC) - timedelta(seconds=int(age[1]) * UNITS_S[age[2]])
         parsed = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise click.BadParameter(
-            f"{text!r} is no age such as 30d or 12h (s, m, h, d, w) and no date such as 2026-11-02."
-        ) from None
+        reason = f"{text!r} is no age such as 30d or 12h (s, m, h, d, w) and no date such as 2026-11-02."
+        raise click.BadParameter(reason) from None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
@@ -118,12 +116,7 @@ save_option = click.option(
     help="Save the results in this folder; KIE_AI_OUTPUT_DIR does so always.",
 )
 timeout_option = click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=1),
-    default=1800,
-    show_default=True,
-    help="Seconds to wait at most.",
+    "--timeout", "timeout_s", type=click.FloatRange(1), default=1800, show_default=True, help="Seconds to wait at most."
 )
 
 
@@ -147,18 +140,8 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def print_table(rows: Sequence[Sequence[str]], columns: Sequence[str], *, title: str | None = None) -> None:
-    """Print rows as a table."""
-    _terminal().print_table(rows, columns, title=title)
+def terminal() -> ModuleType:
+    """Return the module of tables and progress bars."""
+    from kie_ai_mcp._cli import terminal as module  # noqa: PLC0415  --help and --json need not pay for rich
 
-
-def progress() -> AbstractContextManager[Say]:
-    """Return a context that shows on a terminal how the work gets on."""
-    shown: AbstractContextManager[Say] = _terminal().progress()
-    return shown
-
-
-def _terminal() -> ModuleType:
-    from kie_ai_mcp._cli import terminal  # noqa: PLC0415  --help and --json need not pay for rich
-
-    return terminal
+    return module

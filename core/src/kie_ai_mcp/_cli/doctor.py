@@ -7,7 +7,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -99,7 +99,12 @@ async def _examine(report: Report, offline: bool) -> None:
         await _report_service(report, settings, plugins)
     await _report_database(report, settings)
     _report_folders(report, settings)
-    report(Finding("client limits", "ok", f"A wait ends by itself after{_client_limits(settings)}"))
+    if settings.patience_s is not None:
+        limits = f" {settings.patience_s:g} s, as is set."
+    else:
+        usual = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
+        limits = f": {usual}, others {USUAL_PATIENCE_S:g} s."
+    report(Finding("client limits", "ok", f"A wait ends by itself after{limits}"))
 
 
 def _settings(origins: Mapping[str, str]) -> Finding:
@@ -158,9 +163,8 @@ async def _credits(engine: Engine) -> Finding:
         credits = await credits_left(engine)
     except KieError as exc:
         return Finding("credits", "fail", exc.message, exc.next_step)
-    state: Literal["ok", "warn"] = "ok" if credits > 0 else "warn"
-    cure = "" if credits > 0 else "Top up at https://kie.ai/billing."
-    return Finding("credits", state, f"The key is accepted; {credits:g} left.", cure)
+    result = Finding("credits", "ok", f"The key is accepted; {credits:g} left.")
+    return result if credits > 0 else replace(result, state="warn", cure="Top up at https://kie.ai/billing.")
 
 
 async def _routes(plugins: Plugins, caller: Caller) -> Finding:
@@ -222,12 +226,10 @@ async def _report_database(report: Report, settings: Settings) -> None:
         reason = f"Requests of which it is not known whether they were made: {len(unsettled)}."
         cure = f"Look at {LOGS_PAGE}, then: {PROGRAM} tasks resolve {unsettled[0].id} --adopt TASK | --discard"
         report(Finding("submissions", "warn", reason, cure))
-    valid = [task for task in unsaved if (task.expires_at or task.updated_at) > datetime.now(UTC)]
-    if valid:
+    if valid := [task for task in unsaved if (task.expires_at or task.updated_at) > datetime.now(UTC)]:
         reason = f"Tasks whose results are not saved and will expire: {len(valid)}."
         report(Finding("unsaved", "warn", reason, f"Run: {PROGRAM} tasks save --to DIR"))
-    unreadable = path.with_name(f"{path.name}.unrecorded.unreadable")
-    if unreadable.exists():
+    if (unreadable := path.with_name(f"{path.name}.unrecorded.unreadable")).exists():
         cure = f"It names paid tasks: adopt them with {PROGRAM} tasks show TASK --refresh, then delete it."
         report(Finding("recovery file", "warn", f"{unreadable} holds lines that could not be recorded.", cure))
 
@@ -243,8 +245,7 @@ def _report_folders(report: Report, settings: Settings) -> None:
         report(Finding("results", "ok", f"Saved in {folder}."))
     for root in settings.upload_roots:
         if not os.access(root, os.R_OK | os.X_OK):
-            cure = "Correct or remove it in KIE_AI_UPLOAD_ROOTS."
-            report(Finding("uploads", "warn", f"{root} can't be read.", cure))
+            report(Finding("uploads", "warn", f"{root} can't be read.", "Correct or remove it in KIE_AI_UPLOAD_ROOTS."))
 
 
 def _unwritable(folder: Path) -> str:
@@ -256,10 +257,3 @@ def _unwritable(folder: Path) -> str:
         return f"{folder} can't be written."
     free_mb = shutil.disk_usage(existing).free // 1_000_000
     return f"{folder} has {free_mb} MB left." if free_mb < LEAST_FREE_MB else ""
-
-
-def _client_limits(settings: Settings) -> str:
-    if settings.patience_s is not None:
-        return f" {settings.patience_s:g} s, as is set."
-    limits = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
-    return f": {limits}, others {USUAL_PATIENCE_S:g} s."

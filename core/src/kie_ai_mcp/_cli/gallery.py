@@ -4,6 +4,7 @@ import os
 import sys
 import webbrowser
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -27,12 +28,8 @@ def gallery(output: Path | None, limit: int, opens: bool) -> None:
     """Write the history as one HTML page: pictures, clips, prompts, costs. No network, no service is asked."""
     settings = load_settings()
     target = output or (settings.output_dir or settings.database.parent) / FILE_NAME
-
-    async def work() -> Path:
-        with closing(record_of(settings)) as record:
-            return await write(record, target, limit=limit)
-
-    path = anyio.run(work)
+    with closing(record_of(settings)) as record:
+        path = anyio.run(partial(write, record, target, limit=limit))
     show({"path": str(path)}, str(path))
     if opens and not _open(path):
         click.echo("No browser was found here: open the file in one.", err=True)

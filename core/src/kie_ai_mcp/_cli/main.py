@@ -25,24 +25,20 @@ from kie_ai_mcp.errors import ConfigError, KieError
 
 log = logging.getLogger(__name__)
 
+# Commands with a module of their own, each with its line in the list of commands.
 COMMANDS = {
-    "call": ("call:call", "Call one tool, with the same checks as an MCP client's call."),
-    "config": ("config:config", "Show the settings, say where they are kept, or begin a file of them."),
-    "doctor": ("doctor:doctor", "Check everything that can be wrong, and say how to put it right."),
-    "gallery": ("gallery:gallery", "Write the history as one HTML page: pictures, clips, prompts, costs."),
-    "install": ("install.command:install", "Enter this server into the configuration of an MCP client."),
-    "providers": (
-        "providers:providers",
-        "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
-    ),
-    "tasks": ("tasks:tasks", "Work with the record: list, wait for, save, export, prune and settle."),
-    "tools": ("providers:tools", "Show every tool that a client is offered; with --json also the input schemas."),
+    "call": "Call one tool, with the same checks as an MCP client's call.",
+    "config": "Show the settings, say where they are kept, or begin a file of them.",
+    "doctor": "Check everything that can be wrong, and say how to put it right.",
+    "gallery": "Write the history as one HTML page: pictures, clips, prompts, costs.",
+    "install": "Enter this server into the configuration of an MCP client.",
+    "providers": "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
+    "tasks": "Work with the record: list, wait for, save, export, prune and settle.",
+    "tools": "Show every tool that a client is offered; with --json also the input schemas.",
 }
-"""Commands with a module of their own: where each is below `kie_ai_mcp._cli`, and its line in the list of commands."""
-
+MODULES = {"install": "install.command", "tools": "providers"}  # of commands whose module has another name
+# Commands that first-party providers bring: no other provider may take their names.
 FIRST_PARTY = {"demo": "sandbox", "new-provider": "authors", "sandbox": "sandbox"}
-"""Commands that first-party providers bring: no other provider may take their names."""
-
 COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"  # click's name for the variable through which a shell asks for completions
 
 
@@ -80,7 +76,7 @@ class Commands(click.Group):
         """Return a command, importing its module; load providers only for a name that is not ours."""
         command: click.Command | None
         if cmd_name in COMMANDS:
-            command = resolve_name(f"kie_ai_mcp._cli.{COMMANDS[cmd_name][0]}")
+            command = resolve_name(f"kie_ai_mcp._cli.{MODULES.get(cmd_name, cmd_name)}:{cmd_name}")
         else:
             command = super().get_command(ctx, cmd_name) or self._from_providers.get(cmd_name)
         if command is None and cmd_name in FIRST_PARTY:
@@ -100,12 +96,12 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing their modules."""
-        rows = []
+        lines = dict(COMMANDS)
         for name in self.list_commands(ctx):
-            command = None if name in COMMANDS else self.get_command(ctx, name)
-            rows.append((name, command.get_short_help_str(120) if command else COMMANDS[name][1]))
+            if name not in COMMANDS and (command := self.get_command(ctx, name)):
+                lines[name] = command.get_short_help_str(120)
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl(sorted(lines.items()))
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run a command; turn an error into one line on stderr and an exit code."""
@@ -130,12 +126,9 @@ class Commands(click.Group):
             complain(str(exc))
             code = exit_code_of(exc)
         except click.Abort as exc:
-            if isinstance(exc.__cause__, KeyboardInterrupt):
-                complain(f"interrupted; what was sent is on record: {PROGRAM} tasks list")
-                code = INTERRUPTED
-            else:
-                complain("ended")
-                code = FAILED
+            interrupted = isinstance(exc.__cause__, KeyboardInterrupt)
+            complain(f"interrupted; what was sent is on record: {PROGRAM} tasks list" if interrupted else "ended")
+            code = INTERRUPTED if interrupted else FAILED
         sys.exit(code if isinstance(code, int) else DONE)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kie_ai_mcp._app.own_tools import NAMES, own_arguments
-from kie_ai_mcp._cli.console import load_plugins, print_json, print_table
+from kie_ai_mcp._cli.console import load_plugins, print_json, terminal
 from kie_ai_mcp._settings.load import load_settings, nearest
 
 
@@ -50,21 +50,15 @@ def tools(name: str | None, form: str | None) -> None:
     With the name of a TOOL: what it is for and what each of its arguments takes.
     """
     settings = load_settings()
-    plugins = load_plugins(settings)
-    rows: list[dict[str, Any]] = [
-        {
-            "tool": tool.name,
-            "provider": tool.provider,
-            "kind": tool.kind,
-            "description": tool.description,
-            "input_schema": tool.input_schema(saves=settings.output_dir is not None),
-        }
+    plugins, saves = load_plugins(settings), settings.output_dir is not None
+    values: list[tuple[Any, ...]] = [
+        (tool.name, tool.provider, tool.kind, tool.description, tool.input_schema(saves=saves))
         for tool in plugins.tools.values()
     ]
     for own in filter(plugins.lists, NAMES):
         description, arguments = own_arguments(own)
-        row = {"tool": own, "provider": "", "kind": "", "description": description, "input_schema": arguments.schema}
-        rows.append(row)
+        values.append((own, "", "", description, arguments.schema))
+    rows = [dict(zip(("tool", "provider", "kind", "description", "input_schema"), row, strict=True)) for row in values]
     if name is None:
         _print_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden="input_schema")
         return
@@ -87,7 +81,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], form: str | None, brief: Sequ
         click.echo("\n".join(f"| {' | '.join(line)} |" for line in (brief, ["---"] * len(brief), *cells)))
     else:
         columns = [name for name in (rows[0] if rows else ()) if name != hidden and any(row[name] for row in rows)]
-        print_table([[_cell(row[name], "{}") for name in columns] for row in rows], columns)
+        terminal().print_table([[_cell(row[name], "{}") for name in columns] for row in rows], columns)
 
 
 def _cell(value: object, entry_format: str) -> str:
@@ -107,7 +101,7 @@ def _print_arguments(schema: Mapping[str, Any]) -> None:
         ]
         default = "needed" if name in schema.get("required", ()) else str(declared.get("default", ""))
         rows.append((name, declared.get("type", "any"), default, ", ".join(filter(None, takes))))
-    print_table(rows, ("argument", "type", "default", "takes"))
+    terminal().print_table(rows, ("argument", "type", "default", "takes"))
 
 
 def _span(limits: Mapping[str, Any], least: str, most: str, unit: str) -> str:

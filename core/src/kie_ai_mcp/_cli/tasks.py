@@ -12,12 +12,10 @@ import click
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import OwnTools, credits_line, own_arguments
 from kie_ai_mcp._cli import console
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, moment
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, when
+from kie_ai_mcp._flow import results, settle
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._flow.results import last_known, refresh
-from kie_ai_mcp._flow.results import save as save_results
-from kie_ai_mcp._flow.settle import resolve as settle
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._record.tasks import Filters
@@ -41,9 +39,7 @@ def tasks() -> None:
 @click.option("--status", type=click.Choice(get_args(Status)), help="Only tasks in this state.")
 @click.option("--provider", help="Only this provider's tasks.")
 @click.option("--kind", type=click.Choice(get_args(Kind)), help="Only tasks that make this.")
-@click.option(
-    "--since", type=moment, metavar="WHEN", help="Only tasks made since a date, a time (UTC) or an age such as 7d."
-)
+@click.option("--since", type=when, help="Only tasks made since a date, a time (UTC) or an age such as 7d.")
 @click.option("--limit", type=click.IntRange(1, 50), default=20, show_default=True, help="At most so many.")
 @click.option("--cursor", help="Go on where an earlier list ended.")
 @console.json_option
@@ -64,16 +60,17 @@ def list_tasks(since: datetime | None, **filters: Any) -> None:
 
 
 def _print_list(listed: dict[str, Any]) -> None:
+    print_table = console.terminal().print_table
     if unresolved := listed.get("unresolved"):
         names = ("submission_id", "state", "tool", "prompt", "age_s")
         rows = [[str(row[name]) for name in names] for row in unresolved]
-        console.print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
+        print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
         click.echo(f"Look at {LOGS_PAGE}, then: {PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
     if not listed["tasks"]:
         click.echo("No tasks.")
         return
     columns = ("task", "provider", "status", "made", "expires", "credits", "results")
-    console.print_table([_cells(task) for task in listed["tasks"]], columns)
+    print_table([_cells(task) for task in listed["tasks"]], columns)
     click.echo(credits_line(listed))
     if "next_cursor" in listed:
         click.echo(f"Older ones: --cursor {listed['next_cursor']}")
@@ -82,36 +79,34 @@ def _print_list(listed: dict[str, Any]) -> None:
 def _cells(task: dict[str, Any]) -> list[str]:
     """Return one task's row of the list."""
     links = f"{len(task['result_urls'])} links" if task["result_urls"] else ""
-    results = f"{len(task['files'])} saved" if task["files"] else links
+    saved = f"{len(task['files'])} saved" if task["files"] else links
     credits = f"{task['credits']:g}" if "credits" in task else ""
     if "estimated_credits" in task:
         credits = f"about {task['estimated_credits']:g}"
     made, expires = (task.get(name, "")[:16].replace("T", " ") for name in ("created_at", "expires_at"))
-    return [task["task_id"], task["provider"], task["status"], made, expires, credits, results]
+    return [task["task_id"], task["provider"], task["status"], made, expires, credits, saved]
 
 
 @tasks.command("show")
 @click.argument("task_id", metavar="TASK")
-@click.option(
-    "--refresh", "ask", is_flag=True, help="Ask the service first; also finds tasks that were made elsewhere."
-)
+@click.option("--refresh", is_flag=True, help="Ask the service first; also finds tasks that were made elsewhere.")
 @console.json_option
-def show_task(task_id: str, ask: bool) -> None:
+def show_task(task_id: str, refresh: bool) -> None:
     """Show everything on record of one TASK."""
 
     async def work(app: App) -> tuple[dict[str, Any], str]:
-        report = await (refresh(app.engine, task_id) if ask else last_known(app.engine, task_id))
+        report = await (results.refresh if refresh else results.last_known)(app.engine, task_id)
         if report is None:
-            reason = f"No task {task_id!r} is on record here."
-            raise TaskNotFound(reason, next_step="--refresh asks the service for it.")
+            raise TaskNotFound(
+                f"No task {task_id!r} is on record here.", next_step="--refresh asks the service for it."
+            )
         submission = await app.engine.record.submissions.of_task(task_id)
         record = await app.engine.record.tasks.find(task_id)
-        extra: dict[str, Any] = {"kind": record.kind, "model": record.model} if record else {}
+        extra = {name: value for name in ("kind", "model") if (value := getattr(record, name, None)) is not None}
         if submission is not None:
             extra |= {"tool": submission.tool, "submission_id": submission.id, "arguments": dict(submission.arguments)}
-        extra = {name: value for name, value in extra.items() if value is not None}
         lines = [report.text(), *(f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in extra.items())]
-        return {**report.structured(), **extra}, "\n".join(lines)
+        return report.structured() | extra, "\n".join(lines)
 
     console.show(*console.run_with_app(load_settings(), work))
 
@@ -130,12 +125,11 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None) -> No
     async def work(app: App) -> Sequence[Report]:
         return await wait_for(app.engine, task_ids or await _running(app), timeout_s, say)
 
-    with console.progress() as say:
+    with console.terminal().progress() as say:
         reports = console.run_with_app(console.settings_saving_in(folder), work)
     text = "\n\n".join(report.text() for report in reports) or "No task is running."
     console.show([report.structured() for report in reports], text)
-    unfinished = [report for report in reports if report.status != "completed"]
-    if unfinished:
+    if unfinished := [report for report in reports if report.status != "completed"]:
         states = ", ".join(f"{report.task_id} is {report.status}" for report in unfinished)
         running = any(report.status not in {"failed", "not found"} for report in unfinished)
         hint = " A running one goes on by itself; wait again." if running else ""
@@ -144,9 +138,9 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None) -> No
 
 async def _running(app: App) -> list[str]:
     tasks = app.engine.record.tasks
-    records = [*await tasks.newest(Filters(status="pending", limit=MOST_TASKS))]
-    records += await tasks.newest(Filters(status="processing", limit=MOST_TASKS))
-    return [record.task_id for record in records[:MOST_TASKS]]
+    pending = await tasks.newest(Filters(status="pending", limit=MOST_TASKS))
+    processing = await tasks.newest(Filters(status="processing", limit=MOST_TASKS))
+    return [record.task_id for record in (*pending, *processing)][:MOST_TASKS]
 
 
 @tasks.command()
@@ -171,14 +165,13 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
         rows = [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)]
         return rows, len(unsaved) - len(valid)
 
-    with console.progress() as say:
+    with console.terminal().progress() as say:
         rows, gone = console.run_with_app(settings, work)
     lines = ["\n".join(row["files"]) or f"{row['task_id']}: {row['error']}" for row in rows]
     late = f" {gone} more have expired at the service; --expired tries them all the same." if gone else ""
     total = f"{sum(bool(row['files']) for row in rows)} of {len(rows)} tasks saved in {settings.output_dir}.{late}"
     console.show({"saved": rows, "expired": gone}, "\n".join([*lines, total]))
-    failed = [row for row in rows if row["error"]]
-    if failed:
+    if failed := [row for row in rows if row["error"]]:
         raise click.ClickException(f"tasks that could not be saved: {len(failed)}; the first: {failed[0]['error']}")
 
 
@@ -186,7 +179,7 @@ async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any
     """Save one task's results; an error of one must not stop the others."""
     await say(f"saving {task_id}", share)
     try:
-        report = await save_results(app.engine, task_id)
+        report = await results.save(app.engine, task_id)
     except KieError as exc:
         return {"task_id": task_id, "files": [], "error": str(exc)}
     error = "" if report.files else f"it is {report.status}. {report.next_step}"
@@ -194,9 +187,7 @@ async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any
 
 
 @tasks.command()
-@click.option(
-    "--older-than", "before", type=moment, metavar="WHEN", required=True, help="An age such as 30d or 12h, or a date."
-)
+@click.option("--older-than", "before", type=when, required=True, help="An age such as 30d or 12h, or a date.")
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
 @console.json_option
 def prune(before: datetime, dry_run: bool) -> None:
@@ -205,11 +196,9 @@ def prune(before: datetime, dry_run: bool) -> None:
     Their requests go with them. Files stay, and so do tasks that are running, and requests whose outcome is unknown.
     """
     count = console.run_with_app(load_settings(), lambda app: app.engine.record.prune(before, dry_run=dry_run))
-    day = before.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    console.show(
-        {"tasks": count, "before": before.isoformat(timespec="seconds"), "dry_run": dry_run},
-        f"Finished tasks from before {day} that {'would be' if dry_run else 'were'} deleted: {count}",
-    )
+    time, verb = before.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"), "would be" if dry_run else "were"
+    data = {"tasks": count, "before": before.isoformat(timespec="seconds"), "dry_run": dry_run}
+    console.show(data, f"Finished tasks from before {time} that {verb} deleted: {count}")
 
 
 @tasks.command()
@@ -243,27 +232,25 @@ async def _history(app: App) -> AsyncIterator[dict[str, Any]]:
     while submissions := await record.submissions.history(after, PAGE):
         for submission in submissions:
             yield {"record": "submission", **asdict(submission)}
-            after = submission.id
+        after = submissions[-1].id
     after = 0
     while tasks := await record.tasks.history(after, PAGE):
         for task in tasks:
             yield {"record": "task", **asdict(task)}
-            after = task.row_id
+        after = tasks[-1].row_id
 
 
 @tasks.command()
 @click.argument("submission_id", metavar="SUBMISSION", type=click.IntRange(min=1))
-@click.option(
-    "--adopt", "task_id", metavar="TASK", help="The request made this task; https://kie.ai/logs shows its id."
-)
+@click.option("--adopt", metavar="TASK", help="The request made this task; https://kie.ai/logs shows its id.")
 @click.option("--discard", is_flag=True, help="The request made nothing: it may be sent again.")
 @console.json_option
-def resolve(submission_id: int, task_id: str | None, discard: bool) -> None:
+def resolve(submission_id: int, adopt: str | None, discard: bool) -> None:
     """Settle a request whose outcome is unknown.
 
     `tasks list` shows them, with the number of each SUBMISSION.
     """
-    if discard is (task_id is not None):
+    if discard is (adopt is not None):
         raise click.UsageError("Give either --adopt TASK or --discard.")
-    report = console.run_with_app(load_settings(), lambda app: settle(app.engine, submission_id, task_id))
+    report = console.run_with_app(load_settings(), lambda app: settle.resolve(app.engine, submission_id, adopt))
     console.show(report.structured(), report.text())

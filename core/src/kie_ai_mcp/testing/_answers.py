@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from itertools import cycle, product
 from typing import Any, TypeVar
 
@@ -20,12 +21,8 @@ from kie_ai_mcp.testing._load import Loaded
 
 T = TypeVar("T")
 
-CODES = (200, 400, 404, 422, 500, 501)
-"""Codes of readable answers that a request's own `read` must take."""
-
-HTTP_CODES = (200, 202, 401, 404, 422, 429, 500)
-"""HTTP statuses that a gateway's own `read` must take."""
-
+CODES = (200, 400, 404, 422, 500, 501)  # of readable answers that a request's own `read` must take
+HTTP_CODES = (200, 202, 401, 404, 422, 429, 500)  # that a gateway's own `read` must take
 MESSAGES = ("", "still processing")
 
 
@@ -100,19 +97,11 @@ def tasks_of(loaded: Loaded, calls: Mapping[str, Calls]) -> list[Task]:
     own: dict[tuple[str, str | None, str, str], Task] = {}
     for name, tool in loaded.all_tools.items():
         for request in (request for _, request in calls[name].built if isinstance(request, Submission)):
-            path = request.paths[0]
-            task = Task(
-                TASK_ID,
-                request.api_type,
-                loaded.name,
-                kind=tool.kind,
-                tool=tool.name,
-                model=request.model,
-                path=path,
-                gateway=request.gateway,
-                status_address="" if request.gateway == KIE else f"{path}/requests/{TASK_ID}/status",
-            )
-            own.setdefault((task.api_type, task.model, path, task.gateway), task)
+            path, gateway = request.paths[0], request.gateway
+            address = "" if gateway == KIE else f"{path}/requests/{TASK_ID}/status"
+            task = Task(TASK_ID, request.api_type, loaded.name, kind=tool.kind, tool=tool.name, model=request.model)
+            task = replace(task, path=path, gateway=gateway, status_address=address)
+            own.setdefault((task.api_type, task.model, path, gateway), task)
     return [*tasks, *own.values()]
 
 
@@ -145,9 +134,8 @@ def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Sequence[
     contents = product(CODES, _anything(where, payloads))
     answers = (Answer(code, message, data) for (code, data), message in zip(contents, cycle(MESSAGES)))
     for answer, what in _first_fault(answers, fault):
-        yield Breach(
-            where, what, "Look before taking: the data may be anything, whatever the code.", shorten(answer, 400)
-        )
+        cure = "Look before taking: the data may be anything, whatever the code."
+        yield Breach(where, what, cure, shorten(answer, 400))
 
 
 def _envelope_is_total(where: str, read: Any, payloads: Sequence[Mapping[str, Any]]) -> Iterator[Breach]:

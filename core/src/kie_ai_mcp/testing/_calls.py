@@ -16,9 +16,7 @@ from kie_ai_mcp.testing._draw import AnyTool, Draw, Values
 
 Request = Submission | Query
 
-COUNT = 200
-"""How many different argument sets a tool is called with, at least."""
-
+COUNT = 200  # how many different argument sets a tool is called with, at least
 STEPS_A_SET = 2
 SHOWN_CHARS = 90
 

@@ -87,8 +87,8 @@ def names_are_unique(loaded: Loaded) -> Iterator[Breach]:
     taken = others(loaded.name)
     for name in loaded.plugins.gateways:
         if name in taken.gateways:
-            cure = "Choose another name for it."
-            yield Breach(f"gateway {name}", "another installed provider has one of that name", cure)
+            what = "another installed provider has one of that name"
+            yield Breach(f"gateway {name}", what, "Choose another name for it.")
     for name in loaded.tools:
         if name in taken.tools:
             what = f"the provider {taken.tools[name].provider} has a tool of that name"

@@ -9,12 +9,12 @@ from kie_ai_mcp.readings import STATES
 
 PAYLOAD_COUNT = 300
 TASK_ID = "task-1"
-
 _PICTURE = "https://media.example.com/1.png"
 
+# Payloads that report no end of a task.
 NOTHING: tuple[Mapping[str, Any], ...] = ({}, {"note": "nothing that anybody knows"}, {"state": "a word of tomorrow"})
-"""Payloads that report no end of a task."""
 
+# The shapes that the service's answers have had.
 USUAL: tuple[Mapping[str, Any], ...] = (
     {
         "taskId": TASK_ID,
@@ -34,7 +34,6 @@ USUAL: tuple[Mapping[str, Any], ...] = (
     },
     {"taskId": TASK_ID, "successFlag": 3, "errorCode": 400, "errorMessage": "the picture can't be read"},
 )
-"""The shapes that the service's answers have had."""
 
 FLAGS = ("successFlag", "expireFlag", "fallbackFlag")
 FLAG_VALUES: tuple[Any, ...] = (0, 1, 2, 3, True, False, "0", "1")
@@ -43,17 +42,8 @@ _SCALARS = (None, True, False, 0, 1, 2, 3, -1, 0.5, 10**30, float("nan"), float(
 _WORDS = ("", " ", "0", "1", "NaN", "1e999", "success", "fail", "no-such-state", "2026-13-45 99:99:99")
 _TEXTS = ("http://", _PICTURE, "null", "[", '{"resultUrls": null}', f'["{_PICTURE}", 7, [null]]')
 _ODD_TEXTS = ("\x00", "\ud800", "x" * 5_000)
-_CONTAINERS: tuple[Any, ...] = (
-    [],
-    {},
-    [None],
-    [[]],
-    {"": None},
-    [_PICTURE, {"url": 1}],
-    {"resultUrls": {"0": _PICTURE}},
-)
-LEAVES: tuple[Any, ...] = (*_SCALARS, *_WORDS, *_TEXTS, *_ODD_TEXTS, *_CONTAINERS)
-
+_NESTED: tuple[Any, ...] = ([], {}, [None], [[]], {"": None}, [_PICTURE, {"url": 1}], {"resultUrls": {"0": _PICTURE}})
+LEAVES: tuple[Any, ...] = (*_SCALARS, *_WORDS, *_TEXTS, *_ODD_TEXTS, *_NESTED)
 DEEP = 60
 
 

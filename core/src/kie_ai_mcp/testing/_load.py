@@ -70,8 +70,7 @@ def load(provider: str | ModuleType, settings: Mapping[str, Any] | None = None) 
     """
     if isinstance(provider, str):
         entry = entry_of(provider)
-        plugins = _load(provider, settings)
-        return Loaded(provider, plugins, sys.modules.get(entry.module))
+        return Loaded(provider, _load(provider, settings), sys.modules.get(entry.module))
     for name, entry in _installed().items():
         if entry.value == provider.__name__:
             return Loaded(name, _load(name, settings), provider)
