@@ -1,7 +1,4 @@
-"""Time limits and error handling for the functions of plugins.
-
-Whatever such a function raises, and however long it takes, only its caller is affected.
-"""
+"""Time limits and error handling for the functions of plugins: what they raise affects only their caller."""
 
 import asyncio
 import contextlib

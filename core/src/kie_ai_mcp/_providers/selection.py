@@ -12,8 +12,8 @@ from kie_ai_mcp.specs import Gateway, Tool
 
 log = logging.getLogger(__name__)
 
+# The one setting that every provider's section may have: the service that stands in for Kie.ai.
 GATEWAY_SETTING = "gateway"
-"""The one setting that every provider's section may have: the service that stands in for Kie.ai."""
 
 
 def allows(name: str, enabled: Sequence[str], disabled: Sequence[str]) -> bool:
@@ -88,10 +88,7 @@ def _begins_with(name: str, provider: str) -> bool:
 
 
 def served_tools(name: str, gateway: Gateway, tools: Mapping[str, BoundTool]) -> dict[str, BoundTool]:
-    """Return the tools of a provider that another service serves, as that one serves them.
-
-    A service that serves none of them, or with a function that can't be a tool, is a ConfigError.
-    """
+    """Return a provider's tools as another service serves them; raise ConfigError where it serves none, or wrongly."""
     if tools and not tools.keys() & gateway.serves.keys():
         raise ConfigError(
             f"[providers.{name}] gateway is {gateway.name!r}, which does not serve {next(iter(tools))}.",
@@ -104,10 +101,9 @@ def served_tools(name: str, gateway: Gateway, tools: Mapping[str, BoundTool]) ->
             # Never at Kie.ai instead: a user who moved the family does not expect a bill from there.
             log.warning("%s is left out: %s does not serve it", tool.name, gateway.name)
             continue
+        entry = Tool(fn, tool.kind, tool.title)
         try:
-            served[tool.name] = BoundTool.bind(
-                Tool(fn, tool.kind, tool.title), provider=name, kind=tool.kind, name=tool.name
-            )
+            served[tool.name] = BoundTool.bind(entry, provider=name, kind=tool.kind, name=tool.name)
         except PluginError as exc:
             raise ConfigError(f"The gateway {gateway.name} can't serve {tool.name}: {exc}") from exc
     return served
