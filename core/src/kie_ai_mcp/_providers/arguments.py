@@ -69,9 +69,8 @@ class Arguments:
             if marker := _media_in(hint):
                 self.media[name] = marker
         self.names = tuple(fields)
-        # Type checkers know only TypedDicts that are written out; this one is made from the signature.
-        make: Any = TypedDict
-        shape: Any = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(make(self.name, fields))
+        make: Any = TypedDict  # type checkers know only those that are written out
+        shape = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(make(self.name, fields))
         try:
             self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(shape)
             schema: dict[str, Any] = _without(_is_noise, self._adapter.json_schema())
@@ -181,7 +180,7 @@ def _without_none(hint: Any) -> Any:
 
 
 def _distinct(hint: Any) -> Any:
-    """Return a type that the cache of `typing` keeps apart from an equal one whose enum has another order."""
+    """Return a type that the cache of `typing` does not take for an equal one whose enum has another order."""
     return Annotated[hint, object()]
 
 

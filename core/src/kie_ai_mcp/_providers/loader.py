@@ -233,13 +233,12 @@ class Plugins:
 
 def _dispute(plugin: Plugin, owner: str, reason: str) -> PluginError:
     """Return why a provider can't have a name that belongs to `owner`."""
-    cure = selection.cure_of(plugin)
     if owner == plugin.name:
-        return PluginError(f"{reason}: it registers it twice.", next_step=cure)
+        return PluginError(f"{reason}: it registers it twice.")
     if owner == SERVER:
-        return PluginError(f"{reason}: it belongs to {owner}.", next_step=cure)
-    reason = f"{reason}: it belongs to {owner}, so {plugin.name} can't have it."
-    return PluginError(reason, next_step=f"{cure.removesuffix('.')}, or disable {owner}.")
+        return PluginError(f"{reason}: it belongs to {owner}.")
+    cure = f"{selection.cure_of(plugin).removesuffix('.')}, or disable {owner}."
+    return PluginError(f"{reason}: it belongs to {owner}, so {plugin.name} can't have it.", next_step=cure)
 
 
 @contextlib.contextmanager
