@@ -1,7 +1,6 @@
 """Recovery file of endings that the database did not take, and locks that tell which processes are alive.
 
-A process that dies must not leave a paid request forgotten: what could not be recorded stands in a file beside the
-database until a process records it, and a lock that the system releases when a process dies shows it to the others.
+No paid request may be forgotten: the next process records what the file keeps, and what a dead one left open.
 """
 
 import json

@@ -185,11 +185,10 @@ class Submissions:
 
     def _end(self, submission_id: int, ending: Ending, *conditions: Any) -> None:
         """Write an ending to a submission, if all conditions hold for it, and to its task."""
-        now = datetime.now(UTC)
         values: dict[str, Any] = {"state": ending.state, "code": ending.code, "message": ending.message}
         if ending.task is not None:
             values = {"state": ending.state, "task_id": ending.task.task_id, "path": ending.task.path}
-            insert_task(self.database, ending.task, now, submission_id)
+            insert_task(self.database, ending.task, submission_id)
             if ending.outcome is not None:
                 write_outcome(self.database, ending.task.task_id, ending.outcome)
         # A slot is held for one window after the answer; what was never sent holds none.

@@ -45,7 +45,7 @@ class Tasks:
     def adopt(self, task: Task) -> TaskRecord:
         """Record a task that was not made here; one that is on record stays as it is."""
         with self.database.transaction():
-            insert_task(self.database, task, datetime.now(UTC), None)
+            insert_task(self.database, task)
         return recorded(self.database, task.task_id)
 
     @in_worker
@@ -110,8 +110,9 @@ class Tasks:
         self.database.execute(UploadRow.insert(sha256=sha256, url=url, expires_at=expires_at).on_conflict_replace())
 
 
-def insert_task(database: Database, task: Task, now: datetime, submission_id: int | None) -> None:
+def insert_task(database: Database, task: Task, submission_id: int | None = None) -> None:
     """Add a task; one that is on record stays as it is."""
+    now = datetime.now(UTC)
     values = columns(TaskRow, Task, task) | {"created_at": task.created_at or now, "updated_at": now}
     database.execute(TaskRow.insert({**values, "submission_id": submission_id}).on_conflict_ignore())
 
