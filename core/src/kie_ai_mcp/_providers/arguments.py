@@ -18,9 +18,10 @@ from kie_ai_mcp.specs import PROMPT_CHARS, Media, is_web_address
 
 NUMBER = re.compile(r"-?[0-9]{1,15}")
 
+# Limits that are checked but not listed: no request comes near them, and every model reads every byte.
 UNLISTED = {"minLength": 1, "minItems": 1, "maxLength": PROMPT_CHARS}
-"""Limits that are checked but not listed: no request comes near them, and every model reads every byte."""
 
+# What is allowed, by pydantic's name of the error; its own sentence serves for any other.
 LIMITS = {
     "literal_error": "use one of {expected}",
     "string_too_long": "at most {max_length} characters, {length} were given",
@@ -29,15 +30,13 @@ LIMITS = {
     "too_short": "at least {min_length} items",
     "value_error": "give {error}",
 }
-"""What is allowed, by pydantic's name of the error; its own sentence serves for any other."""
 
 
 class Arguments:
     """The arguments of a function or class: its signature as a JSON schema, and values checked against it.
 
-    Parameters to `ignore` are filled in by the caller. Arguments of `more_names` are taken by the caller itself; they
-    are listed to those who misspell one. The annotations are `hints`, where they were read already. A signature that
-    can't be turned into a schema is a PluginError.
+    Parameters to `ignore` are filled in by the caller, who also takes arguments of `more_names`, which are listed to
+    those who misspell one. `hints` are the annotations, where they were read already.
     """
 
     def __init__(
@@ -70,9 +69,8 @@ class Arguments:
             if marker := _media_in(hint):
                 self.media[name] = marker
         self.names = tuple(fields)
-        # Type checkers know only TypedDicts that are written out; this one is made from the signature.
-        make: Any = TypedDict
-        shape: Any = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(make(self.name, fields))
+        make: Any = TypedDict  # type checkers know only those that are written out
+        shape = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(make(self.name, fields))
         try:
             self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(shape)
             schema: dict[str, Any] = _without(_is_noise, self._adapter.json_schema())
@@ -182,7 +180,7 @@ def _without_none(hint: Any) -> Any:
 
 
 def _distinct(hint: Any) -> Any:
-    """Return a type that the cache of `typing` keeps apart from an equal one whose enum has another order."""
+    """Return a type that the cache of `typing` does not take for an equal one whose enum has another order."""
     return Annotated[hint, object()]
 
 

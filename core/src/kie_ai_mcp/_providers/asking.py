@@ -27,8 +27,8 @@ Request = TypeVar("Request", Submission, Query)
 
 Read = Callable[[Answer], Any]
 
+# Codes that concern the key, the account or the whole service, never one task; no provider reads them.
 ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
-"""Codes that concern the key, the account or the whole service, never one task; no provider reads them."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ class Asking:
     async def request(self, tool: BoundTool, arguments: Mapping[str, Any], kind: type[Request]) -> Request:
         """Return the request that a tool makes of its checked arguments, which stay as they are.
 
-        Raises:
-            InvalidArgument: The provider refuses the arguments.
-            PluginError: The provider failed. Nothing was sent.
+        Raise InvalidArgument where the provider refuses them, PluginError where it fails: nothing was sent.
         """
         who = f"{tool.name} of the provider {tool.provider}"
         cure = f"Nothing was sent. Report it to the author of {tool.provider}; another tool may serve meanwhile."
@@ -72,10 +70,7 @@ class Asking:
         return await _read(task.provider, partial(outcome_of, self.plugins, task, deepcopy(payload)))
 
     async def meaning(self, provider: str, read: Read, answer: Answer) -> Outcome | None:
-        """Return what an answer means by the `read` of a query or of a second status route; raise ReadFailed.
-
-        None where the answer is about the account (`ACCOUNT_CODES`), or `read` makes nothing of it.
-        """
+        """Return what `read` makes of an answer to a query or of a second status route; raise ReadFailed."""
         if answer.code in ACCOUNT_CODES:
             return None
         outcome, wrong = await _read(provider, lambda: _judged(read(answer), Outcome, optional=True))
@@ -84,13 +79,10 @@ class Asking:
         return outcome  # type: ignore[no-any-return]  # it was judged to be one
 
     async def made(self, provider: str, read: Read, answer: Answer, *, logs_page: str) -> Accepted | Outcome | None:
-        """Return the task or final outcome of a paid request, by `Submission.read` or `Gateway.accept`.
+        """Return the task or outcome that `read` sees in a paid request's answer; None where it is read as usual.
 
-        None where the answer is read as usual. The user can look for the request at `logs_page`.
-
-        Raises:
-            Refused: The function says that the service made nothing, of an answer whose code is not 200.
-            Unknown: The function failed; the request may have been accepted and charged.
+        Raise Refused where `read` says so of a code other than 200, Unknown where it fails: the charge is unknown then,
+        and the user must look for the request at `logs_page`.
         """
         if answer.code in ACCOUNT_CODES:
             return None
@@ -123,12 +115,8 @@ async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer | None:
 
 
 def route_of(plugins: Plugins, task: Task) -> StatusRoute:
-    """Return where a task's status is read, without a time limit.
-
-    Where the task's provider is not enabled or its hook fails, the read has failed (ReadFailed).
-    """
-    route: StatusRoute = _hook(plugins, "kie_route_status", task, StatusRoute)
-    return route
+    """Return where a task's status is read; raise ReadFailed where its provider is not enabled or its hook fails."""
+    return _hook(plugins, "kie_route_status", task, StatusRoute)  # type: ignore[no-any-return]  # it was judged
 
 
 def outcome_of(plugins: Plugins, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:

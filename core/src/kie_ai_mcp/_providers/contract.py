@@ -16,10 +16,7 @@ from kie_ai_mcp.errors import shorten
 
 
 def judge(value: object, *expected: type) -> str | None:
-    """Return the first thing that is wrong with a value of a provider, as the end of a sentence, or None.
-
-    The value must be an instance of one of the `expected` public dataclasses.
-    """
+    """Return what is wrong with a value that should be of an `expected` class, as the end of a sentence, or None."""
     kind = next((kind for kind in expected if isinstance(value, kind)), None)
     if kind is None:
         names = " or ".join(kind.__name__ for kind in expected)

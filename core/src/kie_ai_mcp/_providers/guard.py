@@ -1,7 +1,4 @@
-"""Time limits and error handling for the functions of plugins.
-
-Whatever such a function raises, and however long it takes, only its caller is affected.
-"""
+"""Time limits and error handling for the functions of plugins: what they raise affects only their caller."""
 
 import asyncio
 import contextlib
@@ -28,8 +25,8 @@ class _TimeUp(BaseException):
 async def run_isolated(who: str, work: Callable[[], T]) -> T:
     """Run a plugin's function in a thread of its own, so that a slow one delays only its caller.
 
-    A KieError is raised on purpose and passes. Whatever else it raises, even to end the process, and a function that
-    takes too long become a PluginError, whose sentence begins with `who` ("generate_fox of the provider acme").
+    A KieError is raised on purpose and passes. Anything else, and a time limit that is over, becomes a PluginError,
+    whose sentence begins with `who` ("generate_fox of the provider acme").
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
@@ -58,11 +55,9 @@ async def run_isolated(who: str, work: Callable[[], T]) -> T:
 
 
 def run_in_time(work: Callable[[], T], limit_s: float) -> T:
-    """Run a plugin's code in this thread; raise PluginError where it takes longer than so many seconds.
-
-    An alarm costs microseconds; a thread for each provider would cost as much as loading it. Where there are no
-    alarms (on Windows, or off the main thread) the run has no time limit.
-    """
+    """Run a plugin's code in this thread; raise PluginError where it takes longer than so many seconds."""
+    # An alarm costs microseconds; a thread for each provider would cost as much as loading it. Where there are no
+    # alarms (on Windows, or off the main thread) the run has no time limit.
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         return work()
 

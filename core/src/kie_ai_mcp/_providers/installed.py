@@ -73,10 +73,7 @@ class Plugin:
 
 
 def installed() -> dict[str, Plugin]:
-    """Return the installed providers, sorted by name, without importing any.
-
-    A provider whose name belongs to another distribution is in the list, too, under a name with its distribution.
-    """
+    """Return the installed providers by name, without importing any; of two with one name, one gets a longer name."""
     plugins: dict[str, Plugin] = {}
     by_name = attrgetter("name")
     for name, entries in groupby(sorted(entry_points(group=PROJECT), key=by_name), key=by_name):

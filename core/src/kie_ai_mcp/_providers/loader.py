@@ -35,15 +35,14 @@ log = logging.getLogger(__name__)
 LOAD_S = 10.0  # how long one provider may take to be imported and asked, in seconds
 SERVER = "the server itself"
 
+# A provider that keeps the contract, before its names are compared with those of the others.
 Offer = tuple[Plugin, list[BoundTool], list[Gateway]]
-"""A provider that keeps the contract, before its names are compared with those of the others."""
 
 
 class Plugins:
     """Every installed provider, and the tools and gateways of those that are enabled.
 
-    No provider may take a `reserved` tool name. Settings that name a provider, tool or provider setting that does not
-    exist are a ConfigError.
+    No provider may take a `reserved` tool name. Settings that name what does not exist are a ConfigError.
     """
 
     def __init__(self, settings: Settings, reserved: Iterable[str] = ()) -> None:
@@ -186,15 +185,14 @@ class Plugins:
         names = [("tool", tool.name) for tool in tools]
         names += [("gateway", gateway.name) for gateway in gateways]
         names += [("api_type", api_type) for api_type in plugin.provider.api_types]
-        owned: dict[tuple[str, str], str] = {}
+        owners = dict(self._owners)
         for sort, name in names:
-            owner = self._owners.get((sort, name)) or owned.get((sort, name))
-            if owner is not None:
+            if owner := owners.get((sort, name)):
                 self._set_aside(plugin, _dispute(plugin, owner, f"its {sort} {name} exists already"))
                 plugin.provider = Provider(plugin.provider.title)  # no task and no model is its own
                 return
-            owned[sort, name] = plugin.name
-        self._owners |= owned
+            owners[sort, name] = plugin.name
+        self._owners = owners
         plugin.tools = tuple(tool.name for tool in tools)
         self.tools |= {tool.name: tool for tool in tools}
         self.gateways |= {gateway.name: gateway for gateway in gateways}
@@ -235,13 +233,12 @@ class Plugins:
 
 def _dispute(plugin: Plugin, owner: str, reason: str) -> PluginError:
     """Return why a provider can't have a name that belongs to `owner`."""
-    cure = selection.cure_of(plugin)
     if owner == plugin.name:
-        return PluginError(f"{reason}: it registers it twice.", next_step=cure)
+        return PluginError(f"{reason}: it registers it twice.")
     if owner == SERVER:
-        return PluginError(f"{reason}: it belongs to {owner}.", next_step=cure)
-    reason = f"{reason}: it belongs to {owner}, so {plugin.name} can't have it."
-    return PluginError(reason, next_step=f"{cure.removesuffix('.')}, or disable {owner}.")
+        return PluginError(f"{reason}: it belongs to {owner}.")
+    cure = f"{selection.cure_of(plugin).removesuffix('.')}, or disable {owner}."
+    return PluginError(f"{reason}: it belongs to {owner}, so {plugin.name} can't have it.", next_step=cure)
 
 
 @contextlib.contextmanager

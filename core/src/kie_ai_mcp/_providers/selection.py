@@ -12,8 +12,8 @@ from kie_ai_mcp.specs import Gateway, Tool
 
 log = logging.getLogger(__name__)
 
+# The one setting that every provider's section may have: the service that stands in for Kie.ai.
 GATEWAY_SETTING = "gateway"
-"""The one setting that every provider's section may have: the service that stands in for Kie.ai."""
 
 
 def allows(name: str, enabled: Sequence[str], disabled: Sequence[str]) -> bool:
@@ -28,11 +28,8 @@ def cure_of(plugin: Plugin) -> str:
 
 def check_providers(settings: Settings, plugins: Mapping[str, Plugin]) -> None:
     """Raise ConfigError where the settings name a provider that is not installed, or both enabled and disabled."""
-    mentions = [
-        (f"{variable(setting)} names {name!r}", name)
-        for setting in ("enabled_providers", "disabled_providers")
-        for name in getattr(settings, setting)
-    ]
+    mentions = [(f"{variable('enabled_providers')} names {name!r}", name) for name in settings.enabled_providers]
+    mentions += [(f"{variable('disabled_providers')} names {name!r}", name) for name in settings.disabled_providers]
     mentions += [(f"The configuration has a section [providers.{name}]", name) for name in settings.providers]
     for mention, name in mentions:
         if name not in plugins:
@@ -44,16 +41,13 @@ def check_providers(settings: Settings, plugins: Mapping[str, Plugin]) -> None:
 
 def check_section(settings: Settings, plugin: Plugin, section: Iterable[str]) -> None:
     """Raise ConfigError where the settings of a loaded provider have one that it does not declare."""
-    undeclared = sorted(set(section) - set(plugin.provider.settings))
-    if not undeclared:
-        return
     keys = _keys(plugin)
-    written = provider_variable(plugin.name, undeclared[0])
-    if written in settings.provider_variables:
-        near = nearest(written, [provider_variable(plugin.name, key) for key in keys])
-        raise ConfigError(f"{written} is set, but the provider {plugin.name} has no such setting.", next_step=near)
-    reason = f"[providers.{plugin.name}] has no setting {undeclared[0]!r}."
-    raise ConfigError(reason, next_step=nearest(undeclared[0], keys))
+    for key in sorted(set(section) - set(plugin.provider.settings)):
+        written = provider_variable(plugin.name, key)
+        if written in settings.provider_variables:
+            near = nearest(written, [provider_variable(plugin.name, known) for known in keys])
+            raise ConfigError(f"{written} is set, but the provider {plugin.name} has no such setting.", next_step=near)
+        raise ConfigError(f"[providers.{plugin.name}] has no setting {key!r}.", next_step=nearest(key, keys))
 
 
 def check_variables(settings: Settings, plugins: Mapping[str, Plugin]) -> None:
@@ -88,10 +82,7 @@ def _begins_with(name: str, provider: str) -> bool:
 
 
 def served_tools(name: str, gateway: Gateway, tools: Mapping[str, BoundTool]) -> dict[str, BoundTool]:
-    """Return the tools of a provider that another service serves, as that one serves them.
-
-    A service that serves none of them, or with a function that can't be a tool, is a ConfigError.
-    """
+    """Return a provider's tools as another service serves them; raise ConfigError where it serves none, or wrongly."""
     if tools and not tools.keys() & gateway.serves.keys():
         raise ConfigError(
             f"[providers.{name}] gateway is {gateway.name!r}, which does not serve {next(iter(tools))}.",
@@ -104,10 +95,9 @@ def served_tools(name: str, gateway: Gateway, tools: Mapping[str, BoundTool]) ->
             # Never at Kie.ai instead: a user who moved the family does not expect a bill from there.
             log.warning("%s is left out: %s does not serve it", tool.name, gateway.name)
             continue
+        entry = Tool(fn, tool.kind, tool.title)
         try:
-            served[tool.name] = BoundTool.bind(
-                Tool(fn, tool.kind, tool.title), provider=name, kind=tool.kind, name=tool.name
-            )
+            served[tool.name] = BoundTool.bind(entry, provider=name, kind=tool.kind, name=tool.name)
         except PluginError as exc:
             raise ConfigError(f"The gateway {gateway.name} can't serve {tool.name}: {exc}") from exc
     return served

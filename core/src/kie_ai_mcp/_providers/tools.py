@@ -16,8 +16,8 @@ from kie_ai_mcp.specs import Kind, Query, Submission, Tool
 NAME_LIMIT = 40
 DESCRIPTION_LIMIT = 2_000
 
+# Names below the output folder; none begins with a dot, so none leads out of it.
 SUBFOLDER = re.compile(r"(?!\.)[\w .-]+(/(?!\.)[\w .-]+)*")
-"""Names below the output folder; none begins with a dot, so none leads out of it."""
 
 
 def _subfolder(value: str) -> str:
@@ -55,10 +55,7 @@ class BoundTool:
     charges: bool = False
 
     def input_schema(self, *, saves: bool) -> dict[str, Any]:
-        """Return the schema that clients read: the provider's arguments and, on paid tools, the server's own.
-
-        Only a server that `saves` results offers a subfolder for them.
-        """
+        """Return the schema that clients read; a paid tool has the server's own arguments as well."""
         schema = self.arguments.listed
         if self.paid:
             options = (name for name in OPTION_NAMES if saves or name != "subfolder")
@@ -79,10 +76,7 @@ class BoundTool:
     def bind(
         cls, entry: Tool | Callable[..., Any], *, provider: str, kind: Kind, name: str | None = None
     ) -> "BoundTool":
-        """Return the tool that a provider registers, or raise PluginError where the function can't be one.
-
-        The `kind` is that of a tool that names none; the `name` is the function's own where none is given.
-        """
+        """Return the tool that a provider registers, with `kind` where it names none; raise PluginError."""
         tool = entry if isinstance(entry, Tool) else Tool(entry)
         fn = tool.fn
         name = name or str(getattr(fn, "__name__", ""))

@@ -5,10 +5,10 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, partial, wraps
+from dataclasses import dataclass, field
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -22,23 +22,15 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT_S = 10  # how long one statement, or one file lock, waits for another process
 
-
-class HoldsDatabase(Protocol):
-    """An object whose methods work on a database."""
-
-    database: "Database"
-
-
-H = TypeVar("H", bound=HoldsDatabase)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def in_worker(work: Callable[Concatenate[H, P], R]) -> Callable[Concatenate[H, P], Awaitable[R]]:
-    """Make a synchronous method awaitable: it runs in a worker thread, after the one before it."""
+def in_worker(work: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Awaitable[R]]:
+    """Make a method of an object with a `database` awaitable: it runs in a worker thread, after the one before it."""
 
     @wraps(work)
-    async def awaitable(self: H, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def awaitable(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         call = partial(self.database.guarded, partial(work, self, *args, **kwargs))
         return await anyio.to_thread.run_sync(call, limiter=self.database.lane)
 
@@ -56,12 +48,11 @@ def file_lock(path: str) -> "BaseFileLock":
 class Database:
     """One SQLite file of this process, created with its folder if absent; `on_open` is called each time it was opened.
 
-    It is asynchronous outside and synchronous inside: a method made by `in_worker` runs in a worker thread, one at a
-    time, so a slow disk never stops the server. Every change is committed, and on disk, when the method returns.
+    Methods made by `in_worker` keep a slow disk from stopping the server; what they change is on disk when they return.
     """
 
     path: Path
-    on_open: Callable[[], None]
+    on_open: Callable[[], object] = field(init=False)
 
     def __post_init__(self) -> None:
         self.connection = peewee.SqliteDatabase(
@@ -71,13 +62,9 @@ class Database:
             thread_safe=False,  # one connection, used by one worker thread at a time (see lane)
             check_same_thread=False,
         )
+        self.lane = anyio.CapacityLimiter(1)
         # Where the file itself lies: a process that opens it through a link must find the same files beside it.
         self.real_path = Path(os.path.realpath(self.path))
-
-    @cached_property
-    def lane(self) -> anyio.CapacityLimiter:
-        """The limiter that lets one worker at a time use the file."""
-        return anyio.CapacityLimiter(1)
 
     def open(self) -> None:
         """Open the file and bring it up to this program's version."""
@@ -86,7 +73,7 @@ class Database:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._connect()
                 if int(self.connection.pragma("user_version")) != SCHEMA_VERSION:
-                    migrate(self.connection, self.path)
+                    migrate(self.connection)
                 if not os.access(self.path, os.W_OK):
                     raise PermissionError(13, "it is read-only")
                 self.on_open()
@@ -128,7 +115,7 @@ class Database:
             cause: BaseException = exc
             while "cannot rollback" in str(cause) and cause.__context__ is not None:
                 cause = cause.__context__
-            reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+            reason = getattr(cause, "strerror", None) or cause
             raise StorageError(
                 f"The task database {self.path} can't be {doing}: {reason}.",
                 next_step="Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH.",

@@ -4,7 +4,6 @@ The steps are frozen SQL: they describe the past and are never edited. The file'
 steps that were applied; a database of the seed's Node server counts as 0.
 """
 
-from pathlib import Path
 from typing import Any
 
 from kie_ai_mcp.errors import StorageError
@@ -88,10 +87,10 @@ _STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS)
 SCHEMA_VERSION = len(_STEPS)
 
 
-def migrate(database: Any, path: Path) -> None:
-    """Apply the steps that a database lacks, all or none; `path` is its file, for the error of a newer one."""
+def migrate(database: Any) -> None:
+    """Apply the steps that a database lacks, all or none; raise `StorageError` for one of a newer program."""
     with database.atomic("IMMEDIATE"):
-        version = int(database.pragma("user_version"))
+        path, version = database.database, int(database.pragma("user_version"))
         if version > SCHEMA_VERSION:
             raise StorageError(
                 f"The task database {path} has schema version {version}; this program knows {SCHEMA_VERSION}.",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import anyio.to_thread
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.rows import FINAL, Ending, KeyRow, SubmissionRow, TaskRecord, TaskRow
-from kie_ai_mcp._record.slots import Budget, RateLimit, spent_since
+from kie_ai_mcp._record.slots import Budget, RateLimit, spent_today
 from kie_ai_mcp._record.submissions import Submissions
 from kie_ai_mcp._record.tasks import Tasks
 from kie_ai_mcp.errors import StorageError
@@ -23,41 +23,33 @@ PRUNED_AT_ONCE = 5_000
 
 @dataclass(frozen=True)
 class Ended:
-    """Place where an ending was written down: the database, else a recovery file, else this process's memory.
+    """Place where an ending was written down: the database, else a recovery file, else this process's memory."""
 
-    `task` is that of an accepted request, `error` why the database did not take it, `lost` why no file did.
-    """
-
-    task: TaskRecord | None = None
-    error: StorageError | None = None
+    task: TaskRecord | None = None  # that of an accepted request
+    error: StorageError | None = None  # why the database did not take it
     kept_in: Path | None = None
-    lost: StorageError | None = None
+    lost: StorageError | None = None  # why no file did
 
 
 @dataclass
 class Record:
-    """The task database of this process: what the server writes down and reads.
-
-    `limit` is the account's rate limit, `limits` those of single gateways that have their own, by name.
-    """
+    """The task database of this process: what the server writes down and reads."""
 
     path: Path
-    limit: RateLimit
+    limit: RateLimit  # the account's
     budget: Budget = field(default_factory=Budget)
-    limits: Mapping[str, RateLimit] = field(default_factory=dict)
+    limits: Mapping[str, RateLimit] = field(default_factory=dict)  # of gateways that have their own, by name
 
     def __post_init__(self) -> None:
-        self.database = Database(self.path, self._catch_up)
+        self.database = Database(self.path)
         self.recovery = RecoveryFile(self.database)
         self.process = Process(self.database)
         self.tasks = Tasks(self.database)
         self.submissions = Submissions(self.database, self.recovery, self.process, self.limit, self.budget, self.limits)
+        self.database.on_open = self.submissions.catch_up
 
     def open(self) -> None:
-        """Open the file, take in what the recovery file keeps, and settle what dead processes left behind.
-
-        The first use opens it as well; this raises `StorageError` at once where the file can't be used.
-        """
+        """Open the file, which the first use does as well; raise `StorageError` where it can't be used."""
         self.database.open()
 
     async def aclose(self) -> None:
@@ -73,18 +65,14 @@ class Record:
         self.process.retire()
 
     async def end(self, submission_id: int, ending: Ending) -> Ended:
-        """Write down how a request ended, whatever it takes: in the database, in the recovery file, or in memory.
-
-        It is done even where the caller is cancelled meanwhile, and raises no `StorageError`.
-        """
+        """Write down how a request ended, even where the caller is cancelled meanwhile; raise no `StorageError`."""
+        ended = Ended()
         with anyio.CancelScope(shield=True):
-            ended = Ended()
             try:
-                if ending.task is not None:
-                    task = await self.submissions.accepted(submission_id, ending.task, ending.outcome)
-                    ended = Ended(task)
-                else:
+                if ending.task is None:
                     await self.submissions.settled(submission_id, ending)
+                else:
+                    ended = Ended(await self.submissions.accepted(submission_id, ending.task, ending.outcome))
             except StorageError as error:
                 try:
                     ended = Ended(error=error, kept_in=await self.recovery.keep(submission_id, ending))
@@ -95,7 +83,7 @@ class Record:
     @in_worker
     def spent_today(self) -> float:
         """Return the credits of the last 24 hours: what the service charged, else what was estimated."""
-        return spent_since(self.database, timedelta(days=1))
+        return spent_today(self.database)
 
     @in_worker
     def damage(self) -> list[str]:
@@ -124,9 +112,6 @@ class Record:
         with self.database.transaction():
             query = TaskRow.select(TaskRow.task_id).where(old).limit(PRUNED_AT_ONCE)
             ids = [row["task_id"] for row in self.database.rows(query)]
-            for table in (SubmissionRow, TaskRow):
-                self.database.execute(table.delete().where(table.task_id.in_(ids)))
+            for rows in (SubmissionRow, TaskRow):
+                self.database.execute(rows.delete().where(rows.task_id.in_(ids)))
         return len(ids)
-
-    def _catch_up(self) -> None:
-        self.submissions.catch_up()

@@ -1,7 +1,6 @@
 """Recovery file of endings that the database did not take, and locks that tell which processes are alive.
 
-A process that dies must not leave a paid request forgotten: what could not be recorded stands in a file beside the
-database until a process records it, and a lock that the system releases when a process dies shows it to the others.
+No paid request may be forgotten: the next process records what the file keeps, and what a dead one left open.
 """
 
 import json
@@ -24,8 +23,7 @@ from kie_ai_mcp.specs import Task
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-Write = Callable[[int, Ending], None]
-"""A function that records how a submission, by its id, ended; it runs inside a transaction."""
+Write = Callable[[int, Ending], None]  # records how a submission, by its id, ended, inside a transaction
 
 
 class RecoveryFile:
@@ -37,10 +35,7 @@ class RecoveryFile:
         self.in_memory: list[str] = []
 
     async def keep(self, submission_id: int, ending: Ending) -> Path:
-        """Write an ending to the file, on disk when this returns; the next use of the record takes it in.
-
-        Where the file can't be written either, the entry is kept in memory and `StorageError` raised.
-        """
+        """Write an ending to the file, on disk when this returns; else keep it in memory and raise `StorageError`."""
         line = _line(submission_id, ending)
         try:
             with self._database.translated("backed by a recovery file"):
@@ -68,7 +63,7 @@ class RecoveryFile:
         if not self.path.exists():
             return
         with file_lock(f"{self.path}.lock"):
-            if not self.path.exists():
+            if not self.path.exists():  # another process took it in meanwhile
                 return
             lines = self.path.read_text(encoding="utf-8").splitlines()
             with self._database.transaction():
@@ -80,13 +75,11 @@ class RecoveryFile:
 
 
 def _line(submission_id: int, ending: Ending) -> str:
-    entry: dict[str, Any] = {"submission_id": submission_id}
+    entry: dict[str, Any] = {"state": ending.state, "code": ending.code, "message": ending.message}
     if ending.task is not None:
         created_at = (ending.task.created_at or datetime.now(UTC)).isoformat()
-        entry |= {"task": {**asdict(ending.task), "created_at": created_at}}
-    else:
-        entry |= {"state": ending.state, "code": ending.code, "message": ending.message}
-    return json.dumps(entry, default=str)
+        entry = {"task": {**asdict(ending.task), "created_at": created_at}}
+    return json.dumps({"submission_id": submission_id, **entry}, default=str)
 
 
 def _take_in_line(line: str, write: Write) -> bool:
@@ -94,9 +87,9 @@ def _take_in_line(line: str, write: Write) -> bool:
     try:
         entry = json.loads(line)
         submission_id = int(entry["submission_id"])
-        if "task" in entry:
-            created_at = datetime.fromisoformat(entry["task"]["created_at"])
-            ending = Ending("accepted", Task(**{**entry["task"], "created_at": created_at}))
+        if task := entry.get("task"):
+            created_at = datetime.fromisoformat(task["created_at"])
+            ending = Ending("accepted", Task(**{**task, "created_at": created_at}))
         else:
             ending = Ending(entry["state"], code=entry["code"], message=entry["message"])
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -116,9 +109,7 @@ class Process:
     def announce(self) -> None:
         """Hold a lock for as long as this process lives, so that others can tell when it is dead."""
         if self._mark is None:
-            mark = self._lock_of(self.owner)
-            mark.acquire(timeout=0)
-            self._mark = mark  # only once it is held
+            self._mark = self._lock_of(self.owner).acquire(timeout=0).lock
 
     def retire(self) -> None:
         """Give up the lock: what this process left open may be settled by others."""
@@ -132,14 +123,12 @@ class Process:
         """Yield whether another process is dead; if so, no third one settles the same requests meanwhile."""
         lock = self._lock_of(owner)
         try:
-            lock.acquire(timeout=0)
+            acquired = lock.acquire(timeout=0)
         except TimeoutError:
             yield False
             return
-        try:
+        with acquired:
             yield True
-        finally:
-            lock.release()
         with suppress(OSError):
             Path(lock.lock_file).unlink(missing_ok=True)
 

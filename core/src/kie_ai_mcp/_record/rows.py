@@ -1,7 +1,6 @@
 """Tables of the record, and the frozen values that are read from their rows and written to them.
 
-A value's field and the column of the same name belong together: `columns` writes what a table has columns for,
-`task_record` and `submission_record` read it back. A new column is typed in the row and in the record, nowhere else.
+A value's field and the column of the same name belong together; a new one is typed in the row and in the record.
 """
 
 import json
@@ -14,11 +13,10 @@ import peewee
 
 from kie_ai_mcp.specs import DAY_S, Kind, Outcome, Status, Task
 
+# ``cancelled`` was never sent; ``discarded`` was unknown until its user settled it.
 SubmissionState = Literal["sending", "accepted", "refused", "unknown", "cancelled", "discarded"]
-"""``cancelled`` was never sent; ``discarded`` was unknown until its user settled it."""
 
-UNSETTLED = ("sending", "unknown")
-MAY_COST = (*UNSETTLED, "accepted")
+MAY_COST = ("sending", "unknown", "accepted")
 FINAL = ("completed", "failed")
 
 
@@ -191,14 +189,11 @@ class SubmissionRecord:
 
 @dataclass(frozen=True)
 class Ending:
-    """End of a paid request: ``accepted`` made a task, ``unknown`` may have, ``cancelled`` was never sent.
-
-    `outcome` is how a task stands that the service finished at once; `code` and `message` are the reason of the others.
-    """
+    """End of a paid request: ``accepted`` made a task, ``unknown`` may have, ``cancelled`` was never sent."""
 
     state: Literal["accepted", "refused", "unknown", "cancelled"]
     task: Task | None = None
-    outcome: Outcome | None = None
+    outcome: Outcome | None = None  # how a task stands that the service finished at once
     code: int | None = None
     message: str | None = None
 

@@ -31,10 +31,7 @@ class Budget:
 
 
 def check_budget(database: Database, budget: Budget, estimate: float) -> None:
-    """Raise `LimitReached` for a request that would pass the user's limits.
-
-    One without a price counts as 0 until the service names it.
-    """
+    """Raise `LimitReached` for a request, with 0 as the estimate of an unknown price, that would pass a limit."""
     per_hour, per_day = budget.submissions_per_hour, budget.credits_per_day
     if per_hour is not None:
         count = _sent_since(timedelta(hours=1)).count(database.connection)
@@ -44,7 +41,7 @@ def check_budget(database: Database, budget: Budget, estimate: float) -> None:
                 next_step="Wait, or raise KIE_AI_MAX_SUBMISSIONS_PER_HOUR.",
             )
     if per_day is not None:
-        spent = spent_since(database, timedelta(days=1))
+        spent = spent_today(database)
         if spent + estimate > per_day or spent >= per_day:
             raise LimitReached(
                 f"{spent:g} credits were spent in the last 24 hours and this request costs about {estimate:g}; "
@@ -53,11 +50,11 @@ def check_budget(database: Database, budget: Budget, estimate: float) -> None:
             )
 
 
-def spent_since(database: Database, span: timedelta) -> float:
-    """Return the credits of the requests of this span: what the service charged, else what was estimated."""
+def spent_today(database: Database) -> float:
+    """Return the credits of the last 24 hours: what the service charged, else what was estimated."""
     # Never below 0: what a service reports must not raise the limit that its user set.
     cost = peewee.fn.MAX(0, peewee.fn.COALESCE(TaskRow.credits, SubmissionRow.estimated_credits, 0))
-    query = _sent_since(span).select(peewee.fn.SUM(cost))
+    query = _sent_since(timedelta(days=1)).select(peewee.fn.SUM(cost))
     joined = query.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=TaskRow.task_id == SubmissionRow.task_id)
     return float(joined.scalar(database.connection) or 0.0)
 
@@ -70,10 +67,7 @@ def _sent_since(span: timedelta) -> Any:
 def wait_for_slot(
     database: Database, limit: RateLimit, before: Iterable[Mapping[str, Any]], gateway: str, now: float
 ) -> tuple[float, int]:
-    """Return the seconds until asking for a slot is worth it, and how many of the requests `before` wait for one.
-
-    Both are 0 where a slot is free; `now` is in seconds since the epoch.
-    """
+    """Return the seconds until asking is worth it, and how many of `before` wait; both are 0 where a slot is free."""
     rows = SubmissionRow
     # The service counts a request somewhere between our sending and its answer. A slot is therefore held
     # from the grant until one window after the answer; then no window of theirs can see more than the limit.

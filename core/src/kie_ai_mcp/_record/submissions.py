@@ -12,7 +12,6 @@ from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.rows import (
     MAY_COST,
-    UNSETTLED,
     Ending,
     KeyRow,
     SubmissionRecord,
@@ -27,8 +26,8 @@ from kie_ai_mcp._record.tasks import insert_task, recorded, write_outcome
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Kind, Outcome, Task
 
+# In words, since bound values would keep SQLite from the partial index.
 OPEN = peewee.SQL("state IN ('sending', 'unknown')")
-"""In words, since bound values would keep SQLite from the partial index."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,8 @@ class Submissions:
     def write_ahead(self, new: NewSubmission) -> Ticket | SubmissionRecord:
         """Record a request that is about to be sent, take a slot if one is free, and return its ticket.
 
-        Where an identical request is still unsettled or the idempotency key was used before, nothing is recorded and
-        that earlier request returned. `LimitReached` is raised where it would pass a limit of `budget`.
+        Return an earlier request instead that has its idempotency key, or is identical and unsettled. Raise
+        `LimitReached` where it would pass a limit of `budget`.
         """
         self.process.announce()
         self.take_in()
@@ -87,10 +86,9 @@ class Submissions:
                 self._bind(new.idempotency_key, earlier["id"])
                 return submission_record(earlier)
             check_budget(self.database, self.budget, new.estimated_credits or 0.0)
-            values: dict[str, Any] = {"state": "sending", "owner": self.process.owner}
-            values |= {"created_at": datetime.now(UTC), "asked_at": now}
-            values |= columns(SubmissionRow, NewSubmission, new)
-            submission_id = self.database.execute(SubmissionRow.insert(values))
+            values = columns(SubmissionRow, NewSubmission, new) | {"state": "sending", "owner": self.process.owner}
+            query = SubmissionRow.insert({**values, "created_at": datetime.now(UTC), "asked_at": now})
+            submission_id = self.database.execute(query)
             self._bind(new.idempotency_key, submission_id)
             return self._take_slot(submission_id, new.gateway, open_rows, now)
 
@@ -114,26 +112,20 @@ class Submissions:
 
     @in_worker
     def accepted(self, submission_id: int, task: Task, outcome: Outcome | None = None) -> TaskRecord:
-        """Record the task that the service made, and link its submission, in one transaction.
-
-        An id that is on record already keeps its row; the record then names the submission it first came from.
-        """
+        """Record the task that the service made and return it; one on record names the request it first came from."""
         with self.database.transaction():
             self._end(submission_id, Ending("accepted", task, outcome))
             return recorded(self.database, task.task_id)
 
     @in_worker
     def settled(self, submission_id: int, ending: Ending) -> None:
-        """Record that a request was refused, that its answer is unknown, or that it was never sent.
-
-        What was never sent costs nothing and blocks no other request; one that ended otherwise stays as it is.
-        """
+        """Record an ending without a task; a request that ended otherwise was sent, and can't be cancelled any more."""
         conditions = [SubmissionRow.state == "sending"] if ending.state == "cancelled" else []
         self._end(submission_id, ending, *conditions)
 
     def take_in(self) -> None:
         """Record what the recovery file keeps. Call it in the worker, outside of a transaction."""
-        self.recovery.take_in(lambda number, ending: self._end(number, ending, SubmissionRow.state.in_(UNSETTLED)))
+        self.recovery.take_in(lambda number, ending: self._end(number, ending, OPEN))
 
     def catch_up(self) -> list[dict[str, Any]]:
         """Record what was kept, settle what dead processes left, and return the rows that are open; in the worker."""
@@ -143,10 +135,7 @@ class Submissions:
 
     @in_worker
     def resolve(self, submission_id: int, task: Task | None) -> SubmissionRecord:
-        """Settle an unknown submission: link the task that was found for it, or discard it where that is None.
-
-        `StorageError` is raised where there is no such submission, or it is settled already.
-        """
+        """Link an unknown submission to its task, or discard it; raise `StorageError` where it is not unknown."""
         with self.database.transaction():
             row = self._row(SubmissionRow.id == submission_id)
             if row is None or row["state"] != "unknown":
@@ -155,14 +144,13 @@ class Submissions:
                     f"Submission {submission_id} is {state}; only an unknown one can be resolved.",
                     next_step="list_tasks names the unresolved ones.",
                 )
-            owner = task and self._row(SubmissionRow.task_id == task.task_id)
-            if owner:
-                raise StorageError(
-                    f"Task {owner['task_id']} belongs to submission {owner['id']} already.",
-                    next_step="Look for another id in the service's log, or discard this submission.",
-                )
             if task is None:
                 self._change(submission_id, state="discarded")
+            elif owner := self._row(SubmissionRow.task_id == task.task_id):
+                raise StorageError(
+                    f"Task {task.task_id} belongs to submission {owner['id']} already.",
+                    next_step="Look for another id in the service's log, or discard this submission.",
+                )
             else:
                 self._change(submission_id, state="accepted", task_id=task.task_id)
                 # What is looked up at the service says less of a task than the request that made it.
@@ -197,11 +185,10 @@ class Submissions:
 
     def _end(self, submission_id: int, ending: Ending, *conditions: Any) -> None:
         """Write an ending to a submission, if all conditions hold for it, and to its task."""
-        now = datetime.now(UTC)
         values: dict[str, Any] = {"state": ending.state, "code": ending.code, "message": ending.message}
         if ending.task is not None:
             values = {"state": ending.state, "task_id": ending.task.task_id, "path": ending.task.path}
-            insert_task(self.database, ending.task, now, submission_id)
+            insert_task(self.database, ending.task, submission_id)
             if ending.outcome is not None:
                 write_outcome(self.database, ending.task.task_id, ending.outcome)
         # A slot is held for one window after the answer; what was never sent holds none.
@@ -237,8 +224,7 @@ class Submissions:
 
     def _bind(self, key: str | None, submission_id: int) -> None:
         if key is not None:
-            query = KeyRow.insert(key=key, submission_id=submission_id)
-            self.database.execute(query.on_conflict_replace())
+            self.database.execute(KeyRow.insert(key=key, submission_id=submission_id).on_conflict_replace())
 
     def _take_slot(self, submission_id: int, gateway: str, before: Iterable[Mapping[str, Any]], now: float) -> Ticket:
         limit = self.limits.get(gateway, self.limit)

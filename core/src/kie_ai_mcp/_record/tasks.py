@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import peewee
 
@@ -44,7 +45,7 @@ class Tasks:
     def adopt(self, task: Task) -> TaskRecord:
         """Record a task that was not made here; one that is on record stays as it is."""
         with self.database.transaction():
-            insert_task(self.database, task, datetime.now(UTC), None)
+            insert_task(self.database, task)
         return recorded(self.database, task.task_id)
 
     @in_worker
@@ -65,13 +66,9 @@ class Tasks:
     def newest(self, filters: Filters) -> Sequence[TaskRecord]:
         """Return tasks newest first, at most `limit`, below `before_id`."""
         query = _WITH_ESTIMATE.order_by(TaskRow.row_id.desc()).limit(filters.limit)
-        for name in ("status", "provider", "kind"):
-            if (value := getattr(filters, name)) is not None:
-                query = query.where(getattr(TaskRow, name) == value)
-        if filters.since is not None:
-            query = query.where(TaskRow.created_at >= filters.since)
-        if filters.before_id is not None:
-            query = query.where(TaskRow.row_id < filters.before_id)
+        values: dict[str, Any] = {"created_at__gte": filters.since, "row_id__lt": filters.before_id}
+        values |= {name: getattr(filters, name) for name in ("status", "provider", "kind")}
+        query = query.filter(**{name: value for name, value in values.items() if value is not None})
         return [task_record(row) for row in self.database.rows(query)]
 
     @in_worker
@@ -82,10 +79,7 @@ class Tasks:
 
     @in_worker
     def usual_s(self, tool: str) -> tuple[float, float] | None:
-        """Return how many seconds a tool's tasks usually take: the 10th and the 90th percentile of the newest 50.
-
-        None where fewer than three have been finished.
-        """
+        """Return the 10th and 90th percentile of the seconds that a tool's newest 50 tasks took; None below three."""
         rows = TaskRow
         query = rows.select(rows.created_at, rows.finished_at).order_by(rows.row_id.desc()).limit(50)
         query = query.where(rows.tool == tool, rows.status == "completed", rows.finished_at.is_null(False))
@@ -113,15 +107,14 @@ class Tasks:
     @in_worker
     def record_upload(self, sha256: str, url: str, expires_at: datetime) -> None:
         """Write where the service holds bytes."""
-        query = UploadRow.insert(sha256=sha256, url=url, expires_at=expires_at)
-        self.database.execute(query.on_conflict_replace())
+        self.database.execute(UploadRow.insert(sha256=sha256, url=url, expires_at=expires_at).on_conflict_replace())
 
 
-def insert_task(database: Database, task: Task, now: datetime, submission_id: int | None) -> None:
+def insert_task(database: Database, task: Task, submission_id: int | None = None) -> None:
     """Add a task; one that is on record stays as it is."""
+    now = datetime.now(UTC)
     values = columns(TaskRow, Task, task) | {"created_at": task.created_at or now, "updated_at": now}
-    query = TaskRow.insert({**values, "submission_id": submission_id})
-    database.execute(query.on_conflict_ignore())
+    database.execute(TaskRow.insert({**values, "submission_id": submission_id}).on_conflict_ignore())
 
 
 def write_outcome(database: Database, task_id: str, outcome: Outcome) -> None:
