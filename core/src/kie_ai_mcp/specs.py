@@ -32,8 +32,13 @@ MARKET_CREATE = ("jobs/createTask", "playground/createTask")
 MARKET_STATUS = ("jobs/recordInfo", "playground/recordInfo")
 
 
-def _paths(path: str | Sequence[str]) -> tuple[str, ...]:
-    return (path,) if isinstance(path, str) else tuple(path)
+class _Addressed:
+    path: str | Sequence[str]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every address, today's first."""
+        return (self.path,) if isinstance(self.path, str) else tuple(self.path)
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +96,7 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class Submission:
+class Submission(_Addressed):
     """A paid create request, as a tool function returns it.
 
     Args:
@@ -121,11 +126,6 @@ class Submission:
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", _given(self.body))
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Every address of this request, today's first."""
-        return _paths(self.path)
-
     @classmethod
     def market(
         cls,
@@ -145,7 +145,7 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Query:
+class Query(_Addressed):
     """A read that makes no new task, as a tool function returns it.
 
     Args:
@@ -168,11 +168,6 @@ class Query:
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", _given(self.params))
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Every address of this read, today's first."""
-        return _paths(self.path)
-
 
 @dataclass(frozen=True)
 class Task:
@@ -191,7 +186,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class StatusRoute:
+class StatusRoute(_Addressed):
     """Where a task's status is read: a GET with these parameters.
 
     Args:
@@ -205,11 +200,6 @@ class StatusRoute:
     path: _Path
     params: _JsonObject
     read: Annotated["Callable[[Answer], Outcome | None] | None", _Function] = None
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Every address of this status, today's first."""
-        return _paths(self.path)
 
 
 @dataclass(frozen=True)
