@@ -143,6 +143,18 @@ def outcome_by_state(payload: Mapping[str, Any], *results: object, keeps_s: int 
     return Outcome(status, progress=share(payload.get("progress"), 100), credits=credits, model=model)
 
 
+def market_outcome(payload: Mapping[str, Any], keeps_s: int = DAY_S) -> Outcome:
+    """Read a market model's answer, whose ``state`` decides whether results or a reason are read.
+
+    Args:
+        payload: The answer's ``data``.
+        keeps_s: How long the service keeps the results, in seconds.
+    """
+    result = object_in(payload.get("resultJson")) or object_in(payload.get("response"))
+    places = ("resultUrls", "firstFrameUrl", "lastFrameUrl")
+    return outcome_by_state(payload, *map(result.get, places), keeps_s=keeps_s)
+
+
 def code_in(value: object) -> int | str | None:
     """Return an error code as a number where it is one, else as text; None for 0, empty and absent."""
     if isinstance(value, str):

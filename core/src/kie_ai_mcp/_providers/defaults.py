@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kie_ai_mcp.hookspecs import hookimpl
-from kie_ai_mcp.readings import object_in, outcome_by_state
+from kie_ai_mcp.readings import market_outcome
 from kie_ai_mcp.specs import MARKET_STATUS, Outcome, StatusRoute, Task
 
 
@@ -16,6 +16,5 @@ def kie_route_status(task: Task) -> StatusRoute:
 
 @hookimpl(trylast=True)
 def kie_normalize_result(payload: Mapping[str, Any]) -> Outcome:
-    """Read the market's answer, whose ``state`` decides whether results or a reason are read."""
-    result = object_in(payload.get("resultJson")) or object_in(payload.get("response"))
-    return outcome_by_state(payload, *(result.get(name) for name in ("resultUrls", "firstFrameUrl", "lastFrameUrl")))
+    """Read the task as a market model's."""
+    return market_outcome(payload)

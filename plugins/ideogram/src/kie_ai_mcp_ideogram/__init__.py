@@ -1,14 +1,21 @@
-"""Ideogram 3: six market models behind three tools, whose status and results are the common ones."""
+"""Ideogram 3: six market models behind three tools, whose status is read where the market's is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from kie_ai_mcp import Provider, Submission, hookimpl
+from kie_ai_mcp import Outcome, Provider, Submission, hookimpl
+from kie_ai_mcp_ideogram.results import outcome
 from kie_ai_mcp_ideogram.tools import MODELS, edit_ideogram_image, generate_ideogram_image, remix_ideogram_image
 
 
 @hookimpl
 def kie_register_tools() -> list[Callable[..., Submission]]:
     return [generate_ideogram_image, edit_ideogram_image, remix_ideogram_image]
+
+
+@hookimpl
+def kie_normalize_result(payload: Mapping[str, Any]) -> Outcome:
+    return outcome(payload)
 
 
 @hookimpl
