@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from kie_ai_mcp._media.files import Format
 from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
 from kie_ai_mcp.errors import sound
-from kie_ai_mcp.specs import Task
 
 PROMPT_CHARS = 2000
 BRIEF_CHARS = 170  # length of a prompt that is shown before it is unfolded
@@ -21,6 +20,8 @@ ARGUMENT_CHARS = 200
 ARGUMENTS = 16
 
 VOID = {"img", "meta"}
+
+Address = Callable[[Path], str]
 
 _GLYPHS = {"completed": "↗", "expired": "⌛", "failed": "!", "refused": "✕", "unknown": "?"}
 _GLYPHS |= dict.fromkeys(("pending", "processing", "sending"), "…")
@@ -74,7 +75,7 @@ class TaskCards:
     Pictures without a thumbnail are loaded from their files, clips when played.
     """
 
-    address: Callable[[Path], str]
+    address: Address
     now: datetime
     formats: Mapping[Path, Format] = field(default_factory=dict)  # only of saved files that exist
     thumbnails: Mapping[Path, str] = field(default_factory=dict)
@@ -90,8 +91,7 @@ class TaskCards:
         label = _words(arguments)
         shots = [self._player(path, form, cut(label or path.name, 120)) for path, form in saved]
         return _card(
-            record.task,
-            record.created_at,
+            record,
             states,
             media=_media(states[-1], *(shots or _reasons(record, states[-1])), shots=len(shots)),
             arguments=arguments,
@@ -127,7 +127,6 @@ def request_card(request: SubmissionRecord) -> Card:
     lost = tag("p", "The answer was lost. Look at ", logs) if request.state == "unknown" else None
     return _card(
         request,
-        request.created_at,
         (request.state,),
         media=_media(request.state, lost),
         arguments=request.arguments,
@@ -138,8 +137,7 @@ def request_card(request: SubmissionRecord) -> Card:
 
 
 def _card(
-    origin: Task | SubmissionRecord,
-    created_at: datetime,
+    record: TaskRecord | SubmissionRecord,
     states: tuple[str, ...],
     *,
     media: Markup,
@@ -150,17 +148,17 @@ def _card(
     credits: float | None = None,
     estimate: float | None = None,
 ) -> Card:
-    provider, state = origin.provider or origin.api_type, states[-1]
+    provider, state = record.provider or record.api_type, states[-1]
     others = [(name, _value(value)) for name, value in (arguments or {}).items() if name != "prompt"]
-    rows = [("Tool", origin.tool), ("Model", origin.model or ""), *facts, *others[:ARGUMENTS]]
+    rows = [("Tool", record.tool), ("Model", record.model or ""), *facts, *others[:ARGUMENTS]]
     terms = [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows if value]
-    kind = tag("span", f" {origin.kind}", class_="kind")
+    kind = tag("span", f" {record.kind}", class_="kind")
     body = tag(
         "div",
         tag("header", tag("h2", provider, kind), tag("span", cost, class_="cost")),
         _prompt(arguments),
         tag("p", error, class_="error", dir="auto") if error else None,
-        tag("footer", tag("span", state.capitalize(), class_=f"state {state}"), when(created_at)),
+        tag("footer", tag("span", state.capitalize(), class_=f"state {state}"), when(record.created_at)),
         tag("details", tag("summary", "Details"), tag("dl", *terms), class_="more"),
         class_="body",
     )
@@ -169,13 +167,13 @@ def _card(
         media,
         body,
         class_="card",
-        data_kind=origin.kind,
+        data_kind=record.kind,
         data_provider=provider,
         data_status=" ".join(states),
         data_credits=None if credits is None else str(credits),
         data_estimate=None if estimate is None else str(estimate),
     )
-    return Card(html, origin.kind, provider, states, credits, estimate)
+    return Card(html, record.kind, provider, states, credits, estimate)
 
 
 def _media(state: str, *parts: Markup | None, shots: int = 0) -> Markup:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
@@ -16,7 +16,7 @@ from urllib.parse import quote
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._gallery.cards import Card, Markup, TaskCards, amount, joined, request_card, tag, when
+from kie_ai_mcp._gallery.cards import Address, Card, Markup, TaskCards, amount, joined, request_card, tag, when
 from kie_ai_mcp._media.files import format_of_file, replacing
 from kie_ai_mcp._media.thumbnails import thumbnails
 from kie_ai_mcp._record.record import Record
@@ -29,11 +29,10 @@ LIMIT = 1000  # default number of entries on a page, which then opens quickly an
 READ_AT_ONCE = 500
 FILE_NAME = "gallery.html"
 NOTHING = "Nothing here yet. Ask your assistant for a picture, then write this page again."
-MARK = b'content="kie-ai-mcp-server gallery"'
-"""Text near the start of every gallery; a file without it is never replaced."""
+MARK = b'content="kie-ai-mcp-server gallery"'  # near the start of every gallery; a file without it is never replaced
 
 
-async def page(record: Record, *, limit: int = LIMIT, address: Callable[[Path], str] = Path.as_uri) -> str:
+async def page(record: Record, *, limit: int = LIMIT, address: Address = Path.as_uri) -> str:
     """Return the gallery of the newest `limit` tasks and settled requests, and of every unsettled request.
 
     `address` returns the address of a saved file from the page. The default is a ``file:`` address, which a browser
@@ -83,9 +82,7 @@ async def _history(record: Record, limit: int) -> tuple[list[Entry], dict[str, S
     return entries, by_task, len(settled) > limit
 
 
-def _page(
-    records: list[Entry], requests: Mapping[str, SubmissionRecord], older: bool, address: Callable[[Path], str]
-) -> str:
+def _page(records: list[Entry], requests: Mapping[str, SubmissionRecord], older: bool, address: Address) -> str:
     now = datetime.now(UTC)
     paths = (Path(name) for record in records if isinstance(record, TaskRecord) for name in record.files)
     formats = {path: form for path in paths if path.is_absolute() and (form := format_of_file(path))}
@@ -132,16 +129,8 @@ def _options(counts: Counter[str]) -> Markup:
 
 def _policy(style: str, script: str) -> str:
     """Return the content security policy: own script and style, files, embedded pictures, and nothing else."""
-    rules = (
-        "default-src 'none'",
-        f"script-src {_hash(script)}",
-        f"style-src {_hash(style)}",
-        "img-src 'self' file: data:",
-        "media-src 'self' file:",
-        "base-uri 'none'",
-        "form-action 'none'",
-    )
-    return "; ".join(rules)
+    own = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}"
+    return f"{own}; img-src 'self' file: data:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
 
 
 def _hash(text: str) -> str:

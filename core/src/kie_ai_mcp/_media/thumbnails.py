@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -65,8 +64,7 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
 
     A file has none if it can't be decoded, or if Pillow, or for a clip PyAV, is not installed.
     """
-    visible = ((path, form) for path, form in formats.items() if form.kind != "audio")
-    first = list(islice(visible, THUMBNAILS))
+    first = [(path, form) for path, form in formats.items() if form.kind != "audio"][:THUMBNAILS]
     thumbs: dict[Path, str] = {}
     left = THUMBNAILS_BYTES
     with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:

@@ -30,7 +30,6 @@ ANSWER_LIMIT = 4_000_000  # the largest answer that is read, in bytes
 JSON = {"Content-Type": "application/json"}
 CONNECT_TRIES = 3
 NOT_SERVED = (404, 405)
-
 MOVED = (301, 307, 308)  # they ask for the request at another address, so that nothing came of it at this one
 RETRY_AFTER_CEILING_S = 30.0
 
@@ -148,10 +147,9 @@ class Caller:
 
     async def clock(self) -> datetime | None:
         """Return the service's own time, to the second; None where its answer does not name it."""
-        address = self.mask.text(self.settings.base_url)
+        base = self.mask.text(self.settings.base_url)
         with self.connections.errors_as(
-            lambda fault: ReadFailed(f"{address} can't be reached ({fault.reason}).", next_step=fault.cure),
-            self.timeout_s,
+            lambda fault: ReadFailed(f"{base} can't be reached ({fault.reason}).", next_step=fault.cure), self.timeout_s
         ):
             client = await self.connections.client("read")
             response = await client.get(self._url("chat/credit"))

@@ -85,8 +85,7 @@ class Connections:
                 is_timeout=isinstance(exc, TimeoutError),
                 before_connection=isinstance(exc, httpx.ConnectError),
             )
-        error = meaning(fault)
-        if error is not None:
+        if (error := meaning(fault)) is not None:
             raise error from None
 
 
@@ -96,9 +95,8 @@ def _unusable_variable(cause: Exception) -> _UnusableVariable:
         present = [name for name in CERTIFICATES if os.environ.get(name)] or ["SSL_CERT_FILE"]
         name = next((name for name in present if os.environ.get(name) == cause.filename), present[0])
         return _UnusableVariable(name, f"names a file that can't be used: {cause.strerror or type(cause).__name__}")
-    proxies = getproxies()
     for scheme in ("all", "https", "http"):
-        address = proxies.get(scheme, "")
+        address = getproxies().get(scheme, "")
         try:
             httpx.AsyncHTTPTransport(verify=False, proxy=address if "://" in address else f"http://{address}")
         except ImportError:

@@ -54,6 +54,8 @@ async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, m
     `mark` is the file's `file_mark` when it was checked, `name` its name at the service.
     """
     headers = caller.authorization()
+    address = f"{caller.settings.upload_url}/{UPLOAD_PATH}"
+    fields = {"uploadPath": UPLOAD_FOLDER, "fileName": name}
     with caller.connections.errors_as(partial(_failed, f"{path.name} could not be uploaded")):
         client = await caller.connections.client("upload")
         with path.open("rb") as file:
@@ -61,12 +63,8 @@ async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, m
             if file_mark(os.fstat(file.fileno())) != mark:
                 problem = f"{path.name} was changed after it was looked at, so it was not sent."
                 raise MediaError(problem, next_step="Call again. Nothing was charged.", can_retry=True)
-            response = await client.post(
-                f"{caller.settings.upload_url}/{UPLOAD_PATH}",
-                data={"uploadPath": UPLOAD_FOLDER, "fileName": name},
-                files={"file": (name, file, mime_type)},
-                headers=headers,
-            )
+            files = {"file": (name, file, mime_type)}
+            response = await client.post(address, data=fields, files=files, headers=headers)
     answer = await caller.answer(response.status_code, response.text)
     match answer:
         case Answer(code=200, data={"downloadUrl": str(url)}):

@@ -13,16 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kie_ai_mcp._settings.secrets import Mask
-from kie_ai_mcp._settings.settings import (
-    PREFIX,
-    PROVIDER_PREFIX,
-    SECRETS,
-    SECTIONS,
-    Settings,
-    at_home,
-    own_folder,
-    variable,
-)
+from kie_ai_mcp._settings.settings import PREFIX, SECRETS, SECTIONS, SUBPREFIX, Settings, at_home, own_folder, variable
 from kie_ai_mcp.errors import ConfigError, shorten
 
 # A client's reference to a variable that it did not know, or could not replace; it stands for no value.
@@ -77,7 +68,7 @@ def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
         if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG" or not value.strip() or _UNEXPANDED.match(value):
             continue
         field = name.removeprefix(PREFIX).lower()
-        if name.startswith(PROVIDER_PREFIX):
+        if name.startswith(SUBPREFIX):
             values.setdefault("provider_variables", {})[name] = value.strip()
         elif field in fields:
             values[field] = value.strip()

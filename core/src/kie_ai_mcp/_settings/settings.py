@@ -18,7 +18,7 @@ from kie_ai_mcp.errors import ConfigError
 from kie_ai_mcp.specs import Kind
 
 PREFIX = "KIE_AI_"
-PROVIDER_PREFIX = "KIE_AI_PROVIDER_"  # KIE_AI_PROVIDER_FAL_KEY is `key` in [providers.fal]
+SUBPREFIX = "KIE_AI_PROVIDER_"  # KIE_AI_PROVIDER_FAL_KEY is `key` in [providers.fal]
 SECTIONS = ("providers", "provider_variables")  # fields that have no variable of their own
 SECRET_SETTINGS = ("key", "token", "secret", "password")  # endings of the providers' settings that are never shown
 SECRETS = ("api_key", "http_token", "webhook_key")
@@ -82,12 +82,13 @@ def _absolute(folders: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 UserPath = Annotated[Path, AfterValidator(at_home)]
-OutputFolder = Annotated[UserPath, AfterValidator(_output_folder)]
+OutputPath = Annotated[UserPath, AfterValidator(_output_folder)] | None
 Folders = Annotated[tuple[UserPath, ...], BeforeValidator(_split_paths), AfterValidator(_absolute)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
 Address = Annotated[str, AfterValidator(_web_address)]
 Secret = Annotated[SecretStr, AfterValidator(_can_be_sent)]
+Sections = Mapping[str, Mapping[str, Any]]
 Token = Annotated[SecretStr, AfterValidator(_long_enough), AfterValidator(_can_be_sent)]
 
 
@@ -100,9 +101,7 @@ class Settings(BaseModel):
     base_url: Address = Field("https://api.kie.ai/api/v1", description="the service's address")
     timeout: int = Field(60_000, ge=1_000, description="milliseconds that one call to the service may take")
     db_path: UserPath | None = Field(None, description="the task database")
-    output_dir: OutputFolder | None = Field(
-        None, description="folder where finished media are saved; nothing is saved if unset"
-    )
+    output_dir: OutputPath = Field(None, description="folder where finished media are saved; nothing is saved if unset")
     max_download_mb: int = Field(1024, ge=1, description="largest result file that is saved, in MB")
     upload_roots: Folders = Field((), description="folders whose files may be sent to the service; none if unset")
     upload_url: Address = Field("https://kieai.redpandaai.co", description="the service's upload address")
@@ -132,12 +131,8 @@ class Settings(BaseModel):
     )
     webhook_key: Secret | None = Field(None, description="the account's key that signs what the service posts")
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="what is logged to stderr")
-    providers: Mapping[str, Mapping[str, Any]] = Field(
-        default_factory=dict, repr=False, description="sections [providers.NAME], only in the file"
-    )
-    provider_variables: Mapping[str, str] = Field(
-        default_factory=dict, repr=False, description="environment variables of single providers"
-    )
+    providers: Sections = Field({}, repr=False, description="sections [providers.NAME], only in the file")
+    provider_variables: dict[str, str] = Field({}, repr=False, description="environment variables of single providers")
 
     @property
     def key(self) -> str | None:
@@ -193,7 +188,7 @@ def variable(field: str) -> str:
 
 def provider_variable(provider: str, name: str) -> str:
     """Return the environment variable of one setting of a provider."""
-    return f"{PROVIDER_PREFIX}{provider}_{name}".upper().replace("-", "_")
+    return f"{SUBPREFIX}{provider}_{name}".upper().replace("-", "_")
 
 
 def _clear(secret: SecretStr | None) -> str | None:
