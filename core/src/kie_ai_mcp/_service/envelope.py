@@ -1,6 +1,6 @@
 """The service's envelope around each answer, and its codes as errors."""
 
-from kie_ai_mcp.errors import KeyRejected, NoCredits, ServiceError, Unknown, meaning_of, shorten
+from kie_ai_mcp.errors import KeyRejected, NoCredits, ServiceError, Unknown, meaning_of
 from kie_ai_mcp.specs import Answer, Gateway
 
 CODE_CHARS = 10  # no code of the service is longer; a longer number is no code
@@ -19,8 +19,9 @@ def envelope_answer(status: int, body: object) -> Answer | None:
         code = status
     if code is None:
         return None
-    message = str(body.get("msg") or body.get("message") or "").encode("utf-8", "replace").decode()
-    return Answer(code, shorten(message, MESSAGE_CHARS).strip("'\""), body.get("data"))
+    message = repr(str(body.get("msg") or body.get("message") or "").encode("utf-8", "replace").decode())
+    message = message if len(message) <= MESSAGE_CHARS else f"{message[: MESSAGE_CHARS - 1]}…"
+    return Answer(code, message.strip("'\""), body.get("data"))
 
 
 def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
