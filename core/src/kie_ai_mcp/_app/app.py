@@ -103,10 +103,8 @@ class App:
             error = exc
         except Exception:
             log.exception("tool %s failed", name)
-            error = Unknown(
-                f"The server failed inside {name}; its log on stderr says more.",
-                next_step="list_tasks shows whether a task was made. Report this as a bug.",
-            )
+            message = f"The server failed inside {name}; its log on stderr says more."
+            error = Unknown(message, next_step="list_tasks shows whether a task was made. Report this as a bug.")
         return self._clean(answer_of(report_of_error(error)))
 
     def clean(self, text: str) -> str:

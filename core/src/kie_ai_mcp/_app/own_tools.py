@@ -206,10 +206,8 @@ def _text(reports: Sequence[Report], extra: dict[str, Any]) -> str:
 
 def credits_line(listed: Mapping[str, Any]) -> str:
     """Return in words what the tasks of a list cost, and all of the last day."""
-    return (
-        f"Credits, estimates included: {listed['credits_listed']:g} in this list, "
-        f"{listed['credits_24h']:g} in the last 24 hours"
-    )
+    costs = f"{listed['credits_listed']:g} in this list, {listed['credits_24h']:g} in the last 24 hours"
+    return f"Credits, estimates included: {costs}"
 
 
 def _unresolved(entry: SubmissionRecord, logs_page: str) -> dict[str, Any]:

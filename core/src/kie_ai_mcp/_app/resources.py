@@ -186,10 +186,8 @@ class Resources:
         form = format_of(head)
         if form is None:
             file.close()
-            raise MediaError(
-                f"Result {number} is not a picture, clip or sound (it begins with {head!r}).",
-                next_step="Open the link in a browser; it may have expired.",
-            )
+            message = f"Result {number} is not a picture, clip or sound (it begins with {head!r})."
+            raise MediaError(message, next_step="Open the link in a browser; it may have expired.")
         file.seek(0)
         return file, form
 
@@ -224,10 +222,8 @@ def _place(task: TaskRecord | Report, number: int) -> tuple[Path | None, str | N
 
 def _check_size(size: int, what: str) -> None:
     if size > READ_BYTES:
-        raise MediaError(
-            f"{what} is larger than {READ_BYTES // 1_000_000} MB, too large to hand over.",
-            next_step="Open the link, or the saved file, instead.",
-        )
+        message = f"{what} is larger than {READ_BYTES // 1_000_000} MB, too large to hand over."
+        raise MediaError(message, next_step="Open the link, or the saved file, instead.")
 
 
 def _links(report: Report) -> Iterator[Link]:

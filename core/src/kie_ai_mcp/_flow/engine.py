@@ -77,11 +77,9 @@ class Engine:
     def caller(self, gateway: str) -> Caller:
         """Return the caller of a task's service, or raise ReadFailed where no enabled provider registers it."""
         if gateway not in self.callers:
-            raise ReadFailed(
-                f"The task was made through {gateway}, but no enabled provider registers that service.",
-                next_step=f"Enable or install it, for example with pip install kie-ai-mcp-{gateway}.",
-                can_retry=False,
-            )
+            message = f"The task was made through {gateway}, but no enabled provider registers that service."
+            step = f"Enable or install it, for example with pip install kie-ai-mcp-{gateway}."
+            raise ReadFailed(message, next_step=step, can_retry=False)
         return self.callers[gateway]
 
     def logs_of(self, gateway: str) -> str:
@@ -98,8 +96,7 @@ class Engine:
         """Return arguments as they may be stored and shown: without keys, and without prompts where so set."""
         if not self.settings.store_prompts:
             arguments = {name: NOT_STORED if name in PROMPTS else value for name, value in arguments.items()}
-        redacted: dict[str, Any] = self.settings.mask.json(dict(arguments), DEEPEST)
-        return redacted
+        return dict(self.settings.mask.json(dict(arguments), DEEPEST))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -145,11 +142,13 @@ class Engine:
     async def drain(self) -> None:
         """Take no new requests, and let those under way end: by themselves, or after a grace as unknown."""
         self._closing = True
-        _cancel(self._background)
+        for scope in self._background.values():
+            scope.cancel()
         await _ended(self._requests, GRACE_S)
         # Calls that have not sent yet notice the end, and record that they never will.
         await _ended(self._calls, NOT_SENT_S)
-        _cancel(self._requests)
+        for scope in self._requests.values():
+            scope.cancel()
         await _ended(self._requests)
         await _ended(self._background)
 
@@ -167,11 +166,6 @@ def _task(work: Coroutine[Any, Any, T], held: dict["asyncio.Task[Any]", anyio.Ca
     held[task] = scope
     task.add_done_callback(held.pop)
     return task
-
-
-def _cancel(held: Mapping["asyncio.Task[Any]", anyio.CancelScope]) -> None:
-    for scope in held.values():
-        scope.cancel()
 
 
 async def _ended(held: Iterable["asyncio.Future[Any]"], limit_s: float | None = None) -> None:

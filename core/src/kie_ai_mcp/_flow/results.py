@@ -50,9 +50,8 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
     try:
         outcome, payload = await outcome_of(engine, record.task, payload)
         hidden = None if engine.settings.store_prompts else outcome.error  # it may repeat the prompt
-        record = await engine.record.tasks.record_outcome(
-            task_id, replace(outcome, error=NOT_STORED) if hidden else outcome
-        )
+        stored = replace(outcome, error=NOT_STORED) if hidden else outcome
+        record = await engine.record.tasks.record_outcome(task_id, stored)
     except (ReadFailed, StorageError) as exc:
         return _unread(report_of(record), exc)
     report = await with_files(engine, record)

@@ -30,9 +30,7 @@ async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Re
     report = await refresh(engine, task_id)
     record = await engine.record.tasks.find(task_id)
     if record is None:
-        raise StorageError(
-            f"Task {task_id} can't be looked up ({report.read_error}); submission {submission_id} stays unknown.",
-            next_step="Call resolve_submission again.",
-        )
+        message = f"Task {task_id} can't be looked up ({report.read_error}); submission {submission_id} stays unknown."
+        raise StorageError(message, next_step="Call resolve_submission again.")
     await engine.record.submissions.resolve(submission_id, record.task)
     return replace(report, submission_id=submission_id)

@@ -64,14 +64,11 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
             continue
         return await engine.record.tasks.adopt(_owned(engine, task, payload)), payload
     if unread:
-        raise ReadFailed(
-            f"The task {task_id} is not on record here, and the service could not be asked everywhere: {unread[0]}",
-            next_step="Ask again later.",
-        )
-    raise TaskNotFound(
-        f"No task {task_id!r} is on record here, and no status route of the enabled providers knows it.",
-        next_step="Check the id; list_tasks shows the recorded ones. A disabled provider's tasks need it enabled.",
-    )
+        reason = f"the service could not be asked everywhere: {unread[0]}"
+        raise ReadFailed(f"The task {task_id} is not on record here, and {reason}", next_step="Ask again later.")
+    message = f"No task {task_id!r} is on record here, and no status route of the enabled providers knows it."
+    step = "Check the id; list_tasks shows the recorded ones. A disabled provider's tasks need it enabled."
+    raise TaskNotFound(message, next_step=step)
 
 
 def with_provider(engine: Engine, record: TaskRecord) -> TaskRecord:

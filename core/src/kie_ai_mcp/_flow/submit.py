@@ -134,10 +134,8 @@ async def _join(
         raise InvalidArgument("idempotency_key", new.idempotency_key, allowed)
     while earlier.state == "sending":
         if anyio.current_time() > deadline:
-            raise Refused(
-                f"The same request is still on its way as submission {earlier.id}; it was not sent twice.",
-                next_step="Call list_tasks in some seconds: it will show the task.",
-            )
+            message = f"The same request is still on its way as submission {earlier.id}; it was not sent twice."
+            raise Refused(message, next_step="Call list_tasks in some seconds: it will show the task.")
         await say(f"The same request is on its way as submission {earlier.id}; waiting for its answer", None)
         await anyio.sleep(JOIN_S)
         earlier = await engine.record.submissions.find(earlier.id) or earlier
@@ -147,12 +145,10 @@ async def _join(
         return report_of(record) if record else await refresh(engine, earlier.task_id)
     if earlier.state == "unknown":
         settle = f"resolve_submission(submission_id={earlier.id}, action="
-        raise Refused(
-            f"The same request was sent as submission {earlier.id} and its answer was lost: it may have been charged. "
-            "It was not sent again.",
-            next_step=f"Look at {engine.logs_of(new.gateway)}. If the task is there, call {settle}'adopt', "
-            f"task_id=...); if not, {settle}'discard').",
-        )
+        page = engine.logs_of(new.gateway)
+        step = f"Look at {page}. If the task is there, call {settle}'adopt', task_id=...); if not, {settle}'discard')."
+        lost = f"The same request was sent as submission {earlier.id} and its answer was lost"
+        raise Refused(f"{lost}: it may have been charged. It was not sent again.", next_step=step)
     if earlier.state == "refused":
         meaning = meaning_of(earlier.code or 400)
         message = earlier.message or "The same request was refused."
@@ -166,8 +162,7 @@ async def _wait_for_turn(engine: Engine, ticket: Ticket, gateway: str, say: Say,
     Of a process only its oldest waiting request asks: every asking is a write that all processes wait for.
     """
     waiting, number, ahead = engine.turns[gateway], ticket.submission_id, ticket.ahead
-    began = anyio.current_time()
-    tell_at = began
+    began = tell_at = anyio.current_time()
     waiting[number] = anyio.Event()
     try:
         while (now := anyio.current_time()) < deadline:

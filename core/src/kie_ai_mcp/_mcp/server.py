@@ -129,10 +129,8 @@ def result_of(answer: Answer) -> types.CallToolResult:
     """Return a tool's answer as the protocol writes it."""
     pictures = (types.ImageContent(type="image", **vars(picture)) for picture in answer.pictures)
     links = (types.ResourceLink(type="resource_link", **vars(link)) for link in answer.links)
-    text = types.TextContent(type="text", text=answer.text)
-    return types.CallToolResult(
-        content=[text, *pictures, *links], structured_content=answer.data, is_error=answer.is_error
-    )
+    content: list[types.ContentBlock] = [types.TextContent(type="text", text=answer.text), *pictures, *links]
+    return types.CallToolResult(content=content, structured_content=answer.data, is_error=answer.is_error)
 
 
 def run_stdio() -> int:

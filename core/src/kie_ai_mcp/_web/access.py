@@ -21,8 +21,6 @@ from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import shorten
 
-MCP_PATH = "/mcp"
-CALL_PATH = "/tools/call"
 GALLERY_PATH = "/gallery"
 HEALTH_PATH = "/healthz"
 BODY_LIMIT = 16 * 1024 * 1024  # the largest request, in bytes: a file of 10 MB in base64, and what surrounds it
@@ -44,9 +42,8 @@ class Access:
     def __post_init__(self) -> None:
         self._limited = RequestBodyLimitMiddleware(self.site, BODY_LIMIT)
         self._limited_callback = RequestBodyLimitMiddleware(self.site, CALLBACK_LIMIT)
-        settings = self.settings
-        public = urlsplit(settings.public_url).hostname if settings.public_url else None
-        named = {self.host, public, *settings.allowed_hosts} - {None, "0.0.0.0", "::"}  # noqa: S104  not an address
+        public = urlsplit(self.settings.public_url or "").hostname
+        named = {self.host, public, *self.settings.allowed_hosts} - {None, "0.0.0.0", "::"}  # noqa: S104  not an address
         self._hosts = frozenset(str(name).lower() for name in named)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +83,7 @@ class Access:
             parts.port  # noqa: B018  raises where it is none
         except ValueError:
             return False
-        return name is not None and (is_loopback(name) or name in self._hosts)
+        return name is not None and (is_local(name) or name in self._hosts)
 
 
 def _token_in(headers: Headers, *, in_browser: bool) -> str:
@@ -100,7 +97,7 @@ def _token_in(headers: Headers, *, in_browser: bool) -> str:
     return ""
 
 
-def is_loopback(host: str) -> bool:
+def is_local(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -27,22 +27,12 @@ from kie_ai_mcp._mcp.server import CLEANUP_S, result_of, server_of
 from kie_ai_mcp._mcp.signals import exit_after, signal_received
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp._web.access import (
-    BODY_LIMIT,
-    CALL_PATH,
-    GALLERY_PATH,
-    HEALTH_PATH,
-    MCP_PATH,
-    Access,
-    ending,
-    is_loopback,
-    json_object,
-    refusal,
-)
+from kie_ai_mcp._web.access import BODY_LIMIT, GALLERY_PATH, HEALTH_PATH, Access, ending, is_local, json_object, refusal
 from kie_ai_mcp._web.callbacks import Callbacks
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, shorten
 
-log = logging.getLogger(__name__)
+MCP_PATH = "/mcp"
+CALL_PATH = "/tools/call"
 CLOSE_S = 1  # how long answers may still be written once every paid request has ended, in whole seconds
 
 
@@ -102,7 +92,7 @@ def _worth_saying(record: logging.LogRecord) -> bool:
 
 
 def _check_closed(settings: Settings, host: str) -> None:
-    if settings.token is None and not is_loopback(host):
+    if settings.token is None and not is_local(host):
         raise ConfigError(
             f"--host {host} opens this server, and the account it spends from, to other machines, and no token is set.",
             next_step="Set KIE_AI_HTTP_TOKEN to a secret of 16 characters or more, or leave --host out.",
@@ -114,8 +104,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as exc:
-        reason = exc.strerror or str(exc)
-        message = f"Port {port} of {host} can't be listened on: {reason}."
+        message = f"Port {port} of {host} can't be listened on: {exc.strerror or exc}."
         raise ConfigError(message, next_step="Choose another --port or --host.") from exc
 
 
@@ -164,8 +153,7 @@ class Site:
         arguments = body.get("arguments")
         if not isinstance(arguments, dict | None):
             return refusal(HTTPStatus.BAD_REQUEST, "arguments must be a JSON object.")
-        unknown = sorted(set(body) - {"name", "arguments"})
-        if unknown:
+        if unknown := sorted(set(body) - {"name", "arguments"}):
             hint = nearest(unknown[0], ("name", "arguments"))
             return refusal(HTTPStatus.BAD_REQUEST, f"{unknown[0]} is not known here. {hint}")
         answer = ending("The server is ending. Tasks that run go on by themselves.")
