@@ -103,8 +103,7 @@ class MediaError(KieError):
 class ServiceError(KieError):
     """The service's answer is an error, or there is no answer.
 
-    ``code`` is the number the service gave, as HTTP status or inside an HTTP 200; None where no
-    answer came.
+    ``code`` is the number the service gave, as HTTP status or inside an HTTP 200; None where no answer came.
     """
 
     def __init__(
@@ -170,16 +169,13 @@ class Meaning:
 
 LOGS_PAGE = "https://kie.ai/logs"
 KEYS_PAGE = "https://kie.ai/api-key"
+_CHECK_KEY = f"Check KIE_AI_API_KEY against {KEYS_PAGE}, and the key's IP allow-list."
 
 # The codes are the service's own, as HTTP status or as `code` inside an HTTP 200. One that may stand for a
 # failure *after* the request was accepted (408, 500, 501) is Unknown: only the account's log can tell.
 MEANINGS: dict[int, Meaning] = {
     400: Meaning(Refused, "the service calls the request invalid", "Change the arguments it names."),
-    401: Meaning(
-        KeyRejected,
-        "the service does not accept the key",
-        f"Check KIE_AI_API_KEY against {KEYS_PAGE}, and the key's IP allow-list.",
-    ),
+    401: Meaning(KeyRejected, "the service does not accept the key", _CHECK_KEY),
     402: Meaning(NoCredits, "the account has not enough credits", "Top up at https://kie.ai/billing; see get_credits."),
     404: Meaning(Refused, "the service does not know this address or record", "Check the model and the ids given."),
     405: Meaning(Refused, "the service does not serve this address", "Check KIE_AI_BASE_URL, or update the plugin."),

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,9 +48,8 @@ def status_in(word: object) -> Status:
 
 def object_in(value: object) -> Mapping[str, Any]:
     """Return `value` as a mapping: itself, or the object that its JSON text holds; else an empty one."""
-    if isinstance(value, str):
-        value = _json_in(value)
-    return value if isinstance(value, Mapping) else {}
+    content = _json_in(value) if isinstance(value, str) else value
+    return content if isinstance(content, Mapping) else {}
 
 
 def urls_in(*values: object) -> tuple[str, ...]:
@@ -58,10 +58,7 @@ def urls_in(*values: object) -> tuple[str, ...]:
     A value may be an address, a list of addresses, a list of objects that hold one (``{"resultUrl": ...}``),
     JSON text of any of these, or None.
     """
-    found: dict[str, None] = {}
-    for value in values:
-        found.update(dict.fromkeys(_addresses(value)))
-    return tuple(found)
+    return tuple(dict.fromkeys(address for value in values for address in _addresses(value)))
 
 
 def time_in(value: object) -> datetime | None:
@@ -120,9 +117,9 @@ def outcome_by_flag(
     """
     flag = number_in(payload.get("successFlag"))
     if flag is not None and flag in set(completed):
-        return _completed(payload, results, keeps_s)
+        return _completed(payload, None, results, keeps_s)
     if flag is not None and flag in set(failed):
-        return _failed(payload, "errorMessage", "errorCode")
+        return _failed(payload, None, "errorMessage", "errorCode")
     return Outcome("processing", progress=share(payload.get("progress")))
 
 
@@ -136,9 +133,9 @@ def outcome_by_state(payload: Mapping[str, Any], *results: object, keeps_s: int 
     """
     status, model = status_in(payload.get("state")), text_in(payload.get("model"))
     if status == "completed":
-        return _completed(payload, results, keeps_s, model)
+        return _completed(payload, model, results, keeps_s)
     if status == "failed":
-        return _failed(payload, "failMsg", "failCode", model)
+        return _failed(payload, model, "failMsg", "failCode")
     credits = number_in(payload.get("creditsConsumed"))
     return Outcome(status, progress=share(payload.get("progress"), 100), credits=credits, model=model)
 
@@ -169,29 +166,18 @@ def share(progress: object, whole: float = 1.0) -> float | None:
     return None if done is None or done < 0 else min(done / whole, 1.0)
 
 
-def _completed(
-    payload: Mapping[str, Any], results: Iterable[object], keeps_s: int, model: str | None = None
-) -> Outcome:
-    return Outcome(
-        "completed",
-        urls_in(*results),
-        progress=1.0,
-        credits=number_in(payload.get("creditsConsumed")),
-        model=model,
-        finished_at=time_in(payload.get("completeTime")),
-        keeps_s=keeps_s,
-    )
+def _completed(payload: Mapping[str, Any], model: str | None, results: Iterable[object], keeps_s: int) -> Outcome:
+    return _ended(payload, Outcome("completed", urls_in(*results), progress=1.0, model=model, keeps_s=keeps_s))
 
 
-def _failed(payload: Mapping[str, Any], reason: str, code: str, model: str | None = None) -> Outcome:
-    return Outcome(
-        "failed",
-        error=text_in(payload.get(reason)) or "the service gave no reason",
-        error_code=code_in(payload.get(code)),
-        credits=number_in(payload.get("creditsConsumed")),
-        model=model,
-        finished_at=time_in(payload.get("completeTime")),
-    )
+def _failed(payload: Mapping[str, Any], model: str | None, reason: str, code: str) -> Outcome:
+    error = text_in(payload.get(reason)) or "the service gave no reason"
+    return _ended(payload, Outcome("failed", error=error, error_code=code_in(payload.get(code)), model=model))
+
+
+def _ended(payload: Mapping[str, Any], outcome: Outcome) -> Outcome:
+    credits, finished_at = number_in(payload.get("creditsConsumed")), time_in(payload.get("completeTime"))
+    return replace(outcome, credits=credits, finished_at=finished_at)
 
 
 def _json_in(text: str) -> object:

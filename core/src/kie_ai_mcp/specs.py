@@ -61,10 +61,10 @@ _Texts = Annotated[tuple[str, ...], Field(strict=False, description="a tuple of 
 _Function = Field(description="a function")
 _JsonObject = Annotated[Mapping[str, Any], AfterValidator(_json), Field(description="a mapping with text as keys")]
 _OnePath = Annotated[str, Field(pattern="[^/ ]")]
-_Path = Annotated[
-    _OnePath | Annotated[Sequence[_OnePath], Field(min_length=1)],
-    Field(description="an address below the service's base URL"),
-]
+_Paths = _OnePath | Annotated[Sequence[_OnePath], Field(min_length=1)]
+_Path = Annotated[_Paths, Field(description="an address below the service's base URL")]
+_Kinds = Annotated[tuple[Kind, ...], Field(strict=False, description="a tuple of 'image', 'video' and 'audio'")]
+_Settings = Annotated[Mapping[str, str], Field(description="a mapping of names to their descriptions")]
 
 
 @dataclass(frozen=True)
@@ -252,18 +252,14 @@ class Provider:
 
     title: _Text
     homepage: _Text = ""
-    kinds: Annotated[tuple[Kind, ...], Field(strict=False, description="a tuple of 'image', 'video' and 'audio'")] = (
-        "image",
-    )
+    kinds: _Kinds = ("image",)
     availability: Availability = "current"
     checked: _Text = ""
     note: _Text = ""
     nearest: _Text = ""
     api_types: _Texts = ()
     models: _Texts = ()
-    settings: Annotated[Mapping[str, str], Field(description="a mapping of names to their descriptions")] = field(
-        default_factory=dict
-    )
+    settings: _Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -420,9 +416,8 @@ def apply_overrides(submission: Submission, settings: Mapping[str, Any], *, mode
         settings: The provider's settings. ``path`` replaces every path; a missing or empty value replaces nothing.
         model: The key of the model id. An estimate of the provider's own model does not survive another id.
     """
-    changes: dict[str, Any] = {}
-    if path := settings.get("path"):
-        changes["path"] = path
+    path = settings.get("path")
+    changes: dict[str, Any] = {"path": path} if path else {}
     if model_id := settings.get(model):
         body = {**submission.body, "model": model_id}
         changes |= {"model": model_id, "body": body, "estimated_credits": None}

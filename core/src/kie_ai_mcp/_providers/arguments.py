@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
 from kie_ai_mcp.specs import PROMPT_CHARS, Media, is_web_address
 
+Names = tuple[str, ...]
 NUMBER = re.compile(r"-?[0-9]{1,15}")
 
 # Limits that are checked but not listed: no request comes near them, and every model reads every byte.
@@ -40,12 +41,7 @@ class Arguments:
     """
 
     def __init__(
-        self,
-        fn: Callable[..., Any],
-        *,
-        ignore: tuple[str, ...] = (),
-        hints: Mapping[str, Any] | None = None,
-        more_names: tuple[str, ...] = (),
+        self, fn: Callable[..., Any], *, ignore: Names = (), hints: dict[str, Any] | None = None, more_names: Names = ()
     ) -> None:
         self.name = fn.__name__
         self._more_names = more_names
@@ -106,8 +102,10 @@ class Arguments:
         for name in self.media:
             self._check_media(name, checked.get(name))
         for name in checked.keys() - self.defaults.keys():
-            if isinstance(checked[name], str) and not _shows(checked[name]):
-                raise InvalidArgument(name, checked[name], "it can't be empty")
+            text = checked[name]
+            # Invisible characters would be bought as any other prompt.
+            if isinstance(text, str) and not any(char.isprintable() and not char.isspace() for char in text):
+                raise InvalidArgument(name, text, "it can't be empty")
         return dict(checked)
 
     def _decoded(self, name: str, value: Any) -> Any:
@@ -182,11 +180,6 @@ def _without_none(hint: Any) -> Any:
 def _distinct(hint: Any) -> Any:
     """Return a type that the cache of `typing` does not take for an equal one whose enum has another order."""
     return Annotated[hint, object()]
-
-
-def _shows(text: str) -> bool:
-    """Return whether a text has anything to read: invisible characters would be bought as any other prompt."""
-    return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def _may_be_path(value: str) -> bool:

@@ -121,8 +121,7 @@ def route_of(plugins: Plugins, task: Task) -> StatusRoute:
 
 def outcome_of(plugins: Plugins, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
     """Return what a status answer means, or the route to read next; raise ReadFailed as `route_of`."""
-    outcome: Outcome | StatusRoute
-    outcome = _hook(plugins, "kie_normalize_result", task, Outcome, StatusRoute, payload=payload)
+    outcome: Outcome | StatusRoute = _hook(plugins, "kie_normalize_result", task, Outcome, StatusRoute, payload=payload)
     return outcome
 
 

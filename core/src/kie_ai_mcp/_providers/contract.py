@@ -44,8 +44,7 @@ def _sentence(kind: type, fields: dict[str, Any], error: ErrorDetails) -> str:
     metadata = getattr(get_type_hints(kind, include_extras=True)[name], "__metadata__", ())
     description = next((entry.description for entry in metadata if isinstance(entry, FieldInfo)), None)
     if error["type"] == "value_error":
-        expected = str(context["error"])
-    else:
-        expected = description or context.get("expected") or error["msg"]
+        description = str(context["error"])
+    expected = description or context.get("expected") or error["msg"]
     is_plural = name.endswith("s") and not name.endswith(("us", "ss", "_s"))
     return f"{name} {'are' if is_plural else 'is'} {shorten(fields.get(name))}, not {expected}"

@@ -34,8 +34,7 @@ def check_providers(settings: Settings, plugins: Mapping[str, Plugin]) -> None:
     for mention, name in mentions:
         if name not in plugins:
             raise ConfigError(f"{mention}, but no such provider is installed.", next_step=nearest(name, plugins))
-    both = sorted(set(settings.enabled_providers) & set(settings.disabled_providers))
-    if both:
+    if both := sorted(set(settings.enabled_providers) & set(settings.disabled_providers)):
         raise ConfigError(f"The provider {both[0]!r} is both enabled and disabled.", next_step="Take it off one.")
 
 

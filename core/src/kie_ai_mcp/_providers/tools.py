@@ -67,15 +67,12 @@ class BoundTool:
         names = OPTION_NAMES if self.paid else ()
         own = {name: arguments[name] for name in names if arguments.get(name) is not None}
         if "subfolder" in own and not saves:
-            allowed = "nothing is saved, since KIE_AI_OUTPUT_DIR is not set"
-            raise InvalidArgument("subfolder", own["subfolder"], allowed)
+            raise InvalidArgument("subfolder", own["subfolder"], "nothing is saved, since KIE_AI_OUTPUT_DIR is not set")
         options = CallOptions(**_options().check(own)) if own else CallOptions()
         return options, self.arguments.check({name: arguments[name] for name in arguments if name not in names})
 
     @classmethod
-    def bind(
-        cls, entry: Tool | Callable[..., Any], *, provider: str, kind: Kind, name: str | None = None
-    ) -> "BoundTool":
+    def bind(cls, entry: Tool | Callable[..., Any], *, provider: str, kind: Kind, name: str = "") -> "BoundTool":
         """Return the tool that a provider registers, with `kind` where it names none; raise PluginError."""
         tool = entry if isinstance(entry, Tool) else Tool(entry)
         fn = tool.fn
@@ -93,8 +90,7 @@ class BoundTool:
             raise PluginError(f"{name}: the return annotation must be Submission or Query, not {returned!r}.")
         paid = returned is Submission
         arguments = Arguments(fn, hints=hints, more_names=OPTION_NAMES if paid else ())
-        taken = sorted(set(OPTION_NAMES) & set(arguments.names))
-        if taken:
+        if taken := sorted(set(OPTION_NAMES) & set(arguments.names)):
             raise PluginError(f"{name}: the argument {taken[0]} is the server's own; name it otherwise.")
         title, kind, charges = tool.title or title_of(name), tool.kind or kind, tool.charges or paid
         return cls(name, title, description, provider, kind, paid, fn, arguments, charges)

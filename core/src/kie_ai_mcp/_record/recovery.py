@@ -88,8 +88,7 @@ def _take_in_line(line: str, write: Write) -> bool:
         entry = json.loads(line)
         submission_id = int(entry["submission_id"])
         if task := entry.get("task"):
-            created_at = datetime.fromisoformat(task["created_at"])
-            ending = Ending("accepted", Task(**{**task, "created_at": created_at}))
+            ending = Ending("accepted", Task(**task | {"created_at": datetime.fromisoformat(task["created_at"])}))
         else:
             ending = Ending(entry["state"], code=entry["code"], message=entry["message"])
     except (ValueError, TypeError, KeyError, AttributeError):

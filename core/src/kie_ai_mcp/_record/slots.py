@@ -77,13 +77,8 @@ def wait_for_slot(
     # An answer of the future is one from before the clock was set back; it must not hold a slot until then.
     within = rows.answered_at.between(now - limit.window_s, now + limit.window_s)
     answered = [row["answered_at"] for row in database.rows(granted.where(within).order_by(rows.answered_at))]
-    ahead = sum(
-        row["gateway"] == gateway
-        and row["state"] == "sending"
-        and row["granted_at"] is None
-        and row["asked_at"] > now - STALE_TICKET_S
-        for row in before
-    )
+    waiting = [row for row in before if row["state"] == "sending" and row["granted_at"] is None]
+    ahead = sum(row["gateway"] == gateway and row["asked_at"] > now - STALE_TICKET_S for row in waiting)
     place = ahead - (limit.creates - under_way - len(answered))
     if place < 0:
         return 0.0, 0

@@ -20,6 +20,7 @@ from kie_ai_mcp.testing._junk import TASK_ID
 from kie_ai_mcp.testing._load import Loaded
 
 T = TypeVar("T")
+Payloads = Sequence[Mapping[str, Any]]
 
 CODES = (200, 400, 404, 422, 500, 501)  # of readable answers that a request's own `read` must take
 HTTP_CODES = (200, 202, 401, 404, 422, 429, 500)  # that a gateway's own `read` must take
@@ -40,9 +41,7 @@ def routes_are_total(tasks: Sequence[Task], loaded: Loaded) -> Iterator[Breach]:
             return
 
 
-def outcomes_are_total(
-    tasks: Sequence[Task], payloads: Sequence[Mapping[str, Any]], loaded: Loaded
-) -> Iterator[Breach]:
+def outcomes_are_total(tasks: Sequence[Task], payloads: Payloads, loaded: Loaded) -> Iterator[Breach]:
     """Every payload has an outcome that is well formed, and one that says nothing is no end."""
     hook = "kie_normalize_result"
     for payload, sort, task in _readings(tasks, payloads, loaded.name):
@@ -66,7 +65,7 @@ def outcomes_are_total(
             return
 
 
-def own_readings_are_total(tool: BoundTool, calls: Calls, payloads: Sequence[Mapping[str, Any]]) -> Iterator[Breach]:
+def own_readings_are_total(tool: BoundTool, calls: Calls, payloads: Payloads) -> Iterator[Breach]:
     """A request's own `read` takes every readable answer."""
     readers = {_place(request.read): request for _, request in calls.built if request.read is not None}
     for request in readers.values():
@@ -74,7 +73,7 @@ def own_readings_are_total(tool: BoundTool, calls: Calls, payloads: Sequence[Map
         yield from _reading_is_total(where, request.read, isinstance(request, Query), payloads)
 
 
-def gateways_are_total(loaded: Loaded, payloads: Sequence[Mapping[str, Any]]) -> Iterator[Breach]:
+def gateways_are_total(loaded: Loaded, payloads: Payloads) -> Iterator[Breach]:
     """Every gateway has an address, says how its key is sent, and takes every body that is JSON."""
     for gateway in loaded.plugins.gateways.values():
         where = f"gateway {gateway.name}"
@@ -105,9 +104,7 @@ def tasks_of(loaded: Loaded, calls: Mapping[str, Calls]) -> list[Task]:
     return [*tasks, *own.values()]
 
 
-def _readings(
-    tasks: Sequence[Task], payloads: Sequence[Mapping[str, Any]], seed: str
-) -> Iterator[tuple[Mapping[str, Any], str, Task]]:
+def _readings(tasks: Sequence[Task], payloads: Payloads, seed: str) -> Iterator[tuple[Mapping[str, Any], str, Task]]:
     """Yield payloads, each with its sort and with the task that it is read for."""
     for payload, task in product(payloads, tasks):
         yield dict(payload), "a given payload", task
@@ -118,7 +115,7 @@ def _readings(
         yield payload, "junk", task
 
 
-def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Sequence[Mapping[str, Any]]) -> Iterator[Breach]:
+def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Payloads) -> Iterator[Breach]:
     def fault(answer: Answer) -> str | None:
         try:
             value = read(answer)
@@ -138,12 +135,11 @@ def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Sequence[
         yield Breach(where, what, cure, shorten(answer, 400))
 
 
-def _envelope_is_total(where: str, read: Any, payloads: Sequence[Mapping[str, Any]]) -> Iterator[Breach]:
+def _envelope_is_total(where: str, read: Any, payloads: Payloads) -> Iterator[Breach]:
     def fault(response: tuple[int, Any]) -> str | None:
         status, body = response
         answer = read(status, body)
-        what = judge(answer, Answer)
-        if what is not None:
+        if what := judge(answer, Answer):
             return f"it returned what can't be used: {what}"
         return f"it takes HTTP {status} for a success" if status >= 400 and answer.code == 200 else None
 
@@ -175,7 +171,7 @@ def _fault_of_outcome(outcome: Outcome) -> str | None:
     return judge(outcome, Outcome)
 
 
-def _anything(seed: str, payloads: Sequence[Mapping[str, Any]]) -> list[Any]:
+def _anything(seed: str, payloads: Payloads) -> list[Any]:
     return [*payloads, *junk.flagged(payloads), *junk.leaves(), *junk.payloads(payloads, seed)]
 
 
