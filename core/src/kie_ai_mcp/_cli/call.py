@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.exceptions import Exit
 from click.shell_completion import CompletionItem
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import NAMES
 from kie_ai_mcp._app.tools import Answer, Call
 from kie_ai_mcp._cli import console
-from kie_ai_mcp._cli.console import PROGRAM
 from kie_ai_mcp._flow.report import report_of_error
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.settings import at_home
@@ -28,8 +26,9 @@ def _tool_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -
     titles: dict[str, str] = {}
     with suppress(KieError):
         plugins = console.load_plugins()
-        titles = {name: tool.title for name, tool in plugins.tools.items()}
-        titles |= dict.fromkeys(filter(plugins.lists, NAMES), "")
+        titles = {name: tool.title for name, tool in plugins.tools.items()} | dict.fromkeys(
+            filter(plugins.lists, NAMES), ""
+        )
     return [CompletionItem(name, help=title) for name, title in titles.items() if name.startswith(incomplete)]
 
 
@@ -84,9 +83,9 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
     except KieError as exc:
         if console.wants_json():
             console.print_json(settings.mask.json(report_of_error(exc).structured()))
-        here = f" From here: {PROGRAM} tasks list, then tasks resolve." if isinstance(exc, Unknown) else ""
+        here = f" From here: {console.PROGRAM} tasks list, then tasks resolve." if isinstance(exc, Unknown) else ""
         console.complain(settings.mask.text(str(exc)) + here)
-        raise Exit(console.exit_code_of(exc)) from None
+        raise click.exceptions.Exit(console.exit_code_of(exc)) from None
     data = answer.data or {}
     console.show(data, answer.text)
     if failure := _failure(tool, data, waits=waits, saves=settings.output_dir is not None):
@@ -96,17 +95,16 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
 def _failure(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) -> str:
     """Return why a call did not succeed, and what can be done; an empty text where it did."""
     if tool in NAMES:
-        tasks = data["tasks"] if tool == "wait_for_tasks" else ()
-        lost = any(task["status"] != "completed" for task in tasks)
+        lost = tool == "wait_for_tasks" and any(task["status"] != "completed" for task in data["tasks"])
         return "not every task is completed; see their states above" if lost else ""
     task_id, status = data.get("task_id"), data["status"]
     if status in LOST or (waits and status == "unread"):
         reason = data.get("error") or data.get("read_error") or "no reason is known"
         return f"the task is {status}: {reason}. {data['next_step']}"
     if waits and status != "completed":
-        return f"the task is still running and goes on by itself: {PROGRAM} tasks wait {task_id}"
+        return f"the task is still running and goes on by itself: {console.PROGRAM} tasks wait {task_id}"
     if waits and saves and data["result_urls"] and not data["files"]:
-        return f"the results could not be saved; {data['next_step']} Or: {PROGRAM} tasks save {task_id}"
+        return f"the results could not be saved; {data['next_step']} Or: {console.PROGRAM} tasks save {task_id}"
     return ""
 
 
@@ -139,10 +137,9 @@ def _read(text: str, declared: Mapping[str, Any]) -> Any:
     branches = {branch.get("type") for branch in declared.get("anyOf", ())}
     if kind == "string" or "string" in branches or (kind is None and not branches and "enum" not in declared):
         return text
-    try:
+    with suppress(ValueError):
         return json.loads(text)
-    except ValueError:
-        return text
+    return text
 
 
 def _text(key: str, text: str) -> str:

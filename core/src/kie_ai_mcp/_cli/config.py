@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, variable
 from kie_ai_mcp.errors import KEYS_PAGE
 
-TAIL = 4
 SHORTEST = 16  # characters that a key must have before its last ones are shown, which distinguish two keys
 
 # Values in a fresh file for settings that have no default.
@@ -83,7 +81,7 @@ def init(output: Path | None) -> None:
     with file_errors(target, "written", "Give --output, or set KIE_AI_CONFIG."):
         target.parent.mkdir(parents=True, exist_ok=True)
         # It will hold the key, so only its owner may read it.
-        with open(target, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
+        with open(target, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(fresh_file())
     text = f"Written to {target}. Enter your key there, and look at the result with: {PROGRAM} config show"
     show({"path": target, "written": True}, text)
@@ -126,7 +124,7 @@ def _plain(value: Any, name: str = "") -> Any:
     """Return a value as JSON has it; a secret, known by its type or its name, is masked."""
     if isinstance(value, SecretStr) or name.lower().endswith(SECRET_SETTINGS):
         secret = value.get_secret_value().strip() if isinstance(value, SecretStr) else str(value)
-        return f"[set, ends in {secret[-TAIL:]}]" if len(secret) >= SHORTEST else "[set]" if secret else ""
+        return f"[set, ends in {secret[-4:]}]" if len(secret) >= SHORTEST else "[set]" if secret else ""
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
     return str(value) if isinstance(value, Path) else value

@@ -24,9 +24,7 @@ from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
 
 PROGRAM = "kie-ai-mcp-server"
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
-
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
-
 Value = TypeVar("Value")
 
 
@@ -101,20 +99,15 @@ class UserPath(click.Path):
 
 
 JSON = "kie_ai_mcp.json"  # the key under which a command's context keeps the value of --json
-
-
-def _keep_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    ctx.meta[JSON] = value
-
-
-json_option = click.option("--json", is_flag=True, expose_value=False, callback=_keep_json, help="Print JSON.")
-save_option = click.option(
-    "--save",
-    "folder",
-    type=UserPath(file_okay=False),
-    metavar="DIR",
-    help="Save the results in this folder; KIE_AI_OUTPUT_DIR does so always.",
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, _, on: ctx.meta.update({JSON: on}),
+    help="Print JSON.",
 )
+SAVE_HELP = "Save the results in this folder; KIE_AI_OUTPUT_DIR does so always."
+save_option = click.option("--save", "folder", type=UserPath(file_okay=False), metavar="DIR", help=SAVE_HELP)
 timeout_option = click.option(
     "--timeout", "timeout_s", type=click.FloatRange(1), default=1800, show_default=True, help="Seconds to wait at most."
 )

@@ -15,7 +15,6 @@ from typing import Literal
 
 import anyio
 import click
-from click.exceptions import Exit
 
 from kie_ai_mcp._app.tools import PATIENCE_S, USUAL_PATIENCE_S
 from kie_ai_mcp._cli.console import FAILED, PROGRAM, json_option, load_plugins, print_json, record_of, wants_json
@@ -32,7 +31,6 @@ from kie_ai_mcp.specs import StatusRoute, Task
 
 LEAST_FREE_MB = 500
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-
 UNKNOWN_TASK = "kie-ai-mcp-server-doctor"
 READS_AT_ONCE = 8
 UNREACHABLE = "Check the network, a proxy, and KIE_AI_BASE_URL."
@@ -63,19 +61,18 @@ def doctor(offline: bool) -> None:
     of clients. It starts no generation. Exit codes: 0 nothing fails, 1 something does.
     """
     findings: list[Finding] = []
-    as_json = wants_json()
 
     def report(finding: Finding) -> None:
         findings.append(finding)
-        if not as_json:
+        if not wants_json():
             state = click.style(f"{finding.state:<5}", fg=COLOURS[finding.state], bold=True)
             click.echo(f"{state} {finding.check:<14} {finding.found} {finding.cure}".replace("\n", " ").rstrip())
 
     anyio.run(_examine, report, offline)
-    if as_json:
+    if wants_json():
         print_json([asdict(finding) for finding in findings])
     if any(finding.state == "fail" for finding in findings):
-        raise Exit(FAILED)
+        raise click.exceptions.Exit(FAILED)
 
 
 async def _examine(report: Report, offline: bool) -> None:
@@ -99,11 +96,10 @@ async def _examine(report: Report, offline: bool) -> None:
         await _report_service(report, settings, plugins)
     await _report_database(report, settings)
     _report_folders(report, settings)
+    usual = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
+    limits = f": {usual}, others {USUAL_PATIENCE_S:g} s."
     if settings.patience_s is not None:
         limits = f" {settings.patience_s:g} s, as is set."
-    else:
-        usual = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
-        limits = f": {usual}, others {USUAL_PATIENCE_S:g} s."
     report(Finding("client limits", "ok", f"A wait ends by itself after{limits}"))
 
 
@@ -153,9 +149,8 @@ def _clock(service_time: datetime | None) -> Finding:
     off = (datetime.now(UTC) - service_time).total_seconds()
     if abs(off) < CLOCK_OFF_S:
         return Finding("clock", "ok", f"Within {CLOCK_OFF_S} s of the service's.")
-    way = "ahead of" if off > 0 else "behind"
     cure = "Set this machine's clock, best by its time service: expiry times and signed callbacks depend on it."
-    return Finding("clock", "warn", f"{abs(off):.0f} s {way} the service's.", cure)
+    return Finding("clock", "warn", f"{abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the service's.", cure)
 
 
 async def _credits(engine: Engine) -> Finding:

@@ -4,7 +4,6 @@ import os
 import sys
 import webbrowser
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -14,13 +13,11 @@ from kie_ai_mcp._cli.console import UserPath, json_option, record_of, show
 from kie_ai_mcp._gallery.page import FILE_NAME, LIMIT, write
 from kie_ai_mcp._settings.load import load_settings
 
+OUTPUT_HELP = f"File that is written.  [default: {FILE_NAME} in the folder of saved results, else beside the database]"
+
 
 @click.command()
-@click.option(
-    "--output",
-    type=UserPath(dir_okay=False),
-    help=f"File that is written.  [default: {FILE_NAME} in the folder of saved results, else beside the database]",
-)
+@click.option("--output", type=UserPath(dir_okay=False), help=OUTPUT_HELP)
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Entries, newest first.")
 @click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open it in the browser.")
 @json_option
@@ -29,7 +26,7 @@ def gallery(output: Path | None, limit: int, opens: bool) -> None:
     settings = load_settings()
     target = output or (settings.output_dir or settings.database.parent) / FILE_NAME
     with closing(record_of(settings)) as record:
-        path = anyio.run(partial(write, record, target, limit=limit))
+        path = anyio.run(lambda: write(record, target, limit=limit))
     show({"path": str(path)}, str(path))
     if opens and not _open(path):
         click.echo("No browser was found here: open the file in one.", err=True)
@@ -37,6 +34,5 @@ def gallery(output: Path | None, limit: int, opens: bool) -> None:
 
 def _open(path: Path) -> bool:
     # A browser for terminals would take over the terminal; where there is no screen, the path must do.
-    screens = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    visible = sys.platform in {"win32", "darwin"} or any(os.environ.get(name) for name in screens)
+    visible = sys.platform in {"win32", "darwin"} or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
     return visible and webbrowser.open(path.as_uri())

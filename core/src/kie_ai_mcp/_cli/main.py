@@ -5,7 +5,6 @@ Commands are imported when they run, so that ``--help`` and completion stay fast
 
 import logging
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import version
@@ -14,7 +13,6 @@ from typing import Any
 
 import anyio
 import click
-from click.exceptions import Exit
 from click.shell_completion import get_completion_class
 
 from kie_ai_mcp._cli.console import DONE, FAILED, INTERRUPTED, PROGRAM, complain, exit_code_of, load_plugins
@@ -50,7 +48,7 @@ class Commands(click.Group):
         return load_plugins()
 
     @cached_property
-    def _from_providers(self) -> Mapping[str, click.Command]:
+    def _from_providers(self) -> dict[str, click.Command]:
         """The providers' commands; each provider fills a group of its own, so that it can't change another's."""
         groups: dict[str, click.Group] = {}
         self._plugins.register_commands(lambda provider: groups.setdefault(provider, click.Group()))
@@ -74,11 +72,10 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, importing its module; load providers only for a name that is not ours."""
-        command: click.Command | None
+        command = super().get_command(ctx, cmd_name)
         if cmd_name in COMMANDS:
             command = resolve_name(f"kie_ai_mcp._cli.{MODULES.get(cmd_name, cmd_name)}:{cmd_name}")
-        else:
-            command = super().get_command(ctx, cmd_name) or self._from_providers.get(cmd_name)
+        command = command or self._from_providers.get(cmd_name)
         if command is None and cmd_name in FIRST_PARTY:
             raise self._not_offered(cmd_name, FIRST_PARTY[cmd_name])
         return command
@@ -152,10 +149,8 @@ def cli(ctx: click.Context) -> None:
 
 @cli.command()
 @click.option("--http", is_flag=True, help="Serve over HTTP instead: MCP at /mcp, plain calls at /tools/call.")
-@click.option("--host", default=None, metavar="ADDRESS", help="With --http: where to listen.  [default: 127.0.0.1]")
-@click.option(
-    "--port", default=None, type=click.IntRange(0, 65535), help="With --http: the port; 0 is any.  [default: 3000]"
-)
+@click.option("--host", metavar="ADDRESS", help="With --http: where to listen.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="With --http: the port; 0 is any.  [default: 3000]")
 @click.option("--reload", is_flag=True, help="Start anew when the source of an editable provider changes.")
 def serve(http: bool = False, host: str | None = None, port: int | None = None, reload: bool = False) -> None:
     """Serve MCP over stdin and stdout (the default), or over HTTP.
@@ -171,7 +166,9 @@ def serve(http: bool = False, host: str | None = None, port: int | None = None, 
     if http:
         from kie_ai_mcp._web.site import serve_http  # noqa: PLC0415  brings the web server
 
-        raise Exit(anyio.run(serve_http, settings, host or "127.0.0.1", 3000 if port is None else port))
+        raise click.exceptions.Exit(
+            anyio.run(serve_http, settings, host or "127.0.0.1", 3000 if port is None else port)
+        )
     if reload:
         from kie_ai_mcp._cli.reload import serve_reloading  # noqa: PLC0415  only here is it needed
 

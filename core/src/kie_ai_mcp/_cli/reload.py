@@ -11,9 +11,7 @@ import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import anyio
@@ -30,7 +28,6 @@ COMMAND = (sys.executable, "-m", "kie_ai_mcp", "serve")
 PATIENCE_S = 10.0  # how long open requests may still take when the source has changed; longer than a paid request takes
 END_S = 9.0  # how long a child may take to end; it records the requests under way
 KILL_S = 1.0
-
 LINE_LIMIT = 64 * 1024 * 1024
 INITIALIZE = "kie-ai-mcp-server reload"  # the id of the `initialize` message that is repeated to a new child
 SERVER_ERROR = -32000
@@ -62,7 +59,7 @@ async def serve_reloading() -> None:
             relay.outdated.set()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(partial(end_on_signal, relay.end, limit_s=END_S + KILL_S))
+        group.start_soon(lambda: end_on_signal(relay.end, limit_s=END_S + KILL_S))
         if packages := {path for path in sources if path.is_dir()}:
             group.start_soon(follow, packages, True)
         # A single module is watched through its folder: editors replace the file.
@@ -112,10 +109,9 @@ class Relay:
         child = self._child
         if child is None or child.stdin is None:
             return
-        with suppress(ProcessLookupError):
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             if received is not None:
                 child.send_signal(received)
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             await child.stdin.aclose()
         with anyio.move_on_after(END_S):
             await child.wait()
@@ -124,8 +120,8 @@ class Relay:
 
     async def _one_child(self) -> int:
         self.outdated, self._retired = anyio.Event(), False
-        async with await anyio.open_process(COMMAND, stdin=PIPE, stdout=PIPE, stderr=None) as child:
-            assert child.stdout is not None  # noqa: S101  a pipe was asked for
+        async with await anyio.open_process(COMMAND, stderr=None) as child:
+            assert child.stdout is not None  # noqa: S101  a pipe is anyio's default
             self._child = child
             async with anyio.create_task_group() as group:
                 group.start_soon(self._retire_when_outdated)

@@ -12,7 +12,7 @@ import click
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import OwnTools, credits_line, own_arguments
 from kie_ai_mcp._cli import console
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, when
+from kie_ai_mcp._cli.console import UserPath
 from kie_ai_mcp._flow import results, settle
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import Report
@@ -39,7 +39,7 @@ def tasks() -> None:
 @click.option("--status", type=click.Choice(get_args(Status)), help="Only tasks in this state.")
 @click.option("--provider", help="Only this provider's tasks.")
 @click.option("--kind", type=click.Choice(get_args(Kind)), help="Only tasks that make this.")
-@click.option("--since", type=when, help="Only tasks made since a date, a time (UTC) or an age such as 7d.")
+@click.option("--since", type=console.when, help="Only tasks made since a date, a time (UTC) or an age such as 7d.")
 @click.option("--limit", type=click.IntRange(1, 50), default=20, show_default=True, help="At most so many.")
 @click.option("--cursor", help="Go on where an earlier list ended.")
 @console.json_option
@@ -51,9 +51,8 @@ def list_tasks(since: datetime | None, **filters: Any) -> None:
     filters["since"] = since.isoformat() if since else None
 
     async def work(app: App) -> dict[str, Any]:
-        _, arguments = own_arguments("list_tasks")
-        answer = await OwnTools(app.engine, app.resources).list_tasks(**arguments.check(filters))
-        return answer.data or {}
+        arguments = own_arguments("list_tasks")[1].check(filters)
+        return (await OwnTools(app.engine, app.resources).list_tasks(**arguments)).data or {}
 
     listed = console.run_with_app(load_settings(), work)
     console.show(listed, lambda: _print_list(listed))
@@ -65,7 +64,7 @@ def _print_list(listed: dict[str, Any]) -> None:
         names = ("submission_id", "state", "tool", "prompt", "age_s")
         rows = [[str(row[name]) for name in names] for row in unresolved]
         print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
-        click.echo(f"Look at {LOGS_PAGE}, then: {PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
+        click.echo(f"Look at {LOGS_PAGE}, then: {console.PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
     if not listed["tasks"]:
         click.echo("No tasks.")
         return
@@ -97,9 +96,8 @@ def show_task(task_id: str, refresh: bool) -> None:
     async def work(app: App) -> tuple[dict[str, Any], str]:
         report = await (results.refresh if refresh else results.last_known)(app.engine, task_id)
         if report is None:
-            raise TaskNotFound(
-                f"No task {task_id!r} is on record here.", next_step="--refresh asks the service for it."
-            )
+            cure = "--refresh asks the service for it."
+            raise TaskNotFound(f"No task {task_id!r} is on record here.", next_step=cure)
         submission = await app.engine.record.submissions.of_task(task_id)
         record = await app.engine.record.tasks.find(task_id)
         extra = {name: value for name in ("kind", "model") if (value := getattr(record, name, None)) is not None}
@@ -180,14 +178,14 @@ async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any
     await say(f"saving {task_id}", share)
     try:
         report = await results.save(app.engine, task_id)
+        files, error = list(report.files), "" if report.files else f"it is {report.status}. {report.next_step}"
     except KieError as exc:
-        return {"task_id": task_id, "files": [], "error": str(exc)}
-    error = "" if report.files else f"it is {report.status}. {report.next_step}"
-    return {"task_id": task_id, "files": list(report.files), "error": error}
+        files, error = [], str(exc)
+    return {"task_id": task_id, "files": files, "error": error}
 
 
 @tasks.command()
-@click.option("--older-than", "before", type=when, required=True, help="An age such as 30d or 12h, or a date.")
+@click.option("--older-than", "before", type=console.when, required=True, help="An age such as 30d or 12h, or a date.")
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
 @console.json_option
 def prune(before: datetime, dry_run: bool) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomlkit
-import tomlkit.exceptions
 
 from kie_ai_mcp._cli.console import PROGRAM
 from kie_ai_mcp._cli.install import jsonc
@@ -26,6 +25,7 @@ ENTRY = "kie-ai"
 ADDRESSES = ("url", "httpUrl", "serverUrl")
 
 Keys = tuple[str, ...]
+Env = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,7 @@ CLIENTS: dict[str, Client] = {
 }
 
 
-def config_path(
-    name: str, platform: str = sys.platform, environ: Mapping[str, str] = os.environ, home: Path | None = None
-) -> Path:
+def config_path(name: str, platform: str = sys.platform, environ: Env = os.environ, home: Path | None = None) -> Path:
     """Return the file in which a client of this user keeps its servers; it may not exist yet.
 
     Where a client has moved its file, the newest place wins in which it, or else its folder, exists.
@@ -71,7 +69,7 @@ def config_path(
     return (files or folders or places[-1:])[0]
 
 
-def _places(name: str, platform: str, environ: Mapping[str, str], home: Path) -> list[Path]:
+def _places(name: str, platform: str, environ: Env, home: Path) -> list[Path]:
     """Return where a client's file may be, newest first, the usual one last."""
     if platform == "win32":
         programs = Path(environ.get("APPDATA") or home / "AppData" / "Roaming")
@@ -107,13 +105,13 @@ def server_command() -> tuple[str, list[str]]:
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
 
 
-def edited(client: Client, text: str, env: Mapping[str, str], name: str = ENTRY) -> str:
+def edited(client: Client, text: str, env: Env, name: str = ENTRY) -> str:
     """Return a client's file with our entry in it, and everything else as it was.
 
     The entry sets the variables of `env` in clear text. In an existing entry, only the command, its arguments and these
-    variables change: a key in it stays, and so does what the user added. A file of another form raises `Malformed`.
+    variables change: its key and what the user added stay. A file of another form raises `Malformed` or `TOMLKitError`.
     """
-    read, put = (jsonc.read, jsonc.put) if client.form == "json" else (_read_toml, _put_toml)
+    read, put = (jsonc.read, jsonc.put) if client.form == "json" else (tomlkit.parse, _put_toml)
     servers, entry, path = read(text).get(client.servers), _new_entry(client, env), (client.servers, name)
     existing = servers.get(name) if isinstance(servers, dict) else None
     if not isinstance(existing, dict):
@@ -123,7 +121,7 @@ def edited(client: Client, text: str, env: Mapping[str, str], name: str = ENTRY)
     return text
 
 
-def _new_entry(client: Client, env: Mapping[str, str]) -> dict[str, Any]:
+def _new_entry(client: Client, env: Env) -> dict[str, Any]:
     command, args = server_command()
     entry: dict[str, Any] = {"command": command, "args": args}
     if client.form == "toml":
@@ -134,16 +132,9 @@ def _new_entry(client: Client, env: Mapping[str, str]) -> dict[str, Any]:
     return {**entry, "env": dict(env)} if env else entry
 
 
-def _read_toml(text: str) -> tomlkit.TOMLDocument:
-    try:
-        return tomlkit.parse(text)
-    except tomlkit.exceptions.TOMLKitError as exc:
-        raise Malformed(str(exc)) from None
-
-
 def _put_toml(text: str, path: Sequence[str], value: Any) -> str:
     """Return the text with `value` at `path`; an empty line separates a new server from what follows."""
-    document = _read_toml(text)
+    document = tomlkit.parse(text)
     servers, *parents, key = path
     table: Any = document.setdefault(servers, tomlkit.table(is_super_table=True))
     if not isinstance(table, dict):
@@ -158,7 +149,7 @@ def _put_toml(text: str, path: Sequence[str], value: Any) -> str:
     return tomlkit.dumps(document).rstrip("\n") + "\n"
 
 
-def _changes(entry: Mapping[str, Any], existing: Mapping[str, Any], own: Mapping[str, str]) -> dict[Keys, Any]:
+def _changes(entry: Mapping[str, Any], existing: Mapping[str, Any], own: Env) -> dict[Keys, Any]:
     """Return the values that have to be written into an existing entry, each with its keys in that entry."""
     if any(word in existing for word in ADDRESSES):
         raise Malformed("its entry of that name leads to a server at an address; choose another --name")

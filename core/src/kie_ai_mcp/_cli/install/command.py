@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+from tomlkit.exceptions import TOMLKitError
 
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, show
 from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, config_path, edited
@@ -61,7 +62,7 @@ def install(
     mark = "\ufeff" if before.startswith("\ufeff") else ""
     try:
         after = mark + edited(client, before.removeprefix(mark), env, entry)
-    except Malformed as exc:
+    except (Malformed, TOMLKitError) as exc:
         cure = f"Correct it, or enter this by hand: {PROGRAM} install {name} --print"
         raise click.ClickException(f"{path} can't be understood ({exc}), so it was not changed. {cure}") from None
     backup, text = None, f"{client.title} has it already: {path}"
