@@ -23,9 +23,9 @@ import anyio
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import Call
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.rows import NEVER_SENT
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
+from kie_ai_mcp._record.tables import NEVER_SENT
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Outcome
 

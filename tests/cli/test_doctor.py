@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from pytest_httpserver import HTTPServer
 
-from kie_ai_mcp._app.tools import PATIENCE_S
+from kie_ai_mcp._app.patience import PATIENCE_S
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
 

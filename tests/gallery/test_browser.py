@@ -13,7 +13,7 @@ import kie_ai_mcp_sandbox
 from kie_ai_mcp import Outcome
 from kie_ai_mcp._gallery.page import page, write
 from kie_ai_mcp._media.thumbnails import THUMBNAILS
-from kie_ai_mcp._record.rows import Ending
+from kie_ai_mcp._record.tables import Ending
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Browser, Past

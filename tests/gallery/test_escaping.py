@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kie_ai_mcp._gallery.cards import Markup, TaskCards, joined, tag
 from kie_ai_mcp._gallery.page import page
-from kie_ai_mcp._record.rows import Ending, SubmissionRecord, TaskRecord
+from kie_ai_mcp._record.tables import Ending, SubmissionRecord, TaskRecord
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Past, Read

@@ -22,8 +22,8 @@ from kie_ai_mcp._gallery.cards import PROMPT_CHARS
 from kie_ai_mcp._gallery.page import page, write
 from kie_ai_mcp._media.thumbnails import THUMBNAIL_PX, THUMBNAILS, THUMBNAILS_BYTES
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.rows import Ending
 from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp.errors import MediaError
 
 if TYPE_CHECKING:

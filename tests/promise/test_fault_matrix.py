@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from kie_ai_mcp._app import tools
+from kie_ai_mcp._app import patience
 from kie_ai_mcp._flow import waiting
 from kie_ai_mcp.errors import MEANINGS
 from kie_ai_mcp_sandbox.faults import KINDS
@@ -137,7 +137,7 @@ async def shared(
 ) -> AsyncIterator["Desk"]:
     folder = tmp_path_factory.mktemp("faults")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tools, "USUAL_PATIENCE_S", 0.3)
+        patch.setattr(patience, "USUAL_PATIENCE_S", 0.3)
         async with open_desk(folder, service.base_url, rate_limit=1_000) as desk:
             yield desk
 

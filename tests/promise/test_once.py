@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from kie_ai_mcp._app import tools
+from kie_ai_mcp._app import patience
 from kie_ai_mcp._flow import submit
-from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import eventually
@@ -75,7 +75,7 @@ async def test_twin_does_not_wait_longer_than_its_client_and_is_not_sent(
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: desks[0].call(TOOL, prompt="A fox"))
         await eventually(lambda: len(sandbox.requests) == 1)
-        monkeypatch.setattr(tools, "USUAL_PATIENCE_S", 0.1)
+        monkeypatch.setattr(patience, "USUAL_PATIENCE_S", 0.1)
         reply = await desks[1].call(TOOL, prompt="A fox")
     assert (reply.is_error, reply.data["charged"]) == (True, "no")
     assert "not sent twice" in reply.text

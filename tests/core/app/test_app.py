@@ -11,7 +11,8 @@ import pytest
 from kie_ai_mcp._app import app as app_module
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import NAMES
-from kie_ai_mcp._app.tools import PATIENCE_S, USUAL_PATIENCE_S, Answer, Call, Tool, patience_of
+from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S, patience_of
+from kie_ai_mcp._app.tools import Answer, Call, Tool
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument
 

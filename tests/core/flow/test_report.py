@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, Report, report_of, report_of_error
-from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp.errors import (
     ConfigError,
     InvalidArgument,

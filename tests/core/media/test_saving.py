@@ -12,7 +12,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp._media.saving import save_results
-from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import MediaError
 

@@ -13,10 +13,10 @@ import anyio
 import pytest
 
 from kie_ai_mcp import Outcome, Task
-from kie_ai_mcp._record import rows
+from kie_ai_mcp._record import tables
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.rows import NEVER_SENT, Ending, SubmissionRecord, SubmissionRow, TaskRecord, TaskRow
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
+from kie_ai_mcp._record.tables import NEVER_SENT, Ending, SubmissionRecord, SubmissionRow, TaskRecord, TaskRow
 from kie_ai_mcp.errors import StorageError
 
 pytestmark = pytest.mark.anyio
@@ -185,9 +185,9 @@ async def test_every_field_of_a_task_comes_back_as_it_was_written(make_record: M
 
 
 def test_field_of_an_outcome_is_typed_in_its_migration_its_row_and_its_record_alone() -> None:
-    sources = {path.name: path.read_text(encoding="utf-8") for path in Path(rows.__file__).parent.glob("*.py")}
+    sources = {path.name: path.read_text(encoding="utf-8") for path in Path(tables.__file__).parent.glob("*.py")}
     typed = {name: len(re.findall(r"\bprogress\b", source)) for name, source in sources.items()}
-    assert {name: count for name, count in typed.items() if count} == {"migrations.py": 1, "rows.py": 2}
+    assert {name: count for name, count in typed.items() if count} == {"migrations.py": 1, "tables.py": 2}
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._flow.report import report_of
 from kie_ai_mcp._providers.defaults import kie_normalize_result
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.rows import NEVER_SENT, Ending, SubmissionRecord
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
+from kie_ai_mcp._record.tables import NEVER_SENT, Ending, SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import LimitReached, StorageError
 from kie_ai_mcp.specs import Status

@@ -8,9 +8,10 @@ from functools import cached_property, partial
 from typing import Any
 
 from kie_ai_mcp._app.own_tools import NAMES, own_tools
+from kie_ai_mcp._app.patience import patience_of
 from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.search import SearchTools, search_tools
-from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, patience_of, say_nothing
+from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
 from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, report_of_error
 from kie_ai_mcp._flow.results import catch_up, query

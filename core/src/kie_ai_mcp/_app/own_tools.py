@@ -18,7 +18,7 @@ from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import describe
-from kie_ai_mcp._record.rows import SubmissionRecord
+from kie_ai_mcp._record.tables import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import InvalidArgument, shorten

@@ -20,7 +20,7 @@ from kie_ai_mcp._flow.report import Report, report_of
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, mime_type_of
 from kie_ai_mcp._media.thumbnails import Picture, preview
-from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp.errors import InvalidArgument, KieError, MediaError, TaskNotFound, shorten

@@ -5,32 +5,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kie_ai_mcp._app.patience import USUAL_PATIENCE_S
 from kie_ai_mcp._app.resources import Link
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._media.thumbnails import Picture
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import describe, title_of
-
-USUAL_PATIENCE_S = 45.0  # how long a client waits for one call when nothing is known of it
-
-# Seconds a wait may last before hosts give up, by a word in the client's name, most particular first.
-PATIENCE_S = (
-    ("claude-code", 900.0),
-    ("claude code", 900.0),
-    ("visual studio code", 900.0),
-    ("vscode", 900.0),
-    ("gemini", 540.0),
-    ("codex", 240.0),
-    ("cursor", 240.0),
-    ("claude", 200.0),
-)
-
-
-def patience_of(client: str) -> float:
-    """Return how long a client of this name waits for one call, in seconds."""
-    name = client.lower()
-    return next((seconds for word, seconds in PATIENCE_S if word in name), USUAL_PATIENCE_S)
 
 
 async def say_nothing(_message: str, _share: float | None) -> None:

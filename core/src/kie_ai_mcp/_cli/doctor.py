@@ -16,7 +16,7 @@ from typing import Literal
 import anyio
 import click
 
-from kie_ai_mcp._app.tools import PATIENCE_S, USUAL_PATIENCE_S
+from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
 from kie_ai_mcp._cli.console import FAILED, PROGRAM, json_option, load_plugins, print_json, record_of, wants_json
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.status import credits_left

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp.errors import InvalidArgument, KieError, ReadFailed, TaskNotFound, Unknown
 
 TEXT: dict[str, Any] = {"type": "string"}

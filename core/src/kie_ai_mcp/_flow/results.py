@@ -16,7 +16,7 @@ from kie_ai_mcp._flow.status import look_up, meaning_of_read, outcome_of, payloa
 from kie_ai_mcp._media.saving import save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.envelope import error_of, error_text
 from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError

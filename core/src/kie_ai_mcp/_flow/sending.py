@@ -13,7 +13,7 @@ from kie_ai_mcp._flow.report import Report, report_of
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Ended
-from kie_ai_mcp._record.rows import Ending
+from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._service.caller import Departure
 from kie_ai_mcp._service.envelope import error_of
 from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown

@@ -8,7 +8,7 @@ from typing import Any
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._providers.asking import Read
 from kie_ai_mcp._providers.installed import KIE
-from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, error_text
 from kie_ai_mcp.errors import ReadFailed, TaskNotFound
 from kie_ai_mcp.readings import text_in

@@ -17,8 +17,8 @@ from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp._record.rows import NEVER_SENT, SubmissionRecord
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
+from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord
 from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
 from kie_ai_mcp.specs import Submission
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from kie_ai_mcp._media.files import Format
-from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
+from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp.errors import sound
 
 PROMPT_CHARS = 2000

@@ -20,7 +20,7 @@ from kie_ai_mcp._gallery.cards import Address, Card, Markup, TaskCards, amount, 
 from kie_ai_mcp._media.files import format_of_file, replacing
 from kie_ai_mcp._media.thumbnails import thumbnails
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.rows import SubmissionRecord, TaskRecord
+from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import MediaError
 

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of, remove_leftovers, replacing
-from kie_ai_mcp._record.rows import TaskRecord
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import MediaError, shorten

@@ -12,9 +12,9 @@ import anyio.to_thread
 
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
-from kie_ai_mcp._record.rows import FINAL, Ending, KeyRow, SubmissionRow, TaskRecord, TaskRow
 from kie_ai_mcp._record.slots import Budget, RateLimit, spent_today
 from kie_ai_mcp._record.submissions import Submissions
+from kie_ai_mcp._record.tables import FINAL, Ending, KeyRow, SubmissionRow, TaskRecord, TaskRow
 from kie_ai_mcp._record.tasks import Tasks
 from kie_ai_mcp.errors import StorageError
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 
 from kie_ai_mcp._record.database import Database, file_lock
-from kie_ai_mcp._record.rows import Ending
+from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Task
 

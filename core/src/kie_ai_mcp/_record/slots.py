@@ -8,7 +8,7 @@ from typing import Any
 import peewee
 
 from kie_ai_mcp._record.database import Database
-from kie_ai_mcp._record.rows import MAY_COST, SubmissionRow, TaskRow
+from kie_ai_mcp._record.tables import MAY_COST, SubmissionRow, TaskRow
 from kie_ai_mcp.errors import LimitReached
 
 STALE_TICKET_S = 5.0  # A waiting request whose process has not asked for a slot for so long no longer holds its place

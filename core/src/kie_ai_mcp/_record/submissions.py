@@ -10,7 +10,8 @@ import peewee
 
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
-from kie_ai_mcp._record.rows import (
+from kie_ai_mcp._record.slots import Budget, RateLimit, check_budget, wait_for_slot
+from kie_ai_mcp._record.tables import (
     MAY_COST,
     Ending,
     KeyRow,
@@ -21,7 +22,6 @@ from kie_ai_mcp._record.rows import (
     columns,
     submission_record,
 )
-from kie_ai_mcp._record.slots import Budget, RateLimit, check_budget, wait_for_slot
 from kie_ai_mcp._record.tasks import insert_task, recorded, write_outcome
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Kind, Outcome, Task

@@ -8,7 +8,7 @@ from typing import Any
 import peewee
 
 from kie_ai_mcp._record.database import Database, in_worker
-from kie_ai_mcp._record.rows import FINAL, SubmissionRow, TaskRecord, TaskRow, UploadRow, columns, task_record
+from kie_ai_mcp._record.tables import FINAL, SubmissionRow, TaskRecord, TaskRow, UploadRow, columns, task_record
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Outcome, Task
 
