@@ -10,7 +10,6 @@ from typing import Any
 from kie_ai_mcp._app.own_tools import NAMES, own_tools
 from kie_ai_mcp._app.patience import patience_of
 from kie_ai_mcp._app.resources import Resources
-from kie_ai_mcp._app.search import SearchTools, search_tools
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
 from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, report_of_error
@@ -57,6 +56,8 @@ class App:
     def _search(self) -> dict[str, Tool]:
         if not self.settings.compact:
             return {}
+        from kie_ai_mcp._app.search import SearchTools, search_tools  # noqa: PLC0415  few start in compact mode
+
         saves = self.settings.output_dir is not None
         owner = partial(SearchTools, tuple(self.engine.plugins.tools.values()), self._not_search, saves)
         return {tool.name: tool for tool in search_tools(owner)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 import anyio
@@ -19,11 +19,13 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, report_of
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, mime_type_of
-from kie_ai_mcp._media.thumbnails import Picture, preview
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp.errors import InvalidArgument, KieError, MediaError, TaskNotFound, shorten
+
+if TYPE_CHECKING:
+    from kie_ai_mcp._media.thumbnails import Picture
 
 log = logging.getLogger(__name__)
 
@@ -115,8 +117,10 @@ class Resources:
             return Content(form.mime_type, blob=data)
         raise InvalidArgument("uri", uri, f"there are {TASKS}, {PROVIDERS}, {TASK_TEMPLATE} and {FILE_TEMPLATE}")
 
-    async def show(self, task_id: str) -> tuple[Report, list[Picture], list[str]]:
+    async def show(self, task_id: str) -> "tuple[Report, list[Picture], list[str]]":
         """Return a task, small pictures of its first results, and notes on what is shown and what can't be."""
+        from kie_ai_mcp._media.thumbnails import preview  # noqa: PLC0415  no start has to pay for it
+
         record = await self.engine.record.tasks.find(task_id)
         if record is not None and record.final:
             report = report_of(record)

@@ -3,15 +3,17 @@
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kie_ai_mcp._app.patience import USUAL_PATIENCE_S
 from kie_ai_mcp._app.resources import Link
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._media.thumbnails import Picture
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import describe, title_of
+
+if TYPE_CHECKING:
+    from kie_ai_mcp._media.thumbnails import Picture
 
 
 async def say_nothing(_message: str, _share: float | None) -> None:
@@ -34,7 +36,7 @@ class Answer:
     text: str
     data: dict[str, Any] | None = None
     links: tuple[Link, ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple["Picture", ...] = ()
     is_error: bool = False
 
 

@@ -161,7 +161,7 @@ class Plugins:
         plugin.hooks = tuple(sorted(caller.name for caller in self._pm.get_hookcallers(module) or ()))
         if not plugin.hooks:
             raise PluginError("it answers no hook.", next_step="Its author must mark the hooks in it with @hookimpl.")
-        plugin.provider = self._describe(plugin.name)
+        plugin.provider = self._describe(plugin)
         entries = chain.from_iterable(self.hook("kie_register_tools", plugin.name)(settings=section))
         tools = [BoundTool.bind(entry, provider=plugin.name, kind=plugin.kind) for entry in entries]
         gateways = list(chain.from_iterable(self.hook("kie_register_gateways", plugin.name)(settings=section)))
@@ -170,13 +170,14 @@ class Plugins:
                 raise PluginError(f"kie_register_gateways returned {type(gateway).__name__}, not a Gateway.")
         return tools, gateways
 
-    def _describe(self, name: str) -> Provider:
-        provider: Any = self.hook("kie_describe_provider", name)()
+    def _describe(self, plugin: Plugin) -> Provider:
+        provider: Any = self.hook("kie_describe_provider", plugin.name)()
         if provider is None:
-            return Provider(title=name.replace("-", " ").title())
+            return Provider(title=plugin.name.replace("-", " ").title())
         if not isinstance(provider, Provider):
             raise PluginError(f"kie_describe_provider returned {type(provider).__name__}, not a Provider.")
-        if wrong := judge(provider, Provider):
+        # The contract tests judge this project's own: the first judgement takes milliseconds that no start has.
+        if not plugin.is_first_party and (wrong := judge(provider, Provider)):
             raise PluginError(f"kie_describe_provider returned a Provider that can't be used: {wrong}.")
         return provider
 

@@ -25,7 +25,7 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import shorten
 from kie_ai_mcp.hookspecs import PROJECT
-from kie_ai_mcp.specs import Query, Submission
+from kie_ai_mcp.specs import Provider, Query, Submission
 from kie_ai_mcp.testing._calls import Calls, answer, call_text, same
 from kie_ai_mcp.testing._load import Loaded, others
 
@@ -102,6 +102,8 @@ def names_are_unique(loaded: Loaded) -> Iterator[Breach]:
 def description_is_true(loaded: Loaded) -> Iterator[Breach]:
     """The description of the provider can be shown and used."""
     provider = loaded.plugin.provider
+    if wrong := judge(provider, Provider):
+        yield Breach("kie_describe_provider", f"it returned a Provider that can't be used: {wrong}", "Correct it.")
     if provider.checked and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", provider.checked):
         yield Breach("kie_describe_provider", f"checked is {provider.checked!r}", "Give the day as YYYY-MM-DD.")
     for key, text in provider.settings.items():
