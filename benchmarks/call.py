@@ -3,7 +3,7 @@
     uv run python benchmarks/call.py [--rounds 300]
 
 Both sides talk to the same local service in the same run, alternating: a bare httpx POST on a fresh connection, and
-`Flow.submit` as the server runs it. Prints medians, p95 and what ours adds.
+`submit` as the server runs it. Prints medians, p95 and what ours adds.
 """
 
 import argparse
