@@ -49,7 +49,7 @@ def kie_route_status(task: Task) -> StatusRoute | None:
     """Return where a task's status is read. Called before every status read of this provider's tasks.
 
     Args:
-        task: The task. For an id that came from elsewhere only ``task_id``, ``api_type`` and ``provider`` are
+        task: The task. For an id that came from elsewhere only ``task_id``, ``api_type``, ``provider`` and ``kind`` are
             set, with each of `Provider.api_types` in turn.
 
     Returns:

@@ -13,6 +13,7 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import NAMES
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S, patience_of
 from kie_ai_mcp._app.tools import Answer, Call, Tool
+from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument
 
@@ -90,6 +91,24 @@ async def test_wait_lasts_as_long_as_the_client_waits(
 ) -> None:
     use(app, monkeypatch, echo("wait", {}))
     assert (await app.call("wait", {}, say, client)).text == expected
+
+
+@pytest.mark.parametrize("app", [{"wait_s": 600, "patience_s": 3}], indirect=True)
+async def test_own_wait_of_a_tool_does_not_outlast_the_client(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def submit(*_: object, **__: object) -> Report:
+        return Report(status="pending", task_id="t-1", next_step="Wait.")
+
+    async def wait_for(_engine: object, _ids: object, timeout_s: float, _say: object) -> list[Report]:
+        waited.append(timeout_s)
+        return [Report(status="completed", next_step="")]
+
+    monkeypatch.setattr(app_module, "submit", submit)
+    monkeypatch.setattr(app_module, "wait_for", wait_for)
+    for client in ("Claude Code", None):
+        await app.call("generate_nano_banana", {"prompt": "a fox"}, say, client)
+    assert waited == [3, 600]
 
 
 @pytest.mark.parametrize(("word", "seconds"), PATIENCE_S)

@@ -91,12 +91,12 @@ class App:
     ) -> Answer:
         """Call one tool. Whatever goes wrong is an answer that a model can read; only an unknown name is raised.
 
-        No wait outlasts the patience of the client, which is known by its name; a caller without a name has no limit.
+        No wait outlasts the patience of the client, which is known by its name; `None` is a caller without a limit.
         """
         tool = self.tool(name)
         patience_s = self.settings.patience_s or patience_of(client or "")
         call = Call(say, patience_s, math.inf if client is None else patience_s)
-        if not self._has_caught_up:  # at the first call: before it nothing touches database or network
+        if not self._has_caught_up:  # at the first call: before it nothing asks the service
             self._has_caught_up = True
             self.engine.start_in_background(catch_up(self.engine))
         try:
@@ -126,7 +126,7 @@ class App:
                 return answer_of(await query(self.engine, tool, arguments))
             report = await submit(self.engine, tool, arguments, call.say, patience_s=call.patience_s)
             # What could not be recorded is answered at once: that it was paid for stands nowhere but in this report.
-            wait_s = self.settings.wait_s
+            wait_s = min(self.settings.wait_s, call.most_s)
             if wait_s and report.error is None and report.status in {"pending", "processing"}:
                 (report,) = await wait_for(self.engine, [str(report.task_id)], wait_s, call.say)
             return answer_of(report, await self.resources.links([report]))

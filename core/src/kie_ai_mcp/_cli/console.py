@@ -61,11 +61,11 @@ def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) ->
     """Open providers and record as the server does, do the work, and close them."""
     app = App.open(settings)
 
-    async def story() -> Value:
+    async def run() -> Value:
         async with app.engine.running():
             return await work(app)
 
-    return anyio.run(story)
+    return anyio.run(run)
 
 
 def settings_saving_in(folder: Path | None) -> Settings:

@@ -172,7 +172,7 @@ def serve(http: bool = False, host: str | None = None, port: int | None = None, 
     if reload:
         from kie_ai_mcp._cli.reload import serve_reloading  # noqa: PLC0415  only here is it needed
 
-        anyio.run(serve_reloading)
+        anyio.run(serve_reloading)  # ends the process
     from kie_ai_mcp._mcp.server import serve as serve_stdio  # noqa: PLC0415  heavy; the other commands don't need it
 
     anyio.run(serve_stdio, settings)

@@ -1,4 +1,4 @@
-"""The engine of all stories: settings, providers, services, the record, and the work that is under way."""
+"""The engine of every operation: settings, providers, services, the record, and the work that is under way."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ GRACE_S = 5.0  # how long a paid request under way may still take when the serve
 
 @dataclass
 class Engine:
-    """Everything that a story needs. It reads at any time and sends only while `running`.
+    """Everything that an operation needs. It reads at any time and sends only while `running`.
 
     `listeners` are, by task id, what waiters set up and the service's news of the task sets; `turns` are, by gateway,
     the calls that wait for a slot of the rate limit, by submission number.

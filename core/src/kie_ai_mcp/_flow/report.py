@@ -86,7 +86,8 @@ class Report:
 
 _ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in {"is_error", "stuck"})
 # Copied by name; a request's number is shown only where the user may have to settle it.
-_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} | {"expires_at"}) & {*_ANSWERED} - {"submission_id"}
+_IN_RECORD = {entry.name for entry in fields(TaskRecord)} | {"expires_at"}
+_IN_RECORD = (_IN_RECORD & set(_ANSWERED)) - {"submission_id"}
 
 OUTPUT_SCHEMA = {
     **object_schema(**{entry.name: dict(entry.metadata) for entry in fields(Report) if entry.metadata}),

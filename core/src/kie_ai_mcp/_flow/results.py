@@ -81,7 +81,7 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
             exc.charged = "unknown"
         raise
     if answer.code in ACCOUNT_CODES:
-        raise error_of(answer)
+        raise error_of(answer, engine.caller(request.gateway).gateway)
     outcome = await meaning_of_read(engine, tool.provider, request.read, answer)
     if outcome.status == "failed":
         raise ReadFailed(outcome.error or error_text(answer), code=answer.code, can_retry=False)
@@ -89,9 +89,8 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     record = await engine.record.tasks.find(task_id)
     if record is None:
         times: dict[str, Any] = dict.fromkeys(("created_at", "updated_at", "finished_at"), datetime.now(UTC))
-        record = TaskRecord(
-            task_id, tool.name, tool.provider, kind=tool.kind, tool=tool.name, status=outcome.status, **times
-        )
+        where: dict[str, Any] = {"gateway": request.gateway, "status": outcome.status, **times}
+        record = TaskRecord(task_id, tool.name, tool.provider, kind=tool.kind, tool=tool.name, **where)
     record = replace(
         record,
         status=outcome.status,

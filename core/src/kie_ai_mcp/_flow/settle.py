@@ -14,7 +14,7 @@ from kie_ai_mcp.specs import Task
 async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Report:
     """Settle an unknown submission: adopt the task that the account's log shows for it, or discard it if None.
 
-    Raise StorageError where the submission is not unknown, TaskNotFound where the service does not know the task.
+    Raise StorageError where the submission is not unknown, TaskNotFound or ReadFailed where the service lacks the task.
     """
     if task_id is None:
         discarded = await engine.record.submissions.resolve(submission_id, None)

@@ -1,4 +1,4 @@
-"""The story of one paid request: validate, write ahead, wait for a slot, send once, record, answer."""
+"""Submission of one paid request: validate, write ahead, wait for a slot, send once, record, answer."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Installed providers, read from entry points without importing any. No other module reads entry points.
+"""Installed providers, read from entry points without importing any.
 
 A name has one owner. Of two distributions that offer one provider name, one keeps it and the other is set aside; the
 names of this project's own providers are reserved for the distributions ``kie-ai-mcp-NAME``.

@@ -139,7 +139,8 @@ class Caller:
             if status not in NOT_SERVED:
                 break
             # Either the address or the record does not exist there: only the other addresses can tell.
-            absent = answer = absent or answer
+            absent = absent or answer
+            answer = absent
         if answer is None:
             problem = f"{path} gave no readable answer (HTTP {status}, {self._brief(text, 60)})."
             raise ReadFailed(problem, code=status, next_step="Ask again later.")

@@ -68,11 +68,11 @@ def check_name(name: str, taken: Container[str] = ()) -> None:
     """Check that a provider can have this name.
 
     Raises:
-        InvalidArgument: It can't; the message gives the nearest name that is accepted.
+        InvalidArgument: It can't; the message gives the nearest name that can be.
     """
     near = _nearest(name)
     if near in taken or near == SERVICE:
-        near = f"my-{near}"[:LONGEST]
+        near = f"my-{near}"[:LONGEST].rstrip("-")
     if not PATTERN.fullmatch(name) or len(name) > LONGEST or f"{name}-".startswith(PREFIX):
         rule = (
             f"use at most {LONGEST} small letters and digits, in words joined by dashes, without {PREFIX} before them"
