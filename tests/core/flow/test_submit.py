@@ -18,7 +18,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import KieError, PluginError, Refused, Unknown
+from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, Refused, Unknown
 
 pytestmark = pytest.mark.anyio
 
@@ -205,3 +205,31 @@ async def test_progress_that_can_not_be_sent_leaves_no_request_behind(engine: En
         await submit(engine, tool_of(), {"prompt": "a fox"}, broken, patience_s=5)
 
     assert await engine.record.submissions.unsettled() == []
+
+
+async def test_arguments_nested_too_deeply_are_refused_before_anything_is_sent(
+    engine: Engine, service: HTTPServer
+) -> None:
+    def generate_fox(prompt: str, hints: list[Any]) -> Submission:
+        """Make a fox."""
+        return Submission("foxes", {"prompt": prompt, "hints": hints}, "fox")
+
+    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image")
+    nested: list[Any] = []
+    for _ in range(300):
+        nested = [nested]
+
+    with pytest.raises(InvalidArgument, match=r"hints: .* nested more than 200 times"):
+        await submit(engine, tool, {"prompt": "a fox", "hints": nested}, silent)
+
+    assert service.log == []
+
+
+async def test_reason_with_half_a_surrogate_pair_is_recorded(engine: Engine, service: HTTPServer) -> None:
+    def read(answer: Answer) -> Accepted:
+        raise Refused("No foxes \ud83d today.", next_step="Ask for a hen.")
+
+    service.expect_request("/foxes").respond_with_json(ACCEPTED)
+    with pytest.raises(Unknown) as unknown:
+        await submit(engine, tool_of(read), {"prompt": "a fox"}, silent)
+    assert "could not be recorded" not in unknown.value.message

@@ -19,7 +19,7 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._service.caller import Caller, kie
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import LOGS_PAGE, ConfigError, ReadFailed, Refused
+from kie_ai_mcp.errors import LOGS_PAGE, ConfigError, InvalidArgument, ReadFailed, Refused
 
 T = TypeVar("T")
 
@@ -96,7 +96,13 @@ class Engine:
         """Return arguments as they may be stored and shown: without keys, and without prompts where so set."""
         if not self.settings.store_prompts:
             arguments = {name: NOT_STORED if name in PROMPTS else value for name, value in arguments.items()}
-        return dict(self.settings.mask.json(dict(arguments), DEEPEST))
+        redacted: dict[str, Any] = {}
+        for name, value in arguments.items():
+            try:
+                redacted[name] = self.settings.mask.json(value, DEEPEST)
+            except ValueError:
+                raise InvalidArgument(name, "[[...]]", f"it is nested more than {DEEPEST} times") from None
+        return redacted
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:

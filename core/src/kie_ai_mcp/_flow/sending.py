@@ -16,7 +16,7 @@ from kie_ai_mcp._record.record import Ended
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._service.caller import Departure
 from kie_ai_mcp._service.envelope import error_of
-from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown
+from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown, sound
 from kie_ai_mcp.readings import text_in
 from kie_ai_mcp.specs import Accepted, Answer, Outcome, Submission, Task
 
@@ -61,7 +61,7 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
         )
         return await _record_accepted(engine, order.submission_id, task, outcome)
     except RateLimited as error:
-        with suppress(StorageError):
+        with anyio.CancelScope(shield=True), suppress(StorageError):  # nothing was bought: the record must say so
             await engine.record.submissions.waiting(order.submission_id)
         return error
     except KieError as error:
@@ -82,7 +82,7 @@ async def record_error(engine: Engine, submission_id: int, error: KieError) -> K
     if is_unknown:
         error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
     # The service may repeat the prompt in its reason.
-    message = engine.settings.mask.text(error.message) if engine.settings.store_prompts else NOT_STORED
+    message = engine.settings.mask.text(sound(error.message)) if engine.settings.store_prompts else NOT_STORED
     ending = Ending("unknown" if is_unknown else "refused", code=code, message=message)
     ended = await engine.record.end(submission_id, ending)
     if ended.error is not None:

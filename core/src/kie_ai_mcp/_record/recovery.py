@@ -55,11 +55,11 @@ class RecoveryFile:
 
     def take_in(self, write: Write) -> None:
         """Record all that was kept, by this process or another, and remove it."""
-        if self.in_memory:
+        if lines := self.in_memory.copy():
             with self._database.transaction():
-                for line in self.in_memory:
+                for line in lines:
                     _take_in_line(line, write)
-            self.in_memory.clear()
+            del self.in_memory[: len(lines)]  # others may have been added meanwhile
         if not self.path.exists():
             return
         with file_lock(f"{self.path}.lock"):
