@@ -137,7 +137,7 @@ async def shared(
 ) -> AsyncIterator["Desk"]:
     folder = tmp_path_factory.mktemp("faults")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(patience, "USUAL_PATIENCE_S", 0.3)
+        patch.setattr(patience, "USUAL_PATIENCE_S", 0.9)  # three short pauses, never one of a second
         async with open_desk(folder, service.base_url, rate_limit=1_000) as desk:
             yield desk
 
