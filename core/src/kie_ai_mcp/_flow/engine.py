@@ -93,7 +93,10 @@ class Engine:
         return Uploads(self.settings, self.callers[KIE], self.record)
 
     def redacted(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return arguments as they may be stored and shown: without keys, and without prompts where so set."""
+        """Return arguments as they may be stored and shown: without keys, and without prompts where so set.
+
+        Raise InvalidArgument for one that is nested more than `DEEPEST` times.
+        """
         if not self.settings.store_prompts:
             arguments = {name: NOT_STORED if name in PROMPTS else value for name, value in arguments.items()}
         redacted: dict[str, Any] = {}
