@@ -21,11 +21,11 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._flow.report import report_of
 from kie_ai_mcp._providers.defaults import kie_normalize_result
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.slots import Budget, RateLimit
+from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, Ending, SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
-from kie_ai_mcp.errors import LimitReached, StorageError
+from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Status
 
 pytestmark = pytest.mark.anyio
@@ -184,68 +184,6 @@ async def test_idempotency_key_is_free_again_where_nothing_was_made(state: str, 
             await record.submissions.resolve(first.submission_id, None)
 
     assert isinstance(await record.submissions.write_ahead(keyed), Ticket)
-
-
-# The user's own limits -----------------------------------------------------------------------------------------------
-
-
-async def test_requests_of_an_hour_are_limited_over_all_processes(make_record: MakeRecord) -> None:
-    records = [make_record(budget=Budget(submissions_per_hour=2)) for _ in range(2)]
-    await ticket(records[0], "a")
-    refused = await ticket(records[1], "b")
-    await records[1].submissions.settled(refused.submission_id, Ending("refused", code=422, message="no"))
-    await ticket(records[1], "c")
-
-    for record in records:
-        with pytest.raises(LimitReached) as error:
-            await ticket(record, "d")
-        assert "2 paid requests were made in the last hour; the limit is 2. Nothing was sent." in error.value.message
-        assert "KIE_AI_MAX_SUBMISSIONS_PER_HOUR" in error.value.next_step
-    assert list(await states(records[0])) == ["a", "b", "c"]
-
-
-async def test_credits_of_a_day_are_what_the_service_said_and_else_what_was_estimated(make_record: MakeRecord) -> None:
-    record = make_record(budget=Budget(credits_per_day=100.0))
-
-    async def write(word: str, estimate: float | None) -> Ticket | SubmissionRecord:
-        return await record.submissions.write_ahead(replace(request(word), estimated_credits=estimate))
-
-    first = await write("a", 80.0)
-    assert isinstance(first, Ticket)
-    with pytest.raises(LimitReached, match=r"80 credits were spent .* costs about 30; the limit is 100"):
-        await write("b", 30.0)
-    await record.submissions.accepted(first.submission_id, task("t-1"), Outcome("completed", (A,), credits=60.0))
-    assert await record.spent_today() == 60.0
-    assert isinstance(await write("b", 30.0), Ticket)
-    assert isinstance(await write("unpriced", None), Ticket)
-    assert isinstance(await write("the rest", 10.0), Ticket)
-    with pytest.raises(LimitReached, match="100 credits were spent"):
-        await write("unpriced too", None)
-
-
-async def test_task_that_is_said_to_cost_less_than_nothing_raises_no_limit(make_record: MakeRecord) -> None:
-    record = make_record(budget=Budget(credits_per_day=10.0))
-    first = await ticket(record, "a")
-    await record.submissions.accepted(first.submission_id, task("t-1"), Outcome("completed", (A,), credits=-500.0))
-
-    assert await record.spent_today() == 0.0
-    with pytest.raises(LimitReached):
-        await record.submissions.write_ahead(replace(request("b"), estimated_credits=11.0))
-
-
-async def test_what_was_made_long_ago_counts_no_more(make_record: MakeRecord) -> None:
-    record = make_record(budget=Budget(credits_per_day=1.0, submissions_per_hour=1))
-    await record.submissions.write_ahead(replace(request("a"), estimated_credits=1.0))
-    with closing(sqlite3.connect(record.path)) as database, database:
-        database.execute("UPDATE submissions SET created_at = datetime('now', '-25 hours')")
-
-    assert (await ticket(record, "b")).granted
-
-
-async def test_limit_of_nothing_lets_nothing_pass(make_record: MakeRecord) -> None:
-    for budget in (Budget(credits_per_day=0.0), Budget(submissions_per_hour=0)):
-        with pytest.raises(LimitReached):
-            await ticket(make_record(budget=budget), "a")
 
 
 # The rate limit ------------------------------------------------------------------------------------------------------
@@ -574,7 +512,8 @@ async def test_failure_keeps_its_reason_and_code(make_record: MakeRecord) -> Non
         (Outcome("completed", (A,)), Outcome("pending")),
         (Outcome("completed", (A,)), Outcome("failed", error="late")),
         (Outcome("failed", error="policy"), Outcome("processing")),
-        (Outcome("failed", error="policy"), Outcome("completed", (B,))),
+        (Outcome("failed", error="policy"), Outcome("completed")),
+        (Outcome("failed", error="policy"), Outcome("pending", (B,), credits=3.0)),
     ],
 )
 async def test_final_status_never_changes_back(final: Outcome, later: Outcome, make_record: MakeRecord) -> None:
@@ -582,7 +521,32 @@ async def test_final_status_never_changes_back(final: Outcome, later: Outcome, m
     await ours.tasks.adopt(task("t-1"))
     before = await ours.tasks.record_outcome("t-1", final)
 
-    assert await theirs.tasks.record_outcome("t-1", later) == before
+    after = await theirs.tasks.record_outcome("t-1", later)
+    assert replace(after, error=before.error) == before
+    assert after.error == (before.error or later.error)
+
+
+async def test_results_win_over_a_failure_that_was_reported_before(make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(task("t-1"))
+    early, late = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
+    await record.tasks.record_outcome("t-1", Outcome("failed", error="no luck", error_code=501, finished_at=early))
+
+    done = await record.tasks.record_outcome("t-1", Outcome("completed", (A,), credits=4.0, finished_at=late))
+    assert (done.status, done.result_urls, done.credits) == ("completed", (A,), 4.0)
+    assert done.expires_at == late + timedelta(days=1), "the results are kept from their own end on"
+    report = report_of(done)
+    assert (report.status, report.error, report.charged) == ("completed", None, "yes")
+    assert report.next_step.endswith("The service has called the task failed as well: no luck (code 501).")
+
+
+async def test_failure_that_is_reported_of_results_is_kept_beside_them(make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(task("t-1"))
+    done = await record.tasks.record_outcome("t-1", Outcome("completed", (A,)))
+    for reason in ("late", "later still"):
+        after = await record.tasks.record_outcome("t-1", Outcome("failed", error=reason))
+        assert after == replace(done, error="late")
 
 
 async def test_result_addresses_of_a_finished_task_may_be_renewed_but_not_lost(make_record: MakeRecord) -> None:

@@ -35,6 +35,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "rate_limit": ("5", 5),
     "rate_window_s": ("2.5", 2.5),
     "max_credits_per_day": ("100.5", 100.5),
+    "max_credits_per_request": ("20.5", 20.5),
+    "assumed_credits": ("60.5", 60.5),
     "max_submissions_per_hour": ("7", 7),
     "compact": ("true", True),
     "patience_s": ("90.5", 90.5),

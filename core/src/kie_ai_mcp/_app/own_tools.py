@@ -1,6 +1,7 @@
 """The server's own tools. Like a provider's: the signature is the schema, the docstring is what the model reads."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -17,11 +18,12 @@ from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import describe
 from kie_ai_mcp._record.tables import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest
-from kie_ai_mcp.errors import InvalidArgument, shorten
+from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
 from kie_ai_mcp.specs import Kind, Status, TaskId, is_web_address
 
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
@@ -90,7 +92,8 @@ class OwnTools:
         extra: dict[str, Any] = {}
         if unsettled and cursor is None:
             extra["unresolved"] = [_unresolved(entry, self.engine.logs_of(entry.gateway)) for entry in unsettled]
-        costs = (report.credits or report.estimated_credits for report in reports)
+        ours = zip(records, reports, strict=False)  # other services have prices in units of their own
+        costs = (report.credits or report.estimated_credits for record, report in ours if record.gateway == KIE)
         extra["credits_listed"] = sum(cost if isinstance(cost, float) else 0.0 for cost in costs)
         extra["credits_24h"] = await self.engine.record.spent_today()
         step = "These are all."
@@ -103,8 +106,17 @@ class OwnTools:
     async def get_credits(self) -> Answer:
         """Read how many credits the account has left. One credit is about 0.005 USD."""
         credits = await credits_left(self.engine)
-        step = "Top up at https://kie.ai/billing." if credits <= 0 else "Generations can be started."
-        return Answer(f"Credits left: {credits:g}\nNext: {step}", {"credits": credits, "next_step": step})
+        answer: dict[str, Any] = {"credits": credits, "next_step": "Generations can be started."}
+        lines, limit = [f"Credits left: {credits:g}"], self.engine.settings.max_credits_per_day
+        with suppress(StorageError):  # the service has answered all the same
+            spent = answer["credits_24h"] = await self.engine.record.spent_today()
+            of_limit = "" if limit is None else f" of {limit:g}"
+            lines.append(f"Spent in the last 24 hours, estimates included: {spent:g}{of_limit}")
+            if limit is not None and spent >= limit:
+                answer["next_step"] = "The day's limit is reached: wait, or raise KIE_AI_MAX_CREDITS_PER_DAY."
+        if credits <= 0:
+            answer["next_step"] = "Top up at https://kie.ai/billing."
+        return Answer("\n".join([*lines, f"Next: {answer['next_step']}"]), answer)
 
     async def upload_file(
         self, path: str | None = None, url: str | None = None, base64_data: str | None = None

@@ -23,6 +23,8 @@ EXAMPLES: dict[str, Any] = {
     "db_path": "~/kie/tasks.db",
     "output_dir": "~/Pictures/kie",
     "max_credits_per_day": 500,
+    "max_credits_per_request": 100,
+    "assumed_credits": 50,
     "patience_s": 120.0,
     "max_submissions_per_hour": 60,
     "http_token": "a long text that nobody guesses",

@@ -17,7 +17,6 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import NAMES
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
@@ -54,7 +53,7 @@ def load_plugins(settings: Settings | None = None) -> Plugins:
 
 def record_of(settings: Settings) -> Record:
     """Return the record, which opens its database at the first use."""
-    return Record(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s))
+    return Record.of(settings)
 
 
 def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) -> Value:

@@ -16,7 +16,7 @@ from kie_ai_mcp._providers.asking import Asking
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.slots import Budget, RateLimit
+from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._service.caller import Caller, kie
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import LOGS_PAGE, ConfigError, InvalidArgument, ReadFailed, Refused
@@ -60,11 +60,9 @@ class Engine:
         Raise ConfigError for wrong settings or an output folder that can't be written, StorageError for a bad database.
         """
         plugins = Plugins(settings, reserved)
-        limit = RateLimit(settings.rate_limit, settings.rate_window_s)
-        budget = Budget(settings.max_credits_per_day, settings.max_submissions_per_hour)
         gateways = [kie(settings), *plugins.gateways.values()]
         limits = {gateway.name: RateLimit(*gateway.rate_limit) for gateway in gateways if gateway.rate_limit}
-        record = Record(settings.database, limit, budget, limits)
+        record = Record.of(settings, limits)
         _check_writable(settings.output_dir)
         record.open()
         return cls(settings, plugins, {gateway.name: Caller(settings, gateway) for gateway in gateways}, record)

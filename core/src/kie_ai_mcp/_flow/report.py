@@ -101,7 +101,10 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
     values = {name: getattr(record, name) for name in _IN_RECORD}
     if record.error and record.error_code:
         values["error"] = f"{record.error} (code {record.error_code})"
-    values |= {"charged": "unknown" if record.status == "failed" else "yes", "next_step": _next_step(record)}
+    given_back = "no" if record.credits == 0 else "unknown"
+    values |= {"charged": given_back if record.status == "failed" else "yes", "next_step": _next_step(record)}
+    if record.status == "completed" and (failure := values.pop("error", None)):
+        values["next_step"] += f" The service has called the task failed as well: {failure}."
     if record.status == "failed" or record.credits is not None:
         values["estimated_credits"] = None
     return Report(**values, read_error=read_error, service_record=service_record)

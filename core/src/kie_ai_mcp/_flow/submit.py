@@ -42,6 +42,7 @@ async def submit(
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
     engine.caller(submission.gateway).check_key()
     if checked.keys() & tool.arguments.media.keys():
+        engine.record.budget.credits_to_book(tool.name, submission.gateway, submission.estimated_credits)
         sendable = await engine.uploads.addresses(checked, tool.arguments.media)
         if sendable != checked:
             submission = await engine.asking.request(tool, sendable, Submission)
@@ -73,7 +74,10 @@ async def submit(
             with suppress(StorageError):  # it is on record all the same, and saved at the next start
                 record = await engine.record.tasks.find(report.task_id)
                 report = await with_files(engine, record) if record else report
-    estimate = submission.estimated_credits
+    estimate, assumed = submission.estimated_credits, engine.record.budget.assumed_credits
+    if estimate is None and assumed is not None and submission.gateway == KIE:
+        booked = f"Its price is unknown: {assumed:g} credits are booked until the service names the charge."
+        report = replace(report, next_step=f"{report.next_step} {booked}")
     return replace(report, estimated_credits="unknown" if estimate is None else estimate)
 
 

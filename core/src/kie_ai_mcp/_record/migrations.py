@@ -83,7 +83,12 @@ CREATE TABLE uploads (
 );
 """
 
-_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS)
+_BOOKED_CREDITS = """
+ALTER TABLE submissions ADD COLUMN booked_credits REAL;
+UPDATE submissions SET booked_credits = estimated_credits WHERE gateway = 'kie';
+"""
+
+_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS)
 SCHEMA_VERSION = len(_STEPS)
 
 

@@ -3,19 +3,20 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
-from kie_ai_mcp._record.slots import Budget, RateLimit, spent_today
+from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.submissions import Submissions
 from kie_ai_mcp._record.tables import FINAL, Ending, KeyRow, SubmissionRow, TaskRecord, TaskRow
 from kie_ai_mcp._record.tasks import Tasks
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import StorageError
 
 PRUNED_AT_ONCE = 5_000
@@ -39,6 +40,17 @@ class Record:
     limit: RateLimit  # the account's
     budget: Budget = field(default_factory=Budget)
     limits: Mapping[str, RateLimit] = field(default_factory=dict)  # of gateways that have their own, by name
+
+    @classmethod
+    def of(cls, settings: Settings, limits: Mapping[str, RateLimit] | None = None) -> Self:
+        """Return the record that settings name, with their limits; its first use opens it."""
+        budget = Budget(
+            settings.max_credits_per_day,
+            settings.max_submissions_per_hour,
+            settings.max_credits_per_request,
+            settings.assumed_credits,
+        )
+        return cls(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s), budget, limits or {})
 
     def __post_init__(self) -> None:
         self.database = Database(self.path)
@@ -82,8 +94,8 @@ class Record:
 
     @in_worker
     def spent_today(self) -> float:
-        """Return the credits of the last 24 hours: what the service charged, else what was estimated."""
-        return spent_today(self.database)
+        """Return the Kie.ai credits of the last 24 hours, as the day's limit counts them."""
+        return self.budget.spent_today(self.database)
 
     @in_worker
     def damage(self) -> list[str]:
@@ -93,7 +105,9 @@ class Record:
 
     @in_worker
     def prune(self, before: datetime, *, dry_run: bool) -> int:
-        """Delete final tasks older than `before`, with their submissions; return how many there are."""
+        """Delete final tasks older than `before` and a day, with their submissions; return how many there are."""
+        # What was spent in the last day counts against the user's limits.
+        before = min(before, datetime.now(UTC) - timedelta(days=1))
         old = (TaskRow.created_at < before) & TaskRow.status.in_(FINAL)
         if dry_run:
             return int(TaskRow.select().where(old).count(self.database.connection))

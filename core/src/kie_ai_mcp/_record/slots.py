@@ -8,10 +8,11 @@ from typing import Any
 import peewee
 
 from kie_ai_mcp._record.database import Database
-from kie_ai_mcp._record.tables import MAY_COST, SubmissionRow, TaskRow
+from kie_ai_mcp._record.tables import FINAL, MAY_COST, SubmissionRow, TaskRow
 from kie_ai_mcp.errors import LimitReached
 
 STALE_TICKET_S = 5.0  # A waiting request whose process has not asked for a slot for so long no longer holds its place
+OWN_UNIT = "kie"  # the service whose credits are limited; others have prices in units of their own
 
 
 @dataclass(frozen=True)
@@ -24,44 +25,82 @@ class RateLimit:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits that the user sets; None is no limit."""
+    """Limits that the user sets; None is no limit. Limits of credits count Kie.ai's alone.
+
+    Of a request whose price its provider does not know, `assumed_credits` are booked.
+    """
 
     credits_per_day: float | None = None
     submissions_per_hour: int | None = None
+    credits_per_request: float | None = None
+    assumed_credits: float | None = None
 
+    def credits_to_book(self, tool: str, gateway: str, estimate: float | None) -> float | None:
+        """Return the credits to book for one request; None where its price is in another unit, or unknown.
 
-def check_budget(database: Database, budget: Budget, estimate: float) -> None:
-    """Raise `LimitReached` for a request, with 0 as the estimate of an unknown price, that would pass a limit."""
-    per_hour, per_day = budget.submissions_per_hour, budget.credits_per_day
-    if per_hour is not None:
-        count = _sent_since(timedelta(hours=1)).count(database.connection)
-        if count >= per_hour:
+        Raise `LimitReached` where the price is unknown although credits are limited, or too high for one request.
+        """
+        if gateway != OWN_UNIT:
+            return None
+        price = self.assumed_credits if estimate is None else estimate
+        limits = {"DAY": self.credits_per_day, "REQUEST": self.credits_per_request}
+        limited = [f"KIE_AI_MAX_CREDITS_PER_{name}" for name, limit in limits.items() if limit is not None]
+        if price is None and limited:
             raise LimitReached(
-                f"{count} paid requests were made in the last hour; the limit is {per_hour}. Nothing was sent.",
-                next_step="Wait, or raise KIE_AI_MAX_SUBMISSIONS_PER_HOUR.",
+                f"The price of this {tool} is unknown, and {limited[0]} limits the credits. Nothing was sent.",
+                next_step="Set KIE_AI_ASSUMED_CREDITS to the credits that are booked for a request of unknown price, "
+                "until the service names the charge; or make a request whose price is known.",
             )
-    if per_day is not None:
-        spent = spent_today(database)
-        if spent + estimate > per_day or spent >= per_day:
+        if price is not None and self.credits_per_request is not None and price > self.credits_per_request:
+            reason = (
+                f"costs about {price:g} credits" if estimate is not None else f"is assumed to cost {price:g} credits"
+            )
             raise LimitReached(
-                f"{spent:g} credits were spent in the last 24 hours and this request costs about {estimate:g}; "
-                f"the limit is {per_day:g}. Nothing was sent.",
-                next_step="Wait, or raise KIE_AI_MAX_CREDITS_PER_DAY.",
+                f"This {tool} {reason}; the limit of one request is {self.credits_per_request:g}. Nothing was sent.",
+                next_step="Make a cheaper request, or raise KIE_AI_MAX_CREDITS_PER_REQUEST.",
             )
+        return price
 
+    def check(self, database: Database, price: float | None) -> None:
+        """Raise `LimitReached` for a request for which `price` is to be booked, where it would pass a limit."""
+        per_hour, per_day = self.submissions_per_hour, self.credits_per_day
+        if per_hour is not None:
+            count = _sent_since(timedelta(hours=1)).count(database.connection)
+            if count >= per_hour:
+                raise LimitReached(
+                    f"{count} paid requests were made in the last hour; the limit is {per_hour}. Nothing was sent.",
+                    next_step="Wait, or raise KIE_AI_MAX_SUBMISSIONS_PER_HOUR.",
+                )
+        if per_day is not None and price is not None:
+            spent = self.spent_today(database)
+            if round(spent + price, 6) > per_day or spent >= per_day:
+                reason = f" and this request costs about {price:g}" if price else ""
+                raise LimitReached(
+                    f"{spent:g} credits were spent in the last 24 hours{reason}; the limit is {per_day:g}. "
+                    "Nothing was sent.",
+                    next_step="Wait, or raise KIE_AI_MAX_CREDITS_PER_DAY.",
+                )
 
-def spent_today(database: Database) -> float:
-    """Return the credits of the last 24 hours: what the service charged, else what was estimated."""
-    # Never below 0: what a service reports must not raise the limit that its user set.
-    cost = peewee.fn.MAX(0, peewee.fn.COALESCE(TaskRow.credits, SubmissionRow.estimated_credits, 0))
-    query = _sent_since(timedelta(days=1)).select(peewee.fn.SUM(cost))
-    joined = query.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=TaskRow.task_id == SubmissionRow.task_id)
-    return float(joined.scalar(database.connection) or 0.0)
+    def spent_today(self, database: Database) -> float:
+        """Return the credits of the last 24 hours: what the service charged for a task, else what was booked for it.
+
+        The charge of a running task may still grow, so of the two the larger counts until the task has ended.
+        """
+        charge = TaskRow.credits
+        booked = peewee.fn.COALESCE(SubmissionRow.booked_credits, self.assumed_credits, 0)
+        ended = TaskRow.status.in_(FINAL) & charge.is_null(False)
+        cost = peewee.Case(None, [(ended, charge)], peewee.fn.MAX(booked, peewee.fn.COALESCE(charge, 0)))
+        # A task that another request made says nothing of the charge for this one.
+        own = (TaskRow.task_id == SubmissionRow.task_id) & (TaskRow.submission_id == SubmissionRow.id)
+        rows = _sent_since(timedelta(days=1)).where(SubmissionRow.gateway == OWN_UNIT)
+        total = rows.select(peewee.fn.SUM(cost)).join(TaskRow, peewee.JOIN.LEFT_OUTER, on=own)
+        return float(total.scalar(database.connection) or 0.0)
 
 
 def _sent_since(span: timedelta) -> Any:
+    """Return the query of the requests that may have been charged; to discard one gives no money back."""
     rows = SubmissionRow
-    return rows.select().where(rows.created_at > datetime.now(UTC) - span, rows.state.in_(MAY_COST))
+    return rows.select().where(rows.created_at > datetime.now(UTC) - span, rows.state.in_((*MAY_COST, "discarded")))
 
 
 def wait_for_slot(

@@ -10,7 +10,7 @@ import peewee
 
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
-from kie_ai_mcp._record.slots import Budget, RateLimit, check_budget, wait_for_slot
+from kie_ai_mcp._record.slots import Budget, RateLimit, wait_for_slot
 from kie_ai_mcp._record.tables import (
     MAY_COST,
     Ending,
@@ -85,9 +85,11 @@ class Submissions:
             if earlier is not None:
                 self._bind(new.idempotency_key, earlier["id"])
                 return submission_record(earlier)
-            check_budget(self.database, self.budget, new.estimated_credits or 0.0)
+            booked = self.budget.credits_to_book(new.tool, new.gateway, new.estimated_credits)
+            self.budget.check(self.database, booked)
             values = columns(SubmissionRow, NewSubmission, new) | {"state": "sending", "owner": self.process.owner}
-            query = SubmissionRow.insert({**values, "created_at": datetime.now(UTC), "asked_at": now})
+            values |= {"created_at": datetime.now(UTC), "asked_at": now, "booked_credits": booked}
+            query = SubmissionRow.insert(values)
             submission_id = self.database.execute(query)
             self._bind(new.idempotency_key, submission_id)
             return self._take_slot(submission_id, new.gateway, open_rows, now)

@@ -99,6 +99,7 @@ class SubmissionRow(peewee.Model):
     message = peewee.TextField(null=True)
     subfolder = peewee.TextField(null=True)
     estimated_credits = peewee.FloatField(null=True)
+    booked_credits = peewee.FloatField(null=True)
 
     class Meta:
         table_name = "submissions"

@@ -50,7 +50,7 @@ class Tasks:
 
     @in_worker
     def record_outcome(self, task_id: str, outcome: Outcome) -> TaskRecord:
-        """Write what the service says of a task. A task that is final stays what it is."""
+        """Write what the service says of a task, as `write_outcome` does."""
         with self.database.transaction():
             write_outcome(self.database, task_id, outcome)
         return recorded(self.database, task_id)
@@ -118,17 +118,30 @@ def insert_task(database: Database, task: Task, submission_id: int | None = None
 
 
 def write_outcome(database: Database, task_id: str, outcome: Outcome) -> None:
-    """Write an outcome: each field that says something to the column of its name. A final status stays."""
+    """Write an outcome: each field that says something to the column of its name.
+
+    A final status stays, but results win over a failure, and the reason of the failure is kept with them.
+    """
     now = datetime.now(UTC)
     values = columns(TaskRow, Outcome, outcome)
     ended_at, reason = values.pop("finished_at"), {name: values.pop(name) for name in ("error", "error_code")}
+    if outcome.credits is not None and (outcome.credits < 0 or (outcome.credits == 0 and outcome.status not in FINAL)):
+        del values["credits"]  # no price, or none yet: the service says 0 of tasks that it charges for at their end
     values = {name: value for name, value in values.items() if value is not None} | {"updated_at": now}
     if outcome.urls:
         values |= {"result_url": outcome.urls[0], "result_urls": outcome.urls}
     if outcome.status == "failed":
         values |= reason
-    others = [status for status in FINAL if status != outcome.status]
-    ours = (TaskRow.task_id == task_id) & TaskRow.status.not_in(others)
+    ours = TaskRow.task_id == task_id
+    if outcome.status == "completed" and outcome.urls:
+        # Results that come after a failure are kept from their own end on.
+        failed = ours & (TaskRow.status == "failed")
+        database.execute(TaskRow.update(status="completed", finished_at=None).where(failed))
+    elif outcome.status == "failed":
+        # So is the reason of a failure that is reported of results.
+        late = ours & (TaskRow.status == "completed") & TaskRow.error.is_null()
+        database.execute(TaskRow.update(reason).where(late))
+    ours &= TaskRow.status.not_in([status for status in FINAL if status != outcome.status])
     database.execute(TaskRow.update(values).where(ours))
     if outcome.status in FINAL:
         # Read again, a task has not finished again: links expire from the first time.

@@ -115,6 +115,10 @@ class Settings(BaseModel):
     rate_limit: int = Field(20, ge=1, description="paid requests per window, over all processes on one database")
     rate_window_s: float = Field(10.0, gt=0, description="the rate limit's window, in seconds")
     max_credits_per_day: float | None = Field(None, ge=0, description="credits that may be spent in any 24 hours")
+    max_credits_per_request: float | None = Field(None, ge=0, description="credits that one request may cost")
+    assumed_credits: float | None = Field(
+        None, gt=0, description="credits booked for a request of unknown price, which a limit of credits else refuses"
+    )
     max_submissions_per_hour: int | None = Field(None, ge=0, description="paid requests in any hour")
     compact: bool = Field(False, description="list only find_tools, call_tool and the server's own tools")
     wait_s: float = Field(0.0, ge=0, description="seconds a generation tool itself waits for its result")
