@@ -196,7 +196,12 @@ BROKEN = {
     "gateway without an address or a key": (
         "@hookimpl\ndef kie_register_gateways():\n"
         "    return [Gateway('tide', 'Tide', 'tide.example', authorization='Key')]",
-        ["gateway tide: base_url is 'tide.example'", "its authorization does not send the key"],
+        ["gateway tide: base_url is 'tide.example'", "no header of its requests sends the key"],
+    ),
+    "gateway with a header that can't be sent": (
+        "@hookimpl\ndef kie_register_gateways():\n"
+        "    return [Gateway('tide', 'Tide', 'https://x', headers={'X-Key': 'key: {key}\\n'})]",
+        ["returned a Gateway that can't be used: headers are {'X-Key': 'key: {key}\\n'}"],
     ),
     "gateway that takes a failure for a success": (
         "@hookimpl\ndef kie_register_gateways():\n"
@@ -258,9 +263,28 @@ def test_every_breach_is_reported_at_once() -> None:
     assert "does not name the task" in str(caught.value)
 
 
+DONE = {"state": "success", "resultJson": '{"resultUrls": ["https://x.example/1.png"]}'}
+
+
 def test_module_that_keeps_the_contract_passes_without_being_installed() -> None:
-    check_provider(module_of(HEAD, TOOL), payloads=[{"state": "success", "resultJson": "{}"}])
+    check_provider(module_of(HEAD, TOOL), payloads=[DONE])
     assert "kie_ai_mcp_broken" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('completed', urls_in(payload['output']))",
+        "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('completed')",
+        tool("return Submission('m', {}, 'broken', read=lambda answer: Outcome('completed'))"),
+    ],
+)
+def test_given_payload_that_is_completed_without_a_result_is_found(source: str) -> None:
+    reading = "from kie_ai_mcp.readings import urls_in"
+    payload = {"id": "t-1", "output": [{"nested": {"href": "https://x.example/1.png"}}]}
+
+    with pytest.raises(AssertionError, match="it says completed and finds no result"):
+        check_provider(module_of(HEAD, reading, *([] if "generate" in source else [TOOL]), source), payloads=[payload])
 
 
 def test_given_payload_is_read_as_it_is() -> None:

@@ -58,12 +58,19 @@ _Text = Annotated[str, Field(description="text")]
 _OptionalText = Annotated[str | None, Field(description="text")]
 _Id = Annotated[str, Field(min_length=1, description="text of at least one character")]
 _Texts = Annotated[tuple[str, ...], Field(strict=False, description="a tuple of text")]
+_Beginnings = Annotated[
+    tuple[Annotated[str, Field(pattern="[0-9A-Za-z]{3}")], ...],
+    Field(strict=False, description="a tuple of beginnings of model ids, each of at least three letters or digits"),
+]
 _Function = Field(description="a function")
 _JsonObject = Annotated[Mapping[str, Any], AfterValidator(_json), Field(description="a mapping with text as keys")]
 _OnePath = Annotated[str, Field(pattern="[^/ ]")]
 _Paths = _OnePath | Annotated[Sequence[_OnePath], Field(min_length=1)]
 _Path = Annotated[_Paths, Field(description="an address below the service's base URL")]
 _Kinds = Annotated[tuple[Kind, ...], Field(strict=False, description="a tuple of 'image', 'video' and 'audio'")]
+_Header = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+_Template = Annotated[str, Field(pattern=r"^[!-~]([ -~]*[!-~])?$")]
+_Headers = Annotated[Mapping[_Header, _Template], Field(description="a mapping of header names to printable ASCII")]
 _Settings = Annotated[Mapping[str, str], Field(description="a mapping of names to their descriptions")]
 
 
@@ -246,7 +253,8 @@ class Provider:
         nearest: The tool to use instead, for a family that is not current.
         api_types: Every `api_type` its tasks have. An unknown task id is looked up once for each.
         models: Beginnings of the service's model ids that belong to the family, so that a task found at a
-            shared status route is given to its owner.
+            shared status route is given to its owner. Each is one or more whole words, of which one has at least three
+            letters or digits; the longest beginning decides.
         settings: Keys of ``[providers.NAME]`` in the configuration, each with a one-line description.
     """
 
@@ -258,7 +266,7 @@ class Provider:
     note: _Text = ""
     nearest: _Text = ""
     api_types: _Texts = ()
-    models: _Texts = ()
+    models: _Beginnings = ()
     settings: _Settings = field(default_factory=dict)
 
 
@@ -272,7 +280,10 @@ class Gateway:
         base_url: Its address; every path is below it, and so is every `Accepted.status_address`.
         key: The key in clear; None where none is set.
         key_help: The setting to make and where to get a key; the error of a call without one says it.
-        authorization: The header's value, with ``{key}`` in it.
+        authorization: The value of the header ``Authorization``, with ``{key}`` in it. It is not sent where `headers`
+            carry the key, or where it is empty.
+        headers: Further headers of every request by name, each value with ``{key}`` where the key stands
+            (``{"X-API-Key": "{key}"}``). A service whose headers nowhere hold ``{key}`` needs no key.
         read: Turns HTTP status and decoded body into an `Answer` whose code is 200 for success, or the service's
             code in Kie.ai's numbering (401, 402, 422, 429, ...). None: Kie.ai's envelope. A body that is not JSON
             never gets here: it is unreadable for every gateway.
@@ -289,6 +300,7 @@ class Gateway:
     key: str | None = field(default=None, repr=False)
     key_help: str = ""
     authorization: str = "Bearer {key}"
+    headers: _Headers = field(default_factory=dict)
     read: "Callable[[int, Any], Answer] | None" = None
     accept: "Callable[[Answer], str | Accepted | Outcome | None] | None" = None
     rate_limit: tuple[int, float] | None = None

@@ -445,6 +445,16 @@ def talkative(prompt: str) -> Submission:
 talkative.__doc__ = "x" * (DESCRIPTION_LIMIT + 1)
 
 
+def generate_Fox(prompt: str) -> Submission:  # noqa: N802  the name is what is refused
+    """Make a fox."""
+    return Submission("x", {"prompt": prompt}, "fox")
+
+
+def generate_füchslein(prompt: str) -> Submission:  # noqa: PLC2401  the name is what is refused
+    """Make a fox."""
+    return Submission("x", {"prompt": prompt}, "fox")
+
+
 def a_name_of_forty_one_characters_is_too_long(prompt: str) -> Submission:
     """Have a long name."""
     return NOTHING
@@ -465,9 +475,14 @@ def a_name_of_forty_one_characters_is_too_long(prompt: str) -> Submission:
         (asynchronous, "asynchronous: a tool function is not async; core makes the call it describes."),
         (silent, f"silent: a tool needs a docstring of at most {DESCRIPTION_LIMIT} characters."),
         (talkative, f"talkative: a tool needs a docstring of at most {DESCRIPTION_LIMIT} characters."),
-        (a_name_of_forty_one_characters_is_too_long, f"a tool needs a name of at most {NAME_LIMIT} characters."),
-        (lambda prompt: prompt, f"'<lambda>': a tool needs a name of at most {NAME_LIMIT} characters."),
-        (functools.partial(generate_fox, "a"), f"a tool needs a name of at most {NAME_LIMIT} characters."),
+        (
+            a_name_of_forty_one_characters_is_too_long,
+            f"a tool needs a name of a-z, 0-9 and _, at most {NAME_LIMIT} of them.",
+        ),
+        (lambda prompt: prompt, f"'<lambda>': a tool needs a name of a-z, 0-9 and _, at most {NAME_LIMIT} of them."),
+        (generate_Fox, "'generate_Fox': a tool needs a name of a-z, 0-9 and _"),
+        (generate_füchslein, "'generate_füchslein': a tool needs a name of a-z, 0-9 and _"),
+        (functools.partial(generate_fox, "a"), f"a tool needs a name of a-z, 0-9 and _, at most {NAME_LIMIT} of them."),
     ],
 )
 def test_function_that_can_not_be_a_tool_is_refused_with_the_reason(fn: Callable[..., Any], reason: str) -> None:

@@ -22,7 +22,7 @@ def test_what_keeps_the_contract_is_not_wrong() -> None:
     assert judge(Outcome("failed", error="no", error_code="E1", finished_at=ended), Outcome) is None
     assert judge(Outcome("completed", ("https://x.example/a.png",), progress=1, credits=2), Outcome) is None
     assert [judge(made, Accepted) for made in (Accepted("t-1"), Accepted("t-1", "below/it"))] == [None, None]
-    assert judge(Provider("P", settings={"model": "m"}, api_types=("p",), models=("p/",)), Provider) is None
+    assert judge(Provider("P", settings={"model": "m"}, api_types=("p",), models=("pea/",)), Provider) is None
     listed: Any = ["image"]
     assert judge(Provider("P", kinds=listed, api_types=listed), Provider) is None, "a list does as well"
     assert judge(Answer(200, ""), Answer) is None

@@ -144,8 +144,8 @@ def test_blocked_provider_is_shown_and_never_imported(how: str, publish: "Publis
         ("import sys\nsys.exit('a script, really')", "SystemExit: a script, really"),
         ("import asyncio\nraise asyncio.CancelledError", "CancelledError"),
         ("assert False", "AssertionError"),
-        ("def kie_register_tools(): return []", "it answers no hook."),
-        (f"{HEAD}\n@hookimpl\ndef kie_rout_status(task): ...", "PluginValidationError: unknown hook 'kie_rout_status'"),
+        ("def register_tools(): return []", "it answers no hook."),
+        (f"{HEAD}\n@hookimpl\ndef kie_rout_status(task): ...", "kie_rout_status: there is no such hook, so nobody "),
         (f"{HEAD}\n@hookimpl\ndef kie_route_status(job): ...", "PluginValidationError: "),
         ("KIE_AI_MCP_CONTRACT = 2", "it is built for contract 2, this server speaks contract 1."),
         ("KIE_AI_MCP_CONTRACT = 0", "it is built for contract 0, this server speaks contract 1."),
@@ -192,6 +192,11 @@ def test_provider_that_breaks_the_contract_is_set_aside_with_its_reason(
         ("import no_module_of_this_name", "Install no_module_of_this_name, which it needs. Update or uninstall kie-"),
         ("1 / 0", "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS."),
         ("KIE_AI_MCP_CONTRACT = 2", "Install versions of both that fit."),
+        (HEALTHY.replace("@hookimpl", ""), "Its author must correct it: Put @hookimpl above it."),
+        (
+            HEALTHY.replace("register_tools", "register_tool"),
+            "Its author must correct it: Did you mean kie_register_tools",
+        ),
         (HEALTHY, "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS, or disable aaa."),
     ],
 )
@@ -200,6 +205,125 @@ def test_cure_of_a_provider_that_is_set_aside_is_reported(source: str, cure: str
     publish("broken", source)
 
     assert Plugins(only("aaa", "broken")).plugins["broken"].cure.startswith(cure)
+
+
+HALF_MARKED = f"""{HEALTHY}
+def kie_route_status(task):
+    return StatusRoute("x", {{}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (HALF_MARKED, "kie_route_status: it is not marked, so nobody would call it."),
+        ("\nfrom kie_ai_mcp import NoSuchName", "site/MODULE.py, line 2)"),
+        ("\n\ndef broken(:", "site/MODULE.py, line 3)"),
+        ("def fail():\n    1 / 0\nfail()", "ZeroDivisionError: division by zero (site/MODULE.py, line 2)"),
+        ("import json\njson.loads('{')", "json/decoder.py, line "),
+    ],
+)
+def test_reason_says_what_is_wrong_and_in_which_line(source: str, reason: str, publish: "Publish") -> None:
+    module = publish("acme", source)
+
+    plugin = Plugins(only("acme")).plugins["acme"]
+
+    assert plugin.state == "set aside"
+    assert reason.replace("MODULE", module) in plugin.reason
+
+
+@pytest.mark.parametrize("models", ["('',)", "('a/',)", "('x-1',)", "('healthy-1', '--')"])
+def test_provider_that_claims_almost_every_model_is_set_aside(models: str, publish: "Publish") -> None:
+    publish("greedy", NAMED.replace("('healthy-1',)", models))
+
+    plugins = Plugins(only("greedy", "nano-banana"))
+
+    assert "models are" in plugins.plugins["greedy"].reason
+    assert plugins.owner_of_model("a/b") is None
+
+
+@pytest.mark.parametrize(
+    ("model", "owner"),
+    [
+        ("fox", "fox"),
+        ("fox-2", "fox"),
+        ("fox/small", "fox"),
+        ("foxes", None),
+        ("fox2", None),
+        ("fox-pro", "fox-pro"),
+        ("fox-pro/max", "fox-pro"),
+        ("a fox", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_longest_whole_words_decide_whose_model_it_is(model: str | None, owner: str | None, publish: "Publish") -> None:
+    for name in ("fox", "fox-pro"):
+        publish(name, NAMED.replace("healthy-1", name).replace("healthy", name.replace("-", "_")))
+
+    plugin = Plugins(only("fox", "fox-pro")).owner_of_model(model)
+
+    assert (plugin and plugin.name) == owner
+
+
+def test_model_that_two_providers_claim_is_this_project_s(publish: "Publish", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "FIRST_PARTY", {"luxe"})
+    for name in ("aaa", "luxe", "zzz"):
+        publish(name, NAMED.replace("generate_healthy", f"generate_{name}").replace("healthy-image", name))
+
+    plugin = Plugins(only("aaa", "luxe", "zzz")).owner_of_model("healthy-1")
+
+    assert plugin is not None
+    assert plugin.name == "luxe"
+
+
+MANY = """
+def make(number):
+    def tool(prompt: str) -> Submission:
+        "DESCRIPTION"
+        return Submission("x", {"prompt": prompt}, "healthy")
+    tool.__name__ = f"make_{number}"
+    return tool
+
+@hookimpl
+def kie_register_tools():
+    return [make(number) for number in range(COUNT)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "description", "settings", "reason"),
+    [
+        (64, "Make it.", {}, ""),
+        (65, "Make it.", {}, "it offers more than 64 tools."),
+        (6400, "Make it.", {}, "it offers more than 64 tools."),
+        (65, "Make it.", {"max_provider_tools": 65}, ""),
+        (40, "word " * 390, {}, "it offers more than 64 kB of tools."),
+        (40, "word " * 390, {"max_provider_kb": 100}, ""),
+    ],
+)
+def test_third_party_takes_its_share_of_the_list_at_most(
+    count: int, description: str, settings: dict[str, int], reason: str, publish: "Publish"
+) -> None:
+    publish("many", HEAD + MANY.replace("COUNT", str(count)).replace("DESCRIPTION", description))
+
+    plugins = Plugins(only("many", **settings))
+
+    assert plugins.plugins["many"].reason == reason
+    assert len(plugins.tools) == (0 if reason else count)
+
+
+@pytest.mark.parametrize("module", ["kie_ai_mcp_acme", None])
+def test_reserved_name_does_not_follow_from_the_name_of_a_module(
+    module: str | None, publish: "Publish", site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "FIRST_PARTY", {"acme"})
+    publish("acme", HEALTHY, dist="somebody-else")
+    (entry_points,) = site.glob("somebody_else-*/entry_points.txt")
+    if module:
+        entry_points.write_text(f"[kie_ai_mcp]\nacme = {module}\n", encoding="utf-8")
+
+    assert "is reserved for kie-ai-mcp-acme" in Plugins(only("acme")).plugins["acme"].reason
 
 
 def test_entry_point_to_nothing_is_set_aside(publish: "Publish", site: Path) -> None:
@@ -383,7 +507,8 @@ def test_what_a_provider_prints_while_it_is_loaded_never_reaches_stdout(publish:
 
     states = {row["provider"]: (row["state"], row["reason"]) for row in json.loads(child.stdout)}
     assert states["noisy"] == ("enabled", "")
-    assert states["broken"] == ("set aside", "ValueError: x")
+    assert states["broken"][0] == "set aside"
+    assert states["broken"][1].startswith("ValueError: x (site/")
     assert child.stderr.count("noise") >= 5
     assert "provider broken (kie-ai-mcp-broken) is set aside: ValueError: x" in child.stderr
 

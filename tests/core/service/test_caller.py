@@ -933,3 +933,36 @@ async def test_key_that_no_header_can_hold_is_reported_before_anything_is_sent(k
     with pytest.raises(ConfigError, match="The There key holds characters") as error:
         await caller.create(["x"], BODY)
     assert key not in str(error.value)
+
+
+# Headers of a service ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("declared", "sent", "absent"),
+    [
+        ({}, {"Authorization": "Bearer kie/secret+0123456789"}, []),
+        ({"authorization": "Key {key}"}, {"Authorization": "Key kie/secret+0123456789"}, []),
+        ({"headers": {"X-API-Key": "{key}"}}, {"X-API-Key": "kie/secret+0123456789"}, ["Authorization"]),
+        (
+            {"headers": {"x-goog-api-key": "{key}", "X-Version": "2026-06"}},
+            {"x-goog-api-key": "kie/secret+0123456789", "X-Version": "2026-06"},
+            ["Authorization"],
+        ),
+        ({"headers": {"X-Version": "{a}"}}, {"Authorization": "Bearer kie/secret+0123456789", "X-Version": "{a}"}, []),
+        ({"authorization": "", "key": None, "headers": {"X-Team": "blue"}}, {"X-Team": "blue"}, ["Authorization"]),
+    ],
+)
+async def test_headers_of_a_gateway_are_sent_with_creates_and_reads(
+    declared: dict[str, Any], sent: dict[str, str], absent: list[str], service: HTTPServer, make_gateway: MakeGateway
+) -> None:
+    caller = make_gateway(service.url_for("/"))
+    caller.gateway = replace(Gateway("tide", "Tide", service.url_for("/"), key=caller.gateway.key), **declared)
+    for method, path in (("POST", "/create"), ("GET", "/status")):
+        service.expect_request(path, method=method, headers=sent).respond_with_json(ACCEPTED)
+
+    await caller.create("create", BODY)
+    await caller.read(["status"], {})
+
+    for request, _ in service.log:
+        assert not any(name in request.headers for name in absent)

@@ -4,7 +4,10 @@ The server and the test kit share this one judgement. Annotations of a third-par
 field is checked, strictly: nothing is converted, and a bool is no number.
 """
 
+import inspect
+from collections.abc import Iterator
 from functools import cache
+from types import ModuleType
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -12,7 +15,25 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
+from kie_ai_mcp import hookspecs
+from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import shorten
+from kie_ai_mcp.hookspecs import PROJECT
+
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("kie_"))
+
+
+def hook_faults(module: ModuleType) -> Iterator[tuple[str, str, str]]:
+    """Yield the name, the fault and the cure of each function of a module that looks like a hook and is none."""
+    for name, value in vars(module).items():
+        mark = getattr(value, f"{PROJECT}_impl", None) if inspect.isroutine(value) else None
+        if mark is None and not (name.startswith("kie_") and callable(value)):
+            continue
+        hook = (mark or {}).get("specname") or name
+        if hook not in HOOKS:
+            yield name, "there is no such hook, so nobody would call it", nearest(hook, HOOKS)
+        elif mark is None:
+            yield name, "it is not marked, so nobody would call it", "Put @hookimpl above it."
 
 
 def judge(value: object, *expected: type) -> str | None:

@@ -5,7 +5,10 @@ import contextlib
 import logging
 import signal
 import threading
+import traceback
 from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 from kie_ai_mcp.errors import KieError, PluginError
@@ -15,6 +18,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_S = 10.0
+_CORE = str(Path(__file__).parents[1])
 AGAIN_S = 1.0  # seconds until code that ignores the first alarm is interrupted once more
 
 
@@ -58,7 +62,37 @@ def run_in_time(work: Callable[[], T], limit_s: float) -> T:
     """Run a plugin's code in this thread; raise PluginError where it takes longer than so many seconds."""
     # An alarm costs microseconds; a thread for each provider would cost as much as loading it. Where there are no
     # alarms (on Windows, or off the main thread) the run has no time limit.
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
+        return _unless_interrupted(work, lambda: False)
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.default_int_handler(number, frame)
+
+    # The user may end the server meanwhile; code that raises KeyboardInterrupt by itself may not.
+    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_usual:
+        signal.signal(signal.SIGINT, ask)
+    try:
+        return _unless_interrupted(lambda: _in_time(work, limit_s), lambda: asked or not is_usual)
+    finally:
+        if is_usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _unless_interrupted(work: Callable[[], T], was_asked: Callable[[], bool]) -> T:
+    try:
+        return work()
+    except KeyboardInterrupt:
+        if was_asked():
+            raise
+        raise PluginError("it raised KeyboardInterrupt.") from None
+
+
+def _in_time(work: Callable[[], T], limit_s: float) -> T:
+    if not hasattr(signal, "setitimer"):
         return work()
 
     def interrupt(_signal: int, _frame: object) -> None:
@@ -79,3 +113,16 @@ def run_in_time(work: Callable[[], T], limit_s: float) -> T:
 def summarize(exc: BaseException) -> str:
     """Return an exception as one line: its type and, where it has one, its message."""
     return " ".join(f"{type(exc).__name__}: {exc}".split()).rstrip(".:")
+
+
+def place_of(exc: BaseException) -> str:
+    """Return the place in a plugin's code that raised an exception, as " (file, line N)"; empty where unknown."""
+    if isinstance(exc, SyntaxError) and exc.filename:
+        return f" ({_short(exc.filename)}, line {exc.lineno})"
+    frames = ((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(exc.__traceback__))
+    *_, last = ("", 0), *((file, line) for file, line in frames if not file.startswith(("<", _CORE)))
+    return f" ({_short(last[0])}, line {last[1]})" if last[0] else ""
+
+
+def _short(file: str) -> str:
+    return "/".join(Path(file).parts[-2:])

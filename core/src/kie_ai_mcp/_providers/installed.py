@@ -5,6 +5,7 @@ names of this project's own providers are reserved for the distributions ``kie-a
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -42,7 +43,7 @@ class Plugin:
     # Both are read at each use: parsing everybody's metadata takes longer than loading.
     @property
     def distribution(self) -> str:
-        """The distribution that brings it."""
+        """The distribution that brings it, by the name in its metadata."""
         return self.entry.dist.name if self.entry.dist else "unknown"
 
     @property
@@ -58,13 +59,14 @@ class Plugin:
     @property
     def has_own_distribution(self) -> bool:
         """True where the distribution that brings it is named after it."""
-        return self.distribution == f"kie-ai-mcp-{self.name}"
+        # The normalized name is that of the folder; it costs nothing to read, unlike the metadata.
+        name = getattr(self.entry.dist, "_normalized_name", None) or self.distribution
+        return re.sub(r"[-_.]+", "-", name).lower() == f"kie-ai-mcp-{self.name}"
 
     @property
     def is_first_party(self) -> bool:
-        """True for a provider of this project. Its module's name comes first, because that costs nothing to read."""
-        has_own_module = self.entry.module == f"{PROJECT}_{self.name.replace('-', '_')}"
-        return self.name in FIRST_PARTY and (has_own_module or self.has_own_distribution)
+        """True for a provider of this project."""
+        return self.name in FIRST_PARTY and self.has_own_distribution
 
     def set_aside(self, reason: str, cure: str = "") -> None:
         """Leave the provider out for a reason; the cure is to uninstall it where no other is given."""

@@ -4,13 +4,14 @@ A provider that breaks the contract is set aside with its reason; every other on
 provider's implementation alone, so that no plugin can answer for another's task.
 """
 
-import contextlib
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from itertools import chain, islice
 from operator import itemgetter
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,13 @@ import pluggy
 
 from kie_ai_mcp import hookspecs
 from kie_ai_mcp._providers import defaults, selection
-from kie_ai_mcp._providers.contract import judge
-from kie_ai_mcp._providers.guard import run_in_time, summarize
+from kie_ai_mcp._providers.contract import hook_faults, judge
+from kie_ai_mcp._providers.guard import place_of, run_in_time, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, KIE, Plugin, installed
+from kie_ai_mcp._providers.quarantine import Quarantine
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
-from kie_ai_mcp._settings.settings import Settings, variable
+from kie_ai_mcp._settings.settings import Settings, own_folder, variable
 from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
 from kie_ai_mcp.specs import Gateway, Provider, Task
@@ -52,6 +54,7 @@ class Plugins:
         self._pm.add_hookspecs(hookspecs)
         self._pm.register(defaults, DEFAULTS)
         self._callers: dict[tuple[str, str], pluggy.HookCaller] = {}
+        self._quarantine: Quarantine | None = None
         self.tools: dict[str, BoundTool] = {}
         self.gateways: dict[str, Gateway] = {}
         self.plugins = installed()
@@ -96,8 +99,8 @@ class Plugins:
     def owner_of_model(self, model: str | None) -> Plugin | None:
         """Return the provider that a model id of the service belongs to; the longest beginning wins."""
         owners = [(start, plugin) for plugin in self.plugins.values() for start in plugin.provider.models]
-        fits = [(len(start), plugin) for start, plugin in owners if model and model.startswith(start)]
-        return max(fits, key=itemgetter(0), default=(0, None))[1]
+        fits = [(len(start), plugin.is_first_party, plugin) for start, plugin in owners if _begins(model or "", start)]
+        return max(fits, key=itemgetter(0, 1), default=(0, False, None))[2]
 
     def owner_of_api_type(self, api_type: str) -> Plugin | None:
         """Return the provider whose tasks have this api_type."""
@@ -140,7 +143,8 @@ class Plugins:
         section = self._settings.section(plugin.name)
         section.pop(selection.GATEWAY_SETTING, None)
         try:
-            tools, gateways = run_in_time(lambda: self._examine(plugin, MappingProxyType(section)), LOAD_S)
+            with nullcontext() if plugin.is_first_party else self._watched(plugin):
+                tools, gateways = run_in_time(lambda: self._examine(plugin, MappingProxyType(section)), LOAD_S)
         except KeyboardInterrupt:  # the user's, who waits for all this
             raise
         except BaseException as exc:  # noqa: BLE001  a plugin's code may raise anything
@@ -149,6 +153,21 @@ class Plugins:
         selection.check_section(self._settings, plugin, section)
         return [(plugin, tools, gateways)]
 
+    @contextmanager
+    def _watched(self, plugin: Plugin) -> Iterator[None]:
+        """Watch the loading of a third-party provider; raise PluginError for one that ended or held up a server."""
+        if self._quarantine is None:
+            folder = Path(os.devnull)  # it can't hold marks; a user without a home folder has none
+            with suppress(ConfigError):
+                folder = own_folder("data", variable("db_path"))
+            self._quarantine = Quarantine(folder / "loading")
+            self._quarantine.collect()
+        reason, cure = self._quarantine.reason_against(plugin)
+        if reason:
+            raise PluginError(f"{reason}.", next_step=cure)
+        with self._quarantine.watched(plugin.name):
+            yield
+
     def _examine(self, plugin: Plugin, section: Mapping[str, Any]) -> tuple[list[BoundTool], list[Gateway]]:
         """Import a provider and call each hook that is called at start."""
         module = plugin.entry.load()
@@ -156,6 +175,8 @@ class Plugins:
         if major != CONTRACT[0]:
             reason = f"it is built for contract {major}, this server speaks contract {CONTRACT[0]}."
             raise PluginError(reason, next_step="Install versions of both that fit.")
+        for name, fault, cure in hook_faults(module):
+            raise PluginError(f"{name}: {fault}.", next_step=f"Its author must correct it: {cure}")
         self._pm.register(module, plugin.name)
         self._pm.check_pending()
         plugin.hooks = tuple(sorted(caller.name for caller in self._pm.get_hookcallers(module) or ()))
@@ -163,12 +184,29 @@ class Plugins:
             raise PluginError("it answers no hook.", next_step="Its author must mark the hooks in it with @hookimpl.")
         plugin.provider = self._describe(plugin)
         entries = chain.from_iterable(self.hook("kie_register_tools", plugin.name)(settings=section))
-        tools = [BoundTool.bind(entry, provider=plugin.name, kind=plugin.kind) for entry in entries]
+        limit = None if plugin.is_first_party else self._settings.max_provider_tools
+        tools = [BoundTool.bind(entry, provider=plugin.name, kind=plugin.kind) for entry in islice(entries, limit)]
+        if limit is not None:
+            self._check_size(tools, sum(1 for _ in islice(entries, 1)))
         gateways = list(chain.from_iterable(self.hook("kie_register_gateways", plugin.name)(settings=section)))
         for gateway in gateways:
             if not isinstance(gateway, Gateway):
                 raise PluginError(f"kie_register_gateways returned {type(gateway).__name__}, not a Gateway.")
+            if not plugin.is_first_party and (wrong := judge(gateway, Gateway)):
+                raise PluginError(f"kie_register_gateways returned a Gateway that can't be used: {wrong}.")
         return tools, gateways
+
+    def _check_size(self, tools: list[BoundTool], further: int) -> None:
+        """Raise PluginError where a third-party provider offers more than its share of the list of tools."""
+        size_kb = sum(tool.size for tool in tools) / 1000
+        for what, limit, is_above in (
+            ("tools", "max_provider_tools", bool(further)),
+            ("kB of tools", "max_provider_kb", size_kb > self._settings.max_provider_kb),
+        ):
+            if is_above:
+                most = getattr(self._settings, limit)
+                cure = f"Raise {variable(limit)}, or uninstall it: clients refuse lists that are too long."
+                raise PluginError(f"it offers more than {most} {what}.", next_step=cure)
 
     def _describe(self, plugin: Plugin) -> Provider:
         provider: Any = self.hook("kie_describe_provider", plugin.name)()
@@ -199,7 +237,7 @@ class Plugins:
         self.gateways |= {gateway.name: gateway for gateway in gateways}
 
     def _set_aside(self, plugin: Plugin, exc: BaseException) -> None:
-        reason, cure = summarize(exc), selection.cure_of(plugin)
+        reason, cure = f"{summarize(exc)}{place_of(exc)}", selection.cure_of(plugin)
         if isinstance(exc, PluginError):
             reason, cure = exc.message, exc.next_step or cure
         elif isinstance(exc, ModuleNotFoundError) and exc.name:
@@ -242,19 +280,27 @@ def _dispute(plugin: Plugin, owner: str, reason: str) -> PluginError:
     return PluginError(f"{reason}: it belongs to {owner}, so {plugin.name} can't have it.", next_step=cure)
 
 
-@contextlib.contextmanager
+def _begins(model: str, start: str) -> bool:
+    """Return whether a model id begins with whole words."""
+    after = model[len(start) : len(start) + 1]
+    return bool(start) and model.startswith(start) and not (start[-1].isalnum() and after.isalnum())
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Send to stderr what a plugin, or a library of C, prints while it is loaded: on stdout it breaks the protocol."""
-    with contextlib.redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr):
         try:
             kept = os.dup(1)
         except OSError:  # there is no stdout to protect
             yield
             return
         try:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.dup2(2, 1)
             yield
         finally:
             os.dup2(kept, 1)
             os.close(kept)
+    if sys.stdout is not None and sys.stdout.closed:  # by a provider; it was opened anew
+        sys.stdout = sys.__stdout__

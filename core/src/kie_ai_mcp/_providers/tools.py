@@ -1,6 +1,7 @@
 """Tools of providers: checked when they are loaded, listed with their input schema, called with checked arguments."""
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -14,6 +15,8 @@ from kie_ai_mcp.errors import InvalidArgument, PluginError
 from kie_ai_mcp.specs import Kind, Query, Submission, Tool
 
 NAME_LIMIT = 40
+# Strict clients refuse the whole list for one name that they don't take.
+NAME = re.compile(f"[a-z][a-z0-9_]{{,{NAME_LIMIT - 1}}}")
 DESCRIPTION_LIMIT = 2_000
 
 # Names below the output folder; none begins with a dot, so none leads out of it.
@@ -62,6 +65,11 @@ class BoundTool:
             schema["properties"] |= {name: {"type": "string"} for name in options}
         return schema
 
+    @property
+    def size(self) -> int:
+        """The bytes that a client reads of it."""
+        return len(f"{self.name}{self.title}{self.description}{json.dumps(self.arguments.listed)}".encode())
+
     def check(self, arguments: Mapping[str, Any], *, saves: bool) -> tuple[CallOptions, dict[str, Any]]:
         """Return the server's own arguments, and the provider's as its function takes them; raise InvalidArgument."""
         names = OPTION_NAMES if self.paid else ()
@@ -77,8 +85,8 @@ class BoundTool:
         tool = entry if isinstance(entry, Tool) else Tool(entry)
         fn = tool.fn
         name = name or str(getattr(fn, "__name__", ""))
-        if not name.isidentifier() or len(name) > NAME_LIMIT:
-            raise PluginError(f"{name or fn!r}: a tool needs a name of at most {NAME_LIMIT} characters.")
+        if not NAME.fullmatch(name):
+            raise PluginError(f"{name or fn!r}: a tool needs a name of a-z, 0-9 and _, at most {NAME_LIMIT} of them.")
         if inspect.iscoroutinefunction(fn):
             raise PluginError(f"{name}: a tool function is not async; core makes the call it describes.")
         description = describe(fn)

@@ -59,6 +59,17 @@ def kie(settings: Settings) -> Gateway:
     )
 
 
+def header_templates(gateway: Gateway) -> dict[str, str]:
+    """Return the headers of every request to a service, with ``{key}`` where the key stands."""
+    has_own = any(map(carries_key, gateway.headers.values())) or not gateway.authorization
+    return ({} if has_own else {"Authorization": gateway.authorization}) | dict(gateway.headers)
+
+
+def carries_key(template: str) -> bool:
+    """Return whether the key stands in a header's template."""
+    return "{key}" in template
+
+
 @dataclass(frozen=True)
 class Reply:
     """A readable answer, and the address that gave it."""
@@ -78,6 +89,11 @@ class Caller:
     def mask(self) -> Mask:
         """The mask of the settings' secrets and of this service's key."""
         return self.settings.mask.extended(self.gateway.key or "")
+
+    @cached_property
+    def templates(self) -> dict[str, str]:
+        """The headers of every request, with ``{key}`` where the key stands."""
+        return header_templates(self.gateway)
 
     @cached_property
     def connections(self) -> "Connections":
@@ -163,6 +179,8 @@ class Caller:
     def check_key(self) -> None:
         """Raise ConfigError where no usable key is set; it names the variable and the page with the keys."""
         key, title = self.gateway.key, self.gateway.title
+        if not any(map(carries_key, self.templates.values())):
+            return
         if not key:
             raise ConfigError(f"No {title} key is set, so nothing was sent.", next_step=self.gateway.key_help)
         if not (key.isascii() and key.isprintable()):
@@ -170,9 +188,9 @@ class Caller:
             raise ConfigError(problem, next_step="Copy it once more, without quotes.")
 
     def authorization(self) -> dict[str, str]:
-        """Return the header that carries the key, once `check_key` has passed it."""
+        """Return the headers of the service, of which one carries the key, once `check_key` has passed it."""
         self.check_key()
-        return {"Authorization": self.gateway.authorization.format(key=self.gateway.key)}
+        return {name: text.replace("{key}", self.gateway.key or "") for name, text in self.templates.items()}
 
     async def answer(self, status: int, text: str) -> Answer | None:
         """Return the answer in a response, with secrets masked; None where it can't be read."""

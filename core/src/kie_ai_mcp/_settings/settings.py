@@ -109,6 +109,8 @@ class Settings(BaseModel):
     trusted_hosts: Names = Field((), description="host or host:port from which results may come although private")
     enabled_providers: Names = Field((), description="only these providers (default: all installed)")
     disabled_providers: Names = Field((), description="never these providers")
+    max_provider_tools: int = Field(64, ge=1, description="tools that a third-party provider may offer")
+    max_provider_kb: int = Field(64, ge=1, description="kB of names, descriptions and schemas of its tools")
     enabled_tools: Names = Field((), description="only these tools")
     disabled_tools: Names = Field((), description="never these tools")
     kinds: Kinds = Field((), description="only tools that make these: image, video, audio")

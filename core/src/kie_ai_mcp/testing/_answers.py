@@ -11,6 +11,7 @@ from kie_ai_mcp._providers.asking import outcome_of, route_of
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp._service.caller import carries_key, header_templates
 from kie_ai_mcp.errors import KieError, Refused, shorten
 from kie_ai_mcp.specs import Accepted, Answer, Outcome, Query, StatusRoute, Submission, Task
 from kie_ai_mcp.testing import _junk as junk
@@ -25,6 +26,7 @@ Payloads = Sequence[Mapping[str, Any]]
 CODES = (200, 400, 404, 422, 500, 501)  # of readable answers that a request's own `read` must take
 HTTP_CODES = (200, 202, 401, 404, 422, 429, 500)  # that a gateway's own `read` must take
 MESSAGES = ("", "still processing")
+GIVEN = "a given payload"
 
 
 def routes_are_total(tasks: Sequence[Task], loaded: Loaded) -> Iterator[Breach]:
@@ -48,7 +50,10 @@ def outcomes_are_total(tasks: Sequence[Task], payloads: Payloads, loaded: Loaded
         original = deepcopy(payload)
         try:
             outcome, again = (outcome_of(loaded.plugins, task, payload) for _ in range(2))
-            what = _fault_of_route(outcome) if isinstance(outcome, StatusRoute) else _fault_of_outcome(outcome)
+            if isinstance(outcome, StatusRoute):
+                what = _fault_of_route(outcome)
+            else:
+                what = _fault_of_outcome(outcome, is_real=sort == GIVEN)
             if what is None and (outcome != again or repr(payload) != repr(original)):
                 what = "it is not pure: it changed the payload, or gave another outcome for the same one"
         except KieError as exc:
@@ -79,9 +84,9 @@ def gateways_are_total(loaded: Loaded, payloads: Payloads) -> Iterator[Breach]:
         where = f"gateway {gateway.name}"
         if not str(gateway.base_url).startswith(("http://", "https://")):
             yield Breach(where, f"base_url is {gateway.base_url!r}", "Give an address that begins with https://.")
-        if "{key}" not in gateway.authorization:
-            cure = "Write {key} where the key stands: 'Bearer {key}'."
-            yield Breach(where, "its authorization does not send the key", cure)
+        if not any(map(carries_key, header_templates(gateway).values())) and (gateway.authorization or gateway.key):
+            cure = "Write {key} where the key stands: authorization='Bearer {key}' or headers={'X-API-Key': '{key}'}."
+            yield Breach(where, "no header of its requests sends the key", f"{cure} Without a key: authorization=''.")
         if gateway.read is not None:
             yield from _envelope_is_total(f"{where}, read", gateway.read, payloads)
         if gateway.accept is not None:
@@ -107,7 +112,7 @@ def tasks_of(loaded: Loaded, calls: Mapping[str, Calls]) -> list[Task]:
 def _readings(tasks: Sequence[Task], payloads: Payloads, seed: str) -> Iterator[tuple[Mapping[str, Any], str, Task]]:
     """Yield payloads, each with its sort and with the task that it is read for."""
     for payload, task in product(payloads, tasks):
-        yield dict(payload), "a given payload", task
+        yield dict(payload), GIVEN, task
     sorts = {(task.api_type, task.gateway): task for task in tasks}
     for payload, task in product(junk.flagged(payloads), sorts.values()):
         yield payload, "a possible answer", task
@@ -123,7 +128,7 @@ def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Payloads)
             may = answer.code != 200 and not is_query
             return None if may else f"it refuses with {exc!r}, which only a create that was not accepted may"
         if isinstance(value, Outcome):
-            return _fault_of_outcome(value)
+            return _fault_of_outcome(value, answer.code == 200 and answer.data in payloads)
         if is_query:
             return f"it returned {type(value).__name__}, not an Outcome"
         return None if value is None else judge(Accepted(value) if isinstance(value, str) else value, Accepted, Outcome)
@@ -165,7 +170,9 @@ def _fault_of_route(route: StatusRoute) -> str | None:
     return judge(route, StatusRoute) or (None if TASK_ID in content else "its route does not name the task")
 
 
-def _fault_of_outcome(outcome: Outcome) -> str | None:
+def _fault_of_outcome(outcome: Outcome, is_real: bool = False) -> str | None:
+    if is_real and outcome.status == "completed" and not outcome.urls:
+        return "it says completed and finds no result; somebody paid for one"
     if outcome.status == "failed" and not outcome.error:
         return "it says failed and gives no reason"
     return judge(outcome, Outcome)

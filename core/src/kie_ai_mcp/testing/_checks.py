@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import re
 import sys
 import threading
@@ -18,18 +19,14 @@ import click
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from kie_ai_mcp import hookspecs
-from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp._providers.contract import hook_faults, judge
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import shorten
 from kie_ai_mcp.hookspecs import PROJECT
 from kie_ai_mcp.specs import Provider, Query, Submission
 from kie_ai_mcp.testing._calls import Calls, answer, call_text, same
 from kie_ai_mcp.testing._load import Loaded, others
-
-HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("kie_"))
 
 _OUTWARD = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system")
 _watch = threading.local()
@@ -52,24 +49,11 @@ class Breach:
 def provider_loads(loaded: Loaded) -> Iterator[Breach]:
     """The server would enable it, and call all of it."""
     if loaded.module is not None:
-        yield from _hooks_are_known(loaded.module)
+        yield from itertools.starmap(Breach, hook_faults(loaded.module))
         yield from _imports_are_public(loaded.module)
         yield from _commands_register(loaded.module)
     if loaded.plugin.state != "enabled":
         yield Breach("provider", f"the server sets it aside: {loaded.plugin.reason}", "Correct that first.")
-
-
-def _hooks_are_known(module: ModuleType) -> Iterator[Breach]:
-    """Every function that looks like a hook is one, and is marked as one."""
-    for name, value in vars(module).items():
-        if not name.startswith("kie_") or not callable(value):
-            continue
-        mark = getattr(value, f"{PROJECT}_impl", None) if inspect.isroutine(value) else None
-        hook = (mark or {}).get("specname") or name
-        if hook not in HOOKS:
-            yield Breach(name, "there is no such hook, so nobody would call it", nearest(hook, HOOKS))
-        elif mark is None:
-            yield Breach(name, "it is not marked, so nobody would call it", "Put @hookimpl above it.")
 
 
 def _imports_are_public(module: ModuleType) -> Iterator[Breach]:
@@ -97,6 +81,10 @@ def names_are_unique(loaded: Loaded) -> Iterator[Breach]:
         if owner := taken.owner_of_api_type(api_type):
             what = f"api_type {api_type!r} belongs to the provider {owner.name}"
             yield Breach("kie_describe_provider", what, "Choose another api_type; it says whose a task is.")
+    for start in loaded.plugin.provider.models:
+        if owner := next((plugin for plugin in taken.plugins.values() if start in plugin.provider.models), None):
+            what = f"the beginning {start!r} of model ids belongs to the provider {owner.name}"
+            yield Breach("kie_describe_provider", what, "Name a longer one; the longest decides whose a task is.")
 
 
 def description_is_true(loaded: Loaded) -> Iterator[Breach]:
