@@ -69,6 +69,46 @@ async def meanwhile(call: Callable[[], Awaitable[Any]]) -> AsyncIterator[None]:
         yield
 
 
+# Arguments as hosts send them ----------------------------------------------------------------------------------------
+
+HOSTS = {"toolCallId": "call_1", "sessionId": "s", "action": "sendMessage", "chatInput": "a fox", "task_progress": "-"}
+
+
+async def test_same_picture_is_asked_for_whatever_a_host_adds_or_leaves_empty(
+    client: Client, sandbox: Sandbox, folder: Path, rows: "Rows", prompt: str
+) -> None:
+    empty = {"image_size": "", "output_format": "null", "model": None, "idempotency_key": "", "subfolder": ""}
+    await generate(client, prompt)
+    await generate(client, prompt, **empty, **HOSTS)
+    first, second = sandbox.ledger
+    assert first.body == second.body
+    one, other = rows(folder, "submissions")[-2:]
+    assert (one["arguments"], one["body_hash"]) == (other["arguments"], other["body_hash"])
+
+
+@pytest.mark.parametrize(
+    ("tool", "empty"),
+    [
+        ("list_tasks", {"status": "", "provider": [], "kind": "", "since": "", "limit": "", "cursor": ""}),
+        ("get_credits", {"random_string": ""}),
+        ("wait_for_tasks", {"task_ids": ["gone"], "timeout_s": ""}),
+        ("get_task_status", {"task_id": "gone", "toolCallId": "call_1"}),
+    ],
+)
+async def test_server_s_own_tools_take_empty_arguments_for_left_out_ones(
+    client: Client, tool: str, empty: dict[str, Any]
+) -> None:
+    plain = {name: value for name, value in empty.items() if value in ("gone", ["gone"])}
+    assert data(await client.call_tool(tool, empty | HOSTS)) == data(await client.call_tool(tool, plain))
+
+
+async def test_unknown_argument_that_no_host_adds_is_refused(client: Client, sandbox: Sandbox, prompt: str) -> None:
+    answer = await client.call_tool("generate_nano_banana", {"prompt": prompt, "imagesize": "1:1"})
+    assert answer.is_error
+    assert "did you mean 'image_size'" in text(answer)
+    assert not sandbox.ledger
+
+
 # One picture ---------------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from kie_ai_mcp import (
     VideoUrl,
 )
 from kie_ai_mcp._providers.arguments import Arguments
-from kie_ai_mcp._providers.tools import DESCRIPTION_LIMIT, NAME_LIMIT, BoundTool, describe
+from kie_ai_mcp._providers.tools import DESCRIPTION_LIMIT, NAME_LIMIT, BoundTool, CallOptions, describe
 from kie_ai_mcp.errors import PluginError
 from tests.helpers import PICTURE
 
@@ -174,7 +174,6 @@ def test_reading_tool_is_not_paid() -> None:
             "frame_rate: 23 is not accepted: use one of 12, 15, 24, 25, 30, 48, 50 or 60.",
         ),
         ({"prompt": "a", "strength": 1.5}, "strength: 1.5 is not accepted: input should be less than or equal to 1."),
-        ({"prompt": "a", "image_urls": []}, "image_urls: [] is not accepted: at least 1 items."),
         (
             {"prompt": "a", "image_urls": [PICTURE, 7]},
             "image_urls[1]: 7 is not accepted: input should be a valid string.",
@@ -218,7 +217,6 @@ def test_sixth_picture_is_refused_with_both_numbers() -> None:
         "https://example.com/\na.png",
         "https://example.com/\x00.png",
         " https://example.com/a.png",
-        "",
     ],
 )
 def test_media_that_is_neither_web_address_nor_path_is_refused_wherever_it_stands(address: str) -> None:
@@ -233,7 +231,7 @@ def test_media_that_is_neither_web_address_nor_path_is_refused_wherever_it_stand
         assert error.allowed.startswith("give an http:// or https:// address of the image")
 
 
-@pytest.mark.parametrize("address", ["", "https://", "https://:443/done", "https://me.example/a b", "ftp://me.example"])
+@pytest.mark.parametrize("address", ["https://", "https://:443/done", "https://me.example/a b", "ftp://me.example"])
 def test_callback_to_no_address_is_refused(address: str) -> None:
     error = refusal({"prompt": "a", "callBackUrl": address})
 
@@ -340,6 +338,106 @@ def test_null_for_an_optional_argument_is_the_same_as_leaving_it_out(name: str) 
     assert ARGUMENTS.check({"prompt": "a", name: None}).get(name) is None
 
 
+# What hosts send besides ----------------------------------------------------------------------------------------------
+
+NOTHINGS: tuple[Any, ...] = (None, "", " ", [], {}, "null", "None", "undefined")
+OPTIONAL = ("image_urls", "last_frame", "negative_prompt", "frame_rate", "strength", "options", "callBackUrl")
+
+
+@pytest.mark.parametrize("nothing", NOTHINGS, ids=repr)
+def test_optional_argument_that_says_nothing_is_left_out(nothing: object) -> None:
+    assert ARGUMENTS.check({"prompt": "a", **dict.fromkeys(OPTIONAL, nothing)}) == {"prompt": "a"}
+
+
+@pytest.mark.parametrize("nothing", [[""], [None], ["null"], "[]", "{}", '[""]'], ids=repr)
+def test_optional_list_that_holds_nothing_is_left_out(nothing: object) -> None:
+    assert ARGUMENTS.check({"prompt": "a", "image_urls": nothing}) == {"prompt": "a"}
+
+
+@pytest.mark.parametrize("nothing", ["", " ", None, [], {}, "null"], ids=repr)
+def test_argument_with_a_default_of_its_own_gets_that_default(nothing: object) -> None:
+    assert ARGUMENTS.check({"prompt": "a", "aspect_ratio": nothing}) == {"prompt": "a"}
+
+
+@pytest.mark.parametrize("nothing", ["", " ", None, [], {}], ids=repr)
+def test_required_argument_that_says_nothing_is_refused(nothing: object) -> None:
+    assert refusal({"prompt": nothing}).field == "prompt"
+
+
+def test_empty_addresses_in_a_list_are_left_out() -> None:
+    assert ARGUMENTS.check({"prompt": "a", "image_urls": ["", PICTURE, None, " "]})["image_urls"] == [PICTURE]
+
+
+def test_required_list_of_empty_addresses_is_refused() -> None:
+    def edit_fox(image_urls: ImageUrls) -> Submission:
+        """Edit a fox."""
+        return NOTHING
+
+    with pytest.raises(InvalidArgument, match=r"image_urls: \[\] is not accepted: at least 1 items"):
+        Arguments(edit_fox).check({"image_urls": ["", None]})
+
+
+def test_empty_value_that_the_signature_allows_stays() -> None:
+    def name_fox(
+        ending: Literal["", "null", "-fox"] = "-fox",
+        suffix: str = "-fox",
+        parts: tuple[str, ...] = ("red", "fox"),
+        lines: list[str] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Submission:
+        """Name a fox."""
+        return NOTHING
+
+    arguments = Arguments(name_fox)
+    assert arguments.check({"ending": "", "suffix": "", "parts": []}) == {"ending": "", "suffix": "", "parts": ()}
+    assert arguments.check({"ending": "null", "suffix": "null"}) == {"ending": "null"}
+    assert arguments.check({"lines": ["one", "", "three"]}) == {"lines": ["one", "", "three"]}
+    assert arguments.check({"options": {"a": "", "b": [], "c": None}}) == {"options": {"a": "", "b": [], "c": None}}
+
+
+def test_zero_and_no_are_values() -> None:
+    def shrink_fox(times: int | None = None, gently: bool | None = None) -> Submission:
+        """Shrink a fox."""
+        return NOTHING
+
+    assert Arguments(shrink_fox).check({"times": 0, "gently": False}) == {"times": 0, "gently": False}
+
+
+def test_server_s_own_arguments_may_say_nothing_as_well() -> None:
+    said = {"prompt": "a", "idempotency_key": "", "subfolder": "null"}
+    assert bind(generate_fox).check(said, saves=False) == (CallOptions(), {"prompt": "a"})
+
+
+HOSTS: dict[str, Any] = {
+    "toolCallId": "call_1",
+    "sessionId": "s",
+    "action": "sendMessage",
+    "chatInput": "a fox",
+    "tool": "x",
+}
+HOSTS |= {"task_progress": "- [ ] a", "wait_for_previous": True, "random_string": "x", "_meta": {"a": 1}}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_argument_that_a_host_adds_to_every_call_is_ignored(name: str) -> None:
+    assert ARGUMENTS.check({"prompt": "a", name: HOSTS[name]}) == {"prompt": "a"}
+
+
+def test_argument_of_a_host_s_name_is_the_tool_s_where_it_has_one() -> None:
+    def settle_fox(action: Literal["keep", "free"]) -> Submission:
+        """Settle a fox."""
+        return NOTHING
+
+    assert Arguments(settle_fox).check({"action": "keep", "sessionId": "s"}) == {"action": "keep"}
+    with pytest.raises(InvalidArgument, match="use one of 'keep' or 'free'"):
+        Arguments(settle_fox).check({"action": "sendMessage"})
+
+
+@pytest.mark.parametrize("name", ["toolcallid", "session", "actions", "tools", "chat_input", "thread"])
+def test_any_other_unknown_argument_is_refused(name: str) -> None:
+    assert refusal({"prompt": "a", name: "x"}).field == name
+
+
 @pytest.mark.parametrize("given", [None, {}])
 def test_no_arguments_at_all_are_checked_like_empty_ones(given: dict[str, Any] | None) -> None:
     with pytest.raises(InvalidArgument, match="prompt: this required argument is missing"):
@@ -359,12 +457,12 @@ def test_number_may_come_as_text_also_where_few_are_allowed(given: object, taken
     assert ARGUMENTS.check({"prompt": "a fox", "frame_rate": given})["frame_rate"] == taken
 
 
-@pytest.mark.parametrize("given", ["26", "24.5", "many", "9" * 5000, ""])
+@pytest.mark.parametrize("given", ["26", "24.5", "many", "9" * 5000])
 def test_text_that_is_no_allowed_number_is_refused_as_it_was_given(given: str) -> None:
     assert refusal({"prompt": "a fox", "frame_rate": given}).field == "frame_rate"
 
 
-@pytest.mark.parametrize("text", ["[", '["a"', "{}", '{"a": 1}', f'"{PICTURE}"', "[1]", "[" * 100_000])
+@pytest.mark.parametrize("text", ["[", '["a"', '{"a": 1}', f'"{PICTURE}"', "[1]", "[" * 100_000])
 def test_json_text_that_holds_no_list_of_addresses_is_refused(text: str) -> None:
     assert refusal({"prompt": "a", "image_urls": text}).field in {"image_urls", "image_urls[0]"}
 

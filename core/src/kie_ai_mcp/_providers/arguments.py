@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sized
 from contextlib import suppress
 from difflib import get_close_matches
+from itertools import compress
 from types import NoneType, UnionType
 from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_origin, get_type_hints
 
@@ -18,9 +19,19 @@ from kie_ai_mcp.specs import PROMPT_CHARS, Media, is_web_address
 
 Names = tuple[str, ...]
 NUMBER = re.compile(r"-?[0-9]{1,15}")
+NOTHING = ("null", "None", "undefined")  # texts that hosts and models send for an argument they leave out
+
+# Arguments that hosts add to any call: n8n (the first five), Cline, Gemini, Cursor, LangChain. Ignored where a tool has
+# none of that name; any other unknown argument is refused, for it may be a misspelt one.
+HOSTS_OWN = frozenset(
+    ("toolCallId", "sessionId", "action", "chatInput", "tool", "task_progress", "wait_for_previous", "random_string")
+) | {"_meta"}
 
 # Limits that are checked but not listed: no request comes near them, and every model reads every byte.
 UNLISTED = {"minLength": 1, "minItems": 1, "maxLength": PROMPT_CHARS}
+
+TYPES: dict[Any, type] = {"string": str, "array": list, "object": dict, "integer": int, "number": int, "boolean": bool}
+LIMITS_OF_EMPTY = {"enum", "const", "minLength", "minItems", "minProperties", "pattern", "format", "required"}
 
 # What is allowed, by pydantic's name of the error; its own sentence serves for any other.
 LIMITS = {
@@ -88,13 +99,13 @@ class Arguments:
 
     def check(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the arguments as the function takes them, or raise one InvalidArgument that names every wrong one."""
-        given = {
+        decoded = {
             name: self._decoded(name, value)
             for name, value in (given or {}).items()
-            if not (value is None and name in self.defaults)  # some hosts send null for an argument that is left out
+            if name in self.names or name not in HOSTS_OWN
         }
         try:
-            checked = self._adapter.validate_python(given)
+            checked = self._adapter.validate_python(leave_out_empty(decoded, self.schema))
         except ValidationError as exc:
             problems = [self._problem(error) for error in exc.errors(include_url=False)]
             problems[0].message = " ".join(problem.message for problem in problems)
@@ -113,9 +124,11 @@ class Arguments:
         declared = self.schema["properties"].get(name, {}).get("type") if isinstance(value, str) else None
         if declared in {"array", "object"} and value.lstrip().startswith(("[", "{")):
             with suppress(ValueError, RecursionError):
-                return json.loads(value)
-        if declared == "integer" and NUMBER.fullmatch(value):
+                value = json.loads(value)
+        elif declared == "integer" and NUMBER.fullmatch(value):
             return int(value)
+        if name in self.media and isinstance(value, list):
+            return [address for address in value if not _says_nothing(address, {})]
         return value
 
     def _check_media(self, name: str, value: str | list[str] | None) -> None:
@@ -175,6 +188,35 @@ def _without_none(hint: Any) -> Any:
     if get_origin(hint) not in {Union, UnionType} or len(parts) == len(get_args(hint)):
         return hint
     return parts[0] if len(parts) == 1 else Union[tuple(parts)]  # noqa: UP007  the parts are only known now
+
+
+def leave_out_empty(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Return a value without those of its parts that are optional and say nothing."""
+    if isinstance(value, dict) and "properties" in schema:
+        inner, required = schema["properties"], schema.get("required", ())
+        parts = {name: leave_out_empty(part, inner.get(name, {})) for name, part in value.items()}
+        empty = {name for name in inner.keys() & parts.keys() if _says_nothing(parts[name], inner[name])}
+        return {name: part for name, part in parts.items() if name in required or name not in empty}
+    if isinstance(value, list) and "items" in schema:
+        items = schema["items"] | {"default": None}  # leaving out an item that the type allows would move the others
+        is_item = (isinstance(part, list | dict) or not _says_nothing(part, items) for part in value)
+        return [leave_out_empty(part, items) for part in compress(value, is_item)]
+    return value
+
+
+def _says_nothing(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Return whether a value stands for one that is left out: it is empty, or a word for nothing.
+
+    An enum may name such a value as one of its own. An empty one that the type allows counts where there is a default,
+    since leaving it out would mean that.
+    """
+    if value is not None and value in (schema.get("enum") or [schema.get("const")]):
+        return False
+    is_empty = not value.strip() if isinstance(value, str) else value in ([], {})
+    is_allowed = isinstance(value, TYPES.get(schema.get("type"), object)) and not LIMITS_OF_EMPTY & schema.keys()
+    if is_empty and is_allowed and "default" in schema:
+        return False
+    return is_empty or value is None or (isinstance(value, str) and value.strip() in NOTHING)
 
 
 def _distinct(hint: Any) -> Any:

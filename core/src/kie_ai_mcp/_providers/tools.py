@@ -73,10 +73,12 @@ class BoundTool:
     def check(self, arguments: Mapping[str, Any], *, saves: bool) -> tuple[CallOptions, dict[str, Any]]:
         """Return the server's own arguments, and the provider's as its function takes them; raise InvalidArgument."""
         names = OPTION_NAMES if self.paid else ()
-        own = {name: arguments[name] for name in names if arguments.get(name) is not None}
-        if "subfolder" in own and not saves:
-            raise InvalidArgument("subfolder", own["subfolder"], "nothing is saved, since KIE_AI_OUTPUT_DIR is not set")
+        own = {name: arguments[name] for name in names if name in arguments}
         options = CallOptions(**_options().check(own)) if own else CallOptions()
+        if options.subfolder is not None and not saves:
+            raise InvalidArgument(
+                "subfolder", options.subfolder, "nothing is saved, since KIE_AI_OUTPUT_DIR is not set"
+            )
         return options, self.arguments.check({name: arguments[name] for name in arguments if name not in names})
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from kie_ai_mcp._providers.arguments import leave_out_empty
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import Query, Submission
@@ -39,6 +40,7 @@ class Calls:
 
     def make(self, tool: BoundTool, arguments: dict[str, Any]) -> None:
         """Call a tool with one argument set, unless it was called so before."""
+        arguments = leave_out_empty(arguments, tool.arguments.schema)
         if (key := json.dumps(arguments, sort_keys=True)) in self.seen:
             return
         try:
