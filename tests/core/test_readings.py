@@ -116,6 +116,10 @@ def test_state_word_never_seen_before_means_still_running(word: object) -> None:
         (json.dumps(json.dumps([A])), (A,)),
         ([json.dumps([A]), [B]], (A, B)),
         ([A, A, B, A], (A, B)),
+        ([{"href": A}], (A,)),
+        ({"images": [{"url": A, "width": 1}, {"url": B}]}, (A, B)),
+        ({"output": {"video": {"link": A}}}, (A,)),
+        ({"resultWaterMarkUrls": [A], "inputImage": B, "callBackUrl": B, "param": {"url": B}}, (A,)),
     ],
 )
 def test_result_addresses_are_found_in_every_shape(value: object, addresses: tuple[str, ...]) -> None:
@@ -124,6 +128,11 @@ def test_result_addresses_are_found_in_every_shape(value: object, addresses: tup
 
 def test_addresses_of_several_places_keep_their_order_and_come_once() -> None:
     assert urls_in([B], None, A, "", json.dumps([B, A])) == (B, A)
+
+
+def test_a_field_that_a_plugin_names_goes_before_all_others() -> None:
+    assert urls_in([{"href": A, "self": B}], names=("href",)) == (A,)
+    assert urls_in([{"href": A, "self": B}]) == (A, B)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ every spelling that was seen, and never read an unknown one as a failure or a su
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from kie_ai_mcp.errors import sound
@@ -18,6 +19,10 @@ from kie_ai_mcp.specs import DAY_S, Outcome, Status
 FIRST_YEAR, LAST_YEAR = 2000, 9000
 CODE = re.compile(r"-?[0-9]{1,9}")
 CODE_CHARS = 80
+PLACES = ("resultUrls", "resultUrl", "url", "videoUrl", "imageUrl", "audioUrl")
+REQUEST = re.compile(r"param|input|prompt|callback|webhook|request|origin|source", re.IGNORECASE)
+"""Fields that repeat the request, or hold what was made on the way to the result."""
+
 LOOKS = 20_000
 """The number of values that one search for addresses reads."""
 
@@ -52,13 +57,16 @@ def object_in(value: object) -> Mapping[str, Any]:
     return content if isinstance(content, Mapping) else {}
 
 
-def urls_in(*values: object) -> tuple[str, ...]:
+def urls_in(*values: object, names: Sequence[str] = ()) -> tuple[str, ...]:
     """Return every web address in `values`, in order and once each.
 
     A value may be an address, a list of addresses, a list of objects that hold one (``{"resultUrl": ...}``),
-    JSON text of any of these, or None.
+    JSON text of any of these, or None. Of objects the fields in `names` and the usual ones are read; where no address
+    stands there, all others, except those that repeat the request.
     """
-    return tuple(dict.fromkeys(address for value in values for address in _addresses(value)))
+    names = (*names, *PLACES)
+    addresses = [address for value in values for address in _addresses(value, names)]
+    return tuple(dict.fromkeys(addresses or chain.from_iterable(_addresses(value, names, REQUEST) for value in values)))
 
 
 def time_in(value: object) -> datetime | None:
@@ -147,9 +155,12 @@ def market_outcome(payload: Mapping[str, Any], keeps_s: int = DAY_S) -> Outcome:
         payload: The answer's ``data``.
         keeps_s: How long the service keeps the results, in seconds.
     """
-    result = object_in(payload.get("resultJson")) or object_in(payload.get("response"))
-    places = ("resultUrls", "firstFrameUrl", "lastFrameUrl")
-    return outcome_by_state(payload, *map(result.get, places), keeps_s=keeps_s)
+    values = payload.get("resultJson"), payload.get("response")
+    result = object_in(values[0]) or object_in(values[1])
+    results: Sequence[object] = [result.get(name) for name in ("resultUrls", "firstFrameUrl", "lastFrameUrl")]
+    if not urls_in(*results):  # another model, another spelling; last the fields beside them
+        results = values if urls_in(*values) else [{name: payload.get(name) for name in (*PLACES, "videoInfo", "info")}]
+    return outcome_by_state(payload, *results, keeps_s=keeps_s)
 
 
 def code_in(value: object) -> int | str | None:
@@ -187,7 +198,7 @@ def _json_in(text: str) -> object:
         return None
 
 
-def _addresses(value: object) -> Iterator[str]:
+def _addresses(value: object, names: Sequence[str], others_than: re.Pattern[str] | None = None) -> Iterator[str]:
     # A list of the values still to read, not recursion: the service decides how deep its answer goes.
     waiting = [value]
     for _ in range(LOOKS):
@@ -201,6 +212,9 @@ def _addresses(value: object) -> Iterator[str]:
             elif text.startswith(("[", "{", '"')):
                 waiting.append(_json_in(text))
         elif isinstance(value, Mapping):
-            waiting.extend(value.get(name) for name in reversed(("resultUrl", "url", "videoUrl", "imageUrl")))
+            fields = [value[name] for name in names if value.get(name)]
+            if others_than and not fields:
+                fields = [entry for name, entry in value.items() if not others_than.search(str(name))]
+            waiting.extend(reversed(fields))
         elif isinstance(value, (list, tuple)):
             waiting.extend(reversed(value))
