@@ -38,7 +38,7 @@ SEED_TOOLS = (
 SEED_BYTES = 16_000
 ALL_BYTES = 28_000
 PARAMETER_BYTES = 110
-OUTPUT_SCHEMA_BYTES = 450
+OUTPUT_SCHEMA_BYTES = 600
 
 
 @pytest.fixture(scope="module", params=["as it comes", "with a folder for results"])

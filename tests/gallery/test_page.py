@@ -263,7 +263,15 @@ async def test_recorded_file_that_can_not_be_shown_does_not_stop_the_page(
     task_id = await past.task(outcome=past.done())
     await past.record.tasks.record_files(task_id, [file])
     (card,) = read(await page(past.record)).cards
-    assert "The saved file is gone." in card.text
+    assert ("The saved file is gone." if file else "Not saved") in card.text
+
+
+async def test_results_that_are_not_saved_are_named_beside_those_that_are(past: "Past", read: "Read") -> None:
+    task_id = await past.task(outcome=past.done("https://a.example/1", "https://a.example/2"))
+    await past.record.tasks.record_files(task_id, [str(past.picture()), ""])
+    (card,) = read(await page(past.record)).cards
+    assert len(card.all("img")) == 1
+    assert "Not savedresults 2" in card.text
 
 
 # Pictures on the page ------------------------------------------------------------------------------------------------

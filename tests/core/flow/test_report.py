@@ -54,6 +54,7 @@ FULL = Report(
     read_error="no answer",
     submission_id=7,
     service_record={"state": "success"},
+    notes=("Result 2 of 2: it can't be fetched.",),
 )
 REPORTS = [
     FULL,
@@ -99,6 +100,21 @@ def test_what_is_not_known_is_left_out_and_empty_lists_are_kept() -> None:
         "files": [],
         "next_step": "Wait.",
     }
+
+
+def test_result_without_a_file_leaves_no_gap_in_the_answer() -> None:
+    report = report_of(replace(DONE, files=("", "/out/b.png")))
+
+    assert report.structured()["files"] == ["/out/b.png"]
+    assert "Saved: /out/b.png" in report.text()
+    assert "Saved: \n" not in report.text()
+
+
+@pytest.mark.parametrize(("days", "words"), [(-1, "Links expired: "), (1, "Links expire: ")])
+def test_links_that_have_expired_do_not_expire_again(days: int, words: str) -> None:
+    moment = datetime.now(UTC) + timedelta(days=days)
+
+    assert words in Report(status="completed", next_step="", expires_at=moment).text()
 
 
 def test_times_are_utc_in_one_form() -> None:
@@ -153,7 +169,8 @@ def test_where_there_are_no_links_nothing_expires(record: TaskRecord) -> None:
         (FAILED, "The task is over"),
         (replace(DONE, finished_at=datetime.now(UTC)), "save them before they expire"),
         (replace(DONE, finished_at=BEGUN - timedelta(days=3000)), "have probably expired"),
-        (replace(DONE, files=("/out/a.png",)), "The results are saved"),
+        (replace(DONE, files=("/out/a.png", "/out/b.png")), "The results are saved"),
+        (replace(DONE, files=("", "/out/b.png"), finished_at=datetime.now(UTC)), "try results [1] again"),
         (replace(DONE, result_urls=()), "names no result"),
     ],
 )

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -15,6 +16,7 @@ from kie_ai_mcp._media.saving import save_results
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import MediaError
+from kie_ai_mcp.specs import LONGEST_KEEP_S
 
 if TYPE_CHECKING:
     from tests.core.conftest import Line, Raw
@@ -42,7 +44,16 @@ def record(*urls: str, task_id: str = "t-1", provider: str = "veo3") -> TaskReco
         result_urls=urls,
         credits=63.5,
         finished_at=DAY,
+        keeps_s=LONGEST_KEEP_S,
     )
+
+
+async def saved_files(*given: Any) -> tuple[str, ...]:
+    """Save results and return their files; raise what went wrong."""
+    saved = await save_results(*given)
+    if saved.notes:
+        raise MediaError(saved.notes[0])
+    return saved.files
 
 
 def names(folder: Path) -> list[str]:
@@ -74,7 +85,7 @@ async def test_results_are_saved_whole_under_date_provider_task_and_place(
     service.expect_request("/one").respond_with_data(PNG)
     service.expect_request("/two").respond_with_data(MP4)
 
-    files = await save_results(
+    files = await saved_files(
         make_gateway(service.url_for("")), record(service.url_for("/one"), service.url_for("/two")), folder, {}
     )
 
@@ -91,7 +102,7 @@ async def test_sidecar_says_where_the_file_comes_from(
     service.expect_request("/one").respond_with_data(PNG)
     url = service.url_for("/one")
 
-    (file,) = await save_results(make_gateway(service.url_for("")), record(url), tmp_path, {"prompt": "ein Füchslein"})
+    (file,) = await saved_files(make_gateway(service.url_for("")), record(url), tmp_path, {"prompt": "ein Füchslein"})
 
     text = content(f"{file}.json").decode()
     origin = json.loads(text)
@@ -137,7 +148,7 @@ async def test_extension_comes_from_the_bytes_and_from_nothing_else(
         head + bytes(64), content_type="text/html", headers={"Content-Disposition": 'attachment; filename="b.sh"'}
     )
 
-    (file,) = await save_results(
+    (file,) = await saved_files(
         make_gateway(service.url_for("")), record(service.url_for("/a.exe?c=d.bat")), tmp_path, {}
     )
 
@@ -154,7 +165,7 @@ async def test_first_bytes_may_come_in_pieces(raw: "Raw", make_gateway: MakeGate
 
     url, _ = raw(dribbles)
 
-    (file,) = await save_results(make_gateway(url), record(f"{url}/a"), tmp_path, {})
+    (file,) = await saved_files(make_gateway(url), record(f"{url}/a"), tmp_path, {})
 
     assert content(file) == PNG
 
@@ -168,10 +179,10 @@ async def test_what_is_no_picture_clip_or_sound_is_not_saved(
     service.expect_request("/a.png").respond_with_data(body, content_type="image/png")
 
     with pytest.raises(MediaError) as error:
-        await save_results(make_gateway(service.url_for("")), record(service.url_for("/a.png")), tmp_path, {})
+        await saved_files(make_gateway(service.url_for("")), record(service.url_for("/a.png")), tmp_path, {})
 
     assert "is not a picture, clip or sound" in error.value.message
-    assert error.value.next_step
+    assert "Open the link in a browser" in error.value.message
     assert names(tmp_path) == []
 
 
@@ -204,16 +215,53 @@ async def test_broken_download_leaves_nothing_and_what_was_saved_before_stays(
     gateway = make_gateway(url, timeout=300, max_download_mb=1, trusted_hosts=(f"{service.host}:{service.port}",))
 
     with pytest.raises(MediaError):
-        await save_results(gateway, record(service.url_for("/one"), f"{url}/a.png"), tmp_path, {})
+        await saved_files(gateway, record(service.url_for("/one"), f"{url}/a.png"), tmp_path, {})
 
     assert names(tmp_path) == ["2026-04-20-veo3-t-1-1.png", "2026-04-20-veo3-t-1-1.png.json"]
+
+
+@pytest.mark.parametrize("talk", [cuts, resets, stalls, swells, None])
+@pytest.mark.parametrize("broken", [1, 2, 4])
+async def test_broken_result_is_named_and_all_others_are_saved(
+    talk: Callable[["Line"], None] | None,
+    broken: int,
+    service: HTTPServer,
+    raw: "Raw",
+    make_gateway: MakeGateway,
+    tmp_path: Path,
+) -> None:
+    url = raw(talk)[0] if talk else service.url_for("/gone")
+    service.expect_request("/gone/a.png").respond_with_data("gone", 404)
+    service.expect_request("/one").respond_with_data(PNG)
+    gateway = make_gateway(url, timeout=300, max_download_mb=1, trusted_hosts=(f"{service.host}:{service.port}",))
+    urls = [service.url_for("/one")] * 4
+    urls[broken - 1] = f"{url}/a.png"
+
+    saved = await save_results(gateway, record(*urls), tmp_path, {})
+
+    assert [bool(file) for file in saved.files] == [number != broken for number in (1, 2, 3, 4)]
+    assert all(content(file) == PNG for file in saved.files if file)
+    (note,) = saved.notes
+    assert note.startswith(f"Result {broken} of 4: ")
+    assert urls[broken - 1][:40] in note
+
+
+async def test_next_save_fetches_only_what_is_missing(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/two").respond_with_data(PNG)
+    done = replace(record("http://127.0.0.1:1/a", service.url_for("/two")), files=("/elsewhere/mine.png",))
+
+    saved = await save_results(make_gateway(service.url_for("")), done, tmp_path, {})
+
+    assert saved.files == ("/elsewhere/mine.png", str(tmp_path / "2026-04-20-veo3-t-1-2.png"))
 
 
 async def test_cancelled_download_leaves_nothing(raw: "Raw", make_gateway: MakeGateway, tmp_path: Path) -> None:
     url, received = raw(stalls)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(save_results, make_gateway(url), record(f"{url}/a.png"), tmp_path, {})
+        group.start_soon(saved_files, make_gateway(url), record(f"{url}/a.png"), tmp_path, {})
         with anyio.fail_after(5):
             while not [name for name in names(tmp_path) if name.endswith(".part")]:  # noqa: ASYNC110  no event tells
                 await anyio.sleep(0.005)
@@ -228,10 +276,10 @@ async def test_saving_again_fetches_and_changes_nothing(
 ) -> None:
     service.expect_request("/one").respond_with_data(PNG)
     gateway, done = make_gateway(service.url_for("")), record(service.url_for("/one"))
-    first = await save_results(gateway, done, tmp_path, {})
+    first = await saved_files(gateway, done, tmp_path, {})
     before = written(tmp_path)
 
-    assert await save_results(gateway, done, tmp_path, {}) == first
+    assert await saved_files(gateway, done, tmp_path, {}) == first
     assert written(tmp_path) == before
     assert len(service.log) == 1
 
@@ -243,7 +291,7 @@ async def test_file_that_is_there_is_never_written_over(
     theirs = tmp_path / f"2026-04-20-veo3-t-1-1.{extension}"
     theirs.write_bytes(b"mine")
 
-    files = await save_results(make_gateway("http://127.0.0.1:1"), record("http://127.0.0.1:1/a.png"), tmp_path, {})
+    files = await saved_files(make_gateway("http://127.0.0.1:1"), record("http://127.0.0.1:1/a.png"), tmp_path, {})
 
     assert files == (str(theirs),)
     assert theirs.read_bytes() == b"mine"
@@ -254,10 +302,10 @@ async def test_file_that_lost_its_sidecar_in_a_crash_is_given_one(
 ) -> None:
     service.expect_request("/one").respond_with_data(PNG)
     gateway, done = make_gateway(service.url_for("")), record(service.url_for("/one"))
-    (file,) = await save_results(gateway, done, tmp_path, {"prompt": "a fox"})
+    (file,) = await saved_files(gateway, done, tmp_path, {"prompt": "a fox"})
     (tmp_path / f"{file}.json").unlink()
 
-    await save_results(gateway, done, tmp_path, {"prompt": "a fox"})
+    await saved_files(gateway, done, tmp_path, {"prompt": "a fox"})
 
     assert json.loads(content(f"{file}.json"))["arguments"] == {"prompt": "a fox"}
 
@@ -268,8 +316,8 @@ async def test_label_distinguishes_two_results_of_one_task(
     service.expect_request("/one").respond_with_data(MP4)
     gateway, done = make_gateway(service.url_for("")), record(service.url_for("/one"))
 
-    (plain,) = await save_results(gateway, done, tmp_path, {})
-    (labelled,) = await save_results(gateway, done, tmp_path, {}, "1080p")
+    (plain,) = await saved_files(gateway, done, tmp_path, {})
+    (labelled,) = await saved_files(gateway, done, tmp_path, {}, "1080p")
 
     assert (Path(plain).name, Path(labelled).name) == ("2026-04-20-veo3-t-1-1.mp4", "2026-04-20-veo3-t-1-1080p-1.mp4")
 
@@ -302,7 +350,7 @@ async def test_hostile_ids_stay_inside_the_folder_under_harmless_names(
     folder = tmp_path / "deep" / "er" / "out"
     done = record(service.url_for("/one"), task_id=hostile, provider=hostile[:40])
 
-    (file,) = await save_results(make_gateway(service.url_for("")), done, folder, {})
+    (file,) = await saved_files(make_gateway(service.url_for("")), done, folder, {})
 
     assert files_below(tmp_path) == [file, f"{file}.json"]
     assert Path(file).parent == folder
@@ -321,8 +369,8 @@ async def test_ids_that_look_alike_on_disk_never_share_a_file(
     service.expect_request("/other").respond_with_data(PNG + b"other")
     gateway = make_gateway(service.url_for(""))
 
-    await save_results(gateway, record(service.url_for("/one"), task_id=one), tmp_path, {})
-    (file,) = await save_results(gateway, record(service.url_for("/other"), task_id=other), tmp_path, {})
+    await saved_files(gateway, record(service.url_for("/one"), task_id=one), tmp_path, {})
+    (file,) = await saved_files(gateway, record(service.url_for("/other"), task_id=other), tmp_path, {})
 
     assert content(file) == PNG + b"other"
 
@@ -332,7 +380,7 @@ async def test_task_without_a_provider_is_named_after_the_service(
 ) -> None:
     service.expect_request("/one").respond_with_data(PNG)
 
-    (file,) = await save_results(
+    (file,) = await saved_files(
         make_gateway(service.url_for("")), record(service.url_for("/one"), provider=""), tmp_path, {}
     )
 
@@ -340,7 +388,7 @@ async def test_task_without_a_provider_is_named_after_the_service(
 
 
 async def test_task_without_results_saves_nothing(make_gateway: MakeGateway, tmp_path: Path) -> None:
-    assert await save_results(make_gateway("http://127.0.0.1:1"), record(), tmp_path, {}) == ()
+    assert await saved_files(make_gateway("http://127.0.0.1:1"), record(), tmp_path, {}) == ()
     assert names(tmp_path) == []
 
 
@@ -350,12 +398,10 @@ async def test_folder_that_can_not_be_made_is_an_error_with_a_cure(
     (tmp_path / "file").touch()
 
     with pytest.raises(MediaError) as error:
-        await save_results(
-            make_gateway(service.url_for("")), record(service.url_for("/a")), tmp_path / "file" / "x", {}
-        )
+        await saved_files(make_gateway(service.url_for("")), record(service.url_for("/a")), tmp_path / "file" / "x", {})
 
     assert f"could not be saved in {tmp_path / 'file' / 'x'}" in error.value.message
-    assert "KIE_AI_OUTPUT_DIR" in error.value.next_step
+    assert "KIE_AI_OUTPUT_DIR" in error.value.message
     assert service.log == []
 
 
@@ -369,9 +415,9 @@ async def test_read_only_folder_is_an_error_with_a_cure(
     lock(open_folder)
 
     with powerless(), pytest.raises(MediaError) as error:
-        await save_results(make_gateway(service.url_for("")), record(service.url_for("/one")), open_folder, {})
+        await saved_files(make_gateway(service.url_for("")), record(service.url_for("/one")), open_folder, {})
 
-    assert "KIE_AI_OUTPUT_DIR" in error.value.next_step
+    assert "KIE_AI_OUTPUT_DIR" in error.value.message
     assert names(open_folder) == []
 
 
@@ -383,7 +429,7 @@ async def test_calls_that_save_the_same_result_at_once_do_not_disturb_each_other
     saved: list[tuple[str, ...]] = []
 
     async def save() -> None:
-        saved.append(await save_results(make_gateway(service.url_for("")), done, tmp_path, {}))
+        saved.append(await saved_files(make_gateway(service.url_for("")), done, tmp_path, {}))
 
     async with anyio.create_task_group() as group:
         for _ in range(4):

@@ -220,7 +220,7 @@ def _count(record: TaskRecord) -> int:
 def _place(task: TaskRecord | Report, number: int) -> tuple[Path | None, str | None]:
     """Return the saved file and the link of a result, as far as the task has them."""
     index = number - 1
-    path = Path(task.files[index]) if index < len(task.files) else None
+    path = Path(file) if (file := next(iter(task.files[index:]), None)) else None
     return path, task.result_urls[index] if index < len(task.result_urls) else None
 
 

@@ -103,8 +103,9 @@ def _failure(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) ->
         return f"the task is {status}: {reason}. {data['next_step']}"
     if waits and status != "completed":
         return f"the task is still running and goes on by itself: {console.PROGRAM} tasks wait {task_id}"
-    if waits and saves and data["result_urls"] and not data["files"]:
-        return f"the results could not be saved; {data['next_step']} Or: {console.PROGRAM} tasks save {task_id}"
+    if waits and saves and len(data["files"]) < len(data["result_urls"]):
+        reason = " ".join(data.get("notes", ())) or data["next_step"]
+        return f"not every result could be saved; {reason} Or: {console.PROGRAM} tasks save {task_id}"
     return ""
 
 

@@ -178,7 +178,9 @@ async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any
     await say(f"saving {task_id}", share)
     try:
         report = await results.save(app.engine, task_id)
-        files, error = list(report.files), "" if report.files else f"it is {report.status}. {report.next_step}"
+        files = list(filter(None, report.files))
+        error = "" if files else f"it is {report.status}. {report.next_step}"
+        error = " ".join(report.notes) or error
     except KieError as exc:
         files, error = [], str(exc)
     return {"task_id": task_id, "files": files, "error": error}

@@ -24,6 +24,7 @@ class Report:
 
     The order of the fields is the order of the answer. Those with metadata stand in the output schema, which is short
     because a model reads it once per tool. A report is `stuck` where its status can't be read until the user acts.
+    `files` has an entry for each result, "" for one that is not saved; the answer leaves those out.
     """
 
     task_id: str | None = field(default=None, metadata=TEXT)
@@ -42,6 +43,7 @@ class Report:
     read_error: str | None = field(default=None, metadata=TEXT)
     submission_id: int | None = None
     service_record: Any = None
+    notes: Sequence[str] = field(default=(), metadata=LIST)
     next_step: str = field(metadata=TEXT)
     is_error: bool = field(default=False, repr=False)
     stuck: bool = False
@@ -51,9 +53,9 @@ class Report:
         return self.text(), self.structured()
 
     def structured(self) -> dict[str, Any]:
-        """Return the answer as data; unknown values are left out, empty lists are kept."""
+        """Return the answer as data; unknown values are left out, empty lists are kept, except of notes."""
         values = ((name, _plain(getattr(self, name))) for name in _ANSWERED)
-        return {name: value for name, value in values if value is not None}
+        return {name: value for name, value in values if value is not None and (value or name != "notes")}
 
     def text(self) -> str:
         """Return the answer in words, one fact a line."""
@@ -66,14 +68,18 @@ class Report:
             ("Task", f"{self.task_id}{maker}" if self.task_id else None),
             ("Submission", self.submission_id),
             *(("Result", url) for url in self.result_urls),
-            *(("Saved", file) for file in self.files),
-            ("Links expire", _when(self.expires_at)),
+            *(("Saved", file) for file in self.files if file),
+            (
+                "Links expired" if self.expires_at and self.expires_at < datetime.now(UTC) else "Links expire",
+                _when(self.expires_at),
+            ),
             ("Charged", f"{self.charged}{price}" if self.charged else None),
             ("Estimated credits", estimate if isinstance(estimate, str | None) else f"{estimate:g}"),
             ("Created", _when(self.created_at)),
             ("Error", self.error or None),
             ("This is the last known state; reading the status failed", self.read_error or None),
             ("The service's own record", self.service_record),
+            *(("Note", note) for note in self.notes),
             ("Next", self.next_step),
         )
         return "\n".join(f"{name}: {value}" for name, value in facts if value is not None)
@@ -135,10 +141,12 @@ def _next_step(record: TaskRecord) -> str:
         return f"Call wait_for_tasks with task_ids ['{record.task_id}']; it goes on by itself meanwhile."
     if not record.result_urls:
         return "The service says it is done but names no result; look at https://kie.ai/logs."
-    if record.files:
+    if not record.unsaved:
         return "The results are saved; show them to the user."
-    if record.expires_at and record.expires_at < datetime.now(UTC):
-        return "The links have probably expired."
+    if record.expired:
+        return "The links have probably expired; get_task_status says what it was and what making it again costs."
+    if any(record.files):
+        return f"Show the results to the user. Call save_result to try results {list(record.unsaved)} again."
     return "Show the links to the user; save them before they expire."
 
 
@@ -146,7 +154,7 @@ def _plain(value: Any) -> Any:
     """Return a value of a report as JSON knows it."""
     if isinstance(value, datetime):
         return _when(value)
-    return list(value) if isinstance(value, tuple) else value
+    return list(filter(None, value)) if isinstance(value, tuple) else value
 
 
 def _when(moment: datetime | None) -> str | None:

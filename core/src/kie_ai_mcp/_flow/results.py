@@ -4,7 +4,8 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from kie_ai_mcp._flow.status import look_up, meaning_of_read, outcome_of, payloa
 from kie_ai_mcp._media.saving import save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp._record.tables import TaskRecord
+from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.envelope import error_of, error_text
-from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError
+from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError, shorten
 from kie_ai_mcp.specs import Query
 
 log = logging.getLogger(__name__)
+KEPT_LONGER = timedelta(days=14)  # services keep results longer than they say, so that long they are tried
 CATCH_UP_MOST = 50  # how many tasks of earlier sessions are read, and how many saved, when a server is first called
 
 
@@ -101,11 +103,12 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
         keeps_s=outcome.keeps_s,
     )
     folder = engine.settings.output_dir
+    notes: tuple[str, ...] = ()
     if outcome.urls and folder is not None:
         caller = engine.caller(record.gateway)
-        files = await save_results(caller, record, folder, engine.redacted(arguments), request.label)
-        record = replace(record, files=files)
-    report = report_of(record)
+        saved = await save_results(caller, record, folder, engine.redacted(arguments), request.label)
+        record, notes = replace(record, files=saved.files), saved.notes
+    report = replace(report_of(record), notes=notes)
     if outcome.status != "completed":
         report = replace(report, next_step=f"Not ready yet. Call {tool.name} again in 30 seconds.")
     return report
@@ -118,15 +121,43 @@ async def save(engine: Engine, task_id: str) -> Report:
     record = await engine.record.tasks.find(task_id)
     if record is None or record.status != "completed":
         return await refresh(engine, task_id)
-    return report_of(await _saved(engine, record))
+    report = await with_files(engine, replace(record, files=await anyio.to_thread.run_sync(_present, record)))
+    if report.notes and not any(report.files):
+        raise MediaError(" ".join(report.notes), next_step=report.next_step)
+    return report
 
 
 async def with_files(engine: Engine, record: TaskRecord) -> Report:
-    """Return a task as an answer, after saving its results where that is wanted."""
+    """Return a task as an answer, after saving the results that have no file yet where a folder is set.
+
+    What goes wrong stands in the notes; of results that are gone, the next step says what they were.
+    """
+    folder, gone = engine.settings.output_dir, False
+    notes: tuple[str, ...] = ()
     try:
-        return report_of(await _saved(engine, record))
-    except (MediaError, ReadFailed, StorageError) as exc:
-        return replace(report_of(record), next_step=f"{exc} Call get_task_status again to save once more.")
+        request = await engine.record.submissions.of_task(record.task_id) if record.unsaved else None
+        if record.unsaved and folder is not None:
+            caller, arguments = engine.caller(record.gateway), request.arguments if request else {}
+            saved = await save_results(caller, record, folder / ((request and request.subfolder) or ""), arguments)
+            record, notes, gone = replace(record, files=saved.files), saved.notes, saved.gone
+            if any(saved.files):
+                record = await engine.record.tasks.record_files(record.task_id, saved.files)
+        report = replace(report_of(record), notes=notes)
+        return replace(report, next_step=_again(record, request, gone)) if record.unsaved and record.expired else report
+    except KieError as exc:
+        return replace(report_of(record), notes=(*notes, str(exc)))
+
+
+def _again(record: TaskRecord, request: SubmissionRecord | None, gone: bool) -> str:
+    """Say of a task whose links have ended what it was, and what making it again costs."""
+    prompt = request.arguments.get("prompt") if request else None
+    origin = f"It was made by {record.tool}" if request else "It was made elsewhere"
+    model = f" with the model {record.model}" if record.model else ""
+    words = f" from the prompt {shorten(prompt, 120)}" if isinstance(prompt, str) else ""
+    credits = record.estimated_credits if record.credits is None else record.credits
+    price = "its price is unknown" if credits is None else f"about {credits:g} credits"
+    ended = f"The links ended on {record.expires_at:%Y-%m-%d}: the result is gone{'' if gone else ' unless they open'}."
+    return f"{ended} {origin}{model}{words}. To have it again, make it again ({price})."
 
 
 async def catch_up(engine: Engine) -> None:
@@ -138,34 +169,28 @@ async def catch_up(engine: Engine) -> None:
             for record in await engine.record.tasks.newest(Filters(status=status, limit=CATCH_UP_MOST)):
                 with suppress(KieError):
                     await refresh(engine, record.task_id)
-        for record in (await engine.record.tasks.unsaved())[:CATCH_UP_MOST]:
-            try:
-                await _saved(engine, record)
-            except KieError as exc:
-                log.warning("task %s could not be saved: %s", record.task_id, exc)
+        unsaved = [record for record in await engine.record.tasks.unsaved() if not _long_gone(record)]
+        for record in sorted(unsaved, key=attrgetter("expired"))[:CATCH_UP_MOST]:
+            for note in (await with_files(engine, record)).notes:
+                log.warning("task %s is not saved whole: %s", record.task_id, note)
     except KieError as exc:
         log.warning("results of earlier tasks could not be saved: %s", exc)
     except Exception:  # the calls beside it must not end with it
         log.exception("catching up with earlier tasks failed inside")
 
 
-async def _saved(engine: Engine, record: TaskRecord) -> TaskRecord:
-    """Save the results of a completed task, where a folder is set and they are not saved yet."""
-    folder = engine.settings.output_dir
-    if folder is None or record.status != "completed" or len(record.files) >= len(record.result_urls):
-        return record
-    request = await engine.record.submissions.of_task(record.task_id)
-    if request is not None and request.subfolder:
-        folder /= request.subfolder
-    arguments = request.arguments if request else {}
-    files = await save_results(engine.caller(record.gateway), record, folder, arguments)
-    return await engine.record.tasks.record_files(record.task_id, files)
+def _long_gone(record: TaskRecord) -> bool:
+    return record.expires_at is not None and datetime.now(UTC) - record.expires_at > KEPT_LONGER
 
 
 def _is_saved(record: TaskRecord) -> bool:
     """Tell whether every result of a completed task is a file that is still there."""
-    complete = record.status == "completed" and 0 < len(record.result_urls) <= len(record.files)
-    return complete and all(Path(file).is_file() for file in record.files)
+    return record.status == "completed" and bool(record.result_urls) and not record.unsaved and all(_present(record))
+
+
+def _present(record: TaskRecord) -> tuple[str, ...]:
+    """Return the files of a task, with "" for one that is gone."""
+    return tuple(file if file and Path(file).is_file() else "" for file in record.files)
 
 
 def _unread(report: Report, exc: KieError) -> Report:

@@ -101,6 +101,7 @@ class TaskCards:
                 ("Id", record.task_id),
                 ("Finished", when(record.finished_at)),
                 *(("File", tag("a", path.name, href=self.address(path))) for path, _ in saved),
+                ("Not saved", f"results {', '.join(map(str, record.unsaved))}" if saved and record.unsaved else ""),
                 *(("Link", _link(url, cut(url, 90))) for url in record.result_urls),
             ],
             credits=record.credits,
@@ -203,7 +204,7 @@ def cut(text: str, limit: int) -> str:
 
 def _reasons(record: TaskRecord, state: str) -> Iterator[Markup]:
     """Say why the card of a task shows no result."""
-    if record.files:
+    if any(record.files):
         yield tag("p", "The saved file is gone.")
     if state == "expired":
         yield tag("p", "Not saved; the link ended ", when(record.expires_at))

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,26 +20,48 @@ from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import MediaError, shorten
 
 
+@dataclass(frozen=True)
+class Saved:
+    """The files of a task's results in their order, "" for one that is not saved, with notes on what went wrong.
+
+    The missing results are `gone` where another attempt can't succeed.
+    """
+
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+    gone: bool
+
+
 async def save_results(
     caller: Caller, record: TaskRecord, folder: Path, arguments: Mapping[str, Any], label: str = ""
-) -> tuple[str, ...]:
-    """Save every result of a task and return the files' paths, in the results' order.
+) -> Saved:
+    """Save each result of a task by itself: one that can't be fetched or written stops no other.
 
-    A file of an earlier save is left alone. If a result can't be fetched or written, those saved before it stay.
+    Files on record are left alone, and so is the file of a save that was not recorded.
     """
-    files = []
+    files = [*record.files, *[""] * len(record.result_urls)][: len(record.result_urls)]
+    problems: dict[int, MediaError] = {}
     for number, url in enumerate(record.result_urls, start=1):
-        stem = _stem(record, number, label)
+        if files[number - 1]:
+            continue
+        stem, what = _stem(record, number, label), shorten(url)
         try:
             existing = await anyio.to_thread.run_sync(_existing, folder, stem)
             path = existing or await _save(caller, url, folder, stem)
+            files[number - 1], what = str(path), f"The sidecar of {path.name}"
             await anyio.to_thread.run_sync(_add_sidecar, path, record, arguments, url)
+        except MediaError as exc:
+            problems[number] = exc
         except OSError as exc:
-            problem = f"{shorten(url)} could not be saved in {folder}: {exc.strerror or exc}."
+            problem = f"{what} could not be saved in {folder}: {exc.strerror or exc}."
             cure = "Check KIE_AI_OUTPUT_DIR, its permissions and the free space."
-            raise MediaError(problem, next_step=cure) from exc
-        files.append(str(path))
-    return tuple(files)
+            problems[number] = MediaError(problem, next_step=cure, can_retry=True)
+    gone = bool(problems) and not any(exc.can_retry for exc in problems.values())
+    # Advice to read the link anew would be wrong once it has ended.
+    words = {number: exc.message if gone and record.expired else str(exc) for number, exc in problems.items()}
+    return Saved(
+        tuple(files), tuple(f"Result {number} of {len(files)}: {text}" for number, text in words.items()), gone
+    )
 
 
 async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any, Literal
 
 import peewee
@@ -159,6 +160,17 @@ class TaskRecord(Task):
             return self.finished_at + timedelta(seconds=self.keeps_s)
         except OverflowError:  # times come from outside
             return None
+
+    @property
+    def expired(self) -> bool:
+        """Whether the service has dropped the results, as far as it says."""
+        return self.expires_at is not None and self.expires_at < datetime.now(UTC)
+
+    @property
+    def unsaved(self) -> tuple[int, ...]:
+        """The numbers, from 1, of a completed task's results that are not saved; `files` has "" for each, or ends."""
+        results = enumerate(zip_longest(self.result_urls, self.files), start=1)
+        return tuple(number for number, (url, file) in results if url and not file and self.status == "completed")
 
     @property
     def final(self) -> bool:

@@ -93,7 +93,8 @@ class Tasks:
         rows, length = TaskRow, peewee.fn.json_array_length
         # The seed's rows have one address, in a column of its own.
         results = peewee.fn.MAX(length(rows.result_urls), rows.result_url.is_null(False))
-        query = rows.select().where(rows.status == "completed", length(rows.files) < results)
+        missing = (length(rows.files) < results) | (peewee.fn.INSTR(rows.files, '""') > 0)
+        query = rows.select().where(rows.status == "completed", missing)
         records = [task_record(row) for row in self.database.rows(query)]
         return sorted(records, key=lambda record: record.expires_at or record.updated_at)
 
