@@ -44,6 +44,15 @@ def file_lock(path: str) -> "BaseFileLock":
     return FileLock(path, timeout=BUSY_TIMEOUT_S, thread_local=False)
 
 
+def place_of(path: str | Path) -> tuple[int, int] | None:
+    """Return what tells a file from any other one, device and inode; None where there is no file."""
+    try:
+        stat = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 @dataclass
 class Database:
     """One SQLite file of this process, created with its folder if absent; `on_open` is called each time it was opened.

@@ -70,9 +70,11 @@ class Record:
 
     def close(self) -> None:
         """Close the file and give up this process's mark of being alive. Call it only where no worker uses the file."""
-        if self.recovery.in_memory:  # the last chance: no file took them
-            with suppress(StorageError), self.database.translated("used"):
-                self.submissions.take_in()
+        with suppress(StorageError):
+            if self.recovery.in_memory:  # the last chance: no file took them
+                self.database.guarded(self.submissions.take_in)
+            if not self.database.connection.is_closed():
+                self.database.guarded(self.submissions.leave)
         self.database.connection.close()
         self.process.retire()
 

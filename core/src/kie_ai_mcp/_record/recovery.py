@@ -5,6 +5,7 @@ No paid request may be forgotten: the next process records what the file keeps, 
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from kie_ai_mcp._record.database import Database, file_lock
+from kie_ai_mcp._record.database import Database, file_lock, place_of
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Task
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
+
+SILENCE_S = 120.0  # how long a process without a lock file counts as alive after it wrote to the database
 
 Write = Callable[[int, Ending], None]  # records how a submission, by its id, ended, inside a transaction
 
@@ -103,24 +106,42 @@ class Process:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._mark: BaseFileLock | None = None
+        self._place: tuple[int, int] | None = None
         self.owner = uuid.uuid4().hex[:12]
 
     def announce(self) -> None:
-        """Hold a lock for as long as this process lives, so that others can tell when it is dead."""
+        """Hold a lock for as long as this process lives, so that others can tell when it is dead.
+
+        Called whenever it is about to send: the file is kept young, and made again where a cleaner swept it away.
+        """
+        if self._mark is not None and place_of(self._mark.lock_file) != self._place:
+            self._mark.release()
+            self._mark = None
         if self._mark is None:
-            self._mark = self._lock_of(self.owner).acquire(timeout=0).lock
+            self._mark = self._lock_of(self.owner).acquire(timeout=1).lock
+            self._place = place_of(self._mark.lock_file)
+        with suppress(OSError):
+            os.utime(self._mark.lock_file)
 
     def retire(self) -> None:
         """Give up the lock: what this process left open may be settled by others."""
         if self._mark is not None:
             self._mark.release()
-            Path(self._mark.lock_file).unlink(missing_ok=True)
+            with suppress(OSError):  # on Windows another process may have it open
+                Path(self._mark.lock_file).unlink()
             self._mark = None
 
     @contextmanager
-    def dead(self, owner: str) -> Iterator[bool]:
-        """Yield whether another process is dead; if so, no third one settles the same requests meanwhile."""
+    def dead(self, owner: str, seen_at: float) -> Iterator[bool]:
+        """Yield whether another process is dead; if so, no third one settles the same requests meanwhile.
+
+        `seen_at` is when it last wrote to the database.
+        """
         lock = self._lock_of(owner)
+        # Cleaners of temporary folders sweep lock files away below living processes.
+        if not Path(lock.lock_file).exists() and abs(time.time() - seen_at) < SILENCE_S:
+            yield False
+            return
         try:
             acquired = lock.acquire(timeout=0)
         except TimeoutError:
@@ -129,7 +150,7 @@ class Process:
         with acquired:
             yield True
         with suppress(OSError):
-            Path(lock.lock_file).unlink(missing_ok=True)
+            Path(lock.lock_file).unlink()
 
     def _lock_of(self, owner: str) -> "BaseFileLock":
         return file_lock(f"{self._database.real_path}.{owner}.lock")

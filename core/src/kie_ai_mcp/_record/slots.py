@@ -112,7 +112,7 @@ def wait_for_slot(
     # from the grant until one window after the answer; then no window of theirs can see more than the limit.
     # Two queries: with an "or" SQLite would read every request that was ever granted.
     granted = rows.select(rows.answered_at).where(rows.gateway == gateway, rows.granted_at.is_null(False))
-    under_way = granted.where(rows.answered_at.is_null()).count(database.connection)
+    under_way = granted.where(rows.answered_at.is_null(), rows.state == "sending").count(database.connection)
     # An answer of the future is one from before the clock was set back; it must not hold a slot until then.
     within = rows.answered_at.between(now - limit.window_s, now + limit.window_s)
     answered = [row["answered_at"] for row in database.rows(granted.where(within).order_by(rows.answered_at))]

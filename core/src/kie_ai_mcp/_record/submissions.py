@@ -96,10 +96,19 @@ class Submissions:
 
     @in_worker
     def ask_again(self, submission_id: int, gateway: str) -> Ticket:
-        """Ask for the slot that `write_ahead` could not give yet; the oldest waiting request comes first."""
+        """Ask for the slot that `write_ahead` could not give yet; the oldest waiting request comes first.
+
+        Raise `StorageError` where the request was given up meanwhile: it must not be sent any more.
+        """
+        self.process.announce()
         now = time.time()
         with self.database.transaction():
-            before = [row for row in self._open_rows() if row["id"] < submission_id]
+            open_rows = self._open_rows()
+            if not any(row["id"] == submission_id and row["state"] == "sending" for row in open_rows):
+                message = f"Submission {submission_id} was given up while it waited, so it was not sent: "
+                message += "another server took this one for dead."
+                raise StorageError(message, next_step="Call again.", can_retry=True)
+            before = [row for row in open_rows if row["id"] < submission_id]
             self._change(submission_id, granted_at=None, answered_at=None)
             rows = SubmissionRow
             waiting = (rows.state == "sending") & (rows.owner == self.process.owner) & rows.granted_at.is_null()
@@ -110,7 +119,7 @@ class Submissions:
     @in_worker
     def waiting(self, submission_id: int) -> None:
         """Record that the service was too busy: nothing is on its way until the request has a slot again."""
-        self._change(submission_id, granted_at=None, answered_at=None)
+        self._change(submission_id, OPEN, state="sending", granted_at=None, answered_at=None)
 
     @in_worker
     def accepted(self, submission_id: int, task: Task, outcome: Outcome | None = None) -> TaskRecord:
@@ -127,13 +136,20 @@ class Submissions:
 
     def take_in(self) -> None:
         """Record what the recovery file keeps. Call it in the worker, outside of a transaction."""
-        self.recovery.take_in(lambda number, ending: self._end(number, ending, OPEN))
+        # A task that was made is a fact; any other ending says nothing of a request that was settled meanwhile.
+        made = SubmissionRow.state != "accepted"
+        self.recovery.take_in(lambda number, ending: self._end(number, ending, made if ending.task else OPEN))
 
     def catch_up(self) -> list[dict[str, Any]]:
         """Record what was kept, settle what dead processes left, and return the rows that are open; in the worker."""
         self.take_in()
         with self.database.transaction():
             return self._open_rows()
+
+    def leave(self) -> None:
+        """Settle what this process leaves open as it ends; in the worker."""
+        if self._row(SubmissionRow.state == "sending", SubmissionRow.owner == self.process.owner):
+            self._settle_ended(self.process.owner)
 
     @in_worker
     def resolve(self, submission_id: int, task: Task | None) -> SubmissionRecord:
@@ -189,7 +205,7 @@ class Submissions:
         """Write an ending to a submission, if all conditions hold for it, and to its task."""
         values: dict[str, Any] = {"state": ending.state, "code": ending.code, "message": ending.message}
         if ending.task is not None:
-            values = {"state": ending.state, "task_id": ending.task.task_id, "path": ending.task.path}
+            values |= {"task_id": ending.task.task_id, "path": ending.task.path}
             insert_task(self.database, ending.task, submission_id)
             if ending.outcome is not None:
                 write_outcome(self.database, ending.task.task_id, ending.outcome)
@@ -200,22 +216,28 @@ class Submissions:
     def _open_rows(self) -> list[dict[str, Any]]:
         """Return the unsettled submissions, oldest first, after settling those of dead processes."""
         rows = self.database.rows(SubmissionRow.select().where(OPEN).order_by(SubmissionRow.id))
-        owners = {row["owner"] for row in rows if row["state"] == "sending"} - {self.process.owner}
-        dead = [owner for owner in owners if self._settle_if_dead(owner)]
+        seen: dict[str, float] = {}
+        for row in rows:
+            if row["state"] == "sending" and row["owner"] != self.process.owner:
+                seen[row["owner"]] = max(seen.get(row["owner"], 0.0), row["asked_at"], row["granted_at"] or 0.0)
+        dead = [owner for owner, seen_at in seen.items() if self._settle_if_dead(owner, seen_at)]
         return self._open_rows() if dead else rows
 
-    def _settle_if_dead(self, owner: str) -> bool:
-        """Settle what a dead process left: sent is unknown, without a slot never sent. Return whether it died."""
-        with self.process.dead(owner) as dead:
+    def _settle_if_dead(self, owner: str, seen_at: float) -> bool:
+        with self.process.dead(owner, seen_at) as dead:
             if dead:
-                rows = SubmissionRow
-                theirs = (rows.state == "sending") & (rows.owner == owner)
-                query = rows.update(state="cancelled", message="its process ended before it was sent")
-                self.database.execute(query.where(theirs, rows.granted_at.is_null()))
-                message = "its process ended before the answer was recorded"
-                query = rows.update(state="unknown", answered_at=time.time(), message=message)
-                self.database.execute(query.where(theirs))
+                self._settle_ended(owner)
         return dead
+
+    def _settle_ended(self, owner: str) -> None:
+        """Settle what a process left that has ended: what it sent is unknown, what had no slot was never sent."""
+        rows = SubmissionRow
+        theirs = (rows.state == "sending") & (rows.owner == owner)
+        query = rows.update(state="cancelled", message="its process ended before it was sent")
+        self.database.execute(query.where(theirs, rows.granted_at.is_null()))
+        message = "its process ended before the answer was recorded"
+        query = rows.update(state="unknown", answered_at=time.time(), message=message)
+        self.database.execute(query.where(theirs))
 
     def _keyed(self, key: str | None) -> dict[str, Any] | None:
         """Return the submission that an idempotency key is bound to; a key whose request made nothing is free again."""
