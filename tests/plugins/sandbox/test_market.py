@@ -9,6 +9,8 @@ import httpx
 import pytest
 from PIL import Image
 
+from kie_ai_mcp import Provider
+from kie_ai_mcp_sandbox import installed
 from kie_ai_mcp_sandbox.catalogue import MODELS
 from kie_ai_mcp_sandbox.server import Sandbox
 
@@ -304,3 +306,39 @@ def test_download_url_takes_only_own_files(sandbox: Sandbox, client: httpx.Clien
     assert client.get(link["data"]).content == client.get(url).content
     for other in ("https://example.com/files/x.png", f"{sandbox.upload_url}/files/nobody-1.png", ""):
         assert client.post("common/download-url", json={"url": other}).json()["code"] == 422
+
+
+def test_any_model_is_taken_where_that_is_wanted() -> None:
+    with Sandbox(any_model=True, speed=1000) as sandbox, httpx.Client(base_url=sandbox.base_url) as client:
+        client.headers["Authorization"] = "Bearer any"
+        ids = [task_id(create(client, model)) for model in ("acme/paint-9", "acme/text-to-video", NANO)]
+        sandbox.advance(10)
+        results = [json.loads(record(client, made)["resultJson"])["resultUrls"] for made in ids]
+
+    assert [url.rpartition(".")[2] for (url,) in results] == ["png", "mp4", "png"]
+    assert [accepted.model for accepted in sandbox.ledger] == ["acme/paint-9", "acme/text-to-video", NANO]
+
+
+@pytest.mark.parametrize(("model", "code"), [("tide/one", 200), ("kling/tide", 422), ("", 422), ("other/one", 422)])
+def test_models_of_an_installed_provider_are_known(
+    model: str, code: int, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Plugin:
+        @staticmethod
+        def kie_describe_provider() -> Provider:
+            return Provider("Tide", kinds=("video",), models=("tide/", "kling/"))
+
+    class Entry:
+        load = staticmethod(lambda: Plugin)
+
+    class Broken:
+        @staticmethod
+        def load() -> None:
+            raise ImportError
+
+    monkeypatch.setattr(installed, "entry_points", lambda group: [Broken, Entry])
+    installed._claims.cache_clear()
+
+    assert create(client, model)["code"] == code
+
+    installed._claims.cache_clear()

@@ -24,6 +24,7 @@ STDIN = 0
 @click.option("--rate-limit", default=20, show_default=True, help="Create requests accepted in 10 s.")
 @click.option("--hold", is_flag=True, help="Tasks run until POST /_sandbox/finish ends them.")
 @click.option("--old-paths", is_flag=True, help="Serve playground/... instead of jobs/....")
+@click.option("--any-model", is_flag=True, help="Accept every model id, not only those that are known.")
 @click.option(
     "--fault", "faults", multiple=True, help="Play a fault: FAULT[*TIMES|*always][@PART-OF-PATH]; repeatable."
 )
@@ -38,6 +39,7 @@ def sandbox(
     rate_limit: int,
     hold: bool,
     old_paths: bool,
+    any_model: bool,
     faults: tuple[str, ...],
     until_stdin_closes: bool,
 ) -> None:
@@ -53,6 +55,7 @@ def sandbox(
             rate_limit=rate_limit,
             hold=hold,
             old_paths=old_paths,
+            any_model=any_model,
             address=host,
             port=port,
         )

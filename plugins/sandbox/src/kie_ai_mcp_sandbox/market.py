@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kie_ai_mcp_sandbox.catalogue import MODELS, number
+from kie_ai_mcp_sandbox.catalogue import MODELS, Model, Price, number
+from kie_ai_mcp_sandbox.installed import kind_of
 from kie_ai_mcp_sandbox.service import Service
 from kie_ai_mcp_sandbox.tasks import Family, Task
 from kie_ai_mcp_sandbox.words import Refusal, ended, missing, ms, text
@@ -16,6 +17,9 @@ OLD_STATUS = "playground/recordInfo"
 
 SUCCESS_FLAGS = {"success": 1, "fail": 3}
 MAX_RESULTS = 4
+# Of models that are not in the catalogue.
+GUESSED_PRICE = Price(10)
+VIDEO_WORDS = ("video", "avatar", "motion", "lip", "t2v", "i2v")
 
 
 def record(task: Task, now: float) -> dict[str, Any]:
@@ -56,10 +60,20 @@ def callback(task: Task, now: float) -> dict[str, Any]:
 FAMILY = Family("market", STATUS, record, callback, unknown=(422, "recordInfo is null"))
 
 
+def _model(model_id: str, any_model: bool) -> Model | None:
+    """Return a model of the catalogue, else one of an installed provider of others, else any where that is wanted."""
+    if model_id in MODELS:
+        return MODELS[model_id]
+    kind = kind_of(model_id)
+    if kind is None and any_model:
+        kind = "video" if any(word in model_id.lower() for word in VIDEO_WORDS) else "image"
+    return Model(kind, (), GUESSED_PRICE) if kind else None
+
+
 def create(service: Service, path: str, body: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """Accept a task of a market model; the ``data`` of the answer."""
     model_id = body.get("model")
-    model = MODELS.get(model_id) if isinstance(model_id, str) else None
+    model = _model(model_id, service.settings.any_model) if isinstance(model_id, str) and model_id else None
     if not isinstance(model_id, str) or model is None:
         raise Refusal(422, f"The model name {model_id!r} is not supported")
     arguments = body.get("input")

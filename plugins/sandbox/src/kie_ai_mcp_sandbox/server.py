@@ -41,6 +41,7 @@ class Sandbox:
         rate_window_s: The length of that window.
         hold: Tasks run until `finish` is called.
         old_paths: Serve ``playground/...`` instead of ``jobs/...``, as it was before October 2025.
+        any_model: Accept every model id at the market endpoints, not only those of Kie.ai and of installed providers.
         address: Where it listens.
         port: The port; 0 takes any free one.
     """
@@ -56,10 +57,12 @@ class Sandbox:
         rate_window_s: float = 10.0,
         hold: bool = False,
         old_paths: bool = False,
+        any_model: bool = False,
         address: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        self._service = Service(Settings(speed, key, credits, webhook_key, rate_limit, rate_window_s, hold, old_paths))
+        limit = (rate_limit, rate_window_s)
+        self._service = Service(Settings(speed, key, credits, webhook_key, *limit, hold, old_paths, any_model))
         self._address = address
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

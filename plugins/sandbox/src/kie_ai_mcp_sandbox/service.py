@@ -29,6 +29,7 @@ class Settings:
     rate_window_s: float = 10.0
     hold: bool = False
     old_paths: bool = False
+    any_model: bool = False
 
     def __post_init__(self) -> None:
         if self.speed <= 0:
