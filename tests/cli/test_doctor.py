@@ -205,6 +205,20 @@ def test_provider_that_was_set_aside_is_reported_with_its_cure(run_child: "Run",
     assert "kie-ai-mcp-moon" in found["cure"]
 
 
+@pytest.mark.parametrize(
+    ("setting", "key", "own"),
+    [({"KIE_AI_PROVIDER_FAL_KEY": "fal-key"}, "warn", "ok"), ({"KIE_AI_PROVIDER_PIKA_GATEWAY": "fal"}, "fail", "fail")],
+)
+def test_each_service_in_use_has_a_line_for_its_key(setting: dict[str, str], key: str, own: str, run: "Run") -> None:
+    unset = {"KIE_AI_API_KEY": "", "KIE_AI_ENABLED_PROVIDERS": ""}
+    found = findings(run("doctor", "--offline", "--json", sandbox=None, **unset, **setting))
+
+    assert (found["key"]["state"], found["key of fal"]["state"]) == (key, own)
+    assert ("only fal can be used" in found["key"]["found"]) is (key == "warn")
+    assert ("pika is to be made there" in found["key of fal"]["found"]) is (own == "fail")
+    assert ("KIE_AI_PROVIDER_FAL_KEY" in found["key of fal"]["cure"]) is (own == "fail")
+
+
 def test_configuration_that_others_may_read_is_reported_when_it_holds_the_key(run: "Run", tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('api_key = "a-key-in-a-file"\n', "utf-8")

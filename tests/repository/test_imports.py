@@ -19,6 +19,7 @@ PUBLIC = [
     "Answer",
     "AspectRatio",
     "AudioUrl",
+    "Balance",
     "CallbackUrl",
     "FrameRate",
     "Gateway",

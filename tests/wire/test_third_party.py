@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from mcp import Client
+from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp_sandbox.server import Sandbox
 
@@ -152,3 +153,68 @@ async def test_many_missing_providers_are_reported_within_what_hosts_take(
     assert len(instructions.encode()) <= 1500
     assert "a_provider_that_is_broken_0" in instructions
     assert "and 88 more. kie-ai-mcp-server doctor says why." in instructions
+
+
+TIDE = """
+from kie_ai_mcp import Balance, Gateway, Outcome, Provider, StatusRoute, Submission, hookimpl
+
+def make_tide(prompt: str) -> Submission:
+    "Make a picture."
+    return Submission("paint", {"prompt": prompt}, "tide", gateway="tide")
+
+@hookimpl
+def kie_describe_provider():
+    return Provider("Tide", settings={"key": "The key.", "base_url": "The address."})
+
+@hookimpl
+def kie_register_tools():
+    return [make_tide]
+
+@hookimpl
+def kie_register_gateways(settings):
+    balance = Balance("account", lambda answer: answer.data.get("left"))
+    return [
+        Gateway("tide", "Tide", settings.get("base_url", ""), key=settings.get("key"), key_help="Set the key of Tide.",
+                headers={"X-API-Key": "{key}"}, unit="USD", balance=balance)
+    ]
+"""
+
+
+async def test_service_without_a_kie_key_speaks_for_itself(
+    serve: "Serve", plant: "Plant", sandbox: Sandbox, httpserver: HTTPServer
+) -> None:
+    key = {"X-API-Key": "tide-secret-0123456789"}
+    httpserver.expect_request("/account", headers=key).respond_with_json({"code": 200, "data": {"left": 3.25}})
+    httpserver.expect_request("/paint", method="POST", headers=key).respond_with_data("", status=502)
+    settings = {
+        "KIE_AI_API_KEY": "",
+        "KIE_AI_PROVIDER_TIDE_KEY": key["X-API-Key"],
+        "KIE_AI_PROVIDER_TIDE_BASE_URL": httpserver.url_for(""),
+    }
+
+    async with serve(sandbox, PYTHONPATH=plant("tide", TIDE), **settings) as client:
+        left = await called(client, "get_credits")
+        lost = await called(client, "make_tide", prompt="a fox")
+        (unresolved,) = (await called(client, "list_tasks"))["unresolved"]
+
+    assert left["balances"] == [{"service": "Tide", "unit": "USD", "left": 3.25}]
+    assert "credits" not in left
+    assert (lost["status"], lost["charged"]) == ("unknown", "unknown")
+    assert "look for it at the request log of Tide" in lost["next_step"]
+    assert unresolved["logs_page"] == "the request log of Tide"
+    assert not any("Authorization" in request.headers for request, _ in httpserver.log)
+    httpserver.check()
+
+
+async def test_balances_of_several_services_are_never_added(
+    serve: "Serve", plant: "Plant", sandbox: Sandbox, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_request("/account").respond_with_json({"code": 500, "msg": "down"})
+    settings = {"KIE_AI_PROVIDER_TIDE_KEY": "tide-key", "KIE_AI_PROVIDER_TIDE_BASE_URL": httpserver.url_for("")}
+
+    async with serve(sandbox, PYTHONPATH=plant("tide", TIDE), **settings) as client:
+        left = await called(client, "get_credits")
+
+    assert left["credits"] == 10_000
+    (tide,) = left["balances"]
+    assert (tide["service"], tide["unit"], "left" in tide) == ("Tide", "USD", False)

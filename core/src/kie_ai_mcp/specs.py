@@ -271,6 +271,21 @@ class Provider:
 
 
 @dataclass(frozen=True)
+class Balance(_Addressed):
+    """A free read of what an account has left at a service.
+
+    Args:
+        path: As for `Submission`.
+        read: Returns the number in an answer, in the gateway's `unit`; None where the answer names none.
+        params: The query's parameters.
+    """
+
+    path: _Path
+    read: Callable[[Answer], float | None]
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Gateway:
     """A service other than Kie.ai, as `kie_register_gateways` declares it. Core makes every call.
 
@@ -289,7 +304,9 @@ class Gateway:
             never gets here: it is unreadable for every gateway.
         accept: Reads an accepted create, as `Submission.read`, for all submissions of this gateway.
         rate_limit: At most so many creates in so many seconds; None where the service names none.
-        logs_page: Where people see their requests at the service.
+        logs_page: Where people see their requests at the service; in general words where it is left out.
+        unit: What the service counts its prices in. Kie.ai's credits and limits never count them.
+        balance: How to read what the account has left, for a service that says it.
         serves: Tool functions of other providers that this service can stand in for, by the tool's name. They
             are used where the configuration says ``[providers.NAME] gateway = "..."``.
     """
@@ -305,7 +322,13 @@ class Gateway:
     accept: "Callable[[Answer], str | Accepted | Outcome | None] | None" = None
     rate_limit: tuple[int, float] | None = None
     logs_page: str = ""
+    unit: str = "credits"
+    balance: Balance | None = None
     serves: Mapping[str, Callable[..., Submission]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.logs_page:
+            object.__setattr__(self, "logs_page", f"the request log of {self.title}")
 
 
 @dataclass(frozen=True)

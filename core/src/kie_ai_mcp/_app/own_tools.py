@@ -12,10 +12,10 @@ from pydantic import Field
 from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, tool_of_method
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.report import NUMBER, OUTPUT_SCHEMA, TASKS_SCHEMA, TEXT, Report, object_schema, report_of
+from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TASKS_SCHEMA, TEXT, Report, object_schema, report_of
 from kie_ai_mcp._flow.results import refresh, save
 from kie_ai_mcp._flow.settle import resolve
-from kie_ai_mcp._flow.status import credits_left
+from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.installed import KIE
@@ -32,7 +32,7 @@ ROW_DIGITS = 15  # the most digits of a row's number: on longer ones readers of 
 Id = Annotated[TaskId, Field(max_length=200)]
 
 # Nothing is required: an error is reported in the shape of `OUTPUT_SCHEMA`, and clients hold it against these.
-CREDITS_SCHEMA = object_schema(credits=NUMBER, next_step=TEXT)
+CREDITS_SCHEMA = object_schema(credits=NUMBER, balances=LIST, next_step=TEXT)
 UPLOAD_SCHEMA = object_schema(url=TEXT, expires_at=TEXT, next_step=TEXT)
 
 
@@ -105,9 +105,16 @@ class OwnTools:
 
     async def get_credits(self) -> Answer:
         """Read how many credits the account has left. One credit is about 0.005 USD."""
+        others = await balances(self.engine)
+        if others and not self.engine.caller(KIE).gateway.key:
+            lines = [*map(_balance_line, others), "Kie.ai: no key is set."]
+            return Answer("\n".join(lines), {"balances": others, "next_step": "Use the tools of these services."})
         credits = await credits_left(self.engine)
         answer: dict[str, Any] = {"credits": credits, "next_step": "Generations can be started."}
         lines, limit = [f"Credits left: {credits:g}"], self.engine.settings.max_credits_per_day
+        if others:
+            answer["balances"] = others
+            lines += map(_balance_line, others)
         with suppress(StorageError):  # the service has answered all the same
             spent = answer["credits_24h"] = await self.engine.record.spent_today()
             of_limit = "" if limit is None else f" of {limit:g}"
@@ -230,8 +237,14 @@ def _unresolved(entry: SubmissionRecord, logs_page: str) -> dict[str, Any]:
         "tool": entry.tool,
         "prompt": shorten(str(entry.arguments.get("prompt", "")), 120),
         "age_s": round((datetime.now(UTC) - entry.created_at).total_seconds()),
+        "logs_page": logs_page,
         "next_step": "It is on its way." if entry.state == "sending" else step,
     }
+
+
+def _balance_line(entry: Mapping[str, Any]) -> str:
+    left = f"{entry['left']:g} {entry['unit']} left" if "left" in entry else entry["error"]
+    return f"{entry['service']}: {left}"
 
 
 def _unresolved_line(entry: dict[str, Any]) -> str:

@@ -91,10 +91,19 @@ async def _examine(report: Report, offline: bool) -> None:
         report(Finding("key", "ok", f"Set by {origins.get('api_key', 'default')}."))
     else:
         cure = f"Get one at {KEYS_PAGE} and set KIE_AI_API_KEY, or api_key in {config_file()}."
-        report(Finding("key", "fail", "No Kie.ai key is set, so nothing can be made.", cure))
+        others = [gateway.title for gateway in plugins.gateways.values() if gateway.key]
+        only = f"only {', '.join(others)} can be used" if others else "nothing can be made"
+        report(Finding("key", "warn" if others else "fail", f"No Kie.ai key is set, so {only}.", cure))
+    for name, gateway in plugins.gateways.items():
+        sections = (plugin for plugin in plugins.plugins if settings.section(plugin).get("gateway") == name)
+        if gateway.key:
+            report(Finding(f"key of {name}", "ok", f"Requests go to {gateway.title} at {gateway.base_url}."))
+        elif used := ", ".join(sections):
+            reason = f"No {gateway.title} key is set, and {used} is to be made there."
+            report(Finding(f"key of {name}", "fail", reason, gateway.key_help))
     if not offline:
         await _report_service(report, settings, plugins)
-    await _report_database(report, settings)
+    await _report_database(report, settings, plugins)
     _report_folders(report, settings)
     usual = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
     limits = f": {usual}, others {USUAL_PATIENCE_S:g} s."
@@ -194,7 +203,7 @@ async def _routes(plugins: Plugins, caller: Caller) -> Finding:
     return Finding("status routes", "fail", f"{len(silent)} of {len(routes)} do not answer: {message}", cure)
 
 
-async def _report_database(report: Report, settings: Settings) -> None:
+async def _report_database(report: Report, settings: Settings, plugins: Plugins) -> None:
     path = settings.database
     if not path.exists():
         if reason := _unwritable(path.parent):
@@ -219,7 +228,9 @@ async def _report_database(report: Report, settings: Settings) -> None:
         report(Finding("database", "ok", f"{path} is sound and not locked, schema version {SCHEMA_VERSION}."))
     if unsettled:
         reason = f"Requests of which it is not known whether they were made: {len(unsettled)}."
-        cure = f"Look at {LOGS_PAGE}, then: {PROGRAM} tasks resolve {unsettled[0].id} --adopt TASK | --discard"
+        gateway = plugins.gateways.get(unsettled[0].gateway)
+        page = gateway.logs_page if gateway else LOGS_PAGE
+        cure = f"Look at {page}, then: {PROGRAM} tasks resolve {unsettled[0].id} --adopt TASK | --discard"
         report(Finding("submissions", "warn", reason, cure))
     if valid := [task for task in unsaved if (task.expires_at or task.updated_at) > datetime.now(UTC)]:
         reason = f"Tasks whose results are not saved and will expire: {len(valid)}."

@@ -20,7 +20,7 @@ from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
-from kie_ai_mcp.errors import LOGS_PAGE, ConfigError, KieError, TaskNotFound
+from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 
 MOST_TASKS = 100  # how many running tasks `wait` waits for where none is named
@@ -64,7 +64,8 @@ def _print_list(listed: dict[str, Any]) -> None:
         names = ("submission_id", "state", "tool", "prompt", "age_s")
         rows = [[str(row[name]) for name in names] for row in unresolved]
         print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
-        click.echo(f"Look at {LOGS_PAGE}, then: {console.PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
+        pages = " and ".join(dict.fromkeys(row["logs_page"] for row in unresolved))
+        click.echo(f"Look at {pages}, then: {console.PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
     if not listed["tasks"]:
         click.echo("No tasks.")
         return

@@ -19,7 +19,7 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._service.caller import Caller, kie
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import LOGS_PAGE, ConfigError, InvalidArgument, ReadFailed, Refused
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, ReadFailed, Refused
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Engine:
     def logs_of(self, gateway: str) -> str:
         """Return the page where people see their requests at a service."""
         caller = self.callers.get(gateway)
-        return (caller.gateway.logs_page or LOGS_PAGE) if caller else f"the log of {gateway}"
+        return caller.gateway.logs_page if caller else f"the request log of {gateway}"
 
     @property
     def uploads(self) -> Uploads:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from kie_ai_mcp._record.tables import TaskRecord
-from kie_ai_mcp.errors import InvalidArgument, KieError, ReadFailed, TaskNotFound, Unknown
+from kie_ai_mcp.errors import LOGS_PAGE, InvalidArgument, KieError, ReadFailed, TaskNotFound, Unknown
 
 TEXT: dict[str, Any] = {"type": "string"}
 LIST: dict[str, Any] = {"type": "array"}
@@ -140,7 +140,8 @@ def _next_step(record: TaskRecord) -> str:
     if record.status != "completed":
         return f"Call wait_for_tasks with task_ids ['{record.task_id}']; it goes on by itself meanwhile."
     if not record.result_urls:
-        return "The service says it is done but names no result; look at https://kie.ai/logs."
+        page = LOGS_PAGE if record.gateway == "kie" else f"the request log of {record.gateway}"
+        return f"The service says it is done but names no result; look at {page}."
     if not record.unsaved:
         return "The results are saved; show them to the user."
     if record.expired:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._providers.asking import Read
+from kie_ai_mcp._providers.asking import Read, balance_of
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, error_text
-from kie_ai_mcp.errors import ReadFailed, TaskNotFound
+from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound
 from kie_ai_mcp.readings import text_in
 from kie_ai_mcp.specs import Answer, Outcome, StatusRoute, Task
 
@@ -85,6 +85,25 @@ async def credits_left(engine: Engine) -> float:
     if answer.code != 200 or not isinstance(answer.data, (int, float)) or isinstance(answer.data, bool):
         raise ReadFailed(f"The credits could not be read. {error_text(answer)}", code=answer.code)
     return float(answer.data)
+
+
+async def balances(engine: Engine) -> list[dict[str, Any]]:
+    """Return what is left at every other service that says it and has its key: service, left or error, unit."""
+    entries: list[dict[str, Any]] = []
+    for caller in engine.callers.values():
+        gateway = caller.gateway
+        if gateway.balance is None or (caller.needs_key and not gateway.key):
+            continue
+        entry: dict[str, Any] = {"service": gateway.title, "unit": gateway.unit}
+        try:
+            answer = await caller.read(gateway.balance.paths, gateway.balance.params)
+            if answer.code != 200:
+                raise error_of(answer, gateway)
+            entry["left"] = await balance_of(gateway, answer)
+        except KieError as error:
+            entry["error"] = error.message
+        entries.append(entry)
+    return entries
 
 
 async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, Any]:

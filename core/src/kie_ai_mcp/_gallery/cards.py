@@ -124,7 +124,8 @@ class TaskCards:
 
 def request_card(request: SubmissionRecord) -> Card:
     """Return the card of a request without a task."""
-    logs = _link("https://kie.ai/logs", "kie.ai/logs")
+    here = request.gateway == "kie"
+    logs = _link("https://kie.ai/logs", "kie.ai/logs") if here else f"the request log of {request.gateway}"
     lost = tag("p", "The answer was lost. Look at ", logs) if request.state == "unknown" else None
     return _card(
         request,

@@ -6,6 +6,7 @@ been charged; a status can be read again; the answer to a paid request can not, 
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -101,6 +102,16 @@ class Asking:
         if wrong is not None:
             raise Unknown(f"The provider {provider} misread the service's answer: {wrong}.", next_step=look)
         return result  # type: ignore[no-any-return]  # it was judged to be one of these
+
+
+async def balance_of(gateway: Gateway, answer: Answer) -> float:
+    """Return the number that a gateway reads as an account's balance; raise ReadFailed where there is none."""
+    assert gateway.balance is not None  # noqa: S101  the caller looked
+    read = gateway.balance.read
+    value: object = await _read(gateway.name, lambda: read(answer))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ReadFailed(f"{gateway.title} names no balance.")
+    return float(value)
 
 
 async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer | None:

@@ -96,6 +96,11 @@ class Caller:
         return header_templates(self.gateway)
 
     @cached_property
+    def needs_key(self) -> bool:
+        """Whether requests to the service carry a key."""
+        return any(map(carries_key, self.templates.values()))
+
+    @cached_property
     def connections(self) -> "Connections":
         """The connections to the service."""
         from kie_ai_mcp._service.connections import Connections  # noqa: PLC0415  the HTTP library takes 0.1 s
@@ -179,7 +184,7 @@ class Caller:
     def check_key(self) -> None:
         """Raise ConfigError where no usable key is set; it names the variable and the page with the keys."""
         key, title = self.gateway.key, self.gateway.title
-        if not any(map(carries_key, self.templates.values())):
+        if not self.needs_key:
             return
         if not key:
             raise ConfigError(f"No {title} key is set, so nothing was sent.", next_step=self.gateway.key_help)
