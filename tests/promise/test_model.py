@@ -147,8 +147,14 @@ class Process:
             if "same request" in message:
                 joined.set()
 
+        async def call() -> "Report":
+            report = await submit.submit(self.engine, self.tool, arguments, say, LIMIT_S)
+            assert report.request is not None
+            await self.record.submissions.delivered(report.request)
+            return report
+
         arguments = {"prompt": prompt, **({"idempotency_key": key} if key else {})}
-        return self._portal.start_task_soon(submit.submit, self.engine, self.tool, arguments, say, LIMIT_S), joined
+        return self._portal.start_task_soon(call), joined
 
     def stop(self) -> None:
         """End it as the end of its input does."""
@@ -185,6 +191,7 @@ class Entry:
     prompt: str
     keys: set[str]
     owner: int
+    held: Held = field(default_factory=Held)
     state: str = "sending"
     task_id: str | None = None
     call: "Future[Report] | None" = None
@@ -248,7 +255,9 @@ class Histories(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.alive)))
         asked = len(self.service.asked)
         keyed = next((entry for entry in self.open(*BINDS) if key in entry.keys), None)
-        twin = keyed or next((entry for entry in self.open(*OPEN) if entry.prompt == prompt), None)
+        # A new key asks for a task of its own, unless the same may have been paid for already.
+        states = ("unknown",) if key else OPEN
+        twin = keyed or next((entry for entry in self.open(*states) if entry.prompt == prompt), None)
         if twin is None:
             return self.send(number, prompt, key, answer)
         call, joined = self.alive[number].submit(prompt, key)
@@ -271,11 +280,11 @@ class Histories(RuleBasedStateMachine):
     def send(self, number: int, prompt: str, key: str | None, answer: str) -> None:
         entry = Entry(len(self.entries) + 1, prompt, {key} if key else set(), number)
         self.entries.append(entry)
-        held = self.service.held[prompt] = Held()
+        self.service.held[prompt] = entry.held
         self.service.plans[prompt] = answer
         entry.call, _ = self.alive[number].submit(prompt, key)
         if answer == "hold":
-            assert held.arrived.wait(LIMIT_S)
+            assert entry.held.arrived.wait(LIMIT_S)
         else:
             self.conclude(entry, answer)
 
@@ -283,7 +292,7 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data(), answer=st.sampled_from(["accept", "refuse", "lose before", "lose after", "garble"]))
     def answer(self, data: st.DataObject, answer: str) -> None:
         entry = data.draw(st.sampled_from(self.open("sending")))
-        self.service.held[entry.prompt].end(answer)
+        entry.held.end(answer)
         self.conclude(entry, answer)
 
     def conclude(self, entry: Entry, answer: str) -> None:
@@ -322,7 +331,7 @@ class Histories(RuleBasedStateMachine):
         getattr(process, how)()
         for entry in mine:
             entry.state = "unknown"
-            self.service.held[entry.prompt].end(made)
+            entry.held.end(made)
         gone = [entry.call for entry in mine if entry.call]
         for entry in self.entries:
             gone += [call for owner, call in entry.joined if owner == number]

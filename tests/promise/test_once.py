@@ -1,9 +1,12 @@
 """Single payment: equal requests at the same time, and keys that name a request for good."""
 
+import re
 import sqlite3
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,6 +14,7 @@ import pytest
 
 from kie_ai_mcp._app import patience
 from kie_ai_mcp._flow import submit
+from kie_ai_mcp._record import submissions
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -30,6 +34,10 @@ async def desks(open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path) -> Asyn
     """Two servers on one database."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(open_desk(tmp_path, sandbox.base_url)) for _ in range(2)]
+
+
+def split(replies: list["Reply"], condition: Callable[["Reply"], bool]) -> tuple[list["Reply"], list["Reply"]]:
+    return [reply for reply in replies if condition(reply)], [reply for reply in replies if not condition(reply)]
 
 
 async def together(*calls: Any) -> list["Reply"]:
@@ -54,6 +62,34 @@ async def test_twin_of_a_request_on_its_way_gets_the_same_task(
     (paid,) = sandbox.ledger
     assert [answer.data["task_id"] for answer in replies] == [paid.task_id] * 3
     assert len(rows(tmp_path, "submissions")) == len(sandbox.requests) == 1
+    (first,), twins = split(replies, lambda answer: answer.data["charged"] == "yes")
+    assert "notes" not in first.data
+    for twin in twins:
+        assert (twin.data["charged"], twin.is_error) == ("no", False)
+        (note,) = twin.data["notes"]
+        assert note in twin.text
+        assert re.search("on its way; nothing new was bought; give an idempotency_key to get another", note)
+
+
+@pytest.mark.parametrize("elsewhere", [0, 1])
+async def test_equal_calls_side_by_side_with_keys_of_their_own_are_tasks_of_their_own(
+    elsewhere: int, desks: list["Desk"], sandbox: Sandbox
+) -> None:
+    sandbox.play("slow:0.1*4", path="createTask")
+    keys = enumerate("abcd")
+    calls = [desks[elsewhere * (number % 2)].call(TOOL, prompt="A fox", idempotency_key=key) for number, key in keys]
+    replies = await together(*calls)
+    assert len({answer.data["task_id"] for answer in replies}) == len(sandbox.ledger) == 4
+    assert {answer.data["charged"] for answer in replies} == {"yes"}
+
+
+async def test_new_key_does_not_pay_again_for_what_may_have_been_paid(desks: list["Desk"], sandbox: Sandbox) -> None:
+    sandbox.play("drop-after", path="createTask")
+    await desks[0].call(TOOL, prompt="A fox", idempotency_key="a")
+    reply = await desks[1].call(TOOL, prompt="A fox", idempotency_key="b")
+    assert (reply.is_error, reply.data["charged"]) == (True, "no")
+    assert "resolve_submission(submission_id=1" in reply.text
+    assert len(sandbox.ledger) == 1
 
 
 @pytest.mark.parametrize("elsewhere", [0, 1])
@@ -83,9 +119,104 @@ async def test_twin_does_not_wait_longer_than_its_client_and_is_not_sent(
 
 
 async def test_finished_request_may_be_repeated(desks: list["Desk"], sandbox: Sandbox) -> None:
-    replies = [await desk.call(TOOL, prompt="A fox") for desk in desks]
-    assert [answer.data["task_id"] for answer in replies] == [entry.task_id for entry in sandbox.ledger]
-    assert len(sandbox.ledger) == 2
+    first = await desks[0].call(TOOL, prompt="A fox")
+    assert (await desks[0].call("wait_for_tasks", task_ids=[first.data["task_id"]])).data["tasks"][0]["credits"]
+    second = await desks[1].call(TOOL, prompt="A fox")
+    assert [first.data["task_id"], second.data["task_id"]] == [entry.task_id for entry in sandbox.ledger]
+    assert [answer.data["charged"] for answer in (first, second)] == ["yes", "yes"]
+    assert "notes" not in second.data
+
+
+async def test_repeat_beside_a_running_task_is_bought_and_says_so(desks: list["Desk"], sandbox: Sandbox) -> None:
+    first, second, other = [await desk.call(TOOL, prompt="A fox") for desk in (*desks, desks[0])]
+    assert len(sandbox.ledger) == 3
+    assert "notes" not in first.data
+    for answer, earlier in ((second, first), (other, second)):
+        assert answer.data["charged"] == "yes"
+        (note,) = answer.data["notes"]
+        assert note in answer.text
+        assert re.search(rf"identical request is running since \d s as task {earlier.data['task_id']}", note)
+    assert "notes" not in (await desks[0].call(TOOL, prompt="An owl")).data
+
+
+# Answers that were lost ----------------------------------------------------------------------------------------------
+
+
+def check_joined(answer: dict[str, Any], sandbox: Sandbox) -> None:
+    (paid,) = sandbox.ledger
+    assert (answer["task_id"], answer["charged"]) == (paid.task_id, "no")
+    (note,) = answer["notes"]
+    assert "never reached its caller; nothing new was bought; give an idempotency_key to get another" in note
+
+
+@pytest.mark.parametrize("elsewhere", [0, 1])
+@pytest.mark.parametrize("moment", ["while it is sent", "while it waits for the result"])
+async def test_request_that_was_cancelled_is_not_paid_for_twice_when_asked_again(
+    moment: str, elsewhere: int, open_desk: "OpenDesk", tmp_path: Path, rows: "Rows"
+) -> None:
+    settings = {"wait_s": 20.0, "patience_s": 20.0}
+    with Sandbox(hold=True) as sandbox:
+        async with open_desk(tmp_path, sandbox.base_url, **settings) as first, AsyncExitStack() as stack:
+            again = first
+            if elsewhere:
+                again = await stack.enter_async_context(open_desk(tmp_path, sandbox.base_url, **settings))
+            if "sent" in moment:
+                sandbox.play("slow:0.3", path="createTask")
+            async with anyio.create_task_group() as group:
+                group.start_soon(lambda: first.call(TOOL, prompt="A fox"))
+                await eventually(lambda: sandbox.ledger if "sent" in moment else len(sandbox.requests) > 1)
+                group.cancel_scope.cancel()
+            await eventually(lambda: rows(tmp_path, "tasks"))
+            sandbox.finish(sandbox.ledger[0].task_id)
+            reply = await again.call(TOOL, prompt="A fox")
+            check_joined(reply.data, sandbox)
+            assert reply.data["status"] == "completed"
+            # Now it has been answered: the same words ask for another one.
+            async with anyio.create_task_group() as group:
+                group.start_soon(lambda: first.call(TOOL, prompt="A fox"))
+                await eventually(lambda: len(sandbox.ledger) == 2)
+                group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("moment", ["once it is recorded", "while it waits for the result"])
+def test_request_whose_server_was_killed_is_not_paid_for_twice_when_asked_again(
+    moment: str, launch: "Launch", sandbox: Sandbox
+) -> None:
+    at = "record accepted" if "recorded" in moment else "read"
+    dying = launch(sandbox, {"at": at, "when": "after"}, KIE_AI_WAIT_S="20")
+    dying.ask(TOOL, prompt="A fox")
+    assert dying.ended() == -9
+    next_one = launch(sandbox)
+    check_joined(next_one.call(TOOL, prompt="A fox")["structuredContent"], sandbox)
+    another = next_one.call(TOOL, prompt="A fox")["structuredContent"]
+    assert another["task_id"] == sandbox.ledger[1].task_id
+
+
+async def test_key_of_a_lost_answer_leads_to_its_task(open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path) -> None:
+    async with open_desk(tmp_path, sandbox.base_url) as desk:
+        sandbox.play("slow:0.3", path="createTask")
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: desk.call(TOOL, prompt="A fox", idempotency_key="k"))
+            await eventually(lambda: sandbox.ledger)
+            group.cancel_scope.cancel()
+        reply = await desk.call(TOOL, prompt="A fox", idempotency_key="k")
+    assert (reply.data["task_id"], reply.data["charged"]) == (sandbox.ledger[0].task_id, "no")
+    assert len(sandbox.ledger) == 1
+
+
+async def test_lost_answer_is_given_for_a_while_only(
+    desks: list["Desk"], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, rows: "Rows", tmp_path: Path
+) -> None:
+    sandbox.play("slow:0.2", path="createTask")
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: desks[0].call(TOOL, prompt="A fox"))
+        await eventually(lambda: sandbox.ledger)
+        group.cancel_scope.cancel()
+    await eventually(lambda: rows(tmp_path, "tasks"))
+    late = time.time() + 7200
+    monkeypatch.setattr(submissions, "time", SimpleNamespace(time=lambda: late))
+    reply = await desks[0].call(TOOL, prompt="A fox")
+    assert (reply.data["charged"], len(sandbox.ledger)) == ("yes", 2)
 
 
 # Keys ----------------------------------------------------------------------------------------------------------------
@@ -97,6 +228,9 @@ async def test_same_key_and_body_is_the_same_task_also_in_another_process(
     replies = [await desk.call(TOOL, prompt="A fox", idempotency_key="k") for desk in (*desks, *desks)]
     (paid,) = sandbox.ledger
     assert {answer.data["task_id"] for answer in replies} == {paid.task_id}
+    assert [answer.data["charged"] for answer in replies] == ["yes", "no", "no", "no"]
+    assert "notes" not in replies[0].data
+    assert all("earlier request; nothing new was paid" in answer.text for answer in replies[1:])
 
 
 def test_same_key_and_body_is_the_same_task_after_a_crash(launch: "Launch", sandbox: Sandbox) -> None:
@@ -129,13 +263,15 @@ async def test_key_of_another_body_is_an_error_also_where_that_body_has_a_twin(
     assert "idempotency_key" in reply.text
 
 
-async def test_key_that_joined_a_twin_is_bound_to_its_task(desks: list["Desk"], sandbox: Sandbox) -> None:
+async def test_request_without_a_key_joins_one_with_a_key_on_its_way(desks: list["Desk"], sandbox: Sandbox) -> None:
     sandbox.play("slow:0.2", path="createTask")
-    first, second = await together(
-        desks[0].call(TOOL, prompt="A fox"), desks[1].call(TOOL, prompt="A fox", idempotency_key="k")
-    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: desks[0].call(TOOL, prompt="A fox", idempotency_key="k"))
+        await eventually(lambda: sandbox.ledger)
+        joined = await desks[1].call(TOOL, prompt="A fox")
     again = await desks[1].call(TOOL, prompt="A fox", idempotency_key="k")
-    assert first.data["task_id"] == second.data["task_id"] == again.data["task_id"]
+    assert joined.data["task_id"] == again.data["task_id"] == sandbox.ledger[0].task_id
+    assert "on its way" in joined.data["notes"][0]
     assert len(sandbox.ledger) == 1
 
 
@@ -147,7 +283,7 @@ async def test_key_of_a_refused_request_may_be_used_again(fault: str, desks: lis
     assert len(sandbox.ledger) == 1
 
 
-@pytest.mark.parametrize("key", ["", "k" * 201, 7, ["k"]])
+@pytest.mark.parametrize("key", ["k" * 201, 7, ["k"]])
 async def test_unusable_key_is_refused_before_anything_is_recorded(
     key: Any, desks: list["Desk"], sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:

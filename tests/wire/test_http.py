@@ -88,6 +88,40 @@ async def test_both_eras_of_the_protocol_list_call_and_tell_progress(site: "Site
     assert refused.is_error
 
 
+# Legacy clients hold a session; the others cancel a request by closing its connection.
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("/tools/call", {}),
+    "2025-11-25": ("/mcp", {"jsonrpc": "2.0", "id": 7, "method": "tools/call"}),
+}
+
+
+def test_caller_whose_connection_was_lost_gets_its_task_when_it_asks_again(
+    site_in: "SiteIn", tmp_path: Path, rows: "Rows"
+) -> None:
+    accept = {"Accept": "application/json, text/event-stream"}
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "Cursor", "version": "1"}}
+    with Sandbox(hold=True) as sandbox, site_in(tmp_path, sandbox=sandbox, KIE_AI_WAIT_S="20") as site:
+        begin = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+        session = site.client.post("/mcp", json=begin, headers=accept).headers["mcp-session-id"]
+        headers = {**accept, "Mcp-Session-Id": session, "Mcp-Protocol-Version": "2025-11-25"}
+        calls = {}
+        for way, (path, message) in WAYS.items():
+            call = {"name": "generate_nano_banana", "arguments": {"prompt": f"A fox on a {way} line"}}
+            calls[way] = path, {**message, "params": call} if message else call
+            with pytest.raises(httpx.ReadTimeout):
+                site.client.post(path, json=calls[way][1], headers=headers, timeout=0.5)
+        until(lambda: len(sandbox.ledger) == len(calls))
+        for paid in sandbox.ledger:
+            sandbox.finish(paid.task_id)
+        # Nobody hears what the calls, which still wait, now answer.
+        until(lambda: [task["status"] for task in rows(tmp_path, "tasks")] == ["completed"] * len(calls))
+        for (path, call), paid in zip(calls.values(), sandbox.ledger, strict=True):
+            answer = site.client.post(path, json=call, headers=headers).text
+            assert paid.task_id in answer
+            assert "never reached its caller; nothing new was bought" in answer
+        assert len(sandbox.ledger) == len(calls)
+
+
 def test_refused_call_is_a_result_that_says_so(site: "Site") -> None:
     result = site.tool("generate_nano_banana", prompt="A fox", image_sise="1:1")
     assert result["isError"]

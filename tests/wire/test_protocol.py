@@ -202,7 +202,7 @@ def test_annotations_tell_spending_from_reading(tools: dict[str, Message]) -> No
 
 def test_output_schemas_are_small(tools: dict[str, Message]) -> None:
     sizes = {name: len(json.dumps(tool.get("outputSchema", {}), separators=(",", ":"))) for name, tool in tools.items()}
-    assert {name: size for name, size in sizes.items() if size > 450} == {}
+    assert {name: size for name, size in sizes.items() if size > 600} == {}
     # Hosts that are given data show their model no pictures.
     assert [name for name, tool in tools.items() if "outputSchema" not in tool] == ["show_result"]
 

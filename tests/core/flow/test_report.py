@@ -62,6 +62,7 @@ REPORTS = [
     report_of(RUNNING),
     report_of(DONE),
     report_of(FAILED),
+    report_of(DONE).noted("It was on its way.", charged="no"),
     report_of(replace(DONE, credits=None, estimated_credits=1234.5)),
     report_of(DONE, read_error="timeout", service_record={"a": 1}),
     report_of_error(Unknown("It was sent.", next_step="Look."), submission_id=3),

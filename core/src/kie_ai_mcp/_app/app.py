@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from kie_ai_mcp._app.own_tools import NAMES, own_tools
 from kie_ai_mcp._app.patience import patience_of
 from kie_ai_mcp._app.resources import Resources
-from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
+from kie_ai_mcp._app.tools import Answer, Call, Tool, always, answer_of, say_nothing
 from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, report_of_error
 from kie_ai_mcp._flow.results import catch_up, query
@@ -20,7 +21,7 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown
+from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError, Unknown
 
 log = logging.getLogger(__name__)
 DEEPEST = DEEPEST_ANSWER + 9  # how deep an answer may be nested: one of the service's lies inside our own
@@ -87,7 +88,12 @@ class App:
         return self._clean(await self.tool(name).run(arguments or {}, call))
 
     async def call(
-        self, name: str, arguments: Mapping[str, Any] | None, say: Say = say_nothing, client: str | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None,
+        say: Say = say_nothing,
+        client: str | None = None,
+        is_heard: Callable[[], Awaitable[bool]] = always,
     ) -> Answer:
         """Call one tool. Whatever goes wrong is an answer that a model can read; only an unknown name is raised.
 
@@ -95,7 +101,7 @@ class App:
         """
         tool = self.tool(name)
         patience_s = self.settings.patience_s or patience_of(client or "")
-        call = Call(say, patience_s, math.inf if client is None else patience_s)
+        call = Call(say, patience_s, math.inf if client is None else patience_s, is_heard)
         if not self._has_caught_up:  # at the first call: before it nothing asks the service
             self._has_caught_up = True
             self.engine.start_in_background(catch_up(self.engine))
@@ -128,8 +134,14 @@ class App:
             # What could not be recorded is answered at once: that it was paid for stands nowhere but in this report.
             wait_s = min(self.settings.wait_s, call.most_s)
             if wait_s and report.error is None and report.status in {"pending", "processing"}:
-                (report,) = await wait_for(self.engine, [str(report.task_id)], wait_s, call.say)
-            return answer_of(report, await self.resources.links([report]))
+                (ending,) = await wait_for(self.engine, [str(report.task_id)], wait_s, call.say)
+                charged = "no" if report.charged == "no" else ending.charged
+                report = replace(ending, notes=(*report.notes, *ending.notes), request=report.request, charged=charged)
+            answer = answer_of(report, await self.resources.links([report]))
+            if report.request is not None and await call.is_heard():
+                with suppress(StorageError):
+                    await self.engine.record.submissions.delivered(report.request)
+            return answer
 
         return Tool(
             name=tool.name,

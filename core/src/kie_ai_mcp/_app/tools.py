@@ -20,6 +20,11 @@ async def say_nothing(_message: str, _share: float | None) -> None:
     """Drop progress that nobody reads."""
 
 
+async def always() -> bool:
+    """Tell that the caller is still there."""
+    return True
+
+
 @dataclass(frozen=True)
 class Call:
     """The circumstances of one call."""
@@ -27,6 +32,7 @@ class Call:
     say: Say = say_nothing
     patience_s: float = USUAL_PATIENCE_S  # how long the caller waits for an answer, unless the arguments say so
     most_s: float = math.inf  # a longer wait would answer nobody
+    is_heard: Callable[[], Awaitable[bool]] = always  # whether the caller is still there to take the answer
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The report of a task or a refused request: one shape for every answer, complete as data and as words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp.errors import LOGS_PAGE, InvalidArgument, KieError, ReadFailed, TaskNotFound, Unknown
@@ -23,7 +23,8 @@ class Report:
     """One task, or one request that made none, as the client gets it.
 
     The order of the fields is the order of the answer. Those with metadata stand in the output schema, which is short
-    because a model reads it once per tool. A report is `stuck` where its status can't be read until the user acts.
+    because a model reads it once per tool. A report is `stuck` where its status can't be read until the user acts;
+    `request` is the number of the paid request that it answers.
     `files` has an entry for each result, "" for one that is not saved; the answer leaves those out.
     """
 
@@ -47,6 +48,11 @@ class Report:
     next_step: str = field(metadata=TEXT)
     is_error: bool = field(default=False, repr=False)
     stuck: bool = False
+    request: int | None = None
+
+    def noted(self, note: str, **changes: Any) -> Self:
+        """Return this report with one more note, and with other changes."""
+        return replace(self, notes=(*self.notes, note), **changes)
 
     def rendered(self) -> tuple[str, dict[str, Any]]:
         """Return the answer in words and as data."""
@@ -61,7 +67,8 @@ class Report:
         """Return the answer in words, one fact a line."""
         maker = f" ({self.api_type}, provider {self.provider})" if self.provider else ""
         share = f" ({self.progress:.0%})" if self.progress and not self.is_final else ""
-        price = f", {self.credits:g} credits" if self.credits else ""
+        whose = "by the task itself: " if self.charged == "no" else ""
+        price = f", {whose}{self.credits:g} credits" if self.credits else ""
         estimate = self.estimated_credits
         facts = (
             ("Status", f"{self.status}{share}"),
@@ -90,10 +97,9 @@ class Report:
         return self.status in {"completed", "failed"}
 
 
-_ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in {"is_error", "stuck"})
+_ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in {"is_error", "stuck", "request"})
 # Copied by name; a request's number is shown only where the user may have to settle it.
-_IN_RECORD = {entry.name for entry in fields(TaskRecord)} | {"expires_at"}
-_IN_RECORD = (_IN_RECORD & set(_ANSWERED)) - {"submission_id"}
+_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} & set(_ANSWERED)) - {"submission_id"}
 
 OUTPUT_SCHEMA = {
     **object_schema(**{entry.name: dict(entry.metadata) for entry in fields(Report) if entry.metadata}),
@@ -104,7 +110,9 @@ TASKS_SCHEMA = object_schema(tasks=LIST, unresolved=LIST, next_cursor=TEXT, next
 
 def report_of(record: TaskRecord, *, read_error: str | None = None, service_record: Any = None) -> Report:
     """Return a task on record as an answer."""
-    values = {name: getattr(record, name) for name in _IN_RECORD}
+    values = {name: getattr(record, name) for name in _IN_RECORD} | {"request": record.submission_id}
+    if record.result_urls:
+        values["expires_at"] = record.expires_at
     if record.error and record.error_code:
         values["error"] = f"{record.error} (code {record.error_code})"
     given_back = "no" if record.credits == 0 else "unknown"

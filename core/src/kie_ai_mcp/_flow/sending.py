@@ -142,7 +142,7 @@ async def _record_accepted(engine: Engine, submission_id: int, task: Task, outco
     if ended.task.submission_id != submission_id:
         since = f"{ended.task.created_at:%Y-%m-%d}"
         again = f"The service answered with the id of a task that is on record since {since}."
-        report = replace(report, next_step=f"{again} {report.next_step}")
+        report = replace(report, next_step=f"{again} {report.next_step}", request=submission_id)
     return report
 
 

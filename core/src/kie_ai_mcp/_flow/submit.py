@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -27,6 +28,8 @@ RETRY_S = 2.0  # seconds until another attempt where a busy service names no tim
 LEAST_RETRY_S = 0.02  # the shortest pause before another attempt, twice as long at each: a service may ask for none
 TELL_S = 5.0  # seconds between two progress messages to a client that waits for its turn
 JOIN_S = 0.2  # seconds between two looks at an identical request that is on its way
+LOST_S = 1800.0  # how long a task is given out again whose answer was lost: twice the longest patience of a client
+ANOTHER = "nothing new was bought; give an idempotency_key to get another."
 
 
 async def submit(
@@ -62,9 +65,9 @@ async def submit(
     )
     # After the hash: the same request is the same whether or not the service is to post its end.
     submission = _with_callback(engine, submission)
-    deadline = anyio.current_time() + patience_s
+    deadline, lost_s = anyio.current_time() + patience_s, max(LOST_S, 2 * patience_s)
     with engine.call():
-        while isinstance(ticket := await engine.record.submissions.write_ahead(new), SubmissionRecord):
+        while isinstance(ticket := await engine.record.submissions.write_ahead(new, lost_s), SubmissionRecord):
             joined = await _join(engine, ticket, new, say, deadline)
             if joined is not None:
                 return joined
@@ -78,7 +81,11 @@ async def submit(
     if estimate is None and assumed is not None and submission.gateway == KIE:
         booked = f"Its price is unknown: {assumed:g} credits are booked until the service names the charge."
         report = replace(report, next_step=f"{report.next_step} {booked}")
-    return replace(report, estimated_credits="unknown" if estimate is None else estimate)
+    report = replace(report, estimated_credits="unknown" if estimate is None else estimate)
+    if ticket.twin is None or new.idempotency_key is not None:
+        return report
+    since = f"{_age_s(ticket.twin)} s as task {ticket.twin.task_id}"
+    return report.noted(f"An identical request is running since {since}; this one was bought besides it.")
 
 
 async def _sent(engine: Engine, order: Order, ticket: Ticket, say: Say, deadline: float) -> Report:
@@ -136,6 +143,11 @@ async def _join(
     if earlier.body_hash != new.body_hash:
         allowed = f"it belongs to another request, submission {earlier.id} of {earlier.tool}; use a new key"
         raise InvalidArgument("idempotency_key", new.idempotency_key, allowed)
+    note = f"The same request was made {_age_s(earlier)} s ago and its answer never reached its caller; {ANOTHER}"
+    if new.idempotency_key is not None:
+        note = f"This idempotency_key names an earlier request; nothing new was paid. It is {_age_s(earlier)} s old."
+    elif earlier.state == "sending":
+        note = f"The same request was on its way; {ANOTHER}"
     while earlier.state == "sending":
         if anyio.current_time() > deadline:
             message = f"The same request is still on its way as submission {earlier.id}; it was not sent twice."
@@ -146,7 +158,8 @@ async def _join(
     if earlier.state == "accepted" and earlier.task_id is not None:
         record = await engine.record.tasks.find(earlier.task_id)
         # A task that was pruned here is still known to the service.
-        return report_of(record) if record else await refresh(engine, earlier.task_id)
+        report = report_of(record) if record else await refresh(engine, earlier.task_id)
+        return report.noted(note, charged="no", request=earlier.id)
     if earlier.state == "unknown":
         settle = f"resolve_submission(submission_id={earlier.id}, action="
         page = engine.logs_of(new.gateway)
@@ -193,6 +206,10 @@ async def _wait_for_turn(engine: Engine, ticket: Ticket, gateway: str, say: Say,
     queue = f"{ahead} earlier requests wait for one, too"
     message = f"No slot of the limit of {limit} came free in time ({queue}); this one was not sent."
     raise RateLimited(message, next_step="Call again in some seconds.")
+
+
+def _age_s(request: SubmissionRecord) -> int:
+    return max(0, round((datetime.now(UTC) - request.created_at).total_seconds()))
 
 
 def _hash(tool: BoundTool, submission: Submission) -> str:

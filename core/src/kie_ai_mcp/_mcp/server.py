@@ -42,7 +42,8 @@ Status: pending and processing are running; completed and failed are final; refu
 unknown means that the request was sent and its answer was lost: it MAY have been charged. Do not repeat it. Ask the \
 user to look at https://kie.ai/logs, then call resolve_submission (adopt with the task id found, or discard).
 read_error, and the status unread, mean that a status could not be read: the task itself goes on.
-Never start the same task twice because an answer is slow: list_tasks shows what is running."""
+Never start the same task twice because an answer is slow: list_tasks shows what is running.
+Variations of one request, called at the same time: give each its own idempotency_key, or they share one task."""
 
 SHOWN = 12  # how many missing providers the instructions name; hosts take 1.5 kB of them
 Context = ServerRequestContext[Any]
@@ -76,7 +77,7 @@ def server_of(app: App) -> Server[Any]:
         client = ctx.session.client_params
         name = client.client_info.name if client else ""
         try:
-            return result_of(await app.call(params.name, params.arguments, Progress(ctx), name))
+            return result_of(await app.call(params.name, params.arguments, Progress(ctx), name, **_over_http(ctx)))
         except InvalidArgument as exc:
             raise MCPError(types.INVALID_PARAMS, app.clean(str(exc))) from None
 
@@ -168,6 +169,18 @@ async def serve(settings: Settings) -> None:
                 group.start_soon(answer_unreadable, lines, forward, write.send)
                 await server.run(read, write, server.create_initialization_options())
         group.cancel_scope.cancel()
+
+
+def _over_http(ctx: Context) -> dict[str, Any]:
+    """Return what a call over HTTP knows besides: whether its client is still connected."""
+    request = ctx.request
+    if request is None:
+        return {}
+
+    async def is_heard() -> bool:
+        return not await request.is_disconnected()
+
+    return {"is_heard": is_heard}
 
 
 def _tool(tool: Tool) -> types.Tool:

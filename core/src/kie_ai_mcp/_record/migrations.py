@@ -88,7 +88,13 @@ ALTER TABLE submissions ADD COLUMN booked_credits REAL;
 UPDATE submissions SET booked_credits = estimated_credits WHERE gateway = 'kie';
 """
 
-_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS)
+_DELIVERY = """
+ALTER TABLE submissions ADD COLUMN delivered_at REAL;
+UPDATE submissions SET delivered_at = asked_at WHERE created_at > datetime('now', '-2 days');
+CREATE INDEX submissions_by_body ON submissions (body_hash);
+"""
+
+_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY)
 SCHEMA_VERSION = len(_STEPS)
 
 

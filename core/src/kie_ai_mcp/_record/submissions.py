@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from kie_ai_mcp.specs import Kind, Outcome, Task
 
 # In words, since bound values would keep SQLite from the partial index.
 OPEN = peewee.SQL("state IN ('sending', 'unknown')")
+TWINS = 50  # how many identical requests are looked at
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,16 @@ class NewSubmission:
 
 @dataclass(frozen=True)
 class Ticket:
-    """A submission's place before sending: `granted`, or `wait_s` seconds until it is worth asking again."""
+    """A submission's place before sending: `granted`, or `wait_s` seconds until it is worth asking again.
+
+    `twin` is an identical request whose task is still running.
+    """
 
     submission_id: int
     granted: bool
     wait_s: float = 0.0
     ahead: int = 0
+    twin: SubmissionRecord | None = None
 
 
 @dataclass
@@ -69,21 +74,27 @@ class Submissions:
     limits: Mapping[str, RateLimit]
 
     @in_worker
-    def write_ahead(self, new: NewSubmission) -> Ticket | SubmissionRecord:
+    def write_ahead(self, new: NewSubmission, lost_s: float = 0.0) -> Ticket | SubmissionRecord:
         """Record a request that is about to be sent, take a slot if one is free, and return its ticket.
 
-        Return an earlier request instead that has its idempotency key, or is identical and unsettled. Raise
-        `LimitReached` where it would pass a limit of `budget`.
+        Return an earlier request instead that has its idempotency key; without one, an identical request that is
+        unsettled, or was made within `lost_s` and its answer has not reached its caller. An unknown one stands in the
+        way of a new key, too: it may have been charged. Raise `LimitReached` where it would pass a limit of `budget`.
         """
         self.process.announce()
         self.take_in()
         now = time.time()
         with self.database.transaction():
             open_rows = self._open_rows()
-            twin = next((row for row in open_rows if row["body_hash"] == new.body_hash), None)
-            earlier = self._keyed(new.idempotency_key) or twin
+            key, twins = new.idempotency_key, self._accepted_twins(new.body_hash)
+            same = [row for row in open_rows if row["body_hash"] == new.body_hash]
+            if key is None:
+                same += (row for row in twins if row["delivered_at"] is None and row["asked_at"] > now - lost_s)
+            else:
+                same = [row for row in same if row["state"] == "unknown"]
+            earlier = self._keyed(key) or next(iter(same), None)
             if earlier is not None:
-                self._bind(new.idempotency_key, earlier["id"])
+                self._bind(key, earlier["id"])
                 return submission_record(earlier)
             booked = self.budget.credits_to_book(new.tool, new.gateway, new.estimated_credits)
             self.budget.check(self.database, booked)
@@ -91,8 +102,10 @@ class Submissions:
             values |= {"created_at": datetime.now(UTC), "asked_at": now, "booked_credits": booked}
             query = SubmissionRow.insert(values)
             submission_id = self.database.execute(query)
-            self._bind(new.idempotency_key, submission_id)
-            return self._take_slot(submission_id, new.gateway, open_rows, now)
+            self._bind(key, submission_id)
+            running = next((row for row in twins if row["status"] in ("pending", "processing")), None)
+            twin = None if running is None else submission_record(running)
+            return replace(self._take_slot(submission_id, new.gateway, open_rows, now), twin=twin)
 
     @in_worker
     def ask_again(self, submission_id: int, gateway: str) -> Ticket:
@@ -115,6 +128,13 @@ class Submissions:
             # One asks for all of its process.
             self.database.execute(rows.update(asked_at=now).where(OPEN, waiting))
             return self._take_slot(submission_id, gateway, before, now)
+
+    @in_worker
+    def delivered(self, submission_id: int) -> None:
+        """Record that the answer to a request has reached its caller."""
+        # Not synced to disk, which would cost each call some milliseconds: if it is lost, nothing is paid for twice.
+        with self.database.unsynced():
+            self._change(submission_id, SubmissionRow.delivered_at.is_null(), delivered_at=time.time())
 
     @in_worker
     def waiting(self, submission_id: int) -> None:
@@ -170,7 +190,7 @@ class Submissions:
                     next_step="Look for another id in the service's log, or discard this submission.",
                 )
             else:
-                self._change(submission_id, state="accepted", task_id=task.task_id)
+                self._change(submission_id, state="accepted", task_id=task.task_id, delivered_at=time.time())
                 # What is looked up at the service says less of a task than the request that made it.
                 origin = {name: row[name] for name in ("api_type", "kind", "tool")}
                 ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
@@ -238,6 +258,13 @@ class Submissions:
         message = "its process ended before the answer was recorded"
         query = rows.update(state="unknown", answered_at=time.time(), message=message)
         self.database.execute(query.where(theirs))
+
+    def _accepted_twins(self, body_hash: str) -> list[dict[str, Any]]:
+        """Return the newest identical requests that made tasks, each with the status of its task."""
+        rows = SubmissionRow
+        query = rows.select(rows, TaskRow.status).where(rows.body_hash == body_hash, rows.state == "accepted")
+        query = query.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=TaskRow.task_id == rows.task_id)
+        return self.database.rows(query.order_by(rows.id.desc()).limit(TWINS))
 
     def _keyed(self, key: str | None) -> dict[str, Any] | None:
         """Return the submission that an idempotency key is bound to; a key whose request made nothing is free again."""

@@ -101,6 +101,7 @@ class SubmissionRow(peewee.Model):
     subfolder = peewee.TextField(null=True)
     estimated_credits = peewee.FloatField(null=True)
     booked_credits = peewee.FloatField(null=True)
+    delivered_at = peewee.FloatField(null=True)
 
     class Meta:
         table_name = "submissions"

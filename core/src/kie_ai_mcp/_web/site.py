@@ -157,10 +157,14 @@ class Site:
             hint = nearest(unknown[0], ("name", "arguments"))
             return refusal(HTTPStatus.BAD_REQUEST, f"{unknown[0]} is not known here. {hint}")
         answer = ending("The server is ending. Tasks that run go on by themselves.")
+
+        async def is_heard() -> bool:
+            return not await request.is_disconnected()
+
         async with anyio.create_task_group() as group:
             group.start_soon(self._cut, group.cancel_scope)
             try:
-                result = result_of(await self.app.call(body["name"], arguments))
+                result = result_of(await self.app.call(body["name"], arguments, is_heard=is_heard))
                 answer = JSONResponse(result.model_dump(mode="json", by_alias=True, exclude_none=True))
             except InvalidArgument as exc:
                 answer = refusal(HTTPStatus.NOT_FOUND, str(exc))
