@@ -1,6 +1,7 @@
 """Server processes driven by hand: lines of JSON-RPC over pipes, plain calls over HTTP."""
 
 import json
+import os
 import queue
 import subprocess
 import threading
@@ -55,6 +56,12 @@ class Child:
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write what may be no text at all."""
+        assert self.process.stdin is not None
+        with os.fdopen(self.process.stdin.fileno(), "wb", closefd=False) as pipe:
+            pipe.write(data)
 
     def send(self, line: str) -> None:
         """Write a message."""

@@ -21,10 +21,14 @@ Message = dict[str, Any]
 SCHEMAS = Path(__file__).parents[1] / "protocol"
 REVISIONS = ("2025-06-18", "2025-11-25", "2026-07-28")
 STATELESS = "2026-07-28"
+RESOURCE_NOT_FOUND = -32002
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 PARSE_ERROR = -32700
 
 RUBBISH = ("no JSON at all", "[]", '{"jsonrpc": "2.0", "id": 1}', '{"jsonrpc": "2.0"}', "\N{FOX FACE}", "")
+"""Lines that are no messages; each but the empty one is answered."""
 
 HALF = "cut in an emoji \ud83e"
 """What JavaScript writes into JSON and a strict reader refuses: half of a surrogate pair."""
@@ -58,6 +62,8 @@ def conversation(
         said["read"] = child.answer(child.ask("resources/read", uri=f"kie://files/{made}/1"))["result"]
         said["refused"] = child.call("generate_nano_banana", prompt="")
         said["unknown tool"] = child.answer(child.ask("tools/call", name="generate_nano_bananas", arguments={}))
+        said["unknown resource"] = child.answer(child.ask("resources/read", uri="kie://tasks/no-such-task"))
+        said["unknown prompt"] = child.answer(child.ask("prompts/get", name="no-such-prompt"))
         said["half a character"] = child.answer(child.ask("tools/call", name="list_tasks", arguments={"cursor": HALF}))
         said["whole again"] = child.call("list_tasks")
         for line in RUBBISH:
@@ -110,6 +116,8 @@ def test_every_line_is_valid_by_the_schema_of_its_revision(revision: str, child:
         if "method" in message:
             check(revision, message, "JSONRPCNotification", NOTIFICATIONS[message["method"]])
         elif "error" in message:
+            # JSON-RPC wants null where no id could be read; the protocol's schemas know no null.
+            message |= {"id": 0} if message["id"] is None else {}
             check(revision, message, "JSONRPCError" if revision == "2025-06-18" else "JSONRPCErrorResponse")
         else:
             check(revision, message, "JSONRPCMessage")
@@ -125,6 +133,7 @@ REQUESTS = {
     "resources/list": "ListResourcesRequest",
     "resources/templates/list": "ListResourceTemplatesRequest",
     "resources/read": "ReadResourceRequest",
+    "prompts/get": "GetPromptRequest",
 }
 RESULTS = {
     "initialize": "InitializeResult",
@@ -166,6 +175,13 @@ def test_unknown_tool_is_an_error_of_the_protocol_that_names_the_nearest(said: d
     assert error["code"] == INVALID_PARAMS
     assert "generate_nano_bananas" in error["message"]
     assert "generate_nano_banana " in error["message"].replace("?", " ")
+
+
+def test_unknown_resource_and_prompt_are_errors_of_the_protocol(revision: str, said: dict[str, Message]) -> None:
+    resource = said["unknown resource"]["error"]
+    assert resource["code"] == (INVALID_PARAMS if revision == STATELESS else RESOURCE_NOT_FOUND)
+    assert resource["data"] == {"uri": "kie://tasks/no-such-task"}
+    assert said["unknown prompt"]["error"]["code"] == METHOD_NOT_FOUND
 
 
 # What clients are given ----------------------------------------------------------------------------------------------
@@ -283,7 +299,11 @@ def test_stdout_holds_nothing_but_the_protocol_although_a_provider_prints(spawn:
         assert f"noise {place}" in child.errors
 
 
-def test_lines_that_are_no_messages_do_not_end_the_server(said: dict[str, Message]) -> None:
+def test_lines_that_are_no_messages_are_answered_and_do_not_end_the_server(
+    child: "Child", said: dict[str, Message]
+) -> None:
+    errors = [message["error"]["code"] for line in child.received if (message := json.loads(line)).get("id", 0) is None]
+    assert errors == [PARSE_ERROR, INVALID_REQUEST, INVALID_REQUEST, INVALID_REQUEST, PARSE_ERROR]
     assert "tasks" in said["after rubbish"]["structuredContent"]
 
 

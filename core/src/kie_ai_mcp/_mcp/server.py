@@ -2,6 +2,7 @@
 
 import base64
 import gc
+import io
 import logging
 import sys
 from collections.abc import Awaitable
@@ -17,12 +18,14 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import SessionMessage
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import TEMPLATES, Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._mcp.signals import end_on_signal
-from kie_ai_mcp._mcp.stdio import Line, answer_unreadable
+from kie_ai_mcp._mcp.stdio import read_messages, take_stdin
 from kie_ai_mcp._settings.load import load_settings, mask_environment
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp._settings.settings import Settings
@@ -31,6 +34,7 @@ from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, StorageErr
 log = logging.getLogger(__name__)
 
 LIST_TTL_MS = 300_000
+RESOURCE_NOT_FOUND = -32002  # in revisions with a handshake; later ones have "invalid params" for it
 CLOSE_S = 0.5  # how long a busy database may delay the end after a signal
 CLEANUP_S = 8.0  # how long the server may take to end after a signal; longer than the grace of a paid request under way
 
@@ -89,8 +93,9 @@ def server_of(app: App) -> Server[Any]:
     async def list_templates(_ctx: Context, _page: Page) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=list(map(_template, TEMPLATES)))
 
-    async def read_resource(_ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        content = await _resource(app, app.resources.read(params.uri))
+    async def read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        unknown = RESOURCE_NOT_FOUND if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS else types.INVALID_PARAMS
+        content = await _resource(app, app.resources.read(params.uri), unknown, {"uri": app.clean(params.uri)})
         return types.ReadResourceResult(contents=[_contents(app, params.uri, content)])
 
     return Server(
@@ -162,11 +167,12 @@ async def serve(settings: Settings) -> None:
 
             group.start_soon(partial(end_on_signal, finish, limit_s=CLEANUP_S))
             server = server_of(app)
-            async with stdio_server() as (lines, write):
+            # The SDK only writes: it would leave a line that is no message without an answer, and any length of one.
+            async with stdio_server(stdin=anyio.wrap_file(io.StringIO())) as (unread, write), unread:
                 # Whatever is still printed must not reach the wire when buffers are flushed at exit.
                 sys.stdout = sys.stderr
-                forward, read = anyio.create_memory_object_stream[Line](0)
-                group.start_soon(answer_unreadable, lines, forward, write.send)
+                forward, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+                group.start_soon(read_messages, take_stdin(), forward, write.send)
                 await server.run(read, write, server.create_initialization_options())
         group.cancel_scope.cancel()
 
@@ -212,13 +218,16 @@ def _contents(app: App, uri: str, content: Content) -> types.TextResourceContent
     return types.BlobResourceContents(uri=uri, mime_type=content.mime_type, blob=blob)
 
 
-async def _resource(app: App, asked: Awaitable[T]) -> T:
-    """Return the resource that was asked for, or raise an error of the protocol."""
+async def _resource(
+    app: App, asked: Awaitable[T], unknown: int = types.INVALID_PARAMS, about: dict[str, str] | None = None
+) -> T:
+    """Return the resource that was asked for, or raise an error of the protocol, with the code `unknown` for none."""
     try:
         return await asked
     except KieError as exc:
-        code = types.INVALID_PARAMS if isinstance(exc, InvalidArgument) else types.INTERNAL_ERROR
-        raise MCPError(code, app.clean(str(exc))) from None
+        code = unknown if isinstance(exc, InvalidArgument) else types.INTERNAL_ERROR
+        raise MCPError(code, app.clean(str(exc)), about) from None
     except Exception:
         log.exception("a resource could not be read")
-        raise MCPError(types.INTERNAL_ERROR, "The server failed while reading; its log on stderr says more.") from None
+        message = "The server failed while reading; its log on stderr says more."
+        raise MCPError(types.INTERNAL_ERROR, message, about) from None
