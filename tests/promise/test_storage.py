@@ -413,7 +413,7 @@ def test_part_of_the_record_that_breaks_under_way_stops_sending(
     reply = server.call(TOOL, prompt="An owl", idempotency_key="k")
     assert reply["isError"]
     assert data(reply)["charged"] == "no"
-    assert len(sandbox.requests) == 1
+    assert len([seen for seen in sandbox.requests if seen.method == "POST"]) == 1  # reads of the first one are free
     assert [task["task_id"] for task in data(server.call("list_tasks"))["tasks"]] == [sandbox.ledger[0].task_id]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kie_ai_mcp import Outcome
+from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._record.migrations import _STEPS, SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
@@ -134,6 +134,87 @@ async def test_database_of_every_earlier_version_is_brought_forward(
 
     assert [entry.task_id for entry in await make_record(path).tasks.newest(Filters())] == ["c", "b", "a"]
     assert ask(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+
+
+THIRD = """
+INSERT INTO tasks (task_id, api_type, provider, gateway, submission_id, result_urls, credits) VALUES
+    ('k-1', 'nano-banana', 'nano-banana', 'kie', 1, '["https://x.example/k.png"]', 4.0),
+    ('f-1', 'pika', 'pika', 'fal', 2, '[]', NULL),
+    ('gone', 'pika', 'pika', 'fal', 3, '[]', NULL);
+DELETE FROM tasks WHERE task_id = 'gone';
+INSERT INTO submissions (state, tool, provider, api_type, kind, gateway, arguments, body_hash, owner, created_at,
+    asked_at, task_id) VALUES
+    ('accepted', 't', 'nano-banana', 'a', 'image', 'kie', '{}', 'h1', 'o', '2026-11-01 08:00:00.000000', 0, 'k-1'),
+    ('accepted', 't', 'pika', 'a', 'video', 'fal', '{}', 'h2', 'o', '2026-11-01 09:00:00.000000', 0, 'f-1'),
+    ('unknown', 't', 'pika', 'a', 'video', 'fal', '{}', 'h3', 'o', '2026-11-01 10:00:00.000000', 0, NULL);
+INSERT INTO idempotency_keys VALUES ('one', 1), ('two', 2);
+INSERT INTO uploads VALUES ('abc', 'https://x.example/u.png', '2099-01-01 00:00:00.000000');
+"""
+
+
+def third(path: Path, more: str = "") -> None:
+    """Make a database of schema version 3 with rows in every table."""
+    execute(path, f"{''.join(_STEPS[:3])} {more} PRAGMA user_version = 3;")
+    execute(path, THIRD)
+
+
+@pytest.mark.parametrize("table", ["tasks", "submissions", "idempotency_keys", "uploads"])
+def test_every_row_is_kept_with_every_value_by_the_step_to_accounts(
+    table: str, path: Path, make_record: MakeRecord
+) -> None:
+    third(path)
+    before = ask(path, f"SELECT * FROM {table} ORDER BY 1")
+
+    make_record(path)
+
+    after = ask(path, f"SELECT * FROM {table} ORDER BY 1")
+    assert [row[: len(before[0])] for row in after] == before
+    assert {row[-1] for row in after} == {""}
+    assert ask(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_tasks_and_requests_of_before_belong_together_as_before(path: Path, make_record: MakeRecord) -> None:
+    third(path)
+    record = make_record(path)
+
+    for task_id, number, credits in (("k-1", 1, 4.0), ("f-1", 2, None), ("fal:f-1", 2, None)):
+        found, request = await record.tasks.find(task_id), await record.submissions.of_task(task_id)
+        assert found is not None
+        assert request is not None
+        assert (found.submission_id, found.credits, request.id) == (number, credits, number)
+    assert [entry.id for entry in await record.submissions.unsettled()] == [3]
+
+
+async def test_number_of_a_deleted_task_is_not_given_again(path: Path, make_record: MakeRecord) -> None:
+    third(path)
+    assert (await make_record(path).tasks.adopt(Task("new", "x", "x"))).row_id == 4
+
+
+def test_what_others_added_to_the_table_survives_its_new_key(path: Path, make_record: MakeRecord) -> None:
+    third(
+        path,
+        "ALTER TABLE tasks ADD COLUMN \"my note\" TEXT DEFAULT 'it''s mine'; CREATE INDEX mine ON tasks (api_type);"
+        "CREATE TABLE log (id TEXT); CREATE VIEW pictures AS SELECT * FROM tasks WHERE kind = 'image';"
+        "CREATE TRIGGER noted AFTER INSERT ON tasks BEGIN INSERT INTO log VALUES (new.task_id); END;",
+    )
+
+    make_record(path)
+
+    assert ask(path, 'SELECT "my note" FROM tasks') == [("it's mine",)] * 2
+    assert ask(path, "SELECT count(*) FROM pictures") == [(2,)]
+    assert ask(path, "SELECT name FROM sqlite_master WHERE name = 'mine'") == [("mine",)]
+    execute(path, "INSERT INTO tasks (task_id, api_type) VALUES ('d', 'veo3')")
+    assert ask(path, "SELECT id FROM log ORDER BY rowid DESC LIMIT 1") == [("d",)]
+
+
+def test_hundred_thousand_rows_are_brought_forward(path: Path, make_record: MakeRecord) -> None:
+    third(path)
+    number = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 100000)"
+    execute(path, f"PRAGMA synchronous = off; {number} INSERT INTO tasks (task_id, api_type) SELECT n, 'x' FROM n;")
+
+    make_record(path)
+
+    assert ask(path, "SELECT count(*), count(DISTINCT task_id), max(id) FROM tasks") == [(100_002, 100_002, 100_003)]
 
 
 async def test_opening_again_changes_nothing(path: Path, make_record: MakeRecord) -> None:

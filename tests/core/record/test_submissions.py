@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,9 +23,9 @@ from kie_ai_mcp._providers.defaults import kie_normalize_result
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
-from kie_ai_mcp._record.tables import NEVER_SENT, Ending, SubmissionRecord
+from kie_ai_mcp._record.tables import NEVER_SENT, Ending, SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
-from kie_ai_mcp.errors import StorageError
+from kie_ai_mcp.errors import InvalidArgument, StorageError
 from kie_ai_mcp.specs import Status
 
 pytestmark = pytest.mark.anyio
@@ -73,6 +73,195 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("kie_ai_mcp._record.submissions.time", SimpleNamespace(**{**vars(time), "time": clock.time}))
     return clock
+
+
+# Services and accounts -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_account(tmp_path: Path) -> Iterator[Callable[..., Record]]:
+    """Opens the test's database for an account at Kie.ai and one at fal: ``of_account("a")``."""
+    with ExitStack() as stack:
+
+        def make(account: str, creates: int = 20) -> Record:
+            accounts = {"kie": account, "fal": f"fal of {account}", "luma": f"luma of {account}"}
+            record = Record(tmp_path / "tasks.db", RateLimit(creates, 10.0), accounts=accounts)
+            stack.callback(record.close)
+            return record
+
+        yield make
+
+
+async def made(record: Record, word: str, task_id: str, gateway: str = "kie") -> TaskRecord:
+    """Record a request that a service accepts with this id."""
+    written = await ticket(record, word, gateway)
+    return await record.submissions.accepted(written.submission_id, task(task_id, gateway=gateway))
+
+
+async def test_same_id_of_two_services_is_two_tasks(of_account: MakeRecord) -> None:
+    record = of_account("a")
+    ours, theirs = await made(record, "a fox", "job_1"), await made(record, "an owl", "job_1", "fal")
+
+    await record.tasks.record_outcome(theirs.written_id, Outcome("completed", (B,)))
+    await record.tasks.record_files(ours.written_id, ["/out/a.png"])
+
+    assert (ours.written_id, theirs.written_id) == ("job_1", "fal:job_1")
+    for key, urls, files, prompt in (
+        ("job_1", (), ("/out/a.png",), "a fox"),
+        ("kie:job_1", (), ("/out/a.png",), "a fox"),
+        ("fal:job_1", (B,), (), "an owl"),
+    ):
+        found, request_of_it = await record.tasks.find(key), await record.submissions.of_task(key)
+        assert found is not None
+        assert request_of_it is not None
+        assert (found.result_urls, found.files, request_of_it.arguments["prompt"]) == (urls, files, prompt)
+    assert await record.tasks.find("luma:job_1") is None
+
+
+async def test_id_alone_is_taken_where_one_service_knows_it_and_refused_where_several_do(
+    of_account: MakeRecord,
+) -> None:
+    record = of_account("a")
+    await made(record, "a fox", "job_1", "fal")
+    only = await record.tasks.find("job_1")
+    assert only is not None
+    assert only.written_id == "fal:job_1"
+
+    await made(record, "an owl", "job_1", "luma")
+
+    with pytest.raises(InvalidArgument, match=r"give fal:job_1 or luma:job_1"):
+        await record.tasks.find("job_1")
+
+
+@pytest.mark.parametrize("gateways", [("kie", "fal"), ("fal", "kie")])
+async def test_id_of_kie_with_a_colon_never_means_another_service_s_task(
+    gateways: tuple[str, str], of_account: MakeRecord
+) -> None:
+    record = of_account("a")
+    ids = {"kie": "fal:1", "fal": "1"}
+    written = {gateway: (await made(record, gateway, ids[gateway], gateway)).written_id for gateway in gateways}
+
+    assert written == {"kie": "kie:fal:1", "fal": "fal:1"}
+    for gateway, key in written.items():
+        found = await record.tasks.find(key)
+        assert found is not None
+        assert (found.gateway, found.task_id) == (gateway, ids[gateway])
+
+
+async def test_id_of_kie_with_a_colon_is_written_and_taken_as_it_is(of_account: MakeRecord) -> None:
+    record = of_account("a")
+    assert (await made(record, "a fox", "job:1")).written_id == "job:1"
+    for key in ("job:1", "kie:job:1"):
+        assert await record.tasks.find(key) is not None
+
+
+async def test_same_id_of_two_accounts_is_two_tasks_and_each_finds_its_own(of_account: MakeRecord) -> None:
+    ours, theirs = of_account("a"), of_account("b")
+    await made(ours, "a fox", "job_1")
+    second = await made(theirs, "an owl", "job_1")
+    await theirs.tasks.record_outcome(second.row_id, Outcome("completed", (B,)))
+
+    for record, urls, account in ((ours, (), "a"), (theirs, (B,), "b")):
+        found = await record.tasks.find("job_1")
+        assert found is not None
+        assert (found.result_urls, found.account) == (urls, account)
+    assert (await of_account("c").tasks.find("job_1")) is not None
+
+
+async def test_id_that_a_service_uses_again_stays_the_earlier_task(of_account: MakeRecord) -> None:
+    record = of_account("a")
+    first = await made(record, "a fox", "job_1")
+    done = await record.tasks.record_outcome("job_1", Outcome("completed", (A,)))
+
+    assert await made(record, "an owl", "job_1") == done
+    assert done.submission_id == first.submission_id
+    request_of_it = await record.submissions.of_task("job_1")
+    assert request_of_it is not None
+    assert request_of_it.arguments == {"prompt": "a fox"}
+
+
+async def test_task_found_at_the_service_before_its_answer_was_recorded_is_linked(of_account: MakeRecord) -> None:
+    record = of_account("a")
+    written = await ticket(record, "a fox")
+    await record.tasks.adopt(Task("job_1", "market", "kie"))
+
+    recorded = await record.submissions.accepted(written.submission_id, task("job_1"))
+
+    assert (recorded.submission_id, recorded.provider, recorded.tool) == (written.submission_id, "x", "generate_x")
+
+
+async def test_what_finished_at_once_is_kept_where_its_id_is_taken(of_account: MakeRecord) -> None:
+    record = of_account("a")
+    await made(record, "a fox", "submission-2")
+    written = await ticket(record, "an owl")
+
+    recorded = await record.submissions.accepted(
+        written.submission_id, task("submission-2"), Outcome("completed", (B,))
+    )
+
+    assert recorded.task_id != "submission-2"
+    assert (recorded.submission_id, recorded.result_urls) == (written.submission_id, (B,))
+    other = await record.tasks.find("submission-2")
+    assert other is not None
+    assert other.result_urls == ()
+
+
+async def test_key_and_open_request_of_one_account_are_not_those_of_another(of_account: MakeRecord) -> None:
+    ours, theirs = of_account("a"), of_account("b")
+    keyed = replace(request("a fox"), idempotency_key="mine")
+    first = await ours.submissions.write_ahead(keyed)
+    assert isinstance(first, Ticket)
+
+    second = await theirs.submissions.write_ahead(keyed)
+    assert isinstance(second, Ticket)
+    for record, own in ((ours, first), (theirs, second)):
+        again = await record.submissions.write_ahead(keyed)
+        assert isinstance(again, SubmissionRecord)
+        assert again.id == own.submission_id
+
+
+async def test_each_account_has_slots_of_its_own(of_account: MakeRecord) -> None:
+    ours, theirs = of_account("a", creates=1), of_account("b", creates=1)
+    granted = [(await ticket(record, f"{number}")).granted for number in range(2) for record in (ours, theirs)]
+    assert granted == [True, True, False, False]
+
+
+async def test_request_of_before_accounts_blocks_holds_its_key_and_its_slot(
+    of_account: MakeRecord, tmp_path: Path
+) -> None:
+    earlier = Record(tmp_path / "tasks.db", RateLimit(1, 10.0))
+    keyed = await earlier.submissions.write_ahead(replace(request("a fox"), idempotency_key="mine"))
+    assert isinstance(keyed, Ticket)
+    earlier.database.connection.close()
+    record = of_account("a", creates=1)
+
+    for new in (replace(request("another"), idempotency_key="mine"), request("a fox")):
+        again = await record.submissions.write_ahead(new)
+        assert isinstance(again, SubmissionRecord)
+        assert again.id == keyed.submission_id
+    assert not (await ticket(record, "an owl")).granted
+
+
+async def test_pruning_one_service_s_task_leaves_another_s_of_that_id(of_account: MakeRecord, tmp_path: Path) -> None:
+    record = of_account("a")
+    await made(record, "a fox", "job_1")
+    await made(record, "an owl", "job_1", "fal")
+    await record.tasks.record_outcome("fal:job_1", Outcome("completed", (B,)))
+    with closing(sqlite3.connect(tmp_path / "tasks.db")) as database, database:
+        database.execute("UPDATE tasks SET created_at = '2020-01-01 00:00:00.000000'")
+
+    assert await record.prune(datetime.now(UTC), dry_run=False) == 1
+
+    assert await states(record) == {"a fox": "accepted"}
+    assert await record.tasks.find("fal:job_1") is None
+
+
+async def test_spending_of_two_tasks_of_one_id_is_summed_once_each(of_account: MakeRecord) -> None:
+    for account, credits in (("a", 4.0), ("b", 70.0)):
+        record = of_account(account)
+        made_of_it = await made(record, account, "job_1")
+        await record.tasks.record_outcome(made_of_it.row_id, Outcome("completed", (A,), credits=credits))
+    assert await record.spent_today() == 74.0
 
 
 # Before sending ------------------------------------------------------------------------------------------------------

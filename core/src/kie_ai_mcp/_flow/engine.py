@@ -17,7 +17,7 @@ from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._service.caller import Caller, kie
+from kie_ai_mcp._service.caller import Caller, account_of, kie
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, ReadFailed, Refused
 
@@ -62,7 +62,8 @@ class Engine:
         plugins = Plugins(settings, reserved)
         gateways = [kie(settings), *plugins.gateways.values()]
         limits = {gateway.name: RateLimit(*gateway.rate_limit) for gateway in gateways if gateway.rate_limit}
-        record = Record.of(settings, limits)
+        accounts = {gateway.name: account_of(gateway) for gateway in gateways}
+        record = Record.of(settings, limits, accounts)
         _check_writable(settings.output_dir)
         record.open()
         return cls(settings, plugins, {gateway.name: Caller(settings, gateway) for gateway in gateways}, record)

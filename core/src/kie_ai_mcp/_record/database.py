@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -61,6 +61,7 @@ class Database:
     """
 
     path: Path
+    accounts: Mapping[str, str] = field(default_factory=dict)  # those of `Record`
     on_open: Callable[[], object] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +97,10 @@ class Database:
             if self.connection.is_closed():
                 self.open()
             return work()
+
+    def accounts_at(self, gateway: str) -> tuple[str, str]:
+        """Return this process's account at a gateway, and the one of rows that name none."""
+        return self.accounts.get(gateway, ""), ""
 
     def transaction(self) -> Any:
         """Return a context whose changes are committed together; it keeps other processes from writing meanwhile."""

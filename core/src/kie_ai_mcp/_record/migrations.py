@@ -94,8 +94,30 @@ UPDATE submissions SET delivered_at = asked_at WHERE created_at > datetime('now'
 CREATE INDEX submissions_by_body ON submissions (body_hash);
 """
 
-_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY)
+# Rows from before name no account and no user.
+_ACCOUNTS = """
+ALTER TABLE tasks ADD COLUMN account TEXT NOT NULL DEFAULT '';
+ALTER TABLE tasks ADD COLUMN user TEXT NOT NULL DEFAULT '';
+ALTER TABLE submissions ADD COLUMN account TEXT NOT NULL DEFAULT '';
+ALTER TABLE submissions ADD COLUMN user TEXT NOT NULL DEFAULT '';
+ALTER TABLE idempotency_keys ADD COLUMN account TEXT NOT NULL DEFAULT '';
+ALTER TABLE idempotency_keys ADD COLUMN user TEXT NOT NULL DEFAULT '';
+ALTER TABLE uploads ADD COLUMN account TEXT NOT NULL DEFAULT '';
+DROP INDEX submissions_in_window;
+CREATE INDEX submissions_in_window ON submissions (gateway, account, answered_at) WHERE granted_at IS NOT NULL;
+"""
+
+_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS)
 SCHEMA_VERSION = len(_STEPS)
+
+# What a row is known by, where a step changes that.
+_KEYS = {
+    6: {
+        "tasks": "UNIQUE (task_id, gateway, account)",
+        "idempotency_keys": "PRIMARY KEY (key, account, user)",
+        "uploads": "PRIMARY KEY (sha256, account)",
+    }
+}
 
 
 def migrate(database: Any) -> None:
@@ -107,7 +129,34 @@ def migrate(database: Any) -> None:
                 f"The task database {path} has schema version {version}; this program knows {SCHEMA_VERSION}.",
                 next_step="Update kie-ai-mcp-server, or set KIE_AI_DB_PATH to another file.",
             )
-        for step in _STEPS[version:]:
+        for number, step in enumerate(_STEPS[version:], start=version + 1):
             for statement in filter(str.strip, step.split(";")):
                 database.execute_sql(statement)
+            for table, key in _KEYS.get(number, {}).items():
+                _change_key(database, table, key)
         database.pragma("user_version", SCHEMA_VERSION)
+
+
+def _change_key(database: Any, table: str, key: str) -> None:
+    """Write a table anew, since SQLite can't change a key; all of its rows, columns, indexes and triggers are kept."""
+    columns = ["id INTEGER PRIMARY KEY AUTOINCREMENT"] if table == "tasks" else []
+    for _, name, kind, required, default, _ in database.execute_sql(f"PRAGMA table_info({table})").fetchall():
+        if name != "id":
+            limits = f"{'NOT NULL' if required else ''} {'' if default is None else f'DEFAULT ({default})'}"
+            columns.append(f'"{name}" {kind} {limits}')
+    # Also what a person or another program has added.
+    query = "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND type IN ('index', 'trigger') AND sql IS NOT NULL"
+    others = database.execute_sql(query, (table,)).fetchall()
+    database.pragma("legacy_alter_table", 1)  # a view of the table is none of our business
+    for statement in (
+        f"CREATE TABLE new_{table} ({', '.join(columns)}, {key})",
+        f"INSERT INTO new_{table} SELECT * FROM {table}",  # noqa: S608  the names are those above
+        # Numbers of rows that were deleted are not given again.
+        f"DELETE FROM sqlite_sequence WHERE name = 'new_{table}'",  # noqa: S608
+        f"INSERT INTO sqlite_sequence SELECT 'new_{table}', seq FROM sqlite_sequence WHERE name = '{table}'",  # noqa: S608
+        f"DROP TABLE {table}",
+        f"ALTER TABLE new_{table} RENAME TO {table}",
+        *(sql for (sql,) in others),
+    ):
+        database.execute_sql(statement)
+    database.pragma("legacy_alter_table", 0)

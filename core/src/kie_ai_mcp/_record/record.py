@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import anyio
 import anyio.to_thread
+import peewee
 
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
@@ -40,9 +41,15 @@ class Record:
     limit: RateLimit  # the account's
     budget: Budget = field(default_factory=Budget)
     limits: Mapping[str, RateLimit] = field(default_factory=dict)  # of gateways that have their own, by name
+    accounts: Mapping[str, str] = field(default_factory=dict)  # of every gateway: what stands for its address and key
 
     @classmethod
-    def of(cls, settings: Settings, limits: Mapping[str, RateLimit] | None = None) -> Self:
+    def of(
+        cls,
+        settings: Settings,
+        limits: Mapping[str, RateLimit] | None = None,
+        accounts: Mapping[str, str] | None = None,
+    ) -> Self:
         """Return the record that settings name, with their limits; its first use opens it."""
         budget = Budget(
             settings.max_credits_per_day,
@@ -50,10 +57,11 @@ class Record:
             settings.max_credits_per_request,
             settings.assumed_credits,
         )
-        return cls(settings.database, RateLimit(settings.rate_limit, settings.rate_window_s), budget, limits or {})
+        limit = RateLimit(settings.rate_limit, settings.rate_window_s)
+        return cls(settings.database, limit, budget, limits or {}, accounts or {})
 
     def __post_init__(self) -> None:
-        self.database = Database(self.path)
+        self.database = Database(self.path, self.accounts)
         self.recovery = RecoveryFile(self.database)
         self.process = Process(self.database)
         self.tasks = Tasks(self.database)
@@ -126,8 +134,14 @@ class Record:
     def _prune_some(self, old: Any) -> int:
         """Delete some tasks at once: other processes, which may be about to send, write in between."""
         with self.database.transaction():
-            query = TaskRow.select(TaskRow.task_id).where(old).limit(PRUNED_AT_ONCE)
-            ids = [row["task_id"] for row in self.database.rows(query)]
-            for rows in (SubmissionRow, TaskRow):
-                self.database.execute(rows.delete().where(rows.task_id.in_(ids)))
-        return len(ids)
+            query = TaskRow.select(TaskRow.row_id, TaskRow.task_id).where(old).limit(PRUNED_AT_ONCE)
+            rows = self.database.rows(query)
+            some = TaskRow.row_id.in_([row["row_id"] for row in rows])
+            theirs = SubmissionRow.task_id.in_([row["task_id"] for row in rows])
+            same = [
+                getattr(TaskRow, name) == getattr(SubmissionRow, name) for name in ("task_id", "gateway", "account")
+            ]
+            made = peewee.fn.EXISTS(TaskRow.select(TaskRow.row_id).where(some, *same))
+            self.database.execute(SubmissionRow.delete().where(theirs, made))
+            self.database.execute(TaskRow.delete().where(some))
+        return len(rows)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SILENCE_S = 120.0  # how long a process without a lock file counts as alive after it wrote to the database
 
-Write = Callable[[int, Ending], None]  # records how a submission, by its id, ended, inside a transaction
+Write = Callable[[int, Ending], object]  # records how a submission, by its id, ended, inside a transaction
 
 
 class RecoveryFile:

@@ -106,18 +106,24 @@ def _sent_since(span: timedelta) -> Any:
 def wait_for_slot(
     database: Database, limit: RateLimit, before: Iterable[Mapping[str, Any]], gateway: str, now: float
 ) -> tuple[float, int]:
-    """Return the seconds until asking is worth it, and how many of `before` wait; both are 0 where a slot is free."""
-    rows = SubmissionRow
+    """Return the seconds until asking is worth it, and how many of `before` wait; both are 0 where a slot is free.
+
+    The slots are those of this process's account at the gateway; a request of an unknown account counts for each.
+    """
+    rows, accounts = SubmissionRow, database.accounts_at(gateway)
     # The service counts a request somewhere between our sending and its answer. A slot is therefore held
     # from the grant until one window after the answer; then no window of theirs can see more than the limit.
     # Two queries: with an "or" SQLite would read every request that was ever granted.
-    granted = rows.select(rows.answered_at).where(rows.gateway == gateway, rows.granted_at.is_null(False))
+    granted = rows.select(rows.answered_at).where(
+        rows.gateway == gateway, rows.account.in_(accounts), rows.granted_at.is_null(False)
+    )
     under_way = granted.where(rows.answered_at.is_null(), rows.state == "sending").count(database.connection)
     # An answer of the future is one from before the clock was set back; it must not hold a slot until then.
     within = rows.answered_at.between(now - limit.window_s, now + limit.window_s)
     answered = [row["answered_at"] for row in database.rows(granted.where(within).order_by(rows.answered_at))]
     waiting = [row for row in before if row["state"] == "sending" and row["granted_at"] is None]
-    ahead = sum(row["gateway"] == gateway and row["asked_at"] > now - STALE_TICKET_S for row in waiting)
+    waiting = [row for row in waiting if row["gateway"] == gateway and row["account"] in accounts]
+    ahead = sum(row["asked_at"] > now - STALE_TICKET_S for row in waiting)
     place = ahead - (limit.creates - under_way - len(answered))
     if place < 0:
         return 0.0, 0

@@ -22,7 +22,7 @@ from kie_ai_mcp._record.tables import (
     columns,
     submission_record,
 )
-from kie_ai_mcp._record.tasks import insert_task, recorded, write_outcome
+from kie_ai_mcp._record.tasks import TaskKey, insert_task, recorded, task_at, write_outcome
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Kind, Outcome, Task
 
@@ -46,6 +46,7 @@ class NewSubmission:
     idempotency_key: str | None = None
     subfolder: str | None = None
     estimated_credits: float | None = None
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,23 +87,24 @@ class Submissions:
         now = time.time()
         with self.database.transaction():
             open_rows = self._open_rows()
-            key, twins = new.idempotency_key, self._accepted_twins(new.body_hash)
-            same = [row for row in open_rows if row["body_hash"] == new.body_hash]
-            if key is None:
+            accounts, twins = self.database.accounts_at(new.gateway), _accepted_twins(self.database, new)
+            ours = (row for row in open_rows if row["account"] in accounts and row["user"] == new.user)
+            same = [row for row in ours if row["body_hash"] == new.body_hash]
+            if new.idempotency_key is None:
                 same += (row for row in twins if row["delivered_at"] is None and row["asked_at"] > now - lost_s)
             else:
                 same = [row for row in same if row["state"] == "unknown"]
-            earlier = self._keyed(key) or next(iter(same), None)
+            earlier = _keyed(self.database, new) or next(iter(same), None)
             if earlier is not None:
-                self._bind(key, earlier["id"])
+                _bind(self.database, new, earlier["id"])
                 return submission_record(earlier)
             booked = self.budget.credits_to_book(new.tool, new.gateway, new.estimated_credits)
             self.budget.check(self.database, booked)
             values = columns(SubmissionRow, NewSubmission, new) | {"state": "sending", "owner": self.process.owner}
-            values |= {"created_at": datetime.now(UTC), "asked_at": now, "booked_credits": booked}
-            query = SubmissionRow.insert(values)
-            submission_id = self.database.execute(query)
-            self._bind(key, submission_id)
+            values |= {"account": accounts[0], "booked_credits": booked}
+            values |= {"created_at": datetime.now(UTC), "asked_at": now}
+            submission_id = self.database.execute(SubmissionRow.insert(values))
+            _bind(self.database, new, submission_id)
             running = next((row for row in twins if row["status"] in ("pending", "processing")), None)
             twin = None if running is None else submission_record(running)
             return replace(self._take_slot(submission_id, new.gateway, open_rows, now), twin=twin)
@@ -143,10 +145,14 @@ class Submissions:
 
     @in_worker
     def accepted(self, submission_id: int, task: Task, outcome: Outcome | None = None) -> TaskRecord:
-        """Record the task that the service made and return it; one on record names the request it first came from."""
+        """Record the task that the service made and return it.
+
+        Where the service has used an id again, that is the earlier task as it was, with the number of its own request.
+        """
         with self.database.transaction():
-            self._end(submission_id, Ending("accepted", task, outcome))
-            return recorded(self.database, task.task_id)
+            record = self._end(submission_id, Ending("accepted", task, outcome))
+        assert record is not None  # noqa: S101  the ending has a task
+        return record
 
     @in_worker
     def settled(self, submission_id: int, ending: Ending) -> None:
@@ -184,7 +190,7 @@ class Submissions:
                 )
             if task is None:
                 self._change(submission_id, state="discarded")
-            elif owner := self._row(SubmissionRow.task_id == task.task_id):
+            elif owner := self._row(SubmissionRow.task_id == task.task_id, *self._at(row)):
                 raise StorageError(
                     f"Task {task.task_id} belongs to submission {owner['id']} already.",
                     next_step="Look for another id in the service's log, or discard this submission.",
@@ -193,9 +199,9 @@ class Submissions:
                 self._change(submission_id, state="accepted", task_id=task.task_id, delivered_at=time.time())
                 # What is looked up at the service says less of a task than the request that made it.
                 origin = {name: row[name] for name in ("api_type", "kind", "tool")}
-                ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
                 query = TaskRow.update({**origin, "submission_id": submission_id})
-                self.database.execute(query.where(ours, TaskRow.submission_id.is_null()))
+                ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
+                self.database.execute(query.where(ours, TaskRow.submission_id.is_null(), *self._at(row, TaskRow)))
             return submission_record(self._row(SubmissionRow.id == submission_id) or row)
 
     @in_worker
@@ -206,9 +212,14 @@ class Submissions:
         return self._record(SubmissionRow.id == submission_id)
 
     @in_worker
-    def of_task(self, task_id: str) -> SubmissionRecord | None:
+    def of_task(self, key: TaskKey) -> SubmissionRecord | None:
         """Return the request that made a task; None where it was not made here."""
-        return self._record(SubmissionRow.task_id == task_id)
+        task = task_at(self.database, key)
+        if task is None:
+            return self._record(SubmissionRow.task_id == key)
+        if task.submission_id is not None:
+            return self._record(SubmissionRow.id == task.submission_id)
+        return self._record(SubmissionRow.task_id == task.task_id, *self._at(vars(task)))
 
     @in_worker
     def unsettled(self) -> Sequence[SubmissionRecord]:
@@ -221,17 +232,25 @@ class Submissions:
         query = SubmissionRow.select().where(SubmissionRow.id > after_id).order_by(SubmissionRow.id).limit(limit)
         return [submission_record(row) for row in self.database.rows(query)]
 
-    def _end(self, submission_id: int, ending: Ending, *conditions: Any) -> None:
-        """Write an ending to a submission, if all conditions hold for it, and to its task."""
+    def _end(self, submission_id: int, ending: Ending, *conditions: Any) -> TaskRecord | None:
+        """Write an ending to a submission, if all conditions hold for it, and to its task; return that task."""
         values: dict[str, Any] = {"state": ending.state, "code": ending.code, "message": ending.message}
+        task = None
         if ending.task is not None:
-            values |= {"task_id": ending.task.task_id, "path": ending.task.path}
-            insert_task(self.database, ending.task, submission_id)
+            request = self._row(SubmissionRow.id == submission_id)
+            task = insert_task(self.database, ending.task, request)
             if ending.outcome is not None:
-                write_outcome(self.database, ending.task.task_id, ending.outcome)
+                # The id is ours for what finished at once, but the service may have used it.
+                if request and task.submission_id != submission_id:
+                    other = replace(ending.task, task_id=f"{ending.task.task_id}-{self.process.owner}")
+                    task = insert_task(self.database, other, request)
+                write_outcome(self.database, task.row_id, ending.outcome)
+                task = recorded(self.database, task.row_id)
+            values |= {"task_id": task.task_id, "path": ending.task.path}
         # A slot is held for one window after the answer; what was never sent holds none.
         values |= {"granted_at": None} if ending.state == "cancelled" else {"answered_at": time.time()}
         self._change(submission_id, *conditions, **values)
+        return task
 
     def _open_rows(self) -> list[dict[str, Any]]:
         """Return the unsettled submissions, oldest first, after settling those of dead processes."""
@@ -259,30 +278,17 @@ class Submissions:
         query = rows.update(state="unknown", answered_at=time.time(), message=message)
         self.database.execute(query.where(theirs))
 
-    def _accepted_twins(self, body_hash: str) -> list[dict[str, Any]]:
-        """Return the newest identical requests that made tasks, each with the status of its task."""
-        rows = SubmissionRow
-        query = rows.select(rows, TaskRow.status).where(rows.body_hash == body_hash, rows.state == "accepted")
-        query = query.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=TaskRow.task_id == rows.task_id)
-        return self.database.rows(query.order_by(rows.id.desc()).limit(TWINS))
-
-    def _keyed(self, key: str | None) -> dict[str, Any] | None:
-        """Return the submission that an idempotency key is bound to; a key whose request made nothing is free again."""
-        if key is None:
-            return None
-        bound = KeyRow.select(KeyRow.submission_id).where(KeyRow.key == key)
-        return self._row(SubmissionRow.id.in_(bound), SubmissionRow.state.in_(MAY_COST))
-
-    def _bind(self, key: str | None, submission_id: int) -> None:
-        if key is not None:
-            self.database.execute(KeyRow.insert(key=key, submission_id=submission_id).on_conflict_replace())
-
     def _take_slot(self, submission_id: int, gateway: str, before: Iterable[Mapping[str, Any]], now: float) -> Ticket:
         limit = self.limits.get(gateway, self.limit)
         wait_s, ahead = wait_for_slot(self.database, limit, before, gateway, now)
         if wait_s == 0:
             self._change(submission_id, granted_at=now)
         return Ticket(submission_id, wait_s == 0, wait_s, ahead)
+
+    def _at(self, row: Mapping[str, Any], rows: Any = SubmissionRow) -> tuple[Any, ...]:
+        """Return the conditions of being of a row's account at its gateway; an unknown account may be any."""
+        account = row["account"] or self.database.accounts_at(row["gateway"])[0]
+        return rows.gateway == row["gateway"], rows.account.in_((account, ""))
 
     def _record(self, *conditions: Any) -> SubmissionRecord | None:
         row = self._row(*conditions)
@@ -293,3 +299,32 @@ class Submissions:
 
     def _change(self, submission_id: int, *conditions: Any, **values: Any) -> None:
         self.database.execute(SubmissionRow.update(values).where(SubmissionRow.id == submission_id, *conditions))
+
+
+def _accepted_twins(database: Database, new: NewSubmission) -> list[dict[str, Any]]:
+    """Return the newest identical requests that made tasks, each with the status of its task."""
+    rows, tasks = SubmissionRow, TaskRow
+    own = rows.account.in_(database.accounts_at(new.gateway)) & (rows.user == new.user)
+    query = rows.select(rows, tasks.status).where(rows.body_hash == new.body_hash, rows.state == "accepted", own)
+    same = (tasks.task_id == rows.task_id) & (tasks.gateway == rows.gateway) & (tasks.account == rows.account)
+    query = query.join(tasks, peewee.JOIN.LEFT_OUTER, on=same)
+    return database.rows(query.order_by(rows.id.desc()).limit(TWINS))
+
+
+def _keyed(database: Database, new: NewSubmission) -> dict[str, Any] | None:
+    """Return the submission that an idempotency key is bound to; a key whose request made nothing is free again."""
+    if new.idempotency_key is None:
+        return None
+    rows, keys, accounts = SubmissionRow, KeyRow, database.accounts_at(new.gateway)
+    ours = (keys.key == new.idempotency_key) & (keys.user == new.user) & keys.account.in_(accounts)
+    query = rows.select().where(rows.id.in_(keys.select(keys.submission_id).where(ours)))
+    query = query.where(rows.gateway == new.gateway, rows.state.in_(MAY_COST))
+    return database.first(query.order_by(rows.account.desc()))
+
+
+def _bind(database: Database, new: NewSubmission, submission_id: int) -> None:
+    """Bind the request's idempotency key, if it has one, to a submission."""
+    if new.idempotency_key is not None:
+        account = database.accounts_at(new.gateway)[0]
+        query = KeyRow.insert(key=new.idempotency_key, account=account, user=new.user, submission_id=submission_id)
+        database.execute(query.on_conflict_replace())

@@ -4,7 +4,7 @@ A value's field and the column of the same name belong together; a new one is ty
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
@@ -19,6 +19,7 @@ SubmissionState = Literal["sending", "accepted", "refused", "unknown", "cancelle
 
 MAY_COST = ("sending", "unknown", "accepted")
 FINAL = ("completed", "failed")
+KIE = "kie"  # the gateway whose ids are written as they are
 
 
 class _Moment(peewee.TextField):
@@ -71,6 +72,8 @@ class TaskRow(peewee.Model):
     credits = peewee.FloatField(null=True)
     finished_at = _Moment(null=True)
     keeps_s = peewee.IntegerField(default=DAY_S)
+    account = peewee.TextField(default="")
+    user = peewee.TextField(default="")
 
     class Meta:
         table_name = "tasks"
@@ -102,30 +105,37 @@ class SubmissionRow(peewee.Model):
     estimated_credits = peewee.FloatField(null=True)
     booked_credits = peewee.FloatField(null=True)
     delivered_at = peewee.FloatField(null=True)
+    account = peewee.TextField(default="")
+    user = peewee.TextField(default="")
 
     class Meta:
         table_name = "submissions"
 
 
 class KeyRow(peewee.Model):
-    """One row of ``idempotency_keys``: a key and the request it is bound to."""
+    """One row of ``idempotency_keys``: a key of one user of an account, and the request it is bound to."""
 
-    key = peewee.TextField(primary_key=True)
+    key = peewee.TextField()
+    account = peewee.TextField(default="")
+    user = peewee.TextField(default="")
     submission_id = peewee.IntegerField()
 
     class Meta:
         table_name = "idempotency_keys"
+        primary_key = peewee.CompositeKey("key", "account", "user")
 
 
 class UploadRow(peewee.Model):
-    """One row of ``uploads``: bytes that the service holds for a while."""
+    """One row of ``uploads``: bytes that the service holds for an account, for a while."""
 
-    sha256 = peewee.TextField(primary_key=True)
+    sha256 = peewee.TextField()
+    account = peewee.TextField(default="")
     url = peewee.TextField()
     expires_at = _Moment()
 
     class Meta:
         table_name = "uploads"
+        primary_key = peewee.CompositeKey("sha256", "account")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +156,14 @@ class TaskRecord(Task):
     estimated_credits: float | None = None
     finished_at: datetime | None = None
     keeps_s: int = DAY_S
+    account: str = ""
+    user: str = ""
+    prefix: str = ""
+
+    @property
+    def written_id(self) -> str:
+        """The id as answers, files and addresses write it: ``GATEWAY:ID``, of a task of Kie.ai the id alone."""
+        return f"{self.prefix}{self.task_id}"
 
     @property
     def task(self) -> Task:
@@ -197,8 +215,15 @@ class SubmissionRecord:
     estimated_credits: float | None = None
     api_type: str = ""
     kind: Kind = "image"
-    gateway: str = "kie"
+    gateway: str = KIE
     model: str | None = None
+    account: str = ""
+    user: str = ""
+
+    @property
+    def exact_id(self) -> str:
+        """The id of its task, with the gateway even where that is Kie.ai."""
+        return f"{self.gateway}:{self.task_id}"
 
 
 @dataclass(frozen=True)
@@ -220,11 +245,13 @@ def columns(table: type[peewee.Model], kind: type[Any], value: Any) -> dict[str,
     return {name: getattr(value, name) for name in kind.__dataclass_fields__ if name in table._meta.fields}
 
 
-def task_record(row: Mapping[str, Any]) -> TaskRecord:
-    """Return a row of ``tasks`` as a record."""
+def task_record(row: Mapping[str, Any], gateways: Container[str]) -> TaskRecord:
+    """Return a row of ``tasks`` as a record; `gateways` are the known ones."""
     if not row["result_urls"] and row["result_url"]:  # the seed's rows have one address, in a column of its own
         row = {**row, "result_urls": (row["result_url"],)}
-    return TaskRecord(**_fields(TaskRecord, row))
+    # An id of Kie.ai may look like another service's; then it is written with its gateway, too.
+    is_bare = row["gateway"] == KIE and row["task_id"].partition(":")[0] not in gateways
+    return TaskRecord(**_fields(TaskRecord, row), prefix="" if is_bare else f"{row['gateway']}:")
 
 
 def submission_record(row: Mapping[str, Any]) -> SubmissionRecord:

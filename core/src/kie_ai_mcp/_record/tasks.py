@@ -1,6 +1,6 @@
 """Tasks on record: where each came from, how it stands and where its results are; and uploads of files for them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,14 +8,18 @@ from typing import Any
 import peewee
 
 from kie_ai_mcp._record.database import Database, in_worker
-from kie_ai_mcp._record.tables import FINAL, SubmissionRow, TaskRecord, TaskRow, UploadRow, columns, task_record
-from kie_ai_mcp.errors import StorageError
+from kie_ai_mcp._record.tables import FINAL, KIE, SubmissionRow, TaskRecord, TaskRow, UploadRow, columns, task_record
+from kie_ai_mcp.errors import InvalidArgument, StorageError
 from kie_ai_mcp.specs import Outcome, Task
 
 # Joined by the submission's number, of which there is one: two may name the same task.
 _WITH_ESTIMATE = TaskRow.select(TaskRow, SubmissionRow.estimated_credits).join(
     SubmissionRow, peewee.JOIN.LEFT_OUTER, on=SubmissionRow.id == TaskRow.submission_id
 )
+
+
+TaskKey = int | str
+"""A task on record: the number of its row, or an id, as `TaskRecord.written_id` or the service writes it."""
 
 
 @dataclass(frozen=True)
@@ -37,30 +41,34 @@ class Tasks:
     database: Database
 
     @in_worker
-    def find(self, task_id: str) -> TaskRecord | None:
-        """Return one task, or None."""
-        return _task(self.database, task_id)
+    def find(self, key: TaskKey) -> TaskRecord | None:
+        """Return one task, or None; raise `InvalidArgument` for an id that several services use, none of them Kie.ai.
+
+        Of several accounts with that id, the task of this process's own comes first.
+        """
+        return task_at(self.database, key)
 
     @in_worker
     def adopt(self, task: Task) -> TaskRecord:
         """Record a task that was not made here; one that is on record stays as it is."""
         with self.database.transaction():
-            insert_task(self.database, task)
-        return recorded(self.database, task.task_id)
+            return insert_task(self.database, task)
 
     @in_worker
-    def record_outcome(self, task_id: str, outcome: Outcome) -> TaskRecord:
+    def record_outcome(self, key: TaskKey, outcome: Outcome) -> TaskRecord:
         """Write what the service says of a task, as `write_outcome` does."""
         with self.database.transaction():
-            write_outcome(self.database, task_id, outcome)
-        return recorded(self.database, task_id)
+            row_id = _row_id(self.database, key)
+            write_outcome(self.database, row_id, outcome)
+        return recorded(self.database, row_id)
 
     @in_worker
-    def record_files(self, task_id: str, files: Iterable[str]) -> TaskRecord:
+    def record_files(self, key: TaskKey, files: Iterable[str]) -> TaskRecord:
         """Write where a task's results were saved."""
+        row_id = _row_id(self.database, key)
         query = TaskRow.update(files=tuple(files), updated_at=datetime.now(UTC))
-        self.database.execute(query.where(TaskRow.task_id == task_id))
-        return recorded(self.database, task_id)
+        self.database.execute(query.where(TaskRow.row_id == row_id))
+        return recorded(self.database, row_id)
 
     @in_worker
     def newest(self, filters: Filters) -> Sequence[TaskRecord]:
@@ -68,14 +76,12 @@ class Tasks:
         query = _WITH_ESTIMATE.order_by(TaskRow.row_id.desc()).limit(filters.limit)
         values: dict[str, Any] = {"created_at__gte": filters.since, "row_id__lt": filters.before_id}
         values |= {name: getattr(filters, name) for name in ("status", "provider", "kind")}
-        query = query.filter(**{name: value for name, value in values.items() if value is not None})
-        return [task_record(row) for row in self.database.rows(query)]
+        return self._records(query.filter(**{name: value for name, value in values.items() if value is not None}))
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[TaskRecord]:
         """Return tasks oldest first, at most `limit`, above the row `after_id`; for export."""
-        query = TaskRow.select().where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit)
-        return [task_record(row) for row in self.database.rows(query)]
+        return self._records(TaskRow.select().where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit))
 
     @in_worker
     def usual_s(self, tool: str) -> tuple[float, float] | None:
@@ -95,30 +101,51 @@ class Tasks:
         results = peewee.fn.MAX(length(rows.result_urls), rows.result_url.is_null(False))
         missing = (length(rows.files) < results) | (peewee.fn.INSTR(rows.files, '""') > 0)
         query = rows.select().where(rows.status == "completed", missing)
-        records = [task_record(row) for row in self.database.rows(query)]
-        return sorted(records, key=lambda record: record.expires_at or record.updated_at)
+        return sorted(self._records(query), key=lambda record: record.expires_at or record.updated_at)
 
     @in_worker
-    def upload_of(self, sha256: str) -> tuple[str, datetime] | None:
-        """Return where the service holds these bytes and until when, if it does."""
+    def upload_of(self, sha256: str, account: str = "") -> tuple[str, datetime] | None:
+        """Return where the service holds these bytes for an account and until when, if it does."""
         rows = UploadRow
-        row = self.database.first(rows.select().where(rows.sha256 == sha256, rows.expires_at > datetime.now(UTC)))
+        held = (rows.sha256 == sha256) & (rows.account == account) & (rows.expires_at > datetime.now(UTC))
+        row = self.database.first(rows.select().where(held))
         return (row["url"], row["expires_at"]) if row else None
 
     @in_worker
-    def record_upload(self, sha256: str, url: str, expires_at: datetime) -> None:
-        """Write where the service holds bytes."""
-        self.database.execute(UploadRow.insert(sha256=sha256, url=url, expires_at=expires_at).on_conflict_replace())
+    def record_upload(self, sha256: str, url: str, expires_at: datetime, account: str = "") -> None:
+        """Write where the service holds bytes for an account."""
+        values = {"sha256": sha256, "url": url, "expires_at": expires_at, "account": account}
+        self.database.execute(UploadRow.insert(values).on_conflict_replace())
+
+    def _records(self, query: Any) -> list[TaskRecord]:
+        return [task_record(row, self.database.accounts) for row in self.database.rows(query)]
 
 
-def insert_task(database: Database, task: Task, submission_id: int | None = None) -> None:
-    """Add a task; one that is on record stays as it is."""
-    now = datetime.now(UTC)
-    values = columns(TaskRow, Task, task) | {"created_at": task.created_at or now, "updated_at": now}
-    database.execute(TaskRow.insert({**values, "submission_id": submission_id}).on_conflict_ignore())
+def insert_task(database: Database, task: Task, request: Mapping[str, Any] | None = None) -> TaskRecord:
+    """Record the task of a request's row, or one that was not made here, and return it as it is on record then.
+
+    One on record stays as it is. It is linked to the request where it was found at the service meanwhile; where it is
+    older, the service has used the id again, and the record does not name this request.
+    """
+    rows, now, accounts = TaskRow, datetime.now(UTC), database.accounts_at(task.gateway)
+    origin: dict[str, Any] = {}
+    if request is not None:
+        accounts = request["account"] or accounts[0], ""
+        origin = {"submission_id": request["id"], "user": request["user"]}
+    values = columns(rows, Task, task) | origin | {"account": accounts[0]}
+    known = (rows.task_id == task.task_id) & (rows.gateway == task.gateway) & rows.account.in_(accounts)
+    row = database.first(rows.select(rows.row_id).where(known).order_by(rows.account.desc()))
+    if row is None:
+        values |= {"created_at": task.created_at or now, "updated_at": now}
+        return recorded(database, database.execute(rows.insert(values)))
+    if request is not None:
+        found = rows.submission_id.is_null() & (rows.created_at >= request["created_at"])
+        del values["created_at"]
+        database.execute(rows.update(values).where(rows.row_id == row["row_id"], found))
+    return recorded(database, row["row_id"])
 
 
-def write_outcome(database: Database, task_id: str, outcome: Outcome) -> None:
+def write_outcome(database: Database, row_id: int, outcome: Outcome) -> None:
     """Write an outcome: each field that says something to the column of its name.
 
     A final status stays, but results win over a failure, and the reason of the failure is kept with them.
@@ -133,7 +160,7 @@ def write_outcome(database: Database, task_id: str, outcome: Outcome) -> None:
         values |= {"result_url": outcome.urls[0], "result_urls": outcome.urls}
     if outcome.status == "failed":
         values |= reason
-    ours = TaskRow.task_id == task_id
+    ours = TaskRow.row_id == row_id
     if outcome.status == "completed" and outcome.urls:
         # Results that come after a failure are kept from their own end on.
         failed = ours & (TaskRow.status == "failed")
@@ -150,17 +177,35 @@ def write_outcome(database: Database, task_id: str, outcome: Outcome) -> None:
         database.execute(query.where(ours, TaskRow.finished_at.is_null()))
 
 
-def recorded(database: Database, task_id: str) -> TaskRecord:
+def recorded(database: Database, key: TaskKey) -> TaskRecord:
     """Return a task that was written a moment ago; raise `StorageError` where another process deleted it meanwhile."""
-    record = _task(database, task_id)
+    record = task_at(database, key)
     if record is None:
-        raise StorageError(f"Task {task_id} is no longer on record.", next_step="Ask get_task_status for it again.")
+        name = f"Task {key}" if isinstance(key, str) else "The task"
+        raise StorageError(f"{name} is no longer on record.", next_step="Ask get_task_status for it again.")
     return record
 
 
-def _task(database: Database, task_id: str) -> TaskRecord | None:
-    row = database.first(_WITH_ESTIMATE.where(TaskRow.task_id == task_id))
-    return None if row is None else task_record(row)
+def task_at(database: Database, key: TaskKey) -> TaskRecord | None:
+    """Return one task, or None; raise `InvalidArgument` as `Tasks.find`."""
+    if isinstance(key, int):
+        rows = database.rows(_WITH_ESTIMATE.where(TaskRow.row_id == key))
+    else:
+        gateway, _, task_id = key.partition(":")
+        rows = database.rows(_WITH_ESTIMATE.where(TaskRow.task_id == task_id, TaskRow.gateway == gateway))
+        rows = rows or database.rows(_WITH_ESTIMATE.where(TaskRow.task_id == key))
+        # Answers write Kie.ai's ids alone, so that an id alone is Kie.ai's where there is such a one.
+        rows = [row for row in rows if row["gateway"] == KIE] or rows
+        if len(gateways := sorted({row["gateway"] for row in rows})) > 1:
+            forms = " or ".join(f"{gateway}:{key}" for gateway in gateways)
+            raise InvalidArgument("task_id", key, f"several services have a task of this id; give {forms}")
+    own = [row for row in rows if row["account"] == database.accounts.get(row["gateway"], "")]
+    row = max(own or rows, key=lambda row: (row["account"] == "", row["row_id"]), default=None)
+    return None if row is None else task_record(row, database.accounts)
+
+
+def _row_id(database: Database, key: TaskKey) -> int:
+    return key if isinstance(key, int) else recorded(database, key).row_id
 
 
 def _tenth(ordered: Sequence[float], tenth: int) -> float:

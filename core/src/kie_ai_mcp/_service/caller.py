@@ -4,6 +4,7 @@ A paid request may have been charged if it left this machine. httpx reports when
 of a request: before that moment nothing can have been charged, after it only a readable answer proves anything.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -68,6 +70,13 @@ def header_templates(gateway: Gateway) -> dict[str, str]:
 def carries_key(template: str) -> bool:
     """Return whether the key stands in a header's template."""
     return "{key}" in template
+
+
+def account_of(gateway: Gateway) -> str:
+    """Return what stands for an account on record: a hash of the service's address and the key, which it hides."""
+    address = urlsplit(gateway.base_url.rstrip("/"))
+    place = address._replace(netloc=address.netloc.lower()).geturl()
+    return hashlib.sha256(f"{place} {gateway.key or ''}".encode(errors="replace")).hexdigest()[:24]
 
 
 @dataclass(frozen=True)
