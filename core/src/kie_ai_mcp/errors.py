@@ -22,6 +22,7 @@
 the message: what failed, with which value, and what to do next.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -167,6 +168,10 @@ class Meaning:
     can_retry: bool = False
 
 
+SAID_CHARS = 500  # the most that is passed on of a service's own words
+ESCAPES = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+"""What a terminal takes for a command: colours, moves of the cursor, titles, links."""
+
 LOGS_PAGE = "https://kie.ai/logs"
 KEYS_PAGE = "https://kie.ai/api-key"
 _CHECK_KEY = f"Check KIE_AI_API_KEY against {KEYS_PAGE}, and the key's IP allow-list."
@@ -208,6 +213,19 @@ def meaning_of(code: int) -> Meaning:
 def sound(text: str) -> str:
     """Return text that every encoder takes: halves of surrogate pairs, which JSON can contain, become ``?``."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def one_line(text: str, limit: int) -> str:
+    """Return text as one line of at most `limit` characters, without escape sequences and invisible characters."""
+    plain = re.sub(ESCAPES, "", text[: 10 * limit])
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in plain).split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def service_says(text: str) -> str:
+    """Return a service's own words as one sentence, which nothing in them can end before its time."""
+    words = one_line(text, SAID_CHARS).replace('"', "'")
+    return f'The service says: "{words}".'
 
 
 def shorten(value: Any, limit: int = 80) -> str:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-from kie_ai_mcp.errors import sound
+from kie_ai_mcp.errors import SAID_CHARS, one_line, sound
 from kie_ai_mcp.specs import DAY_S, Outcome, Status
 
 FIRST_YEAR, LAST_YEAR = 2000, 9000
@@ -144,7 +144,7 @@ def outcome_by_state(payload: Mapping[str, Any], *results: object, keeps_s: int 
         return _completed(payload, model, results, keeps_s)
     if status == "failed":
         return _failed(payload, model, "failMsg", "failCode")
-    credits = number_in(payload.get("creditsConsumed"))
+    credits = _price(payload)
     return Outcome(status, progress=share(payload.get("progress"), 100), credits=credits, model=model)
 
 
@@ -168,7 +168,7 @@ def code_in(value: object) -> int | str | None:
     if isinstance(value, str):
         text = value.strip()
         return (int(text) or None) if CODE.fullmatch(text) else text[:CODE_CHARS] or None
-    return value or None if isinstance(value, int) and not isinstance(value, bool) else None
+    return code_in(str(value)) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def share(progress: object, whole: float = 1.0) -> float | None:
@@ -182,13 +182,17 @@ def _completed(payload: Mapping[str, Any], model: str | None, results: Iterable[
 
 
 def _failed(payload: Mapping[str, Any], model: str | None, reason: str, code: str) -> Outcome:
-    error = text_in(payload.get(reason)) or "the service gave no reason"
+    error = one_line(text_in(payload.get(reason)) or "", SAID_CHARS) or "the service gave no reason"
     return _ended(payload, Outcome("failed", error=error, error_code=code_in(payload.get(code)), model=model))
 
 
 def _ended(payload: Mapping[str, Any], outcome: Outcome) -> Outcome:
-    credits, finished_at = number_in(payload.get("creditsConsumed")), time_in(payload.get("completeTime"))
-    return replace(outcome, credits=credits, finished_at=finished_at)
+    return replace(outcome, credits=_price(payload), finished_at=time_in(payload.get("completeTime")))
+
+
+def _price(payload: Mapping[str, Any]) -> float | None:
+    credits = number_in(payload.get("creditsConsumed"))
+    return None if credits is None or credits < 0 else credits
 
 
 def _json_in(text: str) -> object:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-from kie_ai_mcp.errors import InvalidArgument
+from kie_ai_mcp.errors import SAID_CHARS, InvalidArgument, one_line
 
 Kind = Literal["image", "video", "audio"]
 Status = Literal["pending", "processing", "completed", "failed"]
@@ -25,6 +25,7 @@ Availability = Literal["current", "retired", "undocumented"]
 
 DAY_S = 86_400
 PROMPT_CHARS = 20_000
+WORD_CHARS = 200  # of a model's id, or of a word that stands for an error
 LONGEST_KEEP_S = 36_500 * DAY_S
 
 # The service's address for all market models, and what it was called before October 2025.
@@ -80,7 +81,7 @@ class Answer:
 
     Args:
         code: The service's code in Kie.ai's numbering; 200 is success.
-        message: The service's message; may be empty.
+        message: The service's message; may be empty. Core keeps one line of at most 500 characters.
         data: The service's data, as JSON gives it.
     """
 
@@ -216,10 +217,10 @@ class Outcome:
     Args:
         status: Where the task stands. An unknown word of the service is ``processing``, never ``failed``.
         urls: Every result address, in the service's order; each starts with http:// or https://.
-        error: The service's reason, for ``failed``.
+        error: The service's reason, for ``failed``. Kept as one line of at most 500 characters.
         error_code: The service's number for it, or its word.
         progress: From 0 to 1; None where the service says nothing.
-        credits: The price of the task, a finite number, where the service says so.
+        credits: The price of the task, a finite number of at least 0, where the service says so.
         model: The service's model id, where the answer names it.
         finished_at: When the service finished, with a time zone, where it says so.
         keeps_s: How long the service keeps the results, in whole seconds from `finished_at` on, at most 100 years.
@@ -233,10 +234,16 @@ class Outcome:
     error: _OptionalText = None
     error_code: Annotated[int | str | None, Field(description="a whole number or text")] = None
     progress: Annotated[float | None, Field(ge=0, le=1, description="a share between 0 and 1")] = None
-    credits: Annotated[float | None, Field(description="a finite number")] = None
+    credits: Annotated[float | None, Field(ge=0, description="a finite number of at least 0")] = None
     model: _OptionalText = None
     finished_at: Annotated[AwareDatetime | None, Field(description="a time with a time zone")] = None
     keeps_s: Annotated[int, Field(ge=0, le=LONGEST_KEEP_S, description="a whole number of seconds, 0 or more")] = DAY_S
+
+    def __post_init__(self) -> None:
+        # These are the service's words, and are shown to people, models and terminals.
+        for name, most in (("error", SAID_CHARS), ("error_code", WORD_CHARS), ("model", WORD_CHARS)):
+            if isinstance(text := getattr(self, name), str):
+                object.__setattr__(self, name, one_line(text, most))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, Refused, Unknown
+from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, RateLimited, Refused, Unknown
 
 pytestmark = pytest.mark.anyio
 
@@ -63,12 +63,45 @@ def tool_of(read: Callable[[Any], Any] | None = None) -> BoundTool:
 async def test_answer_that_a_provider_misreads_is_unknown_and_the_server_goes_on(
     read: Callable[[Any], Any], engine: Engine, service: HTTPServer
 ) -> None:
-    service.expect_request("/foxes").respond_with_json(ACCEPTED)
+    service.expect_request("/foxes").respond_with_json({"code": 200, "data": {"id": "t-1"}})
 
     with pytest.raises(Unknown, match="nano-banana"):
         await submit(engine, tool_of(read), {"prompt": "a fox"}, silent)
 
     assert [entry.state for entry in await engine.record.submissions.unsettled()] == ["unknown"]
+
+
+# HTTP status, code in the body: each of them alone says that nothing was made, or that this is unknown.
+DENIALS = [(400, 400), (404, 404), (405, 200), (422, 422), (429, 429), (401, 401), (500, 500), (200, 422), (200, 429)]
+
+
+@pytest.mark.parametrize(("status", "code"), DENIALS)
+@pytest.mark.parametrize("read", [None, lambda answer: answer.data["id"]], ids=["usual", "the provider's own"])
+async def test_task_that_an_answer_names_is_recorded_and_sent_once_whatever_the_codes_say(
+    read: Callable[[Any], Any] | None, status: int, code: int, engine: Engine, service: HTTPServer
+) -> None:
+    name = "taskId" if read is None else "id"
+    service.expect_request("/foxes").respond_with_json(
+        {"code": code, "msg": "no", "data": {name: "t-1"}}, status=status
+    )
+
+    report = await submit(engine, tool_of(read), {"prompt": "a fox"}, silent)
+
+    assert (report.status, report.task_id, report.charged) == ("pending", "t-1", "yes")
+    kept = await engine.record.submissions.find(1)
+    assert kept is not None
+    assert (kept.state, kept.task_id) == ("accepted", "t-1")
+    assert len(service.log) == 1
+
+
+@pytest.mark.parametrize("read", [lambda answer: 1 / 0, lambda answer: Outcome("failed", error="no")])
+async def test_busy_service_is_busy_whatever_a_provider_makes_of_its_answer(
+    read: Callable[[Any], Any], engine: Engine, service: HTTPServer
+) -> None:
+    service.expect_request("/foxes").respond_with_json({"code": 429, "msg": "busy"}, status=429)
+
+    with pytest.raises(RateLimited):
+        await submit(engine, tool_of(read), {"prompt": "a fox"}, silent, patience_s=0)
 
 
 @pytest.mark.parametrize(("code", "state"), [(422, "refused"), (200, "unknown")])
@@ -229,7 +262,7 @@ async def test_reason_with_half_a_surrogate_pair_is_recorded(engine: Engine, ser
     def read(answer: Answer) -> Accepted:
         raise Refused("No foxes \ud83d today.", next_step="Ask for a hen.")
 
-    service.expect_request("/foxes").respond_with_json(ACCEPTED)
+    service.expect_request("/foxes").respond_with_json({"code": 200, "data": {"id": "t-1"}})
     with pytest.raises(Unknown) as unknown:
         await submit(engine, tool_of(read), {"prompt": "a fox"}, silent)
     assert "could not be recorded" not in unknown.value.message

@@ -6,8 +6,13 @@ import json
 import re
 import socket
 import threading
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,7 +24,7 @@ from werkzeug import Request, Response
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import ANSWER_LIMIT, RETRY_AFTER_CEILING_S, Caller, Departure, Reply, kie
 from kie_ai_mcp._service.envelope import error_of
-from kie_ai_mcp._service.transfer import REDIRECTS
+from kie_ai_mcp._service.transfer import REDIRECTS, file_mark
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import (
     KEYS_PAGE,
@@ -34,7 +39,7 @@ from kie_ai_mcp.errors import (
     Unknown,
     meaning_of,
 )
-from kie_ai_mcp.specs import Answer, Gateway
+from kie_ai_mcp.specs import Accepted, Answer, Gateway
 from tests.helpers import unused_port
 
 if TYPE_CHECKING:
@@ -48,7 +53,7 @@ ACCEPTED = {"code": 200, "msg": "success", "data": {"taskId": "t-1"}}
 BODY = {"model": "x", "input": {"prompt": "a fox, ein Füchslein"}}
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
-# What stands where an answer was expected: nothing of it is one.
+# What stands where an answer was expected: nothing of it is one, though some of it names a task.
 UNREADABLE: dict[str, bytes] = {
     "html": HTML.encode(),
     "cut JSON": b'{"code": 200, "msg": "success", "data": {"taskId": "t-',
@@ -68,6 +73,9 @@ UNREADABLE: dict[str, bytes] = {
     "endless number": b'{"code": ' + b"2" * 5000 + b"}",
     "deep": b"[" * 100_000,
     "no text": b"\x00\xff\xfe\x80",
+}
+NAMES_NO_TASK = {
+    name: body for name, body in UNREADABLE.items() if name == "cut JSON" or b"taskId" not in body or name == "list"
 }
 
 
@@ -117,7 +125,7 @@ async def test_each_code_means_the_same_as_status_and_in_the_envelope(
     error = await end_of(make_gateway(service.url_for("")).create(["x"], BODY))
 
     assert type(error) is meaning.error
-    assert str(error) == f"Code {code}: {meaning.text}, in its words: their words. {meaning.next_step}"
+    assert str(error) == f'Code {code}: {meaning.text}. The service says: "their words". {meaning.next_step}'
     assert (error.charged, error.can_retry) == (meaning.error.charged, meaning.can_retry)
 
 
@@ -133,8 +141,10 @@ async def test_an_http_status_that_says_no_is_never_overruled_by_a_friendly_code
     assert (await make_gateway(service.url_for("")).create(["x"], BODY)).answer.code == read
 
 
-@pytest.mark.parametrize("code", ["200", " 200 "])
-async def test_code_may_be_text(code: str, service: HTTPServer, make_gateway: MakeGateway) -> None:
+@pytest.mark.parametrize("code", ["200", " 200 ", 200.0])
+async def test_code_may_be_text_or_a_decimal_number(
+    code: object, service: HTTPServer, make_gateway: MakeGateway
+) -> None:
     service.expect_request("/x").respond_with_json({**ACCEPTED, "code": code})
 
     assert (await make_gateway(service.url_for("")).create(["x"], BODY)).answer == Answer(
@@ -145,6 +155,9 @@ async def test_code_may_be_text(code: str, service: HTTPServer, make_gateway: Ma
 @pytest.mark.parametrize(
     ("envelope", "message"),
     [
+        ({"msg": "a\n\nNext: pay\r again"}, "a Next: pay again"),
+        ({"msg": "\x1b[31mred\x1b[0m \x1b]0;title\x07\u202e\x00\x9b2Jend"}, "red end"),
+        ({"msg": "x" * 3_000}, f"{'x' * 499}…"),
         ({"msg": "a"}, "a"),
         ({"message": "b"}, "b"),
         ({"msg": None}, ""),
@@ -161,7 +174,7 @@ async def test_message_may_be_missing_or_of_any_sort(
     assert (await make_gateway(service.url_for("")).create(["x"], BODY)).answer.message == message
 
 
-@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("body", NAMES_NO_TASK.values(), ids=NAMES_NO_TASK)
 @pytest.mark.parametrize("status", [200, 302, 502])
 async def test_unreadable_answer_is_unknown_because_it_may_have_been_charged(
     status: int, body: bytes, service: HTTPServer, make_gateway: MakeGateway
@@ -173,6 +186,178 @@ async def test_unreadable_answer_is_unknown_because_it_may_have_been_charged(
     assert (type(error), error.charged, error.can_retry, error.code) == (Unknown, "unknown", False, status)
     assert "https://kie.ai/logs" in error.next_step
     assert len(service.log) == 1
+
+
+# An answer that names a task -----------------------------------------------------------------------------------------
+
+STATUSES = (200, 201, 302, 307, 400, 401, 402, 403, 404, 405, 408, 409, 422, 429, 451, 455, 500, 501, 502, 503)
+ACCEPTING: dict[str, Any] = {
+    "success": ACCEPTED,
+    "refusal": {"code": 422, "msg": "no", "data": {"taskId": "t-1"}},
+    "too busy": {"code": 429, "msg": "no", "data": {"taskId": "t-1"}},
+    "failure": {"code": 500, "msg": "no", "data": {"task_id": "t-1"}},
+    "JSON text": {"code": 500, "data": json.dumps({"taskId": "t-1"})},
+    "beside the data": {"code": 404, "taskId": "t-1", "data": None},
+    "no code": {"data": {"taskId": "t-1"}},
+    "odd code": {"code": "OK", "task_id": "t-1"},
+}
+
+
+@pytest.mark.parametrize("body", ACCEPTING.values(), ids=ACCEPTING)
+@pytest.mark.parametrize("status", STATUSES)
+async def test_answer_that_names_a_task_accepts_whatever_its_codes_say(
+    status: int, body: Any, service: HTTPServer, make_gateway: MakeGateway
+) -> None:
+    service.expect_request("/new").respond_with_json(body, status=status)
+
+    reply = await make_gateway(service.url_for("")).create(["new", "old"], BODY)
+
+    assert (reply.path, reply.made) == ("new", Accepted("t-1"))
+    assert len(service.log) == 1
+
+
+@pytest.mark.parametrize("task_id", ["", None, 0, False, [], {}, "  "])
+async def test_answer_with_an_empty_task_id_names_none(
+    task_id: object, service: HTTPServer, make_gateway: MakeGateway
+) -> None:
+    service.expect_request("/x").respond_with_json({"code": 422, "data": {"taskId": task_id}})
+
+    assert (await make_gateway(service.url_for("")).create(["x"], BODY)).made is None
+
+
+async def seen(answer: Answer) -> Accepted | None:
+    """How a plugin reads an answer of a service that has a word of its own for the task's id."""
+    data = answer.data if isinstance(answer.data, dict) else {}
+    return Accepted(data["request_id"]) if "request_id" in data else None
+
+
+async def misread(answer: Answer) -> Accepted | None:
+    raise Unknown("The provider misread the answer.")
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_task_that_only_the_plugin_sees_accepts_whatever_the_codes_say(
+    status: int, service: HTTPServer, make_gateway: MakeGateway
+) -> None:
+    service.expect_request("/new").respond_with_json({"code": status, "data": {"request_id": "r-1"}}, status=status)
+
+    reply = await make_gateway(service.url_for("")).create(["new", "old"], BODY, read=seen)
+
+    assert (reply.path, reply.made) == ("new", Accepted("r-1"))
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_task_that_is_named_counts_although_the_plugin_fails(
+    status: int, service: HTTPServer, make_gateway: MakeGateway
+) -> None:
+    service.expect_request("/new").respond_with_json(ACCEPTED, status=status)
+
+    assert (await make_gateway(service.url_for("")).create(["new"], BODY, read=misread)).made == Accepted("t-1")
+
+
+async def test_address_that_is_not_served_is_left_although_the_plugin_fails_on_its_answer(
+    service: HTTPServer, make_gateway: MakeGateway
+) -> None:
+    service.expect_ordered_request("/new").respond_with_json({"code": 404}, status=404)
+    service.expect_ordered_request("/old").respond_with_json(ACCEPTED)
+
+    assert (await make_gateway(service.url_for("")).create(["new", "old"], BODY, read=misread)).path == "old"
+
+
+# Sizes ---------------------------------------------------------------------------------------------------------------
+
+
+def endless(line: "Line") -> None:
+    """Send a body a hundred times as large as any that is read."""
+    line.send(f"HTTP/1.1 200 OK\r\nContent-Length: {100 * ANSWER_LIMIT}\r\n\r\n")
+    with suppress(OSError):
+        for _ in range(100):
+            line.send(b" " * ANSWER_LIMIT)
+
+
+BOMB = gzip.compress(bytes(100 * ANSWER_LIMIT))
+
+
+def packed(line: "Line") -> None:
+    line.send(http(BOMB, headers="Content-Encoding: gzip\r\n"))
+
+
+@pytest.mark.parametrize("talk", [endless, packed])
+@pytest.mark.parametrize("kind", ["create", "read", "upload", "download"])
+async def test_answer_a_hundred_times_too_large_is_no_answer_and_fills_no_memory(
+    kind: str, talk: Callable[["Line"], None], raw: "Raw", make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    url, _ = raw(talk)
+    gateway = make_gateway(url, upload_url=url, max_download_mb=1)
+    file = tmp_path / "fox.png"
+    file.write_bytes(b"fox")
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "create": lambda: gateway.create(["x"], BODY),
+        "read": lambda: gateway.read(["x"], {}),
+        "upload": lambda: transfer.upload(gateway, file, file_mark(file.stat()), "fox.png", "image/png"),
+        "download": lambda: fetched(gateway, f"{url}/a.png"),
+    }
+    await gateway.connections.client("read", url)
+    tracemalloc.start()
+    try:
+        with pytest.raises({"create": Unknown, "read": ReadFailed}.get(kind, MediaError)):
+            await calls[kind]()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 30 * ANSWER_LIMIT
+
+
+async def test_time_of_the_service_is_read_without_its_endless_answer(raw: "Raw", make_gateway: MakeGateway) -> None:
+    def endless_with_date(line: "Line") -> None:
+        line.send("HTTP/1.1 200 OK\r\nDate: Mon, 20 Apr 2026 10:00:00 GMT\r\nContent-Length: 100000000\r\n\r\n ")
+        line.stall()
+
+    url, _ = raw(endless_with_date)
+
+    assert await make_gateway(url).clock() == datetime(2026, 4, 20, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("packing", ["br", "zstd", "deflate", "compress", "gzip, gzip", "x\x1b[31m"])
+@pytest.mark.parametrize("kind", ["create", "read", "download"])
+async def test_packing_that_was_not_asked_for_is_refused(
+    kind: str, packing: str, raw: "Raw", make_gateway: MakeGateway
+) -> None:
+    body = http(json.dumps(ACCEPTED), headers=f"Content-Encoding: {packing}\r\n")
+    url, received = raw(lambda line: line.send(body))
+    gateway = make_gateway(url)
+    call = {"create": gateway.create(["x"], BODY), "read": gateway.read(["x"], {}), "download": fetched(gateway, url)}
+
+    with pytest.raises((Unknown, ReadFailed, MediaError)) as error:
+        await call.pop(kind)
+
+    assert "which was not asked for" in error.value.message or "\\x1b" in packing
+    assert b"accept-encoding: gzip\r\n" in received[0].lower()
+    for other in call.values():
+        other.close()
+
+
+async def test_packed_answer_is_read(service: HTTPServer, make_gateway: MakeGateway) -> None:
+    content = gzip.compress(json.dumps(ACCEPTED).encode())
+    service.expect_request("/x").respond_with_data(content, headers={"Content-Encoding": "gzip"})
+
+    assert (await make_gateway(service.url_for("")).create(["x"], BODY)).made == Accepted("t-1")
+
+
+async def test_packed_answer_that_ends_early_is_unknown(service: HTTPServer, make_gateway: MakeGateway) -> None:
+    content = gzip.compress(json.dumps(ACCEPTED).encode())[:-4]
+    service.expect_request("/x").respond_with_data(content, headers={"Content-Encoding": "gzip"})
+
+    with pytest.raises(Unknown, match="it ends before its packed content does"):
+        await make_gateway(service.url_for("")).create(["x"], BODY)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+async def test_number_that_is_none_never_enters(number: str, service: HTTPServer, make_gateway: MakeGateway) -> None:
+    service.expect_request("/x").respond_with_data(f'{{"code": 200, "data": {{"credits": {number}, "progress": 0.5}}}}')
+
+    assert (await make_gateway(service.url_for("")).read(["x"], {})).data == {"credits": None, "progress": 0.5}
 
 
 @pytest.mark.parametrize("body", [HTML, "", "[]", "null"])
@@ -752,6 +937,90 @@ async def test_private_address_is_never_fetched_from(host: str, make_gateway: Ma
         assert "KIE_AI_TRUSTED_HOSTS" in error.value.next_step
 
 
+@pytest.mark.parametrize(
+    ("address", "networks", "fetched_from"),
+    [
+        ("127.0.0.1", ("127.0.0.0/8",), True),
+        ("127.0.0.1", ("fd00::/8", "127.0.0.1"), True),
+        ("127.0.0.1", ("127.0.0.1/8",), True),
+        ("127.0.0.1", ("127.0.0.2/32", "10.0.0.0/8"), False),
+        ("198.18.0.7", (), False),
+    ],
+)
+async def test_private_address_in_a_trusted_range_is_fetched_from(
+    address: str,
+    networks: tuple[str, ...],
+    fetched_from: bool,
+    service: HTTPServer,
+    make_gateway: MakeGateway,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers_for_every_name(monkeypatch, address)
+    if fetched_from:
+        service.expect_request("/a.png", headers={"Host": f"files.example:{service.port}"}).respond_with_data(
+            b"picture"
+        )
+    gateway = make_gateway("https://api.kie.ai/api/v1", trusted_networks=networks)
+    url = f"http://files.example:{service.port}/a.png"
+
+    if fetched_from:
+        assert await fetched(gateway, url) == b"picture"
+        return
+    with pytest.raises(MediaError, match="leads to the private address") as error:
+        await fetched(gateway, url)
+    assert "KIE_AI_TRUSTED_NETWORKS" in error.value.next_step
+    assert ("198.18.0.0/15" in error.value.next_step) == address.startswith("198.18")
+
+
+@pytest.mark.parametrize("dead", [("127.0.0.9",), ("127.0.0.9", "::1"), ("127.0.0.8", "127.0.0.9")])
+async def test_next_address_of_a_host_is_used_where_the_first_is_dead(
+    dead: tuple[str, ...], service: HTTPServer, make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers_for_every_name(monkeypatch, *dead, "127.0.0.1")
+    service.expect_request("/a.png").respond_with_data(b"picture")
+    service.expect_request("/x").respond_with_json(ACCEPTED)
+    url = f"http://host.example:{service.port}"
+    gateway = make_gateway(url, trusted_networks=("127.0.0.0/8", "::1"))
+    elsewhere = make_gateway("https://api.kie.ai", trusted_networks=("127.0.0.0/8", "::1"))
+
+    assert await fetched(elsewhere, f"{url}/a.png") == b"picture"
+    assert (await gateway.create(["x"], BODY)).made == Accepted("t-1")
+    assert len(service.log) == 2
+
+
+async def test_download_that_began_is_not_begun_again_at_the_next_address(
+    raw: "Raw", make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, received = raw(resets)
+    answers_for_every_name(monkeypatch, "127.0.0.1", "127.0.0.1", "127.0.0.9")
+    gateway = make_gateway("https://api.kie.ai", trusted_networks=("127.0.0.0/8",))
+
+    with pytest.raises(MediaError, match="could not be fetched"):
+        await fetched(gateway, url.replace("127.0.0.1", "host.example"))
+
+    assert len(received) == 1
+
+
+def answers_for_every_name(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    def look_up(_host: object, port: int, *_args: object, **_options: object) -> list[Any]:
+        family = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [(family[":" in each], socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+async def test_every_request_names_this_program(service: HTTPServer, make_gateway: MakeGateway) -> None:
+    service.expect_request("/x").respond_with_json(ACCEPTED)
+    gateway = make_gateway(service.url_for(""))
+
+    await gateway.create(["x"], BODY)
+    await gateway.read(["x"], {})
+    await fetched(gateway, service.url_for("/x"))
+
+    agents = {request.headers["User-Agent"] for request, _ in service.log}
+    assert agents == {f"kie-ai-mcp-server/{version('kie-ai-mcp-core')}"}
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirect_to_a_private_address_is_not_followed(
     status: int, raw: "Raw", make_gateway: MakeGateway
@@ -822,8 +1091,10 @@ async def test_any_other_status_is_an_error_with_advice(
     with pytest.raises(MediaError) as error:
         await fetched(make_gateway(service.url_for("")), service.url_for("/a.png"))
 
-    assert f"answered HTTP {status}" in error.value.message
+    assert f"answered HTTP {status} (" in error.value.message
     assert "read anew by get_task_status" in error.value.next_step
+    assert ("lets no program fetch it" in error.value.next_step) == (status == 403)
+    assert error.value.can_retry == (status == 500)
 
 
 @pytest.mark.parametrize("announced", [True, False])

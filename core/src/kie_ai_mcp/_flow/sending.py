@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 
@@ -17,8 +17,7 @@ from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._service.caller import Departure
 from kie_ai_mcp._service.envelope import error_of
 from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown, sound
-from kie_ai_mcp.readings import text_in
-from kie_ai_mcp.specs import Accepted, Answer, Outcome, Submission, Task
+from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Submission, Task
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +41,14 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
     departure = Departure()
     try:
         caller = engine.caller(order.submission.gateway)
-        reply = await caller.create(order.submission.path, order.submission.body, departure)
-        with anyio.CancelScope(shield=True):  # it was answered: what the answer says must be read
-            made = await _judge(engine, order, reply.answer)
+        own, made = order.submission.read or caller.gateway.accept, engine.asking.made
+        read = own and partial(made, order.tool.provider, own, logs_page=caller.gateway.logs_page)
+        reply = await caller.create(order.submission.path, order.submission.body, departure, read)
+        if reply.made is None:
+            raise _meaning(engine, order.tool, reply.answer, caller.gateway)
         # What finished at once has no id of the service's; ours stands for it.
-        outcome = made if isinstance(made, Outcome) else None
-        accepted = Accepted(f"submission-{order.submission_id}") if isinstance(made, Outcome) else made
+        outcome = reply.made if isinstance(reply.made, Outcome) else None
+        accepted = reply.made if isinstance(reply.made, Accepted) else Accepted(f"submission-{order.submission_id}")
         task = Task(
             task_id=accepted.task_id,
             status_address=accepted.status_address,
@@ -102,24 +103,14 @@ def _look_at(page: str) -> str:
     return f"It may have been accepted and charged: look for it at {page}."
 
 
-async def _judge(engine: Engine, order: Order, answer: Answer) -> Accepted | Outcome:
-    """Return the task that an answer accepts; raise the error that any other answer means."""
-    gateway = engine.caller(order.submission.gateway).gateway
-    read = order.submission.read or gateway.accept
-    if read is not None:
-        made = await engine.asking.made(order.tool.provider, read, answer, logs_page=gateway.logs_page)
-        if made is not None:
-            return made
-    if answer.code != 200:
-        error = error_of(answer, gateway)
-        # A family's end at Kie.ai is known of Kie.ai alone.
-        raise _with_advice(engine, order.tool, error) if gateway.name == KIE else error
-    data = answer.data if isinstance(answer.data, Mapping) else {}
-    task_id = text_in(data.get("taskId")) or text_in(data.get("task_id"))
-    if task_id is None:
+def _meaning(engine: Engine, tool: BoundTool, answer: Answer, gateway: Gateway) -> ServiceError:
+    """Return the error that an answer means which names no task."""
+    if answer.code == 200:
         message = "The service accepted the request but named no task id."
-        raise Unknown(message, code=200, next_step=_look_at(gateway.logs_page))
-    return Accepted(task_id)
+        return Unknown(message, code=200, next_step=_look_at(gateway.logs_page))
+    error = error_of(answer, gateway)
+    # A family's end at Kie.ai is known of Kie.ai alone.
+    return _with_advice(engine, tool, error) if gateway.name == KIE else error
 
 
 def _with_advice(engine: Engine, tool: BoundTool, error: ServiceError) -> ServiceError:

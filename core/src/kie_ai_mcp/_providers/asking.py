@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from kie_ai_mcp._providers.guard import run_isolated, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, KIE, SHARED
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
-from kie_ai_mcp.errors import KieError, PluginError, ReadFailed, Refused, Unknown
+from kie_ai_mcp.errors import SAID_CHARS, KieError, PluginError, ReadFailed, Refused, Unknown, one_line
 from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 
 log = logging.getLogger(__name__)
@@ -83,10 +83,9 @@ class Asking:
         """Return the task or outcome that `read` sees in a paid request's answer; None where it is read as usual.
 
         Raise Refused where `read` says so of a code other than 200, Unknown where it fails: the charge is unknown then,
-        and the user must look for the request at `logs_page`.
+        and the user must look for the request at `logs_page`. What it says of an account's codes counts only where it
+        sees a task.
         """
-        if answer.code in ACCOUNT_CODES:
-            return None
 
         def work() -> tuple[Any, str | None]:
             value = read(answer)
@@ -96,9 +95,13 @@ class Asking:
         try:
             result, wrong = await run_isolated(f"The provider {provider}", work)
         except KieError as exc:
+            if answer.code in ACCOUNT_CODES:
+                return None
             if isinstance(exc, Refused) and answer.code != 200:
                 raise
             raise Unknown(f"The service's answer could not be read. {exc.message}", next_step=look) from exc
+        if answer.code in ACCOUNT_CODES and (wrong is not None or getattr(result, "status", "") == "failed"):
+            return None
         if wrong is not None:
             raise Unknown(f"The provider {provider} misread the service's answer: {wrong}.", next_step=look)
         return result  # type: ignore[no-any-return]  # it was judged to be one of these
@@ -122,7 +125,7 @@ async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer | None:
         answer, wrong = await run_isolated(f"The gateway {gateway.name}", lambda: _judged(read(status, body), Answer))
     except KieError:  # the reason is in the log
         return None
-    return None if wrong is not None else answer
+    return None if wrong is not None else replace(answer, message=one_line(answer.message, SAID_CHARS))
 
 
 def route_of(plugins: Plugins, task: Task) -> StatusRoute:

@@ -6,7 +6,9 @@ of a request: before that moment nothing can have been charged, after it only a 
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,23 +19,33 @@ from urllib.parse import urlsplit
 import anyio
 
 from kie_ai_mcp._providers.asking import answer_of
-from kie_ai_mcp._service.envelope import envelope_answer, error_of
+from kie_ai_mcp._service.envelope import envelope_answer, error_of, task_id_in
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, RateLimited, ReadFailed, Refused, Unknown, shorten
-from kie_ai_mcp.specs import Answer, Gateway
+from kie_ai_mcp.errors import (
+    KEYS_PAGE,
+    LOGS_PAGE,
+    ConfigError,
+    RateLimited,
+    ReadFailed,
+    Refused,
+    ServiceError,
+    Unknown,
+    shorten,
+)
+from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome
 
 if TYPE_CHECKING:
-    import httpx
-
     from kie_ai_mcp._service.connections import Connections, Fault
 
-ANSWER_LIMIT = 4_000_000  # the largest answer that is read, in bytes
+ANSWER_LIMIT = 1_000_000  # the largest answer that is read, in bytes and as it is once unpacked
 JSON = {"Content-Type": "application/json"}
 CONNECT_TRIES = 3
 NOT_SERVED = (404, 405)
 MOVED = (301, 307, 308)  # they ask for the request at another address, so that nothing came of it at this one
 RETRY_AFTER_CEILING_S = 30.0
+
+Made = Accepted | Outcome | None
 
 
 @dataclass
@@ -47,6 +59,9 @@ class Departure:
         # A proxy is first asked to CONNECT; that is not yet our request.
         if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
             self.sent = True
+        # A header that can't be sent is noticed before the first byte.
+        if event.endswith("headers.failed") and type(info["exception"]).__name__ == "LocalProtocolError":
+            self.sent = False
 
 
 def kie(settings: Settings) -> Gateway:
@@ -81,10 +96,11 @@ def account_of(gateway: Gateway) -> str:
 
 @dataclass(frozen=True)
 class Reply:
-    """A readable answer, and the address that gave it."""
+    """A readable answer, the address that gave it, and the task that was made."""
 
     path: str
     answer: Answer
+    made: Made = None
 
 
 @dataclass
@@ -114,7 +130,7 @@ class Caller:
         """The connections to the service."""
         from kie_ai_mcp._service.connections import Connections  # noqa: PLC0415  the HTTP library takes 0.1 s
 
-        return Connections(self.timeout_s, self.mask)
+        return Connections(self.mask)
 
     @property
     def timeout_s(self) -> float:
@@ -127,10 +143,16 @@ class Caller:
             await self.connections.close()
 
     async def create(
-        self, path: str | Sequence[str], body: Mapping[str, Any], departure: Departure | None = None
+        self,
+        path: str | Sequence[str],
+        body: Mapping[str, Any],
+        departure: Departure | None = None,
+        read: Callable[[Answer], Awaitable[Made]] | None = None,
     ) -> Reply:
         """Send one paid request, once, to the first of its addresses that is served; return the answer to it.
 
+        An answer that names a task accepts the request, whatever its codes say. `read` finds the task where it stands
+        elsewhere than Kie.ai puts it; it returns None where it finds none.
         Raise ConfigError where no key is set, Refused where provably nothing was made, RateLimited with the time that
         the service asks to wait, and Unknown where the request left and no readable answer came.
         """
@@ -146,10 +168,18 @@ class Caller:
         for address in paths:
             departure.sent = False  # the address before this one made nothing
             status, text, retry_after = await self._send_once(address, departure, request)
-            if status in NOT_SERVED and address != paths[-1]:
-                continue
             with anyio.CancelScope(shield=True):  # the service answered, so the answer must be read
-                return Reply(address, await self._judge_create(address, status, text, retry_after))
+                said = self._json(text)
+                answer = await self._answer(status, said)
+                moves_on = status in NOT_SERVED and address != paths[-1]
+                made: Made = Accepted(task_id) if (task_id := task_id_in(said)) else None
+                if read is not None and answer is not None:
+                    with suppress(ServiceError) if made or moves_on else nullcontext():
+                        made = await read(answer) or made
+                if made is not None:
+                    return Reply(address, answer or Answer(status, ""), made)
+                if not moves_on:
+                    return Reply(address, self._judge_create(address, status, text, answer, retry_after))
         raise Refused("The plugin names no address to send to.", next_step="Report it to the plugin's author.")
 
     async def read(self, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:
@@ -162,9 +192,12 @@ class Caller:
             raise ReadFailed("The plugin names no address to read from.", next_step="Report it to the plugin's author.")
         absent: Answer | None = None
         for path in paths:
+            url = self._url(path)
             with self.connections.errors_as(partial(self._unread, path), self.timeout_s):
-                client = await self.connections.client("read")
-                status, text, _ = await _exchange(client, "GET", self._url(path), params=params, headers=headers)
+                client = await self.connections.client("read", url)
+                status, text, _ = await self.connections.exchange(
+                    client, "GET", url, ANSWER_LIMIT, params=params, headers=headers
+                )
             answer = await self.answer(status, text)
             if status not in NOT_SERVED:
                 break
@@ -182,10 +215,13 @@ class Caller:
         with self.connections.errors_as(
             lambda fault: ReadFailed(f"{base} can't be reached ({fault.reason}).", next_step=fault.cure), self.timeout_s
         ):
-            client = await self.connections.client("read")
-            response = await client.get(self._url("chat/credit"))
+            url = self._url("chat/credit")
+            client = await self.connections.client("read", url)
+            response = await client.send(client.build_request("GET", url), stream=True)
+            date = response.headers.get("date", "")
+            await self.connections.end(response)
         try:
-            time = parsedate_to_datetime(response.headers.get("date", ""))
+            time = parsedate_to_datetime(date)
         except ValueError:
             return None
         return time if time.tzinfo else time.replace(tzinfo=UTC)
@@ -208,13 +244,20 @@ class Caller:
 
     async def answer(self, status: int, text: str) -> Answer | None:
         """Return the answer in a response, with secrets masked; None where it can't be read."""
+        return await self._answer(status, self._json(text))
+
+    def _json(self, text: str) -> Any:
+        """Return the content of an answer with secrets masked, and without the numbers that are none; else None."""
         try:
-            body = self.mask.json(json.loads(text))
+            content = json.loads(text, parse_float=_finite, parse_constant=_finite)
+            return self.mask.json(content)
         except (ValueError, RecursionError):
             return None
+
+    async def _answer(self, status: int, content: Any) -> Answer | None:
         if self.gateway.read is None:
-            return envelope_answer(status, body)
-        return None if body is None else await answer_of(self.gateway, status, body)
+            return envelope_answer(status, content)
+        return None if content is None else await answer_of(self.gateway, status, content)
 
     def _url(self, path: str) -> str:
         """Return the address of a path; an absolute one must lie below the service, since the key is sent there."""
@@ -236,9 +279,8 @@ class Caller:
         for attempt in range(1, CONNECT_TRIES + 1):
             meaning = partial(self._unanswered, path, departure, attempt)
             with self.connections.errors_as(meaning, self.timeout_s):
-                # A new connection each time: on a reused one, "closed before answering" could mean either thing.
-                client = await self.connections.client("create", max_keepalive_connections=0)
-                return await _exchange(client, "POST", self._url(path), **request)
+                client = await self.connections.client("create", self._url(path))
+                return await self.connections.exchange(client, "POST", self._url(path), ANSWER_LIMIT, **request)
             await anyio.sleep(0.2 * attempt)
         raise AssertionError("the last attempt returns or raises")
 
@@ -256,8 +298,7 @@ class Caller:
         cure = f"It may have been accepted and charged: look for it at {self.gateway.logs_page}."
         return Unknown(problem, code=status, next_step=cure)
 
-    async def _judge_create(self, path: str, status: int, text: str, retry_after: str) -> Answer:
-        answer = await self.answer(status, text)
+    def _judge_create(self, path: str, status: int, text: str, answer: Answer | None, retry_after: str) -> Answer:
         if answer is None and 400 <= status < 500:
             plain = status in NOT_SERVED or not text.strip()
             answer = Answer(status, "" if plain else self._brief(text, 200))
@@ -278,13 +319,6 @@ class Caller:
         return shorten(self.mask.text(text), limit)
 
 
-async def _exchange(client: "httpx.AsyncClient", method: str, url: str, **options: Any) -> tuple[int, str, str]:
-    """Return HTTP status, body text and Retry-After of the answer; a body larger than `ANSWER_LIMIT` is cut."""
-    body = bytearray()
-    async with client.stream(method, url, **options) as response:
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > ANSWER_LIMIT:
-                break
-    text = body[:ANSWER_LIMIT].decode("utf-8", "replace")
-    return response.status_code, text, response.headers.get("retry-after", "")
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None

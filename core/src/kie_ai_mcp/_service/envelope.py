@@ -1,10 +1,19 @@
 """The service's envelope around each answer, and its codes as errors."""
 
-from kie_ai_mcp.errors import KeyRejected, NoCredits, ServiceError, Unknown, meaning_of
+from kie_ai_mcp.errors import (
+    SAID_CHARS,
+    KeyRejected,
+    NoCredits,
+    ServiceError,
+    Unknown,
+    meaning_of,
+    one_line,
+    service_says,
+)
+from kie_ai_mcp.readings import object_in, text_in
 from kie_ai_mcp.specs import Answer, Gateway
 
 CODE_CHARS = 10  # no code of the service is longer; a longer number is no code
-MESSAGE_CHARS = 500
 
 
 def envelope_answer(status: int, body: object) -> Answer | None:
@@ -19,9 +28,18 @@ def envelope_answer(status: int, body: object) -> Answer | None:
         code = status
     if code is None:
         return None
-    message = repr(str(body.get("msg") or body.get("message") or "").encode("utf-8", "replace").decode())
-    message = message if len(message) <= MESSAGE_CHARS else f"{message[: MESSAGE_CHARS - 1]}…"
-    return Answer(code, message.strip("'\""), body.get("data"))
+    message = str(body.get("msg") or body.get("message") or "")
+    if len(message) > SAID_CHARS or not message.isprintable():
+        message = one_line(message, SAID_CHARS)
+    return Answer(code, message, body.get("data"))
+
+
+def task_id_in(content: object) -> str | None:
+    """Return the id of the task that an answer names, at each of the places where the families put it."""
+    data = content.get("data") if isinstance(content, dict) else None
+    places = (object_in(data) if isinstance(data, str) else data, content)
+    ids = (place.get(name) for place in places if isinstance(place, dict) for name in ("taskId", "task_id"))
+    return next(filter(None, map(text_in, filter(None, ids))), None)
 
 
 def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
@@ -40,14 +58,16 @@ def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
 
 def error_text(answer: Answer) -> str:
     """Return the meaning of the answer's code, and the service's own message."""
-    said = f", in its words: {answer.message}" if answer.message else ""
-    return f"Code {answer.code}: {meaning_of(answer.code).text}{said}."
+    said = f" {service_says(answer.message)}" if answer.message else ""
+    return f"Code {answer.code}: {meaning_of(answer.code).text}.{said}"
 
 
 def _code(value: object) -> int | None:
     match value:
         case int() if not isinstance(value, bool) and abs(value) < 10**CODE_CHARS:
             return value
+        case float() if value.is_integer() and abs(value) < 10**CODE_CHARS:
+            return int(value)
         case str() if value.strip().isdecimal() and len(value) < CODE_CHARS:
             return int(value)
     return None

@@ -2,22 +2,23 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import anyio
 
-from kie_ai_mcp._service.caller import Caller
+from kie_ai_mcp._service.caller import ANSWER_LIMIT, Caller
 from kie_ai_mcp._service.envelope import error_text
+from kie_ai_mcp._service.proxies import PORTS, proxy_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import MediaError, shorten
-from kie_ai_mcp.specs import Answer
+from kie_ai_mcp.specs import Answer, is_web_address
 
 if TYPE_CHECKING:
     import httpx
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 UPLOAD_PATH = "api/file-stream-upload"
 UPLOAD_FOLDER = "kie-ai-mcp"
 REDIRECTS = 5
+CONNECT_S = 5.0  # the time in which one of several addresses of a host must answer before the next is tried
+STAND_INS = "198.18.0.0/15"
+GONE = "The link has probably expired."
 SLOWEST_DOWNLOAD = 10_000  # bytes a second below which a download is given up: whoever asks for the task waits for it
 LONGEST_DOWNLOAD_S = 3600.0
 
@@ -56,58 +60,69 @@ async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, m
     headers = caller.authorization()
     address = f"{caller.settings.upload_url}/{UPLOAD_PATH}"
     fields = {"uploadPath": UPLOAD_FOLDER, "fileName": name}
-    with caller.connections.errors_as(partial(_failed, f"{path.name} could not be uploaded")):
-        client = await caller.connections.client("upload")
-        with path.open("rb") as file:
-            # Anyone who may write in the folder could have put a link to another file in its place.
-            if file_mark(os.fstat(file.fileno())) != mark:
-                problem = f"{path.name} was changed after it was looked at, so it was not sent."
-                raise MediaError(problem, next_step="Call again. Nothing was charged.", can_retry=True)
-            files = {"file": (name, file, mime_type)}
-            response = await client.post(address, data=fields, files=files, headers=headers)
-    answer = await caller.answer(response.status_code, response.text)
+    with caller.connections.errors_as(partial(_failed, f"{path.name} could not be uploaded")), path.open("rb") as file:
+        # Anyone who may write in the folder could have put a link to another file in its place.
+        if file_mark(os.fstat(file.fileno())) != mark:
+            problem = f"{path.name} was changed after it was looked at, so it was not sent."
+            raise MediaError(problem, next_step="Call again. Nothing was charged.", can_retry=True)
+        client = await caller.connections.client("upload", address, caller.timeout_s)
+        options = {"data": fields, "files": {"file": (name, file, mime_type)}, "headers": headers}
+        status, text, _ = await caller.connections.exchange(client, "POST", address, ANSWER_LIMIT, **options)
+    answer = await caller.answer(status, text)
     match answer:
-        case Answer(code=200, data={"downloadUrl": str(url)}):
+        case Answer(code=200, data={"downloadUrl": str(url)}) if is_web_address(url):
             return url
-    problem = error_text(answer) if answer else f"HTTP {response.status_code} without a readable answer"
+    problem = error_text(answer) if answer else f"HTTP {status} without a readable answer."
     raise MediaError(f"{path.name} could not be uploaded: {problem}", next_step="Nothing was charged.")
 
 
 @asynccontextmanager
 async def download(caller: Caller, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
     """Stream a result file of at most `max_download_mb`, following redirects to public addresses only."""
-    with caller.connections.errors_as(partial(_failed, f"{shorten(url)} could not be fetched")):
+    with caller.connections.errors_as(partial(_unfetched, url)):
         response, url = await _open(caller, url)
     try:
         if response.status_code != 200:
-            cure = "The link may have expired; that of a result is read anew by get_task_status."
-            raise MediaError(f"{shorten(url)} answered HTTP {response.status_code}.", next_step=cure)
+            raise _refused(url, response.status_code)
         yield _chunks(caller, response, url)
     finally:
-        with caller.connections.errors_as(lambda _fault: None):  # all that counts was read
-            await response.aclose()
+        await caller.connections.end(response)
 
 
 async def _open(caller: Caller, url: str) -> tuple["httpx.Response", str]:
     """Return the response at the end of the redirects, its body unread, and its address."""
-    client = await caller.connections.client("download")
     for _ in range(REDIRECTS + 1):
-        request = client.build_request("GET", **await _pinned(caller.settings, url))
-        with anyio.fail_after(caller.timeout_s):
-            response = await client.send(request, stream=True)
+        response = await _sent(caller, url)
         if not response.has_redirect_location:
             return response, url
-        await response.aclose()
+        await caller.connections.end(response)
         url = urljoin(url, response.headers["location"])
     raise MediaError(f"{shorten(url)} redirects more than {REDIRECTS} times.")
+
+
+async def _sent(caller: Caller, url: str) -> "httpx.Response":
+    """Return the response of the first of the host's addresses that can be reached."""
+    timeout_s = caller.timeout_s
+    client = await caller.connections.client("download", url, timeout_s)
+    with anyio.fail_after(timeout_s):
+        *targets, last = await _targets(caller.settings, url)
+        for target in targets:
+            with caller.connections.errors_as(partial(_unless_unconnected, url)):
+                timeout = (min(CONNECT_S, timeout_s), timeout_s, timeout_s, timeout_s)
+                return await client.send(client.build_request("GET", timeout=timeout, **target), stream=True)
+        return await client.send(client.build_request("GET", **last), stream=True)
+
+
+def _unless_unconnected(url: str, fault: "Fault") -> MediaError | None:
+    return None if fault.before_connection else _unfetched(url, fault)
 
 
 async def _chunks(caller: Caller, response: "httpx.Response", url: str) -> AsyncIterator[bytes]:
     """Yield the body of a response; give it up where it is too large or too slow."""
     settings, size, began = caller.settings, 0, anyio.current_time()
-    chunks = response.aiter_bytes()
+    chunks = caller.connections.unpacked(response)
     while True:
-        with caller.connections.errors_as(partial(_failed, f"{shorten(url)} could not be fetched")):
+        with caller.connections.errors_as(partial(_unfetched, url)):
             chunk = await anext(chunks, None)
         if chunk is None:
             return
@@ -127,8 +142,21 @@ def _failed(problem: str, fault: "Fault") -> MediaError:
     return MediaError(f"{problem} ({fault.reason}).", next_step=fault.cure, can_retry=not fault.cure)
 
 
-async def _pinned(settings: Settings, url: str) -> dict[str, Any]:
-    """Return a request to a result's host, resolved once and pinned to that address; refuse private ones."""
+def _unfetched(url: str, fault: "Fault") -> MediaError:
+    return _failed(f"{shorten(url)} could not be fetched", fault)
+
+
+def _refused(url: str, status: int) -> MediaError:
+    """Return the error of a result's host that answered anything but the file."""
+    words = {403: "The link may have expired, or the host lets no program fetch it.", 404: GONE, 410: GONE}
+    word = words.get(status, "The host itself failed." if status >= 500 else "The link may have expired.")
+    step = f"{word} That of a result is read anew by get_task_status; a browser may open it all the same."
+    name = f" ({HTTPStatus(status).phrase})" if status in set(HTTPStatus) else ""
+    return MediaError(f"{shorten(url)} answered HTTP {status}{name}.", next_step=step, can_retry=status >= 500)
+
+
+async def _targets(settings: Settings, url: str) -> list[dict[str, Any]]:
+    """Return requests to each address of a result's host, resolved once and pinned; refuse private ones."""
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
@@ -136,36 +164,49 @@ async def _pinned(settings: Settings, url: str) -> dict[str, Any]:
         host = None
     if not host or scheme not in {"http", "https"} or port == 0:
         raise MediaError(f"{shorten(url)} is not a web address, so it was not fetched.")
-    if _is_trusted(settings, host, port):
-        return {"url": url}
+    default = PORTS[scheme]
+    if _is_trusted(settings, host, port or default):
+        return [{"url": url}]
+    # A proxy resolves names itself, perhaps such as this machine can't, and sees another network behind them.
+    by_proxy = proxy_of(url) is not None and host.rstrip(".").rpartition(".")[2] != "localhost"
     try:
-        entries = await anyio.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
+        flags = socket.AI_NUMERICHOST if by_proxy else 0
+        entries = await anyio.getaddrinfo(host, port or default, type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError) as exc:
+        if by_proxy:
+            return [{"url": url}]
         raise MediaError(f"The host of {shorten(url)} can't be found: {exc}.", can_retry=True) from None
-    addresses = [str(entry[4][0]) for entry in entries]
-    if not addresses or not all(map(_is_public, addresses)):
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+    if not addresses or not all(_is_public(address, settings.trusted_networks) for address in addresses):
         private = ", ".join(addresses) or "none"
         problem = f"{shorten(url)} leads to the private address {private}, so it was not fetched."
-        raise MediaError(problem, next_step="If it is meant, add the host to KIE_AI_TRUSTED_HOSTS.")
-    proxies = getproxies()
-    if (proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host):
-        # The proxy resolves the name itself, and the HTTP library would compare the certificate with a bare address.
-        return {"url": url}
-    address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+        hint = f" ({STAND_INS}, where a proxy here lets every name lead to one)" if private.startswith("198.1") else ""
+        cure = f"If it is meant, add the host to KIE_AI_TRUSTED_HOSTS, or its range to KIE_AI_TRUSTED_NETWORKS{hint}."
+        raise MediaError(problem, next_step=cure)
+    if by_proxy:
+        return [{"url": url}]
     suffix = "" if port is None else f":{port}"
-    target = parts._replace(netloc=f"{address}{suffix}").geturl()
-    return {"url": target, "headers": {"Host": f"{host}{suffix}"}, "extensions": {"sni_hostname": host}}
+    pinned = (f"[{address}]" if ":" in address else address for address in addresses)
+    named = {"headers": {"Host": f"{host}{suffix}"}, "extensions": {"sni_hostname": host}}
+    return [{"url": parts._replace(netloc=f"{address}{suffix}").geturl(), **named} for address in pinned]
 
 
-def _is_trusted(settings: Settings, host: str, port: int | None) -> bool:
+def _is_trusted(settings: Settings, host: str, port: int) -> bool:
     # The address of a gateway is chosen by a plugin's author; only the user's own choices are trusted.
-    chosen = ((service.hostname, service.port) for service in map(urlsplit, settings.addresses))
-    return (host, port) in chosen or not {host, f"{host}:{port}"}.isdisjoint(settings.trusted_hosts)
+    for address in settings.addresses:
+        with suppress(ValueError):
+            own = urlsplit(address)
+            if (own.hostname, own.port or PORTS.get(own.scheme)) == (host, port):
+                return True
+    names = {host, f"{host}:{port}", f"[{host}]", f"[{host}]:{port}"}
+    return not names.isdisjoint(map(str.lower, settings.trusted_hosts))
 
 
-def _is_public(address: str) -> bool:
-    """Return whether an address is public; of a translated IPv6 address, whether the IPv4 address in it is."""
+def _is_public(address: str, trusted: Iterable[str]) -> bool:
+    """Return whether an address is public or trusted; of a translated IPv6 address, whether its IPv4 address is."""
     parsed = ip_address(address.split("%", 1)[0])
+    if any(parsed in ip_network(network, strict=False) for network in trusted):
+        return True
     embedded: list[IPv4Address | IPv6Address | None] = []
     if isinstance(parsed, IPv6Address):
         embedded = [parsed.ipv4_mapped, parsed.sixtofour, *(parsed.teredo or ())]

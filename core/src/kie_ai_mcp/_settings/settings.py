@@ -7,6 +7,7 @@ file is the field's name.
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -81,10 +82,20 @@ def _absolute(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     return folders
 
 
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(f"{value!r} is no range of addresses such as 198.18.0.0/15 or fd00::/8") from None
+    return values
+
+
 UserPath = Annotated[Path, AfterValidator(at_home)]
 OutputPath = Annotated[UserPath, AfterValidator(_output_folder)] | None
 Folders = Annotated[tuple[UserPath, ...], BeforeValidator(_split_paths), AfterValidator(_absolute)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Networks = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_networks)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
 Address = Annotated[str, AfterValidator(_web_address)]
 Secret = Annotated[SecretStr, AfterValidator(_can_be_sent)]
@@ -107,6 +118,7 @@ class Settings(BaseModel):
     upload_url: Address = Field("https://kieai.redpandaai.co", description="the service's upload address")
     max_upload_mb: int = Field(100, ge=1, description="largest local file that is sent, in MB")
     trusted_hosts: Names = Field((), description="host or host:port from which results may come although private")
+    trusted_networks: Networks = Field((), description="ranges of private addresses from which results may come")
     enabled_providers: Names = Field((), description="only these providers (default: all installed)")
     disabled_providers: Names = Field((), description="never these providers")
     max_provider_tools: int = Field(64, ge=1, description="tools that a third-party provider may offer")
