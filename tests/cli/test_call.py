@@ -15,12 +15,14 @@ from PIL import Image
 
 from kie_ai_mcp._cli.call import arguments_of
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import until
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
     from tests.conftest import Environment
 
 PICTURE = "generate_nano_banana"
+TASKS = "kie-ai-mcp-server tasks list"
 SCHEMA = {
     "properties": {
         "text": {"type": "string"},
@@ -254,3 +256,20 @@ def test_interrupted_wait_ends_with_130_and_the_task_stays_on_record(
         assert "interrupted" in stderr
         assert "Traceback" not in stderr
         assert in_store(lambda record: record.tasks.find(sandbox.ledger[0].task_id)).status == "pending"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals there")
+@pytest.mark.parametrize("received", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_while_a_request_is_sent_lets_its_answer_be_recorded(
+    received: signal.Signals, environment: "Environment", tmp_path: Path, sandbox: Sandbox, in_store: Callable[..., Any]
+) -> None:
+    sandbox.play("slow:0.5", path="createTask")
+    command = [sys.executable, "-m", "kie_ai_mcp", "call", PICTURE, "prompt=A harbour"]
+    environ = environment(tmp_path, sandbox)
+    with subprocess.Popen(command, env=environ, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: sandbox.ledger)
+        process.send_signal(received)
+        _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 128 + received
+    assert stderr == f"kie-ai-mcp-server: ended by {received.name}; what was sent is on record: {TASKS}\n"
+    assert in_store(lambda record: record.tasks.find(sandbox.ledger[0].task_id)).status == "pending"

@@ -25,6 +25,7 @@ WAYS: dict[str, tuple[Callable[["Child"], None], int]] = {
     "EOF": (lambda child: child.close_input(), 0),
     "SIGINT": (lambda child: child.process.send_signal(signal.SIGINT), 130),
     "SIGTERM": (lambda child: child.process.send_signal(signal.SIGTERM), 143),
+    "SIGHUP": (lambda child: child.process.send_signal(signal.SIGHUP), 129),
 }
 """How a host ends a server, and the exit code it then sees."""
 
@@ -89,13 +90,13 @@ def test_paid_requests_on_their_way_are_recorded_as_accepted_or_as_unknown(
     spawn: "Spawn", sandbox: Sandbox, tmp_path: Path, rows: "Rows"
 ) -> None:
     children = started(spawn, sandbox)
-    sandbox.play("slow:2*3@createTask")
-    sandbox.play("timeout*3@createTask")
+    sandbox.play("slow:2*4@createTask")
+    sandbox.play("timeout*4@createTask")
     for words in ("answered late", "never answered"):
-        before = len(sandbox.ledger)
+        paid = len(sandbox.ledger) + len(children)
         for way, child in children.items():
             child.ask("tools/call", name="generate_nano_banana", arguments={"prompt": f"{words}, {way}"})
-        until(lambda paid=before + 3: len(sandbox.ledger) == paid)  # type: ignore[misc]
+        until(lambda paid=paid: len(sandbox.ledger) == paid)  # type: ignore[misc]
     end(children, GRACE_S)
     answered = {accepted.task_id for accepted in sandbox.ledger[: len(children)]}
     submissions = rows(tmp_path, "submissions")

@@ -31,8 +31,8 @@ anyio.run(main)
 """
 
 
-def started(finish: str, limit_s: float) -> "subprocess.Popen[str]":
-    source = WORK.replace("FINISH", finish).replace("LIMIT", str(limit_s))
+def started(finish: str, limit_s: float, begin: str = "") -> "subprocess.Popen[str]":
+    source = begin + WORK.replace("FINISH", finish).replace("LIMIT", str(limit_s))
     process = subprocess.Popen(
         [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )
@@ -41,7 +41,7 @@ def started(finish: str, limit_s: float) -> "subprocess.Popen[str]":
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_work_is_finished_first_and_a_second_signal_does_not_cut_it_short(number: signal.Signals) -> None:
     with started("await anyio.sleep(0.5)", limit_s=20) as process:
         assert process.stdout is not None
@@ -60,3 +60,25 @@ def test_work_in_a_thread_that_never_ends_is_given_up_after_the_limit() -> None:
         assert process.wait(20) == 128 + signal.SIGTERM
         assert time.monotonic() - begun < 20
         assert process.stdout.read() == "finishing\n"
+
+
+def test_loop_without_signal_handlers_of_its_own_ends_in_the_same_way() -> None:
+    # As on Windows, where the loop looks for signals by itself.
+    begin = """
+import asyncio, signal
+def missing(*_): raise NotImplementedError
+asyncio.SelectorEventLoop.add_signal_handler = asyncio.SelectorEventLoop.remove_signal_handler = missing
+"""
+    with started("await anyio.sleep(0.1)", limit_s=20, begin=begin) as process:
+        assert process.stdout is not None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM
+        assert process.stdout.read() == f"finishing\nfinished {int(signal.SIGTERM)}\n"
+
+
+def test_hang_up_that_was_to_be_ignored_is_ignored() -> None:
+    begin = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    with started("await anyio.sleep(0)", limit_s=20, begin=begin) as process:
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM

@@ -2,8 +2,7 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -11,17 +10,17 @@ from typing import Any
 from kie_ai_mcp._app.own_tools import NAMES, own_tools
 from kie_ai_mcp._app.patience import patience_of
 from kie_ai_mcp._app.resources import Resources
-from kie_ai_mcp._app.tools import Answer, Call, Tool, always, answer_of, say_nothing
-from kie_ai_mcp._flow.engine import Engine, Say
+from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
+from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, report_of_error
 from kie_ai_mcp._flow.results import catch_up, query
-from kie_ai_mcp._flow.submit import submit
+from kie_ai_mcp._flow.submit import deliver, submit
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError, Unknown
+from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown
 
 log = logging.getLogger(__name__)
 DEEPEST = DEEPEST_ANSWER + 9  # how deep an answer may be nested: one of the service's lies inside our own
@@ -93,7 +92,7 @@ class App:
         arguments: Mapping[str, Any] | None,
         say: Say = say_nothing,
         client: str | None = None,
-        is_heard: Callable[[], Awaitable[bool]] = always,
+        is_heard: IsHeard = always,
     ) -> Answer:
         """Call one tool. Whatever goes wrong is an answer that a model can read; only an unknown name is raised.
 
@@ -130,18 +129,17 @@ class App:
             if not tool.paid:
                 # What a query finds is not on record, so no address leads to it.
                 return answer_of(await query(self.engine, tool, arguments))
-            report = await submit(self.engine, tool, arguments, call.say, patience_s=call.patience_s)
-            # What could not be recorded is answered at once: that it was paid for stands nowhere but in this report.
             wait_s = min(self.settings.wait_s, call.most_s)
+            is_heard = None if wait_s else call.is_heard
+            report = await submit(self.engine, tool, arguments, call.say, call.patience_s, is_heard)
+            # What could not be recorded is answered at once: that it was paid for stands nowhere but in this report.
             if wait_s and report.error is None and report.status in {"pending", "processing"}:
                 (ending,) = await wait_for(self.engine, [str(report.task_id)], wait_s, call.say)
                 charged = "no" if report.charged == "no" else ending.charged
                 report = replace(ending, notes=(*report.notes, *ending.notes), request=report.request, charged=charged)
-            answer = answer_of(report, await self.resources.links([report]))
-            if report.request is not None and await call.is_heard():
-                with suppress(StorageError):
-                    await self.engine.record.submissions.delivered(report.request)
-            return answer
+            if wait_s:
+                await deliver(self.engine, report, call.is_heard)
+            return answer_of(report, await self.resources.links([report]))
 
         return Tool(
             name=tool.name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kie_ai_mcp._app.patience import USUAL_PATIENCE_S
 from kie_ai_mcp._app.resources import Link
-from kie_ai_mcp._flow.engine import Say
+from kie_ai_mcp._flow.engine import IsHeard, Say, always
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import describe, title_of
@@ -20,11 +20,6 @@ async def say_nothing(_message: str, _share: float | None) -> None:
     """Drop progress that nobody reads."""
 
 
-async def always() -> bool:
-    """Tell that the caller is still there."""
-    return True
-
-
 @dataclass(frozen=True)
 class Call:
     """The circumstances of one call."""
@@ -32,7 +27,7 @@ class Call:
     say: Say = say_nothing
     patience_s: float = USUAL_PATIENCE_S  # how long the caller waits for an answer, unless the arguments say so
     most_s: float = math.inf  # a longer wait would answer nobody
-    is_heard: Callable[[], Awaitable[bool]] = always  # whether the caller is still there to take the answer
+    is_heard: IsHeard = always
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Shared parts of the commands: opening the record, options, JSON and tables, exit codes."""
 
+import asyncio
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import click
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.load import load_settings
@@ -61,8 +63,19 @@ def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) ->
     app = App.open(settings)
 
     async def run() -> Value:
-        async with app.engine.running():
-            return await work(app)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  it is what runs here
+        # Ctrl-C is asyncio's own: it cancels this task as well.
+        with signalled([number for number in ENDING if number.name != "SIGINT"]) as first:
+            first.add_done_callback(lambda _: task.cancel())
+            try:
+                async with app.engine.running():
+                    return await work(app)
+            except asyncio.CancelledError:
+                if not first.done():
+                    raise
+                complain(f"ended by {first.result().name}; what was sent is on record: {PROGRAM} tasks list")
+                raise click.exceptions.Exit(128 + first.result()) from None
 
     return anyio.run(run)
 

@@ -110,7 +110,7 @@ class Relay:
         if child is None or child.stdin is None:
             return
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            if received is not None:
+            if received is not None and sys.platform != "win32":  # there the console has told the child
                 child.send_signal(received)
             await child.stdin.aclose()
         with anyio.move_on_after(END_S):

@@ -25,12 +25,19 @@ T = TypeVar("T")
 
 Say = Callable[[str, float | None], Awaitable[None]]
 """Reports a call's progress to the client: words for people, and a share between 0 and 1 where there is one."""
+IsHeard = Callable[[], Awaitable[bool]]
+"""Tells whether the caller is still there to take the answer."""
 
 PROMPTS = ("prompt", "negative_prompt", "shots")
 NOT_STORED = "[not stored]"
 DEEPEST = 200  # how deep the arguments of a call may be nested
 NOT_SENT_S = 1.0
 GRACE_S = 5.0  # how long a paid request under way may still take when the server is asked to end
+
+
+async def always() -> bool:
+    """Return True, for a caller that is there until it cancels."""
+    return True
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from kie_ai_mcp._flow.engine import Engine, Say
+from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
 from kie_ai_mcp._flow.report import Report, report_of
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
@@ -33,10 +33,16 @@ ANOTHER = "nothing new was bought; give an idempotency_key to get another."
 
 
 async def submit(
-    engine: Engine, tool: BoundTool, arguments: Mapping[str, Any], say: Say, patience_s: float = 45.0
+    engine: Engine,
+    tool: BoundTool,
+    arguments: Mapping[str, Any],
+    say: Say,
+    patience_s: float = 45.0,
+    is_heard: IsHeard | None = None,
 ) -> Report:
     """Run one generation tool; the call waits `patience_s` at most for its turn under the rate limit.
 
+    Without `is_heard` the caller has more to do until it answers, and then calls `deliver`.
     Raise KieError where nothing was made, or where that is not known; the error says which, and what to do.
     """
     engine.check_open()
@@ -70,22 +76,35 @@ async def submit(
         while isinstance(ticket := await engine.record.submissions.write_ahead(new, lost_s), SubmissionRecord):
             joined = await _join(engine, ticket, new, say, deadline)
             if joined is not None:
-                return joined
+                return await deliver(engine, joined, is_heard)
         report = await _sent(engine, Order(tool, submission, ticket.submission_id), ticket, say, deadline)
         if report.status == "completed" and report.task_id is not None and not report.files:
             # It was finished at once. The results of other tasks are saved when their status is read.
             with suppress(StorageError):  # it is on record all the same, and saved at the next start
                 record = await engine.record.tasks.find(report.task_id)
                 report = await with_files(engine, record) if record else report
+        await deliver(engine, report, is_heard)
     estimate, assumed = submission.estimated_credits, engine.record.budget.assumed_credits
     if estimate is None and assumed is not None and submission.gateway == KIE:
         booked = f"Its price is unknown: {assumed:g} credits are booked until the service names the charge."
         report = replace(report, next_step=f"{report.next_step} {booked}")
     report = replace(report, estimated_credits="unknown" if estimate is None else estimate)
-    if ticket.twin is None or new.idempotency_key is not None:
+    return report if new.idempotency_key else _beside(report, ticket.twin)
+
+
+def _beside(report: Report, twin: SubmissionRecord | None) -> Report:
+    if twin is None:
         return report
-    since = f"{_age_s(ticket.twin)} s as task {ticket.twin.task_id}"
+    since = f"{_age_s(twin)} s as task {twin.task_id}"
     return report.noted(f"An identical request is running since {since}; this one was bought besides it.")
+
+
+async def deliver(engine: Engine, report: Report, is_heard: IsHeard | None) -> Report:
+    """Record that a request's caller gets this answer, where it is still there; return the answer."""
+    if report.request is not None and is_heard is not None and await is_heard():
+        with suppress(StorageError):
+            await engine.record.submissions.delivered(report.request)
+    return report
 
 
 async def _sent(engine: Engine, order: Order, ticket: Ticket, say: Say, deadline: float) -> Report:

@@ -1,40 +1,63 @@
-"""End of the process on SIGINT or SIGTERM: work is finished first, within a time limit."""
+"""End of the process on a signal: work is finished first, within a time limit."""
 
+import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import anyio
 
+# How processes are asked to end: by a person, a supervisor, a terminal that was closed; and Ctrl-Break on Windows.
+ENDING = tuple(
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if name in signal.Signals.__members__
+)
+
+
+@contextmanager
+def signalled(numbers: Iterable[signal.Signals] = ENDING) -> Iterator["asyncio.Future[signal.Signals]"]:
+    """Yield a future of the first of these signals that comes; until the end of the context further ones are ignored.
+
+    A hang-up that is ignored already, as `nohup` does, stays ignored.
+    """
+    loop = asyncio.get_running_loop()
+    first: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def take(number: signal.Signals) -> None:
+        if not first.done():
+            first.set_result(number)
+
+    ignored = {number for number in numbers if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN}
+    before = {number: signal.getsignal(number) for number in numbers if number not in ignored}
+    for number in before:
+        try:
+            loop.add_signal_handler(number, take, number)
+        except NotImplementedError:  # on Windows; the loop there wakes up by itself when a signal comes
+            signal.signal(number, lambda received, _: loop.call_soon_threadsafe(take, signal.Signals(received)))
+    try:
+        yield first
+    finally:
+        for number, handler in before.items():
+            try:
+                loop.remove_signal_handler(number)
+            except NotImplementedError:
+                signal.signal(number, handler)
+
 
 async def end_on_signal(finish: Callable[[signal.Signals], Awaitable[None]], *, limit_s: float) -> None:
-    """Wait for SIGINT or SIGTERM, call `finish`, and end the process with exit code 128 + the signal's number.
+    """Wait for a signal of `ENDING`, call `finish`, and end the process with exit code 128 + the signal's number.
 
-    Further signals are ignored. After `limit_s` the process ends even if `finish` still runs. On Windows, which has no
-    signal receivers, it returns at once: a host closes our input instead.
+    Further signals are ignored. After `limit_s` the process ends even if `finish` still runs.
     """
-    if sys.platform == "win32":
-        return
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        received = await anext(signals)
+    with signalled() as first:
+        received = await first
         async with anyio.create_task_group() as group:
             # Not a timeout around `finish`: a thread that waits for a locked database can't be cancelled.
             group.start_soon(exit_after, limit_s, 128 + received)
             await finish(received)
             exit_process(128 + received)
-
-
-async def signal_received() -> int:
-    """Wait for SIGINT or SIGTERM and return its number; on Windows until cancelled, as Ctrl-C does there."""
-    if sys.platform == "win32":
-        try:
-            await anyio.sleep_forever()
-        except anyio.get_cancelled_exc_class():
-            return int(signal.SIGINT)
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        return int(await anext(signals))
 
 
 async def exit_after(limit_s: float, code: int) -> None:

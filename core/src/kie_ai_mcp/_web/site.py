@@ -24,7 +24,7 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import page
 from kie_ai_mcp._mcp.server import CLEANUP_S, result_of, server_of
-from kie_ai_mcp._mcp.signals import exit_after, signal_received
+from kie_ai_mcp._mcp.signals import exit_after, signalled
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web.access import BODY_LIMIT, GALLERY_PATH, HEALTH_PATH, Access, ending, is_local, json_object, refusal
@@ -61,19 +61,20 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
     )
     logging.getLogger("uvicorn.error").addFilter(_worth_saying)
     server = _Uvicorn(config)
-    async with anyio.create_task_group() as group, app.engine.running():
-        # Draining cancels what the flow itself has started; the answers are still to be written then.
-        with anyio.CancelScope(shield=True):
-            async with anyio.create_task_group() as serving:
-                serving.start_soon(server.serve, [listener])
-                _announce(host, listener)
-                received = await signal_received()
-                group.start_soon(exit_after, CLEANUP_S + CLOSE_S, 128 + received)
-                site.access.closing = True
-                await app.engine.drain()
-                site.drained.set()
-                server.should_exit = True
-        group.cancel_scope.cancel()
+    with signalled() as first:
+        async with anyio.create_task_group() as group, app.engine.running():
+            # Draining cancels what the flow itself has started; the answers are still to be written then.
+            with anyio.CancelScope(shield=True):
+                async with anyio.create_task_group() as serving:
+                    serving.start_soon(server.serve, [listener])
+                    _announce(host, listener)
+                    received = await first
+                    group.start_soon(exit_after, CLEANUP_S + CLOSE_S, 128 + received)
+                    site.access.closing = True
+                    await app.engine.drain()
+                    site.drained.set()
+                    server.should_exit = True
+            group.cancel_scope.cancel()
     return 128 + received
 
 
