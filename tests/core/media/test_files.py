@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kie_ai_mcp._media.files import format_of_file, remove_leftovers, replacing
+from kie_ai_mcp._media.files import format_of, format_of_file, remove_leftovers, replacing
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
@@ -99,3 +99,64 @@ def test_type_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     assert (form.kind, form.extension) == ("image", "png")
     for other in (words, tmp_path, tmp_path / "nothing.png", Path("\0")):
         assert format_of_file(other) is None
+
+
+def ftyp(*brands: str) -> bytes:
+    """The begin of a file with a main brand and compatible ones."""
+    main, *others = (brand.ljust(4).encode() for brand in brands)
+    content = b"ftyp" + main + bytes(4) + b"".join(others)
+    return (len(content) + 4).to_bytes(4) + content + b"\0\0\1\0meta"
+
+
+@pytest.mark.parametrize(
+    ("head", "kind", "extension"),
+    [
+        *((ftyp(brand), "image", "heic") for brand in ("heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs")),
+        (ftyp("mif1", "mif1", "heic"), "image", "heic"),
+        (ftyp("msf1", "iso8", "msf1", "hevc"), "image", "heic"),
+        (ftyp("mif1", "miaf"), "image", "heif"),
+        (ftyp("avif"), "image", "avif"),
+        (ftyp("avis", "avif", "msf1", "iso8"), "image", "avif"),
+        (ftyp("mif1", "avif", "miaf"), "image", "avif"),
+        *((ftyp(brand), "video", "mp4") for brand in ("isom", "iso6", "mp41", "mp42", "avc1", "dash", "M4V", "MSNV")),
+        (ftyp("XXXX", "YYYY", "isom"), "video", "mp4"),
+        *((ftyp(brand), "video", "3gp") for brand in ("3gp4", "3gp5", "3g2a")),
+        (ftyp("qt"), "video", "mov"),
+        (b"\0\0\0\x08wide\0\0\x10\0mdat", "video", "mov"),
+        (b"\0\0\x10\0moov\0\0\0\x6cmvhd", "video", "mov"),
+        (b"\x7f\0\x10\0mdat", "video", "mov"),
+        *((ftyp(brand, "isom"), "audio", "m4a") for brand in ("M4A", "M4B", "M4P")),
+        *((bytes([0xFF, second, 0x90]), "audio", "mp3") for second in (0xFB, 0xFA, 0xF3, 0xF2, 0xE3, 0xE2)),
+        *((bytes([0xFF, second, 0x50]), "audio", "aac") for second in (0xF1, 0xF9, 0xF0, 0xF8)),
+        (b"ADIF", "audio", "aac"),
+        (b"FORM\0\0\x10\0AIFFCOMM", "audio", "aiff"),
+        (b"RIFF\0\0\x10\0AVI LIST", "video", "avi"),
+        (b"\x1aE\xdf\xa3\x93B\x82\x88matroska", "video", "mkv"),
+        (b"\x1aE\xdf\xa3\x93B\x82\x84webm", "video", "webm"),
+        (b"BM\x36\x10\0\0\0\0\0\0\x36\0", "image", "bmp"),
+        (b"II*\0\x08\0\0\0", "image", "tiff"),
+        (b"MM\0*\0\0\0\x08", "image", "tiff"),
+    ],
+)
+def test_type_is_known_by_brand_or_frame(head: bytes, kind: str, extension: str) -> None:
+    form = format_of(head)
+    assert form is not None
+    assert (form.kind, form.extension) == (kind, extension)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        ftyp("crx"),
+        ftyp("XXXX", "YYYY"),
+        "free lunch".encode("utf-16"),
+        b"The free lunch",
+        b"BMW cars",
+        b"\xff\xfb\xf0",
+        b"\xff\xfb\x9c",
+        b"RIFF\0\0\x10\0RMID",
+        b"\0" * 64,
+    ],
+)
+def test_what_only_looks_like_a_medium_is_none(head: bytes) -> None:
+    assert format_of(head) is None

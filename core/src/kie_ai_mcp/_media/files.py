@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 from kie_ai_mcp.specs import Kind
 
-HEAD_BYTES = 16  # number of bytes from the start that `format_of` needs
+HEAD_BYTES = 64  # number of bytes from the start that `format_of` needs
 
 
 @dataclass(frozen=True)
@@ -23,31 +24,58 @@ class Format:
     mime_type: str
 
 
-# (offset, bytes there, type); the particular brands of a container stand before the container itself.
+_AAC, _M4A = Format("audio", "aac", "audio/aac"), Format("audio", "m4a", "audio/mp4")
+_HEIC, _HEIF = Format("image", "heic", "image/heic"), Format("image", "heif", "image/heif")
+_MOV = Format("video", "mov", "video/quicktime")
+_MP3 = Format("audio", "mp3", "audio/mpeg")
+_RATES = re.escape(bytes(byte for byte in range(0xF0) if byte & 0x0C != 0x0C))
+
 _SIGNATURES = (
-    (0, b"\x89PNG\r\n\x1a\n", Format("image", "png", "image/png")),
-    (0, b"\xff\xd8\xff", Format("image", "jpg", "image/jpeg")),
-    (8, b"WEBP", Format("image", "webp", "image/webp")),
-    (0, b"GIF8", Format("image", "gif", "image/gif")),
-    (4, b"ftypavif", Format("image", "avif", "image/avif")),
-    (4, b"ftypqt", Format("video", "mov", "video/quicktime")),
-    (4, b"ftypM4A", Format("audio", "m4a", "audio/mp4")),
-    (4, b"ftyp", Format("video", "mp4", "video/mp4")),
-    (0, b"\x1aE\xdf\xa3", Format("video", "webm", "video/webm")),
-    (8, b"WAVE", Format("audio", "wav", "audio/wav")),
-    (0, b"ID3", Format("audio", "mp3", "audio/mpeg")),
-    (0, b"\xff\xfb", Format("audio", "mp3", "audio/mpeg")),
-    (0, b"\xff\xf3", Format("audio", "mp3", "audio/mpeg")),
-    (0, b"OggS", Format("audio", "ogg", "audio/ogg")),
-    (0, b"fLaC", Format("audio", "flac", "audio/flac")),
+    (rb"\x89PNG\r\n\x1a\n", Format("image", "png", "image/png")),
+    (rb"\xff\xd8\xff", Format("image", "jpg", "image/jpeg")),
+    (rb"RIFF....WEBP", Format("image", "webp", "image/webp")),
+    (rb"GIF8", Format("image", "gif", "image/gif")),
+    (rb"BM....\0\0\0\0", Format("image", "bmp", "image/bmp")),
+    (rb"II\*\0|MM\0\*", Format("image", "tiff", "image/tiff")),
+    (rb"\x1aE\xdf\xa3.*matroska", Format("video", "mkv", "video/x-matroska")),
+    (rb"\x1aE\xdf\xa3", Format("video", "webm", "video/webm")),
+    (rb"RIFF....AVI ", Format("video", "avi", "video/x-msvideo")),
+    (rb"\0...(moov|wide|pnot|free|skip)|....mdat", _MOV),  # QuickTime of the time before `ftyp`
+    (rb"RIFF....WAVE", Format("audio", "wav", "audio/wav")),
+    # Frames without a tag before them: sync word, layer, and of MP3 the rates that exist.
+    (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][%b]" % _RATES, _MP3),
+    (rb"ADIF|\xff[\xf0\xf1\xf8\xf9]", _AAC),
+    (rb"OggS", Format("audio", "ogg", "audio/ogg")),
+    (rb"fLaC", Format("audio", "flac", "audio/flac")),
+    (rb"FORM....AIF", Format("audio", "aiff", "audio/aiff")),
 )
 
-EXTENSIONS = tuple(dict.fromkeys(entry[2].extension for entry in _SIGNATURES))
+# Brands of the container that begins with `ftyp`: the first that is listed here decides, a general one last.
+_BRANDS = (
+    (rb"avi[fs]", Format("image", "avif", "image/avif")),
+    (rb"hei[cxms]|hev[cxms]", _HEIC),
+    (rb"qt  ", _MOV),
+    (rb"M4[ABP] |F4[AB] |aax", _M4A),
+    (rb"3g[2pegrst]", Format("video", "3gp", "video/3gpp")),
+    (
+        rb"iso|mp[4-7]|avc1|hvc1|dash|M4V|MSNV|[fF]4[vVP]|cmf|mmp4|ND|XAVC|piff|dby1",
+        Format("video", "mp4", "video/mp4"),
+    ),
+    (rb"mif|msf1|miaf|jpe|jpgs|j2", _HEIF),
+)
+
+EXTENSIONS = tuple(dict.fromkeys(form.extension for _, form in (*_SIGNATURES, *_BRANDS)))
 
 
 def format_of(head: bytes) -> Format | None:
     """Return the type of a file that begins with `head`; None for anything that is no picture, clip or sound."""
-    return next((entry for at, magic, entry in _SIGNATURES if head[at : at + len(magic)] == magic), None)
+    if head[4:8] != b"ftyp":
+        return next((form for pattern, form in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)
+    brands = [head[at : at + 4] for at in (8, *range(16, min(int.from_bytes(head[:4]), len(head)), 4))]
+    forms = [form for brand in brands for pattern, form in _BRANDS if re.match(pattern, brand)]
+    # A general brand of pictures may stand before the one that says more.
+    pictures = [form for form in forms if form.kind == "image" and form is not _HEIF]
+    return pictures[0] if forms[:1] == [_HEIF] and pictures else next(iter(forms), None)
 
 
 def format_of_file(path: Path) -> Format | None:
@@ -61,7 +89,7 @@ def format_of_file(path: Path) -> Format | None:
 
 def mime_type_of(extension: str) -> str:
     """Return the MIME type of a file by the extension of its name, as `format_of` or a service gave it."""
-    types = {entry[2].extension: entry[2].mime_type for entry in _SIGNATURES} | {"jpeg": "image/jpeg"}
+    types = {form.extension: form.mime_type for _, form in (*_SIGNATURES, *_BRANDS)} | {"jpeg": "image/jpeg"}
     return types.get(extension.lower().lstrip("."), "application/octet-stream")
 
 
