@@ -87,7 +87,7 @@ async def test_broken_result_is_named_and_the_others_are_saved_and_recorded(
     assert saved(report) == [False, True, True, True]
     assert len(report.structured()["files"]) == 3
     (note,) = report.notes
-    assert note.startswith(f"Result 1 of 4: '{files[0]}' answered HTTP 404.")
+    assert note.startswith(f"Result 1 of 4: '{files[0]}' answered HTTP 404")
     assert "save_result" in report.next_step
     record = await engine.record.tasks.find("t-1")
     assert record is not None

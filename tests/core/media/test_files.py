@@ -1,5 +1,6 @@
 """Atomic files: written completely or not at all, with the leftovers of processes that died."""
 
+import io
 import os
 import stat
 import subprocess
@@ -7,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from kie_ai_mcp._media.files import format_of, format_of_file, remove_leftovers, replacing
+import kie_ai_mcp_sandbox
+from kie_ai_mcp._media.files import HEAD_BYTES, format_of, format_of_file, is_cut, remove_leftovers, replacing
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
@@ -72,22 +75,64 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> No
     assert (path.read_bytes(), names(tmp_path)) == (b"first", ["a.json"])
 
 
+WRITER = """
+import sys
+from pathlib import Path
+from kie_ai_mcp._media.files import replacing
+with replacing(Path(sys.argv[1])) as file:
+    print(Path(file.name).name, flush=True)
+    sys.stdin.read()
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="this system does not say whether a process is alive")
 def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    dead, alive = process.pid, os.getppid()
-    kept = {
-        f"x-1.png.{alive}-a.part",
-        f"x-1.png.{os.getpid()}-a.part",
-        f"x-11.{dead}-a.part",
-        "x-1.mine.part",
-        "x-1.png",
-    }
-    for name in (*kept, f"x-1.png.{dead}-a.part", f"x-1.png.json.{dead}-a.part"):
+    def write(name: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", WRITER, str(tmp_path / name)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    theirs = {"video.part", "archive.7z.part", f"film.{os.getppid() + 1}.part", "x-1.png"}
+    for name in theirs:
         (tmp_path / name).touch()
-    remove_leftovers(tmp_path, "x-1")
-    assert set(names(tmp_path)) == kept
+    with write("dead.png") as dead, write("alive.png") as alive, replacing(tmp_path / "mine.png"):
+        assert dead.stdout
+        assert alive.stdout
+        names_of_parts = dead.stdout.readline().strip(), alive.stdout.readline().strip()
+        dead.kill()
+        dead.wait()
+        before = set(names(tmp_path))
+        assert before.issuperset({*theirs, *names_of_parts})
+        remove_leftovers(tmp_path)
+        assert set(names(tmp_path)) == before - {names_of_parts[0]}
+        alive.communicate()
+
+
+def test_leftover_that_nobody_writes_to_is_removed_after_a_day(tmp_path: Path) -> None:
+    old, theirs = tmp_path / "x.png.1-0a1b2c3d.part", tmp_path / "film.mkv.part"
+    for path in (old, theirs):
+        path.touch()
+        os.utime(path, (0, 0))
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [theirs.name]
+
+
+@pytest.mark.parametrize("plant", ["link", "dangling", "folder", "file"])
+def test_name_that_is_taken_is_neither_followed_nor_replaced(plant: str, tmp_path: Path) -> None:
+    secret, path = tmp_path / "secret", tmp_path / "a.png"
+    secret.write_bytes(b"secret")
+    match plant:
+        case "link":
+            path.symlink_to(secret)
+        case "dangling":
+            path.symlink_to(tmp_path / "nothing")
+        case "folder":
+            path.mkdir()
+        case _:
+            path.write_bytes(b"theirs")
+    before = names(tmp_path)
+    with pytest.raises(FileExistsError), replacing(path, exclusive=True) as file:
+        file.write(b"mine")
+    assert (names(tmp_path), secret.read_bytes()) == (before, b"secret")
 
 
 def test_type_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
@@ -160,3 +205,45 @@ def test_type_is_known_by_brand_or_frame(head: bytes, kind: str, extension: str)
 )
 def test_what_only_looks_like_a_medium_is_none(head: bytes) -> None:
     assert format_of(head) is None
+
+
+def picture(form: str) -> bytes:
+    data = io.BytesIO()
+    Image.effect_noise((120, 90), 80).convert("RGB").save(data, form)
+    return data.getvalue()
+
+
+CLIP = (Path(kie_ai_mcp_sandbox.__file__).parent / "data" / "clip.mp4").read_bytes()
+WHOLE = {form: picture(form) for form in ("PNG", "JPEG", "WEBP", "AVIF")} | {"MP4": CLIP}
+
+
+def is_cut_short(data: bytes) -> bool:
+    form = format_of(data[:HEAD_BYTES])
+    assert form is not None
+    return is_cut(io.BytesIO(data), form)
+
+
+@pytest.mark.parametrize("form", WHOLE)
+def test_file_that_ends_early_is_cut_and_a_whole_one_never(form: str) -> None:
+    whole = WHOLE[form]
+    assert not is_cut_short(whole)
+    assert not is_cut_short(whole + bytes(7))
+    for size in (len(whole) - 1, len(whole) - 12, len(whole) // 2, 200):
+        assert is_cut_short(whole[:size]), size
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+        b"\xff\xd8\xff\xe0" + bytes(64),
+        b"\x00\x00\x00\x20ftypisom" + bytes(range(256)),
+        b"RIFF\xff\xff\xff\xffWAVEfmt " + bytes(64),
+        b"RIFF\0\0\0\0WEBPVP8 " + bytes(64),
+        b"GIF89a" + bytes(64),
+        b"\xff\xfb\x90" + bytes(64),
+        b"OggS" + bytes(64),
+    ],
+)
+def test_file_that_does_not_say_where_it_ends_is_never_cut(data: bytes) -> None:
+    assert not is_cut_short(data)

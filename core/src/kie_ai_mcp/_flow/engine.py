@@ -18,7 +18,7 @@ from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._service.caller import Caller, account_of, kie
-from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._settings.settings import NOT_STORED, Settings
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, ReadFailed, Refused
 
 T = TypeVar("T")
@@ -29,7 +29,6 @@ IsHeard = Callable[[], Awaitable[bool]]
 """Tells whether the caller is still there to take the answer."""
 
 PROMPTS = ("prompt", "negative_prompt", "shots")
-NOT_STORED = "[not stored]"
 DEEPEST = 200  # how deep the arguments of a call may be nested
 NOT_SENT_S = 1.0
 GRACE_S = 5.0  # how long a paid request under way may still take when the server is asked to end

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from kie_ai_mcp._flow.engine import NOT_STORED, Engine
+from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, report_of
 from kie_ai_mcp._flow.status import look_up, meaning_of_read, outcome_of, payload_of, with_provider
 from kie_ai_mcp._media.saving import save_results
@@ -20,6 +20,7 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.envelope import error_of, error_text
+from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError, shorten
 from kie_ai_mcp.specs import Query
 
@@ -169,7 +170,8 @@ async def catch_up(engine: Engine) -> None:
             for record in await engine.record.tasks.newest(Filters(status=status, limit=CATCH_UP_MOST)):
                 with suppress(KieError):
                     await refresh(engine, record.task_id)
-        unsaved = [record for record in await engine.record.tasks.unsaved() if not _long_gone(record)]
+        begin = datetime.now(UTC) - KEPT_LONGER
+        unsaved = [task for task in await engine.record.tasks.unsaved() if (task.expires_at or begin) >= begin]
         for record in sorted(unsaved, key=attrgetter("expired"))[:CATCH_UP_MOST]:
             for note in (await with_files(engine, record)).notes:
                 log.warning("task %s is not saved whole: %s", record.task_id, note)
@@ -177,10 +179,6 @@ async def catch_up(engine: Engine) -> None:
         log.warning("results of earlier tasks could not be saved: %s", exc)
     except Exception:  # the calls beside it must not end with it
         log.exception("catching up with earlier tasks failed inside")
-
-
-def _long_gone(record: TaskRecord) -> bool:
-    return record.expires_at is not None and datetime.now(UTC) - record.expires_at > KEPT_LONGER
 
 
 def _is_saved(record: TaskRecord) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 
 import anyio
 
-from kie_ai_mcp._flow.engine import NOT_STORED, Engine
+from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, report_of
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
@@ -16,6 +16,7 @@ from kie_ai_mcp._record.record import Ended
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._service.caller import Departure
 from kie_ai_mcp._service.envelope import error_of
+from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown, sound
 from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Submission, Task
 

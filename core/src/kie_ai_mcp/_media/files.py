@@ -1,17 +1,20 @@
 """Media files on disk: their type by their first bytes, and files that are written completely or not at all."""
 
-import glob
 import os
 import re
+import socket
 import sys
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from kie_ai_mcp.specs import Kind
+from kie_ai_mcp.specs import DAY_S, Kind
 
+_HOST = f"{zlib.crc32(socket.gethostname().encode()) & 0xFFFF:04x}"  # processes of another machine may share the folder
 HEAD_BYTES = 64  # number of bytes from the start that `format_of` needs
 
 
@@ -24,10 +27,8 @@ class Format:
     mime_type: str
 
 
-_AAC, _M4A = Format("audio", "aac", "audio/aac"), Format("audio", "m4a", "audio/mp4")
-_HEIC, _HEIF = Format("image", "heic", "image/heic"), Format("image", "heif", "image/heif")
+_HEIF = Format("image", "heif", "image/heif")
 _MOV = Format("video", "mov", "video/quicktime")
-_MP3 = Format("audio", "mp3", "audio/mpeg")
 _RATES = re.escape(bytes(byte for byte in range(0xF0) if byte & 0x0C != 0x0C))
 
 _SIGNATURES = (
@@ -43,8 +44,8 @@ _SIGNATURES = (
     (rb"\0...(moov|wide|pnot|free|skip)|....mdat", _MOV),  # QuickTime of the time before `ftyp`
     (rb"RIFF....WAVE", Format("audio", "wav", "audio/wav")),
     # Frames without a tag before them: sync word, layer, and of MP3 the rates that exist.
-    (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][%b]" % _RATES, _MP3),
-    (rb"ADIF|\xff[\xf0\xf1\xf8\xf9]", _AAC),
+    (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][%b]" % _RATES, Format("audio", "mp3", "audio/mpeg")),
+    (rb"ADIF|\xff[\xf0\xf1\xf8\xf9]", Format("audio", "aac", "audio/aac")),
     (rb"OggS", Format("audio", "ogg", "audio/ogg")),
     (rb"fLaC", Format("audio", "flac", "audio/flac")),
     (rb"FORM....AIF", Format("audio", "aiff", "audio/aiff")),
@@ -53,9 +54,9 @@ _SIGNATURES = (
 # Brands of the container that begins with `ftyp`: the first that is listed here decides, a general one last.
 _BRANDS = (
     (rb"avi[fs]", Format("image", "avif", "image/avif")),
-    (rb"hei[cxms]|hev[cxms]", _HEIC),
+    (rb"hei[cxms]|hev[cxms]", Format("image", "heic", "image/heic")),
     (rb"qt  ", _MOV),
-    (rb"M4[ABP] |F4[AB] |aax", _M4A),
+    (rb"M4[ABP] |F4[AB] |aax", Format("audio", "m4a", "audio/mp4")),
     (rb"3g[2pegrst]", Format("video", "3gp", "video/3gpp")),
     (
         rb"iso|mp[4-7]|avc1|hvc1|dash|M4V|MSNV|[fF]4[vVP]|cmf|mmp4|ND|XAVC|piff|dby1",
@@ -93,31 +94,86 @@ def mime_type_of(extension: str) -> str:
     return types.get(extension.lower().lstrip("."), "application/octet-stream")
 
 
+def is_cut(file: BinaryIO, form: Format) -> bool:
+    """Tell whether a file certainly ends before its end. One of a format that does not say where it ends never does."""
+    size = file.seek(0, os.SEEK_END)
+    if form.extension in {"webp", "wav", "avi"}:
+        file.seek(4)
+        return 0 < (length := int.from_bytes(file.read(4), "little")) < 0xFFFF_FFFF and length + 8 > size
+    if form.extension == "jpg":
+        return _is_jpeg_cut(file, size)
+    if form.extension == "png":
+        return _are_blocks_cut(file, size, at=8, least=12)
+    return form.extension in {"avif", "heic", "heif", "m4a", "mov", "mp4", "3gp"} and _are_blocks_cut(file, size)
+
+
+def _are_blocks_cut(file: BinaryIO, size: int, at: int = 0, least: int = 8) -> bool:
+    """Tell whether the chunks of a PNG, or the boxes of a container, end before the last one that must be there."""
+    names = set[bytes]()
+    while at + 8 <= size:
+        file.seek(at)
+        length, name = int.from_bytes(file.read(4)), file.read(4)
+        if least == 12:  # a chunk's length counts neither its head nor its checksum
+            length += least
+        elif length == 1:
+            length = int.from_bytes(file.read(8))
+        if length < least or not name.isascii() or not name.strip().isalnum():
+            return False  # to the end of the file, or something else
+        names.add(name)
+        at += length
+        if at > size or name == b"IEND":
+            return at > size
+    return least == 12 or (b"mdat" in names and names.isdisjoint({b"moov", b"moof", b"meta"}))
+
+
+def _is_jpeg_cut(file: BinaryIO, size: int) -> bool:
+    at = 2
+    while at < size:
+        file.seek(at)
+        mark, length = file.read(2), int.from_bytes(file.read(2))
+        if mark == b"\xff\xda":  # the picture's data, up to the mark of the end, after which little may stand
+            file.seek(max(at, size - 4096))
+            return b"\xff\xd9" not in file.read()
+        if mark[:1] != b"\xff" or length < 2:
+            return False
+        at += 2 + length
+    return True
+
+
 @contextmanager
-def replacing(path: Path, *, mode: int = 0o666, fsync: bool = False) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, mode: int = 0o666, fsync: bool = False, exclusive: bool = False) -> Iterator[BinaryIO]:
     """Write a file completely or not at all, in place of an earlier one of that name.
 
     The block writes to a ``.part`` file, which is renamed at its end, with `fsync` once the bytes are on the disk.
+    With `exclusive`, raise FileExistsError where anything has that name, which is neither followed nor replaced.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}-{_HOST}{os.urandom(2).hex()}.part")
     try:
-        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        with open(part, "x+b", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             if fsync:
                 file.flush()
                 os.fsync(file.fileno())
+        try:
+            if exclusive:
+                path.open("xb").close()
+        except FileExistsError:
+            if path.is_symlink() or path.stat().st_size:  # an empty file is the claim of a process that died
+                raise
         part.replace(path)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path, stem: str) -> None:
-    """Remove the ``.part`` files, of names that begin with `stem`, whose process died before the rename."""
-    for part in folder.glob(f"{glob.escape(stem)}.*.part"):
-        owner = part.name.split(".")[-2].partition("-")[0]
-        if owner.isdecimal() and int(owner) != os.getpid() and not _alive(int(owner)):
-            part.unlink(missing_ok=True)
+def remove_leftovers(folder: Path) -> None:
+    """Remove the ``.part`` files of `replacing` whose process died, or that nobody has written to for a day."""
+    for part in folder.glob("*.part"):
+        if owner := re.search(rf"\.([0-9]+)-({_HOST})?[0-9a-f]+\.part$", part.name):
+            with suppress(OSError):
+                is_dead = owner[2] and int(owner[1]) != os.getpid() and not _alive(int(owner[1]))
+                if is_dead or time.time() - part.stat().st_mtime > DAY_S:
+                    part.unlink()
 
 
 def _alive(process: int) -> bool:

@@ -4,20 +4,26 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of, remove_leftovers, replacing
+from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, Format, format_of, is_cut, remove_leftovers, replacing
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
+from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import MediaError, shorten
+
+SLUG_BYTES = 40
+AGAIN = "Call save_result to fetch it again, or open the link."
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,11 @@ async def save_results(
     """
     files = [*record.files, *[""] * len(record.result_urls)][: len(record.result_urls)]
     problems: dict[int, MediaError] = {}
+    slug = _slug(arguments.get("prompt")) if caller.settings.store_prompts else ""
     for number, url in enumerate(record.result_urls, start=1):
         if files[number - 1]:
             continue
-        stem, what = _stem(record, number, label), shorten(url)
+        stem, what = _stem(record, number, label, slug), shorten(url)
         try:
             existing = await anyio.to_thread.run_sync(_existing, folder, stem)
             path = existing or await _save(caller, url, folder, stem)
@@ -77,32 +84,67 @@ async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
             problem = f"{shorten(url)} is not a picture, clip or sound ({begin}), so it was not saved."
             raise MediaError(problem, next_step="Open the link in a browser; it may have expired.")
         path = folder / f"{stem}.{form.extension}"
-        with replacing(path) as part:
-            # Worker threads write and sync the bytes, so that a slow disk does not stop other calls.
-            file = anyio.wrap_file(part)
-            await file.write(head)
-            async for chunk in chunks:
-                await file.write(chunk)
-            await file.flush()
-            await anyio.to_thread.run_sync(os.fsync, part.fileno())
+        try:
+            with replacing(path, exclusive=True) as part:
+                # Worker threads write and sync the bytes, so that a slow disk does not stop other calls.
+                file = anyio.wrap_file(part)
+                await file.write(head)
+                async for chunk in chunks:
+                    await file.write(chunk)
+                await file.flush()
+                await anyio.to_thread.run_sync(os.fsync, part.fileno())
+                if cut := await anyio.to_thread.run_sync(_kept_if_cut, part, form, path):
+                    problem = f"{shorten(url)} ends before its end; what came is kept as {cut}."
+                    raise MediaError(problem, next_step=AGAIN, can_retry=True)
+        except FileExistsError:
+            if existing := _existing(folder, stem):  # another call has saved it meanwhile
+                return existing
+            problem = f"{path} is a link or a folder, so {shorten(url)} was not saved there."
+            raise MediaError(problem, next_step=f"Move it away. {AGAIN}", can_retry=True) from None
+    return path
+
+
+def _kept_if_cut(part: BinaryIO, form: Format, path: Path) -> Path | None:
+    """Return the name under which a download that is cut short is kept; None for a whole one."""
+    if not is_cut(part, form):
+        return None
+    part.seek(0)
+    with replacing(path := path.with_stem(f"{path.stem}-cut")) as file:
+        shutil.copyfileobj(part, file)
     return path
 
 
 def _existing(folder: Path, stem: str) -> Path | None:
     """Return the file of an earlier save; else None, with the folder ready for a new one."""
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder, stem)
-    return next(filter(Path.is_file, (folder / f"{stem}.{extension}" for extension in EXTENSIONS)), None)
+    remove_leftovers(folder)
+    names = (folder / f"{stem}.{extension}" for extension in EXTENSIONS)
+    # A link could lead to any file of the user's, which would then be shown as the result.
+    return next((path for path in names if not path.is_symlink() and path.is_file() and path.stat().st_size), None)
 
 
-def _stem(record: TaskRecord, number: int, label: str) -> str:
+def _slug(prompt: object) -> str:
+    """Return the first words of a prompt, in letters and digits alone, for the name of a file."""
+    if not isinstance(prompt, str) or prompt == NOT_STORED:
+        return ""
+    text = unicodedata.normalize("NFC", prompt[: 8 * SLUG_BYTES].lower())
+    words = "".join(char if unicodedata.category(char)[0] in "LMN" else " " for char in text).split()
+    slug = "-".join(words).encode()[:SLUG_BYTES].decode(errors="ignore")
+    return (
+        slug
+        if slug in {"-".join(words[:count]) for count in range(len(words) + 1)}
+        else slug.rpartition("-")[0] or slug
+    )
+
+
+def _stem(record: TaskRecord, number: int, label: str, slug: str) -> str:
     # Ids come from the service: nothing but letters, digits, dash and underscore reaches the file system.
     task_id = record.task_id
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", task_id)[:80]
     if safe != task_id:  # two ids that look alike now must not share a name
         safe += f"-{hashlib.sha256(task_id.encode(errors='replace')).hexdigest()[:8]}"
     provider = re.sub(r"[^A-Za-z0-9_-]", "_", record.provider or "kie")
-    parts = [record.created_at.strftime("%Y-%m-%d"), provider, safe, label, str(number)]
+    parts = [record.created_at.strftime("%Y-%m-%d"), slug, provider, safe, label, str(number)]
     return "-".join(part for part in parts if part)
 
 
@@ -118,5 +160,5 @@ def _add_sidecar(path: Path, record: TaskRecord, arguments: Mapping[str, Any], u
         "created_at": record.created_at.isoformat(),
         "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    with replacing(sidecar) as file:
+    with replacing(sidecar, mode=0o600) as file:
         file.write(f"{json.dumps(origin, ensure_ascii=False, indent=2)}\n".encode())

@@ -25,6 +25,7 @@ SECRET_SETTINGS = ("key", "token", "secret", "password")  # endings of the provi
 SECRETS = ("api_key", "http_token", "webhook_key")
 TOKEN_CHARS = 16  # the shortest token that may open this server to other machines
 APP = "kie-ai-mcp-server"
+NOT_STORED = "[not stored]"  # stands for a prompt where `store_prompts` is false
 
 
 def _split(value: object) -> object:
@@ -139,7 +140,9 @@ class Settings(BaseModel):
     patience_s: float | None = Field(
         None, ge=1, description="seconds the client waits for one call (default: by the client's name, else 45)"
     )
-    store_prompts: bool = Field(True, description="whether prompts are kept in the database and beside saved files")
+    store_prompts: bool = Field(
+        True, description="whether prompts are kept in the database, beside saved files and in their names"
+    )
     http_token: Token | None = Field(
         None, description="bearer token that HTTP clients must send; needed to listen beyond this machine"
     )
