@@ -1,15 +1,17 @@
 """Limits of credits, held against everything that can be charged."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import Desk, OpenDesk
+    from tests.conftest import Rows
+    from tests.promise.conftest import Desk, Launch, OpenDesk
 
 pytestmark = pytest.mark.anyio
 
@@ -68,10 +70,141 @@ async def test_assumed_credits_are_named_in_the_answer_and_in_what_was_spent(
     async with open_desk(tmp_path, sandbox.base_url, enabled_providers=("midjourney",), **limits) as desk:
         reply = await desk.call("generate_midjourney_image", prompt="A fox")
         assert reply.data["estimated_credits"] == "unknown"
-        assert "Its price is unknown: 50 credits are booked" in reply.data["next_step"]
+        assert "Price unknown: 50 credits are booked until the service names the charge." in reply.data["notes"]
         credits = await desk.call("get_credits")
     assert (credits.data["credits_24h"], credits.data["next_step"]) == (
         50.0,
         "The day's limit is reached: wait, or raise KIE_AI_MAX_CREDITS_PER_DAY.",
     )
     assert "Spent in the last 24 hours, estimates included: 50 of 50" in credits.text
+
+
+# Reads that are charged for, and what the service makes only once ----------------------------------------------------
+
+HD = "get_veo3_1080p_video"
+CLIP_COST, HD_COST, FOUR_K_COST = 30.0, 5.0, 120.0
+
+
+class OpenVeo(Protocol):
+    """Opens a server whose service has made one clip."""
+
+    def __call__(self, limit: float) -> AbstractAsyncContextManager[tuple["Desk", str]]:
+        """Return a context that runs it with a limit of credits a day, and gives it and the clip's id."""
+        ...
+
+
+@pytest.fixture
+def open_veo(open_desk: "OpenDesk", tmp_path: Path) -> Iterator[tuple[Sandbox, OpenVeo]]:
+    with Sandbox(speed=1_000_000) as sandbox:
+
+        @asynccontextmanager
+        async def start(limit: float) -> AsyncIterator[tuple["Desk", str]]:
+            settings = {"enabled_providers": ("veo3",), "max_credits_per_day": limit}
+            async with open_desk(tmp_path, sandbox.base_url, **settings) as desk:
+                clip = await desk.call("generate_veo3_video", prompt="A fox", model="veo3_lite", idempotency_key="k")
+                yield desk, clip.data["task_id"]
+
+        yield sandbox, start
+
+
+def spent(sandbox: Sandbox) -> float:
+    return 10_000.0 - sandbox.credits
+
+
+async def test_paid_read_that_would_pass_the_limit_is_not_sent(
+    open_veo: tuple[Sandbox, OpenVeo], rows: "Rows", tmp_path: Path
+) -> None:
+    sandbox, start = open_veo
+    async with start(CLIP_COST) as (desk, clip):
+        before = len(sandbox.requests)
+        for _ in range(3):
+            reply = await desk.call(HD, task_id=clip)
+            assert (reply.data["status"], reply.data["charged"]) == ("refused", "no")
+            assert "30 credits were spent" in reply.data["error"]
+    assert (len(sandbox.requests), spent(sandbox)) == (before, CLIP_COST)
+    assert len(rows(tmp_path, "submissions")) == 1
+
+
+async def test_what_was_paid_may_be_asked_for_again_though_nothing_is_left(
+    open_veo: tuple[Sandbox, OpenVeo], rows: "Rows", tmp_path: Path
+) -> None:
+    sandbox, start = open_veo
+    async with start(CLIP_COST + HD_COST) as (desk, clip):
+        replies = [await desk.call(HD, task_id=clip) for _ in range(3)]
+        assert {reply.data["task_id"] for reply in replies} == {"submission-2"}
+        assert replies[-1].data["result_urls"] == [f"{sandbox.upload_url}/files/{clip}-1-1080p.mp4"]
+    assert spent(sandbox) == CLIP_COST + HD_COST
+    assert [row["estimated_credits"] for row in rows(tmp_path, "submissions")] == [CLIP_COST, HD_COST]
+
+
+@pytest.mark.parametrize("fault", ["drop-after", "timeout", "garbage", "drop-before"])
+async def test_paid_read_whose_answer_is_lost_is_settled_by_asking_again(
+    fault: str, open_veo: tuple[Sandbox, OpenVeo], rows: "Rows", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox, start = open_veo
+    async with start(CLIP_COST + HD_COST) as (desk, clip):
+        sandbox.play(fault, path="get-1080p-video")
+        with monkeypatch.context() as patch:
+            if fault == "timeout":
+                patch.setattr(type(desk.app.engine.caller("kie")), "timeout_s", 0.3)
+            lost = await desk.call(HD, task_id=clip)
+        assert (lost.data["status"], lost.data["charged"]) == ("unknown", "unknown")
+        assert lost.data["next_step"] == f"Call {HD} again with the same arguments; it is not paid twice."
+        assert (await desk.call("get_credits")).data["credits_24h"] == CLIP_COST + HD_COST
+        adopted = await desk.call("resolve_submission", submission_id=2, action="adopt", task_id=clip)
+        assert f"Call {HD} again" in adopted.data["next_step"]
+
+        # Neither does a refusal of the second try say that the first was not charged.
+        for refusal in ("code:402", "429:0", "http:503"):
+            sandbox.play(refusal, path="get-1080p-video")
+            refused = await desk.call(HD, task_id=clip)
+            assert (refused.is_error, refused.data["charged"]) == (True, "unknown")
+            assert rows(tmp_path, "submissions")[1]["state"] == "unknown"
+
+        settled = await desk.call(HD, task_id=clip)
+        assert (settled.data["status"] in {"processing", "completed"}, settled.data["charged"]) == (True, "yes")
+    assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted", "accepted"]
+    assert spent(sandbox) == CLIP_COST + HD_COST
+
+
+def test_paid_read_under_way_in_a_process_that_dies_is_on_record(
+    launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
+) -> None:
+    orders = {"at": "create", "nth": 2, "when": "after"}
+    first = launch(sandbox, orders, KIE_AI_ENABLED_PROVIDERS="veo3")
+    clip = first.call("generate_veo3_video", prompt="A fox", model="veo3_lite")["structuredContent"]["task_id"]
+    sandbox.finish(clip)
+    first.ask(HD, task_id=clip)
+    assert first.ended() == -9
+    second = launch(sandbox, KIE_AI_ENABLED_PROVIDERS="veo3")
+    (lost,) = second.call("list_tasks")["structuredContent"]["unresolved"]
+    assert (lost["tool"], lost["state"]) == (HD, "unknown")
+    assert second.call(HD, task_id=clip)["structuredContent"]["charged"] == "yes"
+    assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted", "accepted"]
+    assert spent(sandbox) == CLIP_COST + HD_COST
+
+
+async def test_4k_version_is_made_and_booked_once_whatever_its_key(
+    open_veo: tuple[Sandbox, OpenVeo], rows: "Rows", tmp_path: Path
+) -> None:
+    sandbox, start = open_veo
+    async with start(CLIP_COST + FOUR_K_COST) as (desk, clip):
+        tool = "get_veo3_4k_video"
+        replies = [await desk.call(tool, task_id=clip, **key) for key in ({}, {"idempotency_key": "a"}, {}, {})]
+        assert {reply.data["task_id"] for reply in replies} == {sandbox.ledger[-1].task_id}
+        assert replies[-1].data["status"] == "completed"
+    assert (len(rows(tmp_path, "submissions")), spent(sandbox)) == (2, CLIP_COST + FOUR_K_COST)
+
+
+async def test_4k_version_that_failed_may_be_asked_for_anew(
+    open_desk: "OpenDesk", sandbox: Sandbox, rows: "Rows", tmp_path: Path
+) -> None:
+    async with open_desk(tmp_path, sandbox.base_url, enabled_providers=("veo3",)) as desk:
+        clip = (await desk.call("generate_veo3_video", prompt="A fox [slow]")).data["task_id"]
+        sandbox.finish(clip)
+        first = await desk.call("get_veo3_4k_video", task_id=clip)
+        sandbox.finish(first.data["task_id"], fail="no luck")
+        assert (await desk.call("get_task_status", task_id=first.data["task_id"])).data["status"] == "failed"
+        await desk.call("get_veo3_4k_video", task_id=clip)
+    assert len(rows(tmp_path, "submissions")) == 3
+    assert [seen.path for seen in sandbox.requests].count("/api/v1/veo/get-4k-video") == 2

@@ -353,9 +353,14 @@ class Histories(RuleBasedStateMachine):
         self.service.states[task_id] = state
         server = self.alive[data.draw(st.sampled_from(sorted(self.alive)))].engine
         report = self.portal.call(refresh, server, task_id)
-        if self.tasks.get(task_id) not in FINAL:
-            self.tasks[task_id] = STATUS[state]
+        self.learn(task_id)
         assert (report.status, report.read_error) == (self.tasks[task_id], None)
+
+    def learn(self, task_id: str) -> None:
+        """A status is read: it replaces another one, but not one that is final, except a failure by results."""
+        status = STATUS[self.service.states[task_id]]
+        if (before := self.tasks.get(task_id)) not in FINAL or (before, status) == ("failed", "completed"):
+            self.tasks[task_id] = status
 
     @precondition(lambda self: self.alive and self.tasks)
     @rule(data=st.data(), fault=st.sampled_from(["drop", "500", "404", "200"]))
@@ -383,8 +388,7 @@ class Histories(RuleBasedStateMachine):
         elif lost:
             report = self.portal.call(resolve, server, entry.id, lost[0])
             entry.state, entry.task_id = "accepted", lost[0]
-            if self.tasks.get(lost[0]) not in FINAL:
-                self.tasks[lost[0]] = STATUS[self.service.states[lost[0]]]
+            self.learn(lost[0])
             assert (report.task_id, report.status) == (lost[0], self.tasks[lost[0]])
         else:
             self.portal.call(resolve, server, entry.id, None)

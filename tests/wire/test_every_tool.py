@@ -122,7 +122,7 @@ async def arguments_of(client: Client, name: str) -> dict[str, Any]:
     return given
 
 
-@pytest.mark.parametrize("name", [name for name, tool in PLUGINS.tools.items() if tool.paid])
+@pytest.mark.parametrize("name", [name for name, tool in PLUGINS.tools.items() if tool.charges])
 async def test_tool_makes_its_result(client: Client, name: str) -> None:
     tool = PLUGINS.tools[name]
     task = await finished(client, await call(client, name, **await arguments_of(client, name)))
@@ -139,26 +139,25 @@ async def test_4k_version_that_is_there_already_is_saved_at_once(client: Client)
     assert [Path(file).suffix for file in again["files"]] == [".mp4"]
 
 
-@pytest.mark.parametrize("name", [name for name, tool in PLUGINS.tools.items() if not tool.paid])
-async def test_reading_tool_says_not_yet_and_then_brings_its_result(client: Client, name: str) -> None:
-    given = await arguments_of(client, name)
-    early = await call(client, name, **given)
-    assert (early["status"], early["files"]) == ("processing", [])
-    assert "error" not in early
-    assert f"Not ready yet. Call {name} again" in early["next_step"]
-    assert (await call(client, "get_task_status", task_id=given["task_id"]))["status"] == "completed"
-    done = await call(client, name, **given)
-    assert (done["status"], len(done["files"])) == ("completed", 1)
-
-
-async def test_paid_read_whose_answer_is_lost_may_have_been_charged(client: Client, service: Sandbox) -> None:
+async def test_1080p_version_is_a_task_of_its_own_that_is_paid_once(client: Client, service: Sandbox) -> None:
     given = await arguments_of(client, "get_veo3_1080p_video")
-    service.play("drop-before", path="get-1080p-video")
-    reply = await call(client, "get_veo3_1080p_video", **given)
-    assert (reply["status"], reply["charged"]) == ("unread", "unknown")
-    assert reply["next_step"] == "Ask again later."
+    before = service.credits
+    early = await call(client, "get_veo3_1080p_video", **given)
+    assert (early["status"], early["files"], early["charged"]) == ("processing", [], "yes")
+    assert (early["estimated_credits"], before - service.credits) == (5, 5)
+    assert f"['{early['task_id']}']" in early["next_step"]
+    assert early["task_id"] != given["task_id"]
+    made = await finished(client, early)
+    again = await call(client, "get_veo3_1080p_video", **given)
+    assert (again["task_id"], again["status"], again["files"]) == (made["task_id"], "completed", made["files"])
+    assert before - service.credits == 5
+    assert (await call(client, "get_task_status", task_id=given["task_id"]))["status"] == "completed"
+
+
+async def test_paid_read_of_what_does_not_exist_is_refused_and_not_charged(client: Client, service: Sandbox) -> None:
+    before = service.credits
     unheard = await call(client, "get_veo3_1080p_video", task_id="nobody-knows-me")
-    assert (unheard["status"], unheard.get("charged")) == ("unread", None)
+    assert (unheard["status"], unheard["charged"], service.credits) == ("refused", "no", before)
 
 
 @pytest.mark.parametrize("name", [name for name, word in AVAILABLE.items() if word == "undocumented"])

@@ -64,6 +64,7 @@ _Beginnings = Annotated[
     Field(strict=False, description="a tuple of beginnings of model ids, each of at least three letters or digits"),
 ]
 _Function = Field(description="a function")
+_Price = Annotated[float | None, Field(ge=0, description="a number of at least 0")]
 _JsonObject = Annotated[Mapping[str, Any], AfterValidator(_json), Field(description="a mapping with text as keys")]
 _OnePath = Annotated[str, Field(pattern="[^/ ]")]
 _Paths = _OnePath | Annotated[Sequence[_OnePath], Field(min_length=1)]
@@ -129,7 +130,7 @@ class Submission(_Addressed):
     model: _OptionalText = None
     read: Annotated["Callable[[Answer], str | Accepted | Outcome | None] | None", _Function] = None
     gateway: _Text = "kie"
-    estimated_credits: Annotated[float | None, Field(ge=0, description="a number of at least 0")] = None
+    estimated_credits: _Price = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", _given(self.body))
@@ -164,6 +165,7 @@ class Query(_Addressed):
         task_id: The task that the result belongs to.
         label: A word for the file name of the result (``"1080p"``).
         gateway: The name of the service that is called.
+        estimated_credits: As for `Submission`, of a read that the service charges for.
     """
 
     path: _Path
@@ -172,6 +174,7 @@ class Query(_Addressed):
     task_id: _OptionalText = None
     label: _Text = ""
     gateway: _Text = "kie"
+    estimated_credits: _Price = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", _given(self.params))
@@ -347,14 +350,17 @@ class Tool:
             is the tool's name, its docstring the description, its signature the schema.
         kind: The kind of media that it makes; the provider's first kind if left out.
         title: The name shown to people; made from the function's name if left out.
-        charges: Whether the service may charge for it although it makes no task. A host may call a tool that
-            only reads without asking its user; this one it should ask for.
+        charges: Whether the service may charge for it although it makes no task. It is then written ahead, limited
+            and sent once like a `Submission`, and the answer is a task, which asks again until it has ended.
+        once: Whether the service makes the same thing only once, and gives it for nothing when it is asked again.
+            An equal call then leads to the first one's task; so it does for every `Query` that `charges`.
     """
 
     fn: Callable[..., Submission | Query]
     kind: Kind | None = None
     title: str | None = None
     charges: bool = False
+    once: bool = False
 
     @property
     def name(self) -> str:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from kie_ai_mcp import Submission
+from kie_ai_mcp import Query, Submission
 from kie_ai_mcp_veo3.prices import CHECKED, CREDITS, credits_of
-from kie_ai_mcp_veo3.tools import extend_veo3_video, generate_veo3_video, get_veo3_4k_video
+from kie_ai_mcp_veo3.tools import extend_veo3_video, generate_veo3_video, get_veo3_4k_video, get_veo3_1080p_video
 from tests.service.facts import price_list
 
-Tool = Callable[..., Submission]
+Tool = Callable[..., Submission | Query]
 CLIP = "veo/generate (veo-3-1)"
 PROMPT = {"prompt": "a fox"}
 TASK = {"task_id": "t-1"}
@@ -33,12 +33,10 @@ PRICED: list[tuple[str, str, Tool, dict[str, Any], float]] = [
     ("veo/extend", "fast, per extension", extend_veo3_video, {**TASK, **PROMPT}, 60),
     ("veo/extend", "lite, per extension", extend_veo3_video, {**TASK, **PROMPT, "model": "lite"}, 30),
     ("veo/extend", "quality, per extension", extend_veo3_video, {**TASK, **PROMPT, "model": "quality"}, 250),
+    ("veo/get-1080p-video", "per video", get_veo3_1080p_video, TASK, 5),
     ("veo/get-4k-video", "per video", get_veo3_4k_video, TASK, 120),
 ]
-NOT_TAKEN = {
-    ("veo/get-1080p-video", "per video"): "it is a read, which carries no estimate",
-    ("veo/generate", "Quality, 4k, text to video, per video"): "a later source says 370",
-}
+NOT_TAKEN = {("veo/generate", "Quality, 4k, text to video, per video"): "a later source says 370"}
 
 
 @pytest.mark.parametrize(("model", "setting", "tool", "arguments", "credits"), PRICED)

@@ -126,7 +126,7 @@ class App:
 
     def _of_provider(self, tool: BoundTool) -> Tool:
         async def run(arguments: Mapping[str, Any], call: Call) -> Answer:
-            if not tool.paid:
+            if not tool.charges:
                 # What a query finds is not on record, so no address leads to it.
                 return answer_of(await query(self.engine, tool, arguments))
             wait_s = min(self.settings.wait_s, call.most_s)
@@ -148,7 +148,7 @@ class App:
             input_schema=tool.input_schema(saves=self.settings.output_dir is not None),
             output_schema=OUTPUT_SCHEMA,
             reads_only=not tool.charges,
-            idempotent=not tool.paid,
+            idempotent=tool.once,
             open_world=True,
             run=run,
         )

@@ -118,7 +118,7 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
     given_back = "no" if record.credits == 0 else "unknown"
     values |= {"charged": given_back if record.status == "failed" else "yes", "next_step": _next_step(record)}
     if record.status == "completed" and (failure := values.pop("error", None)):
-        values["next_step"] += f" The service has called the task failed as well: {failure}."
+        values["notes"] = (f"The service has called the task failed as well: {failure}.",)
     if record.status == "failed" or record.credits is not None:
         values["estimated_credits"] = None
     return Report(**values, read_error=read_error, service_record=service_record)

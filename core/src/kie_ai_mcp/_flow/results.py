@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, report_of
-from kie_ai_mcp._flow.status import look_up, meaning_of_read, outcome_of, payload_of, with_provider
+from kie_ai_mcp._flow.status import asked_again, look_up, meaning_of_read, outcome_of, payload_of, with_provider
 from kie_ai_mcp._media.saving import save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
@@ -42,16 +42,18 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
         return unread(task_id, exc.message, "Call get_task_status again.")
     if record is not None and not with_record and await anyio.to_thread.run_sync(_is_saved, record):
         return report_of(record)
+    again = None
     if record is None:
         record, payload = await look_up(engine, task_id)
     else:
         record = with_provider(engine, record)
         try:
-            payload = await payload_of(engine, record.task)
+            again = await asked_again(engine, record)
+            payload = {} if again else await payload_of(engine, record.task)
         except KieError as exc:
             return _unread(await with_files(engine, record), exc)
     try:
-        outcome, payload = await outcome_of(engine, record.task, payload)
+        outcome, payload = again or await outcome_of(engine, record.task, payload)
         hidden = None if engine.settings.store_prompts else outcome.error  # it may repeat the prompt
         stored = replace(outcome, error=NOT_STORED) if hidden else outcome
         record = await engine.record.tasks.record_outcome(task_id, stored)
@@ -75,14 +77,9 @@ async def last_known(engine: Engine, task_id: str) -> Report | None:
 
 
 async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> Report:
-    """Run one reading tool of a provider, save its results, and report; raise KieError where it fails."""
+    """Run a reading tool of a provider that costs nothing, save its results, report; raise KieError where it fails."""
     request = await engine.asking.request(tool, tool.arguments.check(arguments), Query)
-    try:
-        answer = await engine.caller(request.gateway).read(request.paths, request.params)
-    except ReadFailed as exc:
-        if tool.charges:  # it may have arrived
-            exc.charged = "unknown"
-        raise
+    answer = await engine.caller(request.gateway).read(request.paths, request.params)
     if answer.code in ACCOUNT_CODES:
         raise error_of(answer, engine.caller(request.gateway).gateway)
     outcome = await meaning_of_read(engine, tool.provider, request.read, answer)

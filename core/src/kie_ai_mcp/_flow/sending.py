@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Ended
 from kie_ai_mcp._record.tables import Ending
-from kie_ai_mcp._service.caller import Departure
+from kie_ai_mcp._service.caller import Departure, Made
 from kie_ai_mcp._service.envelope import error_of
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown, sound
@@ -25,11 +26,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Order:
-    """A paid request on record: the tool it came from, what is sent, and the number it is recorded under."""
+    """A paid request on record: the tool it came from, what is sent, and the number it is recorded under.
+
+    Sent `again`, it may have been charged before, whatever the service answers now.
+    """
 
     tool: BoundTool
     submission: Submission
     submission_id: int
+    again: bool = False
 
 
 async def send(engine: Engine, order: Order) -> Report | KieError:
@@ -44,7 +49,10 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
         caller = engine.caller(order.submission.gateway)
         own, made = order.submission.read or caller.gateway.accept, engine.asking.made
         read = own and partial(made, order.tool.provider, own, logs_page=caller.gateway.logs_page)
-        reply = await caller.create(order.submission.path, order.submission.body, departure, read)
+        body, method = order.submission.body, "POST"
+        if read is not None and not order.tool.paid:
+            read, method = partial(_begun, read, caller.gateway), "GET"
+        reply = await caller.create(order.submission.path, body, departure, read, method)
         if reply.made is None:
             raise _meaning(engine, order.tool, reply.answer, caller.gateway)
         # What finished at once has no id of the service's; ours stands for it.
@@ -62,31 +70,36 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
             gateway=order.submission.gateway,
         )
         return await _record_accepted(engine, order.submission_id, task, outcome)
-    except RateLimited as error:
-        with anyio.CancelScope(shield=True), suppress(StorageError):  # nothing was bought: the record must say so
-            await engine.record.submissions.waiting(order.submission_id)
-        return error
     except KieError as error:
-        return await record_error(engine, order.submission_id, error)
+        if isinstance(error, RateLimited) and not order.again:
+            with anyio.CancelScope(shield=True), suppress(StorageError):  # nothing was bought: the record must say so
+                await engine.record.submissions.waiting(order.submission_id)
+            return error
+        return await record_error(engine, order, error)
     except asyncio.CancelledError:  # the server ends
-        return await record_error(engine, order.submission_id, _stopped(engine, order, departure))
+        return await record_error(engine, order, _stopped(engine, order, departure))
     except Exception as exc:
         log.exception("submission %s failed inside", order.submission_id)
         stopped = _stopped(engine, order, departure)
         stopped.message = f"The server failed inside ({type(exc).__name__}). {stopped.message}"
-        return await record_error(engine, order.submission_id, stopped)
+        return await record_error(engine, order, stopped)
 
 
-async def record_error(engine: Engine, submission_id: int, error: KieError) -> KieError:
+async def record_error(engine: Engine, order: Order, error: KieError) -> KieError:
     """Record how a request ended without a task, even as the server ends; the error says so if that fails."""
+    if order.again:
+        error.charged, error.can_retry = "unknown", False
+        return error
     is_unknown = isinstance(error, Unknown)
     code = error.code if isinstance(error, ServiceError) else None
-    if is_unknown:
-        error.next_step += f" Then call resolve_submission with submission_id {submission_id}."
+    if is_unknown and order.tool.paid:
+        error.next_step += f" Then call resolve_submission with submission_id {order.submission_id}."
+    elif is_unknown:
+        error.next_step = f"Call {order.tool.name} again with the same arguments; it is not paid twice."
     # The service may repeat the prompt in its reason.
     message = engine.settings.mask.text(sound(error.message)) if engine.settings.store_prompts else NOT_STORED
     ending = Ending("unknown" if is_unknown else "refused", code=code, message=message)
-    ended = await engine.record.end(submission_id, ending)
+    ended = await engine.record.end(order.submission_id, ending)
     if ended.error is not None:
         error.message += f" This could not be recorded: {ended.error.message}"
     return error
@@ -102,6 +115,15 @@ def _stopped(engine: Engine, order: Order, departure: Departure) -> ServiceError
 
 def _look_at(page: str) -> str:
     return f"It may have been accepted and charged: look for it at {page}."
+
+
+async def _begun(read: Callable[[Answer], Awaitable[Made]], gateway: Gateway, answer: Answer) -> Made:
+    """Return what a read that is charged for has begun: of an error that may pass, "not yet" says nothing."""
+    made = await read(answer)
+    if answer.code == 200 or not isinstance(made, Outcome) or made.status == "completed":
+        return made
+    error = error_of(answer, gateway)
+    return None if made.status == "failed" or error.can_retry or isinstance(error, Unknown) else made
 
 
 def _meaning(engine: Engine, tool: BoundTool, answer: Answer, gateway: Gateway) -> ServiceError:

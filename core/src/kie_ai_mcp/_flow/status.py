@@ -1,6 +1,6 @@
 """Status reads: a task at its service, an id that was made elsewhere, the account's credits. All of them are free."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, error_text
 from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound
 from kie_ai_mcp.readings import text_in
-from kie_ai_mcp.specs import Answer, Outcome, StatusRoute, Task
+from kie_ai_mcp.specs import Answer, Outcome, Query, StatusRoute, Task
 
 UNKNOWN_ID_CODES = (400, 404, 422)  # of a status route that does not know an id; some answer with empty data instead
 
@@ -27,14 +27,21 @@ async def outcome_of(engine: Engine, task: Task, payload: Mapping[str, Any]) -> 
     outcome = await engine.asking.outcome(task, payload)
     if isinstance(outcome, StatusRoute):
         if outcome.read is not None:
-            answer = await engine.caller(task.gateway).read(outcome.paths, outcome.params)
-            ending = await meaning_of_read(engine, task.provider, outcome.read, answer)
-            return ending, answer.data if isinstance(answer.data, Mapping) else {}
+            return await _outcome_at(engine, task, outcome.paths, outcome.params, outcome.read)
         payload = await _read(engine, task, outcome)
         outcome = await engine.asking.outcome(task, payload)
     if isinstance(outcome, StatusRoute):
         raise ReadFailed(f"The provider {task.provider} asks to read on for ever.")
     return outcome, payload
+
+
+async def asked_again(engine: Engine, record: TaskRecord) -> tuple[Outcome, Mapping[str, Any]] | None:
+    """Return how the task of a reading tool stands, as `outcome_of`: ask once more. Return None for any other task."""
+    tool = engine.plugins.tools.get(record.tool)
+    if tool is None or tool.paid or (request := await engine.record.submissions.of_task(record.task_id)) is None:
+        return None
+    query = await engine.asking.request(tool, tool.arguments.check(request.arguments), Query)
+    return await _outcome_at(engine, record, query.paths, query.params, query.read)
 
 
 async def meaning_of_read(engine: Engine, provider: str, read: Read, answer: Answer) -> Outcome:
@@ -104,6 +111,14 @@ async def balances(engine: Engine) -> list[dict[str, Any]]:
             entry["error"] = error.message
         entries.append(entry)
     return entries
+
+
+async def _outcome_at(
+    engine: Engine, task: Task, paths: Sequence[str], params: Mapping[str, Any], read: Read
+) -> tuple[Outcome, Mapping[str, Any]]:
+    answer = await engine.caller(task.gateway).read(paths, params)
+    outcome = await meaning_of_read(engine, task.provider, read, answer)
+    return outcome, answer.data if isinstance(answer.data, Mapping) else {}
 
 
 async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, Any]:

@@ -54,7 +54,7 @@ async def submit(
         engine.record.budget.credits_to_book(tool.name, submission.gateway, submission.estimated_credits)
         sendable = await engine.uploads.addresses(checked, tool.arguments.media)
         if sendable != checked:
-            submission = await engine.asking.request(tool, sendable, Submission)
+            submission = await engine.asking.submission(tool, sendable)
 
     new = NewSubmission(
         tool=tool.name,
@@ -68,31 +68,36 @@ async def submit(
         idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),
         subfolder=options.subfolder,
         estimated_credits=submission.estimated_credits,
+        once=tool.once,
     )
     # After the hash: the same request is the same whether or not the service is to post its end.
-    submission = _with_callback(engine, submission)
+    submission = _with_callback(engine, submission) if tool.paid else submission
     deadline, lost_s = anyio.current_time() + patience_s, max(LOST_S, 2 * patience_s)
+    again = False
     with engine.call():
         while isinstance(ticket := await engine.record.submissions.write_ahead(new, lost_s), SubmissionRecord):
+            if again := ticket.state == "unknown" and not tool.paid:
+                ticket = Ticket(ticket.id, granted=True)  # to ask again settles it, and is not paid again
+                break
             joined = await _join(engine, ticket, new, say, deadline)
             if joined is not None:
                 return await deliver(engine, joined, is_heard)
-        report = await _sent(engine, Order(tool, submission, ticket.submission_id), ticket, say, deadline)
+        report = await _sent(engine, Order(tool, submission, ticket.submission_id, again), ticket, say, deadline)
         if report.status == "completed" and report.task_id is not None and not report.files:
             # It was finished at once. The results of other tasks are saved when their status is read.
             with suppress(StorageError):  # it is on record all the same, and saved at the next start
                 record = await engine.record.tasks.find(report.task_id)
                 report = await with_files(engine, record) if record else report
         await deliver(engine, report, is_heard)
+    return _explained(engine, report, submission, None if new.idempotency_key else ticket.twin)
+
+
+def _explained(engine: Engine, report: Report, submission: Submission, twin: SubmissionRecord | None) -> Report:
+    """Return a report with the request's price, and with its identical request that is running."""
     estimate, assumed = submission.estimated_credits, engine.record.budget.assumed_credits
-    if estimate is None and assumed is not None and submission.gateway == KIE:
-        booked = f"Its price is unknown: {assumed:g} credits are booked until the service names the charge."
-        report = replace(report, next_step=f"{report.next_step} {booked}")
     report = replace(report, estimated_credits="unknown" if estimate is None else estimate)
-    return report if new.idempotency_key else _beside(report, ticket.twin)
-
-
-def _beside(report: Report, twin: SubmissionRecord | None) -> Report:
+    if estimate is None and assumed is not None and submission.gateway == KIE:
+        report = report.noted(f"Price unknown: {assumed:g} credits are booked until the service names the charge.")
     if twin is None:
         return report
     since = f"{_age_s(twin)} s as task {twin.task_id}"
@@ -126,7 +131,7 @@ async def _sent(engine: Engine, order: Order, ticket: Ticket, say: Say, deadline
                 raise ending
             pause = max(RETRY_S if ending.retry_after_s is None else ending.retry_after_s, least_s)
             if not ending.can_retry or anyio.current_time() + pause > deadline:
-                raise await record_error(engine, order.submission_id, ending)
+                raise await record_error(engine, order, ending)
             await say(f"The service is busy; trying again in {pause:.0f} s", None)
             await anyio.sleep(pause)
             ticket = replace(ticket, granted=False)
@@ -163,7 +168,9 @@ async def _join(
         allowed = f"it belongs to another request, submission {earlier.id} of {earlier.tool}; use a new key"
         raise InvalidArgument("idempotency_key", new.idempotency_key, allowed)
     note = f"The same request was made {_age_s(earlier)} s ago and its answer never reached its caller; {ANOTHER}"
-    if new.idempotency_key is not None:
+    if new.once:
+        note = f"The service makes this once, and was asked for it {_age_s(earlier)} s ago; nothing new was paid."
+    elif new.idempotency_key is not None:
         note = f"This idempotency_key names an earlier request; nothing new was paid. It is {_age_s(earlier)} s old."
     elif earlier.state == "sending":
         note = f"The same request was on its way; {ANOTHER}"
@@ -175,7 +182,7 @@ async def _join(
         await anyio.sleep(JOIN_S)
         earlier = await engine.record.submissions.find(earlier.id) or earlier
     if earlier.state == "accepted" and earlier.task_id is not None:
-        record = await engine.record.tasks.find(earlier.task_id)
+        record = None if new.once else await engine.record.tasks.find(earlier.task_id)
         # A task that was pruned here is still known to the service.
         report = report_of(record) if record else await refresh(engine, earlier.task_id)
         return report.noted(note, charged="no", request=earlier.id)

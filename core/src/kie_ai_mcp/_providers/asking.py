@@ -41,9 +41,17 @@ class Asking:
     async def prepare(
         self, tool: BoundTool, arguments: Mapping[str, Any], *, saves: bool
     ) -> tuple[CallOptions, dict[str, Any], Submission]:
-        """Return the server's own arguments of a paid call, the provider's, and the `request` that it makes of them."""
+        """Return the server's own arguments of a paid call, the provider's, and the request that it makes of them."""
         options, checked = tool.check(arguments, saves=saves)
-        return options, checked, await self.request(tool, checked, Submission)
+        return options, checked, await self.submission(tool, checked)
+
+    async def submission(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Submission:
+        """Return the paid `request` of a tool; a read that the service charges for is sent like any other."""
+        if tool.paid:
+            return await self.request(tool, arguments, Submission)
+        read = await self.request(tool, arguments, Query)
+        same = {name: getattr(read, name) for name in ("read", "gateway", "estimated_credits")}
+        return Submission(read.path, read.params, tool.name, **same)
 
     async def request(self, tool: BoundTool, arguments: Mapping[str, Any], kind: type[Request]) -> Request:
         """Return the request that a tool makes of its checked arguments, which stay as they are.

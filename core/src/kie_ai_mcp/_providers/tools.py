@@ -56,6 +56,7 @@ class BoundTool:
     fn: Callable[..., Submission | Query]
     arguments: Arguments
     charges: bool = False
+    once: bool = False
 
     def input_schema(self, *, saves: bool) -> dict[str, Any]:
         """Return the schema that clients read; a paid tool has the server's own arguments as well."""
@@ -102,8 +103,8 @@ class BoundTool:
         arguments = Arguments(fn, hints=hints, more_names=OPTION_NAMES if paid else ())
         if taken := sorted(set(OPTION_NAMES) & set(arguments.names)):
             raise PluginError(f"{name}: the argument {taken[0]} is the server's own; name it otherwise.")
-        title, kind, charges = tool.title or title_of(name), tool.kind or kind, tool.charges or paid
-        return cls(name, title, description, provider, kind, paid, fn, arguments, charges)
+        title, kind, once = tool.title or title_of(name), tool.kind or kind, tool.once or not paid
+        return cls(name, title, description, provider, kind, paid, fn, arguments, tool.charges or paid, once)
 
 
 def describe(fn: Callable[..., Any]) -> str:

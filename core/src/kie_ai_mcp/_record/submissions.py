@@ -47,6 +47,7 @@ class NewSubmission:
     subfolder: str | None = None
     estimated_credits: float | None = None
     user: str = ""
+    once: bool = False  # an equal request leads to the task of this one, unless that failed
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ class Submissions:
             accounts, twins = self.database.accounts_at(new.gateway), _accepted_twins(self.database, new)
             ours = (row for row in open_rows if row["account"] in accounts and row["user"] == new.user)
             same = [row for row in ours if row["body_hash"] == new.body_hash]
-            if new.idempotency_key is None:
+            if new.once:
+                same += (row for row in twins if row["status"] != "failed")
+            elif new.idempotency_key is None:
                 same += (row for row in twins if row["delivered_at"] is None and row["asked_at"] > now - lost_s)
             else:
                 same = [row for row in same if row["state"] == "unknown"]

@@ -148,11 +148,14 @@ class Caller:
         body: Mapping[str, Any],
         departure: Departure | None = None,
         read: Callable[[Answer], Awaitable[Made]] | None = None,
+        method: str = "POST",
     ) -> Reply:
         """Send one paid request, once, to the first of its addresses that is served; return the answer to it.
 
         An answer that names a task accepts the request, whatever its codes say. `read` finds the task where it stands
-        elsewhere than Kie.ai puts it; it returns None where it finds none.
+        elsewhere than Kie.ai puts it; it returns None where it finds none. The body of a GET is its parameters, and
+        only `read` knows what its answer means.
+
         Raise ConfigError where no key is set, Refused where provably nothing was made, RateLimited with the time that
         the service asks to wait, and Unknown where the request left and no readable answer came.
         """
@@ -163,16 +166,18 @@ class Caller:
             problem = f"The request can't be written as JSON ({exc}); nothing was sent."
             raise Refused(problem, next_step="Change the arguments.") from None
         departure = departure or Departure()
-        request = {"content": content, "headers": headers, "extensions": {"trace": departure.trace}}
+        sent = {"content": content} if method == "POST" else {"params": body}
+        request = {**sent, "headers": headers, "extensions": {"trace": departure.trace}}
         paths = (path,) if isinstance(path, str) else path
         for address in paths:
             departure.sent = False  # the address before this one made nothing
-            status, text, retry_after = await self._send_once(address, departure, request)
+            status, text, retry_after = await self._send_once(method, address, departure, request)
             with anyio.CancelScope(shield=True):  # the service answered, so the answer must be read
                 said = self._json(text)
                 answer = await self._answer(status, said)
                 moves_on = status in NOT_SERVED and address != paths[-1]
-                made: Made = Accepted(task_id) if (task_id := task_id_in(said)) else None
+                task_id = task_id_in(said) if method == "POST" else None
+                made: Made = Accepted(task_id) if task_id else None
                 if read is not None and answer is not None:
                     with suppress(ServiceError) if made or moves_on else nullcontext():
                         made = await read(answer) or made
@@ -274,13 +279,15 @@ class Caller:
             problem = f"did not answer within {self.timeout_s:g} s"
         return ReadFailed(f"{path} {problem}.", next_step=fault.cure or "Ask again later.")
 
-    async def _send_once(self, path: str, departure: Departure, request: dict[str, Any]) -> tuple[int, str, str]:
+    async def _send_once(
+        self, method: str, path: str, departure: Departure, request: dict[str, Any]
+    ) -> tuple[int, str, str]:
         """Return HTTP status, body text and Retry-After of the one answer."""
         for attempt in range(1, CONNECT_TRIES + 1):
             meaning = partial(self._unanswered, path, departure, attempt)
             with self.connections.errors_as(meaning, self.timeout_s):
                 client = await self.connections.client("create", self._url(path))
-                return await self.connections.exchange(client, "POST", self._url(path), ANSWER_LIMIT, **request)
+                return await self.connections.exchange(client, method, self._url(path), ANSWER_LIMIT, **request)
             await anyio.sleep(0.2 * attempt)
         raise AssertionError("the last attempt returns or raises")
 

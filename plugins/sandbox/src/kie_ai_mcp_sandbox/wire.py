@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from kie_ai_mcp_sandbox import fal
 from kie_ai_mcp_sandbox.faults import JSON, Fault, Plan, Reply, envelope, spoilt
 from kie_ai_mcp_sandbox.service import Service
+from kie_ai_mcp_sandbox.veo import GET_1080P
 
 TRANSPORT = "kie_ai_mcp_sandbox.transport"
 PIECES = 20
@@ -56,7 +57,8 @@ class Interceptor:
                 raise
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, read_only = scope["path"], scope["method"] in {"GET", "HEAD"}
+        path = scope["path"]
+        read_only = scope["method"] in {"GET", "HEAD"} and not path.endswith(GET_1080P)  # which takes credits
         plan = self.service.next_fault(path)
         number = self.service.note(scope["method"], path)
         if plan and plan.fault.name == "drop-before":

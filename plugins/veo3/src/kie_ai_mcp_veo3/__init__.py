@@ -19,7 +19,8 @@ from kie_ai_mcp_veo3.tools import (
 
 @hookimpl
 def kie_register_tools() -> list[Callable[..., Submission | Query] | Tool]:
-    return [generate_veo3_video, extend_veo3_video, Tool(get_veo3_1080p_video, charges=True), get_veo3_4k_video]
+    larger = [Tool(get_veo3_1080p_video, charges=True), Tool(get_veo3_4k_video, once=True)]
+    return [generate_veo3_video, extend_veo3_video, *larger]
 
 
 @hookimpl

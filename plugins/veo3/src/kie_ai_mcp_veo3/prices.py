@@ -10,6 +10,7 @@ CREDITS: dict[tuple[str, str | None], dict[str | None, float]] = {
     ("veo3-extend", "lite"): {None: 30},
     ("veo3-extend", "fast"): {None: 60},
     ("veo3-extend", "quality"): {None: 250},
+    ("veo3-1080p", None): {None: 5},
     ("veo3-4k", None): {None: 120},
 }
 

@@ -10,6 +10,7 @@ from kie_ai_mcp_veo3.prices import credits_of
 from kie_ai_mcp_veo3.results import hd_outcome, read_4k
 
 GENERATE = "veo3"
+HD = "veo3-1080p"
 FOUR_K = "veo3-4k"
 EXTEND = "veo3-extend"
 
@@ -122,6 +123,7 @@ def get_veo3_1080p_video(task_id: TaskId, index: Index | None = None) -> Query:
         hd_outcome,
         task_id=task_id,
         label=f"1080p-{index}" if index else "1080p",
+        estimated_credits=credits_of(HD),
     )
 
 
