@@ -66,9 +66,7 @@ async def test_request_once_given_up_gets_no_slot_and_holds_none(make_record: Ma
     assert (await ticket(ours, "waiting")).granted
 
 
-async def test_slot_of_a_request_that_was_cancelled_with_it_by_an_earlier_version_is_free(
-    make_record: MakeRecord,
-) -> None:
+async def test_slot_that_an_earlier_version_left_with_a_cancelled_request_is_free(make_record: MakeRecord) -> None:
     record = make_record(creates=1)
     first = await ticket(record, "first")
     with closing(sqlite3.connect(record.path)) as database, database:

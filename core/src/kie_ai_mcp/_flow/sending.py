@@ -151,7 +151,7 @@ async def _record_accepted(engine: Engine, submission_id: int, task: Task, outco
     ended = await engine.record.end(submission_id, Ending("accepted", task, outcome))
     if ended.task is None:
         log.error("task %s was accepted but not recorded: %s", task.task_id, ended.error)
-        return _unrecorded(submission_id, task, ended)
+        return _unrecorded(engine, submission_id, task, outcome, ended)
     report = report_of(ended.task)
     if ended.task.submission_id != submission_id:
         since = f"{ended.task.created_at:%Y-%m-%d}"
@@ -160,19 +160,27 @@ async def _record_accepted(engine: Engine, submission_id: int, task: Task, outco
     return report
 
 
-def _unrecorded(submission_id: int, task: Task, ended: Ended) -> Report:
+def _unrecorded(engine: Engine, submission_id: int, task: Task, outcome: Outcome | None, ended: Ended) -> Report:
     """Return the report of an accepted task that the database did not take."""
     reason = "" if ended.error is None else ended.error.message
     kept = f"It is kept in {ended.kept_in} and will be recorded from there."
     if ended.lost is not None:
         kept = f"It could not be kept beside the database either: {ended.lost.message}"
+    next_step = f"Keep this id. get_task_status('{task.task_id}') finds it at the service even without a record."
+    if outcome is not None:  # it has no id at the service, and is read nowhere
+        next_step = "Save these results now: the service can't be asked for them again."
+    elif task.gateway != KIE:
+        page = engine.logs_of(task.gateway)
+        next_step = f"Keep this id. get_task_status knows it once it is recorded; until then look at {page}."
     return Report(
-        status="pending",
+        status=outcome.status if outcome else "pending",
         task_id=task.task_id,
         api_type=task.api_type,
         provider=task.provider,
+        result_urls=outcome.urls if outcome else (),
+        credits=outcome.credits if outcome else None,
         charged="yes",
         submission_id=submission_id,
         error=f"The task was accepted, but is not recorded: {reason} {kept}",
-        next_step=f"Keep this id. get_task_status('{task.task_id}') finds it at the service even without a record.",
+        next_step=next_step,
     )

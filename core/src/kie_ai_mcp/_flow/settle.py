@@ -20,12 +20,12 @@ async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Re
         discarded = await engine.record.submissions.resolve(submission_id, None)
         next_step = f"{discarded.tool} may be called again with the same arguments."
         return Report(status="discarded", next_step=next_step, submission_id=submission_id, charged="unknown")
-    request = await engine.record.submissions.find(submission_id)
-    tool = engine.plugins.tools.get(request.tool) if request else None
+    request = await engine.record.submissions.unknown(submission_id)
+    tool = engine.plugins.tools.get(request.tool)
     if tool is not None and not tool.paid:
         reason = f"Submission {submission_id} asked for what has no task of its own at the service."
         raise StorageError(reason, next_step=f"Call {tool.name} again with the same arguments; it is not paid twice.")
-    if request is not None and request.gateway != KIE and await engine.record.tasks.find(task_id) is None:
+    if request.gateway != KIE and await engine.record.tasks.find(task_id) is None:
         # Another service's ids are looked up nowhere; the submission says what was asked for, and where.
         origin = ("api_type", "provider", "kind", "tool", "model", "gateway")
         task = Task(task_id, **{name: getattr(request, name) for name in origin})

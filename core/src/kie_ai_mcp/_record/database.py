@@ -2,13 +2,14 @@
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -41,16 +42,22 @@ def file_lock(path: str) -> "BaseFileLock":
     """Return a lock that processes share by means of a file, not acquired yet."""
     from filelock import FileLock  # noqa: PLC0415  needed once something is sent, not at start
 
-    return FileLock(path, timeout=BUSY_TIMEOUT_S, thread_local=False)
+    return FileLock(path, timeout=BUSY_TIMEOUT_S, thread_local=False, mode=0o600)
+
+
+def open_private(path: Path, flags: int) -> BinaryIO:
+    """Open a file for its owner alone, and never through a link that was planted in its place."""
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o600), "ab" if flags & os.O_WRONLY else "rb")
 
 
 def place_of(path: str | Path) -> tuple[int, int] | None:
     """Return what tells a file from any other one, device and inode; None where there is no file."""
     try:
-        stat = Path(path).stat()
+        found = Path(path).stat()
     except FileNotFoundError:
         return None
-    return stat.st_dev, stat.st_ino
+    return found.st_dev, found.st_ino
 
 
 @dataclass
@@ -80,7 +87,7 @@ class Database:
         """Open the file and bring it up to this program's version."""
         with self.translated("opened"):
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._create()
                 self._connect()
                 if int(self.connection.pragma("user_version")) != SCHEMA_VERSION:
                     migrate(self.connection)
@@ -143,6 +150,16 @@ class Database:
                 f"The task database {self.path} can't be {doing}: {reason}.",
                 next_step="Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH.",
             ) from exc
+
+    def _create(self) -> None:
+        """Create the file if absent, for its owner alone; SQLite gives the files beside it the same rights."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            open_private(self.real_path, os.O_CREAT | os.O_EXCL).close()
+        mode = self.path.stat().st_mode
+        if not mode & stat.S_IWGRP:  # files of earlier versions could be read by all; a group that writes shares it
+            with suppress(PermissionError):
+                self.path.chmod(stat.S_IMODE(mode) & stat.S_IRWXU)
 
     def _connect(self) -> None:
         """Connect; wait while another process creates the file, which SQLite itself does not wait for."""

@@ -100,6 +100,7 @@ class Record:
                     ended = Ended(error=error, kept_in=await self.recovery.keep(submission_id, ending))
                 except StorageError as lost:
                     ended = Ended(error=error, lost=lost)
+            self.recovery.requests.pop(submission_id, None)
         return ended
 
     @in_worker

@@ -7,39 +7,49 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
+from peewee import IntegrityError, InterfaceError
+from pydantic import TypeAdapter
 
-from kie_ai_mcp._record.database import Database, file_lock, place_of
+from kie_ai_mcp._record.database import Database, file_lock, open_private, place_of
 from kie_ai_mcp._record.tables import Ending
-from kie_ai_mcp.errors import StorageError
-from kie_ai_mcp.specs import Task
+from kie_ai_mcp.errors import StorageError, sound
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 SILENCE_S = 120.0  # how long a process without a lock file counts as alive after it wrote to the database
 
-Write = Callable[[int, Ending], object]  # records how a submission, by its id, ended, inside a transaction
+APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+
+# Records how a submission, by its number and what was written down of it, ended, inside a transaction.
+Write = Callable[[int, Mapping[str, Any], Ending], object]
 
 
 class RecoveryFile:
-    """The recovery file of a database, shared by its processes; entries that it can't take wait in memory."""
+    """The recovery file of a database, shared by its processes; entries that it can't take wait in memory.
+
+    `requests` are, by number, the rows of requests under way as the database stores them: a line holds its request's,
+    since the file that it is recorded in may be another one, or an older copy.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.path = database.real_path.with_name(f"{database.real_path.name}.unrecorded.jsonl")
         self.in_memory: list[str] = []
+        self.requests: dict[int, dict[str, Any]] = {}
 
     async def keep(self, submission_id: int, ending: Ending) -> Path:
         """Write an ending to the file, on disk when this returns; else keep it in memory and raise `StorageError`."""
-        line = _line(submission_id, ending)
+        line = _line(submission_id, self.requests.get(submission_id), ending)
         try:
             with self._database.translated("backed by a recovery file"):
                 await anyio.to_thread.run_sync(self.append, line)
@@ -50,9 +60,9 @@ class RecoveryFile:
 
     def append(self, line: str) -> None:
         """Add a line to the file."""
-        with file_lock(f"{self.path}.lock"), self.path.open("a", encoding="utf-8") as file:
-            # Begun on a line of its own, whatever a crash left of the one before.
-            file.write(f"\n{line}\n")
+        # Begun on a line of its own, whatever a crash left of the one before.
+        with file_lock(f"{self.path}.lock"), open_private(self.path, APPEND) as file:
+            file.write(f"\n{line}\n".encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -61,43 +71,47 @@ class RecoveryFile:
         if lines := self.in_memory.copy():
             with self._database.transaction():
                 for line in lines:
-                    _take_in_line(line, write)
+                    self._take_in_line(line, write)
             del self.in_memory[: len(lines)]  # others may have been added meanwhile
         if not self.path.exists():
             return
         with file_lock(f"{self.path}.lock"):
             if not self.path.exists():  # another process took it in meanwhile
                 return
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            with open_private(self.path, os.O_RDONLY) as file:
+                kept = file.read().split(b"\n")
             with self._database.transaction():
-                unreadable = [line for line in lines if line and not _take_in_line(line, write)]
+                unreadable = [line for line in kept if line and not self._take_in_line(line, write)]
             if unreadable:  # a crash in the middle of a line; kept for a person to read
-                with self.path.with_suffix(".unreadable").open("a", encoding="utf-8") as file:
-                    file.write("\n".join(unreadable) + "\n")
+                with open_private(self.path.with_suffix(".unreadable"), APPEND) as file:
+                    file.write(b"\n".join(unreadable) + b"\n")
             self.path.unlink()
 
+    def _take_in_line(self, line: str | bytes, write: Write) -> bool:
+        """Record one entry; return False for one that can't be read, or holds what no database takes."""
+        try:
+            entry = json.loads(line)
+            ending = _endings().validate_python({"state": "accepted", **entry})
+            if (ending.state == "accepted") == (ending.task is None):
+                return False
+            with self._database.connection.savepoint():
+                write(int(entry["submission_id"]), entry.get("request") or {}, ending)
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError, IntegrityError, InterfaceError):
+            return False
+        return True
 
-def _line(submission_id: int, ending: Ending) -> str:
-    entry: dict[str, Any] = {"state": ending.state, "code": ending.code, "message": ending.message}
+
+@cache
+def _endings() -> TypeAdapter[Ending]:
+    return TypeAdapter(Ending)
+
+
+def _line(submission_id: int, request: Mapping[str, Any] | None, ending: Ending) -> str:
     if ending.task is not None:
-        created_at = (ending.task.created_at or datetime.now(UTC)).isoformat()
-        entry = {"task": {**asdict(ending.task), "created_at": created_at}}
-    return json.dumps({"submission_id": submission_id, **entry}, default=str)
-
-
-def _take_in_line(line: str, write: Write) -> bool:
-    """Record one entry; return False for one that can't be read."""
-    try:
-        entry = json.loads(line)
-        submission_id = int(entry["submission_id"])
-        if task := entry.get("task"):
-            ending = Ending("accepted", Task(**task | {"created_at": datetime.fromisoformat(task["created_at"])}))
-        else:
-            ending = Ending(entry["state"], code=entry["code"], message=entry["message"])
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return False
-    write(submission_id, ending)
-    return True
+        made_at = ending.task.created_at or datetime.now(UTC)
+        ending = replace(ending, task=replace(ending.task, created_at=made_at))
+    entry = {"submission_id": submission_id, "request": request, **asdict(ending)}
+    return sound(json.dumps(entry, ensure_ascii=False, default=str))
 
 
 class Process:

@@ -20,6 +20,8 @@ from kie_ai_mcp._record.tables import (
     TaskRecord,
     TaskRow,
     columns,
+    loaded,
+    stored,
     submission_record,
 )
 from kie_ai_mcp._record.tasks import TaskKey, insert_task, recorded, task_at, write_outcome
@@ -99,15 +101,15 @@ class Submissions:
                 same = [row for row in same if row["state"] == "unknown"]
             earlier = _keyed(self.database, new) or next(iter(same), None)
             if earlier is not None:
-                _bind(self.database, new, earlier["id"])
+                _bind(self.database, new.idempotency_key, {"account": accounts[0], "user": new.user}, earlier["id"])
                 return submission_record(earlier)
             booked = self.budget.credits_to_book(new.tool, new.gateway, new.estimated_credits)
             self.budget.check(self.database, booked)
             values = columns(SubmissionRow, NewSubmission, new) | {"state": "sending", "owner": self.process.owner}
             values |= {"account": accounts[0], "booked_credits": booked}
             values |= {"created_at": datetime.now(UTC), "asked_at": now}
-            submission_id = self.database.execute(SubmissionRow.insert(values))
-            _bind(self.database, new, submission_id)
+            submission_id = _insert(self.database, values, new.idempotency_key)
+            self.recovery.requests[submission_id] = stored(SubmissionRow, values) | {"key": new.idempotency_key}
             running = next((row for row in twins if row["status"] in ("pending", "processing")), None)
             twin = None if running is None else submission_record(running)
             return replace(self._take_slot(submission_id, new.gateway, open_rows, now), twin=twin)
@@ -165,9 +167,7 @@ class Submissions:
 
     def take_in(self) -> None:
         """Record what the recovery file keeps. Call it in the worker, outside of a transaction."""
-        # A task that was made is a fact; any other ending says nothing of a request that was settled meanwhile.
-        made = SubmissionRow.state != "accepted"
-        self.recovery.take_in(lambda number, ending: self._end(number, ending, made if ending.task else OPEN))
+        self.recovery.take_in(self._take_in)
 
     def catch_up(self) -> list[dict[str, Any]]:
         """Record what was kept, settle what dead processes left, and return the rows that are open; in the worker."""
@@ -178,19 +178,19 @@ class Submissions:
     def leave(self) -> None:
         """Settle what this process leaves open as it ends; in the worker."""
         if self._row(SubmissionRow.state == "sending", SubmissionRow.owner == self.process.owner):
-            self._settle_ended(self.process.owner)
+            _settle_ended(self.database, self.process.owner)
+
+    @in_worker
+    def unknown(self, submission_id: int) -> SubmissionRecord:
+        """Return a submission that is unknown; raise `StorageError` for any other."""
+        self.catch_up()  # settles it if its process has died
+        return submission_record(self._unknown(submission_id))
 
     @in_worker
     def resolve(self, submission_id: int, task: Task | None) -> SubmissionRecord:
         """Link an unknown submission to its task, or discard it; raise `StorageError` where it is not unknown."""
         with self.database.transaction():
-            row = self._row(SubmissionRow.id == submission_id)
-            if row is None or row["state"] != "unknown":
-                state = "not on record" if row is None else row["state"]
-                raise StorageError(
-                    f"Submission {submission_id} is {state}; only an unknown one can be resolved.",
-                    next_step="list_tasks names the unresolved ones.",
-                )
+            row = self._unknown(submission_id)
             if task is None:
                 self._change(submission_id, state="discarded")
             elif owner := self._row(SubmissionRow.task_id == task.task_id, *self._at(row)):
@@ -255,6 +255,15 @@ class Submissions:
         self._change(submission_id, *conditions, **values)
         return task
 
+    def _take_in(self, number: int, request: Mapping[str, Any], ending: Ending) -> None:
+        """Record an ending that was kept, and its request where this file does not know that."""
+        if request:
+            values = loaded(SubmissionRow, request)
+            row = self._row(*(getattr(SubmissionRow, name) == values[name] for name in ("owner", "created_at")))
+            number = row["id"] if row else _insert(self.database, values, request.get("key"))
+        # A task that was made is a fact; any other ending says nothing of a request that was settled meanwhile.
+        self._end(number, ending, SubmissionRow.state != "accepted" if ending.task else OPEN)
+
     def _open_rows(self) -> list[dict[str, Any]]:
         """Return the unsettled submissions, oldest first, after settling those of dead processes."""
         rows = self.database.rows(SubmissionRow.select().where(OPEN).order_by(SubmissionRow.id))
@@ -268,18 +277,8 @@ class Submissions:
     def _settle_if_dead(self, owner: str, seen_at: float) -> bool:
         with self.process.dead(owner, seen_at) as dead:
             if dead:
-                self._settle_ended(owner)
+                _settle_ended(self.database, owner)
         return dead
-
-    def _settle_ended(self, owner: str) -> None:
-        """Settle what a process left that has ended: what it sent is unknown, what had no slot was never sent."""
-        rows = SubmissionRow
-        theirs = (rows.state == "sending") & (rows.owner == owner)
-        query = rows.update(state="cancelled", message="its process ended before it was sent")
-        self.database.execute(query.where(theirs, rows.granted_at.is_null()))
-        message = "its process ended before the answer was recorded"
-        query = rows.update(state="unknown", answered_at=time.time(), message=message)
-        self.database.execute(query.where(theirs))
 
     def _take_slot(self, submission_id: int, gateway: str, before: Iterable[Mapping[str, Any]], now: float) -> Ticket:
         limit = self.limits.get(gateway, self.limit)
@@ -293,6 +292,16 @@ class Submissions:
         account = row["account"] or self.database.accounts_at(row["gateway"])[0]
         return rows.gateway == row["gateway"], rows.account.in_((account, ""))
 
+    def _unknown(self, submission_id: int) -> dict[str, Any]:
+        row = self._row(SubmissionRow.id == submission_id)
+        if row is None or row["state"] != "unknown":
+            state = "not on record" if row is None else row["state"]
+            raise StorageError(
+                f"Submission {submission_id} is {state}; only an unknown one can be resolved.",
+                next_step="list_tasks names the unresolved ones.",
+            )
+        return row
+
     def _record(self, *conditions: Any) -> SubmissionRecord | None:
         row = self._row(*conditions)
         return None if row is None else submission_record(row)
@@ -302,6 +311,16 @@ class Submissions:
 
     def _change(self, submission_id: int, *conditions: Any, **values: Any) -> None:
         self.database.execute(SubmissionRow.update(values).where(SubmissionRow.id == submission_id, *conditions))
+
+
+def _settle_ended(database: Database, owner: str) -> None:
+    """Settle what a process left that has ended: what it sent is unknown, what had no slot was never sent."""
+    rows = SubmissionRow
+    theirs = (rows.state == "sending") & (rows.owner == owner)
+    query = rows.update(state="cancelled", message="its process ended before it was sent")
+    database.execute(query.where(theirs, rows.granted_at.is_null()))
+    message = "its process ended before the answer was recorded"
+    database.execute(rows.update(state="unknown", answered_at=time.time(), message=message).where(theirs))
 
 
 def _accepted_twins(database: Database, new: NewSubmission) -> list[dict[str, Any]]:
@@ -325,9 +344,15 @@ def _keyed(database: Database, new: NewSubmission) -> dict[str, Any] | None:
     return database.first(query.order_by(rows.account.desc()))
 
 
-def _bind(database: Database, new: NewSubmission, submission_id: int) -> None:
-    """Bind the request's idempotency key, if it has one, to a submission."""
-    if new.idempotency_key is not None:
-        account = database.accounts_at(new.gateway)[0]
-        query = KeyRow.insert(key=new.idempotency_key, account=account, user=new.user, submission_id=submission_id)
+def _insert(database: Database, values: Mapping[str, Any], key: str | None) -> int:
+    """Add the row of a request, and return its number."""
+    submission_id = int(database.execute(SubmissionRow.insert(values)))
+    _bind(database, key, values, submission_id)
+    return submission_id
+
+
+def _bind(database: Database, key: str | None, owner: Mapping[str, Any], submission_id: int) -> None:
+    """Bind an idempotency key, if there is one, of an owner's account and user to a submission."""
+    if key is not None:
+        query = KeyRow.insert(key=key, account=owner["account"], user=owner["user"], submission_id=submission_id)
         database.execute(query.on_conflict_replace())

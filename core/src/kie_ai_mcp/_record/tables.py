@@ -241,8 +241,23 @@ NEVER_SENT = Ending("cancelled", message="ended before it was sent")
 
 
 def columns(table: type[peewee.Model], kind: type[Any], value: Any) -> dict[str, Any]:
-    """Return those fields of a dataclass that a table has columns for; what a subclass adds is left out."""
-    return {name: getattr(value, name) for name in kind.__dataclass_fields__ if name in table._meta.fields}
+    """Return those fields of a dataclass that a table has columns for; what a subclass adds is left out.
+
+    Halves of surrogate pairs in texts, which no database takes, become ``?``.
+    """
+    values = {name: getattr(value, name) for name in kind.__dataclass_fields__ if name in table._meta.fields}
+    return {name: v.encode(errors="replace").decode() if isinstance(v, str) else v for name, v in values.items()}
+
+
+def stored(table: type[peewee.Model], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a row as the database stores them: numbers and text."""
+    return {name: table._meta.fields[name].db_value(value) for name, value in values.items()}
+
+
+def loaded(table: type[peewee.Model], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a row that `stored` returned; what this version has no column for is left out."""
+    fields = table._meta.fields
+    return {name: fields[name].python_value(value) for name, value in values.items() if name in fields}
 
 
 def task_record(row: Mapping[str, Any], gateways: Container[str]) -> TaskRecord:
