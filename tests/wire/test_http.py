@@ -165,7 +165,7 @@ def test_gallery_shows_saved_pictures_and_nothing_else_can_be_fetched(site: "Sit
     made = site.tool("generate_nano_banana", prompt="A fox in a gallery")["structuredContent"]
     (task,) = site.tool("wait_for_tasks", task_ids=[made["task_id"]])["structuredContent"]["tasks"]
     picture = Path(task["files"][0])
-    found = re.search(rf'"(/gallery/[0-9a-f]+/{picture.name})"', site.client.get("/gallery").text)
+    found = re.search(rf'"\.(/gallery/[0-9a-f]+/{picture.name})"', site.client.get("/gallery").text)
     assert found
     answer = site.client.get(found[1])
     assert (answer.headers["content-type"], answer.content) == ("image/png", picture.read_bytes())
@@ -176,16 +176,50 @@ def test_gallery_shows_saved_pictures_and_nothing_else_can_be_fetched(site: "Sit
     assert site.client.get(found[1]).status_code == 404
 
 
-def test_health_is_answered_without_a_word_more(site: "Site") -> None:
-    answer = site.client.get("/healthz")
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "10.1.2.3:8080", "[fd00::9]:3000", "kie-7c9.pod.local", "evil.example", ""]
+)
+def test_health_is_answered_by_any_name_without_a_word_more(site: "Site", host: str) -> None:
+    answer = site.client.get("/healthz", headers={"Host": host})
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("end", ["/", "//"])
+def test_slash_at_the_end_of_an_address_changes_nothing(site: "Site", end: str) -> None:
+    headers = {"Accept": "application/json, text/event-stream"}
+    calls: tuple[tuple[str, str, Any], ...] = (
+        ("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
+        ("POST", "/tools/call", {"name": "list_tasks"}),
+        ("POST", "/callbacks/kie", {"code": 200}),
+        ("GET", "/healthz", None),
+        ("GET", "/gallery", None),
+    )
+    for method, path, body in calls:
+        plain = site.client.request(method, path, json=body, headers=headers)
+        answer = site.client.request(method, path + end, json=body, headers=headers)
+        assert (answer.status_code, answer.history) == (plain.status_code, []), path
+        assert answer.status_code in {200, 400}, path
+
+
+@pytest.mark.anyio
+async def test_client_that_asks_for_what_it_missed_gets_a_new_stream(site: "Site") -> None:
+    headers = {"Accept": "application/json, text/event-stream", "Last-Event-ID": "41"}
+    asked = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
+    greeting = site.client.post(
+        "/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": asked}, headers=headers
+    )
+    session = {"Mcp-Session-Id": greeting.headers["Mcp-Session-Id"], "MCP-Protocol-Version": "2025-11-25"}
+    with site.client.stream("GET", "/mcp", headers=headers | session) as stream:
+        assert (stream.status_code, stream.headers["content-type"]) == (200, "text/event-stream")
+    assert site.client.get("/mcp", headers=headers).status_code == 400  # without a session, and no 500
+    assert "without starting response" not in site.child.errors
 
 
 # Who is let in -------------------------------------------------------------------------------------------------------
 
 ADDRESSES = (
-    ("GET", "/healthz"),
     ("GET", "/gallery"),
+    ("GET", "/gallery/"),
     ("POST", "/tools/call"),
     ("POST", "/mcp"),
     ("POST", "/callbacks/kie"),
@@ -209,7 +243,9 @@ ADDRESSES = (
 def test_other_names_and_other_sites_pages_are_refused(
     site: "Site", method: str, path: str, headers: dict[str, str], status: int
 ) -> None:
-    assert site.client.request(method, path, headers=headers, json={"name": "list_tasks"}).status_code == status
+    answer = site.client.request(method, path, headers=headers, json={"name": "list_tasks"})
+    assert answer.status_code == status
+    assert "access-control-allow-origin" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -231,8 +267,8 @@ def test_larger_requests_than_the_limit_are_refused(site: "Site", path: str, siz
 @pytest.mark.parametrize(
     ("method", "path", "authorization", "status"),
     [
-        *((method, path, "", 401) for method, path in ADDRESSES[1:4]),
-        *((method, path, f"Bearer {TOKEN}x", 401) for method, path in ADDRESSES[1:4]),
+        *((method, path, "", 401) for method, path in ADDRESSES[:4]),
+        *((method, path, f"Bearer {TOKEN}x", 401) for method, path in ADDRESSES[:4]),
         ("POST", "/tools/call", f"Bearer {TOKEN}", 200),
         ("POST", "/tools/call", f"Basic {BASIC}", 401),
         ("GET", "/gallery", f"Bearer {TOKEN}", 200),
@@ -249,6 +285,76 @@ def test_token_is_asked_for(guarded: "Site", method: str, path: str, authorizati
     assert answer.status_code == status
     assert ("www-authenticate" in answer.headers) is (status == 401)
     assert TOKEN not in answer.text + guarded.child.errors
+
+
+# Pages ---------------------------------------------------------------------------------------------------------------
+
+PAGES = {
+    "http://localhost:6274": True,
+    "http://127.0.0.1:5173": True,
+    "https://[::1]:8443": True,
+    "https://app.example": True,
+    "https://APP.example:443": True,
+    "https://app.example:8443": False,
+    "http://app.example": False,
+    "http://dev.example:1234": True,
+    "tauri://localhost": True,
+    "vscode-webview://0kq3abc": True,
+    "chrome-extension://0kq3abc": False,
+    "https://evil.example": False,
+    "https://app.example.evil.example": False,
+    "https://evil.example/https://app.example": False,
+    "http://localhost.evil.example": False,
+    "http://evil.example@localhost": False,
+    "null": False,
+    "*": False,
+    "": False,
+}
+ALLOWED = "https://app.example/, http://dev.example:*, tauri://localhost, vscode-webview://*"
+MCP_HEADERS = "authorization,content-type,mcp-protocol-version,mcp-session-id,mcp-method,mcp-param-prompt"
+
+
+@pytest.fixture(scope="module")
+def shared_site(site_in: "SiteIn", tmp_path_factory: pytest.TempPathFactory) -> Iterator["Site"]:
+    """A server with a token that further pages may call."""
+    folder = tmp_path_factory.mktemp("pages")
+    with site_in(folder, KIE_AI_HTTP_TOKEN=TOKEN, KIE_AI_ALLOWED_ORIGINS=ALLOWED) as site:
+        yield site
+
+
+@pytest.mark.parametrize("origin", PAGES)
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/tools/call"])
+def test_browser_is_told_which_pages_may_call(shared_site: "Site", origin: str, path: str) -> None:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": MCP_HEADERS}
+    before = shared_site.client.options(path, headers={"Origin": origin, **asked})
+    call = {"name": "list_tasks"}
+    without_token = shared_site.client.post(path, json=call, headers={"Origin": origin})
+    allowed = PAGES[origin]
+    assert before.status_code == (200 if allowed else 403)
+    assert without_token.status_code == (401 if allowed else 403)
+    for answer in (before, without_token):
+        assert answer.headers.get("access-control-allow-origin") == (origin if allowed else None)
+        assert "access-control-allow-credentials" not in answer.headers
+    if allowed:
+        assert before.headers["access-control-allow-headers"] == MCP_HEADERS
+        assert {"GET", "POST", "DELETE"} <= set(before.headers["access-control-allow-methods"].split(", "))
+        exposed = without_token.headers["access-control-expose-headers"].lower()
+        assert "mcp-session-id" in exposed
+        assert "www-authenticate" in exposed
+
+
+def test_session_is_shown_to_a_page(site: "Site") -> None:
+    asked = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
+    headers = {"Accept": "application/json, text/event-stream", "Origin": "http://localhost:6274"}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": asked}
+    answer = site.client.post("/mcp", json=body, headers=headers)
+    assert answer.headers["mcp-session-id"]
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:6274"
+
+
+def test_page_of_this_machine_is_refused_where_the_host_is_another_s(site: "Site") -> None:
+    headers = {"Origin": "http://localhost:6274", "Host": "evil.example", "Access-Control-Request-Method": "POST"}
+    assert site.client.options("/mcp", headers=headers).status_code == 421
 
 
 # Start and end -------------------------------------------------------------------------------------------------------
@@ -271,6 +377,16 @@ def taken() -> Iterator[str]:
         ("--http", {"KIE_AI_HTTP_TOKEN": "short-one"}, ("KIE_AI_HTTP_TOKEN is a secret", "16 characters")),
         ("--http", {"KIE_AI_PUBLIC_URL": "kie.example"}, ("KIE_AI_PUBLIC_URL", "https://")),
         ("--http", {"KIE_AI_PUBLIC_URL": "https://kie.example/?a=b"}, ("KIE_AI_PUBLIC_URL", "before any ?")),
+        (
+            "--http",
+            {"KIE_AI_ALLOWED_HOSTS": "kie, *.kie.example"},
+            ("KIE_AI_ALLOWED_HOSTS", "*.kie.example is no host"),
+        ),
+        (
+            "--http",
+            {"KIE_AI_ALLOWED_ORIGINS": "*"},
+            ("KIE_AI_ALLOWED_ORIGINS", "* is no origin", "https://app.example"),
+        ),
         ("--port 3000", {}, ("--http",)),
         ("--http --reload", {}, ("--http",)),
     ],

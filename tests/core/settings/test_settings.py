@@ -45,6 +45,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "store_prompts": ("false", False),
     "http_token": ("a-token-of-the-tests", SecretStr("a-token-of-the-tests")),
     "allowed_hosts": ("box.local, kie.example", ("box.local", "kie.example")),
+    "allowed_origins": ("https://app.example/, tauri://localhost", ("https://app.example", "tauri://localhost")),
     "public_url": ("https://kie.example/hooks/", "https://kie.example/hooks"),
     "webhook_key": ("a-signing-key", SecretStr("a-signing-key")),
     "log_level": ("debug", "debug"),

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from kie_ai_mcp._settings.hosts import host_of, named_host, named_origin
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import ConfigError
 from kie_ai_mcp.specs import Kind
@@ -54,6 +55,7 @@ def _web_address(value: str) -> str:
 def _can_be_extended(value: str) -> str:
     if urlsplit(value).query or urlsplit(value).fragment:
         raise ValueError("it must end before any ? or #")
+    host_of(urlsplit(value).hostname or "")
     return value
 
 
@@ -97,6 +99,8 @@ OutputPath = Annotated[UserPath, AfterValidator(_output_folder)] | None
 Folders = Annotated[tuple[UserPath, ...], BeforeValidator(_split_paths), AfterValidator(_absolute)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Networks = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_networks)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(named_host)], ...], BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(named_origin)], ...], BeforeValidator(_split)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
 Address = Annotated[str, AfterValidator(_web_address)]
 Secret = Annotated[SecretStr, AfterValidator(_can_be_sent)]
@@ -146,7 +150,8 @@ class Settings(BaseModel):
     http_token: Token | None = Field(
         None, description="bearer token that HTTP clients must send; needed to listen beyond this machine"
     )
-    allowed_hosts: Names = Field((), description="further host names by which HTTP clients may address this server")
+    allowed_hosts: Hosts = Field((), description="further hosts by which HTTP clients may address this server")
+    allowed_origins: Origins = Field((), description="further origins whose web pages may call this server over HTTP")
     public_url: Annotated[Address, AfterValidator(_can_be_extended)] | None = Field(
         None, description="this server's address in the internet, to which the service then posts finished tasks"
     )

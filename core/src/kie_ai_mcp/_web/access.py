@@ -14,22 +14,29 @@ from urllib.parse import urlsplit
 
 from mcp.server.transport_security import RequestBodyLimitMiddleware
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
+from kie_ai_mcp._mcp.stdio import MESSAGE_BYTES
+from kie_ai_mcp._settings.hosts import host_of, names_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import shorten
 
 GALLERY_PATH = "/gallery"
 HEALTH_PATH = "/healthz"
-BODY_LIMIT = 16 * 1024 * 1024  # the largest request, in bytes: a file of 10 MB in base64, and what surrounds it
 CALLBACK_LIMIT = 1024 * 1024  # the largest callback, in bytes; the service posts addresses, not media
+RESUME = b"last-event-id"  # a client asks for what it missed; nothing is kept, and the SDK would answer 500
+EXPOSED = ("Mcp-Session-Id", "Mcp-Protocol-Version", "Retry-After", "WWW-Authenticate")  # what pages may read
 
 
 @dataclass
 class Access:
-    """Checks host, origin, token and size of every request before the site gets it; refuses all once `closing`."""
+    """Checks host, origin, token and size of every request before the site gets it; refuses all once `closing`.
+
+    Pages of this machine and of origins that the user names may call; browsers ask for that beforehand (CORS).
+    """
 
     site: ASGIApp
     settings: Settings
@@ -40,29 +47,60 @@ class Access:
     """Addresses that need no token: one says nothing, the other has a proof of its own."""
 
     def __post_init__(self) -> None:
-        self._limited = RequestBodyLimitMiddleware(self.site, BODY_LIMIT)
-        self._limited_callback = RequestBodyLimitMiddleware(self.site, CALLBACK_LIMIT)
+        self._limited = RequestBodyLimitMiddleware(self._whole, MESSAGE_BYTES)
+        self._limited_callback = RequestBodyLimitMiddleware(self._whole, CALLBACK_LIMIT)
+        # The origin of whatever reaches it was checked, so each is answered by its own name.
+        self._shared = CORSMiddleware(
+            self._guarded,
+            allow_origin_regex=".*",
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=EXPOSED,
+            allow_private_network=True,
+        )
         public = urlsplit(self.settings.public_url or "").hostname
-        named = {self.host, public, *self.settings.allowed_hosts} - {None, "0.0.0.0", "::"}  # noqa: S104  not an address
-        self._hosts = frozenset(str(name).lower() for name in named)
+        named = {self.host, public} - {None, "", "0.0.0.0", "::"}  # noqa: S104  not an address
+        self._hosts = {*map(host_of, map(str, named)), *self.settings.allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
         if scope["type"] != "http":
             await self.site(scope, receive, send)
             return
+        headers = [pair for pair in scope["headers"] if pair[0] != RESUME]
+        # An address is the same with a slash at its end: a redirect would name the scheme that a proxy has taken off.
+        scope = {**scope, "path": "/" + scope["path"].strip("/"), "headers": headers}
+        answer = self._misdirected(scope["path"], Headers(scope=scope)) or self._shared
+        await answer(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         limited = self._limited_callback if scope["path"] == CALLBACK_PATH else self._limited
         answer = self._refusal(scope["path"], Headers(scope=scope)) or limited
         await answer(scope, receive, send)
 
-    def _refusal(self, path: str, headers: Headers) -> Response | None:
-        host = headers.get("host", "")
-        if not self._is_ours(f"//{host}"):
+    async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request to the site once it is there as a whole; the sender of a part is gone and needs no answer."""
+        messages = [await receive()]
+        if messages[0]["type"] != "http.request" or messages[0].get("more_body"):
+            return
+
+        async def replay() -> Message:
+            return messages.pop() if messages else await receive()
+
+        await self.site(scope, replay, send)
+
+    def _misdirected(self, path: str, headers: Headers) -> Response | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        # A probe of the machine asks by whatever address it knows.
+        if path != HEALTH_PATH and not self._is_ours(host):
             message = f"This server is not known as {shorten(host)}; KIE_AI_ALLOWED_HOSTS names further ones."
             return refusal(HTTPStatus.MISDIRECTED_REQUEST, message)
-        origin = headers.get("origin")
-        if origin is not None and not (origin.startswith(("http://", "https://")) and self._is_ours(origin)):
-            return refusal(HTTPStatus.FORBIDDEN, "Requests from other sites' pages are not answered.")
+        if origin is not None and not self._may_call(origin):
+            message = f"Pages of {shorten(origin)} are not answered; KIE_AI_ALLOWED_ORIGINS names those that are."
+            return refusal(HTTPStatus.FORBIDDEN, message)
+        return None
+
+    def _refusal(self, path: str, headers: Headers) -> Response | None:
         if self.closing:
             return ending("The server is ending; nothing was done.")
         token = self.settings.token
@@ -75,15 +113,23 @@ class Access:
         scheme = 'Basic realm="kie-ai-mcp-server: any name, the token as password"' if in_browser else "Bearer"
         return refusal(HTTPStatus.UNAUTHORIZED, message, {"WWW-Authenticate": scheme})
 
-    def _is_ours(self, address: str) -> bool:
-        """Return whether an address names this server; ports may differ, for they are forwarded."""
+    def _is_ours(self, host: str) -> bool:
+        """Return whether a host names this server; ports may differ, for they are forwarded."""
         try:
-            parts = urlsplit(address)
-            name = parts.hostname
-            parts.port  # noqa: B018  raises where it is none
+            name = host_of(host)
         except ValueError:
             return False
-        return name is not None and (is_local(name) or name in self._hosts)
+        return is_local(name) or name in self._hosts
+
+    def _may_call(self, origin: str) -> bool:
+        """Return whether pages of an origin may call this server: its own, this machine's, or those that are named."""
+        scheme, _, host = origin.partition("://")
+        if scheme.lower() in {"http", "https"} and self._is_ours(host):
+            return True
+        try:
+            return not names_of(origin).isdisjoint(self.settings.allowed_origins)
+        except ValueError:
+            return False
 
 
 def _token_in(headers: Headers, *, in_browser: bool) -> str:

@@ -1,12 +1,12 @@
 """The HTTP server: the protocol at /mcp, plain tool calls, the gallery, and the callbacks of the service."""
 
-import asyncio
 import hashlib
 import logging
 import socket
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
@@ -25,9 +25,11 @@ from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import page
 from kie_ai_mcp._mcp.server import CLEANUP_S, result_of, server_of
 from kie_ai_mcp._mcp.signals import exit_after, signalled
+from kie_ai_mcp._mcp.stdio import MESSAGE_BYTES
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp._web.access import BODY_LIMIT, GALLERY_PATH, HEALTH_PATH, Access, ending, is_local, json_object, refusal
+from kie_ai_mcp._web import connections
+from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, Access, ending, is_local, json_object, refusal
 from kie_ai_mcp._web.callbacks import Callbacks
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, shorten
 
@@ -44,7 +46,7 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
     _check_closed(settings, host)
     app = App.open(settings)
     try:
-        listener = _listen(host, port)
+        listener = connections.listen(host, port)
     except ConfigError:
         app.engine.record.close()
         raise
@@ -58,8 +60,10 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
         ws="none",
         lifespan="on",
         timeout_graceful_shutdown=CLOSE_S,
+        **connections.options(),
     )
-    logging.getLogger("uvicorn.error").addFilter(_worth_saying)
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(connections.Quiet())
     server = _Uvicorn(config)
     with signalled() as first:
         async with anyio.create_task_group() as group, app.engine.running():
@@ -85,28 +89,12 @@ class _Uvicorn(uvicorn.Server):
         return nullcontext()
 
 
-def _worth_saying(record: logging.LogRecord) -> bool:
-    """Return whether a line of the web server is news; that a signal ends requests is not."""
-    if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
-        return False
-    return not record.getMessage().startswith("Cancel ")
-
-
 def _check_closed(settings: Settings, host: str) -> None:
     if settings.token is None and not is_local(host):
         raise ConfigError(
             f"--host {host} opens this server, and the account it spends from, to other machines, and no token is set.",
             next_step="Set KIE_AI_HTTP_TOKEN to a secret of 16 characters or more, or leave --host out.",
         )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as exc:
-        message = f"Port {port} of {host} can't be listened on: {exc.strerror or exc}."
-        raise ConfigError(message, next_step="Choose another --port or --host.") from exc
 
 
 def _announce(host: str, listener: socket.socket) -> None:
@@ -128,7 +116,7 @@ class Site:
         callbacks = Callbacks(self.app.engine)
         starlette = server_of(self.app).streamable_http_app(
             streamable_http_path=MCP_PATH,
-            max_request_body_size=BODY_LIMIT,
+            max_request_body_size=MESSAGE_BYTES,
             # `Access` has checked host and origin.
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             custom_starlette_routes=[
@@ -174,17 +162,20 @@ class Site:
 
     async def _cut(self, call: anyio.CancelScope) -> None:
         await self.drained.wait()
+        await anyio.sleep(CLOSE_S / 2)  # what was paid for has ended; its answer is still put into words
         call.cancel()
 
-    async def _gallery(self, _: Request) -> Response:
-        text = await page(self.app.engine.record, address=self._address)
+    async def _gallery(self, request: Request) -> Response:
+        # Relative to what the client asked for: a proxy may serve it below a prefix that nobody tells us.
+        start = "./" if request.scope["raw_path"].endswith(b"/") else f".{GALLERY_PATH}/"
+        text = await page(self.app.engine.record, address=partial(self._address, start))
         return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
-    def _address(self, path: Path) -> str:
+    def _address(self, start: str, path: Path) -> str:
         """Return where the page finds a saved file; only what a page has shown can be fetched."""
         mark = hashlib.sha256(str(path).encode(errors="replace")).hexdigest()[:32]
         self._shown[mark] = path
-        return f"{GALLERY_PATH}/{mark}/{quote(path.name)}"
+        return f"{start}{mark}/{quote(path.name)}"
 
     async def _file(self, request: Request) -> Response:
         path = self._shown.get(request.path_params["mark"])

@@ -1,0 +1,98 @@
+"""The HTTP server in a real browser: the gallery behind a proxy with a path of its own, and calls of other pages."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import uvicorn
+from pytest_httpserver import HTTPServer
+from starlette.types import Receive, Scope, Send
+
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._web.connections import listen
+from kie_ai_mcp._web.site import Site
+from tests.helpers import until
+
+if TYPE_CHECKING:
+    from tests.gallery.conftest import Browser, Past
+
+pytestmark = pytest.mark.anyio
+
+PREFIX = "/tools/kie"
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[str]:
+    """The address of a proxy that takes its prefix off and says nothing of it; other paths are not ours."""
+    settings = {"db_path": tmp_path / "tasks.db", "enabled_providers": ("nano-banana",)}
+    app = App.open(Settings.model_validate(settings))
+    site = Site(app, "127.0.0.1")
+
+    async def take_prefix_off(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            assert scope["path"].startswith(f"{PREFIX}/"), scope["path"]
+            inner = {name: scope[name][len(PREFIX) :] for name in ("path", "raw_path")}
+            scope = {**scope, **inner}
+        await site.access(scope, receive, send)
+
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(take_prefix_off, log_config=None, lifespan="on"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+    thread.start()
+    until(lambda: server.started)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}{PREFIX}"
+    server.should_exit = server.force_exit = True
+    thread.join(10)
+    app.engine.record.close()
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+async def test_gallery_below_a_prefix_shows_and_links_its_pictures(
+    past: "Past", proxy: str, browser: "Browser", end: str
+) -> None:
+    pictures = [past.picture(name) for name in ("a fox.png", "10%25 fox#1?.png")]
+    for picture in pictures:
+        await past.task(f"A fox, {picture.name}", outcome=past.done(), files=(picture,))
+    browser.open(f"{proxy}/gallery{end}")
+    links = browser.ask("[...document.querySelectorAll('.shot, .card a[href]')].map((link) => link.href)")
+    own = {link for link in links if "/gallery/" in link}
+    assert len(own) == 2
+    assert all(link.startswith(f"{proxy}/gallery/") for link in own)
+    loaded = "Promise.all([...document.querySelectorAll('.shot')].map(async (shot) => (await loads(shot.href))))"
+    loads = "(address) => new Promise((done) => { const image = new Image(); image.onload = () => done(image.width);"
+    browser.ask(f"window.loads = {loads} image.onerror = () => done(0); image.src = address; }}), 1")
+    assert browser.ask(loaded) == [640, 640]
+    assert browser.log == []
+
+
+GREET = """fetch("%s/mcp", {
+  method: "POST",
+  headers: {
+    "Accept": "application/json, text/event-stream", "Content-Type": "application/json", "Authorization": "Bearer x",
+    "Mcp-Protocol-Version": "2025-11-25",
+  },
+  body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params: {
+    protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "a page", version: "1" } } }),
+}).then(
+  async (answer) => {
+    const session = answer.headers.get("Mcp-Session-Id");
+    return [answer.status, (await answer.text()).includes("serverInfo"), Boolean(session)];
+  },
+  (error) => error.name,
+)"""
+
+
+async def test_page_on_another_port_of_this_machine_opens_a_session(proxy: str, browser: "Browser") -> None:
+    with HTTPServer(threaded=True) as inspector:
+        inspector.expect_request("/").respond_with_data("<title>Inspector</title>", content_type="text/html")
+        browser.open(inspector.url_for("/"))
+        assert browser.ask(GREET % proxy) == [200, True, True]
+
+
+async def test_page_from_nowhere_can_not_call(proxy: str, browser: "Browser") -> None:
+    browser.open("data:text/html,<title>From%20nowhere</title>")
+    assert browser.ask(GREET % proxy) == "TypeError"
