@@ -38,7 +38,7 @@ class Run(Protocol):
     """Runs ``kie-ai-mcp-server`` with arguments in the test's folder."""
 
     def __call__(
-        self, *arguments: str | Path, sandbox: Sandbox | None = None, stdin: str = "", **settings: str
+        self, *arguments: str | Path, sandbox: Sandbox | None = None, stdin: str | bytes = "", **settings: str
     ) -> Ended:
         """Return what came of it."""
         ...
@@ -56,7 +56,9 @@ def run(environment: "Environment", tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Runs a command in this process: ``run("tasks", "list", sandbox=sandbox)``. Home is the test's folder."""
     monkeypatch.chdir(tmp_path)
 
-    def start(*arguments: str | Path, sandbox: Sandbox | None = None, stdin: str = "", **settings: str) -> Ended:
+    def start(
+        *arguments: str | Path, sandbox: Sandbox | None = None, stdin: str | bytes = "", **settings: str
+    ) -> Ended:
         # One provider is enough for most tests, and sixteen cost a tenth of a second each time.
         values = environment(tmp_path, sandbox, **{"KIE_AI_ENABLED_PROVIDERS": "nano-banana", **settings})
         with pytest.MonkeyPatch.context() as patch:
@@ -78,18 +80,19 @@ def run(environment: "Environment", tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def run_child(environment: "Environment", tmp_path: Path) -> Run:
     """Runs a command in a process of its own."""
 
-    def start(*arguments: str | Path, sandbox: Sandbox | None = None, stdin: str = "", **settings: str) -> Ended:
+    def start(
+        *arguments: str | Path, sandbox: Sandbox | None = None, stdin: str | bytes = "", **settings: str
+    ) -> Ended:
         done = subprocess.run(
             [sys.executable, "-m", "kie_ai_mcp", *map(str, arguments)],
-            input=stdin,
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
             env=environment(tmp_path, sandbox, **settings),
             cwd=tmp_path,
-            encoding="utf-8",
             timeout=LIMIT_S,
             check=False,
         )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return start
 

@@ -70,6 +70,30 @@ def test_what_fails_ends_with_1_and_names_its_cure(run: "Run", settings: dict[st
     assert cure in found["cure"]
 
 
+@pytest.mark.parametrize("text", ["{env:KIE_KEY}", "your key"])
+def test_text_that_is_no_key_is_named_with_the_cure(run: "Run", sandbox: Sandbox, text: str) -> None:
+    found = findings(run("doctor", "--json", sandbox=sandbox, KIE_AI_API_KEY=text))["key"]
+    assert (found["state"], found["found"]) == ("fail", f"KIE_AI_API_KEY is {text!r}: this is no key.")
+    assert "https://kie.ai/api-key" in found["cure"]
+    refused = run("call", "generate_nano_banana", "prompt=A fox", sandbox=sandbox, KIE_AI_API_KEY=text)
+    assert (refused.code, refused.stdout) == (2, "")
+    assert f"KIE_AI_API_KEY is {text!r}: this is no key, so nothing was sent." in refused.stderr
+    assert "https://kie.ai/api-key" in refused.stderr
+
+
+def test_variables_of_other_programs_are_warned_of(run: "Run", sandbox: Sandbox) -> None:
+    foreign = {
+        "KIE_AI_SERVICE_HOST": "10.0.0.1",
+        "KIE_AI_PROVIDER_SERVICE_PORT": "80",
+        "KIE_AI_PROVIDER_FAL_KEY": "<key>",
+    }
+    ended = run("doctor", "--offline", "--json", sandbox=sandbox, **foreign)
+    warned = [row["found"] for row in json.loads(ended.stdout) if row["state"] == "warn"]
+    assert ended.code == 0
+    for name in foreign:
+        assert [name in text for text in warned].count(True) == 1, warned
+
+
 def test_what_is_only_inconvenient_does_not_fail(run: "Run", tmp_path: Path) -> None:
     with Sandbox(credits=0) as sandbox:
         wanted = {"KIE_AI_OUTPUT_DIR": "", "KIE_AI_UPLOAD_ROOTS": str(tmp_path / "nowhere"), "KIE_AI_KINDS": "audio"}

@@ -318,3 +318,11 @@ def test_request_that_can_not_be_read_is_answered(said: dict[str, Message]) -> N
 def test_tool_list_may_be_kept_for_five_minutes(revision: str, said: dict[str, Message]) -> None:
     kept = said["list"]["result"].get("ttlMs")
     assert kept == (300_000 if revision == STATELESS else None)
+
+
+def test_byte_order_mark_before_the_first_line_is_ignored(spawn: "Spawn") -> None:
+    child = spawn(KIE_AI_ENABLED_PROVIDERS="nano-banana")
+    assert child.process.stdin is not None
+    child.process.stdin.write("\N{ZERO WIDTH NO-BREAK SPACE}")
+    assert child.greet("2025-11-25")["serverInfo"]["name"] == "kie-ai"
+    assert child.call("list_tasks")["structuredContent"]["tasks"] == []

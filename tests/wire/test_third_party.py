@@ -1,5 +1,6 @@
 """Third-party providers that break the contract beside a correct one, whose callers notice nothing."""
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,29 @@ async def makes_a_picture(client: Client) -> bool:
     made = await called(client, "generate_nano_banana", prompt=f"a fox at {time.monotonic()}")
     (task,) = (await called(client, "wait_for_tasks", task_ids=[made["task_id"]]))["tasks"]
     return bool(task["status"] == "completed")
+
+
+KEYS = {
+    "KIE_AI_API_KEY": "key-of-the-tests",
+    "KIE_AI_HTTP_TOKEN": "a-token-of-the-tests",
+    "KIE_AI_PROVIDER_FAL_KEY": "k",
+}
+READER = """
+import json, os
+from pathlib import Path
+Path("seen.json").write_text(json.dumps(dict(os.environ)), "utf-8")
+"""
+
+
+async def test_provider_finds_no_key_in_the_environment(
+    serve: "Serve", plant: "Plant", sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = plant("reader", READER + third_party("reader"))
+    async with serve(sandbox, PYTHONPATH=path, KIE_AI_RATE_LIMIT="7", **KEYS) as client:
+        assert await makes_a_picture(client)
+    seen = json.loads((tmp_path / "seen.json").read_text("utf-8"))
+    assert seen["KIE_AI_RATE_LIMIT"] == "7"
+    assert not KEYS.keys() & seen.keys()
 
 
 async def test_provider_that_fails_at_a_call_charges_nothing_and_harms_no_other(

@@ -622,6 +622,18 @@ def test_unknown_provider_setting_is_reported_as_written_with_the_nearest(
     assert near in error.value.next_step
 
 
+def test_variable_for_a_provider_that_is_not_there_is_ignored_with_a_warning(
+    publish: "Publish", caplog: pytest.LogCaptureFixture
+) -> None:
+    publish("acme", HEALTHY)
+
+    plugins = Plugins(only("acme", provider_variables={"KIE_AI_PROVIDER_SERVICE_HOST": "10.0.0.1"}))
+
+    assert plugins.plugins["acme"].state == "enabled"
+    assert plugins.foreign_variables == ["KIE_AI_PROVIDER_SERVICE_HOST"]
+    assert "KIE_AI_PROVIDER_SERVICE_HOST" in caplog.text
+
+
 # The hooks -----------------------------------------------------------------------------------------------------------
 
 

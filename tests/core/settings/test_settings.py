@@ -10,7 +10,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from kie_ai_mcp._service.caller import Caller, kie
-from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
+from kie_ai_mcp._settings import load
+from kie_ai_mcp._settings.load import config_file, find_origins, find_warnings, load_settings
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 from kie_ai_mcp.errors import ConfigError
 
@@ -138,13 +139,52 @@ def test_file_in_the_user_s_configuration_folder_is_read_unless_another_is_named
         ("KIE_AI_APIKEY", "KIE_AI_API_KEY"),
         ("KIE_AI_DISABLED_PROVIDER", "KIE_AI_DISABLED_PROVIDERS"),
         ("KIE_AI_OUTPUTDIR", "KIE_AI_OUTPUT_DIR"),
+        ("KIE_AI_OUTPUT_DIRECTORY", "KIE_AI_OUTPUT_DIR"),
+        ("KIE_AI_API_KEY_FILE", "KIE_AI_API_KEY"),
+        ("KIE_AI_TIMEOUT_SECONDS", "KIE_AI_TIMEOUT"),
+        ("KIE_AI_MAX_CREDITS", "KIE_AI_MAX_CREDITS_PER_DAY"),
+        ("KIE_AI_MAX_SUBMISSION_PER_HOUR", "KIE_AI_MAX_SUBMISSIONS_PER_HOUR"),
+        ("KIE_AI_KIND", "KIE_AI_KINDS"),
     ],
 )
-def test_unknown_variable_is_refused_with_the_nearest_name(name: str, meant: str) -> None:
+def test_near_miss_of_a_variable_is_refused_with_the_nearest_name(name: str, meant: str) -> None:
     error = refusal({name: "x"})
 
     assert error.message == f"Unknown setting {name}."
     assert f"Did you mean {meant}" in error.next_step
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KIE_AI_PORT",
+        "KIE_AI_PORT_3000_TCP_ADDR",
+        "KIE_AI_SERVICE_HOST",
+        "KIE_AI_UPLOAD_PORT",
+        "KIE_AI_CALLBACK_URL",
+        "KIE_AI_TOOL_CATEGORIES",
+        "KIE_AI_DEFAULT_MODEL",
+        "KIE_AI_DEBUG",
+    ],
+)
+def test_variable_of_another_program_is_ignored_with_a_warning(name: str) -> None:
+    environ = {name: "tcp://10.0.0.1:3000", "KIE_AI_RATE_LIMIT": "3"}
+
+    assert load_settings(environ) == load_settings({"KIE_AI_RATE_LIMIT": "3"})
+    warning = find_warnings(environ)["variables"]
+    assert warning.startswith(f"Variables that are no settings of this server, and are ignored: {name}")
+
+
+def test_warning_guesses_what_a_foreign_variable_was_meant_for() -> None:
+    assert "KIE_AI_KEY (did you mean KIE_AI_API_KEY?)" in find_warnings({"KIE_AI_KEY": KEY})["variables"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_mark_of_the_file_is_ignored(encoding: str, tmp_path: Path) -> None:
+    environ = config(tmp_path, "")
+    Path(environ["KIE_AI_CONFIG"]).write_text("rate_limit = 7 # für mich\n", encoding)
+
+    assert load_settings(environ).rate_limit == 7
 
 
 @pytest.mark.parametrize(
@@ -308,12 +348,123 @@ def test_key_is_used_without_the_blanks_around_it(tmp_path: Path) -> None:
     assert load_settings(config(tmp_path, f'api_key = " {KEY} "')).key == KEY
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'"{KEY}"',
+        f"'{KEY}'",
+        f"\u201c{KEY}\u201d",
+        f"`{KEY}`",
+        f"\ufeff{KEY}",
+        f"\u00a0{KEY}\r\n",
+        f"Bearer {KEY}",
+        f"bearer  {KEY}",
+        f'"Bearer {KEY}"',
+        f"Authorization: Bearer {KEY}",
+        f"KIE_AI_API_KEY={KEY}",
+        f'export KIE_AI_API_KEY="{KEY}"',
+        f'"{KEY}",',
+    ],
+)
+def test_key_is_taken_without_what_was_copied_with_it(text: str, tmp_path: Path) -> None:
+    for environ in ({"KIE_AI_API_KEY": text}, config(tmp_path, f"api_key = {json.dumps(text)}")):
+        settings = load_settings(environ)
+        assert settings.key == KEY
+        assert settings.mask.text(f"a {KEY}") == "a [key]"
+    other = load_settings({"KIE_AI_PROVIDER_FAL_KEY": text, "KIE_AI_WEBHOOK_KEY": text})
+    assert (other.section("fal"), other.signing_key) == ({"key": KEY}, KEY)
+    section = f"[providers.fal]\nkey = {json.dumps(text)}\n"
+    assert load_settings(config(tmp_path, section)).section("fal") == {"key": KEY}
+
+
+NO_KEYS = [
+    "{env:KIE_AI_API_KEY}",
+    "${KIE_AI_API_KEY}",
+    "${{ secrets.KIE }}",
+    "$KIE_AI_API_KEY",
+    "$env:KIE_AI_API_KEY",
+    "%KIE_AI_API_KEY%",
+    "op://Private/Kie.ai/credential",
+    "https://kie.ai/api-key",
+    "your key",
+    "your-api-key-here",
+    "YOUR_KIE_API_KEY",
+    "<key>",
+    "<your-key>",
+    "Bearer <key>",
+    "Bearer",
+    "api-key",
+    "changeme",
+    "paste-your-key-here",
+    "xxxxxxxxxxxx",
+    "sk-xxxx",
+    "0123********cdef",
+    "0123...cdef",
+    "null",
+]
+
+
+@pytest.mark.parametrize("text", NO_KEYS)
+def test_text_that_can_be_no_key_is_left_out_and_named(text: str, tmp_path: Path) -> None:
+    shown = repr(text.removeprefix("Bearer "))
+    for environ, place in (
+        ({"KIE_AI_API_KEY": text}, "KIE_AI_API_KEY"),
+        (config(tmp_path, f"api_key = {json.dumps(text)}"), f"api_key in {tmp_path / 'config.toml'}"),
+    ):
+        assert load_settings(environ).key is None
+        assert find_warnings(environ) == {"api_key": f"{place} is {shown}: this is no key."}
+        assert "api_key" not in find_origins(environ)
+    for environ in (
+        {"KIE_AI_PROVIDER_FAL_KEY": text},
+        config(tmp_path, f"[providers.fal]\nkey = {json.dumps(text)}\n"),
+    ):
+        assert not load_settings(environ).section("fal").get("key")
+        assert [warning.endswith(f" is {shown}: this is no key.") for warning in find_warnings(environ).values()] == [
+            True
+        ]
+
+
+@pytest.mark.parametrize("text", NO_KEYS)
+def test_key_of_the_file_is_used_where_the_variable_holds_none(text: str, tmp_path: Path) -> None:
+    environ = {"KIE_AI_API_KEY": text, **config(tmp_path, f'api_key = "{KEY}"')}
+
+    assert load_settings(environ).key == KEY
+    assert find_warnings(environ) == {}
+
+
+@pytest.mark.parametrize("text", ["k", "demo", "d41d8cd98f00b204e9800998ecf8427e", "3f2a-11:deadbeef", "adhere7to8me"])
+def test_text_that_may_be_a_key_is_taken_for_one(text: str) -> None:
+    assert load_settings({"KIE_AI_API_KEY": text}).key == text
+
+
+@pytest.mark.parametrize("name", ["KIE_API_KEY", "KIEAI_API_KEY", "kie_ai_api_key"])
+def test_key_under_another_program_s_name_is_pointed_out_where_none_is_set(name: str) -> None:
+    assert find_warnings({name: KEY}) == {"api_key": f"{name} is set, but this server reads KIE_AI_API_KEY."}
+    assert find_warnings({name: KEY, "KIE_AI_API_KEY": KEY}) == {}
+
+
+def test_secrets_leave_the_environment_and_stay_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "_taken", {})
+    for name in ("KIE_AI_API_KEY", "KIE_AI_HTTP_TOKEN", "KIE_AI_PROVIDER_FAL_KEY"):
+        monkeypatch.setenv(name, KEY)
+    monkeypatch.setenv("KIE_AI_RATE_LIMIT", "3")
+
+    load.take_secrets()
+
+    assert [name for name in os.environ if name.startswith("KIE_AI_")] == ["KIE_AI_RATE_LIMIT"]
+    settings = load_settings()
+    assert (settings.key, settings.token, settings.section("fal")) == (KEY, KEY, {"key": KEY})
+    assert find_origins() == {name: variable(name) for name in ("api_key", "http_token", "rate_limit")}
+    assert load.mask_environment().text(KEY) == "[key]"
+    assert load_settings({}).key is None
+
+
 @pytest.mark.parametrize("api_key", [None, "", "  "])
 def test_key_of_blanks_is_no_key(api_key: str | None) -> None:
     assert not Settings.model_validate({"api_key": api_key}).key
 
 
-@pytest.mark.parametrize("text", ["schlüssel", "two\nlines", "nul\x00", "“quoted”"])
+@pytest.mark.parametrize("text", ["schlüssel", "two\nlines", "nul\x00", "half “quoted” 7"])
 def test_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(text: str) -> None:
     error = refusal({"KIE_AI_API_KEY": text})
 

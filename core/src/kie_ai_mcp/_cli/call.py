@@ -15,7 +15,7 @@ from kie_ai_mcp._app.own_tools import NAMES
 from kie_ai_mcp._app.tools import Answer, Call
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._flow.report import report_of_error
-from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp._settings.load import decoded, nearest
 from kie_ai_mcp._settings.settings import at_home
 from kie_ai_mcp.errors import KieError, Unknown, shorten
 
@@ -148,7 +148,7 @@ def _text(key: str, text: str) -> str:
         return text.removeprefix("@")
     name = text.removeprefix("@")
     try:
-        content = sys.stdin.read() if name == "-" else at_home(Path(name)).read_text(encoding="utf-8")
+        content = decoded(sys.stdin.buffer.read() if name == "-" else at_home(Path(name)).read_bytes())
     except UnicodeDecodeError:
         reason = f"{name} is not text. A picture or clip is given by its path, without @."
     except ValueError as exc:
@@ -156,5 +156,5 @@ def _text(key: str, text: str) -> str:
     except OSError as exc:
         reason = f"the file {name} can't be read: {exc.strerror}."
     else:
-        return content.removesuffix("\n")
+        return content.replace("\r\n", "\n").removesuffix("\n")
     raise click.UsageError(f"{key}: {reason}")

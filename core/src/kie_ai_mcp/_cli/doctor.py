@@ -24,7 +24,7 @@ from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, kie
-from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
+from kie_ai_mcp._settings.load import config_file, find_origins, find_warnings, load_settings, why_no_key
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadFailed, StorageError
 from kie_ai_mcp.specs import StatusRoute, Task
@@ -82,6 +82,9 @@ async def _examine(report: Report, offline: bool) -> None:
     try:
         settings, origins = load_settings(), find_origins()
         report(_settings(origins))
+        for name, text in find_warnings().items():
+            if name != "api_key":
+                report(Finding("settings", "warn", text, "Correct or unset it, unless it is for another program."))
         plugins = load_plugins(settings)
     except ConfigError as exc:
         report(Finding("settings", "fail", exc.message, exc.next_step))
@@ -93,7 +96,8 @@ async def _examine(report: Report, offline: bool) -> None:
         cure = f"Get one at {KEYS_PAGE} and set KIE_AI_API_KEY, or api_key in {config_file()}."
         others = [gateway.title for gateway in plugins.gateways.values() if gateway.key]
         only = f"only {', '.join(others)} can be used" if others else "nothing can be made"
-        report(Finding("key", "warn" if others else "fail", f"No Kie.ai key is set, so {only}.", cure))
+        reason = why_no_key("kie") or f"No Kie.ai key is set, so {only}."
+        report(Finding("key", "warn" if others else "fail", reason, cure))
     for name, gateway in plugins.gateways.items():
         sections = (plugin for plugin in plugins.plugins if settings.section(plugin).get("gateway") == name)
         if gateway.key:
@@ -131,6 +135,9 @@ def _report_providers(report: Report, plugins: Plugins) -> None:
     else:
         cure = f"Install one, such as kie-ai-mcp-nano-banana, or enable one: {PROGRAM} providers shows why."
         report(Finding("providers", "warn", f"No provider offers a tool.{off}", cure))
+    if names := ", ".join(plugins.foreign_variables):
+        cure = "Install the provider, or unset the variable."
+        report(Finding("settings", "warn", f"Variables for providers that are not installed: {names}.", cure))
     for plugin in providers:
         if plugin.state == "set aside":
             reason = f"It is set aside: {plugin.reason.rstrip('.')}."

@@ -17,7 +17,7 @@ from click.shell_completion import get_completion_class
 
 from kie_ai_mcp._cli.console import DONE, FAILED, INTERRUPTED, PROGRAM, complain, exit_code_of, load_plugins
 from kie_ai_mcp._providers.loader import SERVER, Plugins
-from kie_ai_mcp._settings.load import load_settings
+from kie_ai_mcp._settings.load import load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp.errors import ConfigError, KieError
 
@@ -199,4 +199,5 @@ def completion(shell: str) -> None:
 
 def run() -> None:
     """Run the command line."""
+    take_secrets()
     cli(prog_name=PROGRAM)

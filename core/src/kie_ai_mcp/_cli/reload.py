@@ -22,6 +22,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from kie_ai_mcp._cli.console import complain
 from kie_ai_mcp._mcp.signals import end_on_signal, exit_process
 from kie_ai_mcp._providers.installed import editable_sources
+from kie_ai_mcp._settings.load import full_environment
 from kie_ai_mcp.errors import ConfigError
 
 COMMAND = (sys.executable, "-m", "kie_ai_mcp", "serve")
@@ -120,7 +121,7 @@ class Relay:
 
     async def _one_child(self) -> int:
         self.outdated, self._retired = anyio.Event(), False
-        async with await anyio.open_process(COMMAND, stderr=None) as child:
+        async with await anyio.open_process(COMMAND, stderr=None, env=full_environment()) as child:
             assert child.stdout is not None  # noqa: S101  a pipe is anyio's default
             self._child = child
             async with anyio.create_task_group() as group:

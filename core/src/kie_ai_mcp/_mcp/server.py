@@ -26,7 +26,7 @@ from kie_ai_mcp._app.resources import TEMPLATES, Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import read_messages, take_stdin
-from kie_ai_mcp._settings.load import load_settings, mask_environment
+from kie_ai_mcp._settings.load import load_settings, mask_environment, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, StorageError
@@ -141,6 +141,7 @@ def result_of(answer: Answer) -> types.CallToolResult:
 
 def run_stdio() -> int:
     """Load the settings and serve over stdin and stdout; return the exit code, 2 for wrong settings or database."""
+    take_secrets()
     try:
         settings = load_settings()
         log_to_stderr(settings)

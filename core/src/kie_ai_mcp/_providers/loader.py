@@ -74,7 +74,9 @@ class Plugins:
             self._admit(*offer)
         for plugin, *_ in offers:
             self._move_to_gateway(plugin)
-        selection.check_variables(settings, self.plugins)
+        self.foreign_variables = selection.foreign_variables(settings, self.plugins)
+        if self.foreign_variables:
+            log.warning("variables for providers that are not installed: %s", ", ".join(self.foreign_variables))
         selection.check_tools(settings, (name for sort, name in self._owners if sort == "tool"), self.plugins)
         self.tools = {name: tool for name, tool in self.tools.items() if self.lists(name, tool)}
 

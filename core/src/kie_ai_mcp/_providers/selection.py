@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp._settings.load import nearest
-from kie_ai_mcp._settings.settings import Settings, provider_variable, variable
+from kie_ai_mcp._settings.load import near_misses, nearest
+from kie_ai_mcp._settings.settings import SUBPREFIX, Settings, provider_variable, variable
 from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.specs import Gateway, Tool
 
@@ -49,13 +49,16 @@ def check_section(settings: Settings, plugin: Plugin, section: Iterable[str]) ->
         raise ConfigError(f"[providers.{plugin.name}] has no setting {key!r}.", next_step=nearest(key, keys))
 
 
-def check_variables(settings: Settings, plugins: Mapping[str, Plugin]) -> None:
-    """Raise ConfigError where a variable is for a provider that is not installed."""
+def foreign_variables(settings: Settings, plugins: Mapping[str, Plugin]) -> list[str]:
+    """Return the variables for providers that are not installed; raise ConfigError where one nearly names another."""
     variables = [provider_variable(name, key) for name, plugin in plugins.items() for key in _keys(plugin)]
-    for written in settings.provider_variables:
-        if not any(written.startswith(provider_variable(name, "")) for name in plugins):
+    starts = tuple(provider_variable(name, "") for name in plugins)
+    foreign = [written for written in settings.provider_variables if not written.startswith(starts)]
+    for written in foreign:
+        if near_misses(written.removeprefix(SUBPREFIX), (known.removeprefix(SUBPREFIX) for known in variables)):
             reason = f"{written} is for a provider that is not installed."
             raise ConfigError(reason, next_step=nearest(written, variables))
+    return foreign
 
 
 def check_tools(settings: Settings, tools: Iterable[str], plugins: Mapping[str, Plugin]) -> None:

@@ -20,6 +20,7 @@ import anyio
 
 from kie_ai_mcp._providers.asking import answer_of
 from kie_ai_mcp._service.envelope import envelope_answer, error_of, task_id_in
+from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import (
@@ -237,7 +238,8 @@ class Caller:
         if not self.needs_key:
             return
         if not key:
-            raise ConfigError(f"No {title} key is set, so nothing was sent.", next_step=self.gateway.key_help)
+            reason = why_no_key(self.gateway.name) or f"No {title} key is set."
+            raise ConfigError(f"{reason.removesuffix('.')}, so nothing was sent.", next_step=self.gateway.key_help)
         if not (key.isascii() and key.isprintable()):
             problem = f"The {title} key holds characters that no key has, so nothing was sent."
             raise ConfigError(problem, next_step="Copy it once more, without quotes.")

@@ -3,6 +3,7 @@
 The environment wins over the file, the file over the default.
 """
 
+import codecs
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -12,12 +13,40 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kie_ai_mcp._settings.keys import BLANKS, holds_key, is_no_key, unwrapped
 from kie_ai_mcp._settings.secrets import Mask
-from kie_ai_mcp._settings.settings import PREFIX, SECRETS, SECTIONS, SUBPREFIX, Settings, at_home, own_folder, variable
+from kie_ai_mcp._settings.settings import (
+    PREFIX,
+    SECRET_SETTINGS,
+    SECRETS,
+    SECTIONS,
+    SUBPREFIX,
+    Settings,
+    at_home,
+    own_folder,
+    provider_variable,
+    variable,
+)
 from kie_ai_mcp.errors import ConfigError, shorten
 
 # A client's reference to a variable that it did not know, or could not replace; it stands for no value.
-_UNEXPANDED = re.compile(r"\s*\$(\{[^{}]*\}|[A-Za-z_][A-Za-z0-9_]*)\s*$")
+_UNEXPANDED = re.compile(r"\$(\{[^{}]*\}|[A-Za-z_][A-Za-z0-9_]*)")
+_PLATFORM_WORDS = {"port", "service"}  # in each variable that Kubernetes sets for a service named kie-ai
+_taken: dict[str, str] = {}  # what `take_secrets` removed from this process's environment
+
+
+def take_secrets() -> None:
+    """Remove every key and token from this process's environment, where any provider could read them.
+
+    The settings are read as before.
+    """
+    for name in [name for name in os.environ if name.startswith(PREFIX) and name.lower().endswith(SECRET_SETTINGS)]:
+        _taken[name] = os.environ.pop(name)
+
+
+def full_environment(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
+    """Return an environment; this process's own with the secrets that were removed, as a child of its kind needs it."""
+    return {**_taken, **environ} if environ is os.environ else environ
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -25,7 +54,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
     `ConfigError` names a key that is unknown, or a value that can't be used, and the cure.
     """
-    values, origins = _read(environ)
+    values, origins, _ = _read(environ)
     try:
         return Settings.model_validate(values)
     except ValidationError as exc:
@@ -37,9 +66,20 @@ def find_origins(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return _read(environ)[1]
 
 
+def find_warnings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what was left out of the settings, as sentences: by setting, and all foreign variables together."""
+    return _read(environ)[2]
+
+
+def why_no_key(gateway: str) -> str:
+    """Return why the key that is set for a service is none; an empty text where none is set."""
+    own = ("api_key",) if gateway == "kie" else (provider_variable(gateway, ""), f"providers.{gateway}.")
+    return next((text for name, text in find_warnings().items() if name.startswith(own)), "")
+
+
 def config_file(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the configuration file that is read if it exists: ``KIE_AI_CONFIG``, else the user's own."""
-    chosen = environ.get(f"{PREFIX}CONFIG", "").strip()
+    chosen = environ.get(f"{PREFIX}CONFIG", "").strip(BLANKS)
     if not chosen:
         return own_folder("config", "KIE_AI_CONFIG") / "config.toml"
     try:
@@ -50,7 +90,14 @@ def config_file(environ: Mapping[str, str] = os.environ) -> Path:
 
 def mask_environment(environ: Mapping[str, str] = os.environ) -> Mask:
     """Return the mask of the environment's own secrets, for errors that come before there are settings."""
-    return Mask(environ.get(variable(name), "").strip() for name in SECRETS)
+    environ = full_environment(environ)
+    return Mask(unwrapped(environ.get(variable(name), "")) for name in SECRETS)
+
+
+def decoded(data: bytes) -> str:
+    """Return the text of a file: UTF-8, or what its byte order mark says, without the mark."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -60,26 +107,64 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."
 
 
-def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values in the file and the environment, and the origin of each."""
-    values, origins = _read_file(environ)
+def near_misses(name: str, names: Iterable[str]) -> list[str]:
+    """Return the names for one of which an unknown name must have been meant: few letters differ, or words follow."""
+    if _PLATFORM_WORDS & set(name.lower().split("_")):
+        return []
+    known = {word.replace("_", ""): word for word in names}
+    near = [known[word] for word in get_close_matches(name.replace("_", ""), known, cutoff=0.75)]
+    return near or [word for word in known.values() if name.startswith(f"{word}_")]
+
+
+def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """Return the values in the file and the environment, the origin of each, and what was left out, and why."""
+    environ = full_environment(environ)
+    unset: dict[str, str] = {}
+    values, origins = _read_file(environ, unset)
+    variables = values.setdefault("provider_variables", {})
     fields = [field for field in Settings.model_fields if field not in SECTIONS]
+    foreign = []
     for name, value in environ.items():
-        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG" or not value.strip() or _UNEXPANDED.match(value):
-            continue
         field = name.removeprefix(PREFIX).lower()
-        if name.startswith(SUBPREFIX):
-            values.setdefault("provider_variables", {})[name] = value.strip()
+        if not name.upper().startswith("KIE") or not value.strip(BLANKS) or name == f"{PREFIX}CONFIG":
+            continue
+        if not name.startswith(PREFIX):  # as other programs for this service name it
+            for known in get_close_matches(name.upper(), map(variable, fields), n=1, cutoff=0.85):
+                unset.setdefault(known.removeprefix(PREFIX).lower(), f"{name} is set, but this server reads {known}.")
+        elif name.startswith(SUBPREFIX):
+            if text := _usable(value, name, name, unset):
+                variables[name] = text
         elif field in fields:
-            values[field] = value.strip()
-            origins[field] = name
+            if text := _usable(value, field, name, unset):
+                values[field] = text
+                origins[field] = name
+        elif near := near_misses(field, (*fields, *SECTIONS)):
+            meant = [variable(known) for known in near if known in fields]
+            raise _unknown(name, meant or map(variable, fields))
         else:
-            raise _unknown(name, map(variable, fields))
-    return values, origins
+            guess = get_close_matches(field, fields, n=1)
+            foreign.append(f"{name} (did you mean {variable(guess[0])}?)" if guess else name)
+    unset = {name: text for name, text in unset.items() if not (values | variables).get(name)}
+    if foreign:
+        text = f"Variables that are no settings of this server, and are ignored: {', '.join(sorted(foreign))}."
+        unset["variables"] = text
+    return values, origins, unset
 
 
-def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    named = bool(environ.get(f"{PREFIX}CONFIG", "").strip())
+def _usable(text: str, name: str, place: str, unset: dict[str, str]) -> str:
+    """Return a text as it was meant; an empty one, with the reason in `unset`, where it stands for no value."""
+    text = unwrapped(text) if (is_key := holds_key(name)) else text.strip(BLANKS)
+    if is_key and is_no_key(text):
+        unset[name] = f"{place} is {shorten(text)}: this is no key."
+    elif _UNEXPANDED.fullmatch(text):
+        unset[name] = f"{place} is {shorten(text)}, a reference that was not replaced, so it counts as unset."
+    else:
+        return text
+    return ""
+
+
+def _read_file(environ: Mapping[str, str], unset: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    named = bool(environ.get(f"{PREFIX}CONFIG", "").strip(BLANKS))
     try:
         path = config_file(environ)
         if not named and not path.is_file():
@@ -91,7 +176,7 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, st
     import tomllib  # noqa: PLC0415  most installations have no file
 
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(decoded(path.read_bytes()))
     except OSError as exc:
         cure = "Correct KIE_AI_CONFIG or the file's permissions."
         raise ConfigError(f"The configuration file {path} can't be read: {exc.strerror}.", next_step=cure) from exc
@@ -101,7 +186,13 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, st
     for key in values:
         if key not in fields:
             raise _unknown(key, fields, f" in {path}")
-    return values, dict.fromkeys(values, str(path))
+    sections = values.get("providers")
+    parts = {f"providers.{name}.": part for name, part in sections.items()} if isinstance(sections, dict) else {}
+    for start, part in ("", values), *parts.items():
+        for key, value in list(part.items()) if isinstance(part, dict) else ():
+            if holds_key(key) and isinstance(value, str):
+                part[key] = _usable(value, f"{start}{key}", f"{start}{key} in {path}", unset) or None
+    return values, {name: str(path) for name, value in values.items() if value is not None}
 
 
 def _unknown(name: str, names: Iterable[str], place: str = "") -> ConfigError:

@@ -3,11 +3,14 @@
 import logging
 import sys
 
+from kie_ai_mcp._settings.load import find_warnings
 from kie_ai_mcp._settings.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def log_to_stderr(settings: Settings) -> None:
-    """Send every log line of this process to stderr at the level that the settings name."""
+    """Send every log line of this process to stderr at the level that the settings name; begin with their warnings."""
 
     class MaskedFormatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -16,3 +19,5 @@ def log_to_stderr(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(MaskedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    for text in find_warnings().values():
+        log.warning(text)

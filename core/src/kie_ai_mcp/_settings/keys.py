@@ -1,0 +1,36 @@
+"""Keys as people copy them: what comes along with a key, and what stands where a key belongs but is none."""
+
+import re
+
+BLANKS = " \t\r\n\v\f\u00a0\u200b\ufeff"  # around a copied value; the last one is the byte order mark
+_QUOTES = "\"'`,;\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
+_BEFORE_A_KEY = re.compile(
+    r"((export|set)\s+)?(\w*API_?KEY\s*[=:]|authorization\s*:|bearer\s|key\s)\s*(?=\S)", re.IGNORECASE
+)
+# What documentation writes in place of a key, a reference to a variable or a vault, the address of a page, and a key
+# that was copied from where only its ends are shown.
+_NO_KEY = re.compile(
+    r"<.*>|\[.*\]|\(.*\)|\{.*\}|\$.*|%.*%|!\w+!|\w+://.*|your([\W_].*|\D*)|(insert|paste|enter|put|replace|change)\D*"
+    r"|\D*(?<![a-z])here|((kie|ai|api|my)[\W_]*)*key|(\w{1,6}[\W_])*x{3,}([\W_]*x+)*|.*(\*{3}|\.{3}|\u2026|\u2022{2}).*"
+    r"|bearer|none|null|undefined|todo",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def holds_key(setting: str) -> bool:
+    """Return whether a setting or variable holds a key that was copied from a service."""
+    return setting.lower().endswith(("key", "token")) and setting != "http_token"  # the user makes that one up
+
+
+def unwrapped(text: str) -> str:
+    """Return a key without the quotes, the blanks, the name and the ``Bearer`` that were copied with it."""
+    before = ""
+    while before != text:
+        before, text = text, text.strip(BLANKS + _QUOTES)
+        text = text.removeprefix(match[0] if (match := _BEFORE_A_KEY.match(text)) else "")
+    return text
+
+
+def is_no_key(text: str) -> bool:
+    """Return whether a text stands where a key belongs, and can't be one."""
+    return _NO_KEY.fullmatch(text) is not None
