@@ -40,6 +40,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_credits_per_request": ("20.5", 20.5),
     "assumed_credits": ("60.5", 60.5),
     "max_submissions_per_hour": ("7", 7),
+    "max_provider_tools": ("100", 100),
+    "max_provider_kb": ("100", 100),
     "compact": ("true", True),
     "patience_s": ("90.5", 90.5),
     "wait_s": ("45", 45.0),
