@@ -32,7 +32,7 @@ def test_host_is_understood_in_every_spelling(named: str, host: str) -> None:
 @pytest.mark.parametrize(
     "named",
     [
-        *("*", "*.kie.example", "kie example", "kie:port", "kie:0", "kie:65536", "kie:3000:1", "a@kie", "https://"),
+        *("*", "*.kie.example", "kie example", "kie:port", "kie:65536", "kie:3000:1", "a@kie", "https://"),
         *("kie..a", "[fd00::5", "[kie]", "fd00::zz", "kie?", "kie#a", "\\\\kie", "a" * 300),
     ],
 )

@@ -2,9 +2,10 @@
 
 import ipaddress
 import re
+from contextlib import suppress
+from urllib.parse import urlsplit
 
-_HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::([0-9]{1,5}|\*))?")
-_NAME = re.compile(r"[a-z0-9_.-]{1,253}")
+_NAME = re.compile(r"[a-z0-9_.-]{1,253}|[0-9a-f:.%]+")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _USUAL_PORTS = {"http": "80", "https": "443"}
 
@@ -17,7 +18,7 @@ def host_of(text: str) -> str:
 def named_host(text: str) -> str:
     """Return the host that a user names, also by a whole address; raise ValueError that says how to name one."""
     try:
-        return host_of((text.partition("://")[2] or text).partition("/")[0])
+        return host_of((text.partition("://")[2] if "://" in text else text).partition("/")[0])
     except ValueError:
         raise ValueError(f"{text} is no host; name each as in kie.example, kie:3000 or [fd00::5]") from None
 
@@ -51,24 +52,12 @@ def _origin(text: str) -> tuple[str, str]:
 
 
 def _host_and_port(text: str) -> tuple[str, str]:
-    if address := _address(text):  # IPv6 without brackets has colons of its own
-        return address, ""
-    match = _HOST.fullmatch(text)
-    if match is None:
+    address = f"[{text}]" if text.count(":") > 1 and "[" not in text else text  # IPv6 has colons of its own
+    parts = urlsplit(f"//{address.removesuffix(':*')}")
+    port = "*" if address.endswith(":*") else str(parts.port or "")
+    name = (parts.hostname or "").encode("idna").decode().lower().rstrip(".")
+    with suppress(ValueError):
+        name = str(ipaddress.ip_address(name))
+    if parts.netloc != address.removesuffix(":*") or "@" in address or not _NAME.fullmatch(name):
         raise ValueError(text)
-    name, port = match[1], match[2] or ""
-    if name.startswith("["):
-        host = _address(name[1:-1])
-    else:
-        name = name.encode("idna").decode().lower().rstrip(".")
-        host = _address(name) or (name if _NAME.fullmatch(name) else "")
-    if not host or (port.isdecimal() and not 0 < int(port) < 65_536):
-        raise ValueError(text)
-    return host, port
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return ""
+    return name, port

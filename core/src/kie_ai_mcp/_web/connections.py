@@ -54,8 +54,13 @@ class Connection(H11Protocol):
         # asyncio does so only for sockets that name their protocol, which `create_server` leaves out.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._watch()
-        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
-            self._make_room()
+        if len(self.connections) < (self.limit_concurrency or MOST):
+            return
+        others = (other for other in self.connections if isinstance(other, Connection) and other is not self)
+        waiting = [other for other in others if other.conn.their_state is h11.IDLE and not other.transport.is_closing()]
+        if waiting:
+            self.logger.warning("all connections are in use; the one that sent no request for longest is closed")
+            min(waiting, key=lambda other: other._since).transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -63,7 +68,8 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def send_400_response(self, msg: str) -> None:
         try:
@@ -71,34 +77,16 @@ class Connection(H11Protocol):
         except h11.LocalProtocolError:  # the answer to an earlier request has begun
             self.transport.abort()
 
-    @property
-    def waits(self) -> bool:
-        """Whether no whole request has come, nor is one being answered."""
-        return self.conn.their_state is h11.IDLE and not self.transport.is_closing()
-
     def _watch(self) -> None:
         """Start a new time limit where the client has to send something else than before."""
         awaited = self.conn.their_state
         if awaited is self._awaited:
             return
         self._awaited, self._since = awaited, self.loop.time()
-        self._stop_timer()
-        limit_s = {h11.IDLE: HEADERS_S, h11.SEND_BODY: BODY_S}.get(awaited)
-        if limit_s is not None:
-            self._timer = self.loop.call_later(limit_s, self.transport.abort)
-
-    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-
-    def _make_room(self) -> None:
-        """Close the connection that has sent no request for the longest time, this one left out."""
-        others = (other for other in self.connections if isinstance(other, Connection) and other is not self)
-        oldest = min((other for other in others if other.waits), key=lambda other: other._since, default=None)
-        if oldest is not None:
-            self.logger.warning("all connections are in use; the one that sent no request for longest is closed")
-            oldest.transport.abort()
+        limit_s = {h11.IDLE: HEADERS_S, h11.SEND_BODY: BODY_S}.get(awaited)
+        self._timer = None if limit_s is None else self.loop.call_later(limit_s, self.transport.abort)
 
 
 class Quiet(logging.Filter):
@@ -106,27 +94,23 @@ class Quiet(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[str, float] = {}
+        self._again_at: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if text.startswith("Cancel ") or (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)):
-            return False
-        if text.startswith(NO_FILE):
+        if record.getMessage().startswith(NO_FILE):
             record.msg, record.args, record.exc_info = "No file descriptor is free for another connection.", (), None
-            text = record.msg
-        now, before = time.monotonic(), self._said.get(text, -QUIET_S)
-        if now - before < QUIET_S and not record.exc_info:
+        text, now = record.getMessage(), time.monotonic()
+        if record.exc_info:
+            return not isinstance(record.exc_info[1], asyncio.CancelledError)
+        if text.startswith("Cancel ") or now < self._again_at.get(text, now):
             return False
-        self._said = {**self._said, text: now} if len(self._said) < 100 else {text: now}
+        self._again_at[text] = now + QUIET_S
         return True
 
 
 def options() -> dict[str, Any]:
     """Return the options of the web server that limit connections."""
     most = most_connections()
-    numbers = {
-        "limit_concurrency": most + 1,
-        "backlog": max(16, most // 2),
-    }  # accepted at once, before they are counted
+    # As many as the backlog are accepted at once, before they are counted.
+    numbers = {"limit_concurrency": most + 1, "backlog": max(16, most // 2)}
     return {"http": Connection, "timeout_keep_alive": IDLE_S, **numbers}
