@@ -132,6 +132,19 @@ async def test_task_of_another_request_says_nothing_of_the_charge(make_record: M
     assert await record.spent_today() == 30.0
 
 
+async def test_task_that_was_adopted_for_a_lost_request_lowers_no_booking(make_record: MakeRecord) -> None:
+    record = make_record(budget=DAY_OF_100)
+    for word, price in (("dear", 30.0), ("cheap", 4.0)):
+        await record.submissions.settled(await write(record, word, price), LOST)
+    cheap = await record.tasks.adopt(task("t-1"))  # whose request it was, only the user says
+    await record.submissions.resolve(1, cheap.task)
+    await record.submissions.resolve(2, None)
+    await record.tasks.record_outcome("t-1", Outcome("completed", (A,), credits=4.0))
+    assert await record.spent_today() == 34.0
+    await record.tasks.record_outcome("t-1", Outcome("completed", (A,), credits=40.0))
+    assert await record.spent_today() == 44.0
+
+
 async def test_what_was_made_long_ago_counts_no_more(make_record: MakeRecord) -> None:
     record = make_record(budget=Budget(credits_per_day=1.0, submissions_per_hour=1))
     await write(record, "a", 1.0)

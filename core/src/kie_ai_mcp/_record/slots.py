@@ -88,7 +88,9 @@ class Budget:
         """
         charge = TaskRow.credits
         booked = peewee.fn.COALESCE(SubmissionRow.booked_credits, self.assumed_credits, 0)
-        ended = TaskRow.status.in_(FINAL) & charge.is_null(False)
+        # An answer named the task, which has an address then; an adopted one may have been made by another request.
+        named = SubmissionRow.path.is_null(False)
+        ended = named & TaskRow.status.in_(FINAL) & charge.is_null(False)
         cost = peewee.Case(None, [(ended, charge)], peewee.fn.MAX(booked, peewee.fn.COALESCE(charge, 0)))
         # A task that another request made says nothing of the charge for this one.
         own = (TaskRow.task_id == SubmissionRow.task_id) & (TaskRow.submission_id == SubmissionRow.id)
