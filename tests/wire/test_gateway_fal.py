@@ -58,7 +58,9 @@ def written(folder: Path) -> str:
 async def generate(client: Client, prompt: str, tool: str = "generate_pika_video", **arguments: Any) -> str:
     answer = await client.call_tool(tool, {"prompt": prompt, **arguments})
     assert not answer.is_error, text(answer)
-    return str(data(answer)["task_id"])
+    gateway, task_id = data(answer)["task_id"].split(":")
+    assert gateway == "fal"
+    return str(task_id)
 
 
 async def wait(client: Client, task_id: str) -> dict[str, Any]:
@@ -87,7 +89,7 @@ async def test_clip_is_asked_of_fal_polled_at_its_address_and_saved(
     assert task["status"] == "completed"
     (file,) = map(Path, task["files"])
     assert file.parent == folder / "out"
-    assert file.name.endswith(f"-pika-{task_id}-1.mp4")
+    assert file.name.endswith(f"-pika-fal-{task_id}-1.mp4")
     story = json.loads(file.with_name(f"{file.name}.json").read_text("utf-8"))
     assert (story["tool"], story["model"]) == ("generate_pika_video", MODEL)
     polled = [seen.path for seen in sandbox.requests if seen.method == "GET" and seen.path.startswith("/fal/")]
@@ -233,7 +235,7 @@ async def test_lost_request_is_adopted_with_the_id_that_fal_shows(
     assert (await client.call_tool("resolve_submission", wrong)).is_error
     adopted = await client.call_tool("resolve_submission", {**wrong, "task_id": paid.task_id})
     assert not adopted.is_error, text(adopted)
-    assert (data(adopted)["task_id"], data(adopted)["provider"]) == (paid.task_id, "pika")
+    assert (data(adopted)["task_id"], data(adopted)["provider"]) == (f"fal:{paid.task_id}", "pika")
     assert data(adopted)["status"] == "completed"
     assert rows(folder, "submissions")[-1]["state"] == "accepted"
 

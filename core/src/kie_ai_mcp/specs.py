@@ -434,8 +434,9 @@ OnePicture = Annotated[ImageUrls, Field(json_schema_extra={"maxItems": 1})]
 """A list of one picture. The schema alone states the limit: the tool function checks it, so that the refusal of a
 second picture can name a tool that takes several. Add a size limit with ``Annotated[OnePicture, Media(...)]``."""
 
-TaskId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-"""The id of an earlier task; never empty."""
+TASK_ID = object()  # marks an argument as such an id
+TaskId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), TASK_ID]
+"""The id of an earlier task; never empty. The function gets the service's own id, without ``GATEWAY:`` before it."""
 
 
 def reject_arguments(reason: str, cure: str = "leave it out", /, **arguments: object) -> None:

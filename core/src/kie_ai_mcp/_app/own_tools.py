@@ -29,8 +29,6 @@ from kie_ai_mcp.specs import Kind, Status, TaskId, is_web_address
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
 ROW_DIGITS = 15  # the most digits of a row's number: on longer ones readers of JSON differ
 
-Id = Annotated[TaskId, Field(max_length=200)]
-
 # Nothing is required: an error is reported in the shape of `OUTPUT_SCHEMA`, and clients hold it against these.
 CREDITS_SCHEMA = object_schema(credits=NUMBER, balances=LIST, next_step=TEXT)
 UPLOAD_SCHEMA = object_schema(url=TEXT, expires_at=TEXT, next_step=TEXT)
@@ -44,13 +42,13 @@ class OwnTools:
     resources: Resources
     call: Call = field(default_factory=Call)
 
-    async def get_task_status(self, task_id: Id) -> Answer:
+    async def get_task_status(self, task_id: TaskId) -> Answer:
         """Read one task's state, result links, files, credits and error now. Also finds tasks made elsewhere."""
         return await self._one(await refresh(self.engine, task_id, with_record=True))
 
     async def wait_for_tasks(
         self,
-        task_ids: Annotated[list[Id], Field(min_length=1, max_length=100)],
+        task_ids: Annotated[list[TaskId], Field(min_length=1, max_length=100)],
         timeout_s: Annotated[float, Field(ge=1, le=3600)] | None = None,
     ) -> Answer:
         """Wait until tasks are finished, or as long as the client allows; then call again for those still running."""
@@ -150,11 +148,11 @@ class OwnTools:
         }
         return Answer("\n".join(f"{name}: {value}" for name, value in answer.items()), answer)
 
-    async def save_result(self, task_id: Id) -> Answer:
+    async def save_result(self, task_id: TaskId) -> Answer:
         """Save a finished task's results as files in the configured folder."""
         return await self._one(await save(self.engine, task_id))
 
-    async def show_result(self, task_id: Id) -> Answer:
+    async def show_result(self, task_id: TaskId) -> Answer:
         """Show small pictures of a finished task's results, of a video one frame, with the links."""
         report, pictures, notes = await self.resources.show(task_id)
         # Hosts that are given data show their model nothing else, so a client gets none; the command line does.
@@ -166,7 +164,7 @@ class OwnTools:
         self,
         submission_id: Annotated[int, Field(ge=1, lt=10**ROW_DIGITS)],
         action: Literal["adopt", "discard"],
-        task_id: Id | None = None,
+        task_id: TaskId | None = None,
     ) -> Answer:
         """Settle a request whose outcome is unknown, after looking at https://kie.ai/logs.
 

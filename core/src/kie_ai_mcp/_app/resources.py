@@ -169,7 +169,7 @@ class Resources:
         if record is not None:
             return record
         newest = await self.engine.record.tasks.newest(Filters(limit=3))
-        known = ", ".join(f"{TASKS}/{_quoted(entry.task_id)}" for entry in newest) or "none yet"
+        known = ", ".join(f"{TASKS}/{_quoted(entry.written_id)}" for entry in newest) or "none yet"
         raise InvalidArgument("uri", uri, f"no such task is on record; {TASKS} lists them, the newest: {known}")
 
     async def _opened(self, record: TaskRecord, number: int) -> tuple[BinaryIO, Format]:

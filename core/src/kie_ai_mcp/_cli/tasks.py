@@ -137,9 +137,9 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None) -> No
 
 async def _running(app: App) -> list[str]:
     tasks = app.engine.record.tasks
-    pending = await tasks.newest(Filters(status="pending", limit=MOST_TASKS))
-    processing = await tasks.newest(Filters(status="processing", limit=MOST_TASKS))
-    return [record.task_id for record in (*pending, *processing)][:MOST_TASKS]
+    pending = await tasks.newest(Filters(status="pending", limit=MOST_TASKS, readable=True))
+    processing = await tasks.newest(Filters(status="processing", limit=MOST_TASKS, readable=True))
+    return [record.written_id for record in (*pending, *processing)][:MOST_TASKS]
 
 
 @tasks.command()
@@ -160,7 +160,7 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
         now = datetime.now(UTC)
         unsaved = [] if task_ids else await app.engine.record.tasks.unsaved()
         valid = [record for record in unsaved if expired or record.expires_at is None or record.expires_at > now]
-        ids = task_ids or [record.task_id for record in valid]
+        ids = task_ids or [record.written_id for record in valid]
         rows = [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)]
         return rows, len(unsaved) - len(valid)
 

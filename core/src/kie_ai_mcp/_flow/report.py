@@ -110,18 +110,40 @@ TASKS_SCHEMA = object_schema(tasks=LIST, unresolved=LIST, next_cursor=TEXT, next
 
 def report_of(record: TaskRecord, *, read_error: str | None = None, service_record: Any = None) -> Report:
     """Return a task on record as an answer."""
-    values = {name: getattr(record, name) for name in _IN_RECORD} | {"request": record.submission_id}
+    written_id = f"{record.prefix}{record.task_id}"
+    values = {name: getattr(record, name) for name in _IN_RECORD}
+    values |= {"task_id": written_id, "request": record.submission_id}
     if record.result_urls:
         values["expires_at"] = record.expires_at
     if record.error and record.error_code:
         values["error"] = f"{record.error} (code {record.error_code})"
     given_back = "no" if record.credits == 0 else "unknown"
-    values |= {"charged": given_back if record.status == "failed" else "yes", "next_step": _next_step(record)}
+    values |= {
+        "charged": given_back if record.status == "failed" else "yes",
+        "next_step": _next_step(record, written_id),
+    }
     if record.status == "completed" and (failure := values.pop("error", None)):
         values["notes"] = (f"The service has called the task failed as well: {failure}.",)
     if record.status == "failed" or record.credits is not None:
         values["estimated_credits"] = None
     return Report(**values, read_error=read_error, service_record=service_record)
+
+
+def report_of_reuse(earlier: TaskRecord, request: int, logs_page: str) -> Report:
+    """Return an accepted request as an answer where the service named it after an earlier task of another request."""
+    since = f"on record since {earlier.created_at:%Y-%m-%d} from submission {earlier.submission_id or 'of elsewhere'}"
+    error = f"The service accepted submission {request}, but answered with the id of an earlier task, {since}."
+    step = f"The result of task {earlier.written_id}, {since}, is not this request's. Look at {logs_page} for its own."
+    return Report(
+        status="unknown",
+        task_id=earlier.written_id,
+        charged="unknown",
+        error=error,
+        submission_id=request,
+        next_step=step,
+        is_error=True,
+        request=request,
+    )
 
 
 def report_of_error(error: KieError, *, submission_id: int | None = None) -> Report:
@@ -142,11 +164,11 @@ def report_of_error(error: KieError, *, submission_id: int | None = None) -> Rep
     )
 
 
-def _next_step(record: TaskRecord) -> str:
+def _next_step(record: TaskRecord, written_id: str) -> str:
     if record.status == "failed":
         return "The task is over. Change the request before starting a new one."
     if record.status != "completed":
-        return f"Call wait_for_tasks with task_ids ['{record.task_id}']; it goes on by itself meanwhile."
+        return f"Call wait_for_tasks with task_ids ['{written_id}']; it goes on by itself meanwhile."
     if not record.result_urls:
         page = LOGS_PAGE if record.gateway == "kie" else f"the request log of {record.gateway}"
         return f"The service says it is done but names no result; look at {page}."

@@ -17,7 +17,7 @@ from kie_ai_mcp._flow.status import asked_again, look_up, meaning_of_read, outco
 from kie_ai_mcp._media.saving import save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
+from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prefix_of, service_of
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.envelope import error_of, error_text
 from kie_ai_mcp._settings.settings import NOT_STORED
@@ -48,6 +48,7 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
     else:
         record = with_provider(engine, record)
         try:
+            _check_service(engine, record)
             again = await asked_again(engine, record)
             payload = {} if again else await payload_of(engine, record.task)
         except KieError as exc:
@@ -56,13 +57,23 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
         outcome, payload = again or await outcome_of(engine, record.task, payload)
         hidden = None if engine.settings.store_prompts else outcome.error  # it may repeat the prompt
         stored = replace(outcome, error=NOT_STORED) if hidden else outcome
-        record = await engine.record.tasks.record_outcome(task_id, stored)
+        record = await engine.record.tasks.record_outcome(record.row_id, stored)
     except (ReadFailed, StorageError) as exc:
         return _unread(report_of(record), exc)
     report = await with_files(engine, record)
     if report.error and hidden:
         report = replace(report, error=hidden)
     return replace(report, service_record=dict(payload) if with_record else None)
+
+
+def _check_service(engine: Engine, record: TaskRecord) -> None:
+    """Raise ReadFailed for a task of another address: there its id may be that of another task."""
+    caller, here = engine.callers.get(record.gateway), engine.record.accounts.get(record.gateway, "")
+    if caller is not None and record.service not in {"", service_of(here)}:
+        address = engine.settings.mask.text(caller.gateway.base_url)
+        step = "Set the address of that time, for Kie.ai with KIE_AI_BASE_URL, to read it again."
+        message = f"It was made at another address of {caller.gateway.title} than {address}, where it is not asked for."
+        raise ReadFailed(message, next_step=step, can_retry=False)
 
 
 def unread(task_id: str, reason: str, next_step: str) -> Report:
@@ -86,10 +97,11 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     if outcome.status == "failed":
         raise ReadFailed(outcome.error or error_text(answer), code=answer.code, can_retry=False)
     task_id = request.task_id or tool.name
-    record = await engine.record.tasks.find(task_id)
+    record = await engine.record.tasks.find(f"{request.gateway}:{task_id}")
     if record is None:
+        prefix = prefix_of(request.gateway, task_id, engine.callers)
         times: dict[str, Any] = dict.fromkeys(("created_at", "updated_at", "finished_at"), datetime.now(UTC))
-        where: dict[str, Any] = {"gateway": request.gateway, "status": outcome.status, **times}
+        where: dict[str, Any] = {"prefix": prefix, "gateway": request.gateway, "status": outcome.status, **times}
         record = TaskRecord(task_id, tool.name, tool.provider, kind=tool.kind, tool=tool.name, **where)
     record = replace(
         record,
@@ -133,13 +145,13 @@ async def with_files(engine: Engine, record: TaskRecord) -> Report:
     folder, gone = engine.settings.output_dir, False
     notes: tuple[str, ...] = ()
     try:
-        request = await engine.record.submissions.of_task(record.task_id) if record.unsaved else None
+        request = await engine.record.submissions.of_task(record.row_id) if record.unsaved else None
         if record.unsaved and folder is not None:
             caller, arguments = engine.caller(record.gateway), request.arguments if request else {}
             saved = await save_results(caller, record, folder / ((request and request.subfolder) or ""), arguments)
             record, notes, gone = replace(record, files=saved.files), saved.notes, saved.gone
             if any(saved.files):
-                record = await engine.record.tasks.record_files(record.task_id, saved.files)
+                record = await engine.record.tasks.record_files(record.row_id, saved.files)
         report = replace(report_of(record), notes=notes)
         return replace(report, next_step=_again(record, request, gone)) if record.unsaved and record.expired else report
     except KieError as exc:
@@ -164,14 +176,14 @@ async def catch_up(engine: Engine) -> None:
         return
     try:
         for status in ("processing", "pending"):
-            for record in await engine.record.tasks.newest(Filters(status=status, limit=CATCH_UP_MOST)):
+            for record in await engine.record.tasks.newest(Filters(status=status, limit=CATCH_UP_MOST, readable=True)):
                 with suppress(KieError):
-                    await refresh(engine, record.task_id)
+                    await refresh(engine, record.written_id)
         begin = datetime.now(UTC) - KEPT_LONGER
         unsaved = [task for task in await engine.record.tasks.unsaved() if (task.expires_at or begin) >= begin]
         for record in sorted(unsaved, key=attrgetter("expired"))[:CATCH_UP_MOST]:
             for note in (await with_files(engine, record)).notes:
-                log.warning("task %s is not saved whole: %s", record.task_id, note)
+                log.warning("task %s is not saved whole: %s", record.written_id, note)
     except KieError as exc:
         log.warning("results of earlier tasks could not be saved: %s", exc)
     except Exception:  # the calls beside it must not end with it

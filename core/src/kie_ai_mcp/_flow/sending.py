@@ -4,17 +4,17 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import anyio
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.report import Report, report_of
+from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Ended
-from kie_ai_mcp._record.tables import Ending
+from kie_ai_mcp._record.tables import Ending, prefix_of
 from kie_ai_mcp._service.caller import Departure, Made
 from kie_ai_mcp._service.envelope import error_of
 from kie_ai_mcp._settings.settings import NOT_STORED
@@ -152,12 +152,9 @@ async def _record_accepted(engine: Engine, submission_id: int, task: Task, outco
     if ended.task is None:
         log.error("task %s was accepted but not recorded: %s", task.task_id, ended.error)
         return _unrecorded(engine, submission_id, task, outcome, ended)
-    report = report_of(ended.task)
     if ended.task.submission_id != submission_id:
-        since = f"{ended.task.created_at:%Y-%m-%d}"
-        again = f"The service answered with the id of a task that is on record since {since}."
-        report = replace(report, next_step=f"{again} {report.next_step}", request=submission_id)
-    return report
+        return report_of_reuse(ended.task, submission_id, engine.logs_of(task.gateway))
+    return report_of(ended.task)
 
 
 def _unrecorded(engine: Engine, submission_id: int, task: Task, outcome: Outcome | None, ended: Ended) -> Report:
@@ -166,7 +163,8 @@ def _unrecorded(engine: Engine, submission_id: int, task: Task, outcome: Outcome
     kept = f"It is kept in {ended.kept_in} and will be recorded from there."
     if ended.lost is not None:
         kept = f"It could not be kept beside the database either: {ended.lost.message}"
-    next_step = f"Keep this id. get_task_status('{task.task_id}') finds it at the service even without a record."
+    task_id = prefix_of(task.gateway, task.task_id, engine.callers) + task.task_id
+    next_step = f"Keep this id. get_task_status('{task_id}') finds it at the service even without a record."
     if outcome is not None:  # it has no id at the service, and is read nowhere
         next_step = "Save these results now: the service can't be asked for them again."
     elif task.gateway != KIE:
@@ -174,7 +172,7 @@ def _unrecorded(engine: Engine, submission_id: int, task: Task, outcome: Outcome
         next_step = f"Keep this id. get_task_status knows it once it is recorded; until then look at {page}."
     return Report(
         status=outcome.status if outcome else "pending",
-        task_id=task.task_id,
+        task_id=task_id,
         api_type=task.api_type,
         provider=task.provider,
         result_urls=outcome.urls if outcome else (),

@@ -25,14 +25,16 @@ async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Re
     if tool is not None and not tool.paid:
         reason = f"Submission {submission_id} asked for what has no task of its own at the service."
         raise StorageError(reason, next_step=f"Call {tool.name} again with the same arguments; it is not paid twice.")
-    if request.gateway != KIE and await engine.record.tasks.find(task_id) is None:
+    # The service's log shows the id alone.
+    made = replace(request, task_id=task_id.removeprefix(f"{request.gateway}:"))
+    if request.gateway != KIE and await engine.record.tasks.find(made.exact_id) is None:
         # Another service's ids are looked up nowhere; the submission says what was asked for, and where.
-        origin = ("api_type", "provider", "kind", "tool", "model", "gateway")
-        task = Task(task_id, **{name: getattr(request, name) for name in origin})
+        origin = ("task_id", "api_type", "provider", "kind", "tool", "model", "gateway")
+        task = Task(**{name: getattr(made, name) for name in origin})
         await payload_of(engine, task)
         await engine.record.tasks.adopt(task)
-    report = await refresh(engine, task_id)
-    record = await engine.record.tasks.find(task_id)
+    report = await refresh(engine, made.exact_id)
+    record = await engine.record.tasks.find(made.exact_id)
     if record is None:
         message = f"Task {task_id} can't be looked up ({report.read_error}); submission {submission_id} stays unknown."
         raise StorageError(message, next_step="Call resolve_submission again.")

@@ -58,6 +58,7 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
     Raise TaskNotFound where no route knows the id, ReadFailed where not every route could be asked.
     """
     probes: dict[tuple[str, ...], Task] = {}
+    task_id = task_id.removeprefix(f"{KIE}:")
     for task in (Task(task_id, "market", ""), *engine.plugins.probes(task_id)):
         with suppress(ReadFailed):
             probes.setdefault((await engine.asking.route(task)).paths, task)

@@ -13,13 +13,13 @@ import anyio
 import anyio.lowlevel
 
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
-from kie_ai_mcp._flow.report import Report, report_of
+from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
-from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord
+from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord, prefix_of
 from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
 from kie_ai_mcp.specs import Submission
 
@@ -100,7 +100,8 @@ def _explained(engine: Engine, report: Report, submission: Submission, twin: Sub
         report = report.noted(f"Price unknown: {assumed:g} credits are booked until the service names the charge.")
     if twin is None:
         return report
-    since = f"{_age_s(twin)} s as task {twin.task_id}"
+    twin_id = prefix_of(twin.gateway, twin.task_id or "", engine.callers) + (twin.task_id or "")
+    since = f"{_age_s(twin)} s as task {twin_id}"
     return report.noted(f"An identical request is running since {since}; this one was bought besides it.")
 
 
@@ -182,9 +183,11 @@ async def _join(
         await anyio.sleep(JOIN_S)
         earlier = await engine.record.submissions.find(earlier.id) or earlier
     if earlier.state == "accepted" and earlier.task_id is not None:
-        record = None if new.once else await engine.record.tasks.find(earlier.task_id)
+        record = None if new.once else await engine.record.tasks.find(earlier.exact_id)
         # A task that was pruned here is still known to the service.
-        report = report_of(record) if record else await refresh(engine, earlier.task_id)
+        report = report_of(record) if record else await refresh(engine, earlier.exact_id)
+        if record and record.submission_id not in {None, earlier.id}:
+            report = report_of_reuse(record, earlier.id, engine.logs_of(new.gateway))
         return report.noted(note, charged="no", request=earlier.id)
     if earlier.state == "unknown":
         settle = f"resolve_submission(submission_id={earlier.id}, action="

@@ -12,7 +12,7 @@ import anyio
 from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.report import Report, report_of_error
 from kie_ai_mcp._flow.results import last_known, refresh, unread
-from kie_ai_mcp.errors import KieError, StorageError
+from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
 
 CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0}  # seconds between two reads of one task
 READS_AT_ONCE = 8
@@ -94,15 +94,16 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
     started = anyio.current_time()
 
     async def follow(task_id: str) -> None:
-        cadence = UNKNOWN_KIND_S
-        with suppress(StorageError):
+        cadence, written_id = UNKNOWN_KIND_S, task_id
+        with suppress(KieError):
             record = await engine.record.tasks.find(task_id)
             if record is not None:
+                written_id = record.written_id
                 cadence = CADENCE_S.get(record.kind, UNKNOWN_KIND_S)
                 if len(ids) == 1 and (usual := await engine.record.tasks.usual_s(record.tool)):
                     board.usual[task_id] = usual
         while True:
-            with _listening(engine, task_id) as news:
+            with _listening(engine, written_id) as news:
                 async with turn:
                     ended = board.ended()
                     report = await _look(engine, task_id)
@@ -161,7 +162,8 @@ async def _look(engine: Engine, task_id: str) -> Report:
     except KieError as exc:
         report = report_of_error(exc)
         status = "unread" if report.status == "refused" else report.status
-        return replace(report, task_id=task_id, charged=None, status=status)
+        stuck = isinstance(exc, InvalidArgument)  # an id that several services know
+        return replace(report, task_id=task_id, charged=None, status=status, stuck=stuck)
 
 
 async def _at_the_end(engine: Engine, task_id: str, board: _Board) -> Report:

@@ -98,7 +98,7 @@ class TaskCards:
             error=_error(record.error, record.error_code),
             cost=_cost(record, estimate),
             facts=[
-                ("Id", record.task_id),
+                ("Id", record.written_id),
                 ("Finished", when(record.finished_at)),
                 *(("File", tag("a", path.name, href=self.address(path))) for path, _ in saved),
                 ("Not saved", f"results {', '.join(map(str, record.unsaved))}" if saved and record.unsaved else ""),

@@ -24,6 +24,7 @@ from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import MediaError
 
+IDENTITY = attrgetter("gateway", "account", "task_id")
 Entry = TaskRecord | SubmissionRecord  # a submission only where it has no task
 LIMIT = 1000  # default number of entries on a page, which then opens quickly and has some megabytes at most
 READ_AT_ONCE = 500
@@ -53,28 +54,29 @@ async def write(record: Record, path: Path, *, limit: int = LIMIT) -> Path:
     return path
 
 
-async def _history(record: Record, limit: int) -> tuple[list[Entry], dict[str, SubmissionRecord], bool]:
-    """Return the newest records, the requests of their tasks by task id, and whether there are older records."""
+async def _history(record: Record, limit: int) -> tuple[list[Entry], dict[int, SubmissionRecord], bool]:
+    """Return the newest records, the requests of their tasks by row, and whether there are older records."""
     unsettled = {request.id: request for request in await record.submissions.unsettled()}
     tasks = await record.tasks.newest(Filters(limit=limit + 1))
-    task_ids = {task.task_id for task in tasks}
+    rows = {IDENTITY(task): task for task in tasks}
     first = 1
     if len(tasks) > limit:
         first = min((task.submission_id for task in tasks if task.submission_id), default=1)
 
-    by_task: dict[str, SubmissionRecord] = {}
+    by_task: dict[int, SubmissionRecord] = {}
     others: deque[SubmissionRecord] = deque(maxlen=limit)
     last = first - 1
     while requests := await record.submissions.history(last, READ_AT_ONCE):
         last = requests[-1].id
         for request in requests:
-            if request.task_id in task_ids:
-                by_task[request.task_id] = request
+            if task := rows.get(IDENTITY(request)):
+                if task.submission_id in {None, request.id}:
+                    by_task[task.row_id] = request
             elif request.state != "accepted" and request.id not in unsettled:
                 others.append(request)
-    for task_id in task_ids - by_task.keys() if first > 1 else ():  # a task adopted long after its request
-        if request_before := await record.submissions.of_task(task_id):
-            by_task[task_id] = request_before
+    for row_id in {task.row_id for task in tasks} - by_task.keys() if first > 1 else ():
+        if request_before := await record.submissions.of_task(row_id):  # the task was adopted long after its request
+            by_task[row_id] = request_before
 
     age = attrgetter("created_at")
     settled: list[Entry] = sorted([*tasks, *others], key=age, reverse=True)
@@ -82,13 +84,13 @@ async def _history(record: Record, limit: int) -> tuple[list[Entry], dict[str, S
     return entries, by_task, len(settled) > limit
 
 
-def _page(records: list[Entry], requests: Mapping[str, SubmissionRecord], older: bool, address: Address) -> str:
+def _page(records: list[Entry], requests: Mapping[int, SubmissionRecord], older: bool, address: Address) -> str:
     now = datetime.now(UTC)
     paths = (Path(name) for record in records if isinstance(record, TaskRecord) for name in record.files)
     formats = {path: form for path in paths if path.is_absolute() and (form := format_of_file(path))}
     of_tasks = TaskCards(address, now, formats, thumbnails(formats))
     cards = [
-        of_tasks.card(record, requests.get(record.task_id)) if isinstance(record, TaskRecord) else request_card(record)
+        of_tasks.card(record, requests.get(record.row_id)) if isinstance(record, TaskRecord) else request_card(record)
         for record in records
     ]
     statuses = Counter(state for card in cards for state in card.states)

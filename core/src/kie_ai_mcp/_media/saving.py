@@ -22,6 +22,7 @@ from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import MediaError, shorten
 
+NAME_CHARS = 100  # at most so much of provider, service and id stands in the name of a file
 SLUG_BYTES = 40
 AGAIN = "Call save_result to fetch it again, or open the link."
 
@@ -53,7 +54,7 @@ async def save_results(
             continue
         stem, what = _stem(record, number, label, slug), shorten(url)
         try:
-            existing = await anyio.to_thread.run_sync(_existing, folder, stem)
+            stem, existing = await anyio.to_thread.run_sync(_place, folder, stem, record.written_id, url)
             path = existing or await _save(caller, url, folder, stem)
             files[number - 1], what = str(path), f"The sidecar of {path.name}"
             await anyio.to_thread.run_sync(_add_sidecar, path, record, arguments, url)
@@ -114,6 +115,28 @@ def _kept_if_cut(part: BinaryIO, form: Format, path: Path) -> Path | None:
     return path
 
 
+def _place(folder: Path, stem: str, task_id: str, url: str) -> tuple[str, Path | None]:
+    """Return the stem of a result's name and the file of an earlier save, if there is one.
+
+    The stem is longer where the file of that name is another result's: tasks of two accounts may have the same id.
+    """
+    existing = _existing(folder, stem)
+    origin = (task_id, url.partition("?")[0])  # a link read anew may have another signature
+    if existing and _origin_of(existing) not in {None, origin}:
+        stem += f"-{hashlib.sha256(''.join(origin).encode(errors='replace')).hexdigest()[:8]}"
+        existing = _existing(folder, stem)
+    return stem, existing
+
+
+def _origin_of(path: Path) -> tuple[str, str] | None:
+    """Return the task and the link that a file's sidecar names; None where it names none."""
+    try:
+        origin = json.loads(path.with_name(f"{path.name}.json").read_bytes())
+        return str(origin["task_id"]), str(origin["source_url"]).partition("?")[0]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def _existing(folder: Path, stem: str) -> Path | None:
     """Return the file of an earlier save; else None, with the folder ready for a new one."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,13 +161,12 @@ def _slug(prompt: object) -> str:
 
 
 def _stem(record: TaskRecord, number: int, label: str, slug: str) -> str:
-    # Ids come from the service: nothing but letters, digits, dash and underscore reaches the file system.
-    task_id = record.task_id
-    safe = re.sub(r"[^A-Za-z0-9_-]", "_", task_id)[:80]
-    if safe != task_id:  # two ids that look alike now must not share a name
-        safe += f"-{hashlib.sha256(task_id.encode(errors='replace')).hexdigest()[:8]}"
-    provider = re.sub(r"[^A-Za-z0-9_-]", "_", record.provider or "kie")
-    parts = [record.created_at.strftime("%Y-%m-%d"), slug, provider, safe, label, str(number)]
+    # Names come from the service: nothing but letters, digits, dash and underscore reaches the file system.
+    name = "-".join(filter(None, (record.provider or "kie", record.prefix.rstrip(":"), record.task_id)))
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:NAME_CHARS]
+    if safe != name:  # two names that look alike now must not be the same
+        safe += f"-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
+    parts = [record.created_at.strftime("%Y-%m-%d"), slug, safe, label, str(number)]
     return "-".join(part for part in parts if part)
 
 
@@ -153,7 +175,8 @@ def _add_sidecar(path: Path, record: TaskRecord, arguments: Mapping[str, Any], u
     if sidecar.exists():
         return
     origin = {
-        **{name: getattr(record, name) for name in ("task_id", "provider", "tool", "api_type", "model")},
+        "task_id": record.written_id,
+        **{name: getattr(record, name) for name in ("provider", "tool", "api_type", "model")},
         "arguments": dict(arguments),
         "credits": record.credits,
         "source_url": url,

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import suppress
 from difflib import get_close_matches
 from itertools import compress
@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
-from kie_ai_mcp.specs import PROMPT_CHARS, Media, is_web_address
+from kie_ai_mcp.specs import PROMPT_CHARS, TASK_ID, Media, is_web_address
 
 Names = tuple[str, ...]
 NUMBER = re.compile(r"-?[0-9]{1,15}")
@@ -58,6 +58,7 @@ class Arguments:
         self._more_names = more_names
         self.defaults: dict[str, Any] = {}
         self.media: dict[str, Media] = {}
+        self.task_ids: Names = ()
         fields: dict[str, Any] = {}
         hints = hints_of(fn) if hints is None else hints
         for name, parameter in inspect.signature(fn).parameters.items():
@@ -73,8 +74,11 @@ class Arguments:
             else:
                 fields[name] = NotRequired[_distinct(_without_none(hint))]
                 self.defaults[name] = parameter.default
-            if marker := _media_in(hint):
+            markers = tuple(_markers_in(hint))
+            if marker := next((marker for marker in markers if isinstance(marker, Media)), None):
                 self.media[name] = marker
+            if TASK_ID in markers:
+                self.task_ids += (name,)
         self.names = tuple(fields)
         make: Any = TypedDict  # type checkers know only those that are written out
         shape = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(make(self.name, fields))
@@ -172,11 +176,14 @@ def hints_of(fn: Callable[..., Any]) -> dict[str, Any]:
         raise PluginError(f"{getattr(fn, '__name__', fn)}: its annotations can't be read: {exc}") from exc
 
 
-def _media_in(hint: Any) -> Media | None:
+def _markers_in(hint: Any) -> Iterator[Any]:
+    """Yield what a type is annotated with, the outermost first."""
+    parts = get_args(hint)
     if get_origin(hint) is Annotated:
-        inner, *metadata = get_args(hint)
-        return next((entry for entry in reversed(metadata) if isinstance(entry, Media)), None) or _media_in(inner)
-    return next((marker for part in get_args(hint) if (marker := _media_in(part))), None)
+        yield from reversed(parts[1:])
+        parts = parts[:1]
+    for part in parts:
+        yield from _markers_in(part)
 
 
 def _without_none(hint: Any) -> Any:

@@ -18,7 +18,7 @@ from kie_ai_mcp._providers.guard import run_isolated, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, KIE, SHARED
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
-from kie_ai_mcp.errors import SAID_CHARS, KieError, PluginError, ReadFailed, Refused, Unknown, one_line
+from kie_ai_mcp.errors import SAID_CHARS, InvalidArgument, KieError, PluginError, ReadFailed, Refused, Unknown, one_line
 from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 
 log = logging.getLogger(__name__)
@@ -60,14 +60,22 @@ class Asking:
         """
         who = f"{tool.name} of the provider {tool.provider}"
         cure = f"Nothing was sent. Report it to the author of {tool.provider}; another tool may serve meanwhile."
+        services = {KIE, *self.plugins.gateways}
+        written = {name: str(arguments[name]) for name in tool.arguments.task_ids if name in arguments}
+        named = {name: text.partition(":") for name, text in written.items() if text.partition(":")[0] in services}
+        arguments = {**arguments, **{name: task_id for name, (_, _, task_id) in named.items()}}
         try:
             request, wrong = await run_isolated(who, lambda: _judged(tool.fn(**deepcopy(dict(arguments))), kind))
         except PluginError as exc:
             raise PluginError(exc.message, next_step=cure) from exc
-        if wrong is None and request.gateway not in {KIE, *self.plugins.gateways}:
+        if wrong is None and request.gateway not in services:
             wrong = f"its gateway {request.gateway!r} is registered by no provider"
         if wrong is not None:
             raise PluginError(f"{who} returned what can't be sent: {wrong}.", next_step=cure)
+        for name, (gateway, _, _) in named.items():
+            if gateway != request.gateway:
+                allowed = f"it is a task of {gateway}, and this call goes to {request.gateway}"
+                raise InvalidArgument(name, written[name], allowed)
         return request  # type: ignore[no-any-return]  # it was judged to be of this kind
 
     async def route(self, task: Task) -> StatusRoute:

@@ -166,6 +166,11 @@ class TaskRecord(Task):
         return f"{self.prefix}{self.task_id}"
 
     @property
+    def service(self) -> str:
+        """The part of its account that stands for the service's address; empty where that is not on record."""
+        return service_of(self.account)
+
+    @property
     def task(self) -> Task:
         """The task alone, as providers are given it."""
         return Task(**{name: getattr(self, name) for name in Task.__dataclass_fields__})
@@ -222,7 +227,7 @@ class SubmissionRecord:
 
     @property
     def exact_id(self) -> str:
-        """The id of its task, with the gateway even where that is Kie.ai."""
+        """The id of its task, with the gateway even where that is Kie.ai: no other service's task is found by it."""
         return f"{self.gateway}:{self.task_id}"
 
 
@@ -264,9 +269,17 @@ def task_record(row: Mapping[str, Any], gateways: Container[str]) -> TaskRecord:
     """Return a row of ``tasks`` as a record; `gateways` are the known ones."""
     if not row["result_urls"] and row["result_url"]:  # the seed's rows have one address, in a column of its own
         row = {**row, "result_urls": (row["result_url"],)}
-    # An id of Kie.ai may look like another service's; then it is written with its gateway, too.
-    is_bare = row["gateway"] == KIE and row["task_id"].partition(":")[0] not in gateways
-    return TaskRecord(**_fields(TaskRecord, row), prefix="" if is_bare else f"{row['gateway']}:")
+    return TaskRecord(**_fields(TaskRecord, row), prefix=prefix_of(row["gateway"], row["task_id"], gateways))
+
+
+def service_of(account: str) -> str:
+    """Return the part of an account that stands for the service's address alone."""
+    return account.partition("-")[0]
+
+
+def prefix_of(gateway: str, task_id: str, gateways: Container[str]) -> str:
+    """Return what is written before a task's id: nothing for Kie.ai's, unless it would read as another service's."""
+    return "" if gateway == KIE and task_id.partition(":")[0] not in gateways else f"{gateway}:"
 
 
 def submission_record(row: Mapping[str, Any]) -> SubmissionRecord:

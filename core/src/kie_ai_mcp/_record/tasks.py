@@ -3,12 +3,24 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import peewee
 
 from kie_ai_mcp._record.database import Database, in_worker
-from kie_ai_mcp._record.tables import FINAL, KIE, SubmissionRow, TaskRecord, TaskRow, UploadRow, columns, task_record
+from kie_ai_mcp._record.tables import (
+    FINAL,
+    KIE,
+    SubmissionRow,
+    TaskRecord,
+    TaskRow,
+    UploadRow,
+    columns,
+    service_of,
+    task_record,
+)
 from kie_ai_mcp.errors import InvalidArgument, StorageError
 from kie_ai_mcp.specs import Outcome, Task
 
@@ -32,6 +44,7 @@ class Filters:
     since: datetime | None = None
     before_id: int | None = None
     limit: int = 20
+    readable: bool = False  # whether it must be one that this process can ask a service for
 
 
 @dataclass
@@ -76,6 +89,10 @@ class Tasks:
         query = _WITH_ESTIMATE.order_by(TaskRow.row_id.desc()).limit(filters.limit)
         values: dict[str, Any] = {"created_at__gte": filters.since, "row_id__lt": filters.before_id}
         values |= {name: getattr(filters, name) for name in ("status", "provider", "kind")}
+        if filters.readable:
+            services = map(service_of, self.database.accounts.values())
+            at_these = (TaskRow.account.startswith(f"{service}-") for service in services)
+            query = query.where(reduce(or_, at_these, TaskRow.account == ""))
         return self._records(query.filter(**{name: value for name, value in values.items() if value is not None}))
 
     @in_worker

@@ -89,10 +89,15 @@ def carries_key(template: str) -> bool:
 
 
 def account_of(gateway: Gateway) -> str:
-    """Return what stands for an account on record: a hash of the service's address and the key, which it hides."""
+    """Return what stands for an account on record: a hash of the service's address, and one of it and the key.
+
+    Neither can be turned back. Accounts at one address begin alike: their tasks have no id in common.
+    """
     address = urlsplit(gateway.base_url.rstrip("/"))
     place = address._replace(netloc=address.netloc.lower()).geturl()
-    return hashlib.sha256(f"{place} {gateway.key or ''}".encode(errors="replace")).hexdigest()[:24]
+    texts = (place, f"{place} {gateway.key or ''}")
+    service, account = (hashlib.sha256(text.encode(errors="replace")).hexdigest() for text in texts)
+    return f"{service[:8]}-{account[:24]}"
 
 
 @dataclass(frozen=True)

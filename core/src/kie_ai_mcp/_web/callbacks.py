@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._flow.waiting import wake
+from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._web.access import json_object, refusal
 from kie_ai_mcp.errors import KieError
 from kie_ai_mcp.readings import object_in, text_in
@@ -55,11 +56,11 @@ class Callbacks:
         return await self._taken(ids[0], hint=True)
 
     async def _taken(self, task_id: str, *, hint: bool = False) -> Response:
-        record = await self.engine.record.tasks.find(task_id)
+        record = await self.engine.record.tasks.find(f"{KIE}:{task_id}")
         # The same answer whatever is on record: who posts learns nothing.
         answer = JSONResponse({"code": 200, "msg": "success"})
         if record is not None and not record.final and not (hint and self._hinted_lately(task_id)):
-            answer.background = BackgroundTask(self._read, task_id)
+            answer.background = BackgroundTask(self._read, record.written_id)
         return answer
 
     async def _read(self, task_id: str) -> None:
