@@ -1,13 +1,16 @@
-"""Thumbnails of results, for `show_result` and for the gallery: a picture made smaller, or one frame of a clip.
+"""Thumbnails of results, for `show_result` and the gallery, and JPEG files of pictures that the service does not take.
 
-Pillow and PyAV, an optional extra, are imported when the first thumbnail is made.
+Pillow, PyAV and the decoder of HEIC, an optional extra, are imported when the first is made. Files come from outside:
+one at a time is decoded, and none that would take too much memory.
 """
 
 import base64
 import io
+import subprocess
+import sys
+import threading
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +24,25 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST_PIXELS = 80_000_000  # pictures with more are not decoded: a small file can stand for gigabytes
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
-DEMUXERS = {"mp4": "mp4", "mov": "mov", "webm": "matroska"}
+MOST_BYTES = 160_000_000  # memory that decoding may take; the server as a whole stays below 300 MB
+CONVERTING_BYTES = 240_000_000  # the same for a process that does nothing else
+CONVERTING_S = 30.0
+DEMUXERS = {"mp4": "mp4", "mov": "mov", "3gp": "mp4", "webm": "matroska", "mkv": "matroska", "avi": "avi"}
+FRAME_BYTES = 8  # memory for each pixel of a clip's frame
+COPY_BYTES = 4  # more for each pixel of a picture with transparency, or that is kept whole
+WHOLE_JPEG_BYTES = 11  # for each pixel of a JPEG that can't be made smaller while it is decoded
+FORMATS = {
+    "png": ("PNG", 5.5),
+    "jpg": ("JPEG", 1),
+    "webp": ("WEBP", 17),
+    "gif": ("GIF", 7),
+    "avif": ("AVIF", 16),
+    "bmp": ("BMP", 5.5),
+    "tiff": ("TIFF", 5.5),
+    "heic": ("HEIF", 9),
+    "heif": ("HEIF", 9),
+}
+"""Pillow's name of each format, and the memory that decoding takes for a pixel, as measured."""
 
 PREVIEW_PX = 1024
 QUALITIES = (85, 70, 50, 30)
@@ -30,7 +50,8 @@ QUALITIES = (85, 70, 50, 30)
 THUMBNAIL_PX = 480
 THUMBNAILS = 48  # number of thumbnails on a page: each costs the decoding of its picture
 THUMBNAILS_BYTES = 1_500_000  # size limit of all thumbnails on a page together; the pictures after them are linked
-THREADS = 4
+
+_ONE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -50,11 +71,7 @@ def preview(file: BinaryIO, form: Format, limit: int) -> tuple[Picture, str]:
         if form.kind == "audio":
             raise MediaError("A sound has no picture.", next_step="Open the link.")
         small, (width, height) = _reduced(file, form, PREVIEW_PX)
-    if small.mode == "RGBA":
-        clear = small.getchannel("A").point(lambda alpha: 255 - alpha)
-        small = small.convert("RGB")
-        small.paste("white", None, clear)
-    small, encoded = _encoded_below(small, limit)
+    small, encoded = _encoded_below(_opaque(small), limit)
     label = "a frame of the clip" if form.kind == "video" else "a preview"
     return Picture(encoded, "image/jpeg"), f"{label}, {small.width} x {small.height} of {width} x {height} pixels."
 
@@ -67,20 +84,40 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
     first = [(path, form) for path, form in formats.items() if form.kind != "audio"][:THUMBNAILS]
     thumbs: dict[Path, str] = {}
     left = THUMBNAILS_BYTES
-    with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
-        # Pillow only warns of a picture that is large enough to be an attack.
-        warnings.filterwarnings("error", "Image size .* exceeds limit")
-        for (path, _), address in zip(first, pool.map(_thumbnail_of, first), strict=True):
+    for path, form in first:
+        with suppress(OSError):
+            address = _thumbnail(path, form, path.stat().st_mtime_ns)
             if address is not None and len(address) <= left:
                 thumbs[path] = address
                 left -= len(address)
     return thumbs
 
 
-def _thumbnail_of(file: tuple[Path, Format]) -> str | None:
-    with suppress(OSError):
-        return _thumbnail(*file, file[0].stat().st_mtime_ns)
-    return None
+def to_jpeg(source: str, target: str, extension: str) -> None:
+    """Write a picture as JPEG, upright and without what a camera adds; raise MediaError where it is too large."""
+    form = Format("image", extension, "")
+    with Path(source).open("rb") as file:
+        picture, _ = _reduced(file, form, None)
+    _opaque(picture).save(target, "JPEG", quality=92, icc_profile=picture.info.get("icc_profile"))
+
+
+def converted(path: Path, form: Format, folder: str) -> Path:
+    """Return a JPEG file of a picture, made in a process of its own, which may take more memory than this one.
+
+    Raise MediaError where it can't be made, and what to do.
+    """
+    target = Path(folder, "converted.jpg")
+    command = "import sys; from kie_ai_mcp._media.thumbnails import to_jpeg; to_jpeg(*sys.argv[1:])"
+    arguments = [sys.executable, "-c", command, str(path), str(target), form.extension]
+    try:
+        with _ONE:
+            subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=CONVERTING_S, check=True)  # noqa: S603  our own command
+    except (OSError, subprocess.SubprocessError) as exc:
+        error = getattr(exc, "stderr", None) or b""
+        reason = error.decode(errors="replace").strip().rpartition("\n")[2].partition(": ")[2] or "it took too long"
+        problem = f"{path.name} can't be made a JPEG: {reason[:200]}."
+        raise MediaError(problem, next_step="Convert it to JPEG or PNG yourself.") from exc
+    return target
 
 
 @lru_cache(maxsize=2 * THUMBNAILS)
@@ -99,57 +136,91 @@ def _encoded(picture: "Image.Image", form: str, **options: Any) -> str:
     return base64.b64encode(data.getvalue()).decode()
 
 
-def _reduced(file: BinaryIO, form: Format, side: int) -> tuple["Image.Image", tuple[int, int]]:
+def _reduced(file: BinaryIO, form: Format, side: int | None) -> tuple["Image.Image", tuple[int, int]]:
     """Return a picture, or a frame of a clip, at most `side` pixels wide and high, and its full width and height.
 
-    Pillow may raise anything where it can't decode the picture.
+    Without `side` the picture is kept whole, for a conversion. Pillow may raise anything where it can't decode it.
     """
     from PIL import Image, ImageOps  # noqa: PLC0415  an optional extra, and heavy
 
-    if form.kind == "video":
-        frame = _frame(file, form)
-        full = frame.size
-        frame.thumbnail((side, side), reducing_gap=2.0)
-        return frame, full
-    with Image.open(file, formats=PICTURE_FORMATS) as opened:
-        _check_pixels("picture", opened.width, opened.height)
-        turned = opened.getexif().get(0x0112, 1) >= 5  # the orientations that exchange width and height
-        full = (opened.height, opened.width) if turned else opened.size
-        # Only these are reduced smoothly; the colours of a palette, for example, can't be mixed.
-        picture: Image.Image = opened if opened.mode in {"L", "RGB", "RGBA"} else _in_colour(opened)
-        picture.thumbnail((side, side), reducing_gap=2.0)
-        return _in_colour(ImageOps.exif_transpose(picture)), full
+    with _ONE:
+        if form.kind == "video":
+            return _frame(file, form, side or PREVIEW_PX)
+        name, bytes_of_pixel = FORMATS[form.extension]
+        if name == "HEIF":
+            import pillow_heif  # noqa: PLC0415  the same
+
+            pillow_heif.register_heif_opener(thumbnails=False)
+        with warnings.catch_warnings():
+            # Pillow warns of a picture that is large enough to be an attack, and refuses one of twice that size.
+            warnings.filterwarnings("error", "Image size .* exceeds limit")
+            try:
+                opened = Image.open(file, formats=[name])
+            except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+                raise MediaError(f"The picture has too many pixels for a preview: {exc}") from exc
+        with opened:
+            if name == "JPEG" and (side is None or opened.info.get("progressive") or opened.mode == "CMYK"):
+                bytes_of_pixel = WHOLE_JPEG_BYTES
+            if opened.has_transparency_data or (side is None and name != "HEIF"):
+                bytes_of_pixel += COPY_BYTES
+            _check_pixels("picture", opened.size, (MOST_BYTES if side else CONVERTING_BYTES) / bytes_of_pixel)
+            turned = opened.getexif().get(0x0112, 1) >= 5  # the orientations that exchange width and height
+            full = (opened.height, opened.width) if turned else opened.size
+            # Only these are reduced smoothly; the colours of a palette, for example, can't be mixed.
+            picture: Image.Image = opened if opened.mode in {"L", "RGB", "RGBA"} else _in_colour(opened)
+            if side:
+                picture.thumbnail((side, side), reducing_gap=2.0)
+            return _in_colour(ImageOps.exif_transpose(picture)), full
 
 
 def _in_colour(picture: "Image.Image") -> "Image.Image":
-    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    if picture.mode.startswith("I"):  # 16 bits of grey
+        picture = picture.point(lambda grey: grey / 256).convert("L")
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _frame(file: BinaryIO, form: Format) -> "Image.Image":
-    """Return a frame from the first third of a clip: the very first is often black."""
+def _opaque(picture: "Image.Image") -> "Image.Image":
+    if picture.mode != "RGBA":
+        return picture
+    clear = picture.getchannel("A").point(lambda alpha: 255 - alpha)
+    picture = picture.convert("RGB")
+    picture.paste("white", None, clear)
+    return picture
+
+
+def _frame(file: BinaryIO, form: Format, side: int) -> tuple["Image.Image", tuple[int, int]]:
+    """Return a frame from the first third of a clip, and the clip's width and height: the very first is often black."""
     import av  # noqa: PLC0415  an optional extra, and heavy
 
+    most = MOST_BYTES // FRAME_BYTES
+    options = {"max_pixels": str(most)}  # a container may say less than its clip has
     try:
         # The demuxer is named, so that nothing is read as a playlist which leads to other files.
-        with av.open(file, mode="r", format=DEMUXERS[form.extension]) as clip:
+        with av.open(file, mode="r", format=DEMUXERS[form.extension], options=options) as clip:
             if not clip.streams.video:
                 raise MediaError("The clip has no picture.", next_step="Open the link.")
             stream = clip.streams.video[0]
-            _check_pixels("clip", stream.width, stream.height)
+            _check_pixels("clip", (stream.width, stream.height), most)
+            stream.codec_context.options = options
+            stream.codec_context.thread_count = 1  # each would hold frames of its own
+            stream.codec_context.skip_frame = "NONKEY"
             if clip.duration:
                 clip.seek(clip.duration // 3)
             frame: Any = next(clip.decode(stream), None)  # some versions of PyAV have no types for its methods
             if frame is not None:
-                picture: Image.Image = frame.to_image()
-                return picture
+                full = frame.width, frame.height
+                width, height = (max(1, round(length * min(1.0, side / max(full)))) for length in full)
+                picture: Image.Image = frame.to_image(width=width, height=height)
+                return picture, full
     except av.FFmpegError as exc:
         raise MediaError("The clip could not be decoded.", next_step="Open the link.") from exc
     raise MediaError("The clip has no frame that can be decoded.", next_step="Open the link.")
 
 
-def _check_pixels(noun: str, width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise MediaError(f"The {noun} has {width} x {height} pixels, too many for a preview.")
+def _check_pixels(noun: str, size: tuple[int, int], most: float) -> None:
+    if size[0] * size[1] > min(MOST_PIXELS, most):
+        raise MediaError(f"The {noun} has {size[0]} x {size[1]} pixels, too many for a preview or a conversion.")
 
 
 def _encoded_below(picture: "Image.Image", limit: int) -> tuple["Image.Image", str]:
