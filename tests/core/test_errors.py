@@ -19,6 +19,7 @@ from kie_ai_mcp.errors import (
     ServiceError,
     Unknown,
     meaning_of,
+    meaning_of_failure,
     shorten,
 )
 
@@ -54,6 +55,29 @@ def test_each_code_has_its_error_and_says_whether_to_try_again(code: int) -> Non
     assert (meaning.error, meaning.can_retry) == CODES[code]
     assert meaning.text
     assert meaning.next_step.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "advice"),
+    [
+        (400, "no", "Reword the prompt"),
+        ("400", "", "not in English"),
+        (451, "", "an address that anybody can open"),
+        (422, "", "Change the arguments it names"),
+        *(
+            (code, "", "no fault of the request: make it again, or use another model")
+            for code in (500, "501", 408, 524)
+        ),
+        (531, "", "make it again"),
+        (505, "", "Use another model or tool"),
+        (500, "Blocked by our content policy", "Reword the prompt"),
+        ("SENSITIVE_WORD_ERROR", "", "Reword the prompt"),
+        ("²", "", "Change the request"),
+        (None, "no luck", "Change the request"),
+    ],
+)
+def test_advice_on_a_failed_task_goes_by_its_code(code: object, reason: str, advice: str) -> None:
+    assert advice in meaning_of_failure(code, reason)[1]
 
 
 def test_every_code_of_the_seed_is_defined() -> None:

@@ -174,12 +174,16 @@ ESCAPES = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\
 
 LOGS_PAGE = "https://kie.ai/logs"
 KEYS_PAGE = "https://kie.ai/api-key"
+NO_REASON = "the service gave no reason"
+_REWORD = "Reword the prompt: it may be against the content policy, or not in English."
+_AGAIN = "It is no fault of the request: make it again, or use another model."
+_POLICY = re.compile(r"policy|sensitive|moderation|nsfw", re.IGNORECASE)
 _CHECK_KEY = f"Check KIE_AI_API_KEY against {KEYS_PAGE}, and the key's IP allow-list."
 
 # The codes are the service's own, as HTTP status or as `code` inside an HTTP 200. One that may stand for a
 # failure *after* the request was accepted (408, 500, 501) is Unknown: only the account's log can tell.
 MEANINGS: dict[int, Meaning] = {
-    400: Meaning(Refused, "the service calls the request invalid", "Change the arguments it names."),
+    400: Meaning(Refused, "the service calls the request invalid", f"Change the arguments it names. {_REWORD}"),
     401: Meaning(KeyRejected, "the service does not accept the key", _CHECK_KEY),
     402: Meaning(NoCredits, "the account has not enough credits", "Top up at https://kie.ai/billing; see get_credits."),
     404: Meaning(Refused, "the service does not know this address or record", "Check the model and the ids given."),
@@ -199,6 +203,21 @@ MEANINGS: dict[int, Meaning] = {
     531: Meaning(Refused, "the generation failed and its credits were given back", "Call again.", can_retry=True),
     550: Meaning(Refused, "the service's queue is full", "Call again in some minutes.", can_retry=True),
 }
+
+
+def meaning_of_failure(code: object, reason: str) -> tuple[str, str]:
+    """Return in words what the code of a failed task means, empty for an unknown one, and what to do about it.
+
+    `code` is a number or text; `reason` is what the service said.
+    """
+    number = int(str(code)) if str(code).isdecimal() else None
+    meaning = MEANINGS.get(number or 0)
+    text = "the service's time limit was over" if number == 524 else meaning.text if meaning else ""
+    if number == 400 or _POLICY.search(f"{code} {reason}"):
+        return "the content policy, a prompt that is not in English, or an input that can't be used", _REWORD
+    if number == 408 or (number or 0) >= 500:
+        return text, meaning.next_step if meaning and number == 505 else _AGAIN
+    return text, meaning.next_step if meaning else "Change the request before starting a new one."
 
 
 def meaning_of(code: int) -> Meaning:

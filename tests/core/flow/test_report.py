@@ -184,6 +184,14 @@ def test_reason_of_a_failure_carries_its_code() -> None:
     assert report_of(replace(FAILED, error_code=None)).error == "no luck"
 
 
+@pytest.mark.parametrize("reason", [None, "the service gave no reason", "fal gave no reason"])
+def test_failure_without_a_reason_says_what_its_code_means(reason: str | None) -> None:
+    report = report_of(replace(FAILED, error=reason, error_code="501"))
+
+    assert report.error == f"{reason or 'the service gave no reason'} (code 501: the generation failed at the service)"
+    assert report_of(replace(FAILED, error=reason, error_code=None)).error == (reason or "the service gave no reason")
+
+
 def test_failed_read_stands_beside_the_last_known_state_and_is_no_error() -> None:
     report = report_of(RUNNING, read_error="timed out")
 

@@ -6,7 +6,16 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 from kie_ai_mcp._record.tables import TaskRecord
-from kie_ai_mcp.errors import LOGS_PAGE, InvalidArgument, KieError, ReadFailed, TaskNotFound, Unknown
+from kie_ai_mcp.errors import (
+    LOGS_PAGE,
+    NO_REASON,
+    InvalidArgument,
+    KieError,
+    ReadFailed,
+    TaskNotFound,
+    Unknown,
+    meaning_of_failure,
+)
 
 TEXT: dict[str, Any] = {"type": "string"}
 LIST: dict[str, Any] = {"type": "array"}
@@ -115,8 +124,8 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
     values |= {"task_id": written_id, "request": record.submission_id}
     if record.result_urls:
         values["expires_at"] = record.expires_at
-    if record.error and record.error_code:
-        values["error"] = f"{record.error} (code {record.error_code})"
+    if record.error_code or record.status == "failed":
+        values["error"] = _failure(record)
     given_back = "no" if record.credits == 0 else "unknown"
     values |= {
         "charged": given_back if record.status == "failed" else "yes",
@@ -164,9 +173,18 @@ def report_of_error(error: KieError, *, submission_id: int | None = None) -> Rep
     )
 
 
+def _failure(record: TaskRecord) -> str:
+    """Return the service's reason and code; where it gave no reason, what the code means."""
+    reason = record.error or NO_REASON
+    if not record.error_code:
+        return reason
+    meaning = meaning_of_failure(record.error_code, reason)[0] if reason.endswith("gave no reason") else ""
+    return f"{reason} (code {record.error_code}{': ' if meaning else ''}{meaning})"
+
+
 def _next_step(record: TaskRecord, written_id: str) -> str:
     if record.status == "failed":
-        return "The task is over. Change the request before starting a new one."
+        return f"The task is over. {meaning_of_failure(record.error_code, record.error or '')[1]}"
     if record.status != "completed":
         return f"Call wait_for_tasks with task_ids ['{written_id}']; it goes on by itself meanwhile."
     if not record.result_urls:
