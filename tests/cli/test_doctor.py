@@ -251,3 +251,11 @@ def test_configuration_that_others_may_read_is_reported_when_it_holds_the_key(ru
         ended = run("doctor", "--offline", "--json", KIE_AI_API_KEY="", KIE_AI_CONFIG=str(file))
         assert findings(ended)["settings"]["state"] == state
         assert findings(ended)["key"]["found"] == f"Set by {file}."
+
+
+@pytest.mark.parametrize(("limit", "state"), [("4", "warn"), ("100", "ok")])
+def test_credits_of_the_day_are_held_against_their_limit(limit: str, state: str, run: "Run", sandbox: Sandbox) -> None:
+    assert run("call", "generate_nano_banana", "prompt=A fox", sandbox=sandbox).code == 0
+    found = findings(run("doctor", "--offline", "--json", KIE_AI_MAX_CREDITS_PER_DAY=limit))["limits"]
+    assert (found["state"], found["found"].startswith(f"4 of {limit} credits were spent")) == (state, True)
+    assert ("KIE_AI_MAX_CREDITS_PER_DAY" in found["cure"]) == (state == "warn")

@@ -179,6 +179,7 @@ def test_paid_read_under_way_in_a_process_that_dies_is_on_record(
     second = launch(sandbox, KIE_AI_ENABLED_PROVIDERS="veo3")
     (lost,) = second.call("list_tasks")["structuredContent"]["unresolved"]
     assert (lost["tool"], lost["state"]) == (HD, "unknown")
+    assert lost["next_step"] == f"Call {HD} again with the same arguments; it is not paid twice."
     assert second.call(HD, task_id=clip)["structuredContent"]["charged"] == "yes"
     assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted", "accepted"]
     assert spent(sandbox) == CLIP_COST + HD_COST

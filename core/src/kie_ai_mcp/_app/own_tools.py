@@ -89,7 +89,7 @@ class OwnTools:
         reports = [report_of(record) for record in records[:limit]]
         extra: dict[str, Any] = {}
         if unsettled and cursor is None:
-            extra["unresolved"] = [_unresolved(entry, self.engine.logs_of(entry.gateway)) for entry in unsettled]
+            extra["unresolved"] = [_unresolved(entry, self.engine) for entry in unsettled]
         ours = zip(records, reports, strict=False)  # other services have prices in units of their own
         costs = (report.credits or report.estimated_credits for record, report in ours if record.gateway == KIE)
         extra["credits_listed"] = sum(cost if isinstance(cost, float) else 0.0 for cost in costs)
@@ -227,8 +227,11 @@ def credits_line(listed: Mapping[str, Any]) -> str:
     return f"Credits, estimates included: {costs}"
 
 
-def _unresolved(entry: SubmissionRecord, logs_page: str) -> dict[str, Any]:
+def _unresolved(entry: SubmissionRecord, engine: Engine) -> dict[str, Any]:
+    logs_page, tool = engine.logs_of(entry.gateway), engine.plugins.tools.get(entry.tool)
     step = f"Look at {logs_page}, then call resolve_submission with adopt or discard."
+    if tool is not None and not tool.paid:
+        step = f"Call {entry.tool} again with the same arguments; it is not paid twice."
     return {
         "submission_id": entry.id,
         "state": entry.state,

@@ -223,7 +223,7 @@ async def _report_database(report: Report, settings: Settings, plugins: Plugins)
             record.open()
             damage = await record.damage()
             unsettled = [entry for entry in await record.submissions.unsettled() if entry.state == "unknown"]
-            unsaved = await record.tasks.unsaved()
+            unsaved, spent = await record.tasks.unsaved(), await record.spent_today()
     except StorageError as exc:
         cure = "Another program holds it; end it, or wait." if "locked" in exc.message else exc.next_step
         report(Finding("database", "fail", exc.message, cure))
@@ -233,6 +233,10 @@ async def _report_database(report: Report, settings: Settings, plugins: Plugins)
         report(Finding("database", "fail", f"{path} is damaged: {damage[0]}.", cure))
     else:
         report(Finding("database", "ok", f"{path} is sound and not locked, schema version {SCHEMA_VERSION}."))
+    if (limit := settings.max_credits_per_day) is not None:
+        state: Literal["ok", "warn"] = "ok" if spent < limit else "warn"
+        reason = f"{spent:g} of {limit:g} credits were spent in the last 24 hours, estimates included."
+        report(Finding("limits", state, reason, "" if spent < limit else "Wait, or raise KIE_AI_MAX_CREDITS_PER_DAY."))
     if unsettled:
         reason = f"Requests of which it is not known whether they were made: {len(unsettled)}."
         gateway = plugins.gateways.get(unsettled[0].gateway)
