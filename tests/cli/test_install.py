@@ -1,9 +1,11 @@
 """``install``: the entry in the client's file, with the rest of the file unchanged."""
 
+import itertools
 import json
 import stat
 import sys
 import tomllib
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +193,175 @@ def test_file_that_is_not_understood_is_left_alone(run: "Run", tmp_path: Path, n
     assert str(path) in ended.stderr
     assert path.read_bytes() == text.encode("utf-8", "surrogateescape")
     assert [place.name for place in path.parent.iterdir()] == [path.name]
+
+
+# What is in the file besides -----------------------------------------------------------------------------------------
+
+TOML_FILES = {
+    "an empty inline table": "mcp_servers = {} # none yet\n",
+    "an inline table": 'mcp_servers = { other = { command = "x" } }\n[profiles.x] # mine\nm = 1\n',
+    "dotted keys": '# mine\nmcp_servers.other.command = "x"\nmodel = "o3"\n',
+    "dotted keys before a table": 'mcp_servers.other.command = "x"\n[profiles] # mine\na = 1\n',
+    "our entry in dotted keys": '[mcp_servers]\nkie-ai.command = "old" # mine\nother.command = "x"\n',
+    "our entry inline": '[mcp_servers]\nkie-ai = { command = "old" }\nother = { command = "x" } # mine\n',
+    "a table after its children": '[mcp_servers.a]\ncommand = "x"\n[mcp_servers] # mine\nb = { command = "y" }\n',
+    "tables out of order": "[mcp_servers.a]\nx = 1\n[profiles.x]\nm = 1\n[mcp_servers.b]\ny = 1 # mine\n[z]\nz = 1\n",
+    "our tables apart": '[mcp_servers.kie-ai]\ncommand = "old"\n[x] # mine\nm = 1\n[mcp_servers.kie-ai.env]\nA = "1"\n',
+    "arrays of tables": "[mcp_servers.a]\nx = 1\n[[mcp_servers.a.b]] # mine\nn = 1\n[[hooks]]\nn = 2\n[[hooks]]\nn = 3",
+    "an array of servers": '[[mcp_servers]]\ncommand = "x" # mine\n',
+    "quoted keys": '["mcp_servers"."other server"] # mine\ncommand = "x"\n',
+    "Windows line ends": 'model = "o3"\r\n\r\n[mcp_servers.other] # mine\r\ntext = """a\r\nb"""\r\n',
+    "tabs and no last line end": '\t[mcp_servers.other]\n\t\tcommand = "x" # mine',
+    "odd values": "a = nan\nb = 1e3\nc = 2026-01-01T00:00:00Z # mine\nd = 0xFF\n",
+    "our table in a text": 'a = """\n[mcp_servers.kie-ai]\ncommand = 1\n""" # mine\n',
+    "a key twice": "a = 1 # mine\na = 2\n",
+    "a table twice": "[mcp_servers.a]\nx = 1\n[mcp_servers.a] # mine\ny = 1\n",
+    "many tables": "".join(f'[projects."/p/{number}"]\ntrust = "a" # mine\n' for number in range(400)),
+}
+JSON_FILES = {
+    "an empty file": "",
+    "blanks": " \n",
+    "servers twice": '{"SERVERS": {"a": {"command": "x"}}, "x": 1, "SERVERS": {"b": {"command": "y"}}}',
+    "our entry twice": '{"SERVERS": {"kie-ai": {"command": "x"}, "kie-ai": {"command": "y"}}}',
+    "escaped names": '{"SERVERS": {"kie\\u002dai": {"command": "x"}, "\\u006f": {}}}',
+    "Windows line ends and tabs": '{\r\n\t"SERVERS": {\r\n\t\t"o": {}\r\n\t}\r\n}\r\n',
+    "last commas": '{"SERVERS": {"o": {"command": "x",},},}',
+    "brackets in comments": '{"SERVERS": {"o": {}} /* } */ } // }',
+    "quotes in comments": '{ // don\'t "touch\n "SERVERS": { /* "kie-ai": {} */ } }',
+    "a byte order mark": '\ufeff{"SERVERS": {"o": {"text": "\ufeff"}}}',
+    "odd values": '{"a": NaN, "b": 123456789012345678901234567890, "c": "\\ud83e", "SERVERS": {"o": 1.0}}',
+    "a separator in a text": '{"a": "x\u2028y", "SERVERS": {}}',
+    "servers that are null": '{"SERVERS": null}',
+    "many projects": json.dumps({"projects": {f"/p/{n}": {"history": ["x" * 99]} for n in range(300)}}),
+}
+
+
+FILES = [
+    pytest.param(name, text.replace("SERVERS", client.servers), id=f"{name}: {label}")
+    for name, client in CLIENTS.items()
+    for label, text in (TOML_FILES if client.form == "toml" else JSON_FILES).items()
+]
+
+
+def others_in(name: str, text: str) -> str:
+    """All that a client reads in its file besides our entry."""
+    text = text.removeprefix("\ufeff")
+    whole = tomllib.loads(text) if CLIENTS[name].form == "toml" else read(text)
+    servers = whole.pop(CLIENTS[name].servers, {})
+    return json.dumps([whole, {key: value for key, value in servers.items() if key != "kie-ai"}], default=repr)
+
+
+@pytest.mark.parametrize(("name", "before"), FILES)
+def test_file_keeps_all_it_holds_or_is_not_written(run: "Run", tmp_path: Path, name: str, before: str) -> None:
+    path = file_of(name, tmp_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(before.encode())
+    ended = install(run, name, "--yes", "--set", "wait_s=5")
+    after = path.read_bytes().decode()
+    if ended.code:
+        assert (after, [place.name for place in path.parent.iterdir() if place.is_file()]) == (before, [path.name])
+        assert "so it was not changed" in ended.stderr or entry_in(name, ended.stdout)["env"]["KIE_AI_WAIT_S"] == "5"
+        return
+    assert others_in(name, after) == others_in(name, before)
+    assert entry_in(name, after.removeprefix("\ufeff"))["env"]["KIE_AI_WAIT_S"] == "5"
+    assert after.count("# mine") == before.count("# mine")
+    assert ("\n" in after.replace("\r\n", "")) is ("\r\n" not in before)
+
+
+def test_edit_that_would_change_more_is_not_written_and_the_entry_is_printed(
+    run: "Run", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, puts in (("cursor", "jsonc.put"), ("codex", "_put_toml")):
+        path = file_of(name, tmp_path)
+        path.parent.mkdir()
+        before = '{"theme": "dark"}' if name == "cursor" else 'theme = "dark"\n'
+        path.write_text(before, "utf-8")
+        module = sys.modules[config_path.__module__]
+        put = attrgetter(puts)(module)
+
+        def spoils(text: str, keys: Any, value: Any, put: Any = put) -> str:
+            return str(put(text.replace("dark", "light") if text else text, keys, value))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{module.__name__}.{puts}", spoils)
+            ended = install(run, name, "--yes")
+        assert (ended.code, path.read_text("utf-8")) == (1, before)
+        assert [place.name for place in path.parent.iterdir()] == [path.name]
+        assert entry_in(name, ended.stdout)["command"]
+        assert f"{path} would have changed in more than this entry, so nothing was written" in ended.stderr
+
+
+@pytest.mark.parametrize("before", ['{"env": {}}', '{"env": null}', "{}"])
+def test_settings_reach_an_entry_without_variables(run: "Run", tmp_path: Path, before: str) -> None:
+    path = file_of("cursor", tmp_path)
+    path.parent.mkdir()
+    path.write_text(f'{{"mcpServers": {{"kie-ai": {before}}}}}', "utf-8")
+    assert install(run, "cursor", "--yes", "--set", "wait_s=5").code == 0
+    assert entry_in("cursor", path.read_text("utf-8"))["env"]["KIE_AI_WAIT_S"] == "5"
+
+
+SECRET = "hunter2-0123456789"
+NEIGHBOURS = [
+    f'"headers": {{"Authorization": "Bearer {SECRET}"}}',
+    f'"args": ["--api-key={SECRET}"]',
+    f'"args": ["--token", "{SECRET}"]',
+    f'"args": ["-y", "{SECRET}"]',
+    f'"url": "https://me:{SECRET}@example.com/mcp?token={SECRET}"',
+    f'"env": {{"DATABASE_URL": "postgres://me:{SECRET}@db", "PAT": "{SECRET}", "X": "{SECRET}"}}',
+    f'"command": "TOKEN={SECRET} npx it"',
+    f'"https://me:{SECRET}@example.com": {{}}',
+    f'"x": "it is \\"{SECRET}\\""',
+]
+
+
+@pytest.mark.parametrize("member", NEIGHBOURS)
+def test_change_is_shown_without_the_secrets_of_other_servers(run: "Run", tmp_path: Path, member: str) -> None:
+    path = file_of("cursor", tmp_path)
+    path.parent.mkdir()
+    layouts = ("{{{0}}}", "{{{0}}} // was {1}", "{{\n{0},\n}}", "{{\n/* {1}\n{1} */ {0}\n}}")
+    places = ('"other": {0}\n', '"kie-ai": {0}\n', '"kie-ai": {{"command": "x"}}, "other": {0}\n')
+    for layout, place in itertools.product(layouts, places):
+        path.write_text(f'{{"mcpServers": {{{place.format(layout.format(member, SECRET))}}}}}', "utf-8")
+        ended = install(run, "cursor", "--yes", "--set", f"http_token={SECRET}", "--set", "wait_s=5")
+        assert SECRET not in ended.stdout + ended.stderr
+        if ended.code == 0:
+            assert '"KIE_AI_WAIT_S": "5"' in ended.stderr
+            assert '"KIE_AI_HTTP_TOKEN": [not shown]' in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        f'bearer_token = "{SECRET}"',
+        f"http_headers = {{ Authorization = 'Bearer {SECRET}' }}",
+        f'args = [ "--api-key", "{SECRET}" ] # {SECRET}',
+        f'text = """\nfirst "{SECRET}"\n{SECRET}"""',
+    ],
+)
+def test_change_of_a_toml_file_is_shown_without_secrets_of_others(run: "Run", tmp_path: Path, server: str) -> None:
+    path = file_of("codex", tmp_path)
+    path.parent.mkdir()
+    inline = f"mcp_servers = {{ other = {{ {server} }} }}\n"
+    for text in (f"[mcp_servers.other]\n{server}", f"[mcp_servers.kie-ai]\n{server}", inline):
+        path.write_text(text, "utf-8")
+        ended = install(run, "codex", "--yes", "--set", "wait_s=5")
+        assert SECRET not in ended.stdout + ended.stderr
+        assert ended.code == (1 if text is inline and "#" in text else 0), ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_file_that_is_protected_is_left_alone(run: "Run", tmp_path: Path) -> None:
+    path = file_of("cursor", tmp_path)
+    path.parent.mkdir()
+    path.write_text("{}", "utf-8")
+    path.chmod(0o444)
+    ended = install(run, "cursor", "--yes")
+    assert (ended.code, path.read_text("utf-8"), "read-only" in ended.stderr) == (1, "{}", True)
+    circle = tmp_path / "circle.json"
+    circle.symlink_to(circle)
+    ended = install(run, "cursor", "--yes", "--file", str(circle))
+    assert (ended.code, circle.is_symlink(), "circle" in ended.stderr) == (1, True, True)
+    assert list(tmp_path.rglob("*.bak")) == []
 
 
 def test_file_that_changed_while_the_user_thought_is_left_alone(

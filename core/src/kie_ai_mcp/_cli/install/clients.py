@@ -3,16 +3,23 @@
 The facts are from their documentation and their users' reports of November 2026. Nothing here writes a file.
 """
 
+import json
 import os
+import re
 import shutil
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Literal
 
 import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import InlineTable
 
 from kie_ai_mcp._cli.console import PROGRAM
 from kie_ai_mcp._cli.install import jsonc
@@ -105,20 +112,43 @@ def server_command() -> tuple[str, list[str]]:
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
 
 
+class Spoiled(Exception):
+    """The file that an edit made does not read back as it should: it differs in more than our entry."""
+
+
 def edited(client: Client, text: str, env: Env, name: str = ENTRY) -> str:
     """Return a client's file with our entry in it, and everything else as it was.
 
     The entry sets the variables of `env` in clear text. In an existing entry, only the command, its arguments and these
-    variables change: its key and what the user added stay. A file of another form raises `Malformed` or `TOMLKitError`.
+    variables change: its key and what the user added stay. A file of another form raises `Malformed`; an edit that
+    does not read back as it should raises `Spoiled`.
     """
-    read, put = (jsonc.read, jsonc.put) if client.form == "json" else (tomlkit.parse, _put_toml)
-    servers, entry, path = read(text).get(client.servers), _new_entry(client, env), (client.servers, name)
+    read, put = (jsonc.read, jsonc.put) if client.form == "json" else (_read_toml, _put_toml)
+    before, entry = read(text), _new_entry(client, env)
+    servers = before.get(client.servers)
     existing = servers.get(name) if isinstance(servers, dict) else None
-    if not isinstance(existing, dict):
-        return put(text, path, entry)
-    for keys, value in _changes(entry, existing, env).items():
-        text = put(text, (*path, *keys), value)
+    changes: dict[Keys, Any] = _changes(entry, existing, env) if isinstance(existing, dict) else {(): entry}
+    try:
+        for keys, value in changes.items():
+            text = put(text, (client.servers, name, *keys), value)
+        after = read(text)
+        own = after[client.servers][name]
+        complete = all(reduce(getitem, keys, own) == value for keys, value in changes.items())
+    except Malformed:
+        raise
+    # The editor of TOML raises whatever it meets, for files that it can't edit.
+    except (AttributeError, LookupError, TypeError, ValueError, TOMLKitError) as exc:
+        raise Spoiled from exc
+    if not complete or _others(before, client, name) != _others(after, client, name):
+        raise Spoiled
     return text
+
+
+def _others(whole: Mapping[str, Any], client: Client, name: str) -> str:
+    """Return all that a file holds besides our entry, for comparing."""
+    servers = whole.get(client.servers, {})
+    rest = {key: value for key, value in servers.items() if key != name} if isinstance(servers, dict) else servers
+    return json.dumps({**whole, client.servers: rest}, sort_keys=True, default=repr)
 
 
 def _new_entry(client: Client, env: Env) -> dict[str, Any]:
@@ -132,6 +162,13 @@ def _new_entry(client: Client, env: Env) -> dict[str, Any]:
     return {**entry, "env": dict(env)} if env else entry
 
 
+def _read_toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise Malformed(str(exc)) from None
+
+
 def _put_toml(text: str, path: Sequence[str], value: Any) -> str:
     """Return the text with `value` at `path`; an empty line separates a new server from what follows."""
     document = tomlkit.parse(text)
@@ -142,11 +179,13 @@ def _put_toml(text: str, path: Sequence[str], value: Any) -> str:
     for parent in parents:
         table = table[parent]
     table[key] = value
-    if parents:
-        return tomlkit.dumps(document)
-    if text.strip():
+    if not parents and text.strip() and not isinstance(table, InlineTable):
         table[key].add(tomlkit.nl())
-    return tomlkit.dumps(document).rstrip("\n") + "\n"
+    edited = tomlkit.dumps(document)
+    if not parents:
+        edited = edited.rstrip("\r\n") + "\n"
+    is_crlf = 0 < text.count("\n") == text.count("\r\n")
+    return re.sub(r"(?<!\r)\n", "\r\n", edited) if is_crlf else edited
 
 
 def _changes(entry: Mapping[str, Any], existing: Mapping[str, Any], own: Env) -> dict[Keys, Any]:
@@ -156,7 +195,9 @@ def _changes(entry: Mapping[str, Any], existing: Mapping[str, Any], own: Env) ->
     changes: dict[Keys, Any] = {(key,): entry[key] for key in ("command", "args") if existing.get(key) != entry[key]}
     changes |= {(key,): value for key, value in entry.items() if key not in existing}
     env, names = existing.get("env"), existing.get("env_vars")
-    if env and isinstance(env, dict):
+    if env is None and "env" in entry:
+        changes["env",] = entry["env"]
+    if isinstance(env, dict):
         values = {key: value for key, value in entry.get("env", {}).items() if key not in env or key in own}
         changes |= {("env", key): value for key, value in values.items() if env.get(key) != value}
     if isinstance(env, dict) and KEY in env:

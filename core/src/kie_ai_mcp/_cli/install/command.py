@@ -3,27 +3,31 @@
 The change is shown and confirmed before it is written, and the old file is kept as a copy.
 """
 
-import difflib
 import os
 import re
 import shutil
+import stat
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 
 import click
-from tomlkit.exceptions import TOMLKitError
 
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, show
-from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, config_path, edited
+from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Spoiled, config_path, edited
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings, nearest
-from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
+from kie_ai_mcp._settings.settings import SECRET_SETTINGS, SECTIONS, Settings, variable
 from kie_ai_mcp.errors import ConfigError
 
-# The value of a variable whose name says that it is secret; a reference to a variable is shown.
-SECRET = re.compile(r"""((?:KEY|TOKEN|SECRET|PASSWORD)\w*["']?\s*[:=]\s*["'])[^"'$]+(["'])""", re.IGNORECASE)
-COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+# Strings and comments of JSON and TOML, the longest forms first; a string that is followed by : or = is a key.
+WORDS = re.compile(
+    r'''"""(?:[^\\]|\\.)*?"""|\'{3}.*?\'{3}|"[^"\\\n]*(?:\\.[^"\\\n]*)*"|'[^'\n]*'|//[^\n]*|\#[^\n]*|/\*.*?\*/''',
+    re.DOTALL,
+)
+NAME, AFTER_A_NAME = re.compile(r"""["'][\w .@/-]*["']"""), re.compile(r"\s*[:=]")
+COLOURS = {"+": "green", "-": "red"}
 
 
 @click.command()
@@ -62,12 +66,16 @@ def install(
     mark = "\ufeff" if before.startswith("\ufeff") else ""
     try:
         after = mark + edited(client, before.removeprefix(mark), env, entry)
-    except (Malformed, TOMLKitError) as exc:
+    except Spoiled:
+        click.echo(edited(client, "", env, entry).rstrip())
+        reason = f"{path} would have changed in more than this entry, so nothing was written. Enter the entry by hand."
+        raise click.ClickException(reason) from None
+    except Malformed as exc:
         cure = f"Correct it, or enter this by hand: {PROGRAM} install {name} --print"
         raise click.ClickException(f"{path} can't be understood ({exc}), so it was not changed. {cure}") from None
     backup, text = None, f"{client.title} has it already: {path}"
     if after != before:
-        _show_change(before, after, path)
+        _show_change(before, after, path, _public_words(client, env, entry))
         if not yes:
             _ask(path)
         backup = _write(path, before, after, private=write_key)
@@ -106,11 +114,32 @@ def _read(path: Path) -> str:
         raise click.ClickException(f"{path} is not UTF-8 text, so it was not changed. Save it as UTF-8.") from None
 
 
-def _show_change(before: str, after: str, path: Path) -> None:
-    """Show the change on stderr, with every key masked: ours and those of other servers in the file."""
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(path), f"{path} (new)", n=2, lineterm="")
-    for line in lines:
-        click.secho(SECRET.sub(r"\1[not shown]\2", line), err=True, fg=COLOURS.get(line[:1]))
+def _public_words(client: Client, env: Mapping[str, str], entry: str) -> set[str]:
+    """Return the words of our entry as they are written, without the secrets among its variables."""
+    mask = load_settings({**env, "KIE_AI_CONFIG": os.devnull}).mask
+    env = {name: value for name, value in env.items() if not name.lower().endswith(SECRET_SETTINGS)}
+    return {word for word in WORDS.findall(edited(client, "", env, entry)) if mask.text(word) == word}
+
+
+def _show_change(before: str, after: str, path: Path, public: Collection[str]) -> None:
+    """Show the lines that change on stderr, with the keys of the file and the `public` words, and without all others.
+
+    A client's file holds the secrets of other servers, in forms that nobody can list.
+    """
+
+    def shown(match: re.Match[str]) -> str:
+        word, text = match[0], match.string
+        is_key = NAME.fullmatch(word) and AFTER_A_NAME.match(text, match.end())
+        return word if is_key or word in public else "[not shown]" + "\n" * word.count("\n")
+
+    texts = {sign: text.split("\n") for sign, text in (("-", before), ("+", after))}
+    start = len(os.path.commonprefix([*texts.values()]))  # noqa: RUF071  it takes any sequences
+    kept = len(os.path.commonprefix([lines[start:][::-1] for lines in texts.values()]))  # noqa: RUF071
+    click.echo(f"--- {path}\n+++ {path} (new)\n@@ from line {start + 1} @@", err=True)
+    for sign, lines in texts.items():
+        masked = WORDS.sub(shown, "\n".join(lines)).split("\n")
+        for line in masked[start : len(lines) - kept]:
+            click.secho(f"{sign}{line}", err=True, fg=COLOURS[sign])
 
 
 def _ask(path: Path) -> None:
@@ -125,9 +154,15 @@ def _ask(path: Path) -> None:
 
 def _write(path: Path, before: str, after: str, *, private: bool) -> Path | None:
     """Replace the file in one step; return the path of a copy of the old one, or None where there was no file."""
-    target = path.resolve()  # a link stays one
+    target = Path(os.path.realpath(path))  # a link stays one
     backup = None
     with file_errors(path, "written", "Check its folder's permissions."):
+        if target.is_symlink():
+            raise click.ClickException(f"{path} is a link that leads in a circle, so nothing was written.")
+        if target.exists() and not target.stat().st_mode & stat.S_IWUSR:
+            raise click.ClickException(
+                f"{path} is read-only, so nothing was written. Make it writable, or use --print."
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         if _read(path) != before:
             raise click.ClickException(f"{path} was changed meanwhile, so nothing was written. Run this again.")

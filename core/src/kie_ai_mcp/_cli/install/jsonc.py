@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_LAST_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])', re.DOTALL)
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+_COMMENT = re.compile(rf"{_STRING}|//[^\n]*|/\*.*?\*/", re.DOTALL)
+_LAST_COMMA = re.compile(rf"{_STRING}|,(?=\s*[}}\]])", re.DOTALL)
 _FIRST_INDENT = re.compile(r"\s*\{\s*?\n([ \t]+)\S")
 _DECODER = json.JSONDecoder()
 
@@ -61,6 +63,7 @@ def _blanked(match: re.Match[str]) -> str:
     return match[0] if match[0].startswith('"') else re.sub(r"[^\r\n]", " ", match[0])
 
 
+@lru_cache(maxsize=2)
 def _strict(text: str) -> str:
     """Return strict JSON of the same length: comments and trailing commas are blanks."""
     return _LAST_COMMA.sub(_blanked, _COMMENT.sub(_blanked, text))
