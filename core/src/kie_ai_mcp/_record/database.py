@@ -15,12 +15,15 @@ import anyio
 import anyio.to_thread
 import peewee
 
-from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate
+from kie_ai_mcp._record.migrations import SCHEMA_VERSION, check_version, migrate
+from kie_ai_mcp._settings.databases import look_at
 from kie_ai_mcp.errors import StorageError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reaches the disk as it is
+FILES = ("", "-wal", "-shm")  # endings of the names of the files that SQLite keeps
 BUSY_TIMEOUT_S = 10  # how long one statement, or one file lock, waits for another process
 
 P = ParamSpec("P")
@@ -60,21 +63,41 @@ def place_of(path: str | Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+class _Lost(Exception):
+    """The open files are no longer the database at the path; its text is what happened to that."""
+
+
+def _newer_than(known: tuple[str, int] | None, now: tuple[str, int]) -> tuple[str, int]:
+    """Return identity and generation as they are now; raise where that is another database or an older copy."""
+    if known is not None and (now[0] != known[0] or now[1] < known[1]):
+        raise _Lost("was overwritten with another or an older one")
+    return now
+
+
 @dataclass
 class Database:
     """One SQLite file of this process, created with its folder if absent; `on_open` is called each time it was opened.
 
+    It is written to only while the open files are those at the path, and older content has not taken their place.
+    Else `on_lost` is called, which keeps elsewhere what was paid for, and the next use opens what is there then.
     Methods made by `in_worker` keep a slow disk from stopping the server; what they change is on disk when they return.
     """
 
     path: Path
     accounts: Mapping[str, str] = field(default_factory=dict)  # those of `Record`
     on_open: Callable[[], object] = field(init=False)
+    on_lost: Callable[[], object] = field(init=False)
+    _places: dict[str, tuple[int, int] | None] = field(default_factory=dict)  # of the open files, by ending
+    _known: tuple[str, int] | None = None  # the content's identity and generation
+    _written: tuple[tuple[int, int], tuple[str, int]] | None = (
+        None  # the file's time and size, and the same without log
+    )
+    is_damaged: bool = False
 
     def __post_init__(self) -> None:
-        self.connection = peewee.SqliteDatabase(
+        self.connection: Any = peewee.SqliteDatabase(
             str(self.path),
-            pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1},
+            pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1} | ON_MACOS,
             timeout=BUSY_TIMEOUT_S,
             thread_safe=False,  # one connection, used by one worker thread at a time (see lane)
             check_same_thread=False,
@@ -88,11 +111,21 @@ class Database:
         with self.translated("opened"):
             try:
                 self._create()
+                place = self._examine()
                 self._connect()
-                if int(self.connection.pragma("user_version")) != SCHEMA_VERSION:
+                version = int(self.connection.pragma("user_version"))
+                if version != SCHEMA_VERSION:
                     migrate(self.connection)
                 if not os.access(self.path, os.W_OK):
                     raise PermissionError(13, "it is read-only")
+                if version != SCHEMA_VERSION or place is None or not place.exists():
+                    # For the eyes of a process that sees this file under another name, and not its log.
+                    self.connection.execute_sql("UPDATE place SET path = ?", (os.fsencode(self.real_path),))
+                    self.connection.pragma("wal_checkpoint", "passive")
+                if self.is_damaged:
+                    self.is_damaged = self.connection.pragma("quick_check") != "ok"
+                self._places = {ending: place_of(f"{self.real_path}{ending}") for ending in FILES}
+                self._known = self._written = None
                 self.on_open()
             except BaseException:  # the next call must not use what was refused once
                 self.connection.close()
@@ -103,15 +136,44 @@ class Database:
         with self.translated("used"):
             if self.connection.is_closed():
                 self.open()
-            return work()
+            try:
+                self._check_files()
+                result = work()
+                self._check_files()
+            except _Lost as lost:
+                self._give_up()
+                raise StorageError(
+                    f"The task database {self.path} {lost} while this server used it.",
+                    next_step="Call again: what this server paid for is kept, and recorded in the file that is there.",
+                ) from None
+            except (peewee.DatabaseError, sqlite3.DatabaseError) as exc:
+                if type(exc).__name__ == "DatabaseError":  # no file, or a damaged one
+                    self.is_damaged = True
+                    self._give_up()
+                raise
+            return result
+
+    def check_sound(self) -> None:
+        """Raise `StorageError` where the file was found damaged: what is written to it may not be found again."""
+        if self.is_damaged:
+            rescue = f"sqlite3 {self.path} .recover | sqlite3 {self.path}.new"
+            raise StorageError(
+                f"The task database {self.path} is damaged.",
+                next_step=f"Stop every server, rescue what can be ({rescue}), and put that in its place.",
+            )
 
     def accounts_at(self, gateway: str) -> tuple[str, str]:
         """Return this process's account at a gateway, and the one of rows that name none."""
         return self.accounts.get(gateway, ""), ""
 
-    def transaction(self) -> Any:
-        """Return a context whose changes are committed together; it keeps other processes from writing meanwhile."""
-        return self.connection.atomic("IMMEDIATE")
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit together what changes in the context; it keeps other processes from writing meanwhile."""
+        with self.connection.atomic("IMMEDIATE"):
+            identity, generation = self.connection.execute_sql("SELECT identity, generation FROM place").fetchone()
+            self._known = _newer_than(self._known, (identity, generation))
+            self.connection.execute_sql("UPDATE place SET generation = ?", (generation + 1,))
+            yield
 
     @contextmanager
     def unsynced(self) -> Iterator[None]:
@@ -154,12 +216,80 @@ class Database:
     def _create(self) -> None:
         """Create the file if absent, for its owner alone; SQLite gives the files beside it the same rights."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = Path(f"{self.real_path}-wal")
+        if not self.real_path.exists() and (self._places or (log.exists() and log.stat().st_size)):
+            step = "Restart the server" if self._places else f"Delete {log}"
+            raise StorageError(
+                f"The task database {self.path} is gone: it was deleted or moved while a server used it.",
+                next_step=f"Put it back. {step} to begin a new one; it takes in what that server kept of its payments.",
+            )
         with suppress(FileExistsError):
             open_private(self.real_path, os.O_CREAT | os.O_EXCL).close()
         mode = self.path.stat().st_mode
         if not mode & stat.S_IWGRP:  # files of earlier versions could be read by all; a group that writes shares it
             with suppress(PermissionError):
                 self.path.chmod(stat.S_IMODE(mode) & stat.S_IRWXU)
+
+    def _examine(self) -> Path | None:
+        """Return the path by which the file was last opened; raise `StorageError` for one that must be left alone.
+
+        It is only read: what belongs to another program stays as it is to the byte.
+        """
+        look = look_at(self.real_path)
+        check_version(str(self.path), look.version)
+        if look.tables and not look.is_ours:
+            tables = ", ".join(sorted(look.tables)[:5])
+            raise StorageError(
+                f"The file {self.path} belongs to another program (its tables: {tables}). It was left as it is.",
+                next_step="Set KIE_AI_DB_PATH to another file.",
+            )
+        place, links = look.place, self.real_path.stat().st_nlink
+        if place and place.exists() and self.real_path.samefile(place):
+            links += place.name != self.real_path.name or not place.parent.samefile(self.real_path.parent)
+        if links > 1:
+            # Each name has a write-ahead log of its own; what one process writes, another one overwrites.
+            name = f": {place} is the same file" if place and place != self.real_path else ""
+            raise StorageError(
+                f"The task database {self.path} has more than one name{name}, which would lose paid tasks.",
+                next_step="Use one name everywhere (KIE_AI_DB_PATH), and share its folder, not the file alone.",
+            )
+        return place
+
+    def _check_files(self) -> None:
+        """Raise where the open files are no longer those at the path, or the file was written to without SQLite."""
+        for ending, place in self._places.items():
+            now = place_of(f"{self.real_path}{ending}")
+            if now != place:
+                what = f"lost {self.path.name}{ending}" if ending else "was deleted or moved"
+                raise _Lost(what if now is None or ending else "was replaced by another file")
+        found = self.real_path.stat()
+        if found.st_nlink > 1:
+            raise _Lost("got a second name")
+        written = found.st_mtime_ns, found.st_size
+        if self._written is None or written != self._written[0]:  # a process has written its log into the file
+            known = None if self._written is None else self._written[1]
+            self._written = None
+            self._written = written, _newer_than(known, look_at(self.real_path).known)
+
+    def _give_up(self) -> None:
+        """Close what is no longer the database at the path, without harm to that."""
+        self.on_lost()
+        path, log = self.real_path, Path(f"{self.real_path}-wal")
+        is_there, log_is_ours = (place_of(file) == self._places[end] for file, end in ((path, ""), (log, "-wal")))
+        is_ours = is_there and self._written is not None
+        if not is_there:  # the file goes with all that its log holds, wherever it is now
+            with suppress(peewee.DatabaseError):
+                self.connection.pragma("wal_checkpoint", "passive")
+        elif not (is_ours and (log_is_ours or not log.exists() or log.stat().st_size == 0)):
+            # Of a file that seems moved SQLite writes no log back, and deletes none.
+            aside = path.with_name(f"{path.name}.moved")
+            path.rename(aside)
+            self.connection.close()
+            aside.rename(path)
+        self.connection.close()
+        if log_is_ours and not is_ours:  # it would be read as that of another file
+            log.replace(f"{log}.old")
+            Path(f"{path}-shm").unlink(missing_ok=True)
 
     def _connect(self) -> None:
         """Connect; wait while another process creates the file, which SQLite itself does not wait for."""

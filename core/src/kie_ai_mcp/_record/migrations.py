@@ -107,7 +107,14 @@ DROP INDEX submissions_in_window;
 CREATE INDEX submissions_in_window ON submissions (gateway, account, answered_at) WHERE granted_at IS NOT NULL;
 """
 
-_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS)
+# What tells a file from another one, and from an older copy of itself; and the path by which it was last opened, since
+# two paths to one file have a write-ahead log each.
+_PLACE = """
+CREATE TABLE place (identity TEXT NOT NULL, generation INTEGER NOT NULL, path BLOB NOT NULL);
+INSERT INTO place VALUES (lower(hex(randomblob(8))), 0, x'');
+"""
+
+_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE)
 SCHEMA_VERSION = len(_STEPS)
 
 # What a row is known by, where a step changes that.
@@ -120,15 +127,20 @@ _KEYS = {
 }
 
 
+def check_version(path: str, version: int) -> None:
+    """Raise `StorageError` for the schema version of a newer program."""
+    if version > SCHEMA_VERSION:
+        raise StorageError(
+            f"The task database {path} has schema version {version}; this program knows {SCHEMA_VERSION}.",
+            next_step="Update kie-ai-mcp-server, or set KIE_AI_DB_PATH to another file.",
+        )
+
+
 def migrate(database: Any) -> None:
     """Apply the steps that a database lacks, all or none; raise `StorageError` for one of a newer program."""
     with database.atomic("IMMEDIATE"):
-        path, version = database.database, int(database.pragma("user_version"))
-        if version > SCHEMA_VERSION:
-            raise StorageError(
-                f"The task database {path} has schema version {version}; this program knows {SCHEMA_VERSION}.",
-                next_step="Update kie-ai-mcp-server, or set KIE_AI_DB_PATH to another file.",
-            )
+        version = int(database.pragma("user_version"))
+        check_version(database.database, version)
         for number, step in enumerate(_STEPS[version:], start=version + 1):
             for statement in filter(str.strip, step.split(";")):
                 database.execute_sql(statement)

@@ -66,7 +66,8 @@ class Record:
         self.process = Process(self.database)
         self.tasks = Tasks(self.database)
         self.submissions = Submissions(self.database, self.recovery, self.process, self.limit, self.budget, self.limits)
-        self.database.on_open = self.submissions.catch_up
+        self.database.on_open = self.submissions.begin
+        self.database.on_lost = self.recovery.rescue
 
     def open(self) -> None:
         """Open the file, which the first use does as well; raise `StorageError` where it can't be used."""
@@ -95,6 +96,7 @@ class Record:
                     await self.submissions.settled(submission_id, ending)
                 else:
                     ended = Ended(await self.submissions.accepted(submission_id, ending.task, ending.outcome))
+                self.recovery.remember(submission_id, ending)
             except StorageError as error:
                 try:
                     ended = Ended(error=error, kept_in=await self.recovery.keep(submission_id, ending))

@@ -7,6 +7,7 @@ import json
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -21,13 +22,14 @@ from pydantic import TypeAdapter
 
 from kie_ai_mcp._record.database import Database, file_lock, open_private, place_of
 from kie_ai_mcp._record.tables import Ending
-from kie_ai_mcp.errors import StorageError, sound
+from kie_ai_mcp.errors import StorageError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 SILENCE_S = 120.0  # how long a process without a lock file counts as alive after it wrote to the database
 
+REMEMBERED = 5_000  # requests of this process, the newest, that are kept in case that the database is lost
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 # Records how a submission, by its number and what was written down of it, ended, inside a transaction.
@@ -46,10 +48,11 @@ class RecoveryFile:
         self.path = database.real_path.with_name(f"{database.real_path.name}.unrecorded.jsonl")
         self.in_memory: list[str] = []
         self.requests: dict[int, dict[str, Any]] = {}
+        self._sent: deque[str] = deque(maxlen=REMEMBERED)
 
     async def keep(self, submission_id: int, ending: Ending) -> Path:
         """Write an ending to the file, on disk when this returns; else keep it in memory and raise `StorageError`."""
-        line = _line(submission_id, self.requests.get(submission_id), ending)
+        line = self.remember(submission_id, ending)
         try:
             with self._database.translated("backed by a recovery file"):
                 await anyio.to_thread.run_sync(self.append, line)
@@ -57,6 +60,22 @@ class RecoveryFile:
             self.in_memory.append(line)
             raise
         return self.path
+
+    def remember(self, submission_id: int, ending: Ending) -> str:
+        """Return the line of an ending; remember it where something was paid for, or may have been."""
+        line = _line(submission_id, self.requests.get(submission_id), ending)
+        if ending.state in ("accepted", "unknown"):
+            self._sent.append(line)
+        return line
+
+    def rescue(self) -> None:
+        """Keep all that this process paid for, since the database may have lost it; what is not lost stays as it is."""
+        lost = Ending("unknown", message="the database was lost before the answer was recorded")
+        under_way = (item for item in self.requests.items() if item[1].get("granted_at"))
+        self.in_memory += [*self._sent, *(_line(number, known, lost) for number, known in under_way)]
+        if self.in_memory:
+            with suppress(OSError):
+                self.append("\n".join(self.in_memory))
 
     def append(self, line: str) -> None:
         """Add a line to the file."""
@@ -111,7 +130,7 @@ def _line(submission_id: int, request: Mapping[str, Any] | None, ending: Ending)
         made_at = ending.task.created_at or datetime.now(UTC)
         ending = replace(ending, task=replace(ending.task, created_at=made_at))
     entry = {"submission_id": submission_id, "request": request, **asdict(ending)}
-    return sound(json.dumps(entry, ensure_ascii=False, default=str))
+    return json.dumps(entry, ensure_ascii=False, default=str).encode(errors="replace").decode()
 
 
 class Process:

@@ -30,6 +30,10 @@ from kie_ai_mcp.specs import Kind, Outcome, Task
 
 # In words, since bound values would keep SQLite from the partial index.
 OPEN = peewee.SQL("state IN ('sending', 'unknown')")
+# The states of a request that an ending changes. A task that was made is a fact; another ending says nothing of a
+# request that its user settled meanwhile; one that ended otherwise was sent, so it can't be cancelled any more.
+BEFORE = {"accepted": ("sending", "unknown", "cancelled", "refused", "discarded"), "cancelled": ("sending",)}
+BEFORE_OTHERS = ("sending", "unknown", "cancelled")
 TWINS = 50  # how many identical requests are looked at
 
 
@@ -85,6 +89,7 @@ class Submissions:
         unsettled, or was made within `lost_s` and its answer has not reached its caller. An unknown one stands in the
         way of a new key, too: it may have been charged. Raise `LimitReached` where it would pass a limit of `budget`.
         """
+        self.database.check_sound()
         self.process.announce()
         self.take_in()
         now = time.time()
@@ -124,7 +129,8 @@ class Submissions:
         now = time.time()
         with self.database.transaction():
             open_rows = self._open_rows()
-            if not any(row["id"] == submission_id and row["state"] == "sending" for row in open_rows):
+            mine = [row["id"] for row in open_rows if row["state"] == "sending" and row["owner"] == self.process.owner]
+            if submission_id not in mine:
                 message = f"Submission {submission_id} was given up while it waited, so it was not sent: "
                 message += "another server took this one for dead."
                 raise StorageError(message, next_step="Call again.", can_retry=True)
@@ -155,19 +161,29 @@ class Submissions:
         Where the service has used an id again, that is the earlier task as it was, with the number of its own request.
         """
         with self.database.transaction():
-            record = self._end(submission_id, Ending("accepted", task, outcome))
+            known = self.recovery.requests.get(submission_id, {})
+            record = self._end(submission_id, known, Ending("accepted", task, outcome))
         assert record is not None  # noqa: S101  the ending has a task
         return record
 
     @in_worker
     def settled(self, submission_id: int, ending: Ending) -> None:
-        """Record an ending without a task; a request that ended otherwise was sent, and can't be cancelled any more."""
-        conditions = [SubmissionRow.state == "sending"] if ending.state == "cancelled" else []
-        self._end(submission_id, ending, *conditions)
+        """Record an ending without a task."""
+        with self.database.transaction():
+            self._end(submission_id, self.recovery.requests.get(submission_id, {}), ending)
 
     def take_in(self) -> None:
         """Record what the recovery file keeps. Call it in the worker, outside of a transaction."""
-        self.recovery.take_in(self._take_in)
+        if not self.database.is_damaged:
+            self.recovery.take_in(self._end)
+
+    def begin(self) -> None:
+        """Catch up with a file that was just opened; one that took another's place learns what is under way."""
+        if self.recovery.requests:
+            with self.database.transaction():
+                for number, known in self.recovery.requests.items():
+                    _number_of(self.database, number, known)
+        self.catch_up()
 
     def catch_up(self) -> list[dict[str, Any]]:
         """Record what was kept, settle what dead processes left, and return the rows that are open; in the worker."""
@@ -235,16 +251,16 @@ class Submissions:
         query = SubmissionRow.select().where(SubmissionRow.id > after_id).order_by(SubmissionRow.id).limit(limit)
         return [submission_record(row) for row in self.database.rows(query)]
 
-    def _end(self, submission_id: int, ending: Ending, *conditions: Any) -> TaskRecord | None:
-        """Write an ending to a submission, if all conditions hold for it, and to its task; return that task."""
+    def _end(self, number: int, known: Mapping[str, Any], ending: Ending) -> TaskRecord | None:
+        """Write an ending to a submission, of which so much is `known`, and to its task; return that task."""
+        number, task = _number_of(self.database, number, known), None
         values: dict[str, Any] = {"state": ending.state, "code": ending.code, "message": ending.message}
-        task = None
         if ending.task is not None:
-            request = self._row(SubmissionRow.id == submission_id)
+            request = self._row(SubmissionRow.id == number)
             task = insert_task(self.database, ending.task, request)
             if ending.outcome is not None:
                 # The id is ours for what finished at once, but the service may have used it.
-                if request and task.submission_id != submission_id:
+                if request and task.submission_id != number:
                     other = replace(ending.task, task_id=f"{ending.task.task_id}-{self.process.owner}")
                     task = insert_task(self.database, other, request)
                 write_outcome(self.database, task.row_id, ending.outcome)
@@ -252,17 +268,8 @@ class Submissions:
             values |= {"task_id": task.task_id, "path": ending.task.path}
         # A slot is held for one window after the answer; what was never sent holds none.
         values |= {"granted_at": None} if ending.state == "cancelled" else {"answered_at": time.time()}
-        self._change(submission_id, *conditions, **values)
+        self._change(number, SubmissionRow.state.in_(BEFORE.get(ending.state, BEFORE_OTHERS)), **values)
         return task
-
-    def _take_in(self, number: int, request: Mapping[str, Any], ending: Ending) -> None:
-        """Record an ending that was kept, and its request where this file does not know that."""
-        if request:
-            values = loaded(SubmissionRow, request)
-            row = self._row(*(getattr(SubmissionRow, name) == values[name] for name in ("owner", "created_at")))
-            number = row["id"] if row else _insert(self.database, values, request.get("key"))
-        # A task that was made is a fact; any other ending says nothing of a request that was settled meanwhile.
-        self._end(number, ending, SubmissionRow.state != "accepted" if ending.task else OPEN)
 
     def _open_rows(self) -> list[dict[str, Any]]:
         """Return the unsettled submissions, oldest first, after settling those of dead processes."""
@@ -285,6 +292,7 @@ class Submissions:
         wait_s, ahead = wait_for_slot(self.database, limit, before, gateway, now)
         if wait_s == 0:
             self._change(submission_id, granted_at=now)
+            self.recovery.requests.get(submission_id, {})["granted_at"] = now
         return Ticket(submission_id, wait_s == 0, wait_s, ahead)
 
     def _at(self, row: Mapping[str, Any], rows: Any = SubmissionRow) -> tuple[Any, ...]:
@@ -342,6 +350,18 @@ def _keyed(database: Database, new: NewSubmission) -> dict[str, Any] | None:
     query = rows.select().where(rows.id.in_(keys.select(keys.submission_id).where(ours)))
     query = query.where(rows.gateway == new.gateway, rows.state.in_(MAY_COST))
     return database.first(query.order_by(rows.account.desc()))
+
+
+def _number_of(database: Database, number: int, known: Mapping[str, Any]) -> int:
+    """Return a request's number in this file, which may be another or an older one: then it is added first."""
+    if not known:
+        return number
+    rows, values = SubmissionRow, loaded(SubmissionRow, known)
+    same = rows.select(rows.id).where(rows.created_at == values["created_at"], rows.owner == values["owner"])
+    if row := database.first(same):
+        return int(row["id"])
+    is_free = database.first(rows.select(rows.id).where(rows.id == number)) is None
+    return _insert(database, values | ({"id": number} if is_free else {}), known.get("key"))
 
 
 def _insert(database: Database, values: Mapping[str, Any], key: str | None) -> int:

@@ -1,0 +1,53 @@
+"""Recognition of task databases: this server's, the seed's Node server's, or another program's."""
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+SEED_COLUMNS = {"id", "task_id", "api_type", "status", "created_at", "updated_at", "result_url", "error_message"}
+
+WITH_SUBMISSIONS = 3  # the first schema version of this server that has the table; the seed's database is version 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """Contents of a database file: `known` tells it from other ones and from older copies, by identity and generation.
+
+    `place` is the path by which it was last opened, where it says so.
+    """
+
+    version: int
+    tables: frozenset[str]
+    is_ours: bool
+    known: tuple[str, int] = ("", 0)
+    place: Path | None = None
+
+
+def look_at(path: Path) -> Look:
+    """Read a file without a lock and without a trace; raise what SQLite raises where it is no database.
+
+    What only the write-ahead log holds is not seen.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(uri, uri=True)) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        tables = frozenset(name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))
+        columns = {row[1] for row in database.execute("PRAGMA table_info(tasks)")}
+        look = Look(
+            version, tables, columns >= SEED_COLUMNS and (version < WITH_SUBMISSIONS or "submissions" in tables)
+        )
+        if look.is_ours and "place" in tables:
+            for identity, generation, place in database.execute("SELECT identity, generation, path FROM place"):
+                last = Path(os.fsdecode(place)) if place else None
+                look = replace(look, known=(identity, generation), place=last)
+    return look
+
+
+def is_usable(path: Path) -> bool:
+    """Return whether a file is a task database, of this server or of the seed's, or still empty."""
+    try:
+        return path.is_file() and (path.stat().st_size == 0 or look_at(path).is_ours)
+    except (OSError, sqlite3.Error):
+        return False
