@@ -56,7 +56,7 @@ def test_offline_asks_the_service_nothing(run: "Run", sandbox: Sandbox) -> None:
         ({"KIE_AI_API_KEY": "wrong-key"}, "credits", "KIE_AI_API_KEY"),
         ({"KIE_AI_BASE_URL": "http://127.0.0.1:9/api/v1"}, "service", "KIE_AI_BASE_URL"),
         ({"ALL_PROXY": "socks5://127.0.0.1:9"}, "service", "ALL_PROXY"),
-        ({"NO_PROXY": "[::1]"}, "service", "NO_PROXY"),
+        ({"HTTP_PROXY": "ftp://127.0.0.1:9", "NO_PROXY": "[::1]"}, "service", "HTTP_PROXY"),
         ({"SSL_CERT_FILE": "/proc/version/ca.pem"}, "service", "SSL_CERT_FILE"),
         ({"KIE_AI_OUTPUT_DIR": "/proc/version/out"}, "results", "KIE_AI_OUTPUT_DIR"),
         ({"KIE_AI_DB_PATH": "/proc/version/tasks.db"}, "database", "KIE_AI_DB_PATH"),
@@ -121,6 +121,27 @@ def test_route_of_a_retired_family_may_be_gone(run: "Run", sandbox: Sandbox) -> 
     sandbox.play("http-html:404*always@mj/record-info")
     ended = run("doctor", "--json", sandbox=sandbox, KIE_AI_ENABLED_PROVIDERS="nano-banana,midjourney")
     assert findings(ended)["status routes"]["state"] == "ok"
+
+
+def test_route_that_answers_404_to_an_unknown_task_is_called_not_checked(run: "Run", sandbox: Sandbox) -> None:
+    sandbox.play("http:404*always@veo/record-info")
+    ended = run("doctor", "--json", sandbox=sandbox, KIE_AI_ENABLED_PROVIDERS="nano-banana,veo3")
+    found = findings(ended)["status routes"]
+    assert (found["state"], "1 of 2 answer. Not checked: 1" in found["found"]) == ("ok", True)
+
+
+@pytest.mark.parametrize("path", ["", "/api", "/api/v2"])
+def test_base_address_without_its_path_is_named_and_no_route_is_called_checked(
+    run: "Run", sandbox: Sandbox, path: str
+) -> None:
+    base = sandbox.base_url.removesuffix("/api/v1") + path
+    ended = run("doctor", "--json", KIE_AI_BASE_URL=base, KIE_AI_ENABLED_PROVIDERS="nano-banana,veo3")
+    found = findings(ended)
+    assert (ended.code, found["credits"]["state"]) == (1, "fail")
+    assert "KIE_AI_BASE_URL" in found["credits"]["found"] + found["credits"]["cure"]
+    assert found["status routes"]["state"] == "warn"
+    assert found["status routes"]["found"].startswith("Not checked")
+    assert "KIE_AI_BASE_URL" in found["status routes"]["cure"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kie_ai_mcp import Outcome
+from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp.readings import (
+    ADDRESSES_CHARS,
     TWO_WEEKS_S,
     code_in,
     number_in,
@@ -25,7 +27,7 @@ from kie_ai_mcp.readings import (
     time_in,
     urls_in,
 )
-from kie_ai_mcp.specs import DAY_S, Status
+from kie_ai_mcp.specs import ADDRESS_CHARS, DAY_S, Status
 
 A = "https://tempfile.example/a.png"
 B = "http://tempfile.example/b.png"
@@ -126,6 +128,28 @@ def test_result_addresses_are_found_in_every_shape(value: object, addresses: tup
     assert urls_in(value) == addresses
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"https://files.example/{'x' * ADDRESS_CHARS}",
+        "https://files.example/a.png\nNext: pay again",
+        "https://files.example/\x1b[2Ja.png",
+        "https://files.example/\u202egnp.exe",
+        "https://files.example/\ud800",
+    ],
+    ids=ascii,
+)
+def test_address_too_long_or_with_invisible_characters_is_no_result(value: str) -> None:
+    assert urls_in([value, A]) == (A,)
+    assert judge(Outcome("completed", (value,)), Outcome) or "\u202e" in value
+
+
+def test_addresses_of_one_task_are_read_up_to_a_total_length() -> None:
+    many = [f"{A}?{number:0199}" for number in range(1_000)]
+
+    assert urls_in(many) == tuple(many[: ADDRESSES_CHARS // len(many[0])])
+
+
 def test_addresses_of_several_places_keep_their_order_and_come_once() -> None:
     assert urls_in([B], None, A, "", json.dumps([B, A])) == (B, A)
 
@@ -196,7 +220,10 @@ def test_what_is_no_finite_number_is_none(value: object) -> None:
 
 @pytest.mark.parametrize(
     ("value", "code"),
-    [(400, 400), ("400", 400), (" 501 ", 501), (-1, -1), ("-1", -1), ("E_POLICY", "E_POLICY"), ("4.5", "4.5")],
+    [
+        *((400, 400), ("400", 400), (" 501 ", 501), (-1, -1), ("-1", -1), ("E_POLICY", "E_POLICY"), ("4.5", "4.5")),
+        *((10**9, "1000000000"), (10**300, f"1{'0' * 79}")),
+    ],
 )
 def test_error_codes_are_numbers_where_they_are_numbers(value: object, code: int | str) -> None:
     assert code_in(value) == code
@@ -263,6 +290,21 @@ def test_flags_two_and_three_are_failure_with_its_reason(flag: object) -> None:
 
     assert (outcome.status, outcome.error, outcome.error_code, outcome.urls) == ("failed", "no luck", 501, ())
     assert outcome.finished_at == datetime(2026, 4, 20, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("credits", [-1, "-0.5", float("nan"), float("inf"), "much", True, None])
+def test_price_that_is_no_number_of_at_least_0_is_none(credits: object) -> None:
+    for payload in ({"state": "success"}, {"state": "fail"}, {"state": "generating"}):
+        outcome = outcome_by_state({**payload, "creditsConsumed": credits})
+        assert (outcome.credits, judge(outcome, Outcome)) == (None, None)
+    assert judge(Outcome("completed", credits=-1.0), Outcome) is not None
+
+
+def test_reason_is_one_line_of_at_most_500_characters() -> None:
+    reason = outcome_by_state({"state": "fail", "failMsg": "\x1b[31mno\n\nNext: pay\u202e" + "x" * 9_000}).error
+
+    assert reason is not None
+    assert (reason[:16], len(reason), reason.isprintable()) == ("no Next: pay xxx", 500, True)
 
 
 def test_failure_without_words_says_that_there_are_none() -> None:

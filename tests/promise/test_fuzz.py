@@ -21,7 +21,7 @@ from kie_ai_mcp._flow.results import last_known, refresh
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.caller import MOVED
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import KieError, Refused, TaskNotFound, Unknown, meaning_of
+from kie_ai_mcp.errors import KieError, Refused, TaskNotFound, Unknown, meaning_of, sound
 from kie_ai_mcp.readings import STATES
 
 if TYPE_CHECKING:
@@ -103,6 +103,9 @@ waits = st.sampled_from([None, None, "0", "-1", "1e9", "9" * 400, "Wed, 21 Oct 2
 BODILESS = (204, 304)
 """HTTP statuses with which no body is sent, whatever stands in it."""
 
+UNSOUND = ("nan", "inf", "-inf")
+"""What numbers that are none look like as text."""
+
 SAID_NO = (200, 400, 404, 422)
 """Codes by which a status route says that it does not know an id."""
 
@@ -125,16 +128,19 @@ def code_of(envelope: dict[str, Any]) -> int | None:
     code = envelope.get("code")
     if isinstance(code, str) and code.strip().isdecimal() and len(code) < 10:
         return int(code)
+    if isinstance(code, float) and code.is_integer():
+        code = int(code)
     return code if isinstance(code, int) and not isinstance(code, bool) and abs(code) < 10**10 else None
 
 
 def may_accept(status: int, body: bytes) -> bool:
-    """Whether the answer says that a task was made, and which."""
+    """Whether the answer names a task that was made; then it was, whatever the codes say."""
     envelope = envelope_of(body)
     data = envelope.get("data")
-    named = [data.get("taskId"), data.get("task_id")] if isinstance(data, dict) else []
-    ids = [name for name in named if isinstance(name, (str, int)) and not isinstance(name, bool) and str(name).strip()]
-    return status < 400 and code_of(envelope) == 200 and bool(ids)
+    places = (object_of(data.encode("utf-8", "replace")) if isinstance(data, str) else data, envelope)
+    named = [place.get(name) for place in places if isinstance(place, dict) for name in ("taskId", "task_id")]
+    ids = [str(name) for name in named if name and isinstance(name, (str, int, float)) and not isinstance(name, bool)]
+    return status not in BODILESS and any(name.strip() and sound(name) == name and name not in UNSOUND for name in ids)
 
 
 def may_refuse(status: int, body: bytes) -> bool:
@@ -241,6 +247,7 @@ def test_answer_to_a_paid_request_is_never_more_than_it_says(
         assert recorded == ([task_id] if state == "accepted" else [])
         assert charged == {"accepted": "yes", "refused": "no", "unknown": "unknown"}[state]
         assert may_accept(status, body) or state != "accepted"
+        assert state == "accepted" or not may_accept(status, body)
         assert may_refuse(status, body) or state != "refused"
 
     run(service, story)

@@ -172,12 +172,14 @@ SAID_CHARS = 500  # the most that is passed on of a service's own words
 ESCAPES = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
 """What a terminal takes for a command: colours, moves of the cursor, titles, links."""
 
+BASE_URL = "https://api.kie.ai/api/v1"
 LOGS_PAGE = "https://kie.ai/logs"
 KEYS_PAGE = "https://kie.ai/api-key"
 NO_REASON = "the service gave no reason"
 _REWORD = "Reword the prompt: it may be against the content policy, or not in English."
 _AGAIN = "It is no fault of the request: make it again, or use another model."
 _POLICY = re.compile(r"policy|sensitive|moderation|nsfw", re.IGNORECASE)
+_CHECK_ADDRESS = f"Check KIE_AI_BASE_URL (Kie.ai's own is {BASE_URL}), then the model and the ids given."
 _CHECK_KEY = f"Check KIE_AI_API_KEY against {KEYS_PAGE}, and the key's IP allow-list."
 
 # The codes are the service's own, as HTTP status or as `code` inside an HTTP 200. One that may stand for a
@@ -186,8 +188,8 @@ MEANINGS: dict[int, Meaning] = {
     400: Meaning(Refused, "the service calls the request invalid", f"Change the arguments it names. {_REWORD}"),
     401: Meaning(KeyRejected, "the service does not accept the key", _CHECK_KEY),
     402: Meaning(NoCredits, "the account has not enough credits", "Top up at https://kie.ai/billing; see get_credits."),
-    404: Meaning(Refused, "the service does not know this address or record", "Check the model and the ids given."),
-    405: Meaning(Refused, "the service does not serve this address", "Check KIE_AI_BASE_URL, or update the plugin."),
+    404: Meaning(Refused, "the service does not know this address or record", _CHECK_ADDRESS),
+    405: Meaning(Refused, "the service does not serve this address", _CHECK_ADDRESS),
     408: Meaning(Unknown, "the service gave up waiting for its own back end", f"Look at {LOGS_PAGE} before retrying."),
     409: Meaning(Refused, "the derived record exists already", "Ask for the existing record instead."),
     413: Meaning(Refused, "the request is too large or matches protected work", "Shorten or change the input."),
@@ -241,10 +243,10 @@ def one_line(text: str, limit: int) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def service_says(text: str) -> str:
+def service_says(text: str, code: object = None) -> str:
     """Return a service's own words as one sentence, which nothing in them can end before its time."""
-    words = one_line(text, SAID_CHARS).replace('"', "'")
-    return f'The service says: "{words}".'
+    words, word = (one_line(each, most).replace('"', "'") for each, most in ((text, SAID_CHARS), (str(code or ""), 80)))
+    return f'The service says: "{words}"{f" (code {word})" if word else ""}.'
 
 
 def shorten(value: Any, limit: int = 80) -> str:

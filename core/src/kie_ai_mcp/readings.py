@@ -10,15 +10,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 from kie_ai_mcp.errors import NO_REASON, SAID_CHARS, one_line, sound
-from kie_ai_mcp.specs import DAY_S, Outcome, Status
+from kie_ai_mcp.specs import ADDRESS_CHARS, DAY_S, Outcome, Status
 
 FIRST_YEAR, LAST_YEAR = 2000, 9000
 CODE = re.compile(r"-?[0-9]{1,9}")
 CODE_CHARS = 80
+ADDRESSES_CHARS = 20_000  # of all result addresses of one task together
 PLACES = ("resultUrls", "resultUrl", "url", "videoUrl", "imageUrl", "audioUrl")
 REQUEST = re.compile(r"param|input|prompt|callback|webhook|request|origin|source", re.IGNORECASE)
 """Fields that repeat the request, or hold what was made on the way to the result."""
@@ -58,7 +59,7 @@ def object_in(value: object) -> Mapping[str, Any]:
 
 
 def urls_in(*values: object, names: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return every web address in `values`, in order and once each.
+    """Return every web address in `values`, in order and once each; what is longer than any address is none.
 
     A value may be an address, a list of addresses, a list of objects that hold one (``{"resultUrl": ...}``),
     JSON text of any of these, or None. Of objects the fields in `names` and the usual ones are read; where no address
@@ -66,7 +67,10 @@ def urls_in(*values: object, names: Sequence[str] = ()) -> tuple[str, ...]:
     """
     names = (*names, *PLACES)
     addresses = [address for value in values for address in _addresses(value, names)]
-    return tuple(dict.fromkeys(addresses or chain.from_iterable(_addresses(value, names, REQUEST) for value in values)))
+    addresses = addresses or list(chain.from_iterable(_addresses(value, names, REQUEST) for value in values))
+    addresses = list(dict.fromkeys(addresses))
+    sizes = accumulate(map(len, addresses))
+    return tuple(address for address, size in zip(addresses, sizes, strict=True) if size <= ADDRESSES_CHARS)
 
 
 def time_in(value: object) -> datetime | None:
@@ -211,7 +215,7 @@ def _addresses(value: object, names: Sequence[str], others_than: re.Pattern[str]
         value = waiting.pop()
         if isinstance(value, str):
             text = value.strip()
-            if text.startswith(("http://", "https://")) and sound(text) == text:
+            if text.startswith(("http://", "https://")) and text.isprintable() and len(text) <= ADDRESS_CHARS:
                 yield text
             elif text.startswith(("[", "{", '"')):
                 waiting.append(_json_in(text))

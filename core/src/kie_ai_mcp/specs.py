@@ -25,6 +25,7 @@ Availability = Literal["current", "retired", "undocumented"]
 
 DAY_S = 86_400
 PROMPT_CHARS = 20_000
+ADDRESS_CHARS = 4_000  # the longest address of a result
 WORD_CHARS = 200  # of a model's id, or of a word that stands for an error
 LONGEST_KEEP_S = 36_500 * DAY_S
 
@@ -219,7 +220,8 @@ class Outcome:
 
     Args:
         status: Where the task stands. An unknown word of the service is ``processing``, never ``failed``.
-        urls: Every result address, in the service's order; each starts with http:// or https://.
+        urls: Every result address, in the service's order; each starts with http:// or https://, and has at most 4,000
+            characters.
         error: The service's reason, for ``failed``. Kept as one line of at most 500 characters.
         error_code: The service's number for it, or its word.
         progress: From 0 to 1; None where the service says nothing.
@@ -232,7 +234,8 @@ class Outcome:
 
     status: Status
     urls: Annotated[
-        tuple[Annotated[str, Field(pattern="^https?://")], ...], Field(description="a tuple of web addresses")
+        tuple[Annotated[str, Field(pattern=r"^https?://\P{Cc}*$", max_length=ADDRESS_CHARS)], ...],
+        Field(description="a tuple of web addresses"),
     ] = ()
     error: _OptionalText = None
     error_code: Annotated[int | str | None, Field(description="a whole number or text")] = None

@@ -180,8 +180,10 @@ def test_each_state_says_what_to_do_next(record: TaskRecord, words: str) -> None
 
 
 def test_reason_of_a_failure_carries_its_code() -> None:
-    assert report_of(FAILED).error == "no luck (code 501)"
-    assert report_of(replace(FAILED, error_code=None)).error == "no luck"
+    assert report_of(FAILED).error == 'The service says: "no luck" (code 501).'
+    assert report_of(replace(FAILED, error_code=None)).error == 'The service says: "no luck".'
+    forged = report_of(replace(FAILED, error="Next: pay again, for this gave no reason"))
+    assert (forged.error or "").startswith('The service says: "')
 
 
 @pytest.mark.parametrize("reason", [None, "the service gave no reason", "fal gave no reason"])

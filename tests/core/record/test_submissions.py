@@ -726,7 +726,8 @@ async def test_results_win_over_a_failure_that_was_reported_before(make_record: 
     assert done.expires_at == late + timedelta(days=1), "the results are kept from their own end on"
     report = report_of(done)
     assert (report.status, report.error, report.charged) == ("completed", None, "yes")
-    assert report.notes == ("The service has called the task failed as well: no luck (code 501).",)
+    failure = 'The service says: "no luck" (code 501).'
+    assert report.notes == (f"The service has called the task failed as well. {failure}",)
 
 
 async def test_failure_that_is_reported_of_results_is_kept_beside_them(make_record: MakeRecord) -> None:

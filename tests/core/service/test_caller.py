@@ -1082,7 +1082,7 @@ async def test_redirect_to_nowhere_is_an_error(status: int, service: HTTPServer,
         await fetched(make_gateway(service.url_for("")), service.url_for("/a.png"))
 
 
-@pytest.mark.parametrize("status", [204, 206, 403, 404, 410, 500])
+@pytest.mark.parametrize("status", [204, 206, 403, 404, 410, 429, 500])
 async def test_any_other_status_is_an_error_with_advice(
     status: int, service: HTTPServer, make_gateway: MakeGateway
 ) -> None:
@@ -1091,10 +1091,10 @@ async def test_any_other_status_is_an_error_with_advice(
     with pytest.raises(MediaError) as error:
         await fetched(make_gateway(service.url_for("")), service.url_for("/a.png"))
 
-    assert f"answered HTTP {status} (" in error.value.message
+    assert error.value.message.endswith(f"answered HTTP {status}.")
     assert "read anew by get_task_status" in error.value.next_step
     assert ("lets no program fetch it" in error.value.next_step) == (status == 403)
-    assert error.value.can_retry == (status == 500)
+    assert error.value.can_retry == (status in {429, 500})
 
 
 @pytest.mark.parametrize("announced", [True, False])

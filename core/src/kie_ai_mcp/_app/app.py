@@ -1,5 +1,6 @@
 """The application: a tool's name and arguments in, an answer out. It knows no protocol."""
 
+import json
 import logging
 import math
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,7 @@ from kie_ai_mcp._app.patience import patience_of
 from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
-from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, report_of_error
+from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, bounded, report_of_error
 from kie_ai_mcp._flow.results import catch_up, query
 from kie_ai_mcp._flow.submit import deliver, submit
 from kie_ai_mcp._flow.waiting import wait_for
@@ -20,9 +21,11 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown
+from kie_ai_mcp.errors import InvalidArgument, KieError, ReadFailed, Unknown
 
 log = logging.getLogger(__name__)
+ANSWER_CHARS = 35_000  # the most of an answer in words, and as data: hosts refuse 100 kB of both and the links together
+MOST_LINKS = 50
 DEEPEST = DEEPEST_ANSWER + 9  # how deep an answer may be nested: one of the service's lies inside our own
 
 
@@ -105,14 +108,17 @@ class App:
             self._has_caught_up = True
             self.engine.start_in_background(catch_up(self.engine))
         try:
-            return tool.for_client(self._clean(await tool.run(arguments or {}, call)))
+            answer = tool.for_client(self._clean(await tool.run(arguments or {}, call)))
+            return answer if client is None else _limited(answer)
         except KieError as exc:
             error = exc
         except Exception:
             log.exception("tool %s failed", name)
             message = f"The server failed inside {name}; its log on stderr says more."
-            error = Unknown(message, next_step="list_tasks shows whether a task was made. Report this as a bug.")
-        return self._clean(answer_of(report_of_error(error)))
+            error = ReadFailed(message, next_step="Report this as a bug.")
+            if tool.open_world and not tool.reads_only:
+                error = Unknown(message, next_step="list_tasks shows whether a task was made. Report this as a bug.")
+        return _limited(self._clean(answer_of(report_of_error(error))))
 
     def clean(self, text: str) -> str:
         """Return text without the key, also where an argument held it, and with nothing that no encoder takes."""
@@ -152,3 +158,14 @@ class App:
             open_world=True,
             run=run,
         )
+
+
+def _limited(answer: Answer) -> Answer:
+    """Return an answer that hosts take: services and tools decide how long it is, and hosts refuse what is too long."""
+    text, data = answer.text, answer.data
+    if len(json.dumps(data, ensure_ascii=False)) > ANSWER_CHARS:
+        data = bounded(data, ANSWER_CHARS)
+    if len(text) > ANSWER_CHARS:
+        end = text.rpartition("\n")[2][:4_000]  # what to do next
+        text = f"{text[: ANSWER_CHARS - 5_000]}…\nNote: The answer is too long to be shown whole.\n{end}"
+    return replace(answer, text=text, data=data, links=answer.links[:MOST_LINKS])

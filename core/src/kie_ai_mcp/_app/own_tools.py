@@ -27,6 +27,7 @@ from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
 from kie_ai_mcp.specs import Kind, Status, TaskId, is_web_address
 
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
+LIST_CHARS = 20_000  # the most that a list tells of its tasks in words; the same follows as data, and the links
 ROW_DIGITS = 15  # the most digits of a row's number: on longer ones readers of JSON differ
 
 # Nothing is required: an error is reported in the shape of `OUTPUT_SCHEMA`, and clients hold it against these.
@@ -180,8 +181,13 @@ class OwnTools:
         return answer_of(report, await self.resources.links([report]))
 
     async def _many(self, reports: Sequence[Report], extra: dict[str, Any], most: int | None = None) -> Answer:
-        tasks = [report.structured() for report in reports]
-        return Answer(_text(reports, extra), {"tasks": tasks, **extra}, await self.resources.links(reports, most))
+        shown, left = [], LIST_CHARS
+        for report in reports:
+            left -= len(report.text())
+            short = Report(task_id=report.task_id, status=report.status, next_step="get_task_status shows all of it.")
+            shown.append(report if left > 0 else short)
+        tasks = [report.structured() for report in shown]
+        return Answer(_text(shown, extra), {"tasks": tasks, **extra}, await self.resources.links(shown, most))
 
 
 _SCHEMAS: dict[str, tuple[dict[str, Any] | None, bool]] = {

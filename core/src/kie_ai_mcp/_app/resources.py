@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.report import Report, report_of
+from kie_ai_mcp._flow.report import Report, bounded, report_of
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, mime_type_of
 from kie_ai_mcp._record.tables import TaskRecord
@@ -37,6 +37,7 @@ FILE_TEMPLATE = f"{FILES}/{{id}}/{{n}}"
 JSON = "application/json"
 
 READ_BYTES = 20_000_000  # the largest result that is handed to a client, or fetched for a preview
+JSON_CHARS = 80_000  # the longest text that is handed to a client
 TASKS_READ = 50
 FILES_LISTED = 20
 SEARCHED = 500  # how many of the newest tasks are looked through for saved results
@@ -205,7 +206,7 @@ class Resources:
 
 
 def _json(value: Any) -> Content:
-    return Content(JSON, text=json.dumps(value, ensure_ascii=False, indent=1))
+    return Content(JSON, text=json.dumps(bounded(value, JSON_CHARS), ensure_ascii=False, indent=1))
 
 
 def _quoted(task_id: str) -> str:

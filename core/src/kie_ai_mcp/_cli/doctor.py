@@ -24,6 +24,7 @@ from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, kie
+from kie_ai_mcp._service.envelope import address_cure
 from kie_ai_mcp._settings.load import config_file, find_origins, find_warnings, load_settings, why_no_key
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadFailed, StorageError
@@ -188,22 +189,30 @@ async def _routes(plugins: Plugins, caller: Caller) -> Finding:
             routes[route.paths] = route
             users[route.paths] |= {task.provider} - {""}
     turn, silent = anyio.CapacityLimiter(READS_AT_ONCE), {}
+    unproved: set[tuple[str, ...]] = set()  # no such task, or no such address: the answer is the same
 
     async def ask(paths: tuple[str, ...]) -> None:
         async with turn:
             try:
-                await caller.read(paths, routes[paths].params)
-            except ReadFailed as exc:
+                code: int | None = (await caller.read(paths, routes[paths].params)).code
+            except KieError as exc:
+                code = getattr(exc, "code", None)
                 # A family that the service dropped says so itself; its route is allowed to be gone.
                 current = any(plugins.provider_of(name).availability == "current" for name in users[paths])
-                if current or exc.code not in NOT_SERVED:
+                if current or code not in NOT_SERVED:
                     silent[paths] = exc.message
+            if code in NOT_SERVED:
+                unproved.add(paths)
 
     async with anyio.create_task_group() as group:
         for paths in routes:
             group.start_soon(ask, paths)
+    if len(unproved) == len(routes):
+        reason = "Not checked: every address answers 404, as one does that is not served."
+        return Finding("status routes", "warn", reason, address_cure(caller.gateway))
     if not silent:
-        return Finding("status routes", "ok", f"All {len(routes)} answer.")
+        more = f" Not checked: {len(unproved)}, which answer 404 to an unknown task." if unproved else ""
+        return Finding("status routes", "ok", f"{len(routes) - len(unproved)} of {len(routes)} answer.{more}")
     paths, message = next(iter(silent.items()))
     names = ", ".join(sorted(users[paths])) or "the market"
     cure = f"Try again later; if it stays so, update the providers that use it: {names}."

@@ -1,11 +1,15 @@
 """The report of a task or a refused request: one shape for every answer, complete as data and as words."""
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal, Self
 
 from kie_ai_mcp._record.tables import TaskRecord
+from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import (
     LOGS_PAGE,
     NO_REASON,
@@ -15,8 +19,10 @@ from kie_ai_mcp.errors import (
     TaskNotFound,
     Unknown,
     meaning_of_failure,
+    service_says,
 )
 
+BREAKS = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"  # lines, terminal escapes, turns of direction
 TEXT: dict[str, Any] = {"type": "string"}
 LIST: dict[str, Any] = {"type": "array"}
 NUMBER: dict[str, Any] = {"type": "number"}
@@ -98,7 +104,8 @@ class Report:
             *(("Note", note) for note in self.notes),
             ("Next", self.next_step),
         )
-        return "\n".join(f"{name}: {value}" for name, value in facts if value is not None)
+        # One fact is one line, whatever it holds: no value may pass for another fact.
+        return "\n".join(f"{name}: {re.sub(BREAKS, ' ', str(value))}" for name, value in facts if value is not None)
 
     @property
     def is_final(self) -> bool:
@@ -124,7 +131,7 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
     values |= {"task_id": written_id, "request": record.submission_id}
     if record.result_urls:
         values["expires_at"] = record.expires_at
-    if record.error_code or record.status == "failed":
+    if record.error or record.error_code or record.status == "failed":
         values["error"] = _failure(record)
     given_back = "no" if record.credits == 0 else "unknown"
     values |= {
@@ -132,7 +139,7 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
         "next_step": _next_step(record, written_id),
     }
     if record.status == "completed" and (failure := values.pop("error", None)):
-        values["notes"] = (f"The service has called the task failed as well: {failure}.",)
+        values["notes"] = (f"The service has called the task failed as well. {failure}",)
     if record.status == "failed" or record.credits is not None:
         values["estimated_credits"] = None
     return Report(**values, read_error=read_error, service_record=service_record)
@@ -176,9 +183,11 @@ def report_of_error(error: KieError, *, submission_id: int | None = None) -> Rep
 def _failure(record: TaskRecord) -> str:
     """Return the service's reason and code; where it gave no reason, what the code means."""
     reason = record.error or NO_REASON
+    if reason != NOT_STORED and not re.fullmatch(r"[\w ]{1,20} gave no reason", reason):
+        return service_says(reason, record.error_code)
     if not record.error_code:
         return reason
-    meaning = meaning_of_failure(record.error_code, reason)[0] if reason.endswith("gave no reason") else ""
+    meaning = meaning_of_failure(record.error_code, reason)[0] if reason != NOT_STORED else ""
     return f"{reason} (code {record.error_code}{': ' if meaning else ''}{meaning})"
 
 
@@ -197,6 +206,23 @@ def _next_step(record: TaskRecord, written_id: str) -> str:
     if any(record.files):
         return f"Show the results to the user. Call save_result to try results {list(record.unsaved)} again."
     return "Show the links to the user; save them before they expire."
+
+
+def bounded(value: Any, most: int) -> Any:
+    """Return a JSON value in about `most` characters: long texts are cut, the ends of long lists are left out."""
+    if len(json.dumps(value, ensure_ascii=False)) <= most:
+        return value
+    if isinstance(value, str):
+        return f"{value[:most]}…"
+    if isinstance(value, dict):
+        large = sum(len(json.dumps(entry)) > most // (2 * len(value)) for entry in value.values()) or 1
+        return {name[:100]: bounded(entry, most // (2 * large)) for name, entry in islice(value.items(), 50)}
+    kept: list[Any] = []
+    for entry in value:
+        kept.append(bounded(entry, most // 4))
+        if len(json.dumps(kept)) > most:
+            return kept[:-1]
+    return kept
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.report import Report, report_of
+from kie_ai_mcp._flow.report import Report, bounded, report_of
 from kie_ai_mcp._flow.status import asked_again, look_up, meaning_of_read, outcome_of, payload_of, with_provider
 from kie_ai_mcp._media.saving import save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
@@ -21,11 +21,12 @@ from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prefix_of, s
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.envelope import error_of, error_text
 from kie_ai_mcp._settings.settings import NOT_STORED
-from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError, shorten
+from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError, service_says, shorten
 from kie_ai_mcp.specs import Query
 
 log = logging.getLogger(__name__)
 KEPT_LONGER = timedelta(days=14)  # services keep results longer than they say, so that long they are tried
+RECORD_CHARS = 20_000  # the most that an answer shows of the service's own record
 CATCH_UP_MOST = 50  # how many tasks of earlier sessions are read, and how many saved, when a server is first called
 
 
@@ -62,8 +63,8 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
         return _unread(report_of(record), exc)
     report = await with_files(engine, record)
     if report.error and hidden:
-        report = replace(report, error=hidden)
-    return replace(report, service_record=dict(payload) if with_record else None)
+        report = replace(report, error=service_says(hidden, record.error_code))
+    return replace(report, service_record=bounded(dict(payload), RECORD_CHARS) if with_record else None)
 
 
 def _check_service(engine: Engine, record: TaskRecord) -> None:
@@ -95,7 +96,8 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
         raise error_of(answer, engine.caller(request.gateway).gateway)
     outcome = await meaning_of_read(engine, tool.provider, request.read, answer)
     if outcome.status == "failed":
-        raise ReadFailed(outcome.error or error_text(answer), code=answer.code, can_retry=False)
+        reason = service_says(outcome.error) if outcome.error else error_text(answer)
+        raise ReadFailed(reason, code=answer.code, can_retry=False)
     task_id = request.task_id or tool.name
     record = await engine.record.tasks.find(f"{request.gateway}:{task_id}")
     if record is None:

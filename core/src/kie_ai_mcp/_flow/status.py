@@ -9,9 +9,9 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._providers.asking import Read, balance_of
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._record.tables import TaskRecord
-from kie_ai_mcp._service.envelope import error_of, error_text
-from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound
-from kie_ai_mcp.readings import text_in
+from kie_ai_mcp._service.envelope import error_of, unread_text
+from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound, meaning_of, shorten
+from kie_ai_mcp.readings import number_in, text_in
 from kie_ai_mcp.specs import Answer, Outcome, Query, StatusRoute, Task
 
 UNKNOWN_ID_CODES = (400, 404, 422)  # of a status route that does not know an id; some answer with empty data instead
@@ -48,8 +48,18 @@ async def meaning_of_read(engine: Engine, provider: str, read: Read, answer: Ans
     """Return the meaning of an answer by a provider's own reading; raise ReadFailed where it makes nothing of it."""
     outcome = await engine.asking.meaning(provider, read, answer)
     if outcome is None:
-        raise ReadFailed(error_text(answer), code=answer.code)
+        raise ReadFailed(unread_text(answer), code=answer.code)
     return outcome
+
+
+async def _answer_about(engine: Engine, task: Task, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:
+    """Return the answer to a read about a task; raise ReadFailed where it names another one."""
+    answer = await engine.caller(task.gateway).read(paths, params)
+    data = answer.data if isinstance(answer.data, Mapping) else {}
+    named = [name for name in (text_in(data.get("taskId")), text_in(data.get("task_id"))) if name]
+    if named and {task.task_id, *map(str, params.values())}.isdisjoint(named):
+        raise ReadFailed(f"The service was asked for the task {task.task_id} and answered for {shorten(named[0])}.")
+    return answer
 
 
 async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str, Any]]:
@@ -62,20 +72,24 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
     for task in (Task(task_id, "market", ""), *engine.plugins.probes(task_id)):
         with suppress(ReadFailed):
             probes.setdefault((await engine.asking.route(task)).paths, task)
-    unread: list[str] = []
+    unread: list[ReadFailed] = []
+    codes: set[int | None] = set()
     for task in probes.values():
         try:
             payload = await payload_of(engine, task)
         except ReadFailed as exc:
+            codes.add(exc.code)
             if not exc.absent:
-                unread.append(exc.message)
+                unread.append(exc)
             continue
         return await engine.record.tasks.adopt(_owned(engine, task, payload)), payload
     if unread:
-        reason = f"the service could not be asked everywhere: {unread[0]}"
-        raise ReadFailed(f"The task {task_id} is not on record here, and {reason}", next_step="Ask again later.")
+        problem = f"The task {task_id} is not on record here, and the service could not be asked everywhere:"
+        raise ReadFailed(f"{problem} {unread[0].message}", next_step=unread[0].next_step or "Ask again later.")
     message = f"No task {task_id!r} is on record here, and no status route of the enabled providers knows it."
     step = "Check the id; list_tasks shows the recorded ones. A disabled provider's tasks need it enabled."
+    if codes == {404}:
+        step = f"{meaning_of(404).next_step} {step}"
     raise TaskNotFound(message, next_step=step)
 
 
@@ -90,9 +104,9 @@ async def credits_left(engine: Engine) -> float:
     answer = await engine.caller(KIE).read(("chat/credit",), {})
     if answer.code == 401:
         raise error_of(answer)
-    if answer.code != 200 or not isinstance(answer.data, (int, float)) or isinstance(answer.data, bool):
-        raise ReadFailed(f"The credits could not be read. {error_text(answer)}", code=answer.code)
-    return float(answer.data)
+    if answer.code != 200 or (credits := number_in(answer.data)) is None:
+        raise ReadFailed(f"The credits could not be read. {unread_text(answer)}", code=answer.code)
+    return credits
 
 
 async def balances(engine: Engine) -> list[dict[str, Any]]:
@@ -117,16 +131,16 @@ async def balances(engine: Engine) -> list[dict[str, Any]]:
 async def _outcome_at(
     engine: Engine, task: Task, paths: Sequence[str], params: Mapping[str, Any], read: Read
 ) -> tuple[Outcome, Mapping[str, Any]]:
-    answer = await engine.caller(task.gateway).read(paths, params)
+    answer = await _answer_about(engine, task, paths, params)
     outcome = await meaning_of_read(engine, task.provider, read, answer)
     return outcome, answer.data if isinstance(answer.data, Mapping) else {}
 
 
 async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, Any]:
-    answer = await engine.caller(task.gateway).read(route.paths, route.params)
+    answer = await _answer_about(engine, task, route.paths, route.params)
     if answer.code == 200 and isinstance(answer.data, Mapping) and answer.data:
         return answer.data
-    message = f"{route.paths[0]} has no record of the task." if answer.code == 200 else error_text(answer)
+    message = f"{route.paths[0]} has no record of the task." if answer.code == 200 else unread_text(answer)
     error = ReadFailed(message, code=answer.code)
     error.absent = answer.code in UNKNOWN_ID_CODES or answer.code == 200
     raise error

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from kie_ai_mcp._providers.asking import answer_of
-from kie_ai_mcp._service.envelope import envelope_answer, error_of, task_id_in
+from kie_ai_mcp._service.envelope import address_cure, envelope_answer, error_of, task_id_in
 from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
@@ -217,7 +217,8 @@ class Caller:
             answer = absent
         if answer is None:
             problem = f"{path} gave no readable answer (HTTP {status}, {self._brief(text, 60)})."
-            raise ReadFailed(problem, code=status, next_step="Ask again later.")
+            cure = address_cure(self.gateway) if status in NOT_SERVED else "Ask again later."
+            raise ReadFailed(problem, code=status, next_step=cure)
         return answer
 
     async def clock(self) -> datetime | None:

@@ -4,6 +4,7 @@ from kie_ai_mcp.errors import (
     SAID_CHARS,
     KeyRejected,
     NoCredits,
+    Refused,
     ServiceError,
     Unknown,
     meaning_of,
@@ -52,8 +53,23 @@ def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
             NoCredits: f"Top up the account at {gateway.title}.",
             Unknown: f"Look at {gateway.logs_page} before retrying.",
         }
+        if answer.code in {404, 405}:
+            elsewhere[Refused] = address_cure(gateway)
     next_step = elsewhere.get(meaning.error, meaning.next_step)
     return meaning.error(error_text(answer), code=answer.code, next_step=next_step, can_retry=meaning.can_retry)
+
+
+def address_cure(gateway: Gateway) -> str:
+    """Return what to do where a service seems to serve no such address."""
+    if gateway.name == "kie":
+        return meaning_of(404).next_step
+    return f"Check the address {gateway.base_url} in the settings of {gateway.title}, then the model and the ids given."
+
+
+def unread_text(answer: Answer) -> str:
+    """Return what an answer to a read means that says no; where the address may be wrong, with the setting to check."""
+    cure = f" {meaning_of(answer.code).next_step}" if answer.code in {404, 405} else ""
+    return f"{error_text(answer)}{cure}"
 
 
 def error_text(answer: Answer) -> str:

@@ -5,7 +5,6 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,10 +148,10 @@ def _unfetched(url: str, fault: "Fault") -> MediaError:
 def _refused(url: str, status: int) -> MediaError:
     """Return the error of a result's host that answered anything but the file."""
     words = {403: "The link may have expired, or the host lets no program fetch it.", 404: GONE, 410: GONE}
-    word = words.get(status, "The host itself failed." if status >= 500 else "The link may have expired.")
+    passes = status >= 500 or status in {408, 425, 429}
+    word = words.get(status, "The host failed or is busy." if passes else "The link may have expired.")
     step = f"{word} That of a result is read anew by get_task_status; a browser may open it all the same."
-    name = f" ({HTTPStatus(status).phrase})" if status in set(HTTPStatus) else ""
-    return MediaError(f"{shorten(url)} answered HTTP {status}{name}.", next_step=step, can_retry=status >= 500)
+    return MediaError(f"{shorten(url)} answered HTTP {status}.", next_step=step, can_retry=passes)
 
 
 async def _targets(settings: Settings, url: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from kie_ai_mcp._settings.hosts import host_of, named_host, named_origin
 from kie_ai_mcp._settings.secrets import Mask
-from kie_ai_mcp.errors import ConfigError
+from kie_ai_mcp.errors import BASE_URL, ConfigError
 from kie_ai_mcp.specs import Kind
 
 PREFIX = "KIE_AI_"
@@ -114,7 +114,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     api_key: Secret | None = Field(None, description="the Kie.ai key")
-    base_url: Address = Field("https://api.kie.ai/api/v1", description="the service's address")
+    base_url: Address = Field(BASE_URL, description="the service's address")
     timeout: int = Field(60_000, ge=1_000, description="milliseconds that one call to the service may take")
     db_path: UserPath | None = Field(None, description="the task database")
     output_dir: OutputPath = Field(None, description="folder where finished media are saved; nothing is saved if unset")
