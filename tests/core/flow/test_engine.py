@@ -136,4 +136,4 @@ async def test_task_of_a_service_without_a_provider_names_the_cure(engine: Engin
     with pytest.raises(ReadFailed, match="no enabled provider registers") as caught:
         engine.caller("elsewhere")
     assert "kie-ai-mcp-elsewhere" in caught.value.next_step
-    assert engine.logs_of("elsewhere") == "the log of elsewhere"
+    assert engine.logs_of("elsewhere") == "the request log of elsewhere"
