@@ -236,7 +236,7 @@ def sound(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def one_line(text: str, limit: int) -> str:
+def one_line(text: str, limit: int = SAID_CHARS) -> str:
     """Return text as one line of at most `limit` characters, without escape sequences and invisible characters."""
     plain = re.sub(ESCAPES, "", text[: 10 * limit])
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in plain).split())

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import accumulate, chain
 from typing import Any
 
-from kie_ai_mcp.errors import NO_REASON, SAID_CHARS, one_line, sound
+from kie_ai_mcp.errors import NO_REASON, one_line, sound
 from kie_ai_mcp.specs import ADDRESS_CHARS, DAY_S, Outcome, Status
 
 FIRST_YEAR, LAST_YEAR = 2000, 9000
@@ -186,7 +186,7 @@ def _completed(payload: Mapping[str, Any], model: str | None, results: Iterable[
 
 
 def _failed(payload: Mapping[str, Any], model: str | None, reason: str, code: str) -> Outcome:
-    error = one_line(text_in(payload.get(reason)) or "", SAID_CHARS) or NO_REASON
+    error = one_line(text_in(payload.get(reason)) or "") or NO_REASON
     return _ended(payload, Outcome("failed", error=error, error_code=code_in(payload.get(code)), model=model))
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import traceback
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "upload_url": ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
     "max_upload_mb": ("10", 10),
     "trusted_hosts": ("a.example, b.example:81", ("a.example", "b.example:81")),
-    "trusted_networks": ("198.18.0.0/15, fd00::/8", ("198.18.0.0/15", "fd00::/8")),
+    "trusted_networks": ("198.18.0.0/15, fd00::/8", (ip_network("198.18.0.0/15"), ip_network("fd00::/8"))),
     "enabled_providers": ("veo3,flux", ("veo3", "flux")),
     "disabled_providers": (" pika , ,haiper,", ("pika", "haiper")),
     "enabled_tools": ("list_tasks", ("list_tasks",)),

@@ -18,7 +18,7 @@ from kie_ai_mcp._providers.guard import run_isolated, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, KIE, SHARED
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
-from kie_ai_mcp.errors import SAID_CHARS, InvalidArgument, KieError, PluginError, ReadFailed, Refused, Unknown, one_line
+from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, ReadFailed, Refused, Unknown, one_line
 from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer | None:
         answer, wrong = await run_isolated(f"The gateway {gateway.name}", lambda: _judged(read(status, body), Answer))
     except KieError:  # the reason is in the log
         return None
-    return None if wrong is not None else replace(answer, message=one_line(answer.message, SAID_CHARS))
+    return None if wrong is not None else replace(answer, message=one_line(answer.message))
 
 
 def route_of(plugins: Plugins, task: Task) -> StatusRoute:

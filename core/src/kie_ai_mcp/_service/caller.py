@@ -303,7 +303,7 @@ class Caller:
         """Return the error of a paid request without an answer; None where it may be tried once more."""
         if departure.sent:
             return self._lost(f"The request was sent to {path}, but no readable answer came ({fault.reason}).")
-        if fault.before_connection and attempt < CONNECT_TRIES:
+        if fault.is_early and attempt < CONNECT_TRIES:
             return None
         problem = f"No connection to {self.mask.text(self.gateway.base_url)} ({fault.reason}); nothing was sent."
         cure = fault.cure or "Check the network and the service's address, then call again."

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
+from math import inf
 from ssl import SSLContext
 from typing import Any, cast
 
@@ -41,7 +42,7 @@ class Fault:
     reason: str
     cure: str = ""  # the next step where the cause is a variable of the environment
     is_timeout: bool = False
-    before_connection: bool = False  # so that a second attempt is safe
+    is_early: bool = False  # before there was a connection, so that a second attempt is safe
 
 
 class _UnusableVariable(Exception):
@@ -68,13 +69,11 @@ class Connections:
         name, address = proxy_of(url) or ("", None)
         if (use, address) not in self._clients:
             try:
-                encrypts = self._certificates if address and address.startswith("https:") else None
-                proxy = httpx.Proxy(address, ssl_context=encrypts) if address else None
                 # The environment is read here and not by the library, which stumbles over half of what is in use. Each
                 # create has a new connection: on a reused one, "closed before answering" could mean either thing.
                 client = httpx.AsyncClient(
                     verify=self._certificates,
-                    proxy=proxy,
+                    proxy=address,
                     trust_env=False,
                     timeout=timeout_s,
                     limits=httpx.Limits(max_keepalive_connections=0 if use == "create" else None),
@@ -135,10 +134,10 @@ class Connections:
         self._clients.clear()
 
     @contextmanager
-    def errors_as(self, meaning: Callable[[Fault], KieError | None], timeout_s: float | None = None) -> Iterator[None]:
+    def errors_as(self, meaning: Callable[[Fault], KieError | None], timeout_s: float = inf) -> Iterator[None]:
         """Raise `meaning` of the fault instead of any error of the HTTP library; go on after the block if it is None.
 
-        `timeout_s` is the time limit of the block as a whole, in seconds; None for no limit.
+        `timeout_s` is the time limit of the block as a whole, in seconds.
         """
         try:
             with anyio.CancelScope() as scope, _limited(scope, timeout_s):
@@ -178,29 +177,25 @@ class Connections:
 
 
 @contextmanager
-def _limited(scope: anyio.CancelScope, timeout_s: float | None) -> Iterator[None]:
+def _limited(scope: anyio.CancelScope, timeout_s: float) -> Iterator[None]:
     """Cancel a scope when its time is over, yet not before what has come is read.
 
     A process that was stopped, or slept with its machine, wakes with its time over and the answer in the socket.
     """
-    if timeout_s is None:
-        yield
-        return
     loop = asyncio.get_running_loop()
-
     timers: list[asyncio.TimerHandle] = []
 
-    def end_at(due: float) -> None:
+    def wait(seconds: float) -> None:
+        due = loop.time() + seconds
         timers[:] = [loop.call_at(due, end, due)]
 
     def end(due: float) -> None:
-        now = loop.time()
-        if now - due > LATE_S:
-            end_at(now + min(timeout_s, AWAKE_S))
+        if loop.time() - due > LATE_S:
+            wait(min(timeout_s, AWAKE_S))
         else:
             timers[:] = [loop.call_later(LAST_LOOK_S, scope.cancel)]
 
-    end_at(loop.time() + timeout_s)
+    wait(timeout_s)
     try:
         yield
     finally:

@@ -1,16 +1,6 @@
 """The service's envelope around each answer, and its codes as errors."""
 
-from kie_ai_mcp.errors import (
-    SAID_CHARS,
-    KeyRejected,
-    NoCredits,
-    Refused,
-    ServiceError,
-    Unknown,
-    meaning_of,
-    one_line,
-    service_says,
-)
+from kie_ai_mcp.errors import KeyRejected, NoCredits, Refused, ServiceError, Unknown, meaning_of, one_line, service_says
 from kie_ai_mcp.readings import object_in, text_in
 from kie_ai_mcp.specs import Answer, Gateway
 
@@ -30,9 +20,7 @@ def envelope_answer(status: int, body: object) -> Answer | None:
     if code is None:
         return None
     message = str(body.get("msg") or body.get("message") or "")
-    if len(message) > SAID_CHARS or not message.isprintable():
-        message = one_line(message, SAID_CHARS)
-    return Answer(code, message, body.get("data"))
+    return Answer(code, message if message.isprintable() else one_line(message), body.get("data"))
 
 
 def task_id_in(content: object) -> str | None:

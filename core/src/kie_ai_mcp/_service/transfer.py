@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -28,7 +28,7 @@ UPLOAD_PATH = "api/file-stream-upload"
 UPLOAD_FOLDER = "kie-ai-mcp"
 REDIRECTS = 5
 CONNECT_S = 5.0  # the time in which one of several addresses of a host must answer before the next is tried
-STAND_INS = "198.18.0.0/15"
+STAND_INS = " (198.18.0.0/15, where a proxy on this machine gives every name an address from there)"
 GONE = "The link has probably expired."
 SLOWEST_DOWNLOAD = 10_000  # bytes a second below which a download is given up: whoever asks for the task waits for it
 LONGEST_DOWNLOAD_S = 3600.0
@@ -104,16 +104,12 @@ async def _sent(caller: Caller, url: str) -> "httpx.Response":
     timeout_s = caller.timeout_s
     client = await caller.connections.client("download", url, timeout_s)
     with anyio.fail_after(timeout_s):
-        *targets, last = await _targets(caller.settings, url)
-        for target in targets:
-            with caller.connections.errors_as(partial(_unless_unconnected, url)):
+        *others, last = await _targets(caller.settings, url)
+        for target in others:
+            with caller.connections.errors_as(lambda fault: None if fault.is_early else _unfetched(url, fault)):
                 timeout = (min(CONNECT_S, timeout_s), timeout_s, timeout_s, timeout_s)
                 return await client.send(client.build_request("GET", timeout=timeout, **target), stream=True)
         return await client.send(client.build_request("GET", **last), stream=True)
-
-
-def _unless_unconnected(url: str, fault: "Fault") -> MediaError | None:
-    return None if fault.before_connection else _unfetched(url, fault)
 
 
 async def _chunks(caller: Caller, response: "httpx.Response", url: str) -> AsyncIterator[bytes]:
@@ -163,14 +159,13 @@ async def _targets(settings: Settings, url: str) -> list[dict[str, Any]]:
         host = None
     if not host or scheme not in {"http", "https"} or port == 0:
         raise MediaError(f"{shorten(url)} is not a web address, so it was not fetched.")
-    default = PORTS[scheme]
-    if _is_trusted(settings, host, port or default):
+    if _is_trusted(settings, host, port or PORTS[scheme]):
         return [{"url": url}]
     # A proxy resolves names itself, perhaps such as this machine can't, and sees another network behind them.
     by_proxy = proxy_of(url) is not None and host.rstrip(".").rpartition(".")[2] != "localhost"
+    flags = socket.AI_NUMERICHOST if by_proxy else 0
     try:
-        flags = socket.AI_NUMERICHOST if by_proxy else 0
-        entries = await anyio.getaddrinfo(host, port or default, type=socket.SOCK_STREAM, flags=flags)
+        entries = await anyio.getaddrinfo(host, port or PORTS[scheme], type=socket.SOCK_STREAM, flags=flags)
     except (OSError, UnicodeError) as exc:
         if by_proxy:
             return [{"url": url}]
@@ -178,8 +173,8 @@ async def _targets(settings: Settings, url: str) -> list[dict[str, Any]]:
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
     if not addresses or not all(_is_public(address, settings.trusted_networks) for address in addresses):
         private = ", ".join(addresses) or "none"
+        hint = STAND_INS if private.startswith(("198.18.", "198.19.")) else ""
         problem = f"{shorten(url)} leads to the private address {private}, so it was not fetched."
-        hint = f" ({STAND_INS}, where a proxy here lets every name lead to one)" if private.startswith("198.1") else ""
         cure = f"If it is meant, add the host to KIE_AI_TRUSTED_HOSTS, or its range to KIE_AI_TRUSTED_NETWORKS{hint}."
         raise MediaError(problem, next_step=cure)
     if by_proxy:
@@ -201,10 +196,10 @@ def _is_trusted(settings: Settings, host: str, port: int) -> bool:
     return not names.isdisjoint(map(str.lower, settings.trusted_hosts))
 
 
-def _is_public(address: str, trusted: Iterable[str]) -> bool:
+def _is_public(address: str, trusted: Iterable[IPv4Network | IPv6Network]) -> bool:
     """Return whether an address is public or trusted; of a translated IPv6 address, whether its IPv4 address is."""
     parsed = ip_address(address.split("%", 1)[0])
-    if any(parsed in ip_network(network, strict=False) for network in trusted):
+    if any(parsed in network for network in trusted):
         return True
     embedded: list[IPv4Address | IPv6Address | None] = []
     if isinstance(parsed, IPv6Address):

@@ -7,12 +7,11 @@ file is the field's name.
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr
 
 from kie_ai_mcp._settings.hosts import host_of, named_host, named_origin
 from kie_ai_mcp._settings.secrets import Mask
@@ -85,20 +84,11 @@ def _absolute(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     return folders
 
 
-def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        try:
-            ip_network(value, strict=False)
-        except ValueError:
-            raise ValueError(f"{value!r} is no range of addresses such as 198.18.0.0/15 or fd00::/8") from None
-    return values
-
-
 UserPath = Annotated[Path, AfterValidator(at_home)]
 OutputPath = Annotated[UserPath, AfterValidator(_output_folder)] | None
 Folders = Annotated[tuple[UserPath, ...], BeforeValidator(_split_paths), AfterValidator(_absolute)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Networks = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_networks)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(named_host)], ...], BeforeValidator(_split)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(named_origin)], ...], BeforeValidator(_split)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
