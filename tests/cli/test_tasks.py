@@ -140,6 +140,35 @@ def test_save_goes_on_after_one_that_can_not_be_saved(run: "Run", sandbox: Sandb
     assert "could not be saved: 1;" in ended.stderr
 
 
+def test_save_first_reads_what_is_not_finished_on_record(run: "Run") -> None:
+    with Sandbox(hold=True) as sandbox:
+        done, failed, running = [make(run, sandbox, f"A harbour {number}") for number in range(3)]
+        sandbox.finish(done)
+        sandbox.finish(failed, fail="no luck")
+        ended = run("tasks", "save", "--json", sandbox=sandbox)
+        saved = json.loads(ended.stdout)
+        assert (ended.code, saved["running"], saved["failed"], saved["unread"]) == (0, 1, 1, 0)
+        ((task_id, files),) = [(row["task_id"], row["files"]) for row in saved["saved"]]
+        assert (task_id, len(files)) == (done, 1)
+        again = run("tasks", "save", sandbox=sandbox)
+        assert "0 of 0 tasks saved in" in again.stdout
+        assert "1 more: running." in again.stdout
+        sandbox.play("http:500*always", path="recordInfo")
+        ended = run("tasks", "save", sandbox=sandbox)
+        assert (ended.code, "1 more: unread." in ended.stdout) == (1, True)
+        assert f"could not be read, and may be finished: 1. {running}: " in ended.stderr
+
+
+def test_save_ends_with_1_where_a_task_that_it_finds_finished_can_not_be_saved(run: "Run", sandbox: Sandbox) -> None:
+    made = make(run, sandbox)
+    sandbox.advance(10)
+    sandbox.play("http:404*always", path="/files/")
+    ended = run("tasks", "save", sandbox=sandbox)
+    assert (ended.code, f"{made}: Result 1 of 1" in ended.stdout) == (1, True)
+    assert "could not be saved: 1;" in ended.stderr
+    assert "0 of 1 tasks saved in" in ended.stdout
+
+
 def test_save_without_a_folder_names_the_cure(run: "Run", sandbox: Sandbox) -> None:
     ended = run("tasks", "save", sandbox=sandbox, KIE_AI_OUTPUT_DIR="")
     assert (ended.code, "--to DIR" in ended.stderr) == (2, True)

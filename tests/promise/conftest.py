@@ -145,16 +145,18 @@ class LaunchIn(Protocol):
     """Starts a server in a folder of the caller's choice; the caller closes it."""
 
     def __call__(
-        self, folder: Path, sandbox: Sandbox | None = None, orders: Message | None = None, **settings: str
+        self, folder: Path, sandbox: Sandbox | None = None, orders: Message | None = None, *words: str, **settings: str
     ) -> Server:
-        """Return the running server; `orders` are those of `launcher.Orders`."""
+        """Return the running server; `orders` are those of `launcher.Orders`, `words` its arguments."""
         ...
 
 
 class Launch(Protocol):
     """Starts a server in the test's own folder; it is gone after the test."""
 
-    def __call__(self, sandbox: Sandbox | None = None, orders: Message | None = None, **settings: str) -> Server:
+    def __call__(
+        self, sandbox: Sandbox | None = None, orders: Message | None = None, *words: str, **settings: str
+    ) -> Server:
         """Return the running server."""
         ...
 
@@ -179,10 +181,12 @@ def launcher() -> Iterator[str]:
 def launch_in(launcher: str, environment: "Environment") -> LaunchIn:
     numbers = itertools.count(1)
 
-    def start(folder: Path, sandbox: Sandbox | None = None, orders: Message | None = None, **settings: str) -> Server:
+    def start(
+        folder: Path, sandbox: Sandbox | None = None, orders: Message | None = None, *words: str, **settings: str
+    ) -> Server:
         log = folder / f"stderr-{next(numbers)}.log"
         env = environment(folder, sandbox, **{"KIE_AI_ENABLED_PROVIDERS": "nano-banana", **settings})
-        request = {"env": env, "cwd": str(folder), "arguments": [], "orders": orders or {}}
+        request = {"env": env, "cwd": str(folder), "arguments": words, "orders": orders or {}}
         ours, theirs = socket.socketpair()
         control = socket.socket(socket.AF_UNIX)
         with theirs, log.open("wb") as errors:
@@ -198,8 +202,10 @@ def launch_in(launcher: str, environment: "Environment") -> LaunchIn:
 def launch(launch_in: LaunchIn, tmp_path: Path) -> Iterator[Launch]:
     with ExitStack() as stack:
 
-        def start(sandbox: Sandbox | None = None, orders: Message | None = None, **settings: str) -> Server:
-            return stack.enter_context(launch_in(tmp_path, sandbox, orders, **settings))
+        def start(
+            sandbox: Sandbox | None = None, orders: Message | None = None, *words: str, **settings: str
+        ) -> Server:
+            return stack.enter_context(launch_in(tmp_path, sandbox, orders, *words, **settings))
 
         yield start
 

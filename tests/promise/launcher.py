@@ -65,6 +65,11 @@ PLACES = {
     "grace": "kie_ai_mcp._flow.engine:GRACE_S",
     "silence": "kie_ai_mcp._record.recovery:SILENCE_S",
     "patience": "kie_ai_mcp._app.patience:USUAL_PATIENCE_S",
+    "look": "kie_ai_mcp._flow.watching:LOOK_S",
+    "lease": "kie_ai_mcp._flow.watching:LEASE_S",
+    "usual": "kie_ai_mcp._flow.watching:USUAL_S",
+    "least": "kie_ai_mcp._flow.watching:LEAST_S",
+    "saves": "kie_ai_mcp._flow.watching:SAVES_S",
 }
 
 # Orders --------------------------------------------------------------------------------------------------------------

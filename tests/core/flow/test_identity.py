@@ -15,8 +15,8 @@ from werkzeug import Request, Response
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import Answer
-from kie_ai_mcp._flow.results import catch_up
 from kie_ai_mcp._flow.waiting import wake
+from kie_ai_mcp._flow.watching import catch_up
 from kie_ai_mcp._gallery.page import page
 from kie_ai_mcp._record.submissions import NewSubmission
 from kie_ai_mcp._record.tables import Ending

@@ -12,7 +12,8 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._flow.results import catch_up, refresh, save
+from kie_ai_mcp._flow.results import refresh, save
+from kie_ai_mcp._flow.watching import catch_up
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._settings.settings import Settings

@@ -45,6 +45,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_provider_kb": ("100", 100),
     "compact": ("true", True),
     "patience_s": ("90.5", 90.5),
+    "watch": ("false", False),
     "wait_s": ("45", 45.0),
     "store_prompts": ("false", False),
     "http_token": ("a-token-of-the-tests", SecretStr("a-token-of-the-tests")),

@@ -14,9 +14,10 @@ from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, bounded, report_of_error
-from kie_ai_mcp._flow.results import catch_up, query
+from kie_ai_mcp._flow.results import query
 from kie_ai_mcp._flow.submit import deliver, submit
 from kie_ai_mcp._flow.waiting import wait_for
+from kie_ai_mcp._flow.watching import catch_up, watch
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
@@ -84,6 +85,11 @@ class App:
         if name not in tools:
             raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, tools)}")
         return tools[name]
+
+    def watch(self) -> None:
+        """Look after running tasks for as long as the engine runs, where the settings want it; for a server."""
+        if self.settings.watch:
+            self.engine.start_in_background(watch(self.engine))
 
     async def run(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
         """Call one tool; raise KieError where it fails, or there is none of that name."""

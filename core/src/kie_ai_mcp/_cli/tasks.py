@@ -1,12 +1,14 @@
 """Commands ``tasks``: list, show, wait for, save, export, prune and settle what is on record."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
+import anyio
 import click
 
 from kie_ai_mcp._app.app import App
@@ -16,14 +18,16 @@ from kie_ai_mcp._cli.console import UserPath
 from kie_ai_mcp._flow import results, settle
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._flow.waiting import wait_for
+from kie_ai_mcp._flow.waiting import READS_AT_ONCE, wait_for
 from kie_ai_mcp._media.files import replacing
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 
 MOST_TASKS = 100  # how many running tasks `wait` waits for where none is named
+MOST_READ = 10_000  # how many running tasks `save` reads
 PAGE = 500  # rows read at once for an export
 
 
@@ -150,41 +154,73 @@ async def _running(app: App) -> list[str]:
 def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
     """Save finished results that are not saved yet.
 
-    Those that expire first come first. With a TASK, only the results of each one named.
+    Tasks that are not finished on record are read first. Results that expire first come first. With a TASK, only the
+    results of each one named.
     """
     settings = console.settings_saving_in(folder)
     if settings.output_dir is None:
         raise ConfigError("No folder for results is set.", next_step="Give --to DIR, or set KIE_AI_OUTPUT_DIR.")
 
-    async def work(app: App) -> tuple[list[dict[str, Any]], int]:
-        now = datetime.now(UTC)
+    async def work(app: App) -> tuple[list[dict[str, Any]], int, list[Report]]:
+        read = [] if task_ids else await _read(app, say, everything=expired)
+        finished = [_row(report) for report in read if report.status == "completed"]
+        now, known = datetime.now(UTC), {row["task_id"] for row in finished}
         unsaved = [] if task_ids else await app.engine.record.tasks.unsaved()
+        unsaved = [record for record in unsaved if record.written_id not in known]
         valid = [record for record in unsaved if expired or record.expires_at is None or record.expires_at > now]
         ids = task_ids or [record.written_id for record in valid]
         rows = [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)]
-        return rows, len(unsaved) - len(valid)
+        return finished + rows, len(unsaved) - len(valid), read
 
     with console.terminal().progress() as say:
-        rows, gone = console.run_with_app(settings, work)
+        rows, gone, read = console.run_with_app(settings, work)
+    unread = [report for report in read if report.read_error]
+    states = Counter("unread" if report.read_error else report.status for report in read)
+    counts = {"running": states["pending"] + states["processing"], "failed": states["failed"], "unread": len(unread)}
     lines = ["\n".join(row["files"]) or f"{row['task_id']}: {row['error']}" for row in rows]
     late = f" {gone} more have expired at the service; --expired tries them all the same." if gone else ""
-    total = f"{sum(bool(row['files']) for row in rows)} of {len(rows)} tasks saved in {settings.output_dir}.{late}"
-    console.show({"saved": rows, "expired": gone}, "\n".join([*lines, total]))
+    others = "".join(f" {count} more: {name}." for name, count in counts.items() if count)
+    total = f"{sum(bool(row['files']) for row in rows)} of {len(rows)} tasks saved in {settings.output_dir}."
+    console.show({"saved": rows, "expired": gone, **counts}, "\n".join([*lines, total + others + late]))
     if failed := [row for row in rows if row["error"]]:
         raise click.ClickException(f"tasks that could not be saved: {len(failed)}; the first: {failed[0]['error']}")
+    if unread:
+        reason = f"{unread[0].task_id}: {unread[0].read_error}"
+        raise click.ClickException(f"tasks that could not be read, and may be finished: {len(unread)}. {reason}")
+
+
+async def _read(app: App, say: Say, *, everything: bool) -> list[Report]:
+    """Read every task that is not finished on record, and save its results if it is finished now."""
+    now = datetime.now(UTC)
+    since = now - (timedelta(days=36_500) if everything else results.KEPT_LONGER)
+    records = await app.engine.record.tasks.running(since, now, limit=MOST_READ)
+    reports: list[Report] = []
+    turn = anyio.CapacityLimiter(READS_AT_ONCE)
+
+    async def read(record: TaskRecord) -> None:
+        async with turn:
+            await say(f"reading {record.written_id}", len(reports) / len(records))
+            reports.append(await results.refresh(app.engine, record.written_id))
+
+    async with anyio.create_task_group() as group:
+        for record in records:
+            group.start_soon(read, record)
+    return reports
 
 
 async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any]:
     """Save one task's results; an error of one must not stop the others."""
     await say(f"saving {task_id}", share)
     try:
-        report = await results.save(app.engine, task_id)
-        files = list(filter(None, report.files))
-        error = "" if files else f"it is {report.status}. {report.next_step}"
-        error = " ".join(report.notes) or error
+        return _row(await results.save(app.engine, task_id)) | {"task_id": task_id}
     except KieError as exc:
-        files, error = [], str(exc)
-    return {"task_id": task_id, "files": files, "error": error}
+        return {"task_id": task_id, "files": [], "error": str(exc)}
+
+
+def _row(report: Report) -> dict[str, Any]:
+    files = list(filter(None, report.files))
+    error = "" if files else f"it is {report.status}. {report.next_step}"
+    return {"task_id": report.task_id, "files": files, "error": " ".join(report.notes) or error}
 
 
 @tasks.command()

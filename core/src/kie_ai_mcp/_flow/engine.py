@@ -43,8 +43,9 @@ async def always() -> bool:
 class Engine:
     """Everything that an operation needs. It reads at any time and sends only while `running`.
 
-    `listeners` are, by task id, what waiters set up and the service's news of the task sets; `turns` are, by gateway,
-    the calls that wait for a slot of the rate limit, by submission number.
+    `resting` says by row until when the background leaves a task alone, `usual` by tool how many seconds its tasks take
+    at the least, and until when that counts. `listeners` are, by task id, what waiters set up and the service's news of
+    the task sets; `turns` are, by gateway, the calls that wait for a slot of the rate limit, by submission number.
     """
 
     settings: Settings
@@ -52,6 +53,8 @@ class Engine:
     callers: Mapping[str, Caller]  # by gateway name
     record: Record
     listeners: dict[str, set[anyio.Event]] = field(default_factory=dict)
+    resting: dict[int, float] = field(default_factory=dict)
+    usual: dict[str, tuple[float, float]] = field(default_factory=dict)
     turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
     _requests: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _background: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)

@@ -2,10 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from kie_ai_mcp._media.saving import save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prefix_of, service_of
-from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service.envelope import error_of, error_text
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError, service_says, shorten
@@ -27,7 +24,6 @@ from kie_ai_mcp.specs import Query
 log = logging.getLogger(__name__)
 KEPT_LONGER = timedelta(days=14)  # services keep results longer than they say, so that long they are tried
 RECORD_CHARS = 20_000  # the most that an answer shows of the service's own record
-CATCH_UP_MOST = 50  # how many tasks of earlier sessions are read, and how many saved, when a server is first called
 
 
 async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) -> Report:
@@ -170,26 +166,6 @@ def _again(record: TaskRecord, request: SubmissionRecord | None, gone: bool) -> 
     price = "its price is unknown" if credits is None else f"about {credits:g} credits"
     ended = f"The links ended on {record.expires_at:%Y-%m-%d}: the result is gone{'' if gone else ' unless they open'}."
     return f"{ended} {origin}{model}{words}. To have it again, make it again ({price})."
-
-
-async def catch_up(engine: Engine) -> None:
-    """Save what finished while no server ran, the first to expire first; log whatever goes wrong."""
-    if engine.settings.output_dir is None or not any(caller.gateway.key for caller in engine.callers.values()):
-        return
-    try:
-        for status in ("processing", "pending"):
-            for record in await engine.record.tasks.newest(Filters(status=status, limit=CATCH_UP_MOST, readable=True)):
-                with suppress(KieError):
-                    await refresh(engine, record.written_id)
-        begin = datetime.now(UTC) - KEPT_LONGER
-        unsaved = [task for task in await engine.record.tasks.unsaved() if (task.expires_at or begin) >= begin]
-        for record in sorted(unsaved, key=attrgetter("expired"))[:CATCH_UP_MOST]:
-            for note in (await with_files(engine, record)).notes:
-                log.warning("task %s is not saved whole: %s", record.written_id, note)
-    except KieError as exc:
-        log.warning("results of earlier tasks could not be saved: %s", exc)
-    except Exception:  # the calls beside it must not end with it
-        log.exception("catching up with earlier tasks failed inside")
 
 
 def _is_saved(record: TaskRecord) -> bool:

@@ -94,11 +94,11 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
     started = anyio.current_time()
 
     async def follow(task_id: str) -> None:
-        cadence, written_id = UNKNOWN_KIND_S, task_id
+        cadence, written_id, caller = UNKNOWN_KIND_S, task_id, None
         with suppress(KieError):
             record = await engine.record.tasks.find(task_id)
             if record is not None:
-                written_id = record.written_id
+                written_id, caller = record.written_id, engine.callers.get(record.gateway)
                 cadence = CADENCE_S.get(record.kind, UNKNOWN_KIND_S)
                 if len(ids) == 1 and (usual := await engine.record.tasks.usual_s(record.tool)):
                     board.usual[task_id] = usual
@@ -116,7 +116,7 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
                     return
                 # Jitter, so that tasks started together are not read together for ever.
                 half_s = cadence * random.uniform(0.4, 0.6)  # noqa: S311  not a secret
-                await board.pause(news, half_s, half_s, ended)
+                await board.pause(news, max(half_s, caller.quiet_s if caller else 0.0), half_s, ended)
 
     async def tell() -> None:
         while True:

@@ -167,6 +167,7 @@ async def serve(settings: Settings) -> None:
                     await app.engine.record.aclose()
 
             group.start_soon(partial(end_on_signal, finish, limit_s=CLEANUP_S))
+            app.watch()
             server = server_of(app)
             # The SDK only writes: it would leave a line that is no message without an answer, and any length of one.
             async with stdio_server(stdin=anyio.wrap_file(io.StringIO())) as (unread, write), unread:

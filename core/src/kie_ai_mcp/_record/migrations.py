@@ -114,7 +114,15 @@ CREATE TABLE place (identity TEXT NOT NULL, generation INTEGER NOT NULL, path BL
 INSERT INTO place VALUES (lower(hex(randomblob(8))), 0, x'');
 """
 
-_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE)
+_LEASES = """
+CREATE TABLE leases (
+    name TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    until REAL NOT NULL
+);
+"""
+
+_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES)
 SCHEMA_VERSION = len(_STEPS)
 
 # What a row is known by, where a step changes that.

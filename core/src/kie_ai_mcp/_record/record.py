@@ -1,9 +1,11 @@
 """The record as a whole: the tasks and the paid requests of a database, opened, closed and tidied together."""
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +17,7 @@ from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.submissions import Submissions
-from kie_ai_mcp._record.tables import FINAL, Ending, KeyRow, SubmissionRow, TaskRecord, TaskRow
+from kie_ai_mcp._record.tables import FINAL, Ending, KeyRow, LeaseRow, SubmissionRow, TaskRecord, TaskRow
 from kie_ai_mcp._record.tasks import Tasks
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import StorageError
@@ -42,6 +44,7 @@ class Record:
     budget: Budget = field(default_factory=Budget)
     limits: Mapping[str, RateLimit] = field(default_factory=dict)  # of gateways that have their own, by name
     accounts: Mapping[str, str] = field(default_factory=dict)  # of every gateway: what stands for its address and key
+    _holds: bool = field(default=False, init=False)
 
     @classmethod
     def of(
@@ -84,6 +87,9 @@ class Record:
                 self.database.guarded(self.submissions.take_in)
             if not self.database.connection.is_closed():
                 self.database.guarded(self.submissions.leave)
+                if self._holds:
+                    leases = LeaseRow.delete().where(LeaseRow.owner == self.process.owner)
+                    self.database.guarded(partial(self.database.execute, leases))
         self.database.connection.close()
         self.process.retire()
 
@@ -104,6 +110,24 @@ class Record:
                     ended = Ended(error=error, lost=lost)
             self.recovery.requests.pop(submission_id, None)
         return ended
+
+    @in_worker
+    def hold(self, name: str, lease_s: float) -> bool:
+        """Return whether this process is the one that does some work now; it then is for `lease_s` more.
+
+        The work passes to another process when this one has ended, or not asked for so long.
+        """
+        now = time.time()
+        with self.database.unsynced(), self.database.transaction():
+            row = self.database.first(LeaseRow.select().where(LeaseRow.name == name))
+            others = row is not None and row["owner"] != self.process.owner and now < row["until"] <= now + lease_s
+            if row is not None and others and not self.submissions.settle_if_dead(row["owner"], row["until"] - lease_s):
+                return False
+            self.process.announce()
+            lease = {"name": name, "owner": self.process.owner, "until": now + lease_s}
+            self.database.execute(LeaseRow.insert(lease).on_conflict_replace())
+        self._holds = True
+        return True
 
     @in_worker
     def spent_today(self) -> float:

@@ -278,10 +278,11 @@ class Submissions:
         for row in rows:
             if row["state"] == "sending" and row["owner"] != self.process.owner:
                 seen[row["owner"]] = max(seen.get(row["owner"], 0.0), row["asked_at"], row["granted_at"] or 0.0)
-        dead = [owner for owner, seen_at in seen.items() if self._settle_if_dead(owner, seen_at)]
+        dead = [owner for owner, seen_at in seen.items() if self.settle_if_dead(owner, seen_at)]
         return self._open_rows() if dead else rows
 
-    def _settle_if_dead(self, owner: str, seen_at: float) -> bool:
+    def settle_if_dead(self, owner: str, seen_at: float) -> bool:
+        """Settle what a process left that is dead; return whether it is. Call it in a transaction."""
         with self.process.dead(owner, seen_at) as dead:
             if dead:
                 _settle_ended(self.database, owner)

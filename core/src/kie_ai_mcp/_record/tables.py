@@ -138,6 +138,17 @@ class UploadRow(peewee.Model):
         primary_key = peewee.CompositeKey("sha256", "account")
 
 
+class LeaseRow(peewee.Model):
+    """One row of ``leases``: work that one process at a time does, and until when it is left to that one."""
+
+    name = peewee.TextField(primary_key=True)
+    owner = peewee.TextField()
+    until = peewee.FloatField()
+
+    class Meta:
+        table_name = "leases"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskRecord(Task):
     """A task as it is on record: the public `Task`, where it came from and how it stands."""

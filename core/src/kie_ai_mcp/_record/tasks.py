@@ -89,11 +89,19 @@ class Tasks:
         query = _WITH_ESTIMATE.order_by(TaskRow.row_id.desc()).limit(filters.limit)
         values: dict[str, Any] = {"created_at__gte": filters.since, "row_id__lt": filters.before_id}
         values |= {name: getattr(filters, name) for name in ("status", "provider", "kind")}
-        if filters.readable:
-            services = map(service_of, self.database.accounts.values())
-            at_these = (TaskRow.account.startswith(f"{service}-") for service in services)
-            query = query.where(reduce(or_, at_these, TaskRow.account == ""))
+        query = query.where(self._readable()) if filters.readable else query
         return self._records(query.filter(**{name: value for name, value in values.items() if value is not None}))
+
+    @in_worker
+    def running(self, since: datetime, before: datetime, limit: int = 200) -> Sequence[TaskRecord]:
+        """Return running tasks that this process can ask a service for, those first that were heard of last.
+
+        They were made after `since`, and nothing was heard of them since `before`.
+        """
+        rows = TaskRow
+        late = rows.status.in_(("pending", "processing")) & (rows.created_at > since) & (rows.updated_at < before)
+        query = rows.select().where(late, self._readable())
+        return self._records(query.order_by(rows.updated_at.desc()).limit(limit))
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[TaskRecord]:
@@ -133,6 +141,11 @@ class Tasks:
         """Write where the service holds bytes for an account."""
         values = {"sha256": sha256, "url": url, "expires_at": expires_at, "account": account}
         self.database.execute(UploadRow.insert(values).on_conflict_replace())
+
+    def _readable(self) -> Any:
+        services = map(service_of, self.database.accounts.values())
+        at_these = (TaskRow.account.startswith(f"{service}-") for service in services)
+        return reduce(or_, at_these, TaskRow.account == "")
 
     def _records(self, query: Any) -> list[TaskRecord]:
         return [task_record(row, self.database.accounts) for row in self.database.rows(query)]

@@ -7,6 +7,7 @@ of a request: before that moment nothing can have been charged, after it only a 
 import hashlib
 import json
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ CONNECT_TRIES = 3
 NOT_SERVED = (404, 405)
 MOVED = (301, 307, 308)  # they ask for the request at another address, so that nothing came of it at this one
 RETRY_AFTER_CEILING_S = 30.0
+QUIET_CEILING_S = 3600.0  # the longest time without reads that a service may ask for
 
 Made = Accepted | Outcome | None
 
@@ -115,6 +117,7 @@ class Caller:
 
     settings: Settings
     gateway: Gateway
+    quiet_until: float = 0.0  # as time.monotonic(): the service has asked for no more reads until then
 
     @cached_property
     def mask(self) -> Mask:
@@ -206,10 +209,12 @@ class Caller:
             url = self._url(path)
             with self.connections.errors_as(partial(self._unread, path), self.timeout_s):
                 client = await self.connections.client("read", url)
-                status, text, _ = await self.connections.exchange(
+                status, text, retry_after = await self.connections.exchange(
                     client, "GET", url, ANSWER_LIMIT, params=params, headers=headers
                 )
             answer = await self.answer(status, text)
+            if status == 429 and (seconds := _seconds(retry_after)):
+                self.quiet_until = time.monotonic() + min(seconds, QUIET_CEILING_S)
             if status not in NOT_SERVED:
                 break
             # Either the address or the record does not exist there: only the other addresses can tell.
@@ -237,6 +242,11 @@ class Caller:
         except ValueError:
             return None
         return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+    @property
+    def quiet_s(self) -> float:
+        """The seconds for which the service has asked for no more reads."""
+        return max(0.0, self.quiet_until - time.monotonic())
 
     def check_key(self) -> None:
         """Raise ConfigError where no usable key is set; it names the variable and the page with the keys."""
@@ -324,14 +334,19 @@ class Caller:
         if answer is None:
             raise self._lost(f"{path} gave no readable answer (HTTP {status}, {self._brief(text, 60)}).", status)
         if answer.code == 429 and isinstance(error := error_of(answer), RateLimited):
-            # It may also be a date; a service that counts in seconds sends none, and the ceiling covers it.
-            error.retry_after_s = min(float(retry_after), RETRY_AFTER_CEILING_S) if retry_after.isdecimal() else None
+            seconds = _seconds(retry_after)
+            error.retry_after_s = None if seconds is None else min(seconds, RETRY_AFTER_CEILING_S)
             raise error
         return answer
 
     def _brief(self, text: str, limit: int) -> str:
         """Return the start of an unreadable answer; mask it first, for a cut key would not be found."""
         return shorten(self.mask.text(text), limit)
+
+
+def _seconds(retry_after: str) -> float | None:
+    # It may also be a date; a service that counts in seconds sends none, and the ceilings cover it.
+    return float(retry_after) if retry_after.isdecimal() else None
 
 
 def _finite(text: str) -> float | None:

@@ -134,6 +134,7 @@ class Settings(BaseModel):
     patience_s: float | None = Field(
         None, ge=1, description="seconds the client waits for one call (default: by the client's name, else 45)"
     )
+    watch: bool = Field(True, description="whether a server reads running tasks and saves results in the background")
     store_prompts: bool = Field(
         True, description="whether prompts are kept in the database, beside saved files and in their names"
     )

@@ -72,6 +72,7 @@ async def serve_http(settings: Settings, host: str, port: int) -> int:
                 async with anyio.create_task_group() as serving:
                     serving.start_soon(server.serve, [listener])
                     _announce(host, listener)
+                    app.watch()
                     received = await first
                     group.start_soon(exit_after, CLEANUP_S + CLOSE_S, 128 + received)
                     site.access.closing = True

@@ -1,0 +1,147 @@
+"""Watching of running tasks while a server serves: read now and then, their results saved, those who wait woken."""
+
+import logging
+import random
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import anyio
+
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.results import KEPT_LONGER, refresh, with_files
+from kie_ai_mcp._flow.waiting import wake
+from kie_ai_mcp._record.tables import TaskRecord
+from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp.errors import KieError
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 10.0  # seconds between two looks into the record, which cost next to nothing
+LEASE_S = 30.0  # how long other processes leave the reading to one that has stopped without a word
+USUAL_S = {"image": 10.0, "video": 45.0, "audio": 20.0}  # seconds in which no task is done, until its tool is known
+USUAL_FOR_S = 3600.0  # how long it counts how long the tasks of a tool take
+LEAST_S, MOST_S = 5.0, 6 * 3600.0  # the shortest and the longest pause between two reads of a task
+SHARE = 0.2  # the pause between two reads, as a share of the task's age
+AT_ONCE = 4  # reads at a time: calls of people wait behind no more
+SAVES_S = 60.0  # seconds between two looks for results that are not saved
+SAVES_LOOKED_AT, SAVES_AT_ONCE = 100, 50
+
+
+async def watch(engine: Engine) -> None:
+    """Look after the running tasks of all processes on the database until cancelled; log whatever goes wrong."""
+    turn = anyio.CapacityLimiter(AT_ONCE)
+    saves_at = time.monotonic() + SAVES_S
+    async with anyio.create_task_group() as group:
+        while True:
+            await anyio.sleep(_about(LOOK_S))
+            saves = time.monotonic() >= saves_at
+            if saves:
+                saves_at = time.monotonic() + _about(SAVES_S)
+            for record in await _due(engine, saves=saves):
+                group.start_soon(_tend, engine, record, turn)
+
+
+async def catch_up(engine: Engine) -> None:
+    """Look at once after every running task and every unsaved result: what earlier sessions left."""
+    turn = anyio.CapacityLimiter(AT_ONCE)
+    if engine.settings.watch:
+        async with anyio.create_task_group() as group:
+            for record in await _due(engine, saves=True, eager=True):
+                group.start_soon(_tend, engine, record, turn)
+
+
+async def _due(engine: Engine, *, saves: bool, eager: bool = False) -> list[TaskRecord]:
+    """Return the tasks that this process is to tend now, and mark them; none where another process does."""
+    due: list[TaskRecord] = []
+    try:
+        for gateway, records in (await _readable(engine, eager=eager)).items():
+            if records and await engine.record.hold(f"read {gateway} {engine.record.accounts.get(gateway)}", LEASE_S):
+                due += records
+        if saves and engine.settings.output_dir is not None:
+            unsaved = await _unsaved(engine, eager=eager)
+            if unsaved and await engine.record.hold("save", LEASE_S + SAVES_S):
+                due += unsaved
+    except KieError as exc:
+        log.warning("running tasks could not be looked after: %s", exc)
+    except Exception:  # the calls beside it must not end with it
+        log.exception("looking after running tasks failed inside")
+    engine.resting.update((record.row_id, float("inf")) for record in due)
+    return due
+
+
+async def _readable(engine: Engine, *, eager: bool) -> dict[str, list[TaskRecord]]:
+    """Return by gateway the running tasks that may be done by now and were not read lately, or all if `eager`."""
+    callers = engine.callers.items()
+    ready = {name for name, caller in callers if not caller.quiet_s and (caller.gateway.key or not caller.needs_key)}
+    tasks, now = engine.record.tasks, datetime.now(UTC)
+    records = await tasks.running(now - KEPT_LONGER, now - timedelta(seconds=0 if eager else LEAST_S))
+    resting = engine.resting = {row: until for row, until in engine.resting.items() if until > time.time()}
+    by_gateway: dict[str, list[TaskRecord]] = {}
+    for record in records:
+        if record.gateway not in ready or record.row_id in resting:
+            continue
+        if eager or now >= max(
+            record.updated_at + _pause(record.updated_at - record.created_at),
+            record.created_at + timedelta(seconds=await _usual_s(engine, record)),
+        ):
+            by_gateway.setdefault(record.gateway, []).append(record)
+    return by_gateway
+
+
+async def _usual_s(engine: Engine, record: TaskRecord) -> float:
+    """Return how many seconds the tasks of a tool take at least, nearly always."""
+    seconds, until = engine.usual.get(record.tool, (0.0, 0.0))
+    if until < time.monotonic():
+        usual = await engine.record.tasks.usual_s(record.tool)
+        seconds = USUAL_S.get(record.kind, LEAST_S) if usual is None else usual[0]
+        engine.usual[record.tool] = seconds, time.monotonic() + USUAL_FOR_S
+    return seconds
+
+
+async def _unsaved(engine: Engine, *, eager: bool) -> list[TaskRecord]:
+    """Return completed tasks of which a result is not saved, those first that expire first."""
+    records: Iterable[TaskRecord]
+    if eager:
+        records = await engine.record.tasks.unsaved()
+    else:
+        records = await engine.record.tasks.newest(Filters(status="completed", limit=SAVES_LOOKED_AT))
+    late = datetime.now(UTC) - KEPT_LONGER
+    unsaved = [
+        record
+        for record in records
+        if record.unsaved and record.row_id not in engine.resting and (record.expires_at or late) >= late
+    ]
+    return sorted(unsaved, key=lambda record: (record.expired, record.expires_at or record.updated_at))[:SAVES_AT_ONCE]
+
+
+async def _tend(engine: Engine, record: TaskRecord, turn: anyio.CapacityLimiter) -> None:
+    """Read a running task, or save the results of a completed one, unless a caller of this process does so itself."""
+    task_id = record.written_id
+    async with turn:
+        try:
+            if task_id not in engine.listeners:
+                report = await (with_files(engine, record) if record.final else refresh(engine, task_id))
+                for note in report.notes:
+                    log.warning("task %s is not saved whole: %s", task_id, note)
+                if report.read_error:
+                    log.info("task %s could not be read: %s", task_id, report.read_error)
+                if report.is_final:
+                    wake(engine, task_id)
+        except KieError as exc:
+            log.info("task %s could not be read: %s", task_id, exc)
+        except Exception:
+            log.exception("looking after task %s failed inside", task_id)
+        finally:
+            age = datetime.now(UTC) - (record.finished_at or record.created_at)
+            engine.resting[record.row_id] = time.time() + _pause(age).total_seconds()
+
+
+def _pause(age: timedelta) -> timedelta:
+    """Return the pause until a task of this age is worth another look: the older it is, the longer."""
+    return timedelta(seconds=_about(min(max(age.total_seconds() * SHARE, LEAST_S), MOST_S)))
+
+
+def _about(seconds: float) -> float:
+    # Processes that were started together shall not all look at once.
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311  not a secret

@@ -1,0 +1,195 @@
+"""Running tasks in the background: read by one server at a time, rarely and not too early, and their results saved."""
+
+import itertools
+import json
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import until
+
+if TYPE_CHECKING:
+    from tests.conftest import Rows
+    from tests.promise.conftest import Launch, Server
+
+TOOL = "generate_nano_banana"
+QUICK = {"look": 0.05, "lease": 1.0, "least": 0.2, "usual": {"image": 0.0}}
+
+Tasks = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def held() -> Iterator[Sandbox]:
+    """The service, where a task ends once a test says so."""
+    with Sandbox(hold=True) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def tasks(rows: "Rows", tmp_path: Path) -> Tasks:
+    return lambda: rows(tmp_path, "tasks")
+
+
+def started(server: "Server", prompt: str = "A fox") -> str:
+    task_id: str = server.call(TOOL, prompt=prompt)["structuredContent"]["task_id"]
+    return task_id
+
+
+def reads(sandbox: Sandbox) -> int:
+    return sum("recordInfo" in seen.path for seen in sandbox.requests)
+
+
+def saved(tasks: Tasks) -> bool:
+    return all(row["status"] == "completed" and len(json.loads(row["files"])) == 1 for row in tasks())
+
+
+def stop_between_writes(server: "Server", folder: Path) -> None:
+    """Stop a server where it holds no lock of the database, which would stop all others."""
+    with closing(sqlite3.connect(folder / "tasks.db", timeout=0.1)) as database:
+        while True:
+            server.signal(signal.SIGSTOP)
+            with suppress(sqlite3.OperationalError):
+                database.execute("BEGIN IMMEDIATE")
+                return database.rollback()
+            server.signal(signal.SIGCONT)
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("words", [(), ("serve", "--http", "--port", "0")])
+def test_task_that_nobody_waits_for_is_read_and_saved_while_a_server_runs(
+    words: tuple[str, ...], launch: "Launch", held: Sandbox, tasks: Tasks
+) -> None:
+    maker = launch(held, {"constants": QUICK})
+    task_id = started(maker)
+    if words:  # no call is needed
+        maker.close_input()
+        assert maker.ended() == 0
+        maker = launch(held, {"constants": QUICK}, *words)
+    until(lambda: reads(held) > 1)
+    assert tasks()[0]["status"] in {"pending", "processing"}
+    held.finish(task_id)
+    until(lambda: saved(tasks))
+    before = reads(held)
+    time.sleep(0.3)  # several looks
+    assert reads(held) == before
+    maker.signal(signal.SIGTERM)
+    assert maker.ended() == 143
+    assert "Traceback" not in maker.errors
+
+
+def test_nothing_is_read_in_the_background_where_that_is_switched_off(
+    launch: "Launch", held: Sandbox, tasks: Tasks
+) -> None:
+    server = launch(held, {"constants": QUICK}, KIE_AI_WATCH="false")
+    started(server)
+    server = launch(held, {"constants": QUICK}, KIE_AI_WATCH="false")
+    server.call("list_tasks")
+    time.sleep(0.3)
+    assert reads(held) == 0
+
+
+def test_task_is_not_read_before_it_can_be_done(launch: "Launch", held: Sandbox, tasks: Tasks) -> None:
+    server = launch(held, {"constants": {**QUICK, "usual": {"image": 0.6}}})
+    begun = time.monotonic()
+    started(server)
+    until(lambda: reads(held))
+    assert time.monotonic() - begun >= 0.6
+
+
+def test_pauses_grow_with_the_age_of_a_task(launch: "Launch", held: Sandbox) -> None:
+    server = launch(held, {"constants": {**QUICK, "look": 0.01, "least": 0.01}})
+    started(server)
+    until(lambda: reads(held) >= 3)
+    time.sleep(1.5)
+    times = [seen.time for seen in held.requests if "recordInfo" in seen.path]
+    pauses = [later - first for first, later in itertools.pairwise(times)]
+    assert pauses[-1] > 0.1
+    assert len(times) < 30  # every hundredth of a second it would be 150
+
+
+def test_one_of_several_servers_reads(launch: "Launch", held: Sandbox, tasks: Tasks) -> None:
+    servers = [launch(held, {"constants": {**QUICK, "least": 0.4}}) for _ in range(3)]
+    for number, server in enumerate(servers):
+        started(server, f"Fox {number}")
+    until(lambda: reads(held) >= 9)
+    times = [seen.time for seen in held.requests if "recordInfo" in seen.path]
+    # Three reads of each of the three tasks, with two pauses in between.
+    assert times[8] - times[0] >= 2 * 0.4 * 0.8 - 0.1
+
+
+@pytest.mark.parametrize("end", ["killed", "stopped", "ended"])
+def test_another_server_takes_over_where_the_one_that_reads_is_gone(
+    end: str, launch: "Launch", held: Sandbox, tasks: Tasks, tmp_path: Path
+) -> None:
+    first = launch(held, {"constants": {**QUICK, "lease": 60.0 if end != "stopped" else 1.0}})
+    task_id = started(first)
+    until(lambda: reads(held))
+    second = launch(held, {"constants": {**QUICK, "lease": 60.0 if end != "stopped" else 1.0}})
+    second.call("list_tasks")
+    match end:
+        case "killed":
+            first.signal(signal.SIGKILL)
+            first.ended()
+        case "ended":
+            first.close_input()
+            first.ended()
+        case "stopped":
+            stop_between_writes(first, tmp_path)
+    before = reads(held)
+    until(lambda: reads(held) > before + 1)
+    held.finish(task_id)
+    until(lambda: saved(tasks))
+    if end == "stopped":
+        first.signal(signal.SIGCONT)
+        assert started(first, "An owl")  # it goes on as it was
+        (owl,) = [row for row in tasks() if row["task_id"] != task_id]
+        held.finish(owl["task_id"])
+        until(lambda: saved(tasks))
+    assert "Traceback" not in first.errors + second.errors
+
+
+def test_task_that_a_caller_waits_for_is_left_to_it(launch: "Launch", held: Sandbox) -> None:
+    server = launch(held, {"constants": {**QUICK, "look": 0.01, "least": 0.01}})
+    task_id = started(server)
+    waiting = server.ask("wait_for_tasks", task_ids=[task_id], timeout_s=2)
+    until(lambda: reads(held))
+    before = reads(held)
+    server.answer(waiting)
+    assert reads(held) - before <= 2
+
+
+@pytest.mark.parametrize("fault", ["http:500", "drop-after", "429:3600"])
+def test_reads_that_fail_are_not_repeated_at_once(fault: str, launch: "Launch", held: Sandbox) -> None:
+    held.play(f"{fault}*always", path="recordInfo")
+    server = launch(held, {"constants": {**QUICK, "look": 0.01, "least": 0.5}})
+    started(server)
+    until(lambda: reads(held))
+    time.sleep(0.4)
+    assert reads(held) == 1
+    if "429" in fault:  # the service has asked for an hour without reads
+        time.sleep(0.6)
+        assert reads(held) == 1
+
+
+def test_result_that_could_not_be_saved_is_saved_later(launch: "Launch", held: Sandbox, tasks: Tasks) -> None:
+    server = launch(held, {"constants": {**QUICK, "saves": 0.1}})
+    task_id = started(server)
+    held.play("http:500*2", path="/files/")
+    held.finish(task_id)
+    until(lambda: tasks()[0]["status"] == "completed")
+    until(lambda: saved(tasks))
+
+
+def test_failing_database_does_not_end_the_watching(launch: "Launch", held: Sandbox, tasks: Tasks) -> None:
+    server = launch(held, {"at": "record outcome", "do": "raise", "constants": QUICK})
+    task_id = started(server)
+    until(lambda: "LookupError" in server.errors)
+    held.finish(task_id)
+    until(lambda: saved(tasks))
