@@ -45,7 +45,7 @@ UNUSABLE: dict[str, tuple[dict[str, str], str, str]] = {
     "certificates in a folder": ({"SSL_CERT_FILE": "/"}, "SSL_CERT_FILE", "names a file that can't be used"),
     "no certificates": ({"SSL_CERT_FILE": os.devnull}, "SSL_CERT_FILE", "names a file that can't be used"),
     "log of keys": ({"SSLKEYLOGFILE": "/nowhere/keys"}, "SSLKEYLOGFILE", "No such file"),
-    "two": ({"ALL_PROXY": "socks4://127.0.0.1:9", "SSL_CERT_FILE": "/nowhere/ca.pem"}, "ALL_PROXY", "is not the"),
+    "two": ({"ALL_PROXY": "socks4://127.0.0.1:9", "SSL_CERT_FILE": "/nowhere/ca.pem"}, "SSL_CERT_FILE", "No such file"),
 }
 
 DEAD = "http://127.0.0.1:9"

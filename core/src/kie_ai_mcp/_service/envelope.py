@@ -4,6 +4,7 @@ from kie_ai_mcp.errors import KeyRejected, NoCredits, Refused, ServiceError, Unk
 from kie_ai_mcp.readings import object_in, text_in
 from kie_ai_mcp.specs import Answer, Gateway
 
+USUAL_CHARS = 100
 CODE_CHARS = 10  # no code of the service is longer; a longer number is no code
 
 
@@ -20,7 +21,8 @@ def envelope_answer(status: int, body: object) -> Answer | None:
     if code is None:
         return None
     message = str(body.get("msg") or body.get("message") or "")
-    return Answer(code, message if message.isprintable() else one_line(message), body.get("data"))
+    is_clean = len(message) < USUAL_CHARS and message.isprintable()
+    return Answer(code, message if is_clean else one_line(message), body.get("data"))
 
 
 def task_id_in(content: object) -> str | None:
