@@ -423,7 +423,8 @@ VideoUrl = Annotated[str, Media("video")]
 AudioUrl = Annotated[str, Media("audio")]
 """One sound the service can fetch."""
 
-CallbackUrl = Annotated[str, AfterValidator(_web_address)]
+CALLBACK = object()  # marks an argument as one that changes nothing of what is made
+CallbackUrl = Annotated[str, AfterValidator(_web_address), CALLBACK]
 """Where the service posts the finished task, besides being polled."""
 
 AspectRatio = Literal["1:1", "9:16", "16:9", "3:4", "4:3", "3:2", "2:3", "5:4", "4:5", "21:9", "auto"]

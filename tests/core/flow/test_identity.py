@@ -1,8 +1,10 @@
 """Identity of tasks: services and accounts that give the same id, ids of any form, a service that uses one again."""
 
 import json
+import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +14,21 @@ import anyio
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
+from werkzeug.exceptions import InternalServerError
 
+from kie_ai_mcp import Submission
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import Answer
+from kie_ai_mcp._flow.identity import hash_of
 from kie_ai_mcp._flow.waiting import wake
 from kie_ai_mcp._flow.watching import catch_up
 from kie_ai_mcp._gallery.page import page
 from kie_ai_mcp._record.submissions import NewSubmission
 from kie_ai_mcp._record.tables import Ending
+from kie_ai_mcp._service import transfer
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument
+from kie_ai_mcp.specs import MARKET_CREATE
 from kie_ai_mcp_sandbox import pictures
 from tests.helpers import eventually
 
@@ -37,6 +44,13 @@ OpenApp = Callable[..., Any]
 def picture(name: str) -> bytes:
     """Return what a service draws."""
     return pictures.picture(name, "", "1:1", "png", task_id=name, number=0)
+
+
+def change(path: Path, data: bytes) -> None:
+    """Change a file's bytes, and nothing that its folder shows."""
+    before = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def content_of(file: str) -> bytes:
@@ -87,9 +101,13 @@ class Services:
         self.created: list[tuple[str, dict[str, Any]]] = []
         self.read: list[tuple[str, str]] = []
         self.state = "completed"
+        self.loses = False
+        self.uploads: list[bytes] = []
         for name in ("kie", "sandbox", "acme", "orbit"):
             for path in ("/create", "/jobs/createTask"):
                 server.expect_request(f"/{name}{path}").respond_with_handler(self._handler(name, self._create))
+            path = "/api/file-stream-upload"
+            server.expect_request(f"/{name}{path}").respond_with_handler(self._handler(name, self._upload))
             for path in ("/status", "/jobs/recordInfo"):
                 server.expect_request(f"/{name}{path}").respond_with_handler(self._handler(name, self._status))
             server.expect_request(f"/{name}/out.png").respond_with_data(picture(name))
@@ -102,8 +120,14 @@ class Services:
             json.dumps({"code": 200, "msg": "success", "data": work(name, request)}), mimetype="application/json"
         )
 
+    def _upload(self, name: str, request: Request) -> dict[str, Any]:
+        self.uploads.append(request.files["file"].read())
+        return {"downloadUrl": f"https://files.example/{name}/{len(self.uploads)}.png"}
+
     def _create(self, name: str, request: Request) -> dict[str, Any]:
         self.created.append((name, request.get_json()))
+        if self.loses:
+            raise InternalServerError
         return {"taskId": self.ids[name].pop(0)}
 
     def _status(self, name: str, request: Request) -> dict[str, Any]:
@@ -138,6 +162,8 @@ async def open_app(services: Services, publish: "Publish", tmp_path: Path) -> As
                 "base_url": services.url(service),
                 "db_path": tmp_path / "tasks.db",
                 "output_dir": tmp_path / "out",
+                "upload_url": services.url("kie"),
+                "upload_roots": (tmp_path,),
                 "enabled_providers": ("nano-banana", "acme", "orbit"),
                 "trusted_hosts": (f"{host}:{services.server.port}",),
                 **settings,
@@ -353,14 +379,12 @@ async def test_unknown_request_of_one_account_does_not_block_another(
 ) -> None:
     ours, theirs = await open_app(), await open_app(**OTHERS[other])
     services.ids = {"kie": ["job_1"], "sandbox": ["job_1"]}
-    services.server.clear()
-    refused = await ours.call(TOOLS["kie"], {"prompt": "A fox"})
-    assert (refused.data or {})["status"] == "unknown"
-    services.__init__(services.server)  # type: ignore[misc]
-    services.ids = {"kie": ["job_1"], "sandbox": ["job_1"]}
+    services.loses = True
+    assert ((await ours.call(TOOLS["kie"], {"prompt": "A fox"})).data or {})["status"] == "unknown"
+    services.loses = False
     assert (await ours.call(TOOLS["kie"], {"prompt": "A fox"})).is_error
     await call(theirs, TOOLS["kie"], prompt="A fox")
-    assert len(services.created) == 1
+    assert len(services.created) == 2
 
 
 async def test_news_of_a_task_wakes_those_who_wait_for_that_service_s_alone(
@@ -378,3 +402,192 @@ async def test_news_of_a_task_wakes_those_who_wait_for_that_service_s_alone(
         await eventually(lambda: services.read.count(("kie", "job_1")) == 2)
         assert services.read.count(("acme", "job_1")) == 1
         group.cancel_scope.cancel()
+
+
+# What was asked ------------------------------------------------------------------------------------------------------
+
+EDIT = "edit_nano_banana"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture of the user's."""
+    path = tmp_path / "fox.png"
+    path.write_bytes(picture("a fox"))
+    return path
+
+
+async def lose(app: App, services: Services, tool: str, **arguments: Any) -> None:
+    """Send a request whose answer is lost."""
+    services.loses = True
+    assert ((await app.call(tool, arguments)).data or {})["status"] == "unknown"
+    services.loses = False
+
+
+def execute(path: Path, query: str, *values: str) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(query, values)
+
+
+async def test_equal_calls_side_by_side_with_one_local_file_are_paid_for_once(
+    services: Services, open_app: OpenApp, photo: Path
+) -> None:
+    app = await open_app()
+    services.ids["kie"] = ["job_1"]
+    answers: list[dict[str, Any]] = []
+
+    async def edit() -> None:
+        answers.append(await call(app, EDIT, prompt="A hat", image_urls=[str(photo)]))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(edit)
+
+    assert [answer["task_id"] for answer in answers] == ["job_1"] * 4
+    assert len(services.created) == 1
+
+
+async def test_lost_request_is_known_again_when_its_file_was_uploaded_anew(
+    services: Services, open_app: OpenApp, photo: Path, tmp_path: Path
+) -> None:
+    app = await open_app()
+    asked: dict[str, Any] = {"prompt": "A hat", "image_urls": [str(photo)]}
+    await lose(app, services, EDIT, **asked)
+    execute(tmp_path / "tasks.db", "DELETE FROM uploads")
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(content_of(str(photo)))
+    sent = (await call(app, "upload_file", path=str(photo)))["url"]
+
+    for addresses in ([str(photo)], [str(copy)], [sent]):
+        again = await app.call(EDIT, {**asked, "image_urls": addresses})
+        assert again.is_error
+        assert "It was not sent again" in again.text
+    assert len(services.created) == 1
+
+
+async def test_changed_file_is_another_request(services: Services, open_app: OpenApp, photo: Path) -> None:
+    app = await open_app()
+    services.ids["kie"] = ["job_1"]
+    asked = {"prompt": "A hat", "image_urls": [str(photo)]}
+    await lose(app, services, EDIT, **asked, idempotency_key="one")
+    change(photo, picture("an owl"))
+
+    refused = await app.call(EDIT, {**asked, "idempotency_key": "one"})
+    assert "it belongs to another request" in refused.text
+    assert (await call(app, EDIT, **asked))["task_id"] == "job_1"
+    assert services.uploads == [picture("a fox"), picture("an owl")]
+
+
+async def test_file_that_changes_while_it_is_sent_is_not_paid_for(
+    services: Services, open_app: OpenApp, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, look = await open_app(), transfer.file_mark
+
+    def changed(status: os.stat_result) -> tuple[int, ...]:
+        if not services.uploads and sum(1 for _ in calls) == 1:  # between the check and the sending, unseen
+            change(photo, content_of(str(photo))[::-1])
+        calls.append(status)
+        return look(status)
+
+    calls: list[os.stat_result] = []
+    monkeypatch.setattr(transfer, "file_mark", changed)
+    refused = await app.call(EDIT, {"prompt": "A hat", "image_urls": [str(photo)]})
+
+    assert refused.is_error
+    assert "was changed after it was looked at" in refused.text
+    assert (len(services.uploads), services.created) == (1, [])
+    assert await app.engine.record.tasks.uploaded() == {}
+
+
+FILE = "https://files.example/a/fox.png"
+SAME = {
+    "signed for Amazon": (f"{FILE}?X-Amz-Date=1&X-Amz-Signature=a", f"{FILE}?X-Amz-Date=2&X-Amz-Signature=b"),
+    "signed without a name": ("https://s3.example/b/1?X-Amz-Signature=a", "https://s3.example/b/1?X-Amz-Signature=b"),
+    "signed for Azure": (f"{FILE}?sv=1&se=2&sr=b&sp=r&sig=a", f"{FILE}?sv=1&se=3&sr=b&sp=r&sig=b"),
+    "signed for Google": (f"{FILE}?X-Goog-Expires=1&X-Goog-Signature=a", f"{FILE}?X-Goog-Expires=1&X-Goog-Signature=b"),
+    "with a token": (f"{FILE}?token=a", f"{FILE}?token=b"),
+    "of a chat": (f"{FILE}?ex=1&is=2&hm=3&width=9", f"{FILE}?ex=4&is=5&hm=6&width=9"),
+    "with a place in it": (f"{FILE}#1", FILE),
+}
+OTHER = {
+    "another file": (FILE, "https://files.example/b/fox.png"),
+    "another picture of a script": ("https://files.example/show.php?is=1", "https://files.example/show.php?is=2"),
+    "behind a token": ("https://files.example/download?token=a", "https://files.example/download?token=b"),
+    "another size": (f"{FILE}?x-oss-process=resize,1&x-oss-signature=a", f"{FILE}?x-oss-process=resize,2"),
+    "another version": (f"{FILE}?versionId=1&X-Amz-Signature=a", f"{FILE}?versionId=2&X-Amz-Signature=a"),
+}
+
+
+@pytest.mark.parametrize(
+    ("links", "is_same"),
+    [(pair, True) for pair in SAME.values()] + [(o, False) for o in OTHER.values()],
+    ids=[*SAME, *OTHER],
+)
+async def test_link_signed_anew_asks_for_the_same(
+    links: tuple[str, str], is_same: bool, services: Services, open_app: OpenApp
+) -> None:
+    app = await open_app()
+    services.ids["kie"] = ["job_1"]
+    await lose(app, services, EDIT, prompt="A hat", image_urls=[links[0]])
+    again = await app.call(EDIT, {"prompt": "A hat", "image_urls": [links[1]]})
+    assert (again.is_error, len(services.created)) == ((True, 1) if is_same else (False, 2))
+    assert services.created[-1][1]["input"]["image_urls"] == [links[0] if is_same else links[1]]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"callBackUrl": "https://hooks.example/2"},
+        {"callBackUrl": None},
+        {"model": "google/nano-banana"},
+        {"prompt": " A fox "},
+        {"idempotency_key": "another"},
+    ],
+    ids=str,
+)
+async def test_request_is_the_same_whoever_is_called_back_and_with_defaults_named(
+    changes: dict[str, Any], services: Services, open_app: OpenApp
+) -> None:
+    app = await open_app()
+    asked = {"prompt": "A fox", "callBackUrl": "https://hooks.example/1"}
+    await lose(app, services, TOOLS["kie"], **asked)
+    again = await app.call(TOOLS["kie"], {**asked, **changes})
+    assert "It was not sent again" in again.text
+    assert len(services.created) == 1
+
+
+@pytest.mark.parametrize("other", [{"key": "another-key"}, {"service": "sandbox"}, {"upload_url": "sandbox"}], ids=str)
+async def test_upload_of_one_account_or_address_is_not_used_by_another(
+    other: dict[str, str], services: Services, open_app: OpenApp, photo: Path
+) -> None:
+    if "upload_url" in other:
+        other = {"upload_url": services.url("sandbox")}
+    ours, theirs = await open_app(), await open_app(**other)
+    for app, expected in ((ours, 1), (ours, 1), (theirs, 2), (theirs, 2)):
+        await call(app, "upload_file", path=str(photo))
+        assert len(services.uploads) == expected
+
+
+@pytest.mark.parametrize("settings", [{}, {"store_prompts": False}], ids=["stored", "not stored"])
+@pytest.mark.parametrize("has_file", [False, True])
+async def test_open_request_from_before_accounts_still_stands_in_the_way(
+    has_file: bool, settings: dict[str, Any], services: Services, open_app: OpenApp, photo: Path, tmp_path: Path
+) -> None:
+    app = await open_app(**settings)
+    services.ids["kie"] = ["job_1"]
+    tool, asked = (EDIT, {"image_urls": [str(photo)]}) if has_file else (TOOLS["kie"], {})
+    await lose(app, services, tool, prompt="A fox", **asked)
+    # As the version before wrote it: with the address of the upload in the hash, and of an account that is not known.
+    ((_, body),) = services.created
+    bound = app.engine.plugins.tools[tool]
+    earlier = hash_of(bound, "kie", Submission(MARKET_CREATE, body, "x"))
+    execute(tmp_path / "tasks.db", "UPDATE submissions SET account = '', body_hash = ?", earlier)
+    execute(tmp_path / "tasks.db", "UPDATE uploads SET account = ''")
+
+    again = await app.call(tool, {"prompt": "A fox", **asked})
+
+    # Where the prompt is not stored, a request with another upload can't be told from any other.
+    can_be_known = not (has_file and settings)
+    assert (again.is_error, len(services.created)) == ((True, 1) if can_be_known else (False, 2))
+    if can_be_known:
+        assert (await call(app, tool, prompt="An owl", **asked))["task_id"] == "job_1"

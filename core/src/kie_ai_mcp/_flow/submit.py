@@ -1,8 +1,6 @@
 """Submission of one paid request: validate, write ahead, wait for a slot, send once, record, answer."""
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -13,9 +11,11 @@ import anyio
 import anyio.lowlevel
 
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
+from kie_ai_mcp._flow.identity import hash_of, identity_of
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
+from kie_ai_mcp._media.uploading import LocalFile
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
@@ -50,11 +50,13 @@ async def submit(
     saves = engine.settings.output_dir is not None
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
     engine.caller(submission.gateway).check_key()
-    if checked.keys() & tool.arguments.media.keys():
+    media, files = tool.arguments.media, dict[str, LocalFile]()
+    if checked.keys() & media.keys():
         engine.record.budget.credits_to_book(tool.name, submission.gateway, submission.estimated_credits)
-        sendable = await engine.uploads.addresses(checked, tool.arguments.media)
-        if sendable != checked:
-            submission = await engine.asking.submission(tool, sendable)
+        files = await engine.uploads.files(checked, media)
+    identity = await identity_of(engine, tool, checked, submission, files)
+    if files:
+        submission = await engine.asking.submission(tool, await engine.uploads.addresses(checked, media, files))
 
     new = NewSubmission(
         tool=tool.name,
@@ -64,13 +66,13 @@ async def submit(
         gateway=submission.gateway,
         model=submission.model,
         arguments=engine.redacted(checked),
-        body_hash=_hash(tool, submission),
+        body_hash=identity,
+        earlier_hash=hash_of(tool, submission.gateway, submission),
         idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),
         subfolder=options.subfolder,
         estimated_credits=submission.estimated_credits,
         once=tool.once,
     )
-    # After the hash: the same request is the same whether or not the service is to post its end.
     submission = _with_callback(engine, submission) if tool.paid else submission
     deadline, lost_s = anyio.current_time() + patience_s, max(LOST_S, 2 * patience_s)
     again = False
@@ -165,7 +167,7 @@ async def _join(
     engine: Engine, earlier: SubmissionRecord, new: NewSubmission, say: Say, deadline: float
 ) -> Report | None:
     """Return the report of an earlier identical request; None where it was never sent and may be made now."""
-    if earlier.body_hash != new.body_hash:
+    if not new.repeats(vars(earlier)):
         allowed = f"it belongs to another request, submission {earlier.id} of {earlier.tool}; use a new key"
         raise InvalidArgument("idempotency_key", new.idempotency_key, allowed)
     note = f"The same request was made {_age_s(earlier)} s ago and its answer never reached its caller; {ANOTHER}"
@@ -239,9 +241,3 @@ async def _wait_for_turn(engine: Engine, ticket: Ticket, gateway: str, say: Say,
 
 def _age_s(request: SubmissionRecord) -> int:
     return max(0, round((datetime.now(UTC) - request.created_at).total_seconds()))
-
-
-def _hash(tool: BoundTool, submission: Submission) -> str:
-    path = submission.path if isinstance(submission.path, str) else submission.path[0]
-    same = [tool.name, submission.gateway, path, submission.body]
-    return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

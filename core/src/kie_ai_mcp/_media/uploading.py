@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ import anyio.to_thread
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
-from kie_ai_mcp._service.caller import Caller
+from kie_ai_mcp._service.caller import Caller, account_of
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Media, is_web_address
@@ -60,23 +60,27 @@ class Uploads:
     caller: Caller
     record: Record
 
-    async def addresses(self, arguments: Mapping[str, Any], media: Mapping[str, Media]) -> dict[str, Any]:
+    async def addresses(
+        self, arguments: Mapping[str, Any], media: Mapping[str, Media], files: Mapping[str, LocalFile] | None = None
+    ) -> dict[str, Any]:
         """Return the arguments with every local path replaced by the address it was uploaded to.
 
-        All paths are checked before the first file is sent.
+        All paths are checked before the first file is sent, unless `files` are those that were checked already.
         """
-        changed = {name: list(value) if isinstance(value, list) else value for name, value in arguments.items()}
-        files: list[tuple[Any, Any, LocalFile]] = []
+        checked = await self.files(arguments, media) if files is None else files
+        addresses = {text: (await self.send(file)).url for text, file in checked.items()}
+        return replaced(arguments, media, lambda text: addresses.get(text, text))
+
+    async def files(self, arguments: Mapping[str, Any], media: Mapping[str, Media]) -> dict[str, LocalFile]:
+        """Return the local files among media arguments, each by the path that names it."""
+        files: dict[str, LocalFile] = {}
         for name, marker in media.items():
-            value = changed.get(name)
-            holder, entries = (value, enumerate(value)) if isinstance(value, list) else (changed, [(name, value)])
-            for key, entry in entries:
-                if isinstance(entry, str) and not is_web_address(entry):
-                    field = name if holder is changed else f"{name}[{key}]"
-                    files.append((holder, key, await self.file(field, entry, marker)))
-        for holder, key, file in files:
-            holder[key] = (await self.send(file)).url
-        return changed
+            value = arguments.get(name)
+            for number, text in enumerate(value if isinstance(value, list) else [value]):
+                if isinstance(text, str) and not is_web_address(text):
+                    field = f"{name}[{number}]" if isinstance(value, list) else name
+                    files[text] = await self.file(field, text, marker)
+        return files
 
     async def file(self, field: str, text: str, media: Media | None = None, path: Path | None = None) -> LocalFile:
         """Return the file at `path`, else the one that the user names by `text`; raise InvalidArgument of `field`."""
@@ -89,13 +93,14 @@ class Uploads:
 
     async def send(self, file: LocalFile) -> Upload:
         """Upload a file, or return the address of an earlier upload of the same bytes."""
-        earlier = await self.record.tasks.upload_of(file.sha256)
+        account = account_of(self.caller.gateway, self.settings.upload_url)
+        earlier = await self.record.tasks.upload_of(file.sha256, account)
         if earlier is not None:
             return Upload(earlier[0], file.format, file.size, earlier[1])
         name = f"{file.sha256[:32]}.{file.format.extension}"
-        url = await transfer.upload(self.caller, file.path, file.mark, name, file.format.mime_type)
+        url = await transfer.upload(self.caller, file.path, file.mark, name, file.format.mime_type, file.sha256)
         expires_at = datetime.now(UTC) + KEPT_FOR
-        await self.record.tasks.record_upload(file.sha256, url, expires_at)
+        await self.record.tasks.record_upload(file.sha256, url, expires_at, account)
         return Upload(url, file.format, file.size, expires_at)
 
     async def send_data(self, text: str) -> Upload:
@@ -165,11 +170,19 @@ class Uploads:
             if media is not None and media.most_mb is not None and status.st_size > media.most_mb << 20:
                 raise ValueError(f"it is larger than {media.most_mb} MB, the most that the service takes there")
             head = file.read(HEAD_BYTES)
-            digest = hashlib.sha256(head)
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256")
         form = format_of(head)
         if form is None or (media is not None and form.kind != media.kind):
             kind = media.kind if media else "picture, clip or sound"
             raise ValueError(f"its bytes are no {kind} ({shorten(head)})")
         return LocalFile(path, form, status.st_size, digest.hexdigest(), transfer.file_mark(status))
+
+
+def replaced(arguments: Mapping[str, Any], media: Mapping[str, Media], by: Callable[[str], str]) -> dict[str, Any]:
+    """Return the arguments with another text in place of each that a media argument holds."""
+
+    def changed(value: Any) -> Any:
+        return [*map(changed, value)] if isinstance(value, list) else by(value) if isinstance(value, str) else value
+
+    return {name: changed(value) if name in media else value for name, value in arguments.items()}

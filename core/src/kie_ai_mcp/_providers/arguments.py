@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
-from kie_ai_mcp.specs import PROMPT_CHARS, TASK_ID, Media, is_web_address
+from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, is_web_address
 
 Names = tuple[str, ...]
 NUMBER = re.compile(r"-?[0-9]{1,15}")
@@ -59,6 +59,7 @@ class Arguments:
         self.defaults: dict[str, Any] = {}
         self.media: dict[str, Media] = {}
         self.task_ids: Names = ()
+        self.callbacks: Names = ()
         fields: dict[str, Any] = {}
         hints = hints_of(fn) if hints is None else hints
         for name, parameter in inspect.signature(fn).parameters.items():
@@ -79,6 +80,8 @@ class Arguments:
                 self.media[name] = marker
             if TASK_ID in markers:
                 self.task_ids += (name,)
+            if CALLBACK in markers or name == "callBackUrl":
+                self.callbacks += (name,)
         self.names = tuple(fields)
         make: Any = TypedDict  # type checkers know only those that are written out
         shape = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(make(self.name, fields))

@@ -25,6 +25,7 @@ from kie_ai_mcp._record.tables import (
     submission_record,
 )
 from kie_ai_mcp._record.tasks import TaskKey, insert_task, recorded, task_at, write_outcome
+from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Kind, Outcome, Task
 
@@ -54,6 +55,18 @@ class NewSubmission:
     estimated_credits: float | None = None
     user: str = ""
     once: bool = False  # an equal request leads to the task of this one, unless that failed
+    earlier_hash: str = ""  # its `body_hash` as it was made before accounts were on record
+
+    def repeats(self, earlier: Mapping[str, Any]) -> bool:
+        """Return whether an earlier request, a row or as a dict, asked for the same.
+
+        In the hash of one from before accounts may be addresses of uploads, so of such its arguments tell as well.
+        """
+        if earlier["account"] or not self.earlier_hash:
+            return bool(earlier["body_hash"] == self.body_hash)
+        told = earlier["tool"] == self.tool and NOT_STORED not in self.arguments.values()
+        same = told and dict(earlier["arguments"]) == dict(self.arguments)
+        return same or earlier["body_hash"] in {self.body_hash, self.earlier_hash}
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ class Submissions:
             open_rows = self._open_rows()
             accounts, twins = self.database.accounts_at(new.gateway), _accepted_twins(self.database, new)
             ours = (row for row in open_rows if row["account"] in accounts and row["user"] == new.user)
-            same = [row for row in ours if row["body_hash"] == new.body_hash]
+            same = [row for row in ours if row["gateway"] == new.gateway and new.repeats(row)]
             if new.once:
                 same += (row for row in twins if row["status"] != "failed")
             elif new.idempotency_key is None:

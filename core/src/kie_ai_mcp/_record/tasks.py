@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -141,6 +141,12 @@ class Tasks:
         """Write where the service holds bytes for an account."""
         values = {"sha256": sha256, "url": url, "expires_at": expires_at, "account": account}
         self.database.execute(UploadRow.insert(values).on_conflict_replace())
+
+    @in_worker
+    def uploaded(self) -> dict[str, str]:
+        """Return the hashes of the bytes that were uploaded lately, by the addresses they have."""
+        query = UploadRow.select().where(UploadRow.expires_at > datetime.now(UTC) - timedelta(days=3))
+        return {row["url"]: row["sha256"] for row in self.database.rows(query)}
 
     def _readable(self) -> Any:
         services = map(service_of, self.database.accounts.values())

@@ -90,13 +90,14 @@ def carries_key(template: str) -> bool:
     return "{key}" in template
 
 
-def account_of(gateway: Gateway) -> str:
+def account_of(gateway: Gateway, more: str = "") -> str:
     """Return what stands for an account on record: a hash of the service's address, and one of it and the key.
 
-    Neither can be turned back. Accounts at one address begin alike: their tasks have no id in common.
+    `more` is another address that it depends on. Neither can be turned back. Accounts at one address begin alike:
+    their tasks have no id in common.
     """
     address = urlsplit(gateway.base_url.rstrip("/"))
-    place = address._replace(netloc=address.netloc.lower()).geturl()
+    place = address._replace(netloc=address.netloc.lower()).geturl() + more
     texts = (place, f"{place} {gateway.key or ''}")
     service, account = (hashlib.sha256(text.encode(errors="replace")).hexdigest() for text in texts)
     return f"{service[:8]}-{account[:24]}"

@@ -1,10 +1,12 @@
 """Transfer of files: uploads to the service, downloads of results from public addresses."""
 
+import hashlib
 import os
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from io import FileIO
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,25 +53,40 @@ def file_mark(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, mime_type: str) -> str:
+class _Hashed(FileIO):
+    """A file that hashes what is read of it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.digest.update(chunk := super().read(size) or b"")
+        return chunk
+
+
+async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, mime_type: str, sha256: str = "") -> str:
     """Stream a local file to the service, free of charge, and return the address at which it can be opened.
 
-    `mark` is the file's `file_mark` when it was checked, `name` its name at the service.
+    `mark` is its `file_mark` when it was checked, `sha256` the hash of its bytes, `name` its name at the service.
     """
     headers = caller.authorization()
     address = f"{caller.settings.upload_url}/{UPLOAD_PATH}"
     fields = {"uploadPath": UPLOAD_FOLDER, "fileName": name}
-    with caller.connections.errors_as(partial(_failed, f"{path.name} could not be uploaded")), path.open("rb") as file:
+    problem = f"{path.name} was changed after it was looked at, so it was not used."
+    changed = MediaError(problem, next_step="Call again. Nothing was charged.", can_retry=True)
+    with caller.connections.errors_as(partial(_failed, f"{path.name} could not be uploaded")), _Hashed(path) as file:
         # Anyone who may write in the folder could have put a link to another file in its place.
         if file_mark(os.fstat(file.fileno())) != mark:
-            problem = f"{path.name} was changed after it was looked at, so it was not sent."
-            raise MediaError(problem, next_step="Call again. Nothing was charged.", can_retry=True)
+            raise changed
         client = await caller.connections.client("upload", address, caller.timeout_s)
         options = {"data": fields, "files": {"file": (name, file, mime_type)}, "headers": headers}
         status, text, _ = await caller.connections.exchange(client, "POST", address, ANSWER_LIMIT, **options)
     answer = await caller.answer(status, text)
     match answer:
         case Answer(code=200, data={"downloadUrl": str(url)}) if is_web_address(url):
+            if sha256 not in {"", file.digest.hexdigest()}:
+                raise changed
             return url
     problem = error_text(answer) if answer else f"HTTP {status} without a readable answer."
     raise MediaError(f"{path.name} could not be uploaded: {problem}", next_step="Nothing was charged.")
