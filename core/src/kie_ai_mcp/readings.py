@@ -164,7 +164,20 @@ def market_outcome(payload: Mapping[str, Any], keeps_s: int = DAY_S) -> Outcome:
     results: Sequence[object] = [result.get(name) for name in ("resultUrls", "firstFrameUrl", "lastFrameUrl")]
     if not urls_in(*results):  # another model, another spelling; last the fields beside them
         results = values if urls_in(*values) else [{name: payload.get(name) for name in (*PLACES, "videoInfo", "info")}]
-    return outcome_by_state(payload, *results, keeps_s=keeps_s)
+    frames = {"first frame": result.get("firstFrameUrl"), "last frame": result.get("lastFrameUrl")}
+    return labelled(outcome_by_state(payload, *results, keeps_s=keeps_s), frames)
+
+
+def labelled(outcome: Outcome, places: Mapping[str, object]) -> Outcome:
+    """Return an outcome whose addresses at some places are labelled.
+
+    Args:
+        outcome: Any outcome.
+        places: By label, where addresses stand that have it, in any shape that `urls_in` takes.
+    """
+    labels = {url: label for label, value in places.items() for url in urls_in(value)}
+    named = tuple(labels.get(url, "") for url in outcome.urls)
+    return replace(outcome, labels=named) if any(named) else outcome
 
 
 def code_in(value: object) -> int | str | None:

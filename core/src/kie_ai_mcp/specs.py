@@ -230,6 +230,8 @@ class Outcome:
         finished_at: When the service finished, with a time zone, where it says so.
         keeps_s: How long the service keeps the results, in whole seconds from `finished_at` on, at most 100 years.
             0 where they have expired already.
+        labels: What distinguishes each address of `urls`, in their order (``"uncropped"``); empty text for one that
+            needs no label. Shown in answers and in the names of saved files.
     """
 
     status: Status
@@ -244,6 +246,7 @@ class Outcome:
     model: _OptionalText = None
     finished_at: Annotated[AwareDatetime | None, Field(description="a time with a time zone")] = None
     keeps_s: Annotated[int, Field(ge=0, le=LONGEST_KEEP_S, description="a whole number of seconds, 0 or more")] = DAY_S
+    labels: _Texts = ()
 
     def __post_init__(self) -> None:
         # These are the service's words, and are shown to people, models and terminals.

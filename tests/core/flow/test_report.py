@@ -118,6 +118,13 @@ def test_links_that_have_expired_do_not_expire_again(days: int, words: str) -> N
     assert words in Report(status="completed", next_step="", expires_at=moment).text()
 
 
+def test_results_of_one_task_are_labelled_in_the_answer() -> None:
+    report = report_of(replace(DONE, labels=("", "uncropped")))
+
+    assert report.notes == ("Result 2: uncropped.",)
+    assert "Note: Result 2: uncropped." in report.text()
+
+
 def test_times_are_utc_in_one_form() -> None:
     elsewhere = BEGUN.astimezone(tz=datetime.fromisoformat("2026-01-01T00:00:00+05:30").tzinfo)
 

@@ -426,6 +426,18 @@ async def test_label_distinguishes_two_results_of_one_task(
     assert (Path(plain).name, Path(labelled).name) == ("2026-04-20-veo3-t-1-1.mp4", "2026-04-20-veo3-t-1-1080p-1.mp4")
 
 
+async def test_label_of_a_result_stands_in_the_name_of_its_file(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/one").respond_with_data(MP4)
+    done = replace(record(*[service.url_for("/one")] * 2), labels=("", "whole ../film"))
+
+    files = await saved_files(make_gateway(service.url_for("")), done, tmp_path, {})
+
+    assert names(tmp_path)[::2] == ["2026-04-20-veo3-t-1-1.mp4", "2026-04-20-veo3-t-1-whole-film-2.mp4"]
+    assert sorted(Path(file).name for file in files) == names(tmp_path)[::2]
+
+
 @pytest.mark.parametrize(
     "hostile",
     [

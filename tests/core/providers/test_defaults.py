@@ -94,7 +94,8 @@ def test_results_are_found_in_every_shape(result: dict[str, Any]) -> None:
 def test_first_and_last_frames_follow_the_clip() -> None:
     result = {"resultUrls": [A], "firstFrameUrl": [FIRST], "lastFrameUrl": [LAST]}
 
-    assert read({"state": "success", "resultJson": json.dumps(result)}).urls == (A, FIRST, LAST)
+    outcome = read({"state": "success", "resultJson": json.dumps(result)})
+    assert (outcome.urls, outcome.labels) == ((A, FIRST, LAST), ("", "first frame", "last frame"))
 
 
 @pytest.mark.parametrize("result", ["", None, "{", "[]", "null", '{"resultObject": {"text": "x"}}', [], 7])

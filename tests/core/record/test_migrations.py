@@ -169,7 +169,7 @@ def test_every_row_is_kept_with_every_value_by_the_step_to_accounts(
 
     after = ask(path, f"SELECT * FROM {table} ORDER BY 1")
     assert [row[: len(before[0])] for row in after] == before
-    assert {row[-1] for row in after} == {""}
+    assert set(ask(path, f"SELECT account FROM {table}")) == {("",)}
     assert ask(path, "PRAGMA integrity_check") == [("ok",)]
 
 

@@ -59,6 +59,19 @@ def test_a_finished_task_keeps_every_clip_in_every_spelling(payload: dict[str, A
     assert (outcome.status, outcome.urls, outcome.keeps_s) == ("completed", urls, TWO_WEEKS_S)
 
 
+@pytest.mark.parametrize(
+    ("response", "labels"),
+    [
+        ({"resultUrls": [CLIP]}, ()),
+        ({"resultUrls": [CLIP], "originUrls": [ORIGIN]}, ("", "uncropped")),
+        ({"originUrls": [ORIGIN], "fullResultUrls": [FULL], "resultUrls": [CLIP]}, ("", "whole film", "uncropped")),
+        ({"originUrls": json.dumps([ORIGIN])}, ("uncropped",)),
+    ],
+)
+def test_clips_of_one_task_are_told_apart(response: dict[str, Any], labels: tuple[str, ...]) -> None:
+    assert task_outcome({"successFlag": 1, "response": response}).labels == labels
+
+
 @pytest.mark.parametrize("at", ["2025-06-06 10:30:00", 1749205800000])
 def test_the_time_of_completion_is_read_in_both_spellings(at: object) -> None:
     outcome = task_outcome({"successFlag": 1, "completeTime": at})

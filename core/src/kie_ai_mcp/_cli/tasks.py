@@ -219,8 +219,8 @@ async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any
 
 def _row(report: Report) -> dict[str, Any]:
     files = list(filter(None, report.files))
-    error = "" if files else f"it is {report.status}. {report.next_step}"
-    return {"task_id": report.task_id, "files": files, "error": " ".join(report.notes) or error}
+    reason = " ".join(report.notes) or f"it is {report.status}. {report.next_step}"
+    return {"task_id": report.task_id, "files": files, "error": "" if report.is_saved else reason}
 
 
 @tasks.command()

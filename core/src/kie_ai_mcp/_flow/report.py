@@ -65,9 +65,14 @@ class Report:
     stuck: bool = False
     request: int | None = None
 
-    def noted(self, note: str, **changes: Any) -> Self:
-        """Return this report with one more note, and with other changes."""
-        return replace(self, notes=(*self.notes, note), **changes)
+    def noted(self, *notes: str, **changes: Any) -> Self:
+        """Return this report with more notes, and with other changes."""
+        return replace(self, notes=(*self.notes, *notes), **changes)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether there is a file of every result."""
+        return len(list(filter(None, self.files))) >= len(self.result_urls) > 0
 
     def rendered(self) -> tuple[str, dict[str, Any]]:
         """Return the answer in words and as data."""
@@ -138,8 +143,10 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
         "charged": given_back if record.status == "failed" else "yes",
         "next_step": _next_step(record, written_id),
     }
+    labels = enumerate(record.labels, start=1)
+    values["notes"] = tuple(f"Result {number}: {label}." for number, label in labels if label)
     if record.status == "completed" and (failure := values.pop("error", None)):
-        values["notes"] = (f"The service has called the task failed as well. {failure}",)
+        values["notes"] += (f"The service has called the task failed as well. {failure}",)
     if record.status == "failed" or record.credits is not None:
         values["estimated_credits"] = None
     return Report(**values, read_error=read_error, service_record=service_record)

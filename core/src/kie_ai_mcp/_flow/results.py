@@ -109,6 +109,7 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
         files=(),
         finished_at=outcome.finished_at or record.finished_at,
         keeps_s=outcome.keeps_s,
+        labels=outcome.labels,
     )
     folder = engine.settings.output_dir
     notes: tuple[str, ...] = ()
@@ -116,7 +117,7 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
         caller = engine.caller(record.gateway)
         saved = await save_results(caller, record, folder, engine.redacted(arguments), request.label)
         record, notes = replace(record, files=saved.files), saved.notes
-    report = replace(report_of(record), notes=notes)
+    report = report_of(record).noted(*notes)
     if outcome.status != "completed":
         report = replace(report, next_step=f"Not ready yet. Call {tool.name} again in 30 seconds.")
     return report
@@ -130,7 +131,7 @@ async def save(engine: Engine, task_id: str) -> Report:
     if record is None or record.status != "completed":
         return await refresh(engine, task_id)
     report = await with_files(engine, replace(record, files=await anyio.to_thread.run_sync(_present, record)))
-    if report.notes and not any(report.files):
+    if report.result_urls and not any(report.files):
         raise MediaError(" ".join(report.notes), next_step=report.next_step)
     return report
 
@@ -150,10 +151,10 @@ async def with_files(engine: Engine, record: TaskRecord) -> Report:
             record, notes, gone = replace(record, files=saved.files), saved.notes, saved.gone
             if any(saved.files):
                 record = await engine.record.tasks.record_files(record.row_id, saved.files)
-        report = replace(report_of(record), notes=notes)
+        report = report_of(record).noted(*notes)
         return replace(report, next_step=_again(record, request, gone)) if record.unsaved and record.expired else report
     except KieError as exc:
-        return replace(report_of(record), notes=(*notes, str(exc)))
+        return report_of(record).noted(*notes, str(exc))
 
 
 def _again(record: TaskRecord, request: SubmissionRecord | None, gone: bool) -> str:

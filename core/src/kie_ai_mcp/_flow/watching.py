@@ -122,8 +122,8 @@ async def _tend(engine: Engine, record: TaskRecord, turn: anyio.CapacityLimiter)
         try:
             if task_id not in engine.listeners:
                 report = await (with_files(engine, record) if record.final else refresh(engine, task_id))
-                for note in report.notes:
-                    log.warning("task %s is not saved whole: %s", task_id, note)
+                if report.is_final and report.notes and engine.settings.output_dir is not None and not report.is_saved:
+                    log.warning("task %s is not saved whole: %s", task_id, " ".join(report.notes))
                 if report.read_error:
                     log.info("task %s could not be read: %s", task_id, report.read_error)
                 if report.is_final:

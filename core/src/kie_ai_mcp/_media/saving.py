@@ -52,7 +52,8 @@ async def save_results(
     for number, url in enumerate(record.result_urls, start=1):
         if files[number - 1]:
             continue
-        stem, what = _stem(record, number, label, slug), shorten(url)
+        mark = label or next(iter(record.labels[number - 1 :]), "")
+        stem, what = _stem(record, number, re.sub(r"\W+", "-", mark, flags=re.ASCII), slug), shorten(url)
         try:
             stem, existing = await anyio.to_thread.run_sync(_place, folder, stem, record.written_id, url)
             path = existing or await _save(caller, url, folder, stem)
@@ -81,7 +82,7 @@ async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
                 break
         form = format_of(head)
         if form is None:
-            begin = f"it begins with {head[:HEAD_BYTES]!r}"
+            begin = f"it begins with {head[:16]!r}"
             problem = f"{shorten(url)} is not a picture, clip or sound ({begin}), so it was not saved."
             raise MediaError(problem, next_step="Open the link in a browser; it may have expired.")
         path = folder / f"{stem}.{form.extension}"

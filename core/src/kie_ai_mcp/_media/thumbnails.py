@@ -31,18 +31,9 @@ DEMUXERS = {"mp4": "mp4", "mov": "mov", "3gp": "mp4", "webm": "matroska", "mkv":
 FRAME_BYTES = 8  # memory for each pixel of a clip's frame
 COPY_BYTES = 4  # more for each pixel of a picture with transparency, or that is kept whole
 WHOLE_JPEG_BYTES = 11  # for each pixel of a JPEG that can't be made smaller while it is decoded
-FORMATS = {
-    "png": ("PNG", 5.5),
-    "jpg": ("JPEG", 1),
-    "webp": ("WEBP", 17),
-    "gif": ("GIF", 7),
-    "avif": ("AVIF", 16),
-    "bmp": ("BMP", 5.5),
-    "tiff": ("TIFF", 5.5),
-    "heic": ("HEIF", 9),
-    "heif": ("HEIF", 9),
-}
-"""Pillow's name of each format, and the memory that decoding takes for a pixel, as measured."""
+PILLOW = {"jpg": "JPEG", "heic": "HEIF", "heif": "HEIF"}  # its names of formats, where they are no extensions
+PIXEL_BYTES = {"jpg": 1, "gif": 7, "webp": 17, "avif": 16, "heic": 9, "heif": 9}  # memory for a pixel, as measured
+OTHER_PIXEL_BYTES = 5.5
 
 PREVIEW_PX = 1024
 QUALITIES = (85, 70, 50, 30)
@@ -95,9 +86,8 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
 
 def to_jpeg(source: str, target: str, extension: str) -> None:
     """Write a picture as JPEG, upright and without what a camera adds; raise MediaError where it is too large."""
-    form = Format("image", extension, "")
     with Path(source).open("rb") as file:
-        picture, _ = _reduced(file, form, None)
+        picture, _ = _reduced(file, Format("image", extension, ""), None)
     _opaque(picture).save(target, "JPEG", quality=92, icc_profile=picture.info.get("icc_profile"))
 
 
@@ -146,7 +136,8 @@ def _reduced(file: BinaryIO, form: Format, side: int | None) -> tuple["Image.Ima
     with _ONE:
         if form.kind == "video":
             return _frame(file, form, side or PREVIEW_PX)
-        name, bytes_of_pixel = FORMATS[form.extension]
+        name = PILLOW.get(form.extension, form.extension.upper())
+        bytes_of_pixel = PIXEL_BYTES.get(form.extension, OTHER_PIXEL_BYTES)
         if name == "HEIF":
             import pillow_heif  # noqa: PLC0415  the same
 

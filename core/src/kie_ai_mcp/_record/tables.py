@@ -72,6 +72,7 @@ class TaskRow(peewee.Model):
     credits = peewee.FloatField(null=True)
     finished_at = _Moment(null=True)
     keeps_s = peewee.IntegerField(default=DAY_S)
+    labels = _Json(tuple, default=())
     account = peewee.TextField(default="")
     user = peewee.TextField(default="")
 
@@ -167,6 +168,7 @@ class TaskRecord(Task):
     estimated_credits: float | None = None
     finished_at: datetime | None = None
     keeps_s: int = DAY_S
+    labels: tuple[str, ...] = ()
     account: str = ""
     user: str = ""
     prefix: str = ""

@@ -5,10 +5,12 @@ from typing import Any
 
 from kie_ai_mcp import Answer, Outcome
 from kie_ai_mcp.errors import Refused
-from kie_ai_mcp.readings import TWO_WEEKS_S, object_in, outcome_by_flag, text_in, urls_in
+from kie_ai_mcp.readings import TWO_WEEKS_S, labelled, object_in, outcome_by_flag, text_in, urls_in
 
 # Fields of clips, the best first: the clip, the whole film after an extension, the clip before it was cropped.
 RESULTS = ("resultUrls", "result_urls", "resultUrl", "fullResultUrls", "originUrls")
+
+LABELS = {"fullResultUrls": "whole film", "originUrls": "uncropped"}
 
 # Codes that are final for this request; any other code means "not yet".
 FINAL_CODES = {400, 401, 402, 404, 405, 413, 422, 433, 451, 501, 505}
@@ -16,7 +18,9 @@ FINAL_CODES = {400, 401, 402, 404, 405, 413, 422, 433, 451, 501, 505}
 
 def task_outcome(payload: Mapping[str, Any]) -> Outcome:
     """Read ``data`` of ``veo/record-info``: clips, extensions and 4k versions alike."""
-    return outcome_by_flag(payload, clips_in(payload))
+    record = [object_in(payload.get("response")), object_in(payload.get("info")), payload]
+    places = {label: [place.get(name) for place in record] for name, label in LABELS.items()}
+    return labelled(outcome_by_flag(payload, clips_in(payload)), places)
 
 
 def hd_outcome(answer: Answer) -> Outcome:
