@@ -193,6 +193,19 @@ def test_without_any_database_one_is_made_in_the_users_own_folder(run: "Run", tm
     assert tmp_path in made.parent.parents
 
 
+def test_database_of_another_program_beside_the_server_stays_as_it_is(run: "Run", tmp_path: Path) -> None:
+    foreign = tmp_path / "tasks.db"
+    with closing(sqlite3.connect(foreign)) as database:
+        database.execute("CREATE TABLE tasks (id INTEGER PRIMARY KEY, title TEXT)")
+    before = foreign.read_bytes()
+    ended = run(KIE_AI_DB_PATH="")
+    assert ended.returncode == 0, ended.stderr
+    assert f"{foreign} belongs to another program" in ended.stderr
+    assert foreign.read_bytes() == before
+    assert not list(tmp_path.glob("tasks.db?*"))
+    assert [path.parent.name for path in tmp_path.rglob("tasks.db") if path != foreign] == ["kie-ai-mcp-server"]
+
+
 def test_database_of_the_seed_beside_the_server_is_used_and_keeps_its_tasks(
     spawn: "Spawn", tmp_path: Path, rows: "Rows"
 ) -> None:

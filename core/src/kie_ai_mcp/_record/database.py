@@ -235,7 +235,9 @@ class Database:
 
         It is only read: what belongs to another program stays as it is to the byte.
         """
-        look = look_at(self.real_path)
+        look, log = look_at(self.real_path), Path(f"{self.real_path}-wal")
+        if not look.tables and log.exists() and log.stat().st_size:
+            look = look_at(self.real_path, with_log=True)
         check_version(str(self.path), look.version)
         if look.tables and not look.is_ours:
             tables = ", ".join(sorted(look.tables)[:5])

@@ -13,9 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kie_ai_mcp._settings.databases import is_usable
 from kie_ai_mcp._settings.keys import BLANKS, holds_key, is_no_key, unwrapped
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import (
+    HERE,
     PREFIX,
     SECRET_SETTINGS,
     SECRETS,
@@ -148,6 +150,8 @@ def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], d
     if foreign:
         text = f"Variables that are no settings of this server, and are ignored: {', '.join(sorted(foreign))}."
         unset["variables"] = text
+    if "db_path" not in values and HERE.is_file() and not is_usable(HERE):
+        unset["database"] = f"{HERE.absolute()} belongs to another program, so it is left alone."
     return values, origins, unset
 
 

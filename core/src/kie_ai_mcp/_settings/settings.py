@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr
 
+from kie_ai_mcp._settings.databases import is_usable
 from kie_ai_mcp._settings.hosts import host_of, named_host, named_origin
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import BASE_URL, ConfigError
@@ -25,6 +26,7 @@ SECRET_SETTINGS = ("key", "token", "secret", "password")  # endings of the provi
 SECRETS = ("api_key", "http_token", "webhook_key")
 TOKEN_CHARS = 16  # the shortest token that may open this server to other machines
 APP = "kie-ai-mcp-server"
+HERE = Path("tasks.db")  # where the seed's server kept its tasks: in the folder that the host started it in
 NOT_STORED = "[not stored]"  # stands for a prompt where `store_prompts` is false
 
 
@@ -78,6 +80,15 @@ def _output_folder(value: Path) -> Path:
     return value
 
 
+def _database(value: Path) -> Path:
+    if not value.is_absolute() and not is_usable(value):
+        raise ValueError(
+            "it must be absolute or start with ~, since hosts start servers in folders of their own; "
+            "no task database is there"
+        )
+    return value.absolute()
+
+
 def _absolute(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     if not all(folder.is_absolute() for folder in folders):
         raise ValueError("every folder must be absolute or start with ~")
@@ -85,6 +96,7 @@ def _absolute(folders: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 UserPath = Annotated[Path, AfterValidator(at_home)]
+DatabasePath = Annotated[UserPath, AfterValidator(_database)]
 OutputPath = Annotated[UserPath, AfterValidator(_output_folder)] | None
 Folders = Annotated[tuple[UserPath, ...], BeforeValidator(_split_paths), AfterValidator(_absolute)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -106,7 +118,7 @@ class Settings(BaseModel):
     api_key: Secret | None = Field(None, description="the Kie.ai key")
     base_url: Address = Field(BASE_URL, description="the service's address")
     timeout: int = Field(60_000, ge=1_000, description="milliseconds that one call to the service may take")
-    db_path: UserPath | None = Field(None, description="the task database")
+    db_path: DatabasePath | None = Field(None, description="the task database")
     output_dir: OutputPath = Field(None, description="folder where finished media are saved; nothing is saved if unset")
     max_download_mb: int = Field(1024, ge=1, description="largest result file that is saved, in MB")
     upload_roots: Folders = Field((), description="folders whose files may be sent to the service; none if unset")
@@ -166,12 +178,11 @@ class Settings(BaseModel):
         """The key of the service's signatures in clear; for checking them."""
         return _clear(self.webhook_key)
 
-    @property
+    @cached_property
     def database(self) -> Path:
-        """The file of the task database: `db_path`, else an existing ``./tasks.db``, else the user's data folder."""
-        here = Path("tasks.db")
-        if self.db_path is None and here.is_file():
-            return here.absolute()
+        """The file of the task database: `db_path`, else ``./tasks.db`` if it is one, else that in the data folder."""
+        if self.db_path is None and is_usable(HERE):
+            return HERE.absolute()
         return self.db_path or own_folder("data", "KIE_AI_DB_PATH") / "tasks.db"
 
     @property
