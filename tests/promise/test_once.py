@@ -192,6 +192,32 @@ def test_request_whose_server_was_killed_is_not_paid_for_twice_when_asked_again(
     assert another["task_id"] == sandbox.ledger[1].task_id
 
 
+async def test_call_does_not_wait_longer_for_the_service_than_its_client_for_it(
+    open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path, rows: "Rows"
+) -> None:
+    sandbox.play("slow:3", path="createTask")
+    async with open_desk(tmp_path, sandbox.base_url, patience_s=1.0, wait_s=14.0) as desk:
+        with anyio.fail_after(2.5):
+            reply = await desk.call(TOOL, prompt="A fox")
+        assert (reply.is_error, reply.data["status"], reply.data["charged"]) == (False, "sending", "unknown")
+        assert "Call again with the same arguments" in reply.data["next_step"]
+        await eventually(lambda: rows(tmp_path, "tasks"))
+        check_joined((await desk.call(TOOL, prompt="A fox")).data, sandbox)
+
+
+@pytest.mark.parametrize("slow", [0.0, 0.7])
+async def test_own_wait_of_a_tool_ends_with_the_patience(
+    slow: float, open_desk: "OpenDesk", tmp_path: Path, rows: "Rows"
+) -> None:
+    with Sandbox(hold=True) as sandbox:
+        sandbox.play(f"slow:{slow}", path="createTask")
+        async with open_desk(tmp_path, sandbox.base_url, patience_s=1.0, wait_s=14.0) as desk:
+            begun = time.monotonic()
+            reply = await desk.call(TOOL, prompt="A fox")
+            assert reply.data["status"] in {"pending", "processing"}
+            assert time.monotonic() - begun < 1.6
+
+
 async def test_key_of_a_lost_answer_leads_to_its_task(open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path) -> None:
     async with open_desk(tmp_path, sandbox.base_url) as desk:
         sandbox.play("slow:0.3", path="createTask")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
+import anyio
+
 from kie_ai_mcp._app.own_tools import NAMES, own_tools
 from kie_ai_mcp._app.patience import patience_of
 from kie_ai_mcp._app.resources import Resources
@@ -141,12 +143,13 @@ class App:
             if not tool.charges:
                 # What a query finds is not on record, so no address leads to it.
                 return answer_of(await query(self.engine, tool, arguments))
-            wait_s = min(self.settings.wait_s, call.most_s)
+            wait_s, began = min(self.settings.wait_s, call.most_s), anyio.current_time()
             is_heard = None if wait_s else call.is_heard
             report = await submit(self.engine, tool, arguments, call.say, call.patience_s, is_heard)
             # What could not be recorded is answered at once: that it was paid for stands nowhere but in this report.
             if wait_s and report.error is None and report.status in {"pending", "processing"}:
-                (ending,) = await wait_for(self.engine, [str(report.task_id)], wait_s, call.say)
+                left_s = max(0.0, min(wait_s, began + call.most_s - anyio.current_time()))
+                (ending,) = await wait_for(self.engine, [str(report.task_id)], left_s, call.say)
                 charged = "no" if report.charged == "no" else ending.charged
                 report = replace(ending, notes=(*report.notes, *ending.notes), request=report.request, charged=charged)
             if wait_s:

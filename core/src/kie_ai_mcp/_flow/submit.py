@@ -1,7 +1,7 @@
 """Submission of one paid request: validate, write ahead, wait for a slot, send once, record, answer."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +26,8 @@ from kie_ai_mcp.specs import Submission
 CALLBACK_PATH = "/callbacks/kie"  # where `serve --http` takes what the service posts; below `public_url`
 RETRY_S = 2.0  # seconds until another attempt where a busy service names no time
 LEAST_RETRY_S = 0.02  # the shortest pause before another attempt, twice as long at each: a service may ask for none
+LEAST_SEND_S = 1.0  # how long a call waits for the service's answer at least
+STILL_SENDING = "It goes on. Call again with the same arguments in some seconds for its task; it is not sent twice."
 TELL_S = 5.0  # seconds between two progress messages to a client that waits for its turn
 JOIN_S = 0.2  # seconds between two looks at an identical request that is on its way
 LOST_S = 1800.0  # how long a task is given out again whose answer was lost: twice the longest patience of a client
@@ -40,12 +42,13 @@ async def submit(
     patience_s: float = 45.0,
     is_heard: IsHeard | None = None,
 ) -> Report:
-    """Run one generation tool; the call waits `patience_s` at most for its turn under the rate limit.
+    """Run one generation tool; the call waits `patience_s` at most: for uploads, its turn and the service's answer.
 
     Without `is_heard` the caller has more to do until it answers, and then calls `deliver`.
     Raise KieError where nothing was made, or where that is not known; the error says which, and what to do.
     """
     engine.check_open()
+    deadline, lost_s = anyio.current_time() + patience_s, max(LOST_S, 2 * patience_s)
     # Refusals by the provider and a missing key come before any file is uploaded.
     saves = engine.settings.output_dir is not None
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
@@ -56,8 +59,8 @@ async def submit(
         files = await engine.uploads.files(checked, media)
     identity = await identity_of(engine, tool, checked, submission, files)
     if files:
-        submission = await engine.asking.submission(tool, await engine.uploads.addresses(checked, media, files))
-
+        sendable = await _uploaded(engine.uploads.addresses(checked, media, files), deadline)
+        submission = await engine.asking.submission(tool, sendable)
     new = NewSubmission(
         tool=tool.name,
         provider=tool.provider,
@@ -74,7 +77,6 @@ async def submit(
         once=tool.once,
     )
     submission = _with_callback(engine, submission) if tool.paid else submission
-    deadline, lost_s = anyio.current_time() + patience_s, max(LOST_S, 2 * patience_s)
     again = False
     with engine.call():
         while isinstance(ticket := await engine.record.submissions.write_ahead(new, lost_s), SubmissionRecord):
@@ -92,6 +94,13 @@ async def submit(
                 report = await with_files(engine, record) if record else report
         await deliver(engine, report, is_heard)
     return _explained(engine, report, submission, None if new.idempotency_key else ticket.twin)
+
+
+async def _uploaded(addresses: Awaitable[dict[str, Any]], deadline: float) -> dict[str, Any]:
+    with anyio.CancelScope(deadline=deadline):
+        return await addresses
+    message = "The upload of local files took longer than this call may last; nothing was sent."
+    raise Refused(message, next_step="Call upload_file for each, and give the addresses.", can_retry=True)
 
 
 def _explained(engine: Engine, report: Report, submission: Submission, twin: SubmissionRecord | None) -> Report:
@@ -127,7 +136,13 @@ async def _sent(engine: Engine, order: Order, ticket: Ticket, say: Say, deadline
             await anyio.lowlevel.checkpoint()
             engine.check_open()
             attempt = engine.start(send(engine, order))
-            ending = await asyncio.shield(attempt)
+            await asyncio.wait([attempt], timeout=max(deadline - anyio.current_time(), LEAST_SEND_S))
+            if not attempt.done():
+                engine.start(_give_up_after(engine, attempt, order.submission_id))
+                return Report(
+                    status="sending", submission_id=order.submission_id, charged="unknown", next_step=STILL_SENDING
+                )
+            ending = attempt.result()
             if isinstance(ending, Report):
                 return ending
             if not isinstance(ending, RateLimited):
