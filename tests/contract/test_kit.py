@@ -274,14 +274,14 @@ def test_module_that_keeps_the_contract_passes_without_being_installed() -> None
 @pytest.mark.parametrize(
     "source",
     [
-        "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('completed', urls_in(payload['output']))",
+        "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('completed', urls_in(payload.get('url')))",
         "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('completed')",
         tool("return Submission('m', {}, 'broken', read=lambda answer: Outcome('completed'))"),
     ],
 )
 def test_given_payload_that_is_completed_without_a_result_is_found(source: str) -> None:
     reading = "from kie_ai_mcp.readings import urls_in"
-    payload = {"id": "t-1", "output": [{"nested": {"href": "https://x.example/1.png"}}]}
+    payload = {"id": "t-1", "output": [{"nested": {"place_of_file": "https://x.example/1.png"}}]}
 
     with pytest.raises(AssertionError, match="it says completed and finds no result"):
         check_provider(module_of(HEAD, reading, *([] if "generate" in source else [TOOL]), source), payloads=[payload])
