@@ -246,7 +246,22 @@ async def test_id_alone_is_an_error_with_both_forms_where_two_services_use_it(
         await app.resources.read("kie://tasks/job_1")
 
 
-IDS = ["x" * 700, "job:1", "acme:9", "kie:1", "a/b?c#d%41&e", "é 你", "..", "-rf", "CON", "a:b:c", "a" * 90, "a" * 91]
+IDS = [
+    "x" * 700,
+    "job:1",
+    "acme:9",
+    "kie:1",
+    "a/b?c#d%41&e",
+    "é 你",
+    "..",
+    "-rf",
+    "CON",
+    "a:b:c",
+    "a" * 90,
+    "a" * 91,
+    " x ",
+    "tab\there",
+]
 ALSO_NAMED = ("acme:9", "kie:1")  # of Kie.ai they read like those of another service
 
 
@@ -298,6 +313,18 @@ async def test_id_that_a_service_uses_again_is_told_and_shows_no_result_of_anoth
     assert (second.state, second.task_id, second.arguments["prompt"]) == ("accepted", "job_1", "An owl")
     (card,) = (await page(app.engine.record)).split('class="card"')[1:]
     assert "A fox" in card
+
+
+async def test_id_of_another_service_that_is_not_on_record_is_not_asked_for_at_kie(
+    services: Services, open_app: OpenApp
+) -> None:
+    app = await open_app()
+    answer = await app.call("get_task_status", {"task_id": "acme:job_9"})
+    assert answer.is_error
+    assert "only Kie.ai is asked" in answer.text
+    assert services.read == []
+    assert (await call(app, "get_task_status", task_id=" kie:job_9 "))["task_id"] == "job_9"
+    assert (await call(app, "get_task_status", task_id="kie:acme:9"))["task_id"] == "kie:acme:9"
 
 
 async def test_task_of_another_service_is_refused_before_it_is_paid_for(services: Services, open_app: OpenApp) -> None:

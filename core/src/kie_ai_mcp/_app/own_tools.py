@@ -24,11 +24,13 @@ from kie_ai_mcp._record.tables import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
-from kie_ai_mcp.specs import Kind, Status, TaskId, is_web_address
+from kie_ai_mcp.specs import Kind, Status, is_web_address
 
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
 LIST_CHARS = 20_000  # the most that a list tells of its tasks in words; the same follows as data, and the links
 ROW_DIGITS = 15  # the most digits of a row's number: on longer ones readers of JSON differ
+
+Id = Annotated[str, Field(min_length=1)]  # as it is, for a service may give one with spaces around it
 
 # Nothing is required: an error is reported in the shape of `OUTPUT_SCHEMA`, and clients hold it against these.
 CREDITS_SCHEMA = object_schema(credits=NUMBER, balances=LIST, next_step=TEXT)
@@ -43,13 +45,13 @@ class OwnTools:
     resources: Resources
     call: Call = field(default_factory=Call)
 
-    async def get_task_status(self, task_id: TaskId) -> Answer:
+    async def get_task_status(self, task_id: Id) -> Answer:
         """Read one task's state, result links, files, credits and error now. Also finds tasks made elsewhere."""
         return await self._one(await refresh(self.engine, task_id, with_record=True))
 
     async def wait_for_tasks(
         self,
-        task_ids: Annotated[list[TaskId], Field(min_length=1, max_length=100)],
+        task_ids: Annotated[list[Id], Field(min_length=1, max_length=100)],
         timeout_s: Annotated[float, Field(ge=1, le=3600)] | None = None,
     ) -> Answer:
         """Wait until tasks are finished, or as long as the client allows; then call again for those still running."""
@@ -149,11 +151,11 @@ class OwnTools:
         }
         return Answer("\n".join(f"{name}: {value}" for name, value in answer.items()), answer)
 
-    async def save_result(self, task_id: TaskId) -> Answer:
+    async def save_result(self, task_id: Id) -> Answer:
         """Save a finished task's results as files in the configured folder."""
         return await self._one(await save(self.engine, task_id))
 
-    async def show_result(self, task_id: TaskId) -> Answer:
+    async def show_result(self, task_id: Id) -> Answer:
         """Show small pictures of a finished task's results, of a video one frame, with the links."""
         report, pictures, notes = await self.resources.show(task_id)
         # Hosts that are given data show their model nothing else, so a client gets none; the command line does.
@@ -165,7 +167,7 @@ class OwnTools:
         self,
         submission_id: Annotated[int, Field(ge=1, lt=10**ROW_DIGITS)],
         action: Literal["adopt", "discard"],
-        task_id: TaskId | None = None,
+        task_id: Id | None = None,
     ) -> Answer:
         """Settle a request whose outcome is unknown, after looking at https://kie.ai/logs.
 

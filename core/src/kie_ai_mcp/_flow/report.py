@@ -157,16 +157,8 @@ def report_of_reuse(earlier: TaskRecord, request: int, logs_page: str) -> Report
     since = f"on record since {earlier.created_at:%Y-%m-%d} from submission {earlier.submission_id or 'of elsewhere'}"
     error = f"The service accepted submission {request}, but answered with the id of an earlier task, {since}."
     step = f"The result of task {earlier.written_id}, {since}, is not this request's. Look at {logs_page} for its own."
-    return Report(
-        status="unknown",
-        task_id=earlier.written_id,
-        charged="unknown",
-        error=error,
-        submission_id=request,
-        next_step=step,
-        is_error=True,
-        request=request,
-    )
+    report = Report(status="unknown", task_id=earlier.written_id, charged="unknown", error=error, next_step=step)
+    return replace(report, is_error=True, submission_id=request, request=request)
 
 
 def report_of_error(error: KieError, *, submission_id: int | None = None) -> Report:

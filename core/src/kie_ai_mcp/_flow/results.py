@@ -66,7 +66,7 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
 def _check_service(engine: Engine, record: TaskRecord) -> None:
     """Raise ReadFailed for a task of another address: there its id may be that of another task."""
     caller, here = engine.callers.get(record.gateway), engine.record.accounts.get(record.gateway, "")
-    if caller is not None and record.service not in {"", service_of(here)}:
+    if caller is not None and service_of(record.account) not in {"", service_of(here)}:
         address = engine.settings.mask.text(caller.gateway.base_url)
         step = "Set the address of that time, for Kie.ai with KIE_AI_BASE_URL, to read it again."
         message = f"It was made at another address of {caller.gateway.title} than {address}, where it is not asked for."

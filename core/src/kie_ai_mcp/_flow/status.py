@@ -38,7 +38,7 @@ async def outcome_of(engine: Engine, task: Task, payload: Mapping[str, Any]) -> 
 async def asked_again(engine: Engine, record: TaskRecord) -> tuple[Outcome, Mapping[str, Any]] | None:
     """Return how the task of a reading tool stands, as `outcome_of`: ask once more. Return None for any other task."""
     tool = engine.plugins.tools.get(record.tool)
-    if tool is None or tool.paid or (request := await engine.record.submissions.of_task(record.task_id)) is None:
+    if tool is None or tool.paid or (request := await engine.record.submissions.of_task(record.row_id)) is None:
         return None
     query = await engine.asking.request(tool, tool.arguments.check(request.arguments), Query)
     return await _outcome_at(engine, record, query.paths, query.params, query.read)
@@ -68,6 +68,10 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
     Raise TaskNotFound where no route knows the id, ReadFailed where not every route could be asked.
     """
     probes: dict[tuple[str, ...], Task] = {}
+    task_id = task_id.strip()
+    if (gateway := task_id.partition(":")[0]) in engine.callers.keys() - {KIE}:
+        message = f"No task {task_id!r} is on record here; only Kie.ai is asked for tasks that were made elsewhere."
+        raise TaskNotFound(message, next_step=f"Check the id; {engine.logs_of(gateway)} may show it.")
     task_id = task_id.removeprefix(f"{KIE}:")
     for task in (Task(task_id, "market", ""), *engine.plugins.probes(task_id)):
         with suppress(ReadFailed):

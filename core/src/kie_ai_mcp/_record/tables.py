@@ -179,11 +179,6 @@ class TaskRecord(Task):
         return f"{self.prefix}{self.task_id}"
 
     @property
-    def service(self) -> str:
-        """The part of its account that stands for the service's address; empty where that is not on record."""
-        return service_of(self.account)
-
-    @property
     def task(self) -> Task:
         """The task alone, as providers are given it."""
         return Task(**{name: getattr(self, name) for name in Task.__dataclass_fields__})
@@ -286,7 +281,7 @@ def task_record(row: Mapping[str, Any], gateways: Container[str]) -> TaskRecord:
 
 
 def service_of(account: str) -> str:
-    """Return the part of an account that stands for the service's address alone."""
+    """Return the part of an account that stands for the service's address alone; empty where none is on record."""
     return account.partition("-")[0]
 
 

@@ -232,6 +232,8 @@ def task_at(database: Database, key: TaskKey) -> TaskRecord | None:
         rows = rows or database.rows(_WITH_ESTIMATE.where(TaskRow.task_id == key))
         # Answers write Kie.ai's ids alone, so that an id alone is Kie.ai's where there is such a one.
         rows = [row for row in rows if row["gateway"] == KIE] or rows
+        if not rows and key != key.strip():  # as a person may give it
+            return task_at(database, key.strip())
         if len(gateways := sorted({row["gateway"] for row in rows})) > 1:
             forms = " or ".join(f"{gateway}:{key}" for gateway in gateways)
             raise InvalidArgument("task_id", key, f"several services have a task of this id; give {forms}")
