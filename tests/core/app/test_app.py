@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ async def test_answer_never_holds_the_key_nor_half_a_character(app: App, monkeyp
     ("app", "client", "expected"),
     [
         ({}, "Claude Code", "900 900"),
-        ({}, "an editor", "45 45"),
+        ({}, "an editor", "45 4"),
         ({}, None, "45 inf"),
         ({"patience_s": 7}, "Claude Code", "7 7"),
     ],
@@ -115,6 +116,48 @@ async def test_own_wait_of_a_tool_does_not_outlast_the_client(app: App, monkeypa
 async def test_patience_is_known_by_a_word_of_the_name(word: str, seconds: float) -> None:
     assert patience_of(f"The {word.upper()} app") == seconds
     assert patience_of("") == USUAL_PATIENCE_S < math.inf
+
+
+async def test_waits_of_an_unknown_client_lengthen_while_it_stays(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, limits = [0.0], list[float]()
+
+    async def run(_arguments: Any, call: Call) -> Answer:
+        limits.append(call.most_s)
+        now[0] += call.most_s
+        return Answer("", {})
+
+    monkeypatch.setattr(anyio, "current_time", lambda: now[0])
+    use(app, monkeypatch, replace(echo("wait", {}), run=run))
+    for _ in range(6):
+        await app.call("wait", {}, say, "mcp")
+    assert limits == [4, 8, 16, 32, 45, 45]
+    await app.call("wait", {}, say, "another")
+    await app.call("wait", {}, say, "mcp", session="another session")
+    await app.call("wait", {}, say, "mcp", session=None)  # it wants progress
+    assert limits[6:] == [4, 4, 45]
+
+
+async def test_waits_of_a_client_that_gave_one_up_stay_shorter_than_that(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, limits, given_up = [0.0], list[float](), [False]
+
+    async def run(_arguments: Any, call: Call) -> Answer:
+        limits.append(call.most_s)
+        now[0] += min(call.most_s, 7.5)
+        if call.most_s > 7.5 and not given_up[0]:
+            given_up[0] = True
+            raise anyio.get_cancelled_exc_class()
+        return Answer("", {})
+
+    monkeypatch.setattr(anyio, "current_time", lambda: now[0])
+    use(app, monkeypatch, replace(echo("wait", {}), run=run))
+    await app.call("wait", {}, say, "mcp")
+    with pytest.raises(anyio.get_cancelled_exc_class()):
+        await app.call("wait", {}, say, "mcp")
+    for _ in range(2):
+        await app.call("wait", {}, say, "mcp")
+    assert limits == [4, 8, 6, 6]
 
 
 async def test_own_tools_are_listed_last(app: App) -> None:

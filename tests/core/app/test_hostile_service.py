@@ -24,7 +24,8 @@ MOST = 100_000  # what hosts take of one answer, in bytes
 async def app(service: HTTPServer, tmp_path: Path, key: str) -> AsyncIterator[App]:
     """A running application of one provider, whose service the test plays."""
     values = {"api_key": key, "base_url": service.url_for("/api/v1"), "db_path": tmp_path / "tasks.db"}
-    opened = App.open(Settings.model_validate({**values, "enabled_providers": ("nano-banana",)}))
+    values |= {"enabled_providers": ("nano-banana",), "patience_s": 45}
+    opened = App.open(Settings.model_validate(values))
     async with opened.engine.running():
         yield opened
 

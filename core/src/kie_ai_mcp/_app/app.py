@@ -4,14 +4,14 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
 import anyio
 
 from kie_ai_mcp._app.own_tools import NAMES, own_tools
-from kie_ai_mcp._app.patience import patience_of
+from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, patience_of
 from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
@@ -39,6 +39,7 @@ class App:
     settings: Settings
     engine: Engine
     _has_caught_up: bool = False
+    _waits: Waits = field(default_factory=Waits)
 
     @classmethod
     def open(cls, settings: Settings) -> "App":
@@ -104,22 +105,31 @@ class App:
         say: Say = say_nothing,
         client: str | None = None,
         is_heard: IsHeard = always,
+        session: str | None = "",
     ) -> Answer:
         """Call one tool. Whatever goes wrong is an answer that a model can read; only an unknown name is raised.
 
-        No wait outlasts the patience of the client, which is known by its name; `None` is a caller without a limit.
+        No wait outlasts the patience of the client, known by its name; `None` is a caller without a limit. Others'
+        waits are short at first, by `session`, unless that is None: who wants progress waits for it.
         """
         tool = self.tool(name)
         patience_s = self.settings.patience_s or patience_of(client or "")
-        call = Call(say, patience_s, math.inf if client is None else patience_s, is_heard)
+        most_s, who, began = math.inf if client is None else patience_s, f"{client} {session}", anyio.current_time()
+        if client is not None and session is not None and patience_s == USUAL_PATIENCE_S != self.settings.patience_s:
+            most_s = min(most_s, abs(self._waits.get(who, FIRST_WAIT_S)))
+        call = Call(say, patience_s, most_s, is_heard)
         if not self._has_caught_up:  # at the first call: before it nothing asks the service
             self._has_caught_up = True
             self.engine.start_in_background(catch_up(self.engine))
         try:
             answer = tool.for_client(self._clean(await tool.run(arguments or {}, call)))
+            self._waits.learn(who, anyio.current_time() - began, given_up=False)
             return answer if client is None else _limited(answer)
         except KieError as exc:
             error = exc
+        except anyio.get_cancelled_exc_class():
+            self._waits.learn(who, anyio.current_time() - began, given_up=True)
+            raise
         except Exception:
             log.exception("tool %s failed", name)
             message = f"The server failed inside {name}; its log on stderr says more."

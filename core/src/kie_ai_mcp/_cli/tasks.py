@@ -27,7 +27,6 @@ from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 
 MOST_TASKS = 100  # how many running tasks `wait` waits for where none is named
-MOST_READ = 10_000  # how many running tasks `save` reads
 PAGE = 500  # rows read at once for an export
 
 
@@ -193,7 +192,7 @@ async def _read(app: App, say: Say, *, everything: bool) -> list[Report]:
     """Read every task that is not finished on record, and save its results if it is finished now."""
     now = datetime.now(UTC)
     since = now - (timedelta(days=36_500) if everything else results.KEPT_LONGER)
-    records = await app.engine.record.tasks.running(since, now, limit=MOST_READ)
+    records = await app.engine.record.tasks.running(since, now, limit=10_000)
     reports: list[Report] = []
     turn = anyio.CapacityLimiter(READS_AT_ONCE)
 

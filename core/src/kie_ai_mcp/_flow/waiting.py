@@ -99,7 +99,7 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
             record = await engine.record.tasks.find(task_id)
             if record is not None:
                 written_id, caller = record.written_id, engine.callers.get(record.gateway)
-                cadence = CADENCE_S.get(record.kind, UNKNOWN_KIND_S)
+                cadence = min(CADENCE_S.get(record.kind, UNKNOWN_KIND_S), max(timeout_s / 3, 1.0))  # also short waits
                 if len(ids) == 1 and (usual := await engine.record.tasks.usual_s(record.tool)):
                     board.usual[task_id] = usual
         while True:

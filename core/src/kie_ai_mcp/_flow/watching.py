@@ -3,7 +3,6 @@
 import logging
 import random
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -30,13 +29,11 @@ SAVES_LOOKED_AT, SAVES_AT_ONCE = 100, 50
 
 async def watch(engine: Engine) -> None:
     """Look after the running tasks of all processes on the database until cancelled; log whatever goes wrong."""
-    turn = anyio.CapacityLimiter(AT_ONCE)
-    saves_at = time.monotonic() + SAVES_S
+    turn, saves_at = anyio.CapacityLimiter(AT_ONCE), time.monotonic() + SAVES_S
     async with anyio.create_task_group() as group:
         while True:
             await anyio.sleep(_about(LOOK_S))
-            saves = time.monotonic() >= saves_at
-            if saves:
+            if saves := time.monotonic() >= saves_at:
                 saves_at = time.monotonic() + _about(SAVES_S)
             for record in await _due(engine, saves=saves):
                 group.start_soon(_tend, engine, record, turn)
@@ -45,10 +42,9 @@ async def watch(engine: Engine) -> None:
 async def catch_up(engine: Engine) -> None:
     """Look at once after every running task and every unsaved result: what earlier sessions left."""
     turn = anyio.CapacityLimiter(AT_ONCE)
-    if engine.settings.watch:
-        async with anyio.create_task_group() as group:
-            for record in await _due(engine, saves=True, eager=True):
-                group.start_soon(_tend, engine, record, turn)
+    async with anyio.create_task_group() as group:
+        for record in await _due(engine, saves=True, eager=True) if engine.settings.watch else ():
+            group.start_soon(_tend, engine, record, turn)
 
 
 async def _due(engine: Engine, *, saves: bool, eager: bool = False) -> list[TaskRecord]:
@@ -81,10 +77,8 @@ async def _readable(engine: Engine, *, eager: bool) -> dict[str, list[TaskRecord
     for record in records:
         if record.gateway not in ready or record.row_id in resting:
             continue
-        if eager or now >= max(
-            record.updated_at + _pause(record.updated_at - record.created_at),
-            record.created_at + timedelta(seconds=await _usual_s(engine, record)),
-        ):
+        soonest = record.created_at + timedelta(seconds=await _usual_s(engine, record))
+        if eager or now >= max(soonest, record.updated_at + _pause(record.updated_at - record.created_at)):
             by_gateway.setdefault(record.gateway, []).append(record)
     return by_gateway
 
@@ -101,17 +95,11 @@ async def _usual_s(engine: Engine, record: TaskRecord) -> float:
 
 async def _unsaved(engine: Engine, *, eager: bool) -> list[TaskRecord]:
     """Return completed tasks of which a result is not saved, those first that expire first."""
-    records: Iterable[TaskRecord]
-    if eager:
-        records = await engine.record.tasks.unsaved()
-    else:
-        records = await engine.record.tasks.newest(Filters(status="completed", limit=SAVES_LOOKED_AT))
-    late = datetime.now(UTC) - KEPT_LONGER
-    unsaved = [
-        record
-        for record in records
-        if record.unsaved and record.row_id not in engine.resting and (record.expires_at or late) >= late
-    ]
+    tasks, late = engine.record.tasks, datetime.now(UTC) - KEPT_LONGER
+    newest = Filters(status="completed", limit=SAVES_LOOKED_AT)
+    records = await (tasks.unsaved() if eager else tasks.newest(newest))
+    kept = (record for record in records if record.unsaved and (record.expires_at or late) >= late)
+    unsaved = [record for record in kept if record.row_id not in engine.resting]
     return sorted(unsaved, key=lambda record: (record.expired, record.expires_at or record.updated_at))[:SAVES_AT_ONCE]
 
 
@@ -124,12 +112,8 @@ async def _tend(engine: Engine, record: TaskRecord, turn: anyio.CapacityLimiter)
                 report = await (with_files(engine, record) if record.final else refresh(engine, task_id))
                 if report.is_final and report.notes and engine.settings.output_dir is not None and not report.is_saved:
                     log.warning("task %s is not saved whole: %s", task_id, " ".join(report.notes))
-                if report.read_error:
-                    log.info("task %s could not be read: %s", task_id, report.read_error)
                 if report.is_final:
                     wake(engine, task_id)
-        except KieError as exc:
-            log.info("task %s could not be read: %s", task_id, exc)
         except Exception:
             log.exception("looking after task %s failed inside", task_id)
         finally:
@@ -143,5 +127,4 @@ def _pause(age: timedelta) -> timedelta:
 
 
 def _about(seconds: float) -> float:
-    # Processes that were started together shall not all look at once.
-    return seconds * random.uniform(0.8, 1.2)  # noqa: S311  not a secret
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311  so that processes started together do not look at once

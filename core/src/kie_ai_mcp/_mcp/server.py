@@ -81,7 +81,7 @@ def server_of(app: App) -> Server[Any]:
         client = ctx.session.client_params
         name = client.client_info.name if client else ""
         try:
-            return result_of(await app.call(params.name, params.arguments, Progress(ctx), name, **_over_http(ctx)))
+            return result_of(await app.call(params.name, params.arguments, Progress(ctx), name, **_circumstances(ctx)))
         except InvalidArgument as exc:
             raise MCPError(types.INVALID_PARAMS, app.clean(str(exc))) from None
 
@@ -179,16 +179,17 @@ async def serve(settings: Settings) -> None:
         group.cancel_scope.cancel()
 
 
-def _over_http(ctx: Context) -> dict[str, Any]:
-    """Return what a call over HTTP knows besides: whether its client is still connected."""
-    request = ctx.request
+def _circumstances(ctx: Context) -> dict[str, Any]:
+    """Return what else is known of a call's client: its session, and over HTTP whether it is still connected."""
+    stays, request = "progress_token" in (ctx.meta or ()), ctx.request
+    session = None if stays else ("" if request is None else request.headers.get("mcp-session-id", ""))
     if request is None:
-        return {}
+        return {"session": session}
 
     async def is_heard() -> bool:
         return not await request.is_disconnected()
 
-    return {"is_heard": is_heard}
+    return {"is_heard": is_heard, "session": session}
 
 
 def _tool(tool: Tool) -> types.Tool:

@@ -29,8 +29,8 @@ def signalled(numbers: Iterable[signal.Signals] = ENDING) -> Iterator["asyncio.F
         if not first.done():
             first.set_result(number)
 
-    ignored = {number for number in numbers if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN}
-    before = {number: signal.getsignal(number) for number in numbers if number not in ignored}
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: old for number, old in before.items() if number.name != "SIGHUP" or old is not signal.SIG_IGN}
     for number in before:
         try:
             loop.add_signal_handler(number, take, number)

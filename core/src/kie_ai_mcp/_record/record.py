@@ -113,10 +113,7 @@ class Record:
 
     @in_worker
     def hold(self, name: str, lease_s: float) -> bool:
-        """Return whether this process is the one that does some work now; it then is for `lease_s` more.
-
-        The work passes to another process when this one has ended, or not asked for so long.
-        """
+        """Return whether this process does some work now; it passes on `lease_s` after the last call, or its end."""
         now = time.time()
         with self.database.unsynced(), self.database.transaction():
             row = self.database.first(LeaseRow.select().where(LeaseRow.name == name))

@@ -94,10 +94,7 @@ class Tasks:
 
     @in_worker
     def running(self, since: datetime, before: datetime, limit: int = 200) -> Sequence[TaskRecord]:
-        """Return running tasks that this process can ask a service for, those first that were heard of last.
-
-        They were made after `since`, and nothing was heard of them since `before`.
-        """
+        """Return running tasks that this process can read, made after `since`, last heard of before `before`."""
         rows = TaskRow
         late = rows.status.in_(("pending", "processing")) & (rows.created_at > since) & (rows.updated_at < before)
         query = rows.select().where(late, self._readable())
