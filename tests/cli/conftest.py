@@ -38,9 +38,14 @@ class Run(Protocol):
     """Runs ``kie-ai-mcp-server`` with arguments in the test's folder."""
 
     def __call__(
-        self, *arguments: str | Path, sandbox: Sandbox | None = None, stdin: str | bytes = "", **settings: str
+        self,
+        *arguments: str | Path,
+        sandbox: Sandbox | None = None,
+        stdin: str | bytes = "",
+        charset: str = "utf-8",
+        **settings: str,
     ) -> Ended:
-        """Return what came of it."""
+        """Return what came of it; `charset` is the encoding of its streams."""
         ...
 
 
@@ -57,7 +62,11 @@ def run(environment: "Environment", tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
 
     def start(
-        *arguments: str | Path, sandbox: Sandbox | None = None, stdin: str | bytes = "", **settings: str
+        *arguments: str | Path,
+        sandbox: Sandbox | None = None,
+        stdin: str | bytes = "",
+        charset: str = "utf-8",
+        **settings: str,
     ) -> Ended:
         # One provider is enough for most tests, and sixteen cost a tenth of a second each time.
         values = environment(tmp_path, sandbox, **{"KIE_AI_ENABLED_PROVIDERS": "nano-banana", **settings})
@@ -67,7 +76,7 @@ def run(environment: "Environment", tmp_path: Path, monkeypatch: pytest.MonkeyPa
                     patch.delenv(name)
             for name, value in values.items():
                 patch.setenv(name, value)
-            runner = CliRunner()
+            runner = CliRunner(charset=charset)
             done = runner.invoke(cli, [str(argument) for argument in arguments], input=stdin, prog_name=PROGRAM)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
@@ -81,7 +90,11 @@ def run_child(environment: "Environment", tmp_path: Path) -> Run:
     """Runs a command in a process of its own."""
 
     def start(
-        *arguments: str | Path, sandbox: Sandbox | None = None, stdin: str | bytes = "", **settings: str
+        *arguments: str | Path,
+        sandbox: Sandbox | None = None,
+        stdin: str | bytes = "",
+        charset: str = "utf-8",
+        **settings: str,
     ) -> Ended:
         done = subprocess.run(
             [sys.executable, "-m", "kie_ai_mcp", *map(str, arguments)],
@@ -92,7 +105,7 @@ def run_child(environment: "Environment", tmp_path: Path) -> Run:
             timeout=LIMIT_S,
             check=False,
         )
-        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return Ended(done.returncode, done.stdout.decode(charset), done.stderr.decode(charset))
 
     return start
 

@@ -105,13 +105,11 @@ def test_prompt_comes_from_stdin(run: "Run", sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("source", ["@prompt.txt", "@-"])
 def test_byte_order_mark_is_no_part_of_a_prompt(
-    run_child: "Run", sandbox: Sandbox, tmp_path: Path, encoding: str, source: str
+    run: "Run", sandbox: Sandbox, tmp_path: Path, encoding: str, source: str
 ) -> None:
     (tmp_path / "prompt.txt").write_text("Ein Hafen bei Föhn\n", encoding)
     stdin = (tmp_path / "prompt.txt").read_bytes()
-    ended = run_child(
-        "call", PICTURE, f"prompt={source}", sandbox=sandbox, stdin=stdin, KIE_AI_ENABLED_PROVIDERS="nano-banana"
-    )
+    ended = run("call", PICTURE, f"prompt={source}", sandbox=sandbox, stdin=stdin)
     assert ended.code == 0, ended.stderr
     assert sandbox.ledger[0].body["input"]["prompt"] == "Ein Hafen bei Föhn"
 

@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import re
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.load import load_settings
+from kie_ai_mcp._settings.logging import visible
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
 
@@ -36,7 +39,21 @@ def exit_code_of(error: KieError) -> int:
 
 def complain(message: str) -> None:
     """Print one line on stderr."""
-    click.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+
+
+def echo(text: str, **style: Any) -> None:
+    """Print text in a style of click, with its control characters made visible; all that is printed passes here."""
+    click.secho(visible(text), **style)
+
+
+def prepare_streams() -> None:
+    """Let no character that a console's encoding lacks end a command; write UTF-8 into pipes and files of Windows."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # There it would be the encoding of a console, which only the user's own word makes right for a pipe.
+            utf_8 = sys.platform == "win32" and not stream.isatty() and "PYTHONIOENCODING" not in os.environ
+            stream.reconfigure(encoding="utf-8" if utf_8 else None, errors="backslashreplace")
 
 
 @contextmanager
@@ -137,12 +154,13 @@ def show(value: Any, text: str | Callable[[], object]) -> None:
     elif callable(text):
         text()
     else:
-        click.echo(text)
+        echo(text)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    utf_8 = (sys.stdout.encoding or "").lower().startswith("utf")  # elsewhere JSON has an escape of its own
+    echo(json.dumps(value, ensure_ascii=not utf_8, indent=2, default=str))
 
 
 def terminal() -> ModuleType:

@@ -17,7 +17,7 @@ import anyio
 import click
 
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
-from kie_ai_mcp._cli.console import FAILED, PROGRAM, json_option, load_plugins, print_json, record_of, wants_json
+from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, load_plugins, print_json, record_of, wants_json
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._providers.asking import route_of
@@ -66,8 +66,8 @@ def doctor(offline: bool) -> None:
     def report(finding: Finding) -> None:
         findings.append(finding)
         if not wants_json():
-            state = click.style(f"{finding.state:<5}", fg=COLOURS[finding.state], bold=True)
-            click.echo(f"{state} {finding.check:<14} {finding.found} {finding.cure}".replace("\n", " ").rstrip())
+            echo(f"{finding.state:<5} ", fg=COLOURS[finding.state], bold=True, nl=False)
+            echo(f"{finding.check:<14} {finding.found} {finding.cure}".replace("\n", " ").rstrip())
 
     anyio.run(_examine, report, offline)
     if wants_json():

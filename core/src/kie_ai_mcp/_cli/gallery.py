@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import click
 
-from kie_ai_mcp._cli.console import UserPath, json_option, record_of, show
+from kie_ai_mcp._cli.console import UserPath, echo, json_option, record_of, show
 from kie_ai_mcp._gallery.page import FILE_NAME, LIMIT, write
 from kie_ai_mcp._settings.load import load_settings
 
@@ -29,7 +29,7 @@ def gallery(output: Path | None, limit: int, opens: bool) -> None:
         path = anyio.run(lambda: write(record, target, limit=limit))
     show({"path": str(path)}, str(path))
     if opens and not _open(path):
-        click.echo("No browser was found here: open the file in one.", err=True)
+        echo("No browser was found here: open the file in one.", err=True)
 
 
 def _open(path: Path) -> bool:

@@ -15,7 +15,17 @@ import anyio
 import click
 from click.shell_completion import get_completion_class
 
-from kie_ai_mcp._cli.console import DONE, FAILED, INTERRUPTED, PROGRAM, complain, exit_code_of, load_plugins
+from kie_ai_mcp._cli.console import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    PROGRAM,
+    complain,
+    echo,
+    exit_code_of,
+    load_plugins,
+    prepare_streams,
+)
 from kie_ai_mcp._providers.loader import SERVER, Plugins
 from kie_ai_mcp._settings.load import load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
@@ -105,6 +115,7 @@ class Commands(click.Group):
         run_command: Any = super().main
         if not standalone_mode:
             return run_command(*args, standalone_mode=False, **extra)
+        prepare_streams()
         with suppress(ConfigError):
             log_to_stderr(load_settings())
         try:
@@ -194,7 +205,7 @@ def completion(shell: str) -> None:
     # The script calls the program without an argument, and then it would serve instead of completing.
     for call in (f"{shell}_complete $1)", f"{shell}_complete {PROGRAM})", f"(commandline -t) {PROGRAM})"):
         script = script.replace(call, f"{call[:-1]} completion)")
-    click.echo(script, nl=False)
+    echo(script, nl=False)
 
 
 def run() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kie_ai_mcp._app.own_tools import NAMES, own_arguments
-from kie_ai_mcp._cli.console import load_plugins, print_json, terminal
+from kie_ai_mcp._cli.console import echo, load_plugins, print_json, terminal
 from kie_ai_mcp._settings.load import load_settings, nearest
 
 
@@ -38,7 +38,7 @@ def providers(form: str | None) -> None:
     _print_rows(rows, form, brief=("provider", "at Kie.ai", "checked", "tools"), hidden="cure")
     for row in rows if form is None else ():
         if row["cure"]:
-            click.echo(f"{row['provider']}: {row['cure']}")
+            echo(f"{row['provider']}: {row['cure']}")
 
 
 @click.command()
@@ -68,7 +68,7 @@ def tools(name: str | None, form: str | None) -> None:
     if form == "json":
         print_json(chosen)
     else:
-        click.echo(f"{chosen['description']}\n")
+        echo(f"{chosen['description']}\n")
         _print_arguments(chosen["input_schema"])
 
 
@@ -78,7 +78,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], form: str | None, brief: Sequ
         print_json(rows)
     elif form == "markdown":
         cells = ([_cell(row[name], "`{}`") for name in brief] for row in rows)
-        click.echo("\n".join(f"| {' | '.join(line)} |" for line in (brief, ["---"] * len(brief), *cells)))
+        echo("\n".join(f"| {' | '.join(line)} |" for line in (brief, ["---"] * len(brief), *cells)))
     else:
         columns = [name for name in (rows[0] if rows else ()) if name != hidden and any(row[name] for row in rows)]
         terminal().print_table([[_cell(row[name], "{}") for name in columns] for row in rows], columns)

@@ -23,6 +23,7 @@ from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
+from kie_ai_mcp._settings.logging import visible
 from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 
@@ -68,15 +69,15 @@ def _print_list(listed: dict[str, Any]) -> None:
         rows = [[str(row[name]) for name in names] for row in unresolved]
         print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
         pages = " and ".join(dict.fromkeys(row["logs_page"] for row in unresolved))
-        click.echo(f"Look at {pages}, then: {console.PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
+        console.echo(f"Look at {pages}, then: {console.PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
     if not listed["tasks"]:
-        click.echo("No tasks.")
+        console.echo("No tasks.")
         return
     columns = ("task", "provider", "status", "made", "expires", "credits", "results")
     print_table([_cells(task) for task in listed["tasks"]], columns)
-    click.echo(credits_line(listed))
+    console.echo(credits_line(listed))
     if "next_cursor" in listed:
-        click.echo(f"Older ones: --cursor {listed['next_cursor']}")
+        console.echo(f"Older ones: --cursor {listed['next_cursor']}")
 
 
 def _cells(task: dict[str, Any]) -> list[str]:
@@ -254,13 +255,13 @@ def export(output: Path | None) -> None:
             replacing(output) if output else click.open_file("-", "wb") as file,
         ):
             async for entry in _history(app):
-                file.write(json.dumps(entry, ensure_ascii=False, default=str).encode() + b"\n")
+                file.write(visible(json.dumps(entry, ensure_ascii=False, default=str)).encode() + b"\n")
                 count += 1
         return count
 
     count = console.run_with_app(load_settings(), work)
     if output is not None:
-        click.echo(f"Lines written to {output}: {count}")
+        console.echo(f"Lines written to {output}: {count}")
 
 
 async def _history(app: App) -> AsyncIterator[dict[str, Any]]:

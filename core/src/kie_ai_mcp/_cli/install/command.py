@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, show
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, echo, file_errors, json_option, show
 from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Spoiled, config_path, edited
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._media.files import replacing
@@ -59,15 +59,15 @@ def install(
     path = (path or config_path(name)).absolute()
     env = _variables(pairs, write_key=write_key)
     if only_print:
-        click.echo(f"# for {path}", err=True)
-        click.echo(edited(client, "", env, entry).rstrip())
+        echo(f"# for {path}", err=True)
+        echo(edited(client, "", env, entry).rstrip())
         return
     before = _read(path)
     mark = "\ufeff" if before.startswith("\ufeff") else ""
     try:
         after = mark + edited(client, before.removeprefix(mark), env, entry)
     except Spoiled:
-        click.echo(edited(client, "", env, entry).rstrip())
+        echo(edited(client, "", env, entry).rstrip())
         reason = f"{path} would have changed in more than this entry, so nothing was written. Enter the entry by hand."
         raise click.ClickException(reason) from None
     except Malformed as exc:
@@ -135,11 +135,11 @@ def _show_change(before: str, after: str, path: Path, public: Collection[str]) -
     texts = {sign: text.split("\n") for sign, text in (("-", before), ("+", after))}
     start = len(os.path.commonprefix([*texts.values()]))  # noqa: RUF071  it takes any sequences
     kept = len(os.path.commonprefix([lines[start:][::-1] for lines in texts.values()]))  # noqa: RUF071
-    click.echo(f"--- {path}\n+++ {path} (new)\n@@ from line {start + 1} @@", err=True)
+    echo(f"--- {path}\n+++ {path} (new)\n@@ from line {start + 1} @@", err=True)
     for sign, lines in texts.items():
         masked = WORDS.sub(shown, "\n".join(lines)).split("\n")
         for line in masked[start : len(lines) - kept]:
-            click.secho(f"{sign}{line}", err=True, fg=COLOURS[sign])
+            echo(f"{sign}{line}", err=True, fg=COLOURS[sign])
 
 
 def _ask(path: Path) -> None:

@@ -1,0 +1,135 @@
+"""Output of every command: in the encoding of any console, and without what a terminal would obey."""
+
+import ast
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import kie_ai_mcp._cli
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp.specs import Outcome, Task
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+
+ODD = "Fjällräv 狐 🦊 Łódź → … “x”"
+ORDERS = "\x1b[2J\x1b]0;owned\x07\r\x08\x7f\x9b31m\u202eabc"
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "config show": (),
+    "config path": (),
+    "doctor --offline": (),
+    "providers": (),
+    "providers --markdown": (),
+    "tools": (),
+    "tools generate_nano_banana": (),
+    "tasks list": (),
+    "tasks show": ("done",),
+    "tasks show ": ("lost",),
+    "tasks wait": ("done",),
+    "tasks save": ("done",),
+    "tasks save --expired": (),
+    "tasks export": (),
+    "tasks prune --older-than 30d": (),
+    "tasks resolve 1 --adopt": ("other",),
+    "gallery --no-open": (),
+    "install cursor --yes": (),
+    "install codex --print": (),
+    "call list_tasks": (),
+    "call generate_nano_banana": ("image_size=16:9", f"prompt={ODD}", f"model={ODD}"),
+    "call wait_for_tasks": ('task_ids=["done"]',),
+    "completion bash": (),
+    "new-provider moon": (),
+    "--help": (),
+    "sandbox --port 0 --fault": (ODD,),
+    ODD: (),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with a name that few consoles can write, and in it a configuration file and a client's file."""
+    home = tmp_path / ODD
+    (home / ".cursor").mkdir(parents=True)
+    (home / ".cursor" / "mcp.json").write_text(json.dumps({ODD: ORDERS}), "utf-8")
+    (home / "config.toml").write_text(f"rate_limit = 7 # {ODD}\n", "utf-8")
+    return home
+
+
+@pytest.fixture
+def record(run: "Run", in_store: Callable[..., Any]) -> Callable[[str], None]:
+    """Records a finished, a failed and an unknown request in whose texts the service, or the user, put `words`."""
+
+    def fill(words: str) -> None:
+        async def work(record: Record) -> None:
+            await record.tasks.adopt(Task("done", "nano-banana", "nano-banana", model=words))
+            url = f"http://127.0.0.1:9/{words}.png"
+            await record.tasks.record_outcome("done", Outcome("completed", (url,), error=words))
+            await record.tasks.adopt(Task("lost", "nano-banana", "nano-banana"))
+            await record.tasks.record_outcome("lost", Outcome("failed", error=words, error_code=words))
+
+        in_store(work)
+        with Sandbox() as sandbox:
+            sandbox.play("drop-after")
+            assert run("call", "generate_nano_banana", f"prompt={words}", sandbox=sandbox).code == 1
+
+    return fill
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_every_command_prints_into_any_encoding(
+    run: "Run", home: Path, record: Callable[[str], None], encoding: str
+) -> None:
+    record(ODD)
+    places = {"HOME": str(home), "KIE_AI_CONFIG": str(home / "config.toml"), "KIE_AI_OUTPUT_DIR": str(home / "out")}
+    for command, arguments in COMMANDS.items():
+        # An exception would be raised here, as it would be in a process of its own.
+        words = [command] if command == ODD else command.split()
+        ended = run(*words, *arguments, sandbox=None, charset=encoding, **places)
+        assert ended.stdout + ended.stderr, command
+        assert "Traceback" not in ended.stderr, command
+        if encoding == "utf-8":
+            assert "\\u" not in ended.stdout + ended.stderr, command
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii"])
+def test_json_means_the_same_in_any_encoding(run: "Run", record: Callable[[str], None], encoding: str) -> None:
+    record(ODD + ORDERS)
+    shown = run("tasks", "show", "lost", "--json", charset=encoding).stdout
+    assert json.loads(shown) == json.loads(run("tasks", "show", "lost", "--json").stdout)
+    assert ODD in json.loads(shown)["error"]
+    assert ODD in run("tasks", "show", "lost").stdout
+
+
+def test_no_command_passes_on_what_a_terminal_obeys(run: "Run", home: Path, record: Callable[[str], None]) -> None:
+    record(f"red{ORDERS}")
+    for command, arguments in COMMANDS.items():
+        if command != ODD:
+            orders = (text.replace(ODD, f"red{ORDERS}") for text in arguments)
+            ended = run(*command.split(), *orders, HOME=str(home))
+            assert not CONTROLS.findall(ended.stdout + ended.stderr), command
+    assert r"red\u001b[2J" in run("tasks", "show", "done").stdout
+
+
+def test_a_pipe_of_another_encoding_is_written_in_it(run_child: "Run", tmp_path: Path) -> None:
+    file = tmp_path / f"{ODD}.toml"
+    ended = run_child("config", "path", charset="cp1252", PYTHONIOENCODING="cp1252", KIE_AI_CONFIG=str(file))
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout.rstrip() == str(file).encode("cp1252", "backslashreplace").decode("cp1252")
+
+
+def test_all_output_passes_through_one_place() -> None:
+    folder = Path(kie_ai_mcp._cli.__file__).parent
+    prints = {
+        f"{path.relative_to(folder)}:{node.lineno}"
+        for path in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in {"echo", "secho"} and ast.unparse(node.value) == "click"
+    }
+    assert [place.partition(":")[0] for place in prints] == ["console.py"]
