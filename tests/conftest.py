@@ -147,7 +147,6 @@ def environment() -> Environment:
             "KIE_AI_BASE_URL": sandbox.base_url if sandbox else NOWHERE,
             "KIE_AI_DB_PATH": str(folder / "tasks.db"),
             "KIE_AI_OUTPUT_DIR": str(folder / "out"),
-            "KIE_AI_PATIENCE_S": "45",  # the first wait of an unknown client is short, a busy machine is slow
             **settings,
         }
         return {name: value for name, value in values.items() if value}

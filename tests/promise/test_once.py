@@ -215,7 +215,7 @@ async def test_own_wait_of_a_tool_ends_with_the_patience(
             begun = time.monotonic()
             reply = await desk.call(TOOL, prompt="A fox")
             assert reply.data["status"] in {"pending", "processing"}
-            assert time.monotonic() - begun < 1.6
+            assert time.monotonic() - begun < 5
 
 
 async def test_key_of_a_lost_answer_leads_to_its_task(open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path) -> None:
