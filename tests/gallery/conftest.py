@@ -67,6 +67,8 @@ class Past:
         with closing(sqlite3.connect(self.record.path)) as database:
             database.execute("UPDATE submissions SET created_at = ? WHERE id = ?", (moment, ticket.submission_id))
             database.commit()
+        # The record would know the request by the time that was just changed.
+        self.record.recovery.requests.pop(ticket.submission_id)
         return ticket.submission_id
 
     async def task(
