@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kie_ai_mcp._cli.install.clients import CLIENTS, config_path, server_command
+from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
+from kie_ai_mcp._settings.installation import server_command
 from kie_ai_mcp.errors import ConfigError
 
 CONTAINER = "AppData/Local/Packages/Claude_pzs8sxrjxfjjc/LocalCache/Roaming/Claude/claude_desktop_config.json"

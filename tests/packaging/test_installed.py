@@ -1,5 +1,6 @@
 """Installation from wheels alone in a fresh virtual environment: providers come and go with their distributions."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,3 +111,12 @@ def test_the_server_brings_every_provider_of_the_repository(venv_with: "VenvWith
     assert families - {"core", "server"} == {
         line.split("|")[1].strip().replace("-", "_") for line in printed.splitlines()[2:]
     }
+
+
+def test_install_from_uvx_writes_an_entry_with_what_uvx_was_given(run_uv: "Uv", dist: Path, tmp_path: Path) -> None:
+    given = ("--with", "kie-ai-mcp-flux", "--from", "kie-ai-mcp-core", "kie-ai-mcp-core")
+    file = tmp_path / "mcp.json"
+    run_uv("tool", "run", "--find-links", str(dist), *given, "install", "cursor", "--yes", "--file", str(file))
+    entry = json.loads(file.read_text("utf-8"))["mcpServers"]["kie-ai"]
+    assert Path(entry["command"]).name.startswith("uvx")
+    assert entry["args"] == ["--from", "kie-ai-mcp-core", "--with", "kie-ai-mcp-flux", "kie-ai-mcp-core"]

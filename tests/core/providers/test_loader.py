@@ -16,6 +16,7 @@ from kie_ai_mcp import Outcome, Provider, StatusRoute, Task
 from kie_ai_mcp._providers import installed, loader
 from kie_ai_mcp._providers.asking import outcome_of, route_of
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, ReadFailed
 
@@ -770,7 +771,7 @@ def test_hook_that_fails_is_a_failed_read_that_names_the_provider(
 CURES = {
     "off": "Add off to KIE_AI_ENABLED_PROVIDERS.",
     "broken": "Update or uninstall kie-ai-mcp-broken",
-    "gone": "Install it, for example with pip install kie-ai-mcp-gone.",
+    "gone": f"Install it, for example with: {install_command('kie-ai-mcp-gone')}",
 }
 
 

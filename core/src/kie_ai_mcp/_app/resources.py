@@ -22,6 +22,7 @@ from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, mime_type_of
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service import transfer
+from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp.errors import InvalidArgument, KieError, MediaError, TaskNotFound, shorten
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ FILES = "kie://files"
 TASK_TEMPLATE = f"{TASKS}/{{id}}"
 FILE_TEMPLATE = f"{FILES}/{{id}}/{{n}}"
 JSON = "application/json"
+PREVIEW = "kie-ai-mcp-core[preview]"
 
 READ_BYTES = 20_000_000  # the largest result that is handed to a client, or fetched for a preview
 JSON_CHARS = 80_000  # the longest text that is handed to a client
@@ -43,7 +45,6 @@ FILES_LISTED = 20
 SEARCHED = 500  # how many of the newest tasks are looked through for saved results
 PREVIEWS = 4
 PREVIEW_BYTES = 300_000  # the size of all pictures of one answer together, as they are sent
-EXTRA = "pip install 'kie-ai-mcp-core[preview]'"
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Resources:
                 picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // shown)
                 pictures.append(picture)
             except ImportError:
-                note = f"no preview, the server lacks a library for it. Install it: {EXTRA}"
+                note = f"no preview, the server lacks a library for it. Install it: {install_command(PREVIEW)}"
             except KieError as exc:
                 note = f"no preview. {exc}"
             except Exception as exc:  # noqa: BLE001  decoders raise anything, and the task is as good as before

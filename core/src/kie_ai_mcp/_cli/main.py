@@ -27,6 +27,7 @@ from kie_ai_mcp._cli.console import (
     prepare_streams,
 )
 from kie_ai_mcp._providers.loader import SERVER, Plugins
+from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.load import load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp.errors import ConfigError, KieError
@@ -94,9 +95,9 @@ class Commands(click.Group):
         """Return the error that says why a command of a first-party provider is not there, and the cure."""
         plugin, cure = self._plugins.plugins.get(provider), self._plugins.way_back(provider)
         if plugin is None:
-            state, cure = "is not installed", f"Install it with: pip install kie-ai-mcp-{provider}"
+            state, cure = "is not installed", f"Install it with: {install_command(f'kie-ai-mcp-{provider}')}"
         elif plugin.state == "enabled":
-            state, cure = "does not offer it", f"Update it with: pip install --upgrade {plugin.distribution}"
+            state, cure = "does not offer it", f"Update it with: {install_command(plugin.distribution, update=True)}"
         else:
             state = f"is set aside: {plugin.reason.rstrip('.')}" if plugin.state == "set aside" else "is disabled"
         return ConfigError(f"The command {name} comes from the provider {provider}, which {state}.", next_step=cure)

@@ -22,6 +22,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from kie_ai_mcp._cli.console import complain
 from kie_ai_mcp._mcp.signals import end_on_signal, exit_process
 from kie_ai_mcp._providers.installed import editable_sources
+from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.load import full_environment
 from kie_ai_mcp.errors import ConfigError
 
@@ -43,11 +44,12 @@ async def serve_reloading() -> None:
         from watchfiles import Change, DefaultFilter, awatch  # noqa: PLC0415  an optional dependency
     except ImportError:
         reason = "serve --reload needs the file watcher watchfiles, which is not installed."
-        raise ConfigError(reason, next_step="Install it with: pip install 'kie-ai-mcp-core[reload]'") from None
+        raise ConfigError(reason, next_step=f"Install it with: {install_command('kie-ai-mcp-core[reload]')}") from None
     sources = editable_sources()
     if not sources:
         reason = "serve --reload found no provider that is installed editable, so there is nothing to follow."
-        raise ConfigError(reason, next_step="Install yours with: pip install --editable FOLDER")
+        cure = "Install yours with pip install --editable FOLDER, or with --with-editable FOLDER of uv."
+        raise ConfigError(reason, next_step=cure)
     relay, usual = Relay(), DefaultFilter()
 
     async def follow(paths: set[Path], recursive: bool) -> None:

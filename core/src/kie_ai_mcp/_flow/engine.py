@@ -18,6 +18,7 @@ from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._service.caller import Caller, account_of, kie
+from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.settings import NOT_STORED, Settings
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, ReadFailed, Refused
 
@@ -86,7 +87,7 @@ class Engine:
         """Return the caller of a task's service, or raise ReadFailed where no enabled provider registers it."""
         if gateway not in self.callers:
             message = f"The task was made through {gateway}, but no enabled provider registers that service."
-            step = f"Enable or install it, for example with pip install kie-ai-mcp-{gateway}."
+            step = f"Enable or install it, for example with: {install_command(f'kie-ai-mcp-{gateway}')}"
             raise ReadFailed(message, next_step=step, can_retry=False)
         return self.callers[gateway]
 

@@ -6,9 +6,7 @@ The facts are from their documentation and their users' reports of November 2026
 import json
 import os
 import re
-import shutil
 import sys
-import sysconfig
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +19,9 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
-from kie_ai_mcp._cli.console import PROGRAM
 from kie_ai_mcp._cli.install import jsonc
 from kie_ai_mcp._cli.install.jsonc import Malformed
+from kie_ai_mcp._settings.installation import server_command
 from kie_ai_mcp._settings.settings import variable
 from kie_ai_mcp.errors import ConfigError
 
@@ -101,15 +99,6 @@ def _places(name: str, platform: str, environ: Env, home: Path) -> list[Path]:
     elif name == "windsurf":  # called Devin Desktop since June 2026
         newer = [(programs if platform == "win32" else home / ".config") / "devin" / usual[name].name]
     return [*newer, usual[name]]
-
-
-def server_command() -> tuple[str, list[str]]:
-    """Return how a client starts this installation, with absolute paths, since clients don't see a shell's PATH."""
-    if any(part.startswith(("archive-v", "environments-v")) for part in Path(sys.prefix).parts):
-        # uvx made this environment for one run and will delete it.
-        return shutil.which("uvx") or "uvx", [PROGRAM]
-    script = Path(sysconfig.get_path("scripts")) / (f"{PROGRAM}.exe" if os.name == "nt" else PROGRAM)
-    return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
 
 
 class Spoiled(Exception):

@@ -1,0 +1,114 @@
+"""Installation of this program: the tool that made it, what was added to it, and the command that adds more."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import sysconfig
+from collections.abc import Mapping
+from importlib.metadata import Distribution, distributions
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from kie_ai_mcp._settings.settings import APP
+
+CORE = "kie-ai-mcp-core"
+_REQUIREMENT = re.compile(r"""^([\w.-]+) *(?:\[([^]]*)\])?[^;\n]*(?:;.*\bextra\s*==\s*["']([\w.-]+))?""", re.MULTILINE)
+
+
+def install_command(*packages: str, update: bool = False) -> str:
+    """Return the shell command that adds packages to this installation, or updates them in it."""
+    quote = shlex.quote if os.name == "posix" else str
+    names = " ".join(map(quote, packages))
+    way, arguments = _way(), [part for name in packages for part in ("--with", name)]
+    if way == "uvx":
+        return " ".join(map(quote, ["uvx", *(["--refresh"] if update else arguments), *_uvx_arguments()]))
+    if way == "uv tool":
+        words = ["upgrade"] if update else ["install", *arguments, *_added()]
+        return " ".join(map(quote, ["uv", "tool", *words, APP]))
+    if way == "pipx":
+        return f"pipx upgrade --include-injected {APP}" if update else f"pipx inject {APP} {names}"
+    return f"{way} install {'--upgrade ' if update else ''}{names}"
+
+
+def server_command() -> tuple[str, list[str]]:
+    """Return how a client starts this installation, with absolute paths, since clients don't see a shell's PATH."""
+    if _way() == "uvx":
+        return shutil.which("uvx") or "uvx", _uvx_arguments()
+    script = Path(sysconfig.get_path("scripts")) / (f"{APP}.exe" if os.name == "nt" else APP)
+    return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
+
+
+def _way() -> str:
+    """Return the tool that made the environment of this process."""
+    environment = Path(sys.prefix)
+    if any(part.startswith(("archive-v", "environments-v")) for part in environment.parts):
+        return "uvx"  # made for one run, and deleted some day
+    if (environment / "uv-receipt.toml").is_file():
+        return "uv tool"
+    if (environment / "pipx_metadata.json").is_file():
+        return "pipx"
+    return "pip" if find_spec("pip") else "uv pip"
+
+
+def _uvx_arguments() -> list[str]:
+    """Return the arguments with which uvx makes such an environment once more."""
+    known = _installed()
+    program = CORE if CORE in known and APP not in known else APP
+    origin = _requirement(known[program]) if program in known else ["--with", APP]
+    return [*(["--from", origin[1]] if origin != ["--with", APP] else []), *_added(), program]
+
+
+def _added() -> list[str]:
+    """Return what was installed beside this program and its requirements, as arguments of uv."""
+    known = _installed()
+    beside = known.keys() - _needs(CORE, known) - _needs(APP, known) - {"pip", "setuptools", "uv", "wheel"}
+    added: list[str] = []
+    for extra in (known[CORE].metadata.get_all("Provides-Extra") or ()) if CORE in known else ():
+        if {name for name, _, only in _requirements(known[CORE]) if only == extra} <= known.keys():
+            added += ["--with", f"{CORE}[{extra}]"]
+            beside -= _needs(CORE, known, extra)
+    for name in tuple(beside):
+        beside -= _needs(name, known) - {name}
+    return added + [part for name in sorted(beside) for part in _requirement(known[name])]
+
+
+def _installed() -> Mapping[str, Distribution]:
+    """Return the distributions in this environment by their normalized names."""
+    folder = sysconfig.get_path("purelib", vars={"base": sys.prefix})
+    return {_normalized(dist.name): dist for dist in distributions(path=[folder])}
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _requirements(dist: Distribution) -> list[tuple[str, str, str]]:
+    """Return the name of each requirement, its extras, and the extra for which alone it is needed."""
+    found = _REQUIREMENT.findall("\n".join(dist.requires or ()))
+    return [(_normalized(name), re.sub(r"\s", "", extras), only) for name, extras, only in found]
+
+
+def _needs(name: str, known: Mapping[str, Distribution], extras: str = "") -> set[str]:
+    """Return a distribution and all that it needs, directly or not."""
+    seen, left = set(), [(name, extras)]
+    while left:
+        name, extras = left.pop()
+        if name in known and (name, extras) not in seen:
+            seen.add((name, extras))
+            wanted = {"", *extras.split(",")}
+            left += [(other, others) for other, others, only in _requirements(known[name]) if only in wanted]
+    return {name for name, _ in seen}
+
+
+def _requirement(dist: Distribution) -> list[str]:
+    """Return the argument of uv that installs a distribution from where it came."""
+    origin = json.loads(dist.read_text("direct_url.json") or "{}")
+    url, vcs = str(origin.get("url", "")), origin.get("vcs_info", {}).get("vcs")
+    if origin.get("dir_info", {}).get("editable"):
+        return ["--with-editable", url2pathname(urlsplit(url).path)]
+    return ["--with", f"{dist.name} @ {f'{vcs}+' if vcs else ''}{url}" if url else _normalized(dist.name)]

@@ -1,0 +1,126 @@
+"""Installation: how it was made, what was added to it, and the command that adds more."""
+
+import json
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kie_ai_mcp._app.resources import PREVIEW
+from kie_ai_mcp._settings import installation
+from kie_ai_mcp._settings.installation import install_command, server_command
+
+SERVER, CORE = "kie-ai-mcp-server", "kie-ai-mcp-core"
+Environment = Callable[..., None]
+
+USUAL = {
+    SERVER: [CORE, "kie-ai-mcp-flux==0.1.0"],
+    CORE: [
+        "click>=8",
+        "uvicorn[standard]; sys_platform != 'x'",
+        'av>=15; extra == "preview"',
+        'pillow; extra == "preview"',
+    ],
+    "kie_ai_mcp_flux": [CORE],
+    "click": [],
+    "uvicorn": ["h11", 'uvloop; (platform_system != "W") and extra == "standard"'],
+    "h11": [],
+    "uvloop": [],
+    "pip": [],
+}
+ACME = {"kie-ai-mcp-acme": [CORE, "acme.sdk"], "acme-sdk": ["h11"]}
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """Makes an environment with these distributions look like this process's own."""
+
+    def make(folder: str, files: tuple[str, ...] = (), origins: dict[str, object] = {}, **dists: list[str]) -> None:  # noqa: B006
+        prefix = tmp_path / folder
+        site = Path(sysconfig.get_path("purelib", vars={"base": str(prefix)}))
+        for name, requires in dists.items():
+            about = site / f"{name.replace('-', '_')}-1.0.dist-info"
+            about.mkdir(parents=True)
+            extra = "Provides-Extra: preview\n" if name == CORE else ""
+            lines = "".join(f"Requires-Dist: {text}\n" for text in requires)
+            (about / "METADATA").write_text(
+                f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{extra}{lines}", "utf-8"
+            )
+            if name in origins:
+                (about / "direct_url.json").write_text(json.dumps(origins[name]), "utf-8")
+        for file in files:
+            (prefix / file).touch()
+        monkeypatch.setattr(sys, "prefix", str(prefix))
+        monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+
+    return make
+
+
+def test_entry_of_uvx_names_all_that_it_was_given(environment: Environment) -> None:
+    environment("cache/archive-v0/Xy12", **USUAL, **ACME, av=[], pillow=[], requests=[])
+    added = ["--with", "kie-ai-mcp-core[preview]", "--with", "kie-ai-mcp-acme", "--with", "requests"]
+    assert server_command() == ("/usr/bin/uvx", [*added, SERVER])
+
+
+def test_entry_of_uvx_without_additions_names_the_server_alone(environment: Environment) -> None:
+    environment("cache/environments-v2/Xy12", **USUAL)
+    assert server_command() == ("/usr/bin/uvx", [SERVER])
+
+
+def test_entry_of_uvx_names_where_each_distribution_came_from(environment: Environment, tmp_path: Path) -> None:
+    origins: dict[str, object] = {
+        SERVER: {"url": "https://github.com/x/y", "vcs_info": {"vcs": "git", "commit_id": "1"}},
+        "kie-ai-mcp-acme": {"url": (tmp_path / "acme").as_uri(), "dir_info": {"editable": True}},
+        "acme-sdk": {"url": "https://example.com/acme.whl", "archive_info": {}},
+    }
+    environment("archive-v0/Xy12", origins=origins, **USUAL, **{**ACME, "kie-ai-mcp-acme": [CORE]})
+    assert server_command()[1] == [
+        *("--from", f"{SERVER} @ git+https://github.com/x/y"),
+        *("--with", "acme-sdk @ https://example.com/acme.whl"),
+        *("--with-editable", str(tmp_path / "acme")),
+        SERVER,
+    ]
+
+
+def test_entry_of_uvx_with_the_core_alone_starts_the_core(environment: Environment) -> None:
+    dists = {name: requires for name, requires in USUAL.items() if name != SERVER}
+    environment("archive-v0/Xy12", **dists)
+    assert server_command()[1] == ["--from", CORE, "--with", "kie-ai-mcp-flux", CORE]
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "added", "updated"),
+    [
+        (
+            "archive-v0/Xy12",
+            "",
+            f"uvx --with 'kie-ai-mcp-core[preview]' --with kie-ai-mcp-acme {SERVER}",
+            f"uvx --refresh --with kie-ai-mcp-acme {SERVER}",
+        ),
+        (
+            "tools/kie-ai-mcp-server",
+            "uv-receipt.toml",
+            f"uv tool install --with 'kie-ai-mcp-core[preview]' --with kie-ai-mcp-acme {SERVER}",
+            f"uv tool upgrade {SERVER}",
+        ),
+        (
+            "pipx/venvs/kie-ai-mcp-server",
+            "pipx_metadata.json",
+            f"pipx inject {SERVER} 'kie-ai-mcp-core[preview]'",
+            f"pipx upgrade --include-injected {SERVER}",
+        ),
+        ("venv", "", f"pip install '{PREVIEW}'", f"pip install --upgrade '{PREVIEW}'"),
+    ],
+)
+def test_advice_is_the_command_of_the_tool_that_made_the_installation(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, folder: str, file: str, added: str, updated: str
+) -> None:
+    environment(folder, files=(file,) if file else (), **USUAL, **ACME)
+    for pip, words in ((object(), ""), (None, "uv ")):
+        monkeypatch.setattr(installation, "find_spec", lambda _name, pip=pip: pip)
+        before = words if folder == "venv" else ""
+        assert install_command(PREVIEW) == before + added
+        assert install_command(PREVIEW, update=True) == before + updated
