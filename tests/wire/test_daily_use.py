@@ -1,10 +1,14 @@
 """One picture from a user's file to everything that is promised of it, over stdio and the sandbox."""
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
+import pillow_heif
 import pytest
 from mcp import Client
 from mcp_types import CallToolResult, ImageContent
@@ -14,7 +18,7 @@ from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import data
 
 if TYPE_CHECKING:
-    from tests.conftest import Serve
+    from tests.conftest import Rows, Serve
     from tests.wire.conftest import Run
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +31,10 @@ async def call(client: Client, tool: str, **arguments: Any) -> CallToolResult:
     answer = await client.call_tool(tool, arguments)
     assert not answer.is_error, answer
     return answer
+
+
+def type_at(url: str) -> str:
+    return httpx.get(url, trust_env=False).headers["content-type"]
 
 
 def read(path: str) -> str:
@@ -76,3 +84,29 @@ async def test_upload_is_made_of_a_path_an_address_or_base64_and_nothing_else(se
     assert (again["url"], again["mime_type"]) == (first["url"], "image/png")
     assert "give one of path, url and base64_data" in str(refused.content)
     assert "give a web address as url" in str(mistaken.content)
+
+
+async def test_own_result_a_phone_s_photo_and_data_are_inputs_of_the_next_picture(
+    serve: "Serve", tmp_path: Path, rows: "Rows"
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    pillow_heif.register_heif_opener()
+    Image.new("RGB", (40, 30), "orange").save(mine / "IMG_0001.HEIC", "HEIF")
+    pixel = io.BytesIO()
+    Image.new("RGB", (4, 3), "teal").save(pixel, "PNG")
+    given = f"data:image/png;base64,{base64.b64encode(pixel.getvalue()).decode()}"
+    with Sandbox(speed=10_000) as sandbox:
+        async with serve(sandbox, KIE_AI_UPLOAD_ROOTS=str(mine), KIE_AI_UPLOAD_URL=sandbox.upload_url) as client:
+            made = data(await call(client, "generate_nano_banana", prompt=PROMPT))["task_id"]
+            (task,) = data(await call(client, "wait_for_tasks", task_ids=[made]))["tasks"]
+            inputs = [f"kie://files/{made}/1", made, task["files"][0], f"file://{mine}/IMG_0001.HEIC", given]
+            await call(client, "edit_nano_banana", prompt=PROMPT, image_urls=inputs)
+        sent = sandbox.ledger[1].body["input"]["image_urls"]
+        kinds = [type_at(url) for url in sent]
+    assert sent[:2] == task["result_urls"] * 2
+    assert all(url.startswith(sandbox.upload_url) for url in sent[2:])
+    assert kinds == ["image/png"] * 3 + ["image/jpeg", "image/png"]
+    recorded = json.loads(rows(tmp_path, "submissions")[1]["arguments"])["image_urls"]
+    assert recorded[:4] == inputs[:4]
+    assert recorded[4] == f"{given[:40]}\u2026 ({len(given)} characters)"

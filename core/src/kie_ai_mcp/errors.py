@@ -208,10 +208,7 @@ MEANINGS: dict[int, Meaning] = {
 
 
 def meaning_of_failure(code: object, reason: str) -> tuple[str, str]:
-    """Return in words what the code of a failed task means, empty for an unknown one, and what to do about it.
-
-    `code` is a number or text; `reason` is what the service said.
-    """
+    """Return what the code of a failed task means, empty for an unknown one, and what to do after this `reason`."""
     number = int(str(code)) if str(code).isdecimal() else None
     meaning = MEANINGS.get(number or 0)
     text = "the service's time limit was over" if number == 524 else meaning.text if meaning else ""

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 import kie_ai_mcp_sandbox
 from kie_ai_mcp._media import thumbnails as module
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of
-from kie_ai_mcp._media.thumbnails import converted, preview, thumbnails
+from kie_ai_mcp._media.thumbnails import convert, preview, thumbnails
 from kie_ai_mcp.errors import MediaError
 
 LIMIT = 300_000
@@ -227,7 +227,9 @@ def test_picture_becomes_a_jpeg_with_its_colours_and_nothing_of_the_camera(form:
     options = {} if form == "BMP" else {"exif": exif, "icc_profile": profile}
     source = tmp_path / "photo"
     source.write_bytes(encoded(Image.new("RGB", (320, 200), "teal"), form, **options))
-    with Image.open(converted(source, type_of(source.read_bytes()), str(tmp_path))) as image:
+    with source.open("rb") as file:
+        convert(file, type_of(source.read_bytes()), tmp_path / "photo.jpg")
+    with Image.open(tmp_path / "photo.jpg") as image:
         # A BMP has no such word, and a HEIC turns its picture by other means.
         assert (image.format, image.size) == ("JPEG", (200, 320) if form in {"AVIF", "TIFF"} else (320, 200))
         assert near(image.getpixel((100, 100)), (0, 128, 128))
@@ -239,11 +241,12 @@ def test_picture_becomes_a_jpeg_with_its_colours_and_nothing_of_the_camera(form:
     ("data", "reason"),
     [
         (forged("BMP"), "too many pixels"),
-        (encoded(Image.new("RGB", (64, 64)), "BMP")[:100], "can't be made a JPEG: .*truncated"),
+        (encoded(Image.new("RGB", (64, 64)), "BMP")[:100], "can't be made a JPEG here: .*truncated"),
     ],
 )
 def test_picture_that_can_not_be_converted_names_reason_and_cure(data: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / "photo.bmp").write_bytes(data)
-    with pytest.raises(MediaError, match=reason) as error:
-        converted(tmp_path / "photo.bmp", type_of(data), str(tmp_path))
-    assert error.value.next_step == "Convert it to JPEG or PNG yourself."
+    with (tmp_path / "photo.bmp").open("rb") as file, pytest.raises(ValueError, match=reason) as error:
+        convert(file, type_of(data), tmp_path / "photo.jpg")
+    assert str(error.value).startswith("it is BMP, which the service does not take")
+    assert str(error.value).endswith("; convert it yourself")

@@ -1,21 +1,28 @@
 """Uploads: which files may leave this machine, and that the same bytes leave it once."""
 
 import base64
+import io
 import json
 import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import pillow_heif
 import pytest
+from PIL import Image
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from kie_ai_mcp import InvalidArgument, Media
-from kie_ai_mcp._media.uploading import Uploads
+from kie_ai_mcp import ImageUrls, InvalidArgument, Media, Outcome, Task
+from kie_ai_mcp._media import thumbnails
+from kie_ai_mcp._media.uploading import Uploads, brief
+from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._settings.load import load_settings
@@ -282,6 +289,29 @@ async def test_base64_text_is_sent_as_the_file_it_is(text: str, taking: list[Tak
     assert [taken.data for taken in taking] == [PNG]
 
 
+TEXT = base64.b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\r\n".join(TEXT[at : at + 76] for at in range(0, len(TEXT), 76)),
+        f"\n{TEXT}\n",
+        TEXT.replace("+", "-").replace("/", "_"),
+        TEXT.rstrip("="),
+        quote(TEXT, safe=""),
+        f"data:image/png;charset=utf-8;base64,{quote(TEXT, safe='')}",
+        f"DATA:;BASE64,{TEXT}",
+        f"data:image/png,{quote(PNG)}",
+    ],
+    ids=["wrapped", "newlines", "for URLs", "unpadded", "quoted", "quoted data", "capitals", "no base64"],
+)
+async def test_base64_text_is_taken_however_it_is_written(text: str, taking: list[Taken], uploads: MakeUploads) -> None:
+    await uploads(upload_roots=()).send_data(text)
+
+    assert [taken.data for taken in taking] == [PNG]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -341,3 +371,200 @@ def test_allowed_folders_may_start_at_home(monkeypatch: pytest.MonkeyPatch, root
     monkeypatch.setenv("HOME", str(root.parent))
 
     assert load_settings({"KIE_AI_UPLOAD_ROOTS": "~/allowed"}).upload_roots[0] == root
+
+
+# Names, and other words for files ------------------------------------------------------------------------------------
+
+NAMES = {
+    "Screenshot 2026-11-02 at 3.45.12\u202fPM.png": "Screenshot 2026-11-02 at 3.45.12 PM.png",
+    "\u30b9\u30af\u30b7\u30e7\u3000\u4e00.png": "\u30b9\u30af\u30b7\u30e7 \u4e00.png",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467.png": "\U0001f468\U0001f469\U0001f467.png",
+    "fu\u0308chse\u00a0\u2764\ufe0f.png": "f\u00fcchse \u2764.png",
+}
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+async def test_name_is_used_as_people_have_it_and_as_models_write_it(
+    name: str, taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    folder = root / name.removesuffix(".png")
+    folder.mkdir()
+    (folder / name).write_bytes(PNG)
+
+    for text in (f"{folder}/{name}", f"{root}/{NAMES[name].removesuffix('.png')}/{NAMES[name]}"):
+        tool = Arguments(edit)
+        checked = tool.check({"image_urls": [text]})
+        assert await uploads().addresses(checked, tool.media) == {"image_urls": [ADDRESS]}
+
+
+async def test_two_files_that_look_like_the_name_are_not_guessed_between(uploads: MakeUploads, root: Path) -> None:
+    for space in ("\u202f", "\u3000"):
+        (root / f"fox{space}one.png").write_bytes(PNG)
+
+    assert "there is no such file" in (await refusal(uploads(), root / "fox one.png")).allowed
+
+
+def edit(image_urls: ImageUrls) -> None:
+    """Edit pictures."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file://ROOT/red%20fox.png",
+        "file://localhost/ROOT/red%20fox.png",
+        "'ROOT/red fox.png'",
+        '"ROOT/red fox.png"',
+        " ROOT/red fox.png\t",
+        "ROOT/red\\ fox.png",
+        "'file://ROOT/red%20fox.png'",
+        f"data:image/png;base64,{TEXT}",
+        f" data:image/png;base64,{TEXT[:76]}\n{TEXT[76:]}",
+    ],
+)
+async def test_media_argument_takes_paths_and_data_as_people_paste_them(
+    text: str, taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    (root / "red fox.png").write_bytes(PNG)
+    tool = Arguments(edit)
+
+    checked = tool.check({"image_urls": [text.replace("ROOT", str(root)).replace("\t", "")]})
+
+    assert await uploads().addresses(checked, tool.media) == {"image_urls": [ADDRESS]}
+    assert [taken.data for taken in taking] == [PNG]
+
+
+@pytest.mark.parametrize("text", ["file:///etc/passwd", "'ROOT/../secret.png'", "file://ROOT/%2e%2e/secret.png"])
+async def test_file_outside_is_refused_in_other_words_too(text: str, uploads: MakeUploads, root: Path) -> None:
+    error = await refusal(uploads(), text.replace("ROOT", str(root)))
+
+    assert "outside the allowed folders" in error.allowed
+
+
+def test_of_data_only_the_beginning_is_recorded() -> None:
+    assert brief(f"data:image/png;base64,{'A' * 5000}") == f"data:image/png;base64,{'A' * 18}\u2026 (5022 characters)"
+    assert brief("https://x.example/a.png") == "https://x.example/a.png"
+
+
+# Own results ---------------------------------------------------------------------------------------------------------
+
+LINK = "https://tempfile.example/result.png"
+
+
+@pytest.fixture
+async def finished(uploads: MakeUploads, root: Path) -> Callable[..., Any]:
+    """Puts a finished task with results on record: ``await finished("t-1", LINK, days_ago=2, files=(path,))``."""
+
+    async def put(task_id: str, *urls: str, days_ago: float = 0.0, files: tuple[str, ...] = ()) -> None:
+        tasks = uploads().record.tasks
+        await tasks.adopt(Task(task_id, "nano-banana", "nano-banana"))
+        await tasks.record_outcome(
+            task_id, Outcome("completed", urls, finished_at=datetime.now(UTC) - timedelta(days=days_ago))
+        )
+        await tasks.record_files(task_id, files)
+
+    return put
+
+
+@pytest.mark.parametrize("text", ["kie://files/t-1/1", "kie://tasks/t-1", "kie://files/t-1", "t-1", " t-1 "])
+async def test_own_result_is_used_at_its_link_while_that_lives(
+    text: str, finished: Callable[..., Any], uploads: MakeUploads
+) -> None:
+    await finished("t-1", LINK)
+    tool = Arguments(edit)
+
+    checked = tool.check({"image_urls": [text]})
+
+    assert await uploads(upload_roots=()).addresses(checked, tool.media) == {"image_urls": [LINK]}
+
+
+@pytest.mark.parametrize("text", ["kie://files/t-1/1", "t-1", "SAVED"])
+async def test_own_result_whose_link_has_ended_is_uploaded_from_its_file(
+    text: str, finished: Callable[..., Any], taking: list[Taken], uploads: MakeUploads, tmp_path: Path
+) -> None:
+    saved = tmp_path / "out" / "fox.png"
+    saved.parent.mkdir()
+    saved.write_bytes(PNG)
+    await finished("t-1", LINK, days_ago=3, files=(str(saved),))
+    ours = uploads(upload_roots=(), output_dir=saved.parent)
+
+    changed = await ours.addresses({"image_urls": [text.replace("SAVED", str(saved))]}, MEDIA)
+
+    assert changed == {"image_urls": [ADDRESS]}
+    assert [taken.data for taken in taking] == [PNG]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("kie://files/nobody/1", "no such task is on record"),
+        ("t-gone", "its link has ended and it is not saved"),
+        ("t-four", "its results are kie://files/t-four/1 to 2"),
+        ("kie://files/t-four/3", "its results are kie://files/t-four/1 to 2"),
+        ("kie://files/t-four/0", "its results are kie://files/t-four/1 to 2"),
+        ("t-running", "the task is pending, its results are none"),
+        ("t-clip", "it is a result of the kind video, not image"),
+    ],
+)
+async def test_own_result_that_can_not_be_used_says_why(
+    text: str, reason: str, finished: Callable[..., Any], uploads: MakeUploads
+) -> None:
+    await finished("t-gone", LINK, days_ago=3)
+    await finished("t-four", LINK, f"{LINK}?2")
+    await finished("t-clip", "https://tempfile.example/clip.mp4?x=1")
+    await uploads().record.tasks.adopt(Task("t-running", "nano-banana", "nano-banana"))
+
+    assert reason in (await refusal(uploads(), text)).allowed
+
+
+# Pictures that the service does not take -----------------------------------------------------------------------------
+
+
+def photo(form: str) -> bytes:
+    pillow_heif.register_heif_opener()
+    data = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(data, form)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("form", ["HEIF", "AVIF"])
+async def test_photo_of_a_phone_is_sent_as_a_jpeg(
+    form: str, taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    (root / "IMG_0001.HEIC").write_bytes(photo(form))
+
+    assert await uploads().addresses({"image_urls": [str(root / "IMG_0001.HEIC")]}, MEDIA) == {"image_urls": [ADDRESS]}
+
+    (taken,) = taking
+    assert taken.mime_type == "image/jpeg"
+    with Image.open(io.BytesIO(taken.data)) as image:
+        assert (image.format, image.size) == ("JPEG", (64, 48))
+
+
+async def test_photo_is_refused_with_the_cure_where_nothing_converts_it(
+    service: HTTPServer, uploads: MakeUploads, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "IMG_0001.HEIC").write_bytes(photo("HEIF"))
+    monkeypatch.setattr(thumbnails, "find_spec", lambda name: None if name == "pillow_heif" else name)
+
+    error = await refusal(uploads(), root / "IMG_0001.HEIC")
+
+    assert "it is HEIC, which the service does not take; convert it to JPEG or PNG, or install" in error.allowed
+    assert "kie-ai-mcp-core[preview]" in error.allowed
+    assert service.log == []
+
+
+async def test_broken_photo_is_refused_before_anything_is_sent(
+    service: HTTPServer, uploads: MakeUploads, root: Path
+) -> None:
+    (root / "IMG_0001.HEIC").write_bytes(photo("HEIF")[:200])
+
+    assert "it can't be made a JPEG here" in (await refusal(uploads(), root / "IMG_0001.HEIC")).allowed
+    assert service.log == []
+
+
+async def test_photo_is_no_clip(uploads: MakeUploads, root: Path) -> None:
+    (root / "IMG_0001.HEIC").write_bytes(photo("HEIF"))
+
+    with pytest.raises(InvalidArgument, match="its bytes are no video"):
+        await uploads().addresses({"video_url": str(root / "IMG_0001.HEIC")}, MEDIA)

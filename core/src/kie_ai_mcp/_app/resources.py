@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote
 
 import anyio
 import anyio.to_thread
@@ -18,15 +18,13 @@ import anyio.to_thread
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, bounded, report_of
 from kie_ai_mcp._flow.results import refresh
-from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, mime_type_of
+from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_url
+from kie_ai_mcp._media.thumbnails import EXTRA, Picture, preview
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp.errors import InvalidArgument, KieError, MediaError, TaskNotFound, shorten
-
-if TYPE_CHECKING:
-    from kie_ai_mcp._media.thumbnails import Picture
 
 log = logging.getLogger(__name__)
 
@@ -119,10 +117,8 @@ class Resources:
             return Content(form.mime_type, blob=data)
         raise InvalidArgument("uri", uri, f"there are {TASKS}, {PROVIDERS}, {TASK_TEMPLATE} and {FILE_TEMPLATE}")
 
-    async def show(self, task_id: str) -> "tuple[Report, list[Picture], list[str]]":
+    async def show(self, task_id: str) -> tuple[Report, list[Picture], list[str]]:
         """Return a task, small pictures of its first results, and notes on what is shown and what can't be."""
-        from kie_ai_mcp._media.thumbnails import preview  # noqa: PLC0415  no start has to pay for it
-
         record = await self.engine.record.tasks.find(task_id)
         if record is not None and record.final:
             report = report_of(record)
@@ -241,17 +237,10 @@ def _links(report: Report) -> Iterator[Link]:
         size = _size_of(path) if path else None
         if path and size is not None:
             if size <= READ_BYTES:
-                yield Link(uri, path.name, mime_type_of(path.suffix), size=size)
+                yield Link(uri, path.name, format_of_url(path.name).mime_type, size=size)
         elif live and url is not None:
-            suffix = _suffix_of(url)
-            yield Link(uri, f"{report.task_id}-{number}{suffix}", mime_type_of(suffix))
-
-
-def _suffix_of(url: str) -> str:
-    try:
-        return Path(urlsplit(url).path).suffix
-    except ValueError:
-        return ""
+            form = format_of_url(url)
+            yield Link(uri, f"{report.task_id}-{number}.{form.extension}".rstrip("."), form.mime_type)
 
 
 def _size_of(path: Path) -> int | None:

@@ -15,7 +15,7 @@ from kie_ai_mcp._flow.identity import hash_of, identity_of
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
-from kie_ai_mcp._media.uploading import LocalFile
+from kie_ai_mcp._media.uploading import LocalFile, brief, replaced
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
@@ -68,7 +68,7 @@ async def submit(
         kind=tool.kind,
         gateway=submission.gateway,
         model=submission.model,
-        arguments=engine.redacted(checked),
+        arguments=engine.redacted(replaced(checked, media, brief) if files else checked),
         body_hash=identity,
         earlier_hash=hash_of(tool, submission.gateway, submission),
         idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),

@@ -65,7 +65,9 @@ _BRANDS = (
     (rb"mif|msf1|miaf|jpe|jpgs|j2", _HEIF),
 )
 
-EXTENSIONS = tuple(dict.fromkeys(form.extension for _, form in (*_SIGNATURES, *_BRANDS)))
+FORMATS = {form.extension: form for _, form in (*_SIGNATURES, *_BRANDS)}
+FORMATS["jpeg"] = FORMATS["jpg"]
+EXTENSIONS = tuple(FORMATS)
 
 
 def format_of(head: bytes) -> Format | None:
@@ -88,10 +90,10 @@ def format_of_file(path: Path) -> Format | None:
     return None
 
 
-def mime_type_of(extension: str) -> str:
-    """Return the MIME type of a file by the extension of its name, as `format_of` or a service gave it."""
-    types = {form.extension: form.mime_type for _, form in (*_SIGNATURES, *_BRANDS)} | {"jpeg": "image/jpeg"}
-    return types.get(extension.lower().lstrip("."), "application/octet-stream")
+def format_of_url(url: str) -> Format:
+    """Return the type of a file by the end of its address or name; of no extension where that says nothing."""
+    unknown = Format("image", "", "application/octet-stream")
+    return FORMATS.get(url.partition("?")[0].rpartition(".")[2].lower(), unknown)
 
 
 def is_cut(file: BinaryIO, form: Format) -> bool:
@@ -101,7 +103,10 @@ def is_cut(file: BinaryIO, form: Format) -> bool:
         file.seek(4)
         return 0 < (length := int.from_bytes(file.read(4), "little")) < 0xFFFF_FFFF and length + 8 > size
     if form.extension == "jpg":
-        return _is_jpeg_cut(file, size)
+        file.seek(2)
+        begins = file.read(1) == b"\xff" and int.from_bytes(file.read(3)[1:]) >= 2  # a segment with a length
+        file.seek(max(2, size - 4096))
+        return begins and b"\xff\xd9" not in file.read()
     if form.extension == "png":
         return _are_blocks_cut(file, size, at=8, least=12)
     return form.extension in {"avif", "heic", "heif", "m4a", "mov", "mp4", "3gp"} and _are_blocks_cut(file, size)
@@ -124,20 +129,6 @@ def _are_blocks_cut(file: BinaryIO, size: int, at: int = 0, least: int = 8) -> b
         if at > size or name == b"IEND":
             return at > size
     return least == 12 or (b"mdat" in names and names.isdisjoint({b"moov", b"moof", b"meta"}))
-
-
-def _is_jpeg_cut(file: BinaryIO, size: int) -> bool:
-    at = 2
-    while at < size:
-        file.seek(at)
-        mark, length = file.read(2), int.from_bytes(file.read(2))
-        if mark == b"\xff\xda":  # the picture's data, up to the mark of the end, after which little may stand
-            file.seek(max(at, size - 4096))
-            return b"\xff\xd9" not in file.read()
-        if mark[:1] != b"\xff" or length < 2:
-            return False
-        at += 2 + length
-    return True
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, Format, format_of, is_cut, remove_leftovers, replacing
+from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of, is_cut, remove_leftovers, replacing
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
@@ -29,10 +29,7 @@ AGAIN = "Call save_result to fetch it again, or open the link."
 
 @dataclass(frozen=True)
 class Saved:
-    """The files of a task's results in their order, "" for one that is not saved, with notes on what went wrong.
-
-    The missing results are `gone` where another attempt can't succeed.
-    """
+    """The files of a task's results in order, "" for one that is not saved; `gone` where no attempt can succeed."""
 
     files: tuple[str, ...]
     notes: tuple[str, ...]
@@ -67,10 +64,8 @@ async def save_results(
             problems[number] = MediaError(problem, next_step=cure, can_retry=True)
     gone = bool(problems) and not any(exc.can_retry for exc in problems.values())
     # Advice to read the link anew would be wrong once it has ended.
-    words = {number: exc.message if gone and record.expired else str(exc) for number, exc in problems.items()}
-    return Saved(
-        tuple(files), tuple(f"Result {number} of {len(files)}: {text}" for number, text in words.items()), gone
-    )
+    words = {number: exc.message if gone and record.expired else exc for number, exc in problems.items()}
+    return Saved(tuple(files), tuple(f"Result {number} of {len(files)}: {words[number]}" for number in words), gone)
 
 
 async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
@@ -95,7 +90,11 @@ async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
                     await file.write(chunk)
                 await file.flush()
                 await anyio.to_thread.run_sync(os.fsync, part.fileno())
-                if cut := await anyio.to_thread.run_sync(_kept_if_cut, part, form, path):
+                if await anyio.to_thread.run_sync(is_cut, part, form):
+                    cut = path.with_stem(f"{stem}-cut")
+                    with replacing(cut) as kept:
+                        part.seek(0)
+                        await anyio.to_thread.run_sync(shutil.copyfileobj, part, kept)
                     problem = f"{shorten(url)} ends before its end; what came is kept as {cut}."
                     raise MediaError(problem, next_step=AGAIN, can_retry=True)
         except FileExistsError:
@@ -103,16 +102,6 @@ async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
                 return existing
             problem = f"{path} is a link or a folder, so {shorten(url)} was not saved there."
             raise MediaError(problem, next_step=f"Move it away. {AGAIN}", can_retry=True) from None
-    return path
-
-
-def _kept_if_cut(part: BinaryIO, form: Format, path: Path) -> Path | None:
-    """Return the name under which a download that is cut short is kept; None for a whole one."""
-    if not is_cut(part, form):
-        return None
-    part.seek(0)
-    with replacing(path := path.with_stem(f"{path.stem}-cut")) as file:
-        shutil.copyfileobj(part, file)
     return path
 
 
@@ -153,12 +142,9 @@ def _slug(prompt: object) -> str:
         return ""
     text = unicodedata.normalize("NFC", prompt[: 8 * SLUG_BYTES].lower())
     words = "".join(char if unicodedata.category(char)[0] in "LMN" else " " for char in text).split()
-    slug = "-".join(words).encode()[:SLUG_BYTES].decode(errors="ignore")
-    return (
-        slug
-        if slug in {"-".join(words[:count]) for count in range(len(words) + 1)}
-        else slug.rpartition("-")[0] or slug
-    )
+    slug = "-".join(words)
+    brief = slug.encode()[:SLUG_BYTES].decode(errors="ignore")
+    return slug if brief == slug else brief.rpartition("-")[0] or brief
 
 
 def _stem(record: TaskRecord, number: int, label: str, slug: str) -> str:

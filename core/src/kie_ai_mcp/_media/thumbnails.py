@@ -6,6 +6,7 @@ one at a time is decoded, and none that would take too much memory.
 
 import base64
 import io
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -35,6 +37,7 @@ PILLOW = {"jpg": "JPEG", "heic": "HEIF", "heif": "HEIF"}  # its names of formats
 PIXEL_BYTES = {"jpg": 1, "gif": 7, "webp": 17, "avif": 16, "heic": 9, "heif": 9}  # memory for a pixel, as measured
 OTHER_PIXEL_BYTES = 5.5
 
+EXTRA = "pip install 'kie-ai-mcp-core[preview]'"
 PREVIEW_PX = 1024
 QUALITIES = (85, 70, 50, 30)
 
@@ -84,30 +87,28 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
     return thumbs
 
 
-def to_jpeg(source: str, target: str, extension: str) -> None:
-    """Write a picture as JPEG, upright and without what a camera adds; raise MediaError where it is too large."""
-    with Path(source).open("rb") as file:
+def to_jpeg(target: str, extension: str) -> None:
+    """Write the picture at stdin as JPEG, upright and without what a camera adds."""
+    with open(0, "rb") as file:
         picture, _ = _reduced(file, Format("image", extension, ""), None)
     _opaque(picture).save(target, "JPEG", quality=92, icc_profile=picture.info.get("icc_profile"))
 
 
-def converted(path: Path, form: Format, folder: str) -> Path:
-    """Return a JPEG file of a picture, made in a process of its own, which may take more memory than this one.
-
-    Raise MediaError where it can't be made, and what to do.
-    """
-    target = Path(folder, "converted.jpg")
-    command = "import sys; from kie_ai_mcp._media.thumbnails import to_jpeg; to_jpeg(*sys.argv[1:])"
-    arguments = [sys.executable, "-c", command, str(path), str(target), form.extension]
+def convert(file: BinaryIO, form: Format, target: Path) -> None:
+    """Write a picture as JPEG, in a process of its own; raise ValueError, with the cure, where it can't be made."""
+    what = f"it is {form.extension.upper()}, which the service does not take"
+    if not all(map(find_spec, ("PIL", "pillow_heif") if form.extension.startswith("hei") else ("PIL",))):
+        raise ValueError(f"{what}; convert it to JPEG or PNG, or install what does so: {EXTRA}")
+    code = "import sys; from kie_ai_mcp._media.thumbnails import to_jpeg; to_jpeg(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, str(target), form.extension]
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
     try:
         with _ONE:
-            subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=CONVERTING_S, check=True)  # noqa: S603  our own command
+            subprocess.run(command, stdin=file, capture_output=True, timeout=CONVERTING_S, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError) as exc:
-        error = getattr(exc, "stderr", None) or b""
-        reason = error.decode(errors="replace").strip().rpartition("\n")[2].partition(": ")[2] or "it took too long"
-        problem = f"{path.name} can't be made a JPEG: {reason[:200]}."
-        raise MediaError(problem, next_step="Convert it to JPEG or PNG yourself.") from exc
-    return target
+        error = (getattr(exc, "stderr", None) or b"").decode(errors="replace").strip().rpartition("\n")[2]
+        reason = error.partition(": ")[2][:200].rstrip(".") or "it took too long"
+        raise ValueError(f"{what}, and it can't be made a JPEG here: {reason}; convert it yourself") from exc
 
 
 @lru_cache(maxsize=2 * THUMBNAILS)

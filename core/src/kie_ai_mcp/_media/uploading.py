@@ -1,23 +1,31 @@
-"""Uploads: local files, base64 text and web addresses become addresses that the service can open.
+"""Uploads: local files, base64 text, web addresses and earlier results become addresses that the service can open.
 
-A local file is sent only from a folder that the user allows.
+A local file is sent only from a folder that the user allows, or from the one where results are saved.
 """
 
 import base64
 import hashlib
 import os
+import re
+import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import unicodedata
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
+from urllib.request import url2pathname
 
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of
+from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_file, format_of_url
+from kie_ai_mcp._media.thumbnails import convert
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller, account_of
@@ -25,28 +33,22 @@ from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Media, is_web_address
 
+RESULT = re.compile(r"kie://(?:files|tasks)/([^/]+)(?:/([0-9]{1,3}))?|([^/\\]{1,500})")
+TAKEN = ("png", "jpg", "webp", "gif")  # pictures of other types are sent as JPEG
 KEPT_FOR = timedelta(hours=20)  # how long an upload is used again; the service keeps it for a day, or for three
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file that may be sent, with the hash of its bytes and its identity at the time of the check."""
+    """A file that may be sent, as it was when it was checked; at the service it has an address, until `expires_at`."""
 
     path: Path
     format: Format
     size: int
     sha256: str
     mark: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A file at the service."""
-
-    url: str
-    format: Format
-    size: int
-    expires_at: datetime
+    url: str = ""
+    expires_at: datetime = datetime.max
 
 
 @dataclass(frozen=True)
@@ -83,42 +85,45 @@ class Uploads:
         return files
 
     async def file(self, field: str, text: str, media: Media | None = None, path: Path | None = None) -> LocalFile:
-        """Return the file at `path`, else the one that the user names by `text`; raise InvalidArgument of `field`."""
+        """Return the file at `path`, or what `text` names: data, a result, a path; raise InvalidArgument of `field`."""
+        is_data = path is None and (field == "base64_data" or _is_data(text))
+        result = path if path or is_data else await self._result(field, text, media)
+        if isinstance(result, LocalFile):
+            return result
+
+        def read() -> LocalFile:
+            if is_data and len(text) > 3 * self.settings.max_upload_mb * 1_000_000:
+                raise ValueError(self._too_large)
+            if is_data:
+                return self._temporary("upload", lambda target: target.write_bytes(_decoded(text)), media)
+            return self._read(result or self._allowed(text), media)
+
         try:
-            return await anyio.to_thread.run_sync(lambda: self._read(path or self._allowed(text), media))
+            return await anyio.to_thread.run_sync(read)
         except OSError as exc:
             raise InvalidArgument(field, text, f"it can't be read: {exc.strerror}") from None
         except ValueError as exc:
             raise InvalidArgument(field, text, str(exc)) from None
 
-    async def send(self, file: LocalFile) -> Upload:
-        """Upload a file, or return the address of an earlier upload of the same bytes."""
+    async def send(self, file: LocalFile) -> LocalFile:
+        """Upload a file that has no address yet, unless the same bytes were uploaded before."""
+        if file.url:
+            return file
         account = account_of(self.caller.gateway, self.settings.upload_url)
         earlier = await self.record.tasks.upload_of(file.sha256, account)
         if earlier is not None:
-            return Upload(earlier[0], file.format, file.size, earlier[1])
+            return replace(file, url=earlier[0], expires_at=earlier[1])
         name = f"{file.sha256[:32]}.{file.format.extension}"
         url = await transfer.upload(self.caller, file.path, file.mark, name, file.format.mime_type, file.sha256)
         expires_at = datetime.now(UTC) + KEPT_FOR
         await self.record.tasks.record_upload(file.sha256, url, expires_at, account)
-        return Upload(url, file.format, file.size, expires_at)
+        return replace(file, url=url, expires_at=expires_at)
 
-    async def send_data(self, text: str) -> Upload:
+    async def send_data(self, text: str) -> LocalFile:
         """Upload base64 text, plain or as a ``data:`` address."""
-        if len(text) > self.settings.max_upload_mb * 1_000_000 * 4 // 3 + 4:
-            raise InvalidArgument("base64_data", text, self._too_large)
-        try:
-            data = base64.b64decode(text.rpartition("base64,")[2], validate=True)
-        except ValueError:
-            raise InvalidArgument("base64_data", text, "it is not base64") from None
-        if format_of(data[:HEAD_BYTES]) is None:
-            raise InvalidArgument("base64_data", text, "its bytes are no picture, clip or sound")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "upload"
-            await anyio.Path(path).write_bytes(data)
-            return await self.send(await self.file("base64_data", text, path=path))
+        return await self.send(await self.file("base64_data", text))
 
-    async def send_from(self, url: str) -> Upload:
+    async def send_from(self, url: str) -> LocalFile:
         """Fetch a public address and upload the file, for a service that can't open the address itself."""
         if not is_web_address(url):
             raise InvalidArgument("url", url, "give an http:// or https:// address; a local file is a path")
@@ -137,16 +142,41 @@ class Uploads:
     def _too_large(self) -> str:
         return f"it is larger than {self.settings.max_upload_mb} MB (KIE_AI_MAX_UPLOAD_MB)"
 
+    async def _result(self, field: str, text: str, media: Media | None) -> LocalFile | Path | None:
+        """Return the earlier result that a text names, at its link or as its file; None for no task."""
+        match = RESULT.fullmatch(text.strip())
+        record = await self.record.tasks.find(unquote(match[1] or match[3])) if match else None
+        if match is None or record is None:
+            if match and match[1]:
+                raise InvalidArgument(field, text, "no such task is on record; list_tasks shows them")
+            return None
+        results = [*zip_longest(record.result_urls, record.files, fillvalue="")] if record.status == "completed" else []
+        number = int(match[2] or len(results) == 1)
+        if not 0 < number <= len(results):
+            there = f"kie://files/{quote(record.written_id, safe='')}/1 to {len(results)}" if results else "none"
+            raise InvalidArgument(field, text, f"the task is {record.status}, its results are {there}")
+        url, saved = results[number - 1]
+        if saved and (record.expired or not url):
+            return Path(saved)
+        if record.expired:
+            raise InvalidArgument(field, text, "its link has ended and it is not saved; make it again, or give another")
+        form = format_of_file(Path(saved or "-")) or format_of_url(url)
+        if form.extension and media is not None and form.kind != media.kind:
+            raise InvalidArgument(field, text, f"it is a result of the kind {form.kind}, not {media.kind}")
+        name = hashlib.sha256(f"{record.written_id}/{number}".encode(errors="replace")).hexdigest()
+        return LocalFile(Path(saved), form, 0, name, (), url, record.expires_at or datetime.max)
+
     def _allowed(self, text: str) -> Path:
         """Return the file's own path, links resolved; raise ValueError where the user does not allow it."""
-        path = at_home(Path(text))
-        roots = self.settings.upload_roots
-        if not roots:
+        path = at_home(_path_in(text))
+        roots = (*self.settings.upload_roots, *filter(None, [self.settings.output_dir]))
+        if not self.settings.upload_roots and not any(map(path.is_relative_to, roots)):
             # A relative folder would be refused as a setting.
             cure = f"={path.parent}" if path.is_absolute() else " to its absolute path"
-            raise ValueError(f"local files are not allowed yet; to allow a folder set KIE_AI_UPLOAD_ROOTS{cure}")
+            reason = "local files are not allowed yet; give an http:// or https:// address, or to allow a folder"
+            raise ValueError(f"{reason} set KIE_AI_UPLOAD_ROOTS{cure}")
         try:
-            real = path.resolve(strict=True)
+            real = _alike(path, roots).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
             raise ValueError("there is no such file; give an absolute path or a web address") from None
         if not path.is_absolute():
@@ -155,6 +185,18 @@ class Uploads:
             allowed = ", ".join(map(str, roots))
             raise ValueError(f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS)")
         return real
+
+    def _temporary(self, name: str, make: Callable[[Path], object], media: Media | None) -> LocalFile:
+        """Return the file that is made in a folder of its own, which is there as long as the value is."""
+        folder = tempfile.mkdtemp()
+        try:
+            make(target := Path(folder, name))
+            file = self._read(target, media)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(file, shutil.rmtree, folder, ignore_errors=True)
+        return file
 
     def _read(self, path: Path, media: Media | None) -> LocalFile:
         """Return a file with the hash of its bytes; raise ValueError where its type or size is not allowed."""
@@ -170,12 +212,14 @@ class Uploads:
             if media is not None and media.most_mb is not None and status.st_size > media.most_mb << 20:
                 raise ValueError(f"it is larger than {media.most_mb} MB, the most that the service takes there")
             head = file.read(HEAD_BYTES)
+            form = format_of(head)
+            if form is None or (media is not None and form.kind != media.kind):
+                kind = media.kind if media else "picture, clip or sound"
+                raise ValueError(f"its bytes are no {kind} ({shorten(head[:16])})")
+            if form.kind == "image" and form.extension not in TAKEN:
+                return self._temporary(f"{path.stem}.jpg", lambda target: convert(file, form, target), media)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256")
-        form = format_of(head)
-        if form is None or (media is not None and form.kind != media.kind):
-            kind = media.kind if media else "picture, clip or sound"
-            raise ValueError(f"its bytes are no {kind} ({shorten(head)})")
         return LocalFile(path, form, status.st_size, digest.hexdigest(), transfer.file_mark(status))
 
 
@@ -186,3 +230,55 @@ def replaced(arguments: Mapping[str, Any], media: Mapping[str, Media], by: Calla
         return [*map(changed, value)] if isinstance(value, list) else by(value) if isinstance(value, str) else value
 
     return {name: changed(value) if name in media else value for name, value in arguments.items()}
+
+
+def brief(text: str) -> str:
+    """Return a media argument as it may be recorded: of data only the beginning."""
+    return f"{text.lstrip()[:40]}… ({len(text)} characters)" if _is_data(text) else text
+
+
+def _is_data(text: str) -> bool:
+    return text.lstrip()[:5].lower() == "data:"
+
+
+def _decoded(text: str) -> bytes:
+    """Return the bytes of base64 text, also wrapped, unpadded or for URLs, or of a ``data:`` address."""
+    head, _, body = text.strip().partition(",") if _is_data(text) else (";base64", "", text)
+    if not head.lower().endswith(";base64"):
+        return unquote_to_bytes(body)
+    body = "".join(unquote(body).split()).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
+    except ValueError:
+        raise ValueError("it is not base64") from None
+
+
+def _path_in(text: str) -> Path:
+    """Return the path that a text names: plain, in quotes, escaped for a shell, or as a ``file:`` address."""
+    if os.path.lexists(text):
+        return Path(text)
+    bare = text.strip()
+    bare = bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`" else bare
+    if bare[:5].lower() == "file:":
+        return Path(url2pathname(urlsplit(bare).path))
+    return Path(bare if os.sep == "\\" else re.sub(r"\\(.)", r"\1", bare))
+
+
+def _alike(path: Path, roots: Iterable[Path]) -> Path:
+    """Return the one path below a root that differs from `path` in spaces, joiners or composition alone, or `path`."""
+    alike = next(filter(path.is_relative_to, roots), None)
+    if alike is None or os.path.lexists(path):
+        return path
+    for part in path.relative_to(alike).parts:
+        names = os.listdir(alike)  # noqa: PTH208  a path of each would be made
+        names = [part] if part in names else [name for name in names if _plain(name) == _plain(part)]
+        if len(names) != 1:
+            return path
+        alike /= names[0]
+    return alike
+
+
+def _plain(name: str) -> str:
+    """Return a name with plain spaces, and without what joins, varies or directs the characters beside it."""
+    folded = unicodedata.normalize("NFKC", name)
+    return "".join(char for char in folded if unicodedata.category(char) != "Cf" and not "\ufe00" <= char <= "\ufe0f")

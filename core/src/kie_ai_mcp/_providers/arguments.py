@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from itertools import compress
 from types import NoneType, UnionType
 from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+from unicodedata import category
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic_core import ErrorDetails
@@ -18,6 +19,7 @@ from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
 from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, is_web_address
 
 Names = tuple[str, ...]
+INPUT = re.compile(r"file:|kie:|[a-z][a-z0-9-]*:[\w-]+$", re.IGNORECASE)  # the last is a task of another service
 NUMBER = re.compile(r"-?[0-9]{1,15}")
 NOTHING = ("null", "None", "undefined")  # texts that hosts and models send for an argument they leave out
 
@@ -141,7 +143,7 @@ class Arguments:
     def _check_media(self, name: str, value: str | list[str] | None) -> None:
         allowed = f"give an http:// or https:// address of the {self.media[name].kind}, or a path of a local file"
         for index, address in enumerate(value if isinstance(value, list) else [value]):
-            if address is not None and not is_web_address(address) and not _may_be_path(address):
+            if address is not None and not is_web_address(address) and not _may_be_input(address):
                 raise InvalidArgument(f"{name}[{index}]" if isinstance(value, list) else name, address, allowed)
 
     def _problem(self, error: ErrorDetails) -> InvalidArgument:
@@ -234,10 +236,14 @@ def _distinct(hint: Any) -> Any:
     return Annotated[hint, object()]
 
 
-def _may_be_path(value: str) -> bool:
-    """Return whether a media argument may be a local path; the upload decides whether that path may be used."""
-    scheme = value.split("/", 1)[0].split("\\", 1)[0]
-    return bool(value.strip()) and value.isprintable() and (":" not in scheme or scheme[1:] == ":")
+def _may_be_input(value: str) -> bool:
+    """Return whether a media argument may be a path, data or an earlier result; the upload decides whether it is."""
+    bare = value.strip().strip("\"'`")
+    if bare[:5].lower() == "data:":
+        return True
+    scheme = bare.split("/", 1)[0].split("\\", 1)[0]
+    is_text = bool(bare) and not any(category(char) in {"Cc", "Cs"} for char in value)
+    return is_text and (":" not in scheme or scheme[1:] == ":" or INPUT.match(bare) is not None)
 
 
 def _without(drops: Callable[[str, Any], bool], schema: Any) -> Any:
