@@ -15,9 +15,9 @@ CLIP, PICTURE, DAY = "https://files.example.com/1.mp4", "https://files.example.c
 # checks also read them with every part changed or missing.
 RECORDS: dict[str, list[dict[str, Any]]] = {
     "fal": [
-        {"request_id": "t", "status": "IN_QUEUE", "queue_position": 1, "status_url": f"{FAL}/status"},
-        {"request_id": "t", "status": "COMPLETED", "response_url": FAL, "metrics": {"inference_time": 1.5}},
-        {"request_id": "t", "status": "COMPLETED", "error": "too slow", "error_type": "request_timeout"},
+        {"request_id": "task-1", "status": "IN_QUEUE", "queue_position": 1, "status_url": f"{FAL}/status"},
+        {"request_id": "task-1", "status": "COMPLETED", "response_url": FAL, "metrics": {"inference_time": 1.5}},
+        {"request_id": "task-1", "status": "COMPLETED", "error": "too slow", "error_type": "request_timeout"},
     ],
     "flux": [
         {"taskId": "t", "successFlag": 1, "response": {"resultImageUrl": PICTURE, "originImageUrl": PICTURE}},

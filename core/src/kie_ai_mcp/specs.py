@@ -111,7 +111,7 @@ class Submission(_Addressed):
 
     Args:
         path: The address below the gateway's base URL, never empty; several if it was renamed, today's first.
-            The next one is tried only when an answer proves that the address is not served.
+            The next one is tried only when an answer proves that the address is not served, and names no task.
         body: The JSON body, without NaN and infinity. Entries that are None are left out, so optional arguments can
             be passed on as is.
         api_type: The sort of task, stored with it (``"nano-banana"``, ``"veo3"``); at least one character.

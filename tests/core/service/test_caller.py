@@ -1238,3 +1238,15 @@ async def test_headers_of_a_gateway_are_sent_with_creates_and_reads(
 
     for request, _ in service.log:
         assert not any(name in request.headers for name in absent)
+
+
+@pytest.mark.parametrize("key", ["trailing ", " ", "trailing\u00a0"])
+async def test_header_that_can_not_be_sent_is_noticed_before_anything_is(key: str, service: HTTPServer) -> None:
+    caller = Caller(Settings.model_validate({}), replace(THERE, key=key, base_url=service.url_for("")))
+    try:
+        with pytest.raises((Refused, ConfigError)) as error:
+            await caller.create(["x"], BODY)
+    finally:
+        await caller.close()
+    assert error.value.charged == "no"
+    assert service.log == []

@@ -82,7 +82,13 @@ def test_accepted_request_has_an_id_and_an_address_below_the_service(data: Any, 
     (gateway,) = kie_register_gateways({})
     assert gateway.accept is not None
     assert gateway.accept(Answer(200, "", data)) == accepted
-    assert gateway.accept(Answer(422, "no", data)) is None
+    assert gateway.accept(Answer(422, "no", data)) == accepted, "a task that is named counts whatever the code says"
+
+
+def test_status_of_another_request_is_not_believed() -> None:
+    finished = {"status": "COMPLETED", "request_id": "r-1", "response_url": APP}
+    assert isinstance(kie_normalize_result(TASK, finished), StatusRoute)
+    assert kie_normalize_result(TASK, {**finished, "request_id": "r-2"}) == Outcome("processing")
 
 
 @pytest.mark.parametrize(

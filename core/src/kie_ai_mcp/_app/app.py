@@ -122,9 +122,9 @@ class App:
             self._has_caught_up = True
             self.engine.start_in_background(catch_up(self.engine))
         try:
-            answer = tool.for_client(self._clean(await tool.run(arguments or {}, call)))
+            answer = _limited(tool.for_client(self._clean(await tool.run(arguments or {}, call))))
             self._waits.learn(who, anyio.current_time() - began, given_up=False)
-            return answer if client is None else _limited(answer)
+            return answer
         except KieError as exc:
             error = exc
         except anyio.get_cancelled_exc_class():

@@ -10,9 +10,9 @@ from kie_ai_mcp._providers.asking import Read, balance_of
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, unread_text
-from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound, meaning_of, shorten
+from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound, meaning_of, one_line, shorten
 from kie_ai_mcp.readings import number_in, text_in
-from kie_ai_mcp.specs import Answer, Outcome, Query, StatusRoute, Task
+from kie_ai_mcp.specs import WORD_CHARS, Answer, Outcome, Query, StatusRoute, Task
 
 UNKNOWN_ID_CODES = (400, 404, 422)  # of a status route that does not know an id; some answer with empty data instead
 
@@ -152,7 +152,7 @@ async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, 
 
 def _owned(engine: Engine, task: Task, payload: Mapping[str, Any]) -> Task:
     """Give a task found at the shared route to the provider its model belongs to."""
-    model = text_in(payload.get("model"))
+    model = one_line(text_in(payload.get("model")) or "", WORD_CHARS) or None
     owner = None if task.provider else engine.plugins.owner_of_model(model)
     if owner is None:
         return replace(task, model=model, provider=task.provider or KIE)

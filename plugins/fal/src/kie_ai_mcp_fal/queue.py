@@ -46,10 +46,10 @@ def read_answer(status: int, body: Any) -> Answer:
 
 
 def accepted(answer: Answer, base_url: str) -> Accepted | None:
-    """Return the request's id, and its status address if that is below the service's address."""
+    """Return the request's id, whatever the code says; its status address if that is below `base_url`."""
     data = answer.data if isinstance(answer.data, Mapping) else {}
     request_id = text_in(data.get("request_id"))
-    if answer.code != 200 or request_id is None:
+    if request_id is None:
         return None
     address = text_in(data.get("status_url")) or ""
     # A relay may pass on fal's own addresses, which refuse the relay's key; then the path is built from the model's id.
@@ -67,6 +67,8 @@ def task_outcome(task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRout
     """Return the outcome of a status; for a completed request, the route to its result."""
     if task.gateway != GATEWAY:
         return None
+    if text_in(payload.get("request_id")) not in {None, task.task_id}:
+        return Outcome("processing")  # the answer is about another request
     word = str(payload.get("status")).strip().upper()
     error = payload.get("error")
     if word in FAILED or (word == COMPLETED and error):
