@@ -96,8 +96,8 @@ def gateways_are_total(loaded: Loaded, payloads: Payloads) -> Iterator[Breach]:
 def tasks_of(loaded: Loaded, calls: Mapping[str, Calls]) -> list[Task]:
     """Return tasks as core would ask a provider about them: one of each api_type, and those that its tools make."""
     provider = loaded.plugin.provider
-    kind = (provider.kinds or ("image",))[0]
-    tasks = [Task(TASK_ID, api_type, loaded.name, kind=kind) for api_type in provider.api_types or (loaded.name,)]
+    api_types, kind = provider.api_types or (loaded.name,), loaded.plugin.kind
+    tasks = [Task(TASK_ID, api_type, loaded.name, kind=kind) for api_type in api_types]
     own: dict[tuple[str, str | None, str, str], Task] = {}
     for name, tool in loaded.all_tools.items():
         for request in (request for _, request in calls[name].built if isinstance(request, Submission)):

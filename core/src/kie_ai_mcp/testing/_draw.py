@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp.specs import CallbackUrl, Query, Submission, Tool
+from kie_ai_mcp.specs import Query, Submission, Tool
 
 AnyTool = Callable[..., Submission | Query] | Tool | BoundTool
 Values = Mapping[str, Sequence[Any]]
@@ -22,8 +22,6 @@ FORMATS = {
     "uuid": "7f1d0f5e-5d0c-4c53-9d7f-1f4b9a1c2d3e",
     "email": "someone@example.com",
 }
-
-_CALLBACK = get_args(CallbackUrl)[1]
 
 
 class Draw:
@@ -43,8 +41,6 @@ class Draw:
         self.tool = tool
         self.random = Random(tool.name)  # noqa: S311  repeatable on purpose
         self._values = values or {}
-        hints = get_type_hints(tool.fn, include_extras=True)
-        self._callbacks = {name for name, hint in hints.items() if _is_callback(hint)}
         self._schemas: dict[str, dict[str, Any]] = tool.arguments.schema["properties"]
         self.optional = list(tool.arguments.defaults)
 
@@ -73,7 +69,7 @@ class Draw:
 
     def _web_file(self, name: str) -> str | None:
         """Return the end of an address; None for an argument that is no address by its type or its name."""
-        return "hook" if name in self._callbacks or "url" in name.lower() else None
+        return "hook" if name in self.tool.arguments.callbacks or "url" in name.lower() else None
 
     def _value(self, schema: Mapping[str, Any], name: str, web: str | None, plain: bool) -> Any:
         if parts := schema.get("anyOf") or schema.get("oneOf"):
@@ -153,7 +149,3 @@ def _limits(schema: Mapping[str, Any], step: int) -> tuple[int, int]:
     if least is None:
         least = 0 if most is None else min(0, most)
     return least, least + 16 if most is None else most
-
-
-def _is_callback(hint: Any) -> bool:
-    return _CALLBACK in getattr(hint, "__metadata__", ()) or any(_is_callback(part) for part in get_args(hint))
