@@ -133,16 +133,13 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
     """Return a task on record as an answer."""
     written_id = f"{record.prefix}{record.task_id}"
     values = {name: getattr(record, name) for name in _IN_RECORD}
-    values |= {"task_id": written_id, "request": record.submission_id}
+    values |= {"task_id": written_id, "request": record.submission_id, "next_step": _next_step(record, written_id)}
     if record.result_urls:
         values["expires_at"] = record.expires_at
     if record.error or record.error_code or record.status == "failed":
         values["error"] = _failure(record)
     given_back = "no" if record.credits == 0 else "unknown"
-    values |= {
-        "charged": given_back if record.status == "failed" else "yes",
-        "next_step": _next_step(record, written_id),
-    }
+    values["charged"] = given_back if record.status == "failed" else "yes"
     labels = enumerate(record.labels, start=1)
     values["notes"] = tuple(f"Result {number}: {label}." for number, label in labels if label)
     if record.status == "completed" and (failure := values.pop("error", None)):

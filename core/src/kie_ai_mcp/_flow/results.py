@@ -101,16 +101,9 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
         times: dict[str, Any] = dict.fromkeys(("created_at", "updated_at", "finished_at"), datetime.now(UTC))
         where: dict[str, Any] = {"prefix": prefix, "gateway": request.gateway, "status": outcome.status, **times}
         record = TaskRecord(task_id, tool.name, tool.provider, kind=tool.kind, tool=tool.name, **where)
-    record = replace(
-        record,
-        status=outcome.status,
-        result_urls=outcome.urls,
-        progress=outcome.progress,
-        files=(),
-        finished_at=outcome.finished_at or record.finished_at,
-        keeps_s=outcome.keeps_s,
-        labels=outcome.labels,
-    )
+    stands: dict[str, Any] = {name: getattr(outcome, name) for name in ("status", "progress", "keeps_s", "labels")}
+    finished_at = outcome.finished_at or record.finished_at
+    record = replace(record, result_urls=outcome.urls, files=(), finished_at=finished_at, **stands)
     folder = engine.settings.output_dir
     notes: tuple[str, ...] = ()
     if outcome.urls and folder is not None:
