@@ -42,9 +42,8 @@ class Quarantine:
             mark.write_text(name, encoding="utf-8")
         kept = [_copy(number) for number in range(len(STREAMS))]
         streams = [getattr(sys, name) for name in STREAMS]
-        faulthandler.dump_traceback_later(
-            WATCHDOG_S, exit=True, file=STDERR if kept[STDERR] is not None else sys.stderr
-        )
+        stderr = sys.stderr if kept[STDERR] is None else STDERR
+        faulthandler.dump_traceback_later(WATCHDOG_S, exit=True, file=stderr)
         try:
             with _ended_by_signals(mark):
                 yield
@@ -56,7 +55,7 @@ class Quarantine:
 
     def reason_against(self, plugin: Plugin) -> tuple[str, str]:
         """Return why a provider must not be loaded, and the cure; empty texts where it may be."""
-        path = self.folder / f"{quote(plugin.name, safe='')}.ended"
+        path = self._against(plugin.name)
         try:
             seen = path.read_text(encoding="utf-8")
         except OSError:
@@ -75,9 +74,12 @@ class Quarantine:
         with suppress(OSError):  # no folder, no marks
             for path in self.folder.iterdir():
                 if path.name.isdecimal() and not _is_loading(path):
-                    name = path.read_text(encoding="utf-8")
-                    path.replace(path.with_name(f"{quote(name, safe='')}.ended"))
-                    path.with_name(f"{quote(name, safe='')}.ended").write_text("", encoding="utf-8")
+                    self._against(path.read_text(encoding="utf-8")).write_text("", encoding="utf-8")
+                    path.unlink()
+
+    def _against(self, name: str) -> Path:
+        """Return the file whose presence speaks against a provider; it holds the state that it was seen in."""
+        return self.folder / f"{quote(name, safe='')}.ended"
 
 
 def _state_of(plugin: Plugin) -> str:

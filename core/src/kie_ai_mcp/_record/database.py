@@ -89,9 +89,7 @@ class Database:
     on_lost: Callable[[], object] = field(init=False)
     _places: dict[str, tuple[int, int] | None] = field(default_factory=dict)  # of the open files, by ending
     _known: tuple[str, int] | None = None  # the content's identity and generation
-    _written: tuple[tuple[int, int], tuple[str, int]] | None = (
-        None  # the file's time and size, and the same without log
-    )
+    _written: tuple[tuple[int, int], tuple[str, int]] | None = None  # the file's time and size; `_known` without log
     is_damaged: bool = False
 
     def __post_init__(self) -> None:

@@ -52,13 +52,10 @@ class Budget:
                 "until the service names the charge; or make a request whose price is known.",
             )
         if price is not None and self.credits_per_request is not None and price > self.credits_per_request:
-            reason = (
-                f"costs about {price:g} credits" if estimate is not None else f"is assumed to cost {price:g} credits"
-            )
-            raise LimitReached(
-                f"This {tool} {reason}; the limit of one request is {self.credits_per_request:g}. Nothing was sent.",
-                next_step="Make a cheaper request, or raise KIE_AI_MAX_CREDITS_PER_REQUEST.",
-            )
+            costs = "costs about" if estimate is not None else "is assumed to cost"
+            limit = f"the limit of one request is {self.credits_per_request:g}"
+            cure = "Make a cheaper request, or raise KIE_AI_MAX_CREDITS_PER_REQUEST."
+            raise LimitReached(f"This {tool} {costs} {price:g} credits; {limit}. Nothing was sent.", next_step=cure)
         return price
 
     def check(self, database: Database, price: float | None) -> None:
@@ -116,9 +113,8 @@ def wait_for_slot(
     # The service counts a request somewhere between our sending and its answer. A slot is therefore held
     # from the grant until one window after the answer; then no window of theirs can see more than the limit.
     # Two queries: with an "or" SQLite would read every request that was ever granted.
-    granted = rows.select(rows.answered_at).where(
-        rows.gateway == gateway, rows.account.in_(accounts), rows.granted_at.is_null(False)
-    )
+    ours = (rows.gateway == gateway) & rows.account.in_(accounts)
+    granted = rows.select(rows.answered_at).where(ours, rows.granted_at.is_null(False))
     under_way = granted.where(rows.answered_at.is_null(), rows.state == "sending").count(database.connection)
     # An answer of the future is one from before the clock was set back; it must not hold a slot until then.
     within = rows.answered_at.between(now - limit.window_s, now + limit.window_s)

@@ -27,6 +27,7 @@ SECRETS = ("api_key", "http_token", "webhook_key")
 TOKEN_CHARS = 16  # the shortest token that may open this server to other machines
 APP = "kie-ai-mcp-server"
 HERE = Path("tasks.db")  # where the seed's server kept its tasks: in the folder that the host started it in
+NOT_ABSOLUTE = "it must be absolute or start with ~, since hosts start servers in folders of their own"
 NOT_STORED = "[not stored]"  # stands for a prompt where `store_prompts` is false
 
 
@@ -76,16 +77,13 @@ def _output_folder(value: Path) -> Path:
     if str(value) == "pictures":
         return own_folder("pictures", "KIE_AI_OUTPUT_DIR")
     if not value.is_absolute():
-        raise ValueError("it must be absolute or start with ~, since hosts start servers in folders of their own")
+        raise ValueError(NOT_ABSOLUTE)
     return value
 
 
 def _database(value: Path) -> Path:
     if not value.is_absolute() and not is_usable(value):
-        raise ValueError(
-            "it must be absolute or start with ~, since hosts start servers in folders of their own; "
-            "no task database is there"
-        )
+        raise ValueError(f"{NOT_ABSOLUTE}; no task database is there")
     return value.absolute()
 
 
