@@ -57,10 +57,10 @@ def open_private(path: Path, flags: int) -> BinaryIO:
 def place_of(path: str | Path) -> tuple[int, int] | None:
     """Return what tells a file from any other one, device and inode; None where there is no file."""
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 class _Lost(Exception):
@@ -262,10 +262,10 @@ class Database:
             if now != place:
                 what = f"lost {self.path.name}{ending}" if ending else "was deleted or moved"
                 raise _Lost(what if now is None or ending else "was replaced by another file")
-        found = self.real_path.stat()
-        if found.st_nlink > 1:
+        status = self.real_path.stat()
+        if status.st_nlink > 1:
             raise _Lost("got a second name")
-        written = found.st_mtime_ns, found.st_size
+        written = status.st_mtime_ns, status.st_size
         if self._written is None or written != self._written[0]:  # a process has written its log into the file
             known = None if self._written is None else self._written[1]
             self._written = None

@@ -60,12 +60,12 @@ class NewSubmission:
     def repeats(self, earlier: Mapping[str, Any]) -> bool:
         """Return whether an earlier request, a row or as a dict, asked for the same.
 
-        In the hash of one from before accounts may be addresses of uploads, so of such its arguments tell as well.
+        The hash of one that names no account may hold addresses of uploads, so its arguments are compared as well.
         """
         if earlier["account"] or not self.earlier_hash:
             return bool(earlier["body_hash"] == self.body_hash)
-        told = earlier["tool"] == self.tool and NOT_STORED not in self.arguments.values()
-        same = told and dict(earlier["arguments"]) == dict(self.arguments)
+        is_comparable = earlier["tool"] == self.tool and NOT_STORED not in self.arguments.values()
+        same = is_comparable and dict(earlier["arguments"]) == dict(self.arguments)
         return same or earlier["body_hash"] in {self.body_hash, self.earlier_hash}
 
 
