@@ -11,6 +11,7 @@ import anyio
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
+from kie_ai_mcp._providers.asking import where_to_look
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Ended
@@ -47,8 +48,8 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
     departure = Departure()
     try:
         caller = engine.caller(order.submission.gateway)
-        own, made = order.submission.read or caller.gateway.accept, engine.asking.made
-        read = own and partial(made, order.tool.provider, own, logs_page=caller.gateway.logs_page)
+        own, logs_page = order.submission.read or caller.gateway.accept, caller.gateway.logs_page
+        read = own and partial(engine.asking.made, order.tool.provider, own, logs_page=logs_page)
         body, method = order.submission.body, "POST"
         if read is not None and not order.tool.paid:
             read, method = partial(_begun, read, caller.gateway), "GET"
@@ -109,28 +110,24 @@ def _stopped(engine: Engine, order: Order, departure: Departure) -> ServiceError
     """Return the error of a request that was stopped: unknown, unless it provably never left."""
     if not departure.sent:
         return Refused("It was stopped before anything was sent.", next_step="Call again.", can_retry=True)
-    look = _look_at(engine.logs_of(order.submission.gateway))
+    look = where_to_look(engine.logs_of(order.submission.gateway))
     return Unknown("It was stopped while the request was on its way.", next_step=look)
 
 
-def _look_at(page: str) -> str:
-    return f"It may have been accepted and charged: look for it at {page}."
-
-
 async def _begun(read: Callable[[Answer], Awaitable[Made]], gateway: Gateway, answer: Answer) -> Made:
-    """Return what a read that is charged for has begun: of an error that may pass, "not yet" says nothing."""
-    made = await read(answer)
-    if answer.code == 200 or not isinstance(made, Outcome) or made.status == "completed":
-        return made
+    """Return what the answer to a paid read means; None for an error that refuses it, may pass or leaves it open."""
+    meaning = await read(answer)
+    if answer.code == 200 or not isinstance(meaning, Outcome) or meaning.status == "completed":
+        return meaning
     error = error_of(answer, gateway)
-    return None if made.status == "failed" or error.can_retry or isinstance(error, Unknown) else made
+    return None if meaning.status == "failed" or error.can_retry or isinstance(error, Unknown) else meaning
 
 
 def _meaning(engine: Engine, tool: BoundTool, answer: Answer, gateway: Gateway) -> ServiceError:
-    """Return the error that an answer means which names no task."""
+    """Return the error of an answer that names no task."""
     if answer.code == 200:
         message = "The service accepted the request but named no task id."
-        return Unknown(message, code=200, next_step=_look_at(gateway.logs_page))
+        return Unknown(message, code=200, next_step=where_to_look(gateway.logs_page))
     error = error_of(answer, gateway)
     # A family's end at Kie.ai is known of Kie.ai alone.
     return _with_advice(engine, tool, error) if gateway.name == KIE else error

@@ -32,6 +32,11 @@ Read = Callable[[Answer], Any]
 ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
 
 
+def where_to_look(logs_page: str) -> str:
+    """Return what to do about a request whose charge is unknown."""
+    return f"It may have been accepted and charged: look for it at {logs_page}."
+
+
 @dataclass(frozen=True)
 class Asking:
     """Calls of the functions of the loaded providers, each isolated, and checks of what they return."""
@@ -107,7 +112,7 @@ class Asking:
             value = read(answer)
             return _judged(Accepted(value) if isinstance(value, str) else value, Accepted, Outcome, optional=True)
 
-        look = f"It may have been accepted and charged: look for it at {logs_page}."
+        look = where_to_look(logs_page)
         try:
             result, wrong = await run_isolated(f"The provider {provider}", work)
         except KieError as exc:
