@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from kie_ai_mcp._providers.asking import answer_of
-from kie_ai_mcp._service.envelope import address_cure, envelope_answer, error_of, task_id_in
+from kie_ai_mcp._service.envelope import address_cure, envelope_answer, error_of, task_ids_in
 from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
@@ -186,8 +186,8 @@ class Caller:
                 said = self._json(text)
                 answer = await self._answer(status, said)
                 moves_on = status in NOT_SERVED and address != paths[-1]
-                task_id = task_id_in(said) if method == "POST" else None
-                made: Made = Accepted(task_id) if task_id else None
+                ids = task_ids_in(said) if method == "POST" else []
+                made: Made = Accepted(ids[0]) if ids else None
                 if read is not None and answer is not None:
                     with suppress(ServiceError) if made or moves_on else nullcontext():
                         made = await read(answer) or made

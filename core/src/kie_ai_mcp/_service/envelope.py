@@ -25,12 +25,12 @@ def envelope_answer(status: int, body: object) -> Answer | None:
     return Answer(code, message if is_clean else one_line(message), body.get("data"))
 
 
-def task_id_in(content: object) -> str | None:
-    """Return the id of the task that an answer names, at each of the places where the families put it."""
+def task_ids_in(content: object) -> list[str]:
+    """Return the ids of tasks that an answer or a callback names, at each of the places where the families put them."""
     data = content.get("data") if isinstance(content, dict) else None
     places = (object_in(data) if isinstance(data, str) else data, content)
     ids = (place.get(name) for place in places if isinstance(place, dict) for name in ("taskId", "task_id"))
-    return next(filter(None, map(text_in, filter(None, ids))), None)
+    return list(dict.fromkeys(filter(None, map(text_in, filter(None, ids)))))
 
 
 def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:

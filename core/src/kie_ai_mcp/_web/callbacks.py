@@ -5,10 +5,8 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
@@ -19,9 +17,9 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._flow.waiting import wake
 from kie_ai_mcp._providers.installed import KIE
+from kie_ai_mcp._service.envelope import task_ids_in
 from kie_ai_mcp._web.access import json_object, refusal
 from kie_ai_mcp.errors import KieError
-from kie_ai_mcp.readings import object_in, text_in
 
 log = logging.getLogger(__name__)
 OLDEST_S = 300  # A signature of an earlier or later time than this many seconds is a replay, or a clock that is wrong
@@ -39,8 +37,7 @@ class Callbacks:
 
     async def take(self, request: Request) -> Response:
         """Check a callback, then wake those who wait for the task, or read it where nobody does."""
-        body = json_object(await request.body())
-        ids = [] if body is None else _task_ids(body)
+        ids = task_ids_in(json_object(await request.body()))
         if not ids:
             return refusal(HTTPStatus.BAD_REQUEST, "It names no task.")
         key = self.engine.settings.signing_key
@@ -98,10 +95,3 @@ def _is_signed(task_id: str, headers: Headers, key: str) -> bool:
         return False
     claimed = headers.get("x-webhook-signature", "")
     return hmac.compare_digest(claimed.encode(), signature(key, task_id, timestamp).encode())
-
-
-def _task_ids(body: Mapping[str, Any]) -> list[str]:
-    """Return the task's id from each of the three places where the families put it."""
-    data = object_in(body.get("data"))
-    ids = (text_in(data.get("taskId")), text_in(data.get("task_id")), text_in(body.get("taskId")))
-    return list(dict.fromkeys(task_id for task_id in ids if task_id))
