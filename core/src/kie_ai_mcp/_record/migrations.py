@@ -127,7 +127,7 @@ _LABELS = "ALTER TABLE tasks ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';"
 _STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS)
 SCHEMA_VERSION = len(_STEPS)
 
-# What a row is known by, where a step changes that.
+# Keys of the tables that a step writes anew, by step and table.
 _KEYS = {
     6: {
         "tasks": "UNIQUE (task_id, gateway, account)",

@@ -31,8 +31,8 @@ from kie_ai_mcp.specs import Kind, Outcome, Task
 
 # In words, since bound values would keep SQLite from the partial index.
 OPEN = peewee.SQL("state IN ('sending', 'unknown')")
-# The states of a request that an ending changes. A task that was made is a fact; another ending says nothing of a
-# request that its user settled meanwhile; one that ended otherwise was sent, so it can't be cancelled any more.
+# The states of a request that an ending changes. A task that was made counts whatever was recorded before; no other
+# ending changes a request that its user settled meanwhile; one that ended otherwise was sent, so it can't be cancelled.
 BEFORE = {"accepted": ("sending", "unknown", "cancelled", "refused", "discarded"), "cancelled": ("sending",)}
 BEFORE_OTHERS = ("sending", "unknown", "cancelled")
 TWINS = 50  # how many identical requests are looked at

@@ -53,7 +53,7 @@ Made = Accepted | Outcome | None
 
 @dataclass
 class Departure:
-    """Whether the first byte of a paid request has left; for a caller that is stopped in between."""
+    """Record of whether the first byte of a paid request has left, for a caller that is stopped in between."""
 
     sent: bool = False
 

@@ -90,7 +90,7 @@ class Connection(H11Protocol):
 
 
 class Quiet(logging.Filter):
-    """Passes what is news in the web server's log: not what a signal ends, and no line twice within a minute."""
+    """Filter of the web server's log: it drops what a signal ends, and a line that came within the last minute."""
 
     def __init__(self) -> None:
         super().__init__()
