@@ -129,7 +129,7 @@ OUTPUT_SCHEMA = {
 TASKS_SCHEMA = object_schema(tasks=LIST, unresolved=LIST, next_cursor=TEXT, next_step=TEXT)
 
 
-def report_of(record: TaskRecord, *, read_error: str | None = None, service_record: Any = None) -> Report:
+def report_of(record: TaskRecord) -> Report:
     """Return a task on record as an answer."""
     written_id = f"{record.prefix}{record.task_id}"
     values = {name: getattr(record, name) for name in _IN_RECORD}
@@ -146,7 +146,7 @@ def report_of(record: TaskRecord, *, read_error: str | None = None, service_reco
         values["notes"] += (f"The service has called the task failed as well. {failure}",)
     if record.status == "failed" or record.credits is not None:
         values["estimated_credits"] = None
-    return Report(**values, read_error=read_error, service_record=service_record)
+    return Report(**values)
 
 
 def report_of_reuse(earlier: TaskRecord, request: int, logs_page: str) -> Report:
@@ -158,7 +158,7 @@ def report_of_reuse(earlier: TaskRecord, request: int, logs_page: str) -> Report
     return replace(report, is_error=True, submission_id=request, request=request)
 
 
-def report_of_error(error: KieError, *, submission_id: int | None = None) -> Report:
+def report_of_error(error: KieError) -> Report:
     """Return a request that came to no task, or a read that failed, as an answer."""
     # A read that fails says nothing of money, for what it asked for may have been paid long ago; one that costs does.
     read = "not found" if isinstance(error, TaskNotFound) else "unread" if isinstance(error, ReadFailed) else None
@@ -171,7 +171,6 @@ def report_of_error(error: KieError, *, submission_id: int | None = None) -> Rep
         next_step=next_step,
         charged=None if read and error.charged == "no" else error.charged,
         error=error.message,
-        submission_id=submission_id,
         is_error=True,
     )
 
