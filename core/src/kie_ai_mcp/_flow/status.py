@@ -156,6 +156,5 @@ def _owned(engine: Engine, task: Task, payload: Mapping[str, Any]) -> Task:
     owner = None if task.provider else engine.plugins.owner_of_model(model)
     if owner is None:
         return replace(task, model=model, provider=task.provider or KIE)
-    kind = (owner.provider.kinds or ("image",))[0]
     api_type = (owner.provider.api_types or (owner.name,))[0]
-    return replace(task, model=model, provider=owner.name, kind=kind, api_type=api_type)
+    return replace(task, model=model, provider=owner.name, kind=owner.kind, api_type=api_type)

@@ -140,10 +140,8 @@ class Database:
                 self._check_files()
             except _Lost as lost:
                 self._give_up()
-                raise StorageError(
-                    f"The task database {self.path} {lost} while this server used it.",
-                    next_step="Call again: what this server paid for is kept, and recorded in the file that is there.",
-                ) from None
+                cure = "Call again: what this server paid for is kept, and recorded in the file that is there."
+                raise self._error(f"{lost} while this server used it", cure) from None
             except (peewee.DatabaseError, sqlite3.DatabaseError) as exc:
                 if type(exc).__name__ == "DatabaseError":  # no file, or a damaged one
                     self.is_damaged = True
@@ -155,10 +153,8 @@ class Database:
         """Raise `StorageError` where the file was found damaged: what is written to it may not be found again."""
         if self.is_damaged:
             rescue = f"sqlite3 {self.path} .recover | sqlite3 {self.path}.new"
-            raise StorageError(
-                f"The task database {self.path} is damaged.",
-                next_step=f"Stop every server, rescue what can be ({rescue}), and put that in its place.",
-            )
+            cure = f"Stop every server, rescue what can be ({rescue}), and put that in its place."
+            raise self._error("is damaged", cure)
 
     def accounts_at(self, gateway: str) -> tuple[str, str]:
         """Return this process's account at a gateway, and the one of rows that name none."""
@@ -206,10 +202,11 @@ class Database:
             while "cannot rollback" in str(cause) and cause.__context__ is not None:
                 cause = cause.__context__
             reason = getattr(cause, "strerror", None) or cause
-            raise StorageError(
-                f"The task database {self.path} can't be {doing}: {reason}.",
-                next_step="Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH.",
-            ) from exc
+            cure = "Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH."
+            raise self._error(f"can't be {doing}: {reason}", cure) from exc
+
+    def _error(self, problem: str, cure: str) -> StorageError:
+        return StorageError(f"The task database {self.path} {problem}.", next_step=cure)
 
     def _create(self) -> None:
         """Create the file if absent, for its owner alone; SQLite gives the files beside it the same rights."""
@@ -217,10 +214,8 @@ class Database:
         log = Path(f"{self.real_path}-wal")
         if not self.real_path.exists() and (self._places or (log.exists() and log.stat().st_size)):
             step = "Restart the server" if self._places else f"Delete {log}"
-            raise StorageError(
-                f"The task database {self.path} is gone: it was deleted or moved while a server used it.",
-                next_step=f"Put it back. {step} to begin a new one; it takes in what that server kept of its payments.",
-            )
+            cure = f"Put it back. {step} to begin a new one; it takes in what that server kept of its payments."
+            raise self._error("is gone: it was deleted or moved while a server used it", cure)
         with suppress(FileExistsError):
             open_private(self.real_path, os.O_CREAT | os.O_EXCL).close()
         mode = self.path.stat().st_mode
@@ -249,10 +244,8 @@ class Database:
         if links > 1:
             # Each name has a write-ahead log of its own; what one process writes, another one overwrites.
             name = f": {place} is the same file" if place and place != self.real_path else ""
-            raise StorageError(
-                f"The task database {self.path} has more than one name{name}, which would lose paid tasks.",
-                next_step="Use one name everywhere (KIE_AI_DB_PATH), and share its folder, not the file alone.",
-            )
+            cure = "Use one name everywhere (KIE_AI_DB_PATH), and share its folder, not the file alone."
+            raise self._error(f"has more than one name{name}, which would lose paid tasks", cure)
         return place
 
     def _check_files(self) -> None:
