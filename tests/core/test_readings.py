@@ -109,6 +109,7 @@ def test_state_word_never_seen_before_means_still_running(word: object) -> None:
         ([A, B], (A, B)),
         ((A, B), (A, B)),
         ([{"resultUrl": A}, {"resultUrl": B}], (A, B)),
+        ("HTTPS" + A[5:], ("HTTPS" + A[5:],)),
         ({"resultUrl": A}, (A,)),
         ({"url": A}, (A,)),
         ({"videoUrl": A, "imageUrl": B}, (A, B)),

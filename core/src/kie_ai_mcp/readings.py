@@ -19,6 +19,7 @@ from kie_ai_mcp.specs import ADDRESS_CHARS, DAY_S, Outcome, Status
 FIRST_YEAR, LAST_YEAR = 2000, 9000
 CODE = re.compile(r"-?[0-9]{1,9}")
 CODE_CHARS = 80
+WEB = re.compile("https?://", re.IGNORECASE)
 ADDRESSES_CHARS = 20_000  # of all result addresses of one task together
 PLACES = ("resultUrls", "resultUrl", "url", "videoUrl", "imageUrl", "audioUrl")
 REQUEST = re.compile(r"param|input|prompt|callback|webhook|request|origin|source", re.IGNORECASE)
@@ -163,7 +164,7 @@ def market_outcome(payload: Mapping[str, Any], keeps_s: int = DAY_S) -> Outcome:
     result = object_in(values[0]) or object_in(values[1])
     results: Sequence[object] = [result.get(name) for name in ("resultUrls", "firstFrameUrl", "lastFrameUrl")]
     if not urls_in(*results):  # another model, another spelling; last the fields beside them
-        results = values if urls_in(*values) else [{name: payload.get(name) for name in (*PLACES, "videoInfo", "info")}]
+        results = values if urls_in(*values) else [payload]
     frames = {"first frame": result.get("firstFrameUrl"), "last frame": result.get("lastFrameUrl")}
     return labelled(outcome_by_state(payload, *results, keeps_s=keeps_s), frames)
 
@@ -228,7 +229,7 @@ def _addresses(value: object, names: Sequence[str], others_than: re.Pattern[str]
         value = waiting.pop()
         if isinstance(value, str):
             text = value.strip()
-            if text.startswith(("http://", "https://")) and text.isprintable() and len(text) <= ADDRESS_CHARS:
+            if WEB.match(text) and text.isprintable() and len(text) <= ADDRESS_CHARS:
                 yield text
             elif text.startswith(("[", "{", '"')):
                 waiting.append(_json_in(text))

@@ -142,9 +142,19 @@ async def test_list_of_many_large_tasks_stays_small_and_names_every_task(app: Ap
     assert size(listed) < MOST
 
 
-@pytest.mark.parametrize("named", [{"taskId": "t-9"}, {"task_id": "t-9"}, {"taskId": "t-9\nStatus: completed"}])
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"taskId": "t-9"},
+        {"task_id": "t-9"},
+        {"taskID": "t-9"},
+        {"taskId": "t-9\nStatus: completed"},
+        {"response": {"taskId": "t-9"}},
+        {"info": '{"task_id": "t-9"}'},
+    ],
+)
 async def test_status_of_another_task_is_a_read_that_failed(
-    named: dict[str, str], app: App, service: HTTPServer
+    named: dict[str, Any], app: App, service: HTTPServer
 ) -> None:
     task_id = await made(app, service)
     reads(service, state="success", resultJson={"resultUrls": ["https://files.example/theirs.png"]}, **named)

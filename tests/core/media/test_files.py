@@ -214,7 +214,7 @@ def picture(form: str) -> bytes:
 
 
 CLIP = (Path(kie_ai_mcp_sandbox.__file__).parent / "data" / "clip.mp4").read_bytes()
-WHOLE = {form: picture(form) for form in ("PNG", "JPEG", "WEBP", "AVIF")} | {"MP4": CLIP}
+WHOLE = {form: picture(form) for form in ("PNG", "JPEG", "WEBP", "AVIF", "BMP")} | {"MP4": CLIP}
 
 
 def is_cut_short(data: bytes) -> bool:

@@ -84,6 +84,7 @@ def test_success_carries_results_credits_model_and_the_time_of_its_end() -> None
         {"resultJson": "{}", "response": {"data": [{"audio_url": A}]}},
         {"resultJson": json.dumps({"resultUrls": []}), "videoUrl": A},
         {"resultUrls": [A], "param": json.dumps({"image": FIRST})},
+        {"resultJson": "", "output": {"images": [A]}, "param": json.dumps({"image": FIRST})},
         {"resultJson": None, "response": json.dumps({"resultUrls": [A]})},
     ],
 )

@@ -346,6 +346,19 @@ async def test_second_name_of_the_file_stops_both_until_it_is_gone(record: Recor
     assert await names(record) == {"first", "second", "third", "fourth"}
 
 
+async def test_link_to_where_the_file_was_moved_is_no_second_name(record: Record, path: Path, tmp_path: Path) -> None:
+    await pay(record, "third")
+    path.rename(tmp_path / "moved.db")
+    path.symlink_to(tmp_path / "moved.db")
+
+    with pytest.raises(StorageError, match="replaced"):  # its log still stands beside the link
+        await ahead(record, "fourth")
+    record.close()
+    with closing(Record(path, RateLimit(100, 1))) as restarted:
+        await pay(restarted, "fourth")
+        assert await names(restarted) == {"first", "second", "third", "fourth"}
+
+
 @contextmanager
 def mounted(source: Path, target: Path) -> Iterator[None]:
     if subprocess.run(["mount", "--bind", source, target], check=False, capture_output=True).returncode:

@@ -201,6 +201,7 @@ ACCEPTING: dict[str, Any] = {
     "beside the data": {"code": 404, "taskId": "t-1", "data": None},
     "no code": {"data": {"taskId": "t-1"}},
     "odd code": {"code": "OK", "task_id": "t-1"},
+    "other case": {"code": 400, "msg": "no", "data": {"taskID": "t-1"}},
 }
 
 

@@ -9,9 +9,9 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._providers.asking import Read, balance_of
 from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._record.tables import TaskRecord
-from kie_ai_mcp._service.envelope import error_of, unread_text
+from kie_ai_mcp._service.envelope import error_of, ids_in, unread_text
 from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound, meaning_of, one_line, shorten
-from kie_ai_mcp.readings import number_in, text_in
+from kie_ai_mcp.readings import number_in, object_in, text_in
 from kie_ai_mcp.specs import WORD_CHARS, Answer, Outcome, Query, StatusRoute, Task
 
 UNKNOWN_ID_CODES = (400, 404, 422)  # of a status route that does not know an id; some answer with empty data instead
@@ -56,7 +56,7 @@ async def _answer_about(engine: Engine, task: Task, paths: Sequence[str], params
     """Return the answer to a read about a task; raise ReadFailed where it names another one."""
     answer = await engine.caller(task.gateway).read(paths, params)
     data = answer.data if isinstance(answer.data, Mapping) else {}
-    named = [name for name in (text_in(data.get("taskId")), text_in(data.get("task_id"))) if name]
+    named = ids_in(data, *(object_in(data.get(name)) for name in ("response", "resultJson", "info")))
     if named and {task.task_id, *map(str, params.values())}.isdisjoint(named):
         raise ReadFailed(f"The service was asked for the task {task.task_id} and answered for {shorten(named[0])}.")
     return answer

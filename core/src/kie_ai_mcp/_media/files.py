@@ -99,9 +99,11 @@ def format_of_url(url: str) -> Format:
 def is_cut(file: BinaryIO, form: Format) -> bool:
     """Tell whether a file certainly ends before its end. One of a format that does not say where it ends never does."""
     size = file.seek(0, os.SEEK_END)
-    if form.extension in {"webp", "wav", "avi"}:
-        file.seek(4)
-        return 0 < (length := int.from_bytes(file.read(4), "little")) < 0xFFFF_FFFF and length + 8 > size
+    if form.extension in {"webp", "wav", "avi", "aiff", "bmp"}:
+        at, before = (2, 0) if form.extension == "bmp" else (4, 8)
+        file.seek(at)
+        length = int.from_bytes(file.read(4), "big" if form.extension == "aiff" else "little")
+        return 0 < length < 0xFFFF_FFFF and length + before > size
     if form.extension == "jpg":
         file.seek(2)
         begins = file.read(1) == b"\xff" and int.from_bytes(file.read(3)[1:]) >= 2  # a segment with a length

@@ -55,9 +55,12 @@ def open_private(path: Path, flags: int) -> BinaryIO:
 
 
 def place_of(path: str | Path) -> tuple[int, int] | None:
-    """Return what tells a file from any other one, device and inode; None where there is no file."""
+    """Return what tells a file from any other one, device and inode; None where there is no file.
+
+    A link is a file of its own: one that takes a file's place leads its log elsewhere.
+    """
     try:
-        status = Path(path).stat()
+        status = Path(path).lstat()
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
@@ -238,7 +241,8 @@ class Database:
                 f"The file {self.path} belongs to another program (its tables: {tables}). It was left as it is.",
                 next_step="Set KIE_AI_DB_PATH to another file.",
             )
-        place, links = look.place, self.real_path.stat().st_nlink
+        place = look.place and Path(os.path.realpath(look.place))  # a link to where it was moved is no other name
+        links = self.real_path.stat().st_nlink
         if place and place.exists() and self.real_path.samefile(place):
             links += place.name != self.real_path.name or not place.parent.samefile(self.real_path.parent)
         if links > 1:
@@ -280,7 +284,7 @@ class Database:
             self.connection.close()
             aside.rename(path)
         self.connection.close()
-        if log_is_ours and not is_ours:  # it would be read as that of another file
+        if log_is_ours and not is_ours and log.exists():  # it would be read as that of another file
             log.replace(f"{log}.old")
             Path(f"{path}-shm").unlink(missing_ok=True)
 

@@ -1,5 +1,7 @@
 """The service's envelope around each answer, and its codes as errors."""
 
+from collections.abc import Mapping
+
 from kie_ai_mcp.errors import KeyRejected, NoCredits, Refused, ServiceError, Unknown, meaning_of, one_line, service_says
 from kie_ai_mcp.readings import object_in, text_in
 from kie_ai_mcp.specs import Answer, Gateway
@@ -28,9 +30,14 @@ def envelope_answer(status: int, body: object) -> Answer | None:
 def task_ids_in(content: object) -> list[str]:
     """Return the ids of tasks that an answer or a callback names, at each of the places where the families put them."""
     data = content.get("data") if isinstance(content, dict) else None
-    places = (object_in(data) if isinstance(data, str) else data, content)
-    ids = (place.get(name) for place in places if isinstance(place, dict) for name in ("taskId", "task_id"))
-    return list(dict.fromkeys(filter(None, map(text_in, filter(None, ids)))))
+    return ids_in(object_in(data) if isinstance(data, str) else data, content)
+
+
+def ids_in(*places: object) -> list[str]:
+    """Return the ids of tasks that objects name, in whichever case, once each."""
+    fields = (field for place in places if isinstance(place, Mapping) for field in place.items())
+    ids = (value for name, value in fields if str(name).lower() in {"taskid", "task_id"} and value)
+    return list(dict.fromkeys(filter(None, map(text_in, ids))))
 
 
 def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
