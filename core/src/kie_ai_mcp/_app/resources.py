@@ -19,7 +19,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, bounded, report_of
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_url
-from kie_ai_mcp._media.thumbnails import EXTRA, Picture, preview
+from kie_ai_mcp._media.thumbnails import Picture, preview
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service import transfer
