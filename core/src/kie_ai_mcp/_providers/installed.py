@@ -5,7 +5,6 @@ names of this project's own providers are reserved for the distributions ``kie-a
 """
 
 import json
-import re
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
+from kie_ai_mcp._settings.installation import normalized
 from kie_ai_mcp.hookspecs import PROJECT
 from kie_ai_mcp.specs import Kind, Provider
 
@@ -61,7 +61,7 @@ class Plugin:
         """True where the distribution that brings it is named after it."""
         # The normalized name is that of the folder; it costs nothing to read, unlike the metadata.
         name = getattr(self.entry.dist, "_normalized_name", None) or self.distribution
-        return re.sub(r"[-_.]+", "-", name).lower() == f"kie-ai-mcp-{self.name}"
+        return normalized(name) == f"kie-ai-mcp-{self.name}"
 
     @property
     def is_first_party(self) -> bool:

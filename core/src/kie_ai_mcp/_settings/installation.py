@@ -80,17 +80,18 @@ def _added() -> list[str]:
 def _installed() -> Mapping[str, Distribution]:
     """Return the distributions in this environment by their normalized names."""
     folder = sysconfig.get_path("purelib", vars={"base": sys.prefix})
-    return {_normalized(dist.name): dist for dist in distributions(path=[folder])}
+    return {normalized(dist.name): dist for dist in distributions(path=[folder])}
 
 
-def _normalized(name: str) -> str:
+def normalized(name: str) -> str:
+    """Return the name of a distribution in the one spelling in which names are compared."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _requirements(dist: Distribution) -> list[tuple[str, str, str]]:
     """Return the name of each requirement, its extras, and the extra for which alone it is needed."""
-    found = _REQUIREMENT.findall("\n".join(dist.requires or ()))
-    return [(_normalized(name), re.sub(r"\s", "", extras), only) for name, extras, only in found]
+    lines = _REQUIREMENT.findall("\n".join(dist.requires or ()))
+    return [(normalized(name), re.sub(r"\s", "", extras), only) for name, extras, only in lines]
 
 
 def _needs(name: str, known: Mapping[str, Distribution], extras: str = "") -> set[str]:
@@ -111,4 +112,4 @@ def _requirement(dist: Distribution) -> list[str]:
     url, vcs = str(origin.get("url", "")), origin.get("vcs_info", {}).get("vcs")
     if origin.get("dir_info", {}).get("editable"):
         return ["--with-editable", url2pathname(urlsplit(url).path)]
-    return ["--with", f"{dist.name} @ {f'{vcs}+' if vcs else ''}{url}" if url else _normalized(dist.name)]
+    return ["--with", f"{dist.name} @ {f'{vcs}+' if vcs else ''}{url}" if url else normalized(dist.name)]
