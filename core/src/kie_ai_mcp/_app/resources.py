@@ -19,7 +19,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, bounded, report_of
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_url
-from kie_ai_mcp._media.thumbnails import Picture, preview
+from kie_ai_mcp._media.thumbnails import EXTRA, Picture, preview
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service import transfer
@@ -34,7 +34,6 @@ FILES = "kie://files"
 TASK_TEMPLATE = f"{TASKS}/{{id}}"
 FILE_TEMPLATE = f"{FILES}/{{id}}/{{n}}"
 JSON = "application/json"
-PREVIEW = "kie-ai-mcp-core[preview]"
 
 READ_BYTES = 20_000_000  # the largest result that is handed to a client, or fetched for a preview
 JSON_CHARS = 80_000  # the longest text that is handed to a client
@@ -137,7 +136,7 @@ class Resources:
                 picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // shown)
                 pictures.append(picture)
             except ImportError:
-                note = f"no preview, the server lacks a library for it. Install it: {install_command(PREVIEW)}"
+                note = f"no preview, the server lacks a library for it. Install it: {install_command(EXTRA)}"
             except KieError as exc:
                 note = f"no preview. {exc}"
             except Exception as exc:  # noqa: BLE001  decoders raise anything, and the task is as good as before

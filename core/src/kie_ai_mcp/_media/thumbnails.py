@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kie_ai_mcp._media.files import Format
+from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp.errors import MediaError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ PILLOW = {"jpg": "JPEG", "heic": "HEIF", "heif": "HEIF"}  # its names of formats
 PIXEL_BYTES = {"jpg": 1, "gif": 7, "webp": 17, "avif": 16, "heic": 9, "heif": 9}  # memory for a pixel, as measured
 OTHER_PIXEL_BYTES = 5.5
 
-EXTRA = "pip install 'kie-ai-mcp-core[preview]'"
+EXTRA = "kie-ai-mcp-core[preview]"
 PREVIEW_PX = 1024
 QUALITIES = (85, 70, 50, 30)
 
@@ -98,7 +99,7 @@ def convert(file: BinaryIO, form: Format, target: Path) -> None:
     """Write a picture as JPEG, in a process of its own; raise ValueError, with the cure, where it can't be made."""
     what = f"it is {form.extension.upper()}, which the service does not take"
     if not all(map(find_spec, ("PIL", "pillow_heif") if form.extension.startswith("hei") else ("PIL",))):
-        raise ValueError(f"{what}; convert it to JPEG or PNG, or install what does so: {EXTRA}")
+        raise ValueError(f"{what}; convert it to JPEG or PNG, or install what does so: {install_command(EXTRA)}")
     code = "import sys; from kie_ai_mcp._media.thumbnails import to_jpeg; to_jpeg(*sys.argv[1:])"
     command = [sys.executable, "-c", code, str(target), form.extension]
     os.lseek(file.fileno(), 0, os.SEEK_SET)
