@@ -3,7 +3,6 @@
 import os
 import re
 import socket
-import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from kie_ai_mcp._providers.quarantine import is_running
 from kie_ai_mcp.specs import DAY_S, Kind
 
 _HOST = f"{zlib.crc32(socket.gethostname().encode()) & 0xFFFF:04x}"  # processes of another machine may share the folder
@@ -164,16 +164,6 @@ def remove_leftovers(folder: Path) -> None:
     for part in folder.glob("*.part"):
         if owner := re.search(rf"\.([0-9]+)-({_HOST})?[0-9a-f]+\.part$", part.name):
             with suppress(OSError):
-                is_dead = owner[2] and int(owner[1]) != os.getpid() and not _alive(int(owner[1]))
+                is_dead = owner[2] and int(owner[1]) != os.getpid() and not is_running(int(owner[1]))
                 if is_dead or time.time() - part.stat().st_mtime > DAY_S:
                     part.unlink()
-
-
-def _alive(process: int) -> bool:
-    if sys.platform == "win32":  # there the question itself would end the process
-        return True
-    try:
-        os.kill(process, 0)
-    except OSError as exc:
-        return not isinstance(exc, ProcessLookupError)
-    return True

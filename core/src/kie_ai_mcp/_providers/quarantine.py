@@ -105,14 +105,17 @@ def _is_loading(mark: Path) -> bool:
     """Return whether the process of a mark may still be loading the provider."""
     if time.time() - mark.stat().st_mtime > WATCHDOG_S or int(mark.name) == os.getpid():
         return False
-    if os.name == "nt":  # looking for a process by a signal would end it there
+    return is_running(int(mark.name))
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process exists; True on Windows, where the question itself would end it."""
+    if sys.platform == "win32":
         return True
     try:
-        os.kill(int(mark.name), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        pass
+        os.kill(process, 0)
+    except OSError as exc:  # any other is about a process of another user
+        return not isinstance(exc, ProcessLookupError)
     return True
 
 
