@@ -92,9 +92,10 @@ async def test_reason_of_a_refusal_is_one_short_line_in_quotes(code: int, app: A
     assert len(facts(answer, "Next")) == 1
 
 
-async def test_answer_with_a_huge_record_of_the_service_stays_small(app: App, service: HTTPServer) -> None:
+@pytest.mark.parametrize("letter", ["w", "狐", "🦊", "\ud800"], ids=ascii)
+async def test_answer_with_a_huge_record_of_the_service_stays_small(letter: str, app: App, service: HTTPServer) -> None:
     task_id = await made(app, service)
-    record = {"text": "w" * 200_000, "list": ["v" * 100] * 2_000, **{f"{n:05}" + "k" * 300: n for n in range(500)}}
+    record = {"text": letter * 40_000, "list": [letter * 100] * 200, **{f"{n:05}" + "k" * 300: n for n in range(500)}}
     reads(service, taskId=task_id, state="generating", **record)
 
     answer = await ask(app, "get_task_status", task_id=task_id)

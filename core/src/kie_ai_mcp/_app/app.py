@@ -27,7 +27,7 @@ from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, ReadFailed, Unknown
 
 log = logging.getLogger(__name__)
-ANSWER_CHARS = 35_000  # the most of an answer in words, and as data: hosts refuse 100 kB of both and the links together
+ANSWER_BYTES = 35_000  # the most of an answer in words, and as data: hosts refuse 100 kB of both and the links together
 MOST_LINKS = 50
 DEEPEST = DEEPEST_ANSWER + 9  # how deep an answer may be nested: one of the service's lies inside our own
 
@@ -182,9 +182,9 @@ class App:
 def _limited(answer: Answer) -> Answer:
     """Return an answer that hosts take: services and tools decide how long it is, and hosts refuse what is too long."""
     text, data = answer.text, answer.data
-    if len(json.dumps(data, ensure_ascii=False)) > ANSWER_CHARS:
-        data = bounded(data, ANSWER_CHARS)
-    if len(text) > ANSWER_CHARS:
-        end = text.rpartition("\n")[2][:4_000]  # what to do next
-        text = f"{text[: ANSWER_CHARS - 5_000]}…\nNote: The answer is too long to be shown whole.\n{end}"
+    if len(json.dumps(data)) > ANSWER_BYTES:
+        data = bounded(data, ANSWER_BYTES)
+    if len(text.encode()) > ANSWER_BYTES:
+        begin, end = text.encode()[: ANSWER_BYTES - 5_000].decode(errors="ignore"), text.rpartition("\n")[2][:1_000]
+        text = f"{begin}…\nNote: The answer is too long to be shown whole.\n{end}"
     return replace(answer, text=text, data=data, links=answer.links[:MOST_LINKS])

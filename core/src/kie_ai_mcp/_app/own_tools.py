@@ -27,7 +27,7 @@ from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
 from kie_ai_mcp.specs import Kind, Status, is_web_address
 
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
-LIST_CHARS = 20_000  # the most that a list tells of its tasks in words; the same follows as data, and the links
+LIST_BYTES = 20_000  # the most that a list tells of its tasks in words; the same follows as data, and the links
 ROW_DIGITS = 15  # the most digits of a row's number: on longer ones readers of JSON differ
 
 Id = Annotated[str, Field(min_length=1)]  # as it is, for a service may give one with spaces around it
@@ -183,9 +183,9 @@ class OwnTools:
         return answer_of(report, await self.resources.links([report]))
 
     async def _many(self, reports: Sequence[Report], extra: dict[str, Any], most: int | None = None) -> Answer:
-        shown, left = [], LIST_CHARS
+        shown, left = [], LIST_BYTES
         for report in reports:
-            left -= len(report.text())
+            left -= len(report.text().encode(errors="replace"))
             short = Report(task_id=report.task_id, status=report.status, next_step="get_task_status shows all of it.")
             shown.append(report if left > 0 else short)
         tasks = [report.structured() for report in shown]

@@ -36,7 +36,7 @@ FILE_TEMPLATE = f"{FILES}/{{id}}/{{n}}"
 JSON = "application/json"
 
 READ_BYTES = 20_000_000  # the largest result that is handed to a client, or fetched for a preview
-JSON_CHARS = 80_000  # the longest text that is handed to a client
+JSON_BYTES = 80_000  # the longest text that is handed to a client
 TASKS_READ = 50
 FILES_LISTED = 20
 SEARCHED = 500  # how many of the newest tasks are looked through for saved results
@@ -202,7 +202,7 @@ class Resources:
 
 
 def _json(value: Any) -> Content:
-    return Content(JSON, text=json.dumps(bounded(value, JSON_CHARS), ensure_ascii=False, indent=1))
+    return Content(JSON, text=json.dumps(bounded(value, JSON_BYTES), ensure_ascii=False, indent=1))
 
 
 def _quoted(task_id: str) -> str:

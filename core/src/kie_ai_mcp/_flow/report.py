@@ -204,11 +204,11 @@ def _next_step(record: TaskRecord, written_id: str) -> str:
 
 
 def bounded(value: Any, most: int) -> Any:
-    """Return a JSON value in about `most` characters: long texts are cut, the ends of long lists are left out."""
-    if len(json.dumps(value, ensure_ascii=False)) <= most:
+    """Return a JSON value in about `most` bytes: long texts are cut, the ends of long lists are left out."""
+    if (size := len(json.dumps(value))) <= most:
         return value
     if isinstance(value, str):
-        return f"{value[:most]}…"
+        return f"{value[: most * len(value) // size]}…"
     if isinstance(value, dict):
         large = sum(len(json.dumps(entry)) > most // (2 * len(value)) for entry in value.values()) or 1
         return {name[:100]: bounded(entry, most // (2 * large)) for name, entry in islice(value.items(), 50)}

@@ -23,7 +23,7 @@ from kie_ai_mcp.specs import Query
 
 log = logging.getLogger(__name__)
 KEPT_LONGER = timedelta(days=14)  # services keep results longer than they say, so that long they are tried
-RECORD_CHARS = 20_000  # the most that an answer shows of the service's own record
+RECORD_BYTES = 20_000  # the most that an answer shows of the service's own record
 
 
 async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) -> Report:
@@ -60,7 +60,7 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
     report = await with_files(engine, record)
     if report.error and hidden:
         report = replace(report, error=service_says(hidden, record.error_code))
-    return replace(report, service_record=bounded(dict(payload), RECORD_CHARS) if with_record else None)
+    return replace(report, service_record=bounded(dict(payload), RECORD_BYTES) if with_record else None)
 
 
 def _check_service(engine: Engine, record: TaskRecord) -> None:
