@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from kie_ai_mcp._providers.asking import answer_of
+from kie_ai_mcp._providers.asking import answer_of, where_to_look
 from kie_ai_mcp._service.envelope import address_cure, envelope_answer, error_of, task_ids_in
 from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
@@ -321,8 +321,7 @@ class Caller:
         return Refused(problem, next_step=cure, can_retry=not fault.cure)
 
     def _lost(self, problem: str, status: int | None = None) -> Unknown:
-        cure = f"It may have been accepted and charged: look for it at {self.gateway.logs_page}."
-        return Unknown(problem, code=status, next_step=cure)
+        return Unknown(problem, code=status, next_step=where_to_look(self.gateway.logs_page))
 
     def _judge_create(self, path: str, status: int, text: str, answer: Answer | None, retry_after: str) -> Answer:
         if answer is None and 400 <= status < 500:
