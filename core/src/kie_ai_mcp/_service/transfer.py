@@ -18,7 +18,7 @@ from kie_ai_mcp._service.caller import ANSWER_LIMIT, Caller
 from kie_ai_mcp._service.envelope import error_text
 from kie_ai_mcp._service.proxies import PORTS, proxy_of
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import MediaError, shorten
+from kie_ai_mcp.errors import KeyRejected, MediaError, NoCredits, meaning_of, shorten
 from kie_ai_mcp.specs import Answer, is_web_address
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, m
                 raise changed
             return url
     problem = error_text(answer) if answer else f"HTTP {status} without a readable answer."
-    raise MediaError(f"{path.name} could not be uploaded: {problem}", next_step="Nothing was charged.")
+    meaning = meaning_of(answer.code if answer else status)
+    cure = meaning.next_step if meaning.error in {KeyRejected, NoCredits} else "Call again later, or give a web link."
+    raise MediaError(f"{path.name} could not be uploaded: {problem}", next_step=f"Nothing was charged. {cure}")
 
 
 @asynccontextmanager
