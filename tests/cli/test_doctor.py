@@ -6,12 +6,15 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp._app.patience import PATIENCE_S
+from kie_ai_mcp._cli import doctor
+from kie_ai_mcp._settings import settings
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
 
@@ -213,6 +216,24 @@ def test_database_that_is_not_there_yet_is_not_made(run: "Run", tmp_path: Path) 
     found = findings(run("doctor", "--offline", "--json"))["database"]
     assert (found["state"], "first start" in found["found"]) == ("ok", True)
     assert not (tmp_path / "tasks.db").exists()
+
+
+def test_database_in_appdata_is_reported_with_the_place_to_move_it_to(
+    run: "Run", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (doctor, settings):
+        monkeypatch.setattr(module, "sys", SimpleNamespace(platform="win32"))
+    apart = tmp_path / "Local" / "Packages" / "Claude_x" / "LocalCache" / "Local" / "kie-ai-mcp-server" / "tasks.db"
+    apart.parent.mkdir(parents=True)
+    apart.touch()
+    rows = json.loads(
+        run("doctor", "--offline", "--json", KIE_AI_DB_PATH="", LOCALAPPDATA=str(tmp_path / "Local")).stdout
+    )
+    found = [row for row in rows if row["check"] == "database"]
+    assert [row["state"] for row in found] == ["warn", "ok"]
+    assert str(apart) in found[0]["found"]
+    assert str(tmp_path / ".kie-ai-mcp-server") in found[0]["cure"]
+    assert str(apart) in found[1]["found"]
 
 
 def test_what_needs_the_users_attention_is_reported(

@@ -1,6 +1,7 @@
 """Uploads: which files may leave this machine, and that the same bytes leave it once."""
 
 import base64
+import errno
 import io
 import json
 import os
@@ -10,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +27,7 @@ from kie_ai_mcp._media.uploading import Uploads, brief
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service.caller import Caller
+from kie_ai_mcp._settings import folders
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp.errors import MediaError
 
@@ -569,3 +572,19 @@ async def test_photo_is_no_clip(uploads: MakeUploads, root: Path) -> None:
 
     with pytest.raises(InvalidArgument, match="its bytes are no video"):
         await uploads().addresses({"video_url": str(root / "IMG_0001.HEIC")}, MEDIA)
+
+
+async def test_protected_folder_of_macos_is_named_with_the_setting_that_opens_it(
+    uploads: MakeUploads, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(_path: Path, *_flags: int) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    (root / "Desktop").symlink_to(root)
+    monkeypatch.setattr(Path, "home", lambda: root)
+    maker = uploads()
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "sys", SimpleNamespace(platform="darwin"))
+        patch.setattr(os, "open", deny)
+        error = await refusal(maker, str(root / "Desktop" / "fox.png"))
+    assert "it can't be read: Operation not permitted. macOS protects this folder" in str(error)

@@ -1,6 +1,7 @@
 """Isolated calls: a third-party function fails, exits or never returns; its caller gets an error, others go on."""
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from kie_ai_mcp import InvalidArgument
 from kie_ai_mcp._providers import guard
-from kie_ai_mcp._providers.guard import run_isolated
+from kie_ai_mcp._providers.guard import run_in_time, run_isolated
 from kie_ai_mcp.errors import PluginError
 
 pytestmark = pytest.mark.anyio
@@ -77,3 +78,11 @@ async def test_function_that_never_answers_is_given_up_while_everybody_else_goes
     assert thread.daemon, "it must not keep the process from ending"
     over.set()
     thread.join(5)
+
+
+async def test_system_without_alarms_loads_without_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("setitimer", "SIGALRM", "ITIMER_REAL"):  # as on Windows
+        monkeypatch.delattr(signal, name)
+    assert run_in_time(lambda: 7, 1.0) == 7
+    with pytest.raises(ValueError, match="its own"):
+        run_in_time(raising(ValueError("its own")), 1.0)

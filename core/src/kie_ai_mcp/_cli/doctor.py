@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import stat
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -25,8 +26,9 @@ from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, kie
 from kie_ai_mcp._service.envelope import address_cure
+from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.load import config_file, find_origins, find_warnings, load_settings, why_no_key
-from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._settings.settings import Settings, windows_data_folders
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadFailed, StorageError
 from kie_ai_mcp.specs import StatusRoute, Task
 
@@ -221,6 +223,14 @@ async def _routes(plugins: Plugins, caller: Caller) -> Finding:
 
 async def _report_database(report: Report, settings: Settings, plugins: Plugins) -> None:
     path = settings.database
+    if sys.platform == "win32" and settings.db_path is None:
+        new, *apart = windows_data_folders()
+        if places := [str(place) for folder in apart if (place := folder / "tasks.db").is_file()]:
+            reason = (
+                f"Packaged programs see a copy of AppData of their own, so tasks may be split: {', '.join(places)}."
+            )
+            cure = f"Stop every server, and move the one with your tasks, and the files named after it, to {new}."
+            report(Finding("database", "warn", reason, cure))
     if not path.exists():
         if reason := _unwritable(path.parent):
             report(Finding("database", "fail", reason, "Set KIE_AI_DB_PATH to a place of yours."))
@@ -266,12 +276,14 @@ def _report_folders(report: Report, settings: Settings) -> None:
         cure = "Set KIE_AI_OUTPUT_DIR, for example to ~/Pictures/kie."
         report(Finding("results", "warn", "Nothing is saved, and the service's links expire.", cure))
     elif reason := _unwritable(folder):
-        report(Finding("results", "fail", reason, "Set KIE_AI_OUTPUT_DIR to a folder of yours with enough free space."))
+        cure = cure_of_access(folder, "Set KIE_AI_OUTPUT_DIR to a folder of yours with enough free space.")
+        report(Finding("results", "fail", reason, cure))
     else:
         report(Finding("results", "ok", f"Saved in {folder}."))
     for root in settings.upload_roots:
         if not os.access(root, os.R_OK | os.X_OK):
-            report(Finding("uploads", "warn", f"{root} can't be read.", "Correct or remove it in KIE_AI_UPLOAD_ROOTS."))
+            cure = cure_of_access(root, "Correct or remove it in KIE_AI_UPLOAD_ROOTS.")
+            report(Finding("uploads", "warn", f"{root} can't be read.", cure))
 
 
 def _unwritable(folder: Path) -> str:

@@ -18,6 +18,7 @@ from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._service.caller import Caller, account_of, kie
+from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.settings import NOT_STORED, Settings
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, ReadFailed, Refused
@@ -200,5 +201,5 @@ def _check_writable(folder: Path | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return
-    next_step = "Set KIE_AI_OUTPUT_DIR to a folder of yours, or leave it out."
+    next_step = cure_of_access(folder, "Set KIE_AI_OUTPUT_DIR to a folder of yours, or leave it out.")
     raise ConfigError(f"The folder {folder} can't be written.", next_step=next_step)

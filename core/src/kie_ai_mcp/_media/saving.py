@@ -19,6 +19,7 @@ from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of, is_cut, r
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
+from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import MediaError, shorten
 
@@ -60,7 +61,7 @@ async def save_results(
             problems[number] = exc
         except OSError as exc:
             problem = f"{what} could not be saved in {folder}: {exc.strerror or exc}."
-            cure = "Check KIE_AI_OUTPUT_DIR, its permissions and the free space."
+            cure = cure_of_access(folder, "Check KIE_AI_OUTPUT_DIR, its permissions and the free space.")
             problems[number] = MediaError(problem, next_step=cure, can_retry=True)
     gone = bool(problems) and not any(exc.can_retry for exc in problems.values())
     # Advice to read the link anew would be wrong once it has ended.

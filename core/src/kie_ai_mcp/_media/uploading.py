@@ -29,6 +29,7 @@ from kie_ai_mcp._media.thumbnails import convert
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller, account_of
+from kie_ai_mcp._settings.folders import cure_of_access, is_below
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, shorten
 from kie_ai_mcp.specs import Media, is_web_address
@@ -101,7 +102,8 @@ class Uploads:
         try:
             return await anyio.to_thread.run_sync(read)
         except OSError as exc:
-            raise InvalidArgument(field, text, f"it can't be read: {exc.strerror}") from None
+            reason = cure_of_access(path or at_home(_path_in(text)), f"it can't be read: {exc.strerror}.")
+            raise InvalidArgument(field, text, reason) from None
         except ValueError as exc:
             raise InvalidArgument(field, text, str(exc)) from None
 
@@ -181,7 +183,7 @@ class Uploads:
             raise ValueError("there is no such file; give an absolute path or a web address") from None
         if not path.is_absolute():
             raise ValueError("give an absolute path, since the server runs in a folder of its own")
-        if not any(real.is_relative_to(root.resolve()) for root in roots):
+        if not any(is_below(real, root) for root in roots):
             allowed = ", ".join(map(str, roots))
             raise ValueError(f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS)")
         return real

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, StringConstraints
 
 from kie_ai_mcp._providers.arguments import Arguments, hints_of
+from kie_ai_mcp._settings.folders import is_unusable_on_windows
 from kie_ai_mcp.errors import InvalidArgument, PluginError
 from kie_ai_mcp.specs import Kind, Query, Submission, Tool
 
@@ -26,6 +27,8 @@ SUBFOLDER = re.compile(r"(?!\.)[\w .-]+(/(?!\.)[\w .-]+)*")
 def _subfolder(value: str) -> str:
     if not SUBFOLDER.fullmatch(value):
         raise ValueError("names of letters, digits, space, dot, dash and underscore, joined by /")
+    if names := [*filter(is_unusable_on_windows, value.split("/"))]:
+        raise ValueError(f"Windows takes {names[0]!r} for no folder's name; choose another")
     return value
 
 

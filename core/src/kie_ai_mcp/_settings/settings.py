@@ -5,6 +5,7 @@ file is the field's name.
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr
 
 from kie_ai_mcp._settings.databases import is_usable
+from kie_ai_mcp._settings.folders import is_unusable_on_windows
 from kie_ai_mcp._settings.hosts import host_of, named_host, named_origin
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import BASE_URL, ConfigError
@@ -78,6 +80,8 @@ def _output_folder(value: Path) -> Path:
         return own_folder("pictures", "KIE_AI_OUTPUT_DIR")
     if not value.is_absolute():
         raise ValueError(NOT_ABSOLUTE)
+    if sys.platform == "win32" and (names := [*filter(is_unusable_on_windows, value.parts)]):
+        raise ValueError(f"Windows takes {names[0]!r} for no folder's name")
     return value
 
 
@@ -221,12 +225,24 @@ def _clear(secret: SecretStr | None) -> str | None:
     return (secret.get_secret_value().strip() or None) if secret else None
 
 
+def windows_data_folders() -> list[Path]:
+    """Return where this program's data may be on Windows, the place of new data first.
+
+    It lies outside AppData, of which packaged programs, such as Claude Desktop, see a copy of their own.
+    """
+    local = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    return [Path.home() / f".{APP}", *sorted((local / "Packages").glob(f"*/LocalCache/Local/{APP}")), local / APP]
+
+
 def own_folder(sort: Literal["data", "config", "pictures"], setting: str) -> Path:
     """Return this program's folder among the user's; where there is none, the error names `setting` as the cure."""
     import platformdirs  # noqa: PLC0415  not needed where the settings name every path
 
     try:
         match sort:
+            case "data" if sys.platform == "win32":
+                folders = windows_data_folders()
+                folder = next((place for place in folders if (place / "tasks.db").is_file()), folders[0])
             case "data":
                 folder = platformdirs.user_data_path(APP, appauthor=False)
             case "config":

@@ -1,0 +1,35 @@
+"""Folders as systems treat them: names that Windows keeps for devices, spellings of one name, what macOS protects."""
+
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\..*)?", re.IGNORECASE)
+
+
+def is_unusable_on_windows(name: str) -> bool:
+    """Return whether Windows takes the name of a file or folder for a device, or drops its end."""
+    return _DEVICE.fullmatch(name) is not None or name != name.rstrip(" .")
+
+
+def is_below(path: Path, folder: Path) -> bool:
+    """Return whether a path, links resolved, lies below a folder, however the folder's name is spelled.
+
+    File systems differ in the spellings that they take for one name, in case and in accents.
+    """
+    with suppress(OSError):
+        # The identity of a folder is sure on POSIX alone; on Windows comparing paths ignores case.
+        by_identity = sys.platform != "win32" and any(parent.samefile(folder) for parent in path.parents)
+        return by_identity or path.is_relative_to(folder.resolve())
+    return False
+
+
+def cure_of_access(folder: Path, usual: str) -> str:
+    """Return the next step where a folder can't be used: the usual one, and how macOS lets a program in."""
+    if sys.platform == "darwin":
+        protected = (Path("/Volumes"), *(Path.home() / name for name in ("Desktop", "Documents", "Downloads")))
+        if any(folder.is_relative_to(place) for place in protected):
+            place = "System Settings > Privacy & Security > Files and Folders"
+            return f"{usual} macOS protects this folder: allow it to the program that starts the server in {place}."
+    return usual
