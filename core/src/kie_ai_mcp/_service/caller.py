@@ -24,17 +24,7 @@ from kie_ai_mcp._service.envelope import address_cure, envelope_answer, error_of
 from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import (
-    KEYS_PAGE,
-    LOGS_PAGE,
-    ConfigError,
-    RateLimited,
-    ReadFailed,
-    Refused,
-    ServiceError,
-    Unknown,
-    shorten,
-)
+from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, RateLimited, ReadFailed, Refused, Unknown, shorten
 from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome
 
 if TYPE_CHECKING:
@@ -189,7 +179,7 @@ class Caller:
                 ids = task_ids_in(said) if method == "POST" else []
                 made: Made = Accepted(ids[0]) if ids else None
                 if read is not None and answer is not None:
-                    with suppress(ServiceError) if made or moves_on else nullcontext():
+                    with suppress(Refused, Unknown) if made or moves_on else nullcontext():
                         made = await read(answer) or made
                 if made is not None:
                     return Reply(address, answer or Answer(status, ""), made)
