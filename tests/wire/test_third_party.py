@@ -1,5 +1,6 @@
 """Third-party providers that break the contract beside a correct one, whose callers notice nothing."""
 
+import base64
 import json
 import time
 from pathlib import Path
@@ -180,11 +181,11 @@ async def test_many_missing_providers_are_reported_within_what_hosts_take(
 
 
 TIDE = """
-from kie_ai_mcp import Balance, Gateway, Outcome, Provider, StatusRoute, Submission, hookimpl
+from kie_ai_mcp import Balance, Gateway, ImageUrl, Outcome, Provider, StatusRoute, Submission, hookimpl
 
-def make_tide(prompt: str) -> Submission:
+def make_tide(prompt: str, image_url: ImageUrl | None = None) -> Submission:
     "Make a picture."
-    return Submission("paint", {"prompt": prompt}, "tide", gateway="tide")
+    return Submission("paint", {"prompt": prompt, "image": image_url}, "tide", gateway="tide")
 
 @hookimpl
 def kie_describe_provider():
@@ -199,7 +200,7 @@ def kie_register_gateways(settings):
     balance = Balance("account", lambda answer: answer.data.get("left"))
     return [
         Gateway("tide", "Tide", settings.get("base_url", ""), key=settings.get("key"), key_help="Set the key of Tide.",
-                headers={"X-API-Key": "{key}"}, unit="USD", balance=balance)
+                headers={"X-API-Key": "{key}"}, unit="USD", balance=balance, inline_mb=1)
     ]
 """
 
@@ -242,3 +243,29 @@ async def test_balances_of_several_services_are_never_added(
     assert left["credits"] == 10_000
     (tide,) = left["balances"]
     assert (tide["service"], tide["unit"], "left" in tide) == ("Tide", "USD", False)
+
+
+@pytest.mark.parametrize(("size_kb", "status"), [(500, "pending"), (2000, "refused")])
+async def test_local_file_reaches_a_service_inside_the_request(
+    size_kb: int, status: str, serve: "Serve", plant: "Plant", sandbox: Sandbox, httpserver: HTTPServer, tmp_path: Path
+) -> None:
+    data = b"\x89PNG\r\n\x1a\n" + bytes(size_kb * 1000)
+    (tmp_path / "fox.png").write_bytes(data)
+    httpserver.expect_request("/paint").respond_with_json({"code": 200, "data": {"taskId": "t-1"}})
+    settings = {
+        "KIE_AI_API_KEY": "",
+        "KIE_AI_PROVIDER_TIDE_KEY": "tide-key",
+        "KIE_AI_PROVIDER_TIDE_BASE_URL": httpserver.url_for(""),
+        "KIE_AI_UPLOAD_ROOTS": str(tmp_path),
+    }
+
+    async with serve(sandbox, PYTHONPATH=plant("tide", TIDE), **settings) as client:
+        reply = await called(client, "make_tide", prompt="a fox", image_url=str(tmp_path / "fox.png"))
+
+    assert reply["status"] == status
+    if status == "refused":
+        assert "without a Kie.ai key none can be uploaded" in reply["error"]
+        assert (reply["charged"], httpserver.log) == ("no", [])
+    else:
+        sent = httpserver.log[0][0].get_json()["image"]
+        assert sent == f"data:image/png;base64,{base64.b64encode(data).decode()}"

@@ -322,6 +322,8 @@ class Gateway:
         rate_limit: At most so many creates in so many seconds; None where the service names none.
         logs_page: Where people see their requests at the service; in general words where it is left out.
         unit: What the service counts its prices in. Kie.ai's credits and limits never count them.
+        inline_mb: The largest local file, in MB, that the service takes as a ``data:`` address inside the request.
+            Others are uploaded to Kie.ai, for which that service's key must be set.
         balance: How to read what the account has left, for a service that says it.
         serves: Tool functions of other providers that this service can stand in for, by the tool's name. They
             are used where the configuration says ``[providers.NAME] gateway = "..."``.
@@ -340,6 +342,7 @@ class Gateway:
     logs_page: str = ""
     unit: str = "credits"
     balance: Balance | None = None
+    inline_mb: Annotated[int, Field(ge=0, description="a whole number of MB")] = 0
     serves: Mapping[str, Callable[..., Submission]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -52,14 +52,14 @@ async def submit(
     # Refusals by the provider and a missing key come before any file is uploaded.
     saves = engine.settings.output_dir is not None
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
-    engine.caller(submission.gateway).check_key()
+    (caller := engine.caller(submission.gateway)).check_key()
     media, files = tool.arguments.media, dict[str, LocalFile]()
     if checked.keys() & media.keys():
         engine.record.budget.credits_to_book(tool.name, submission.gateway, submission.estimated_credits)
         files = await engine.uploads.files(checked, media)
     identity = await identity_of(engine, tool, checked, submission, files)
     if files:
-        sendable = await _uploaded(engine.uploads.addresses(checked, media, files), deadline)
+        sendable = await _uploaded(engine.uploads.addresses(checked, media, files, caller.gateway), deadline)
         submission = await engine.asking.submission(tool, sendable)
     new = NewSubmission(
         tool=tool.name,

@@ -31,8 +31,8 @@ from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller, account_of
 from kie_ai_mcp._settings.folders import cure_of_access, is_below
 from kie_ai_mcp._settings.settings import Settings, at_home
-from kie_ai_mcp.errors import InvalidArgument, shorten
-from kie_ai_mcp.specs import Media, is_web_address
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, MediaError, shorten
+from kie_ai_mcp.specs import Gateway, Media, is_web_address
 
 RESULT = re.compile(r"kie://(?:files|tasks)/([^/]+)(?:/([0-9]{1,3}))?|([^/\\]{1,500})")
 TAKEN = ("png", "jpg", "webp", "gif")  # pictures of other types are sent as JPEG
@@ -64,15 +64,30 @@ class Uploads:
     record: Record
 
     async def addresses(
-        self, arguments: Mapping[str, Any], media: Mapping[str, Media], files: Mapping[str, LocalFile] | None = None
+        self,
+        arguments: Mapping[str, Any],
+        media: Mapping[str, Media],
+        files: Mapping[str, LocalFile] | None = None,
+        gateway: Gateway | None = None,
     ) -> dict[str, Any]:
-        """Return the arguments with every local path replaced by the address it was uploaded to.
+        """Return the arguments with every local path replaced by an address that a service, or Kie.ai, can open.
 
         All paths are checked before the first file is sent, unless `files` are those that were checked already.
         """
         checked = await self.files(arguments, media) if files is None else files
-        addresses = {text: (await self.send(file)).url for text, file in checked.items()}
+        addresses = {text: await self._address(file, gateway or self.caller.gateway) for text, file in checked.items()}
         return replaced(arguments, media, lambda text: addresses.get(text, text))
+
+    async def _address(self, file: LocalFile, gateway: Gateway) -> str:
+        if not file.url and file.size <= gateway.inline_mb << 20:
+            data = await anyio.Path(file.path).read_bytes()
+            if hashlib.sha256(data).hexdigest() != file.sha256:
+                raise MediaError(f"{file.path} changed while it was read; nothing was sent.", next_step="Call again.")
+            return f"data:{file.format.mime_type};base64,{base64.b64encode(data).decode()}"
+        if not file.url and not self.caller.gateway.key:
+            problem = f"{gateway.title} takes no such file itself, and without a Kie.ai key none can be uploaded."
+            raise ConfigError(problem, next_step="Give an http:// or https:// address, or set KIE_AI_API_KEY.")
+        return (await self.send(file)).url
 
     async def files(self, arguments: Mapping[str, Any], media: Mapping[str, Media]) -> dict[str, LocalFile]:
         """Return the local files among media arguments, each by the path that names it."""
