@@ -236,7 +236,7 @@ class Outcome:
 
     status: Status
     urls: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^https?://\P{Cc}*$", max_length=ADDRESS_CHARS)], ...],
+        tuple[Annotated[str, Field(pattern=r"^(?i:https?)://\P{Cc}*$", max_length=ADDRESS_CHARS)], ...],
         Field(description="a tuple of web addresses"),
     ] = ()
     error: _OptionalText = None

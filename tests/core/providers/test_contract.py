@@ -9,6 +9,7 @@ import pytest
 
 from kie_ai_mcp import Accepted, Answer, Outcome, Provider, Query, StatusRoute, Submission
 from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp.readings import market_outcome
 from kie_ai_mcp.specs import LONGEST_KEEP_S
 
 GOOD: dict[str, Any] = {"path": "jobs/createTask", "body": {"prompt": "a fox"}, "api_type": "fox"}
@@ -26,6 +27,12 @@ def test_what_keeps_the_contract_is_not_wrong() -> None:
     listed: Any = ["image"]
     assert judge(Provider("P", kinds=listed, api_types=listed), Provider) is None, "a list does as well"
     assert judge(Answer(200, ""), Answer) is None
+
+
+@pytest.mark.parametrize("url", ["HTTPS://X.example/a.png", "Http://x.example/a.png"])
+def test_address_whose_scheme_is_in_capitals_is_a_result(url: str) -> None:
+    outcome = market_outcome({"state": "success", "resultJson": f'{{"resultUrls": ["{url}"]}}'})
+    assert (outcome.urls, judge(outcome, Outcome)) == ((url,), None)
 
 
 @pytest.mark.parametrize(
