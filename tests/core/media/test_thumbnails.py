@@ -237,6 +237,13 @@ def test_picture_becomes_a_jpeg_with_its_colours_and_nothing_of_the_camera(form:
         assert dict(image.getexif()) == {}
 
 
+def test_conversion_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONVERTING_S", 0.01)
+    (tmp_path / "photo.bmp").write_bytes(encoded(Image.new("RGB", (8, 8)), "BMP"))
+    with (tmp_path / "photo.bmp").open("rb") as file, pytest.raises(ValueError, match="it took too long"):
+        convert(file, type_of((tmp_path / "photo.bmp").read_bytes()), tmp_path / "photo.jpg")
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

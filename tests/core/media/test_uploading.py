@@ -2,6 +2,7 @@
 
 import base64
 import errno
+import hashlib
 import io
 import json
 import os
@@ -196,6 +197,18 @@ async def test_what_is_no_such_picture_is_refused_with_the_reason(
     (root / "big.png").write_bytes(PNG + bytes(1_000_000))
 
     assert reason in (await refusal(uploads(max_upload_mb=1), f"{root}/{name}")).allowed
+
+
+async def test_file_a_hundred_times_too_large_is_refused_unread(
+    uploads: MakeUploads, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (root / "fox.png").open("r+b") as file:
+        file.truncate(100_000_000)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("it was read"))
+
+    assert "it is larger than 1 MB" in (await refusal(uploads(max_upload_mb=1), root / "fox.png")).allowed
+    with pytest.raises(InvalidArgument, match="it is larger than 1 MB"):
+        await uploads(max_upload_mb=1).send_data(f"data:image/png;base64,{'A' * 4_000_000}")
 
 
 async def test_file_above_the_cap_of_its_argument_is_refused_and_not_sent(
