@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from kie_ai_mcp._providers.asking import answer_of, where_to_look
-from kie_ai_mcp._service.envelope import address_cure, envelope_answer, error_of, task_ids_in
+from kie_ai_mcp._service.envelope import CUT, address_cure, envelope_answer, error_of, task_ids_in
 from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
@@ -212,9 +212,10 @@ class Caller:
             absent = absent or answer
             answer = absent
         if answer is None:
-            problem = f"{path} gave no readable answer (HTTP {status}, {self._brief(text, 60)})."
             cure = address_cure(self.gateway) if status in NOT_SERVED else "Ask again later."
-            raise ReadFailed(problem, code=status, next_step=cure)
+            is_cut = text.endswith(CUT)
+            cure = f"Look for the task at {self.gateway.logs_page}." if is_cut else cure
+            raise ReadFailed(self._unreadable(path, status, text), code=status, next_step=cure, can_retry=not is_cut)
         return answer
 
     async def clock(self) -> datetime | None:
@@ -322,12 +323,16 @@ class Caller:
             cure = "Nothing was made or charged. Check the address in the settings; it may need https://."
             raise Refused(f"{base} is not the service's address any more (HTTP {status}).", code=status, next_step=cure)
         if answer is None:
-            raise self._lost(f"{path} gave no readable answer (HTTP {status}, {self._brief(text, 60)}).", status)
+            raise self._lost(self._unreadable(path, status, text), status)
         if answer.code == 429 and isinstance(error := error_of(answer), RateLimited):
             seconds = _seconds(retry_after)
             error.retry_after_s = None if seconds is None else min(seconds, RETRY_AFTER_CEILING_S)
             raise error
         return answer
+
+    def _unreadable(self, path: str, status: int, text: str) -> str:
+        size = f" and larger than {ANSWER_LIMIT // 1_000_000} MB, the most that is read" if text.endswith(CUT) else ""
+        return f"{path} gave no readable answer (HTTP {status}, {self._brief(text, 60)}{size})."
 
     def _brief(self, text: str, limit: int) -> str:
         """Return the start of an unreadable answer; mask it first, for a cut key would not be found."""

@@ -19,6 +19,7 @@ from typing import Any, cast
 import anyio
 import httpx
 
+from kie_ai_mcp._service.envelope import CUT
 from kie_ai_mcp._service.proxies import proxy_of
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import KieError, one_line, shorten
@@ -87,7 +88,7 @@ class Connections:
     async def exchange(
         self, client: httpx.AsyncClient, method: str, url: str, most: int, **options: Any
     ) -> tuple[int, str, str]:
-        """Return HTTP status, body and Retry-After of an answer; a body of more than `most` bytes is cut."""
+        """Return HTTP status, body and Retry-After of an answer; one of more than `most` bytes ends in `CUT`."""
         body = bytearray()
         response = await client.send(client.build_request(method, url, **options), stream=True)
         try:
@@ -98,7 +99,7 @@ class Connections:
                         break
         finally:
             await self.end(response)
-        text = body[:most].decode("utf-8", "replace")
+        text = body[:most].decode("utf-8", "replace") + (CUT if len(body) > most else "")
         return response.status_code, text, response.headers.get("retry-after", "")
 
     async def end(self, response: httpx.Response) -> None:

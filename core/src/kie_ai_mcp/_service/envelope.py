@@ -6,6 +6,7 @@ from kie_ai_mcp.errors import KeyRejected, NoCredits, Refused, ServiceError, Unk
 from kie_ai_mcp.readings import object_in, text_in
 from kie_ai_mcp.specs import Answer, Gateway
 
+CUT = "\0…"  # the end of an answer's text of which not all was read; no JSON ends like this
 USUAL_CHARS = 100
 CODE_CHARS = 10  # no code of the service is longer; a longer number is no code
 
