@@ -217,6 +217,31 @@ def test_export_has_every_request_and_task_as_a_line(run: "Run", sandbox: Sandbo
     assert list(tmp_path.glob("*.part")) == []
 
 
+def test_export_has_the_estimate_of_each_task_and_none_where_it_is_unknown(
+    run: "Run", sandbox: Sandbox, in_store: InStore
+) -> None:
+    make(run, sandbox)
+    in_store(lambda record: fill(record, ("elsewhere", "", DAY)))
+    lines = [json.loads(line) for line in run("tasks", "export").stdout.splitlines()]
+    assert [line.get("estimated_credits", "absent") for line in lines] == [4, 4, "absent"]
+
+
+@pytest.mark.parametrize("arguments", [("tasks", "show", "--refresh"), ("tasks", "resolve", "1", "--adopt")])
+def test_key_in_place_of_a_task_s_id_is_neither_stored_nor_sent(
+    run: "Run", sandbox: Sandbox, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    sandbox.play("drop-after")
+    run("call", PICTURE, "prompt=A lost harbour", sandbox=sandbox)
+    asked = len(sandbox.requests)
+    ended = run(*arguments, "key-of-the-tests", sandbox=sandbox)
+    assert (ended.code, len(sandbox.requests)) == (2, asked)
+    assert "it holds a key" in ended.stderr
+    refused = run("call", PICTURE, "prompt=A fox", "subfolder=of key-of-the-tests", sandbox=sandbox)
+    assert (refused.code, "it holds a key" in refused.stderr, len(sandbox.ledger)) == (2, True, 1)
+    for file in (path for path in tmp_path.rglob("*") if path.is_file()):
+        assert b"key-of-the-tests" not in file.read_bytes(), file
+
+
 def test_export_reads_on_after_a_page(run: "Run", in_store: InStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kie_ai_mcp._cli.tasks.PAGE", 2)
     in_store(lambda record: fill(record, *((f"task-{number}", "", DAY) for number in range(5))))

@@ -20,7 +20,7 @@ from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.waiting import READS_AT_ONCE, wait_for
 from kie_ai_mcp._media.files import replacing
-from kie_ai_mcp._record.tables import TaskRecord
+from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.logging import visible
@@ -28,6 +28,7 @@ from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 
 MOST_TASKS = 100  # how many running tasks `wait` waits for where none is named
+ESTIMATE = "estimated_credits"
 PAGE = 500  # rows read at once for an export
 
 
@@ -268,13 +269,19 @@ async def _history(app: App) -> AsyncIterator[dict[str, Any]]:
     after, record = 0, app.engine.record
     while submissions := await record.submissions.history(after, PAGE):
         for submission in submissions:
-            yield {"record": "submission", **asdict(submission)}
+            yield _entry("submission", submission)
         after = submissions[-1].id
     after = 0
     while tasks := await record.tasks.history(after, PAGE):
         for task in tasks:
-            yield {"record": "task", **asdict(task)}
+            yield _entry("task", task)
         after = tasks[-1].row_id
+
+
+def _entry(sort: str, record: SubmissionRecord | TaskRecord) -> dict[str, Any]:
+    """Return one line of an export; a price that is not known is absent, as in answers."""
+    values = asdict(record)
+    return {"record": sort, **{name: values[name] for name in values if values[name] is not None or name != ESTIMATE}}
 
 
 @tasks.command()

@@ -117,6 +117,12 @@ class Engine:
                 raise InvalidArgument(name, "[[...]]", f"it is nested more than {DEEPEST} times") from None
         return redacted
 
+    def checked(self, field: str, text: str) -> str:
+        """Return an argument that is stored, or sent in an address; raise InvalidArgument where it holds a key."""
+        if self.settings.mask.text(text) != text:
+            raise InvalidArgument(field, "[key]", "it holds a key, which is neither stored nor sent here")
+        return text
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Be able to send until the end of the context; paid requests under way are then awaited and recorded."""

@@ -26,7 +26,7 @@ async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Re
         reason = f"Submission {submission_id} asked for what has no task of its own at the service."
         raise StorageError(reason, next_step=f"Call {tool.name} again with the same arguments; it is not paid twice.")
     # The service's log shows the id alone.
-    made = replace(request, task_id=task_id.removeprefix(f"{request.gateway}:"))
+    made = replace(request, task_id=engine.checked("task_id", task_id).removeprefix(f"{request.gateway}:"))
     if request.gateway != KIE and await engine.record.tasks.find(made.exact_id) is None:
         # Another service's ids are looked up nowhere; the submission says what was asked for, and where.
         origin = ("task_id", "api_type", "provider", "kind", "tool", "model", "gateway")

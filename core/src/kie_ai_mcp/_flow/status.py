@@ -68,7 +68,7 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
     Raise TaskNotFound where no route knows the id, ReadFailed where not every route could be asked.
     """
     probes: dict[tuple[str, ...], Task] = {}
-    task_id = task_id.strip()
+    task_id = engine.checked("task_id", task_id.strip())
     if (gateway := task_id.partition(":")[0]) in engine.callers.keys() - {KIE}:
         message = f"No task {task_id!r} is on record here; only Kie.ai is asked for tasks that were made elsewhere."
         raise TaskNotFound(message, next_step=f"Check the id; {engine.logs_of(gateway)} may show it.")

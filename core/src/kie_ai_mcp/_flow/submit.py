@@ -72,7 +72,7 @@ async def submit(
         body_hash=identity,
         earlier_hash=hash_of(tool, submission.gateway, submission),
         idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),
-        subfolder=options.subfolder,
+        subfolder=options.subfolder and engine.checked("subfolder", options.subfolder),
         estimated_credits=submission.estimated_credits,
         once=tool.once,
     )

@@ -103,7 +103,7 @@ class Tasks:
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[TaskRecord]:
         """Return tasks oldest first, at most `limit`, above the row `after_id`; for export."""
-        return self._records(TaskRow.select().where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit))
+        return self._records(_WITH_ESTIMATE.where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit))
 
     @in_worker
     def usual_s(self, tool: str) -> tuple[float, float] | None:
