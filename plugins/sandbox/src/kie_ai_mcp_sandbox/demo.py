@@ -29,7 +29,7 @@ async def run_demo(output: Path) -> int:
     """Make one picture and one video, as far as their providers are enabled; return the exit code.
 
     Raises:
-        ConfigError: The sandbox did not start.
+        ConfigError: The sandbox did not start, or no provider offers what is to be made.
     """
     console = Console()
     console.print("[bold]kie-ai-mcp-server demo[/]: a local stand-in for the service, no key, no network, no cost.\n")
@@ -57,8 +57,14 @@ async def run_demo(output: Path) -> int:
                 for tool, arguments in scenes:
                     rows.append(await _make(client, bars, tool, arguments))
             credits = await client.call_tool("get_credits", {})
+    if not scenes:
+        problem = "The demonstration needs the provider nano-banana or veo3, and neither is installed and works."
+        cure = (
+            "Install kie-ai-mcp-nano-banana; where it is there, kie-ai-mcp-server providers says what is wrong with it."
+        )
+        raise ConfigError(problem, next_step=cure)
     _print(console, rows, credits.structured_content or {})
-    return 0 if rows and all(row["status"] == "completed" and row["files"] for row in rows) else 1
+    return 0 if all(row["status"] == "completed" and row["files"] for row in rows) else 1
 
 
 async def _make(client: Client, bars: Progress, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
