@@ -40,6 +40,7 @@ PRELOADED = (
     "httpcore",
     "httpx",
     "kie_ai_mcp.__main__",
+    "kie_ai_mcp._cli.main",
     "kie_ai_mcp._mcp.server",
     "kie_ai_mcp_nano_banana",
     "mcp.server.stdio",

@@ -1,10 +1,12 @@
 """Lost databases: deleted, moved, replaced or seen twice below running servers that die; no paid task is lost."""
 
+import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import data
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import Launch, Server
+    from tests.promise.conftest import Launch, LaunchIn, Server
 
 TOOL = "generate_nano_banana"
 SIDE_FILE = "tasks.db.unrecorded.jsonl"
@@ -133,3 +135,43 @@ def test_servers_that_begin_a_log_of_their_own_keep_each_others_tasks(
     first.ended()
     assert listed(launch(sandbox)) == paid(sandbox)
     assert len(sandbox.ledger) == 3
+
+
+# Two names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["hard link", "mount"])
+@pytest.mark.parametrize("killed", [True, False])
+def test_database_under_two_names_is_paid_for_through_one_alone(
+    way: str, killed: bool, launch_in: "LaunchIn", launch: "Launch", sandbox: Sandbox, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "tasks.db", tmp_path / "elsewhere" / "tasks.db"
+    there.parent.mkdir()
+    server = launch(sandbox)
+    made: list[dict[str, Any]] = [data(server.call(TOOL, prompt="A fox", idempotency_key="k"))]
+    if way == "hard link":
+        os.link(here, there)
+    else:
+        there.touch()
+        if subprocess.run(["mount", "--bind", here, there], check=False, capture_output=True).returncode:
+            pytest.skip("this machine mounts nothing")
+    try:
+        if killed:
+            server.signal(signal.SIGKILL)
+            server.ended()
+            server = launch(sandbox)
+        with launch_in(there.parent, sandbox) as other:
+            for prompt in ("A fox", "An owl"):
+                reply = other.call(TOOL, prompt=prompt, idempotency_key="k" if prompt == "A fox" else "l")
+                assert (reply["isError"], data(reply)["charged"]) == (True, "no")
+                assert "more than one name" in data(reply)["error"]
+                assert "KIE_AI_DB_PATH" in data(reply)["next_step"]
+            if way == "mount":
+                made.append(data(server.call(TOOL, prompt="A cat")))
+    finally:
+        if way == "mount":
+            subprocess.run(["umount", there], check=True)
+        else:
+            there.unlink()
+    made.append(data(server.call(TOOL, prompt="A dog")))
+    assert {task["task_id"] for task in made} == paid(sandbox) == listed(launch(sandbox))

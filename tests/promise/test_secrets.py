@@ -206,11 +206,18 @@ def test_key_among_the_arguments_is_repeated_nowhere(
     assert texts_of(tmp_path, server, forms(AWKWARD)) == []
 
 
+@pytest.mark.parametrize("words", [("serve", "--strict"), ()])
 @pytest.mark.parametrize("setting", ["KIE_AI_TIMEOUT", "KIE_AI_BASE_URL", "KIE_AI_DB_PATH", "KIE_AI_OUTPUT_DIR"])
-def test_key_in_the_wrong_setting_is_not_repeated_at_the_start(setting: str, launch: "Launch", tmp_path: Path) -> None:
+def test_key_in_the_wrong_setting_is_repeated_nowhere(
+    setting: str, words: tuple[str, ...], launch: "Launch", tmp_path: Path
+) -> None:
     settings = {"KIE_AI_API_KEY": AWKWARD, setting: f"/proc/{AWKWARD}"}
-    server = launch(None, None, **settings)
-    assert server.ended() == 2
+    server = launch(None, None, *words, **settings)
+    if not words:
+        assert server.call("generate_nano_banana", prompt="A fox")["isError"]
+        server.call("list_tasks")
+        server.close_input()
+    assert server.ended() == (2 if words else 0)
     assert texts_of(tmp_path, server, forms(AWKWARD)) == []
 
 

@@ -313,15 +313,28 @@ def open_folder() -> Iterator[Path]:
 
 
 def fails_to_start(server: "Server", *words: str) -> None:
-    assert server.ended() == 2
+    assert server.ended() == 2, server.errors
     (line,) = server.errors.splitlines()
     assert [word for word in (*words, "KIE_AI_DB_PATH") if word not in line] == []
     assert server.said == ""
 
 
+def refuses(server: "Server", *words: str) -> None:
+    for tool, arguments in ((TOOL, {"prompt": "An owl"}), ("list_tasks", {})):
+        reply = server.call(tool, **arguments)
+        assert (reply["isError"], data(reply).get("charged")) == (True, "no")
+        assert [word for word in (*words, "KIE_AI_DB_PATH") if word not in str(reply)] == []
+    server.close_input()
+    assert server.ended() == 0
+
+
+STRICT = ("serve", "--strict")
+
+
+@pytest.mark.parametrize("words", [STRICT, ()])
 @pytest.mark.parametrize("closed", ["the file", "its folder"])
-def test_start_on_what_cant_be_written_ends_with_one_line_and_changes_nothing(
-    closed: str, launch_in: "LaunchIn", open_folder: Path
+def test_start_on_what_cant_be_written_is_refused_and_changes_nothing(
+    closed: str, words: tuple[str, ...], launch_in: "LaunchIn", open_folder: Path
 ) -> None:
     with launch_in(open_folder, None, {"powerless": True}, KIE_AI_OUTPUT_DIR="") as server:
         server.call("list_tasks")
@@ -335,8 +348,8 @@ def test_start_on_what_cant_be_written_ends_with_one_line_and_changes_nothing(
     with tempfile.TemporaryDirectory() as home:
         Path(home).chmod(0o755)
         settings = {"KIE_AI_DB_PATH": str(database), "KIE_AI_OUTPUT_DIR": ""}
-        with launch_in(Path(home), None, {"powerless": True}, **settings) as server:
-            fails_to_start(server, str(database))
+        with launch_in(Path(home), None, {"powerless": True}, *words, **settings) as server:
+            (fails_to_start if words else refuses)(server, str(database))
     assert database.read_bytes() == before
 
 
@@ -374,9 +387,10 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.parametrize("words", [STRICT, ()])
 @pytest.mark.parametrize("how", BROKEN)
 def test_broken_file_is_reported_and_nothing_is_sent_or_overwritten(
-    how: str, launch: "Launch", sandbox: Sandbox, tmp_path: Path
+    how: str, words: tuple[str, ...], launch: "Launch", sandbox: Sandbox, tmp_path: Path
 ) -> None:
     server = launch(sandbox)
     server.call(TOOL, prompt="A fox")
@@ -388,8 +402,8 @@ def test_broken_file_is_reported_and_nothing_is_sent_or_overwritten(
     (tmp_path / SIDE_FILE).write_text(
         '{"submission_id": 1, "state": "unknown", "code": null, "message": "m"}\n', "utf-8"
     )
-    server = launch(sandbox)
-    fails_to_start(server, str(database))
+    server = launch(sandbox, None, *words)
+    (fails_to_start if words else refuses)(server, str(database))
     assert database.read_bytes() == broken
     assert (tmp_path / SIDE_FILE).exists()
     assert len(sandbox.ledger) == 1

@@ -45,10 +45,10 @@ def module(plant: "Plant", tmp_path: Path) -> Path:
 def start(spawn: "Spawn", module: Path) -> Callable[..., "Child"]:
     """Starts the server with that provider alone."""
 
-    def serve(sandbox: Sandbox | None = None, **more: str) -> "Child":
+    def serve(sandbox: Sandbox | None = None, *options: str, **more: str) -> "Child":
         path = os.pathsep.join([str(module.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         settings = {"KIE_AI_ENABLED_PROVIDERS": "draft", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": path, **more}
-        return spawn("serve", "--reload", sandbox=sandbox, **settings)
+        return spawn("serve", "--reload", *options, sandbox=sandbox, **settings)
 
     return serve
 
@@ -164,7 +164,7 @@ def test_signal_ends_both_processes(start: Callable[..., "Child"], tmp_path: Pat
 
 
 def test_wrong_setting_ends_the_start_as_without_it(start: Callable[..., "Child"]) -> None:
-    child = start(KIE_AI_DISABLED_PROVIDERS="drafts")
+    child = start(None, "--strict", KIE_AI_DISABLED_PROVIDERS="drafts")
     assert (child.ended(), child.errors.count("\n")) == (2, 1)
     assert "drafts" in child.errors
 

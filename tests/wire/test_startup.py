@@ -65,7 +65,7 @@ CURES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
     "a folder as the database": (a_folder_as_the_database, ("KIE_AI_DB_PATH",)),
     "no database at all": (no_database_at_all, ("tasks.db", "not a database", "KIE_AI_DB_PATH")),
     "a database from the future": (a_database_from_the_future, ("tasks.db", "99", "Update", "KIE_AI_DB_PATH")),
-    "an unknown variable": (setting(KIE_AI_API_KEYS="x"), ("KIE_AI_API_KEYS", "KIE_AI_API_KEY or")),
+    "an unknown variable": (setting(KIE_AI_API_KEYS="x"), ("KIE_AI_API_KEYS", "KIE_AI_API_KEY?")),
     "an unknown key": (configuration('time_out = "60"'), ("time_out", "config.toml", "timeout")),
     "a file that is no TOML": (configuration("timeout = = 60"), ("config.toml", "TOML", "line 1")),
     "a file that is not there": (setting(KIE_AI_CONFIG="/nowhere/c.toml"), ("/nowhere/c.toml", "KIE_AI_CONFIG")),
@@ -86,7 +86,7 @@ def wrong_starts(
         folder = tmp_path_factory.mktemp("wrong")
         settings = prepare(folder)
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        ended = run_in(folder, sandbox=None, **settings)
+        ended = run_in(folder, "serve", "--strict", sandbox=None, **settings)
         return ended, before == {path: path.read_bytes() for path in before}
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -94,7 +94,7 @@ def wrong_starts(
 
 
 @pytest.mark.parametrize("case", CURES)
-def test_wrong_setting_ends_the_start_with_one_line_that_names_the_cure(
+def test_wrong_setting_ends_a_strict_start_with_one_line_that_names_the_cure(
     wrong_starts: dict[str, "Future[tuple[CompletedProcess[str], bool]]"], case: str
 ) -> None:
     ended, untouched = wrong_starts[case].result()
@@ -107,9 +107,9 @@ def test_wrong_setting_ends_the_start_with_one_line_that_names_the_cure(
     assert untouched
 
 
-@pytest.mark.parametrize("command", ["serve", "providers"])
+@pytest.mark.parametrize("command", ["serve --strict", "serve --http --strict", "providers"])
 def test_every_command_tells_a_wrong_setting_alike(run: "Run", command: str) -> None:
-    ended = run(command, KIE_AI_TIMEOUT="60s")
+    ended = run(*command.split(), KIE_AI_TIMEOUT="60s")
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert "KIE_AI_TIMEOUT is '60s'" in line
@@ -235,7 +235,7 @@ VALUES ('old', 'nano-banana', 'completed', '2025-10-02 08:30:00', 'https://files
 def test_read_only_database_ends_the_start(run: "Run", tmp_path: Path) -> None:
     assert run().returncode == 0
     (tmp_path / "tasks.db").chmod(0o400)
-    ended = run()
+    ended = run("serve", "--strict")
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert "read-only" in line

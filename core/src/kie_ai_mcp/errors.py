@@ -3,7 +3,7 @@
 ::
 
     KieError                    charged, can_retry, next_step
-    ├── ConfigError             a setting is wrong; the process ends with exit code 2
+    ├── ConfigError             a setting is wrong; a command ends with exit code 2, a server refuses paid requests
     ├── PluginError             a plugin breaks the contract and is set aside
     ├── InvalidArgument         a tool argument is wrong; nothing was recorded or sent
     ├── LimitReached            a limit the user set on spending; nothing was sent
@@ -58,7 +58,11 @@ class KieError(Exception):
 
 
 class ConfigError(KieError):
-    """A setting is missing, unknown or unusable."""
+    """A setting is missing, unknown or unusable; `where` names it, and the part of it, that a server leaves out."""
+
+    def __init__(self, message: str, *, next_step: str = "", where: tuple[str, ...] = ()) -> None:
+        super().__init__(message, next_step=next_step)
+        self.where = where
 
 
 class PluginError(KieError):

@@ -21,7 +21,7 @@ from kie_ai_mcp._flow.submit import deliver, submit
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._flow.watching import catch_up, watch
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp._settings.load import STRICT, Faults, nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, ReadFailed, Unknown
@@ -42,9 +42,10 @@ class App:
     _waits: Waits = field(default_factory=Waits)
 
     @classmethod
-    def open(cls, settings: Settings) -> "App":
-        """Load the providers and open the record; raise what `Engine.open` raises."""
-        return cls(settings, Engine.open(settings, reserved=NAMES))
+    def open(cls, settings: Settings, faults: Faults = STRICT) -> "App":
+        """Load the providers and open the record, as `Engine.open` does."""
+        engine = Engine.open(settings, NAMES, faults)
+        return cls(engine.settings, engine)
 
     @cached_property
     def resources(self) -> Resources:
@@ -122,7 +123,10 @@ class App:
             self._has_caught_up = True
             self.engine.start_in_background(catch_up(self.engine))
         try:
-            answer = _limited(tool.for_client(self._clean(await tool.run(arguments or {}, call))))
+            answer = await tool.run(arguments or {}, call)
+            if tool.reads_only:
+                answer = await self._with_problems(answer)
+            answer = _limited(tool.for_client(self._clean(answer)))
             self._waits.learn(who, anyio.current_time() - began, given_up=False)
             return answer
         except KieError as exc:
@@ -136,7 +140,16 @@ class App:
             error = ReadFailed(message, next_step="Report this as a bug.")
             if tool.open_world and not tool.reads_only:
                 error = Unknown(message, next_step="list_tasks shows whether a task was made. Report this as a bug.")
-        return _limited(self._clean(answer_of(report_of_error(error))))
+        answer = answer_of(report_of_error(error))
+        return _limited(self._clean(await self._with_problems(answer) if tool.reads_only else answer))
+
+    async def _with_problems(self, answer: Answer) -> Answer:
+        """Add to a read's answer what keeps paid requests from being made, so that none is planned."""
+        notes = [f"Paid requests are refused: {error}" for error in await self.engine.problems()]
+        if not notes:
+            return answer
+        data = answer.data and {**answer.data, "notes": [*answer.data.get("notes", ()), *notes]}
+        return replace(answer, text="\n".join((*(f"Note: {note}" for note in notes), answer.text)), data=data)
 
     def clean(self, text: str) -> str:
         """Return text without the key, also where an argument held it, and with nothing that no encoder takes."""

@@ -17,9 +17,10 @@ from typing import Literal
 import anyio
 import click
 
+from kie_ai_mcp._app.own_tools import NAMES
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
-from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, load_plugins, print_json, record_of, wants_json
-from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, record_of, wants_json
+from kie_ai_mcp._flow.engine import NEEDED, Engine
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins
@@ -82,16 +83,16 @@ async def _examine(report: Report, offline: bool) -> None:
     """Report the result of each check, foundations first; checks that depend on a failed one are left out."""
     core = version("kie-ai-mcp-core")
     report(Finding("versions", "ok", f"Python {platform.python_version()}, mcp {version('mcp')}, core {core}."))
-    try:
-        settings, origins = load_settings(), find_origins()
+    faults: list[ConfigError] = []
+    settings, origins = load_settings(faults=faults), find_origins()
+    plugins, settings = Plugins.load(settings, NAMES, faults)
+    for fault in faults:
+        report(Finding("settings", "fail", fault.message, fault.next_step))
+    if not faults:
         report(_settings(origins))
-        for name, text in find_warnings().items():
-            if name != "api_key":
-                report(Finding("settings", "warn", text, "Correct or unset it, unless it is for another program."))
-        plugins = load_plugins(settings)
-    except ConfigError as exc:
-        report(Finding("settings", "fail", exc.message, exc.next_step))
-        return
+    for name, text in find_warnings().items():
+        if name != "api_key":
+            report(Finding("settings", "warn", text, "Correct or unset it, unless it is for another program."))
     _report_providers(report, plugins)
     if settings.key is not None:
         report(Finding("key", "ok", f"Set by {origins.get('api_key', 'default')}."))
@@ -108,7 +109,7 @@ async def _examine(report: Report, offline: bool) -> None:
         elif used := ", ".join(sections):
             reason = f"No {gateway.title} key is set, and {used} is to be made there."
             report(Finding(f"key of {name}", "fail", reason, gateway.key_help))
-    if not offline:
+    if not offline and not any(NEEDED & set(fault.where) for fault in faults):
         await _report_service(report, settings, plugins)
     await _report_database(report, settings, plugins)
     _report_folders(report, settings)
@@ -231,7 +232,7 @@ async def _report_database(report: Report, settings: Settings, plugins: Plugins)
             )
             cure = f"Stop every server, and move the one with your tasks, and the files named after it, to {new}."
             report(Finding("database", "warn", reason, cure))
-    if not path.exists():
+    if not path.exists() and not path.with_name(f"{path.name}-wal").exists():
         if reason := _unwritable(path.parent):
             report(Finding("database", "fail", reason, "Set KIE_AI_DB_PATH to a place of yours."))
         else:

@@ -28,9 +28,9 @@ from kie_ai_mcp._cli.console import (
 )
 from kie_ai_mcp._providers.loader import SERVER, Plugins
 from kie_ai_mcp._settings.installation import install_command
-from kie_ai_mcp._settings.load import load_settings, take_secrets
+from kie_ai_mcp._settings.load import STRICT, Faults, load_settings, mask_environment, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
-from kie_ai_mcp.errors import ConfigError, KieError
+from kie_ai_mcp.errors import ConfigError, KieError, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +117,7 @@ class Commands(click.Group):
         if not standalone_mode:
             return run_command(*args, standalone_mode=False, **extra)
         prepare_streams()
-        with suppress(ConfigError):
-            log_to_stderr(load_settings())
+        log_to_stderr(load_settings(faults=[]))
         try:
             code: Any = run_command(*args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as exc:
@@ -132,7 +131,7 @@ class Commands(click.Group):
             complain(message)
             code = exc.exit_code
         except KieError as exc:
-            complain(str(exc))
+            complain(mask_environment().text(str(exc)))
             code = exit_code_of(exc)
         except click.Abort as exc:
             interrupted = isinstance(exc.__cause__, KeyboardInterrupt)
@@ -164,30 +163,35 @@ def cli(ctx: click.Context) -> None:
 @click.option("--host", metavar="ADDRESS", help="With --http: where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="With --http: the port; 0 is any.  [default: 3000]")
 @click.option("--reload", is_flag=True, help="Start anew when the source of an editable provider changes.")
-def serve(http: bool = False, host: str | None = None, port: int | None = None, reload: bool = False) -> None:
+@click.option("--strict", is_flag=True, help="End with exit code 2 where a setting, the database or a folder is wrong.")
+def serve(http: bool, host: str | None, port: int | None, reload: bool, strict: bool) -> None:
     """Serve MCP over stdin and stdout (the default), or over HTTP.
 
     Over HTTP it also has the history at /gallery, /healthz, and /callbacks/kie for what the service posts. It listens
-    on this machine alone, unless --host and KIE_AI_HTTP_TOKEN are given.
+    on this machine alone, unless --host and KIE_AI_HTTP_TOKEN are given. While anything is wrong with the settings, the
+    database or the output folder, each call says what, and paid requests are refused.
     """
     if not http and (host is not None or port is not None):
         raise click.UsageError("--host and --port go with --http.")
     if http and reload:
         raise click.UsageError("--reload serves over stdin and stdout; leave --http out.")
-    settings = load_settings()
-    if http:
-        from kie_ai_mcp._web.site import serve_http  # noqa: PLC0415  brings the web server
+    faults: Faults = STRICT if strict else []
+    settings = load_settings(faults=faults)
+    try:
+        if http:
+            from kie_ai_mcp._web.site import serve_http  # noqa: PLC0415  brings the web server
 
-        raise click.exceptions.Exit(
-            anyio.run(serve_http, settings, host or "127.0.0.1", 3000 if port is None else port)
-        )
-    if reload:
-        from kie_ai_mcp._cli.reload import serve_reloading  # noqa: PLC0415  only here is it needed
+            address = host or "127.0.0.1", 3000 if port is None else port
+            raise click.exceptions.Exit(anyio.run(serve_http, settings, *address, faults))
+        if reload:
+            from kie_ai_mcp._cli.reload import serve_reloading  # noqa: PLC0415  only here is it needed
 
-        anyio.run(serve_reloading)  # ends the process
-    from kie_ai_mcp._mcp.server import serve as serve_stdio  # noqa: PLC0415  heavy; the other commands don't need it
+            anyio.run(serve_reloading, strict)  # ends the process
+        from kie_ai_mcp._mcp.server import serve as serve_stdio  # noqa: PLC0415  heavy; other commands don't need it
 
-    anyio.run(serve_stdio, settings)
+        anyio.run(serve_stdio, settings, faults)
+    except StorageError as exc:
+        raise ConfigError(exc.message, next_step=exc.next_step) from exc
 
 
 @cli.command()

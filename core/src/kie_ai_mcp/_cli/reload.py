@@ -38,7 +38,7 @@ AGAIN = "its log says why. It starts at the next change."
 Message = dict[str, Any]
 
 
-async def serve_reloading() -> None:
+async def serve_reloading(strict: bool) -> None:
     """Serve MCP over stdin and stdout through a child that follows the source, and end the process with its code."""
     try:
         from watchfiles import Change, DefaultFilter, awatch  # noqa: PLC0415  an optional dependency
@@ -50,7 +50,7 @@ async def serve_reloading() -> None:
         reason = "serve --reload found no provider that is installed editable, so there is nothing to follow."
         cure = "Install yours with pip install --editable FOLDER, or with --with-editable FOLDER of uv."
         raise ConfigError(reason, next_step=cure)
-    relay, usual = Relay(), DefaultFilter()
+    relay, usual = Relay(("--strict",) if strict else ()), DefaultFilter()
 
     async def follow(paths: set[Path], recursive: bool) -> None:
         def counts(change: Change, path: str) -> bool:
@@ -75,6 +75,7 @@ async def serve_reloading() -> None:
 class Relay:
     """Relay of lines between the client and the current child; `outdated` is set when the source has changed."""
 
+    options: tuple[str, ...] = ()  # of the child
     outdated: anyio.Event = field(default_factory=anyio.Event)
     _child: Process | None = None
     _settled: anyio.Event = field(default_factory=anyio.Event)  # requests wait for it while the child is replaced
@@ -123,7 +124,7 @@ class Relay:
 
     async def _one_child(self) -> int:
         self.outdated, self._retired = anyio.Event(), False
-        async with await anyio.open_process(COMMAND, stderr=None, env=full_environment()) as child:
+        async with await anyio.open_process((*COMMAND, *self.options), stderr=None, env=full_environment()) as child:
             assert child.stdout is not None  # noqa: S101  a pipe is anyio's default
             self._child = child
             async with anyio.create_task_group() as group:

@@ -1,6 +1,7 @@
 """The engine of every operation: settings, providers, services, the record, and the work that is under way."""
 
 import asyncio
+import logging
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
@@ -20,16 +21,19 @@ from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._service.caller import Caller, account_of, kie
 from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.installation import install_command
+from kie_ai_mcp._settings.load import STRICT, Faults
 from kie_ai_mcp._settings.settings import NOT_STORED, Settings
-from kie_ai_mcp.errors import ConfigError, InvalidArgument, ReadFailed, Refused
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, ReadFailed, Refused, StorageError
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 Say = Callable[[str, float | None], Awaitable[None]]
 """Reports a call's progress to the client: words for people, and a share between 0 and 1 where there is one."""
 IsHeard = Callable[[], Awaitable[bool]]
 """Tells whether the caller is still there to take the answer."""
 
+NEEDED = {"api_key", "base_url"}  # settings without which no call of Kie.ai makes sense
 PROMPTS = ("prompt", "negative_prompt", "shots")
 DEEPEST = 200  # how deep the arguments of a call may be nested
 NOT_SENT_S = 1.0
@@ -58,6 +62,7 @@ class Engine:
     resting: dict[int, float] = field(default_factory=dict)
     usual: dict[str, tuple[float, float]] = field(default_factory=dict)
     turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
+    faults: Faults = field(default_factory=list)  # what is wrong with the settings
     _requests: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _background: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _calls: set["asyncio.Future[None]"] = field(default_factory=set)
@@ -65,19 +70,37 @@ class Engine:
     _closing: bool = False
 
     @classmethod
-    def open(cls, settings: Settings, reserved: Iterable[str]) -> Self:
+    def open(cls, settings: Settings, reserved: Iterable[str], faults: Faults = STRICT) -> Self:
         """Load the providers, which may take no `reserved` tool name, and open the record.
 
         Raise ConfigError for wrong settings or an output folder that can't be written, StorageError for a bad database.
+        With a list of `faults`, to which those of the settings are added, paid requests are refused instead.
         """
-        plugins = Plugins(settings, reserved)
+        plugins, settings = Plugins.load(settings, reserved, faults)
         gateways = [kie(settings), *plugins.gateways.values()]
         limits = {gateway.name: RateLimit(*gateway.rate_limit) for gateway in gateways if gateway.rate_limit}
         accounts = {gateway.name: account_of(gateway) for gateway in gateways}
-        record = Record.of(settings, limits, accounts)
-        _check_writable(settings.output_dir)
-        record.open()
-        return cls(settings, plugins, {gateway.name: Caller(settings, gateway) for gateway in gateways}, record)
+        callers = {gateway.name: Caller(settings, gateway) for gateway in gateways}
+        callers[KIE].fault = next((error for error in faults if NEEDED & set(error.where)), None)
+        try:
+            record = Record.of(settings, limits, accounts)
+        except ConfigError as exc:  # this user has no folder for one
+            faults.append(exc)
+            record = Record.of(settings.model_copy(update={"db_path": Path(os.devnull, "db")}), limits, accounts)
+        if faults is STRICT:
+            if wrong := _fault_of(settings.output_dir):
+                raise wrong
+            record.open()
+        return cls(settings, plugins, callers, record, faults=faults)
+
+    async def problems(self) -> list[KieError]:
+        """Return everything that keeps paid requests from being made, as it stands now."""
+        found: list[KieError | None] = [*self.faults, _fault_of(self.settings.output_dir)]
+        try:
+            await self.record.check()
+        except StorageError as exc:
+            found.append(exc)
+        return [error for error in found if error is not None]
 
     @property
     def asking(self) -> Asking:
@@ -127,6 +150,8 @@ class Engine:
     async def running(self) -> AsyncIterator[Self]:
         """Be able to send until the end of the context; paid requests under way are then awaited and recorded."""
         self._is_running = True
+        for problem in await self.problems():
+            log.error("%s", problem)
         try:
             yield self
         finally:
@@ -141,6 +166,15 @@ class Engine:
         """Raise Refused where the server is ending."""
         if self._closing:
             raise Refused("The server is ending; nothing was sent.", next_step="Call again once it runs.")
+
+    async def check_ready(self) -> None:
+        """Raise what keeps paid requests from being made, all of it; a bad database alone is met when it is used."""
+        self.check_open()
+        if self.faults or _fault_of(self.settings.output_dir) is not None:
+            problems = await self.problems()
+            step = " ".join(error.next_step for error in problems)
+            step += " Then restart the server." if self.faults else " Then call again."
+            raise Refused(f"{' '.join(error.message for error in problems)} Nothing was sent.", next_step=step)
 
     def start(self, request: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Run a paid request as a task that outlives its caller: await it under `asyncio.shield`."""
@@ -200,12 +234,12 @@ async def _ended(held: Iterable["asyncio.Future[Any]"], limit_s: float | None = 
             await asyncio.wait(pending)
 
 
-def _check_writable(folder: Path | None) -> None:
-    if folder is None:
-        return
+def _fault_of(folder: Path | None) -> ConfigError | None:
+    """Return what is wrong with the output folder, which is created if absent."""
     with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return
-    next_step = cure_of_access(folder, "Set KIE_AI_OUTPUT_DIR to a folder of yours, or leave it out.")
-    raise ConfigError(f"The folder {folder} can't be written.", next_step=next_step)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    if folder is None or (folder.is_dir() and os.access(folder, os.W_OK)):
+        return None
+    step = "Set KIE_AI_OUTPUT_DIR to a folder of yours, or leave it out; mount its drive if it is on one."
+    return ConfigError(f"The folder {folder} can't be written.", next_step=cure_of_access(folder, step))

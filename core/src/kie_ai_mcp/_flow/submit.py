@@ -47,7 +47,7 @@ async def submit(
     Without `is_heard` the caller has more to do until it answers, and then calls `deliver`.
     Raise KieError where nothing was made, or where that is not known; the error says which, and what to do.
     """
-    engine.check_open()
+    await engine.check_ready()
     deadline, lost_s = anyio.current_time() + patience_s, max(LOST_S, 2 * patience_s)
     # Refusals by the provider and a missing key come before any file is uploaded.
     saves = engine.settings.output_dir is not None

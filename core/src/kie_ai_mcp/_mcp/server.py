@@ -26,10 +26,10 @@ from kie_ai_mcp._app.resources import TEMPLATES, Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import read_messages, take_stdin
-from kie_ai_mcp._settings.load import load_settings, mask_environment, take_secrets
+from kie_ai_mcp._settings.load import Faults, load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, StorageError
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
 
 log = logging.getLogger(__name__)
 
@@ -140,21 +140,18 @@ def result_of(answer: Answer) -> types.CallToolResult:
 
 
 def run_stdio() -> int:
-    """Load the settings and serve over stdin and stdout; return the exit code, 2 for wrong settings or database."""
+    """Load the settings and serve over stdin and stdout, whatever is wrong; return the exit code."""
     take_secrets()
-    try:
-        settings = load_settings()
-        log_to_stderr(settings)
-        anyio.run(serve, settings)
-    except (ConfigError, StorageError) as exc:
-        sys.stderr.write(f"kie-ai-mcp-server: {mask_environment().text(str(exc))}\n")
-        return 2
+    faults: list[ConfigError] = []
+    settings = load_settings(faults=faults)
+    log_to_stderr(settings)
+    anyio.run(serve, settings, faults)
     return 0
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, faults: Faults) -> None:
     """Serve MCP over stdin and stdout until the input ends. A signal ends the process from within."""
-    app = App.open(settings)
+    app = App.open(settings, faults)
     # What was loaded until now stays to the end; the collector, switched off at the start, need never look at it.
     gc.freeze()
     gc.enable()

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pluggy
 
@@ -25,7 +25,7 @@ from kie_ai_mcp._providers.installed import DEFAULTS, KIE, Plugin, installed
 from kie_ai_mcp._providers.quarantine import Quarantine
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.installation import install_command
-from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings, own_folder, variable
 from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
@@ -80,6 +80,17 @@ class Plugins:
             log.warning("variables for providers that are not installed: %s", ", ".join(self.foreign_variables))
         selection.check_tools(settings, (name for sort, name in self._owners if sort == "tool"), self.plugins)
         self.tools = {name: tool for name, tool in self.tools.items() if self.lists(name, tool)}
+
+    @classmethod
+    def load(cls, settings: Settings, reserved: Iterable[str], faults: Faults) -> tuple[Self, Settings]:
+        """Return the providers, and the settings less all that is wrong about them, which is added to `faults`."""
+        while True:
+            try:
+                return cls(settings, reserved), settings
+            except ConfigError as exc:
+                faults.append(exc)
+                own: dict[str, Any] = {"providers": {}, "provider_variables": {}}  # one of them is a wrong gateway
+                settings = settings.without(*exc.where) if exc.where else settings.model_copy(update=own)
 
     def lists(self, name: str, tool: BoundTool | None = None) -> bool:
         """Return whether the settings let a tool be listed and called; a tool of the server itself has no kind."""

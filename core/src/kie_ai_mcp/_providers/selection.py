@@ -28,14 +28,17 @@ def cure_of(plugin: Plugin) -> str:
 
 def check_providers(settings: Settings, plugins: Mapping[str, Plugin]) -> None:
     """Raise ConfigError where the settings name a provider that is not installed, or both enabled and disabled."""
-    mentions = [(f"{variable('enabled_providers')} names {name!r}", name) for name in settings.enabled_providers]
-    mentions += [(f"{variable('disabled_providers')} names {name!r}", name) for name in settings.disabled_providers]
-    mentions += [(f"The configuration has a section [providers.{name}]", name) for name in settings.providers]
-    for mention, name in mentions:
-        if name not in plugins:
-            raise ConfigError(f"{mention}, but no such provider is installed.", next_step=nearest(name, plugins))
-    if both := sorted(set(settings.enabled_providers) & set(settings.disabled_providers)):
-        raise ConfigError(f"The provider {both[0]!r} is both enabled and disabled.", next_step="Take it off one.")
+    for setting in ("enabled_providers", "disabled_providers", "providers"):
+        for name in getattr(settings, setting):
+            place = f"{variable(setting)} names {name!r}"
+            if setting == "providers":
+                place = f"The configuration has a section [providers.{name}]"
+            if name not in plugins:
+                reason, cure = f"{place}, but no such provider is installed.", nearest(name, plugins)
+                raise ConfigError(reason, next_step=cure, where=(setting, name))
+    for name in sorted(set(settings.enabled_providers) & set(settings.disabled_providers)):
+        reason = f"The provider {name!r} is both enabled and disabled."
+        raise ConfigError(reason, next_step="Take it off one.", where=("enabled_providers", name))
 
 
 def check_section(settings: Settings, plugin: Plugin, section: Iterable[str]) -> None:
@@ -45,8 +48,10 @@ def check_section(settings: Settings, plugin: Plugin, section: Iterable[str]) ->
         written = provider_variable(plugin.name, key)
         if written in settings.provider_variables:
             near = nearest(written, [provider_variable(plugin.name, known) for known in keys])
-            raise ConfigError(f"{written} is set, but the provider {plugin.name} has no such setting.", next_step=near)
-        raise ConfigError(f"[providers.{plugin.name}] has no setting {key!r}.", next_step=nearest(key, keys))
+            reason = f"{written} is set, but the provider {plugin.name} has no such setting."
+            raise ConfigError(reason, next_step=near, where=("provider_variables", written))
+        reason = f"[providers.{plugin.name}] has no setting {key!r}."
+        raise ConfigError(reason, next_step=nearest(key, keys), where=("providers", plugin.name))
 
 
 def foreign_variables(settings: Settings, plugins: Mapping[str, Plugin]) -> list[str]:
@@ -57,7 +62,7 @@ def foreign_variables(settings: Settings, plugins: Mapping[str, Plugin]) -> list
     for written in foreign:
         if near_misses(written.removeprefix(SUBPREFIX), (known.removeprefix(SUBPREFIX) for known in variables)):
             reason = f"{written} is for a provider that is not installed."
-            raise ConfigError(reason, next_step=nearest(written, variables))
+            raise ConfigError(reason, next_step=nearest(written, variables), where=("provider_variables", written))
     return foreign
 
 
@@ -70,7 +75,7 @@ def check_tools(settings: Settings, tools: Iterable[str], plugins: Mapping[str, 
         for name in getattr(settings, setting):
             if name not in names and not any(_begins_with(name.partition("_")[2], provider) for provider in unused):
                 reason = f"{variable(setting)} names {name!r}, but there is no such tool."
-                raise ConfigError(reason, next_step=nearest(name, names))
+                raise ConfigError(reason, next_step=nearest(name, names), where=(setting, name))
 
 
 def _keys(plugin: Plugin) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import peewee
 
-from kie_ai_mcp._record.migrations import SCHEMA_VERSION, check_version, migrate
+from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate
 from kie_ai_mcp._settings.databases import look_at
 from kie_ai_mcp.errors import StorageError
 
@@ -106,6 +106,7 @@ class Database:
         self.lane = anyio.CapacityLimiter(1)
         # Where the file itself lies: a process that opens it through a link must find the same files beside it.
         self.real_path = Path(os.path.realpath(self.path))
+        self._log = Path(f"{self.real_path}-wal")
 
     def open(self) -> None:
         """Open the file and bring it up to this program's version."""
@@ -115,11 +116,12 @@ class Database:
                 place = self._examine()
                 self._connect()
                 version = int(self.connection.pragma("user_version"))
+                self._check_version(version)
                 if version != SCHEMA_VERSION:
                     migrate(self.connection)
                 if not os.access(self.path, os.W_OK):
                     raise PermissionError(13, "it is read-only")
-                if version != SCHEMA_VERSION or place is None or not place.exists():
+                if version != SCHEMA_VERSION or place is None:
                     # For the eyes of a process that sees this file under another name, and not its log.
                     self.connection.execute_sql("UPDATE place SET path = ?", (os.fsencode(self.real_path),))
                     self.connection.pragma("wal_checkpoint", "passive")
@@ -144,7 +146,7 @@ class Database:
             except _Lost as lost:
                 self._give_up()
                 cure = "Call again: what this server paid for is kept, and recorded in the file that is there."
-                raise self._error(f"{lost} while this server used it", cure) from None
+                raise self._error(f"{lost} while it was in use", cure) from None
             except (peewee.DatabaseError, sqlite3.DatabaseError) as exc:
                 if type(exc).__name__ == "DatabaseError":  # no file, or a damaged one
                     self.is_damaged = True
@@ -155,8 +157,7 @@ class Database:
     def check_sound(self) -> None:
         """Raise `StorageError` where the file was found damaged: what is written to it may not be found again."""
         if self.is_damaged:
-            rescue = f"sqlite3 {self.path} .recover | sqlite3 {self.path}.new"
-            cure = f"Stop every server, rescue what can be ({rescue}), and put that in its place."
+            cure = f"Stop every server, and rescue what can be: sqlite3 {self.path} .recover | sqlite3 {self.path}.new"
             raise self._error("is damaged", cure)
 
     def accounts_at(self, gateway: str) -> tuple[str, str]:
@@ -214,10 +215,9 @@ class Database:
     def _create(self) -> None:
         """Create the file if absent, for its owner alone; SQLite gives the files beside it the same rights."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        log = Path(f"{self.real_path}-wal")
-        if not self.real_path.exists() and (self._places or (log.exists() and log.stat().st_size)):
-            step = "Restart the server" if self._places else f"Delete {log}"
-            cure = f"Put it back. {step} to begin a new one; it takes in what that server kept of its payments."
+        if not self.real_path.exists() and (self._places or self._has_log()):
+            step = "restart the server" if self._places else f"delete {self._log}"
+            cure = f"Put it back; or, to begin a new one, {step}."
             raise self._error("is gone: it was deleted or moved while a server used it", cure)
         with suppress(FileExistsError):
             open_private(self.real_path, os.O_CREAT | os.O_EXCL).close()
@@ -231,26 +231,28 @@ class Database:
 
         It is only read: what belongs to another program stays as it is to the byte.
         """
-        look, log = look_at(self.real_path), Path(f"{self.real_path}-wal")
-        if not look.tables and log.exists() and log.stat().st_size:
-            look = look_at(self.real_path, with_log=True)
-        check_version(str(self.path), look.version)
+        look = look_at(self.real_path)
+        self._check_version(look.version)
         if look.tables and not look.is_ours:
             tables = ", ".join(sorted(look.tables)[:5])
-            raise StorageError(
-                f"The file {self.path} belongs to another program (its tables: {tables}). It was left as it is.",
-                next_step="Set KIE_AI_DB_PATH to another file.",
-            )
+            problem = f"The file {self.path} belongs to another program (its tables: {tables}). It was left as it is."
+            raise StorageError(problem, next_step="Set KIE_AI_DB_PATH to another file.")
         place = look.place and Path(os.path.realpath(look.place))  # a link to where it was moved is no other name
         links = self.real_path.stat().st_nlink
-        if place and place.exists() and self.real_path.samefile(place):
+        if place and place_of(place) == place_of(self.real_path):
             links += place.name != self.real_path.name or not place.parent.samefile(self.real_path.parent)
-        if links > 1:
-            # Each name has a write-ahead log of its own; what one process writes, another one overwrites.
+        else:
+            place = None
+        if links > 1:  # each name has a write-ahead log of its own: what one process writes, another one overwrites
             name = f": {place} is the same file" if place and place != self.real_path else ""
             cure = "Use one name everywhere (KIE_AI_DB_PATH), and share its folder, not the file alone."
             raise self._error(f"has more than one name{name}, which would lose paid tasks", cure)
         return place
+
+    def _check_version(self, version: int) -> None:
+        if version > SCHEMA_VERSION:
+            cure = "Update kie-ai-mcp-server, or set KIE_AI_DB_PATH to another file."
+            raise self._error(f"has schema version {version}; this program knows {SCHEMA_VERSION}", cure)
 
     def _check_files(self) -> None:
         """Raise where the open files are no longer those at the path, or the file was written to without SQLite."""
@@ -271,13 +273,13 @@ class Database:
     def _give_up(self) -> None:
         """Close what is no longer the database at the path, without harm to that."""
         self.on_lost()
-        path, log = self.real_path, Path(f"{self.real_path}-wal")
+        path, log = self.real_path, self._log
         is_there, log_is_ours = (place_of(file) == self._places[end] for file, end in ((path, ""), (log, "-wal")))
         is_ours = is_there and self._written is not None
         if not is_there:  # the file goes with all that its log holds, wherever it is now
             with suppress(peewee.DatabaseError):
                 self.connection.pragma("wal_checkpoint", "passive")
-        elif not (is_ours and (log_is_ours or not log.exists() or log.stat().st_size == 0)):
+        elif not (is_ours and (log_is_ours or not self._has_log())):
             # Of a file that seems moved SQLite writes no log back, and deletes none.
             aside = path.with_name(f"{path.name}.moved")
             path.rename(aside)
@@ -287,6 +289,9 @@ class Database:
         if log_is_ours and not is_ours and log.exists():  # it would be read as that of another file
             log.replace(f"{log}.old")
             Path(f"{path}-shm").unlink(missing_ok=True)
+
+    def _has_log(self) -> bool:
+        return self._log.exists() and self._log.stat().st_size > 0
 
     def _connect(self) -> None:
         """Connect; wait while another process creates the file, which SQLite itself does not wait for."""

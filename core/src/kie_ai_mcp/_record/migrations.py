@@ -6,8 +6,6 @@ steps that were applied; a database of the seed's Node server counts as 0.
 
 from typing import Any
 
-from kie_ai_mcp.errors import StorageError
-
 _SEED = """
 CREATE TABLE IF NOT EXISTS tasks (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -137,20 +135,10 @@ _KEYS = {
 }
 
 
-def check_version(path: str, version: int) -> None:
-    """Raise `StorageError` for the schema version of a newer program."""
-    if version > SCHEMA_VERSION:
-        raise StorageError(
-            f"The task database {path} has schema version {version}; this program knows {SCHEMA_VERSION}.",
-            next_step="Update kie-ai-mcp-server, or set KIE_AI_DB_PATH to another file.",
-        )
-
-
 def migrate(database: Any) -> None:
-    """Apply the steps that a database lacks, all or none; raise `StorageError` for one of a newer program."""
+    """Apply the steps that a database lacks, all or none."""
     with database.atomic("IMMEDIATE"):
         version = int(database.pragma("user_version"))
-        check_version(database.database, version)
         for number, step in enumerate(_STEPS[version:], start=version + 1):
             for statement in filter(str.strip, step.split(";")):
                 database.execute_sql(statement)

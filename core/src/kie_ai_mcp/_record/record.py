@@ -72,6 +72,8 @@ class Record:
         self.database.on_open = self.submissions.begin
         self.database.on_lost = self.recovery.rescue
 
+    check = in_worker(lambda self: self.database.check_sound())  # raises `StorageError` where the file can't be used
+
     def open(self) -> None:
         """Open the file, which the first use does as well; raise `StorageError` where it can't be used."""
         self.database.open()

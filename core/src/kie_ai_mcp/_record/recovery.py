@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SILENCE_S = 120.0  # how long a process without a lock file counts as alive after it wrote to the database
 
 REMEMBERED = 5_000  # requests of this process, the newest, that are kept in case that the database is lost
+adapter_of = cache(TypeAdapter[Ending])  # built at first use: most processes recover nothing
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 # Records how a submission, by its number and what was written down of it, ended, inside a transaction.
@@ -110,7 +111,7 @@ class RecoveryFile:
         """Record one entry; return False for one that can't be read, or holds what no database takes."""
         try:
             entry = json.loads(line)
-            ending = _endings().validate_python({"state": "accepted", **entry})
+            ending = adapter_of(Ending).validate_python({"state": "accepted", **entry})
             if (ending.state == "accepted") == (ending.task is None):
                 return False
             with self._database.connection.savepoint():
@@ -118,11 +119,6 @@ class RecoveryFile:
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError, IntegrityError, InterfaceError):
             return False
         return True
-
-
-@cache
-def _endings() -> TypeAdapter[Ending]:
-    return TypeAdapter(Ending)
 
 
 def _line(submission_id: int, request: Mapping[str, Any] | None, ending: Ending) -> str:

@@ -108,6 +108,7 @@ class Caller:
 
     settings: Settings
     gateway: Gateway
+    fault: ConfigError | None = None  # a wrong setting, without which no call makes sense
     quiet_until: float = 0.0  # as time.monotonic(): the service has asked for no more reads until then
 
     @cached_property
@@ -243,6 +244,8 @@ class Caller:
     def check_key(self) -> None:
         """Raise ConfigError where no usable key is set; it names the variable and the page with the keys."""
         key, title = self.gateway.key, self.gateway.title
+        if self.fault is not None:
+            raise self.fault
         if not self.needs_key:
             return
         if not key:

@@ -25,12 +25,9 @@ class Look:
     place: Path | None = None
 
 
-def look_at(path: Path, *, with_log: bool = False) -> Look:
-    """Read a file without a lock and without a trace; raise what SQLite raises where it is no database.
-
-    What only its write-ahead log holds is seen `with_log`, and then SQLite makes an index of the log.
-    """
-    uri = f"{path.absolute().as_uri()}?mode=ro{'' if with_log else '&immutable=1'}"
+def look_at(path: Path) -> Look:
+    """Read a file, but not its log, without a lock or a trace; raise what SQLite raises where it is no database."""
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(uri, uri=True)) as database:
         (version,) = database.execute("PRAGMA user_version").fetchone()
         tables = frozenset(name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))

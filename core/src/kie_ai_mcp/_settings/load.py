@@ -51,26 +51,40 @@ def full_environment(environ: Mapping[str, str] = os.environ) -> Mapping[str, st
     return {**_taken, **environ} if environ is os.environ else environ
 
 
-def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+Faults = list[ConfigError]  # what is wrong with the settings
+
+
+class _Strict(Faults):
+    def append(self, fault: ConfigError) -> None:
+        raise fault
+
+
+STRICT = _Strict()  # stays empty, since the first fault is raised
+
+
+def load_settings(environ: Mapping[str, str] = os.environ, faults: Faults = STRICT) -> Settings:
     """Return the settings of the environment (this process's by default) and the configuration file.
 
-    `ConfigError` names a key that is unknown, or a value that can't be used, and the cure.
+    A `ConfigError` names each key that is unknown or value that can't be used, which `faults` leave out, and the cure.
     """
-    values, origins, _ = _read(environ)
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as exc:
-        raise _unusable(exc, values, origins) from None
+    values, origins, _ = _read(environ, faults)
+    while True:
+        try:
+            return Settings.model_validate(values)
+        except ValidationError as exc:
+            fault = _unusable(exc, values, origins)
+            faults.append(fault)
+            del values[fault.where[0]]
 
 
 def find_origins(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the origin of each setting that is not at its default: a variable's name or the file's path."""
-    return _read(environ)[1]
+    return _read(environ, [])[1]
 
 
 def find_warnings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return what was left out of the settings, as sentences: by setting, and all foreign variables together."""
-    return _read(environ)[2]
+    return _read(environ, [])[2]
 
 
 def why_no_key(gateway: str) -> str:
@@ -118,11 +132,21 @@ def near_misses(name: str, names: Iterable[str]) -> list[str]:
     return near or [word for word in known.values() if name.startswith(f"{word}_")]
 
 
-def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+def _read(
+    environ: Mapping[str, str], faults: list[ConfigError]
+) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
     """Return the values in the file and the environment, the origin of each, and what was left out, and why."""
     environ = full_environment(environ)
     unset: dict[str, str] = {}
-    values, origins = _read_file(environ, unset)
+    try:
+        values, origins = _read_file(environ, unset)
+    except ConfigError as exc:
+        faults.append(exc)
+        values, origins = {}, {}
+    for key in values.keys() - Settings.model_fields.keys() | values.keys() & {"provider_variables"}:
+        names = Settings.model_fields.keys() - {"provider_variables"}
+        faults.append(_unknown(key, names, f" in {config_file(environ)}"))
+        del values[key]
     variables = values.setdefault("provider_variables", {})
     fields = [field for field in Settings.model_fields if field not in SECTIONS]
     foreign = []
@@ -142,7 +166,7 @@ def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], d
                 origins[field] = name
         elif near := near_misses(field, (*fields, *SECTIONS)):
             meant = [variable(known) for known in near if known in fields]
-            raise _unknown(name, meant or map(variable, fields))
+            faults.append(_unknown(name, meant or map(variable, fields)))
         else:
             guess = get_close_matches(field, fields, n=1)
             foreign.append(f"{name} (did you mean {variable(guess[0])}?)" if guess else name)
@@ -186,10 +210,6 @@ def _read_file(environ: Mapping[str, str], unset: dict[str, str]) -> tuple[dict[
         raise ConfigError(f"The configuration file {path} can't be read: {exc.strerror}.", next_step=cure) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"The configuration file {path} is not valid TOML: {exc}.", next_step="Correct it.") from exc
-    fields = Settings.model_fields.keys() - {"provider_variables"}
-    for key in values:
-        if key not in fields:
-            raise _unknown(key, fields, f" in {path}")
     sections = values.get("providers")
     parts = {f"providers.{name}.": part for name, part in sections.items()} if isinstance(sections, dict) else {}
     for start, part in ("", values), *parts.items():
@@ -214,4 +234,4 @@ def _unusable(exc: ValidationError, values: Mapping[str, Any], origins: Mapping[
     if field == "timeout":
         reason = "it must be a whole number of milliseconds, at least 1000"
         cure = "For 60 seconds set it to 60000."
-    return ConfigError(f"{place} is {shown}: {reason}.", next_step=cure)
+    return ConfigError(f"{place} is {shown}: {reason}.", next_step=cure, where=(field,))

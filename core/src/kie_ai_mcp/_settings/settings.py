@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr
@@ -203,6 +203,13 @@ class Settings(BaseModel):
         for section in (self.provider_variables, *self.providers.values()):
             secrets += [str(value) for name, value in section.items() if name.lower().endswith(SECRET_SETTINGS)]
         return Mask(secrets)
+
+    def without(self, setting: str, name: str) -> Self:
+        """Return the settings less one name that a list or a mapping among them holds."""
+        value = getattr(self, setting)
+        less = [part for part in value if part != name]
+        update = {setting: {part: value[part] for part in less} if isinstance(value, Mapping) else tuple(less)}
+        return self.model_copy(update=update)
 
     def section(self, provider: str) -> dict[str, Any]:
         """Return a provider's own settings; its variables win over its section of the file."""

@@ -26,25 +26,28 @@ from kie_ai_mcp._gallery.page import page
 from kie_ai_mcp._mcp.server import CLEANUP_S, result_of, server_of
 from kie_ai_mcp._mcp.signals import exit_after, signalled
 from kie_ai_mcp._mcp.stdio import MESSAGE_BYTES
-from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web import connections
 from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, Access, ending, is_local, json_object, refusal
 from kie_ai_mcp._web.callbacks import Callbacks
-from kie_ai_mcp.errors import ConfigError, InvalidArgument, shorten
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, StorageError, shorten
 
 MCP_PATH = "/mcp"
 CALL_PATH = "/tools/call"
 CLOSE_S = 1  # how long answers may still be written once every paid request has ended, in whole seconds
 
 
-async def serve_http(settings: Settings, host: str, port: int) -> int:
+async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -> int:
     """Serve over HTTP until a signal; return the exit code that stands for it.
 
     Raises what `App.open` raises, and ConfigError where others could get in or the port is not free.
     """
     _check_closed(settings, host)
-    app = App.open(settings)
+    for fault in faults:
+        if "http_token" in fault.where:  # without it everybody on this machine could get in
+            raise fault
+    app = App.open(settings, faults)
     try:
         listener = connections.listen(host, port)
     except ConfigError:
@@ -169,7 +172,10 @@ class Site:
     async def _gallery(self, request: Request) -> Response:
         # Relative to what the client asked for: a proxy may serve it below a prefix that nobody tells us.
         start = "./" if request.scope["raw_path"].endswith(b"/") else f".{GALLERY_PATH}/"
-        text = await page(self.app.engine.record, address=partial(self._address, start))
+        try:
+            text = await page(self.app.engine.record, address=partial(self._address, start))
+        except StorageError as exc:
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(exc))
         return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
     def _address(self, start: str, path: Path) -> str:
