@@ -84,6 +84,20 @@ def test_text_that_is_no_key_is_named_with_the_cure(run: "Run", sandbox: Sandbox
     assert "https://kie.ai/api-key" in refused.stderr
 
 
+def test_text_that_is_no_key_of_another_service_is_named_with_its_cure(
+    run: "Run", sandbox: Sandbox, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[providers.pika]\ngateway = "fal"\n[providers.fal]\nkey = "<key>"\n', "utf-8")
+    settings = {"KIE_AI_CONFIG": str(file), "KIE_AI_ENABLED_PROVIDERS": "pika,fal"}
+    reason = f"providers.fal.key in {file} is '<key>': this is no key"
+    found = findings(run("doctor", "--offline", "--json", sandbox=sandbox, **settings))["key of fal"]
+    assert (found["state"], found["found"]) == ("fail", f"{reason}.")
+    refused = run("call", "generate_pika_video", "prompt=A fox", sandbox=sandbox, **settings)
+    assert (refused.code, f"{reason}, so nothing was sent." in refused.stderr) == (2, True)
+    assert all("https://fal.ai/dashboard/keys" in text for text in (found["cure"], refused.stderr))
+
+
 def test_variables_of_other_programs_are_warned_of(run: "Run", sandbox: Sandbox) -> None:
     foreign = {
         "KIE_AI_SERVICE_HOST": "10.0.0.1",

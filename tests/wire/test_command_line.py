@@ -120,6 +120,14 @@ def test_providers_is_readable_for_people(run: "Run", plant: "Plant") -> None:
     assert "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS." in lines["broken:"]
 
 
+def test_what_a_provider_raises_commands_no_terminal(run: "Run", plant: "Plant") -> None:
+    path = plant("broken", 'raise RuntimeError("red\\x1b[2J\\x9b31m")\n')
+    ended = run("providers", PYTHONPATH=path, COLUMNS="250")
+    assert "\x1b" not in ended.stdout + ended.stderr
+    for text in (ended.stdout, ended.stderr):  # the table, and the log
+        assert r"red\u001b[2J\u009b31m" in text
+
+
 def test_tools_are_only_those_that_are_wanted(run: "Run") -> None:
     ended = run("tools", "--json", KIE_AI_DISABLED_TOOLS="edit_nano_banana", KIE_AI_KINDS="image")
     assert ended.returncode == 0, ended.stderr

@@ -107,7 +107,7 @@ async def _examine(report: Report, offline: bool) -> None:
         if gateway.key:
             report(Finding(f"key of {name}", "ok", f"Requests go to {gateway.title} at {gateway.base_url}."))
         elif used := ", ".join(sections):
-            reason = f"No {gateway.title} key is set, and {used} is to be made there."
+            reason = why_no_key(name) or f"No {gateway.title} key is set, and {used} is to be made there."
             report(Finding(f"key of {name}", "fail", reason, gateway.key_help))
     if not offline and not any(NEEDED & set(fault.where) for fault in faults):
         await _report_service(report, settings, plugins)

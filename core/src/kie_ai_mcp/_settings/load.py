@@ -215,8 +215,10 @@ def _read_file(environ: Mapping[str, str], unset: dict[str, str]) -> tuple[dict[
     for start, part in ("", values), *parts.items():
         for key, value in list(part.items()) if isinstance(part, dict) else ():
             if holds_key(key) and isinstance(value, str):
-                part[key] = _usable(value, f"{start}{key}", f"{start}{key} in {path}", unset) or None
-    return values, {name: str(path) for name, value in values.items() if value is not None}
+                part[key] = _usable(value, f"{start}{key}", f"{start}{key} in {path}", unset)
+                if not part[key]:
+                    del part[key]
+    return values, dict.fromkeys(values, str(path))
 
 
 def _unknown(name: str, names: Iterable[str], place: str = "") -> ConfigError:
