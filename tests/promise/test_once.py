@@ -178,6 +178,34 @@ async def test_request_that_was_cancelled_is_not_paid_for_twice_when_asked_again
                 group.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("moment", ["while it is sent", "while it waits for the result", "once it is finished"])
+async def test_repeat_with_a_key_names_the_request_whose_answer_was_lost(
+    moment: str, open_desk: "OpenDesk", tmp_path: Path, rows: "Rows"
+) -> None:
+    with Sandbox(hold=True) as sandbox:
+        async with (
+            open_desk(tmp_path, sandbox.base_url, wait_s=20.0, patience_s=20.0) as first,
+            open_desk(tmp_path, sandbox.base_url) as desk,
+        ):
+            if "sent" in moment:
+                sandbox.play("slow:0.3", path="createTask")
+            async with anyio.create_task_group() as group:
+                group.start_soon(lambda: first.call(TOOL, prompt="A fox"))
+                await eventually(lambda: sandbox.ledger if "sent" in moment else len(sandbox.requests) > 1)
+                group.cancel_scope.cancel()
+            name = f"task {sandbox.ledger[0].task_id}"
+            if "sent" in moment:
+                name = "submission 1"
+            if "finished" in moment:
+                sandbox.finish(sandbox.ledger[0].task_id)
+                await desk.call("get_task_status", task_id=sandbox.ledger[0].task_id)
+            reply = await desk.call(TOOL, prompt="A fox", idempotency_key="b")
+            assert (reply.data["task_id"], reply.data["charged"]) == (sandbox.ledger[1].task_id, "yes")
+            (note,) = reply.data["notes"]
+            assert re.search(rf"identical request was made \d s ago as {name}; this one was bought besides it", note)
+            assert "notes" not in (await desk.call(TOOL, prompt="An owl", idempotency_key="c")).data
+
+
 @pytest.mark.parametrize("moment", ["once it is recorded", "while it waits for the result"])
 def test_request_whose_server_was_killed_is_not_paid_for_twice_when_asked_again(
     moment: str, launch: "Launch", sandbox: Sandbox

@@ -93,7 +93,7 @@ async def submit(
                 record = await engine.record.tasks.find(report.task_id)
                 report = await with_files(engine, record) if record else report
         await deliver(engine, report, is_heard)
-    return _explained(engine, report, submission, None if new.idempotency_key else ticket.twin)
+    return _explained(engine, report, submission, new, ticket.twin)
 
 
 async def _uploaded(addresses: Awaitable[dict[str, Any]], deadline: float) -> dict[str, Any]:
@@ -103,17 +103,21 @@ async def _uploaded(addresses: Awaitable[dict[str, Any]], deadline: float) -> di
     raise Refused(message, next_step="Call upload_file for each, and give the addresses.", can_retry=True)
 
 
-def _explained(engine: Engine, report: Report, submission: Submission, twin: SubmissionRecord | None) -> Report:
-    """Return a report with the request's price, and with its identical request that is running."""
+def _explained(
+    engine: Engine, report: Report, submission: Submission, new: NewSubmission, twin: SubmissionRecord | None
+) -> Report:
+    """Return a report with the request's price, and with the identical request that it was bought besides."""
     estimate, assumed = submission.estimated_credits, engine.record.budget.assumed_credits
     report = replace(report, estimated_credits="unknown" if estimate is None else estimate)
     if estimate is None and assumed is not None and submission.gateway == KIE:
         report = report.noted(f"Price unknown: {assumed:g} credits are booked until the service names the charge.")
     if twin is None:
         return report
-    twin_id = prefix_of(twin.gateway, twin.task_id or "", engine.callers) + (twin.task_id or "")
-    since = f"{_age_s(twin)} s as task {twin_id}"
-    return report.noted(f"An identical request is running since {since}; this one was bought besides it.")
+    since = f"was made {_age_s(twin)} s ago" if new.idempotency_key else f"is running since {_age_s(twin)} s"
+    name = f"submission {twin.id}"  # where it is still on its way
+    if twin.task_id:
+        name = f"task {prefix_of(twin.gateway, twin.task_id, engine.callers)}{twin.task_id}"
+    return report.noted(f"An identical request {since} as {name}; this one was bought besides it.")
 
 
 async def deliver(engine: Engine, report: Report, is_heard: IsHeard | None) -> Report:

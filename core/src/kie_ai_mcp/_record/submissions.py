@@ -73,7 +73,7 @@ class NewSubmission:
 class Ticket:
     """A submission's place before sending: `granted`, or `wait_s` seconds until it is worth asking again.
 
-    `twin` is an identical request whose task is still running.
+    `twin` is an identical request: one whose task is still running, beside a key one without a delivered answer.
     """
 
     submission_id: int
@@ -111,12 +111,14 @@ class Submissions:
             accounts, twins = self.database.accounts_at(new.gateway), _accepted_twins(self.database, new)
             ours = (row for row in open_rows if row["account"] in accounts and row["user"] == new.user)
             same = [row for row in ours if row["gateway"] == new.gateway and new.repeats(row)]
+            besides = [row for row in twins if row["status"] in ("pending", "processing")]
+            lost = [row for row in twins if row["delivered_at"] is None and row["asked_at"] > now - lost_s]
             if new.once:
                 same += (row for row in twins if row["status"] != "failed")
             elif new.idempotency_key is None:
-                same += (row for row in twins if row["delivered_at"] is None and row["asked_at"] > now - lost_s)
-            else:
-                same = [row for row in same if row["state"] == "unknown"]
+                same += lost
+            else:  # deliberate; only one whose answer nobody has seen is worth a word
+                same, besides = [row for row in same if row["state"] == "unknown"], [*same, *lost]
             earlier = _keyed(self.database, new) or next(iter(same), None)
             if earlier is not None:
                 _bind(self.database, new.idempotency_key, {"account": accounts[0], "user": new.user}, earlier["id"])
@@ -128,8 +130,7 @@ class Submissions:
             values |= {"created_at": datetime.now(UTC), "asked_at": now}
             submission_id = _insert(self.database, values, new.idempotency_key)
             self.recovery.requests[submission_id] = stored(SubmissionRow, values) | {"key": new.idempotency_key}
-            running = next((row for row in twins if row["status"] in ("pending", "processing")), None)
-            twin = None if running is None else submission_record(running)
+            twin = submission_record(besides[0]) if besides else None
             return replace(self._take_slot(submission_id, new.gateway, open_rows, now), twin=twin)
 
     @in_worker
