@@ -1,6 +1,8 @@
 """Choice of the task database: what belongs to another program is left alone, a path is never relative by accident."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._settings.databases import look_at
 from kie_ai_mcp._settings.load import find_warnings, load_settings
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, StorageError
@@ -138,3 +141,32 @@ def test_choice_stays_what_it_was(here: Path) -> None:
     ours(here / "tasks.db")
 
     assert settings.database == chosen
+
+
+WRITER = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("PRAGMA wal_autocheckpoint = 0")
+for number in range(40):
+    database.execute(f"CREATE TABLE IF NOT EXISTS more_{number % 7} (a, b)")
+    rows = [(os.urandom(900), number) for _ in range(50)]
+    database.executemany(f"INSERT INTO more_{number % 7} VALUES (?, ?)", rows)
+    if number % 5 == 0:
+        database.execute(f"DROP TABLE more_{number % 7}")
+    database.commit()
+    database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    if number % 10 == 0:
+        database.execute("VACUUM")
+"""
+
+
+def test_file_that_another_process_writes_to_is_not_taken_for_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.db"
+    record = Record(path, RateLimit(20, 10.0))
+    record.open()
+    record.close()
+
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(path)]) as writer:
+            while writer.poll() is None:
+                assert look_at(path).is_ours

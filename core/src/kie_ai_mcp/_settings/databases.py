@@ -2,12 +2,14 @@
 
 import os
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 SEED_COLUMNS = {"id", "task_id", "api_type", "status", "created_at", "updated_at", "result_url", "error_message"}
 
+PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2)  # before another look at a file that seems to be damaged
 WITH_SUBMISSIONS = 3  # the first schema version of this server that has the table; the seed's database is version 0
 
 
@@ -27,6 +29,17 @@ class Look:
 
 def look_at(path: Path) -> Look:
     """Read a file, but not its log, without a lock or a trace; raise what SQLite raises where it is no database."""
+    for pause_s in PAUSES_S:
+        try:
+            return _look_once(path)
+        except sqlite3.DatabaseError as exc:
+            if "malformed" not in str(exc):
+                raise
+        time.sleep(pause_s)  # perhaps another process is writing its log into the file, which no lock keeps apart
+    return _look_once(path)
+
+
+def _look_once(path: Path) -> Look:
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(uri, uri=True)) as database:
         (version,) = database.execute("PRAGMA user_version").fetchone()
