@@ -5,12 +5,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\..*)?", re.IGNORECASE)
+_DEVICE = r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\..*)?"
 
 
 def is_unusable_on_windows(name: str) -> bool:
     """Return whether Windows takes the name of a file or folder for a device, or drops its end."""
-    return _DEVICE.fullmatch(name) is not None or name != name.rstrip(" .")
+    return re.fullmatch(_DEVICE, name) is not None or name != name.rstrip(" .")
 
 
 def is_below(path: Path, folder: Path) -> bool:

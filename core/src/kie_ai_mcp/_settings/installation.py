@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from kie_ai_mcp._settings.settings import APP
 
 CORE = "kie-ai-mcp-core"
-_REQUIREMENT = re.compile(r"""^([\w.-]+) *(?:\[([^]]*)\])?[^;\n]*(?:;.*\bextra\s*==\s*["']([\w.-]+))?""", re.MULTILINE)
+_REQUIREMENT = r"""(?m)^([\w.-]+) *(?:\[([^]]*)\])?[^;\n]*(?:;.*\bextra\s*==\s*["']([\w.-]+))?"""
 
 
 def install_command(*packages: str, update: bool = False) -> str:
@@ -90,7 +89,7 @@ def normalized(name: str) -> str:
 
 def _requirements(dist: Distribution) -> list[tuple[str, str, str]]:
     """Return the name of each requirement, its extras, and the extra for which alone it is needed."""
-    lines = _REQUIREMENT.findall("\n".join(dist.requires or ()))
+    lines = re.findall(_REQUIREMENT, "\n".join(dist.requires or ()))
     return [(normalized(name), re.sub(r"\s", "", extras), only) for name, extras, only in lines]
 
 
@@ -111,5 +110,5 @@ def _requirement(dist: Distribution) -> list[str]:
     origin = json.loads(dist.read_text("direct_url.json") or "{}")
     url, vcs = str(origin.get("url", "")), origin.get("vcs_info", {}).get("vcs")
     if origin.get("dir_info", {}).get("editable"):
-        return ["--with-editable", url2pathname(urlsplit(url).path)]
+        return ["--with-editable", unquote(urlsplit(url).path).removeprefix("/" if os.name == "nt" else "")]
     return ["--with", f"{dist.name} @ {f'{vcs}+' if vcs else ''}{url}" if url else normalized(dist.name)]

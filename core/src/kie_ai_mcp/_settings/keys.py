@@ -4,16 +4,14 @@ import re
 
 BLANKS = " \t\r\n\v\f\u00a0\u200b\ufeff"  # around a copied value; the last one is the byte order mark
 _QUOTES = "\"'`,;\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
-_BEFORE_A_KEY = re.compile(
-    r"((export|set)\s+)?(\w*API_?KEY\s*[=:]|authorization\s*:|bearer\s|key\s)\s*(?=\S)", re.IGNORECASE
-)
+# Compiled where they are needed: most keys are letters and digits alone, and no start should pay for more.
+_BEFORE_A_KEY = r"(?i)((export|set)\s+)?(\w*API_?KEY\s*[=:]|authorization\s*:|bearer\s|key\s)\s*(?=\S)"
 # What documentation writes in place of a key, a reference to a variable or a vault, the address of a page, and a key
 # that was copied from where only its ends are shown.
-_NO_KEY = re.compile(
-    r"<.*>|\[.*\]|\(.*\)|\{.*\}|\$.*|%.*%|!\w+!|\w+://.*|your([\W_].*|\D*)|(insert|paste|enter|put|replace|change)\D*"
+_NO_KEY = (
+    r"(?is)<.*>|\[.*\]|\(.*\)|\{.*\}|\$.*|%.*%|!\w+!|\w+://.*|your([\W_].*|\D*)|(insert|paste|enter|put|replace|change)\D*"
     r"|\D*(?<![a-z])here|((kie|ai|api|my)[\W_]*)*key|(\w{1,6}[\W_])*x{3,}([\W_]*x+)*|.*(\*{3}|\.{3}|\u2026|\u2022{2}).*"
-    r"|bearer|none|null|undefined|todo",
-    re.IGNORECASE | re.DOTALL,
+    r"|bearer|none|null|undefined|todo"
 )
 
 
@@ -25,12 +23,13 @@ def holds_key(setting: str) -> bool:
 def unwrapped(text: str) -> str:
     """Return a key without the quotes, the blanks, the name and the ``Bearer`` that were copied with it."""
     before = ""
-    while before != text:
+    while before != text and not text.isalnum():
         before, text = text, text.strip(BLANKS + _QUOTES)
-        text = text.removeprefix(match[0] if (match := _BEFORE_A_KEY.match(text)) else "")
+        text = text.removeprefix(match[0] if (match := re.match(_BEFORE_A_KEY, text)) else "")
     return text
 
 
 def is_no_key(text: str) -> bool:
     """Return whether a text stands where a key belongs, and can't be one."""
-    return _NO_KEY.fullmatch(text) is not None
+    is_plain = text.isalnum() and not text.isalpha()
+    return not is_plain and re.fullmatch(_NO_KEY, text) is not None
