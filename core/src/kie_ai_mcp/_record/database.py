@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reaches the disk as it is
-FILES = ("", "-wal", "-shm")  # endings of the names of the files that SQLite keeps
 BUSY_TIMEOUT_S = 10  # how long one statement, or one file lock, waits for another process
 
 P = ParamSpec("P")
@@ -54,13 +53,10 @@ def open_private(path: Path, flags: int) -> BinaryIO:
     return os.fdopen(os.open(path, flags, 0o600), "ab" if flags & os.O_WRONLY else "rb")
 
 
-def place_of(path: str | Path) -> tuple[int, int] | None:
-    """Return what tells a file from any other one, device and inode; None where there is no file.
-
-    A link is a file of its own: one that takes a file's place leads its log elsewhere.
-    """
+def place_of(path: Path) -> tuple[int, int] | None:
+    """Return a file's device and inode, or None; a link has its own: one in a file's place leads its log elsewhere."""
     try:
-        status = Path(path).lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
@@ -90,7 +86,7 @@ class Database:
     accounts: Mapping[str, str] = field(default_factory=dict)  # those of `Record`
     on_open: Callable[[], object] = field(init=False)
     on_lost: Callable[[], object] = field(init=False)
-    _places: dict[str, tuple[int, int] | None] = field(default_factory=dict)  # of the open files, by ending
+    _places: dict[Path, tuple[int, int] | None] = field(default_factory=dict)  # of each file that SQLite keeps open
     _known: tuple[str, int] | None = None  # the content's identity and generation
     _written: tuple[tuple[int, int], tuple[str, int]] | None = None  # the file's time and size; `_known` without log
     is_damaged: bool = False
@@ -106,7 +102,7 @@ class Database:
         self.lane = anyio.CapacityLimiter(1)
         # Where the file itself lies: a process that opens it through a link must find the same files beside it.
         self.real_path = Path(os.path.realpath(self.path))
-        self._log = Path(f"{self.real_path}-wal")
+        self._log, self._index = Path(f"{self.real_path}-wal"), Path(f"{self.real_path}-shm")
 
     def open(self) -> None:
         """Open the file and bring it up to this program's version."""
@@ -127,7 +123,7 @@ class Database:
                     self.connection.pragma("wal_checkpoint", "passive")
                 if self.is_damaged:
                     self.is_damaged = self.connection.pragma("quick_check") != "ok"
-                self._places = {ending: place_of(f"{self.real_path}{ending}") for ending in FILES}
+                self._places = {path: place_of(path) for path in (self.real_path, self._log, self._index)}
                 self._known = self._written = None
                 self.on_open()
             except BaseException:  # the next call must not use what was refused once
@@ -170,8 +166,10 @@ class Database:
         with self.connection.atomic("IMMEDIATE"):
             identity, generation = self.connection.execute_sql("SELECT identity, generation FROM place").fetchone()
             self._known = _newer_than(self._known, (identity, generation))
-            self.connection.execute_sql("UPDATE place SET generation = ?", (generation + 1,))
+            changes = self.connection.connection().total_changes
             yield
+            if self.connection.connection().total_changes != changes:
+                self.connection.execute_sql("UPDATE place SET generation = ?", (generation + 1,))
 
     @contextmanager
     def unsynced(self) -> Iterator[None]:
@@ -200,7 +198,7 @@ class Database:
         try:
             yield
         # SQLite's own, and the two after it, come up while rows are fetched and values bound.
-        except (OSError, peewee.PeeweeException, sqlite3.Error, OverflowError, UnicodeError) as exc:
+        except (OSError, peewee.PeeweeException, sqlite3.Error, OverflowError, ValueError) as exc:
             # SQLite rolls back by itself when a disk fails; that peewee then can't is not the reason.
             cause: BaseException = exc
             while "cannot rollback" in str(cause) and cause.__context__ is not None:
@@ -222,15 +220,12 @@ class Database:
         with suppress(FileExistsError):
             open_private(self.real_path, os.O_CREAT | os.O_EXCL).close()
         mode = self.path.stat().st_mode
-        if not mode & stat.S_IWGRP:  # files of earlier versions could be read by all; a group that writes shares it
-            with suppress(PermissionError):
+        with suppress(PermissionError):
+            if not mode & stat.S_IWGRP:  # earlier versions let all read it; a group that may write shares it
                 self.path.chmod(stat.S_IMODE(mode) & stat.S_IRWXU)
 
     def _examine(self) -> Path | None:
-        """Return the path by which the file was last opened; raise `StorageError` for one that must be left alone.
-
-        It is only read: what belongs to another program stays as it is to the byte.
-        """
+        """Return the path by which the file was last opened; raise `StorageError` for one that is to be left alone."""
         look = look_at(self.real_path)
         self._check_version(look.version)
         if look.tables and not look.is_ours:
@@ -256,11 +251,12 @@ class Database:
 
     def _check_files(self) -> None:
         """Raise where the open files are no longer those at the path, or the file was written to without SQLite."""
-        for ending, place in self._places.items():
-            now = place_of(f"{self.real_path}{ending}")
+        for path, place in self._places.items():
+            now = place_of(path)
+            if now != place and path != self.real_path:
+                raise _Lost(f"lost {path.name}")
             if now != place:
-                what = f"lost {self.path.name}{ending}" if ending else "was deleted or moved"
-                raise _Lost(what if now is None or ending else "was replaced by another file")
+                raise _Lost("was deleted or moved" if now is None else "was replaced by another file")
         status = self.real_path.stat()
         if status.st_nlink > 1:
             raise _Lost("got a second name")
@@ -274,7 +270,7 @@ class Database:
         """Close what is no longer the database at the path, without harm to that."""
         self.on_lost()
         path, log = self.real_path, self._log
-        is_there, log_is_ours = (place_of(file) == self._places[end] for file, end in ((path, ""), (log, "-wal")))
+        is_there, log_is_ours = (place_of(file) == self._places[file] for file in (path, log))
         is_ours = is_there and self._written is not None
         if not is_there:  # the file goes with all that its log holds, wherever it is now
             with suppress(peewee.DatabaseError):
@@ -288,7 +284,7 @@ class Database:
         self.connection.close()
         if log_is_ours and not is_ours and log.exists():  # it would be read as that of another file
             log.replace(f"{log}.old")
-            Path(f"{path}-shm").unlink(missing_ok=True)
+            self._index.unlink(missing_ok=True)
 
     def _has_log(self) -> bool:
         return self._log.exists() and self._log.stat().st_size > 0

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 SILENCE_S = 120.0  # how long a process without a lock file counts as alive after it wrote to the database
-
 REMEMBERED = 5_000  # requests of this process, the newest, that are kept in case that the database is lost
 adapter_of = cache(TypeAdapter[Ending])  # built at first use: most processes recover nothing
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -40,8 +39,7 @@ Write = Callable[[int, Mapping[str, Any], Ending], object]
 class RecoveryFile:
     """The recovery file of a database, shared by its processes; entries that it can't take wait in memory.
 
-    `requests` are, by number, the rows of requests under way as the database stores them: a line holds its request's,
-    since the file that it is recorded in may be another one, or an older copy.
+    `requests` are the stored rows of those under way, by number: the file that takes a line in may not have them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -49,7 +47,12 @@ class RecoveryFile:
         self.path = database.real_path.with_name(f"{database.real_path.name}.unrecorded.jsonl")
         self.in_memory: list[str] = []
         self.requests: dict[int, dict[str, Any]] = {}
+        self.has_moved = False  # whether another file was opened while requests were under way
         self._sent: deque[str] = deque(maxlen=REMEMBERED)
+
+    def known(self, submission_id: int) -> Mapping[str, Any]:
+        """Return what is known of a request that the file may not know."""
+        return self.requests.get(submission_id, {}) if self.has_moved else {}
 
     async def keep(self, submission_id: int, ending: Ending) -> Path:
         """Write an ending to the file, on disk when this returns; else keep it in memory and raise `StorageError`."""
@@ -139,16 +142,13 @@ class Process:
         self.owner = uuid.uuid4().hex[:12]
 
     def announce(self) -> None:
-        """Hold a lock for as long as this process lives, so that others can tell when it is dead.
-
-        Called whenever it is about to send: the file is kept young, and made again where a cleaner swept it away.
-        """
-        if self._mark is not None and place_of(self._mark.lock_file) != self._place:
+        """Hold a lock for as long as this process lives; keep its file young, or make it again, for cleaners sweep."""
+        if self._mark is not None and place_of(Path(self._mark.lock_file)) != self._place:
             self._mark.release()
             self._mark = None
         if self._mark is None:
             self._mark = self._lock_of(self.owner).acquire(timeout=1).lock
-            self._place = place_of(self._mark.lock_file)
+            self._place = place_of(Path(self._mark.lock_file))
         with suppress(OSError):
             os.utime(self._mark.lock_file)
 
@@ -162,10 +162,7 @@ class Process:
 
     @contextmanager
     def dead(self, owner: str, seen_at: float) -> Iterator[bool]:
-        """Yield whether another process is dead; if so, no third one settles the same requests meanwhile.
-
-        `seen_at` is when it last wrote to the database.
-        """
+        """Yield whether a process, `seen_at` its last write, is dead; if so, no third one settles its requests now."""
         lock = self._lock_of(owner)
         # Cleaners of temporary folders sweep lock files away below living processes.
         if not Path(lock.lock_file).exists() and abs(time.time() - seen_at) < SILENCE_S:

@@ -175,8 +175,7 @@ class Submissions:
         Where the service has used an id again, that is the earlier task as it was, with the number of its own request.
         """
         with self.database.transaction():
-            known = self.recovery.requests.get(submission_id, {})
-            record = self._end(submission_id, known, Ending("accepted", task, outcome))
+            record = self._end(submission_id, self.recovery.known(submission_id), Ending("accepted", task, outcome))
         assert record is not None  # noqa: S101  the ending has a task
         return record
 
@@ -184,7 +183,7 @@ class Submissions:
     def settled(self, submission_id: int, ending: Ending) -> None:
         """Record an ending without a task."""
         with self.database.transaction():
-            self._end(submission_id, self.recovery.requests.get(submission_id, {}), ending)
+            self._end(submission_id, self.recovery.known(submission_id), ending)
 
     def take_in(self) -> None:
         """Record what the recovery file keeps. Call it in the worker, outside of a transaction."""
@@ -194,6 +193,7 @@ class Submissions:
     def begin(self) -> None:
         """Catch up with a file that was just opened; one that took another's place learns what is under way."""
         if self.recovery.requests:
+            self.recovery.has_moved = True
             with self.database.transaction():
                 for number, known in self.recovery.requests.items():
                     _number_of(self.database, number, known)
