@@ -121,6 +121,12 @@ def test_state_word_never_seen_before_means_still_running(word: object) -> None:
         ([A, A, B, A], (A, B)),
         ([{"href": A}], (A,)),
         ({"images": [{"url": A, "width": 1}, {"url": B}]}, (A, B)),
+        *((f"{A}{apart}{B}", (A, B)) for apart in ("\n", "\r\n", ",", ", ", ",\n", ";", " ", "\t")),
+        (f"{A}?sign=1,2,{B}?sign=3,4", (f"{A}?sign=1,2", f"{B}?sign=3,4")),
+        ({"resultUrls": f"{A},{B}\n{A}?2"}, (A, B, f"{A}?2")),
+        (f"{A}?size=1,2", (f"{A}?size=1,2",)),
+        (f"{A}?of={B},{B}", (f"{A}?of={B},{B}",)),
+        (f"{A}?of={B},{B}\n{B}", (f"{A}?of={B},{B}", B)),
         ({"output": {"video": {"link": A}}}, (A,)),
         ({"resultWaterMarkUrls": [A], "inputImage": B, "callBackUrl": B, "param": {"url": B}}, (A,)),
     ],
@@ -253,7 +259,7 @@ def test_progress_that_says_nothing_is_none(progress: object) -> None:
     assert share(progress) is None
 
 
-@pytest.mark.parametrize("value", [{"a": 1}, '{"a": 1}', json.dumps({"a": 1}, indent=2)])
+@pytest.mark.parametrize("value", [{"a": 1}, [{"a": 1}], '[{"a": 1}]', '{"a": 1}', json.dumps({"a": 1}, indent=2)])
 def test_object_is_read_as_it_is_or_from_its_text(value: object) -> None:
     assert object_in(value) == {"a": 1}
 

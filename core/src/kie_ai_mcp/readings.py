@@ -20,16 +20,13 @@ FIRST_YEAR, LAST_YEAR = 2000, 9000
 CODE = re.compile(r"-?[0-9]{1,9}")
 CODE_CHARS = 80
 WEB = re.compile("https?://", re.IGNORECASE)
+APART = re.compile(r"(?:[,;]|[,;]?\s{1,9})(?=https?://)", re.IGNORECASE)
 ADDRESSES_CHARS = 20_000  # of all result addresses of one task together
 PLACES = ("resultUrls", "resultUrl", "url", "videoUrl", "imageUrl", "audioUrl")
+# Fields that repeat the request, or hold what was made on the way to the result.
 REQUEST = re.compile(r"param|input|prompt|callback|webhook|request|origin|source", re.IGNORECASE)
-"""Fields that repeat the request, or hold what was made on the way to the result."""
-
-LOOKS = 20_000
-"""The number of values that one search for addresses reads."""
-
-TWO_WEEKS_S = 14 * DAY_S
-"""How long the dedicated endpoints say they keep results, in seconds."""
+LOOKS = 20_000  # values that one search for addresses reads
+TWO_WEEKS_S = 14 * DAY_S  # how long the dedicated endpoints say they keep results
 
 # Words of both state machines (market: waiting, queuing, generating, success, fail; runway: wait, queueing)
 # and of the endpoints that answer in capitals. A word that is not here means "still running".
@@ -54,17 +51,18 @@ def status_in(word: object) -> Status:
 
 
 def object_in(value: object) -> Mapping[str, Any]:
-    """Return `value` as a mapping: itself, or the object that its JSON text holds; else an empty one."""
+    """Return `value` as a mapping: itself, the one in a list, or either from JSON text; else an empty one."""
     content = _json_in(value) if isinstance(value, str) else value
+    content = content[0] if isinstance(content, list) and len(content) == 1 else content
     return content if isinstance(content, Mapping) else {}
 
 
 def urls_in(*values: object, names: Sequence[str] = ()) -> tuple[str, ...]:
     """Return every web address in `values`, in order and once each; what is longer than any address is none.
 
-    A value may be an address, a list of addresses, a list of objects that hold one (``{"resultUrl": ...}``),
-    JSON text of any of these, or None. Of objects the fields in `names` and the usual ones are read; where no address
-    stands there, all others, except those that repeat the request.
+    A value may be an address, several with spaces, lines or commas between them, a list of addresses, a list of objects
+    that hold one (``{"resultUrl": ...}``), JSON text of any of these, or None. Of objects the fields in `names` and the
+    usual ones are read; where no address stands there, all others, except those that repeat the request.
     """
     names = (*names, *PLACES)
     addresses = [address for value in values for address in _addresses(value, names)]
@@ -149,8 +147,7 @@ def outcome_by_state(payload: Mapping[str, Any], *results: object, keeps_s: int 
         return _completed(payload, model, results, keeps_s)
     if status == "failed":
         return _failed(payload, model, "failMsg", "failCode")
-    credits = _price(payload)
-    return Outcome(status, progress=share(payload.get("progress"), 100), credits=credits, model=model)
+    return Outcome(status, progress=share(payload.get("progress"), 100), credits=_price(payload), model=model)
 
 
 def market_outcome(payload: Mapping[str, Any], keeps_s: int = DAY_S) -> Outcome:
@@ -229,7 +226,12 @@ def _addresses(value: object, names: Sequence[str], others_than: re.Pattern[str]
         value = waiting.pop()
         if isinstance(value, str):
             text = value.strip()
-            if WEB.match(text) and text.isprintable() and len(text) <= ADDRESS_CHARS:
+            parts = APART.split(text) if WEB.match(text) else []
+            if any("://" in part.partition("?")[2] for part in parts):  # the commas belong to a query with addresses
+                parts = text.split()
+            if len(parts) > 1:
+                waiting.extend(reversed(parts))
+            elif parts and text.isprintable() and len(text) <= ADDRESS_CHARS:
                 yield text
             elif text.startswith(("[", "{", '"')):
                 waiting.append(_json_in(text))

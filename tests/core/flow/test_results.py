@@ -1,5 +1,6 @@
 """Results of finished tasks: each saved by itself, the broken ones named, the expired ones explained."""
 
+import json
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -93,6 +94,18 @@ async def test_broken_result_is_named_and_the_others_are_saved_and_recorded(
     record = await engine.record.tasks.find("t-1")
     assert record is not None
     assert (record.files, record.unsaved) == (tuple(report.files), (1,))
+
+
+@pytest.mark.parametrize("shape", ["list", "text"])
+async def test_status_that_is_a_list_or_text_of_one_record_is_read(
+    shape: str, engine: Engine, service: HTTPServer, files: list[str]
+) -> None:
+    record = {"state": "success", "resultJson": {"resultUrls": files[1:]}}
+    data = [record] if shape == "list" else json.dumps(record)
+    service.expect_request("/jobs/recordInfo").respond_with_json({"code": 200, "data": data})
+    await completed(engine)
+
+    assert saved(await refresh(engine, "t-1")) == [True] * 3
 
 
 async def test_broken_result_is_saved_once_its_link_works(

@@ -202,6 +202,11 @@ ACCEPTING: dict[str, Any] = {
     "beside the data": {"code": 404, "taskId": "t-1", "data": None},
     "no code": {"data": {"taskId": "t-1"}},
     "odd code": {"code": "OK", "task_id": "t-1"},
+    "list": {"code": 200, "data": [{"taskId": "t-1"}]},
+    "data in data": {"code": 200, "data": {"data": {"taskId": "t-1"}}},
+    "record": {"code": 200, "data": {"recordId": "t-1"}},
+    "record beside the task": {"code": 200, "recordId": "r-1", "data": {"recordId": "r-2", "taskId": "t-1"}},
+    "refusal with a task": {"code": 400, "msg": "no", "data": {"task": {"taskId": "t-1"}, "param": {"taskId": "t-0"}}},
     "other case": {"code": 400, "msg": "no", "data": {"taskID": "t-1"}},
 }
 
@@ -217,6 +222,12 @@ async def test_answer_that_names_a_task_accepts_whatever_its_codes_say(
 
     assert (reply.path, reply.made) == ("new", Accepted("t-1"))
     assert len(service.log) == 1
+
+
+async def test_answer_with_a_byte_order_mark_is_read(service: HTTPServer, make_gateway: MakeGateway) -> None:
+    service.expect_request("/x").respond_with_data("\ufeff" + json.dumps(ACCEPTED))
+
+    assert (await make_gateway(service.url_for("")).create(["x"], BODY)).made == Accepted("t-1")
 
 
 @pytest.mark.parametrize("task_id", ["", None, 0, False, [], {}, "  "])

@@ -55,7 +55,7 @@ async def meaning_of_read(engine: Engine, provider: str, read: Read, answer: Ans
 async def _answer_about(engine: Engine, task: Task, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:
     """Return the answer to a read about a task; raise ReadFailed where it names another one."""
     answer = await engine.caller(task.gateway).read(paths, params)
-    data = answer.data if isinstance(answer.data, Mapping) else {}
+    data = object_in(answer.data)
     named = ids_in(data, *(object_in(data.get(name)) for name in ("response", "resultJson", "info")))
     if named and {task.task_id, *map(str, params.values())}.isdisjoint(named):
         raise ReadFailed(f"The service was asked for the task {task.task_id} and answered for {shorten(named[0])}.")
@@ -136,14 +136,13 @@ async def _outcome_at(
     engine: Engine, task: Task, paths: Sequence[str], params: Mapping[str, Any], read: Read
 ) -> tuple[Outcome, Mapping[str, Any]]:
     answer = await _answer_about(engine, task, paths, params)
-    outcome = await meaning_of_read(engine, task.provider, read, answer)
-    return outcome, answer.data if isinstance(answer.data, Mapping) else {}
+    return await meaning_of_read(engine, task.provider, read, answer), object_in(answer.data)
 
 
 async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, Any]:
     answer = await _answer_about(engine, task, route.paths, route.params)
-    if answer.code == 200 and isinstance(answer.data, Mapping) and answer.data:
-        return answer.data
+    if answer.code == 200 and (record := object_in(answer.data)):
+        return record
     message = f"{route.paths[0]} has no record of the task." if answer.code == 200 else unread_text(answer)
     error = ReadFailed(message, code=answer.code)
     error.absent = answer.code in UNKNOWN_ID_CODES or answer.code == 200

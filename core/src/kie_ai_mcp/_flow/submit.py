@@ -114,9 +114,8 @@ def _explained(
     if twin is None:
         return report
     since = f"was made {_age_s(twin)} s ago" if new.idempotency_key else f"is running since {_age_s(twin)} s"
-    name = f"submission {twin.id}"  # where it is still on its way
-    if twin.task_id:
-        name = f"task {prefix_of(twin.gateway, twin.task_id, engine.callers)}{twin.task_id}"
+    prefix = prefix_of(twin.gateway, twin.task_id or "", engine.callers)
+    name = f"task {prefix}{twin.task_id}" if twin.task_id else f"submission {twin.id}"  # it may be on its way
     return report.noted(f"An identical request {since} as {name}; this one was bought besides it.")
 
 

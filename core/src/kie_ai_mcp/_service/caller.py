@@ -6,7 +6,6 @@ of a request: before that moment nothing can have been charged, after it only a 
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -25,6 +24,7 @@ from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, RateLimited, ReadFailed, Refused, Unknown, shorten
+from kie_ai_mcp.readings import number_in
 from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome
 
 if TYPE_CHECKING:
@@ -210,8 +210,7 @@ class Caller:
             if status not in NOT_SERVED:
                 break
             # Either the address or the record does not exist there: only the other addresses can tell.
-            absent = absent or answer
-            answer = absent
+            answer = absent = absent or answer
         if answer is None:
             cure = address_cure(self.gateway) if status in NOT_SERVED else "Ask again later."
             is_cut = text.endswith(CUT)
@@ -267,7 +266,7 @@ class Caller:
     def _json(self, text: str) -> Any:
         """Return the content of an answer with secrets masked, and without the numbers that are none; else None."""
         try:
-            content = json.loads(text, parse_float=_finite, parse_constant=_finite)
+            content = json.loads(text, parse_float=number_in, parse_constant=number_in)
             return self.mask.json(content)
         except (ValueError, RecursionError):
             return None
@@ -345,8 +344,3 @@ class Caller:
 def _seconds(retry_after: str) -> float | None:
     # It may also be a date; a service that counts in seconds sends none, and the ceilings cover it.
     return float(retry_after) if retry_after.isdecimal() else None
-
-
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None

@@ -99,7 +99,7 @@ class Connections:
                         break
         finally:
             await self.end(response)
-        text = body[:most].decode("utf-8", "replace") + (CUT if len(body) > most else "")
+        text = body[:most].decode("utf-8-sig", "replace") + (CUT if len(body) > most else "")
         return response.status_code, text, response.headers.get("retry-after", "")
 
     async def end(self, response: httpx.Response) -> None:

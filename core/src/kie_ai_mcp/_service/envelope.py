@@ -1,12 +1,13 @@
 """The service's envelope around each answer, and its codes as errors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kie_ai_mcp.errors import KeyRejected, NoCredits, Refused, ServiceError, Unknown, meaning_of, one_line, service_says
 from kie_ai_mcp.readings import object_in, text_in
 from kie_ai_mcp.specs import Answer, Gateway
 
 CUT = "\0…"  # the end of an answer's text of which not all was read; no JSON ends like this
+INNER = ("data", "task", "result", "response")  # fields whose objects may name the task; others repeat the request
 USUAL_CHARS = 100
 CODE_CHARS = 10  # no code of the service is longer; a longer number is no code
 
@@ -30,14 +31,18 @@ def envelope_answer(status: int, body: object) -> Answer | None:
 
 def task_ids_in(content: object) -> list[str]:
     """Return the ids of tasks that an answer or a callback names, at each of the places where the families put them."""
-    data = content.get("data") if isinstance(content, dict) else None
-    return ids_in(object_in(data) if isinstance(data, str) else data, content)
+    places = [content] if isinstance(content, Mapping) else []
+    for place in places:  # it grows by what lies inside
+        inner = (place[name] for name in INNER if place.get(name))
+        places += [value if isinstance(value, Mapping) else object_in(value) for value in inner]
+    places = [*places[1:], *places[:1]]
+    return ids_in(*places) or ids_in(*places, names=("recordid", "record_id"))
 
 
-def ids_in(*places: object) -> list[str]:
+def ids_in(*places: object, names: Sequence[str] = ("taskid", "task_id")) -> list[str]:
     """Return the ids of tasks that objects name, in whichever case, once each."""
     fields = (field for place in places if isinstance(place, Mapping) for field in place.items())
-    ids = (value for name, value in fields if str(name).lower() in {"taskid", "task_id"} and value)
+    ids = (value for name, value in fields if str(name).lower() in names and value)
     return list(dict.fromkeys(filter(None, map(text_in, ids))))
 
 
