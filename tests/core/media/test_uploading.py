@@ -186,6 +186,9 @@ async def test_link_inside_the_allowed_folder_may_be_used(
         ("empty.png", "its bytes are no image"),
         ("fox.mp4", "its bytes are no image"),
         ("big.png", "it is larger than 1 MB"),
+        ("cut.png", "it ends before its end"),
+        ("cut.jpg", "it ends before its end"),
+        ("cut.webp", "it ends before its end"),
     ],
     ids=ascii,
 )
@@ -195,6 +198,9 @@ async def test_what_is_no_such_picture_is_refused_with_the_reason(
     (root / "words.png").write_text("a shopping list", encoding="utf-8")
     (root / "empty.png").touch()
     (root / "big.png").write_bytes(PNG + bytes(1_000_000))
+    for cut in ("cut.png", "cut.jpg", "cut.webp"):
+        Image.effect_noise((120, 90), 80).convert("RGB").save(root / cut)
+        os.truncate(root / cut, (root / cut).stat().st_size // 2)
 
     assert reason in (await refusal(uploads(max_upload_mb=1), f"{root}/{name}")).allowed
 

@@ -24,7 +24,7 @@ from urllib.request import url2pathname
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_file, format_of_url
+from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_file, format_of_url, is_cut
 from kie_ai_mcp._media.thumbnails import convert
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
@@ -235,6 +235,8 @@ class Uploads:
                 raise ValueError(f"its bytes are no {kind} ({shorten(head[:16])})")
             if form.kind == "image" and form.extension not in TAKEN:
                 return self._temporary(f"{path.stem}.jpg", lambda target: convert(file, form, target), media)
+            if is_cut(file, form):
+                raise ValueError("it ends before its end; give the whole file")
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256")
         return LocalFile(path, form, status.st_size, digest.hexdigest(), transfer.file_mark(status))
