@@ -1246,6 +1246,19 @@ async def test_value_that_no_database_can_hold_is_an_error_and_the_store_goes_on
     assert (await ticket(record, "a fox")).granted
 
 
+@pytest.mark.parametrize("damage", ["created_at = 'yesterday'", "result_urls = '[\"https'", "files = 'x'"])
+async def test_value_in_the_file_that_can_not_be_read_is_an_error_of_ours(damage: str, make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(task("t-1"))
+    with closing(sqlite3.connect(record.path)) as database, database:
+        database.execute(f"UPDATE tasks SET {damage}")
+
+    with pytest.raises(StorageError):
+        await record.tasks.newest(Filters())
+
+    assert (await ticket(record, "a fox")).granted
+
+
 async def test_folder_of_the_database_is_made(tmp_path: Path, make_record: MakeRecord) -> None:
     make_record(tmp_path / "a" / "b" / "tasks.db")
 

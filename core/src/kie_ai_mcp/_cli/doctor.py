@@ -23,7 +23,7 @@ from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_js
 from kie_ai_mcp._flow.engine import NEEDED, Engine
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._providers.asking import route_of
-from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.loader import Plugins, load
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, kie
 from kie_ai_mcp._service.envelope import address_cure
@@ -85,7 +85,7 @@ async def _examine(report: Report, offline: bool) -> None:
     report(Finding("versions", "ok", f"Python {platform.python_version()}, mcp {version('mcp')}, core {core}."))
     faults: list[ConfigError] = []
     settings, origins = load_settings(faults=faults), find_origins()
-    plugins, settings = Plugins.load(settings, NAMES, faults)
+    plugins, settings = load(Plugins, settings, NAMES, faults)
     for fault in faults:
         report(Finding("settings", "fail", fault.message, fault.next_step))
     if not faults:

@@ -15,7 +15,7 @@ import anyio
 from kie_ai_mcp._media.uploading import Uploads
 from kie_ai_mcp._providers.asking import Asking
 from kie_ai_mcp._providers.installed import KIE
-from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.loader import Plugins, load
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._service.caller import Caller, account_of, kie
@@ -76,7 +76,7 @@ class Engine:
         Raise ConfigError for wrong settings or an output folder that can't be written, StorageError for a bad database.
         With a list of `faults`, to which those of the settings are added, paid requests are refused instead.
         """
-        plugins, settings = Plugins.load(settings, reserved, faults)
+        plugins, settings = load(Plugins, settings, reserved, faults)
         gateways = [kie(settings), *plugins.gateways.values()]
         limits = {gateway.name: RateLimit(*gateway.rate_limit) for gateway in gateways if gateway.rate_limit}
         accounts = {gateway.name: account_of(gateway) for gateway in gateways}

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -80,17 +80,6 @@ class Plugins:
             log.warning("variables for providers that are not installed: %s", ", ".join(self.foreign_variables))
         selection.check_tools(settings, (name for sort, name in self._owners if sort == "tool"), self.plugins)
         self.tools = {name: tool for name, tool in self.tools.items() if self.lists(name, tool)}
-
-    @classmethod
-    def load(cls, settings: Settings, reserved: Iterable[str], faults: Faults) -> tuple[Self, Settings]:
-        """Return the providers, and the settings less all that is wrong about them, which is added to `faults`."""
-        while True:
-            try:
-                return cls(settings, reserved), settings
-            except ConfigError as exc:
-                faults.append(exc)
-                own: dict[str, Any] = {"providers": {}, "provider_variables": {}}  # one of them is a wrong gateway
-                settings = settings.without(*exc.where) if exc.where else settings.model_copy(update=own)
 
     def lists(self, name: str, tool: BoundTool | None = None) -> bool:
         """Return whether the settings let a tool be listed and called; a tool of the server itself has no kind."""
@@ -282,6 +271,19 @@ class Plugins:
         # In the place of the provider's own, so that the order of the list stays.
         tools = self.tools.items()
         self.tools = {name: served.get(name, tool) for name, tool in tools if name not in own or name in served}
+
+
+def load(
+    kind: Callable[[Settings, Iterable[str]], Plugins], settings: Settings, reserved: Iterable[str], faults: Faults
+) -> tuple[Plugins, Settings]:
+    """Return the providers, and the settings less all that is wrong about them, which is added to `faults`."""
+    while True:
+        try:
+            return kind(settings, reserved), settings
+        except ConfigError as exc:
+            faults.append(exc)
+            own: dict[str, Any] = {"providers": {}, "provider_variables": {}}  # one of them is a wrong gateway
+            settings = settings.without(*exc.where) if exc.where else settings.model_copy(update=own)
 
 
 def _dispute(plugin: Plugin, owner: str, reason: str) -> PluginError:
