@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from kie_ai_mcp import Task
@@ -203,6 +204,7 @@ async def test_waiting_request_is_sent_only_if_the_new_file_knows_it(record: Rec
     for _ in range(2):  # the first one meets the loss
         with suppress(StorageError):
             await ahead(record, "next")
+    await anyio.sleep(0.02)  # the window of the limit
     later = await record.submissions.ask_again(waiting, "kie")
 
     rows = {entry.arguments["prompt"]: entry for entry in await record.submissions.history(0, 10)}
