@@ -22,7 +22,6 @@ from mcp import Client
 from mcp_types import TextContent
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._flow import engine
 from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
@@ -273,12 +272,12 @@ def open_desk() -> OpenDesk:
 @pytest.fixture
 def restarts_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stays the same from one server of this process to the next is found out once: providers, certificates."""
-    loaded: list[Plugins] = []
+    load, loaded = Plugins.load, list[Plugins]()
 
-    def load_once(*args: Any, **kwargs: Any) -> Plugins:
+    def load_once(settings: Settings, *args: Any) -> tuple[Plugins, Settings]:
         if not loaded:
-            loaded.append(Plugins(*args, **kwargs))
-        return loaded[0]
+            loaded.append(load(settings, *args)[0])
+        return loaded[0], settings
 
-    monkeypatch.setattr(engine, "Plugins", load_once)
+    monkeypatch.setattr(Plugins, "load", load_once)
     monkeypatch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))

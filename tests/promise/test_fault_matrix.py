@@ -258,6 +258,7 @@ async def test_wait_outlives_a_failed_poll(
     fault: str, desk: "Desk", service: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(waiting.CADENCE_S, "image", 0.02)
+    monkeypatch.setattr(patience, "USUAL_PATIENCE_S", 5.0)  # longer than the pause that a busy service asks for
     made = await desk.call("generate_nano_banana", prompt=f"{PROMPT} wait {fault}")
     service.play(fault, path="recordInfo")
     reply = await desk.call("wait_for_tasks", task_ids=[made.data["task_id"]], timeout_s=5)

@@ -180,7 +180,8 @@ class ServeProvider:
 async def _client(folder: Path, environment: dict[str, str], log: Path) -> "AsyncIterator[mcp.Client]":
     from mcp import Client, StdioServerParameters, stdio_client  # noqa: PLC0415  heavy; the checks don't need it
 
-    parameters = StdioServerParameters(command=sys.executable, args=["-m", "kie_ai_mcp"], env=environment, cwd=folder)
+    command = ["-m", "kie_ai_mcp", "serve", "--strict"]
+    parameters = StdioServerParameters(command=sys.executable, args=command, env=environment, cwd=folder)
     with log.open("a", encoding="utf-8") as errors:
         async with Client(stdio_client(parameters, errlog=errors), read_timeout_seconds=CALL_LIMIT_S) as client:
             yield client
