@@ -22,6 +22,7 @@ from mcp import Client
 from mcp_types import TextContent
 
 from kie_ai_mcp._app.app import App
+from kie_ai_mcp._flow import engine
 from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
@@ -272,12 +273,12 @@ def open_desk() -> OpenDesk:
 @pytest.fixture
 def restarts_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stays the same from one server of this process to the next is found out once: providers, certificates."""
-    load, loaded = Plugins.load, list[Plugins]()
+    loaded: list[Plugins] = []
 
-    def load_once(settings: Settings, *args: Any) -> tuple[Plugins, Settings]:
+    def load_once(*args: Any, **kwargs: Any) -> Plugins:
         if not loaded:
-            loaded.append(load(settings, *args)[0])
-        return loaded[0], settings
+            loaded.append(Plugins(*args, **kwargs))
+        return loaded[0]
 
-    monkeypatch.setattr(Plugins, "load", load_once)
+    monkeypatch.setattr(engine, "Plugins", load_once)
     monkeypatch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))

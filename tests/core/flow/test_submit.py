@@ -184,7 +184,7 @@ async def test_what_a_function_does_to_its_arguments_changes_nothing_on_record(
         b'{"code": 200, "data": {"taskId": ""}}',
         b'{"code": 200, "data": {"taskId": true}}',
         b'{"code": 200, "data": {"taskId": 1e400}}',
-        b'{"code": 200, "data": [{"taskId": "t-1"}]}',
+        b'{"code": 200, "data": [{"taskId": "t-1"}, {"taskId": "t-2"}]}',
     ],
 )
 async def test_absurd_answer_is_unknown_and_on_record_and_the_server_goes_on(
