@@ -135,7 +135,7 @@ async def test_sidecar_says_where_the_file_comes_from(
         (b"\x89PNG\r\n\x1a\n", "png"),
         (b"\xff\xd8\xff\xe0", "jpg"),
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "webp"),
-        (b"GIF89a", "gif"),
+        (b"GIF89a\0;", "gif"),
         (b"\x00\x00\x00\x20ftypavif", "avif"),
         (b"\x00\x00\x00\x20ftypisom", "mp4"),
         (b"\x00\x00\x00\x20ftypqt  ", "mov"),

@@ -109,6 +109,9 @@ def is_cut(file: BinaryIO, form: Format) -> bool:
         begins = file.read(1) == b"\xff" and int.from_bytes(file.read(3)[1:]) >= 2  # a segment with a length
         file.seek(max(2, size - 4096))
         return begins and b"\xff\xd9" not in file.read()
+    if form.extension == "gif":
+        file.seek(max(0, size - 1024))
+        return not file.read().rstrip(b"\0\r\n").endswith(b"\0;")
     if form.extension == "png":
         return _are_blocks_cut(file, size, at=8, least=12)
     return form.extension in {"avif", "heic", "heif", "m4a", "mov", "mp4", "3gp"} and _are_blocks_cut(file, size)
