@@ -149,6 +149,16 @@ def check_joined(answer: dict[str, Any], sandbox: Sandbox) -> None:
     assert "never reached its caller; nothing new was bought; give an idempotency_key to get another" in note
 
 
+async def give_up(desk: "Desk", sandbox: Sandbox, moment: str) -> None:
+    """Let a call be cancelled while its request is sent, or while it waits for the result."""
+    if "sent" in moment:
+        sandbox.play("slow:0.3", path="createTask")
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: desk.call(TOOL, prompt="A fox"))
+        await eventually(lambda: sandbox.ledger if "sent" in moment else len(sandbox.requests) > 1)
+        group.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("elsewhere", [0, 1])
 @pytest.mark.parametrize("moment", ["while it is sent", "while it waits for the result"])
 async def test_request_that_was_cancelled_is_not_paid_for_twice_when_asked_again(
@@ -160,12 +170,7 @@ async def test_request_that_was_cancelled_is_not_paid_for_twice_when_asked_again
             again = first
             if elsewhere:
                 again = await stack.enter_async_context(open_desk(tmp_path, sandbox.base_url, **settings))
-            if "sent" in moment:
-                sandbox.play("slow:0.3", path="createTask")
-            async with anyio.create_task_group() as group:
-                group.start_soon(lambda: first.call(TOOL, prompt="A fox"))
-                await eventually(lambda: sandbox.ledger if "sent" in moment else len(sandbox.requests) > 1)
-                group.cancel_scope.cancel()
+            await give_up(first, sandbox, moment)
             await eventually(lambda: rows(tmp_path, "tasks"))
             sandbox.finish(sandbox.ledger[0].task_id)
             reply = await again.call(TOOL, prompt="A fox")
@@ -187,12 +192,7 @@ async def test_repeat_with_a_key_names_the_request_whose_answer_was_lost(
             open_desk(tmp_path, sandbox.base_url, wait_s=20.0, patience_s=20.0) as first,
             open_desk(tmp_path, sandbox.base_url) as desk,
         ):
-            if "sent" in moment:
-                sandbox.play("slow:0.3", path="createTask")
-            async with anyio.create_task_group() as group:
-                group.start_soon(lambda: first.call(TOOL, prompt="A fox"))
-                await eventually(lambda: sandbox.ledger if "sent" in moment else len(sandbox.requests) > 1)
-                group.cancel_scope.cancel()
+            await give_up(first, sandbox, moment)
             name = f"task {sandbox.ledger[0].task_id}"
             if "sent" in moment:
                 name = "submission 1"

@@ -23,6 +23,7 @@ Kind = Literal["image", "video", "audio"]
 Status = Literal["pending", "processing", "completed", "failed"]
 Availability = Literal["current", "retired", "undocumented"]
 
+KIE = "kie"  # the name of the built-in gateway
 DAY_S = 86_400
 PROMPT_CHARS = 20_000
 ADDRESS_CHARS = 4_000  # the longest address of a result
@@ -130,7 +131,7 @@ class Submission(_Addressed):
     api_type: _Id
     model: _OptionalText = None
     read: Annotated["Callable[[Answer], str | Accepted | Outcome | None] | None", _Function] = None
-    gateway: _Text = "kie"
+    gateway: _Text = KIE
     estimated_credits: _Price = None
 
     def __post_init__(self) -> None:
@@ -174,7 +175,7 @@ class Query(_Addressed):
     read: Annotated["Callable[[Answer], Outcome]", _Function]
     task_id: _OptionalText = None
     label: _Text = ""
-    gateway: _Text = "kie"
+    gateway: _Text = KIE
     estimated_credits: _Price = None
 
     def __post_init__(self) -> None:
@@ -192,7 +193,7 @@ class Task:
     tool: str = ""
     model: str | None = None
     path: str = ""
-    gateway: str = "kie"
+    gateway: str = KIE
     created_at: datetime | None = None
     status_address: str = ""
 

@@ -18,13 +18,12 @@ from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._providers.arguments import Arguments
-from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import describe
 from kie_ai_mcp._record.tables import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
-from kie_ai_mcp.specs import Kind, Status, is_web_address
+from kie_ai_mcp.specs import KIE, Kind, Status, is_web_address
 
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
 LIST_BYTES = 20_000  # the most that a list tells of its tasks in words; the same follows as data, and the links

@@ -31,7 +31,7 @@ from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.load import config_file, find_origins, find_warnings, load_settings, why_no_key
 from kie_ai_mcp._settings.settings import Settings, windows_data_folders
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadFailed, StorageError
-from kie_ai_mcp.specs import StatusRoute, Task
+from kie_ai_mcp.specs import KIE, StatusRoute, Task
 
 LEAST_FREE_MB = 500
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -100,7 +100,7 @@ async def _examine(report: Report, offline: bool) -> None:
         cure = f"Get one at {KEYS_PAGE} and set KIE_AI_API_KEY, or api_key in {config_file()}."
         others = [gateway.title for gateway in plugins.gateways.values() if gateway.key]
         only = f"only {', '.join(others)} can be used" if others else "nothing can be made"
-        reason = why_no_key("kie") or f"No Kie.ai key is set, so {only}."
+        reason = why_no_key(KIE) or f"No Kie.ai key is set, so {only}."
         report(Finding("key", "warn" if others else "fail", reason, cure))
     for name, gateway in plugins.gateways.items():
         sections = (plugin for plugin in plugins.plugins if settings.section(plugin).get("gateway") == name)

@@ -14,7 +14,6 @@ import anyio
 
 from kie_ai_mcp._media.uploading import Uploads
 from kie_ai_mcp._providers.asking import Asking
-from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.loader import Plugins, load
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
@@ -24,6 +23,7 @@ from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.load import STRICT, Faults
 from kie_ai_mcp._settings.settings import NOT_STORED, Settings
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, ReadFailed, Refused, StorageError
+from kie_ai_mcp.specs import KIE
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Engine:
             raise Refused(f"{' '.join(error.message for error in problems)} Nothing was sent.", next_step=step)
 
     def start(self, request: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Run a paid request as a task that outlives its caller: await it under `asyncio.shield`."""
+        """Run a paid request as a task that outlives its caller: `asyncio.wait` for it, which never cancels it."""
         return _task(request, self._requests)
 
     def start_in_background(self, work: Coroutine[Any, Any, None]) -> None:

@@ -21,6 +21,7 @@ from kie_ai_mcp.errors import (
     meaning_of_failure,
     service_says,
 )
+from kie_ai_mcp.specs import KIE
 
 BREAKS = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"  # lines, terminal escapes, turns of direction
 TEXT: dict[str, Any] = {"type": "string"}
@@ -192,7 +193,7 @@ def _next_step(record: TaskRecord, written_id: str) -> str:
     if record.status != "completed":
         return f"Call wait_for_tasks with task_ids ['{written_id}']; it goes on by itself meanwhile."
     if not record.result_urls:
-        page = LOGS_PAGE if record.gateway == "kie" else f"the request log of {record.gateway}"
+        page = LOGS_PAGE if record.gateway == KIE else f"the request log of {record.gateway}"
         return f"The service says it is done but names no result; look at {page}."
     if not record.unsaved:
         return "The results are saved; show them to the user."

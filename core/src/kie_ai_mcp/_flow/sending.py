@@ -12,7 +12,6 @@ import anyio
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._providers.asking import where_to_look
-from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Ended
 from kie_ai_mcp._record.tables import Ending, prefix_of
@@ -20,7 +19,7 @@ from kie_ai_mcp._service.caller import Departure, Made
 from kie_ai_mcp._service.envelope import error_of
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown, sound
-from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Submission, Task
+from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome, Submission, Task
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,8 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._flow.status import payload_of
-from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp.errors import StorageError
-from kie_ai_mcp.specs import Task
+from kie_ai_mcp.specs import KIE, Task
 
 
 async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Report:

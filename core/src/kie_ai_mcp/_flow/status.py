@@ -7,12 +7,11 @@ from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._providers.asking import Read, balance_of
-from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, ids_in, unread_text
 from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound, meaning_of, one_line, shorten
 from kie_ai_mcp.readings import number_in, object_in, text_in
-from kie_ai_mcp.specs import WORD_CHARS, Answer, Outcome, Query, StatusRoute, Task
+from kie_ai_mcp.specs import KIE, WORD_CHARS, Answer, Outcome, Query, StatusRoute, Task
 
 UNKNOWN_ID_CODES = (400, 404, 422)  # of a status route that does not know an id; some answer with empty data instead
 

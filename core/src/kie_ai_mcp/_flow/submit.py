@@ -16,12 +16,11 @@ from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
 from kie_ai_mcp._media.uploading import LocalFile, brief, replaced
-from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord, prefix_of
 from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
-from kie_ai_mcp.specs import Submission
+from kie_ai_mcp.specs import KIE, Submission
 
 CALLBACK_PATH = "/callbacks/kie"  # where `serve --http` takes what the service posts; below `public_url`
 RETRY_S = 2.0  # seconds until another attempt where a busy service names no time

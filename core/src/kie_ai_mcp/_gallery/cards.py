@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from kie_ai_mcp._media.files import Format
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp.errors import sound
+from kie_ai_mcp.specs import KIE
 
 PROMPT_CHARS = 2000
 BRIEF_CHARS = 170  # length of a prompt that is shown before it is unfolded
@@ -124,7 +125,7 @@ class TaskCards:
 
 def request_card(request: SubmissionRecord) -> Card:
     """Return the card of a request without a task."""
-    here = request.gateway == "kie"
+    here = request.gateway == KIE
     logs = _link("https://kie.ai/logs", "kie.ai/logs") if here else f"the request log of {request.gateway}"
     lost = tag("p", "The answer was lost. Look at ", logs) if request.state == "unknown" else None
     return _card(

@@ -22,6 +22,7 @@ from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import MediaError, shorten
+from kie_ai_mcp.specs import KIE
 
 NAME_CHARS = 100  # at most so much of provider, service and id stands in the name of a file
 SLUG_BYTES = 40
@@ -150,7 +151,7 @@ def _slug(prompt: object) -> str:
 
 def _stem(record: TaskRecord, number: int, label: str, slug: str) -> str:
     # Names come from the service: nothing but letters, digits, dash and underscore reaches the file system.
-    name = "-".join(filter(None, (record.provider or "kie", record.prefix.rstrip(":"), record.task_id)))
+    name = "-".join(filter(None, (record.provider or KIE, record.prefix.rstrip(":"), record.task_id)))
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:NAME_CHARS]
     if safe != name:  # two names that look alike now must not be the same
         safe += f"-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"

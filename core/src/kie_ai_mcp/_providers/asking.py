@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp._providers.guard import run_isolated, summarize
-from kie_ai_mcp._providers.installed import DEFAULTS, KIE, SHARED
+from kie_ai_mcp._providers.installed import DEFAULTS, SHARED
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
 from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, ReadFailed, Refused, Unknown, one_line
-from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
+from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,9 @@ from typing import Literal
 
 from kie_ai_mcp._settings.installation import normalized
 from kie_ai_mcp.hookspecs import PROJECT
-from kie_ai_mcp.specs import Kind, Provider
+from kie_ai_mcp.specs import KIE, Kind, Provider
 
 DEFAULTS = "kie_ai_mcp._providers.defaults"
-KIE = "kie"
 SHARED = ("", KIE)  # the owners of a task that no provider claims: only the defaults read its status
 
 # Each of this project's own providers is offered by the distribution ``kie-ai-mcp-NAME`` alone.

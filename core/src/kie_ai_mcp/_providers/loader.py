@@ -21,7 +21,7 @@ from kie_ai_mcp import hookspecs
 from kie_ai_mcp._providers import defaults, selection
 from kie_ai_mcp._providers.contract import hook_faults, judge
 from kie_ai_mcp._providers.guard import place_of, run_in_time, summarize
-from kie_ai_mcp._providers.installed import DEFAULTS, KIE, Plugin, installed
+from kie_ai_mcp._providers.installed import DEFAULTS, Plugin, installed
 from kie_ai_mcp._providers.quarantine import Quarantine
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.installation import install_command
@@ -29,7 +29,7 @@ from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings, own_folder, variable
 from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
-from kie_ai_mcp.specs import Gateway, Provider, Task
+from kie_ai_mcp.specs import KIE, Gateway, Provider, Task
 
 if TYPE_CHECKING:
     import click
@@ -193,34 +193,24 @@ class Plugins:
             self._check_size(tools, sum(1 for _ in islice(entries, 1)))
         gateways = list(chain.from_iterable(self.hook("kie_register_gateways", plugin.name)(settings=section)))
         for gateway in gateways:
-            if not isinstance(gateway, Gateway):
-                raise PluginError(f"kie_register_gateways returned {type(gateway).__name__}, not a Gateway.")
-            if not plugin.is_first_party and (wrong := judge(gateway, Gateway)):
-                raise PluginError(f"kie_register_gateways returned a Gateway that can't be used: {wrong}.")
+            _check(plugin, "kie_register_gateways", gateway, Gateway)
         return tools, gateways
 
     def _check_size(self, tools: list[BoundTool], further: int) -> None:
         """Raise PluginError where a third-party provider offers more than its share of the list of tools."""
-        size_kb = sum(tool.size for tool in tools) / 1000
-        for what, limit, is_above in (
-            ("tools", "max_provider_tools", bool(further)),
-            ("kB of tools", "max_provider_kb", size_kb > self._settings.max_provider_kb),
-        ):
-            if is_above:
-                most = getattr(self._settings, limit)
-                cure = f"Raise {variable(limit)}, or uninstall it: clients refuse lists that are too long."
-                raise PluginError(f"it offers more than {most} {what}.", next_step=cure)
+        size_kb, settings = sum(tool.size for tool in tools) / 1000, self._settings
+        if further or size_kb > settings.max_provider_kb:
+            most = f"{settings.max_provider_tools} tools" if further else f"{settings.max_provider_kb} kB of tools"
+            limit = variable("max_provider_tools" if further else "max_provider_kb")
+            cure = f"Raise {limit}, or uninstall it: clients refuse lists that are too long."
+            raise PluginError(f"it offers more than {most}.", next_step=cure)
 
     def _describe(self, plugin: Plugin) -> Provider:
         provider: Any = self.hook("kie_describe_provider", plugin.name)()
         if provider is None:
             return Provider(title=plugin.name.replace("-", " ").title())
-        if not isinstance(provider, Provider):
-            raise PluginError(f"kie_describe_provider returned {type(provider).__name__}, not a Provider.")
-        # The contract tests judge this project's own: the first judgement takes milliseconds that no start has.
-        if not plugin.is_first_party and (wrong := judge(provider, Provider)):
-            raise PluginError(f"kie_describe_provider returned a Provider that can't be used: {wrong}.")
-        return provider
+        _check(plugin, "kie_describe_provider", provider, Provider)
+        return provider  # type: ignore[no-any-return]  # it was checked to be one
 
     def _admit(self, plugin: Plugin, tools: list[BoundTool], gateways: list[Gateway]) -> None:
         """Register a provider, unless one of its names belongs to another."""
@@ -284,6 +274,15 @@ def load(
             faults.append(exc)
             own: dict[str, Any] = {"providers": {}, "provider_variables": {}}  # one of them is a wrong gateway
             settings = settings.without(*exc.where) if exc.where else settings.model_copy(update=own)
+
+
+def _check(plugin: Plugin, hook: str, value: object, kind: type) -> None:
+    """Raise PluginError for a value that a hook must not return."""
+    if not isinstance(value, kind):
+        raise PluginError(f"{hook} returned {type(value).__name__}, not a {kind.__name__}.")
+    # The contract tests judge this project's own: the first judgement takes milliseconds that no start has.
+    if not plugin.is_first_party and (wrong := judge(value, kind)):
+        raise PluginError(f"{hook} returned a {kind.__name__} that can't be used: {wrong}.")
 
 
 def _dispute(plugin: Plugin, owner: str, reason: str) -> PluginError:

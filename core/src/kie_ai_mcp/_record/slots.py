@@ -10,9 +10,9 @@ import peewee
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.tables import FINAL, MAY_COST, SubmissionRow, TaskRow
 from kie_ai_mcp.errors import LimitReached
+from kie_ai_mcp.specs import KIE
 
 STALE_TICKET_S = 5.0  # A waiting request whose process has not asked for a slot for so long no longer holds its place
-OWN_UNIT = "kie"  # the service whose credits are limited; others have prices in units of their own
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Budget:
 
         Raise `LimitReached` where the price is unknown although credits are limited, or too high for one request.
         """
-        if gateway != OWN_UNIT:
+        if gateway != KIE:  # others have prices in units of their own
             return None
         price = self.assumed_credits if estimate is None else estimate
         limits = {"DAY": self.credits_per_day, "REQUEST": self.credits_per_request}
@@ -91,7 +91,7 @@ class Budget:
         cost = peewee.Case(None, [(ended, charge)], peewee.fn.MAX(booked, peewee.fn.COALESCE(charge, 0)))
         # A task that another request made says nothing of the charge for this one.
         own = (TaskRow.task_id == SubmissionRow.task_id) & (TaskRow.submission_id == SubmissionRow.id)
-        rows = _sent_since(timedelta(days=1)).where(SubmissionRow.gateway == OWN_UNIT)
+        rows = _sent_since(timedelta(days=1)).where(SubmissionRow.gateway == KIE)
         total = rows.select(peewee.fn.SUM(cost)).join(TaskRow, peewee.JOIN.LEFT_OUTER, on=own)
         return float(total.scalar(database.connection) or 0.0)
 

@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 import peewee
 
-from kie_ai_mcp.specs import DAY_S, Kind, Outcome, Status, Task
+from kie_ai_mcp.specs import DAY_S, KIE, Kind, Outcome, Status, Task
 
 # ``cancelled`` was never sent; ``discarded`` was unknown until its user settled it.
 SubmissionState = Literal["sending", "accepted", "refused", "unknown", "cancelled", "discarded"]
 
 MAY_COST = ("sending", "unknown", "accepted")
 FINAL = ("completed", "failed")
-KIE = "kie"  # the gateway whose ids are written as they are
 
 
 class _Moment(peewee.TextField):

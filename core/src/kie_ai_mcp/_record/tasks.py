@@ -12,7 +12,6 @@ import peewee
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.tables import (
     FINAL,
-    KIE,
     SubmissionRow,
     TaskRecord,
     TaskRow,
@@ -22,7 +21,7 @@ from kie_ai_mcp._record.tables import (
     task_record,
 )
 from kie_ai_mcp.errors import InvalidArgument, StorageError
-from kie_ai_mcp.specs import Outcome, Task
+from kie_ai_mcp.specs import KIE, Outcome, Task
 
 # Joined by the submission's number, of which there is one: two may name the same task.
 _WITH_ESTIMATE = TaskRow.select(TaskRow, SubmissionRow.estimated_credits).join(

@@ -25,7 +25,7 @@ from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, RateLimited, ReadFailed, Refused, Unknown, shorten
 from kie_ai_mcp.readings import number_in
-from kie_ai_mcp.specs import Accepted, Answer, Gateway, Outcome
+from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome
 
 if TYPE_CHECKING:
     from kie_ai_mcp._service.connections import Connections, Fault
@@ -60,7 +60,7 @@ class Departure:
 def kie(settings: Settings) -> Gateway:
     """Return the built-in service: Kie.ai, at the address and with the key that the settings name."""
     return Gateway(
-        name="kie",
+        name=KIE,
         title="Kie.ai",
         base_url=settings.base_url,
         key=settings.key,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from kie_ai_mcp.errors import KeyRejected, NoCredits, Refused, ServiceError, Unknown, meaning_of, one_line, service_says
 from kie_ai_mcp.readings import object_in, text_in
-from kie_ai_mcp.specs import Answer, Gateway
+from kie_ai_mcp.specs import KIE, Answer, Gateway
 
 CUT = "\0…"  # the end of an answer's text of which not all was read; no JSON ends like this
 INNER = ("data", "task", "result", "response")  # fields whose objects may name the task; others repeat the request
@@ -50,7 +50,7 @@ def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
     """Return the error for an answer with a code other than 200, from Kie.ai where no `gateway` is named."""
     meaning = meaning_of(answer.code)
     elsewhere: dict[type[ServiceError], str] = {}
-    if gateway is not None and gateway.name != "kie":
+    if gateway is not None and gateway.name != KIE:
         elsewhere = {
             KeyRejected: gateway.key_help,
             NoCredits: f"Top up the account at {gateway.title}.",
@@ -64,7 +64,7 @@ def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
 
 def address_cure(gateway: Gateway) -> str:
     """Return what to do where a service seems to serve no such address."""
-    if gateway.name == "kie":
+    if gateway.name == KIE:
         return meaning_of(404).next_step
     return f"Check the address {gateway.base_url} in the settings of {gateway.title}, then the model and the ids given."
 

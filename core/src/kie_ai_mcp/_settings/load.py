@@ -30,6 +30,7 @@ from kie_ai_mcp._settings.settings import (
     variable,
 )
 from kie_ai_mcp.errors import ConfigError, shorten
+from kie_ai_mcp.specs import KIE
 
 # A client's reference to a variable that it did not know, or could not replace; it stands for no value.
 _UNEXPANDED = re.compile(r"\$(\{[^{}]*\}|[A-Za-z_][A-Za-z0-9_]*)")
@@ -89,7 +90,7 @@ def find_warnings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 def why_no_key(gateway: str) -> str:
     """Return why the key that is set for a service is none; an empty text where none is set."""
-    own = ("api_key",) if gateway == "kie" else (provider_variable(gateway, ""), f"providers.{gateway}.")
+    own = ("api_key",) if gateway == KIE else (provider_variable(gateway, ""), f"providers.{gateway}.")
     return next((text for name, text in find_warnings().items() if name.startswith(own)), "")
 
 

@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, Response
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._flow.waiting import wake
-from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._service.envelope import task_ids_in
 from kie_ai_mcp._web.access import json_object, refusal
 from kie_ai_mcp.errors import KieError
+from kie_ai_mcp.specs import KIE
 
 log = logging.getLogger(__name__)
 OLDEST_S = 300  # A signature of an earlier or later time than this many seconds is a replay, or a clock that is wrong

@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 
 from kie_ai_mcp._providers.asking import outcome_of, route_of
 from kie_ai_mcp._providers.contract import judge
-from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._service.caller import carries_key, header_templates
 from kie_ai_mcp.errors import KieError, Refused, shorten
-from kie_ai_mcp.specs import Accepted, Answer, Outcome, Query, StatusRoute, Submission, Task
+from kie_ai_mcp.specs import KIE, Accepted, Answer, Outcome, Query, StatusRoute, Submission, Task
 from kie_ai_mcp.testing import _junk as junk
 from kie_ai_mcp.testing._calls import Calls
 from kie_ai_mcp.testing._checks import Breach

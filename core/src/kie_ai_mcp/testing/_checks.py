@@ -20,11 +20,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from kie_ai_mcp._providers.contract import hook_faults, judge
-from kie_ai_mcp._providers.installed import KIE
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import shorten
 from kie_ai_mcp.hookspecs import PROJECT
-from kie_ai_mcp.specs import Provider, Query, Submission
+from kie_ai_mcp.specs import KIE, Provider, Query, Submission
 from kie_ai_mcp.testing._calls import Calls, answer, call_text, same
 from kie_ai_mcp.testing._load import Loaded, others
 
