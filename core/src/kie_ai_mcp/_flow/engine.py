@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from kie_ai_mcp._media.uploading import Uploads
 from kie_ai_mcp._providers.asking import Asking
@@ -95,12 +96,17 @@ class Engine:
 
     async def problems(self) -> list[KieError]:
         """Return everything that keeps paid requests from being made, as it stands now."""
-        found: list[KieError | None] = [*self.faults, _fault_of(self.settings.output_dir)]
+        found: list[KieError | None] = [*self.faults, await self._folder_fault()]
         try:
             await self.record.check()
         except StorageError as exc:
             found.append(exc)
         return [error for error in found if error is not None]
+
+    async def _folder_fault(self) -> ConfigError | None:
+        # In a worker: a network drive that hangs must not stop the server.
+        folder = self.settings.output_dir
+        return None if folder is None else await anyio.to_thread.run_sync(_fault_of, folder)
 
     @property
     def asking(self) -> Asking:
@@ -170,7 +176,7 @@ class Engine:
     async def check_ready(self) -> None:
         """Raise what keeps paid requests from being made, all of it; a bad database alone is met when it is used."""
         self.check_open()
-        if self.faults or _fault_of(self.settings.output_dir) is not None:
+        if self.faults or await self._folder_fault() is not None:
             problems = await self.problems()
             step = " ".join(error.next_step for error in problems)
             step += " Then restart the server." if self.faults else " Then call again."
