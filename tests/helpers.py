@@ -13,7 +13,7 @@ from mcp_types import CallToolResult, TextContent
 
 PICTURE = "https://example.com/a.png"
 
-LIMIT_S = 15.0
+LIMIT_S = 30.0
 """Time that a condition may take on a machine that runs many tests at once."""
 
 PAUSE_S = 0.01
