@@ -131,6 +131,19 @@ def test_hook_kie_register_gateways() -> None:
     assert route.paths == ("jobs/t-1",), "who registered the service is asked, whichever family the task belongs to"
 
 
+def test_hook_kie_register_models() -> None:
+    provider = loaded(
+        """
+        @hookimpl
+        def kie_register_models(settings):
+            entry = '{"tidal/1": {"title": "Tidal", "kind": "image", "task": "text-to-image", "fields": {}}}'
+            return read_models(entry, gateway="tidal")
+        """
+    )
+    (models,) = provider.plugins.hook("kie_register_models", "tidal")(settings={})
+    assert [(model.id, model.gateway, model.price) for model in models] == [("tidal/1", "tidal", None)]
+
+
 def test_hook_kie_register_commands(capsys: pytest.CaptureFixture[str]) -> None:
     provider = loaded(
         """

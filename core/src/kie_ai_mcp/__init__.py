@@ -6,6 +6,7 @@ with the service's answers and `kie_ai_mcp.errors` for the error tree.
 
 from kie_ai_mcp.errors import InvalidArgument, KieError
 from kie_ai_mcp.hookspecs import CONTRACT, hookimpl
+from kie_ai_mcp.models import LiveCatalogue, LiveModel, LiveRead, Model, Price, PriceLine, Rule, read_models
 from kie_ai_mcp.specs import (
     Accepted,
     Answer,
@@ -50,14 +51,21 @@ __all__ = [
     "ImageUrls",
     "InvalidArgument",
     "KieError",
+    "LiveCatalogue",
+    "LiveModel",
+    "LiveRead",
     "Media",
+    "Model",
     "NegativePrompt",
     "OnePicture",
     "Outcome",
     "OutputFormat",
+    "Price",
+    "PriceLine",
     "Prompt",
     "Provider",
     "Query",
+    "Rule",
     "StatusRoute",
     "Submission",
     "Task",
@@ -67,5 +75,6 @@ __all__ = [
     "VideoUrl",
     "apply_overrides",
     "hookimpl",
+    "read_models",
     "reject_arguments",
 ]

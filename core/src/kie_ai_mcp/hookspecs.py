@@ -1,4 +1,4 @@
-"""The contract between core and providers: six hooks, all synchronous, pure and optional.
+"""The contract between core and providers: seven hooks, all synchronous, pure and optional.
 
 A plugin is a module found through an entry point of the group ``kie_ai_mcp``; the entry point's name is the
 provider's name. It implements the hooks it needs and returns data. Core does all input and output: no hook
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from kie_ai_mcp.models import LiveCatalogue, Model
 from kie_ai_mcp.specs import Gateway, Outcome, Provider, Query, StatusRoute, Submission, Task, Tool
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 PROJECT = "kie_ai_mcp"
 """The entry-point group and the pluggy project name."""
 
-CONTRACT = (1, 0)
+CONTRACT = (1, 1)
 """The contract's version as (major, minor). A plugin may set ``KIE_AI_MCP_CONTRACT = 1`` in its module; one
 built for another major is set aside."""
 
@@ -97,6 +98,24 @@ def kie_register_gateways(settings: Mapping[str, Any]) -> Iterable[Gateway]:  # 
         settings: As for `kie_register_tools`.
 
     New in contract 1.0.
+    """
+
+
+@hookspec
+def kie_register_models(settings: Mapping[str, Any]) -> Iterable[Model | LiveCatalogue]:  # type: ignore[empty-body]
+    """Return models that are known as data. Called when models are first asked for, never at start.
+
+    ``find_models``, ``describe_model``, ``estimate_cost`` and ``run_model`` serve them. Of two plugins with the same id
+    the one that also registers tools has it.
+
+    Args:
+        settings: As for `kie_register_tools`.
+
+    Returns:
+        Models, usually read from a data file in the plugin's wheel by `read_models`; and at most one live
+        catalogue of each service.
+
+    New in contract 1.1.
     """
 
 

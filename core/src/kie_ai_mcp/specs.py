@@ -19,7 +19,8 @@ from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from kie_ai_mcp.errors import SAID_CHARS, InvalidArgument, one_line
 
-Kind = Literal["image", "video", "audio"]
+Kind = Literal["image", "video", "audio", "text"]
+MediaKind = Literal["image", "video", "audio", "file", "link"]
 Status = Literal["pending", "processing", "completed", "failed"]
 Availability = Literal["current", "retired", "undocumented"]
 
@@ -69,9 +70,9 @@ _Function = Field(description="a function")
 _Price = Annotated[float | None, Field(ge=0, description="a number of at least 0")]
 _JsonObject = Annotated[Mapping[str, Any], AfterValidator(_json), Field(description="a mapping with text as keys")]
 _OnePath = Annotated[str, Field(pattern="[^/ ]")]
-_Paths = _OnePath | Annotated[Sequence[_OnePath], Field(min_length=1)]
-_Path = Annotated[_Paths, Field(description="an address below the service's base URL")]
-_Kinds = Annotated[tuple[Kind, ...], Field(strict=False, description="a tuple of 'image', 'video' and 'audio'")]
+Paths = _OnePath | Annotated[Sequence[_OnePath], Field(min_length=1)]
+_Path = Annotated[Paths, Field(description="an address below the service's base URL")]
+_Kinds = Annotated[tuple[Kind, ...], Field(strict=False, description="a tuple of 'image', 'video', 'audio' and 'text'")]
 _Header = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 _Template = Annotated[str, Field(pattern=r"^[!-~]([ -~]*[!-~])?$")]
 _Headers = Annotated[Mapping[_Header, _Template], Field(description="a mapping of header names to printable ASCII")]
@@ -380,18 +381,65 @@ class Tool:
 
 @dataclass(frozen=True)
 class Media:
-    """Marks an argument as the address of a picture, clip or sound that the service fetches.
+    """Marks an argument as the address of a file that the service fetches, with the limits that it has there.
 
     Core checks every marked argument; plugins only see addresses that anybody can open. Where several mark the same
-    argument, the outermost counts: ``Annotated[ImageUrls, Media("image", most_mb=10)]``.
+    argument, the outermost counts: ``Annotated[ImageUrls, Media("image", most_mb=10)]``. Files of the user's are
+    measured before they are sent; a limit that is None is not known.
 
     Args:
-        kind: The kind of media that it must be.
-        most_mb: The largest file that the service takes there, in MB; a larger one of the user's is not uploaded.
+        kind: The kind of media that it must be, or a tuple of kinds of which it may be any; ``file`` is a document,
+            ``link`` a public page, which is never uploaded.
+        most_mb: The largest file that the service takes there, in MB.
+        formats: Endings of the file types that it takes there (``jpg`` means jpeg, too).
+        codecs: Codecs that a clip may have (``h264``).
+        total_mb: The most MB of all files of the argument together.
+        least_s: The shortest clip or sound, in seconds.
+        most_s: The longest.
+        total_s: The most seconds of all files of the argument together.
+        least_px: The least pixels of each side.
+        most_px: The most pixels of each side.
+        least_pixels: The least width times height.
+        most_pixels: The most width times height.
+        least_ratio: The least width by height.
+        most_ratio: The most width by height.
+        least_fps: The least pictures in a second.
+        most_fps: The most.
+        least_mbps: The least megabits in a second.
+        most_mbps: The most.
+        most_pages: The most pages of a document.
+        alpha: False where the service takes no transparent pictures.
+        same_px_as: The path of another file, whose width and height it must have.
+        schemes: Forms of address besides http and https that are sent as they are (``asset``).
     """
 
-    kind: Kind
-    most_mb: int | None = None
+    kind: MediaKind | tuple[MediaKind, ...]
+    most_mb: float | None = None
+    formats: tuple[str, ...] = ()
+    codecs: tuple[str, ...] = ()
+    total_mb: float | None = None
+    least_s: float | None = None
+    most_s: float | None = None
+    total_s: float | None = None
+    least_px: int | None = None
+    most_px: int | None = None
+    least_pixels: int | None = None
+    most_pixels: int | None = None
+    least_ratio: float | None = None
+    most_ratio: float | None = None
+    least_fps: float | None = None
+    most_fps: float | None = None
+    least_mbps: float | None = None
+    most_mbps: float | None = None
+    most_pages: int | None = None
+    alpha: bool = True
+    same_px_as: str = ""
+    schemes: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[MediaKind, ...]:
+        """Every kind that it may be."""
+        return (self.kind,) if isinstance(self.kind, str) else self.kind
 
 
 def is_web_address(value: str) -> bool:

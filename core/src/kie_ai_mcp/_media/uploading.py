@@ -226,8 +226,8 @@ class Uploads:
             if status.st_size > self.settings.max_upload_mb * 1_000_000:
                 raise ValueError(self._too_large)
             # The service does not say which MB it means, so the larger one counts.
-            if media is not None and media.most_mb is not None and status.st_size > media.most_mb << 20:
-                raise ValueError(f"it is larger than {media.most_mb} MB, the most that the service takes there")
+            if media is not None and media.most_mb is not None and status.st_size > media.most_mb * (1 << 20):
+                raise ValueError(f"it is larger than {media.most_mb:g} MB, the most that the service takes there")
             head = file.read(HEAD_BYTES)
             form = format_of(head)
             if form is None or (media is not None and form.kind != media.kind):

@@ -141,9 +141,10 @@ class Arguments:
         return value
 
     def _check_media(self, name: str, value: str | list[str] | None) -> None:
-        allowed = f"give an http:// or https:// address of the {self.media[name].kind}, or a path of a local file"
         for index, address in enumerate(value if isinstance(value, list) else [value]):
             if address is not None and not is_web_address(address) and not _may_be_input(address):
+                sorts = " or ".join(self.media[name].kinds)
+                allowed = f"give an http:// or https:// address of the {sorts}, or a path of a local file"
                 raise InvalidArgument(f"{name}[{index}]" if isinstance(value, list) else name, address, allowed)
 
     def _problem(self, error: ErrorDetails) -> InvalidArgument:

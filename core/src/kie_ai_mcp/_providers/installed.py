@@ -21,9 +21,12 @@ DEFAULTS = "kie_ai_mcp._providers.defaults"
 SHARED = ("", KIE)  # the owners of a task that no provider claims: only the defaults read its status
 
 # Each of this project's own providers is offered by the distribution ``kie-ai-mcp-NAME`` alone.
-PICTURES = {"dalle3", "flux", "gpt4o-image", "ideogram", "midjourney", "nano-banana", "playground", "stable-diffusion"}
-CLIPS = {"haiper", "kling", "luma", "pika", "runway", "sora2", "veo3"}
-FIRST_PARTY = {"authors", "fal", "sandbox"} | PICTURES | CLIPS
+FIRST_PARTY = {
+    *("authors", "dalle3", "fal", "flux", "gpt-image", "gpt4o-image", "haiper", "ideogram", "kling"),
+    *("luma", "market", "midjourney", "nano-banana", "pika", "playground", "recraft", "runway", "sandbox"),
+    *("seedance", "seedream", "sora2", "speech", "stable-diffusion", "suno", "talking", "topaz", "veo3"),
+    "wan",
+}
 
 
 @dataclass

@@ -11,7 +11,13 @@ from kie_ai_mcp.specs import Query, Submission, Tool
 AnyTool = Callable[..., Submission | Query] | Tool | BoundTool
 Values = Mapping[str, Sequence[Any]]
 
-MEDIA_FILES = {"image": "picture.png", "video": "clip.mp4", "audio": "sound.mp3"}
+MEDIA_FILES = {
+    "image": "picture.png",
+    "video": "clip.mp4",
+    "audio": "sound.mp3",
+    "file": "page.pdf",
+    "link": "page.html",
+}
 TEXT = "a quiet harbour at dawn, with gulls over red boats and a slow mist on the water; "
 
 FORMATS = {
@@ -49,7 +55,7 @@ class Draw:
         if name in self._values:
             return self._values[name][0] if plain else self.random.choice(self._values[name])
         marker = self.tool.arguments.media.get(name)
-        web = MEDIA_FILES[marker.kind] if marker else self._web_file(name)
+        web = MEDIA_FILES[marker.kinds[0]] if marker else self._web_file(name)
         return self._value(self._schemas[name], name, web, plain)
 
     def required(self, *, plain: bool = True) -> dict[str, Any]:

@@ -1,0 +1,248 @@
+"""Models of a service as data: what each takes, what it costs, and how a service lists its own.
+
+A plugin keeps its models in a data file of its wheel and returns them from `kie_register_models`::
+
+    @hookimpl
+    def kie_register_models():
+        return read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
+
+**Terms.** Rules and prices speak of a request's input in terms: ``field``, ``list[].field`` (of every item), ``#field``
+(how many items, or characters of a text; 0 when it is left out), ``?field`` (1 when it is sent, else 0), ``~field``
+(seconds of the media that it names, known only where they are measured), and sums and differences of these, each with a
+whole number as its weight (``#images + 2 #clips``). A fact that no field holds stands in brackets (``(megapixels)``).
+None, "", [] and {} count as left out. A number that is left out takes the schema's default.
+
+**Conditions.** A mapping of terms to tests, all of which must hold, or a tuple of such, of which one must. A test is a
+value, a list of values (None among them: or left out), None (left out), ``"*"`` (sent) or ``{"not": [values]}``.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from kie_ai_mcp.specs import DAY_S, KIE, MARKET_CREATE, Answer, Kind, Media, Paths
+
+RuleKind = Literal[
+    "not_both", "exactly_one", "at_least_one", "needs", "only_with", "limit", "refers", "unique"
+]  # fmt: skip
+Condition = Mapping[str, Any] | tuple[Mapping[str, Any], ...]
+Group = str | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule between the fields of one input. It looks at what is sent, never at defaults.
+
+    Args:
+        kind: ``not_both`` (at most one of `fields` is touched), ``exactly_one`` and ``at_least_one`` (is complete),
+            ``needs`` (where `when` holds, all are sent), ``only_with`` (`fields`, or these `values` of them, are sent
+            only where `when` holds), ``limit`` (each term lies within `min`, `max` and `above`, and moves in steps of
+            `step`), ``refers`` (each value occurs among those of `to`), ``unique`` (no value occurs twice).
+        fields: Fields; terms for ``limit``. A tuple among them is a group: touched when any of it is sent, complete
+            when all are.
+        when: The condition under which it speaks; None is always.
+        values: See ``only_with``.
+        to: See ``refers``.
+        each: A list of objects, to each of which the rule applies; its `fields` are then named from there.
+        min: The least value of each term.
+        max: The largest value of each term.
+        above: What each term must exceed.
+        step: What each term is a multiple of.
+        soft: Whether the service takes the input all the same and ignores the field. The request is then sent, and
+            the answer says so.
+    """
+
+    kind: RuleKind
+    fields: tuple[Group, ...]
+    when: Condition | None = None
+    values: tuple[Any, ...] = ()
+    to: str = ""
+    each: str = ""
+    min: float | None = None
+    max: float | None = None
+    above: float | None = None
+    step: float | None = None
+    soft: bool = False
+
+
+@dataclass(frozen=True)
+class PriceLine:
+    """One line of a price: `credits` for every `each` of the term `per`, where `when` holds.
+
+    Args:
+        credits: The price in the service's unit, 0 or more.
+        when: The condition, over the input with its defaults; None is always.
+        per: The factor, a term; "" is once per request.
+        each: How many of `per` the price is for (1000 characters).
+        after: How many of `per` are free.
+        at_most: Whether the factor is a ceiling and not a count.
+        unset: What counts for a field of this line that is left out and has no default.
+    """
+
+    credits: Annotated[float, Field(ge=0)]
+    when: Condition | None = None
+    per: str = ""
+    each: Annotated[float, Field(gt=0)] = 1
+    after: float = 0
+    at_most: bool = False
+    unset: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Price:
+    """The price of a request: the first of `lines` whose condition holds, and every line of `plus` besides.
+
+    Args:
+        lines: The alternatives. Where an unknown fact decides between them, the dearest that may hold counts, as "at
+            most".
+        plus: What is added.
+        unset: What counts for a field that is left out and has no default.
+        checked: The day on which it was read, ``YYYY-MM-DD``.
+        until: The last day of an offer, or "".
+    """
+
+    lines: tuple[PriceLine, ...]
+    plus: tuple[PriceLine, ...] = ()
+    unset: Mapping[str, Any] = field(default_factory=dict)
+    checked: str = ""
+    until: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of a service, as data.
+
+    Args:
+        id: The service's id, as its requests name it.
+        title: The name for people.
+        kind: What comes out.
+        task: One word for what it does (``text-to-image``, ``upscale``, ``speech``, ...).
+        input: A flat, closed JSON schema of what the service takes.
+        media: Fields that name files, by their path in the input (``"image_urls[]"``, ``"shots[].image_url"``).
+        rules: What the schema can't say.
+        price: None where nobody knows it; that is never 0.
+        checked: The day on which the facts were read, ``YYYY-MM-DD``.
+        notes: Facts in short words that neither schema nor rules hold; shown by ``describe_model``.
+        gateway: The name of the service.
+        api_type: The sort of its tasks; the id where it is left out.
+        tool: The tool that does the same act with friendlier arguments.
+        availability: As of `Provider`.
+        path: Where the request is sent, below the gateway's base URL; ``{id}`` in it stands for the model's id.
+        wrapped: Whether the body is ``{"model", "input", "callBackUrl"}``, as of Kie.ai's market; else it is the input.
+    """
+
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    title: str
+    kind: Kind
+    task: str
+    input: Mapping[str, Any]
+    media: Mapping[str, Media] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    price: Price | None = None
+    checked: str = ""
+    notes: tuple[str, ...] = ()
+    gateway: str = KIE
+    api_type: str = ""
+    tool: str = ""
+    availability: Literal["current", "retired", "undocumented"] = "current"
+    path: Paths = MARKET_CREATE
+    wrapped: bool = True
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """One entry of a service's own list of models.
+
+    Args:
+        id: The model's id.
+        title: Its name for people; may be empty.
+        tasks: The service's words for what it does.
+        price: The service's words for what it costs; may be empty.
+    """
+
+    id: str
+    title: str = ""
+    tasks: tuple[str, ...] = ()
+    price: str = ""
+
+
+@dataclass(frozen=True)
+class LiveRead:
+    """One free read of a live catalogue.
+
+    Args:
+        path: Returns the address below the gateway's base URL from a model's id ("" for the list).
+        read: Returns the value in an answer whose code is 200; None where it holds none.
+    """
+
+    path: Callable[[str], str]
+    read: Callable[[Answer], Any]
+
+
+@dataclass(frozen=True)
+class LiveCatalogue:
+    """How a service says which models it has now. Core makes the calls, spaces them, and keeps the answers.
+
+    Args:
+        gateway: The name of the service.
+        list: Reads a tuple of `LiveModel`.
+        schema: Reads the JSON schema of one model's input; core reads it as closed.
+        price: Reads the service's words for one model's price.
+        health: Reads the share of one model's recent requests that succeeded, from 0 to 1.
+        per_s: The calls in one second that the service allows, over all processes of an account.
+        keeps_s: How long an answer is fresh, in seconds.
+    """
+
+    gateway: str
+    list: LiveRead
+    schema: LiveRead
+    price: LiveRead
+    health: LiveRead
+    per_s: float = 1.0
+    keeps_s: int = DAY_S
+
+
+def read_models(text: str, **common: Any) -> Iterator[Model]:
+    """Yield the models of a data file: one JSON object with an entry for each id.
+
+    An entry has the fields of `Model`, but `fields` and `required` in place of `input`: the schemas of the fields by
+    name, and the names of those that must be sent. Objects are closed unless they say otherwise.
+
+    Args:
+        text: The file's text.
+        **common: Fields of `Model` that all of them have (``gateway="fal"``).
+    """
+    entries: dict[str, dict[str, Any]] = json.loads(text)
+    for model_id, entry in entries.items():
+        closed = _closed({"type": "object", "properties": entry.pop("fields"), "required": entry.pop("required", [])})
+        entry["media"] = {path: Media(**_tuples(limits)) for path, limits in entry.get("media", {}).items()}
+        entry["rules"] = tuple(Rule(**_tuples(rule)) for rule in entry.get("rules", ()))
+        if price := entry.get("price"):
+            lines, plus = (
+                tuple(PriceLine(**_tuples(line)) for line in price.pop(part, ())) for part in ("lines", "plus")
+            )
+            entry["price"] = Price(lines, plus, **price)
+        yield Model(id=model_id, input=closed, **{**common, **_tuples(entry)})
+
+
+def _closed(schema: Any) -> Any:
+    """Return a schema in which no object takes a field that it does not name."""
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(value) if key == "items" else value for key, value in schema.items()}
+    if "properties" in closed:
+        closed["properties"] = {name: _closed(value) for name, value in closed["properties"].items()}
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of a data file with tuples in place of its lists, one or two deep."""
+
+    def fixed(value: Any) -> Any:
+        return tuple(map(fixed, value)) if isinstance(value, list) else value
+
+    return {name: fixed(value) for name, value in entry.items()}

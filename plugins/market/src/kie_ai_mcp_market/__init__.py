@@ -1,0 +1,18 @@
+"""Market: every model of the service as data, and its live catalogue."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+
+from kie_ai_mcp import Model, Provider, hookimpl, read_models
+
+
+@hookimpl
+def kie_register_models() -> Iterator[Model]:
+    return read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
+
+
+@hookimpl
+def kie_describe_provider() -> Provider:
+    return Provider(
+        title="Market", homepage="https://docs.kie.ai", kinds=("image", "video", "audio", "text"), checked="2026-10-07"
+    )

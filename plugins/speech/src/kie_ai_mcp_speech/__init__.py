@@ -1,0 +1,14 @@
+"""Speech: models that read text aloud."""
+
+from kie_ai_mcp import Provider, hookimpl
+
+
+@hookimpl
+def kie_describe_provider() -> Provider:
+    return Provider(
+        title="Speech",
+        homepage="https://docs.kie.ai/market/google/gemini-3-8-flash-tts",
+        kinds=("audio",),
+        checked="2026-10-07",
+        models=("elevenlabs/", "google/gemini-2-5-pro-tts", "google/gemini-3-1-flash-tts", "google/gemini-3-8-flash"),
+    )
