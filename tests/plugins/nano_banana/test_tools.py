@@ -1,6 +1,7 @@
 """Requests and refusals of the Nano Banana tools."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, get_args
 
 import pytest
@@ -14,7 +15,7 @@ CALLBACK = "https://me.example/x"
 
 Tool = Callable[..., Submission]
 BOTH = [generate_nano_banana, edit_nano_banana]
-REFERENCE_MODELS = ["nano-banana-2", "nano-banana-2-lite", "nano-banana-pro"]
+REFERENCE_MODELS = ["nano-banana-2-1", "nano-banana-2", "nano-banana-2-lite", "nano-banana-pro"]
 
 # Every way to reach a model: the tool, whether pictures go along, the model.
 WAYS: list[tuple[Tool, bool, str]] = [
@@ -28,6 +29,7 @@ WAYS: list[tuple[Tool, bool, str]] = [
 FULL: dict[str, dict[str, Any]] = {
     "google/nano-banana": {"image_size": "21:9", "output_format": "jpeg"},
     "google/nano-banana-edit": {"image_size": "auto", "output_format": "png"},
+    "nano-banana-2-1": {"image_size": "1:8", "resolution": "2K", "output_format": "png"},
     "nano-banana-2": {"image_size": "8:1", "resolution": "4K", "output_format": "jpeg"},
     "nano-banana-2-lite": {"image_size": "1:4"},
     "nano-banana-pro": {"image_size": "4:5", "resolution": "2K", "output_format": "png"},
@@ -35,22 +37,29 @@ FULL: dict[str, dict[str, Any]] = {
 MOST_CHARACTERS = {
     "google/nano-banana": 5_000,
     "google/nano-banana-edit": 5_000,
+    "nano-banana-2-1": 20_000,
     "nano-banana-2": 20_000,
     "nano-banana-2-lite": 20_000,
     "nano-banana-pro": 10_000,
 }
-MOST_PICTURES = {"google/nano-banana-edit": 5, "nano-banana-2": 14, "nano-banana-2-lite": 10, "nano-banana-pro": 8}
+MOST_PICTURES = {
+    "google/nano-banana-edit": 5,
+    "nano-banana-2-1": 14,
+    "nano-banana-2": 14,
+    "nano-banana-2-lite": 10,
+    "nano-banana-pro": 8,
+}
 
 
 def pictures(count: int) -> list[str]:
     return [f"https://example.com/{number}.png" for number in range(count)]
 
 
-def made(tool: Tool, with_pictures: bool, model: str, **arguments: Any) -> dict[str, Any]:
+def made(tool: Tool, with_pictures: bool, model: str | None, **arguments: Any) -> dict[str, Any]:
     """Return the input that is sent to the model, from a prompt, a picture if it shall be, and the arguments."""
     references = {"image_urls": pictures(1)} if with_pictures else {}
     submission = tool(**{"prompt": "a fox", "model": model, **references, **arguments})
-    assert submission.body["model"] == submission.model == model
+    assert submission.body["model"] == submission.model == model or model is None
     return dict(submission.body["input"])
 
 
@@ -80,7 +89,12 @@ def test_editing_sends_the_pictures_to_the_model_that_edits() -> None:
 )
 @pytest.mark.parametrize(
     ("model", "field"),
-    [("nano-banana-2", "image_input"), ("nano-banana-2-lite", "image_urls"), ("nano-banana-pro", "image_input")],
+    [
+        ("nano-banana-2-1", "image_input"),
+        ("nano-banana-2", "image_input"),
+        ("nano-banana-2-lite", "image_urls"),
+        ("nano-banana-pro", "image_input"),
+    ],
 )
 def test_pictures_stand_under_the_name_that_the_model_has_for_them(
     tool: Tool, api_type: str, model: str, field: str
@@ -115,7 +129,7 @@ def test_without_image_size_only_the_model_that_needs_a_shape_is_sent_one(
     [
         (generate_nano_banana, "google/nano-banana", "jpeg"),
         (edit_nano_banana, "google/nano-banana-edit", "jpeg"),
-        *((tool, model, "jpg") for tool in BOTH for model in ("nano-banana-2", "nano-banana-pro")),
+        *((tool, model, "jpg") for tool in BOTH for model in ("nano-banana-2-1", "nano-banana-2", "nano-banana-pro")),
     ],
 )
 def test_output_format_is_written_as_the_model_writes_it(tool: Tool, model: str, jpeg: str) -> None:
@@ -126,7 +140,7 @@ def test_output_format_is_written_as_the_model_writes_it(tool: Tool, model: str,
 
 
 @pytest.mark.parametrize("tool", BOTH)
-@pytest.mark.parametrize("model", ["nano-banana-2", "nano-banana-pro"])
+@pytest.mark.parametrize("model", ["nano-banana-2-1", "nano-banana-2", "nano-banana-pro"])
 @pytest.mark.parametrize("resolution", get_args(Resolution))
 def test_resolution_is_sent_where_the_model_has_several(tool: Tool, model: str, resolution: str) -> None:
     assert made(tool, tool is edit_nano_banana, model, resolution=resolution)["resolution"] == resolution
@@ -181,11 +195,12 @@ def test_more_pictures_than_the_model_takes_are_refused(tool: Tool, model: str) 
 
 def test_pictures_for_a_text_model_are_refused_naming_tool_and_model_that_take_them() -> None:
     with pytest.raises(InvalidArgument) as refusal:
-        generate_nano_banana("a fox", image_urls=pictures(1))
+        generate_nano_banana("a fox", image_urls=pictures(1), model="google/nano-banana")
 
     assert refusal.value.field == "image_urls"
     assert "edit_nano_banana" in refusal.value.allowed
-    assert "nano-banana-2" in refusal.value.allowed
+    assert "leave model out" in refusal.value.allowed
+    assert generate_nano_banana("a fox", image_urls=pictures(1)).model == "nano-banana-2-1"
 
 
 @pytest.mark.parametrize("shape", LONG_SHAPES)
@@ -203,7 +218,8 @@ def test_a_long_shape_is_refused_with_the_models_that_have_it(tool: Tool, model:
         made(tool, tool is edit_nano_banana, model, image_size=shape)
 
     assert refusal.value.field == "image_size"
-    assert "nano-banana-2 and -2-lite" in refusal.value.allowed
+    assert "leave model out" in refusal.value.allowed
+    assert made(tool, tool is edit_nano_banana, None, image_size=shape)["aspect_ratio"] == shape
 
 
 @pytest.mark.parametrize(
@@ -220,7 +236,8 @@ def test_a_resolution_for_a_model_of_one_size_is_refused_with_those_of_several(t
         made(tool, tool is edit_nano_banana, model, resolution="1K")
 
     assert refusal.value.field == "resolution"
-    assert "nano-banana-2 or nano-banana-pro" in refusal.value.allowed
+    assert "leave model out" in refusal.value.allowed
+    assert made(tool, tool is edit_nano_banana, None, resolution="1K")["resolution"] == "1K"
 
 
 @pytest.mark.parametrize("tool", BOTH)
@@ -230,7 +247,42 @@ def test_an_output_format_that_the_model_chooses_itself_is_refused(tool: Tool, o
         made(tool, tool is edit_nano_banana, "nano-banana-2-lite", output_format=output_format)
 
     assert refusal.value.field == "output_format"
-    assert "leave it out" in refusal.value.allowed
+    assert "leave model out" in refusal.value.allowed
+    assert made(tool, tool is edit_nano_banana, None, output_format=output_format)["output_format"] == output_format
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        (tool, {"image_size": shape, "resolution": resolution, "output_format": output_format, "image_urls": given})
+        for tool in BOTH
+        for shape in (None, "3:2", "8:1")
+        for resolution in (None, *get_args(Resolution))
+        for output_format in (None, "jpeg")
+        for given in ([None] if tool is generate_nano_banana else []) + [pictures(1), pictures(6), pictures(14)]
+    ],
+)
+def test_without_model_the_cheapest_that_takes_the_whole_call_is_chosen(tool: Tool, arguments: dict[str, Any]) -> None:
+    prices: list[float] = []
+    for model in (model for way, _, model in WAYS if way is tool):
+        with suppress(InvalidArgument):
+            prices.append(tool(prompt="a fox", model=model, **arguments).estimated_credits or 0)
+    chosen = tool(prompt="a fox", **arguments)
+
+    assert chosen.estimated_credits == min(prices)
+    assert chosen == tool(prompt="a fox", model=chosen.model, **arguments)
+
+
+def test_a_prompt_too_long_for_the_first_model_is_given_to_another() -> None:
+    assert generate_nano_banana("p" * 5_000).model == "google/nano-banana"
+    assert generate_nano_banana("p" * 5_001).model == "nano-banana-2-1"
+
+
+def test_what_no_model_takes_is_refused_without_advice_to_leave_the_model_out() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        edit_nano_banana("a fox", pictures(15))
+
+    assert refusal.value.allowed == "nano-banana-2-1 takes at most 14, 15 were given"
 
 
 def test_limits_are_the_official_ones_but_for_the_five_pictures_promised_earlier() -> None:

@@ -5,16 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import (
-    CallbackUrl,
-    ImageUrls,
-    InvalidArgument,
-    Media,
-    OutputFormat,
-    Prompt,
-    Submission,
-    reject_arguments,
-)
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, OutputFormat, Prompt, Submission
 from kie_ai_mcp_nano_banana.prices import credits_of
 
 GENERATE = "nano-banana"
@@ -44,26 +35,30 @@ class Model:
 MODELS = {
     "google/nano-banana": Model(5_000, None, 0, jpeg="jpeg"),
     "google/nano-banana-edit": Model(5_000, "image_urls", 5, jpeg="jpeg"),
+    "nano-banana-2-1": Model(20_000, "image_input", 14, long_shapes=True, resolution=True, jpeg="jpg"),
     "nano-banana-2": Model(20_000, "image_input", 14, long_shapes=True, resolution=True, jpeg="jpg"),
     "nano-banana-2-lite": Model(20_000, "image_urls", 10, long_shapes=True, default_shape="auto"),
     "nano-banana-pro": Model(10_000, "image_input", 8, resolution=True, jpeg="jpg"),
 }
+# The model of a call that names none, and, where that one does not take the whole call, the one that takes whatever
+# any other does, and costs no more.
+DEFAULTS = {GENERATE: "google/nano-banana", EDIT: "google/nano-banana-edit"}
+WIDEST = "nano-banana-2-1"
 
 
 def generate_nano_banana(
     prompt: Prompt,
     image_size: Shape | None = None,
     output_format: OutputFormat | None = None,
-    model: Literal[
-        "google/nano-banana", "nano-banana-2", "nano-banana-2-lite", "nano-banana-pro"
-    ] = "google/nano-banana",
+    model: Literal["google/nano-banana", "nano-banana-2-1", "nano-banana-2", "nano-banana-2-lite", "nano-banana-pro"]
+    | None = None,
     resolution: Resolution | None = None,
     image_urls: Annotated[ImageUrls, Field(max_length=14), Media("image", most_mb=30)] | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make a picture from words with Google Nano Banana.
 
-    resolution: only nano-banana-2 and -pro. Reference image_urls: only nano-banana-2 (14), -2-lite (10), -pro (8).
+    Without model: the cheapest that takes the call. resolution: only -2-1, -2, -pro; image_urls: also -2-lite.
     """
     return _submission(
         GENERATE,
@@ -83,14 +78,15 @@ def edit_nano_banana(
     image_size: Shape | None = None,
     output_format: OutputFormat | None = None,
     model: Literal[
-        "google/nano-banana-edit", "nano-banana-2", "nano-banana-2-lite", "nano-banana-pro"
-    ] = "google/nano-banana-edit",
+        "google/nano-banana-edit", "nano-banana-2-1", "nano-banana-2", "nano-banana-2-lite", "nano-banana-pro"
+    ]
+    | None = None,
     resolution: Resolution | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Change pictures by words with Google Nano Banana.
 
-    image_urls: 1-5; nano-banana-2 takes 14, -2-lite 10, -pro 8. resolution: only nano-banana-2 and -pro.
+    Without model: the cheapest that takes the call; -2-1 and -2 take 14 pictures. resolution: only these and -pro.
     """
     return _submission(
         EDIT,
@@ -106,7 +102,7 @@ def edit_nano_banana(
 
 def _submission(
     api_type: str,
-    model: str,
+    model: str | None,
     *,
     prompt: str,
     image_urls: list[str] | None,
@@ -115,23 +111,11 @@ def _submission(
     output_format: str | None,
     callback_url: str | None,
 ) -> Submission:
+    asked = (prompt, image_urls, image_size, resolution, output_format)
+    model = model or (WIDEST if _refusal(DEFAULTS[api_type], *asked) else DEFAULTS[api_type])
+    if refusal := _refusal(model, *asked):
+        raise refusal
     limits = MODELS[model]
-    if len(prompt) > limits.prompt_chars:
-        raise InvalidArgument("prompt", prompt, f"{model} takes at most {limits.prompt_chars} characters")
-    if image_urls and limits.images_field is None:
-        raise InvalidArgument(
-            "image_urls", image_urls, f"{model} takes none; use edit_nano_banana, or model='nano-banana-2'"
-        )
-    if image_urls and len(image_urls) > limits.images:
-        raise InvalidArgument(
-            "image_urls", image_urls, f"{model} takes at most {limits.images}, {len(image_urls)} were given"
-        )
-    if image_size in LONG_SHAPES and not limits.long_shapes:
-        raise InvalidArgument("image_size", image_size, f"{model} has no such shape; nano-banana-2 and -2-lite have")
-    if resolution and not limits.resolution:
-        raise InvalidArgument("resolution", resolution, f"{model} has one size; use nano-banana-2 or nano-banana-pro")
-    if limits.jpeg is None:
-        reject_arguments(f"{model} chooses it itself", output_format=output_format)
     return Submission.market(
         model,
         {
@@ -145,3 +129,33 @@ def _submission(
         callback_url=callback_url,
         estimated_credits=credits_of(model, resolution),
     )
+
+
+def _refusal(
+    model: str,
+    prompt: str,
+    image_urls: list[str] | None,
+    image_size: str | None,
+    resolution: str | None,
+    output_format: str | None,
+) -> InvalidArgument | None:
+    """Return the error of the first argument that a model does not take, if there is one."""
+    limits, count = MODELS[model], len(image_urls or ())
+    cure = "" if model == WIDEST else "; leave model out for one that does"
+    if len(prompt) > limits.prompt_chars:
+        return InvalidArgument("prompt", prompt, f"{model} takes at most {limits.prompt_chars} characters{cure}")
+    if count and limits.images_field is None:
+        return InvalidArgument(
+            "image_urls", image_urls, f"{model} takes none; leave model out, or use edit_nano_banana"
+        )
+    if count > limits.images:
+        return InvalidArgument(
+            "image_urls", image_urls, f"{model} takes at most {limits.images}, {count} were given{cure}"
+        )
+    if image_size in LONG_SHAPES and not limits.long_shapes:
+        return InvalidArgument("image_size", image_size, f"{model} has no such shape{cure}")
+    if resolution and not limits.resolution:
+        return InvalidArgument("resolution", resolution, f"{model} has one size{cure}")
+    if output_format and limits.jpeg is None:
+        return InvalidArgument("output_format", output_format, f"{model} chooses it itself{cure}")
+    return None
