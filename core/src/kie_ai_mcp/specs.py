@@ -9,7 +9,8 @@ nothing is converted, and a bool is no number.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -440,6 +441,26 @@ class Media:
     def kinds(self) -> tuple[MediaKind, ...]:
         """Every kind that it may be."""
         return (self.kind,) if isinstance(self.kind, str) else self.kind
+
+
+def texts_at(path: str, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the texts that a path names in arguments: each one's written place, what holds it, and its key there.
+
+    A path is names with a dot between them and ``[]`` where every item of a list is meant (``"shots[].image_url"``),
+    a place has numbers there (``"shots[1].image_url"``). A single text is found where a list is named, and vice versa.
+    """
+
+    def walk(holder: Any, key: Any, rest: str, place: str) -> Iterator[tuple[str, Any, Any]]:
+        value = holder[key]
+        if isinstance(value, list):
+            for number in range(len(value)):
+                yield from walk(value, number, rest.removeprefix("[]"), f"{place}[{number}]")
+        elif isinstance(value, str) and rest in {"", "[]"}:
+            yield place.removeprefix("."), holder, key
+        elif isinstance(value, Mapping) and (step := re.match(r"(?:\[\])?\.([^.[]+)", rest)) and step[1] in value:
+            yield from walk(value, step[1], rest[step.end() :], f"{place}.{step[1]}")
+
+    return walk([arguments], 0, f".{path}", "")
 
 
 def is_web_address(value: str) -> bool:

@@ -16,7 +16,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 from werkzeug.exceptions import InternalServerError
 
-from kie_ai_mcp import Submission
+from kie_ai_mcp import Media, Submission
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import Answer
 from kie_ai_mcp._flow.identity import hash_of
@@ -490,6 +490,31 @@ async def test_lost_request_is_known_again_when_its_file_was_uploaded_anew(
         assert again.is_error
         assert "It was not sent again" in again.text
     assert len(services.created) == 1
+
+
+async def test_file_inside_an_object_is_sent_and_known_again_by_its_content(
+    services: Services, open_app: OpenApp, publish: "Publish", photo: Path, tmp_path: Path
+) -> None:
+    source = SOURCE.replace("prompt: Prompt", "shots: list[dict[str, str]]").replace(
+        '"prompt": prompt', '"shots": shots'
+    )
+    publish("scenes", source.replace("BASE/NAME", services.url("orbit")).replace("NAME", "scenes"))
+    app = await open_app(enabled_providers=("scenes",))
+    tool = "generate_scenes_picture"
+    app.engine.plugins.tools[tool].arguments.media["shots[].url"] = Media("image")
+    shots = [{"words": "A fox"}, {"words": str(photo), "url": str(photo)}]
+    await lose(app, services, tool, shots=shots)
+    (copy := tmp_path / "copy.png").write_bytes(content_of(str(photo)))
+
+    again = await app.call(tool, {"shots": [shots[0], {"words": str(photo), "url": str(copy)}]})
+
+    assert "It was not sent again" in again.text
+    (sent,) = services.created
+    assert sent[1]["shots"] == [shots[0], {"words": str(photo), "url": "https://files.example/kie/1.png"}]
+    change(copy, picture("an owl"))
+    services.ids["orbit"] = ["job_1"]
+    await call(app, tool, shots=[{"url": str(copy)}])
+    assert services.uploads == [picture("a fox"), picture("an owl")]
 
 
 async def test_changed_file_is_another_request(services: Services, open_app: OpenApp, photo: Path) -> None:

@@ -38,6 +38,7 @@ MakeUploads = Callable[..., Uploads]
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(200)
 MP4 = b"\x00\x00\x00\x20ftypisom" + bytes(200)
+WEB = "https://x.example/a.png"
 ADDRESS = "https://tempfile.example/up.png"
 TAKEN = {"success": True, "code": 200, "msg": "ok", "data": {"downloadUrl": ADDRESS, "fileSize": 208}}
 MEDIA = {"image_urls": Media("image"), "video_url": Media("video")}
@@ -113,6 +114,40 @@ async def test_local_paths_become_addresses_and_addresses_stay(
     (taken,) = taking
     assert (taken.data, taken.mime_type, taken.authorization) == (PNG, "image/png", f"Bearer {key}")
     assert "fox" not in taken.words
+
+
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        ("image_urls", {"image_urls": ["FILE", WEB]}),
+        ("image_urls[]", {"image_urls": [WEB, "FILE"]}),
+        ("image_urls[]", {"image_urls": "FILE"}),
+        ("shots[].image_url", {"shots": [{"image_url": WEB, "words": "FOX"}, {"words": "FOX"}, {"image_url": "FILE"}]}),
+        ("elements[].urls[]", {"elements": [{"urls": [WEB]}, {"urls": ["FILE", "FILE"]}, {"urls": None}, "FOX"]}),
+        ("scene.sky.url", {"scene": {"sky": {"url": "FILE"}, "url": "FOX"}, "url": "FOX"}),
+    ],
+)
+async def test_file_is_sent_wherever_the_path_of_its_marker_leads(
+    path: str, given: dict[str, Any], taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    def with_(address: str) -> dict[str, Any]:
+        text = json.dumps({"prompt": "FILE", "ids": [1], **given}).replace("FILE", address)
+        return json.loads(text) | {"prompt": str(root / "fox.png")}  # type: ignore[no-any-return]
+
+    arguments = with_(str(root / "fox.png"))
+
+    assert await uploads().addresses(arguments, {path: Media("image")}) == with_(ADDRESS)
+    assert arguments == with_(str(root / "fox.png"))
+    assert len(taking) == 1
+
+
+async def test_refused_file_inside_an_object_is_named_by_its_written_place(uploads: MakeUploads, root: Path) -> None:
+    shots = [{"image_urls": [WEB]}, {"image_urls": [WEB, str(root / "fox.mp4")]}]
+
+    with pytest.raises(InvalidArgument) as error:
+        await uploads().addresses({"shots": shots}, {"shots[].image_urls[]": Media("image")})
+
+    assert error.value.field == "shots[1].image_urls[1]"
 
 
 async def test_same_bytes_are_sent_once_also_by_the_next_server(

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
-from kie_ai_mcp._flow.identity import hash_of, identity_of
+from kie_ai_mcp._flow.identity import fields_of, hash_of, identity_of
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
@@ -53,7 +53,7 @@ async def submit(
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
     (caller := engine.caller(submission.gateway)).check_key()
     media, files = tool.arguments.media, dict[str, LocalFile]()
-    if checked.keys() & media.keys():
+    if checked.keys() & fields_of(media):
         engine.record.budget.credits_to_book(tool.name, submission.gateway, submission.estimated_credits)
         files = await engine.uploads.files(checked, media)
     identity = await identity_of(engine, tool, checked, submission, files)

@@ -13,6 +13,7 @@ import tempfile
 import unicodedata
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
@@ -32,7 +33,7 @@ from kie_ai_mcp._service.caller import Caller, account_of
 from kie_ai_mcp._settings.folders import cure_of_access, is_below
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, MediaError, shorten
-from kie_ai_mcp.specs import Gateway, Media, is_web_address
+from kie_ai_mcp.specs import Gateway, Media, is_web_address, texts_at
 
 RESULT = re.compile(r"kie://(?:files|tasks)/([^/]+)(?:/([0-9]{1,3}))?|([^/\\]{1,500})")
 TAKEN = ("png", "jpg", "webp", "gif")  # pictures of other types are sent as JPEG
@@ -92,12 +93,10 @@ class Uploads:
     async def files(self, arguments: Mapping[str, Any], media: Mapping[str, Media]) -> dict[str, LocalFile]:
         """Return the local files among media arguments, each by the path that names it."""
         files: dict[str, LocalFile] = {}
-        for name, marker in media.items():
-            value = arguments.get(name)
-            for number, text in enumerate(value if isinstance(value, list) else [value]):
-                if isinstance(text, str) and not is_web_address(text):
-                    field = f"{name}[{number}]" if isinstance(value, list) else name
-                    files[text] = await self.file(field, text, marker)
+        for path, marker in media.items():
+            for place, holder, key in texts_at(path, arguments):
+                if not is_web_address(text := holder[key]):
+                    files[text] = await self.file(place, text, marker)
         return files
 
     async def file(self, field: str, text: str, media: Media | None = None, path: Path | None = None) -> LocalFile:
@@ -243,12 +242,12 @@ class Uploads:
 
 
 def replaced(arguments: Mapping[str, Any], media: Mapping[str, Media], by: Callable[[str], str]) -> dict[str, Any]:
-    """Return the arguments with another text in place of each that a media argument holds."""
-
-    def changed(value: Any) -> Any:
-        return [*map(changed, value)] if isinstance(value, list) else by(value) if isinstance(value, str) else value
-
-    return {name: changed(value) if name in media else value for name, value in arguments.items()}
+    """Return the arguments with another text in place of each that a media path names."""
+    same = deepcopy(dict(arguments))
+    for path in media:
+        for _, holder, key in texts_at(path, same):
+            holder[key] = by(holder[key])
+    return same
 
 
 def brief(text: str) -> str:

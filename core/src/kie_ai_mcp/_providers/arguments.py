@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
-from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, is_web_address
+from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, is_web_address, texts_at
 
 Names = tuple[str, ...]
 INPUT = re.compile(r"file:|kie:|[a-z][a-z0-9-]*:[\w-]+$", re.IGNORECASE)  # the last is a task of another service
@@ -119,8 +119,7 @@ class Arguments:
             problems = [self._problem(error) for error in exc.errors(include_url=False)]
             problems[0].message = " ".join(problem.message for problem in problems)
             raise problems[0] from None
-        for name in self.media:
-            self._check_media(name, checked.get(name))
+        check_addresses(checked, {name: marker for name, marker in self.media.items() if name in checked})
         for name in checked.keys() - self.defaults.keys():
             text = checked[name]
             # Invisible characters would be bought as any other prompt.
@@ -139,13 +138,6 @@ class Arguments:
         if name in self.media and isinstance(value, list):
             return [address for address in value if not _says_nothing(address, {})]
         return value
-
-    def _check_media(self, name: str, value: str | list[str] | None) -> None:
-        for index, address in enumerate(value if isinstance(value, list) else [value]):
-            if address is not None and not is_web_address(address) and not _may_be_input(address):
-                sorts = " or ".join(self.media[name].kinds)
-                allowed = f"give an http:// or https:// address of the {sorts}, or a path of a local file"
-                raise InvalidArgument(f"{name}[{index}]" if isinstance(value, list) else name, address, allowed)
 
     def _problem(self, error: ErrorDetails) -> InvalidArgument:
         # A location inside a union also names the union's branch; only the argument and list indexes help the reader.
@@ -172,6 +164,16 @@ class Arguments:
         reason = f"{name}: {self.name} has no such argument (given {shorten(value)})"
         problem.message = f"{reason}{guess} Known arguments: {listing}."
         return problem
+
+
+def check_addresses(arguments: Mapping[str, Any], media: Mapping[str, Media]) -> None:
+    """Raise InvalidArgument where a text at a media path is neither an address nor may name a file."""
+    for path, marker in media.items():
+        for place, holder, key in texts_at(path, arguments):
+            if not is_web_address(address := holder[key]) and not _may_be_input(address):
+                sorts = " or ".join(marker.kinds)
+                allowed = f"give an http:// or https:// address of the {sorts}, or a path of a local file"
+                raise InvalidArgument(place, address, allowed)
 
 
 def hints_of(fn: Callable[..., Any]) -> dict[str, Any]:
