@@ -126,6 +126,7 @@ class Submission(_Addressed):
         gateway: The name of the service that is called.
         estimated_credits: The probable price, 0 or more, from the provider's own dated price table; None where that
             does not say.
+        notes: What was chosen, rounded or left out, a sentence each; shown in the answer.
     """
 
     path: _Path
@@ -135,6 +136,7 @@ class Submission(_Addressed):
     read: Annotated["Callable[[Answer], str | Accepted | Outcome | None] | None", _Function] = None
     gateway: _Text = KIE
     estimated_credits: _Price = None
+    notes: _Texts = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", _given(self.body))

@@ -46,6 +46,19 @@ def tool_of(read: Callable[[Any], Any] | None = None) -> BoundTool:
     return BoundTool.bind(generate_fox, provider="nano-banana", kind="image")
 
 
+async def test_notes_of_a_request_are_shown_in_its_answer(engine: Engine, service: HTTPServer) -> None:
+    def generate_fox(prompt: str) -> Submission:
+        """Make a fox."""
+        return Submission("foxes", {"prompt": prompt}, "fox", notes=("Fox 2 was chosen.", "It is silent."))
+
+    service.expect_request("/foxes", json={"prompt": "a fox"}).respond_with_json(ACCEPTED)
+    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image")
+
+    report = await submit(engine, tool, {"prompt": "a fox"}, silent)
+
+    assert report.notes[:2] == ("Fox 2 was chosen.", "It is silent.")
+
+
 @pytest.mark.parametrize(
     "read",
     [

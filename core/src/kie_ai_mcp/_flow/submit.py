@@ -107,7 +107,7 @@ def _explained(
 ) -> Report:
     """Return a report with the request's price, and with the identical request that it was bought besides."""
     estimate, assumed = submission.estimated_credits, engine.record.budget.assumed_credits
-    report = replace(report, estimated_credits="unknown" if estimate is None else estimate)
+    report = replace(report, estimated_credits="unknown" if estimate is None else estimate).noted(*submission.notes)
     if estimate is None and assumed is not None and submission.gateway == KIE:
         report = report.noted(f"Price unknown: {assumed:g} credits are booked until the service names the charge.")
     if twin is None:
