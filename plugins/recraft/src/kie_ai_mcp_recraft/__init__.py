@@ -1,6 +1,14 @@
-"""Recraft: Recraft's picture tools."""
+"""Recraft: models that cut out and sharpen pictures, on the market endpoints."""
 
-from kie_ai_mcp import Provider, hookimpl
+from collections.abc import Callable
+
+from kie_ai_mcp import Provider, Submission, hookimpl
+from kie_ai_mcp_recraft.tools import BACKGROUND, remove_background
+
+
+@hookimpl
+def kie_register_tools() -> list[Callable[..., Submission]]:
+    return [remove_background]
 
 
 @hookimpl
@@ -10,5 +18,6 @@ def kie_describe_provider() -> Provider:
         homepage="https://docs.kie.ai/market/recraft/remove-background",
         kinds=("image",),
         checked="2026-10-07",
+        api_types=(BACKGROUND,),
         models=("recraft/",),
     )
