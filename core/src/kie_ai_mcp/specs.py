@@ -150,13 +150,14 @@ class Submission(_Addressed):
         api_type: str,
         callback_url: str | None = None,
         estimated_credits: float | None = None,
+        notes: tuple[str, ...] = (),
     ) -> Self:
         """A task of one of Kie.ai's market models: ``jobs/createTask`` with `model` and `input`.
 
         Entries of `input` that are None are left out.
         """
         body = {"model": model, "callBackUrl": callback_url, "input": _given(input)}
-        return cls(MARKET_CREATE, body, api_type, model=model, estimated_credits=estimated_credits)
+        return cls(MARKET_CREATE, body, api_type, model=model, notes=notes, estimated_credits=estimated_credits)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,14 @@
-"""Seedream: ByteDance's picture models."""
+"""Seedream: ByteDance's image models on the market endpoints, whose status and results are the common ones."""
 
-from kie_ai_mcp import Provider, hookimpl
+from collections.abc import Callable
+
+from kie_ai_mcp import Provider, Submission, hookimpl
+from kie_ai_mcp_seedream.tools import EDIT, GENERATE, edit_seedream_image, generate_seedream_image
+
+
+@hookimpl
+def kie_register_tools() -> list[Callable[..., Submission]]:
+    return [generate_seedream_image, edit_seedream_image]
 
 
 @hookimpl
@@ -10,5 +18,6 @@ def kie_describe_provider() -> Provider:
         homepage="https://docs.kie.ai/market/seedream/5-pro-text-to-image",
         kinds=("image",),
         checked="2026-10-07",
+        api_types=(GENERATE, EDIT),
         models=("bytedance/seedream", "seedream/"),
     )

@@ -1,0 +1,221 @@
+"""Requests and refusals of the Seedream tools, and the model that they choose."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import product
+from typing import Any, get_args
+
+import pytest
+
+from kie_ai_mcp import InvalidArgument, Submission
+from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp_seedream import kie_describe_provider
+from kie_ai_mcp_seedream.models import MODELS, NAMES
+from kie_ai_mcp_seedream.tools import Resolution, Shape, edit_seedream_image, generate_seedream_image
+from tests.service.facts import official, price_list, schema_of
+
+Tool = Callable[..., Submission]
+BOTH = [generate_seedream_image, edit_seedream_image]
+both = pytest.mark.parametrize("tool", BOTH)
+PRICES = price_list("seedream/", "bytedance/seedream-v4")
+
+
+def pictures(count: int) -> list[str]:
+    return [f"https://example.com/{number}.png" for number in range(count)]
+
+
+def made(tool: Tool, **arguments: Any) -> Submission:
+    """Return the request for a prompt, a picture where the tool wants one, and the arguments."""
+    needed = {"image_urls": pictures(1)} if tool is edit_seedream_image else {}
+    sent = tool(**{"prompt": "a fox", **needed, **arguments})
+    assert sent.model is not None
+    official(sent.model).validate(sent.body["input"])
+    return sent
+
+
+def credits_of(sent: Submission) -> float:
+    """Return the price of a request by the collected list."""
+    rows = {setting: price.credits[0] for (model, setting), price in PRICES.items() if model == sent.model}
+    more = rows.pop("each input image after the first", 0) * (len(sent.body["input"].get("image_urls", [1])) - 1)
+    quality = "2K" if sent.body["input"].get("quality") == "high" else "1K"
+    return more + (min(rows.values()) if len(rows) == 1 else rows[f"{quality}, per image"])
+
+
+def test_words_alone_are_drawn_square_by_the_cheapest_model() -> None:
+    sent = generate_seedream_image("a fox")
+    assert sent.body == {"model": "seedream/5-flash-text-to-image", "input": {"prompt": "a fox", "aspect_ratio": "1:1"}}
+    assert sent.notes == ("Seedream 5-flash was chosen: the cheapest model that takes the whole call.",)
+
+
+def test_pictures_are_changed_by_the_cheapest_model() -> None:
+    sent = edit_seedream_image("at night", pictures(2))
+    assert sent.body == {
+        "model": "seedream/5-flash-image-to-image",
+        "input": {"prompt": "at night", "aspect_ratio": "1:1", "image_urls": pictures(2)},
+    }
+
+
+@both
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"resolution": "1.5K"}, "5-flash"),
+        ({"resolution": "4K"}, "4"),
+        ({"resolution": "3K"}, "5-lite"),
+        ({"resolution": "4K", "output_format": "jpeg"}, "5-lite"),
+        ({"resolution": "4K", "prompt": "p" * 3_001}, "4"),
+        ({"prompt": "ox"}, "4"),
+    ],
+)
+def test_what_is_asked_for_decides_the_model(tool: Tool, arguments: dict[str, Any], name: str) -> None:
+    sent = made(tool, **arguments)
+    assert NAMES[str(sent.model)] == name
+    assert sent.notes[0].startswith(f"Seedream {name} was chosen")
+
+
+def test_more_than_ten_pictures_go_to_a_model_that_takes_them() -> None:
+    assert made(edit_seedream_image, image_urls=pictures(11)).model == "seedream/5-lite-image-to-image"
+    assert made(edit_seedream_image, image_urls=pictures(14), prompt="ox").model == "seedream/4.5-edit"
+
+
+@both
+@pytest.mark.parametrize("name", MODELS)
+def test_named_model_is_the_one_that_is_bought(tool: Tool, name: str) -> None:
+    sent = made(tool, model=name)
+    model = MODELS[name]
+    assert sent.model == (model.edits if tool is edit_seedream_image else model.words)
+    assert sent.notes == ()
+
+
+@both
+@pytest.mark.parametrize("model_id", NAMES)
+def test_id_of_the_service_is_understood_as_the_models_name(tool: Tool, model_id: str) -> None:
+    arguments = BoundTool.bind(tool, provider="seedream", kind="image").arguments
+    needed = {"image_urls": pictures(1)} if tool is edit_seedream_image else {}
+    assert arguments.check({"prompt": "a fox", "model": model_id, **needed})["model"] == NAMES[model_id]
+
+
+@both
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("shape", get_args(Shape))
+def test_every_model_makes_every_shape(tool: Tool, name: str, shape: str) -> None:
+    sent = made(tool, model=name, aspect_ratio=shape).body["input"]
+    words = {"9:16": "portrait_16_9", "3:4": "portrait_4_3", "2:3": "portrait_3_2", "1:1": "square_hd"}
+    words |= {"16:9": "landscape_16_9", "4:3": "landscape_4_3", "3:2": "landscape_3_2", "21:9": "landscape_21_9"}
+    assert sent.get("image_size", sent.get("aspect_ratio")) == (words[shape] if name == "4" else shape)
+
+
+@both
+@pytest.mark.parametrize(
+    ("name", "resolution", "field", "word"),
+    [
+        ("5-flash", "1.5K", "size", "1.5K"),
+        ("4", "4K", "image_resolution", "4K"),
+        ("5-lite", "2K", "quality", "basic"),
+        ("5-lite", "3K", "quality", "high"),
+        ("5-lite", "4K", "quality", "ultra"),
+        ("4.5", "2K", "quality", "basic"),
+        ("4.5", "4K", "quality", "high"),
+        ("5-pro", "1K", "quality", "basic"),
+        ("5-pro", "2K", "quality", "high"),
+    ],
+)
+def test_resolution_is_written_as_the_model_writes_it(
+    tool: Tool, name: str, resolution: str, field: str, word: str
+) -> None:
+    assert made(tool, model=name, resolution=resolution).body["input"][field] == word
+
+
+@both
+def test_output_format_and_callback_are_sent(tool: Tool) -> None:
+    sent = made(tool, output_format="jpeg", callBackUrl="https://me.example/x")
+    assert sent.body["input"]["output_format"] == "jpeg"
+    assert sent.body["callBackUrl"] == "https://me.example/x"
+
+
+CALLS = [
+    {"prompt": prompt, "resolution": resolution, "output_format": output_format, "count": count}
+    for prompt, resolution, output_format, count in product(
+        ("ox", "a fox", "p" * 3_001), (None, *get_args(Resolution)), (None, "png"), (0, 1, 10, 11)
+    )
+]
+
+
+def ask(call: dict[str, Any], model: str | None) -> Submission:
+    count = call["count"]
+    arguments = {name: value for name, value in call.items() if name != "count"} | {"model": model}
+    if count:
+        return edit_seedream_image(image_urls=pictures(count), **arguments)
+    return generate_seedream_image(**arguments)
+
+
+def test_cheapest_model_that_takes_the_whole_call_is_bought() -> None:
+    for call in CALLS:
+        able: dict[str, Submission] = {}
+        for name in MODELS:
+            with suppress(InvalidArgument):
+                able[name] = ask(call, name)
+        if able:
+            chosen = ask(call, None)
+            assert credits_of(chosen) == min(map(credits_of, able.values())), call
+            assert chosen.body == able[NAMES[str(chosen.model)]].body
+        else:
+            with pytest.raises(InvalidArgument) as refusal:
+                ask(call, None)
+            assert "leave model out" not in str(refusal.value), call
+
+
+def test_refusal_of_a_named_model_names_one_that_takes_the_whole_call() -> None:
+    advised = 0
+    for call, name in product(CALLS, MODELS):
+        try:
+            ask(call, name)
+        except InvalidArgument as refusal:
+            if "leave model out" in refusal.allowed:
+                other = refusal.allowed.split("leave model out: ")[1].split()[0]
+                assert ask(call, other).body == ask(call, None).body, (call, name)
+                advised += 1
+    assert advised > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"model": "5-pro", "resolution": "4K"}, "5-pro makes 1K or 2K; use one of these, or leave model out: 4 takes"),
+        ({"model": "4.5", "output_format": "png"}, "4.5 chooses it itself; leave it out, or leave model out: 5-flash"),
+        ({"model": "5-lite", "prompt": "ox"}, "give 5-lite 3 to 3000 characters, or leave model out: 4 takes"),
+        ({"resolution": "3K", "prompt": "p" * 3_001}, "5-flash makes 1K or 1.5K or 2K; use one of these."),
+        (
+            {"model": "4", "resolution": "3K", "prompt": "p" * 3_001, "output_format": "png"},
+            "4 makes 1K or 2K or 4K; use one of these; output_format: 4 chooses it itself; leave it out.",
+        ),
+    ],
+)
+def test_refusal_names_every_cure(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        generate_seedream_image(**{"prompt": "a fox", **arguments})
+    assert said in str(refusal.value)
+
+
+def test_too_many_pictures_for_a_resolution_are_refused_with_the_number_that_goes() -> None:
+    with pytest.raises(InvalidArgument, match="give 5-flash at most 10, not 11"):
+        edit_seedream_image("a fox", pictures(11), resolution="1K")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_limits_are_those_of_the_service(name: str) -> None:
+    model = MODELS[name]
+    for model_id in (model.words, model.edits):
+        fields = schema_of(model_id)["properties"]
+        prompt = fields["prompt"]
+        assert (prompt.get("minLength", 1), prompt["maxLength"]) == model.prompt_chars
+        assert [*fields[model.size]["enum"]] == [*model.resolutions.values()]
+        assert model.formats == ("output_format" in fields)
+        assert {*fields[model.shape]["enum"]} >= {*(model.shapes.values() or get_args(Shape))}
+    assert schema_of(model.edits)["properties"]["image_urls"]["maxItems"] == model.pictures
+
+
+def test_provider_owns_each_model_and_each_sort_of_task() -> None:
+    provider = kie_describe_provider()
+    assert provider.api_types == ("seedream", "seedream-edit")
+    assert all(model_id.startswith(provider.models) for model_id in NAMES)
