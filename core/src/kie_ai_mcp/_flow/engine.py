@@ -52,7 +52,8 @@ class Engine:
 
     `resting` says by row until when the background leaves a task alone, `usual` by tool how many seconds its tasks take
     at the least, and until when that counts. `listeners` are, by task id, what waiters set up and the service's news of
-    the task sets; `turns` are, by gateway, the calls that wait for a slot of the rate limit, by submission number.
+    the task sets; `turns` are, by gateway, the calls that wait for a slot of the rate limit, by submission number; who
+    reads a live catalogue holds `reading`.
     """
 
     settings: Settings
@@ -63,6 +64,7 @@ class Engine:
     resting: dict[int, float] = field(default_factory=dict)
     usual: dict[str, tuple[float, float]] = field(default_factory=dict)
     turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
+    reading: anyio.Lock = field(default_factory=anyio.Lock)
     faults: Faults = field(default_factory=list)  # what is wrong with the settings
     _requests: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _background: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)

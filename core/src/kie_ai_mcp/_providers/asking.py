@@ -85,17 +85,17 @@ class Asking:
 
     async def route(self, task: Task) -> StatusRoute:
         """Return where a task's status is read; raise ReadFailed as `route_of`."""
-        return await _read(task.provider, partial(route_of, self.plugins, task))
+        return await free_read(task.provider, partial(route_of, self.plugins, task))
 
     async def outcome(self, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
         """Return what a status answer means, or the route to read next; the provider gets a copy of the answer."""
-        return await _read(task.provider, partial(outcome_of, self.plugins, task, deepcopy(payload)))
+        return await free_read(task.provider, partial(outcome_of, self.plugins, task, deepcopy(payload)))
 
     async def meaning(self, provider: str, read: Read, answer: Answer) -> Outcome | None:
         """Return what `read` makes of an answer to a query or of a second status route; raise ReadFailed."""
         if answer.code in ACCOUNT_CODES:
             return None
-        outcome, wrong = await _read(provider, lambda: _judged(read(answer), Outcome, optional=True))
+        outcome, wrong = await free_read(provider, lambda: _judged(read(answer), Outcome, optional=True))
         if wrong:
             raise ReadFailed(f"The provider {provider} made of the answer what can't be used: {wrong}.")
         return outcome  # type: ignore[no-any-return]  # it was judged to be one
@@ -132,7 +132,7 @@ async def balance_of(gateway: Gateway, answer: Answer) -> float:
     """Return the number that a gateway reads as an account's balance; raise ReadFailed where there is none."""
     assert gateway.balance is not None  # noqa: S101  the caller looked
     read = gateway.balance.read
-    value: object = await _read(gateway.name, lambda: read(answer))
+    value: object = await free_read(gateway.name, lambda: read(answer))
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ReadFailed(f"{gateway.title} names no balance.")
     return float(value)
@@ -190,7 +190,7 @@ def _hook(plugins: Plugins, hook: str, task: Task, *expected: type, **more: Any)
     raise ReadFailed(f"No provider answers {hook} for a task of {owner}.")
 
 
-async def _read(provider: str, work: Callable[[], T]) -> T:
+async def free_read(provider: str, work: Callable[[], T]) -> T:
     """Run a provider's function that concerns a free read; whatever goes wrong is a failed read."""
     try:
         return await run_isolated(f"The provider {provider or KIE}", work)

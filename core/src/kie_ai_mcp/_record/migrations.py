@@ -122,7 +122,21 @@ CREATE TABLE leases (
 
 _LABELS = "ALTER TABLE tasks ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';"
 
-_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS)
+_KEPT = """
+CREATE TABLE kept (
+    sort TEXT NOT NULL,
+    gateway TEXT NOT NULL,
+    account TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT,
+    read_at REAL NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT '',
+    until REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (sort, gateway, account, name)
+);
+"""
+
+_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT)
 SCHEMA_VERSION = len(_STEPS)
 
 # Keys of the tables that a step writes anew, by step and table.

@@ -14,6 +14,7 @@ import anyio.to_thread
 import peewee
 
 from kie_ai_mcp._record.database import Database, in_worker
+from kie_ai_mcp._record.kept import Keeping
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.submissions import Submissions
@@ -68,6 +69,7 @@ class Record:
         self.recovery = RecoveryFile(self.database)
         self.process = Process(self.database)
         self.tasks = Tasks(self.database)
+        self.kept = Keeping(self.database)
         self.submissions = Submissions(self.database, self.recovery, self.process, self.limit, self.budget, self.limits)
         self.database.on_open = self.submissions.begin
         self.database.on_lost = self.recovery.rescue

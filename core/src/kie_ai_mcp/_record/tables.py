@@ -149,6 +149,23 @@ class LeaseRow(peewee.Model):
         table_name = "leases"
 
 
+class KeptRow(peewee.Model):
+    """One row of ``kept``: what is known of a service besides its tasks, as JSON, and until when it is left alone."""
+
+    sort = peewee.TextField()
+    gateway = peewee.TextField()
+    account = peewee.TextField()
+    name = peewee.TextField()
+    value = peewee.TextField(null=True)
+    read_at = peewee.FloatField(default=0.0)
+    error = peewee.TextField(default="")
+    until = peewee.FloatField(default=0.0)
+
+    class Meta:
+        table_name = "kept"
+        primary_key = peewee.CompositeKey("sort", "gateway", "account", "name")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskRecord(Task):
     """A task as it is on record: the public `Task`, where it came from and how it stands."""
