@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from importlib.resources import files
 
-from kie_ai_mcp import Model, Provider, hookimpl, read_models
+from kie_ai_mcp import LiveCatalogue, Model, Provider, hookimpl, read_models
+from kie_ai_mcp_market.catalogue import CATALOGUE
 
 
 @hookimpl
-def kie_register_models() -> Iterator[Model]:
-    return read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
+def kie_register_models() -> Iterator[Model | LiveCatalogue]:
+    yield CATALOGUE
+    yield from read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
 
 
 @hookimpl

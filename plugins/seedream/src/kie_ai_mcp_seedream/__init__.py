@@ -1,14 +1,20 @@
 """Seedream: ByteDance's image models on the market endpoints, whose status and results are the common ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.resources import files
 
-from kie_ai_mcp import Provider, Submission, hookimpl
+from kie_ai_mcp import Model, Provider, Submission, hookimpl, read_models
 from kie_ai_mcp_seedream.tools import EDIT, GENERATE, edit_seedream_image, generate_seedream_image
 
 
 @hookimpl
 def kie_register_tools() -> list[Callable[..., Submission]]:
     return [generate_seedream_image, edit_seedream_image]
+
+
+@hookimpl
+def kie_register_models() -> Iterator[Model]:
+    return read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
 
 
 @hookimpl

@@ -1,6 +1,14 @@
 """Speech: models that read text aloud."""
 
-from kie_ai_mcp import Provider, hookimpl
+from collections.abc import Iterator
+from importlib.resources import files
+
+from kie_ai_mcp import Model, Provider, hookimpl, read_models
+
+
+@hookimpl
+def kie_register_models() -> Iterator[Model]:
+    return read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
 
 
 @hookimpl
