@@ -1,9 +1,15 @@
-"""GPT Image: OpenAI's picture models on the market."""
+"""GPT Image: OpenAI's image models on the market endpoints, whose status and results are the common ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 
-from kie_ai_mcp import Model, Provider, hookimpl, read_models
+from kie_ai_mcp import Model, Provider, Submission, hookimpl, read_models
+from kie_ai_mcp_gpt_image.tools import EDIT, GENERATE, edit_gpt_image, generate_gpt_image
+
+
+@hookimpl
+def kie_register_tools() -> list[Callable[..., Submission]]:
+    return [generate_gpt_image, edit_gpt_image]
 
 
 @hookimpl
@@ -18,5 +24,6 @@ def kie_describe_provider() -> Provider:
         homepage="https://docs.kie.ai/market/gpt-image/2-text-to-image",
         kinds=("image",),
         checked="2026-10-07",
+        api_types=(GENERATE, EDIT),
         models=("gpt-image-", "gpt-image/"),
     )

@@ -1,0 +1,125 @@
+"""Tools of GPT Image: pictures from words, and changes to pictures, by the cheapest model that takes the whole call."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission
+from kie_ai_mcp_gpt_image.models import MODELS, NAMES
+
+GENERATE = "gpt-image"
+EDIT = "gpt-image-edit"
+
+Pictures = Annotated[ImageUrls, Field(max_length=16), Media("image")]
+Shape = Literal[
+    "1:1", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "16:9", "9:16", "2:1", "1:2", "3:1", "1:3", "21:9", "9:21", "auto"
+]
+Resolution = Literal["1K", "2K", "4K"]
+Background = Literal["transparent", "opaque", "auto"]
+Name = Annotated[
+    Literal["1.5", "2", "2.5-flare", "2.5-sunburst", "1.5-high"],
+    BeforeValidator(lambda value: NAMES.get(value, value) if isinstance(value, str) else value),
+]
+
+
+def generate_gpt_image(
+    prompt: Prompt,
+    aspect_ratio: Shape | None = None,
+    resolution: Resolution | None = None,
+    background: Background | None = None,
+    model: Name | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Make a picture from words with OpenAI GPT Image; choose it for text in pictures or a transparent background.
+
+    Without model: the cheapest that takes the call.
+    """
+    return _submission(GENERATE, model, Call(prompt, [], aspect_ratio, resolution, background), callBackUrl)
+
+
+def edit_gpt_image(
+    prompt: Prompt,
+    image_urls: Pictures,
+    aspect_ratio: Shape | None = None,
+    resolution: Resolution | None = None,
+    background: Background | None = None,
+    model: Name | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Change or combine up to 16 pictures (addresses or local paths) by words with OpenAI GPT Image.
+
+    Without model: the cheapest that takes the call.
+    """
+    return _submission(EDIT, model, Call(prompt, image_urls, aspect_ratio, resolution, background), callBackUrl)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a caller asks for, whatever the model."""
+
+    prompt: str
+    image_urls: list[str]
+    aspect_ratio: str | None
+    resolution: str | None
+    background: str | None
+
+    def faults(self, name: str) -> Iterator[tuple[str, Any, str]]:
+        """Yield what a model does not take: the argument, its value, and what to give instead."""
+        model = MODELS[name]
+        sizes = [*model.shapes]
+        size = self.resolution or sizes[0]
+        shape = self.aspect_ratio or model.always.get("aspect_ratio", "auto")
+        if size not in sizes:
+            yield "resolution", self.resolution, f"{name} has one size; leave it out"
+        if fitting := [other for other in sizes if shape in model.shapes[other]]:
+            if size in sizes and size not in fitting:
+                yield "resolution", size, f"{name} makes aspect_ratio {shape} at {' or '.join(fitting)}; use that"
+        else:
+            makes = model.shapes.get(size, model.shapes[sizes[0]])
+            yield "aspect_ratio", shape, f"{name} makes {', '.join(makes)}; use one of these"
+        if self.background and size not in model.backgrounds:
+            where = f"at {' or '.join(model.backgrounds)} alone" if model.backgrounds else "never"
+            yield "background", self.background, f"{name} lets it be chosen {where}; leave it out"
+
+    def is_squared_by(self, name: str) -> bool:
+        """Return whether a model makes changed pictures square although no shape was asked for."""
+        return bool(self.image_urls) and not self.aspect_ratio and "aspect_ratio" in MODELS[name].always
+
+    def notes(self, name: str, *, chosen: bool) -> Iterator[str]:
+        """Yield what was decided for the caller."""
+        if self.is_squared_by(name):
+            yield f"GPT Image {name} makes a square picture where aspect_ratio is left out."
+        elif chosen:
+            besides = ", and need not make it square" if any(map(self.is_squared_by, MODELS)) else ""
+            yield f"GPT Image {name} was chosen: the cheapest model that takes the whole call{besides}."
+
+
+def _submission(api_type: str, named: str | None, call: Call, callback_url: str | None) -> Submission:
+    faults = {name: tuple(call.faults(name)) for name in MODELS}
+    name = named or min(faults, key=lambda name: (len(faults[name]), call.is_squared_by(name)))
+    if faults[name]:
+        raise _refusal(faults[name], [other for other in faults if not faults[other]])
+    model = MODELS[name]
+    chosen = {"aspect_ratio": call.aspect_ratio, "resolution": call.resolution, "background": call.background}
+    return Submission.market(
+        model.edits if call.image_urls else model.words,
+        {
+            "prompt": call.prompt,
+            "input_urls": call.image_urls or None,
+            **model.always,
+            **{field: value for field, value in chosen.items() if value},
+        },
+        api_type=api_type,
+        callback_url=callback_url,
+        notes=tuple(call.notes(name, chosen=not named)),
+    )
+
+
+def _refusal(faults: tuple[tuple[str, Any, str], ...], others: list[str]) -> InvalidArgument:
+    """Return the error of a call that a model does not take, with the model that does, or all that must change."""
+    field, value, cure = faults[0]
+    if others:
+        return InvalidArgument(field, value, f"{cure}, or leave model out: {others[0]} takes the whole call")
+    return InvalidArgument(field, value, "; ".join([cure, *(f"{name}: {more}" for name, _, more in faults[1:])]))

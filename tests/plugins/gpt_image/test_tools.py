@@ -1,0 +1,222 @@
+"""Requests and refusals of the GPT Image tools, and the model that they choose."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import product
+from typing import Any, get_args
+
+import pytest
+
+from kie_ai_mcp import InvalidArgument, Submission
+from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp_gpt_image import kie_describe_provider
+from kie_ai_mcp_gpt_image.models import MODELS, NAMES
+from kie_ai_mcp_gpt_image.tools import Background, Resolution, Shape, edit_gpt_image, generate_gpt_image
+from tests.service.facts import official, price_list, schema_of
+
+Tool = Callable[..., Submission]
+BOTH = [generate_gpt_image, edit_gpt_image]
+both = pytest.mark.parametrize("tool", BOTH)
+PRICES = {(model, row.split(",")[0]): price.credits[0] for (model, row), price in price_list("gpt-image").items()}
+
+# What 2 makes at a larger resolution than 1K, as the service says it in prose.
+NOT_AT_2K = {"auto", "5:4", "4:5", "3:1", "1:3", "9:21"}
+NOT_AT_4K = {"auto", "1:1", "3:1", "1:3", "9:21"}
+
+
+def pictures(count: int) -> list[str]:
+    return [f"https://example.com/{number}.png" for number in range(count)]
+
+
+def made(tool: Tool, **arguments: Any) -> Submission:
+    """Return the request for a prompt, a picture where the tool wants one, and the arguments."""
+    needed = {"image_urls": pictures(1)} if tool is edit_gpt_image else {}
+    sent = tool(**{"prompt": "a fox", **needed, **arguments})
+    assert sent.model is not None
+    official(sent.model).validate(sent.body["input"])
+    return sent
+
+
+def credits_of(sent: Submission) -> float:
+    """Return the price of a request by the collected list."""
+    fields = sent.body["input"]
+    return PRICES[str(sent.model), fields.get("quality") or fields.get("resolution", "1K")]
+
+
+def test_words_alone_are_drawn_by_the_cheapest_model() -> None:
+    sent = generate_gpt_image("a fox")
+    assert sent.body == {
+        "model": "gpt-image/1.5-text-to-image",
+        "input": {"prompt": "a fox", "aspect_ratio": "1:1", "quality": "medium"},
+    }
+    assert sent.notes == ("GPT Image 1.5 was chosen: the cheapest model that takes the whole call.",)
+
+
+def test_pictures_without_a_shape_go_to_a_model_that_need_not_square_them() -> None:
+    sent = edit_gpt_image("at night", pictures(2))
+    assert sent.body == {
+        "model": "gpt-image-2-image-to-image",
+        "input": {"prompt": "at night", "input_urls": pictures(2)},
+    }
+    assert "need not make it square" in sent.notes[0]
+    assert edit_gpt_image("at night", pictures(2), aspect_ratio="3:2").model == "gpt-image/1.5-image-to-image"
+
+
+def test_named_model_that_makes_a_changed_picture_square_says_so() -> None:
+    sent = edit_gpt_image("at night", pictures(1), model="1.5")
+    assert sent.body["input"]["aspect_ratio"] == "1:1"
+    assert sent.notes == ("GPT Image 1.5 makes a square picture where aspect_ratio is left out.",)
+
+
+@both
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"aspect_ratio": "2:3"}, "1.5"),
+        ({"aspect_ratio": "16:9"}, "2"),
+        ({"background": "transparent"}, "2"),
+        ({"resolution": "1K"}, "2"),
+        ({"resolution": "2K"}, "2.5-flare"),
+        ({"resolution": "4K", "aspect_ratio": "1:1"}, "2.5-flare"),
+        ({"resolution": "4K", "aspect_ratio": "16:9"}, "2"),
+        ({"resolution": "4K", "aspect_ratio": "16:9", "background": "opaque"}, "2.5-flare"),
+    ],
+)
+def test_what_is_asked_for_decides_the_model(tool: Tool, arguments: dict[str, Any], name: str) -> None:
+    sent = made(tool, **arguments)
+    assert NAMES[str(sent.model)] == name
+    assert sent.notes[0].startswith(f"GPT Image {name} was chosen")
+    expected = {"prompt": "a fox", **({"input_urls": pictures(1)} if tool is edit_gpt_image else {}), **arguments}
+    assert sent.body["input"] == expected | ({"quality": "medium"} if name == "1.5" else {})
+
+
+@both
+@pytest.mark.parametrize("name", MODELS)
+def test_named_model_is_the_one_that_is_bought(tool: Tool, name: str) -> None:
+    sent = made(tool, model=name, aspect_ratio="3:2")
+    model = MODELS[name]
+    assert sent.model == (model.edits if tool is edit_gpt_image else model.words)
+    assert sent.body["input"].get("quality") == {"1.5": "medium", "1.5-high": "high"}.get(name)
+    assert sent.notes == ()
+
+
+@both
+@pytest.mark.parametrize("model_id", NAMES)
+def test_id_of_the_service_is_understood_as_the_models_name(tool: Tool, model_id: str) -> None:
+    arguments = BoundTool.bind(tool, provider="gpt-image", kind="image").arguments
+    needed = {"image_urls": pictures(1)} if tool is edit_gpt_image else {}
+    assert arguments.check({"prompt": "a fox", "model": model_id, **needed})["model"] == NAMES[model_id]
+    assert NAMES["gpt-image/1.5-text-to-image"] == "1.5"
+
+
+@both
+def test_callback_goes_beside_the_input(tool: Tool) -> None:
+    assert made(tool, callBackUrl="https://me.example/x").body["callBackUrl"] == "https://me.example/x"
+
+
+CALLS = [
+    {"aspect_ratio": shape, "resolution": resolution, "background": background, "count": count}
+    for shape, resolution, background, count in product(
+        (None, *get_args(Shape)), (None, *get_args(Resolution)), (None, *get_args(Background)), (0, 16)
+    )
+]
+
+
+def ask(call: dict[str, Any], model: str | None) -> Submission:
+    arguments = {name: value for name, value in call.items() if name != "count"} | {"model": model}
+    if count := call["count"]:
+        return edit_gpt_image("a fox", pictures(count), **arguments)
+    return generate_gpt_image("a fox", **arguments)
+
+
+def takes(name: str, call: dict[str, Any]) -> bool:
+    """Return whether a model takes a call, by the service's schema and what it says in prose."""
+    shape, resolution = call["aspect_ratio"], call["resolution"]
+    fields = schema_of(MODELS[name].words)["properties"]
+    if shape not in (None, *fields["aspect_ratio"]["enum"]):
+        return False
+    if name != "2":
+        return "resolution" in fields or not (resolution or call["background"])
+    if call["background"] and resolution in {"2K", "4K"}:
+        return False
+    return (shape or "auto") not in {"2K": NOT_AT_2K, "4K": NOT_AT_4K}.get(resolution, set())
+
+
+def test_models_take_exactly_what_the_service_takes() -> None:
+    for call, name in product(CALLS, MODELS):
+        if takes(name, call):
+            sent = ask(call, name)
+            official(str(sent.model)).validate(sent.body["input"])
+        else:
+            with pytest.raises(InvalidArgument):
+                ask(call, name)
+
+
+def test_cheapest_model_that_takes_the_whole_call_is_bought() -> None:
+    for call in CALLS:
+        able = {name: ask(call, name) for name in MODELS if takes(name, call)}
+        keep = {name: sent for name, sent in able.items() if not (sent.notes and "square" in sent.notes[0])}
+        if able:
+            chosen = ask(call, None)
+            assert credits_of(chosen) == min(map(credits_of, (keep or able).values())), call
+            assert chosen.body == able[NAMES[str(chosen.model)]].body
+        else:
+            with pytest.raises(InvalidArgument) as refusal:
+                ask(call, None)
+            assert "leave model out" not in str(refusal.value), call
+
+
+def test_refusal_of_a_named_model_names_one_that_takes_the_whole_call() -> None:
+    advised = 0
+    for call, name in product(CALLS, MODELS):
+        with suppress(InvalidArgument):
+            ask(call, name)
+            continue
+        with pytest.raises(InvalidArgument) as refusal:
+            ask(call, name)
+        if "leave model out" in refusal.value.allowed:
+            assert takes(refusal.value.allowed.split("leave model out: ")[1].split()[0], call), (call, name)
+            assert ask(call, None).model
+            advised += 1
+    assert advised > 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"model": "1.5", "resolution": "2K"}, "resolution: '2K' is not accepted: 1.5 has one size; leave it out, or"),
+        ({"model": "1.5", "aspect_ratio": "16:9"}, "1.5 makes 1:1, 3:2, 2:3; use one of these, or leave model out: 2"),
+        (
+            {"model": "2", "resolution": "2K"},
+            "2 makes aspect_ratio auto at 1K; use that, or leave model out: 2.5-flare takes",
+        ),
+        ({"resolution": "2K", "aspect_ratio": "5:4"}, "2 makes aspect_ratio 5:4 at 1K or 4K; use that."),
+        (
+            {"resolution": "2K", "aspect_ratio": "2:1", "background": "opaque"},
+            "background: 'opaque' is not accepted: 2 lets it be chosen at 1K alone; leave it out.",
+        ),
+        (
+            {"model": "1.5", "resolution": "2K", "aspect_ratio": "5:4", "background": "auto"},
+            "leave it out; aspect_ratio: 1.5 makes 1:1, 3:2, 2:3; use one of these; background: 1.5 lets it be chosen"
+            " never; leave it out.",
+        ),
+    ],
+)
+def test_refusal_names_every_cure(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        generate_gpt_image("a fox", **arguments)
+    assert said in str(refusal.value)
+
+
+def test_shapes_are_those_of_the_service_but_for_four_odd_ones_of_2_5() -> None:
+    offered = {shape for model in MODELS.values() for shapes in model.shapes.values() for shape in shapes}
+    there = {shape for model_id in NAMES for shape in schema_of(model_id)["properties"]["aspect_ratio"]["enum"]}
+    assert offered == {*get_args(Shape)}
+    assert there - offered == {"27:16", "16:27", "9:8", "8:9"}
+    assert {schema_of(m.edits)["properties"]["input_urls"]["maxItems"] for m in MODELS.values()} == {16}
+
+
+def test_provider_owns_each_model_and_each_sort_of_task() -> None:
+    provider = kie_describe_provider()
+    assert provider.api_types == ("gpt-image", "gpt-image-edit")
+    assert all(model_id.startswith(provider.models) for model_id in NAMES)
