@@ -17,6 +17,7 @@ from kie_ai_mcp.readings import (
     ADDRESSES_CHARS,
     TWO_WEEKS_S,
     code_in,
+    market_outcome,
     number_in,
     object_in,
     outcome_by_flag,
@@ -369,6 +370,102 @@ def test_any_other_state_is_still_running_whatever_else_is_there(state: object, 
     payload = {"state": state, "progress": 40, "failMsg": "", "completeTime": None, "model": "maker/one"}
 
     assert outcome_by_state(payload, [A]) == Outcome(status, progress=0.4, model="maker/one")
+
+
+# Sound, words and data -----------------------------------------------------------------------------------------------
+
+TRACK = {"id": "a-1", "audio_url": A, "stream_audio_url": "https://x.example/s", "title": "Rain", "duration": 61.5}
+GROWING = {"id": "a-2", "audio_url": "", "stream_audio_url": B, "image_url": "https://x.example/c.png", "title": "Rain"}
+LYRICS = [{"title": "Rain", "text": "[Verse]\nDrops", "status": "complete"}, {"text": "", "status": "failed"}]
+
+
+def market(result: object, response: object = None) -> Outcome:
+    return market_outcome({"state": "success", "resultJson": result, "response": response})
+
+
+@pytest.mark.parametrize("place", ["resultJson", "response"])
+@pytest.mark.parametrize("name", ["data", "sunoData"])
+def test_every_track_is_a_result_with_its_title_and_what_is_said_of_it(place: str, name: str) -> None:
+    outcome = market_outcome({"state": "success", "resultJson": "", place: {name: [TRACK, GROWING, {"id": "none"}]}})
+
+    assert (outcome.urls, outcome.labels) == ((A, B), ("Rain", "Rain"))
+    assert outcome.data == [
+        {"id": "a-1", "title": "Rain", "duration": 61.5},
+        {"id": "a-2", "image_url": "https://x.example/c.png", "title": "Rain"},
+    ]
+
+
+def test_track_that_still_grows_is_no_result() -> None:
+    outcome = market_outcome({"state": "generating", "response": {"data": [GROWING]}})
+
+    assert outcome == Outcome("processing")
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"vocalUrl": A, "leadGuitarUrl": B, "originUrl": "https://x.example/whole.mp3"},
+        {"vocal_removal_info": {"vocal_url": A, "lead_guitar_url": B}},
+        {"resultUrls": [{"name": "vocal", "url": A}, {"name": "lead guitar", "url": B}]},
+        {
+            "resultUrls": [A, B],
+            "originData": [{"stem_name": "vocal", "audio_url": A}, {"title": "lead guitar", "audio_url": B}],
+        },
+    ],
+    ids=["fields", "fields inside", "entries", "beside"],
+)
+def test_stems_are_results_with_their_names(result: dict[str, Any]) -> None:
+    outcome = market(json.dumps(result))
+
+    assert (outcome.urls, outcome.labels, outcome.data) == ((A, B), ("vocal", "lead guitar"), None)
+
+
+@pytest.mark.parametrize("result", [{"audioWavUrl": A}, {"images": [A]}, {"resultObject": {"mask_urls": [A]}}])
+def test_only_result_needs_no_name(result: dict[str, Any]) -> None:
+    assert market("", result) == Outcome("completed", (A,), progress=1.0)
+
+
+@pytest.mark.parametrize(
+    ("result", "data"),
+    [
+        ({"resultObject": {"lyricsData": LYRICS}}, "Rain\n\n[Verse]\nDrops"),
+        ({"data": [*LYRICS, {"text": "Sun"}]}, "Rain\n\n[Verse]\nDrops\n\n----\n\nSun"),
+        ({"resultObject": {"text": "a lush ballad"}}, "a lush ballad"),
+        ({"resultObject": "a lush ballad"}, "a lush ballad"),
+        ({"resultObject": {"segments": [{"index": 0}]}}, {"segments": [{"index": 0}]}),
+        ({"resultObject": '{"instruments": [{"notes": []}, 1]}'}, {"instruments": [{"notes": []}, 1]}),
+        ({"resultUrls": [], "taskId": "t", "voiceId": "v-1", "status": "ok"}, {"voiceId": "v-1"}),
+        ({"resultObject": {"start": float("nan")}}, {"start": None}),
+        ({"resultObject": {"found": False}}, {"found": False}),
+        ({"resultUrls": [], "taskId": "t", "errorMessage": "", "createTime": 5}, None),
+    ],
+)
+def test_result_without_an_address_is_data_and_words_are_text(result: dict[str, Any], data: object) -> None:
+    assert market(json.dumps(result)) == Outcome("completed", progress=1.0, data=data)
+
+
+def test_data_beside_an_address_is_kept_as_well() -> None:
+    outcome = market({"resultUrls": [A], "resultObject": {"score": 3, "url": A}})
+
+    assert (outcome.urls, outcome.data) == ((A,), {"score": 3, "url": A})
+
+
+def test_data_nested_too_deep_is_left_out() -> None:
+    value: object = "x"
+    for _ in range(100_000):
+        value = [value]
+
+    assert market({"resultUrls": [A], "resultObject": value}).data is None
+
+
+@fuzz
+@given(
+    st.dictionaries(st.sampled_from(["data", "sunoData", "resultObject", "resultUrls", "lyricsData", "x_url"]), JSON)
+)
+def test_no_result_makes_the_market_reading_raise_or_break_the_contract(result: dict[str, Any]) -> None:
+    outcome = market(result, {"data": [result]})
+
+    assert judge(outcome, Outcome) is None
 
 
 @fuzz

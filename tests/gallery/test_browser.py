@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import wave
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +104,7 @@ UNREADABLE = """(() => {
     return [255, 255, 255];
   };
   const poor = new Set();
-  const texts = "header *, .notice, .notice *, .card p, .card span, .card a, dt, dd";
+  const texts = "header *, .notice, .notice *, .card p, .card span, .card a, figcaption, pre, dt, dd";
   for (const element of document.querySelectorAll(texts)) {
     if (!element.textContent.trim() || element.matches(".shot, .glyph") || !element.offsetParent) continue;
     const two = [light(parts(getComputedStyle(element).color)), light(behind(element))].sort((a, b) => b - a);
@@ -164,6 +166,34 @@ async def test_starting_one_player_stops_the_other(past: "Past", browser: "Brows
     )
     browser.ask("first.loop = true, first.play().then(() => second.play()).then(() => null)")
     browser.wait("first.paused")
+
+
+@pytest.mark.parametrize(("width", "phone"), [(1280, False), (390, True)], ids=["wide", "phone"])
+async def test_tracks_are_heard_one_at_a_time_below_their_titles_and_words_are_read(
+    past: "Past", browser: "Browser", tmp_path: Path, width: int, phone: bool
+) -> None:
+    song = past.picture().with_name("song.wav")
+    with wave.open(str(song), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(16_000))
+    sung = replace(past.done(*[f"https://x.example/{number}" for number in range(5)]), labels=("Rain", "Drums") * 2)
+    await past.task("A song of rain", provider="suno", kind="audio", outcome=sung, files=(song,) * 5)
+    lyrics = "[Verse]\n" + "Drops on a long tin roof, all night\n" * 40
+    await past.task("Words", provider="suno", kind="text", outcome=replace(past.done(), urls=(), data=lyrics))
+    browser.look(width, 900, phone=phone)
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
+    browser.screenshot(tmp_path / "screenshot.png")
+    browser.ask("window.players = [...document.querySelectorAll('audio')], players.map(player => player.muted = true)")
+    assert browser.ask("players.map(player => player.offsetHeight > 20 && player.offsetWidth > 200)") == [True] * 5
+    browser.press("Tab")  # a page may make a sound only after the reader has done something
+    browser.ask("players[0].loop = true, players[0].play().then(() => players[4].play()).then(() => null)")
+    browser.wait("players[0].paused && players[4].readyState >= 2")
+    assert browser.ask("(words => words.scrollHeight > words.clientHeight)(document.querySelector('pre'))")
+    assert browser.ask("Math.max(document.documentElement.scrollWidth, innerWidth)") == width
+    assert browser.ask(UNREADABLE) == []
+    set_filters(browser, {"q": "tin roof"})
+    assert browser.ask(SHOWN) == ["Words"]
+    assert browser.log == []
 
 
 async def test_moments_are_shown_as_the_reader_writes_them(past: "Past", browser: "Browser") -> None:

@@ -246,6 +246,42 @@ async def test_clip_and_sound_get_a_player_that_loads_nothing_by_itself(
     assert player.attributes["aria-label"] == "Rain on tin"
 
 
+async def test_tracks_stand_below_each_other_with_their_titles(past: "Past", read: "Read", tmp_path: Path) -> None:
+    files = tuple(tmp_path / f"{number}.mp3" for number in range(6))
+    for file in files:
+        file.write_bytes(SOUND)
+    notes = tmp_path / "7.json"
+    notes.write_text("[1]\n")
+    done = past.done(*(f"https://x.example/{number}" for number in range(6)))
+    done = replace(done, labels=("Rain", "Drums", "Bass", "Voice", "Organ", ""), data=[{"id": "a-1"}])
+    await past.task("A song", kind="audio", outcome=done, files=(*files, notes))
+    (card,) = read(await page(past.record)).cards
+    assert [player.attributes["src"] for player in card.all("audio")] == [file.as_uri() for file in files]
+    assert [name.text for name in card.all("figcaption")] == ["Rain", "Drums", "Bass", "Voice", "Organ"]
+    assert card.all("audio")[0].attributes["aria-label"] == "Rain"
+    assert "a-1" in card.fact("Data")
+    assert "7.json" in card.text
+
+
+@pytest.mark.parametrize("saved", [False, True])
+async def test_words_are_shown_as_they_are(past: "Past", read: "Read", tmp_path: Path, saved: bool) -> None:
+    file = tmp_path / "lyrics.txt"
+    file.write_text("x")
+    lyrics = "[Verse]\n<b>Drops</b>"
+    outcome = replace(past.done(), urls=(), data=lyrics)
+    await past.task("Words", kind="text", outcome=outcome, files=(file,) if saved else ())
+    (card,) = read(await page(past.record)).cards
+    assert card.one("pre").text == "[Verse] <b>Drops</b>"
+    assert ("lyrics.txt" in card.text) == saved
+
+
+async def test_links_of_unsaved_tracks_name_them(past: "Past", read: "Read") -> None:
+    outcome = replace(past.done("https://x.example/1", "https://x.example/2"), labels=("Rain", ""))
+    await past.task(kind="audio", outcome=outcome)
+    (card,) = read(await page(past.record)).cards
+    assert [link.text for link in card.one("div", class_="media").all("a")] == ["Open result 1: Rain", "Open result 2"]
+
+
 async def test_file_that_is_no_medium_is_not_shown_as_one(past: "Past", read: "Read", tmp_path: Path) -> None:
     file = tmp_path / "page.png"
     file.write_text("<script>alert(1)</script>", encoding="utf-8")

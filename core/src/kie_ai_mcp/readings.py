@@ -21,10 +21,21 @@ CODE = re.compile(r"-?[0-9]{1,9}")
 CODE_CHARS = 80
 WEB = re.compile("https?://", re.IGNORECASE)
 APART = re.compile(r"(?:[,;]|[,;]?\s{1,9})(?=https?://)", re.IGNORECASE)
+LABEL_CHARS = 80
 ADDRESSES_CHARS = 20_000  # of all result addresses of one task together
 PLACES = ("resultUrls", "resultUrl", "url", "videoUrl", "imageUrl", "audioUrl")
 # Fields that repeat the request, or hold what was made on the way to the result.
 REQUEST = re.compile(r"param|input|prompt|callback|webhook|request|origin|source", re.IGNORECASE)
+# Fields that say of which task an answer is and how it stands, but hold nothing that was made.
+ABOUT = re.compile(
+    r"(task|record)_?id|(create|update|complete)_?time|state|status|success_?flag|code|msg|message|error.*",
+    re.IGNORECASE,
+)
+ADDRESSED = re.compile(r"(.+?)_?urls?", re.IGNORECASE)  # a field's name that says what its address leads to
+TRACK = ("audio_url", "audioUrl", "stream_audio_url", "streamAudioUrl")  # the whole track, before the one that grows
+PLAYED = re.compile(r"audio_?url$|^source", re.IGNORECASE)  # what a result repeats of the fields of a track
+NAMES = ("title", "name", "stem_name", "stemName", "stem_type_group_name", "label")
+WORDS = ("text", "lyrics", "result")  # fields whose text is the result itself
 LOOKS = 20_000  # values that one search for addresses reads
 TWO_WEEKS_S = 14 * DAY_S  # how long the dedicated endpoints say they keep results
 
@@ -153,17 +164,28 @@ def outcome_by_state(payload: Mapping[str, Any], *results: object, keeps_s: int 
 def market_outcome(payload: Mapping[str, Any], keeps_s: int = DAY_S) -> Outcome:
     """Read a market model's answer, whose ``state`` decides whether results or a reason are read.
 
+    Tracks of music are labelled with their titles and stems with their names. What is said of tracks, lyrics, and all
+    that has no address is `Outcome.data`.
+
     Args:
         payload: The answer's ``data``.
         keeps_s: How long the service keeps the results, in seconds.
     """
     values = payload.get("resultJson"), payload.get("response")
-    result = object_in(values[0]) or object_in(values[1])
+    objects = [content for value in values if (content := object_in(value))]
+    result, tracks = (objects or [{}])[0], [*chain.from_iterable(map(_tracks, objects))]
     results: Sequence[object] = [result.get(name) for name in ("resultUrls", "firstFrameUrl", "lastFrameUrl")]
+    results = [*(next(filter(None, map(track.get, TRACK))) for track in tracks), *results]
     if not urls_in(*results):  # another model, another spelling; last the fields beside them
         results = values if urls_in(*values) else [payload]
-    frames = {"first frame": result.get("firstFrameUrl"), "last frame": result.get("lastFrameUrl")}
-    return labelled(outcome_by_state(payload, *results, keeps_s=keeps_s), frames)
+    labels = _labels(objects) | {"first frame": result.get("firstFrameUrl"), "last frame": result.get("lastFrameUrl")}
+    outcome = labelled(outcome_by_state(payload, *results, keeps_s=keeps_s), labels)
+    if outcome.status != "completed":
+        return outcome
+    about = [{name: value for name, value in track.items() if value and not PLAYED.search(name)} for track in tracks]
+    found = (_plain(_data_in(content, outcome.urls)) for content in objects)
+    data = _plain(about) if any(about) else next((data for data in found if data is not None), None)
+    return replace(outcome, data=data)
 
 
 def labelled(outcome: Outcome, places: Mapping[str, object]) -> Outcome:
@@ -190,6 +212,70 @@ def share(progress: object, whole: float = 1.0) -> float | None:
     """Return a progress between 0 and 1. `whole` is what the family counts to: 1 or 100."""
     done = number_in(progress)
     return None if done is None or done < 0 else min(done / whole, 1.0)
+
+
+def _tracks(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the tracks of music in a result."""
+    places = (content.get(name) for name in ("data", "sunoData"))
+    entries = chain.from_iterable(place for place in places if isinstance(place, list))
+    return [entry for entry in entries if isinstance(entry, Mapping) and urls_in(*map(entry.get, TRACK))]
+
+
+def _labels(objects: Iterable[Mapping[str, Any]]) -> dict[str, object]:
+    """Return addresses by the names that stand beside them, or that their fields have where there are several."""
+    named, fields = dict[str, list[object]](), dict[str, object]()
+    for content in objects:
+        inner = [value for value in content.values() if isinstance(value, Mapping)]
+        for name, value in chain.from_iterable(each.items() for each in (content, *inner)):
+            for entry in value if isinstance(value, list) else ():
+                if isinstance(entry, Mapping) and (
+                    label := next(filter(None, map(text_in, map(entry.get, NAMES))), "")
+                ):
+                    named.setdefault(one_line(label, LABEL_CHARS), []).append([*entry.values()])
+            if (match := ADDRESSED.fullmatch(name)) and name not in PLACES and not REQUEST.search(name):
+                fields[re.sub("_|(?<=[a-z])(?=[A-Z])", " ", match[1]).lower()] = value
+    return {**(fields if len(fields) > 1 else {}), **named}
+
+
+def _data_in(content: Mapping[str, Any], urls: tuple[str, ...]) -> object:
+    """Return what a result holds besides addresses: lyrics and other words as text; None for nothing."""
+    value = content.get("resultObject")
+    value = (_json_in(value) or value) if isinstance(value, str) else value
+    if not value and not urls:
+        others = (item for item in content.items() if not REQUEST.search(item[0]) and not ABOUT.fullmatch(item[0]))
+        value = {name: other for name, other in others if other and name not in PLACES}
+    if isinstance(value, Mapping):
+        variants = value.get("lyricsData") or value.get("data")
+        if isinstance(variants, list) and (words := [*filter(None, map(_words, variants))]):
+            return "\n\n----\n\n".join(words)
+        if set(value) <= set(WORDS) and (words := [*filter(None, map(text_in, value.values()))]):
+            return "\n\n".join(words)
+    return value if any(leaf not in urls for leaf in _leaves(value)) else None
+
+
+def _words(variant: object) -> str:
+    """Return one variant of lyrics, below its title."""
+    fields = variant if isinstance(variant, Mapping) else {}
+    text = text_in(fields.get("text"))
+    return "\n\n".join(filter(None, (text_in(fields.get("title")), text))) if text else ""
+
+
+def _leaves(value: object) -> Iterator[object]:
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (Mapping, list)):
+            waiting.extend(value.values() if isinstance(value, Mapping) else value)
+        elif value not in (None, ""):
+            yield value
+
+
+def _plain(value: object) -> Any:
+    """Return a JSON value of the service's as every reader of JSON takes it; None for one that is nested too deep."""
+    try:
+        return json.loads(json.dumps(value), parse_constant=lambda _: None)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _completed(payload: Mapping[str, Any], model: str | None, results: Iterable[object], keeps_s: int) -> Outcome:

@@ -29,6 +29,7 @@ KIE = "kie"  # the name of the built-in gateway
 DAY_S = 86_400
 PROMPT_CHARS = 20_000
 ADDRESS_CHARS = 4_000  # the longest address of a result
+DATA_CHARS = 2_000_000  # of a result that is data, as JSON
 WORD_CHARS = 200  # of a model's id, or of a word that stands for an error
 LONGEST_KEEP_S = 36_500 * DAY_S
 
@@ -58,6 +59,16 @@ def _json(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return value
 
 
+def _bounded_json(value: Any) -> Any:
+    try:
+        length = len(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")))
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise ValueError(f"JSON: {exc}") from None
+    if length > DATA_CHARS:
+        raise ValueError(f"JSON of at most {DATA_CHARS:,} characters")
+    return value
+
+
 # A description completes the sentence that names a wrong value: "credits are 'many', not a finite number".
 _Text = Annotated[str, Field(description="text")]
 _OptionalText = Annotated[str | None, Field(description="text")]
@@ -73,6 +84,7 @@ _JsonObject = Annotated[Mapping[str, Any], AfterValidator(_json), Field(descript
 _OnePath = Annotated[str, Field(pattern="[^/ ]")]
 Paths = _OnePath | Annotated[Sequence[_OnePath], Field(min_length=1)]
 _Path = Annotated[Paths, Field(description="an address below the service's base URL")]
+_Kind = Annotated[Kind | None, Field(description="'image', 'video', 'audio' or 'text'")]
 _Kinds = Annotated[tuple[Kind, ...], Field(strict=False, description="a tuple of 'image', 'video', 'audio' and 'text'")]
 _Header = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 _Template = Annotated[str, Field(pattern=r"^[!-~]([ -~]*[!-~])?$")]
@@ -127,6 +139,7 @@ class Submission(_Addressed):
         estimated_credits: The probable price, 0 or more, from the provider's own dated price table; None where that
             does not say.
         notes: What was chosen, rounded or left out, a sentence each; shown in the answer.
+        kind: What the task makes, where one function makes several kinds; the tool's own if left out.
     """
 
     path: _Path
@@ -137,6 +150,7 @@ class Submission(_Addressed):
     gateway: _Text = KIE
     estimated_credits: _Price = None
     notes: _Texts = ()
+    kind: _Kind = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", _given(self.body))
@@ -151,13 +165,15 @@ class Submission(_Addressed):
         callback_url: str | None = None,
         estimated_credits: float | None = None,
         notes: tuple[str, ...] = (),
+        kind: Kind | None = None,
     ) -> Self:
         """A task of one of Kie.ai's market models: ``jobs/createTask`` with `model` and `input`.
 
         Entries of `input` that are None are left out.
         """
         body = {"model": model, "callBackUrl": callback_url, "input": _given(input)}
-        return cls(MARKET_CREATE, body, api_type, model=model, notes=notes, estimated_credits=estimated_credits)
+        more: dict[str, Any] = {"estimated_credits": estimated_credits, "notes": notes, "kind": kind}
+        return cls(MARKET_CREATE, body, api_type, model=model, **more)
 
 
 @dataclass(frozen=True)
@@ -238,6 +254,8 @@ class Outcome:
             0 where they have expired already.
         labels: What distinguishes each address of `urls`, in their order (``"uncropped"``); empty text for one that
             needs no label. Shown in answers and in the names of saved files.
+        data: A result that is no address, as JSON knows it: text, such as lyrics, or segments, detections, notes. It
+            is the last of the results; saved as text where it is text, else as JSON.
     """
 
     status: Status
@@ -253,6 +271,7 @@ class Outcome:
     finished_at: Annotated[AwareDatetime | None, Field(description="a time with a time zone")] = None
     keeps_s: Annotated[int, Field(ge=0, le=LONGEST_KEEP_S, description="a whole number of seconds, 0 or more")] = DAY_S
     labels: _Texts = ()
+    data: Annotated[Any, AfterValidator(_bounded_json)] = None
 
     def __post_init__(self) -> None:
         # These are the service's words, and are shown to people, models and terminals.

@@ -11,6 +11,7 @@ from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.results import refresh, save
@@ -70,8 +71,45 @@ def answers(service: HTTPServer, urls: list[str]) -> None:
     service.expect_request("/jobs/recordInfo").respond_with_json({"code": 200, "data": data})
 
 
+async def test_result_that_is_data_completes_a_task_and_is_saved(engine: Engine, service: HTTPServer) -> None:
+    await completed(engine, task_id="t-9")
+    lyrics = {"lyricsData": [{"title": "Rain", "text": "[Verse]\nDrops"}]}
+    data = {"state": "success", "resultJson": json.dumps({"resultObject": lyrics}), "creditsConsumed": 0.4}
+    service.expect_request("/jobs/recordInfo").respond_with_json({"code": 200, "data": data})
+
+    report = await refresh(engine, "t-9")
+
+    assert (report.status, report.data, report.credits) == ("completed", "Rain\n\n[Verse]\nDrops", 0.4)
+    assert report.next_step == "The results are saved; show them to the user."
+    (file,) = report.files
+    assert (Path(file).suffix, written_in(file)) == (".txt", "Rain\n\n[Verse]\nDrops\n")
+    assert "Text: Rain\nText: \nText: [Verse]\nText: Drops\n" in report.text()
+    assert (await refresh(engine, "t-9")).files == report.files
+    remove(file)
+    assert saved(await save(engine, "t-9")) == [True]
+
+
+async def test_large_data_is_shown_in_part_and_kept_whole(engine: Engine) -> None:
+    notes = [{"pitch": pitch} for pitch in range(10_000)]
+    await completed(engine, task_id="t-9")
+    await engine.record.tasks.record_outcome("t-9", Outcome("completed", data={"notes": notes}))
+
+    report = await save(engine, "t-9")
+
+    assert len(json.dumps(report.structured())) < 14_000
+    assert report.data["notes"] == notes[: len(report.data["notes"])]
+    assert "Note: Only a part of result 1 is shown; kie://files/t-9/1 holds all of it." in report.text()
+    assert json.loads(written_in(report.files[0])) == {"notes": notes}
+    content = await Resources(engine).read("kie://files/t-9/1")
+    assert (content.mime_type, json.loads(content.text or "")) == ("application/json", {"notes": notes})
+
+
 def saved(report: Report) -> list[bool]:
     return [bool(file) and Path(file).is_file() for file in report.files]
+
+
+def written_in(file: str) -> str:
+    return Path(file).read_text(encoding="utf-8")
 
 
 def remove(file: str) -> None:

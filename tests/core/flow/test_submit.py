@@ -253,6 +253,23 @@ async def test_progress_that_can_not_be_sent_leaves_no_request_behind(engine: En
     assert await engine.record.submissions.unsettled() == []
 
 
+async def test_request_may_make_another_kind_than_its_tool(engine: Engine, service: HTTPServer) -> None:
+    def generate_song(prompt: str) -> Submission:
+        """Write lyrics."""
+        return Submission.market("maker/lyrics", {"prompt": prompt}, api_type="song", kind="text")
+
+    service.expect_request("/jobs/createTask").respond_with_json(ACCEPTED)
+    tool = BoundTool.bind(generate_song, provider="nano-banana", kind="audio")
+
+    report = await submit(engine, tool, {"prompt": "rain"}, silent)
+
+    task = await engine.record.tasks.find("t-1")
+    assert task is not None
+    request = await engine.record.submissions.of_task(task.row_id)
+    assert request is not None
+    assert (report.task_id, task.kind, request.kind) == ("t-1", "text", "text")
+
+
 async def test_arguments_nested_too_deeply_are_refused_before_anything_is_sent(
     engine: Engine, service: HTTPServer
 ) -> None:

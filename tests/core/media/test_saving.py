@@ -438,6 +438,52 @@ async def test_label_of_a_result_stands_in_the_name_of_its_file(
     assert sorted(Path(file).name for file in files) == names(tmp_path)[::2]
 
 
+async def test_title_in_any_script_is_cut_for_the_name_of_its_file(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    service.expect_request("/one").respond_with_data(MP4)
+    done = replace(record(service.url_for("/one")), labels=(f"Полночь {'и дождь ' * 20}",))
+
+    (file,) = await saved_files(make_gateway(service.url_for("")), done, tmp_path, {})
+
+    assert Path(file).name == "2026-04-20-veo3-t-1-полночь-и-дождь-и-1.mp4"
+
+
+@pytest.mark.parametrize(
+    ("data", "extension", "expected"),
+    [("[Verse]\nрегн", "txt", "[Verse]\nрегн\n"), ({"notes": ["é"]}, "json", '{\n "notes": [\n  "é"\n ]\n}\n')],
+)
+async def test_data_is_saved_after_the_other_results_with_a_sidecar(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path, data: object, extension: str, expected: str
+) -> None:
+    service.expect_request("/one").respond_with_data(PNG)
+    done, gateway = replace(record(service.url_for("/one")), data=data), make_gateway(service.url_for(""))
+
+    files = await saved_files(gateway, done, tmp_path, {"prompt": "rain"})
+
+    assert [Path(file).name for file in files] == [
+        "2026-04-20-rain-veo3-t-1-1.png",
+        f"2026-04-20-rain-veo3-t-1-2.{extension}",
+    ]
+    assert content(files[1]).decode() == expected
+    assert json.loads(content(f"{files[1]}.json"))["task_id"] == "t-1"
+    times = written(tmp_path)
+    assert await saved_files(gateway, done, tmp_path, {"prompt": "rain"}) == files  # what was not recorded
+    assert written(tmp_path) == times
+
+
+async def test_data_is_never_written_over_a_file_or_through_a_link(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    done = replace(record(), data="la")
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "2026-04-20-veo3-t-1-1.txt").symlink_to(victim)
+
+    saved = await save_results(make_gateway("http://127.0.0.1:9"), done, tmp_path, {})
+
+    assert (saved.files, victim.read_text(), saved.gone) == (("",), "mine", False)
+    assert "Result 1 of 1: The data could not be saved" in saved.notes[0]
+
+
 @pytest.mark.parametrize(
     "hostile",
     [

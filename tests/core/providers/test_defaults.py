@@ -99,7 +99,7 @@ def test_first_and_last_frames_follow_the_clip() -> None:
     assert (outcome.urls, outcome.labels) == ((A, FIRST, LAST), ("", "first frame", "last frame"))
 
 
-@pytest.mark.parametrize("result", ["", None, "{", "[]", "null", '{"resultObject": {"text": "x"}}', [], 7])
+@pytest.mark.parametrize("result", ["", None, "{", "[]", "null", '{"resultObject": {}}', [], 7])
 def test_success_without_addresses_is_still_success(result: object) -> None:
     assert read({"state": "success", "resultJson": result}) == Outcome("completed", progress=1.0)
 

@@ -165,7 +165,9 @@ def test_every_field_that_is_stored_has_a_column_of_its_name() -> None:
 async def test_every_field_of_a_task_comes_back_as_it_was_written(make_record: MakeRecord) -> None:
     record, moment = make_record(), datetime(2026, 4, 20, 10, tzinfo=UTC)
     task = Task("t-1", "a", "b", "audio", "c", "d", "e", "f", moment, "g")
-    outcome = Outcome("completed", ("https://x.example/ä.png",), None, None, 0.5, 2.0, "h", moment, 600)
+    outcome = Outcome(
+        "completed", ("https://x.example/ä.png",), None, None, 0.5, 2.0, "h", moment, 600, data={"ä": [0]}
+    )
     assert None not in vars(task).values()
 
     adopted = await record.tasks.adopt(task)
@@ -180,9 +182,39 @@ async def test_every_field_of_a_task_comes_back_as_it_was_written(make_record: M
         model="h",
         finished_at=moment,
         keeps_s=600,
+        data={"ä": [0]},
         updated_at=done.updated_at,
     )
     assert await record.tasks.history(0, 10) == await record.tasks.unsaved() == [done]
+
+
+@pytest.mark.parametrize("data", ["la", "", [], {"a": None}, False, 0])
+async def test_data_alone_is_a_result(data: object, make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(TASK)
+    await record.tasks.record_outcome("t-1", Outcome("failed", error="no luck"))
+
+    done = await record.tasks.record_outcome("t-1", Outcome("completed", data=data))
+
+    assert (done.status, done.data, done.results, done.unsaved, done.expires_at) == (
+        "completed",
+        data,
+        ("",),
+        (1,),
+        None,
+    )
+    assert await record.tasks.unsaved() == [done]
+    saved = await record.tasks.record_files("t-1", ["/out/a.txt"])
+    assert (saved.unsaved, await record.tasks.unsaved()) == ((), [])
+
+
+async def test_data_with_half_a_surrogate_pair_is_recorded(make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(TASK)
+
+    done = await record.tasks.record_outcome("t-1", Outcome("completed", data=["\ud800"]))
+
+    assert done.data == ["?"]
 
 
 def test_field_of_an_outcome_is_typed_in_its_migration_its_row_and_its_record_alone() -> None:

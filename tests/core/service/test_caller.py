@@ -391,14 +391,14 @@ async def test_http_status_that_says_no_is_believed_whatever_its_body(
 async def test_answer_that_never_ends_is_read_only_so_far(service: HTTPServer, make_gateway: MakeGateway) -> None:
     service.expect_request("/x").respond_with_data(json.dumps({**ACCEPTED, "pad": "x" * (ANSWER_LIMIT + 1)}))
 
-    with pytest.raises(Unknown, match="larger than 1 MB, the most that is read"):
+    with pytest.raises(Unknown, match="larger than 2 MB, the most that is read"):
         await make_gateway(service.url_for("")).create(["x"], BODY)
 
 
 async def test_read_of_an_answer_that_is_too_large_says_so(service: HTTPServer, make_gateway: MakeGateway) -> None:
     service.expect_request("/x").respond_with_data(json.dumps({**ACCEPTED, "pad": "x" * ANSWER_LIMIT}))
 
-    with pytest.raises(ReadFailed, match="larger than 1 MB, the most that is read") as error:
+    with pytest.raises(ReadFailed, match="larger than 2 MB, the most that is read") as error:
         await make_gateway(service.url_for("")).read(["x"], {})
 
     assert (error.value.can_retry, error.value.next_step) == (False, f"Look for the task at {LOGS_PAGE}.")

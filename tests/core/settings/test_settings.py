@@ -249,7 +249,7 @@ def test_timeout_of_the_file_is_refused_with_the_file_s_name(value: str, tmp_pat
         ("KIE_AI_OUTPUT_DIR", "~nobody-here/out", "no home folder is known for ~nobody-here"),
         ("KIE_AI_DB_PATH", "~nobody-here/tasks.db", "no home folder is known for ~nobody-here"),
         ("KIE_AI_UPLOAD_URL", "kieai.example", "https://"),
-        ("KIE_AI_KINDS", "image,movie", "'image', 'video' or 'audio'"),
+        ("KIE_AI_KINDS", "image,movie", "'image', 'video', 'audio' or 'text'"),
         ("KIE_AI_RATE_LIMIT", "0", "greater than or equal to 1"),
         ("KIE_AI_RATE_WINDOW_S", "0", "greater than 0"),
         ("KIE_AI_WAIT_S", "-1", "greater than or equal to 0"),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp._app.resources import Resources
+from kie_ai_mcp._app.resources import DATA_LISTED, Resources
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, tool_of_method
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TASKS_SCHEMA, TEXT, Report, object_schema, report_of
@@ -88,7 +88,7 @@ class OwnTools:
             # An empty list would read as if nothing had been made.
             reason = f"no such provider is installed, and no task fits. {nearest(provider, installed)}"
             raise InvalidArgument("provider", provider, reason)
-        reports = [report_of(record) for record in records[:limit]]
+        reports = [report_of(record, DATA_LISTED) for record in records[:limit]]
         extra: dict[str, Any] = {}
         if unsettled and cursor is None:
             extra["unresolved"] = [_unresolved(entry, self.engine) for entry in unsettled]

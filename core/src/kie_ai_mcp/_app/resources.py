@@ -18,7 +18,7 @@ import anyio.to_thread
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, bounded, report_of
 from kie_ai_mcp._flow.results import refresh
-from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_url
+from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_url, text_of
 from kie_ai_mcp._media.thumbnails import EXTRA, Picture, preview
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
@@ -40,6 +40,7 @@ JSON_BYTES = 80_000  # the longest text that is handed to a client
 TASKS_READ = 50
 FILES_LISTED = 20
 SEARCHED = 500  # how many of the newest tasks are looked through for saved results
+DATA_LISTED = 500  # the most bytes that a list shows of a result that is data
 PREVIEWS = 4
 PREVIEW_BYTES = 300_000  # the size of all pictures of one answer together, as they are sent
 
@@ -96,7 +97,7 @@ class Resources:
         """Return the content of an address; raise KieError where there is none, or it can't be fetched."""
         if uri == TASKS:
             records = await self.engine.record.tasks.newest(Filters(limit=TASKS_READ))
-            return _json({"tasks": [report_of(record).structured() for record in records]})
+            return _json({"tasks": [report_of(record, DATA_LISTED).structured() for record in records]})
         if uri == PROVIDERS:
             return _json({"providers": self._providers()})
         if uri.startswith(f"{TASKS}/"):
@@ -113,6 +114,8 @@ class Resources:
             with file:
                 data = await anyio.to_thread.run_sync(file.read, READ_BYTES + 1)
             _check_size(len(data), f"Result {number}")
+            if form.kind == "text":
+                return Content(form.mime_type, text=data.decode(errors="replace"))
             return Content(form.mime_type, blob=data)
         raise InvalidArgument("uri", uri, f"there are {TASKS}, {PROVIDERS}, {TASK_TEMPLATE} and {FILE_TEMPLATE}")
 
@@ -133,6 +136,10 @@ class Resources:
         for number in range(1, shown + 1):
             try:
                 file, form = await self._opened(record, number)
+                if form.kind in {"audio", "text"}:
+                    file.close()
+                    notes.append(f"Result {number}: {_unseen(record, number, form)}")
+                    continue
                 picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // shown)
                 pictures.append(picture)
             except ImportError:
@@ -174,6 +181,9 @@ class Resources:
 
         Raise MediaError where it is gone, too large or no media, ReadFailed where its provider is not enabled.
         """
+        if number > len(record.result_urls) and record.data is not None:
+            content, form = text_of(record.data)
+            return io.BytesIO(content), form
         path, url = _place(record, number)
         file: BinaryIO | None = None
         if path is not None:
@@ -184,13 +194,13 @@ class Resources:
         if file is None:
             raise MediaError(f"{path} is gone, and there is no link to it.")
         head = file.read(HEAD_BYTES)
-        form = format_of(head)
-        if form is None:
+        media = format_of(head)
+        if media is None:
             file.close()
             message = f"Result {number} is not a picture, clip or sound (it begins with {head!r})."
             raise MediaError(message, next_step="Open the link in a browser; it may have expired.")
         file.seek(0)
-        return file, form
+        return file, media
 
     async def _fetched(self, record: TaskRecord, url: str) -> bytes:
         data = bytearray()
@@ -211,7 +221,7 @@ def _quoted(task_id: str) -> str:
 
 def _count(record: TaskRecord) -> int:
     """Return how many results a task has."""
-    return max(len(record.result_urls), len(record.files)) if record.status == "completed" else 0
+    return max(len(record.results), len(record.files)) if record.status == "completed" else 0
 
 
 def _place(task: TaskRecord | Report, number: int) -> tuple[Path | None, str | None]:
@@ -230,16 +240,29 @@ def _check_size(size: int, what: str) -> None:
 def _links(report: Report) -> Iterator[Link]:
     """Yield the addresses of a completed task's results that can be read: saved and small enough, or not expired."""
     live = report.expires_at is None or report.expires_at > datetime.now(UTC)
-    for number in range(1, max(len(report.result_urls), len(report.files)) + 1):
+    results = len(report.result_urls) + (report.data is not None)
+    for number in range(1, max(results, len(report.files)) + 1):
         uri = f"{FILES}/{_quoted(report.task_id or '')}/{number}"
         path, url = _place(report, number)
         size = _size_of(path) if path else None
         if path and size is not None:
             if size <= READ_BYTES:
                 yield Link(uri, path.name, format_of_url(path.name).mime_type, size=size)
+        elif number == results and report.data is not None:
+            form = text_of(report.data)[1]
+            yield Link(uri, f"{report.task_id}-{number}.{form.extension}", form.mime_type)
         elif live and url is not None:
             form = format_of_url(url)
             yield Link(uri, f"{report.task_id}-{number}.{form.extension}".rstrip("."), form.mime_type)
+
+
+def _unseen(record: TaskRecord, number: int, form: Format) -> str:
+    """Say what a result is that has no picture, and where the user gets it."""
+    if form.kind == "text":
+        return "text, shown above." if isinstance(record.data, str) else "data, shown above."
+    path, url = _place(record, number)
+    place = path if path and _size_of(path) else url
+    return f"a sound ({form.extension}), which has no picture; the user can play it: {place}"
 
 
 def _size_of(path: Path) -> int | None:

@@ -103,7 +103,7 @@ def _failure(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) ->
         return f"the task is {status}: {reason}. {data['next_step']}"
     if waits and status != "completed":
         return f"the task is still running and goes on by itself: {console.PROGRAM} tasks wait {task_id}"
-    if waits and saves and len(data["files"]) < len(data["result_urls"]):
+    if waits and saves and len(data["files"]) < len(data["result_urls"]) + ("data" in data):
         reason = " ".join(data.get("notes", ())) or data["next_step"]
         return f"not every result could be saved; {reason} Or: {console.PROGRAM} tasks save {task_id}"
     return ""

@@ -149,7 +149,7 @@ class Commands(click.Group):
 @click.version_option(version("kie-ai-mcp-core"), prog_name=PROGRAM)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Make pictures and videos through Kie.ai from any MCP client, or from here.
+    """Make pictures, videos, music and speech through Kie.ai from any MCP client, or from here.
 
     Without a command it serves MCP over stdin and stdout. Exit codes: 0 done, 1 failed, 2 wrong usage or settings,
     128 + n ended by signal n.

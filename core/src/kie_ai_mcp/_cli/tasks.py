@@ -83,7 +83,7 @@ def _print_list(listed: dict[str, Any]) -> None:
 
 def _cells(task: dict[str, Any]) -> list[str]:
     """Return one task's row of the list."""
-    links = f"{len(task['result_urls'])} links" if task["result_urls"] else ""
+    links = f"{len(task['result_urls'])} links" if task["result_urls"] else "data" if "data" in task else ""
     saved = f"{len(task['files'])} saved" if task["files"] else links
     credits = f"{task['credits']:g}" if "credits" in task else ""
     if "estimated_credits" in task:

@@ -24,6 +24,7 @@ from kie_ai_mcp.errors import (
 from kie_ai_mcp.specs import KIE
 
 BREAKS = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"  # lines, terminal escapes, turns of direction
+DATA_BYTES = 12_000  # the most that an answer shows of a result that is data
 TEXT: dict[str, Any] = {"type": "string"}
 LIST: dict[str, Any] = {"type": "array"}
 NUMBER: dict[str, Any] = {"type": "number"}
@@ -49,6 +50,7 @@ class Report:
     provider: str | None = field(default=None, metadata=TEXT)
     status: str = field(metadata=TEXT)
     result_urls: Sequence[str] = field(default=(), metadata=LIST)
+    data: Any = None
     files: Sequence[str] = field(default=(), metadata=LIST)
     credits: float | None = field(default=None, metadata=NUMBER)
     estimated_credits: float | Literal["unknown"] | None = None
@@ -73,7 +75,8 @@ class Report:
     @property
     def is_saved(self) -> bool:
         """Whether there is a file of every result."""
-        return len(list(filter(None, self.files))) >= len(self.result_urls) > 0
+        results = len(self.result_urls) + (self.data is not None)
+        return len(list(filter(None, self.files))) >= results > 0
 
     def rendered(self) -> tuple[str, dict[str, Any]]:
         """Return the answer in words and as data."""
@@ -96,6 +99,8 @@ class Report:
             ("Task", f"{self.task_id}{maker}" if self.task_id else None),
             ("Submission", self.submission_id),
             *(("Result", url) for url in self.result_urls),
+            *(("Text", line) for line in (self.data.splitlines() if isinstance(self.data, str) else ())),
+            ("Data", None if self.data is None or isinstance(self.data, str) else _json(self.data)),
             *(("Saved", file) for file in self.files if file),
             (
                 "Links expired" if self.expires_at and self.expires_at < datetime.now(UTC) else "Links expire",
@@ -130,8 +135,8 @@ OUTPUT_SCHEMA = {
 TASKS_SCHEMA = object_schema(tasks=LIST, unresolved=LIST, next_cursor=TEXT, next_step=TEXT)
 
 
-def report_of(record: TaskRecord) -> Report:
-    """Return a task on record as an answer."""
+def report_of(record: TaskRecord, data_bytes: int = DATA_BYTES) -> Report:
+    """Return a task on record as an answer, with `data_bytes` of a result that is data."""
     written_id = f"{record.prefix}{record.task_id}"
     values = {name: getattr(record, name) for name in _IN_RECORD}
     values |= {"task_id": written_id, "request": record.submission_id, "next_step": _next_step(record, written_id)}
@@ -143,6 +148,9 @@ def report_of(record: TaskRecord) -> Report:
     values["charged"] = given_back if record.status == "failed" else "yes"
     labels = enumerate(record.labels, start=1)
     values["notes"] = tuple(f"Result {number}: {label}." for number, label in labels if label)
+    if record.data is not None and (shown := bounded(record.data, data_bytes)) != record.data:
+        values["data"], whole = shown, f"kie://files/{written_id}/{len(record.results)}"
+        values["notes"] += (f"Only a part of result {len(record.results)} is shown; {whole} holds all of it.",)
     if record.status == "completed" and (failure := values.pop("error", None)):
         values["notes"] += (f"The service has called the task failed as well. {failure}",)
     if record.status == "failed" or record.credits is not None:
@@ -192,16 +200,22 @@ def _next_step(record: TaskRecord, written_id: str) -> str:
         return f"The task is over. {meaning_of_failure(record.error_code, record.error or '')[1]}"
     if record.status != "completed":
         return f"Call wait_for_tasks with task_ids ['{written_id}']; it goes on by itself meanwhile."
-    if not record.result_urls:
+    if not record.results:
         page = LOGS_PAGE if record.gateway == KIE else f"the request log of {record.gateway}"
         return f"The service says it is done but names no result; look at {page}."
     if not record.unsaved:
         return "The results are saved; show them to the user."
     if record.expired:
         return "The links have probably expired; get_task_status says what it was and what making it again costs."
+    if not record.result_urls:
+        return "Show the result to the user."
     if any(record.files):
         return f"Show the results to the user. Call save_result to try results {list(record.unsaved)} again."
     return "Show the links to the user; save them before they expire."
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def bounded(value: Any, most: int) -> Any:

@@ -101,12 +101,13 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
         times: dict[str, Any] = dict.fromkeys(("created_at", "updated_at", "finished_at"), datetime.now(UTC))
         where: dict[str, Any] = {"prefix": prefix, "gateway": request.gateway, "status": outcome.status, **times}
         record = TaskRecord(task_id, tool.name, tool.provider, kind=tool.kind, tool=tool.name, **where)
-    stands: dict[str, Any] = {name: getattr(outcome, name) for name in ("status", "progress", "keeps_s", "labels")}
+    kept = ("status", "progress", "keeps_s", "labels", "data")
+    stands: dict[str, Any] = {name: getattr(outcome, name) for name in kept}
     finished_at = outcome.finished_at or record.finished_at
     record = replace(record, result_urls=outcome.urls, files=(), finished_at=finished_at, **stands)
     folder = engine.settings.output_dir
     notes: tuple[str, ...] = ()
-    if outcome.urls and folder is not None:
+    if record.results and folder is not None:
         caller = engine.caller(record.gateway)
         saved = await save_results(caller, record, folder, engine.redacted(arguments), request.label)
         record, notes = replace(record, files=saved.files), saved.notes
@@ -124,7 +125,7 @@ async def save(engine: Engine, task_id: str) -> Report:
     if record is None or record.status != "completed":
         return await refresh(engine, task_id)
     report = await with_files(engine, replace(record, files=await anyio.to_thread.run_sync(_present, record)))
-    if report.result_urls and not any(report.files):
+    if record.results and not any(report.files):
         raise MediaError(" ".join(report.notes), next_step=report.next_step)
     return report
 
@@ -164,7 +165,7 @@ def _again(record: TaskRecord, request: SubmissionRecord | None, gone: bool) -> 
 
 def _is_saved(record: TaskRecord) -> bool:
     """Tell whether every result of a completed task is a file that is still there."""
-    return record.status == "completed" and bool(record.result_urls) and not record.unsaved and all(_present(record))
+    return record.status == "completed" and bool(record.results) and not record.unsaved and all(_present(record))
 
 
 def _present(record: TaskRecord) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ async def submit(
         tool=tool.name,
         provider=tool.provider,
         api_type=submission.api_type,
-        kind=tool.kind,
+        kind=submission.kind or tool.kind,
         gateway=submission.gateway,
         model=submission.model,
         arguments=engine.redacted(replaced(checked, media, brief) if files else checked),

@@ -14,7 +14,7 @@ from kie_ai_mcp._flow.report import Report, report_of_error
 from kie_ai_mcp._flow.results import last_known, refresh, unread
 from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
 
-CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0}  # seconds between two reads of one task
+CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0, "text": 2.0}  # seconds between two reads of one task
 READS_AT_ONCE = 8
 UNKNOWN_KIND_S = 3.0
 WORDS = {"pending": "queued", "processing": "generating"}  # the words for people instead of a status

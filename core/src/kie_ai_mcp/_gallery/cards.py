@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ PROMPT_CHARS = 2000
 BRIEF_CHARS = 170  # length of a prompt that is shown before it is unfolded
 ARGUMENT_CHARS = 200
 ARGUMENTS = 16
+DATA_CHARS = 6000
 
 VOID = {"img", "meta"}
 
@@ -85,16 +87,22 @@ class TaskCards:
         """Return the card of a task; `request` is None for a task that was made elsewhere."""
         arguments = request.arguments if request else None
         saved = [(path, form) for path in map(Path, record.files) if (form := self.formats.get(path))]
-        expires_at = None if saved or record.status != "completed" else record.expires_at
+        labels = dict(zip(record.files, record.labels, strict=False))
+        shown = [(path, form, labels.get(str(path), "")) for path, form in saved if form.kind != "text"]
+        expires_at = None if shown or record.status != "completed" else record.expires_at
         states = (record.status, "expired") if expires_at and expires_at < self.now else (record.status,)
         unpriced = record.credits is None and record.status != "failed"
         estimate = request.estimated_credits if request and unpriced else None
-        label = _words(arguments)
-        shots = [self._player(path, form, cut(label or path.name, 120)) for path, form in saved]
+        words = _words(arguments)
+        shots = [self._player(path, form, label, cut(words or path.name, 120)) for path, form, label in shown]
+        data = None if record.data is None else _data(record.data)
+        if data and not record.result_urls:
+            shots.append(tag("pre", data, class_="text", tabindex="0", dir="auto"))
+        sounds = any(form.kind == "audio" for _, form, _ in shown)
         return _card(
             record,
             states,
-            media=_media(states[-1], *(shots or _reasons(record, states[-1])), shots=len(shots)),
+            media=_media(states[-1], *(shots or _reasons(record, states[-1])), shots=len(shots), sounds=sounds),
             arguments=arguments,
             error=_error(record.error, record.error_code),
             cost=_cost(record, estimate),
@@ -102,6 +110,7 @@ class TaskCards:
                 ("Id", record.written_id),
                 ("Finished", when(record.finished_at)),
                 *(("File", tag("a", path.name, href=self.address(path))) for path, _ in saved),
+                ("Data", data if data and record.result_urls else ""),
                 ("Not saved", f"results {', '.join(map(str, record.unsaved))}" if saved and record.unsaved else ""),
                 *(("Link", _link(url, cut(url, 90))) for url in record.result_urls),
             ],
@@ -109,7 +118,7 @@ class TaskCards:
             estimate=estimate,
         )
 
-    def _player(self, path: Path, form: Format, label: str) -> Markup:
+    def _player(self, path: Path, form: Format, name: str, label: str) -> Markup:
         address = self.address(path)
         if form.kind == "video":
             poster = self.thumbnails.get(path)
@@ -117,7 +126,8 @@ class TaskCards:
                 "video", src=address, poster=poster, controls=True, preload="none", playsinline=True, aria_label=label
             )
         if form.kind == "audio":
-            return tag("audio", src=address, controls=True, preload="none", aria_label=label)
+            player = tag("audio", src=address, controls=True, preload="none", aria_label=name or label)
+            return tag("figure", tag("figcaption", name, dir="auto") if name else None, player)
         source = self.thumbnails.get(path, address)
         image = tag("img", src=source, alt=label, loading="lazy", decoding="async")
         return tag("a", image, href=address, class_="shot")
@@ -179,9 +189,9 @@ def _card(
     return Card(html, record.kind, provider, states, credits, estimate)
 
 
-def _media(state: str, *parts: Markup | None, shots: int = 0) -> Markup:
+def _media(state: str, *parts: Markup | None, shots: int = 0, sounds: bool = False) -> Markup:
     if shots:
-        return tag("div", *parts, class_="media many" if shots > 1 else "media")
+        return tag("div", *parts, class_="media sounds" if sounds else "media many" if shots > 1 else "media")
     glyph = tag("span", _GLYPHS.get(state, "·"), class_="glyph", aria_hidden="true")
     return tag("div", glyph, *parts, class_=f"media none {state}")
 
@@ -214,8 +224,9 @@ def _reasons(record: TaskRecord, state: str) -> Iterator[Markup]:
         until = joined("; the link works until ", when(record.expires_at)) if record.expires_at else None
         yield tag("p", "Not saved", until)
         several = len(record.result_urls) > 1
-        for number, url in enumerate(record.result_urls, start=1):
-            yield _link(url, f"Open result {number}" if several else "Open the result")
+        for number, (url, label) in enumerate(zip_longest(record.result_urls, record.labels), start=1):
+            what = f"Open result {number}" if several else "Open the result"
+            yield _link(url, f"{what}: {label}" if label else what)
     elif not record.final and record.progress:
         yield tag("p", f"{record.progress:.0%} when last asked")
     elif record.status == "completed":
@@ -258,6 +269,11 @@ def _link(url: str, text: str) -> Markup:
         if urlsplit(url).scheme in {"http", "https"}:
             return tag("a", text, href=url, target="_blank", rel="noopener noreferrer")
     return tag("span", cut(url, 90))
+
+
+def _data(data: object) -> str:
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, indent=1)
+    return cut(text, DATA_CHARS)
 
 
 def _value(value: object) -> str:

@@ -16,7 +16,7 @@
     status: element.dataset.status.split(" "),
     credits: Number(element.dataset.credits || 0),
     estimate: Number(element.dataset.estimate || 0),
-    words: folded(Array.from(element.querySelectorAll("h2, .prompt, .error, dd"), (part) => part.textContent).join("\n")),
+    words: folded(Array.from(element.querySelectorAll("h2, .prompt, .error, .text, figcaption, dd"), (part) => part.textContent).join("\n")),
   }));
 
   const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 2 });

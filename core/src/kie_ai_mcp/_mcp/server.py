@@ -39,8 +39,8 @@ CLOSE_S = 0.5  # how long a busy database may delay the end after a signal
 CLEANUP_S = 8.0  # how long the server may take to end after a signal; longer than the grace of a paid request under way
 
 INSTRUCTIONS = """\
-Pictures and videos through Kie.ai. Every generate_, edit_ and extend_ tool starts ONE paid task and answers at once \
-with its task_id; then call wait_for_tasks with that id (again, if it is still running). Results are links that \
+Pictures, videos and sound through Kie.ai. Every tool that makes or changes one starts ONE paid task and answers at \
+once with its task_id; then call wait_for_tasks with that id (again, if it is still running). Results are links that \
 expire (expires_at) and, where configured, saved files.
 Status: pending and processing are running; completed and failed are final; refused means nothing was made or charged.
 unknown means that the request was sent and its answer was lost: it MAY have been charged. Do not repeat it. Ask the \

@@ -1,5 +1,6 @@
 """Media files on disk: their type by their first bytes, and files that are written completely or not at all."""
 
+import json
 import os
 import re
 import socket
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from kie_ai_mcp._providers.quarantine import is_running
 from kie_ai_mcp.specs import DAY_S, Kind
@@ -65,7 +66,10 @@ _BRANDS = (
     (rb"mif|msf1|miaf|jpe|jpgs|j2", _HEIF),
 )
 
-FORMATS = {form.extension: form for _, form in (*_SIGNATURES, *_BRANDS)}
+# Results that are no media, as they are saved: they have no bytes to be known by.
+TEXTS = {".txt": Format("text", "txt", "text/plain"), ".json": Format("text", "json", "application/json")}
+
+FORMATS = {form.extension: form for form in (*(form for _, form in (*_SIGNATURES, *_BRANDS)), *TEXTS.values())}
 FORMATS["jpeg"] = FORMATS["jpg"]
 EXTENSIONS = tuple(FORMATS)
 
@@ -82,12 +86,19 @@ def format_of(head: bytes) -> Format | None:
 
 
 def format_of_file(path: Path) -> Format | None:
-    """Return the type of a file by its first bytes; None if it does not exist, can't be read or is no media file."""
+    """Return the type of a file by its first bytes; None if it does not exist, can't be read or is no result."""
     with suppress(OSError, ValueError):
         if path.is_file():
             with path.open("rb") as file:
-                return format_of(file.read(HEAD_BYTES))
+                return format_of(file.read(HEAD_BYTES)) or TEXTS.get(path.suffix)
     return None
+
+
+def text_of(data: Any) -> tuple[bytes, Format]:
+    """Return a result that is data as a file: text as it is, all else as JSON."""
+    if isinstance(data, str):
+        return f"{data}\n".encode(errors="replace"), TEXTS[".txt"]
+    return f"{json.dumps(data, ensure_ascii=False, indent=1)}\n".encode(errors="replace"), TEXTS[".json"]
 
 
 def format_of_url(url: str) -> Format:

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of, is_cut, remove_leftovers, replacing
+from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of, is_cut, remove_leftovers, replacing, text_of
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
@@ -45,17 +45,18 @@ async def save_results(
 
     Files on record are left alone, and so is the file of a save that was not recorded.
     """
-    files = [*record.files, *[""] * len(record.result_urls)][: len(record.result_urls)]
+    files = [*record.files, *[""] * len(record.results)][: len(record.results)]
     problems: dict[int, MediaError] = {}
     slug = _slug(arguments.get("prompt")) if caller.settings.store_prompts else ""
-    for number, url in enumerate(record.result_urls, start=1):
+    for number, url in enumerate(record.results, start=1):
         if files[number - 1]:
             continue
-        mark = label or next(iter(record.labels[number - 1 :]), "")
-        stem, what = _stem(record, number, re.sub(r"\W+", "-", mark, flags=re.ASCII), slug), shorten(url)
+        mark = _slug(label or next(iter(record.labels[number - 1 :]), ""))
+        stem = _stem(record, number, mark, slug)
+        what = shorten(url) if url else "The data"
         try:
             stem, existing = await anyio.to_thread.run_sync(_place, folder, stem, record.written_id, url)
-            path = existing or await _save(caller, url, folder, stem)
+            path = existing or (await _save(caller, url, folder, stem) if url else await _write(record, folder, stem))
             files[number - 1], what = str(path), f"The sidecar of {path.name}"
             await anyio.to_thread.run_sync(_add_sidecar, path, record, arguments, url)
         except MediaError as exc:
@@ -107,6 +108,23 @@ async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:
     return path
 
 
+async def _write(record: TaskRecord, folder: Path, stem: str) -> Path:
+    """Write the result that is data, in a worker thread."""
+    content, form = text_of(record.data)
+    path = folder / f"{stem}.{form.extension}"
+
+    def write() -> None:
+        try:
+            with replacing(path, fsync=True, exclusive=True) as file:
+                file.write(content)
+        except FileExistsError:
+            if _existing(folder, stem) is None:  # no other call has saved it meanwhile
+                raise
+
+    await anyio.to_thread.run_sync(write)
+    return path
+
+
 def _place(folder: Path, stem: str, task_id: str, url: str) -> tuple[str, Path | None]:
     """Return the stem of a result's name and the file of an earlier save, if there is one.
 
@@ -139,7 +157,7 @@ def _existing(folder: Path, stem: str) -> Path | None:
 
 
 def _slug(prompt: object) -> str:
-    """Return the first words of a prompt, in letters and digits alone, for the name of a file."""
+    """Return the first words of a prompt or label, in letters and digits alone, for the name of a file."""
     if not isinstance(prompt, str) or prompt == NOT_STORED:
         return ""
     text = unicodedata.normalize("NFC", prompt[: 8 * SLUG_BYTES].lower())

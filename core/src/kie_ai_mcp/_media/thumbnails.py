@@ -63,7 +63,7 @@ def preview(file: BinaryIO, form: Format, limit: int) -> tuple[Picture, str]:
     Raise MediaError where it has no picture or too large a one, and ImportError without Pillow, or for a clip PyAV.
     """
     with file:
-        if form.kind == "audio":
+        if form.kind not in {"image", "video"}:
             raise MediaError("A sound has no picture.", next_step="Open the link.")
         small, (width, height) = _reduced(file, form, PREVIEW_PX)
     small, encoded = _encoded_below(_opaque(small), limit)
@@ -76,7 +76,7 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
 
     A file has none if it can't be decoded, or if Pillow, or for a clip PyAV, is not installed.
     """
-    first = [(path, form) for path, form in formats.items() if form.kind != "audio"][:THUMBNAILS]
+    first = [(path, form) for path, form in formats.items() if form.kind in {"image", "video"}][:THUMBNAILS]
     thumbs: dict[Path, str] = {}
     left = THUMBNAILS_BYTES
     for path, form in first:

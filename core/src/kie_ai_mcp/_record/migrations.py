@@ -136,7 +136,22 @@ CREATE TABLE kept (
 );
 """
 
-_STEPS = (_SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT)
+# A result that is no address, as JSON.
+_DATA = "ALTER TABLE tasks ADD COLUMN data TEXT;"
+
+_STEPS = (
+    _SEED,
+    _OWN_COLUMNS,
+    _SUBMISSIONS,
+    _BOOKED_CREDITS,
+    _DELIVERY,
+    _ACCOUNTS,
+    _PLACE,
+    _LEASES,
+    _LABELS,
+    _KEPT,
+    _DATA,
+)
 SCHEMA_VERSION = len(_STEPS)
 
 # Keys of the tables that a step writes anew, by step and table.

@@ -7,11 +7,11 @@ import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import zip_longest
 from typing import Any, Literal
 
 import peewee
 
+from kie_ai_mcp.errors import sound
 from kie_ai_mcp.specs import DAY_S, KIE, Kind, Outcome, Status, Task
 
 # ``cancelled`` was never sent; ``discarded`` was unknown until its user settled it.
@@ -45,6 +45,16 @@ class _Json(peewee.TextField):
         return self.kind((json.loads(value) if value else None) or ())
 
 
+class _Data(peewee.TextField):
+    """Anything, as JSON; None where nothing is stored."""
+
+    def db_value(self, value: Any) -> str | None:
+        return None if value is None else sound(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+    def python_value(self, value: str | None) -> Any:
+        return None if value is None else json.loads(value)
+
+
 class TaskRow(peewee.Model):
     """One row of ``tasks``: the seed's columns first, then ours."""
 
@@ -72,6 +82,7 @@ class TaskRow(peewee.Model):
     finished_at = _Moment(null=True)
     keeps_s = peewee.IntegerField(default=DAY_S)
     labels = _Json(tuple, default=())
+    data = _Data(null=True)
     account = peewee.TextField(default="")
     user = peewee.TextField(default="")
 
@@ -185,6 +196,7 @@ class TaskRecord(Task):
     finished_at: datetime | None = None
     keeps_s: int = DAY_S
     labels: tuple[str, ...] = ()
+    data: Any = None
     account: str = ""
     user: str = ""
     prefix: str = ""
@@ -198,6 +210,11 @@ class TaskRecord(Task):
     def task(self) -> Task:
         """The task alone, as providers are given it."""
         return Task(**{name: getattr(self, name) for name in Task.__dataclass_fields__})
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The address of every result, in the order of their numbers; "" for the one that is data."""
+        return self.result_urls if self.data is None else (*self.result_urls, "")
 
     @property
     def expires_at(self) -> datetime | None:
@@ -217,8 +234,8 @@ class TaskRecord(Task):
     @property
     def unsaved(self) -> tuple[int, ...]:
         """The numbers, from 1, of a completed task's results that are not saved; `files` has "" for each, or ends."""
-        results = enumerate(zip_longest(self.result_urls, self.files), start=1)
-        return tuple(number for number, (url, file) in results if url and not file and self.status == "completed")
+        files = enumerate((*self.files, *[""] * len(self.results))[: len(self.results)], start=1)
+        return tuple(number for number, file in files if not file and self.status == "completed")
 
     @property
     def final(self) -> bool:

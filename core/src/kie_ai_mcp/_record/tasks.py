@@ -119,7 +119,7 @@ class Tasks:
         """Return completed tasks with results that are not saved, the one that expires first at the start."""
         rows, length = TaskRow, peewee.fn.json_array_length
         # The seed's rows have one address, in a column of its own.
-        results = peewee.fn.MAX(length(rows.result_urls), rows.result_url.is_null(False))
+        results = peewee.fn.MAX(length(rows.result_urls), rows.result_url.is_null(False)) + rows.data.is_null(False)
         missing = (length(rows.files) < results) | (peewee.fn.INSTR(rows.files, '""') > 0)
         query = rows.select().where(rows.status == "completed", missing)
         return sorted(self._records(query), key=lambda record: record.expires_at or record.updated_at)
@@ -193,7 +193,7 @@ def write_outcome(database: Database, row_id: int, outcome: Outcome) -> None:
     if outcome.status == "failed":
         values |= reason
     ours = TaskRow.row_id == row_id
-    if outcome.status == "completed" and outcome.urls:
+    if outcome.status == "completed" and (outcome.urls or outcome.data is not None):
         # Results that come after a failure are kept from their own end on.
         failed = ours & (TaskRow.status == "failed")
         database.execute(TaskRow.update(status="completed", finished_at=None).where(failed))

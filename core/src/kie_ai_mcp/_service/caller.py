@@ -30,7 +30,7 @@ from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome
 if TYPE_CHECKING:
     from kie_ai_mcp._service.connections import Connections, Fault
 
-ANSWER_LIMIT = 1_000_000  # the largest answer that is read, in bytes and as it is once unpacked
+ANSWER_LIMIT = 2_000_000  # the largest answer that is read, in bytes and as it is once unpacked
 JSON = {"Content-Type": "application/json"}
 CONNECT_TRIES = 3
 NOT_SERVED = (404, 405)

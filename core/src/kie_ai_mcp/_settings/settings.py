@@ -134,7 +134,7 @@ class Settings(BaseModel):
     max_provider_kb: int = Field(64, ge=1, description="kB of names, descriptions and schemas of its tools")
     enabled_tools: Names = Field((), description="only these tools")
     disabled_tools: Names = Field((), description="never these tools")
-    kinds: Kinds = Field((), description="only tools that make these: image, video, audio")
+    kinds: Kinds = Field((), description="only tools that make these: image, video, audio, text")
     rate_limit: int = Field(20, ge=1, description="paid requests per window, over all processes on one database")
     rate_window_s: float = Field(10.0, gt=0, description="the rate limit's window, in seconds")
     max_credits_per_day: float | None = Field(None, ge=0, description="credits that may be spent in any 24 hours")

@@ -170,7 +170,7 @@ def _fault_of_route(route: StatusRoute) -> str | None:
 
 
 def _fault_of_outcome(outcome: Outcome, is_real: bool = False) -> str | None:
-    if is_real and outcome.status == "completed" and not outcome.urls:
+    if is_real and outcome.status == "completed" and not outcome.urls and outcome.data is None:
         return "it says completed and finds no result; somebody paid for one"
     if outcome.status == "failed" and not outcome.error:
         return "it says failed and gives no reason"
