@@ -1,24 +1,40 @@
 #!/usr/bin/env python3
-"""Writer of the data files of models: from a folder of facts.
+"""Writer of the data files of models: from a folder of facts, or from the live catalogue of the service.
 
 ::
 
     python tools/market_models.py facts FOLDER [--write]
+    python tools/market_models.py live https://api.kie.ai/api/v1 [--write]
 
-It rebuilds the data file of ``plugins/market`` of ``market-models.json``, ``market-rules.json``, ``market-media.json``
-and ``market-prices.json``; titles, notes, tools and availability are kept by hand in the data file itself. The data
-files of the families hold the same entries and are written along.
+It prints in words how the data file of ``plugins/market`` differs, one line for each difference, and ends with 1 where
+there is one. With ``--write`` it writes that file and those of the families, which hold the same entries.
+
+``facts`` rebuilds the file of ``market-models.json``, ``market-rules.json``, ``market-media.json`` and
+``market-prices.json``. Titles, notes, tools and availability are written by hand in the data file itself.
+
+``live`` reads the list and every schema, one request a second, with the key in ``KIE_AI_API_KEY``. What the service
+does not publish as data stays as it is: rules, files, prices, and limits that only prose names. A model that is no
+longer listed stays, too, and is named: some that still work are not in the list.
 """
 
 import argparse
+import hashlib
 import json
+import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from kie_ai_mcp_market.catalogue import flat
+import httpx
+
+from kie_ai_mcp import Answer, LiveModel, LiveRead
+from kie_ai_mcp_market.catalogue import CATALOGUE, flat
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 MARKET = "market"
@@ -114,7 +130,7 @@ def entries_of(folder: Path, kept: Mapping[str, Any]) -> dict[str, Any]:
             for rule in rules.get(model_id, ())
             if rule["kind"] == "schema"
             for path in rule["fields"]
-        ]
+        ] + list(FURTHER_LIMITS.get(model_id, {}).items())
         entry |= input_of(model_id, model["input"], entry["media"], limits)
         if price := prices.get(model_id):
             entry["price"] = price_of(model_id, price)
@@ -135,7 +151,7 @@ def input_of(
     """
     whole = flat(schema)
     fields = whole.get("properties", {})
-    for path, words in [*limits, *FURTHER_LIMITS.get(model_id, {}).items()]:
+    for path, words in limits:
         place = at(fields, path)
         place |= words
         for word in {"minimum", "maximum"} & set(place) if "enum" in place else ():
@@ -223,15 +239,9 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def data_file(plugin: str) -> Path:
+def data_file(plugin: str, plugins: Path = PLUGINS) -> Path:
     """Return where the models of a plugin lie."""
-    return PLUGINS / plugin / "src" / f"kie_ai_mcp_{plugin.replace('-', '_')}" / "models.json"
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Return the entries of a data file; none where it is not there yet."""
-    entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return entries
+    return plugins / plugin / "src" / f"kie_ai_mcp_{plugin.replace('-', '_')}" / "models.json"
 
 
 def files_of(entries: Mapping[str, Any]) -> dict[str, str]:
@@ -243,19 +253,220 @@ def files_of(entries: Mapping[str, Any]) -> dict[str, str]:
     return files
 
 
-def main() -> int:
+# Differences ---------------------------------------------------------------------------------------------------------
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Yield in words what differs between two data files."""
+    for name in sorted({*before, *after}):
+        if name not in before:
+            yield f"{name}: new, {after[name]['title']}, makes {after[name]['kind']}"
+        elif name not in after:
+            yield f"{name}: gone"
+        else:
+            yield from (f"{name}: {words}" for words in entry_differences(before[name], after[name]))
+
+
+def entry_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Yield in words what differs between two entries. That they were read on different days is no difference."""
+    old, new = dict(places(before["fields"])), dict(places(after["fields"]))
+    yield from (f"{path} is new: {_text(words)}" for path, words in new.items() if path not in old)
+    yield from (f"{path} is gone" for path in old if path not in new)
+    for path, words in old.items():
+        for word in {**words, **new.get(path, {})} if path in new else ():
+            yield from word_differences(f"{path} {word}", words.get(word), new[path].get(word))
+    yield from word_differences("required", before.get("required", []), after.get("required", []))
+    for path in {**before.get("media", {}), **after.get("media", {})}:
+        limits = (entry.get("media", {}).get(path) for entry in (before, after))
+        yield from word_differences(f"file {path}", *limits)
+    yield from word_differences("rule", before.get("rules", []), after.get("rules", []))
+    for part in ("lines", "plus", "unset", "until"):
+        prices = (entry.get("price", {}).get(part) for entry in (before, after))
+        yield from word_differences(f"price {part}", *prices)
+    for key in (*BY_HAND, "kind", "task"):
+        yield from word_differences(key, before.get(key), after.get(key))
+
+
+def word_differences(name: str, before: Any, after: Any) -> Iterator[str]:
+    """Yield in words how a value differs; of a list its single values."""
+    if isinstance(before, list) and isinstance(after, list):
+        yield from (f"{name}: {_text(value)} is new" for value in after if value not in before)
+        yield from (f"{name}: {_text(value)} is gone" for value in before if value not in after)
+    elif before is None and after is not None:
+        yield f"{name} is new: {_text(after)}"
+    elif after is None and before is not None:
+        yield f"{name} is gone, was {_text(before)}"
+    elif before != after:
+        yield f"{name} is {_text(after)}, was {_text(before)}"
+
+
+def places(fields: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each path in a schema and its own words, without those of what lies in it."""
+    for name, schema in fields.items():
+        yield f"{start}{name}", {word: value for word, value in schema.items() if word not in {"properties", "items"}}
+        yield from places(schema.get("properties", {}), f"{start}{name}.")
+        if "items" in schema:
+            yield from places({"[]": schema["items"]}, f"{start}{name}")
+
+
+# The live catalogue --------------------------------------------------------------------------------------------------
+
+
+class Live:
+    """The live catalogue at an address, read slowly enough for the service.
+
+    Args:
+        address: The service's base URL.
+        pause_s: The time between two reads, in seconds.
+    """
+
+    def __init__(self, address: str, pause_s: float) -> None:
+        key = os.environ.get("KIE_AI_API_KEY", "")
+        self._http = httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=30)
+        self._address = address.rstrip("/")
+        self._pause_s = pause_s
+
+    def read(self, one: LiveRead, model_id: str = "") -> Any:
+        """Return a value of the catalogue. Reads again, later and later, where the service is asked too fast.
+
+        Raises:
+            ValueError: The answer holds no value, or the service refuses. The message says why.
+        """
+        for wait in (1, 2, 4, 8):
+            time.sleep(self._pause_s * wait)
+            try:
+                response = self._http.get(f"{self._address}/{one.path(model_id)}")
+                body = response.json()
+            except (httpx.HTTPError, json.JSONDecodeError) as exc:
+                raise ValueError(str(exc)) from exc
+            answer = Answer(body.get("code", response.status_code), str(body.get("msg", "")), body.get("data"))
+            if answer.code != 429:
+                break
+        if answer.code != 200:
+            raise ValueError(f"code {answer.code}: {answer.message}")
+        if (value := one.read(answer)) is None:
+            raise ValueError("nothing is published")
+        return value
+
+
+def live_entries(live: Live, kept: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], dict[str, str]]:
+    """Return the entries by id, what is worth a look, and a mark of each price text by id."""
+    entries, remarks = deepcopy(dict(kept)), []
+    today = datetime.now(UTC).date().isoformat()
+    listed = {model.id: model for model in live.read(CATALOGUE.list)}
+    remarks += [f"{name}: not listed; it stays until you remove it" for name in kept if name not in listed]
+    for name, model in listed.items():
+        try:
+            schema = live.read(CATALOGUE.schema, name)
+        except ValueError as exc:
+            remarks.append(f"{name}: {'schema' if name in kept else 'new, but its schema'} was not read: {exc}")
+            continue
+        entry = entries.get(name) or new_entry(model)
+        taken = input_of(name, schema, {}, [])
+        fields, required = taken["fields"], taken["required"]
+        if name in kept:
+            fields = fields_kept(entry["fields"], fields, "", entry.get("media", {}))
+            remarks += [f"{name}: {rest}" for rest in lost(entry, fields)]
+        else:
+            remarks.append(f"{name}: its files, rules, price, kind and task are to be written by hand")
+        entries[name] = {**entry, "checked": today, "fields": fields, "required": required}
+    marks = {name: hashlib.sha256(model.price.encode()).hexdigest()[:12] for name, model in listed.items()}
+    return entries, remarks, marks
+
+
+def new_entry(model: LiveModel) -> dict[str, Any]:
+    """Return the beginning of an entry, with what the list says."""
+    task = model.tasks[0].lower().replace(" ", "-") if model.tasks else "other"
+    made = task.rpartition("-")[2]
+    return {
+        "title": model.title or model.id,
+        "kind": made if made in {"image", "video", "audio"} else "text",
+        "task": task,
+    }
+
+
+def prose_kept(own: Mapping[str, Any], published: Mapping[str, Any], path: str, media: Iterable[str]) -> dict[str, Any]:
+    """Return a field as it is published, with the limits that only prose names.
+
+    Args:
+        own: The field as the entry has it.
+        published: The field as the service publishes it.
+        path: Where it lies in the input.
+        media: The paths of files, whose form the service often publishes wrongly.
+    """
+    is_file = path in media or f"{path}[]" in media
+    words = {word: value for word, value in published.items() if not is_file or word in {"minItems", "maxItems"}}
+    merged = {**own, **words}
+    if "enum" in own and "enum" not in words:
+        merged.pop("minimum", None)
+        merged.pop("maximum", None)
+    if "items" in words:
+        merged["items"] = prose_kept(own.get("items", {}), words["items"], f"{path}[]", media)
+    if "properties" in words:
+        merged["properties"] = fields_kept(own.get("properties", {}), words["properties"], f"{path}.", media)
+    return merged
+
+
+def fields_kept(
+    own: Mapping[str, Any], published: Mapping[str, Any], start: str, media: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Return fields as they are published, each with the limits that only prose names."""
+    return {name: prose_kept(own.get(name, {}), words, f"{start}{name}", media) for name, words in published.items()}
+
+
+def lost(entry: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what an entry says of fields that are gone."""
+    for field in sorted(set(entry["fields"]) - set(fields)):
+        for key in ("rules", "media", "price"):
+            if re.search(rf"\b{re.escape(field)}\b", _text(entry.get(key, {}))):
+                yield f"{key} still names {field}, which is gone"
+
+
+def price_remarks(file: Path, marks: Mapping[str, str]) -> list[str]:
+    """Return which price texts are others than at the last time."""
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return [
+        f"{name}: the price text is another; read it" for name in marks if known.get(name, marks[name]) != marks[name]
+    ]
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Compare the data files with a source, and write them where that is asked for."""
     parser = argparse.ArgumentParser(description="Rebuild the data files of models.")
-    parser.add_argument("source", choices=("facts",))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("source", choices=("facts", "live"))
+    parser.add_argument("where", help="the folder of facts, or the base URL of the service")
     parser.add_argument("--write", action="store_true", help="write the files")
-    given = parser.parse_args()
-    today = read(data_file(MARKET))
-    files = files_of(entries_of(given.folder, today))
-    stale = [plugin for plugin, text in files.items() if data_file(plugin).read_text(encoding="utf-8") != text]
+    parser.add_argument("--plugins", type=Path, default=PLUGINS, help="the folder of the plugins")
+    parser.add_argument("--pause", type=float, default=1.1, help="seconds between two reads")
+    given = parser.parse_args(arguments)
+    own = {plugin: data_file(plugin, given.plugins) for plugin in (MARKET, *FAMILIES)}
+    texts = {plugin: path.read_text(encoding="utf-8") if path.exists() else "{}" for plugin, path in own.items()}
+    kept = json.loads(texts[MARKET])
+    remarks: list[str] = []
+    prices = given.plugins / MARKET / "price_texts.json"
+    marks: Mapping[str, str] = {}
+    if given.source == "facts":
+        entries = entries_of(Path(given.where), kept)
+    else:
+        try:
+            entries, remarks, marks = live_entries(Live(given.where, given.pause), kept)
+        except ValueError as exc:
+            sys.exit(f"The list of models was not read: {exc}. Check the address and KIE_AI_API_KEY.")
+        remarks += price_remarks(prices, marks)
+    changes = list(differences(kept, entries))
+    for line in [*changes, *remarks]:
+        print(line)  # noqa: T201
+    files = files_of(entries)
+    stale = [plugin for plugin in files if files[plugin] != texts[plugin]]
     for plugin in stale if given.write else ():
-        data_file(plugin).write_text(files[plugin], encoding="utf-8")
-    return 1 if stale else 0
+        own[plugin].parent.mkdir(parents=True, exist_ok=True)
+        own[plugin].write_text(files[plugin], encoding="utf-8")
+    if given.write and marks:
+        prices.write_text(json.dumps(marks, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+    return 1 if changes or (given.source == "facts" and stale) else 0
 
 
 if __name__ == "__main__":

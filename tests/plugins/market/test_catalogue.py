@@ -74,6 +74,12 @@ def test_schema_is_that_of_the_input_and_not_what_is_required_around_it() -> Non
     assert read_schema(taken) == taken
 
 
+def test_prose_of_the_service_is_not_kept() -> None:
+    prose = {"description": "What to make.", "title": "Prompt", "examples": ["a fox"], "example": "a fox", "x-order": 1}
+    taken = {"type": "object", **prose, "properties": {"title": {"type": "string", **prose}}}
+    assert read_schema(taken) == {"type": "object", "properties": {"title": {"type": "string"}}}
+
+
 def test_models_that_are_asked_elsewhere_have_no_schema() -> None:
     assert read_schema({"type": "object"}, path="/codex/v1/responses") is None
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 from kie_ai_mcp import LiveCatalogue, Model, Provider, hookimpl, read_models
-from kie_ai_mcp_market.catalogue import CATALOGUE
 
 
 @hookimpl
 def kie_register_models() -> Iterator[Model | LiveCatalogue]:
+    from kie_ai_mcp_market.catalogue import CATALOGUE  # noqa: PLC0415  only where models are asked for
+
     yield CATALOGUE
     yield from read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
 

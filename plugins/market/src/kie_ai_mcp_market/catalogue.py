@@ -12,6 +12,12 @@ from urllib.parse import quote, unquote
 from kie_ai_mcp import Answer, LiveCatalogue, LiveModel, LiveRead
 
 LOWER, UPPER = {"minimum", "minLength", "minItems"}, {"maximum", "maxLength", "maxItems"}
+WORDS = LOWER | UPPER | {
+    "type", "enum", "const", "default", "format", "pattern", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+    "uniqueItems", "items", "properties", "required", "anyOf", "deprecated",
+}  # fmt: skip
+"""The words of a JSON schema that limit a value; the rest is prose."""
+
 DEEPEST = 20  # references in references; a published schema that refers to itself ends there
 HOUR = timedelta(hours=1)
 
@@ -160,8 +166,8 @@ def either(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _field(published: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one field in today's words, without what repeats itself or limits nothing."""
-    words = {key: value for key, value in published.items() if key not in {"nullable", "additionalProperties"}}
+    """Return one field in today's words, without prose and without what repeats itself or limits nothing."""
+    words = {key: value for key, value in published.items() if key in WORDS}
     if published.get("nullable") and isinstance(words.get("type"), str):
         words["type"] = [words["type"], "null"]
     if "const" in words:
