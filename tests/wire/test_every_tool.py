@@ -37,6 +37,8 @@ BESIDES: dict[str, dict[str, Any]] = {
     "generate_kling_omni_video": {"imageUrls": [PICTURE]},
     "generate_luma_video": {"videoUrl": CLIP},
     "generate_runway_aleph_video": {"videoUrl": CLIP},
+    "generate_haiper_video": {"duration": 5},
+    "generate_pika_video": {"duration": 5},
 }
 # The tool whose finished task these go on with.
 GOES_ON_WITH = {

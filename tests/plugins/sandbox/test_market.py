@@ -120,7 +120,7 @@ def test_several_pictures_are_several_files(sandbox: Sandbox, client: httpx.Clie
 
 
 def test_video_takes_longer_and_is_an_mp4_of_its_own(sandbox: Sandbox, client: httpx.Client) -> None:
-    first, second = (task_id(create(client, KLING)) for _ in range(2))
+    first, second = (task_id(create(client, KLING, duration="5")) for _ in range(2))
     sandbox.advance(500)
     assert record(client, first)["state"] == "generating"
     sandbox.advance(100)
@@ -234,8 +234,8 @@ def test_balance_that_is_too_small_is_code_402(connect: Connect) -> None:
     [
         (NANO, {}, 4),
         ("nano-banana-2", {"resolution": "4K"}, 18),
-        ("ideogram/v3-text-to-image", {}, 7),
-        ("ideogram/v3-text-to-image", {"rendering_speed": "TURBO", "num_images": "2"}, 7),
+        ("ideogram/v3-text-to-image", {"rendering_speed": "BALANCED"}, 7),
+        ("ideogram/v3-remix", {"rendering_speed": "TURBO", "num_images": "2", "image_url": "https://a/b.png"}, 7),
         (KLING, {"duration": "10"}, 320),
         ("kling-2.6/text-to-video", {"duration": "5", "sound": True, "aspect_ratio": "1:1"}, 110),
         (
@@ -329,16 +329,21 @@ def test_models_of_an_installed_provider_are_known(
             return Provider("Tide", kinds=("video",), models=("tide/", "kling/"))
 
     class Entry:
+        name = "tide"
         load = staticmethod(lambda: Plugin)
 
     class Broken:
+        name = "broken"
+
         @staticmethod
         def load() -> None:
             raise ImportError
 
     monkeypatch.setattr(installed, "entry_points", lambda group: [Broken, Entry])
-    installed._claims.cache_clear()
+    for kept in (installed._claims, installed.models):
+        kept.cache_clear()
 
     assert create(client, model)["code"] == code
 
-    installed._claims.cache_clear()
+    for kept in (installed._claims, installed.models):
+        kept.cache_clear()

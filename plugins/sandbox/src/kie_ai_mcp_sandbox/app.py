@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from kie_ai_mcp_sandbox import fal, files, gpt4o, market, veo
+from kie_ai_mcp_sandbox import fal, files, gpt4o, live, market, veo
 from kie_ai_mcp_sandbox.control import control_routes
 from kie_ai_mcp_sandbox.faults import Reply, envelope
 from kie_ai_mcp_sandbox.images import FLUX, MIDJOURNEY
@@ -26,6 +26,8 @@ def application(service: Service) -> Starlette:
     def served(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             try:
+                if not service.serves(path_of(request)):
+                    return _response(envelope(404, status=404))
                 authorize(request, service)
                 return _response(await handler(request, service))
             except Refusal as refusal:
@@ -47,16 +49,16 @@ def application(service: Service) -> Starlette:
             return _response(envelope(404, status=404))
         return Response(found[0], media_type=found[1])
 
-    old = service.settings.old_paths
     return Starlette(
         routes=[
-            post(API + (market.OLD_CREATE if old else market.CREATE), create_market),
-            get(API + (market.OLD_STATUS if old else market.STATUS), status_of(market.FAMILY)),
+            *(post(API + path, create_market) for path in (market.CREATE, market.OLD_CREATE)),
+            *(get(API + path, status_of(market.FAMILY)) for path in (market.STATUS, market.OLD_STATUS)),
             *(post(API + made.path, create_of(family, made)) for family in FAMILIES for made in family.creates),
             *(get(API + family.status, status_of(family)) for family in FAMILIES),
             get(API + veo.GET_1080P, veo.get_1080p),
             post(API + veo.GET_4K, veo.get_4k),
             post(API + gpt4o.DOWNLOAD, gpt4o.download_url),
+            *(get(API + path, handler) for path, handler in live.HANDLERS.items()),
             get(API + "chat/credit", credit),
             post(API + "common/download-url", download_url),
             post("/api/file-base64-upload", files.from_base64),
@@ -94,7 +96,12 @@ def status_of(family: Family) -> Handler:
         task_id = request.query_params.get("taskId", "")
         if not task_id:
             raise Refusal(400, "taskId is required")
-        return envelope(200, data=family.record(service.task(family, task_id), service.now()))
+        task = service.task(family, task_id)
+        record = family.record(task, service.now())
+        unseen = service.drifted("state", task.model)
+        if unseen and task.state(service.now()) not in {"success", "fail"}:
+            record |= {name: unseen.value for name in ("state", "status") if name in record}
+        return envelope(200, data=record)
 
     return status
 

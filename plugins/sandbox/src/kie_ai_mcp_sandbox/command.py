@@ -28,6 +28,9 @@ STDIN = 0
 @click.option(
     "--fault", "faults", multiple=True, help="Play a fault: FAULT[*TIMES|*always][@PART-OF-PATH]; repeatable."
 )
+@click.option(
+    "--drift", "drifts", multiple=True, help="Change the catalogue: NAME[:VALUE]@MODEL-OR-ADDRESS; repeatable."
+)
 @click.option("--until-stdin-closes", is_flag=True, help="End when stdin does, as it does when the parent dies.")
 def sandbox(
     host: str,
@@ -41,6 +44,7 @@ def sandbox(
     old_paths: bool,
     any_model: bool,
     faults: tuple[str, ...],
+    drifts: tuple[str, ...],
     until_stdin_closes: bool,
 ) -> None:
     """Serve a local stand-in for Kie.ai."""
@@ -61,6 +65,8 @@ def sandbox(
         )
         for fault in faults:
             served.play(fault)
+        for drift in drifts:
+            served.drift(drift)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     with _signals() as stop:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from kie_ai_mcp_sandbox.drift import parse_drift
 from kie_ai_mcp_sandbox.faults import Plan, parse_plan
 from kie_ai_mcp_sandbox.service import Service
 from kie_ai_mcp_sandbox.tasks import Task
@@ -62,11 +63,15 @@ def control_routes(service: Service) -> list[Route]:
 
         return endpoint
 
+    def drift(drift: str, where: str | None = None, schema: dict[str, Any] | None = None) -> None:
+        service.drift(parse_drift(drift, where, schema))
+
     return [
         Route("/ledger", shown(lambda: [asdict(accepted) for accepted in service.ledger])),
         Route("/requests", shown(lambda: [asdict(seen) for seen in service.seen.values()])),
         Route("/tasks", shown(lambda: [view(task, service.now()) for task in service.tasks.values()])),
         Route("/faults", with_body(lambda body: service.plans.append(plan_of(**body))), methods=["POST"]),
+        Route("/drift", with_body(lambda body: drift(**body)), methods=["POST"]),
         Route("/reset", with_body(lambda body: service.reset(**body)), methods=["POST"]),
         Route("/finish", with_body(lambda body: service.finish(**body)), methods=["POST"]),
         Route("/advance", with_body(lambda body: service.advance(**body)), methods=["POST"]),

@@ -5,16 +5,18 @@ A request for a known model is always accepted; what is wrong with its arguments
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kie_ai_mcp_sandbox.catalogue import Model, Price
+from kie_ai_mcp import Price
+from kie_ai_mcp.specs import Kind
 from kie_ai_mcp_sandbox.faults import JSON, Fault, Reply
 from kie_ai_mcp_sandbox.incoming import json_object, key_of, origin_of
+from kie_ai_mcp_sandbox.prices import Bill, listed
 from kie_ai_mcp_sandbox.service import Service
 from kie_ai_mcp_sandbox.tasks import Family, State, Task
 from kie_ai_mcp_sandbox.words import Refusal
@@ -40,23 +42,33 @@ STATUSES = {402: 403}
 
 _TEXT, _PICTURE, _CLIP = ("prompt",), ("prompt", "image_url"), ("prompt", "video_url")
 
+
+@dataclass(frozen=True)
+class Model:
+    """One model of fal's: what it makes, the arguments that must be there, and what it costs."""
+
+    kind: Kind
+    required: tuple[str, ...]
+    price: Price
+
+
 # Prices are fal's of November 2026 in credits of 0.005 USD; where none is known the number is ours.
 MODELS: Mapping[str, Model] = {
-    "fal-ai/pika/v2.2/text-to-video": Model("video", _TEXT, Price(40, (({"resolution": "1080p"}, 90),))),
-    "fal-ai/pika/v2.2/image-to-video": Model("video", _PICTURE, Price(40, (({"resolution": "1080p"}, 90),))),
-    "fal-ai/haiper-video/v2": Model("video", _TEXT, Price(40)),
-    "fal-ai/haiper-video/v2/image-to-video": Model("video", _PICTURE, Price(40)),
-    "fal-ai/playground-v25": Model("image", _TEXT, Price(1)),
-    "fal-ai/playground-v25/image-to-image": Model("image", _PICTURE, Price(1)),
-    "fal-ai/stable-diffusion-v3-medium": Model("image", _TEXT, Price(7)),
-    "fal-ai/stable-diffusion-v3-medium/image-to-image": Model("image", _PICTURE, Price(7)),
-    "fal-ai/luma-dream-machine/ray-2": Model("video", _TEXT, Price(100, (({"duration": "9s"}, 200),))),
-    "fal-ai/luma-dream-machine/ray-2/image-to-video": Model("video", _TEXT, Price(100, (({"duration": "9s"}, 200),))),
-    "luma/agent/ray/v3.2/video-to-video": Model("video", _CLIP, Price(144)),
-    "fal-ai/sora-2/text-to-video": Model("video", _TEXT, Price(20, times=("duration", 4))),
-    "fal-ai/sora-2/image-to-video": Model("video", _PICTURE, Price(20, times=("duration", 4))),
-    "fal-ai/sora-2/text-to-video/pro": Model("video", _TEXT, Price(60, times=("duration", 4))),
-    "fal-ai/sora-2/image-to-video/pro": Model("video", _PICTURE, Price(60, times=("duration", 4))),
+    "fal-ai/pika/v2.2/text-to-video": Model("video", _TEXT, listed(40, ({"resolution": "1080p"}, 90))),
+    "fal-ai/pika/v2.2/image-to-video": Model("video", _PICTURE, listed(40, ({"resolution": "1080p"}, 90))),
+    "fal-ai/haiper-video/v2": Model("video", _TEXT, listed(40)),
+    "fal-ai/haiper-video/v2/image-to-video": Model("video", _PICTURE, listed(40)),
+    "fal-ai/playground-v25": Model("image", _TEXT, listed(1)),
+    "fal-ai/playground-v25/image-to-image": Model("image", _PICTURE, listed(1)),
+    "fal-ai/stable-diffusion-v3-medium": Model("image", _TEXT, listed(7)),
+    "fal-ai/stable-diffusion-v3-medium/image-to-image": Model("image", _PICTURE, listed(7)),
+    "fal-ai/luma-dream-machine/ray-2": Model("video", _TEXT, listed(100, ({"duration": "9s"}, 200))),
+    "fal-ai/luma-dream-machine/ray-2/image-to-video": Model("video", _TEXT, listed(100, ({"duration": "9s"}, 200))),
+    "luma/agent/ray/v3.2/video-to-video": Model("video", _CLIP, listed(144)),
+    "fal-ai/sora-2/text-to-video": Model("video", _TEXT, listed(20, times=("duration", 4))),
+    "fal-ai/sora-2/image-to-video": Model("video", _PICTURE, listed(20, times=("duration", 4))),
+    "fal-ai/sora-2/text-to-video/pro": Model("video", _TEXT, listed(60, times=("duration", 4))),
+    "fal-ai/sora-2/image-to-video/pro": Model("video", _PICTURE, listed(60, times=("duration", 4))),
 }
 
 
@@ -95,7 +107,7 @@ async def create(request: Request, service: Service) -> Reply:
         origin=origin_of(request),
         model=name,
         kind=model.kind,
-        price=model.price.of(body),
+        price=Bill(body).credits(model.price),
     )
     return _json(200, {"status": "IN_QUEUE", **_addresses(task), "queue_position": 0})
 

@@ -17,12 +17,23 @@ from kie_ai_mcp_sandbox.faults import Reply, envelope
 from kie_ai_mcp_sandbox.incoming import origin_of
 from kie_ai_mcp_sandbox.pictures import clip, picture
 from kie_ai_mcp_sandbox.service import Service
+from kie_ai_mcp_sandbox.sounds import mp3, wav
 from kie_ai_mcp_sandbox.tasks import Task
 
-RESULT = re.compile(r"(?P<task>[^/-]+)-(?P<name>(?P<number>\d+)(?:-\w+)?\.(?P<extension>png|jpg|mp4))")
+RESULT = re.compile(
+    r"(?P<task>[^/-]+)-(?P<name>(?P<number>\d+)(?:-[\w-]+)?\.(?P<extension>png|jpg|webp|mp4|mov|mp3|wav))"
+)
 MAX_BYTES = 100 * 2**20
 LINK_S = 20 * 60
-TYPES = {"png": "image/png", "jpg": "image/jpeg", "mp4": "video/mp4"}
+TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+}
 
 
 class Unusable(Exception):
@@ -44,9 +55,16 @@ def read(service: Service, name: str) -> tuple[bytes, str] | None:
     if found is None or task is None or task.state(service.now()) != "success":
         return None
     extension = found["extension"]
-    if extension == "mp4":
-        return clip(name), TYPES[extension]
-    return _picture(task, int(found["number"]), extension), TYPES[extension]
+    match extension:
+        case "mp4" | "mov":
+            content = clip(name, extension)
+        case "mp3":
+            content = mp3(task.argument("title", "prompt", "text", default=task.model), name)
+        case "wav":
+            content = wav(name)
+        case _:
+            content = _picture(task, int(found["number"]), extension)
+    return content, TYPES[extension]
 
 
 def _picture(task: Task, number: int, extension: str) -> bytes:

@@ -5,9 +5,9 @@ from typing import Any
 from starlette.requests import Request
 
 from kie_ai_mcp_sandbox import files
-from kie_ai_mcp_sandbox.catalogue import Price
 from kie_ai_mcp_sandbox.faults import Reply, envelope
 from kie_ai_mcp_sandbox.incoming import json_object, origin_of
+from kie_ai_mcp_sandbox.prices import listed
 from kie_ai_mcp_sandbox.service import Service
 from kie_ai_mcp_sandbox.tasks import Body, Create, Family, Task
 from kie_ai_mcp_sandbox.words import Refusal, ended, ms, one_of, text
@@ -60,7 +60,7 @@ FAMILY = Family(
             "gpt4o-image/generate",
             "image",
             ("size",),
-            Price(6, times=("nVariants", 1)),
+            listed(6, times=("nVariants", 1)),
             count=lambda body: int(body.get("nVariants") or 1),
             check=_check,
         ),

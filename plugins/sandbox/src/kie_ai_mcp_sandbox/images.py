@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from kie_ai_mcp_sandbox.catalogue import Kind, Price
+from kie_ai_mcp.specs import Kind
+from kie_ai_mcp_sandbox.prices import listed
 from kie_ai_mcp_sandbox.tasks import Body, Create, Family, Task
 from kie_ai_mcp_sandbox.words import Refusal, ended, iso, one_of, text
 
@@ -58,7 +59,7 @@ FLUX = Family(
             "flux/kontext/generate",
             "image",
             ("prompt",),
-            Price(5, (({"model": "flux-kontext-max"}, 10),)),
+            listed(5, ({"model": "flux-kontext-max"}, 10)),
             models=("flux-kontext-pro", "flux-kontext-max"),
             check=_flux_check,
         ),
@@ -129,7 +130,7 @@ MIDJOURNEY = Family(
             "image",
             ("taskType", "prompt"),
             # It has left the price lists; these numbers are ours.
-            Price(8, (({"taskType": "mj_video"}, 60), ({"taskType": "mj_video_hd"}, 120))),
+            listed(8, ({"taskType": "mj_video"}, 60), ({"taskType": "mj_video_hd"}, 120)),
             kind_of=_mj_kind,
             count=_mj_count,
             check=_mj_check,

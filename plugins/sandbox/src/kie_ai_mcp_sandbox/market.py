@@ -1,10 +1,14 @@
-"""The market endpoints: jobs/createTask and jobs/recordInfo, which serve every model id of the catalogue."""
+"""The market endpoints: jobs/createTask and jobs/recordInfo, which serve every model that is sold."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from kie_ai_mcp_sandbox.catalogue import MODELS, Model, Price, number
-from kie_ai_mcp_sandbox.installed import kind_of
+from kie_ai_mcp import Model
+from kie_ai_mcp_sandbox import files, sounds
+from kie_ai_mcp_sandbox.catalogue import kind_by_words, plain
+from kie_ai_mcp_sandbox.installed import is_market, kind_of
+from kie_ai_mcp_sandbox.prices import USUAL_S, Bill, listed
+from kie_ai_mcp_sandbox.results import defaults_of, files_of, shaped
 from kie_ai_mcp_sandbox.service import Service
 from kie_ai_mcp_sandbox.tasks import Family, Task
 from kie_ai_mcp_sandbox.words import Refusal, ended, missing, ms, text
@@ -16,17 +20,16 @@ OLD_CREATE = "playground/createTask"
 OLD_STATUS = "playground/recordInfo"
 
 SUCCESS_FLAGS = {"success": 1, "fail": 3}
-MAX_RESULTS = 4
-# Of models that are not in the catalogue.
-GUESSED_PRICE = Price(10)
-VIDEO_WORDS = ("video", "avatar", "motion", "lip", "t2v", "i2v")
+CHARACTERS_OF_A_TOKEN = 4
+# Of models whose price nobody knows.
+GUESSED_PRICE = listed(10)
 
 
 def record(task: Task, now: float) -> dict[str, Any]:
     """The ``data`` of recordInfo, as it is answered live."""
     state = task.state(now)
     end = ended(task, now)
-    result = {"resultUrls": task.results} if state == "success" else None
+    result = shaped(task) if state == "success" else None
     request = {**task.body, "input": text(task.body["input"])}
     data = {
         "taskId": task.task_id,
@@ -37,7 +40,7 @@ def record(task: Task, now: float) -> dict[str, Any]:
         "resultJson": text(result) if result else "",
         "response": result,
         "successFlag": SUCCESS_FLAGS.get(state, 0),
-        "failCode": "501" if state == "fail" else None,
+        "failCode": task.fail_code if state == "fail" else None,
         "failMsg": task.failure if state == "fail" else None,
         # Seconds: the documentation says milliseconds, recorded answers say otherwise.
         "costTime": None if end is None else round(end - task.created),
@@ -60,34 +63,55 @@ def callback(task: Task, now: float) -> dict[str, Any]:
 FAMILY = Family("market", STATUS, record, callback, unknown=(422, "recordInfo is null"))
 
 
-def _model(model_id: str, any_model: bool) -> Model | None:
-    """Return a model of the catalogue, else one of an installed provider of others, else any where that is wanted."""
-    if model_id in MODELS:
-        return MODELS[model_id]
-    kind = kind_of(model_id)
-    if kind is None and any_model:
-        kind = "video" if any(word in model_id.lower() for word in VIDEO_WORDS) else "image"
-    return Model(kind, (), GUESSED_PRICE) if kind else None
+def _offer(service: Service, model_id: Any) -> Model:
+    """Return a model that is sold, else one of an installed provider of others, else any where that is wanted.
+
+    Raises:
+        Refusal: It is none of these.
+    """
+    if isinstance(model_id, str) and model_id and not service.drifted("model-gone", model_id):
+        if (model := service.models.get(model_id)) and is_market(model):
+            return model
+        kind = None if model else kind_of(model_id)
+        if kind or (service.settings.any_model and not model):
+            return plain(model_id, kind or kind_by_words(model_id), (), GUESSED_PRICE)
+    raise Refusal(422, f"The model name {model_id!r} is not supported")
 
 
 def create(service: Service, path: str, body: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Accept a task of a market model; the ``data`` of the answer."""
-    model_id = body.get("model")
-    model = _model(model_id, service.settings.any_model) if isinstance(model_id, str) and model_id else None
-    if not isinstance(model_id, str) or model is None:
-        raise Refusal(422, f"The model name {model_id!r} is not supported")
-    arguments = body.get("input")
-    if not isinstance(arguments, dict):
+    """Accept a task of a market model; the ``data`` of the answer. Fields that it does not take are ignored."""
+    model = _offer(service, body.get("model"))
+    sent = body.get("input")
+    if not isinstance(sent, dict):
         raise Refusal(422, "input is required")
-    missing(arguments, model.required)
+    missing(sent, tuple(model.input.get("required", ())))
+    names = files_of(model, sent)
     task = service.accept(
         FAMILY,
         path,
         body,
         origin=origin,
-        model=model_id,
+        model=model.id,
         kind=model.kind,
-        price=model.price.of(arguments),
-        count=int(min(number(arguments.get(model.count), 1), MAX_RESULTS)) if model.count else 1,
+        price=_price(service, model, sent, len(names), origin),
+        count=len(names),
+        offer=model,
+        files=names,
     )
     return {"taskId": task.task_id, "recordId": task.task_id}
+
+
+def _price(service: Service, model: Model, sent: Mapping[str, Any], count: int, origin: str) -> float:
+    """Return what a request costs, with what only the service can know of it."""
+    tokens = len(text(sent)) / CHARACTERS_OF_A_TOKEN
+    facts = {"(layers)": float(count), "(input tokens)": tokens, "(audio tokens)": tokens * 10}
+    facts |= {"(seconds of the result)": USUAL_S}
+
+    def seconds(address: str) -> float:
+        name = files.own_name(address, origin)
+        found = files.read(service, name) if name else None
+        return sounds.seconds_of(found[0]) or USUAL_S if found else USUAL_S
+
+    price = Bill(sent, defaults_of(model), facts, seconds).credits(model.price or GUESSED_PRICE)
+    share = service.drifted("charge", model.id)
+    return price * share.number / 100 if share else price

@@ -44,7 +44,7 @@ def size(shape: str) -> tuple[int, int]:
 
 
 def picture(prompt: str, caption: str, shape: str, extension: str, *, task_id: str, number: int) -> bytes:
-    """A PNG or JPEG with the prompt and a caption on a gradient; every `number` has other colours.
+    """A PNG, JPEG or WebP with the prompt and a caption on a gradient; every `number` has other colours.
 
     The task's id stands in the file's own comment, so that a file can be traced to its task.
     """
@@ -67,6 +67,8 @@ def picture(prompt: str, caption: str, shape: str, extension: str, *, task_id: s
         info = PngInfo()
         info.add_text("Task", task_id)
         image.save(file, "PNG", pnginfo=info)
+    elif extension == "webp":
+        image.save(file, "WEBP", quality=85, xmp=task_id.encode())
     else:
         image.save(file, "JPEG", quality=85, comment=task_id.encode())
     return file.getvalue()
@@ -88,7 +90,9 @@ def _clip() -> bytes:
     return (files("kie_ai_mcp_sandbox") / "data" / "clip.mp4").read_bytes()
 
 
-def clip(label: str) -> bytes:
+def clip(label: str, extension: str = "mp4") -> bytes:
     """A clip of two seconds, 320x180; the label stands in a box at its end, so no two tasks have the same file."""
-    note = label.encode()
-    return _clip() + struct.pack(">I", 8 + len(note)) + b"free" + note
+    note, content = label.encode(), _clip()
+    if extension == "mov":
+        content = content[:8] + b"qt  " + content[12:]
+    return content + struct.pack(">I", 8 + len(note)) + b"free" + note

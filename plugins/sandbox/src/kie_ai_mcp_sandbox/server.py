@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 from kie_ai_mcp_sandbox.app import application
 from kie_ai_mcp_sandbox.callbacks import Callbacks
 from kie_ai_mcp_sandbox.control import plan_of
+from kie_ai_mcp_sandbox.drift import parse_drift
 from kie_ai_mcp_sandbox.service import Accepted, Seen, Service, Settings
 from kie_ai_mcp_sandbox.tasks import Task
 from kie_ai_mcp_sandbox.wire import Interceptor, Protocol
@@ -41,6 +42,7 @@ class Sandbox:
         rate_window_s: The length of that window.
         hold: Tasks run until `finish` is called.
         old_paths: Serve ``playground/...`` instead of ``jobs/...``, as it was before October 2025.
+        catalogue_pause_s: How far apart calls of the live catalogue must be, for each key; 0 for any number of them.
         any_model: Accept every model id at the market endpoints, not only those of Kie.ai and of installed providers.
         address: Where it listens.
         port: The port; 0 takes any free one.
@@ -58,11 +60,13 @@ class Sandbox:
         hold: bool = False,
         old_paths: bool = False,
         any_model: bool = False,
+        catalogue_pause_s: float = 1.0,
         address: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        limit = (rate_limit, rate_window_s)
-        self._service = Service(Settings(speed, key, credits, webhook_key, *limit, hold, old_paths, any_model))
+        limits = (rate_limit, rate_window_s)
+        settings = Settings(speed, key, credits, webhook_key, *limits, hold, old_paths, any_model, catalogue_pause_s)
+        self._service = Service(settings)
         self._address = address
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -214,6 +218,20 @@ class Sandbox:
         """
         plan = plan_of(fault, times, path, accept)
         self._inside(lambda: self._service.plans.append(plan))
+
+    def drift(self, drift: str, where: str | None = None, *, schema: Mapping[str, Any] | None = None) -> None:
+        """Change what the service sells from now on (see `kie_ai_mcp_sandbox.drift`).
+
+        Args:
+            drift: ``model-gone``, ``price:16``, ``enum:resolution=8K@nano-banana-2``, ...
+            where: The model, or several with ``*``; or the address below the base URL.
+            schema: The schema of a field that ``field`` or ``required`` adds; text unless given.
+
+        Raises:
+            ValueError: There is no such drift, or no such model or field.
+        """
+        change = parse_drift(drift, where, schema)
+        self._inside(lambda: self._service.drift(change))
 
     def finish(self, task_id: str, fail: str | None = None) -> None:
         """End a task now, with success or with this reason for its failure."""

@@ -11,8 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kie_ai_mcp_sandbox.catalogue import Kind
+from kie_ai_mcp import Model
+from kie_ai_mcp.specs import Kind
+from kie_ai_mcp_sandbox import installed
+from kie_ai_mcp_sandbox.drift import Drift, change
 from kie_ai_mcp_sandbox.faults import Plan
+from kie_ai_mcp_sandbox.prices import Bill
 from kie_ai_mcp_sandbox.tasks import Body, Create, Family, Task, planned
 from kie_ai_mcp_sandbox.words import Refusal, missing
 
@@ -30,6 +34,7 @@ class Settings:
     hold: bool = False
     old_paths: bool = False
     any_model: bool = False
+    catalogue_pause_s: float = 1.0
 
     def __post_init__(self) -> None:
         if self.speed <= 0:
@@ -38,13 +43,23 @@ class Settings:
 
 @dataclass(frozen=True)
 class Accepted:
-    """One create request that was accepted, and so paid."""
+    """One create request that was accepted, and so paid.
+
+    Args:
+        task_id: The task's id.
+        path: The address, below the base URL.
+        model: The model.
+        body: The request.
+        time: When it arrived.
+        credits: What was taken for it.
+    """
 
     task_id: str
     path: str
     model: str
     body: Mapping[str, Any]
     time: float
+    credits: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,9 @@ class Service:
         self.ledger: list[Accepted] = []
         self.tasks: dict[str, Task] = {}
         self.plans: list[Plan] = []
+        self.drifts: list[Drift] = []
+        self._models: dict[str, Model] | None = None
+        self._listed: dict[str, float] = {}
         self.seen: dict[int, Seen] = {}
         self.uploads: dict[str, tuple[bytes, str]] = {}
         self.upgrades: dict[tuple[str, str, int], Any] = {}
@@ -117,6 +135,49 @@ class Service:
             except TimeoutError:
                 continue
 
+    # The catalogue
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """The models that are sold now."""
+        return self._sold()
+
+    def _sold(self) -> dict[str, Model]:
+        if self._models is None:
+            self._models = dict(installed.models())
+        return self._models
+
+    def drift(self, drift: Drift) -> None:
+        """Change the catalogue from now on.
+
+        Raises:
+            ValueError: There is no such model, or it has no such field.
+        """
+        change(self._sold(), drift)
+        self.drifts.append(drift)
+
+    def drifted(self, name: str, what: str) -> Drift | None:
+        """The last drift of this name that is about a model or an address."""
+        return next((drift for drift in reversed(self.drifts) if drift.name == name and drift.concerns(what)), None)
+
+    def serves(self, path: str) -> bool:
+        """Whether there is such an address now, below the base URL."""
+        old, is_old = path.replace("playground/", "jobs/"), path.startswith("playground/")
+        if old.startswith("jobs/"):
+            return is_old == (self.settings.old_paths or self.drifted("address-gone", old) is not None)
+        return self.drifted("address-gone", path) is None
+
+    def list_once(self, key: str) -> None:
+        """Note a call of the live catalogue.
+
+        Raises:
+            Refusal: It comes too soon after the one before (429).
+        """
+        now = self.now()
+        if now - self._listed.get(key, 0.0) < self.settings.catalogue_pause_s:
+            raise Refusal(429, "Your call frequency is too high, try again later")
+        self._listed[key] = now
+
     # Tasks and credits
 
     def create(self, family: Family, create: Create, body: Body, origin: str) -> Task:
@@ -144,7 +205,7 @@ class Service:
             origin=origin,
             model=model or family.name,
             kind=create.kind_of(body) if create.kind_of else create.kind,
-            price=create.price.of({**body, "model": model}),
+            price=Bill({**body, "model": model}).credits(create.price),
             count=create.count(body),
             parent=parent,
         )
@@ -170,6 +231,8 @@ class Service:
         price: float,
         count: int = 1,
         parent: str = "",
+        offer: Model | None = None,
+        files: tuple[str, ...] = (),
     ) -> Task:
         """Make a task and take its credits.
 
@@ -197,14 +260,18 @@ class Service:
             duration_s=duration_s,
             origin=origin,
             held=self.settings.hold,
+            offer=offer,
+            files=files,
             parent=parent,
             failure=failure,
         )
+        if code := self.drifted("fail-code", model):
+            task.failure, task.fail_code = f"Generation failed with {code.value}", code.value
         self._created.append(now)
         self.balance_left -= price
         self.tasks[task.task_id] = task
         self._running.add(task.task_id)
-        self.ledger.append(Accepted(task.task_id, path, model, body, time.time()))
+        self.ledger.append(Accepted(task.task_id, path, model, body, time.time(), price))
         if self.on_accept:
             self.on_accept(task)
         return task

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kie_ai_mcp_sandbox.catalogue import Kind, Price
+from kie_ai_mcp import Model, Price
+from kie_ai_mcp.specs import Kind
 
 Body = Mapping[str, Any]
 State = Literal["waiting", "queuing", "generating", "success", "fail"]
 
-DURATION_S: Mapping[Kind, float] = {"image": 2.0, "video": 6.0}
+DURATION_S: Mapping[Kind, float] = {"image": 2.0, "video": 6.0, "audio": 4.0, "text": 1.0}
 SLOW_FACTOR = 10
 # How much of a task's time has passed when it leaves a state.
 WAITING_ENDS = 0.1
@@ -99,8 +100,11 @@ class Task:
         duration_s: How long it takes.
         origin: ``http://host:port`` as the client wrote it; its result links begin with it.
         held: It runs until somebody finishes it.
+        offer: The model as it was sold, at the market endpoint.
+        files: The names of its results; numbered ones, if left out.
         parent: The task it extends or enlarges, or "".
         failure: Why it fails in the end; "" when it succeeds.
+        fail_code: The code of that failure.
         ended: When somebody ended it before its time.
     """
 
@@ -116,8 +120,11 @@ class Task:
     duration_s: float
     origin: str
     held: bool = False
+    offer: Model | None = None
+    files: tuple[str, ...] = ()
     parent: str = ""
     failure: str = ""
+    fail_code: str = "501"
     ended: float | None = None
     refunded: bool = field(default=False, repr=False)
 
@@ -172,7 +179,7 @@ class Task:
     @property
     def results(self) -> list[str]:
         """The addresses of its results."""
-        return [self.file(f"{n}.{self.extension}") for n in range(1, self.count + 1)]
+        return [self.file(name) for name in self.files or (f"{n}.{self.extension}" for n in range(1, self.count + 1))]
 
 
 def planned(body: Body, kind: Kind, speed: float) -> tuple[float, str]:

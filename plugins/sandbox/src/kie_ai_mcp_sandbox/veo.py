@@ -4,9 +4,9 @@ from typing import Any
 
 from starlette.requests import Request
 
-from kie_ai_mcp_sandbox.catalogue import Price
 from kie_ai_mcp_sandbox.faults import Reply, envelope
 from kie_ai_mcp_sandbox.incoming import json_object, origin_of
+from kie_ai_mcp_sandbox.prices import listed
 from kie_ai_mcp_sandbox.service import Service
 from kie_ai_mcp_sandbox.tasks import Body, Create, Family, Task
 from kie_ai_mcp_sandbox.words import Refusal, ended, ms, one_of, text
@@ -21,18 +21,16 @@ PRICE_1080P = 5.0
 PRICE_4K = 120.0
 FLAGS = {"success": 1, "fail": 3}
 
-_PRICE = Price(
+_PRICE = listed(
     60,
-    (
-        ({"model": "veo3_lite", "resolution": "4k"}, 150),
-        ({"model": "veo3_lite", "resolution": "1080p"}, 35),
-        ({"model": "veo3_lite"}, 30),
-        ({"model": "veo3", "resolution": "4k"}, 370),
-        ({"model": "veo3", "resolution": "1080p"}, 255),
-        ({"model": "veo3"}, 250),
-        ({"resolution": "4k"}, 180),
-        ({"resolution": "1080p"}, 65),
-    ),
+    ({"model": "veo3_lite", "resolution": "4k"}, 150),
+    ({"model": "veo3_lite", "resolution": "1080p"}, 35),
+    ({"model": "veo3_lite"}, 30),
+    ({"model": "veo3", "resolution": "4k"}, 370),
+    ({"model": "veo3", "resolution": "1080p"}, 255),
+    ({"model": "veo3"}, 250),
+    ({"resolution": "4k"}, 180),
+    ({"resolution": "1080p"}, 65),
 )
 
 
@@ -101,7 +99,7 @@ FAMILY = Family(
             EXTEND,
             "video",
             ("taskId", "prompt"),
-            Price(60, (({"model": "quality"}, 250), ({"model": "lite"}, 30))),
+            listed(60, ({"model": "quality"}, 250), ({"model": "lite"}, 30)),
             models=("fast", "quality", "lite"),
             parent="taskId",
         ),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kie_ai_mcp_sandbox.catalogue import Price
+from kie_ai_mcp_sandbox.prices import listed
 from kie_ai_mcp_sandbox.tasks import Body, Create, Family, Task
 from kie_ai_mcp_sandbox.words import Refusal, day_time, ended, ms, one_of, text
 
@@ -13,7 +13,7 @@ COVER = "1-cover.png"
 
 STATES = {"waiting": "wait", "queuing": "queueing"}
 EXTEND = "runway/extend"
-_PRICE = Price(12, (({"duration": 10}, 30), ({"quality": "1080p"}, 30)))
+_PRICE = listed(12, ({"duration": 10}, 30), ({"quality": "1080p"}, 30))
 
 
 def runway_record(task: Task, now: float) -> dict[str, Any]:
@@ -103,7 +103,7 @@ ALEPH = Family(
     "aleph/record-info",
     aleph_record,
     aleph_callback,
-    creates=(Create("aleph/generate", "video", ("prompt", "videoUrl"), Price(110)),),
+    creates=(Create("aleph/generate", "video", ("prompt", "videoUrl"), listed(110)),),
     unknown=(200, "success"),
 )
 
@@ -140,5 +140,5 @@ MODIFY = Family(
     modify_record,
     modify_callback,
     # It never was on a price list that is still to be found; the number is ours.
-    creates=(Create("modify/generate", "video", ("prompt", "videoUrl"), Price(100)),),
+    creates=(Create("modify/generate", "video", ("prompt", "videoUrl"), listed(100)),),
 )

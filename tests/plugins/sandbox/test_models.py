@@ -1,0 +1,275 @@
+"""Every model that the sandbox sells, and what it hands out: called as the market endpoints call them."""
+
+import io
+import json
+import wave
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from kie_ai_mcp import Model, Price, PriceLine
+from kie_ai_mcp_sandbox import files, installed, market, sounds
+from kie_ai_mcp_sandbox.prices import Bill, listed, words
+from kie_ai_mcp_sandbox.service import Service, Settings
+from kie_ai_mcp_sandbox.tasks import Task
+
+ORIGIN = "http://127.0.0.1:1"
+BEGINNINGS = {"png": b"\x89PNG", "jpg": b"\xff\xd8\xff", "mp4": b"ftyp", "mp3": b"ID3", "wav": b"WAVE"}
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service(Settings(rate_limit=10_000, credits=1e9))
+
+
+def smallest(schema: Mapping[str, Any]) -> Any:
+    """Return a small value that a schema allows."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    match schema.get("type"):
+        case "object":
+            fields = schema.get("properties", {})
+            return {name: smallest(fields.get(name, {})) for name in schema.get("required", fields)}
+        case "array":
+            return [smallest(schema["items"])] * max(schema.get("minItems", 1), 1)
+        case "integer" | "number":
+            return schema.get("minimum", 1)
+        case "boolean":
+            return True
+    return "https://example.com/a.png" if schema.get("format") == "uri" else "a fox"
+
+
+def made(service: Service, name: str, /, **sent: Any) -> Task:
+    """Buy a model with these arguments and those that it needs besides, and let it finish."""
+    body = {"model": name, "input": {**smallest(service.models[name].input), **sent}}
+    answer = market.create(service, market.CREATE, body, ORIGIN)
+    task = service.tasks[answer["taskId"]]
+    task.end(service.now())
+    return task
+
+
+def response(service: Service, task: Task) -> Any:
+    record = market.record(task, service.now())
+    assert json.loads(record["resultJson"]) == record["response"]
+    return record["response"]
+
+
+def content(service: Service, address: str) -> bytes:
+    found = files.read(service, address.partition("/files/")[2])
+    assert found is not None, address
+    return found[0]
+
+
+def addresses(value: Any) -> list[str]:
+    """Return every address in a result."""
+    if isinstance(value, str):
+        return [value] if value.startswith("http") else []
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [address for item in items for address in addresses(item)]
+
+
+def test_every_model_takes_its_smallest_input_and_makes_its_kind(service: Service) -> None:
+    seen: dict[str, str] = {}
+    for model in service.models.values():
+        task = made(service, model.id)
+        result = response(service, task)
+        urls = addresses(result)
+        assert (model.kind == "text") == (not urls), model.id
+        endings = {url.rpartition(".")[2] for url in urls}
+        wanted = {"image": {"png", "jpg"}, "video": {"mp4"}, "audio": {"mp3", "wav", "jpg"}, "text": set()}
+        assert endings <= wanted[model.kind], model.id
+        assert task.credits > 0 or (model.price and model.price.lines[0].credits == 0), model.id
+        seen |= {url.rpartition(".")[2]: url for url in urls}
+    assert seen.keys() == BEGINNINGS.keys()
+    for ending, url in seen.items():
+        assert BEGINNINGS[ending] in content(service, url)[:12], ending
+
+
+def test_all_models_of_the_service_are_there() -> None:
+    assert len(installed.models()) >= 184
+
+
+def test_pictures_have_the_format_that_is_asked_for_or_usual(service: Service) -> None:
+    asked = [{}, {"output_format": "webp"}, {"output_format": "jpeg"}]
+    urls = [
+        addresses(response(service, made(service, "qwen2-1/text-to-image", prompt="a fox", **one)))[0] for one in asked
+    ]
+    formats = []
+    for url in [*urls, *addresses(response(service, made(service, "nano-banana-2", prompt="a fox")))]:
+        with Image.open(io.BytesIO(content(service, url))) as image:
+            formats.append(image.format)
+    assert formats == ["PNG", "WEBP", "JPEG", "JPEG"]
+
+
+@pytest.mark.parametrize(
+    ("model", "sent", "count"),
+    [
+        ("bytedance/seedream-v4-text-to-image", {"max_images": 5}, 5),
+        ("ideogram/character", {"num_images": "3", "reference_image_urls": ["https://a/b.png"]}, 3),
+        ("wan/2-7-image", {"n": 7}, 7),
+        ("wan/2-7-image", {}, 4),
+        ("grok-imagine/text-to-image", {}, 2),
+        ("ai-music-api/cover-generate", {"task_id": "t"}, 2),
+        ("seedream/5-pro-layer-decomposition", {"image_url": "https://a/b.png", "size": "1K"}, 3),
+        ("google/imagen4", {}, 1),
+    ],
+)
+def test_as_many_results_are_made_as_asked_for(service: Service, model: str, sent: dict[str, Any], count: int) -> None:
+    urls = addresses(response(service, made(service, model, prompt="a fox", **sent)))
+    assert len(set(urls)) == len(urls) == count
+
+
+def test_music_is_two_tracks_that_can_be_played(service: Service) -> None:
+    task = made(service, "ai-music-api/generate", model="V6", title="Übersee")
+    tracks = response(service, task)["data"]
+    assert [track["title"] for track in tracks] == ["Übersee", "Übersee (2)"]
+    assert len({track["id"] for track in tracks}) == 2
+    for track in tracks:
+        assert track["model_name"] == "V6"
+        for name in ("audio_url", "stream_audio_url"):
+            assert sounds.seconds_of(content(service, track[name])) == pytest.approx(track["duration"], abs=0.1)
+        assert content(service, track["image_url"]).startswith(b"\xff\xd8")
+
+
+def test_sounds_are_whole_files_of_their_own(service: Service) -> None:
+    name = "ai-music-api/convert-to-wav-format"
+    first, second = (
+        content(service, *addresses(response(service, made(service, name, task_id="t", audio_id="a"))))
+        for _ in range(2)
+    )
+    assert first != second
+    assert int.from_bytes(first[4:8], "little") == len(first) - 8
+    with wave.open(io.BytesIO(first)) as sound:
+        assert sound.getnframes() / sound.getframerate() == sounds.SECONDS
+    assert sounds.seconds_of(first) == sounds.SECONDS
+    assert sounds.seconds_of(b"no sound") is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "names"),
+    [
+        ({}, ["vocals", "instrumental"]),
+        ({"type": "split_stem_advanced", "stem_name": "Drum Kit"}, ["drum-kit", "rest"]),
+    ],
+)
+def test_stems_are_files_with_names(service: Service, sent: dict[str, Any], names: list[str]) -> None:
+    task = made(service, "ai-music-api/separate-vocals", audio_url="https://a/b.mp3", **sent)
+    urls = response(service, task)["resultUrls"]
+    assert [url.rpartition("/")[2].split("-", 2)[2] for url in urls] == [f"{name}.mp3" for name in names]
+    assert all(content(service, url).startswith(b"ID3") for url in urls)
+
+
+def test_data_is_told_in_the_shape_of_its_model(service: Service) -> None:
+    def data(model: str, **sent: Any) -> Any:
+        return response(service, made(service, model, **sent))["resultObject"]
+
+    lyrics = data("ai-music-api/generate-lyrics", prompt="a fox in the snow")
+    assert ["a fox in the snow" in song["text"] for song in lyrics["lyricsData"]] == [True, True]
+    segments = data("grok-imagine-image-2-0/segment-map", image_url="https://a/b.png")
+    assert [segment["index"] for segment in segments["segments"]] == [1, 2, 3]
+    notes = data("ai-music-api/generate-midi-from-audio", task_id="t")
+    assert notes["instruments"][0]["notes"][0].keys() == {"pitch", "start", "end", "velocity"}
+    masks = data("omnihuman-1-5/subject-detection", image_url="https://a/b.png")["mask_urls"]
+    assert all(content(service, url).startswith(b"\x89PNG") for url in masks)
+
+
+def test_large_veo_results_stand_elsewhere(service: Service) -> None:
+    small, large = (made(service, "veo-3-1", prompt="a fox", resolution=name) for name in ("720p", "4k"))
+    assert response(service, small) == {"resultUrls": small.results}
+    assert response(service, large)["data"]["result_urls"] == large.results
+    assert content(service, response(service, large)["data"]["origin_urls"][0])[4:8] == b"ftyp"
+
+
+def test_first_and_last_frame_come_where_they_are_asked_for(service: Service) -> None:
+    task = made(service, "bytedance/seedance-2", prompt="a fox", return_last_frame=True)
+    assert response(service, task).keys() == {"resultUrls", "firstFrameUrl", "lastFrameUrl"}
+    assert len(addresses(response(service, task))) == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "sent", "credits"),
+    [
+        ("nano-banana-2", {"resolution": "2K"}, 12),
+        ("bytedance/seedance-2", {"resolution": "720p", "duration": 4}, 164),
+        (
+            "bytedance/seedance-2",
+            {"resolution": "720p", "duration": 4, "reference_video_urls": ["https://a/b.mp4"]},
+            225,
+        ),
+        ("elevenlabs/text-to-speech-turbo-2-5", {"text": "x" * 500}, 3),
+        ("seedream/5-pro-image-to-image", {"quality": "high", "image_urls": ["https://a/b.png"] * 3}, 15),
+        ("seedream/5-pro-layer-decomposition", {"size": "2K", "image_url": "https://a/b.png"}, 42),
+        ("flux1-kontext", {}, 5),
+        ("runway/extend-ai-video", {"task_id": "t", "quality": "720p"}, 10),
+    ],
+)
+def test_price_is_that_of_the_models_data(service: Service, model: str, sent: dict[str, Any], credits: float) -> None:
+    assert made(service, model, **sent).credits == credits
+
+
+def test_seconds_of_own_files_are_measured(service: Service) -> None:
+    clip = made(service, "google/gemini-omni-flash-1-1", prompt="a fox", duration="4").results[0]
+    sent = {"input_urls": ["https://a/b.png"], "video_urls": [clip], "mode": "720p", "character_orientation": "image"}
+    assert made(service, "kling-2.6/motion-control", **sent).credits == pytest.approx(2 * 11)
+
+
+def test_bill_reads_every_sort_of_term_and_condition() -> None:
+    price = Price(
+        (
+            PriceLine(1, {"mode": {"not": ["fast"]}, "clips": None}),
+            PriceLine(2, ({"clips": "*"}, {"mode": "slow"}), per="#clips + 2 #texts[].say - ?mode"),
+            PriceLine(3, {"size": ["1K", None]}, per="length", each=2),
+            PriceLine(4),
+        ),
+        plus=(PriceLine(10, {"mode": True}, per="~clips", after=1),),
+        unset={"length": 8},
+    )
+
+    def credits(**sent: Any) -> float:
+        return Bill(sent, facts={}, seconds=lambda _: 4.0).credits(price)
+
+    assert credits(mode="slow") == 1
+    assert credits(clips=["a"], texts=[{"say": "abc"}]) == 2 * (1 + 6)
+    assert credits(mode="fast") == 3 * 8 / 2
+    assert credits(mode="fast", size="2K") == 4
+    assert credits(mode=True, clips=["a", "b"]) == 2 * (2 - 1) + 10 * (8 - 1)
+
+
+def test_price_is_put_into_words() -> None:
+    assert words(None) is None
+    assert words(listed(0)) == "free."
+    assert words(listed(8, ({"resolution": "2K", "sound": True}, 12), times=("duration", 5))) == (
+        "12 credits ($0.06) per second for 2K with sound; 8 credits ($0.04) per second."
+    )
+
+
+def test_family_wins_over_the_market_and_a_broken_provider_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def entry(title: str, provider: str) -> Any:
+        class Entry:
+            name = provider
+
+            @staticmethod
+            def load() -> Any:
+                if title == "broken":
+                    raise ImportError
+
+                class Plugin:
+                    @staticmethod
+                    def kie_register_models(settings: Mapping[str, Any]) -> list[Any]:
+                        return [Model("tide/one", title, "video", "text-to-video", {}), "no model"]
+
+                return Plugin
+
+        return Entry
+
+    entries = [entry("broken", "a"), entry("Family", "tide"), entry("Market", installed.MARKET)]
+    monkeypatch.setattr(installed, "entry_points", lambda group: entries)
+    installed.models.cache_clear()
+    try:
+        found = installed.models()
+    finally:
+        installed.models.cache_clear()
+    assert found["tide/one"].title == "Family"
+    assert "google/nano-banana" in found
