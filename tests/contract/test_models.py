@@ -7,9 +7,9 @@ from kie_ai_mcp_market import kie_register_models
 
 NOT_THERE_YET = {
     "generate_music", "extend_music", "cover_music", "separate_music", "generate_lyrics", "generate_sound",
-    "generate_speech", "isolate_voice", "generate_talking_video", "lip_sync_video", "remove_background",
-    "upscale_image", "upscale_video", "generate_seedance_video", "generate_seedream_image", "edit_seedream_image",
-    "generate_gpt_image", "edit_gpt_image", "generate_wan_video", "generate_wan_image",
+    "generate_speech", "isolate_voice", "generate_talking_video", "lip_sync_video",
+    "generate_seedance_video",
+    "generate_wan_video", "generate_wan_image",
 }  # fmt: skip
 """Tools that models name and that no family offers so far."""
 
