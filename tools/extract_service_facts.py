@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Extraction of the facts that tests use: models, operations and prices of the service, schemas of the protocol.
+"""Extraction of the facts that tests use: models, operations, prices of the service, schemas of the protocol.
 
 ::
 
     python tools/extract_service_facts.py service FOLDER tests/service
     python tools/extract_service_facts.py protocol FOLDER tests/protocol
 
-The first folder holds ``market-models.json``, ``operations.json`` and ``pricing.md``, the second one JSON schema for
-each revision of the protocol. Names, numbers and choices are kept; titles, descriptions and notes are left out.
+The first folder holds ``market-models.json``, ``-rules``, ``-media`` and ``-prices`` beside it, ``operations.json`` and
+``pricing.md``, the second one JSON schema for each revision of the protocol. Names, numbers and choices are kept;
+titles, descriptions and notes are left out.
 """
 
 import argparse
@@ -95,6 +96,12 @@ def models(source: Path) -> dict[str, Any]:
     }
 
 
+def of_models(source: Path, name: str) -> dict[str, Any]:
+    """Return what is known of each model beside its schema, by its id: rules, media or prices."""
+    loaded: dict[str, Any] = json.loads((source / f"market-{name}.json").read_text(encoding="utf-8"))
+    return {model: facts for model, facts in sorted(loaded.items()) if model != "_about"}
+
+
 def operations(source: Path) -> dict[str, Any]:
     """Return each operation's server, parameters and body, by its method and path."""
     loaded: dict[str, Any] = json.loads((source / "operations.json").read_text(encoding="utf-8"))
@@ -135,7 +142,13 @@ def layout(value: Any, indent: str = "") -> str:
 
 def service(source: Path) -> dict[str, Any]:
     """Return the files of ``tests/service`` by name."""
-    return {"models.json": models(source), "operations.json": operations(source), "prices.json": prices(source)}
+    beside = {f"model_{name}.json": of_models(source, name) for name in ("rules", "media", "prices")}
+    return {
+        "models.json": models(source),
+        **beside,
+        "operations.json": operations(source),
+        "prices.json": prices(source),
+    }
 
 
 def protocol(source: Path) -> dict[str, Any]:

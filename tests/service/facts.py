@@ -1,4 +1,4 @@
-"""Facts of the service that tests use: its models, its operations and its price list.
+"""Facts of the service that tests use: its models, their rules, files and prices, its operations and its price list.
 
 The data files beside this module are made by ``tools/extract_service_facts.py``.
 """
@@ -33,6 +33,13 @@ class Price(NamedTuple):
 def models() -> dict[str, Any]:
     """Return each market model's kind, task and input schema, by its id."""
     loaded: dict[str, Any] = _load("models.json")
+    return loaded
+
+
+@cache
+def of_models(name: str) -> dict[str, Any]:
+    """Return what is known of each model beside its schema, by its id: ``rules``, ``media`` or ``prices``."""
+    loaded: dict[str, Any] = _load(f"model_{name}.json")
     return loaded
 
 

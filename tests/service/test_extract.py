@@ -42,6 +42,7 @@ RAW: dict[str, Any] = {
 OPERATIONS = {
     "POST /one": {"title": "A title", "server": "https://example.com", "source": "x", "params": [], "body": {}}
 }
+RULES = {"_about": {"what": "A sentence."}, "a/one": [{"kind": "not_both", "fields": ["x", "y"]}]}
 PRICES = """Words.
 
 | model | setting | credits | USD | source | date |
@@ -59,6 +60,8 @@ def extract(kind: str, source: Path, target: Path) -> dict[str, bytes]:
 
 def test_extract_keeps_facts_and_leaves_out_prose(tmp_path: Path) -> None:
     (tmp_path / "market-models.json").write_text(json.dumps(RAW), encoding="utf-8")
+    for name in ("rules", "media", "prices"):
+        (tmp_path / f"market-{name}.json").write_text(json.dumps(RULES), encoding="utf-8")
     (tmp_path / "operations.json").write_text(json.dumps(OPERATIONS), encoding="utf-8")
     (tmp_path / "pricing.md").write_text(PRICES, encoding="utf-8")
     files = {name: json.loads(text) for name, text in extract("service", tmp_path, tmp_path / "out").items()}
@@ -79,6 +82,7 @@ def test_extract_keeps_facts_and_leaves_out_prose(tmp_path: Path) -> None:
                 },
             },
         },
+        **{f"model_{name}.json": {"a/one": RULES["a/one"]} for name in ("rules", "media", "prices")},
         "operations.json": {"POST /one": {"server": "https://example.com", "body": {}}},
         "prices.json": [["a/one", "5 s / 10 s", "4 / 8", "M", "2026-10-02"]],
     }
@@ -100,7 +104,8 @@ def test_every_model_of_the_service_has_a_kind_and_a_valid_schema() -> None:
 
 
 def test_no_sentence_stands_in_the_facts() -> None:
-    sentences = [text for text in texts([facts.models(), facts.operations()]) if text.count(" ") > 4]
+    held = [facts.models(), facts.operations(), *map(facts.of_models, ("rules", "media", "prices"))]
+    sentences = [text for text in texts(held) if text.replace(" + ", "+").count(" ") > 4]
     assert sentences == []
 
 

@@ -1,6 +1,7 @@
 """Data files of models: complete, flat, one line for one fact, and the same in market and in the families."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import jsonschema
 import pytest
 
 import kie_ai_mcp_market
-from kie_ai_mcp import LiveCatalogue, Model
+from kie_ai_mcp import LiveCatalogue, Media, Model, PriceLine, Rule
 from tests.service import facts
 
 ROOT = Path(__file__).parents[3]
@@ -40,6 +41,20 @@ def schemas(schema: Any) -> Iterator[dict[str, Any]]:
     yield schema
     for inner in [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]:
         yield from schemas(inner)
+
+
+def values(value: Any) -> Any:
+    """Return a value of the facts as the contract holds it, with tuples in place of lists."""
+    return tuple(map(values, value)) if isinstance(value, list) else value
+
+
+def at(schema: Any, path: str) -> Any:
+    """Return the schema at a path such as ``shots[].image_url``."""
+    for part in path.split("."):
+        schema = schema["properties"][part.rstrip("[]")]
+        for _ in range(part.count("[]")):
+            schema = schema["items"]
+    return schema
 
 
 def test_bundle_holds_every_model_of_the_service_with_its_kind_and_task() -> None:
@@ -77,6 +92,53 @@ def test_defaults_and_days_of_the_bundle_are_valid() -> None:
         for schema in schemas(model.input):
             if "default" in schema:
                 jsonschema.validate(schema["default"], schema)
+
+
+def test_every_rule_of_the_service_is_in_the_bundle_and_those_of_examples_are_soft() -> None:
+    for name, model in MODELS.items():
+        for fact in facts.of_models("rules").get(name, ()):
+            words = {key: values(value) for key, value in fact.items() if key not in {"conflict", "add"}}
+            if fact["kind"] == "schema":
+                for path in fact["fields"]:
+                    assert fact["add"].items() <= at(model.input, path).items(), (name, path)
+            elif fact.get("conflict") and fact["kind"] == "exactly_one":
+                assert Rule(**{**words, "kind": "at_least_one"}) in model.rules
+                assert Rule(**{**words, "kind": "not_both", "soft": True}) in model.rules
+            else:
+                soft = fact.get("soft", False) or fact.get("conflict", False)
+                assert Rule(**{**words, "soft": soft}) in model.rules, (name, fact)
+
+
+def test_rules_of_the_bundle_name_only_fields_of_their_model() -> None:
+    for name, model in MODELS.items():
+        for rule in model.rules:
+            within = f"{rule.each}[]." if rule.each else ""
+            groups = [group if isinstance(group, tuple) else (group,) for group in rule.fields]
+            for term in [term for group in groups for term in group] + ([rule.to] if rule.to else []):
+                for path in re.findall(r"[A-Za-z]\w*(?:\[\])*(?:\.\w+)*", term):
+                    assert at(model.input, within + path) is not None, (name, term)
+
+
+def test_limits_of_files_are_those_of_the_service() -> None:
+    for name, model in MODELS.items():
+        listed = facts.of_models("media").get(name, {})
+        limits = {path: {key: values(value) for key, value in words.items()} for path, words in listed.items()}
+        assert dict(model.media) == {path: Media(**words) for path, words in limits.items()}, name
+        for path in model.media:
+            assert at(model.input, path).get("type", "string") == "string", (name, path)
+
+
+def test_price_lines_are_those_of_the_service() -> None:
+    for name, model in MODELS.items():
+        fact = facts.of_models("prices").get(name, {})
+        assert (model.price is None) == (not fact), name
+        for part in ("lines", "plus") if model.price else ():
+            listed = [
+                PriceLine(**{key: values(v) for key, v in line.items() if key != "source"})
+                for line in fact.get(part, ())
+            ]
+            own = [line for line in getattr(model.price, part) if not str(line.when).count("'template_id'")]
+            assert own == listed, name
 
 
 def test_one_line_of_the_data_file_holds_one_field_rule_path_or_price() -> None:
