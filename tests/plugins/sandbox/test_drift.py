@@ -65,6 +65,8 @@ def test_gone_model_is_neither_listed_nor_described_nor_sold(sandbox: Sandbox, c
     assert NANO not in listed(client)
     assert client.get(f"models/{NANO}/schema").json()["code"] == 404
     assert (buy(client)["code"], sandbox.ledger) == (422, [])
+    sandbox.drift("new-model", NANO)
+    assert buy(client)["code"] == 200
 
 
 def test_field_is_gained_and_taken(sandbox: Sandbox, client: httpx.Client) -> None:

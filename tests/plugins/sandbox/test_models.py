@@ -103,6 +103,15 @@ def test_pictures_have_the_format_that_is_asked_for_or_usual(service: Service) -
     assert formats == ["PNG", "WEBP", "JPEG", "JPEG"]
 
 
+def test_cut_out_pictures_and_layers_are_transparent(service: Service) -> None:
+    modes = []
+    for model in ("recraft/remove-background", "seedream/5-pro-layer-decomposition", "recraft/crisp-upscale"):
+        url = addresses(response(service, made(service, model)))[-1]
+        with Image.open(io.BytesIO(content(service, url))) as image:
+            modes.append(image.mode)
+    assert modes == ["RGBA", "RGBA", "RGB"]
+
+
 @pytest.mark.parametrize(
     ("model", "sent", "count"),
     [

@@ -63,14 +63,16 @@ def read(service: Service, name: str) -> tuple[bytes, str] | None:
         case "wav":
             content = wav(name)
         case _:
-            content = _picture(task, int(found["number"]), extension)
+            content = _picture(task, int(found["number"]), extension, "layer" in name)
     return content, TYPES[extension]
 
 
-def _picture(task: Task, number: int, extension: str) -> bytes:
+def _picture(task: Task, number: int, extension: str, is_layer: bool) -> bytes:
     caption = f"{task.model} - {number} of {task.count} - sandbox"
     shape = task.argument("aspect_ratio", "aspectRatio", "image_size", "size", default="1:1")
-    return picture(task.argument("prompt"), caption, shape, extension, task_id=task.task_id, number=number)
+    clear = extension == "png" and (is_layer or task.model.endswith("/remove-background"))
+    words = task.argument("prompt")
+    return picture(words, caption, shape, extension, task_id=task.task_id, number=number, clear=clear)
 
 
 def own_name(url: str, origin: str) -> str | None:

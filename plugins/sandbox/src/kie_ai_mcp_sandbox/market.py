@@ -69,11 +69,12 @@ def _offer(service: Service, model_id: Any) -> Model:
     Raises:
         Refusal: It is none of these.
     """
-    if isinstance(model_id, str) and model_id and not service.drifted("model-gone", model_id):
+    if isinstance(model_id, str) and model_id:
         if (model := service.models.get(model_id)) and is_market(model):
             return model
-        kind = None if model else kind_of(model_id)
-        if kind or (service.settings.any_model and not model):
+        is_gone = model is not None or service.drifted("model-gone", model_id)
+        kind = None if is_gone else kind_of(model_id)
+        if kind or (service.settings.any_model and not is_gone):
             return plain(model_id, kind or kind_by_words(model_id), (), GUESSED_PRICE)
     raise Refusal(422, f"The model name {model_id!r} is not supported")
 

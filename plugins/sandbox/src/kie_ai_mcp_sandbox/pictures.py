@@ -43,8 +43,12 @@ def size(shape: str) -> tuple[int, int]:
     return max(round(LONG_SIDE * ratio), 1), LONG_SIDE
 
 
-def picture(prompt: str, caption: str, shape: str, extension: str, *, task_id: str, number: int) -> bytes:
+def picture(
+    prompt: str, caption: str, shape: str, extension: str, *, task_id: str, number: int, clear: bool = False
+) -> bytes:
     """A PNG, JPEG or WebP with the prompt and a caption on a gradient; every `number` has other colours.
+
+    `clear` ones are transparent where they are dark.
 
     The task's id stands in the file's own comment, so that a file can be traced to its task.
     """
@@ -62,6 +66,8 @@ def picture(prompt: str, caption: str, shape: str, extension: str, *, task_id: s
     draw.text(
         (MARGIN, height - MARGIN), caption, fill="white", font=small, anchor="ls", stroke_width=1, stroke_fill=dark
     )
+    if clear:
+        image.putalpha(ramp)
     file = io.BytesIO()
     if extension == "png":
         info = PngInfo()
