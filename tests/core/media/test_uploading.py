@@ -22,6 +22,7 @@ from PIL import Image
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+import kie_ai_mcp_sandbox
 from kie_ai_mcp import ImageUrls, InvalidArgument, Media, Outcome, Task
 from kie_ai_mcp._media import thumbnails
 from kie_ai_mcp._media.uploading import Uploads, brief
@@ -578,10 +579,10 @@ async def test_own_result_that_can_not_be_used_says_why(
 # Pictures that the service does not take -----------------------------------------------------------------------------
 
 
-def photo(form: str) -> bytes:
+def photo(form: str, mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> bytes:
     pillow_heif.register_heif_opener()
     data = io.BytesIO()
-    Image.new("RGB", (64, 48), "teal").save(data, form)
+    Image.new(mode, size, "teal").save(data, form)
     return data.getvalue()
 
 
@@ -599,6 +600,75 @@ async def test_photo_of_a_phone_is_sent_as_a_jpeg(
         assert (image.format, image.size) == ("JPEG", (64, 48))
 
 
+@pytest.mark.parametrize(
+    ("form", "formats", "sent"),
+    [
+        ("TIFF", (), "image/jpeg"),
+        ("TIFF", ("jpg", "png", "bmp", "tiff"), "image/tiff"),
+        ("BMP", ("jpeg", "bmp"), "image/bmp"),
+        ("BMP", ("jpg", "png", "webp"), "image/jpeg"),
+        ("WEBP", ("jpg", "png", "webp"), "image/webp"),
+        ("WEBP", ("jpeg", "png"), "image/jpeg"),
+        ("GIF", ("jpg", "png"), "image/jpeg"),
+        ("JPEG", ("jpeg", "png"), "image/jpeg"),
+        ("HEIF", ("jpg", "heic", "heif"), "image/heic"),
+    ],
+)
+async def test_picture_is_converted_only_where_its_type_is_not_taken(
+    form: str, formats: tuple[str, ...], sent: str, taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    (root / "fox").write_bytes(photo(form))
+
+    await uploads().addresses({"url": str(root / "fox")}, {"url": Media("image", formats=formats)})
+
+    (taken,) = taking
+    assert taken.mime_type == sent
+    assert (taken.data == photo(form)) is (sent != "image/jpeg" or form == "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("media", "sent"),
+    [
+        (Media("image", formats=("jpg", "png")), "image/png"),
+        (Media("image", formats=("jpg", "png"), alpha=False), "image/jpeg"),
+        (Media("image", formats=("jpg",)), "image/jpeg"),
+    ],
+)
+async def test_converted_picture_keeps_its_clear_parts_where_the_service_takes_them(
+    media: Media, sent: str, taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    image = Image.new("RGBA", (8, 8), (0, 128, 128, 0))
+    image.save(root / "fox.webp", lossless=True, exact=True)
+
+    await uploads().addresses({"url": str(root / "fox.webp")}, {"url": media})
+
+    (taken,) = taking
+    assert taken.mime_type == sent
+    with Image.open(io.BytesIO(taken.data)) as picture:
+        assert picture.getpixel((4, 4)) == ((0, 128, 128, 0) if sent == "image/png" else (255, 255, 255))
+
+
+async def test_opaque_picture_with_a_channel_for_clear_parts_becomes_a_jpeg(
+    taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    (root / "fox.tiff").write_bytes(photo("TIFF", "RGBA"))
+
+    await uploads().addresses({"url": str(root / "fox.tiff")}, {"url": Media("image", formats=("jpg", "png"))})
+
+    assert [taken.mime_type for taken in taking] == ["image/jpeg"]
+
+
+async def test_file_that_two_arguments_take_in_other_types_is_sent_as_one_that_both_take(
+    taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    (root / "fox").write_bytes(photo("WEBP"))
+    media = {"a": Media("image"), "b": Media("image", formats=("jpg",)), "c": Media("image")}
+
+    await uploads().addresses(dict.fromkeys(media, str(root / "fox")), media)
+
+    assert [taken.mime_type for taken in taking] == ["image/jpeg"]
+
+
 async def test_photo_is_refused_with_the_cure_where_nothing_converts_it(
     service: HTTPServer, uploads: MakeUploads, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -609,6 +679,19 @@ async def test_photo_is_refused_with_the_cure_where_nothing_converts_it(
 
     assert "it is HEIC, which the service does not take; convert it to JPEG or PNG, or install" in error.allowed
     assert "kie-ai-mcp-core[preview]" in error.allowed
+    assert service.log == []
+
+
+async def test_picture_of_a_type_that_nothing_converts_is_refused(
+    service: HTTPServer, uploads: MakeUploads, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "fox").write_bytes(photo("WEBP"))
+    monkeypatch.setattr(thumbnails, "find_spec", lambda name: None if name == "PIL" else name)
+
+    with pytest.raises(InvalidArgument, match="it is WEBP, which the service does not take; convert it to JPEG or PNG"):
+        await uploads().addresses({"url": str(root / "fox")}, {"url": Media("image", formats=("jpg", "png"))})
+    with pytest.raises(InvalidArgument, match="it is WEBP, the service takes png there; convert it"):
+        await uploads().addresses({"url": str(root / "fox")}, {"url": Media("image", formats=("png",))})
     assert service.log == []
 
 
@@ -642,3 +725,106 @@ async def test_protected_folder_of_macos_is_named_with_the_setting_that_opens_it
         patch.setattr(os, "open", deny)
         error = await refusal(maker, str(root / "Desktop" / "fox.png"))
     assert "it can't be read: Operation not permitted. macOS protects this folder" in str(error)
+
+
+# Limits of a service -------------------------------------------------------------------------------------------------
+
+CLIP = (Path(kie_ai_mcp_sandbox.__file__).parent / "data" / "clip.mp4").read_bytes()  # 2 s, 320 x 180, 12 a second
+
+
+async def test_every_limit_that_any_file_breaks_is_named_before_anything_is_sent(
+    service: HTTPServer, uploads: MakeUploads, root: Path
+) -> None:
+    (root / "small.png").write_bytes(photo("PNG", "RGBA", (100, 400)))
+    (root / "clip.mp4").write_bytes(CLIP)
+    arguments = {
+        "shots": [{"url": WEB}, {"url": str(root / "small.png")}, {"url": str(root / "fox.mp4")}],
+        "clips": [str(root / "clip.mp4"), "data:video/mp4;base64," + base64.b64encode(CLIP).decode()],
+    }
+    media = {
+        "shots[].url": Media("image", alpha=False, least_px=300, least_ratio=0.4, most_ratio=2.5),
+        "clips[]": Media("video", formats=("mov",), least_s=3, total_s=3, least_fps=24, codecs=("h265",)),
+    }
+
+    with pytest.raises(InvalidArgument) as error:
+        await uploads().addresses(arguments, media)
+
+    words = [
+        "shots[2].url: ",
+        "its bytes are no image",
+        "shots[1].url: ",
+        "it has transparency, which the service does not take there; save it without, for example as JPEG.",
+        "it has 100 x 400 pixels, the service takes at least 300 on each side there; resize it.",
+        "its width is 0.25 times its height, the service takes 0.4 to 2.5 times there; crop it.",
+    ]
+    for name in ("clips[0]: ", "clips[1]: 'data:video/mp4;base64,"):
+        words += [
+            name,
+            "it is MP4, the service takes mov there; convert it.",
+            "its codec is h264, the service takes h265 there; encode it again.",
+            "it has 12 frames a second, the service takes at least 24 there; change its frame rate.",
+            "it lasts 2 s, the service takes at least 3 s there; make it longer.",
+        ]
+    words.append("together they have 4 s, the service takes at most 3 s there; give fewer or smaller.")
+    at = 0
+    for word in words:
+        at = error.value.message.index(word, at)
+    assert error.value.message.count("is not accepted") == 13
+    assert service.log == []
+
+
+async def test_seconds_of_a_local_clip_are_known_and_those_at_an_address_are_not(
+    uploads: MakeUploads, root: Path
+) -> None:
+    (root / "clip.mp4").write_bytes(CLIP)
+
+    files = await uploads().files({"clips": [WEB, str(root / "clip.mp4"), str(root / "fox.mp4")]}, {"clips": CLIPS})
+
+    assert {Path(path).name: file.seconds for path, file in files.items()} == {"clip.mp4": 2.0, "fox.mp4": None}
+
+
+CLIPS = Media("video", most_s=1000)
+
+
+async def test_address_is_never_fetched_to_be_measured(service: HTTPServer, uploads: MakeUploads) -> None:
+    clip = service.url_for("/clip.mp4")
+    media = {"clip": Media("video", formats=("mov",), most_s=1, total_mb=0, same_px_as="clip")}
+
+    assert await uploads().addresses({"clip": clip}, media) == {"clip": clip}
+    assert service.log == []
+
+
+@pytest.mark.parametrize("days_ago", [0.0, 3.0])
+async def test_own_result_that_is_kept_is_measured(
+    days_ago: float, finished: Callable[..., Any], uploads: MakeUploads, tmp_path: Path, service: HTTPServer
+) -> None:
+    (saved := tmp_path / "fox.png").write_bytes(photo("PNG"))
+    await finished("t-1", LINK, days_ago=days_ago, files=(str(saved),))
+
+    with pytest.raises(InvalidArgument, match="it has 64 x 48 pixels, the service takes at least 300 on each side"):
+        await uploads().addresses({"url": "t-1"}, {"url": Media("image", least_px=300)})
+    assert service.log == []
+
+
+async def test_own_result_of_a_type_that_is_not_taken_is_converted_and_sent(
+    finished: Callable[..., Any], uploads: MakeUploads, tmp_path: Path, taking: list[Taken]
+) -> None:
+    (saved := tmp_path / "fox.webp").write_bytes(photo("WEBP"))
+    await finished("t-1", LINK, files=(str(saved),))
+
+    assert await uploads().addresses({"url": "t-1"}, {"url": Media("image", formats=("webp",))}) == {"url": LINK}
+    assert await uploads().addresses({"url": "t-1"}, {"url": Media("image", formats=("jpg",))}) == {"url": ADDRESS}
+    assert [taken.mime_type for taken in taking] == ["image/jpeg"]
+
+
+async def test_file_may_be_of_any_kind_that_its_argument_takes(
+    taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    media = {"urls[]": Media(("image", "video"))}
+
+    await uploads().addresses({"urls": [str(root / "fox.png"), str(root / "fox.mp4")]}, media)
+
+    assert [taken.mime_type for taken in taking] == ["image/png", "video/mp4"]
+    (root / "fox.mp3").write_bytes(b"ID3" + bytes(100))
+    with pytest.raises(InvalidArgument, match="its bytes are no image or video"):
+        await uploads().addresses({"urls": [str(root / "fox.mp3")]}, media)

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -30,7 +30,7 @@ MOST_PIXELS = 80_000_000  # pictures with more are not decoded: a small file can
 MOST_BYTES = 160_000_000  # memory that decoding may take; the server as a whole stays below 300 MB
 CONVERTING_BYTES = 240_000_000  # the same for a process that does nothing else
 CONVERTING_S = 30.0
-DEMUXERS = {"mp4": "mp4", "mov": "mov", "3gp": "mp4", "webm": "matroska", "mkv": "matroska", "avi": "avi"}
+DEMUXERS = {"3gp": "mp4", "m4a": "mp4", "webm": "matroska", "mkv": "matroska"}  # where they are no extensions
 FRAME_BYTES = 8  # memory for each pixel of a clip's frame
 COPY_BYTES = 4  # more for each pixel of a picture with transparency, or that is kept whole
 WHOLE_JPEG_BYTES = 11  # for each pixel of a JPEG that can't be made smaller while it is decoded
@@ -88,20 +88,22 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
     return thumbs
 
 
-def to_jpeg(target: str, extension: str) -> None:
-    """Write the picture at stdin as JPEG, upright and without what a camera adds."""
+def to_jpeg(target: str, extension: str, clear: str = "") -> None:
+    """Write the picture at stdin as JPEG, or as `clear` where it has clear parts, without what a camera adds."""
     with open(0, "rb") as file:
         picture, _ = _reduced(file, Format("image", extension, ""), None)
-    _opaque(picture).save(target, "JPEG", quality=92, icc_profile=picture.info.get("icc_profile"))
+    keeps = {"quality": 92, "icc_profile": picture.info.get("icc_profile")}
+    is_clear = clear and picture.mode == "RGBA" and picture.getchannel("A").getextrema() != (255, 255)
+    (picture if is_clear else _opaque(picture)).save(target, clear if is_clear else "JPEG", **keeps)
 
 
-def convert(file: BinaryIO, form: Format, target: Path) -> None:
-    """Write a picture as JPEG, in a process of its own; raise ValueError, with the cure, where it can't be made."""
+def convert(file: BinaryIO, form: Format, target: Path, clear: str = "") -> None:
+    """Write a picture as `to_jpeg` in a process of its own; raise ValueError, with the cure, where it can't be made."""
     what = f"it is {form.extension.upper()}, which the service does not take"
     if not all(map(find_spec, ("PIL", "pillow_heif") if form.extension.startswith("hei") else ("PIL",))):
         raise ValueError(f"{what}; convert it to JPEG or PNG, or install what does so: {install_command(EXTRA)}")
     code = "import sys; from kie_ai_mcp._media.thumbnails import to_jpeg; to_jpeg(*sys.argv[1:])"
-    command = [sys.executable, "-c", code, str(target), form.extension]
+    command = [sys.executable, "-c", code, str(target), form.extension, clear]
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     try:
         with _ONE:
@@ -135,9 +137,9 @@ def _reduced(file: BinaryIO, form: Format, side: int | None) -> tuple["Image.Ima
     """
     from PIL import Image, ImageOps  # noqa: PLC0415  an optional extra, and heavy
 
+    if form.kind == "video":
+        return _frame(file, form, side or PREVIEW_PX)
     with _ONE:
-        if form.kind == "video":
-            return _frame(file, form, side or PREVIEW_PX)
         name = PILLOW.get(form.extension, form.extension.upper())
         bytes_of_pixel = PIXEL_BYTES.get(form.extension, OTHER_PIXEL_BYTES)
         if name == "HEIF":
@@ -184,31 +186,41 @@ def _opaque(picture: "Image.Image") -> "Image.Image":
 
 def _frame(file: BinaryIO, form: Format, side: int) -> tuple["Image.Image", tuple[int, int]]:
     """Return a frame from the first third of a clip, and the clip's width and height: the very first is often black."""
+    with opened(file, form) as clip:
+        if not clip.streams.video:
+            raise MediaError("The clip has no picture.", next_step="Open the link.")
+        stream = clip.streams.video[0]
+        _check_pixels("clip", (stream.width, stream.height), MOST_BYTES // FRAME_BYTES)
+        stream.codec_context.skip_frame = "NONKEY"
+        if clip.duration:
+            clip.seek(clip.duration // 3)
+        frame = next(clip.decode(stream), None)
+        if frame is not None:
+            full = frame.width, frame.height
+            width, height = (max(1, round(length * min(1.0, side / max(full)))) for length in full)
+            picture: Image.Image = frame.to_image(width=width, height=height)
+            return picture, full
+    raise MediaError("The clip has no frame that can be decoded.", next_step="Open the link.")
+
+
+@contextmanager
+def opened(file: BinaryIO, form: Format) -> Iterator[Any]:
+    """Open a clip or a sound with PyAV, one at a time; raise MediaError where it can't be read or decoded."""
     import av  # noqa: PLC0415  an optional extra, and heavy
 
-    most = MOST_BYTES // FRAME_BYTES
-    options = {"max_pixels": str(most)}  # a container may say less than its clip has
+    options = {"max_pixels": str(MOST_BYTES // FRAME_BYTES)}  # a container may say less than its clip has
     try:
         # The demuxer is named, so that nothing is read as a playlist which leads to other files.
-        with av.open(file, mode="r", format=DEMUXERS[form.extension], options=options) as clip:
-            if not clip.streams.video:
-                raise MediaError("The clip has no picture.", next_step="Open the link.")
-            stream = clip.streams.video[0]
-            _check_pixels("clip", (stream.width, stream.height), most)
-            stream.codec_context.options = options
-            stream.codec_context.thread_count = 1  # each would hold frames of its own
-            stream.codec_context.skip_frame = "NONKEY"
-            if clip.duration:
-                clip.seek(clip.duration // 3)
-            frame: Any = next(clip.decode(stream), None)  # some versions of PyAV have no types for its methods
-            if frame is not None:
-                full = frame.width, frame.height
-                width, height = (max(1, round(length * min(1.0, side / max(full)))) for length in full)
-                picture: Image.Image = frame.to_image(width=width, height=height)
-                return picture, full
+        name = DEMUXERS.get(form.extension, form.extension)
+        with _ONE, av.open(file, "r", format=name, options=options, metadata_errors="replace") as clip:
+            for stream in clip.streams.video:
+                if stream.codec_context is None:
+                    raise MediaError("The clip's codec is not known here.", next_step="Open the link.")
+                stream.codec_context.options = options
+                stream.codec_context.thread_count = 1  # each would hold frames of its own
+            yield clip
     except av.FFmpegError as exc:
         raise MediaError("The clip could not be decoded.", next_step="Open the link.") from exc
-    raise MediaError("The clip has no frame that can be decoded.", next_step="Open the link.")
 
 
 def _check_pixels(noun: str, size: tuple[int, int], most: float) -> None:

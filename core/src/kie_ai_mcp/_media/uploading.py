@@ -26,7 +26,9 @@ import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_file, format_of_url, is_cut
+from kie_ai_mcp._media.measuring import NOTHING, Measures, faults_of, formats_of, measured, measured_at
 from kie_ai_mcp._media.thumbnails import convert
+from kie_ai_mcp._providers.arguments import as_one
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller, account_of
@@ -36,7 +38,7 @@ from kie_ai_mcp.errors import ConfigError, InvalidArgument, MediaError, shorten
 from kie_ai_mcp.specs import Gateway, Media, is_web_address, texts_at
 
 RESULT = re.compile(r"kie://(?:files|tasks)/([^/]+)(?:/([0-9]{1,3}))?|([^/\\]{1,500})")
-TAKEN = ("png", "jpg", "webp", "gif")  # pictures of other types are sent as JPEG
+TAKEN = ("png", "jpg", "webp", "gif")  # pictures that are sent as they are where the service names no types
 KEPT_FOR = timedelta(hours=20)  # how long an upload is used again; the service keeps it for a day, or for three
 
 
@@ -51,6 +53,12 @@ class LocalFile:
     mark: tuple[int, ...]
     url: str = ""
     expires_at: datetime = datetime.max
+    measures: Measures = NOTHING
+
+    @property
+    def seconds(self) -> float | None:
+        """How long a clip or a sound lasts; None where it can't be measured."""
+        return self.measures.seconds
 
 
 @dataclass(frozen=True)
@@ -91,12 +99,26 @@ class Uploads:
         return (await self.send(file)).url
 
     async def files(self, arguments: Mapping[str, Any], media: Mapping[str, Media]) -> dict[str, LocalFile]:
-        """Return the local files among media arguments, each by the path that names it."""
-        files: dict[str, LocalFile] = {}
+        """Return the local files among media arguments, each by the path that names it.
+
+        Raise one InvalidArgument that names every file that may not be sent, or that a service would not take.
+        """
+        files, faults = dict[str, LocalFile](), list[InvalidArgument]()
+        measured: dict[str, dict[str, tuple[str, Measures]]] = {path: {} for path in media}
         for path, marker in media.items():
             for place, holder, key in texts_at(path, arguments):
-                if not is_web_address(text := holder[key]):
-                    files[text] = await self.file(place, text, marker)
+                if is_web_address(text := holder[key]):
+                    continue
+                try:
+                    file = await self.file(place, text, marker)
+                except InvalidArgument as fault:
+                    faults.append(fault)
+                    continue
+                measured[path][place] = text, file.measures
+                if text not in files or file.format.extension == "jpg":  # it may be a conversion, which all take
+                    files[text] = file
+        if faults := [*faults, *faults_of(measured, media)]:
+            raise as_one(faults)
         return files
 
     async def file(self, field: str, text: str, media: Media | None = None, path: Path | None = None) -> LocalFile:
@@ -177,10 +199,14 @@ class Uploads:
         if record.expired:
             raise InvalidArgument(field, text, "its link has ended and it is not saved; make it again, or give another")
         form = format_of_file(Path(saved or "-")) or format_of_url(url)
-        if form.extension and media is not None and form.kind != media.kind:
-            raise InvalidArgument(field, text, f"it is a result of the kind {form.kind}, not {media.kind}")
+        if form.extension and media is not None and form.kind not in media.kinds:
+            kinds = " or ".join(media.kinds)
+            raise InvalidArgument(field, text, f"it is a result of the kind {form.kind}, not {kinds}")
+        measures = await anyio.to_thread.run_sync(measured_at, Path(saved or "-"), form)
+        if measures.extension and _is_converted(form, media):
+            return Path(saved)
         name = hashlib.sha256(f"{record.written_id}/{number}".encode(errors="replace")).hexdigest()
-        return LocalFile(Path(saved), form, 0, name, (), url, record.expires_at or datetime.max)
+        return LocalFile(Path(saved), form, 0, name, (), url, record.expires_at or datetime.max, measures)
 
     def _allowed(self, text: str) -> Path:
         """Return the file's own path, links resolved; raise ValueError where the user does not allow it."""
@@ -224,21 +250,20 @@ class Uploads:
                 raise ValueError("it is not a plain file")
             if status.st_size > self.settings.max_upload_mb * 1_000_000:
                 raise ValueError(self._too_large)
-            # The service does not say which MB it means, so the larger one counts.
-            if media is not None and media.most_mb is not None and status.st_size > media.most_mb * (1 << 20):
-                raise ValueError(f"it is larger than {media.most_mb:g} MB, the most that the service takes there")
             head = file.read(HEAD_BYTES)
             form = format_of(head)
-            if form is None or (media is not None and form.kind != media.kind):
-                kind = media.kind if media else "picture, clip or sound"
+            if form is None or (media is not None and form.kind not in media.kinds):
+                kind = " or ".join(media.kinds) if media else "picture, clip or sound"
                 raise ValueError(f"its bytes are no {kind} ({shorten(head[:16])})")
-            if form.kind == "image" and form.extension not in TAKEN:
-                return self._temporary(f"{path.stem}.jpg", lambda target: convert(file, form, target), media)
+            if _is_converted(form, media):
+                clear = "PNG" if media and media.alpha and "png" in formats_of(media) else ""
+                return self._temporary(f"{path.stem}.jpg", lambda target: convert(file, form, target, clear), media)
             if is_cut(file, form):
                 raise ValueError("it ends before its end; give the whole file")
+            measures = measured(file, form)
             file.seek(0)
-            digest = hashlib.file_digest(file, "sha256")
-        return LocalFile(path, form, status.st_size, digest.hexdigest(), transfer.file_mark(status))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return LocalFile(path, form, status.st_size, digest, transfer.file_mark(status), measures=measures)
 
 
 def replaced(arguments: Mapping[str, Any], media: Mapping[str, Media], by: Callable[[str], str]) -> dict[str, Any]:
@@ -248,6 +273,12 @@ def replaced(arguments: Mapping[str, Any], media: Mapping[str, Media], by: Calla
         for _, holder, key in texts_at(path, same):
             holder[key] = by(holder[key])
     return same
+
+
+def _is_converted(form: Format, media: Media | None) -> bool:
+    """Return whether a picture is sent as JPEG, since the service takes none of its type."""
+    takes = formats_of(media) or TAKEN
+    return form.kind == "image" and form.extension not in takes and "jpg" in takes
 
 
 def brief(text: str) -> str:

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from difflib import get_close_matches
 from itertools import compress
@@ -116,9 +116,7 @@ class Arguments:
         try:
             checked = self._adapter.validate_python(leave_out_empty(decoded, self.schema))
         except ValidationError as exc:
-            problems = [self._problem(error) for error in exc.errors(include_url=False)]
-            problems[0].message = " ".join(problem.message for problem in problems)
-            raise problems[0] from None
+            raise as_one([self._problem(error) for error in exc.errors(include_url=False)]) from None
         check_addresses(checked, {name: marker for name, marker in self.media.items() if name in checked})
         for name in checked.keys() - self.defaults.keys():
             text = checked[name]
@@ -167,13 +165,22 @@ class Arguments:
 
 
 def check_addresses(arguments: Mapping[str, Any], media: Mapping[str, Media]) -> None:
-    """Raise InvalidArgument where a text at a media path is neither an address nor may name a file."""
+    """Raise one InvalidArgument that names every text at a media path that is no address and can't name a file."""
+    faults = []
     for path, marker in media.items():
         for place, holder, key in texts_at(path, arguments):
             if not is_web_address(address := holder[key]) and not _may_be_input(address):
                 sorts = " or ".join(marker.kinds)
                 allowed = f"give an http:// or https:// address of the {sorts}, or a path of a local file"
-                raise InvalidArgument(place, address, allowed)
+                faults.append(InvalidArgument(place, address, allowed))
+    if faults:
+        raise as_one(faults)
+
+
+def as_one(faults: Sequence[InvalidArgument]) -> InvalidArgument:
+    """Return the first of some errors, with the messages of all."""
+    faults[0].message = " ".join(fault.message for fault in faults)
+    return faults[0]
 
 
 def hints_of(fn: Callable[..., Any]) -> dict[str, Any]:
