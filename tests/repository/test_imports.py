@@ -51,6 +51,8 @@ PUBLIC = [
     "VideoUrl",
     "apply_overrides",
     "hookimpl",
+    "is_on",
+    "otherwise_first",
     "read_models",
     "reject_arguments",
 ]

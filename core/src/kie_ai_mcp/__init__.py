@@ -34,6 +34,8 @@ from kie_ai_mcp.specs import (
     VideoResolution,
     VideoUrl,
     apply_overrides,
+    is_on,
+    otherwise_first,
     reject_arguments,
 )
 
@@ -75,6 +77,8 @@ __all__ = [
     "VideoUrl",
     "apply_overrides",
     "hookimpl",
+    "is_on",
+    "otherwise_first",
     "read_models",
     "reject_arguments",
 ]

@@ -13,12 +13,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import wraps
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, SkipValidation, StringConstraints
 
-from kie_ai_mcp.errors import SAID_CHARS, InvalidArgument, one_line
+from kie_ai_mcp.errors import SAID_CHARS, InvalidArgument, KieError, one_line
 
 Kind = Literal["image", "video", "audio", "text"]
 MediaKind = Literal["image", "video", "audio", "file", "link"]
@@ -140,6 +141,8 @@ class Submission(_Addressed):
             does not say.
         notes: What was chosen, rounded or left out, a sentence each; shown in the answer.
         kind: What the task makes, where one function makes several kinds; the tool's own if left out.
+        otherwise: The same order in another form, for the same service, which is sent where no address of this one is
+            served; while credits are limited only if it costs no more. It has no `otherwise` of its own.
     """
 
     path: _Path
@@ -151,6 +154,7 @@ class Submission(_Addressed):
     estimated_credits: _Price = None
     notes: _Texts = ()
     kind: _Kind = None
+    otherwise: Annotated["Submission | None", SkipValidation, Field(description="a Submission")] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", _given(self.body))
@@ -174,6 +178,20 @@ class Submission(_Addressed):
         body = {"model": model, "callBackUrl": callback_url, "input": _given(input)}
         more: dict[str, Any] = {"estimated_credits": estimated_credits, "notes": notes, "kind": kind}
         return cls(MARKET_CREATE, body, api_type, model=model, **more)
+
+    def or_market(self, model: str, *, less: Sequence[str] = (), **changes: Any) -> Self:
+        """Return this request with a market model as its `otherwise`, which takes the same fields in snake case.
+
+        Args:
+            model: The service's id of it.
+            less: Fields of the body that it lacks and that nobody has asked for.
+            **changes: What else differs (``estimated_credits``, ``notes``).
+        """
+        fields = dict(self.body)
+        callback_url = fields.pop("callBackUrl", None)
+        fields = {re.sub("[A-Z]", r"_\g<0>", name).lower(): fields[name] for name in fields if name not in less}
+        same = {name: getattr(self, name) for name in ("api_type", "estimated_credits", "notes", "kind")}
+        return replace(self, otherwise=self.market(model, fields, callback_url=callback_url, **{**same, **changes}))
 
 
 @dataclass(frozen=True)
@@ -217,6 +235,11 @@ class Task:
     gateway: str = KIE
     created_at: datetime | None = None
     status_address: str = ""
+
+    @property
+    def is_market(self) -> bool:
+        """Whether it was made at the address for all market models, and is read there."""
+        return self.path in MARKET_CREATE
 
 
 @dataclass(frozen=True)
@@ -571,5 +594,27 @@ def apply_overrides(submission: Submission, settings: Mapping[str, Any], *, mode
     changes: dict[str, Any] = {"path": path} if path else {}
     if model_id := settings.get(model):
         body = {**submission.body, "model": model_id}
-        changes |= {"model": model_id, "body": body, "estimated_credits": None}
+        changes |= {"model": model_id, "body": body, "estimated_credits": None, "otherwise": None}
     return replace(submission, **changes)
+
+
+def otherwise_first(*tools: Callable[..., Submission]) -> list[Callable[..., Submission]]:
+    """Return tool functions whose requests begin with their `Submission.otherwise`, where they have one."""
+
+    def turned(fn: Callable[..., Submission]) -> Callable[..., Submission]:
+        @wraps(fn)
+        def first(**arguments: Any) -> Submission:
+            own = fn(**arguments)
+            return own if own.otherwise is None else replace(own.otherwise, otherwise=replace(own, otherwise=None))
+
+        return first
+
+    return [*map(turned, tools)]
+
+
+def is_on(settings: Mapping[str, Any], name: str) -> bool:
+    """Return whether a provider's setting is true, in the file or as a variable's text; raise KieError for no bool."""
+    value = {"true": True, "false": False}.get(str(settings.get(name, False)).strip().lower())
+    if value is None:
+        raise KieError(f"The setting {name} is {settings[name]!r}: give true or false.")
+    return value

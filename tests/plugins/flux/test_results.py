@@ -8,7 +8,7 @@ import pytest
 
 from kie_ai_mcp import Outcome
 from kie_ai_mcp.readings import TWO_WEEKS_S
-from kie_ai_mcp_flux import kie_normalize_result as read
+from kie_ai_mcp_flux.results import read_result as read
 
 RESULT = "https://tempfile.example/result.png"
 ORIGIN = "https://tempfile.example/origin.png"

@@ -115,9 +115,10 @@ def test_status_of_both_sorts_of_task_is_read_at_the_family_s_own_address() -> N
     assert provider.api_types == ("flux-kontext-generate", "flux-kontext-edit")
     for api_type in provider.api_types:
         route = kie_route_status(Task("t-1", api_type, "flux"))
+        assert route is not None
         assert route.paths == ("flux/kontext/record-info",)
         assert route.params == {"taskId": "t-1"}
 
 
 def test_both_tools_are_offered() -> None:
-    assert [tool.__name__ for tool in kie_register_tools()] == ["generate_flux_image", "edit_flux_image"]
+    assert [tool.__name__ for tool in kie_register_tools({})] == ["generate_flux_image", "edit_flux_image"]

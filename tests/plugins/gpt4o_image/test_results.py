@@ -8,7 +8,7 @@ import pytest
 
 from kie_ai_mcp import Outcome
 from kie_ai_mcp.readings import TWO_WEEKS_S
-from kie_ai_mcp_gpt4o_image import kie_normalize_result as read
+from kie_ai_mcp_gpt4o_image.results import read_result as read
 
 ONE = "https://tempfile.example/1.png"
 TWO = "https://tempfile.example/2.png"

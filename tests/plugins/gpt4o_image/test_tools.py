@@ -95,7 +95,7 @@ def test_mask_without_exactly_one_picture_is_refused(image_urls: list[str] | Non
     assert refusal.value.field == "maskUrl"
 
 
-@pytest.mark.parametrize("value", ["true", 1, None])
+@pytest.mark.parametrize("value", ["yes", 1, None])
 def test_older_fields_is_true_or_false_and_nothing_else(value: object) -> None:
     with pytest.raises(KieError, match="older_fields"):
         kie_register_tools({"older_fields": value})
@@ -104,6 +104,7 @@ def test_older_fields_is_true_or_false_and_nothing_else(value: object) -> None:
 def test_status_is_read_at_the_family_s_own_address() -> None:
     route = kie_route_status(Task("t-1", "gpt4o-image", "gpt4o-image"))
 
+    assert route is not None
     assert route.paths == ("gpt4o-image/record-info",)
     assert route.params == {"taskId": "t-1"}
 
@@ -112,5 +113,5 @@ def test_provider_declares_its_setting_and_its_sort_of_task() -> None:
     provider = kie_describe_provider()
 
     assert provider.api_types == ("gpt4o-image",)
-    assert set(provider.settings) == {"older_fields"}
+    assert set(provider.settings) == {"older_fields", "unified"}
     assert provider.availability == "current"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -270,7 +271,9 @@ def test_without_model_the_cheapest_that_takes_the_whole_call_is_chosen(tool: To
     chosen = tool(prompt="a fox", **arguments)
 
     assert chosen.estimated_credits == min(prices)
-    assert chosen == tool(prompt="a fox", model=chosen.model, **arguments)
+    assert replace(chosen, notes=()) == tool(prompt="a fox", model=chosen.model, **arguments)
+    assert all(str(chosen.model) in note for note in chosen.notes)
+    assert bool(chosen.notes) == (chosen.model == "nano-banana-2-1")
 
 
 def test_a_prompt_too_long_for_the_first_model_is_given_to_another() -> None:

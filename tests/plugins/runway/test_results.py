@@ -24,6 +24,7 @@ CLIP, COVER = "https://files.example.com/clip.mp4", "https://files.example.com/c
 )
 def test_each_sort_of_task_has_its_status_endpoint(api_type: str, path: str) -> None:
     route = kie_ai_mcp_runway.kie_route_status(Task("t1", api_type, "runway"))
+    assert route is not None
     assert (route.paths, route.params) == ((path,), {"taskId": "t1"})
     assert api_type in kie_ai_mcp_runway.kie_describe_provider().api_types
 
@@ -38,6 +39,7 @@ def test_each_sort_of_task_has_its_status_endpoint(api_type: str, path: str) -> 
 )
 def test_each_sort_of_task_is_read_in_its_own_way(api_type: str, payload: dict[str, Any]) -> None:
     outcome = kie_ai_mcp_runway.kie_normalize_result(Task("t1", api_type, "runway"), payload)
+    assert outcome is not None
     assert (outcome.status, outcome.urls) == ("completed", (CLIP,))
 
 

@@ -18,6 +18,7 @@ CLIP, FULL, ORIGIN, SECOND = (f"https://files.example.com/{name}.mp4" for name i
 @pytest.mark.parametrize("api_type", ["veo3", "veo3-4k", "veo3-extend"])
 def test_every_sort_of_task_is_asked_at_the_one_status_route(api_type: str) -> None:
     route = kie_ai_mcp_veo3.kie_route_status(Task("t1", api_type, "veo3"))
+    assert route is not None
     assert (route.paths, route.params) == (("veo/record-info",), {"taskId": "t1"})
     assert api_type in kie_ai_mcp_veo3.kie_describe_provider().api_types
 
@@ -90,7 +91,7 @@ def test_a_failure_without_a_reason_says_so() -> None:
 
 def test_the_hook_reads_as_the_plugin_does() -> None:
     payload = {"successFlag": 1, "response": {"resultUrls": [CLIP]}}
-    assert kie_ai_mcp_veo3.kie_normalize_result(payload) == task_outcome(payload)
+    assert kie_ai_mcp_veo3.kie_normalize_result(Task("t-1", "veo3", "veo3"), payload) == task_outcome(payload)
 
 
 @pytest.mark.parametrize(

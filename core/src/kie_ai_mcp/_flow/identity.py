@@ -12,7 +12,7 @@ from kie_ai_mcp._media.files import EXTENSIONS
 from kie_ai_mcp._media.uploading import LocalFile, replaced
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument, PluginError
-from kie_ai_mcp.specs import Submission
+from kie_ai_mcp.specs import MARKET_CREATE, Submission
 
 CONTENT = "https://content.invalid/"  # before the hash of a file's bytes: an address that stands for them
 # Parameters of a link that only give access and differ each time it is signed. Those that do not begin with "x-" mean
@@ -51,8 +51,11 @@ def fields_of(media: Iterable[str]) -> set[str]:
 
 def hash_of(tool: BoundTool, gateway: str, request: Submission, *account: str) -> str:
     """Return the hash of a request; without an account the one of what is sent, by which requests were known before."""
-    path = request.path if isinstance(request.path, str) else request.path[0]
-    same = [tool.name, gateway, path, request.body, *account]
+    # Of two forms the same one counts, whichever is sent first: not the service's common one.
+    forms = (form for form in (request, request.otherwise) if form is not None)
+    form = min(forms, key=lambda form: form.path == MARKET_CREATE)
+    path = form.path if isinstance(form.path, str) else form.path[0]
+    same = [tool.name, gateway, path, form.body, *account]
     return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ from kie_ai_mcp._providers.asking import where_to_look
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Ended
 from kie_ai_mcp._record.tables import Ending, prefix_of
-from kie_ai_mcp._service.caller import Departure, Made
+from kie_ai_mcp._service.caller import Caller, Departure, Made, Reply
 from kie_ai_mcp._service.envelope import error_of
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown, sound
@@ -24,11 +24,12 @@ from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome, Submission
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Order:
     """A paid request on record: the tool it came from, what is sent, and the number it is recorded under.
 
-    Sent `again`, it may have been charged before, whatever the service answers now.
+    Its `submission` becomes the `otherwise` of this where no address of it is served. Sent `again`, it may have been
+    charged before, whatever the service answers now.
     """
 
     tool: BoundTool
@@ -47,12 +48,10 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
     departure = Departure()
     try:
         caller = engine.caller(order.submission.gateway)
-        own, logs_page = order.submission.read or caller.gateway.accept, caller.gateway.logs_page
-        read = own and partial(engine.asking.made, order.tool.provider, own, logs_page=logs_page)
-        body, method = order.submission.body, "POST"
-        if read is not None and not order.tool.paid:
-            read, method = partial(_begun, read, caller.gateway), "GET"
-        reply = await caller.create(order.submission.path, body, departure, read, method)
+        reply = await _attempt(engine, order, caller, departure)
+        while not reply.served and (other := order.submission.otherwise) is not None:
+            order.submission = other
+            reply = await _attempt(engine, order, caller, departure)
         if reply.made is None:
             raise _meaning(engine, order.tool, reply.answer, caller.gateway)
         # What finished at once has no id of the service's; ours stands for it.
@@ -69,7 +68,7 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
             path=reply.path,
             gateway=order.submission.gateway,
         )
-        return await _record_accepted(engine, order.submission_id, task, outcome)
+        return await _record_accepted(engine, order, task, outcome)
     except KieError as error:
         if isinstance(error, RateLimited) and not order.again:
             with anyio.CancelScope(shield=True), suppress(StorageError):  # nothing was bought: the record must say so
@@ -83,6 +82,17 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
         stopped = _stopped(engine, order, departure)
         stopped.message = f"The server failed inside ({type(exc).__name__}). {stopped.message}"
         return await record_error(engine, order, stopped)
+
+
+async def _attempt(engine: Engine, order: Order, caller: Caller, departure: Departure) -> Reply:
+    """Send the request to its addresses in turn, and return the answer of the one that is served."""
+    request, logs_page, method = order.submission, caller.gateway.logs_page, "POST"
+    own = request.read or caller.gateway.accept
+    read = own and partial(engine.asking.made, order.tool.provider, own, logs_page=logs_page)
+    if read is not None and not order.tool.paid:
+        read, method = partial(_begun, read, caller.gateway), "GET"
+    is_last = request.otherwise is None
+    return await caller.create(request.path, request.body, departure, read, method, is_last=is_last)
 
 
 async def record_error(engine: Engine, order: Order, error: KieError) -> KieError:
@@ -143,8 +153,9 @@ def _with_advice(engine: Engine, tool: BoundTool, error: ServiceError) -> Servic
     return error
 
 
-async def _record_accepted(engine: Engine, submission_id: int, task: Task, outcome: Outcome | None) -> Report:
-    ended = await engine.record.end(submission_id, Ending("accepted", task, outcome))
+async def _record_accepted(engine: Engine, order: Order, task: Task, outcome: Outcome | None) -> Report:
+    submission_id, price = order.submission_id, order.submission.estimated_credits
+    ended = await engine.record.end(submission_id, Ending("accepted", task, outcome, price=price))
     if ended.task is None:
         log.error("task %s was accepted but not recorded: %s", task.task_id, ended.error)
         return _unrecorded(engine, submission_id, task, outcome, ended)

@@ -11,7 +11,7 @@ from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, ids_in, unread_text
 from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound, meaning_of, one_line, shorten
 from kie_ai_mcp.readings import number_in, object_in, text_in
-from kie_ai_mcp.specs import KIE, WORD_CHARS, Answer, Outcome, Query, StatusRoute, Task
+from kie_ai_mcp.specs import KIE, MARKET_CREATE, WORD_CHARS, Answer, Outcome, Query, StatusRoute, Task
 
 UNKNOWN_ID_CODES = (400, 404, 422)  # of a status route that does not know an id; some answer with empty data instead
 
@@ -72,7 +72,7 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
         message = f"No task {task_id!r} is on record here; only Kie.ai is asked for tasks that were made elsewhere."
         raise TaskNotFound(message, next_step=f"Check the id; {engine.logs_of(gateway)} may show it.")
     task_id = task_id.removeprefix(f"{KIE}:")
-    for task in (Task(task_id, "market", ""), *engine.plugins.probes(task_id)):
+    for task in (Task(task_id, "market", "", path=MARKET_CREATE[0]), *engine.plugins.probes(task_id)):
         with suppress(ReadFailed):
             probes.setdefault((await engine.asking.route(task)).paths, task)
     unread: list[ReadFailed] = []

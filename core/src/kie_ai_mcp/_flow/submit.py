@@ -76,6 +76,7 @@ async def submit(
         once=tool.once,
     )
     submission = _with_callback(engine, submission) if tool.paid else submission
+    submission = _within(engine, submission)
     again = False
     with engine.call():
         while isinstance(ticket := await engine.record.submissions.write_ahead(new, lost_s), SubmissionRecord):
@@ -85,14 +86,20 @@ async def submit(
             joined = await _join(engine, ticket, new, say, deadline)
             if joined is not None:
                 return await deliver(engine, joined, is_heard)
-        report = await _sent(engine, Order(tool, submission, ticket.submission_id, again), ticket, say, deadline)
-        if report.status == "completed" and report.task_id is not None and not report.files:
-            # It was finished at once. The results of other tasks are saved when their status is read.
-            with suppress(StorageError):  # it is on record all the same, and saved at the next start
-                record = await engine.record.tasks.find(report.task_id)
-                report = await with_files(engine, record) if record else report
+        order = Order(tool, submission, ticket.submission_id, again)
+        report = await _sent(engine, order, ticket, say, deadline)
+        report = await _saved(engine, report)
         await deliver(engine, report, is_heard)
-    return _explained(engine, report, submission, new, ticket.twin)
+    return _explained(engine, report, order.submission, new, ticket.twin)
+
+
+async def _saved(engine: Engine, report: Report) -> Report:
+    """Return a report with the files of what was finished at once; those of others are saved when they are read."""
+    if report.status == "completed" and report.task_id is not None and not report.files:
+        with suppress(StorageError):  # it is on record all the same, and saved at the next start
+            record = await engine.record.tasks.find(report.task_id)
+            return await with_files(engine, record) if record else report
+    return report
 
 
 async def _uploaded(addresses: Awaitable[dict[str, Any]], deadline: float) -> dict[str, Any]:
@@ -177,7 +184,17 @@ def _with_callback(engine: Engine, submission: Submission) -> Submission:
     public = engine.settings.public_url
     if public is None or submission.gateway != KIE or submission.body.get("callBackUrl"):
         return submission
-    return replace(submission, body={**submission.body, "callBackUrl": public + CALLBACK_PATH})
+    other = submission.otherwise and _with_callback(engine, submission.otherwise)
+    return replace(submission, body={**submission.body, "callBackUrl": public + CALLBACK_PATH}, otherwise=other)
+
+
+def _within(engine: Engine, submission: Submission) -> Submission:
+    """Return a request without its other form where credits are limited and that would cost more than is booked."""
+    if (other := submission.otherwise) is None or not engine.record.budget.limits_credits:
+        return submission
+    price, most = submission.estimated_credits, other.estimated_credits
+    fits = most == price or (price is not None and most is not None and most < price)
+    return submission if fits else replace(submission, otherwise=None)
 
 
 async def _join(

@@ -47,7 +47,12 @@ def judge(value: object, *expected: type) -> str | None:
         _adapter(kind).validate_python(fields)
     except ValidationError as exc:
         return _sentence(kind, fields, exc.errors(include_url=False, include_input=False)[0])
-    return None
+    if (other := fields.get("otherwise")) is None:
+        return None
+    if wrong := judge(other, kind):
+        return f"in its otherwise, {wrong}"
+    is_alike = other.gateway == fields["gateway"] and other.otherwise is None
+    return None if is_alike else "its otherwise is for another gateway, or has one of its own"
 
 
 # Built at the first use of a class: an adapter costs a millisecond, which no start has to spare.

@@ -105,7 +105,8 @@ class Record:
                 if ending.task is None:
                     await self.submissions.settled(submission_id, ending)
                 else:
-                    ended = Ended(await self.submissions.accepted(submission_id, ending.task, ending.outcome))
+                    made = ending.task, ending.outcome, ending.price
+                    ended = Ended(await self.submissions.accepted(submission_id, *made))
                 self.recovery.remember(submission_id, ending)
             except StorageError as error:
                 try:

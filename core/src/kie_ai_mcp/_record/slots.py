@@ -35,6 +35,11 @@ class Budget:
     credits_per_request: float | None = None
     assumed_credits: float | None = None
 
+    @property
+    def limits_credits(self) -> bool:
+        """Whether the credits of a request, or of a day, are limited."""
+        return self.credits_per_day is not None or self.credits_per_request is not None
+
     def credits_to_book(self, tool: str, gateway: str, estimate: float | None) -> float | None:
         """Return the credits to book for one request; None where its price is in another unit, or unknown.
 

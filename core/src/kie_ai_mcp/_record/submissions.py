@@ -169,13 +169,16 @@ class Submissions:
         self._change(submission_id, OPEN, state="sending", granted_at=None, answered_at=None)
 
     @in_worker
-    def accepted(self, submission_id: int, task: Task, outcome: Outcome | None = None) -> TaskRecord:
-        """Record the task that the service made and return it.
+    def accepted(
+        self, submission_id: int, task: Task, outcome: Outcome | None = None, price: float | None = None
+    ) -> TaskRecord:
+        """Record the task that the service made, at an estimated price, and return it.
 
         Where the service has used an id again, that is the earlier task as it was, with the number of its own request.
         """
         with self.database.transaction():
-            record = self._end(submission_id, self.recovery.known(submission_id), Ending("accepted", task, outcome))
+            ending = Ending("accepted", task, outcome, price=price)
+            record = self._end(submission_id, self.recovery.known(submission_id), ending)
         assert record is not None  # noqa: S101  the ending has a task
         return record
 
@@ -224,10 +227,9 @@ class Submissions:
             if task is None:
                 self._change(submission_id, state="discarded")
             elif owner := self._row(SubmissionRow.task_id == task.task_id, *self._at(row)):
-                raise StorageError(
-                    f"Task {task.task_id} belongs to submission {owner['id']} already.",
-                    next_step="Look for another id in the service's log, or discard this submission.",
-                )
+                message = f"Task {task.task_id} belongs to submission {owner['id']} already."
+                step = "Look for another id in the service's log, or discard this submission."
+                raise StorageError(message, next_step=step)
             else:
                 self._change(submission_id, state="accepted", task_id=task.task_id, delivered_at=time.time())
                 # What is looked up at the service says less of a task than the request that made it.
@@ -279,7 +281,7 @@ class Submissions:
                     task = insert_task(self.database, other, request)
                 write_outcome(self.database, task.row_id, ending.outcome)
                 task = recorded(self.database, task.row_id)
-            values |= {"task_id": task.task_id, "path": ending.task.path}
+            values |= ending.sent | {"task_id": task.task_id, "path": ending.task.path}
         # A slot is held for one window after the answer; what was never sent holds none.
         values |= {"granted_at": None} if ending.state == "cancelled" else {"answered_at": time.time()}
         self._change(number, SubmissionRow.state.in_(BEFORE.get(ending.state, BEFORE_OTHERS)), **values)
@@ -319,10 +321,8 @@ class Submissions:
         row = self._row(SubmissionRow.id == submission_id)
         if row is None or row["state"] != "unknown":
             state = "not on record" if row is None else row["state"]
-            raise StorageError(
-                f"Submission {submission_id} is {state}; only an unknown one can be resolved.",
-                next_step="list_tasks names the unresolved ones.",
-            )
+            message = f"Submission {submission_id} is {state}; only an unknown one can be resolved."
+            raise StorageError(message, next_step="list_tasks names the unresolved ones.")
         return row
 
     def _record(self, *conditions: Any) -> SubmissionRecord | None:

@@ -281,6 +281,15 @@ class Ending:
     outcome: Outcome | None = None  # how a task stands that the service finished at once
     code: int | None = None
     message: str | None = None
+    price: float | None = None  # that is estimated for the form of the request that made the task
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """The columns of the request that another form of it may have changed."""
+        task, price = self.task, self.price
+        booked = price if task is not None and task.gateway == KIE else None
+        values = {"model": task and task.model, "estimated_credits": price, "booked_credits": booked}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 NEVER_SENT = Ending("cancelled", message="ended before it was sent")

@@ -95,11 +95,12 @@ def account_of(gateway: Gateway, more: str = "") -> str:
 
 @dataclass(frozen=True)
 class Reply:
-    """A readable answer, the address that gave it, and the task that was made."""
+    """A readable answer, the address that gave it, and the task that was made; or that no address is served."""
 
     path: str
     answer: Answer
     made: Made = None
+    served: bool = True
 
 
 @dataclass
@@ -150,8 +151,12 @@ class Caller:
         departure: Departure | None = None,
         read: Callable[[Answer], Awaitable[Made]] | None = None,
         method: str = "POST",
+        *,
+        is_last: bool = True,
     ) -> Reply:
         """Send one paid request, once, to the first of its addresses that is served; return the answer to it.
+
+        Where none is served, the error of the last one is raised, unless another request follows this one.
 
         An answer that names a task accepts the request, whatever its codes say. `read` finds the task where it stands
         elsewhere than Kie.ai puts it; it returns None where it finds none. The body of a GET is its parameters, and
@@ -176,7 +181,7 @@ class Caller:
             with anyio.CancelScope(shield=True):  # the service answered, so the answer must be read
                 said = self._json(text)
                 answer = await self._answer(status, said)
-                moves_on = status in NOT_SERVED and address != paths[-1]
+                moves_on = status in NOT_SERVED and not (is_last and address == paths[-1])
                 ids = task_ids_in(said) if method == "POST" else []
                 made: Made = Accepted(ids[0]) if ids else None
                 if read is not None and answer is not None:
@@ -186,6 +191,8 @@ class Caller:
                     return Reply(address, answer or Answer(status, ""), made)
                 if not moves_on:
                     return Reply(address, self._judge_create(address, status, text, answer, retry_after))
+        if not is_last:
+            return Reply("", Answer(NOT_SERVED[0], ""), served=False)
         raise Refused("The plugin names no address to send to.", next_step="Report it to the plugin's author.")
 
     async def read(self, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:

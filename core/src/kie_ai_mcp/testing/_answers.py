@@ -71,7 +71,7 @@ def outcomes_are_total(tasks: Sequence[Task], payloads: Payloads, loaded: Loaded
 
 def own_readings_are_total(tool: BoundTool, calls: Calls, payloads: Payloads) -> Iterator[Breach]:
     """A request's own `read` takes every readable answer."""
-    readers = {_place(request.read): request for _, request in calls.built if request.read is not None}
+    readers = {_place(request.read): request for _, request in calls.forms() if request.read is not None}
     for request in readers.values():
         where = f"tool {tool.name}, read of its {type(request).__name__}"
         yield from _reading_is_total(where, request.read, isinstance(request, Query), payloads)
@@ -99,7 +99,7 @@ def tasks_of(loaded: Loaded, calls: Mapping[str, Calls]) -> list[Task]:
     tasks = [Task(TASK_ID, api_type, loaded.name, kind=kind) for api_type in api_types]
     own: dict[tuple[str, str | None, str, str], Task] = {}
     for name, tool in loaded.all_tools.items():
-        for request in (request for _, request in calls[name].built if isinstance(request, Submission)):
+        for request in (request for _, request in calls[name].forms() if isinstance(request, Submission)):
             path, gateway = request.paths[0], request.gateway
             address = "" if gateway == KIE else f"{path}/requests/{TASK_ID}/status"
             task = Task(TASK_ID, request.api_type, loaded.name, kind=tool.kind, tool=tool.name, model=request.model)

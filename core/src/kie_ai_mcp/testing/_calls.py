@@ -1,7 +1,7 @@
 """Calls of a tool with argument sets that its schema allows. Part of `kie_ai_mcp.testing`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import combinations, product
@@ -66,6 +66,13 @@ class Calls:
             self.by_model.setdefault(str(content_of(result).get("model")), []).append(arguments)
         else:
             self.breaks(f"it returned {type(result).__name__}; return a Submission or a Query", tool, arguments)
+
+    def forms(self) -> Iterator[tuple[dict[str, Any], Request]]:
+        """Yield each request that was built, and the other form of it where it has one."""
+        for arguments, request in self.built:
+            yield arguments, request
+            if isinstance(request, Submission) and request.otherwise is not None:
+                yield arguments, request.otherwise
 
     def breaks(self, what: str, tool: BoundTool, arguments: Mapping[str, Any]) -> None:
         """Note one breach."""

@@ -152,7 +152,7 @@ def requests_can_be_sent(tool: BoundTool, calls: Calls, loaded: Loaded) -> Itera
     expected = Submission if tool.paid else Query
     # A tool that a gateway serves for another family has that family's api_type.
     api_types = loaded.plugin.provider.api_types if tool.name in loaded.tools else ()
-    for arguments, request in calls.built:
+    for arguments, request in calls.forms():
         if not isinstance(request, expected):
             what = f"it returned a {type(request).__name__}"
             cure = f"Its annotation promises a {expected.__name__}."

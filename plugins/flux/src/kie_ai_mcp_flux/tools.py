@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from kie_ai_mcp import CallbackUrl, InvalidArgument, OnePicture, OutputFormat, Prompt, Submission
-from kie_ai_mcp_flux.prices import credits_of
+from kie_ai_mcp_flux.prices import CREDITS, credits_of
 
 GENERATE = "flux-kontext-generate"
 EDIT = "flux-kontext-edit"
@@ -20,6 +20,10 @@ ModelId = Literal["flux-kontext-pro", "flux-kontext-max"]
 
 # Always sent: the price depends on it, and a default of the service could change.
 DEFAULT_MODEL = "flux-kontext-pro"
+
+# The service's common form names no model: either may be made.
+MOST = max(CREDITS.values())
+EITHER = f"Kie.ai chooses between Pro and Max at this address; it costs at most {MOST:g} credits."
 
 # The service accepts no higher tolerance together with a picture.
 MAX_TOLERANCE_WITH_PICTURE = 2
@@ -44,7 +48,7 @@ def generate_flux_image(
             "prompt": prompt,
             "inputImage": _picture(image_urls),
             "aspectRatio": aspectRatio,
-            "model": model or DEFAULT_MODEL,
+            "model": model,
             "outputFormat": output_format,
             "safetyTolerance": _tolerance(safetyTolerance, image_urls),
             "promptUpsampling": promptUpsampling,
@@ -73,7 +77,7 @@ def edit_flux_image(
             "prompt": prompt,
             "inputImage": _picture(image_urls),
             "aspectRatio": aspectRatio,
-            "model": model or DEFAULT_MODEL,
+            "model": model,
             "outputFormat": output_format,
             "safetyTolerance": _tolerance(safetyTolerance, image_urls),
             "promptUpsampling": promptUpsampling,
@@ -83,9 +87,13 @@ def edit_flux_image(
     )
 
 
-def _submission(api_type: str, paths: Sequence[str], body: Mapping[str, Any]) -> Submission:
-    model = body["model"]
-    return Submission(paths, body, api_type, model=model, estimated_credits=credits_of(model))
+def _submission(api_type: str, paths: Sequence[str], asked: Mapping[str, Any]) -> Submission:
+    model = asked["model"] or DEFAULT_MODEL
+    body = {**asked, "model": model}
+    picture = Submission(paths, body, api_type, model=model, estimated_credits=credits_of(model))
+    if asked["model"]:  # the other form names neither of the two
+        return picture
+    return picture.or_market("flux1-kontext", less=("model",), estimated_credits=MOST, notes=(EITHER,))
 
 
 def _picture(image_urls: list[str] | None) -> str | None:

@@ -14,13 +14,13 @@ def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submis
 
 
 @hookimpl
-def kie_route_status(task: Task) -> StatusRoute:
-    return StatusRoute(STATUS_PATHS, {"taskId": task.task_id})
+def kie_route_status(task: Task) -> StatusRoute | None:
+    return None if task.is_market else StatusRoute(STATUS_PATHS, {"taskId": task.task_id})
 
 
 @hookimpl
-def kie_normalize_result(payload: Mapping[str, Any]) -> Outcome:
-    return read_result(payload)
+def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | None:
+    return None if task.is_market else read_result(payload)
 
 
 @hookimpl
@@ -29,7 +29,8 @@ def kie_describe_provider() -> Provider:
         title="GPT-4o image",
         homepage="https://docs.kie.ai/4o-image-api/generate-4-o-image",
         kinds=("image",),
-        checked="2026-08-19",
+        checked="2026-10-07",
         api_types=(GPT4O_IMAGE,),
+        models=("4o-image-api",),
         settings=SETTINGS,
     )

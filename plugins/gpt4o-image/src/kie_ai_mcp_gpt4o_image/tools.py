@@ -10,11 +10,12 @@ from kie_ai_mcp import (
     ImageUrl,
     ImageUrls,
     InvalidArgument,
-    KieError,
     Media,
     OutputFormat,
     Prompt,
     Submission,
+    is_on,
+    otherwise_first,
     reject_arguments,
 )
 from kie_ai_mcp_gpt4o_image.prices import credits_of
@@ -26,15 +27,16 @@ STATUS_PATHS = ("gpt4o-image/record-info",)
 
 # Fields documented until 2025 and absent from the official page since; it is unknown whether they still work.
 OLDER_FIELDS = "older_fields"
-SETTINGS = {OLDER_FIELDS: "true sends maskUrl and nVariants, which Kie.ai's page no longer lists"}
+SETTINGS = {
+    OLDER_FIELDS: "true sends maskUrl and nVariants, which Kie.ai's page no longer lists",
+    "unified": "true begins with jobs/createTask (4o-image-api), false with the family's own address",
+}
 ALLOW_THEM = f"set {OLDER_FIELDS} = true below [providers.{GPT4O_IMAGE}] in the configuration"
 
 
 def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     """Return the family's tool; the setting ``older_fields`` decides whether it sends fields of 2025."""
-    older_fields = settings.get(OLDER_FIELDS, False)
-    if not isinstance(older_fields, bool):
-        raise KieError(f"[providers.{GPT4O_IMAGE}] {OLDER_FIELDS} = {older_fields!r}: give true or false.")
+    older_fields = is_on(settings, OLDER_FIELDS)
 
     def generate_gpt4o_image(
         prompt: Prompt,
@@ -66,9 +68,12 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
             "nVariants": nVariants if older_fields else None,
             "callBackUrl": callBackUrl,
         }
-        return Submission(CREATE_PATHS, body, GPT4O_IMAGE, estimated_credits=credits_of(nVariants))
+        pictures = Submission(CREATE_PATHS, body, GPT4O_IMAGE, estimated_credits=credits_of(nVariants))
+        # The other form makes one picture, and takes no mask.
+        is_plain = maskUrl is None and nVariants in {None, 1}
+        return pictures.or_market("4o-image-api", less=("nVariants",)) if is_plain else pictures
 
-    return [generate_gpt4o_image]
+    return otherwise_first(generate_gpt4o_image) if is_on(settings, "unified") else [generate_gpt4o_image]
 
 
 def _check_mask(mask_url: str, image_urls: list[str] | None, older_fields: bool) -> None:

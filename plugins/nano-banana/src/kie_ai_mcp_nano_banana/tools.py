@@ -44,6 +44,7 @@ MODELS = {
 # any other does, and costs no more.
 DEFAULTS = {GENERATE: "google/nano-banana", EDIT: "google/nano-banana-edit"}
 WIDEST = "nano-banana-2-1"
+CHOSEN = f"The model {WIDEST} was chosen: of those that take the whole call it costs the least."
 
 
 def generate_nano_banana(
@@ -112,7 +113,9 @@ def _submission(
     callback_url: str | None,
 ) -> Submission:
     asked = (prompt, image_urls, image_size, resolution, output_format)
-    model = model or (WIDEST if _refusal(DEFAULTS[api_type], *asked) else DEFAULTS[api_type])
+    notes: tuple[str, ...] = ()
+    if model is None:
+        model, notes = (WIDEST, (CHOSEN,)) if _refusal(DEFAULTS[api_type], *asked) else (DEFAULTS[api_type], ())
     if refusal := _refusal(model, *asked):
         raise refusal
     limits = MODELS[model]
@@ -128,6 +131,7 @@ def _submission(
         api_type=api_type,
         callback_url=callback_url,
         estimated_credits=credits_of(model, resolution),
+        notes=notes,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, hookimpl
+from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, hookimpl, is_on, otherwise_first
 from kie_ai_mcp_runway.results import aleph_outcome, clip_outcome
 from kie_ai_mcp_runway.tools import (
     ALEPH,
@@ -18,18 +18,23 @@ from kie_ai_mcp_runway.tools import (
 
 
 @hookimpl
-def kie_register_tools() -> list[Callable[..., Submission]]:
-    return [generate_runway_aleph_video, generate_runway_gen3_video, extend_runway_video]
+def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
+    tools = (generate_runway_aleph_video, generate_runway_gen3_video, extend_runway_video)
+    return otherwise_first(*tools) if is_on(settings, "unified") else [*tools]
 
 
 @hookimpl
-def kie_route_status(task: Task) -> StatusRoute:
+def kie_route_status(task: Task) -> StatusRoute | None:
+    if task.is_market:
+        return None
     paths = ALEPH_STATUS_PATHS if task.api_type == ALEPH else CLIP_STATUS_PATHS
     return StatusRoute(paths, {"taskId": task.task_id})
 
 
 @hookimpl
-def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome:
+def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | None:
+    if task.is_market:
+        return None
     return aleph_outcome(payload) if task.api_type == ALEPH else clip_outcome(payload)
 
 
@@ -39,6 +44,8 @@ def kie_describe_provider() -> Provider:
         title="Runway",
         homepage="https://docs.kie.ai/runway-api/generate-ai-video",
         kinds=("video",),
-        checked="2026-08-19",
-        api_types=(ALEPH, GEN3, EXTEND),
+        checked="2026-10-07",
+        api_types=(GEN3, ALEPH, EXTEND),
+        models=("runway",),
+        settings={"unified": "true begins with jobs/createTask (runway), false with the family's own addresses"},
     )

@@ -47,7 +47,7 @@ def generate_runway_aleph_video(
         raise InvalidArgument("imageUrls", imageUrls, "Aleph takes one picture, and referenceImage is it already")
     if imageUrls and len(imageUrls) > 1:
         raise InvalidArgument("imageUrls", imageUrls, "Aleph takes one picture; give it as referenceImage")
-    return Submission(
+    changed = Submission(
         ALEPH_PATHS,
         {
             "prompt": prompt,
@@ -59,6 +59,7 @@ def generate_runway_aleph_video(
         ALEPH,
         estimated_credits=credits_of(ALEPH),
     )
+    return changed.or_market("runway/gen4-aleph")
 
 
 def generate_runway_gen3_video(
@@ -82,7 +83,7 @@ def generate_runway_gen3_video(
         raise InvalidArgument(
             "duration", duration, f"{resolution} goes to {LONGEST_S[resolution]} seconds; use resolution='720p'"
         )
-    return Submission(
+    clip = Submission(
         GEN3_PATHS,
         {
             "prompt": prompt,
@@ -96,12 +97,12 @@ def generate_runway_gen3_video(
         GEN3,
         estimated_credits=credits_of(GEN3, duration, resolution),
     )
+    return clip.or_market("runway")
 
 
 def extend_runway_video(
     task_id: TaskId, prompt: Prompt, resolution: Quality = "720p", callBackUrl: CallbackUrl | None = None
 ) -> Submission:
     """Continue a clip of generate_runway_gen3_video by words."""
-    return Submission(
-        EXTEND_PATHS, {"taskId": task_id, "prompt": prompt, "quality": resolution, "callBackUrl": callBackUrl}, EXTEND
-    )
+    longer = {"taskId": task_id, "prompt": prompt, "quality": resolution, "callBackUrl": callBackUrl}
+    return Submission(EXTEND_PATHS, longer, EXTEND).or_market("runway/extend-ai-video")

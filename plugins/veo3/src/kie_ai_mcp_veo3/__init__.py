@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kie_ai_mcp import Outcome, Provider, Query, StatusRoute, Submission, Task, Tool, hookimpl
+from kie_ai_mcp import Outcome, Provider, Query, StatusRoute, Submission, Task, Tool, hookimpl, is_on, otherwise_first
+from kie_ai_mcp_veo3 import unified
 from kie_ai_mcp_veo3.results import task_outcome
 from kie_ai_mcp_veo3.tools import (
     EXTEND,
     FOUR_K,
     GENERATE,
+    HD,
     STATUS_PATHS,
     extend_veo3_video,
     generate_veo3_video,
@@ -18,19 +20,22 @@ from kie_ai_mcp_veo3.tools import (
 
 
 @hookimpl
-def kie_register_tools() -> list[Callable[..., Submission | Query] | Tool]:
+def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission | Query] | Tool]:
+    if is_on(settings, "unified"):
+        *clips, in_4k = otherwise_first(generate_veo3_video, extend_veo3_video, get_veo3_4k_video)
+        return [*clips, Tool(unified.get_veo3_1080p_video, once=True), Tool(in_4k, once=True)]
     larger = [Tool(get_veo3_1080p_video, charges=True), Tool(get_veo3_4k_video, once=True)]
     return [generate_veo3_video, extend_veo3_video, *larger]
 
 
 @hookimpl
-def kie_route_status(task: Task) -> StatusRoute:
-    return StatusRoute(STATUS_PATHS, {"taskId": task.task_id})
+def kie_route_status(task: Task) -> StatusRoute | None:
+    return None if task.is_market else StatusRoute(STATUS_PATHS, {"taskId": task.task_id})
 
 
 @hookimpl
-def kie_normalize_result(payload: Mapping[str, Any]) -> Outcome:
-    return task_outcome(payload)
+def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | None:
+    return None if task.is_market else task_outcome(payload)
 
 
 @hookimpl
@@ -39,6 +44,8 @@ def kie_describe_provider() -> Provider:
         title="Veo 3",
         homepage="https://docs.kie.ai/veo3-api/quickstart",
         kinds=("video",),
-        checked="2026-08-19",
-        api_types=(GENERATE, FOUR_K, EXTEND),
+        checked="2026-10-07",
+        api_types=(GENERATE, FOUR_K, EXTEND, HD),
+        models=("veo",),
+        settings={"unified": "true begins with jobs/createTask (veo-3-1), false with the family's own addresses"},
     )

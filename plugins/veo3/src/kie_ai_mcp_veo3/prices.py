@@ -18,3 +18,8 @@ CREDITS: dict[tuple[str, str | None], dict[str | None, float]] = {
 def credits_of(api_type: str, model: str | None = None, resolution: str | None = None) -> float | None:
     """Return the credits of one request; None where the list has no price."""
     return CREDITS.get((api_type, model), {}).get(resolution)
+
+
+def highest(api_type: str) -> float:
+    """Return the most that a request of one sort costs."""
+    return max(price for (sort, _), prices in CREDITS.items() for price in prices.values() if sort == api_type)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Query, Submission, TaskId, reject_arguments
-from kie_ai_mcp_veo3.prices import credits_of
+from kie_ai_mcp_veo3.prices import credits_of, highest
 from kie_ai_mcp_veo3.results import hd_outcome, read_4k
 
 GENERATE = "veo3"
@@ -19,6 +19,9 @@ EXTEND_PATHS = ("veo/extend",)
 HD_PATHS = ("veo/get-1080p-video",)
 FOUR_K_PATHS = ("veo/get-4k-video",)
 STATUS_PATHS = ("veo/record-info",)
+
+# The service's common form of an extension names no tier: the clip's own sets the price.
+TIERS = "The tier of the clip sets the price, at most {:g} credits."
 
 GenerationType = Literal["TEXT_2_VIDEO", "FIRST_AND_LAST_FRAMES_2_VIDEO", "REFERENCE_2_VIDEO"]
 Index = Annotated[int, Field(ge=0)]
@@ -77,7 +80,7 @@ def generate_veo3_video(
         raise InvalidArgument("model", model, f"{mode} works with {' or '.join(limits.models)}")
     if duration is not None and duration not in limits.durations_s:
         raise InvalidArgument("duration", duration, f"{mode} makes {limits.durations_s[0]} seconds only")
-    return Submission(
+    clip = Submission(
         GENERATE_PATHS,
         {
             "prompt": prompt,
@@ -96,23 +99,29 @@ def generate_veo3_video(
         model=model,
         estimated_credits=credits_of(GENERATE, model, resolution),
     )
+    return clip.or_market("veo-3-1")
 
 
 def extend_veo3_video(
     task_id: TaskId,
     prompt: Prompt,
-    model: Literal["fast", "quality", "lite"] = "fast",
+    model: Literal["fast", "quality", "lite"] | None = None,
     seeds: Seed | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Extend a Veo clip, before any 1080p."""
-    return Submission(
+    """Extend a Veo clip, before any 1080p; model is fast if left out."""
+    tier = model or "fast"
+    extension = Submission(
         EXTEND_PATHS,
-        {"taskId": task_id, "prompt": prompt, "model": model, "seeds": seeds, "callBackUrl": callBackUrl},
+        {"taskId": task_id, "prompt": prompt, "model": tier, "seeds": seeds, "callBackUrl": callBackUrl},
         EXTEND,
-        model=model,
-        estimated_credits=credits_of(EXTEND, model),
+        model=tier,
+        estimated_credits=credits_of(EXTEND, tier),
     )
+    if model is not None:  # the other form takes no tier
+        return extension
+    most = highest(EXTEND)
+    return extension.or_market("veo/extend", less=("model",), estimated_credits=most, notes=(TIERS.format(most),))
 
 
 def get_veo3_1080p_video(task_id: TaskId, index: Index | None = None) -> Query:
@@ -131,10 +140,11 @@ def get_veo3_4k_video(
     task_id: TaskId, index: Index | None = None, callBackUrl: CallbackUrl | None = None
 ) -> Submission:
     """Make the 4k version of a finished Veo clip (paid, 5-10 minutes)."""
-    return Submission(
+    larger = Submission(
         FOUR_K_PATHS,
         {"taskId": task_id, "index": index, "callBackUrl": callBackUrl},
         FOUR_K,
         read=read_4k,
         estimated_credits=credits_of(FOUR_K),
     )
+    return larger.or_market("veo/get-4k-video")
