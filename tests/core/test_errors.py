@@ -159,3 +159,13 @@ def test_shortened_value_never_exceeds_its_limit(value: object, limit: int) -> N
 
     assert len(text) <= limit
     assert text == repr(value) or text.endswith("…")
+
+
+def test_one_refusal_carries_every_fault_and_the_call_that_works() -> None:
+    size, shape = InvalidArgument("size", 9, "at most 8"), InvalidArgument("shape", "x", "use 'y'")
+    both = InvalidArgument.joined([size, shape], instead={"tool": "make", "arguments": {"size": 8}})
+    assert (both.field, both.value, both.allowed) == ("size", 9, "at most 8")
+    assert str(both) == "size: 9 is not accepted: at most 8. shape: 'x' is not accepted: use 'y'."
+    assert (both.faults, size.faults) == ((size, shape), (size,))
+    assert InvalidArgument.joined([both, InvalidArgument("n", 1, "leave it out")]).instead == both.instead
+    assert [fault.field for fault in InvalidArgument.joined([both, size]).faults] == ["size", "shape", "size"]

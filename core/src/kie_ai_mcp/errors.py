@@ -23,8 +23,9 @@ the message: what failed, with which value, and what to do next.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Charged = Literal["no", "unknown"]
 
@@ -79,14 +80,29 @@ class InvalidArgument(KieError):
         field: The argument's name, with an index where one item of a list is meant.
         value: The value; a long one is shortened in the message.
         allowed: The values that are accepted, or the argument or tool to use instead.
+        message: The whole sentence, where the usual one does not fit.
+        instead: A whole call that works, ``{"tool": name, "arguments": {...}}``.
     """
 
-    def __init__(self, field: str, value: Any, allowed: str) -> None:
+    def __init__(
+        self, field: str, value: Any, allowed: str, *, message: str = "", instead: Mapping[str, Any] | None = None
+    ) -> None:
         end = "" if allowed.endswith((".", "?")) else "."
-        super().__init__(f"{field}: {shorten(value)} is not accepted: {allowed}{end}")
+        super().__init__(message or f"{field}: {shorten(value)} is not accepted: {allowed}{end}")
         self.field = field
         self.value = value
         self.allowed = allowed
+        self.instead = instead
+        self.faults: tuple[InvalidArgument, ...] = (self,)
+
+    @classmethod
+    def joined(cls, faults: Sequence["InvalidArgument"], *, instead: Mapping[str, Any] | None = None) -> Self:
+        """Return one error of at least one fault: it names the first one's field, and its message all of them."""
+        first = faults[0]
+        message = " ".join(fault.message for fault in faults)
+        error = cls(first.field, first.value, first.allowed, message=message, instead=instead or first.instead)
+        error.faults = tuple(each for fault in faults for each in fault.faults)
+        return error
 
 
 class LimitReached(KieError):

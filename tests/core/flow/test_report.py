@@ -1,5 +1,6 @@
 """Reports: complete as data and as text, and correct about money and time."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,6 +57,7 @@ FULL = Report(
     service_record={"state": "success"},
     notes=("Result 2 of 2: it can't be fetched.",),
 )
+INSTEAD = {"tool": "generate_fox", "arguments": {"prompt": "füchse"}}
 REPORTS = [
     FULL,
     Report(status="discarded", next_step="Call again.", submission_id=7, charged="unknown"),
@@ -66,6 +68,7 @@ REPORTS = [
     report_of(replace(DONE, credits=None, estimated_credits=1234.5)),
     replace(report_of(DONE), read_error="timeout", service_record={"a": 1}),
     replace(report_of_error(Unknown("It was sent.", next_step="Look.")), submission_id=3),
+    report_of_error(InvalidArgument("x", 1, "y", instead=INSTEAD)),
 ]
 
 
@@ -239,6 +242,14 @@ def test_request_without_a_task_is_refused_or_unknown_and_failed_read_omits_char
 
 def test_refused_argument_says_that_nothing_was_recorded_or_sent() -> None:
     assert report_of_error(InvalidArgument("x", 1, "y")).next_step.startswith("Nothing was recorded or sent.")
+
+
+def test_refused_argument_names_the_call_that_works() -> None:
+    report = report_of_error(InvalidArgument("x", 1, "y", instead=INSTEAD))
+    assert report.structured()["instead"] == INSTEAD
+    assert f"Instead: {json.dumps(INSTEAD, ensure_ascii=False)}" in report.text()
+    assert report.next_step == "Nothing was recorded or sent. Make the call of 'instead'."
+    assert "instead" not in report_of_error(InvalidArgument("x", 1, "y")).structured()
 
 
 @pytest.mark.parametrize(("can_retry", "step"), [(True, "Call again later."), (False, "Do not repeat")])

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -63,6 +63,7 @@ class Report:
     submission_id: int | None = None
     service_record: Any = None
     notes: Sequence[str] = field(default=(), metadata=LIST)
+    instead: Mapping[str, Any] | None = None
     next_step: str = field(metadata=TEXT)
     is_error: bool = field(default=False, repr=False)
     stuck: bool = False
@@ -113,6 +114,7 @@ class Report:
             ("This is the last known state; reading the status failed", self.read_error or None),
             ("The service's own record", self.service_record),
             *(("Note", note) for note in self.notes),
+            ("Instead", self.instead and json.dumps(self.instead, ensure_ascii=False)),
             ("Next", self.next_step),
         )
         # One fact is one line, whatever it holds: no value may pass for another fact.
@@ -172,7 +174,8 @@ def report_of_error(error: KieError) -> Report:
     # A read that fails says nothing of money, for what it asked for may have been paid long ago; one that costs does.
     read = "not found" if isinstance(error, TaskNotFound) else "unread" if isinstance(error, ReadFailed) else None
     if isinstance(error, InvalidArgument):
-        next_step = "Nothing was recorded or sent. Correct the arguments and call again."
+        cure = "Make the call of 'instead'." if error.instead else "Correct the arguments and call again."
+        next_step = f"Nothing was recorded or sent. {cure}"
     else:
         next_step = error.next_step or ("Call again later." if error.can_retry else "Do not repeat the call unchanged.")
     return Report(
@@ -180,6 +183,7 @@ def report_of_error(error: KieError) -> Report:
         next_step=next_step,
         charged=None if read and error.charged == "no" else error.charged,
         error=error.message,
+        instead=error.instead if isinstance(error, InvalidArgument) else None,
         is_error=True,
     )
 

@@ -28,7 +28,6 @@ import anyio.to_thread
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_file, format_of_url, is_cut
 from kie_ai_mcp._media.measuring import NOTHING, Measures, faults_of, formats_of, measured, measured_at
 from kie_ai_mcp._media.thumbnails import convert
-from kie_ai_mcp._providers.arguments import as_one
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller, account_of
@@ -118,7 +117,7 @@ class Uploads:
                 if text not in files or file.format.extension == "jpg":  # it may be a conversion, which all take
                     files[text] = file
         if faults := [*faults, *faults_of(measured, media)]:
-            raise as_one(faults)
+            raise InvalidArgument.joined(faults)
         return files
 
     async def file(self, field: str, text: str, media: Media | None = None, path: Path | None = None) -> LocalFile:

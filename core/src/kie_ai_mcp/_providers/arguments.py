@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import suppress
 from difflib import get_close_matches
 from itertools import compress
@@ -116,8 +116,9 @@ class Arguments:
         try:
             checked = self._adapter.validate_python(leave_out_empty(decoded, self.schema))
         except ValidationError as exc:
-            raise as_one([self._problem(error) for error in exc.errors(include_url=False)]) from None
-        check_addresses(checked, {name: marker for name, marker in self.media.items() if name in checked})
+            raise InvalidArgument.joined([self._problem(error) for error in exc.errors(include_url=False)]) from None
+        if faults := [*wrong_addresses(checked, self.media)]:
+            raise InvalidArgument.joined(faults)
         for name in checked.keys() - self.defaults.keys():
             text = checked[name]
             # Invisible characters would be bought as any other prompt.
@@ -145,9 +146,9 @@ class Arguments:
         if error["type"] == "extra_forbidden":
             return self._unknown(str(name), value)
         if error["type"] == "missing" and not inner:
-            problem = InvalidArgument(field, None, "it is required")
-            problem.message = f"{field}: this required argument is missing."
-            return problem
+            return InvalidArgument(
+                field, None, "it is required", message=f"{field}: this required argument is missing."
+            )
         if limit := LIMITS.get(error["type"]):
             length = len(value) if isinstance(value, Sized) else 0
             return InvalidArgument(field, value, limit.format(**error.get("ctx", {}), length=length))
@@ -158,29 +159,23 @@ class Arguments:
         listing = ", ".join(names) or "none"
         near = get_close_matches(name, names, n=1, cutoff=0.5)
         guess = f"; did you mean {near[0]!r}?" if near else "."
-        problem = InvalidArgument(name, value, f"known arguments: {listing}")
         reason = f"{name}: {self.name} has no such argument (given {shorten(value)})"
-        problem.message = f"{reason}{guess} Known arguments: {listing}."
-        return problem
+        message = f"{reason}{guess} Known arguments: {listing}."
+        return InvalidArgument(name, value, f"known arguments: {listing}", message=message)
 
 
-def check_addresses(arguments: Mapping[str, Any], media: Mapping[str, Media]) -> None:
-    """Raise one InvalidArgument that names every text at a media path that is no address and can't name a file."""
-    faults = []
+def wrong_addresses(arguments: Mapping[str, Any], media: Mapping[str, Media]) -> Iterator[InvalidArgument]:
+    """Yield a fault for each text at a media path that is neither an address nor may name a file."""
     for path, marker in media.items():
-        for place, holder, key in texts_at(path, arguments):
-            if not is_web_address(address := holder[key]) and not _may_be_input(address):
-                sorts = " or ".join(marker.kinds)
-                allowed = f"give an http:// or https:// address of the {sorts}, or a path of a local file"
-                faults.append(InvalidArgument(place, address, allowed))
-    if faults:
-        raise as_one(faults)
-
-
-def as_one(faults: Sequence[InvalidArgument]) -> InvalidArgument:
-    """Return the first of some errors, with the messages of all."""
-    faults[0].message = " ".join(fault.message for fault in faults)
-    return faults[0]
+        is_given = re.split(r"[\[.]", path)[0] in arguments
+        for place, holder, key in texts_at(path, arguments) if is_given else ():
+            address = holder[key]
+            is_own = "://" in address and address.partition("://")[0].lower() in marker.schemes
+            may_be_file = marker.kinds != ("link",) and _may_be_input(address)
+            if not (is_web_address(address) or is_own or may_be_file):
+                local = ", or a path of a local file" if marker.kinds != ("link",) else ""
+                allowed = f"give an http:// or https:// address of the {' or '.join(marker.kinds)}{local}"
+                yield InvalidArgument(place, address, allowed)
 
 
 def hints_of(fn: Callable[..., Any]) -> dict[str, Any]:
