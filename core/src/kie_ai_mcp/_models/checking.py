@@ -1,0 +1,216 @@
+"""Checks of an input against its model before it is sent: every fault at once, each with what to do."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from math import isfinite
+from typing import Any
+
+from kie_ai_mcp._models.rules import breaks_of, cure
+from kie_ai_mcp._models.samples import choices
+from kie_ai_mcp._models.terms import EMPTY, View, beside, number_of, plain, schema_at
+from kie_ai_mcp._models.wording import described, shown, spans
+from kie_ai_mcp._providers.arguments import wrong_addresses
+from kie_ai_mcp.errors import InvalidArgument, one_line, shorten
+from kie_ai_mcp.models import Model
+from kie_ai_mcp.specs import is_web_address
+
+DEEPEST = 50  # so many levels are looked at; no model takes more than five
+LONGEST_BITS = 900  # of a whole number, so that sums of them stay within floats
+
+_LIMITS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+}
+_SIZES = {"minItems": "at least", "maxItems": "at most", "minLength": "at least", "maxLength": "at most"}
+_OF_ADDRESSES = {"pattern", "format", "minLength", "maxLength"}
+_TYPES = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The result of a check: what forbids sending, and what the service will ignore."""
+
+    faults: tuple[InvalidArgument, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Findings:
+    """Return everything that is wrong with an input, whatever it is.
+
+    Args:
+        model: The model.
+        sent: The input, exactly as it was given; files may still be local paths.
+        seconds: Measured seconds of media, by the text that names them. Others break no rule of seconds.
+    """
+    if not isinstance(sent, dict):
+        return Findings((InvalidArgument("input", type(sent).__name__, "give an object of fields and values"),))
+    faults = []
+    odd = {_place([name]): name for name, value in sent.items() if not _is_plain(value)}
+    words = f"give plain JSON: finite numbers, nested at most {DEEPEST} times"
+    faults += [InvalidArgument(place, None, words, message=f"{place}: {words}.") for place in odd]
+    usable = {name: value for name, value in sent.items() if name not in odd.values()}
+    faults += [fault for fault in _faults_of_schema(model, usable) if fault.field not in odd]
+    if odd:
+        return Findings(tuple(faults))
+    needed = model.input.get("required", ())
+    # An empty address counts as left out where it may be.
+    wrong = wrong_addresses(sent, model.media)
+    faults += [fault for fault in wrong if fault.value or fault.field.endswith("]") or fault.field in needed]
+    places, notes, view = {fault.field for fault in faults}, [], View(sent, model.input, seconds)
+    for rule, found in ((each, found) for each in model.rules for found in breaks_of(model, each, view)):
+        is_missing = found.value is None
+        what = "; ".join(filter(None, (found.says, cure(model, view, rule, found))))
+        if rule.soft and not is_missing:
+            part = "some of " if rule.kind == "limit" else ""
+            notes.append(f"The service ignores {part}{found.place}: {found.says}.")
+        elif rule.soft:
+            notes.append(f"{found.place}: {what}. The service takes the request without it.")
+        elif not is_missing or found.place not in places:
+            message = f"{found.place}: {what}." if is_missing else ""
+            faults.append(InvalidArgument(found.place, found.value, what, message=message))
+    return Findings(tuple(faults), tuple(notes))
+
+
+def fault_of_schema(schema: Any) -> str:
+    """Return why a schema is none of draft 2020-12; "" where it is."""
+    error = next(_validator()(_validator().META_SCHEMA).iter_errors(schema), None)
+    return "" if error is None else error.message
+
+
+@cache
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator, ValidationError, validators  # noqa: PLC0415  heavy
+
+    def multiple(_: Any, step: float, value: Any, _schema: Any) -> Iterator[Any]:
+        number = None if isinstance(value, str) else number_of(value)
+        if number is not None and number not in beside(number, step):
+            yield ValidationError("")
+
+    def form(_: Any, name: str, value: Any, _schema: Any) -> Iterator[Any]:
+        if name == "uri" and isinstance(value, str) and value and not is_web_address(value):
+            yield ValidationError("")
+
+    own = {"multipleOf": multiple, "format": form}
+    return validators.extend(Draft202012Validator, own)  # type: ignore[no-untyped-call]
+
+
+def _faults_of_schema(model: Model, sent: Mapping[str, Any]) -> list[InvalidArgument]:
+    """Return what the schema alone forbids, one fault for each field and limit."""
+    faults: dict[tuple[str, str], InvalidArgument] = {}
+    for error in _validator()(model.input).iter_errors(sent):
+        kind, path = error.validator, error.absolute_path
+        if kind in _OF_ADDRESSES and _place(path, "[]") in model.media:
+            continue  # it may be a local file, which becomes another address
+        if kind == "additionalProperties" and isinstance(error.instance, dict):
+            found = _unknown(model, error)
+        elif kind == "required":
+            found = _missing(model, error)
+        else:
+            found = [InvalidArgument(_place(path), error.instance, _allowed(model, error))]
+        faults |= {(fault.field, kind): fault for fault in found}
+    # A value of another type is none of the choices either; the choices say more.
+    chosen = {place for place, kind in faults if kind in {"enum", "const"}}
+    return [fault for (place, kind), fault in faults.items() if kind != "type" or place not in chosen]
+
+
+def _unknown(model: Model, error: Any) -> list[InvalidArgument]:
+    names, faults = list(error.schema.get("properties", ())), []
+    known = f"Known fields: {', '.join(names) or 'none'}."
+    for name in error.instance.keys() - {*names}:
+        place, value, near = _place([*error.absolute_path, name]), error.instance[name], nearest(name, names)
+        what = f"{f'did you mean {near!r}?' if near else 'leave it out.'} {known}"
+        message = f"{place}: {model.id} has no such field (given {shorten(value)}); {what}"
+        faults.append(InvalidArgument(place, value, what, message=message))
+    return faults
+
+
+def _missing(model: Model, error: Any) -> list[InvalidArgument]:
+    faults = []
+    for name in error.validator_value:
+        if name not in error.instance:
+            place, path = (_place([*error.absolute_path, name], index) for index in (None, "[]"))
+            what = f"give {described(model, schema_at(error.schema, name) or {}, path)}"
+            message = f"{place}: this required field is missing; {what}."
+            faults.append(InvalidArgument(place, None, what, message=message))
+    return faults
+
+
+def _allowed(model: Model, error: Any) -> str:
+    """Return what a field takes, in the words for one kind of error."""
+    kind, limit, value = error.validator, error.validator_value, error.instance
+    if kind in {"enum", "const"}:
+        values = choices(error.schema)
+        near = nearest(value, values) if len(values) > 1 else None
+        listing = spans(values) if all(type(each) is int for each in values) else map(shown, values)
+        hint = "" if near is None else f"; the nearest is {shown(near)}"
+        return f"use {'one of ' if len(values) > 1 else ''}{', '.join(listing)}{hint}"
+    if kind in _SIZES:
+        noun = "items" if isinstance(value, list) else "characters"
+        return f"{_SIZES[kind]} {plain(limit)} {noun}, {len(value)} were given" if value else "it can't be empty"
+    match kind:
+        case "type":
+            return _of_type([limit] if isinstance(limit, str) else limit, value)
+        case "multipleOf":
+            near = " or ".join(map(plain, beside(number_of(value), limit)))  # type: ignore[arg-type]
+            return f"a multiple of {plain(limit)} ({near})"
+        case "pattern":
+            return f"write it as the pattern {limit}" if value.strip() else "it can't be empty"
+        case "format":
+            return "give a whole address that starts with http:// or https://"
+        case "uniqueItems":
+            return "no item may occur twice"
+    if kind in _LIMITS:
+        return f"{_LIMITS[kind]} {plain(limit)}"
+    return f"give {described(model, error.schema, _place(error.absolute_path, '[]'))}"
+
+
+def _of_type(kinds: Sequence[str], value: Any) -> str:
+    hint = ", or leave it out" if value is None else ""
+    number = number_of(value)
+    if isinstance(value, str):
+        if number is not None and {"integer", "number"} & {*kinds}:
+            hint = f" ({plain(number)})"
+        elif value.lower() in {"true", "false"} and "boolean" in kinds:
+            hint = f" ({value.lower()})"
+        elif "array" in kinds:
+            hint = f" ({shorten([value])})"
+    elif number is not None and "string" in kinds:
+        hint = f" ('{plain(number)}')"
+    return f"give {' or '.join(_TYPES.get(kind, kind) for kind in kinds)}{hint}"
+
+
+def nearest(value: Any, values: Sequence[Any]) -> Any:
+    """Return the one of several values that is most like a wrong one; None where none is."""
+    number, numbers = number_of(value), [number_of(each) for each in values]
+    if number is not None and None not in numbers:
+        return min(values, key=lambda each: abs((number_of(each) or 0) - number))
+    texts = {str(each).lower(): each for each in values}
+    near = get_close_matches(str(value)[:100].lower(), list(texts), n=1, cutoff=0.5)
+    return texts[near[0]] if near else None
+
+
+def _place(path: Any, index: str | None = None) -> str:
+    """Return a path as text (``shots[0].prompt``); with `index`, that in place of each index (``shots[].prompt``)."""
+    words = ((index or f"[{part}]") if isinstance(part, int) else f".{one_line(str(part), 80)}" for part in path)
+    return "".join(words).removeprefix(".")
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Return whether a value is JSON that every check can handle."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return depth < DEEPEST and all(_is_plain(each, depth + 1) for each in inner)
+    if isinstance(value, float):
+        return isfinite(value)
+    return value is None or isinstance(value, str) or (isinstance(value, int) and value.bit_length() <= LONGEST_BITS)

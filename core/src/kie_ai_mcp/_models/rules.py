@@ -1,0 +1,167 @@
+"""Rules of a model over one input: the places where each is broken, and the changes that mend it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from kie_ai_mcp._models.samples import choices, usual
+from kie_ai_mcp._models.terms import View, beside, group, number_of, part_words, parts_of, plain, same, schema_at
+from kie_ai_mcp._models.wording import bounds, condition_words, shown
+from kie_ai_mcp.models import Group, Model, Rule
+
+SHOWN = 6  # cures in one message
+LEFT_OUT = object()
+Fix = tuple[str, str, Mapping[str, Any]]  # what to do, with which value, and the fields that it changes
+Places = frozenset[tuple[int, str]]  # the rules that are broken, by their number, and where
+
+
+@dataclass(frozen=True)
+class Break:
+    """One place where a rule is broken: the value there (None where one is missing), what the rule allows, and fixes.
+
+    Without fixes, what it allows is all that can be said.
+    """
+
+    place: str
+    value: Any
+    says: str
+    fixes: tuple[Fix, ...] = ()
+
+
+def breaks_of(model: Model, rule: Rule, view: View) -> list[Break]:
+    """Return every place where a rule is broken; none where it does not speak, or a fact is not known."""
+    if view.holds(rule.when) is not (rule.kind != "only_with"):
+        return []
+    found = [each for item in view.items(rule.each) for each in _BY_KIND[rule.kind](model, rule, item)]
+    return [replace(each, fixes=()) for each in found] if rule.each else found
+
+
+def cure(model: Model, view: View, rule: Rule, found: Break) -> str:
+    """Return what mends a break in one call, as far as it can be tried here; "" where it has no fixes."""
+    before, place = _broken(model, view), (model.rules.index(rule), found.place)
+
+    def mends(change: Mapping[str, Any]) -> bool:
+        changed = {name: value for name, value in {**view.input, **change}.items() if value is not LEFT_OUT}
+        after = _broken(model, replace(view, input=changed))
+        return place not in after and after <= before
+
+    acts: dict[str, list[str]] = {}
+    for act, value, _ in [fix for fix in found.fixes if mends(fix[2])] or found.fixes:
+        acts.setdefault(act, []).append(value)
+    return ", or ".join(f"{act} {' or '.join(values[:SHOWN])}".strip() for act, values in [*acts.items()][:SHOWN])
+
+
+def _broken(model: Model, view: View) -> Places:
+    hard = ((number, rule) for number, rule in enumerate(model.rules) if not rule.soft)
+    return frozenset((number, found.place) for number, rule in hard for found in breaks_of(model, rule, view))
+
+
+def _names(rule: Rule) -> list[str]:
+    return [name for fields in rule.fields for name in group(fields)]
+
+
+def _without(view: View, fields: Group) -> Iterator[Fix]:
+    names = [name for name in group(fields) if view.at(name)]
+    if names and not {*names} & {*view.schema.get("required", ())}:
+        yield f"leave out {' and '.join(names)}", "", dict.fromkeys(names, LEFT_OUT)
+
+
+def _with(model: Model, view: View, fields: Group) -> list[Fix]:
+    """Return ways to send those fields of a group that are not sent."""
+    names = [name for name in group(fields) if not view.at(name)]
+    if len(names) == 1 and (values := choices(schema_at(view.schema, names[0]))):
+        return [(f"give {names[0]}:", shown(value), {names[0]: value}) for value in values]
+    return [(f"give {' and '.join(names)}", "", {name: usual(model, name) for name in names})] if names else []
+
+
+def _only_with(_model: Model, rule: Rule, view: View) -> Iterator[Break]:
+    for name in _names(rule):
+        values = choices(schema_at(view.schema, name)) if rule.values else []
+        for place, sent in view.at(name):
+            if not rule.values or any(same(sent, each) for each in rule.values):
+                others = (value for value in values if not any(same(value, each) for each in rule.values))
+                fixes: list[Fix] = [("use", shown(value), {name: value}) for value in others]
+                yield Break(place, sent, f"only {condition_words(rule.when)}", (*fixes, *_without(view, name)))
+
+
+def _needs(model: Model, rule: Rule, view: View) -> Iterator[Break]:
+    says = f"this field is required {condition_words(rule.when)}".strip()
+    for name in _names(rule):
+        if not view.at(name):
+            yield Break(f"{view.prefix}.{name}".removeprefix("."), None, says, tuple(_with(model, view, name)))
+
+
+def _of_groups(model: Model, rule: Rule, view: View) -> Iterator[Break]:
+    touched, fixes = [fields for fields in rule.fields if any(map(view.at, group(fields)))], list[Fix]()
+    if len(touched) > 1 and rule.kind != "at_least_one":
+        # Each group can be kept; of exactly one, it must then be complete.
+        fixes += [
+            (f"{act}{' and ' if more else ''}{more}", value, {**change, **added})
+            for kept in touched
+            for act, _, change in _without(
+                view, tuple(name for each in touched if each != kept for name in group(each))
+            )
+            for more, value, added in (rule.kind == "exactly_one" and _with(model, view, kept)) or [("", "", {})]
+        ]
+        place, sent = next(entry for name in group(touched[0]) for entry in view.at(name))
+        others = (" and ".join(name for name in group(fields) if view.at(name)) for fields in touched[1:])
+        yield Break(place, sent, f"not together with {', '.join(others)}", tuple(fixes))
+    elif rule.kind != "not_both" and not any(all(map(view.at, group(fields))) for fields in rule.fields):
+        wanted = touched if rule.kind == "exactly_one" and touched else rule.fields
+        missing = next(name for fields in wanted for name in group(fields) if not view.at(name))
+        begun = " and ".join(name for name in group(wanted[0]) if len(wanted) == 1 and view.at(name))
+        says = f"this field is required with {begun}" if begun else "one of several fields is required"
+        fixes += [fix for fields in wanted for fix in _with(model, view, fields)]
+        yield Break(missing, None, f"{says} {condition_words(rule.when)}".strip(), tuple(fixes))
+
+
+def _limit(_model: Model, rule: Rule, view: View) -> Iterator[Break]:
+    for term in _names(rule):
+        (first, *more) = parts_of(term)
+        is_field = not first.sort and not more
+        if is_field and "[]" in term:
+            numbers = [(place, value, number_of(value)) for place, value in view.at(term)]
+        else:
+            sent = [entry for part in (first, *more) if part.sort != "(" for entry in view.at(part.path)]
+            place, value = sent[0] if sent else (f"{view.prefix}.{first.path}".removeprefix("."), None)
+            numbers = [(place, value, view.number(term))]
+        for place, value, number in numbers:
+            if number is not None and not _within(rule, number):
+                what = "" if is_field else f"{part_words(first, *more)} is {plain(number)}, must be "
+                near = f" (as {' or '.join(map(plain, beside(number, rule.step)))})" if rule.step else ""
+                yield Break(place, value, f"{what}{bounds(rule)}{near} {condition_words(rule.when)}".strip())
+
+
+def _within(rule: Rule, number: Fraction) -> bool:
+    low, high, over = map(number_of, (rule.min, rule.max, rule.above))
+    is_inside = (low is None or number >= low) and (high is None or number <= high) and (over is None or number > over)
+    return is_inside and (rule.step is None or number in beside(number, rule.step))
+
+
+def _refers(_model: Model, rule: Rule, view: View) -> Iterator[Break]:
+    known = [value for _, value in view.at(rule.to)]
+    for place, value in (entry for name in _names(rule) for entry in view.at(name)):
+        if not any(same(value, each) for each in known):
+            values = f"one of {', '.join(map(shown, known))}, " if known else ""
+            yield Break(place, value, f"use {values}as of {rule.to}")
+
+
+def _unique(_model: Model, rule: Rule, view: View) -> Iterator[Break]:
+    for name in _names(rule):
+        values = view.at(name)
+        for number, (place, value) in enumerate(values):
+            if any(same(value, earlier) for _, earlier in values[:number]):
+                yield Break(place, value, "it occurs twice; give each another one")
+
+
+_BY_KIND: Mapping[str, Callable[[Model, Rule, View], Iterator[Break]]] = {
+    "only_with": _only_with,
+    "needs": _needs,
+    "not_both": _of_groups,
+    "exactly_one": _of_groups,
+    "at_least_one": _of_groups,
+    "limit": _limit,
+    "refers": _refers,
+    "unique": _unique,
+}

@@ -1,0 +1,346 @@
+"""Checks of an input against its model: every fault at once, each with a cure, and no input that breaks the check."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kie_ai_mcp import Model, Rule
+from kie_ai_mcp._models.checking import Findings, check, fault_of_schema
+from tests.core.models.examples import A, B, C, model
+
+FOX = model(required=("prompt",))
+FULL = {
+    "prompt": "a fox",
+    "duration": 4,
+    "resolution": "4k",
+    "sound": True,
+    "strength": 0.1 * 3,
+    "image_urls": [A, "~/fox.png", "kie:task_1"],
+    "video_url": "oss://bucket/clip.mp4",
+    "shots": [{"text": "run", "image_url": "C:\\fox.png"}],
+}
+
+
+def faults(*rules: Rule, seconds: dict[str, float] | None = None, **sent: Any) -> list[str]:
+    return [fault.message for fault in check(model(*rules), sent, seconds or {}).faults]
+
+
+# The schema ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [{"prompt": "a fox"}, FULL, {"prompt": "a fox", "video_url": "", "image_urls": []}])
+def test_input_that_the_schema_allows_has_no_fault(sent: dict[str, Any]) -> None:
+    assert check(FOX, sent) == Findings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cure"),
+    [
+        ("resolution", "4K", "use one of '720p', '1080p', '4k'; the nearest is '4k'"),
+        ("resolution", 4, "use one of '720p', '1080p', '4k'; the nearest is '4k'"),
+        ("duration", 7, "use one of -1, 4..6, 10; the nearest is 6"),
+        ("duration", "5", "use one of -1, 4..6, 10; the nearest is 5"),
+        ("n", 9, "at most 8"),
+        ("n", 0, "at least 1"),
+        ("n", "2", "give a whole number (2)"),
+        ("n", 2.5, "give a whole number"),
+        ("n", True, "give a whole number"),
+        ("n", None, "give a whole number, or leave it out"),
+        ("sound", "TRUE", "give true or false (true)"),
+        ("sound", 1, "give true or false"),
+        ("prompt", 12345, "give a text ('12345')"),
+        ("prompt", "ab", "at least 3 characters, 2 were given"),
+        ("prompt", "", "it can't be empty"),
+        ("prompt", "a" * 31, "at most 30 characters, 31 were given"),
+        ("strength", 0.33, "a multiple of 0.1 (0.3 or 0.4)"),
+        ("strength", 1.1, "at most 1"),
+        ("image_urls", A, f"give a list (['{A}'])"),
+        ("image_urls", [A] * 5, "at most 4 items, 5 were given"),
+        ("page_url", "example.com", "give a whole address that starts with http:// or https://"),
+        ("code", "x1", "write it as the pattern ^[A-Z]+$"),
+        ("code", " ", "it can't be empty"),
+        ("tags", ["a", "a"], "no item may occur twice"),
+        ("size", {}, "use one of 'S', 'L'"),
+        ("either", [], "give any"),
+    ],
+)
+def test_wrong_value_is_refused_with_a_cure(name: str, value: Any, cure: str) -> None:
+    fox = model(
+        page_url={"type": "string", "format": "uri"},
+        code={"type": "string", "pattern": "^[A-Z]+$"},
+        tags={"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+        either={"anyOf": [{"type": "string"}, {"type": "integer"}]},
+    )
+    (fault,) = check(fox, {name: value}).faults
+    assert (fault.field, fault.value, fault.allowed) == (name, value, cure)
+    assert fault.message.startswith(f"{name}: ")
+    assert cure in fault.message
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (
+            {"prompt": "a fox", "shots": [{"txt": "run", "text": "run"}]},
+            "shots[0].txt: fox/1 has no such field (given 'run'); did you mean 'text'? "
+            "Known fields: text, image_url, start, end.",
+        ),
+        (
+            {"prompt": "a fox", "shots": [{"text": "run"}, {"start": 1}]},
+            "shots[1].text: this required field is missing; give text <=20.",
+        ),
+        ({}, "prompt: this required field is missing; give text 3..30."),
+        (
+            {"prompt": "a fox", "video_url": "ftp://a/b.mp4"},
+            "video_url: 'ftp://a/b.mp4' is not accepted: give an http:// or https:// address of the video, "
+            "or a path of a local file.",
+        ),
+        (
+            {"prompt": "a fox", "image_urls": [A, ""]},
+            "image_urls[1]: '' is not accepted: give an http:// or https:// address of the image, "
+            "or a path of a local file.",
+        ),
+        (
+            {"prompt": "a fox", "shots": [{"text": "run", "image_url": "oss://a/b"}]},
+            "shots[0].image_url: 'oss://a/b' is not accepted: give an http:// or https:// address of the image, "
+            "or a path of a local file.",
+        ),
+    ],
+)
+def test_fault_is_named_at_any_depth(sent: dict[str, Any], message: str) -> None:
+    assert [fault.message for fault in check(FOX, sent).faults] == [message]
+
+
+def test_unknown_field_without_a_likeness_is_to_be_left_out() -> None:
+    (message,) = faults(zzz=1)
+    assert message.startswith("zzz: fox/1 has no such field (given 1); leave it out. Known fields: prompt, duration,")
+
+
+def test_all_faults_are_found_at_once() -> None:
+    rule = Rule("only_with", ("sound",), when={"resolution": "720p"})
+    sent = {"promt": "a fox", "duration": 3, "resolution": "1080p", "sound": True, "n": 99, "image_urls": ["ftp://a"]}
+    found = check(model(rule, required=("prompt",)), sent)
+    places = ["prompt", "promt", "duration", "n", "image_urls[0]", "sound"]
+    assert sorted(fault.field for fault in found.faults) == sorted(places)
+
+
+# Rules ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "sent", "message"),
+    [
+        (
+            Rule("not_both", ("video_url", ("image_urls", "ids"))),
+            {"video_url": C, "ids": ["x"], "image_urls": [A]},
+            f"video_url: '{C}' is not accepted: not together with image_urls and ids; "
+            "leave out image_urls and ids, or leave out video_url.",
+        ),
+        (
+            Rule("exactly_one", (("ids", "n"), "video_url")),
+            {"ids": ["x"], "video_url": C},
+            "ids: ['x'] is not accepted: not together with video_url; "
+            "leave out video_url and give n, or leave out ids.",
+        ),
+        (
+            Rule("exactly_one", (("ids", "n"), "video_url")),
+            {"ids": ["x"]},
+            "n: this field is required with ids; give n.",
+        ),
+        (
+            Rule("exactly_one", (("ids", "n"), "video_url")),
+            {},
+            "ids: one of several fields is required; give ids and n, or give video_url.",
+        ),
+        (
+            Rule("at_least_one", ("ids", "size"), when={"sound": True}),
+            {"sound": True},
+            "ids: one of several fields is required with sound true; give ids, or give size: 'S' or 'L'.",
+        ),
+        (
+            Rule("needs", ("video_url",), when={"image_urls": "*"}),
+            {"image_urls": [A], "video_url": ""},
+            "video_url: this field is required with image_urls; give video_url.",
+        ),
+        (
+            Rule("only_with", ("resolution",), when={"size": {"not": ["S"]}}, values=("4k",)),
+            {"resolution": "4k", "size": "S"},
+            "resolution: '4k' is not accepted: only with size not S; use '720p' or '1080p', or leave out resolution.",
+        ),
+        (
+            Rule("only_with", ("ids", "n"), when=({"size": "*"}, {"sound": True})),
+            {"n": 2},
+            "n: 2 is not accepted: only with size or with sound true; leave out n.",
+        ),
+        (
+            Rule("limit", ("n",), when={"size": [None, "S"]}, max=4),
+            {"n": 5},
+            "n: 5 is not accepted: at most 4 with size S or left out.",
+        ),
+        (
+            Rule("limit", ("#ids + 2 #shots",), max=3),
+            {"ids": ["x", "y"], "shots": [{"text": "a"}]},
+            "ids: ['x', 'y'] is not accepted: length of ids + 2 x length of shots is 4, must be at most 3.",
+        ),
+        (
+            Rule("limit", ("#ids",), when={"size": "S"}, min=1, max=2),
+            {"size": "S"},
+            "ids: length of ids is 0, must be at least 1 and at most 2 with size S.",
+        ),
+        (
+            Rule("limit", ("end - start",), each="shots", above=0, max=10),
+            {"shots": [{"text": "a", "end": 0.3, "start": 0.3}, {"text": "b", "end": 10.3, "start": 0.3}]},
+            "shots[0].end: 0.3 is not accepted: end - start is 0, must be more than 0 and at most 10.",
+        ),
+        (
+            Rule("limit", ("shots[].end",), max=7),
+            {"shots": [{"text": "a", "end": 7}, {"text": "b", "end": 7.5}]},
+            "shots[1].end: 7.5 is not accepted: at most 7.",
+        ),
+        (
+            Rule("limit", ("shots[].end",), step=0.1),
+            {"shots": [{"text": "a", "end": 0.1 * 3}, {"text": "b", "end": 0.35}]},
+            "shots[1].end: 0.35 is not accepted: in steps of 0.1 (as 0.3 or 0.4).",
+        ),
+        (
+            Rule("limit", ("duration + ~video_url",), max=10),
+            {"video_url": C},
+            f"video_url: '{C}' is not accepted: duration + seconds of video_url is 12.5, must be at most 10.",
+        ),
+        (
+            Rule("refers", ("shots[].text",), to="ids[]"),
+            {"ids": ["x"], "shots": [{"text": "x"}, {"text": "y"}]},
+            "shots[1].text: 'y' is not accepted: use one of 'x', as of ids[].",
+        ),
+        (
+            Rule("unique", ("shots[].text",)),
+            {"shots": [{"text": "x"}, {"text": "x"}]},
+            "shots[1].text: 'x' is not accepted: it occurs twice; give each another one.",
+        ),
+    ],
+)
+def test_broken_rule_is_refused_with_a_cure(rule: Rule, sent: dict[str, Any], message: str) -> None:
+    assert faults(rule, seconds={C: 7.5}, **sent) == [message]
+
+
+@pytest.mark.parametrize(
+    ("rule", "sent"),
+    [
+        (Rule("not_both", ("video_url", "ids")), {"video_url": C, "ids": []}),
+        (Rule("exactly_one", (("ids", "n"), "video_url")), {"ids": ["x"], "n": 1, "video_url": None}),
+        (Rule("needs", ("video_url",), when={"resolution": "720p"}), {}),  # 720p is the default, and not sent
+        (Rule("only_with", ("ids",), when={"resolution": "4k"}), {"ids": []}),
+        (Rule("limit", ("n",), max=4), {}),
+        (Rule("limit", ("n",), max=4), {"n": 4}),
+        (Rule("limit", ("end - start",), each="shots", max=8), {"shots": [{"text": "a"}]}),  # both by default
+        (Rule("limit", ("duration + ~video_url",), max=10), {"video_url": A}),  # not measured
+        (Rule("limit", ("(megapixels)",), max=10), {}),
+        (Rule("refers", ("shots[].text",), to="ids[]"), {"ids": ["x"]}),
+        (Rule("unique", ("shots[].image_url",)), {"shots": [{"text": "x"}, {"text": "x"}]}),
+    ],
+)
+def test_rule_is_kept_where_it_does_not_speak(rule: Rule, sent: dict[str, Any]) -> None:
+    optional = {name: value for name, value in sent.items() if value is not None}
+    assert faults(rule, seconds={C: 7.5}, **optional) == []
+
+
+def test_cure_breaks_no_other_rule() -> None:
+    rules = (
+        Rule("only_with", ("resolution",), when={"size": {"not": ["S"]}}, values=("4k",)),
+        Rule("only_with", ("resolution",), when={"size": None}, values=("1080p",)),
+        Rule("needs", ("resolution",), when={"size": "S"}),
+    )
+    assert faults(*rules, resolution="4k", size="S") == [
+        "resolution: '4k' is not accepted: only with size not S; use '720p'."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "note"),
+    [
+        (
+            Rule("only_with", ("resolution",), when={"image_urls": None}, soft=True),
+            "The service ignores resolution: only without image_urls.",
+        ),
+        (
+            Rule("limit", ("#image_urls",), max=1, soft=True),
+            "The service ignores some of image_urls: length of image_urls is 2, must be at most 1.",
+        ),
+    ],
+)
+def test_field_that_the_service_ignores_is_sent_with_a_note(rule: Rule, note: str) -> None:
+    assert check(model(rule), {"image_urls": [A, B], "resolution": "4k"}) == Findings(notes=(note,))
+
+
+# Any input -----------------------------------------------------------------------------------------------------------
+
+RULES = (
+    Rule("not_both", ("video_url", ("image_urls", "ids"))),
+    Rule("exactly_one", (("ids", "n"), "size")),
+    Rule("at_least_one", ("ids", "prompt")),
+    Rule("needs", ("video_url",), when={"image_urls": "*", "#ids": {"not": [1]}}),
+    Rule("only_with", ("resolution",), when=({"size": None}, {"n": [1, 2]}), values=("4k",)),
+    Rule("limit", ("#ids + 2 #shots - n", "strength", "shots[].end"), min=1, max=3, step=0.1),
+    Rule("limit", ("end - start", "#text"), each="shots", above=0),
+    Rule("refers", ("shots[].text",), to="ids[]"),
+    Rule("unique", ("shots[].text", "ids[]")),
+)
+NAMES = st.sampled_from(["prompt", "n", "ids", "shots", "size", "image_urls", "video_url", "strength", "text", "end"])
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, 10**250, -1e308, 5e-324])
+LEAVES = st.none() | st.booleans() | NUMBERS | st.text(max_size=5)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4))
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(NAMES | st.text(max_size=3), VALUES, max_size=6) | VALUES)
+def test_no_input_breaks_the_check(sent: Any) -> None:
+    found = check(model(*RULES), sent)
+    for fault in found.faults:
+        assert fault.message.startswith(f"{fault.field}: ")
+        assert fault.message.encode()
+
+
+def deep(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [deep(51), deep(900), float("nan"), {"a": float("-inf")}, [10**5000], [-(10**700)]])
+@pytest.mark.parametrize("name", ["prompt", "n", "ids", "unknown"])
+def test_value_that_no_service_reads_is_refused_by_its_name(name: str, value: Any) -> None:
+    assert faults(Rule("unique", ("ids[]",)), **{name: value, "size": "?"}) == [
+        f"{name}: give plain JSON: finite numbers, nested at most 50 times.",
+        "size: '?' is not accepted: use one of 'S', 'L'.",
+    ]
+
+
+@pytest.mark.parametrize("sent", [None, [], "text", 5, [("prompt", "a fox")]])
+def test_input_that_is_no_object_is_refused(sent: Any) -> None:
+    (fault,) = check(FOX, sent).faults
+    assert (fault.field, fault.allowed) == ("input", "give an object of fields and values")
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"), [({"type": "object"}, ""), ({"type": "text"}, "'text' is not"), (5, "5 is")]
+)
+def test_schema_of_a_service_is_judged(schema: Any, words: str) -> None:
+    assert fault_of_schema(schema).startswith(words)
+    assert bool(fault_of_schema(schema)) == bool(words)
+
+
+def test_checks_load_the_schema_library_only_when_asked() -> None:
+    code = "import sys, kie_ai_mcp._models.checking; print('jsonschema' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_model_that_takes_anything_of_a_field_is_checked_by_the_rest() -> None:
+    fox = Model("fox/2", "Fox", "image", "edit", {"type": "object", "properties": {"any": True}, "required": ["any"]})
+    assert check(fox, {"any": [1]}) == Findings()
+    assert [fault.field for fault in check(fox, {}).faults] == ["any"]
