@@ -174,7 +174,8 @@ def rules_of(rules: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             yield kept
         elif rule["kind"] == "exactly_one":
             yield {**kept, "kind": "at_least_one"}
-            yield {**kept, "kind": "not_both", "soft": True}
+            # What stands first counts where both are sent, so the others come first among those that are ignored.
+            yield {**kept, "kind": "not_both", "fields": rule["fields"][::-1], "soft": True}
         else:
             yield {**kept, "soft": True}
 

@@ -90,10 +90,16 @@ def strict(schema: Any, *, part: bool = False) -> Any:
     return closed
 
 
+def price_rows() -> list[list[str]]:
+    """Return the rows of the price list: model, setting, credits, source, date."""
+    loaded: list[list[str]] = _load("prices.json")
+    return loaded
+
+
 def price_list(*starts: str) -> dict[tuple[str, str], Price]:
     """Return the current prices of models that start so, by the price list's words for model and setting."""
     # M and D are the two sources that copy the service's own list, N the page of one newer model.
-    rows = [row for row in _load("prices.json") if row[0].startswith(starts) and row[3] in {"M", "D", "N"}]
+    rows = [row for row in price_rows() if row[0].startswith(starts) and row[3] in {"M", "D", "N"}]
     return {
         (model, setting): Price(tuple(float(part) for part in credits.split(" / ")), date)
         for model, setting, credits, _source, date in rows

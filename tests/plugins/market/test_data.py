@@ -26,6 +26,19 @@ RULE_NAMES_ONLY = {
 }
 """Fields that the published schema requires always, and rules only where they count."""
 
+LIMITS = {
+    "type",
+    "enum",
+    "minimum",
+    "maximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "required",
+}
+
 MODELS = {model.id: model for model in kie_ai_mcp_market.kie_register_models() if isinstance(model, Model)}
 
 
@@ -41,6 +54,16 @@ def schemas(schema: Any) -> Iterator[dict[str, Any]]:
     yield schema
     for inner in [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]:
         yield from schemas(inner)
+
+
+def places(schema: Any, start: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each path in a schema, and what lies there."""
+    for name, inner in schema.get("properties", {}).items():
+        yield f"{start}{name}", inner
+        yield from places(inner, f"{start}{name}.")
+        if "items" in inner:
+            yield f"{start}{name}[]", inner["items"]
+            yield from places(inner["items"], f"{start}{name}[].")
 
 
 def values(value: Any) -> Any:
@@ -94,6 +117,17 @@ def test_defaults_and_days_of_the_bundle_are_valid() -> None:
                 jsonschema.validate(schema["default"], schema)
 
 
+def test_limits_of_fields_are_those_of_the_service() -> None:
+    for name, model in MODELS.items():
+        official = facts.schema_of(name)
+        for path, words in places(official) if "properties" in official else ():
+            own = at(model.input, path)
+            replaced = {"minimum", "maximum"} if "enum" in own else set()
+            for word in (LIMITS & set(words)) - replaced:
+                is_boolean = word == "enum" and set(words["enum"]) == {False, True}
+                assert own.get(word) == words[word] or is_boolean, (name, path, word)
+
+
 def test_every_rule_of_the_service_is_in_the_bundle_and_those_of_examples_are_soft() -> None:
     for name, model in MODELS.items():
         for fact in facts.of_models("rules").get(name, ()):
@@ -103,7 +137,8 @@ def test_every_rule_of_the_service_is_in_the_bundle_and_those_of_examples_are_so
                     assert fact["add"].items() <= at(model.input, path).items(), (name, path)
             elif fact.get("conflict") and fact["kind"] == "exactly_one":
                 assert Rule(**{**words, "kind": "at_least_one"}) in model.rules
-                assert Rule(**{**words, "kind": "not_both", "soft": True}) in model.rules
+                others = {"kind": "not_both", "fields": words["fields"][::-1], "soft": True}
+                assert Rule(**{**words, **others}) in model.rules
             else:
                 soft = fact.get("soft", False) or fact.get("conflict", False)
                 assert Rule(**{**words, "soft": soft}) in model.rules, (name, fact)
