@@ -1,9 +1,15 @@
 """Talking: models that make pictured people speak."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 
-from kie_ai_mcp import Model, Provider, hookimpl, read_models
+from kie_ai_mcp import Model, Provider, Submission, hookimpl, read_models
+from kie_ai_mcp_talking.tools import LIP_SYNC, TALKING, generate_talking_video, lip_sync_video
+
+
+@hookimpl
+def kie_register_tools() -> list[Callable[..., Submission]]:
+    return [generate_talking_video, lip_sync_video]
 
 
 @hookimpl
@@ -18,5 +24,6 @@ def kie_describe_provider() -> Provider:
         homepage="https://docs.kie.ai/market/infinitalk/from-audio",
         kinds=("video",),
         checked="2026-10-07",
+        api_types=(TALKING, LIP_SYNC),
         models=("infinitalk/", "omnihuman-", "volcengine/"),
     )
