@@ -85,6 +85,14 @@ def test_wheel_holds_one_typed_package_and_no_tests(dist: Path, name: str) -> No
 
 
 @every_distribution
+def test_wheel_holds_every_file_of_its_package(dist: Path, name: str) -> None:
+    source = FOLDERS[name] / "src"
+    files = {str(path.relative_to(source).as_posix()) for path in source.rglob("*") if path.is_file()}
+    held = {file for file in contents(wheel_of(dist, name)) if not file.startswith("/")}
+    assert held == {file for file in files if "__pycache__" not in file}
+
+
+@every_distribution
 def test_sdist_holds_what_it_is_built_from(dist: Path, name: str) -> None:
     (sdist,) = (path for path in dist.glob("*.tar.gz") if parse_sdist_filename(path.name)[0] == name)
     with tarfile.open(sdist) as archive:
