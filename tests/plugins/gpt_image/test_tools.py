@@ -1,7 +1,6 @@
 """Requests and refusals of the GPT Image tools, and the model that they choose."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import product
 from typing import Any, get_args
 
@@ -9,7 +8,7 @@ import pytest
 
 from kie_ai_mcp import InvalidArgument, Submission
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp_gpt_image import kie_describe_provider
+from kie_ai_mcp_gpt_image import kie_describe_provider, kie_register_models
 from kie_ai_mcp_gpt_image.models import MODELS, NAMES
 from kie_ai_mcp_gpt_image.tools import Background, Resolution, Shape, edit_gpt_image, generate_gpt_image
 from tests.service.facts import official, price_list, schema_of
@@ -163,49 +162,45 @@ def test_cheapest_model_that_takes_the_whole_call_is_bought() -> None:
         else:
             with pytest.raises(InvalidArgument) as refusal:
                 ask(call, None)
-            assert "leave model out" not in str(refusal.value), call
+            assert refusal.value.instead is None, call
 
 
-def test_refusal_of_a_named_model_names_one_that_takes_the_whole_call() -> None:
-    advised = 0
+def test_refusal_of_a_named_model_carries_a_call_that_works() -> None:
+    offered = 0
+    tools: dict[str, Tool] = {"generate_gpt_image": generate_gpt_image, "edit_gpt_image": edit_gpt_image}
     for call, name in product(CALLS, MODELS):
-        with suppress(InvalidArgument):
-            ask(call, name)
+        if takes(name, call):
             continue
         with pytest.raises(InvalidArgument) as refusal:
             ask(call, name)
-        if "leave model out" in refusal.value.allowed:
-            assert takes(refusal.value.allowed.split("leave model out: ")[1].split()[0], call), (call, name)
-            assert ask(call, None).model
-            advised += 1
-    assert advised > 500
+        if instead := refusal.value.instead:
+            assert tools[instead["tool"]](**instead["arguments"]) == ask(call, None), (call, name)
+            offered += 1
+    assert offered > 500
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"model": "1.5", "resolution": "2K"}, "resolution: '2K' is not accepted: 1.5 has one size; leave it out, or"),
-        ({"model": "1.5", "aspect_ratio": "16:9"}, "1.5 makes 1:1, 3:2, 2:3; use one of these, or leave model out: 2"),
-        (
-            {"model": "2", "resolution": "2K"},
-            "2 makes aspect_ratio auto at 1K; use that, or leave model out: 2.5-flare takes",
-        ),
-        ({"resolution": "2K", "aspect_ratio": "5:4"}, "2 makes aspect_ratio 5:4 at 1K or 4K; use that."),
+        ({"model": "1.5", "resolution": "2K"}, ["GPT Image 1.5 has one size; leave it out."]),
+        ({"model": "1.5", "aspect_ratio": "16:9"}, ["GPT Image 1.5 makes 1:1, 3:2, 2:3; use one of these."]),
+        ({"model": "2", "resolution": "2K"}, ["GPT Image 2 makes aspect_ratio auto at 1K; use that."]),
+        ({"resolution": "2K", "aspect_ratio": "5:4"}, ["GPT Image 2 makes aspect_ratio 5:4 at 1K or 4K; use that."]),
         (
             {"resolution": "2K", "aspect_ratio": "2:1", "background": "opaque"},
-            "background: 'opaque' is not accepted: 2 lets it be chosen at 1K alone; leave it out.",
+            ["GPT Image 2 lets it be chosen at 1K alone; leave it out."],
         ),
         (
             {"model": "1.5", "resolution": "2K", "aspect_ratio": "5:4", "background": "auto"},
-            "leave it out; aspect_ratio: 1.5 makes 1:1, 3:2, 2:3; use one of these; background: 1.5 lets it be chosen"
-            " never; leave it out.",
+            ["has one size; leave it out.", "makes 1:1, 3:2, 2:3; use one of these.", "never; leave it out."],
         ),
     ],
 )
-def test_refusal_names_every_cure(arguments: dict[str, Any], said: str) -> None:
+def test_refusal_names_every_cure(arguments: dict[str, Any], said: list[str]) -> None:
     with pytest.raises(InvalidArgument) as refusal:
         generate_gpt_image("a fox", **arguments)
-    assert said in str(refusal.value)
+    assert [words for words in said if words not in str(refusal.value)] == []
+    assert len(refusal.value.faults) == len(said)
 
 
 def test_shapes_are_those_of_the_service_but_for_four_odd_ones_of_2_5() -> None:
@@ -220,3 +215,4 @@ def test_provider_owns_each_model_and_each_sort_of_task() -> None:
     provider = kie_describe_provider()
     assert provider.api_types == ("gpt-image", "gpt-image-edit")
     assert all(model_id.startswith(provider.models) for model_id in NAMES)
+    assert {model.id for model in kie_register_models() if model.tool} == {*NAMES}

@@ -9,7 +9,7 @@ import pytest
 
 from kie_ai_mcp import InvalidArgument, Submission
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp_seedream import kie_describe_provider
+from kie_ai_mcp_seedream import kie_describe_provider, kie_register_models
 from kie_ai_mcp_seedream.models import MODELS, NAMES
 from kie_ai_mcp_seedream.tools import Resolution, Shape, edit_seedream_image, generate_seedream_image
 from tests.service.facts import official, price_list, schema_of
@@ -162,43 +162,49 @@ def test_cheapest_model_that_takes_the_whole_call_is_bought() -> None:
         else:
             with pytest.raises(InvalidArgument) as refusal:
                 ask(call, None)
-            assert "leave model out" not in str(refusal.value), call
+            assert refusal.value.instead is None, call
 
 
-def test_refusal_of_a_named_model_names_one_that_takes_the_whole_call() -> None:
-    advised = 0
+def test_refusal_of_a_named_model_carries_a_call_that_works() -> None:
+    offered = 0
+    tools: dict[str, Tool] = {
+        "generate_seedream_image": generate_seedream_image,
+        "edit_seedream_image": edit_seedream_image,
+    }
     for call, name in product(CALLS, MODELS):
-        try:
+        with suppress(InvalidArgument):
             ask(call, name)
-        except InvalidArgument as refusal:
-            if "leave model out" in refusal.allowed:
-                other = refusal.allowed.split("leave model out: ")[1].split()[0]
-                assert ask(call, other).body == ask(call, None).body, (call, name)
-                advised += 1
-    assert advised > 100
+            continue
+        with pytest.raises(InvalidArgument) as refusal:
+            ask(call, name)
+        if instead := refusal.value.instead:
+            assert tools[instead["tool"]](**instead["arguments"]) == ask(call, None), (call, name)
+            offered += 1
+    assert offered > 100
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"model": "5-pro", "resolution": "4K"}, "5-pro makes 1K or 2K; use one of these, or leave model out: 4 takes"),
-        ({"model": "4.5", "output_format": "png"}, "4.5 chooses it itself; leave it out, or leave model out: 5-flash"),
-        ({"model": "5-lite", "prompt": "ox"}, "give 5-lite 3 to 3000 characters, or leave model out: 4 takes"),
-        ({"resolution": "3K", "prompt": "p" * 3_001}, "5-flash makes 1K or 1.5K or 2K; use one of these."),
+        ({"model": "5-pro", "resolution": "4K"}, ["Seedream 5-pro makes 1K or 2K; use one of these."]),
+        ({"model": "4.5", "output_format": "png"}, ["Seedream 4.5 chooses it itself; leave it out."]),
+        ({"model": "5-lite", "prompt": "ox"}, ["Seedream 5-lite takes 3 to 3000 characters."]),
+        ({"resolution": "3K", "prompt": "p" * 3_001}, ["Seedream 5-flash makes 1K or 1.5K or 2K; use one of these."]),
         (
             {"model": "4", "resolution": "3K", "prompt": "p" * 3_001, "output_format": "png"},
-            "4 makes 1K or 2K or 4K; use one of these; output_format: 4 chooses it itself; leave it out.",
+            ["Seedream 4 makes 1K or 2K or 4K; use one of these.", "Seedream 4 chooses it itself; leave it out."],
         ),
     ],
 )
-def test_refusal_names_every_cure(arguments: dict[str, Any], said: str) -> None:
+def test_refusal_names_every_cure(arguments: dict[str, Any], said: list[str]) -> None:
     with pytest.raises(InvalidArgument) as refusal:
         generate_seedream_image(**{"prompt": "a fox", **arguments})
-    assert said in str(refusal.value)
+    assert [words for words in said if words not in str(refusal.value)] == []
+    assert len(refusal.value.faults) == len(said)
 
 
 def test_too_many_pictures_for_a_resolution_are_refused_with_the_number_that_goes() -> None:
-    with pytest.raises(InvalidArgument, match="give 5-flash at most 10, not 11"):
+    with pytest.raises(InvalidArgument, match="Seedream 5-flash takes at most 10, not 11"):
         edit_seedream_image("a fox", pictures(11), resolution="1K")
 
 
@@ -219,3 +225,5 @@ def test_provider_owns_each_model_and_each_sort_of_task() -> None:
     provider = kie_describe_provider()
     assert provider.api_types == ("seedream", "seedream-edit")
     assert all(model_id.startswith(provider.models) for model_id in NAMES)
+    selling = {model.id for model in kie_register_models() if model.tool}
+    assert selling == {*NAMES}

@@ -65,23 +65,37 @@ class Call:
     resolution: str | None
     background: str | None
 
-    def faults(self, name: str) -> Iterator[tuple[str, Any, str]]:
-        """Yield what a model does not take: the argument, its value, and what to give instead."""
+    @property
+    def tool(self) -> str:
+        """The tool that was called."""
+        return "edit_gpt_image" if self.image_urls else "generate_gpt_image"
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The arguments that were given, but for the model's name."""
+        return {argument: value for argument, value in vars(self).items() if value}
+
+    def faults(self, name: str) -> Iterator[InvalidArgument]:
+        """Yield what a model does not take, each with what to give instead."""
         model = MODELS[name]
+
+        def fault(argument: str, cure: str) -> InvalidArgument:
+            return InvalidArgument(argument, self.given[argument], f"GPT Image {name} {cure}")
+
         sizes = [*model.shapes]
         size = self.resolution or sizes[0]
         shape = self.aspect_ratio or model.always.get("aspect_ratio", "auto")
+        fitting = [other for other in sizes if shape in model.shapes[other]]
         if size not in sizes:
-            yield "resolution", self.resolution, f"{name} has one size; leave it out"
-        if fitting := [other for other in sizes if shape in model.shapes[other]]:
-            if size in sizes and size not in fitting:
-                yield "resolution", size, f"{name} makes aspect_ratio {shape} at {' or '.join(fitting)}; use that"
-        else:
-            makes = model.shapes.get(size, model.shapes[sizes[0]])
-            yield "aspect_ratio", shape, f"{name} makes {', '.join(makes)}; use one of these"
+            yield fault("resolution", "has one size; leave it out")
+        elif fitting and size not in fitting:
+            yield fault("resolution", f"makes aspect_ratio {shape} at {' or '.join(fitting)}; use that")
+        if not fitting:
+            shapes = model.shapes.get(size, model.shapes[sizes[0]])
+            yield fault("aspect_ratio", f"makes {', '.join(shapes)}; use one of these")
         if self.background and size not in model.backgrounds:
             where = f"at {' or '.join(model.backgrounds)} alone" if model.backgrounds else "never"
-            yield "background", self.background, f"{name} lets it be chosen {where}; leave it out"
+            yield fault("background", f"lets it be chosen {where}; leave it out")
 
     def is_squared_by(self, name: str) -> bool:
         """Return whether a model makes changed pictures square although no shape was asked for."""
@@ -100,7 +114,9 @@ def _submission(api_type: str, named: str | None, call: Call, callback_url: str 
     faults = {name: tuple(call.faults(name)) for name in MODELS}
     name = named or min(faults, key=lambda name: (len(faults[name]), call.is_squared_by(name)))
     if faults[name]:
-        raise _refusal(faults[name], [other for other in faults if not faults[other]])
+        able = not all(faults.values())
+        instead = {"tool": call.tool, "arguments": call.given} if able else None
+        raise InvalidArgument.joined(faults[name], instead=instead)
     model = MODELS[name]
     chosen = {"aspect_ratio": call.aspect_ratio, "resolution": call.resolution, "background": call.background}
     return Submission.market(
@@ -115,11 +131,3 @@ def _submission(api_type: str, named: str | None, call: Call, callback_url: str 
         callback_url=callback_url,
         notes=tuple(call.notes(name, chosen=not named)),
     )
-
-
-def _refusal(faults: tuple[tuple[str, Any, str], ...], others: list[str]) -> InvalidArgument:
-    """Return the error of a call that a model does not take, with the model that does, or all that must change."""
-    field, value, cure = faults[0]
-    if others:
-        return InvalidArgument(field, value, f"{cure}, or leave model out: {others[0]} takes the whole call")
-    return InvalidArgument(field, value, "; ".join([cure, *(f"{name}: {more}" for name, _, more in faults[1:])]))

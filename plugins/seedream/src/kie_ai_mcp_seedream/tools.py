@@ -66,25 +66,41 @@ class Call:
     resolution: str | None
     output_format: str | None
 
-    def faults(self, name: str) -> Iterator[tuple[str, Any, str]]:
-        """Yield what a model does not take: the argument, its value, and what to give instead."""
+    @property
+    def tool(self) -> str:
+        """The tool that was called."""
+        return "edit_seedream_image" if self.image_urls else "generate_seedream_image"
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The arguments that were given, but for the model's name."""
+        return {argument: value for argument, value in vars(self).items() if value}
+
+    def faults(self, name: str) -> Iterator[InvalidArgument]:
+        """Yield what a model does not take, each with what to give instead."""
         model, count = MODELS[name], len(self.image_urls)
+
+        def fault(argument: str, cure: str) -> InvalidArgument:
+            return InvalidArgument(argument, self.given[argument], f"Seedream {name} {cure}")
+
         least, most = model.prompt_chars
         if not least <= len(self.prompt) <= most:
-            yield "prompt", self.prompt, f"give {name} {least} to {most} characters"
+            yield fault("prompt", f"takes {least} to {most} characters")
         if count > model.pictures:
-            yield "image_urls", self.image_urls, f"give {name} at most {model.pictures}, not {count}"
+            yield fault("image_urls", f"takes at most {model.pictures}, not {count}")
         if self.resolution and self.resolution not in model.resolutions:
-            yield "resolution", self.resolution, f"{name} makes {' or '.join(model.resolutions)}; use one of these"
+            yield fault("resolution", f"makes {' or '.join(model.resolutions)}; use one of these")
         if self.output_format and not model.formats:
-            yield "output_format", self.output_format, f"{name} chooses it itself; leave it out"
+            yield fault("output_format", "chooses it itself; leave it out")
 
 
 def _submission(api_type: str, named: str | None, call: Call, callback_url: str | None) -> Submission:
     faults = {name: tuple(call.faults(name)) for name in MODELS}
     name = named or min(faults, key=lambda name: len(faults[name]))
     if faults[name]:
-        raise _refusal(faults[name], [other for other in faults if not faults[other]])
+        able = not all(faults.values())
+        instead = {"tool": call.tool, "arguments": call.given} if able else None
+        raise InvalidArgument.joined(faults[name], instead=instead)
     model = MODELS[name]
     sent = {
         "prompt": call.prompt,
@@ -103,11 +119,3 @@ def _submission(api_type: str, named: str | None, call: Call, callback_url: str 
         callback_url=callback_url,
         notes=() if named else (f"Seedream {name} was chosen: the cheapest model that takes the whole call.",),
     )
-
-
-def _refusal(faults: tuple[tuple[str, Any, str], ...], others: list[str]) -> InvalidArgument:
-    """Return the error of a call that a model does not take, with the models that do, or all that must change."""
-    field, value, cure = faults[0]
-    if others:
-        return InvalidArgument(field, value, f"{cure}, or leave model out: {others[0]} takes the whole call")
-    return InvalidArgument(field, value, "; ".join([cure, *(f"{name}: {more}" for name, _, more in faults[1:])]))
