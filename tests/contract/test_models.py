@@ -8,8 +8,6 @@ from kie_ai_mcp_market import kie_register_models
 NOT_THERE_YET = {
     "generate_music", "extend_music", "cover_music", "separate_music", "generate_lyrics", "generate_sound",
     "generate_speech", "isolate_voice", "generate_talking_video", "lip_sync_video",
-    "generate_seedance_video",
-    "generate_wan_video", "generate_wan_image",
 }  # fmt: skip
 """Tools that models name and that no family offers so far."""
 

@@ -1,9 +1,16 @@
-"""Wan: Alibaba's video and picture models."""
+"""Wan: Alibaba's video and image models on the market endpoints, whose status and results are the common ones."""
 
 from collections.abc import Iterator
 from importlib.resources import files
 
-from kie_ai_mcp import Model, Provider, hookimpl, read_models
+from kie_ai_mcp import Model, Provider, Tool, hookimpl, read_models
+from kie_ai_mcp_wan.image import IMAGE, generate_wan_image
+from kie_ai_mcp_wan.video import VIDEO, generate_wan_video
+
+
+@hookimpl
+def kie_register_tools() -> list[Tool]:
+    return [Tool(generate_wan_video), Tool(generate_wan_image, kind="image")]
 
 
 @hookimpl
@@ -18,5 +25,6 @@ def kie_describe_provider() -> Provider:
         homepage="https://docs.kie.ai/market/wan/3-0-video",
         kinds=("video", "image"),
         checked="2026-10-07",
+        api_types=(VIDEO, IMAGE),
         models=("wan/",),
     )
