@@ -13,12 +13,14 @@ import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from kie_ai_mcp import InvalidArgument, Query, Submission, testing
+from kie_ai_mcp import InvalidArgument, Model, Query, Submission, testing
+from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import shorten
-from kie_ai_mcp.testing._calls import Request, answer, call_text, same
+from kie_ai_mcp.testing._calls import Request, answer, call_text, content_of, same
+from kie_ai_mcp_market import kie_register_models
 from tests.service import facts
 
 SETS = 200
@@ -112,6 +114,7 @@ def errors_of(rules: Draft202012Validator, instance: Mapping[str, Any], where: s
 
 PLUGINS = Plugins(Settings.model_validate({}))
 TOOLS = PLUGINS.tools
+MODELS = {model.id: model for model in kie_register_models() if isinstance(model, Model)}
 every_tool = pytest.mark.parametrize("tool", TOOLS.values(), ids=lambda tool: f"{tool.provider}-{tool.name}")
 
 
@@ -127,6 +130,17 @@ def test_requests_are_accepted_by_the_official_schema(tool: BoundTool) -> None:
         if tool.provider not in NO_SCHEMA and request.gateway == "kie":
             for complaint in complaints(request):
                 problems.setdefault(complaint, []).append(call_text(tool, arguments))
+    expect_none(tool, problems)
+
+
+@every_tool
+def test_requests_break_no_rule_of_the_model_that_they_buy(tool: BoundTool) -> None:
+    problems: dict[str, list[str]] = {}
+    for arguments, request in calls_of(tool.name).built:
+        model = MODELS.get(content_of(request).get("model", ""))
+        if model and request.gateway == model.gateway and request.paths[0] == "jobs/createTask":
+            for fault in check(model, content_of(request)["input"]).faults:
+                problems.setdefault(f"{model.id}: {fault.message}", []).append(call_text(tool, arguments))
     expect_none(tool, problems)
 
 
