@@ -35,8 +35,10 @@ SEED_TOOLS = (
     "get_task_status",
     "list_tasks",
 )
-SEED_BYTES = 16_000
+SEED_BYTES = 17_000
 ALL_BYTES = 38_000
+COMPACT_BYTES = 4_600
+MODEL_TOOL_BYTES = {"find_models": 350, "describe_model": 250, "run_model": 420, "estimate_cost": 260}
 PARAMETER_BYTES = 110
 OUTPUT_SCHEMA_BYTES = 600
 
@@ -74,6 +76,17 @@ def test_tools_of_the_seed_fit_their_budget(tools: dict[str, Tool]) -> None:
 
 def test_all_tools_fit_their_budget(tools: dict[str, Tool]) -> None:
     assert sum(map(given, tools.values())) <= ALL_BYTES, largest(tools)
+
+
+def test_tools_over_all_models_are_short(tools: dict[str, Tool]) -> None:
+    sizes = {name: given(tools[name]) for name in MODEL_TOOL_BYTES}
+    assert {name: bytes_ for name, bytes_ in sizes.items() if bytes_ > MODEL_TOOL_BYTES[name]} == {}
+
+
+def test_compact_listing_fits_its_budget(tmp_path: Path) -> None:
+    app = App.open(Settings.model_validate({"db_path": tmp_path / "tasks.db", "compact": True}))
+    app.engine.record.close()
+    assert sum(map(given, listing(app).tools)) <= COMPACT_BYTES
 
 
 def test_parameters_are_short_in_every_tool(tools: dict[str, Tool]) -> None:

@@ -169,16 +169,16 @@ async def test_own_tools_are_listed_last(app: App) -> None:
 @pytest.mark.parametrize("app", [{"compact": True}], indirect=True)
 async def test_compact_mode_calls_what_it_does_not_list(app: App) -> None:
     names = [tool.name for tool in app.listed]
-    assert names[:2] == ["find_tools", "call_tool"]
+    assert names[:4] == ["find_models", "describe_model", "estimate_cost", "run_model"]
     assert "generate_nano_banana" not in names
-    found = await app.call("find_tools", {"words": "banana"})
+    found = await app.call("find_models", {"words": "banana"})
     assert found.data is not None
-    assert "generate_nano_banana" in [tool["name"] for tool in found.data["tools"]]
-    refused = await app.call("call_tool", {"name": "generate_nano_banana", "arguments": {}})
+    assert "generate_nano_banana" in [entry["name"] for entry in found.data["models"]]
+    refused = await app.call("run_model", {"model": "generate_nano_banana", "input": {}})
     assert refused.is_error
     assert "prompt" in refused.text
-    inner = await app.call("call_tool", {"name": "call_tool", "arguments": {"name": "get_credits"}})
-    assert "there is no such tool" in inner.text
+    itself = await app.call("run_model", {"model": "run_model", "input": {"model": "get_credits"}})
+    assert "no model has this id" in itself.text
 
 
 @pytest.mark.parametrize("app", [{"disabled_tools": ("get_credits",)}], indirect=True)

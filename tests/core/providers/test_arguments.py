@@ -81,7 +81,7 @@ def test_schema_is_the_signature_and_nothing_that_a_model_does_not_need() -> Non
             "negative_prompt": {"type": "string", "maxLength": 5000},
             "frame_rate": {"type": "integer", "enum": [12, 15, 24, 25, 30, 48, 50, 60]},
             "strength": {"type": "number", "minimum": 0, "maximum": 1},
-            "options": {"type": "object", "additionalProperties": True},
+            "options": {"type": "object"},
             "callBackUrl": {"type": "string"},
         },
     }
@@ -284,7 +284,7 @@ def test_misspelt_argument_of_the_servers_own_is_refused_with_its_name(name: str
 
     with pytest.raises(InvalidArgument, match=f"did you mean '{meant}'") as error:
         bind(generate_fox).arguments.check({"prompt": "a", name: "x"})
-    assert str(error.value).endswith("Known arguments: prompt, idempotency_key, subfolder.")
+    assert str(error.value).endswith("Known arguments: prompt, idempotency_key, subfolder, max_credits.")
 
 
 def test_unknown_argument_of_a_tool_that_takes_none_is_refused() -> None:

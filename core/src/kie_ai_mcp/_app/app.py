@@ -5,12 +5,13 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import anyio
 
-from kie_ai_mcp._app.own_tools import NAMES, own_tools
+from kie_ai_mcp._app.model_tools import MODEL_TOOLS, ModelTools, model_tools
+from kie_ai_mcp._app.own_tools import NAMES, OwnTools, own_tools
 from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, patience_of
 from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
@@ -20,15 +21,18 @@ from kie_ai_mcp._flow.results import query
 from kie_ai_mcp._flow.submit import deliver, submit
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._flow.watching import catch_up, watch
-from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp._models.tools import pinned
+from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.tools import BoundTool, describe
 from kie_ai_mcp._settings.load import STRICT, Faults, nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
-from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import InvalidArgument, KieError, ReadFailed, Unknown
+from kie_ai_mcp._settings.settings import Settings, variable
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, ReadFailed, Unknown
 
 log = logging.getLogger(__name__)
 ANSWER_BYTES = 35_000  # the most of an answer in words, and as data: hosts refuse 100 kB of both and the links together
 MOST_LINKS = 50
+RESERVED = (*MODEL_TOOLS, *NAMES)  # names of tools that no provider may take
 DEEPEST = DEEPEST_ANSWER + 9  # how deep an answer may be nested: one of the service's lies inside our own
 
 
@@ -44,7 +48,12 @@ class App:
     @classmethod
     def open(cls, settings: Settings, faults: Faults = STRICT) -> "App":
         """Load the providers and open the record, as `Engine.open` does."""
-        engine = Engine.open(settings, NAMES, faults)
+        engine = Engine.open(settings, RESERVED, faults)
+        for name in engine.settings.pinned_models:
+            if engine.catalogue.find(name) is None:
+                reason = f"{variable('pinned_models')} names {name!r}, but there is no such model."
+                cure = nearest(name, engine.catalogue.entries)
+                faults.append(ConfigError(reason, next_step=cure, where=("pinned_models", name)))
         return cls(engine.settings, engine)
 
     @cached_property
@@ -61,31 +70,31 @@ class App:
         return {tool.name: tool for tool in own_tools(self.engine, self.resources)}
 
     @cached_property
-    def _search(self) -> dict[str, Tool]:
-        if not self.settings.compact:
-            return {}
-        from kie_ai_mcp._app.search import SearchTools, search_tools  # noqa: PLC0415  few start in compact mode
+    def _model_tools(self) -> dict[str, Tool]:
+        called = self._providers_tools | self._own_tools
+        return {tool.name: tool for tool in model_tools(self.engine, called, self._of_provider)}
 
-        saves = self.settings.output_dir is not None
-        owner = partial(SearchTools, tuple(self.engine.plugins.tools.values()), self._not_search, saves)
-        return {tool.name: tool for tool in search_tools(owner)}
+    @cached_property
+    def _pinned(self) -> dict[str, Tool]:
+        """Single models as tools of their own, those that the settings name."""
+        catalogue = self.engine.catalogue if self.settings.pinned_models else None
+        entries = filter(None, map(catalogue.find, self.settings.pinned_models)) if catalogue else ()
+        return {tool.name: tool for tool in map(self._of_provider, map(pinned, entries))}
 
     @property
     def listed(self) -> Iterable[Tool]:
         """Every tool that a client is offered, the server's own last; the same for every client."""
-        return ((self._search or self._providers_tools) | self._own_tools).values()
+        of_providers = {} if self.settings.compact else self._providers_tools
+        return (of_providers | self._pinned | self._model_tools | self._own_tools).values()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The name of every tool that can be called."""
-        return (*self._search, *self._providers_tools, *self._own_tools)
+        return (*self._providers_tools, *self._pinned, *self._model_tools, *self._own_tools)
 
     def tool(self, name: str) -> Tool:
         """Return a tool that can be called, or raise InvalidArgument where there is none of that name."""
-        return self._search[name] if name in self._search else self._not_search(name)
-
-    def _not_search(self, name: str) -> Tool:
-        tools = self._providers_tools | self._own_tools
+        tools = self._providers_tools | self._pinned | self._model_tools | self._own_tools
         if name not in tools:
             raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, tools)}")
         return tools[name]
@@ -190,6 +199,12 @@ class App:
             open_world=True,
             run=run,
         )
+
+
+def own_arguments(name: str) -> tuple[str, Arguments]:
+    """Return the description of one of the server's own tools, and its arguments; needs no engine."""
+    method = getattr(OwnTools if name in NAMES else ModelTools, name)
+    return describe(method), Arguments(method, ignore=("self",))
 
 
 def _limited(answer: Answer) -> Answer:

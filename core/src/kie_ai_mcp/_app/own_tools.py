@@ -17,8 +17,6 @@ from kie_ai_mcp._flow.results import refresh, save
 from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._flow.waiting import wait_for
-from kie_ai_mcp._providers.arguments import Arguments
-from kie_ai_mcp._providers.tools import describe
 from kie_ai_mcp._record.tables import SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest
@@ -210,12 +208,6 @@ def own_tools(engine: Engine, resources: Resources) -> Iterable[Tool]:
     for name, (output_schema, reads_only) in _SCHEMAS.items():
         if engine.plugins.lists(name):
             yield tool_of_method(getattr(OwnTools, name), owner, output_schema, reads_only=reads_only)
-
-
-def own_arguments(name: str) -> tuple[str, Arguments]:
-    """Return the description of one of the server's own tools, and its arguments; needs no engine."""
-    method = getattr(OwnTools, name)
-    return describe(method), Arguments(method, ignore=("self",))
 
 
 def _text(reports: Sequence[Report], extra: dict[str, Any]) -> str:

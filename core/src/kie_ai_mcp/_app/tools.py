@@ -1,7 +1,7 @@
 """Tools as the application offers them: one shape for providers' and the server's own, one call, one answer."""
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +72,17 @@ def tool_of_method(
     *,
     reads_only: bool,
     open_world: bool = False,
+    unlisted: Iterable[str] = (),
 ) -> Tool:
     """Return an unbound method as a tool: its signature is the schema, its docstring the description.
 
-    `owner` makes the object of one call. A tool that only reads is idempotent.
+    `owner` makes the object of one call. A tool that only reads is idempotent. Arguments that are `unlisted` are taken
+    all the same.
     """
     arguments = Arguments(method, ignore=("self",))
+    listed = arguments.listed
+    for name in unlisted:
+        del listed["properties"][name]
 
     async def run(values: Mapping[str, Any], call: Call) -> Answer:
         return await method(owner(call), **arguments.check(values))
@@ -86,7 +91,7 @@ def tool_of_method(
         name=arguments.name,
         title=title_of(arguments.name),
         description=describe(method),
-        input_schema=arguments.listed,
+        input_schema=listed,
         output_schema=output_schema,
         reads_only=reads_only,
         idempotent=reads_only,

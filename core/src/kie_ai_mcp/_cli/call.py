@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._app.app import RESERVED, App
 from kie_ai_mcp._app.tools import Answer, Call
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._flow.report import report_of_error
@@ -27,7 +26,7 @@ def _tool_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -
     with suppress(KieError):
         plugins = console.load_plugins()
         titles = {name: tool.title for name, tool in plugins.tools.items()} | dict.fromkeys(
-            filter(plugins.lists, NAMES), ""
+            filter(plugins.lists, RESERVED), ""
         )
     return [CompletionItem(name, help=title) for name, title in titles.items() if name.startswith(incomplete)]
 
@@ -45,14 +44,19 @@ def _argument_names(ctx: click.Context, _param: click.Parameter, incomplete: str
     return [CompletionItem(text) for text in offered if text.startswith(incomplete)]
 
 
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what it would cost, and send nothing.")
+wait_option = click.option("--wait", is_flag=True, help="Wait until the task is finished.")
+
+
 @click.command()
 @click.argument("tool", metavar="TOOL", shell_complete=_tool_names)
 @click.argument("pairs", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=_argument_names)
-@click.option("--wait", is_flag=True, help="Wait until the task is finished.")
+@wait_option
+@dry_run_option
 @console.timeout_option
 @console.save_option
 @console.json_option
-def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder: Path | None) -> None:
+def call(tool: str, pairs: tuple[str, ...], wait: bool, dry_run: bool, timeout_s: float, folder: Path | None) -> None:
     """Call one tool, with the same checks as an MCP client's call.
 
     A generation costs credits. It is recorded, limited and saved as if an assistant had asked for it.
@@ -67,15 +71,34 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
 
     --save waits as well. Exit codes: 0 done; 1 refused, failed, unknown or still running; 2 wrong usage or settings.
     """
-    waits = wait or folder is not None
+
+    async def arguments(app: App) -> dict[str, Any]:
+        if tool not in app.names:
+            raise click.UsageError(f"There is no tool {tool!r}. {nearest(tool, app.names)}")
+        return arguments_of(pairs, app.tool(tool).input_schema)
+
+    perform(tool, arguments, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)
+
+
+def perform(
+    tool: str,
+    arguments: Callable[[App], Awaitable[dict[str, Any]]],
+    *,
+    waits: bool = False,
+    dry_run: bool = False,
+    timeout_s: float = 60.0,
+    folder: Path | None = None,
+) -> None:
+    """Call a tool, print its answer, and end the command with the exit code of what came of it."""
+    waits = waits or folder is not None
     # A generation tool waits by itself, so that it answers with the finished task.
     settings = console.settings_saving_in(folder).model_copy(update={"wait_s": timeout_s if waits else 0.0})
 
     async def work(app: App) -> Answer:
-        if tool not in app.names:
-            raise click.UsageError(f"There is no tool {tool!r}. {nearest(tool, app.names)}")
-        arguments = arguments_of(pairs, app.tool(tool).input_schema)
-        return await app.run(tool, arguments, Call(say, patience_s=timeout_s))
+        name, values = tool, await arguments(app)
+        if dry_run:
+            name, values = "estimate_cost", {"name": tool, "arguments": values}
+        return await app.run(name, values, Call(say, patience_s=timeout_s))
 
     try:
         with console.terminal().progress() as say:
@@ -88,13 +111,15 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, timeout_s: float, folder
         raise click.exceptions.Exit(console.exit_code_of(exc)) from None
     data = answer.data or {}
     console.show(data, answer.text)
-    if failure := _failure(tool, data, waits=waits, saves=settings.output_dir is not None):
+    if failure := _failure("" if dry_run else tool, data, waits=waits, saves=settings.output_dir is not None):
         raise click.ClickException(failure)
 
 
 def _failure(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) -> str:
     """Return why a call did not succeed, and what can be done; an empty text where it did."""
-    if tool in NAMES:
+    if "status" not in data:
+        if data.get("valid") is False:
+            return "the arguments are wrong; see above"
         lost = tool == "wait_for_tasks" and any(task["status"] != "completed" for task in data["tasks"])
         return "not every task is completed; see their states above" if lost else ""
     task_id, status = data.get("task_id"), data["status"]

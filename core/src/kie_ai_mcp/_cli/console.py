@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 import anyio
 import click
 
-from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._app.app import RESERVED, App
 from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._record.record import Record
@@ -67,7 +66,7 @@ def file_errors(path: Path | str, use: str, cure: str) -> Iterator[None]:
 
 def load_plugins(settings: Settings | None = None) -> Plugins:
     """Return the installed providers and their tools, without opening the record."""
-    return Plugins(settings or load_settings(), reserved=NAMES)
+    return Plugins(settings or load_settings(), reserved=RESERVED)
 
 
 def record_of(settings: Settings) -> Record:

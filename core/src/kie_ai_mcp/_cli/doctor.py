@@ -17,7 +17,7 @@ from typing import Literal
 import anyio
 import click
 
-from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
 from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, record_of, wants_json
 from kie_ai_mcp._flow.engine import NEEDED, Engine
@@ -85,7 +85,7 @@ async def _examine(report: Report, offline: bool) -> None:
     report(Finding("versions", "ok", f"Python {platform.python_version()}, mcp {version('mcp')}, core {core}."))
     faults: list[ConfigError] = []
     settings, origins = load_settings(faults=faults), find_origins()
-    plugins, settings = load(Plugins, settings, NAMES, faults)
+    plugins, settings = load(Plugins, settings, RESERVED, faults)
     for fault in faults:
         report(Finding("settings", "fail", fault.message, fault.next_step))
     if not faults:

@@ -39,13 +39,19 @@ COMMANDS = {
     "call": "Call one tool, with the same checks as an MCP client's call.",
     "config": "Show the settings, say where they are kept, or begin a file of them.",
     "doctor": "Check everything that can be wrong, and say how to put it right.",
+    "estimate": "Say what a call of a tool or model would cost, and send nothing paid.",
     "gallery": "Write the history as one HTML page: pictures, clips, prompts, costs.",
     "install": "Enter this server into the configuration of an MCP client.",
+    "models": "Find, describe and run single models of a service.",
     "providers": "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
     "tasks": "Work with the record: list, wait for, save, export, prune and settle.",
     "tools": "Show every tool that a client is offered; with --json also the input schemas.",
 }
-MODULES = {"install": "install.command", "tools": "providers"}  # of commands whose module has another name
+MODULES = {
+    "estimate": "models",
+    "install": "install.command",
+    "tools": "providers",
+}  # of commands whose module has another name
 # Commands that first-party providers bring: no other provider may take their names.
 FIRST_PARTY = {"demo": "sandbox", "new-provider": "authors", "sandbox": "sandbox"}
 COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"  # click's name for the variable through which a shell asks for completions

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kie_ai_mcp._app.own_tools import NAMES, own_arguments
+from kie_ai_mcp._app.app import RESERVED, own_arguments
 from kie_ai_mcp._cli.console import echo, load_plugins, print_json, terminal
 from kie_ai_mcp._settings.load import load_settings, nearest
 
@@ -55,7 +55,7 @@ def tools(name: str | None, form: str | None) -> None:
         (tool.name, tool.provider, tool.kind, tool.description, tool.input_schema(saves=saves))
         for tool in plugins.tools.values()
     ]
-    for own in filter(plugins.lists, NAMES):
+    for own in filter(plugins.lists, RESERVED):
         description, arguments = own_arguments(own)
         values.append((own, "", "", description, arguments.schema))
     rows = [dict(zip(("tool", "provider", "kind", "description", "input_schema"), row, strict=True)) for row in values]

@@ -11,8 +11,8 @@ from typing import Any, get_args
 import anyio
 import click
 
-from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.own_tools import OwnTools, credits_line, own_arguments
+from kie_ai_mcp._app.app import App, own_arguments
+from kie_ai_mcp._app.own_tools import OwnTools, credits_line
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.console import UserPath
 from kie_ai_mcp._flow import results, settle

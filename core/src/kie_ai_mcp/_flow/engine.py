@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -14,6 +15,8 @@ import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._media.uploading import Uploads
+from kie_ai_mcp._models.catalogue import Catalogue
+from kie_ai_mcp._providers.arguments import PROMPTS
 from kie_ai_mcp._providers.asking import Asking
 from kie_ai_mcp._providers.loader import Plugins, load
 from kie_ai_mcp._record.record import Record
@@ -35,7 +38,6 @@ IsHeard = Callable[[], Awaitable[bool]]
 """Tells whether the caller is still there to take the answer."""
 
 NEEDED = {"api_key", "base_url"}  # settings without which no call of Kie.ai makes sense
-PROMPTS = ("prompt", "negative_prompt", "shots")
 DEEPEST = 200  # how deep the arguments of a call may be nested
 NOT_SENT_S = 1.0
 GRACE_S = 5.0  # how long a paid request under way may still take when the server is asked to end
@@ -110,6 +112,11 @@ class Engine:
         folder = self.settings.output_dir
         return None if folder is None else await anyio.to_thread.run_sync(_fault_of, folder)
 
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The models of the enabled providers, which are loaded when the first is asked for."""
+        return Catalogue(self.plugins, self.settings)
+
     @property
     def asking(self) -> Asking:
         """The calls of providers' functions."""
@@ -133,13 +140,13 @@ class Engine:
         """The uploads of local files to Kie.ai."""
         return Uploads(self.settings, self.callers[KIE], self.record)
 
-    def redacted(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def redacted(self, arguments: Mapping[str, Any], prompts: Iterable[str] = PROMPTS) -> dict[str, Any]:
         """Return arguments as they may be stored and shown: without keys, and without prompts where so set.
 
         Raise InvalidArgument for one that is nested more than `DEEPEST` times.
         """
         if not self.settings.store_prompts:
-            arguments = {name: NOT_STORED if name in PROMPTS else value for name, value in arguments.items()}
+            arguments = {name: NOT_STORED if name in prompts else value for name, value in arguments.items()}
         redacted: dict[str, Any] = {}
         for name, value in arguments.items():
             try:

@@ -46,6 +46,8 @@ class Report:
     """
 
     task_id: str | None = field(default=None, metadata=TEXT)
+    tool: str | None = field(default=None, metadata=TEXT)
+    model: str | None = field(default=None, metadata=TEXT)
     api_type: str | None = field(default=None, metadata=TEXT)
     provider: str | None = field(default=None, metadata=TEXT)
     status: str = field(metadata=TEXT)
@@ -98,6 +100,8 @@ class Report:
         facts = (
             ("Status", f"{self.status}{share}"),
             ("Task", f"{self.task_id}{maker}" if self.task_id else None),
+            ("Tool", self.tool or None),
+            ("Model", self.model or None),
             ("Submission", self.submission_id),
             *(("Result", url) for url in self.result_urls),
             *(("Text", line) for line in (self.data.splitlines() if isinstance(self.data, str) else ())),

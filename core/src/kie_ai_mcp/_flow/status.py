@@ -151,8 +151,13 @@ async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, 
 def _owned(engine: Engine, task: Task, payload: Mapping[str, Any]) -> Task:
     """Give a task found at the shared route to the provider its model belongs to."""
     model = one_line(text_in(payload.get("model")) or "", WORD_CHARS) or None
-    owner = None if task.provider else engine.plugins.owner_of_model(model)
+    if task.provider:
+        return replace(task, model=model)
+    owner, entry = engine.plugins.owner_of_model(model), engine.catalogue.find(model or "")
+    if entry is not None:
+        task = replace(task, kind=entry.model.kind, api_type=entry.model.api_type or entry.model.id)
     if owner is None:
-        return replace(task, model=model, provider=task.provider or KIE)
+        return replace(task, model=model, provider=entry.provider if entry else KIE)
+    kind = entry.model.kind if entry else owner.kind
     api_type = (owner.provider.api_types or (owner.name,))[0]
-    return replace(task, model=model, provider=owner.name, kind=owner.kind, api_type=api_type)
+    return replace(task, model=model, provider=owner.name, kind=kind, api_type=api_type)

@@ -1,7 +1,7 @@
 """Submission of one paid request: validate, write ahead, wait for a slot, send once, record, answer."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,11 +12,12 @@ import anyio.lowlevel
 
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
 from kie_ai_mcp._flow.identity import fields_of, hash_of, identity_of
+from kie_ai_mcp._flow.pricing import has_models, priced
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
 from kie_ai_mcp._media.uploading import LocalFile, brief, replaced
-from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp._providers.tools import BoundTool, CallOptions
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord, prefix_of
 from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
@@ -51,15 +52,11 @@ async def submit(
     # Refusals by the provider and a missing key come before any file is uploaded.
     saves = engine.settings.output_dir is not None
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
-    (caller := engine.caller(submission.gateway)).check_key()
-    media, files = tool.arguments.media, dict[str, LocalFile]()
-    if checked.keys() & fields_of(media):
-        engine.record.budget.credits_to_book(tool.name, submission.gateway, submission.estimated_credits)
-        files = await engine.uploads.files(checked, media)
+    engine.caller(submission.gateway).check_key()
+    submission, files = await _priced(engine, tool, options, checked, submission)
     identity = await identity_of(engine, tool, checked, submission, files)
     if files:
-        sendable = await _uploaded(engine.uploads.addresses(checked, media, files, caller.gateway), deadline)
-        submission = await engine.asking.submission(tool, sendable)
+        submission = await _uploaded(engine, tool, checked, submission, files, deadline)
     new = NewSubmission(
         tool=tool.name,
         provider=tool.provider,
@@ -67,12 +64,15 @@ async def submit(
         kind=submission.kind or tool.kind,
         gateway=submission.gateway,
         model=submission.model,
-        arguments=engine.redacted(replaced(checked, media, brief) if files else checked),
+        arguments=engine.redacted(
+            replaced(checked, tool.arguments.media, brief) if files else checked, tool.arguments.prompts
+        ),
         body_hash=identity,
         earlier_hash=hash_of(tool, submission.gateway, submission),
         idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),
         subfolder=options.subfolder and engine.checked("subfolder", options.subfolder),
         estimated_credits=submission.estimated_credits,
+        max_credits=options.max_credits,
         once=tool.once,
     )
     submission = _with_callback(engine, submission) if tool.paid else submission
@@ -102,9 +102,34 @@ async def _saved(engine: Engine, report: Report) -> Report:
     return report
 
 
-async def _uploaded(addresses: Awaitable[dict[str, Any]], deadline: float) -> dict[str, Any]:
+async def _priced(
+    engine: Engine, tool: BoundTool, options: CallOptions, checked: Mapping[str, Any], plain: Submission
+) -> tuple[Submission, dict[str, LocalFile]]:
+    """Return a request with its price, and the local files that it names, measured; none has been sent."""
+    known, media = has_models(engine, tool), tool.arguments.media
+    submission, files = priced(engine, tool, plain) if known else plain, dict[str, LocalFile]()
+    if checked.keys() & fields_of(media):
+        files = await engine.uploads.files(checked, media)
+        submission = priced(engine, tool, plain, files) if known else plain
+        book = engine.record.budget.credits_to_book
+        book(tool.name, submission.gateway, submission.estimated_credits, options.max_credits)
+    return submission, files
+
+
+async def _uploaded(
+    engine: Engine,
+    tool: BoundTool,
+    checked: Mapping[str, Any],
+    submission: Submission,
+    files: Mapping[str, LocalFile],
+    deadline: float,
+) -> Submission:
+    """Return the request with addresses at the service in place of its local files, which are sent there."""
+    media, gateway = tool.arguments.media, engine.caller(submission.gateway).gateway
     with anyio.CancelScope(deadline=deadline):
-        return await addresses
+        sendable = await engine.uploads.addresses(checked, media, files, gateway)
+        made = await engine.asking.submission(tool, sendable)
+        return replace(made, estimated_credits=submission.estimated_credits, notes=submission.notes)
     message = "The upload of local files took longer than this call may last; nothing was sent."
     raise Refused(message, next_step="Call upload_file for each, and give the addresses.", can_retry=True)
 

@@ -122,7 +122,7 @@ def instructions(app: App) -> str:
     """Return the text that a client gives its model about this server."""
     parts = [INSTRUCTIONS]
     if app.settings.compact:
-        parts.append("Find a generation tool with find_tools, then call it by call_tool.")
+        parts.append("Find a tool or model with find_models, then call it by run_model.")
     missing = [plugin.name for plugin in app.engine.plugins.plugins.values() if plugin.state == "set aside"]
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""

@@ -20,6 +20,7 @@ from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, is_web_addr
 
 Names = tuple[str, ...]
 INPUT = re.compile(r"file:|kie:|[a-z][a-z0-9-]*:[\w-]+$", re.IGNORECASE)  # the last is a task of another service
+PROMPTS = ("prompt", "negative_prompt", "shots")  # arguments that hold words of the user's
 NUMBER = re.compile(r"-?[0-9]{1,15}")
 NOTHING = ("null", "None", "undefined")  # texts that hosts and models send for an argument they leave out
 
@@ -85,6 +86,7 @@ class Arguments:
             if CALLBACK in markers or name == "callBackUrl":
                 self.callbacks += (name,)
         self.names = tuple(fields)
+        self.prompts = PROMPTS
         make: Any = TypedDict  # type checkers know only those that are written out
         shape = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(make(self.name, fields))
         try:
@@ -262,4 +264,6 @@ def _without(drops: Callable[[str, Any], bool], schema: Any) -> Any:
 
 def _is_noise(key: str, value: Any) -> bool:
     # An argument may be called title or default: its value is a schema, so neither text nor None.
-    return (key == "title" and isinstance(value, str)) or (key == "default" and value is None)
+    if key == "title":
+        return isinstance(value, str)
+    return (key == "default" and value is None) or (key == "additionalProperties" and value is True)

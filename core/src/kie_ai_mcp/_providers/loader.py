@@ -29,7 +29,7 @@ from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings, own_folder, variable
 from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
-from kie_ai_mcp.specs import KIE, Gateway, Provider, Task
+from kie_ai_mcp.specs import KIE, Availability, Gateway, Kind, Provider, Task
 
 if TYPE_CHECKING:
     import click
@@ -84,8 +84,13 @@ class Plugins:
     def lists(self, name: str, tool: BoundTool | None = None) -> bool:
         """Return whether the settings let a tool be listed and called; a tool of the server itself has no kind."""
         settings = self._settings
-        fits = tool is None or not settings.kinds or tool.kind in settings.kinds
+        fits = tool is None or self.offers(tool.kind, self.provider_of(tool.provider).availability)
         return fits and selection.allows(name, settings.enabled_tools, settings.disabled_tools)
+
+    def offers(self, kind: Kind, availability: Availability) -> bool:
+        """Return whether the settings want what makes this kind, and is as available as this at its service."""
+        kinds, states = self._settings.kinds, self._settings.availability
+        return (not kinds or kind in kinds) and (not states or availability in states)
 
     def provider_of(self, name: str) -> Provider:
         """Return a provider's description; a bare one for a provider that is not enabled."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from kie_ai_mcp._providers.arguments import Arguments, hints_of
 from kie_ai_mcp._settings.folders import is_unusable_on_windows
 from kie_ai_mcp.errors import InvalidArgument, PluginError
+from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import Kind, Query, Submission, Tool
 
 NAME_LIMIT = 40
@@ -37,13 +38,18 @@ _Option = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 @dataclass(frozen=True)
 class CallOptions:
-    """The server's own arguments of every paid tool: the request's name, and a folder below the output folder."""
+    """The server's own arguments of every paid tool.
+
+    They are the request's name, a folder below the output folder, and the credits that the request may cost.
+    """
 
     idempotency_key: _Option | None = None
     subfolder: Annotated[_Option, AfterValidator(_subfolder)] | None = None
+    max_credits: Annotated[float, Field(ge=0)] | None = None
 
 
 OPTION_NAMES = tuple(option.name for option in fields(CallOptions))
+LISTED = {"idempotency_key": "string", "subfolder": "string"}  # of a paid tool; another is understood all the same
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,13 @@ class BoundTool:
     arguments: Arguments
     charges: bool = False
     once: bool = False
+    model: Model | None = None  # that it is, where it is one
 
     def input_schema(self, *, saves: bool) -> dict[str, Any]:
         """Return the schema that clients read; a paid tool has the server's own arguments as well."""
         schema = self.arguments.listed
         if self.paid:
-            options = (name for name in OPTION_NAMES if saves or name != "subfolder")
-            schema["properties"] |= {name: {"type": "string"} for name in options}
+            schema["properties"] |= {name: {"type": of} for name, of in LISTED.items() if saves or name != "subfolder"}
         return schema
 
     @property
@@ -76,7 +82,7 @@ class BoundTool:
 
     def check(self, arguments: Mapping[str, Any], *, saves: bool) -> tuple[CallOptions, dict[str, Any]]:
         """Return the server's own arguments, and the provider's as its function takes them; raise InvalidArgument."""
-        names = OPTION_NAMES if self.paid else ()
+        names = [name for name in OPTION_NAMES if name not in self.arguments.names] if self.paid else ()
         own = {name: arguments[name] for name in names if name in arguments}
         options = CallOptions(**_options().check(own)) if own else CallOptions()
         if options.subfolder is not None and not saves:

@@ -40,28 +40,41 @@ class Budget:
         """Whether the credits of a request, or of a day, are limited."""
         return self.credits_per_day is not None or self.credits_per_request is not None
 
-    def credits_to_book(self, tool: str, gateway: str, estimate: float | None) -> float | None:
+    def credits_to_book(
+        self, tool: str, gateway: str, estimate: float | None, most: float | None = None
+    ) -> float | None:
         """Return the credits to book for one request; None where its price is in another unit, or unknown.
 
-        Raise `LimitReached` where the price is unknown although credits are limited, or too high for one request.
+        Raise `LimitReached` where the price is unknown although credits are limited, or above the limit of one request
+        or the `most` that its caller allows. Prices of other services are in units of their own: `most` alone counts.
         """
-        if gateway != KIE:  # others have prices in units of their own
-            return None
-        price = self.assumed_credits if estimate is None else estimate
-        limits = {"DAY": self.credits_per_day, "REQUEST": self.credits_per_request}
-        limited = [f"KIE_AI_MAX_CREDITS_PER_{name}" for name, limit in limits.items() if limit is not None]
+        ours = gateway == KIE
+        price = self.assumed_credits if estimate is None and ours else estimate
+        limits = {"max_credits": most}
+        if ours:
+            limits["KIE_AI_MAX_CREDITS_PER_DAY"] = self.credits_per_day
+            limits["KIE_AI_MAX_CREDITS_PER_REQUEST"] = self.credits_per_request
+        limited = [name for name, limit in limits.items() if limit is not None]
         if price is None and limited:
             raise LimitReached(
                 f"The price of this {tool} is unknown, and {limited[0]} limits the credits. Nothing was sent.",
                 next_step="Set KIE_AI_ASSUMED_CREDITS to the credits that are booked for a request of unknown price, "
-                "until the service names the charge; or make a request whose price is known.",
+                "until the service names the charge; or make a request whose price is known."
+                if ours
+                else "Leave out max_credits, or make a request whose price is known.",
             )
-        if price is not None and self.credits_per_request is not None and price > self.credits_per_request:
-            costs = "costs about" if estimate is not None else "is assumed to cost"
-            limit = f"the limit of one request is {self.credits_per_request:g}"
-            cure = "Make a cheaper request, or raise KIE_AI_MAX_CREDITS_PER_REQUEST."
-            raise LimitReached(f"This {tool} {costs} {price:g} credits; {limit}. Nothing was sent.", next_step=cure)
-        return price
+        for name, what in (
+            ("max_credits", "max_credits"),
+            ("KIE_AI_MAX_CREDITS_PER_REQUEST", "the limit of one request"),
+        ):
+            limit = limits.get(name)
+            if price is not None and limit is not None and price > limit:
+                costs = "costs about" if estimate is not None else "is assumed to cost"
+                raise LimitReached(
+                    f"This {tool} {costs} {price:g} credits; {what} is {limit:g}. Nothing was sent.",
+                    next_step=f"Make a cheaper request, or raise {name}.",
+                )
+        return price if ours else None
 
     def check(self, database: Database, price: float | None) -> None:
         """Raise `LimitReached` for a request for which `price` is to be booked, where it would pass a limit."""

@@ -53,6 +53,7 @@ class NewSubmission:
     idempotency_key: str | None = None
     subfolder: str | None = None
     estimated_credits: float | None = None
+    max_credits: float | None = None  # what its caller lets it cost
     user: str = ""
     once: bool = False  # an equal request leads to the task of this one, unless that failed
     earlier_hash: str = ""  # its `body_hash` as it was made before accounts were on record
@@ -123,7 +124,7 @@ class Submissions:
             if earlier is not None:
                 _bind(self.database, new.idempotency_key, {"account": accounts[0], "user": new.user}, earlier["id"])
                 return submission_record(earlier)
-            booked = self.budget.credits_to_book(new.tool, new.gateway, new.estimated_credits)
+            booked = self.budget.credits_to_book(new.tool, new.gateway, new.estimated_credits, new.max_credits)
             self.budget.check(self.database, booked)
             values = columns(SubmissionRow, NewSubmission, new) | {"state": "sending", "owner": self.process.owner}
             values |= {"account": accounts[0], "booked_credits": booked}

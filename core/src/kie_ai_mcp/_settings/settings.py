@@ -19,7 +19,7 @@ from kie_ai_mcp._settings.folders import is_unusable_on_windows
 from kie_ai_mcp._settings.hosts import host_of, named_host, named_origin
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import BASE_URL, ConfigError
-from kie_ai_mcp.specs import Kind
+from kie_ai_mcp.specs import Availability, Kind
 
 PREFIX = "KIE_AI_"
 SUBPREFIX = "KIE_AI_PROVIDER_"  # KIE_AI_PROVIDER_FAL_KEY is `key` in [providers.fal]
@@ -106,6 +106,7 @@ Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(named_host)], ...], BeforeValidator(_split)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(named_origin)], ...], BeforeValidator(_split)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
+Availabilities = Annotated[tuple[Availability, ...], BeforeValidator(_split)]
 Address = Annotated[str, AfterValidator(_web_address)]
 Secret = Annotated[SecretStr, AfterValidator(_can_be_sent)]
 Sections = Mapping[str, Mapping[str, Any]]
@@ -134,7 +135,11 @@ class Settings(BaseModel):
     max_provider_kb: int = Field(64, ge=1, description="kB of names, descriptions and schemas of its tools")
     enabled_tools: Names = Field((), description="only these tools")
     disabled_tools: Names = Field((), description="never these tools")
-    kinds: Kinds = Field((), description="only tools that make these: image, video, audio, text")
+    kinds: Kinds = Field((), description="only tools and models that make these: image, video, audio, text")
+    availability: Availabilities = Field(
+        (), description="only what the service has so: current, retired, undocumented (default: all)"
+    )
+    pinned_models: Names = Field((), description="models that are listed as tools of their own, by id")
     rate_limit: int = Field(20, ge=1, description="paid requests per window, over all processes on one database")
     rate_window_s: float = Field(10.0, gt=0, description="the rate limit's window, in seconds")
     max_credits_per_day: float | None = Field(None, ge=0, description="credits that may be spent in any 24 hours")
@@ -143,7 +148,9 @@ class Settings(BaseModel):
         None, gt=0, description="credits booked for a request of unknown price, which a limit of credits else refuses"
     )
     max_submissions_per_hour: int | None = Field(None, ge=0, description="paid requests in any hour")
-    compact: bool = Field(False, description="list only find_tools, call_tool and the server's own tools")
+    compact: bool = Field(
+        False, description="list only the tools over all models (find_models, run_model, ...) and the server's own"
+    )
     wait_s: float = Field(0.0, ge=0, description="seconds a generation tool itself waits for its result")
     patience_s: float | None = Field(
         None, ge=1, description="seconds the client waits for one call (default: by the client's name, else 45)"

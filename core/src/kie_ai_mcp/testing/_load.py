@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool
@@ -83,7 +83,7 @@ def load(provider: str | ModuleType, settings: Mapping[str, Any] | None = None) 
 def others(name: str) -> Plugins:
     """Return every installed provider but one."""
     disabled = [name] if name in _installed() else []
-    return Plugins(Settings.model_validate({"disabled_providers": disabled}), reserved=NAMES)
+    return Plugins(Settings.model_validate({"disabled_providers": disabled}), reserved=RESERVED)
 
 
 def _installed() -> dict[str, EntryPoint]:
@@ -94,7 +94,7 @@ def _load(name: str, settings: Mapping[str, Any] | None) -> Plugins:
     sections = {} if settings is None else {name: dict(settings)}
     try:
         chosen = Settings.model_validate({"enabled_providers": [name], "providers": sections})
-        return Plugins(chosen, reserved=NAMES)
+        return Plugins(chosen, reserved=RESERVED)
     except KieError as exc:
         raise AssertionError(f"provider {name}: {exc}") from exc
 

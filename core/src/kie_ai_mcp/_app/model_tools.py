@@ -1,0 +1,229 @@
+"""Tools over all models: find one, describe it, say what a call would cost, run it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache, partial
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from kie_ai_mcp._app.tools import Answer, Call, Tool, tool_of_method
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.models import find, fitting
+from kie_ai_mcp._flow.pricing import Quote, quote
+from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
+from kie_ai_mcp._flow.status import credits_left
+from kie_ai_mcp._models.catalogue import Entry
+from kie_ai_mcp._models.search import Offer, best, offer_of_model, offer_of_tool
+from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
+from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
+from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool
+from kie_ai_mcp.errors import InvalidArgument, KieError, LimitReached, StorageError
+from kie_ai_mcp.specs import KIE, Kind
+
+USD = 0.005  # one credit of Kie.ai's
+FIND_SCHEMA = object_schema(models=LIST, next_step=TEXT)
+DESCRIBE_SCHEMA = object_schema(name=TEXT, fields=LIST, rules=LIST, price=LIST, checked=TEXT, source=TEXT)
+COST_SCHEMA = object_schema(valid={"type": "boolean"}, model=TEXT, credits={}, next_step=TEXT, balance=NUMBER)
+
+UNLISTED = ("idempotency_key", "subfolder")  # of run_model: understood all the same
+Runner = Callable[[BoundTool], Tool]
+
+
+@dataclass(frozen=True)
+class ModelTools:
+    """The four tools, in one call.
+
+    `tools` are all others by name, `runner` makes one of a model, `offers` returns what can be found.
+    """
+
+    engine: Engine
+    tools: Mapping[str, Tool]
+    runner: Runner
+    offers: Callable[[], Sequence[Offer]]
+    call: Call
+
+    async def find_models(
+        self, words: Annotated[str, Field(max_length=200)], kind: Kind | None = None, task: str | None = None
+    ) -> Answer:
+        """Find tools and models, with prices: "upscale", "cheap video", "Hailuo"."""
+        found = best(self.offers(), words, kind, task)
+        keys = ("name", "makes", "kind", "task", "price", "tool", "availability")
+        listed = [{key: getattr(offer, key) for key in keys} for offer in found]
+        step = "Call the tool that is named, or describe_model and run_model with a model's name."
+        if not found:
+            step = "Nothing fits. Use fewer or other words: what to make, from what, or a maker's name."
+        return Answer(
+            "\n".join([*(offer.line for offer in found), f"Next: {step}"]), {"models": listed, "next_step": step}
+        )
+
+    async def describe_model(self, model: str) -> Answer:
+        """Show what a model or tool takes and costs: fields, rules, price table."""
+        if tool := self.engine.plugins.tools.get(model):
+            fields = _schema_lines(tool.input_schema(saves=self.engine.settings.output_dir is not None))
+            price, source = ["estimate_cost says it for each call."], f"tool of {tool.provider}"
+            of_tool = {"name": model, "fields": fields, "rules": [], "price": price, "source": source}
+            return Answer("\n".join([tool.description, *fields]), of_tool)
+        entry = await find(self.engine, model)
+        source = "live" if entry.note else "bundled"
+        answer: dict[str, Any] = {
+            "name": entry.name,
+            "fields": field_lines(entry.model),
+            "rules": [rule_line(rule) for rule in entry.model.rules],
+            "price": price_lines(entry.model),
+            "checked": entry.model.checked,
+            "source": source,
+        }
+        if entry.model.notes:
+            answer["notes"] = list(entry.model.notes)
+        if entry.model.tool:
+            answer["tool"] = entry.model.tool
+        lines = [f"{entry.name}: {entry.model.title}, {entry.model.task} ({source}, {entry.model.checked})"]
+        for head in ("fields", "rules", "price", "notes"):
+            lines += (
+                [f"{head.capitalize()}:", *(f"  {line}" for line in answer.get(head, ()))] if answer.get(head) else []
+            )
+        lines.append(f"Next: run_model with this name{f', or {entry.model.tool}' if entry.model.tool else ''}.")
+        return Answer("\n".join(lines), answer)
+
+    async def run_model(
+        self,
+        model: str,
+        input: dict[str, Any],  # noqa: A002  the service's own word
+        max_credits: Annotated[float, Field(ge=0)] | None = None,
+        callBackUrl: str | None = None,
+        idempotency_key: str | None = None,
+        subfolder: str | None = None,
+    ) -> Answer:
+        """Start ONE paid task of any model or tool that find_models names. describe_model shows its input."""
+        own = {"max_credits": max_credits, CALLBACK: callBackUrl}
+        own |= {"idempotency_key": idempotency_key, "subfolder": subfolder}
+        arguments = {**input, **{name: value for name, value in own.items() if value is not None}}
+        if model in self.tools:
+            return await self.tools[model].run(arguments, self.call)
+        entry = await fitting(self.engine, await find(self.engine, model), input)
+        return await self.runner(tool_of(entry)).run(arguments, self.call)
+
+    async def estimate_cost(self, name: str, arguments: dict[str, Any]) -> Answer:
+        """Check and price a call of a tool or model. Buys nothing."""
+        if name == RUN:
+            name, arguments = str(arguments.get("model")), {**arguments, **(arguments.get("input") or {})}
+            arguments = {key: value for key, value in arguments.items() if key not in {"model", "input"}}
+        answer: dict[str, Any] = {"valid": True, "tool": name}
+        try:
+            cost = await self._quote(name, arguments)
+        except InvalidArgument as exc:
+            answer |= {"valid": False, "errors": [fault.message for fault in exc.faults]}
+            if exc.instead:
+                answer["instead"] = dict(exc.instead)
+            answer["next_step"] = "Correct the arguments; nothing was sent."
+        else:
+            answer |= await self._costs(cost)
+        return Answer("\n".join(_cost_lines(answer)), answer)
+
+    async def _quote(self, name: str, arguments: Mapping[str, Any]) -> Quote:
+        tool = self.engine.plugins.tools.get(name)
+        if tool is None and name in self.tools:
+            return Quote(name, "", 0.0, KIE)  # one of the server's own
+        if tool is None:
+            own = {key: value for key, value in arguments.items() if key not in (*OPTION_NAMES, CALLBACK)}
+            tool = tool_of(await fitting(self.engine, await self._model(name), own))
+        return await quote(self.engine, tool, arguments)
+
+    async def _model(self, name: str) -> Entry:
+        try:
+            return await find(self.engine, name, "name")
+        except InvalidArgument as exc:
+            near = get_close_matches(name, self.tools, n=1, cutoff=0.7)
+            if not near:
+                raise
+            raise InvalidArgument("name", name, f"no tool or model has this name. Did you mean {near[0]}?") from exc
+
+    async def _costs(self, cost: Quote) -> dict[str, Any]:
+        unit = "credits" if cost.gateway == KIE else self.engine.callers[cost.gateway].gateway.unit
+        known = cost.credits is not None
+        answer: dict[str, Any] = {"model": cost.model, "credits": _number(cost.credits) if known else "unknown"}
+        answer |= {"unit": unit, "at_most": cost.at_most, "notes": list(cost.notes)}
+        if known and cost.gateway == KIE:
+            answer["dollars"] = round(float(cost.credits or 0) * USD, 4)
+        step = "Call it to buy this." if cost.credits != 0 else "Call it; it is free."
+        if cost.gateway == KIE and cost.charges:
+            budget = self.engine.record.budget
+            with suppress(StorageError):
+                spent = await self.engine.record.spent_today()
+                caps = {"day": budget.credits_per_day, "request": budget.credits_per_request}
+                caps["day"] = None if caps["day"] is None else max(0, caps["day"] - spent)
+                answer["left"] = {name: _number(value) for name, value in caps.items() if value is not None}
+            with suppress(KieError):
+                answer["balance"] = _number(await credits_left(self.engine))
+            try:
+                budget.credits_to_book(cost.tool, cost.gateway, cost.credits, cost.max_credits)
+            except LimitReached as exc:
+                step = f"It would be refused: {exc}"
+            price, day = cost.credits or 0, answer.get("left", {}).get("day")
+            if day is not None and price > day:
+                step = f"It would be refused: {day:g} credits are left of the day's limit (KIE_AI_MAX_CREDITS_PER_DAY)."
+            elif "balance" in answer and price > answer["balance"]:
+                step = "The account has not enough credits: top up at https://kie.ai/billing."
+        return {**{name: value for name, value in answer.items() if value not in ("", [], {})}, "next_step": step}
+
+
+def offers(engine: Engine) -> Sequence[Offer]:
+    """Return every tool of the providers and every model, as search shows them."""
+    models = [offer_of_model(entry) for entry in engine.catalogue.entries.values()]
+    tools = engine.plugins.tools.values()
+    return [*(offer_of_tool(tool, engine.plugins.provider_of(tool.provider), models) for tool in tools), *models]
+
+
+_SCHEMAS: dict[str, tuple[dict[str, Any], bool]] = {
+    "find_models": (FIND_SCHEMA, True),
+    "describe_model": (DESCRIBE_SCHEMA, True),
+    "estimate_cost": (COST_SCHEMA, True),
+    RUN: (OUTPUT_SCHEMA, False),
+}
+MODEL_TOOLS = tuple(_SCHEMAS)
+
+
+def model_tools(engine: Engine, tools: Mapping[str, Tool], runner: Runner) -> Iterable[Tool]:
+    """Yield the tools over all models that the settings want."""
+    owner = partial(ModelTools, engine, tools, runner, cache(partial(offers, engine)))
+    for name, (schema, reads_only) in _SCHEMAS.items():
+        if engine.plugins.lists(name):
+            method = getattr(ModelTools, name)
+            hidden = UNLISTED if name == RUN else ()
+            yield tool_of_method(
+                method, owner, schema, reads_only=reads_only, open_world=not reads_only, unlisted=hidden
+            )
+
+
+def _schema_lines(schema: Mapping[str, Any]) -> list[str]:
+    required = schema.get("required", ())
+    lines = []
+    for name, field in schema["properties"].items():
+        values = "|".join(map(str, field["enum"])) if "enum" in field else str(field.get("type", "any"))
+        default = f"={field['default']}" if "default" in field else ""
+        lines.append(f"{name}{'!' if name in required else ''} {values}{default}")
+    return lines
+
+
+def _number(value: float | None) -> float | int | None:
+    """Return whole numbers as such: 8, not 8.0."""
+    return int(value) if value is not None and value == int(value) else value
+
+
+def _cost_lines(answer: Mapping[str, Any]) -> Iterable[str]:
+    """Yield an estimate in words, one fact a line."""
+    if not answer["valid"]:
+        yield from (f"Wrong: {error}" for error in answer["errors"])
+    else:
+        credits, unit = answer["credits"], answer["unit"]
+        dollars = f" (${answer['dollars']:g})" if "dollars" in answer else ""
+        most = "at most " if answer["at_most"] else ""
+        yield f"Cost: {most}{credits} {unit}{dollars}" if credits != "unknown" else "Cost: unknown"
+        yield from (f"Model: {answer['model']}" for _ in [0] if "model" in answer)
+        yield from (f"Note: {note}" for note in answer.get("notes", ()))
+        yield from (f"Left of the {cap}'s limit: {value}" for cap, value in answer.get("left", {}).items())
+        yield from (f"Balance: {answer['balance']} credits" for _ in [0] if "balance" in answer)
+    yield f"Next: {answer['next_step']}"

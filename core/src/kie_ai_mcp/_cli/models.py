@@ -1,0 +1,96 @@
+"""Commands ``models`` and ``estimate``: find, describe and run single models, and prices before anything is paid."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._cli import console
+from kie_ai_mcp._cli.call import arguments_of, dry_run_option, perform, wait_option
+from kie_ai_mcp._flow.models import find
+from kie_ai_mcp._models.tools import RUN
+
+pairs_argument = click.argument("pairs", metavar="[KEY=VALUE]...", nargs=-1)
+
+
+@click.group()
+def models() -> None:
+    """Find, describe and run single models of a service."""
+
+
+@models.command("find")
+@click.argument("words", nargs=-1)
+@click.option("--kind", help="image, video, audio or text.")
+@click.option("--task", help="What it does: text-to-image, upscale, speech, ...")
+@console.json_option
+def find_command(words: tuple[str, ...], kind: str | None, task: str | None) -> None:
+    """Find tools and models by words, with their prices."""
+    wishes = {"words": " ".join(words), "kind": kind, "task": task}
+    given = {name: value for name, value in wishes.items() if value is not None}
+
+    async def arguments(_app: App) -> dict[str, Any]:
+        return given
+
+    perform("find_models", arguments)
+
+
+@models.command()
+@click.argument("model")
+@console.json_option
+def show(model: str) -> None:
+    """Show what a model, or a tool, takes and costs."""
+
+    async def arguments(_app: App) -> dict[str, Any]:
+        return {"model": model}
+
+    perform("describe_model", arguments)
+
+
+@models.command()
+@click.argument("model")
+@pairs_argument
+@click.option("--max-credits", type=click.FloatRange(0), help="Send nothing that costs more.")
+@wait_option
+@dry_run_option
+@console.timeout_option
+@console.save_option
+@console.json_option
+def run(
+    model: str,
+    pairs: tuple[str, ...],
+    max_credits: float | None,
+    wait: bool,
+    dry_run: bool,
+    timeout_s: float,
+    folder: Path | None,
+) -> None:
+    """Start one paid task of a model; its input is sent as given.
+
+    VALUE is text, or JSON where the model takes a number, a list or an object, as for the command call.
+    """
+
+    async def arguments(app: App) -> dict[str, Any]:
+        values = {"model": model, "input": await _input(app, model, pairs)}
+        return values if max_credits is None else {**values, "max_credits": max_credits}
+
+    perform(RUN, arguments, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)
+
+
+@click.command()
+@click.argument("name")
+@pairs_argument
+@console.json_option
+def estimate(name: str, pairs: tuple[str, ...]) -> None:
+    """Say what a call of a tool or model would cost, and whether its arguments are right."""
+
+    async def arguments(app: App) -> dict[str, Any]:
+        return {"name": name, "arguments": await _input(app, name, pairs)}
+
+    perform("estimate_cost", arguments)
+
+
+async def _input(app: App, name: str, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return pairs as the arguments of a tool or the input of a model."""
+    is_tool = name in app.names
+    return arguments_of(pairs, app.tool(name).input_schema if is_tool else (await find(app.engine, name)).model.input)

@@ -1,0 +1,73 @@
+"""Price of a paid request before it is sent, and its check against the model that it buys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._media.uploading import LocalFile
+from kie_ai_mcp._models.catalogue import HOOK
+from kie_ai_mcp._models.checking import check
+from kie_ai_mcp._models.pricing import estimate
+from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp.errors import InvalidArgument
+from kie_ai_mcp.specs import KIE, Query, Submission
+
+MOST = "Estimated credits are the most that it can cost."
+NO_FILES: Mapping[str, LocalFile] = {}
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The price of a call that was not made; `credits` None is unknown."""
+
+    tool: str
+    model: str
+    credits: float | None
+    gateway: str
+    at_most: bool = False
+    notes: tuple[str, ...] = ()
+    charges: bool = False
+    max_credits: float | None = None
+
+
+def has_models(engine: Engine, tool: BoundTool) -> bool:
+    """Return whether a tool sells models that are known as data."""
+    return tool.model is not None or HOOK in engine.plugins.plugins[tool.provider].hooks
+
+
+def priced(
+    engine: Engine, tool: BoundTool, submission: Submission, files: Mapping[str, LocalFile] = NO_FILES
+) -> Submission:
+    """Return a request with the price of its model, and notes of what the service ignores; raise InvalidArgument.
+
+    The seconds of the local `files` that it names are those that were measured.
+    """
+    model = tool.model or engine.catalogue.owned(tool.provider, submission.model, submission.gateway)
+    if model is None:
+        return submission
+    sent = submission.body["input"] if model.wrapped else submission.body
+    seconds = {text: file.seconds for text, file in files.items() if file.seconds is not None}
+    findings = check(model, sent, seconds)
+    if findings.faults:
+        raise InvalidArgument.joined(findings.faults)
+    notes = tuple(note for note in findings.notes if note not in submission.notes)
+    if submission.estimated_credits is not None:
+        return replace(submission, notes=(*submission.notes, *notes))
+    price = estimate(model, sent, seconds)
+    notes += (MOST,) if price.at_most else (f"Price: {price.rate}.",) if price.credits is None and price.rate else ()
+    return replace(submission, estimated_credits=price.credits, notes=(*submission.notes, *notes))
+
+
+async def quote(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> Quote:
+    """Return what a call would cost, having checked it as if it were made; raise InvalidArgument. Nothing is sent."""
+    if not tool.charges:
+        await engine.asking.request(tool, tool.arguments.check(arguments), Query)
+        return Quote(tool.name, "", 0.0, KIE)
+    saves = engine.settings.output_dir is not None
+    options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
+    files = await engine.uploads.files(checked, tool.arguments.media)
+    made = priced(engine, tool, submission, files) if has_models(engine, tool) else submission
+    notes = tuple(note for note in made.notes if note != MOST)
+    price, model, most = made.estimated_credits, made.model or "", MOST in made.notes
+    return Quote(tool.name, model, price, made.gateway, most, notes, charges=True, max_credits=options.max_credits)

@@ -1,0 +1,73 @@
+"""Search: everyday words lead to a right tool or model within the first three lines."""
+
+import pytest
+
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.model_tools import offers
+from kie_ai_mcp._models.search import Offer, best
+from kie_ai_mcp._settings.settings import Settings
+
+REQUESTS = {
+    "remove the background of this photo": ("remove_background", "recraft/remove-background"),
+    "make this picture larger": ("upscale_image", "topaz/image-upscale", "recraft/crisp-upscale"),
+    "upscale a video to 4k": ("upscale_video", "topaz/video-upscale"),
+    "a song about the sea": ("generate_music", "ai-music-api/generate"),
+    "read this text aloud": ("generate_speech",),
+    "text to speech": ("generate_speech",),
+    "a talking avatar": ("generate_talking_video", "generate_kling_avatar_video"),
+    "make this photo talk with this sound": ("generate_talking_video", "generate_kling_avatar_video"),
+    "lip sync a video": ("lip_sync_video", "volcengine/video-to-video-lip-sync"),
+    "the cheapest draft of a picture": ("z-image", "nano-banana-2-1", "google/nano-banana"),
+    "cheap video": ("generate_runway_gen3_video", "generate_seedance_video"),
+    "Seedream": ("generate_seedream_image", "edit_seedream_image"),
+    "Wan": ("generate_wan_video", "generate_wan_image"),
+    "Hailuo": ("hailuo/02-text-to-video-pro", "hailuo/02-text-to-video-standard", "hailuo/2-3-image-to-video-pro"),
+    "Grok": ("grok-imagine/text-to-image", "grok-imagine-image-2-0/text-to-image"),
+    "Grok video": ("grok-imagine/text-to-video", "grok-imagine/image-to-video", "grok-imagine-video-1-5-preview"),
+    "Seedance": ("generate_seedance_video",),
+    "GPT image": ("generate_gpt_image", "generate_gpt4o_image"),
+    "lyrics for a song": ("generate_lyrics",),
+    "separate the vocals of a track": ("separate_music", "ai-music-api/separate-vocals"),
+    "sound effect of rain": ("generate_sound", "ai-music-api/sounds"),
+    "extend this video": ("veo/extend", "grok-imagine/extend", "extend_veo3_video", "extend_runway_video"),
+    "Qwen": ("qwen3/text-to-image", "qwen/text-to-image", "qwen2-1/text-to-image", "qwen/image-edit"),
+    "edit this picture": ("edit_nano_banana", "edit_seedream_image", "edit_gpt_image", "edit_flux_image"),
+    "animate a photo": ("generate_kling_video", "generate_seedance_video", "generate_veo3_video", "generate_wan_video"),
+    "clean the noise from a voice recording": ("isolate_voice", "elevenlabs/audio-isolation"),
+    "Midjourney": ("generate_midjourney_image",),
+}
+"""Words, and names of which one is right; a line also names the tool that does the same."""
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> list[Offer]:
+    app = App.open(Settings.model_validate({"db_path": tmp_path_factory.mktemp("search") / "tasks.db"}))
+    app.engine.record.close()
+    return list(offers(app.engine))
+
+
+@pytest.mark.parametrize("words", REQUESTS)
+def test_everyday_words_find_the_right_thing_in_three_lines(everything: list[Offer], words: str) -> None:
+    first = [name for offer in best(everything, words, None, None)[:3] for name in (offer.name, offer.tool)]
+    assert set(REQUESTS[words]) & set(first), first
+
+
+def test_at_most_eight_are_found_and_retired_ones_come_last(everything: list[Offer]) -> None:
+    found = best(everything, "video", None, None)
+    assert len(found) == 8
+    retired = [offer.availability == "retired" for offer in best(everything, "luma video", None, None)]
+    assert retired == sorted(retired)
+
+
+def test_kind_and_task_narrow_the_search(everything: list[Offer]) -> None:
+    assert {offer.kind for offer in best(everything, "ByteDance Seedance", "video", None)} == {"video"}
+    assert {offer.task for offer in best(everything, "", None, "upscale")} == {"upscale"}
+
+
+def test_words_that_nothing_has_find_nothing(everything: list[Offer]) -> None:
+    assert best(everything, "xyzzy", None, None) == []
+
+
+def test_cheapest_comes_first_where_people_ask_for_it(everything: list[Offer]) -> None:
+    credits = [offer.credits for offer in best(everything, "cheapest image", "image", None)]
+    assert credits == sorted(credits, key=lambda value: value or 0)

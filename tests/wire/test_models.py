@@ -1,0 +1,144 @@
+"""Models over stdio: found, described, priced and run, with refusals that name everything and limits that hold."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mcp import Client
+from PIL import Image
+
+from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import data, text
+
+if TYPE_CHECKING:
+    from tests.conftest import ServeIn
+
+pytestmark = pytest.mark.anyio
+
+CREATE = "/api/v1/jobs/createTask"
+
+
+@pytest.fixture
+def sandbox(fresh_service: Sandbox) -> Sandbox:
+    """The service of the shared server."""
+    return fresh_service
+
+
+def bought(sandbox: Sandbox) -> list[dict[str, Any]]:
+    """The bodies of the paid requests that arrived, without where the service posts the result."""
+    bodies = [seen.body for seen in sandbox.requests if seen.path == CREATE]
+    return [{name: value for name, value in body.items() if name != "callBackUrl"} for body in bodies]
+
+
+async def run(client: Client, model: str, sent: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return data(await client.call_tool("run_model", {"model": model, "input": sent, **options}))
+
+
+async def test_model_is_run_with_its_input_as_given(client: Client, sandbox: Sandbox, prompt: str) -> None:
+    sent = {"prompt": prompt, "aspect_ratio": "16:9", "nsfw_checker": False}
+    answer = await run(client, "z-image", sent)
+    assert (answer["status"], answer["tool"], answer["model"]) == ("pending", "run_model", "z-image")
+    assert answer["estimated_credits"] == 0.8
+    assert bought(sandbox) == [{"model": "z-image", "input": sent}]
+    (task,) = data(await client.call_tool("wait_for_tasks", {"task_ids": [answer["task_id"]]}))["tasks"]
+    assert (task["status"], task["model"], len(task["result_urls"])) == ("completed", "z-image", 1)
+
+
+async def test_refusal_names_every_fault_and_sends_nothing(client: Client, sandbox: Sandbox) -> None:
+    wrong = {"promt": "a fox", "aspect_ratio": "16:10"}
+    answer = await run(client, "z-image", wrong)
+    assert (answer["status"], answer["charged"]) == ("refused", "no")
+    for words in ("prompt", "promt", "16:10", "16:9"):
+        assert words in answer["error"]
+    assert bought(sandbox) == []
+
+
+async def test_unknown_model_names_the_nearest(client: Client, sandbox: Sandbox) -> None:
+    answer = await run(client, "z-imag", {"prompt": "a fox"})
+    assert "z-image" in answer["error"]
+    assert bought(sandbox) == []
+
+
+async def test_nothing_is_sent_above_max_credits(client: Client, sandbox: Sandbox, prompt: str) -> None:
+    refused = await run(client, "z-image", {"prompt": prompt, "aspect_ratio": "1:1"}, max_credits=0.5)
+    assert (refused["status"], refused["charged"]) == ("refused", "no")
+    tool = await client.call_tool("generate_nano_banana", {"prompt": prompt, "max_credits": 1})
+    assert data(tool)["status"] == "refused"
+    assert bought(sandbox) == []
+    sent = await run(client, "z-image", {"prompt": prompt, "aspect_ratio": "1:1"}, max_credits=0.8)
+    assert sent["status"] == "pending"
+
+
+async def test_tool_is_run_by_its_name(client: Client, sandbox: Sandbox, prompt: str) -> None:
+    answer = await run(client, "generate_nano_banana", {"prompt": prompt})
+    assert (answer["status"], answer["tool"]) == ("pending", "generate_nano_banana")
+    assert len(bought(sandbox)) == 1
+
+
+async def test_local_file_inside_an_object_is_uploaded(serve_in: "ServeIn", tmp_path: Path, sandbox: Sandbox) -> None:
+    for number in (1, 2):
+        Image.new("RGB", (400, 400), "teal").save(tmp_path / f"{number}.png")
+    files = [str(tmp_path / f"{number}.png") for number in (1, 2)]
+    sent = {
+        "prompt": "@cup on a table",
+        "duration": "5",
+        "mode": "std",
+        "aspect_ratio": "1:1",
+        "multi_shots": False,
+        "sound": False,
+        "kling_elements": [{"name": "cup", "description": "a cup", "element_input_urls": files}],
+    }
+    upload = {"KIE_AI_UPLOAD_ROOTS": str(tmp_path), "KIE_AI_UPLOAD_URL": sandbox.upload_url}
+    async with serve_in(tmp_path, sandbox, **upload) as client:
+        answer = await run(client, "kling-3.0/video", sent)
+        assert answer["status"] == "pending", answer.get("error")
+    (body,) = bought(sandbox)
+    addresses = body["input"]["kling_elements"][0]["element_input_urls"]
+    assert [address.startswith("http") for address in addresses] == [True, True]
+
+
+async def test_estimate_says_price_and_faults_and_sends_nothing_paid(client: Client, sandbox: Sandbox) -> None:
+    right = {"prompt": "a fox", "aspect_ratio": "1:1"}
+    cost = data(await client.call_tool("estimate_cost", {"name": "z-image", "arguments": right}))
+    assert {"valid": True, "model": "z-image", "credits": 0.8, "dollars": 0.004}.items() <= cost.items()
+    tool = data(await client.call_tool("estimate_cost", {"name": "generate_nano_banana", "arguments": {"prompt": "x"}}))
+    assert {"valid": True, "credits": 4, "dollars": 0.02, "at_most": False}.items() <= tool.items()
+    wrong = data(await client.call_tool("estimate_cost", {"name": "z-image", "arguments": {"prompt": 1, "x": 2}}))
+    assert not wrong["valid"]
+    assert len(wrong["errors"]) >= 2
+    free = data(await client.call_tool("estimate_cost", {"name": "get_credits", "arguments": {}}))
+    assert free["credits"] == 0
+    assert bought(sandbox) == []
+
+
+async def test_model_is_found_and_described(client: Client) -> None:
+    found = await client.call_tool("find_models", {"words": "Hailuo"})
+    (first, *_) = text(found).splitlines()
+    assert first.startswith("hailuo/")
+    assert {"name", "makes", "kind", "task", "price", "tool", "availability"} == data(found)["models"][0].keys()
+    described = data(await client.call_tool("describe_model", {"model": "bytedance/seedance-2-5"}))
+    assert described["name"] == "bytedance/seedance-2-5"
+    assert any(line.startswith("duration") for line in described["fields"])
+    assert any("last_frame_url" in rule and "first_frame_url" in rule for rule in described["rules"])
+    assert any("28" in line for line in described["price"])
+
+
+async def test_compact_listing_is_enough_to_run_everything(
+    serve_in: "ServeIn", tmp_path: Path, sandbox: Sandbox
+) -> None:
+    async with serve_in(tmp_path, sandbox, KIE_AI_COMPACT="true") as client:
+        listed = {tool.name for tool in (await client.list_tools()).tools}
+        assert {"find_models", "describe_model", "estimate_cost", "run_model", "get_credits"} <= listed
+        assert not any(name.startswith("generate_") for name in listed)
+        assert (await run(client, "generate_nano_banana", {"prompt": "A fox in short"}))["status"] == "pending"
+
+
+async def test_pinned_model_is_a_tool_of_its_own(serve_in: "ServeIn", tmp_path: Path, sandbox: Sandbox) -> None:
+    async with serve_in(tmp_path, sandbox, KIE_AI_PINNED_MODELS="z-image,grok-imagine/text-to-image") as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert "prompt" in tools["z_image"].input_schema["properties"]
+        assert "grok_imagine_text_to_image" in tools
+        sent = {"prompt": "A pinned fox", "aspect_ratio": "1:1"}
+        answer = data(await client.call_tool("z_image", sent))
+        assert (answer["status"], answer["model"]) == ("pending", "z-image")
+    assert bought(sandbox) == [{"model": "z-image", "input": sent}]
