@@ -3,15 +3,16 @@
 import io
 import json
 import wave
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from kie_ai_mcp import Model, Price, PriceLine
+from kie_ai_mcp._models.pricing import estimate
 from kie_ai_mcp_sandbox import files, installed, market, sounds
-from kie_ai_mcp_sandbox.prices import Bill, listed, words
+from kie_ai_mcp_sandbox.prices import USUAL_S, Bill, listed, words
 from kie_ai_mcp_sandbox.service import Service, Settings
 from kie_ai_mcp_sandbox.tasks import Task
 
@@ -216,6 +217,31 @@ def test_first_and_last_frame_come_where_they_are_asked_for(service: Service) ->
 )
 def test_price_is_that_of_the_models_data(service: Service, model: str, sent: dict[str, Any], credits: float) -> None:
     assert made(service, model, **sent).credits == credits
+
+
+def test_charge_agrees_with_the_estimate_of_every_model(service: Service) -> None:
+    """Neither reads a price with the other's code."""
+    compared = 0
+    for model in service.models.values():
+        needed = smallest(model.input)
+        for sent in (needed, *({**needed, **other} for other in variations(model))):
+            expected = estimate(model, sent, dict.fromkeys(addresses(sent), USUAL_S))
+            if expected.credits is not None:
+                charged = made(service, model.id, **sent).credits
+                is_right = charged <= expected.credits if expected.at_most else charged == expected.credits
+                assert is_right, (model.id, sent, charged, expected)
+                compared += 1
+    assert compared > 1_000
+
+
+def variations(model: Model) -> Iterator[dict[str, Any]]:
+    """Yield each value of each field that has few, one at a time."""
+    for name, schema in model.input["properties"].items():
+        values = schema.get("enum") or ((True, False) if schema.get("type") == "boolean" else ())
+        yield from ({name: value} for value in values)
+        yield from ({name: schema[limit]} for limit in ("minimum", "maximum") if limit in schema)
+        if schema.get("type") == "array":
+            yield {name: smallest(schema) * 2}
 
 
 def test_seconds_of_own_files_are_measured(service: Service) -> None:
