@@ -99,6 +99,8 @@ def market_complaints(body: Mapping[str, Any]) -> Iterator[str]:
     if model not in facts.models():
         yield f"model {model!r} is not a market model of the service"
         return
+    if MODELS[model].tool not in TOOLS:
+        yield f"model {model!r} of the market points to no tool that buys it"
     yield from errors_of(facts.official(model), body.get("input", {}), f"input of {model}")
 
 
