@@ -508,15 +508,15 @@ def texts_at(path: str, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any
     return walk([arguments], 0, f".{path}", "")
 
 
-def is_web_address(value: str) -> bool:
-    """Return whether a text is an address that a service can open."""
+def is_web_address(value: str, schemes: Sequence[str] = ()) -> bool:
+    """Return whether a text is an address that a service can open, which may have further `schemes` of its own."""
     try:
         parts = urlsplit(value)
         host, _port = parts.hostname, parts.port
     except ValueError:  # malformed brackets or port
         return False
     plain = value.isprintable() and not any(character.isspace() for character in value)
-    return parts.scheme in {"http", "https"} and bool(host) and plain
+    return parts.scheme in {"http", "https", *schemes} and bool(host) and plain
 
 
 def _web_address(value: str) -> str:

@@ -3,6 +3,8 @@
 import io
 import sys
 import wave
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from PIL import Image
 import kie_ai_mcp_sandbox
 from kie_ai_mcp import Media
 from kie_ai_mcp._media import thumbnails
-from kie_ai_mcp._media.files import HEAD_BYTES, format_of
+from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of
 from kie_ai_mcp._media.measuring import MB, Measures, faults_of, measured
 
 CLIP = (Path(kie_ai_mcp_sandbox.__file__).parent / "data" / "clip.mp4").read_bytes()
@@ -189,9 +191,36 @@ def test_clip_too_large_to_be_decoded_is_measured_all_the_same(monkeypatch: pyte
     assert measures(CLIP) == whole
 
 
+def document(data: bytes, extension: str) -> int | None:
+    return measured(io.BytesIO(data), Format("file", extension, "")).pages
+
+
+def test_pages_of_a_pdf_are_counted() -> None:
+    pages = [Image.new("RGB", (20, 20), colour) for colour in ("teal", "red", "navy")]
+    data = picture(pages[0], "PDF", save_all=True, append_images=pages[1:])
+    assert document(data, "pdf") == 3
+    tree = b"<< /Type /Pages /Kids [3 0 R] /Count 50 >> << /Type/Pages /Parent 1 0 R /Count 9 >>"
+    packed = zlib.compress(tree)
+    assert document(data + b"1 0 obj << /Type /Pages /Count 2 >> endobj", "pdf") == 2
+    assert document(b"%%PDF-1.5 << /Type /ObjStm /Length 99 >>\nstream\r\n%bendstream" % packed, "pdf") == 50
+    assert document(b"%PDF-1.5 << /Type /ObjStm >> stream\nendstream", "pdf") is None
+    assert document(b"%PDF-1.5", "pdf") is None
+
+
+def test_pages_of_a_text_and_slides_are_those_that_it_says_itself() -> None:
+    for extension, word in (("docx", "Pages"), ("pptx", "Slides")):
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as file:
+            file.writestr("docProps/app.xml", f"<Properties><{word}>51</{word}></Properties>")
+        assert document(data.getvalue(), extension) == 51
+        assert document(data.getvalue()[:40], extension) is None
+        assert document(data.getvalue().replace(b"app.xml", b"app.xyz"), extension) is None
+    assert document(b"a", "txt") is None
+
+
 # Limits --------------------------------------------------------------------------------------------------------------
 
-MEDIUM = Measures(5 * MB, "mp4", (640, 480), False, 10.0, 30.0, "h264")
+MEDIUM = Measures(5 * MB, "mp4", (640, 480), False, 10.0, 30.0, "h264", 7)
 
 
 def reasons(media: Media | Mapping[str, Media], **files: Measures) -> list[str]:
@@ -231,6 +260,7 @@ def reasons(media: Media | Mapping[str, Media], **files: Measures) -> list[str]:
         ),
         ({"least_fps": 48}, "it has 30 frames a second, the service takes at least 48 there; change its frame rate"),
         ({"most_fps": 24}, "it has 30 frames a second, the service takes at most 24 there; change its frame rate"),
+        ({"most_pages": 6}, "it has 7 pages, the service takes at most 6 there; give fewer pages"),
         ({"least_mbps": 5}, "it has 4.19 megabits a second, the service takes at least 5 there; encode it with more"),
         ({"most_mbps": 4}, "it has 4.19 megabits a second, the service takes at most 4 there; encode it with fewer"),
     ],

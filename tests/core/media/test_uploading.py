@@ -7,6 +7,7 @@ import io
 import json
 import os
 import threading
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -786,6 +787,10 @@ async def test_seconds_of_a_local_clip_are_known_and_those_at_an_address_are_not
 CLIPS = Media("video", most_s=1000)
 
 
+async def test_empty_address_is_left_as_it_is(uploads: MakeUploads) -> None:
+    assert await uploads().addresses({"image_url": ""}, {"image_url": Media("image")}) == {"image_url": ""}
+
+
 async def test_address_is_never_fetched_to_be_measured(service: HTTPServer, uploads: MakeUploads) -> None:
     clip = service.url_for("/clip.mp4")
     media = {"clip": Media("video", formats=("mov",), most_s=1, total_mb=0, same_px_as="clip")}
@@ -828,3 +833,98 @@ async def test_file_may_be_of_any_kind_that_its_argument_takes(
     (root / "fox.mp3").write_bytes(b"ID3" + bytes(100))
     with pytest.raises(InvalidArgument, match="its bytes are no image or video"):
         await uploads().addresses({"urls": [str(root / "fox.mp3")]}, media)
+
+
+# Documents, and addresses of a service's own -------------------------------------------------------------------------
+
+OFFICE = "application/vnd.openxmlformats-officedocument"
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
+
+
+def archive(**parts: str) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as file:
+        for name, text in parts.items():
+            file.writestr(name.replace("_", "/", 1).replace("_", "."), text)
+    return data.getvalue()
+
+
+DOCUMENTS = {
+    "Fox tale.PDF": (b"%PDF-1.7\n", "application/pdf"),
+    "fox.docx": (archive(word_document_xml="<w/>"), f"{OFFICE}.wordprocessingml.document"),
+    "fox.xlsx": (archive(xl_workbook_xml="<w/>"), f"{OFFICE}.spreadsheetml.sheet"),
+    "fox.pptx": (archive(ppt_presentation_xml="<w/>"), f"{OFFICE}.presentationml.presentation"),
+    "fox.doc": (OLE, "application/msword"),
+    "fox.xls": (OLE, "application/vnd.ms-excel"),
+    "fox.ppt": (OLE, "application/vnd.ms-powerpoint"),
+    "fox.key": (archive(Index_Document_iwa="x"), "application/vnd.apple.keynote"),
+    "fox.pages": (archive(Index_Document_iwa="x"), "application/vnd.apple.pages"),
+    "fox.numbers": (archive(Index_Document_iwa="x"), "application/vnd.apple.numbers"),
+    "fox.txt": ("Der Fuchs – über den Hund.".encode(), "text/plain"),
+    "fox.md": ("# Fox".encode("utf-16"), "text/markdown"),
+}
+FILES = {"files[]": Media("file")}
+
+
+async def test_document_is_sent_under_its_own_ending_and_type(
+    taking: list[Taken], uploads: MakeUploads, root: Path
+) -> None:
+    for name, (data, _) in DOCUMENTS.items():
+        (root / name).write_bytes(data + name.encode())
+
+    await uploads().addresses({"files": [str(root / name) for name in DOCUMENTS]}, FILES)
+
+    assert [taken.mime_type for taken in taking] == [mime_type for _, mime_type in DOCUMENTS.values()]
+    for name, taken in zip(DOCUMENTS, taking, strict=True):
+        assert taken.data == DOCUMENTS[name][0] + name.encode()
+        assert name.lower().rpartition(".")[2] in {word.rpartition(".")[2] for word in taken.words.split()}
+
+
+async def test_document_may_be_data_whose_type_is_said(taking: list[Taken], uploads: MakeUploads) -> None:
+    data, mime_type = DOCUMENTS["fox.docx"]
+    texts = [f"data:{mime_type};base64,{base64.b64encode(data).decode()}", "data:text/plain;charset=utf-8,A%20fox"]
+
+    assert await uploads().addresses({"files": texts}, FILES) == {"files": [ADDRESS, ADDRESS]}
+    assert [(taken.data, taken.mime_type) for taken in taking] == [(data, mime_type), (b"A fox", "text/plain")]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("fox.docx", b"a shopping list", "its bytes are no document"),
+        ("fox.txt", b"a\0b", "its bytes are no document"),
+        ("fox.txt", b"", "its bytes are no document"),
+        ("fox.csv", b"a;b", "give one of pdf, txt"),
+        ("fox.pdf", PNG, "its bytes are no document"),
+        ("fox.doc", OLE, "it is DOC, the service takes pdf or txt there; convert it"),
+        ("fox.docx", bytes.fromhex("504b0304") + bytes(90), "it is DOCX, the service takes pdf or txt there"),
+    ],
+)
+async def test_file_that_is_no_such_document_is_refused(
+    name: str, data: bytes, reason: str, uploads: MakeUploads, root: Path, service: HTTPServer
+) -> None:
+    (root / name).write_bytes(data)
+
+    with pytest.raises(InvalidArgument) as error:
+        await uploads().addresses({"files": [str(root / name)]}, {"files[]": Media("file", formats=("pdf", "txt"))})
+
+    assert (error.value.field, service.log) == ("files[0]", [])
+    assert reason in str(error.value)
+
+
+async def test_document_is_sent_only_where_one_is_taken(uploads: MakeUploads, root: Path, service: HTTPServer) -> None:
+    (root / "fox.txt").write_text("a shopping list", encoding="utf-8")
+
+    assert "its bytes are no image" in (await refusal(uploads(), root / "fox.txt")).allowed
+    with pytest.raises(InvalidArgument, match="its bytes are no picture, clip or sound"):
+        await uploads().file("path", str(root / "fox.txt"))
+    assert service.log == []
+
+
+async def test_address_of_a_scheme_that_the_service_knows_goes_out_as_it_is(uploads: MakeUploads) -> None:
+    arguments = {"elements": [{"urls": ["asset://asset-2026-Ab", "oss://fox/tail.png?v=1#x", "OSS://fox/tail.png"]}]}
+    media = {"elements[].urls[]": Media(("image", "video"), schemes=("asset", "oss"))}
+
+    assert await uploads().addresses(arguments, media) == arguments
+    with pytest.raises(InvalidArgument, match=r"elements\[0\]\.urls\[0\]: 'asset://asset-2026-Ab' is not accepted"):
+        await uploads().addresses(arguments, {"elements[].urls[]": Media("image", schemes=("oss",))})

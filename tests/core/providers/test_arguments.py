@@ -597,3 +597,26 @@ def test_fixed_choice_is_its_only_value() -> None:
     assert Arguments(generate_fox).check({"model": "fox-1"}) == {"model": "fox-1"}
     with pytest.raises(InvalidArgument, match="use one of 'fox-1'"):
         Arguments(generate_fox).check({"model": "fox-2"})
+
+
+@pytest.mark.parametrize(
+    ("media", "takes", "refuses"),
+    [
+        (Media("link"), "https://example.com/page", "/home/fox.html"),
+        (Media("link"), "http://example.com", "data:text/plain,fox"),
+        (Media("image", schemes=("asset",)), "asset://asset-1", "oss://bucket/fox.png"),
+        (Media(("image", "video"), schemes=("oss",)), "OSS://bucket/fox.png?a=1", "oss://"),
+        (Media("file"), "/home/fox.pdf", "ftp://example.com/fox.pdf"),
+    ],
+)
+def test_media_argument_takes_the_forms_of_address_of_its_marker(media: Media, takes: str, refuses: str) -> None:
+    def read_fox(urls: Annotated[list[str], media], url: Annotated[str, media] | None = None) -> Submission:
+        """Read."""
+        return Submission("foxes", {"urls": urls, "url": url}, "fox")
+
+    arguments = Arguments(read_fox, hints={"urls": Annotated[list[str], media], "url": Annotated[str, media]})
+    assert arguments.check({"urls": [takes], "url": takes}) == {"urls": [takes], "url": takes}
+    with pytest.raises(InvalidArgument) as error:
+        arguments.check({"urls": [takes, refuses], "url": refuses})
+    assert [fault.field for fault in error.value.faults] == ["urls[1]", "url"]
+    assert ("or a path of a local file" in str(error.value)) is (media.kinds != ("link",))

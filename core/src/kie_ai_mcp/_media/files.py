@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kie_ai_mcp._providers.quarantine import is_running
-from kie_ai_mcp.specs import DAY_S, Kind
+from kie_ai_mcp.specs import DAY_S, Kind, MediaKind
 
 _HOST = f"{zlib.crc32(socket.gethostname().encode()) & 0xFFFF:04x}"  # processes of another machine may share the folder
 HEAD_BYTES = 64  # number of bytes from the start that `format_of` needs
@@ -23,7 +23,7 @@ HEAD_BYTES = 64  # number of bytes from the start that `format_of` needs
 class Format:
     """One type of media file."""
 
-    kind: Kind
+    kind: Kind | MediaKind
     extension: str
     mime_type: str
 
@@ -50,6 +50,7 @@ _SIGNATURES = (
     (rb"OggS", Format("audio", "ogg", "audio/ogg")),
     (rb"fLaC", Format("audio", "flac", "audio/flac")),
     (rb"FORM....AIF", Format("audio", "aiff", "audio/aiff")),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Format("audio", "wma", "audio/x-ms-wma")),
 )
 
 # Brands of the container that begins with `ftyp`: the first that is listed here decides, a general one last.
@@ -69,13 +70,37 @@ _BRANDS = (
 # Results that are no media, as they are saved: they have no bytes to be known by.
 TEXTS = {".txt": Format("text", "txt", "text/plain"), ".json": Format("text", "json", "application/json")}
 
+# Documents, which are inputs alone: known by the ending of their name, and by how files of that ending begin.
+_ZIP, _OLE, _TEXT = rb"PK\x03\x04", rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", rb"\xff\xfe|\xfe\xff|[^\0]+\Z"
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+DOCUMENTS = {
+    "pdf": (rb"%PDF-", "application/pdf"),
+    "docx": (_ZIP, f"{_OFFICE}.wordprocessingml.document"),
+    "xlsx": (_ZIP, f"{_OFFICE}.spreadsheetml.sheet"),
+    "pptx": (_ZIP, f"{_OFFICE}.presentationml.presentation"),
+    "doc": (_OLE, "application/msword"),
+    "xls": (_OLE, "application/vnd.ms-excel"),
+    "ppt": (_OLE, "application/vnd.ms-powerpoint"),
+    "key": (_ZIP, "application/vnd.apple.keynote"),
+    "pages": (_ZIP, "application/vnd.apple.pages"),
+    "numbers": (_ZIP, "application/vnd.apple.numbers"),
+    "txt": (_TEXT, "text/plain"),
+    "md": (_TEXT, "text/markdown"),
+}
+
 FORMATS = {form.extension: form for form in (*(form for _, form in (*_SIGNATURES, *_BRANDS)), *TEXTS.values())}
 FORMATS["jpeg"] = FORMATS["jpg"]
 EXTENSIONS = tuple(FORMATS)
 
 
-def format_of(head: bytes) -> Format | None:
-    """Return the type of a file that begins with `head`; None for anything that is no picture, clip or sound."""
+def format_of(head: bytes, name: str = "") -> Format | None:
+    """Return the type of a file that begins with `head`; None for anything that is no picture, clip or sound.
+
+    With its `name` it may be a document, too.
+    """
+    extension = name.rpartition(".")[2].lower()
+    if extension in DOCUMENTS and re.match(DOCUMENTS[extension][0], head):
+        return Format("file", extension, DOCUMENTS[extension][1])
     if head[4:8] != b"ftyp":
         return next((form for pattern, form in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)
     brands = [head[at : at + 4] for at in (8, *range(16, min(int.from_bytes(head[:4]), len(head)), 4))]

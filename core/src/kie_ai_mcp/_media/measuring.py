@@ -5,7 +5,10 @@ what can't be measured is left to the service.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +16,14 @@ from typing import Any, BinaryIO
 
 from kie_ai_mcp._media.files import FORMATS, Format
 from kie_ai_mcp._media.thumbnails import FRAME_BYTES, MOST_BYTES, opened
-from kie_ai_mcp.errors import InvalidArgument, MediaError
+from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import Media
 
 MB = 1 << 20  # services do not say which MB they mean, so the larger one counts
 SLACK = {"s": 0.1, "fps": 0.1, "mbps": 0.1, "ratio": 0.001}  # by which measures of equal files differ
-CODECS = {"hevc": "h265"}  # a codec's name for people, where PyAV has another
-ESTIMATED = {"mp3", "aac"}  # a header does not say how long these last, so their packets are counted
+BY = "{} x {}".format
+TREE = re.compile(rb"<<([^<>]*/Type\s*/Pages\b[^<>]*)>>")  # of the pages of a PDF
+PACKED = re.compile(rb"/ObjStm\b[^<>]*>>\s*stream\r?\n")  # what comes before packed objects of a PDF
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Measures:
     seconds: float | None = None
     fps: float | None = None
     codec: str = ""
+    pages: int | None = None
 
 
 NOTHING = Measures()
@@ -48,12 +53,14 @@ def measured(file: BinaryIO, form: Format) -> Measures:
     """Return what can be measured of a file."""
     facts = Measures(file.seek(0, os.SEEK_END), form.extension)
     file.seek(0)
-    with suppress(ImportError, MediaError, IndexError):
+    with suppress(Exception):  # files from outside make readers raise anything, and the service judges them anyway
         if form.kind == "image":
             width, height, alpha = _header(file, form.extension)
             return replace(facts, px=(width, height) if width and height else None, alpha=alpha)
         if form.kind in {"video", "audio"}:
             return replace(facts, **_played(file, form))
+        if form.kind == "file":
+            return replace(facts, pages=_pages(file, form.extension))
     return facts
 
 
@@ -71,29 +78,25 @@ def faults_of(files: Measured, media: Mapping[str, Media]) -> Iterator[InvalidAr
         for place, (text, file) in here.items():
             yield from (InvalidArgument(place, text, reason) for reason in _faults(file, marker))
             if other and file.px and other[1].px and file.px != other[1].px:
-                sizes = f"it has {_by(file.px)} pixels, and {marker.same_px_as} has {_by(other[1].px)}"
+                sizes = f"it has {BY(*file.px)} pixels, and {marker.same_px_as} has {BY(*other[1].px)}"
                 yield InvalidArgument(place, text, f"{sizes}; make both the same size")
-        sums = {
-            "MB": (sum(file.size or 0 for _, file in here.values()) / MB, marker.total_mb, 0.0),
-            "s": (sum(file.seconds or 0 for _, file in here.values()), marker.total_s, SLACK["s"] * len(here)),
-        }
-        for unit, (total, most, slack) in sums.items():
-            if most is not None and total > most + slack and len(here) > 1:
-                allowed = f"together they have {_n(total)} {unit}, the service takes at most {most:g} {unit} there"
-                yield InvalidArgument(
-                    path.removesuffix("[]"), [text for text, _ in here.values()], f"{allowed}; give fewer or smaller"
-                )
+        for unit, most, slack in (("MB", marker.total_mb, 0.0), ("s", marker.total_s, SLACK["s"] * len(here))):
+            total = sum((file.size or 0) / MB if unit == "MB" else file.seconds or 0 for _, file in here.values())
+            if most is not None and len(here) > 1 and total > most + slack:
+                words = f"together they have {_n(total)} {unit}, the service takes at most {most:g} {unit} there"
+                texts = [text for text, _ in here.values()]
+                yield InvalidArgument(path.removesuffix("[]"), texts, f"{words}; give fewer or smaller")
 
 
 def _faults(file: Measures, media: Media) -> Iterator[str]:
     """Yield the reasons why a service does not take a file: what it is, what is taken, and what to do."""
     takes = formats_of(media)
     if takes and file.extension and file.extension not in takes:
-        yield f"it is {file.extension.upper()}, the service takes {_or(takes)} there; convert it"
+        yield f"it is {file.extension.upper()}, the service takes {' or '.join(takes)} there; convert it"
     if media.most_mb is not None and (file.size or 0) > media.most_mb * MB:
         yield f"it is larger than {media.most_mb:g} MB, the most that the service takes there; make it smaller"
     if media.codecs and file.codec and file.codec not in media.codecs:
-        yield f"its codec is {file.codec}, the service takes {_or(media.codecs)} there; encode it again"
+        yield f"its codec is {file.codec}, the service takes {' or '.join(media.codecs)} there; encode it again"
     if file.alpha and not media.alpha:
         yield "it has transparency, which the service does not take there; save it without, for example as JPEG"
     for name, low, high, fact, unit, cures in _ranges(file):
@@ -109,11 +112,12 @@ def _faults(file: Measures, media: Media) -> Iterator[str]:
 def _ranges(file: Measures) -> Iterator[tuple[str, float, float, str, str, str]]:
     """Yield each limit's name, the least and the most that the file has of it, words for that, a unit, and cures."""
     if file.px:
-        (width, height), pixels = file.px, file.px[0] * file.px[1]
-        yield "px", min(file.px), max(file.px), f"it has {_by(file.px)} pixels", " on each side", "resize it"
+        pixels, ratio = file.px[0] * file.px[1], file.px[0] / file.px[1]
+        yield "px", min(file.px), max(file.px), f"it has {BY(*file.px)} pixels", " on each side", "resize it"
         yield "pixels", pixels, pixels, f"it has {pixels} pixels in all", "", "make it larger|make it smaller"
-        fact = f"its width is {_n(width / height)} times its height"
-        yield "ratio", width / height, width / height, fact, " times", "crop it"
+        yield "ratio", ratio, ratio, f"its width is {_n(ratio)} times its height", " times", "crop it"
+    if file.pages:
+        yield "pages", file.pages, file.pages, f"it has {file.pages} pages", "", "give fewer pages"
     if file.fps:
         yield "fps", file.fps, file.fps, f"it has {_n(file.fps)} frames a second", "", "change its frame rate"
     if file.seconds:
@@ -132,7 +136,8 @@ def _header(file: BinaryIO, extension: str) -> tuple[int, int, bool]:
 
     match extension, head[12:16]:
         case "png", _:
-            return number(16, 4, "big"), number(20, 4, "big"), head[25:26] in {b"\4", b"\6"} or _is_clear(file)
+            is_clear = head[25] in {4, 6} or b"tRNS" in file.read(MB).split(b"IDAT")[0]
+            return number(16, 4, "big"), number(20, 4, "big"), is_clear
         case "gif", _:
             return number(6), number(8), False
         case "bmp", _:
@@ -152,41 +157,40 @@ def _header(file: BinaryIO, extension: str) -> tuple[int, int, bool]:
     return 0, 0, False
 
 
-def _is_clear(file: BinaryIO) -> bool:
-    """Return whether a PNG without a channel for it names a transparent colour, before its pixels begin."""
-    file.seek(8)
-    while len(head := file.read(8)) == 8 and head[4:] not in {b"IDAT", b"tRNS"}:
-        file.seek(int.from_bytes(head[:4]) + 4, os.SEEK_CUR)
-    return head[4:] == b"tRNS"
-
-
 def _played(file: BinaryIO, form: Format) -> dict[str, Any]:
     """Return the facts of a clip or a sound."""
     with opened(file, form) as clip:
         facts: dict[str, Any] = {"seconds": clip.duration / 1_000_000 if clip.duration else None}
+        if form.extension in {"mp3", "aac"}:  # their headers do not say how long they last, so packets are counted
+            stream = clip.streams.audio[0]
+            ticks = sum(packet.duration or 0 for packet in clip.demux(stream))
+            facts["seconds"] = float(ticks * stream.time_base) or None
         if form.kind == "audio":  # its cover may be a stream of pictures
-            if form.extension in ESTIMATED:
-                stream = clip.streams.audio[0]
-                ticks = sum(packet.duration or 0 for packet in clip.demux(stream))
-                facts["seconds"] = float(ticks * stream.time_base) or None
             return facts
         stream = clip.streams.video[0]
         px, turned = (stream.width, stream.height), False
         if stream.width * stream.height <= MOST_BYTES // FRAME_BYTES:
             turned = getattr(next(clip.decode(stream), None), "rotation", 0) % 180 != 0
-        name = stream.codec_context.codec.canonical_name
-        fps = float(stream.average_rate or 0) or None
-        return facts | {"px": px[::-1] if turned else px, "codec": CODECS.get(name, name), "fps": fps}
+        codec = stream.codec_context.codec.canonical_name.replace("hevc", "h265")
+        return facts | {"px": px[::-1] if turned else px, "codec": codec, "fps": float(stream.average_rate or 0)}
 
 
-def _by(px: tuple[int, int]) -> str:
-    return f"{px[0]} x {px[1]}"
+def _pages(file: BinaryIO, extension: str) -> int | None:
+    """Return the pages of a PDF, or what Word and PowerPoint wrote down; None where it does not say."""
+    if extension in {"docx", "pptx"}:
+        with zipfile.ZipFile(file) as parts, parts.open("docProps/app.xml") as part:
+            pages = re.search(rb"<(?:Pages|Slides)>([0-9]{1,6})<", part.read(100_000))
+    else:
+        data, unpack = file.read(), zlib.decompressobj
+        trees = TREE.findall(data)
+        for packed in PACKED.finditer(data):
+            with suppress(zlib.error):
+                trees += TREE.findall(unpack().decompress(data[packed.end() : packed.end() + MB], 8 * MB))
+        # The root counts all pages. A file that was changed has several roots, of which the last counts.
+        roots = [tree for tree in trees if b"/Parent" not in tree]
+        pages = re.search(rb"/Count\s+([0-9]{1,6})", roots[-1]) if roots else None
+    return int(pages[1]) if pages else None
 
 
 def _n(number: float) -> str:
     return f"{round(number, 2):.10g}"
-
-
-def _or(words: Iterable[str]) -> str:
-    *rest, last = words
-    return f"{', '.join(rest)} or {last}" if rest else last

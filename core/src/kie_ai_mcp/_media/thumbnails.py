@@ -30,7 +30,8 @@ MOST_PIXELS = 80_000_000  # pictures with more are not decoded: a small file can
 MOST_BYTES = 160_000_000  # memory that decoding may take; the server as a whole stays below 300 MB
 CONVERTING_BYTES = 240_000_000  # the same for a process that does nothing else
 CONVERTING_S = 30.0
-DEMUXERS = {"3gp": "mp4", "m4a": "mp4", "webm": "matroska", "mkv": "matroska"}  # where they are no extensions
+# Names of demuxers, where they are no extensions.
+DEMUXERS = {"3gp": "mp4", "m4a": "mp4", "wma": "asf", "webm": "matroska", "mkv": "matroska"}
 FRAME_BYTES = 8  # memory for each pixel of a clip's frame
 COPY_BYTES = 4  # more for each pixel of a picture with transparency, or that is kept whole
 WHOLE_JPEG_BYTES = 11  # for each pixel of a JPEG that can't be made smaller while it is decoded

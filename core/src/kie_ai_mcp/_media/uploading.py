@@ -25,7 +25,7 @@ from urllib.request import url2pathname
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_file, format_of_url, is_cut
+from kie_ai_mcp._media.files import DOCUMENTS, HEAD_BYTES, Format, format_of, format_of_file, format_of_url, is_cut
 from kie_ai_mcp._media.measuring import NOTHING, Measures, faults_of, formats_of, measured, measured_at
 from kie_ai_mcp._media.thumbnails import convert
 from kie_ai_mcp._record.record import Record
@@ -106,7 +106,7 @@ class Uploads:
         measured: dict[str, dict[str, tuple[str, Measures]]] = {path: {} for path in media}
         for path, marker in media.items():
             for place, holder, key in texts_at(path, arguments):
-                if is_web_address(text := holder[key]):
+                if not (text := holder[key]) or is_web_address(text, marker.schemes):
                     continue
                 try:
                     file = await self.file(place, text, marker)
@@ -131,7 +131,9 @@ class Uploads:
             if is_data and len(text) > 3 * self.settings.max_upload_mb * 1_000_000:
                 raise ValueError(self._too_large)
             if is_data:
-                return self._temporary("upload", lambda target: target.write_bytes(_decoded(text)), media)
+                said = text.lstrip()[5:].partition(",")[0].lower()
+                names = (f"upload.{end}" for end, (_, mime_type) in DOCUMENTS.items() if said.startswith(mime_type))
+                return self._temporary(next(names, "upload"), lambda target: target.write_bytes(_decoded(text)), media)
             return self._read(result or self._allowed(text), media)
 
         try:
@@ -250,10 +252,12 @@ class Uploads:
             if status.st_size > self.settings.max_upload_mb * 1_000_000:
                 raise ValueError(self._too_large)
             head = file.read(HEAD_BYTES)
-            form = format_of(head)
-            if form is None or (media is not None and form.kind not in media.kinds):
-                kind = " or ".join(media.kinds) if media else "picture, clip or sound"
-                raise ValueError(f"its bytes are no {kind} ({shorten(head[:16])})")
+            kinds, takes = media.kinds if media else (), ", ".join(formats_of(media))
+            form = format_of(head, path.name if "file" in kinds else "")
+            if form is None or (media is not None and form.kind not in kinds):
+                kind = " or ".join(kinds).replace("file", "document") or "picture, clip or sound"
+                more = f"; give one of {takes}" if takes else ""
+                raise ValueError(f"its bytes are no {kind} ({shorten(head[:16])}){more}")
             if _is_converted(form, media):
                 clear = "PNG" if media and media.alpha and "png" in formats_of(media) else ""
                 return self._temporary(f"{path.stem}.jpg", lambda target: convert(file, form, target, clear), media)

@@ -172,9 +172,8 @@ def wrong_addresses(arguments: Mapping[str, Any], media: Mapping[str, Media]) ->
         is_given = re.split(r"[\[.]", path)[0] in arguments
         for place, holder, key in texts_at(path, arguments) if is_given else ():
             address = holder[key]
-            is_own = "://" in address and address.partition("://")[0].lower() in marker.schemes
             may_be_file = marker.kinds != ("link",) and _may_be_input(address)
-            if not (is_web_address(address) or is_own or may_be_file):
+            if not (is_web_address(address, marker.schemes) or may_be_file):
                 local = ", or a path of a local file" if marker.kinds != ("link",) else ""
                 allowed = f"give an http:// or https:// address of the {' or '.join(marker.kinds)}{local}"
                 yield InvalidArgument(place, address, allowed)
