@@ -1,5 +1,6 @@
 """The test kit `kie_ai_mcp.testing`: it reports each breach with place and cure, and passes correct providers."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,16 @@ import pytest
 from pydantic import Field, StringConstraints
 
 from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Prompt, Submission
-from kie_ai_mcp.testing import Draw, PlayedGateway, ServeProvider, argument_sets, calls_of, check_provider
+from kie_ai_mcp.testing import (
+    Draw,
+    PlayedGateway,
+    ServeProvider,
+    argument_sets,
+    breaking_input,
+    calls_of,
+    check_provider,
+    smallest_input,
+)
 from kie_ai_mcp_sandbox.server import Sandbox
 
 HEAD = """
@@ -223,6 +233,138 @@ BROKEN = {
         ["read of its Submission: it refuses with Refused('no')", "Answer(code=200"],
     ),
 }
+
+
+def models(**changes: Any) -> str:
+    """The source of a provider with one model, of which an entry has these changes."""
+    fields = {
+        "prompt": {"type": "string", "maxLength": 50},
+        "size": {"type": "string", "enum": ["S", "L"]},
+        "image_urls": {"type": "array", "items": {"type": "string"}, "maxItems": 4},
+    }
+    entry = {"title": "Fox", "kind": "image", "task": "edit", "fields": fields, "required": ["prompt"], **changes}
+    entry["fields"] = {**fields, **changes.get("fields", {})}
+    text = json.dumps({"fox/1": entry})
+    return f"@hookimpl\ndef kie_register_models():\n    return read_models({text!r})"
+
+
+def rule(kind: str, *names: str, **facts: Any) -> str:
+    return models(rules=[{"kind": kind, "fields": names, **facts}])
+
+
+BROKEN_MODELS = {
+    "file that can't be read": (
+        "@hookimpl\ndef kie_register_models():\n    return read_models('{')",
+        ["kie_register_models: it raised JSONDecodeError", "docs/models.md"],
+    ),
+    "no models": (
+        "@hookimpl\ndef kie_register_models():\n    return ['fox/1']",
+        ["kie_register_models: it returned a str, not a Model or LiveCatalogue"],
+    ),
+    "model of an unknown service": (models(gateway="tide"), ["model fox/1: its gateway 'tide' is not registered"]),
+    "model that comes twice": (
+        models().replace("return read_models(", "return 2 * [*read_models(").replace("')", "')]"),
+        ["model fox/1: it is registered twice"],
+    ),
+    "model of an unknown kind": (models(kind="smell"), ["in its Model, kind is 'smell'"]),
+    "price below 0": (models(price={"lines": [{"credits": -1}]}), ["in its PriceLine, credits are -1"]),
+    "schema that is none": (
+        models(fields={"size": {"type": "large"}}),
+        ["its schema is not valid (draft 2020-12): 'large' is not valid"],
+    ),
+    "schema that is open": (
+        models(fields={"look": {"type": "object", "properties": {}, "additionalProperties": True}}),
+        ["input.look takes unknown fields"],
+    ),
+    "schema that branches": (
+        models(fields={"size": {"oneOf": [{"type": "string"}, {"type": "number"}]}}),
+        ["input.size branches (oneOf)", "say the rest in rules"],
+    ),
+    "file at no field": (
+        models(media={"image_urls": {"kind": "image"}}),
+        ["its media path 'image_urls' is no field of text", "Write [] for each item of a list."],
+    ),
+    "rule of no field": (
+        rule("needs", "seed", when={"size": "*"}),
+        ["its rule 'with size: needs seed' names 'seed', which is no field"],
+    ),
+    "rule that can't be read": (rule("limit", "#image_urls +", max=1), ["can't be read: '#image_urls +' is no term"]),
+    "rule of no value": (
+        rule("only_with", "size", values=["XL"], when={"image_urls": "*"}),
+        ["tests size for 'XL', which it can't be"],
+    ),
+    "condition of no value": (
+        rule("needs", "image_urls", when={"size": {"not": ["XL", None]}}),
+        ["tests size for 'XL', which it can't be"],
+    ),
+    "rule that can't be broken": (
+        rule("limit", "#image_urls", max=9),
+        ["breaks this rule alone: length of image_urls at most 9", "Leave out a rule that can't be broken"],
+    ),
+    "rules that forbid everything": (
+        models(
+            rules=[
+                {"kind": "needs", "fields": ["size"], "when": {"prompt": "*"}},
+                {"kind": "only_with", "fields": ["size"], "when": {"prompt": None}},
+            ]
+        ),
+        ["no input was found that its schema allows and that keeps its rules"],
+    ),
+    "pattern that nobody can guess": (
+        models(fields={"code": {"type": "string", "pattern": "^(?=.*z)[a-z]{4}$"}}, required=["prompt", "code"]),
+        ["no input was found", "give examples in the schema"],
+    ),
+    "price of no request": (
+        models(price={"lines": [{"credits": 1, "when": {"image_urls": "*"}}]}),
+        ["no line of its price holds for"],
+    ),
+    "price of no field": (
+        models(price={"lines": [{"credits": 1, "per": "seconds"}]}),
+        ["its price names 'seconds', which is no field", "a fact in brackets"],
+    ),
+    "model without an address": (models(path="/"), ["in its Model, path is '/'"]),
+}
+
+
+@pytest.mark.parametrize(("source", "parts"), BROKEN_MODELS.values(), ids=BROKEN_MODELS)
+def test_breach_of_a_model_is_found_and_reported(source: str, parts: list[str]) -> None:
+    with pytest.raises(AssertionError) as caught:
+        check_provider(module_of(HEAD, source))
+    message = str(caught.value)
+    assert [part for part in parts if part not in message] == [], message
+
+
+def test_models_that_belong_together_pass() -> None:
+    rules = [
+        {"kind": "only_with", "fields": ["size"], "values": ["L"], "when": {"#image_urls": {"not": [1]}}},
+        {"kind": "limit", "fields": ["#prompt"], "max": 30, "when": {"size": "S"}},
+        {"kind": "at_least_one", "fields": ["size", "image_urls"], "soft": True},
+    ]
+    price = {"lines": [{"credits": 1, "when": {"size": "S"}}, {"credits": 2, "per": "(megapixels)"}]}
+    code = {"type": "string", "pattern": "^(?=.*z)[a-z]{4}$", "examples": ["zest"]}
+    media = {"image_urls[]": {"kind": "image"}}
+    check_provider(module_of(HEAD, models(rules=rules, price=price, media=media, fields={"code": code})))
+
+
+def test_inputs_of_a_model_are_the_smallest_and_break_one_rule() -> None:
+    code = {"type": "string", "pattern": "^Speaker [0-9]+$"}
+    clip = {"type": "array", "items": {"type": "string", "format": "uri"}, "maxItems": 2}
+    source = models(
+        fields={"code": code, "clips": clip},
+        required=["prompt", "code"],
+        media={"clips[]": {"kind": "video", "most_s": 20}},
+        rules=[
+            {"kind": "exactly_one", "fields": ["image_urls", "clips"]},
+            {"kind": "limit", "fields": ["~clips"], "max": 10, "when": {"size": "L"}},
+        ],
+    )
+    (fox,) = module_of(HEAD, source).kie_register_models()
+    smallest = smallest_input(fox).input
+    assert (smallest["code"], {*smallest}) == ("Speaker 1", {"prompt", "code", "image_urls"})
+    assert {*breaking_input(fox, fox.rules[0]).input} == {"prompt", "code"}
+    sample = breaking_input(fox, fox.rules[1])
+    assert sample.input["size"] == "L"
+    assert sum(sample.seconds[clip] for clip in sample.input["clips"]) > 10
 
 
 @pytest.mark.parametrize(("source", "parts"), BROKEN.values(), ids=BROKEN)

@@ -21,18 +21,22 @@ from kie_ai_mcp.testing._calls import COUNT, Calls, argument_sets, calls_of
 from kie_ai_mcp.testing._checks import Breach
 from kie_ai_mcp.testing._draw import Draw, Values
 from kie_ai_mcp.testing._load import Loaded, load
+from kie_ai_mcp.testing._models import Sample, breaking_input, models_can_be_used, smallest_input
 from kie_ai_mcp.testing._service import PlayedGateway, ServeProvider, Server, Service
 
 __all__ = [
     "Calls",
     "Draw",
     "PlayedGateway",
+    "Sample",
     "ServeProvider",
     "Server",
     "Service",
     "argument_sets",
+    "breaking_input",
     "calls_of",
     "check_provider",
+    "smallest_input",
 ]
 
 
@@ -48,7 +52,8 @@ def check_provider(
 
     It loads as the server loads it; its hooks, tools and api_types have names of their own; input schemas are
     valid and lean; tool functions are pure, and every argument set that a schema allows builds a request or is
-    refused by an argument's name; every task has a status route and every payload an outcome.
+    refused by an argument's name; every task has a status route and every payload an outcome. Every model known as
+    data has a schema, rules, files and prices that belong together; each rule can be broken alone.
 
     Args:
         provider: The entry point's name of an installed provider, or its module.
@@ -70,7 +75,7 @@ def check_provider(
 
 
 def _breaches(loaded: Loaded, payloads: Sequence[Mapping[str, Any]], values: Values | None, count: int) -> list[Breach]:
-    breaches = [*checks.names_are_unique(loaded), *checks.description_is_true(loaded)]
+    breaches = [*checks.names_are_unique(loaded), *checks.description_is_true(loaded), *models_can_be_used(loaded)]
     for tool in loaded.all_tools.values():
         breaches += checks.schema_is_lean(tool)
     if breaches:

@@ -122,7 +122,7 @@ def schema_is_lean(tool: BoundTool) -> Iterator[Breach]:
     if schema.get("additionalProperties") is not False:
         cure = "Leave additionalProperties alone: a mistyped argument must not be bought at its default."
         yield Breach(where, "its input schema takes unknown arguments", cure)
-    for path, part in _parts(schema, "schema"):
+    for path, part in schemas_in(schema, "schema"):
         types = part.get("type")
         if "null" in (types if isinstance(types, list) else [types]):
             cure = "Leave an optional value out instead; X | None is for whole arguments."
@@ -186,18 +186,18 @@ def functions_are_pure(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
             return
 
 
-def _parts(schema: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def schemas_in(schema: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield every schema inside a schema; names of properties are none."""
     if isinstance(schema, list):
         for number, part in enumerate(schema):
-            yield from _parts(part, f"{path}[{number}]")
+            yield from schemas_in(part, f"{path}[{number}]")
     if not isinstance(schema, dict):
         return
     yield path, schema
     for name, part in schema.get("properties", {}).items():
-        yield from _parts(part, f"{path}.{name}")
+        yield from schemas_in(part, f"{path}.{name}")
     for key in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties"):
-        yield from _parts(schema.get(key), f"{path}.{key}")
+        yield from schemas_in(schema.get(key), f"{path}.{key}")
 
 
 def _sources(module: ModuleType) -> list[Path]:

@@ -5,20 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from kie_ai_mcp._models.samples import FILES, TEXT
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.specs import Query, Submission, Tool
 
 AnyTool = Callable[..., Submission | Query] | Tool | BoundTool
 Values = Mapping[str, Sequence[Any]]
-
-MEDIA_FILES = {
-    "image": "picture.png",
-    "video": "clip.mp4",
-    "audio": "sound.mp3",
-    "file": "page.pdf",
-    "link": "page.html",
-}
-TEXT = "a quiet harbour at dawn, with gulls over red boats and a slow mist on the water; "
 
 FORMATS = {
     "uri": "https://media.example.com/page",
@@ -55,7 +47,7 @@ class Draw:
         if name in self._values:
             return self._values[name][0] if plain else self.random.choice(self._values[name])
         marker = self.tool.arguments.media.get(name)
-        web = MEDIA_FILES[marker.kinds[0]] if marker else self._web_file(name)
+        web = FILES[marker.kinds[0]] if marker else self._web_file(name)
         return self._value(self._schemas[name], name, web, plain)
 
     def required(self, *, plain: bool = True) -> dict[str, Any]:

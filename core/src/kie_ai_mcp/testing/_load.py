@@ -30,6 +30,7 @@ class Loaded:
     name: str
     plugins: Plugins
     module: ModuleType | None
+    settings: Mapping[str, Any]
 
     @property
     def plugin(self) -> Plugin:
@@ -40,6 +41,12 @@ class Loaded:
     def tools(self) -> Mapping[str, BoundTool]:
         """Its own tools by name."""
         return self.plugins.tools
+
+    @cached_property
+    def models(self) -> list[Any]:
+        """What it registers as models that are known as data."""
+        answers = self.plugins.hook("kie_register_models", self.name)(settings=self.settings)
+        return [model for answer in answers for model in answer]
 
     @cached_property
     def all_tools(self) -> Mapping[str, BoundTool]:
@@ -70,13 +77,13 @@ def load(provider: str | ModuleType, settings: Mapping[str, Any] | None = None) 
     """
     if isinstance(provider, str):
         entry = entry_of(provider)
-        return Loaded(provider, _load(provider, settings), sys.modules.get(entry.module))
+        return Loaded(provider, _load(provider, settings), sys.modules.get(entry.module), settings or {})
     for name, entry in _installed().items():
         if entry.value == provider.__name__:
-            return Loaded(name, _load(name, settings), provider)
+            return Loaded(name, _load(name, settings), provider, settings or {})
     name = provider.__name__.rpartition(".")[2].removeprefix(f"{PROJECT}_").replace("_", "-")
     with _offered(name, provider):
-        return Loaded(name, _load(name, settings), provider)
+        return Loaded(name, _load(name, settings), provider, settings or {})
 
 
 @cache
