@@ -18,6 +18,12 @@ pytestmark = pytest.mark.anyio
 CREATE = "/api/v1/jobs/createTask"
 
 
+@pytest.fixture(scope="module")
+def shared_settings() -> dict[str, str]:
+    """Settings of the shared server: more requests in a window than there are models."""
+    return {"KIE_AI_RATE_LIMIT": "100000"}
+
+
 @pytest.fixture
 def sandbox(fresh_service: Sandbox) -> Sandbox:
     """The service of the shared server."""
@@ -142,3 +148,46 @@ async def test_pinned_model_is_a_tool_of_its_own(serve_in: "ServeIn", tmp_path: 
         answer = data(await client.call_tool("z_image", sent))
         assert (answer["status"], answer["model"]) == ("pending", "z-image")
     assert bought(sandbox) == [{"model": "z-image", "input": sent}]
+
+
+# The service's own catalogue -----------------------------------------------------------------------------------------
+
+
+async def test_model_that_is_newer_than_the_data_is_run_by_its_own_schema(
+    serve_in: "ServeIn", tmp_path: Path, sandbox: Sandbox
+) -> None:
+    sandbox.drift("new-model:z-image", "maker/picture-9")
+    async with serve_in(tmp_path, sandbox) as client:
+        described = data(await client.call_tool("describe_model", {"model": "maker/picture-9"}))
+        assert described["source"] == "live"
+        sent = {"prompt": "a fox", "aspect_ratio": "1:1"}
+        refused = await run(client, "maker/picture-9", {**sent, "colour": "red"})
+        assert "colour" in refused["error"]
+        answer = await run(client, "maker/picture-9", sent)
+        assert answer["status"] == "pending", answer.get("error")
+        assert any("newer" in note for note in answer["notes"])
+    assert [body["input"] for body in bought(sandbox)] == [sent]
+
+
+async def test_field_that_the_data_does_not_know_is_sent_where_the_service_has_it(
+    serve_in: "ServeIn", tmp_path: Path, sandbox: Sandbox
+) -> None:
+    sandbox.drift("field:mood", "z-image")
+    sent = {"prompt": "a fox", "aspect_ratio": "1:1", "mood": "calm"}
+    async with serve_in(tmp_path, sandbox) as client:
+        answer = await run(client, "z-image", sent)
+        assert answer["status"] == "pending", answer.get("error")
+        assert any("own schema" in note for note in answer["notes"])
+        refused = await run(client, "z-image", {**sent, "moood": "calm"})
+        assert "moood" in refused["error"]
+        assert "own schema of" in refused["error"]
+    assert [body["input"] for body in bought(sandbox)] == [sent]
+
+
+async def test_input_that_the_data_allows_is_sent_without_asking_the_catalogue(
+    serve_in: "ServeIn", tmp_path: Path, sandbox: Sandbox
+) -> None:
+    sandbox.play("http:503@models")
+    async with serve_in(tmp_path, sandbox) as client:
+        assert (await run(client, "z-image", {"prompt": "a fox", "aspect_ratio": "1:1"}))["status"] == "pending"
+    assert not any("/models" in seen.path for seen in sandbox.requests)

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import Any, Literal
 
 import anyio
@@ -57,7 +56,7 @@ async def live(engine: Engine, gateway: str, sort: Sort, model_id: str = "") -> 
     A list is a tuple of `LiveModel`, a schema is closed, a price is text, health a share from 0 to 1. What goes wrong
     raises no KieError: it is the `error`.
     """
-    catalogue, caller = await live_catalogue(engine, gateway), engine.callers.get(gateway)
+    catalogue, caller = engine.catalogue.live.get(gateway), engine.callers.get(gateway)
     if catalogue is None or caller is None:
         return Kept(error=f"No enabled provider can read the live catalogue of {gateway}.")
     reading = _Reading(engine, caller, catalogue, sort, model_id)
@@ -69,16 +68,6 @@ async def live(engine: Engine, gateway: str, sort: Sort, model_id: str = "") -> 
     except KieError as exc:  # no key, or no database
         return Kept(error=str(exc))
     return reading.kept(row, problem)
-
-
-async def live_catalogue(engine: Engine, gateway: str) -> LiveCatalogue | None:
-    """Return how a service says which models it has, as an enabled provider registers it."""
-    hook, found = "kie_register_models", list[Any]()
-    for plugin in engine.plugins.plugins.values():
-        if plugin.state == "enabled" and hook in plugin.hooks:
-            found += chain.from_iterable(engine.plugins.hook(hook, plugin.name)(settings={}))
-    live = (value for value in found if isinstance(value, LiveCatalogue) and value.gateway == gateway)
-    return next(live, None)
 
 
 @dataclass(frozen=True)

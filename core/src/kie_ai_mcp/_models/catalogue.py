@@ -87,6 +87,8 @@ class Catalogue:
     def unknown(self, field: str, name: str) -> InvalidArgument:
         """Return the error for a name that no model has."""
         near = get_close_matches(name, self.entries, n=3, cutoff=0.5)
+        if not self.entries:
+            return InvalidArgument(field, name, "no provider with models is enabled; enable market")
         cure = f"Did you mean {' or '.join(near)}?" if near else "find_models finds models by words."
         return InvalidArgument(field, name, f"no model has this id. {cure}")
 

@@ -17,5 +17,12 @@ def kie_register_models() -> Iterator[Model | LiveCatalogue]:
 @hookimpl
 def kie_describe_provider() -> Provider:
     return Provider(
-        title="Market", homepage="https://docs.kie.ai", kinds=("image", "video", "audio", "text"), checked="2026-10-07"
+        title="Market",
+        homepage="https://docs.kie.ai",
+        kinds=("image", "video", "audio", "text"),
+        checked="2026-10-07",
+        settings={
+            "allow": "Only models whose ids these patterns fit, such as kling/*.",
+            "deny": "Never models whose ids these patterns fit.",
+        },
     )
