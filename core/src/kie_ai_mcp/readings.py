@@ -33,7 +33,7 @@ ABOUT = re.compile(
 )
 ADDRESSED = re.compile(r"(.+?)_?urls?", re.IGNORECASE)  # a field's name that says what its address leads to
 TRACK = ("audio_url", "audioUrl", "stream_audio_url", "streamAudioUrl")  # the whole track, before the one that grows
-PLAYED = re.compile(r"audio_?url$|^source", re.IGNORECASE)  # what a result repeats of the fields of a track
+PLAYED = re.compile(r".*audio_?url|source.*|create_?time", re.IGNORECASE)  # fields of a track that its file stands for
 NAMES = ("title", "name", "stem_name", "stemName", "stem_type_group_name", "label")
 WORDS = ("text", "lyrics", "result")  # fields whose text is the result itself
 LOOKS = 20_000  # values that one search for addresses reads
@@ -173,7 +173,7 @@ def market_outcome(payload: Mapping[str, Any], keeps_s: int = DAY_S) -> Outcome:
     """
     values = payload.get("resultJson"), payload.get("response")
     objects = [content for value in values if (content := object_in(value))]
-    result, tracks = (objects or [{}])[0], [*chain.from_iterable(map(_tracks, objects))]
+    result, tracks = (objects or [{}])[0], next(filter(None, map(_tracks, objects)), [])
     results: Sequence[object] = [result.get(name) for name in ("resultUrls", "firstFrameUrl", "lastFrameUrl")]
     results = [*(next(filter(None, map(track.get, TRACK))) for track in tracks), *results]
     if not urls_in(*results):  # another model, another spelling; last the fields beside them
@@ -182,7 +182,7 @@ def market_outcome(payload: Mapping[str, Any], keeps_s: int = DAY_S) -> Outcome:
     outcome = labelled(outcome_by_state(payload, *results, keeps_s=keeps_s), labels)
     if outcome.status != "completed":
         return outcome
-    about = [{name: value for name, value in track.items() if value and not PLAYED.search(name)} for track in tracks]
+    about = [{name: value for name, value in track.items() if value and not PLAYED.fullmatch(name)} for track in tracks]
     found = (_plain(_data_in(content, outcome.urls)) for content in objects)
     data = _plain(about) if any(about) else next((data for data in found if data is not None), None)
     return replace(outcome, data=data)

@@ -59,7 +59,8 @@ def test_what_infinitalk_does_not_take_is_made_by_omnihuman(
         "audio_url": audio_url,
         **({"output_resolution": size} if size else {}),
     }
-    assert sent.notes == (CHOSEN.format("omnihuman"),)
+    assert sent.notes[0] == CHOSEN.format("omnihuman")
+    assert ("infinitalk refuses WAV" in "".join(sent.notes)) == (audio_url == WAV)
 
 
 @pytest.mark.parametrize(

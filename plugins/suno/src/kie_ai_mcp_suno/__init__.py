@@ -1,10 +1,12 @@
 """Suno: music models, on the market endpoints."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
+from typing import Any
 
-from kie_ai_mcp import Model, Provider, Submission, Tool, hookimpl, read_models
+from kie_ai_mcp import Model, Outcome, Provider, Submission, Task, Tool, hookimpl, read_models
 from kie_ai_mcp_suno import tools
+from kie_ai_mcp_suno.results import outcome_of_stems
 
 
 @hookimpl
@@ -22,6 +24,11 @@ def kie_register_tools() -> list[Callable[..., Submission] | Tool]:
 @hookimpl
 def kie_register_models() -> Iterator[Model]:
     return read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
+
+
+@hookimpl
+def kie_normalize_result(task: Task, payload: Mapping[str, Any]) -> Outcome | None:
+    return outcome_of_stems(payload) if task.model == tools.SEPARATES else None
 
 
 @hookimpl

@@ -11,6 +11,7 @@ from kie_ai_mcp_suno.stems import STEMS
 
 MUSIC, EXTEND, COVER, STEM = "suno-music", "suno-extend", "suno-cover", "suno-stems"
 LYRICS, SOUND = "suno-lyrics", "suno-sound"
+SEPARATES = "ai-music-api/separate-vocals"
 
 STYLE_CHARS, TITLE_CHARS = 1_000, 80
 NEWEST = "V6"

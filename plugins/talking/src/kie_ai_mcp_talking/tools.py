@@ -44,6 +44,8 @@ def generate_talking_video(
     notes = []
     if model is None:
         notes.append(f"{name} was chosen: the cheapest model that takes the whole call.")
+        if name == OMNIHUMAN and is_wav:
+            notes.append("infinitalk refuses WAV; it would make the same from MP3 for a ninth.")
     if name == INFINITALK:
         if prompt is None:
             notes.append(f"The service wants a prompt; {SPEAKS!r} was sent.")
