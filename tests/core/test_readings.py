@@ -395,6 +395,16 @@ def test_every_track_is_a_result_with_its_title_and_what_is_said_of_it(place: st
     ]
 
 
+def test_tracks_that_are_told_twice_are_read_once() -> None:
+    outcome = market({"data": [TRACK]}, {"data": [TRACK]})
+
+    assert (outcome.urls, outcome.data) == ((A,), [{"id": "a-1", "title": "Rain", "duration": 61.5}])
+
+
+def test_address_of_a_track_that_is_none_yet_gives_way_to_the_next() -> None:
+    assert market({"data": [{**TRACK, "audio_url": "pending", "stream_audio_url": B}]}).urls == (B,)
+
+
 def test_track_that_still_grows_is_no_result() -> None:
     outcome = market_outcome({"state": "generating", "response": {"data": [GROWING]}})
 
@@ -420,7 +430,15 @@ def test_stems_are_results_with_their_names(result: dict[str, Any]) -> None:
     assert (outcome.urls, outcome.labels, outcome.data) == ((A, B), ("vocal", "lead guitar"), None)
 
 
-@pytest.mark.parametrize("result", [{"audioWavUrl": A}, {"images": [A]}, {"resultObject": {"mask_urls": [A]}}])
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"audioWavUrl": A},
+        {"images": [A]},
+        {"resultObject": {"mask_urls": [A]}},
+        {"data": {"result_urls": [A], "origin_urls": [B]}},
+    ],
+)
 def test_only_result_needs_no_name(result: dict[str, Any]) -> None:
     assert market("", result) == Outcome("completed", (A,), progress=1.0)
 

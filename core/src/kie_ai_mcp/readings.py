@@ -175,7 +175,7 @@ def market_outcome(payload: Mapping[str, Any], keeps_s: int = DAY_S) -> Outcome:
     objects = [content for value in values if (content := object_in(value))]
     result, tracks = (objects or [{}])[0], next(filter(None, map(_tracks, objects)), [])
     results: Sequence[object] = [result.get(name) for name in ("resultUrls", "firstFrameUrl", "lastFrameUrl")]
-    results = [*(next(filter(None, map(track.get, TRACK))) for track in tracks), *results]
+    results = [*(urls_in(*map(track.get, TRACK))[0] for track in tracks), *results]
     if not urls_in(*results):  # another model, another spelling; last the fields beside them
         results = values if urls_in(*values) else [payload]
     labels = _labels(objects) | {"first frame": result.get("firstFrameUrl"), "last frame": result.get("lastFrameUrl")}

@@ -9,11 +9,12 @@ nothing is converted, and a bool is no number.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -52,21 +53,14 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _json(value: Mapping[str, Any]) -> Mapping[str, Any]:
+def _json(value: Any, most: float = math.inf) -> Any:
     try:
-        json.dumps(dict(value), allow_nan=False)
+        plain = dict(value) if isinstance(value, Mapping) else value
+        length = len(json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":")))
     except (TypeError, ValueError, RecursionError) as exc:
         raise ValueError(f"JSON: {exc}") from None
-    return value
-
-
-def _bounded_json(value: Any) -> Any:
-    try:
-        length = len(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")))
-    except (TypeError, ValueError, RecursionError) as exc:
-        raise ValueError(f"JSON: {exc}") from None
-    if length > DATA_CHARS:
-        raise ValueError(f"JSON of at most {DATA_CHARS:,} characters")
+    if length > most:
+        raise ValueError(f"JSON of at most {most:,} characters")
     return value
 
 
@@ -294,7 +288,7 @@ class Outcome:
     finished_at: Annotated[AwareDatetime | None, Field(description="a time with a time zone")] = None
     keeps_s: Annotated[int, Field(ge=0, le=LONGEST_KEEP_S, description="a whole number of seconds, 0 or more")] = DAY_S
     labels: _Texts = ()
-    data: Annotated[Any, AfterValidator(_bounded_json)] = None
+    data: Annotated[Any, AfterValidator(partial(_json, most=DATA_CHARS))] = None
 
     def __post_init__(self) -> None:
         # These are the service's words, and are shown to people, models and terminals.

@@ -84,7 +84,9 @@ async def test_result_that_is_data_completes_a_task_and_is_saved(engine: Engine,
     (file,) = report.files
     assert (Path(file).suffix, written_in(file)) == (".txt", "Rain\n\n[Verse]\nDrops\n")
     assert "Text: Rain\nText: \nText: [Verse]\nText: Drops\n" in report.text()
+    reads = len(service.log)
     assert (await refresh(engine, "t-9")).files == report.files
+    assert len(service.log) == reads
     remove(file)
     assert saved(await save(engine, "t-9")) == [True]
 

@@ -140,18 +140,8 @@ CREATE TABLE kept (
 _DATA = "ALTER TABLE tasks ADD COLUMN data TEXT;"
 
 _STEPS = (
-    _SEED,
-    _OWN_COLUMNS,
-    _SUBMISSIONS,
-    _BOOKED_CREDITS,
-    _DELIVERY,
-    _ACCOUNTS,
-    _PLACE,
-    _LEASES,
-    _LABELS,
-    _KEPT,
-    _DATA,
-)
+    _SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT, _DATA
+)  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 
 # Keys of the tables that a step writes anew, by step and table.
