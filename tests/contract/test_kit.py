@@ -129,6 +129,11 @@ BROKEN = {
         tool('return Submission.market("m", {"at": {prompt}}, api_type="broken")'),
         ["body is {'", "not JSON: ", "generate_broken_image(prompt="],
     ),
+    "other form of a request that is not declared": (
+        tool('return Submission("a", {"prompt": prompt}, "other").or_market("m", api_type="broken")')
+        + "\n@hookimpl\ndef kie_describe_provider():\n    return Provider('Broken', api_types=('other',))",
+        ["its api_type 'broken' is not declared", "Add it to Provider.api_types"],
+    ),
     "request without an address": (
         tool('return Submission("/", {"prompt": prompt}, "broken")'),
         ["path is '/', not an address below"],

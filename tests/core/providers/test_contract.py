@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,12 +13,14 @@ from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp.readings import market_outcome
 from kie_ai_mcp.specs import LONGEST_KEEP_S
 
+SECOND = Submission("b", {}, "fox")
 GOOD: dict[str, Any] = {"path": "jobs/createTask", "body": {"prompt": "a fox"}, "api_type": "fox"}
 
 
 def test_what_keeps_the_contract_is_not_wrong() -> None:
     ended = datetime.now(UTC)
     assert judge(Submission(**GOOD, model="m", estimated_credits=1.5), Submission) is None
+    assert judge(Submission(**GOOD, otherwise=SECOND), Submission) is None
     assert judge(Query(["a", "b"], {"id": "t-1"}, lambda answer: Outcome("processing")), Query) is None
     assert judge(StatusRoute(("a", "b"), {"id": "t-1", "n": 1}), Outcome, StatusRoute) is None
     assert judge(Outcome("failed", error="no", error_code="E1", finished_at=ended), Outcome) is None
@@ -143,6 +146,19 @@ def test_results_may_have_expired_already() -> None:
         (Outcome("completed", progress=2), "progress is 2, not a share between 0 and 1"),
         (Outcome("done"), "status is 'done', not 'pending', 'processing', 'completed' or 'failed'"),  # type: ignore[arg-type]
         (Submission("/", {}, "fox"), "path is '/', not an address below the service's base URL"),
+        (
+            Submission("a", {}, "fox", otherwise=Submission("/", {}, "fox")),
+            "in its otherwise, path is '/', not an address below the service's base URL",
+        ),
+        (Submission("a", {}, "fox", otherwise={}), "in its otherwise, a dict, not a Submission"),  # type: ignore[arg-type]
+        (
+            Submission("a", {}, "fox", otherwise=Submission("b", {}, "fox", gateway="fal")),
+            "its otherwise is for another gateway, or has one of its own",
+        ),
+        (
+            replace(SECOND, otherwise=replace(SECOND, otherwise=SECOND)),
+            "its otherwise is for another gateway, or has one of its own",
+        ),
         (Submission("a", {"at": {1}}, "fox"), "body is {'at': {1}}, not JSON: Object of type set is not JSON serial…"),
         (None, "a NoneType, not a Submission or Outcome"),
     ],
