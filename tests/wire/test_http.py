@@ -439,7 +439,7 @@ def test_serving_over_stdio_does_not_pay_for_the_web_server() -> None:
     code = (
         "import sys, mcp.server.lowlevel, mcp.server.stdio; sdk = {*sys.modules};"
         "import kie_ai_mcp._mcp.server;"
-        "web = ('uvicorn', 'starlette', 'watchfiles', 'kie_ai_mcp._web.site', 'kie_ai_mcp._cli.reload');"
+        "web = ('uvicorn', 'starlette', 'watchfiles', 'kie_ai_mcp._web.site', 'kie_ai_mcp_authors.reload');"
         "print([name for name in {*sys.modules} - sdk if name.startswith(web)])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kie_ai_mcp.errors import ConfigError
+from kie_ai_mcp_authors import reload
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import until
 
@@ -175,3 +177,11 @@ def test_missing_watcher_is_one_line_with_the_cure(spawn: "Spawn", tmp_path: Pat
     assert child.ended() == 2
     (line,) = child.errors.splitlines()
     assert "pip install 'kie-ai-mcp-core[reload]'" in line
+
+
+def test_nothing_to_follow_is_said_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "entry_points", lambda group: [])
+
+    with pytest.raises(ConfigError, match="installed editable") as error:
+        reload.Relay({})
+    assert "pip install --editable" in str(error.value)

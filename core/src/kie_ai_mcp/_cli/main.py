@@ -26,9 +26,10 @@ from kie_ai_mcp._cli.console import (
     load_plugins,
     prepare_streams,
 )
+from kie_ai_mcp._mcp.signals import end_on_signal, exit_process
 from kie_ai_mcp._providers.loader import SERVER, Plugins
 from kie_ai_mcp._settings.installation import install_command
-from kie_ai_mcp._settings.load import STRICT, Faults, load_settings, mask_environment, take_secrets
+from kie_ai_mcp._settings.load import STRICT, Faults, full_environment, load_settings, mask_environment, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp.errors import ConfigError, KieError, StorageError
 
@@ -52,6 +53,7 @@ MODULES = {
     "install": "install.command",
     "tools": "providers",
 }  # of commands whose module has another name
+RELAY, RELAY_ENDS_S = "kie_ai_mcp_authors.reload:Relay", 10.0  # of `serve --reload`, and how long its end may take
 # Commands that first-party providers bring: no other provider may take their names.
 FIRST_PARTY = {"demo": "sandbox", "new-provider": "authors", "sandbox": "sandbox"}
 COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"  # click's name for the variable through which a shell asks for completions
@@ -190,14 +192,24 @@ def serve(http: bool, host: str | None, port: int | None, reload: bool, strict: 
             address = host or "127.0.0.1", 3000 if port is None else port
             raise click.exceptions.Exit(anyio.run(serve_http, settings, *address, faults))
         if reload:
-            from kie_ai_mcp._cli.reload import serve_reloading  # noqa: PLC0415  only here is it needed
-
-            anyio.run(serve_reloading, strict)  # ends the process
+            anyio.run(_serve_reloading, ("--strict",) if strict else ())
         from kie_ai_mcp._mcp.server import serve as serve_stdio  # noqa: PLC0415  heavy; other commands don't need it
 
         anyio.run(serve_stdio, settings, faults)
     except StorageError as exc:
         raise ConfigError(exc.message, next_step=exc.next_step) from exc
+
+
+async def _serve_reloading(options: tuple[str, ...]) -> None:
+    """Serve through a child that follows the source of providers, and end the process with its code."""
+    try:
+        relay = resolve_name(RELAY)(full_environment(), options)
+    except ImportError:
+        reason = "serve --reload needs the provider authors and the file watcher watchfiles; one is not installed."
+        raise ConfigError(reason, next_step=f"Install it with: {install_command('kie-ai-mcp-core[reload]')}") from None
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: end_on_signal(relay.end, limit_s=RELAY_ENDS_S))
+        exit_process(await relay.run())
 
 
 @cli.command()

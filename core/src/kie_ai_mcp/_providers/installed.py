@@ -4,13 +4,10 @@ A name has one owner. Of two distributions that offer one provider name, one kee
 names of this project's own providers are reserved for the distributions ``kie-ai-mcp-NAME``.
 """
 
-import json
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import Literal
 
 from kie_ai_mcp._settings.installation import normalized
@@ -96,17 +93,3 @@ def installed() -> dict[str, Plugin]:
         elif name in FIRST_PARTY and not owner.is_first_party:
             owner.set_aside(f"the name {name} is reserved for kie-ai-mcp-{name}, and {owner.distribution} offers it")
     return plugins
-
-
-def editable_sources() -> list[Path]:
-    """Return the folder, or the file, of every provider that is installed editable, without importing any."""
-    sources: set[Path] = set()
-    for entry in entry_points(group=PROJECT):
-        try:
-            origin = json.loads((entry.dist and entry.dist.read_text("direct_url.json")) or "{}")
-            spec = find_spec(entry.module.partition(".")[0])
-        except (ValueError, ImportError):
-            continue
-        if origin.get("dir_info", {}).get("editable") and spec:
-            sources.update(map(Path, spec.submodule_search_locations or filter(None, [spec.origin])))
-    return sorted(source for source in sources if source.exists())

@@ -1,4 +1,4 @@
-"""Commands for authors of providers. This module holds the hooks; `new_provider` holds the command."""
+"""Help for authors of providers: the command `new-provider`, and `reload`, the relay of ``serve --reload``."""
 
 from typing import TYPE_CHECKING
 

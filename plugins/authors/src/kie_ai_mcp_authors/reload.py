@@ -9,27 +9,27 @@ message; so the client's session goes on, and its next call runs the changed sou
 import json
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import click
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
+from watchfiles import Change, DefaultFilter, awatch
 
-from kie_ai_mcp._cli.console import complain
-from kie_ai_mcp._mcp.signals import end_on_signal, exit_process
-from kie_ai_mcp._providers.installed import editable_sources
-from kie_ai_mcp._settings.installation import install_command
-from kie_ai_mcp._settings.load import full_environment
-from kie_ai_mcp.errors import ConfigError
+from kie_ai_mcp.errors import ConfigError, one_line
+from kie_ai_mcp.hookspecs import PROJECT
 
 COMMAND = (sys.executable, "-m", "kie_ai_mcp", "serve")
 PATIENCE_S = 10.0  # how long open requests may still take when the source has changed; longer than a paid request takes
 END_S = 9.0  # how long a child may take to end; it records the requests under way
-KILL_S = 1.0
 LINE_LIMIT = 64 * 1024 * 1024
 INITIALIZE = "kie-ai-mcp-server reload"  # the id of the `initialize` message that is repeated to a new child
 SERVER_ERROR = -32000
@@ -38,44 +38,29 @@ AGAIN = "its log says why. It starts at the next change."
 Message = dict[str, Any]
 
 
-async def serve_reloading(strict: bool) -> None:
-    """Serve MCP over stdin and stdout through a child that follows the source, and end the process with its code."""
-    try:
-        from watchfiles import Change, DefaultFilter, awatch  # noqa: PLC0415  an optional dependency
-    except ImportError:
-        reason = "serve --reload needs the file watcher watchfiles, which is not installed."
-        raise ConfigError(reason, next_step=f"Install it with: {install_command('kie-ai-mcp-core[reload]')}") from None
-    sources = editable_sources()
-    if not sources:
-        reason = "serve --reload found no provider that is installed editable, so there is nothing to follow."
-        cure = "Install yours with pip install --editable FOLDER, or with --with-editable FOLDER of uv."
-        raise ConfigError(reason, next_step=cure)
-    relay, usual = Relay(("--strict",) if strict else ()), DefaultFilter()
-
-    async def follow(paths: set[Path], recursive: bool) -> None:
-        def counts(change: Change, path: str) -> bool:
-            return usual(change, path) and (recursive or Path(path) in sources)
-
-        async for changes in awatch(*paths, watch_filter=counts, recursive=recursive, debounce=200):
-            names = sorted({Path(path).name for _, path in changes})
-            complain(f"{', '.join(names)} changed; starting anew")
-            relay.outdated.set()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(lambda: end_on_signal(relay.end, limit_s=END_S + KILL_S))
-        if packages := {path for path in sources if path.is_dir()}:
-            group.start_soon(follow, packages, True)
-        # A single module is watched through its folder: editors replace the file.
-        if folders := {path.parent for path in sources if path.is_file()}:
-            group.start_soon(follow, folders, False)
-        exit_process(await relay.run())
+def editable_sources() -> list[Path]:
+    """Return the folder, or the file, of every provider that is installed editable, without importing any."""
+    sources: set[Path] = set()
+    for entry in entry_points(group=PROJECT):
+        try:
+            origin = json.loads((entry.dist and entry.dist.read_text("direct_url.json")) or "{}")
+            spec = find_spec(entry.module.partition(".")[0])
+        except (ValueError, ImportError):
+            continue
+        if origin.get("dir_info", {}).get("editable") and spec:
+            sources.update(map(Path, spec.submodule_search_locations or filter(None, [spec.origin])))
+    return sorted(source for source in sources if source.exists())
 
 
 @dataclass
 class Relay:
-    """Relay of lines between the client and the current child; `outdated` is set when the source has changed."""
+    """Relay of lines between the client and the current child; `outdated` is set when the source has changed.
 
-    options: tuple[str, ...] = ()  # of the child
+    Raise ConfigError where there is no source to follow.
+    """
+
+    environment: Mapping[str, str]  # of the child
+    options: tuple[str, ...] = ()  # likewise
     outdated: anyio.Event = field(default_factory=anyio.Event)
     _child: Process | None = None
     _settled: anyio.Event = field(default_factory=anyio.Event)  # requests wait for it while the child is replaced
@@ -88,9 +73,21 @@ class Relay:
     _open: dict[str | int, str] = field(default_factory=dict)
     _wire: anyio.Lock = field(default_factory=anyio.Lock)
 
+    def __post_init__(self) -> None:
+        self._sources = editable_sources()
+        if not self._sources:
+            reason = "serve --reload found no provider that is installed editable, so there is nothing to follow."
+            cure = "Install yours with pip install --editable FOLDER, or with --with-editable FOLDER of uv."
+            raise ConfigError(reason, next_step=cure)
+
     async def run(self) -> int:
         """Pass lines until the client closes its end; return the exit code of the last child."""
         async with anyio.create_task_group() as group:
+            if packages := {path for path in self._sources if path.is_dir()}:
+                group.start_soon(self._follow, packages, True)
+            # A single module is watched through its folder: editors replace the file.
+            if folders := {path.parent for path in self._sources if path.is_file()}:
+                group.start_soon(self._follow, folders, False)
             group.start_soon(self._from_client)
             while True:
                 code = await self._one_child()
@@ -122,9 +119,21 @@ class Relay:
             return
         child.kill()
 
+    async def _follow(self, folders: set[Path], recursive: bool) -> None:
+        usual = DefaultFilter()
+
+        def counts(change: Change, path: str) -> bool:
+            return usual(change, path) and (recursive or Path(path) in self._sources)
+
+        async for changes in awatch(*folders, watch_filter=counts, recursive=recursive, debounce=200):
+            names = sorted({Path(path).name for _, path in changes})
+            click.echo(f"kie-ai-mcp-server: {one_line(', '.join(names))} changed; starting anew", err=True)
+            self.outdated.set()
+
     async def _one_child(self) -> int:
         self.outdated, self._retired = anyio.Event(), False
-        async with await anyio.open_process((*COMMAND, *self.options), stderr=None, env=full_environment()) as child:
+        command = (*COMMAND, *self.options)
+        async with await anyio.open_process(command, stderr=None, env=self.environment) as child:
             assert child.stdout is not None  # noqa: S101  a pipe is anyio's default
             self._child = child
             async with anyio.create_task_group() as group:
