@@ -17,7 +17,9 @@ from kie_ai_mcp_market import kie_register_models
 CAPS_MB = {
     "cover_music": {"audio_url": None},
     "edit_nano_banana": {"image_urls": 30},
+    "edit_gpt_image": {"image_urls": None},
     "edit_ideogram_image": {"image_url": 10, "mask_url": 10, "character_url": 10},
+    "edit_seedream_image": {"image_urls": 30},
     "generate_ideogram_image": {"image_urls": 10},
     # The largest of the models, each of which has its own.
     "generate_kling_video": {"imageUrls": 50},
@@ -27,10 +29,28 @@ CAPS_MB = {
     "generate_music": {"image_urls": 10, "video_url": 100},
     "generate_nano_banana": {"image_urls": 30},
     "generate_talking_video": {"image_url": 10, "audio_url": 10},
+    "generate_seedance_video": {
+        "first_frame_url": 30,
+        "last_frame_url": 30,
+        "reference_image_urls": 30,
+        "reference_video_urls": 200,
+        "reference_audio_urls": 15,
+    },
+    "generate_wan_image": {"image_urls": None},
+    "generate_wan_video": {
+        "first_frame_url": 20,
+        "last_frame_url": 20,
+        "reference_image_urls": 20,
+        "reference_video_urls": 100,
+        "audio_url": 15,
+    },
     "generate_veo3_video": {"imageUrls": None},
     "isolate_voice": {"audio_url": 10},
     "lip_sync_video": {"video_url": 500, "audio_url": 10},
     "separate_music": {"audio_url": 20},
+    "remove_background": {"image_url": 5},
+    "upscale_image": {"image_url": 10},
+    "upscale_video": {"video_url": 50},
     "remix_ideogram_image": {"image_url": 10, "character_url": 10},
 }
 

@@ -216,3 +216,10 @@ def test_provider_owns_each_model_and_each_sort_of_task() -> None:
     assert provider.api_types == ("gpt-image", "gpt-image-edit")
     assert all(model_id.startswith(provider.models) for model_id in NAMES)
     assert {model.id for model in kie_register_models() if model.tool} == {*NAMES}
+
+
+def test_call_that_works_keeps_the_callback() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        generate_gpt_image("a fox", resolution="2K", model="1.5", callBackUrl="https://me.example/x")
+    assert refusal.value.instead is not None
+    assert refusal.value.instead["arguments"]["callBackUrl"] == "https://me.example/x"

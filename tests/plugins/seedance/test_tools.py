@@ -243,3 +243,14 @@ def test_provider_owns_each_model_and_tells_which_of_them_its_tool_sells() -> No
     assert provider.api_types == ("seedance",)
     assert all(model_id.startswith(provider.models) for model_id in NAMES)
     assert {model.id for model in kie_register_models() if model.tool} == {*NAMES}
+
+
+def test_call_that_works_keeps_the_callback() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        asked(duration=30, model="2", callBackUrl="https://me.example/x")
+    assert refusal.value.instead is not None
+    assert refusal.value.instead["arguments"] == {
+        "prompt": "a fox",
+        "duration": 30,
+        "callBackUrl": "https://me.example/x",
+    }

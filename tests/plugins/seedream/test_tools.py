@@ -227,3 +227,10 @@ def test_provider_owns_each_model_and_each_sort_of_task() -> None:
     assert all(model_id.startswith(provider.models) for model_id in NAMES)
     selling = {model.id for model in kie_register_models() if model.tool}
     assert selling == {*NAMES}
+
+
+def test_call_that_works_keeps_the_callback() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        generate_seedream_image("a fox", resolution="3K", model="4", callBackUrl="https://me.example/x")
+    assert refusal.value.instead is not None
+    assert refusal.value.instead["arguments"]["callBackUrl"] == "https://me.example/x"

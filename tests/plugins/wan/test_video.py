@@ -235,3 +235,14 @@ def test_tool_sells_the_models_that_point_to_it_and_owns_them() -> None:
     assert provider.api_types == ("wan-video", "wan-image")
     assert all(model_id.startswith(provider.models) for model_id in NAMES)
     assert {model.id for model in kie_register_models() if model.tool == "generate_wan_video"} == {*NAMES}
+
+
+def test_call_that_works_keeps_the_callback() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        asked(duration=30, model="2.5", callBackUrl="https://me.example/x")
+    assert refusal.value.instead is not None
+    assert refusal.value.instead["arguments"] == {
+        "prompt": "a fox",
+        "duration": 30,
+        "callBackUrl": "https://me.example/x",
+    }

@@ -36,7 +36,7 @@ def generate_gpt_image(
 
     Without model: the cheapest that takes the call.
     """
-    return _submission(GENERATE, model, Call(prompt, [], aspect_ratio, resolution, background), callBackUrl)
+    return _submission(GENERATE, model, Call(prompt, [], aspect_ratio, resolution, background, callBackUrl))
 
 
 def edit_gpt_image(
@@ -52,7 +52,7 @@ def edit_gpt_image(
 
     Without model: the cheapest that takes the call.
     """
-    return _submission(EDIT, model, Call(prompt, image_urls, aspect_ratio, resolution, background), callBackUrl)
+    return _submission(EDIT, model, Call(prompt, image_urls, aspect_ratio, resolution, background, callBackUrl))
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Call:
     aspect_ratio: str | None
     resolution: str | None
     background: str | None
+    callback_url: str | None
 
     @property
     def tool(self) -> str:
@@ -73,7 +74,8 @@ class Call:
     @property
     def given(self) -> dict[str, Any]:
         """The arguments that were given, but for the model's name."""
-        return {argument: value for argument, value in vars(self).items() if value}
+        arguments = {**vars(self), "callBackUrl": self.callback_url, "callback_url": None}
+        return {argument: value for argument, value in arguments.items() if value}
 
     def faults(self, name: str) -> Iterator[InvalidArgument]:
         """Yield what a model does not take, each with what to give instead."""
@@ -110,7 +112,7 @@ class Call:
             yield f"GPT Image {name} was chosen: the cheapest model that takes the whole call{besides}."
 
 
-def _submission(api_type: str, named: str | None, call: Call, callback_url: str | None) -> Submission:
+def _submission(api_type: str, named: str | None, call: Call) -> Submission:
     faults = {name: tuple(call.faults(name)) for name in MODELS}
     name = named or min(faults, key=lambda name: (len(faults[name]), call.is_squared_by(name)))
     if faults[name]:
@@ -128,6 +130,6 @@ def _submission(api_type: str, named: str | None, call: Call, callback_url: str 
             **{field: value for field, value in chosen.items() if value},
         },
         api_type=api_type,
-        callback_url=callback_url,
+        callback_url=call.callback_url,
         notes=tuple(call.notes(name, chosen=not named)),
     )

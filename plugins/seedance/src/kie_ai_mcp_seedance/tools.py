@@ -63,10 +63,10 @@ def generate_seedance_video(
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make a video with ByteDance Seedance from words, a first (and last) frame, or reference pictures, clips and
-    sounds (addresses or local paths); choose it for low prices, for references or up to 30 s.
+    sounds (addresses or local paths); choose it for low prices, references or up to 30 s.
 
-    Without model: the cheapest that takes the call. duration: 4-30 s, -1: the model's choice. 4k: 2 alone. References:
-    not 1.5-pro; 2.5 not beside frames.
+    Without model: the cheapest that takes the call. duration: 4-30 s, or -1. 4k: 2. References: not 1.5-pro; 2.5 not
+    beside frames.
     """
     asked = {
         "prompt": prompt,
@@ -85,7 +85,8 @@ def generate_seedance_video(
     name: str = model or min(faults, key=lambda name: (len(faults[name]), _reshapes(name, asked)))
     if faults[name]:
         able = any(not others for others in faults.values())
-        instead = {"tool": "generate_seedance_video", "arguments": asked} if able else None
+        given = asked | {"callBackUrl": callBackUrl} if callBackUrl else asked
+        instead = {"tool": "generate_seedance_video", "arguments": given} if able else None
         raise InvalidArgument.joined(faults[name], instead=instead)
     return Submission.market(
         MODELS[name].id,

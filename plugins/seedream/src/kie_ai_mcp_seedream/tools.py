@@ -37,7 +37,7 @@ def generate_seedream_image(
 
     Without model: the cheapest that takes the call; without aspect_ratio: 1:1.
     """
-    return _submission(GENERATE, model, Call(prompt, [], aspect_ratio, resolution, output_format), callBackUrl)
+    return _submission(GENERATE, model, Call(prompt, [], aspect_ratio, resolution, output_format, callBackUrl))
 
 
 def edit_seedream_image(
@@ -53,7 +53,7 @@ def edit_seedream_image(
 
     Without model: the cheapest that takes the call; without aspect_ratio: 1:1.
     """
-    return _submission(EDIT, model, Call(prompt, image_urls, aspect_ratio, resolution, output_format), callBackUrl)
+    return _submission(EDIT, model, Call(prompt, image_urls, aspect_ratio, resolution, output_format, callBackUrl))
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Call:
     aspect_ratio: str | None
     resolution: str | None
     output_format: str | None
+    callback_url: str | None
 
     @property
     def tool(self) -> str:
@@ -74,7 +75,8 @@ class Call:
     @property
     def given(self) -> dict[str, Any]:
         """The arguments that were given, but for the model's name."""
-        return {argument: value for argument, value in vars(self).items() if value}
+        arguments = {**vars(self), "callBackUrl": self.callback_url, "callback_url": None}
+        return {argument: value for argument, value in arguments.items() if value}
 
     def faults(self, name: str) -> Iterator[InvalidArgument]:
         """Yield what a model does not take, each with what to give instead."""
@@ -94,7 +96,7 @@ class Call:
             yield fault("output_format", "chooses it itself; leave it out")
 
 
-def _submission(api_type: str, named: str | None, call: Call, callback_url: str | None) -> Submission:
+def _submission(api_type: str, named: str | None, call: Call) -> Submission:
     faults = {name: tuple(call.faults(name)) for name in MODELS}
     name = named or min(faults, key=lambda name: len(faults[name]))
     if faults[name]:
@@ -116,6 +118,6 @@ def _submission(api_type: str, named: str | None, call: Call, callback_url: str 
         model.edits if call.image_urls else model.words,
         sent,
         api_type=api_type,
-        callback_url=callback_url,
+        callback_url=call.callback_url,
         notes=() if named else (f"Seedream {name} was chosen: the cheapest model that takes the whole call.",),
     )

@@ -30,14 +30,14 @@ def generate_wan_image(
     model: Name = "2.7",
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Make n pictures with Alibaba Wan from words, or change pictures (addresses or local paths); choose it for several
-    variants in one call.
+    """Make n pictures with Alibaba Wan from words, or change pictures (addresses or local paths), as variants at once.
 
     n above 4: one series. 2.7-pro: 4K from words alone, n to 4. aspect_ratio: from words alone.
     """
     series = n > MOST_APART
     if resolution == "4K" and model == "2.7-pro" and (series or image_urls):
         asked = {"prompt": prompt, "image_urls": image_urls, "n": n, "aspect_ratio": aspect_ratio, "resolution": "4K"}
+        asked["callBackUrl"] = callBackUrl
         raise InvalidArgument(
             "resolution",
             resolution,

@@ -61,7 +61,8 @@ def generate_wan_video(
     )
     if misfits or faults:
         able = any(not others and not more for _, others, more in results)
-        instead = {"tool": "generate_wan_video", "arguments": asked} if able else None
+        given = asked | {"callBackUrl": callBackUrl} if callBackUrl else asked
+        instead = {"tool": "generate_wan_video", "arguments": given} if able else None
         raise InvalidArgument.joined([*misfits, *faults], instead=instead)
     note = f"Wan {form.model} was chosen: the cheapest model that takes the whole call."
     return Submission.market(
