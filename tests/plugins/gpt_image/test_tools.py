@@ -108,11 +108,6 @@ def test_id_of_the_service_is_understood_as_the_models_name(tool: Tool, model_id
     assert NAMES["gpt-image/1.5-text-to-image"] == "1.5"
 
 
-@both
-def test_callback_goes_beside_the_input(tool: Tool) -> None:
-    assert made(tool, callBackUrl="https://me.example/x").body["callBackUrl"] == "https://me.example/x"
-
-
 CALLS = [
     {"aspect_ratio": shape, "resolution": resolution, "background": background, "count": count}
     for shape, resolution, background, count in product(
@@ -216,10 +211,3 @@ def test_provider_owns_each_model_and_each_sort_of_task() -> None:
     assert provider.api_types == ("gpt-image", "gpt-image-edit")
     assert all(model_id.startswith(provider.models) for model_id in NAMES)
     assert {model.id for model in kie_register_models() if model.tool} == {*NAMES}
-
-
-def test_call_that_works_keeps_the_callback() -> None:
-    with pytest.raises(InvalidArgument) as refusal:
-        generate_gpt_image("a fox", resolution="2K", model="1.5", callBackUrl="https://me.example/x")
-    assert refusal.value.instead is not None
-    assert refusal.value.instead["arguments"]["callBackUrl"] == "https://me.example/x"

@@ -10,9 +10,3 @@ def test_picture_is_all_that_is_sent() -> None:
     sent = remove_background(PICTURE)
     assert sent.body == {"model": "recraft/remove-background", "input": {"image": PICTURE}}
     official("recraft/remove-background").validate(sent.body["input"])
-
-
-def test_callback_goes_beside_the_input() -> None:
-    sent = remove_background(PICTURE, callBackUrl="https://me.example/x")
-    assert sent.body["callBackUrl"] == "https://me.example/x"
-    assert sent.body["input"] == {"image": PICTURE}

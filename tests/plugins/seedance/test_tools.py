@@ -112,9 +112,9 @@ def test_what_is_asked_for_decides_the_model(arguments: dict[str, Any], name: st
 
 @pytest.mark.parametrize("name", ["2-mini", "2-fast", "2"])
 def test_all_arguments_are_sent_as_they_are(name: str) -> None:
-    sent = made(**EACH, model=name, callBackUrl="https://me.example/x")
+    sent = made(**EACH, model=name)
     expected = {"generate_audio" if field == "sound" else field: value for field, value in EACH.items()}
-    assert sent.body == {"model": MODELS[name].id, "callBackUrl": "https://me.example/x", "input": expected}
+    assert sent.body == {"model": MODELS[name].id, "input": expected}
     assert sent.notes == ()
 
 
@@ -243,14 +243,3 @@ def test_provider_owns_each_model_and_tells_which_of_them_its_tool_sells() -> No
     assert provider.api_types == ("seedance",)
     assert all(model_id.startswith(provider.models) for model_id in NAMES)
     assert {model.id for model in kie_register_models() if model.tool} == {*NAMES}
-
-
-def test_call_that_works_keeps_the_callback() -> None:
-    with pytest.raises(InvalidArgument) as refusal:
-        asked(duration=30, model="2", callBackUrl="https://me.example/x")
-    assert refusal.value.instead is not None
-    assert refusal.value.instead["arguments"] == {
-        "prompt": "a fox",
-        "duration": 30,
-        "callBackUrl": "https://me.example/x",
-    }

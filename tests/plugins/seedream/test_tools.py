@@ -127,10 +127,9 @@ def test_resolution_is_written_as_the_model_writes_it(
 
 
 @both
-def test_output_format_and_callback_are_sent(tool: Tool) -> None:
-    sent = made(tool, output_format="jpeg", callBackUrl="https://me.example/x")
+def test_output_format_is_sent(tool: Tool) -> None:
+    sent = made(tool, output_format="jpeg")
     assert sent.body["input"]["output_format"] == "jpeg"
-    assert sent.body["callBackUrl"] == "https://me.example/x"
 
 
 CALLS = [
@@ -227,10 +226,3 @@ def test_provider_owns_each_model_and_each_sort_of_task() -> None:
     assert all(model_id.startswith(provider.models) for model_id in NAMES)
     selling = {model.id for model in kie_register_models() if model.tool}
     assert selling == {*NAMES}
-
-
-def test_call_that_works_keeps_the_callback() -> None:
-    with pytest.raises(InvalidArgument) as refusal:
-        generate_seedream_image("a fox", resolution="3K", model="4", callBackUrl="https://me.example/x")
-    assert refusal.value.instead is not None
-    assert refusal.value.instead["arguments"]["callBackUrl"] == "https://me.example/x"

@@ -52,12 +52,5 @@ def test_other_factor_is_refused_with_those_there_are(name: str, factor: str | i
         sent(name, factor=factor)
 
 
-@every_way
-def test_callback_goes_beside_the_input(name: str) -> None:
-    body = sent(name, callBackUrl="https://me.example/x")
-    assert body["callBackUrl"] == "https://me.example/x"
-    assert "callBackUrl" not in body["input"]
-
-
 def test_each_tool_makes_the_kind_that_it_is_given() -> None:
     assert {name: tool.kind for name, tool in TOOLS.items()} == {"upscale_image": "image", "upscale_video": "video"}

@@ -29,13 +29,9 @@ def test_one_picture_is_made_where_no_number_is_given() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_all_arguments_are_sent(model: str) -> None:
     chosen = {"image_urls": [A] * 9, "n": 4, "aspect_ratio": "8:1", "resolution": "2K"}
-    sent = made(**chosen, model=model, callBackUrl="https://me.example/x")
+    sent = made(**chosen, model=model)
     chosen["input_urls"] = chosen.pop("image_urls")
-    assert sent.body == {
-        "model": MODELS[model],
-        "callBackUrl": "https://me.example/x",
-        "input": {"prompt": "a fox", **chosen},
-    }
+    assert sent.body == {"model": MODELS[model], "input": {"prompt": "a fox", **chosen}}
     assert ARGUMENTS.check({"prompt": "a fox", "model": MODELS[model]})["model"] == model
 
 

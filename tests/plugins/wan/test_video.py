@@ -106,10 +106,6 @@ def test_what_is_asked_for_decides_the_models_form(arguments: dict[str, Any], mo
     assert ("chosen" in " ".join(request.notes)) == ("model" not in arguments)
 
 
-def test_callback_goes_beside_the_input() -> None:
-    assert made(callBackUrl="https://me.example/x").body["callBackUrl"] == "https://me.example/x"
-
-
 @pytest.mark.parametrize("model_id", NAMES)
 def test_id_of_the_service_is_understood_as_the_models_name(model_id: str) -> None:
     assert ARGUMENTS.check({"prompt": "a fox", "model": model_id})["model"] == NAMES[model_id]
@@ -235,14 +231,3 @@ def test_tool_sells_the_models_that_point_to_it_and_owns_them() -> None:
     assert provider.api_types == ("wan-video", "wan-image")
     assert all(model_id.startswith(provider.models) for model_id in NAMES)
     assert {model.id for model in kie_register_models() if model.tool == "generate_wan_video"} == {*NAMES}
-
-
-def test_call_that_works_keeps_the_callback() -> None:
-    with pytest.raises(InvalidArgument) as refusal:
-        asked(duration=30, model="2.5", callBackUrl="https://me.example/x")
-    assert refusal.value.instead is not None
-    assert refusal.value.instead["arguments"] == {
-        "prompt": "a fox",
-        "duration": 30,
-        "callBackUrl": "https://me.example/x",
-    }

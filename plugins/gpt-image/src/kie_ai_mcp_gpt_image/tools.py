@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission
+from kie_ai_mcp import ImageUrls, InvalidArgument, Media, Prompt, Submission
 from kie_ai_mcp_gpt_image.models import MODELS, NAMES
 
 GENERATE = "gpt-image"
@@ -30,13 +30,12 @@ def generate_gpt_image(
     resolution: Resolution | None = None,
     background: Background | None = None,
     model: Name | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make a picture from words with OpenAI GPT Image; choose it for text in pictures or a transparent background.
 
-    Without model: the cheapest that takes the call.
+    Without model: the cheapest that fits.
     """
-    return _submission(GENERATE, model, Call(prompt, [], aspect_ratio, resolution, background, callBackUrl))
+    return _submission(GENERATE, model, Call(prompt, [], aspect_ratio, resolution, background))
 
 
 def edit_gpt_image(
@@ -46,13 +45,12 @@ def edit_gpt_image(
     resolution: Resolution | None = None,
     background: Background | None = None,
     model: Name | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Change or combine up to 16 pictures (addresses or local paths) by words with OpenAI GPT Image.
+    """Change or combine up to 16 pictures (addresses or local paths) by words with GPT Image.
 
-    Without model: the cheapest that takes the call.
+    Without model: the cheapest that fits.
     """
-    return _submission(EDIT, model, Call(prompt, image_urls, aspect_ratio, resolution, background, callBackUrl))
+    return _submission(EDIT, model, Call(prompt, image_urls, aspect_ratio, resolution, background))
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,6 @@ class Call:
     aspect_ratio: str | None
     resolution: str | None
     background: str | None
-    callback_url: str | None
 
     @property
     def tool(self) -> str:
@@ -74,8 +71,7 @@ class Call:
     @property
     def given(self) -> dict[str, Any]:
         """The arguments that were given, but for the model's name."""
-        arguments = {**vars(self), "callBackUrl": self.callback_url, "callback_url": None}
-        return {argument: value for argument, value in arguments.items() if value}
+        return {argument: value for argument, value in vars(self).items() if value}
 
     def faults(self, name: str) -> Iterator[InvalidArgument]:
         """Yield what a model does not take, each with what to give instead."""
@@ -130,6 +126,5 @@ def _submission(api_type: str, named: str | None, call: Call) -> Submission:
             **{field: value for field, value in chosen.items() if value},
         },
         api_type=api_type,
-        callback_url=call.callback_url,
         notes=tuple(call.notes(name, chosen=not named)),
     )

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from kie_ai_mcp import CallbackUrl, ImageUrl, Media, Submission
+from kie_ai_mcp import ImageUrl, Media, Submission
 
 BACKGROUND = "recraft-background"
 
@@ -12,8 +12,6 @@ Picture = Annotated[
 ]
 
 
-def remove_background(image_url: Picture, callBackUrl: CallbackUrl | None = None) -> Submission:
-    """Remove the background of a picture (address or local path): its subject on a transparent ground, as PNG."""
-    return Submission.market(
-        "recraft/remove-background", {"image": image_url}, api_type=BACKGROUND, callback_url=callBackUrl
-    )
+def remove_background(image_url: Picture) -> Submission:
+    """Remove the background of a picture (address or local path): all but its subject becomes transparent."""
+    return Submission.market("recraft/remove-background", {"image": image_url}, api_type=BACKGROUND)

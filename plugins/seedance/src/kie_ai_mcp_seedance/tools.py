@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kie_ai_mcp import AudioUrl, CallbackUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
+from kie_ai_mcp import AudioUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
 from kie_ai_mcp_seedance.models import FRAMES, MODEL_CHOOSES, MODELS, NAMES, REFERENCES
 
 VIDEO = "seedance"
@@ -60,13 +60,12 @@ def generate_seedance_video(
     aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "21:9", "adaptive"] | None = None,
     sound: bool | None = None,
     model: Name | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make a video with ByteDance Seedance from words, a first (and last) frame, or reference pictures, clips and
     sounds (addresses or local paths); choose it for low prices, references or up to 30 s.
 
-    Without model: the cheapest that takes the call. duration: 4-30 s, or -1. 4k: 2. References: not 1.5-pro; 2.5 not
-    beside frames.
+    Without model: the cheapest that fits. duration: 4-30 s, or -1. 4k: 2. References: not 1.5-pro; 2.5 not beside
+    frames.
     """
     asked = {
         "prompt": prompt,
@@ -85,15 +84,10 @@ def generate_seedance_video(
     name: str = model or min(faults, key=lambda name: (len(faults[name]), _reshapes(name, asked)))
     if faults[name]:
         able = any(not others for others in faults.values())
-        given = asked | {"callBackUrl": callBackUrl} if callBackUrl else asked
-        instead = {"tool": "generate_seedance_video", "arguments": given} if able else None
+        instead = {"tool": "generate_seedance_video", "arguments": asked} if able else None
         raise InvalidArgument.joined(faults[name], instead=instead)
     return Submission.market(
-        MODELS[name].id,
-        _input(name, asked),
-        api_type=VIDEO,
-        callback_url=callBackUrl,
-        notes=tuple(_notes(name, asked, chosen=not model)),
+        MODELS[name].id, _input(name, asked), api_type=VIDEO, notes=tuple(_notes(name, asked, chosen=not model))
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, OutputFormat, Submission
+from kie_ai_mcp import ImageUrls, InvalidArgument, Media, OutputFormat, Submission
 from kie_ai_mcp import Prompt as AnyPrompt
 from kie_ai_mcp_seedream.models import MODELS, NAMES
 
@@ -31,13 +31,12 @@ def generate_seedream_image(
     resolution: Resolution | None = None,
     output_format: OutputFormat | None = None,
     model: Name | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Make a picture from words with ByteDance Seedream; choose it for a low price or up to 4K.
+    """Make a picture from words with ByteDance Seedream; choose it for low prices or 4K.
 
-    Without model: the cheapest that takes the call; without aspect_ratio: 1:1.
+    Without model: the cheapest that fits.
     """
-    return _submission(GENERATE, model, Call(prompt, [], aspect_ratio, resolution, output_format, callBackUrl))
+    return _submission(GENERATE, model, Call(prompt, [], aspect_ratio, resolution, output_format))
 
 
 def edit_seedream_image(
@@ -47,13 +46,12 @@ def edit_seedream_image(
     resolution: Resolution | None = None,
     output_format: OutputFormat | None = None,
     model: Name | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Change or combine up to 14 pictures (addresses or local paths) by words with ByteDance Seedream, cheaply.
+    """Change or combine up to 14 pictures (addresses or local paths) by words with Seedream, cheaply.
 
-    Without model: the cheapest that takes the call; without aspect_ratio: 1:1.
+    Without model: the cheapest that fits. Square where aspect_ratio is left out.
     """
-    return _submission(EDIT, model, Call(prompt, image_urls, aspect_ratio, resolution, output_format, callBackUrl))
+    return _submission(EDIT, model, Call(prompt, image_urls, aspect_ratio, resolution, output_format))
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,6 @@ class Call:
     aspect_ratio: str | None
     resolution: str | None
     output_format: str | None
-    callback_url: str | None
 
     @property
     def tool(self) -> str:
@@ -75,8 +72,7 @@ class Call:
     @property
     def given(self) -> dict[str, Any]:
         """The arguments that were given, but for the model's name."""
-        arguments = {**vars(self), "callBackUrl": self.callback_url, "callback_url": None}
-        return {argument: value for argument, value in arguments.items() if value}
+        return {argument: value for argument, value in vars(self).items() if value}
 
     def faults(self, name: str) -> Iterator[InvalidArgument]:
         """Yield what a model does not take, each with what to give instead."""
@@ -118,6 +114,5 @@ def _submission(api_type: str, named: str | None, call: Call) -> Submission:
         model.edits if call.image_urls else model.words,
         sent,
         api_type=api_type,
-        callback_url=call.callback_url,
         notes=() if named else (f"Seedream {name} was chosen: the cheapest model that takes the whole call.",),
     )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission
+from kie_ai_mcp import ImageUrls, InvalidArgument, Media, Prompt, Submission
 
 IMAGE = "wan-image"
 
@@ -28,16 +28,14 @@ def generate_wan_image(
     aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "8:1", "1:8"] | None = None,
     resolution: Literal["1K", "2K", "4K"] | None = None,
     model: Name = "2.7",
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Make n pictures with Alibaba Wan from words, or change pictures (addresses or local paths), as variants at once.
+    """Make n pictures with Alibaba Wan from words, or change pictures (addresses or local paths).
 
-    n above 4: one series. 2.7-pro: 4K from words alone, n to 4. aspect_ratio: from words alone.
+    n above 4: one series. 2.7-pro: 4K from words alone, n to 4.
     """
     series = n > MOST_APART
     if resolution == "4K" and model == "2.7-pro" and (series or image_urls):
         asked = {"prompt": prompt, "image_urls": image_urls, "n": n, "aspect_ratio": aspect_ratio, "resolution": "4K"}
-        asked["callBackUrl"] = callBackUrl
         raise InvalidArgument(
             "resolution",
             resolution,
@@ -55,6 +53,5 @@ def generate_wan_image(
             "resolution": resolution,
         },
         api_type=IMAGE,
-        callback_url=callBackUrl,
         notes=(f"More than {MOST_APART} pictures are made as one connected series.",) if series else (),
     )

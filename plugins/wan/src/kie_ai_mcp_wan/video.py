@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kie_ai_mcp import AudioUrl, CallbackUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
+from kie_ai_mcp import AudioUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
 from kie_ai_mcp_wan.models import CLIPS, FORMS, NAMES, PICTURES, RESOLUTION, Form
 
 VIDEO = "wan-video"
@@ -34,12 +34,11 @@ def generate_wan_video(
     aspect_ratio: Literal["16:9", "9:16", "1:1", "4:3", "3:4", "adaptive"] | None = None,
     sound: bool | None = None,
     model: Name | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make a video with Alibaba Wan from words, a first and/or last frame, or references (addresses or local paths);
     choose it for a clip that follows speech or music (audio_url), or up to 30 s.
 
-    Without model: the cheapest that takes the call; without resolution: 720p. duration: 2-30 s, -1: 3.0 chooses.
+    Without model: the cheapest that fits; without resolution: 720p. duration: 2-30 s, -1: 3.0.
     """
     asked = {
         "prompt": prompt,
@@ -61,13 +60,10 @@ def generate_wan_video(
     )
     if misfits or faults:
         able = any(not others and not more for _, others, more in results)
-        given = asked | {"callBackUrl": callBackUrl} if callBackUrl else asked
-        instead = {"tool": "generate_wan_video", "arguments": given} if able else None
+        instead = {"tool": "generate_wan_video", "arguments": asked} if able else None
         raise InvalidArgument.joined([*misfits, *faults], instead=instead)
     note = f"Wan {form.model} was chosen: the cheapest model that takes the whole call."
-    return Submission.market(
-        form.id, _input(form, asked), api_type=VIDEO, callback_url=callBackUrl, notes=() if model else (note,)
-    )
+    return Submission.market(form.id, _input(form, asked), api_type=VIDEO, notes=() if model else (note,))
 
 
 def _misfits(form: Form, asked: Mapping[str, Any]) -> Iterator[InvalidArgument]:
