@@ -1,5 +1,6 @@
 """Documentation under test: its code runs, its headings are the contract, its links resolve."""
 
+import importlib
 import inspect
 import os
 import re
@@ -14,6 +15,8 @@ from types import ModuleType
 import pytest
 
 from kie_ai_mcp import hookspecs
+from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
+from kie_ai_mcp.testing import check_provider
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -95,6 +98,23 @@ def test_provider_of_the_guide_passes_its_tests_as_printed(tmp_path: Path) -> No
         check=False,
     )
     assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_models_of_the_page_pass_the_kit_and_are_described_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = list(blocks(ROOT / "docs/models.md"))
+    (tmp_path / "kie_ai_mcp_tide").mkdir()
+    for block in page:
+        if block.file and block.file.startswith("kie_ai_mcp_tide/"):
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("kie_ai_mcp_tide")
+    monkeypatch.delitem(sys.modules, "kie_ai_mcp_tide")
+    check_provider(module)
+    (wave,) = module.kie_register_models()
+    lines = [*field_lines(wave), *map(rule_line, wave.rules), *price_lines(wave)]
+    assert next(block.text for block in page if block.language == "text").splitlines() == lines
 
 
 # Hooks ---------------------------------------------------------------------------------------------------------------
