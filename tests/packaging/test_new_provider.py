@@ -25,13 +25,14 @@ def new_provider(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str
 
 @pytest.fixture(scope="module", autouse=True)
 def type_check(tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Popen[str]"]:
-    """mypy over a new provider, as its own configuration wants it: it runs beside the first test."""
+    """mypy over new providers, as their own configuration wants it: it runs beside the first test."""
     folder = tmp_path_factory.mktemp("typed")
     assert new_provider("tidal-wave", cwd=folder).returncode == 0
+    assert new_provider("coral-reef", "--models", cwd=folder).returncode == 0
     command = [sys.executable, "-m", "mypy", "--cache-dir", str(folder / "cache")]
-    with subprocess.Popen(
-        command, cwd=folder / "kie-ai-mcp-tidal-wave", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    command += ["--config-file", "kie-ai-mcp-tidal-wave/pyproject.toml"]
+    command += [f"kie-ai-mcp-{name}/{part}" for name in ("tidal-wave", "coral-reef") for part in ("src", "tests")]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         yield process
         process.kill()
 
@@ -60,9 +61,46 @@ async def test_new_provider_is_built_installed_and_called(
     httpserver.check()
 
 
+@pytest.mark.anyio
+async def test_package_of_models_is_built_installed_and_called(
+    venv_with: "VenvWith", serve_from: "Serve", run_uv: "Uv", httpserver: HTTPServer, tmp_path: Path
+) -> None:
+    venv = venv_with("kie-ai-mcp-core[testing]")
+    venv.run("kie-ai-mcp-core", "new-provider", "coral-reef", "--models", cwd=tmp_path)
+    folder = tmp_path / "kie-ai-mcp-coral-reef"
+    run_uv("build", cwd=folder)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    venv.install("--no-deps", str(wheel))
+
+    assert "coral-reef" in venv.run("kie-ai-mcp-core", "providers").stdout
+    tested = venv.run("python", "-m", "pytest", "-q", cwd=folder).stdout
+    assert "4 passed" in tested, tested
+
+    httpserver.expect_request(
+        "/v2/jobs/createTask",
+        "POST",
+        headers={"Authorization": "Bearer reef-key"},
+        json={"model": "coral-reef/picture-1", "input": {"prompt": "a reef", "size": "2K"}},
+    ).respond_with_json({"code": 200, "msg": "success", "data": {"taskId": "task-1"}})
+    own = {
+        "KIE_AI_PROVIDER_CORAL_REEF_KEY": "reef-key",
+        "KIE_AI_PROVIDER_CORAL_REEF_BASE_URL": httpserver.url_for("/v2"),
+    }
+    async with serve_from(venv, **own) as client:
+        found = await client.call_tool("find_models", {"words": "picture"})
+        wanted = {"model": "coral-reef:coral-reef/picture-1", "input": {"prompt": "a reef", "size": "2K"}}
+        made = await client.call_tool("run_model", wanted)
+    assert found.structured_content is not None
+    assert [model["name"] for model in found.structured_content["models"]][:1] == ["coral-reef:coral-reef/picture-1"]
+    assert made.structured_content is not None
+    assert made.structured_content["task_id"] == "coral-reef:task-1"
+    httpserver.check()
+
+
+@pytest.mark.parametrize("options", [(), ("--models",)], ids=["tool", "models"])
 @pytest.mark.parametrize("name", ["x", "tidal-wave", "a-name-of-24-characters-"[:23] + "x"])
-def test_new_provider_is_clean(tmp_path: Path, name: str) -> None:
-    done = new_provider(name, cwd=tmp_path)
+def test_new_provider_is_clean(tmp_path: Path, name: str, options: tuple[str, ...]) -> None:
+    done = new_provider(name, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / f"kie-ai-mcp-{name}"
     for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."]):

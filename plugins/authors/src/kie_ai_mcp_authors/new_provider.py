@@ -4,7 +4,8 @@ The package passes its own tests, type checks and lint as it is written.
 """
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -24,13 +25,13 @@ SERVICE = "kie"
 """The name that the record and saved files give to the service itself."""
 
 # Where each template of `templates` goes.
-FILES = {
-    "pyproject.toml": "pyproject.toml",
-    "README.md": "README.md",
-    "gitignore": ".gitignore",
-    "module.py": "src/$package/__init__.py",
-    "py.typed": "src/$package/py.typed",
-    "test.py": "tests/test_$word.py",
+COMMON = {"pyproject.toml": "pyproject.toml", "gitignore": ".gitignore", "py.typed": "src/$package/py.typed"}
+FILES = COMMON | {"README.md": "README.md", "module.py": "src/$package/__init__.py", "test.py": "tests/test_$word.py"}
+MODEL_FILES = COMMON | {
+    "models_README.md": "README.md",
+    "models_module.py": "src/$package/__init__.py",
+    "models.json": "src/$package/models.json",
+    "models_test.py": "tests/test_$word.py",
 }
 
 
@@ -55,13 +56,14 @@ def _at_home(_ctx: click.Context, _param: click.Parameter, path: Path | None) ->
     callback=_at_home,
     help="The folder to write; it must not exist.  [default: ./kie-ai-mcp-NAME]",
 )
-def new_provider(name: str, output: Path | None) -> None:
+@click.option("--models", is_flag=True, help="Write a package of nothing but models, as data, of a service of its own.")
+def new_provider(name: str, output: Path | None, models: bool) -> None:
     """Write the package of a new provider: a module with one tool, its tests and a README."""
     check_name(name, taken={entry.name for entry in entry_points(group=PROJECT)})
     folder = output or Path(f"{PREFIX}{name}")
-    for path in write_provider(name, folder):
+    for path in write_provider(name, folder, MODEL_FILES if models else FILES):
         click.echo(folder / path)
-    click.echo(next_steps(name, folder))
+    click.echo(next_steps(name, folder, models=models))
 
 
 def check_name(name: str, taken: Container[str] = ()) -> None:
@@ -84,8 +86,13 @@ def check_name(name: str, taken: Container[str] = ()) -> None:
         raise InvalidArgument("NAME", name, f"a provider of that name is installed already; for example {near}")
 
 
-def write_provider(name: str, folder: Path) -> list[Path]:
+def write_provider(name: str, folder: Path, templates: Mapping[str, str] = FILES) -> list[Path]:
     """Write the package of a new provider into a folder that does not exist yet.
+
+    Args:
+        name: The provider's name.
+        folder: Where it is written.
+        templates: Which templates, and where each goes.
 
     Returns:
         The files, relative to the folder.
@@ -101,10 +108,12 @@ def write_provider(name: str, folder: Path) -> list[Path]:
         "title": name.replace("-", " ").title(),
         "distribution": f"{PREFIX}{name}",
         "package": f"{PROJECT}_{word}",
+        "variable": f"KIE_AI_PROVIDER_{word.upper()}",
+        "today": datetime.now(UTC).date().isoformat(),
     }
     texts = {
         Path(Template(path).substitute(values)): Template(_template(source)).substitute(values)
-        for source, path in FILES.items()
+        for source, path in templates.items()
     }
     try:
         folder.mkdir(parents=True)
@@ -118,16 +127,21 @@ def write_provider(name: str, folder: Path) -> list[Path]:
     return list(texts)
 
 
-def next_steps(name: str, folder: Path) -> str:
+def next_steps(name: str, folder: Path, *, models: bool = False) -> str:
     """Return what the author does next, in words."""
+    package = f"src/{PROJECT}_{name.replace('-', '_')}"
+    edit = f"Then put your model's id and arguments into {package}/__init__.py."
+    if models:
+        edit = f"Then put your models into {package}/models.json, and the service's address into {package}/__init__.py."
     return "\n".join(
         [
             "Try it:",
             f"  cd {folder}",
             "  python -m pip install --editable . --group dev",
             "  python -m pytest",
-            f"Then put your model's id and arguments into src/{PROJECT}_{name.replace('-', '_')}/__init__.py.",
-            "The server has the tool at its next start; `kie-ai-mcp-server providers` lists it.",
+            edit,
+            f"The server has the {'models' if models else 'tool'} at its next start; "
+            "`kie-ai-mcp-server providers` lists the provider.",
         ]
     )
 
