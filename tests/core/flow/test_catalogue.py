@@ -219,7 +219,7 @@ async def test_without_network_a_copy_is_used_with_its_age_and_the_reason(
     kept = await live(engine, "kie", "price", "a")
     assert (kept.value, kept.stale) == ("2 credits", True)
     assert kept.error.startswith("Kie.ai's price of a could not be read. models/a/price could not be read (")
-    assert kept.error.endswith("A copy that is 27 h old is used.")
+    assert kept.error.endswith("A copy that is 27.0 h old is used.")
     never = await live(engine, "kie", "price", "b")
     assert (never.value, never.read_at, never.stale) == (None, None, False)
     assert "Kie.ai's price of b could not be read." in never.error

@@ -3,7 +3,8 @@
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -27,7 +28,7 @@ from kie_ai_mcp._providers.tools import BoundTool, describe
 from kie_ai_mcp._settings.load import STRICT, Faults, nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings, variable
-from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, ReadFailed, Unknown
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, ReadFailed, StorageError, Unknown
 
 log = logging.getLogger(__name__)
 ANSWER_BYTES = 35_000  # the most of an answer in words, and as data: hosts refuse 100 kB of both and the links together
@@ -135,6 +136,8 @@ class App:
             answer = await tool.run(arguments or {}, call)
             if tool.reads_only:
                 answer = await self._with_problems(answer)
+            if self.engine.has_notices:
+                answer = await self._with_notices(answer)
             answer = _limited(tool.for_client(self._clean(answer)))
             self._waits.learn(who, anyio.current_time() - began, given_up=False)
             return answer
@@ -154,11 +157,14 @@ class App:
 
     async def _with_problems(self, answer: Answer) -> Answer:
         """Add to a read's answer what keeps paid requests from being made, so that none is planned."""
-        notes = [f"Paid requests are refused: {error}" for error in await self.engine.problems()]
-        if not notes:
-            return answer
-        data = answer.data and {**answer.data, "notes": [*answer.data.get("notes", ()), *notes]}
-        return replace(answer, text="\n".join((*(f"Note: {note}" for note in notes), answer.text)), data=data)
+        return _noted(answer, [f"Paid requests are refused: {error}" for error in await self.engine.problems()], 0)
+
+    async def _with_notices(self, answer: Answer) -> Answer:
+        """Add what was noticed of the service, before the last line; no other answer of any process says it again."""
+        self.engine.has_notices = False
+        with suppress(StorageError):
+            return _noted(answer, await self.engine.record.kept.tell(), max(1, answer.text.count("\n")))
+        return answer
 
     def clean(self, text: str) -> str:
         """Return text without the key, also where an argument held it, and with nothing that no encoder takes."""
@@ -205,6 +211,16 @@ def own_arguments(name: str) -> tuple[str, Arguments]:
     """Return the description of one of the server's own tools, and its arguments; needs no engine."""
     method = getattr(OwnTools if name in NAMES else ModelTools, name)
     return describe(method), Arguments(method, ignore=("self",))
+
+
+def _noted(answer: Answer, notes: Sequence[str], place: int) -> Answer:
+    """Return an answer with notes, which stand in its text before the line at this place."""
+    if not notes:
+        return answer
+    data = answer.data and {**answer.data, "notes": [*answer.data.get("notes", ()), *notes]}
+    lines = answer.text.split("\n")
+    lines[place:place] = [f"Note: {note}" for note in notes]
+    return replace(answer, text="\n".join(lines), data=data)
 
 
 def _limited(answer: Answer) -> Answer:

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import anyio
@@ -18,7 +18,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._providers.asking import free_read
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp._record.kept import Key
-from kie_ai_mcp._service.caller import Caller, account_of
+from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._service.envelope import error_of
 from kie_ai_mcp.errors import KieError, RateLimited, ReadFailed, StorageError, shorten
 from kie_ai_mcp.models import LiveCatalogue, LiveModel, LiveRead
@@ -83,7 +83,8 @@ class _Reading:
     @property
     def key(self) -> Key:
         """The name of its value on record."""
-        return Key(self.sort, self.caller.gateway.name, account_of(self.caller.gateway), self.model_id)
+        gateway = self.caller.gateway.name
+        return Key(self.sort, gateway, self.engine.record.accounts.get(gateway, ""), self.model_id)
 
     @property
     def subject(self) -> str:
@@ -102,7 +103,8 @@ class _Reading:
             return Kept(error=problem)
         value, read_at = _value_in(self.sort, row["value"]), datetime.fromtimestamp(row["read_at"], UTC)
         if problem:
-            problem = f"{problem} A copy that is {_age(datetime.now(UTC) - read_at)} old is used."
+            age_h = (datetime.now(UTC) - read_at).total_seconds() / 3600
+            problem = f"{problem} A copy that is {age_h:.1f} h old is used."
         elif value is None:
             problem = f"{self.subject} is not published."
         return Kept(value, read_at, not self.is_fresh(row), problem)
@@ -213,13 +215,9 @@ def _closed(schema: Any, *, is_branch: bool = False) -> Any:
     branches = closed.keys() & {"allOf", "anyOf", "oneOf"}
     for word in branches:
         closed[word] = [_closed(branch, is_branch=True) for branch in closed[word]]
+    inner = any("properties" in branch for word in branches for branch in closed[word])
     if "properties" in closed:
         closed["properties"] = {name: _closed(value) for name, value in closed["properties"].items()}
-    if not is_branch and ("properties" in closed or branches):
-        closed["unevaluatedProperties" if branches else "additionalProperties"] = False
+    if not is_branch and ("properties" in closed or inner):
+        closed["unevaluatedProperties" if inner else "additionalProperties"] = False
     return closed
-
-
-def _age(age: timedelta) -> str:
-    minutes = age.total_seconds() / 60
-    return f"{minutes / 60:.0f} h" if minutes >= 100 else f"{minutes:.0f} min"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -37,6 +37,8 @@ Say = Callable[[str, float | None], Awaitable[None]]
 IsHeard = Callable[[], Awaitable[bool]]
 """Tells whether the caller is still there to take the answer."""
 
+News = Literal["paid", "failed", "unseen"]  # what happened: a paid request, a failed task, an unknown status word
+
 NEEDED = {"api_key", "base_url"}  # settings without which no call of Kie.ai makes sense
 DEEPEST = 200  # how deep the arguments of a call may be nested
 NOT_SENT_S = 1.0
@@ -55,7 +57,8 @@ class Engine:
     `resting` says by row until when the background leaves a task alone, `usual` by tool how many seconds its tasks take
     at the least, and until when that counts. `listeners` are, by task id, what waiters set up and the service's news of
     the task sets; `turns` are, by gateway, the calls that wait for a slot of the rate limit, by submission number; who
-    reads a live catalogue holds `reading`.
+    reads a live catalogue holds `reading`. `news` wait for the background, `unseen` are tasks by a status word that
+    this version does not know, and it `has_notices` for the next answer.
     """
 
     settings: Settings
@@ -66,6 +69,9 @@ class Engine:
     resting: dict[int, float] = field(default_factory=dict)
     usual: dict[str, tuple[float, float]] = field(default_factory=dict)
     turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
+    news: set[News] = field(default_factory=set)
+    unseen: dict[str, set[str]] = field(default_factory=dict)
+    has_notices: bool = False
     reading: anyio.Lock = field(default_factory=anyio.Lock)
     faults: Faults = field(default_factory=list)  # what is wrong with the settings
     _requests: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
@@ -193,6 +199,7 @@ class Engine:
 
     def start(self, request: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Run a paid request as a task that outlives its caller: `asyncio.wait` for it, which never cancels it."""
+        self.news.add("paid")
         return _task(request, self._requests)
 
     def start_in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -201,6 +208,12 @@ class Engine:
             _task(work, self._background)
         else:
             work.close()
+
+    def take_news(self) -> set[News]:
+        """Return what has happened since the last call of this; nothing while a paid request is under way."""
+        news = set[News]() if self._requests else self.news.copy()
+        self.news -= news
+        return news
 
     @contextmanager
     def call(self) -> Iterator[None]:

@@ -55,6 +55,8 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
         hidden = None if engine.settings.store_prompts else outcome.error  # it may repeat the prompt
         stored = replace(outcome, error=NOT_STORED) if hidden else outcome
         record = await engine.record.tasks.record_outcome(record.row_id, stored)
+        if record.status == "failed":
+            engine.news.add("failed")
     except (ReadFailed, StorageError) as exc:
         return _unread(report_of(record), exc)
     report = await with_files(engine, record)

@@ -10,7 +10,7 @@ from kie_ai_mcp._providers.asking import Read, balance_of
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, ids_in, unread_text
 from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound, meaning_of, one_line, shorten
-from kie_ai_mcp.readings import number_in, object_in, text_in
+from kie_ai_mcp.readings import STATES, number_in, object_in, text_in
 from kie_ai_mcp.specs import KIE, MARKET_CREATE, WORD_CHARS, Answer, Outcome, Query, StatusRoute, Task
 
 UNKNOWN_ID_CODES = (400, 404, 422)  # of a status route that does not know an id; some answer with empty data instead
@@ -141,6 +141,10 @@ async def _outcome_at(
 async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, Any]:
     answer = await _answer_about(engine, task, route.paths, route.params)
     if answer.code == 200 and (record := object_in(answer.data)):
+        word = one_line(text_in(record.get("state")) or "", WORD_CHARS)
+        if word and task.gateway == KIE and word.lower() not in STATES:
+            engine.unseen.setdefault(word, set()).add(task.task_id)
+            engine.news.add("unseen")
         return record
     message = f"{route.paths[0]} has no record of the task." if answer.code == 200 else unread_text(answer)
     error = ReadFailed(message, code=answer.code)

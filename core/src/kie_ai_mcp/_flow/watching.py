@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
+from kie_ai_mcp._flow.drift import look
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.results import KEPT_LONGER, refresh, with_files
 from kie_ai_mcp._flow.waiting import wake
@@ -35,6 +36,8 @@ async def watch(engine: Engine) -> None:
             await anyio.sleep(_about(LOOK_S))
             if saves := time.monotonic() >= saves_at:
                 saves_at = time.monotonic() + _about(SAVES_S)
+            if news := engine.take_news():
+                group.start_soon(look, engine, news)
             for record in await _due(engine, saves=saves):
                 group.start_soon(_tend, engine, record, turn)
 
@@ -45,6 +48,7 @@ async def catch_up(engine: Engine) -> None:
     async with anyio.create_task_group() as group:
         for record in await _due(engine, saves=True, eager=True) if engine.settings.watch else ():
             group.start_soon(_tend, engine, record, turn)
+    await look(engine, ())  # what an earlier session noticed and did not tell
 
 
 async def _due(engine: Engine, *, saves: bool, eager: bool = False) -> list[TaskRecord]:

@@ -70,6 +70,11 @@ class Catalogue:
             }
         return dict(sorted(found.items()))
 
+    def ids(self, gateway: str) -> set[str]:
+        """Return the ids of every model of a service that is known here, also of those that the settings leave out."""
+        models = chain.from_iterable(self._registered.values())
+        return {model.id for model in models if isinstance(model, Model) and model.gateway == gateway}
+
     def find(self, name: str) -> Entry | None:
         """Return the model of a name, also of a bare id that only one other service has."""
         if name in self.entries:

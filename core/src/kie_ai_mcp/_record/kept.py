@@ -1,7 +1,8 @@
 """Values on record besides tasks: what a service says of its models, and turns that all processes take together."""
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -49,6 +50,35 @@ class Keeping:
                 return float(wait_s)
             self._write(key, {"until": now + pause_s})
         return 0.0
+
+    @in_worker
+    def notice(self, keys: Sequence[Key], words: Callable[[Sequence[str]], str]) -> None:
+        """Keep for the next answer what `words` says of those subjects that no notice of this sort was about."""
+        with self.database.unsynced(), self.database.transaction():
+            new = [key for key in keys if self._row(key) is None]
+            for key in new:
+                self._write(key, {"value": words([each.name for each in new]) if key == new[0] else None})
+
+    @in_worker
+    def notices(self, since: float = math.inf) -> list[str]:
+        """Return the notices about the accounts of this process that were not told yet, or were since then."""
+        return self._told_since(since)
+
+    @in_worker
+    def tell(self) -> list[str]:
+        """Return the notices that were not told yet, which nobody tells again."""
+        with self.database.unsynced(), self.database.transaction():
+            texts = self._told_since(math.inf)
+            self.database.execute(KeptRow.update(read_at=time.time()).where(self._is_notice(), KeptRow.read_at == 0))
+        return texts
+
+    def _is_notice(self) -> Any:
+        accounts = list(self.database.accounts.values())
+        return KeptRow.sort.startswith("notice") & KeptRow.value.is_null(False) & KeptRow.account.in_(accounts)
+
+    def _told_since(self, since: float) -> list[str]:
+        late = (KeptRow.read_at == 0) | (KeptRow.read_at >= since)
+        return [row["value"] for row in self.database.rows(KeptRow.select().where(self._is_notice(), late))]
 
     def _row(self, key: Key) -> dict[str, Any] | None:
         same = [getattr(KeptRow, name) == value for name, value in key._asdict().items()]

@@ -125,6 +125,39 @@ class Tasks:
         return sorted(self._records(query), key=lambda record: record.expires_at or record.updated_at)
 
     @in_worker
+    def failing(self, since: datetime) -> list[tuple[str, str]]:
+        """Return gateway and model of the models of which at least two tasks have failed since then."""
+        rows = TaskRow
+        query = rows.select(rows.gateway, rows.model).group_by(rows.gateway, rows.model)
+        query = query.where(rows.status == "failed", rows.finished_at > since, rows.model.is_null(False))
+        often = query.having(peewee.fn.COUNT(rows.row_id) >= 2)
+        return [(row["gateway"], row["model"]) for row in self.database.rows(often)]
+
+    @in_worker
+    def charged(self, limit: int = 200) -> list[dict[str, Any]]:
+        """Return what the newest tasks of Kie.ai cost, beside what was expected: rows of both tables, newest first."""
+        rows, requests = TaskRow, SubmissionRow
+        query = rows.select(rows.model, rows.credits, requests.tool, requests.estimated_credits, requests.arguments)
+        query = query.join(requests, on=requests.id == rows.submission_id).order_by(rows.row_id.desc()).limit(limit)
+        known = (rows.status == "completed") & (rows.gateway == KIE) & (rows.credits > 0)
+        return self.database.rows(query.where(known, self._readable()))
+
+    @in_worker
+    def codes(self) -> list[tuple[str, int, str]]:
+        """Return every code of Kie.ai on record, how often it came, and the newest task or request with it."""
+        codes: list[tuple[str, int, str]] = []
+        for rows, code, number in (
+            (TaskRow, TaskRow.error_code, TaskRow.task_id),
+            (SubmissionRow, SubmissionRow.code, SubmissionRow.id),
+        ):
+            query = rows.select(
+                code.alias("code"), peewee.fn.COUNT(code).alias("count"), peewee.fn.MAX(number).alias("last")
+            )
+            query = query.where(rows.gateway == KIE, code.is_null(False)).group_by(code)
+            codes += [(str(row["code"]), row["count"], str(row["last"])) for row in self.database.rows(query)]
+        return codes
+
+    @in_worker
     def upload_of(self, sha256: str, account: str = "") -> tuple[str, datetime] | None:
         """Return where the service holds these bytes for an account and until when, if it does."""
         rows = UploadRow

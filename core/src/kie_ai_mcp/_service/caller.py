@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
@@ -110,6 +110,9 @@ class Caller:
     settings: Settings
     gateway: Gateway
     fault: ConfigError | None = None  # a wrong setting, without which no call makes sense
+    older: dict[str, str] = field(
+        default_factory=dict
+    )  # addresses that answered, by those that are not served any more
     quiet_until: float = 0.0  # as time.monotonic(): the service has asked for no more reads until then
 
     @cached_property
@@ -187,6 +190,8 @@ class Caller:
                 if read is not None and answer is not None:
                     with suppress(Refused, Unknown) if made or moves_on else nullcontext():
                         made = await read(answer) or made
+                if made is not None and address != paths[0]:
+                    self.older[paths[0]] = address
                 if made is not None:
                     return Reply(address, answer or Answer(status, ""), made)
                 if not moves_on:
@@ -223,6 +228,8 @@ class Caller:
             is_cut = text.endswith(CUT)
             cure = f"Look for the task at {self.gateway.logs_page}." if is_cut else cure
             raise ReadFailed(self._unreadable(path, status, text), code=status, next_step=cure, can_retry=not is_cut)
+        if answer.code == 200 and path != paths[0]:
+            self.older[paths[0]] = path
         return answer
 
     async def clock(self) -> datetime | None:
