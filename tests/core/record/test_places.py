@@ -416,3 +416,21 @@ async def test_database_that_was_moved_while_nobody_used_it_is_used(path: Path, 
 async def test_flushes_reach_the_disk_on_macos_too(record: Record) -> None:
     pragma: Any = record.database.connection.pragma
     assert (pragma("fullfsync"), pragma("checkpoint_fullfsync")) == (1, 1)
+
+
+async def test_new_file_that_gets_its_content_from_the_log_later_is_no_other_one(tmp_path: Path) -> None:
+    path, log_size = tmp_path / "tasks.db", 0
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("PRAGMA journal_mode = wal")
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM sqlite_master").fetchall()  # from here on the log can't be written into the file
+        with closing(Record(path, RateLimit(20, 1))) as record:
+            await pay(record, "first")
+            log_size = log(path).stat().st_size
+            reader.execute("COMMIT")
+            with closing(sqlite3.connect(path)) as other:
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            await pay(record, "second")
+            assert await names(record) == {"first", "second"}
+    assert log_size > 0
+    assert not log(path).with_name("tasks.db-wal.old").exists()

@@ -67,8 +67,11 @@ class _Lost(Exception):
 
 
 def _newer_than(known: tuple[str, int] | None, now: tuple[str, int]) -> tuple[str, int]:
-    """Return identity and generation as they are now; raise where that is another database or an older copy."""
-    if known is not None and (now[0] != known[0] or now[1] < known[1]):
+    """Return identity and generation as they are now; raise where that is another database or an older copy.
+
+    A file that has no identity is a new one, whose content still stands in its log alone.
+    """
+    if known is not None and known[0] and (now[0] != known[0] or now[1] < known[1]):
         raise _Lost("was overwritten with another or an older one")
     return now
 
