@@ -169,3 +169,21 @@ async def test_lock_file_in_the_place_of_the_one_that_was_swept_away_is_noticed(
     await ticket(ours, "an owl")
 
     assert {entry.state for entry in await theirs.submissions.unsettled()} == {"sending"}
+
+
+async def test_lease_that_is_taken_while_another_process_waits_for_the_database_stays(make_record: MakeRecord) -> None:
+    ours, theirs = make_record(), make_record()
+    held: list[bool] = []
+
+    async def hold() -> None:
+        held.append(await ours.hold("reading", LONG_AGO))
+
+    with closing(sqlite3.connect(theirs.path, isolation_level=None)) as database:
+        async with anyio.create_task_group() as group:
+            database.execute("BEGIN IMMEDIATE")
+            group.start_soon(hold)
+            await anyio.sleep(0.1)
+            lease = ("reading", theirs.process.owner, time.time() + LONG_AGO)
+            database.execute("INSERT INTO leases VALUES (?, ?, ?)", lease)
+            database.execute("COMMIT")
+    assert held == [False]

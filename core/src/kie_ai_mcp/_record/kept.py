@@ -42,9 +42,8 @@ class Keeping:
 
         A pause that ends later than in `longest_s` is one from before the clock was set back, and holds nobody up.
         """
-        now = time.time()
         with self.database.unsynced(), self.database.transaction():
-            row = self._row(key)
+            row, now = self._row(key), time.time()
             wait_s = row["until"] - now if row else 0.0
             if 0 < wait_s <= longest_s:
                 return float(wait_s)

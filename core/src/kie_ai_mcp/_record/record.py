@@ -119,8 +119,10 @@ class Record:
     @in_worker
     def hold(self, name: str, lease_s: float) -> bool:
         """Return whether this process does some work now; it passes on `lease_s` after the last call, or its end."""
-        now = time.time()
         with self.database.unsynced(), self.database.transaction():
+            now = (
+                time.time()
+            )  # not before: what was written while this one waited for the database is not of the future
             row = self.database.first(LeaseRow.select().where(LeaseRow.name == name))
             others = row is not None and row["owner"] != self.process.owner and now < row["until"] <= now + lease_s
             if row is not None and others and not self.submissions.settle_if_dead(row["owner"], row["until"] - lease_s):
