@@ -277,7 +277,7 @@ async def test_service_that_stays_too_busy_is_waited_for_no_longer_than_the_limi
         ("health", True, "Its provider reads True, which can't be used."),
         ("schema", ["a"], "Its provider reads ['a'], which can't be used."),
         ("list", [{"model": "", "price": None}], "a model that can't be used: price is None"),
-        ("list", 7, "The provider kie failed: TypeError"),
+        ("list", 7, "The provider acme failed: TypeError"),
         ("price", "x" * 250_000, "It is larger than 200 kB, the most that is kept."),
     ],
 )

@@ -152,14 +152,15 @@ class _Reading:
         """Return what the service says now, as JSON; raise KieError where it says nothing that can be used."""
         read: LiveRead = getattr(self.catalogue, self.sort)
         gateway, answer = self.caller.gateway, None
-        path = await free_read(gateway.name, lambda: str(read.path(self.model_id)))
+        provider = self.engine.catalogue.owner_of_live(gateway.name)
+        path = await free_read(provider, lambda: str(read.path(self.model_id)))
         with anyio.move_on_after(READ_S):
             answer = await self.caller.read((path,), {})
         if answer is None:
             raise ReadFailed(f"{path} did not answer within {READ_S:g} s.")
         if answer.code != 200:
             raise error_of(answer, gateway)
-        text = await free_read(gateway.name, lambda: _text_of(self.sort, read.read(answer)))
+        text = await free_read(provider, lambda: _text_of(self.sort, read.read(answer)))
         if len(text) > MOST_CHARS:
             raise ReadFailed(f"It is larger than {MOST_CHARS // 1000} kB, the most that is kept.")
         return text
