@@ -248,6 +248,24 @@ def test_rule_is_kept_where_it_does_not_speak(rule: Rule, sent: dict[str, Any]) 
     assert faults(rule, seconds={C: 7.5}, **optional) == []
 
 
+def test_required_field_is_not_to_be_left_out() -> None:
+    rules = Rule("only_with", ("size",), when={"sound": True}), Rule("not_both", ("size", "ids"))
+    found = check(model(*rules, required=("size",)), {"size": "S", "ids": ["x"], "sound": False})
+    assert [fault.allowed for fault in found.faults] == ["only with sound true", "not together with ids; leave out ids"]
+
+
+def test_missing_field_is_one_fault_though_schema_and_rule_want_it() -> None:
+    found = check(model(Rule("needs", ("prompt",)), required=("prompt",)), {})
+    assert [fault.field for fault in found.faults] == ["prompt"]
+
+
+def test_field_of_an_item_is_cured_there() -> None:
+    rule = Rule("needs", ("image_url",), each="shots", when={"sound": True})
+    assert faults(rule, sound=True, shots=[{"text": "a", "image_url": A}, {"text": "b"}]) == [
+        "shots[1].image_url: this field is required with sound true; give image_url."
+    ]
+
+
 def test_cure_breaks_no_other_rule() -> None:
     rules = (
         Rule("only_with", ("resolution",), when={"size": {"not": ["S"]}}, values=("4k",)),

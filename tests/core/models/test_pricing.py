@@ -69,6 +69,7 @@ WITH_CLIP = priced(
             {},
             Estimate(7, rate="0.5 credits per item of image_urls after the first 1"),
         ),
+        (priced(PriceLine(7), plus=(PriceLine(1), PriceLine(2, when={"size": "*"}), PriceLine(4))), {}, Estimate(12)),
         (
             priced(PriceLine(7), plus=(PriceLine(1, when={"size": "L"}), PriceLine(2, when={"sound": True}))),
             {"sound": True},

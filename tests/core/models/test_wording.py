@@ -125,3 +125,8 @@ def test_price_is_a_table_with_what_is_added_and_what_counts_as_left_out() -> No
 )
 def test_usual_price_has_a_few_characters(fox: Model, words: str) -> None:
     assert usual_price(fox) == words
+
+
+def test_usual_price_is_of_the_first_choice_of_a_required_field() -> None:
+    lines = PriceLine(5, when={"size": "S"}), PriceLine(60, when={"size": "L"})
+    assert usual_price(model(required=("size",), price=Price(lines))) == "5 credits"

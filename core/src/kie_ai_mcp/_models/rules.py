@@ -33,8 +33,7 @@ def breaks_of(model: Model, rule: Rule, view: View) -> list[Break]:
     """Return every place where a rule is broken; none where it does not speak, or a fact is not known."""
     if view.holds(rule.when) is not (rule.kind != "only_with"):
         return []
-    found = [each for item in view.items(rule.each) for each in _BY_KIND[rule.kind](model, rule, item)]
-    return [replace(each, fixes=()) for each in found] if rule.each else found
+    return [found for item in view.items(rule.each) for found in _BY_KIND[rule.kind](model, rule, item)]
 
 
 def cure(model: Model, view: View, rule: Rule, found: Break) -> str:
