@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import AudioUrl, CallbackUrl, InvalidArgument, Media, Prompt, Submission
+from kie_ai_mcp import AudioUrl, InvalidArgument, Media, Prompt, Submission
 from kie_ai_mcp_speech.voices import EXAMPLES, GEMINI, USUAL_OF_ELEVENLABS, is_elevenlabs
 
 SPEECH = "speech"
@@ -26,11 +26,10 @@ def generate_speech(
     style: Annotated[Prompt, Field(max_length=1000)] | None = None,
     voices: Voices | None = None,
     model: Literal["gemini-lite", "gemini", "elevenlabs", "elevenlabs-multilingual"] | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Read text aloud, as a narrator or as a dialogue whose lines begin with a name of voices ("Ann: ...").
+    """Read text aloud by one voice, or as a dialogue whose lines begin with a name of voices ("Ann: ...").
 
-    style: how it is said (gemini). voice: of Gemini, or an id of ElevenLabs, which often fails at present.
+    style: how it is said, with gemini. Voices are Gemini's, or ids of ElevenLabs, which often fails now.
     """
     if voice and voices:
         raise InvalidArgument("voice", voice, "voices names one for each speaker; give only one of the two")
@@ -47,19 +46,17 @@ def generate_speech(
             raise InvalidArgument("style", style, f"ElevenLabs takes none; leave it out{other}")
         model_id, body = _of_elevenlabs(name, turns, speakers)
         notes.append(f"{FAILED}; where this one fails, too, use model 'gemini' and one of its voices.")
-    return Submission.market(model_id, body, api_type=SPEECH, callback_url=callBackUrl, notes=tuple(notes))
+    return Submission.market(model_id, body, api_type=SPEECH, notes=tuple(notes))
 
 
 def isolate_voice(
     audio_url: Annotated[AudioUrl, Media("audio", most_mb=10, formats=("mp3", "wav", "aac", "m4a", "ogg"))],
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Take the noise out of a voice recording (address or local path); for a song use separate_music."""
     return Submission.market(
         "elevenlabs/audio-isolation",
         {"audio_url": audio_url},
         api_type=ISOLATION,
-        callback_url=callBackUrl,
         notes=(f"{FAILED}; where this one fails, too, separate_music takes a voice out.",),
     )
 

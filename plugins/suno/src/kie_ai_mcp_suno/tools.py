@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import AudioUrl, CallbackUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission, VideoUrl
+from kie_ai_mcp import AudioUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission, VideoUrl
 from kie_ai_mcp_suno.stems import STEMS
 
 MUSIC, EXTEND, COVER, STEM = "suno-music", "suno-extend", "suno-cover", "suno-stems"
@@ -18,8 +18,6 @@ NEWEST = "V6"
 SINGERS = {"m": "a man", "f": "a woman"}
 TYPES = {"vocals": "separate_vocal", "all": "split_stem"}
 ONE_STEM = "split_stem_advanced"
-KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
-FLATS = {"Db": "C#", "Eb": "D#", "Gb": "F#", "Ab": "G#", "Bb": "A#"}
 
 Singer = Literal["m", "f"]
 Idea = Annotated[Prompt, Field(max_length=3_000)]
@@ -38,19 +36,17 @@ def generate_music(
     instrumental: bool | None = None,
     duration: Seconds | None = None,
     vocal_gender: Singer | None = None,
-    negative_tags: str | None = None,
     image_urls: Annotated[
         ImageUrls, Field(max_length=5), Media("image", most_mb=10, formats=("jpg", "png", "webp", "bmp"))
     ]
     | None = None,
     video_url: Annotated[VideoUrl, Media("video", most_mb=100, most_s=241, formats=("mp4", "mov", "webm"))]
     | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make a song or instrumental from an idea with Suno, in two versions.
 
-    lyrics: sung as they are, else Suno writes them. duration: with lyrics or instrumental. Pictures or a clip that it
-    is for (addresses or local paths): without lyrics and duration.
+    lyrics: sung as they are, else Suno writes them. duration: with lyrics or instrumental. Pictures or a clip to fit
+    (addresses or local paths): without both.
     """
     sung = {"lyrics": lyrics, "vocal_gender": vocal_gender, "instrumental": instrumental}
     _check_music({**sung, "duration": duration, "image_urls": image_urls, "video_url": video_url})
@@ -75,13 +71,12 @@ def generate_music(
         "lyrics": lyrics,
         "style": style or (prompt if is_custom else None),
         "title": title,
-        "negative_tags": negative_tags,
         "duration": duration,
         "vocal_gender": vocal_gender if is_custom else None,
         "image_urls": image_urls,
         "video_urls": [video_url] if video_url else None,
     }
-    return _submission("generate", body, MUSIC, callBackUrl, notes)
+    return _submission("generate", body, MUSIC, notes)
 
 
 def extend_music(
@@ -90,7 +85,6 @@ def extend_music(
     lyrics: Words | None = None,
     style: Style | None = None,
     instrumental: bool | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make a song or track (address or local path, 8 minutes) longer with Suno, from the second continue_at on."""
     _check_words({"lyrics": lyrics, "vocal_gender": None, "instrumental": instrumental})
@@ -102,18 +96,15 @@ def extend_music(
         "style": style,
         "instrumental": instrumental,
     }
-    return _submission("upload-and-extend-audio", body, EXTEND, callBackUrl)
+    return _submission("upload-and-extend-audio", body, EXTEND)
 
 
 def cover_music(
     audio_url: Song,
     style: Style | None = None,
     lyrics: Words | None = None,
-    title: Title | None = None,
     instrumental: bool | None = None,
-    duration: Seconds | None = None,
     vocal_gender: Singer | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Remake a song (address or local path, 8 minutes) in another style or with other lyrics, its tune kept."""
     _check_words({"lyrics": lyrics, "vocal_gender": vocal_gender, "instrumental": instrumental})
@@ -123,17 +114,14 @@ def cover_music(
         "model": NEWEST,
         "style": style,
         "lyrics": lyrics,
-        "title": title,
-        "duration": duration,
         "vocal_gender": vocal_gender,
     }
-    return _submission("upload-and-cover-audio", body, COVER, callBackUrl)
+    return _submission("upload-and-cover-audio", body, COVER)
 
 
 def separate_music(
     audio_url: Annotated[AudioUrl, Media("audio", most_mb=20)],
     stems: Annotated[str, Field(examples=["vocals", "all", "Bass", "Drum Kit"])] | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Split a song (address or local path): remove the vocals, or get its stems.
 
@@ -141,45 +129,31 @@ def separate_music(
     """
     wanted = (stems or "vocals").strip()
     if kind := TYPES.get(wanted.lower()):
-        return _submission("separate-vocals", {"type": kind, "audio_url": audio_url}, STEM, callBackUrl)
+        return _submission("separate-vocals", {"type": kind, "audio_url": audio_url}, STEM)
     if (name := wanted.title()) not in STEMS:
         near = get_close_matches(name, STEMS, n=3, cutoff=0.5) or ["Lead Vocal", "Drum Kit", "Bass", "Guitar", "Piano"]
         raise InvalidArgument("stems", stems, f"use vocals, all, or the name of one, such as {', '.join(near)}")
     body = {"type": ONE_STEM, "audio_url": audio_url, "stem_name": name}
-    return _submission("separate-vocals", body, STEM, callBackUrl)
+    return _submission("separate-vocals", body, STEM)
 
 
-def generate_lyrics(
-    prompt: Annotated[Prompt, Field(max_length=200)], callBackUrl: CallbackUrl | None = None
-) -> Submission:
+def generate_lyrics(prompt: Annotated[Prompt, Field(max_length=200)]) -> Submission:
     """Write song lyrics about something, as text in several versions; generate_music sings them."""
-    return _submission("generate-lyrics", {"prompt": prompt}, LYRICS, callBackUrl)
+    return _submission("generate-lyrics", {"prompt": prompt}, LYRICS)
 
 
 def generate_sound(
     prompt: Annotated[Prompt, Field(max_length=500)],
     loop: bool | None = None,
     tempo: Annotated[int, Field(ge=1, le=300)] | None = None,
-    key: Annotated[str, Field(examples=["C", "F#m"])] | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make a sound effect, beat or loop from words with Suno; tempo in beats a minute."""
-    body = {
-        "prompt": prompt,
-        "model": NEWEST,
-        "sound_loop": loop,
-        "sound_tempo": tempo,
-        "sound_key": None if key is None else _key(key),
-    }
-    return _submission("sounds", body, SOUND, callBackUrl)
+    body = {"prompt": prompt, "model": NEWEST, "sound_loop": loop, "sound_tempo": tempo}
+    return _submission("sounds", body, SOUND)
 
 
-def _submission(
-    operation: str, body: dict[str, Any], api_type: str, callback_url: str | None, notes: list[str] | None = None
-) -> Submission:
-    return Submission.market(
-        f"ai-music-api/{operation}", body, api_type=api_type, callback_url=callback_url, notes=tuple(notes or ())
-    )
+def _submission(operation: str, body: dict[str, Any], api_type: str, notes: list[str] | None = None) -> Submission:
+    return Submission.market(f"ai-music-api/{operation}", body, api_type=api_type, notes=tuple(notes or ()))
 
 
 def _check_music(given: Mapping[str, Any]) -> None:
@@ -217,16 +191,3 @@ def _title(prompt: str) -> str:
     line = " ".join(prompt.split())
     brief = line[: TITLE_CHARS // 2]
     return line if line == brief else brief.rpartition(" ")[0] or brief
-
-
-def _key(key: str) -> str:
-    """Return a key as the service writes it: ``Bb minor`` and ``a#m`` are ``A#m``."""
-    tone, _, mode = key.strip().partition(" ")
-    is_minor = tone.endswith("m") if not mode else mode.lower().startswith("min")
-    tone = tone.removesuffix("m")[:1].upper() + tone.removesuffix("m")[1:]
-    tone = FLATS.get(tone, tone)
-    if tone == "Any":
-        return tone
-    if tone not in KEYS or mode.lower() not in {"", "major", "minor", "maj", "min"}:
-        raise InvalidArgument("key", key, f"use one of {', '.join(KEYS)}, with m behind it for minor, such as F#m")
-    return f"{tone}{'m' if is_minor else ''}"

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from kie_ai_mcp import AudioUrl, CallbackUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
+from kie_ai_mcp import AudioUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
 
 TALKING = "talking"
 LIP_SYNC = "lip-sync"
@@ -28,12 +28,11 @@ def generate_talking_video(
     prompt: Annotated[Prompt, Field(max_length=5000)] | None = None,
     resolution: Literal["480p", "720p", "1080p"] | None = None,
     model: Literal["infinitalk", "omnihuman"] | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Make a photo talk or sing: a clip of the pictured person speaking a sound file (addresses or local paths).
+    """Make a photo talk or sing: the pictured person speaks a sound file (addresses or local paths).
 
-    infinitalk is cheap, no WAV; omnihuman: best, under 60 s, prompt of 300 characters, no 480p. Without model: the
-    cheapest that fits.
+    infinitalk: cheap, no WAV, no 1080p. omnihuman: best; at most 60 s, prompt of 300 characters, no 480p. Without
+    model: the cheapest that fits.
     """
     is_wav = urlsplit(audio_url).path.lower().endswith(".wav")
     faults = {INFINITALK: _of_infinitalk(audio_url, is_wav, resolution), OMNIHUMAN: _of_omnihuman(prompt, resolution)}
@@ -54,9 +53,7 @@ def generate_talking_video(
         size = resolution and resolution.removesuffix("p")
         model_id, body = "omnihuman-1-5", {"prompt": prompt, "output_resolution": size}
     files = {"image_url": image_url, "audio_url": audio_url}
-    return Submission.market(
-        model_id, {**files, **body}, api_type=TALKING, callback_url=callBackUrl, notes=tuple(notes)
-    )
+    return Submission.market(model_id, {**files, **body}, api_type=TALKING, notes=tuple(notes))
 
 
 def lip_sync_video(
@@ -65,21 +62,13 @@ def lip_sync_video(
     mode: Literal["lite", "basic"] | None = None,
     separate_vocal: bool | None = None,
     open_scenedet: bool | None = None,
-    templ_start_seconds: Annotated[float, Field(ge=0)] | None = None,
-    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
     """Make the person in a clip speak another sound (addresses or local paths), lips in time; to dub a video.
 
-    lite starts the clip at templ_start_seconds; basic finds cuts (open_scenedet). separate_vocal: sound with music.
+    separate_vocal: sound with music. open_scenedet: a clip with cuts, mode basic.
     """
-    if open_scenedet and templ_start_seconds:
-        reason = "only mode lite starts later, and it finds no cuts; leave one of the two out"
-        raise InvalidArgument("templ_start_seconds", templ_start_seconds, reason)
     if mode == "lite" and open_scenedet:
         raise InvalidArgument("open_scenedet", open_scenedet, "lite finds no cuts; use mode='basic', or leave it out")
-    if mode == "basic" and templ_start_seconds:
-        reason = "basic starts at the begin; use mode='lite', or leave it out"
-        raise InvalidArgument("templ_start_seconds", templ_start_seconds, reason)
     return Submission.market(
         "volcengine/video-to-video-lip-sync",
         {
@@ -88,10 +77,8 @@ def lip_sync_video(
             "audio_url": audio_url,
             "separate_vocal": separate_vocal,
             "open_scenedet": open_scenedet,
-            "templ_start_seconds": templ_start_seconds,
         },
         api_type=LIP_SYNC,
-        callback_url=callBackUrl,
     )
 
 
