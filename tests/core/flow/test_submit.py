@@ -12,9 +12,10 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from kie_ai_mcp import Accepted, Answer, Outcome, Submission
+from kie_ai_mcp import Accepted, Answer, AudioUrl, Outcome, Submission, Task
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.pricing import quote
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings
@@ -268,6 +269,59 @@ async def test_request_may_make_another_kind_than_its_tool(engine: Engine, servi
     request = await engine.record.submissions.of_task(task.row_id)
     assert request is not None
     assert (report.task_id, task.kind, request.kind) == ("t-1", "text", "text")
+
+
+@pytest.fixture
+async def sounds(engine: Engine, service: HTTPServer) -> str:
+    """The address of an earlier result, which does not tell that it is a WAV file."""
+    await engine.record.tasks.adopt(Task("t-0", "x", "x", kind="audio"))
+    await engine.record.tasks.record_outcome("t-0", Outcome("completed", (service.url_for("/a.wav"),)))
+    service.expect_request("/jobs/createTask").respond_with_json(ACCEPTED)
+    return "kie://files/t-0/1"
+
+
+def choosing(choose: Callable[[str], str]) -> BoundTool:
+    def generate_clip(audio_url: AudioUrl) -> Submission:
+        """Make a clip."""
+        model = choose(audio_url)
+        body = {"audio_url": audio_url}
+        return Submission.market(model, body, api_type="clip", notes=(f"{model} was chosen.",))
+
+    return BoundTool.bind(generate_clip, provider="nano-banana", kind="video")
+
+
+async def test_model_that_the_type_of_a_file_decides_is_priced_named_and_bought(
+    engine: Engine, service: HTTPServer, sounds: str
+) -> None:
+    tool = choosing(lambda address: "maker/dear" if address.endswith(".wav") else "maker/cheap")
+
+    quoted = await quote(engine, tool, {"audio_url": sounds})
+    report = await submit(engine, tool, {"audio_url": sounds}, silent)
+
+    assert (quoted.model, quoted.notes) == ("maker/dear", ("maker/dear was chosen.",))
+    assert [request.get_json()["model"] for request, _ in service.log] == ["maker/dear"]
+    assert (report.status, report.notes) == ("pending", ("maker/dear was chosen.",))
+
+
+async def test_refusal_of_a_file_names_it_as_its_user_did(engine: Engine, service: HTTPServer, sounds: str) -> None:
+    def refuse(address: str) -> str:
+        if address.endswith(".wav"):
+            raise InvalidArgument("audio_url", address, "give it as MP3")
+        return "maker/cheap"
+
+    with pytest.raises(InvalidArgument, match="audio_url: 'kie://files/t-0/1' is not accepted: give it as MP3"):
+        await submit(engine, choosing(refuse), {"audio_url": sounds}, silent)
+
+    assert service.log == []
+
+
+async def test_model_that_nobody_priced_is_never_bought(engine: Engine, service: HTTPServer, sounds: str) -> None:
+    tool = choosing(lambda address: "maker/dear" if "127.0.0.1" in address or "localhost" in address else "maker/cheap")
+
+    with pytest.raises(PluginError, match="asks for maker/dear of addresses and for maker/cheap of their files"):
+        await submit(engine, tool, {"audio_url": sounds}, silent)
+
+    assert service.log == []
 
 
 async def test_arguments_nested_too_deeply_are_refused_before_anything_is_sent(

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._media.uploading import LocalFile
+from kie_ai_mcp._flow.identity import CONTENT
+from kie_ai_mcp._media.uploading import LocalFile, replaced
 from kie_ai_mcp._models.catalogue import HOOK
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import estimate
@@ -59,6 +60,25 @@ def priced(
     return replace(submission, estimated_credits=price.credits, notes=(*submission.notes, *notes))
 
 
+async def made_of(
+    engine: Engine, tool: BoundTool, checked: Mapping[str, Any], plain: Submission, files: Mapping[str, LocalFile]
+) -> tuple[Submission, Mapping[str, LocalFile]]:
+    """Return the request that a tool makes of addresses, and the local files by what it names.
+
+    A path or the name of a result need not tell the type of its file, by which a tool may choose the model.
+    """
+    named = {text: f"{CONTENT}{file.sha256}.{file.format.extension}" for text, file in files.items()}
+    same = replaced(checked, tool.arguments.media, lambda text: named.get(text, text))
+    try:
+        made = await engine.asking.submission(tool, same) if files else plain
+    except InvalidArgument as exc:
+        value = next((text for text, address in named.items() if address == exc.value), exc.value)
+        raise InvalidArgument(exc.field, value, exc.allowed) from None
+    if made.model == plain.model:
+        return plain, files
+    return made, {named[text]: file for text, file in files.items()}
+
+
 async def quote(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> Quote:
     """Return what a call would cost, having checked it as if it were made; raise InvalidArgument. Nothing is sent."""
     if not tool.charges:
@@ -67,7 +87,8 @@ async def quote(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     saves = engine.settings.output_dir is not None
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
     files = await engine.uploads.files(checked, tool.arguments.media)
-    made = priced(engine, tool, submission, files) if has_models(engine, tool) else submission
+    submission, named = await made_of(engine, tool, checked, submission, files)
+    made = priced(engine, tool, submission, named) if has_models(engine, tool) else submission
     notes = tuple(note for note in made.notes if note != MOST)
     price, model, most = made.estimated_credits, made.model or "", MOST in made.notes
     return Quote(tool.name, model, price, made.gateway, most, notes, charges=True, max_credits=options.max_credits)

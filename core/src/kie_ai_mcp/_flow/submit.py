@@ -12,7 +12,7 @@ import anyio.lowlevel
 
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
 from kie_ai_mcp._flow.identity import fields_of, hash_of, identity_of
-from kie_ai_mcp._flow.pricing import has_models, priced
+from kie_ai_mcp._flow.pricing import has_models, made_of, priced
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
@@ -20,7 +20,7 @@ from kie_ai_mcp._media.uploading import LocalFile, brief, replaced
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord, prefix_of
-from kie_ai_mcp.errors import InvalidArgument, KieError, RateLimited, Refused, StorageError, meaning_of
+from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, RateLimited, Refused, StorageError, meaning_of
 from kie_ai_mcp.specs import KIE, Submission
 
 CALLBACK_PATH = "/callbacks/kie"  # where `serve --http` takes what the service posts; below `public_url`
@@ -110,7 +110,8 @@ async def _priced(
     submission, files = priced(engine, tool, plain) if known else plain, dict[str, LocalFile]()
     if checked.keys() & fields_of(media):
         files = await engine.uploads.files(checked, media)
-        submission = priced(engine, tool, plain, files) if known else plain
+        plain, named = await made_of(engine, tool, checked, plain, files)
+        submission = priced(engine, tool, plain, named) if known else plain
         book = engine.record.budget.credits_to_book
         book(tool.name, submission.gateway, submission.estimated_credits, options.max_credits)
     return submission, files
@@ -129,6 +130,9 @@ async def _uploaded(
     with anyio.CancelScope(deadline=deadline):
         sendable = await engine.uploads.addresses(checked, media, files, gateway)
         made = await engine.asking.submission(tool, sendable)
+        if made.model != submission.model:
+            message = f"{tool.name} asks for {made.model} of addresses and for {submission.model} of their files."
+            raise PluginError(message, next_step="Nothing was bought. Name the model, if the tool takes one.")
         return replace(made, estimated_credits=submission.estimated_credits, notes=submission.notes)
     message = "The upload of local files took longer than this call may last; nothing was sent."
     raise Refused(message, next_step="Call upload_file for each, and give the addresses.", can_retry=True)
