@@ -241,10 +241,10 @@ async def test_request_is_the_same_whichever_form_begins(
     assert len(service.ledger) == 1
 
 
-LIMITS = [{"max_credits_per_day": 1000.0}, {"max_credits_per_request": 1000.0}]
+LIMITS = [({"max_credits_per_day": 1000.0}, {}), ({"max_credits_per_request": 1000.0}, {}), ({}, {"max_credits": 1000})]
 
 
-@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize(("limit", "of_call"), LIMITS)
 @pytest.mark.parametrize(
     ("tool", "arguments", "own"),
     [
@@ -253,11 +253,17 @@ LIMITS = [{"max_credits_per_day": 1000.0}, {"max_credits_per_request": 1000.0}]
     ],
 )
 async def test_dearer_form_is_not_sent_while_credits_are_limited(
-    tool: str, arguments: dict[str, Any], own: str, limit: dict[str, float], opened: Any, service: Sandbox
+    tool: str,
+    arguments: dict[str, Any],
+    own: str,
+    limit: dict[str, float],
+    of_call: dict[str, float],
+    opened: Any,
+    service: Sandbox,
 ) -> None:
     service.play("http:404", path=own)
     async with opened(**limit) as desk:
-        refused = await desk.call(tool, **arguments)
+        refused = await desk.call(tool, **arguments, **of_call)
         assert arrived(service)[COMMON] == 0
     service.play("http:404", path=own)
     async with opened() as desk:

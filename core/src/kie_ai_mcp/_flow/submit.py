@@ -18,6 +18,7 @@ from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
 from kie_ai_mcp._media.uploading import LocalFile, brief, replaced
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
+from kie_ai_mcp._record.slots import Budget
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord, prefix_of
 from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, RateLimited, Refused, StorageError, meaning_of
@@ -76,7 +77,7 @@ async def submit(
         once=tool.once,
     )
     submission = _with_callback(engine, submission) if tool.paid else submission
-    submission = _within(engine, submission)
+    submission = _within(submission, engine.record.budget, options.max_credits)
     again = False
     with engine.call():
         while isinstance(ticket := await engine.record.submissions.write_ahead(new, lost_s), SubmissionRecord):
@@ -217,9 +218,9 @@ def _with_callback(engine: Engine, submission: Submission) -> Submission:
     return replace(submission, body={**submission.body, "callBackUrl": public + CALLBACK_PATH}, otherwise=other)
 
 
-def _within(engine: Engine, submission: Submission) -> Submission:
+def _within(submission: Submission, budget: Budget, most_of_call: float | None) -> Submission:
     """Return a request without its other form where credits are limited and that would cost more than is booked."""
-    if (other := submission.otherwise) is None or not engine.record.budget.limits_credits:
+    if (other := submission.otherwise) is None or (most_of_call is None and not budget.limits_credits):
         return submission
     price, most = submission.estimated_credits, other.estimated_credits
     fits = most == price or (price is not None and most is not None and most < price)
