@@ -22,7 +22,7 @@ from kie_ai_mcp._providers import defaults, selection
 from kie_ai_mcp._providers.contract import hook_faults, judge
 from kie_ai_mcp._providers.guard import place_of, run_in_time, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, Plugin, installed
-from kie_ai_mcp._providers.quarantine import Quarantine
+from kie_ai_mcp._providers.quarantine import STDERR, STDOUT, Quarantine, kept_streams
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.load import Faults, nearest
@@ -309,18 +309,8 @@ def _begins(model: str, start: str) -> bool:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Send to stderr what a plugin, or a library of C, prints while it is loaded: on stdout it breaks the protocol."""
-    with redirect_stdout(sys.stderr):
-        try:
-            kept = os.dup(1)
-        except OSError:  # there is no stdout to protect
-            yield
-            return
-        try:
+    with kept_streams() as kept, redirect_stdout(sys.stderr):
+        if kept[STDOUT] is not None:
             with suppress(OSError):
-                os.dup2(2, 1)
-            yield
-        finally:
-            os.dup2(kept, 1)
-            os.close(kept)
-    if sys.stdout is not None and sys.stdout.closed:  # by a provider; it was opened anew
-        sys.stdout = sys.__stdout__
+                os.dup2(STDERR, STDOUT)
+        yield

@@ -10,20 +10,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 from urllib.parse import quote
 
 from kie_ai_mcp._providers.installed import Plugin
 
 # A provider that no alarm can interrupt ends the process after so many seconds. A host waits for longer.
 WATCHDOG_S = 25.0
-STDERR = 2
+STDOUT, STDERR = 1, 2
 STREAMS = ("stdin", "stdout", "stderr")
 
 
@@ -40,18 +39,16 @@ class Quarantine:
         with suppress(OSError):  # a folder that can't be written costs the mark, not the provider
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             mark.write_text(name, encoding="utf-8")
-        kept = [_copy(number) for number in range(len(STREAMS))]
-        streams = [getattr(sys, name) for name in STREAMS]
-        stderr = sys.stderr if kept[STDERR] is None else STDERR
-        faulthandler.dump_traceback_later(WATCHDOG_S, exit=True, file=stderr)
-        try:
-            with _ended_by_signals(mark):
-                yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-            _restore(kept, streams)
-            with suppress(OSError):
-                mark.unlink()
+        with kept_streams() as kept:
+            stderr = sys.stderr if kept[STDERR] is None else STDERR
+            faulthandler.dump_traceback_later(WATCHDOG_S, exit=True, file=stderr)
+            try:
+                with _ended_by_signals(mark):
+                    yield
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+                with suppress(OSError):
+                    mark.unlink()
 
     def reason_against(self, plugin: Plugin) -> tuple[str, str]:
         """Return why a provider must not be loaded, and the cure; empty texts where it may be."""
@@ -140,15 +137,21 @@ def _ended_by_signals(mark: Path) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _restore(kept: Sequence[int | None], streams: Sequence[TextIO | None]) -> None:
-    """Put the standard streams back, which a provider may have closed or replaced."""
-    for number, (name, copy, stream) in enumerate(zip(STREAMS, kept, streams, strict=True)):
-        if copy is not None:
-            os.dup2(copy, number)
-            os.close(copy)
-        setattr(sys, name, stream)
-        for place in (f"__{name}__", name):
-            closed = getattr(sys, place)
-            if copy is not None and closed is not None and closed.closed:
-                mode = "w" if number else "r"
-                setattr(sys, place, open(number, mode, encoding=closed.encoding, closefd=False))  # noqa: SIM115
+@contextmanager
+def kept_streams() -> Iterator[list[int | None]]:
+    """Put the standard streams back at the end, which a provider may close or replace; yield copies of those open."""
+    kept = [_copy(number) for number in range(len(STREAMS))]
+    streams = [getattr(sys, name) for name in STREAMS]
+    try:
+        yield kept
+    finally:
+        for number, (name, copy, stream) in enumerate(zip(STREAMS, kept, streams, strict=True)):
+            if copy is not None:
+                os.dup2(copy, number)
+                os.close(copy)
+            setattr(sys, name, stream)
+            for place in (f"__{name}__", name):
+                closed = getattr(sys, place)
+                if copy is not None and closed is not None and closed.closed:
+                    mode = "w" if number else "r"
+                    setattr(sys, place, open(number, mode, encoding=closed.encoding, closefd=False))  # noqa: SIM115
