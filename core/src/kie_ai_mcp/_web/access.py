@@ -4,12 +4,11 @@ import base64
 import binascii
 import hmac
 import ipaddress
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from mcp.server.transport_security import RequestBodyLimitMiddleware
@@ -148,14 +147,6 @@ def is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def json_object(text: bytes) -> dict[str, Any] | None:
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
 
 
 def ending(message: str) -> Response:

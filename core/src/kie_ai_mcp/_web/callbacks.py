@@ -17,8 +17,9 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._flow.waiting import wake
 from kie_ai_mcp._service.envelope import task_ids_in
-from kie_ai_mcp._web.access import json_object, refusal
+from kie_ai_mcp._web.access import refusal
 from kie_ai_mcp.errors import KieError
+from kie_ai_mcp.readings import object_in
 from kie_ai_mcp.specs import KIE
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Callbacks:
 
     async def take(self, request: Request) -> Response:
         """Check a callback, then wake those who wait for the task, or read it where nobody does."""
-        ids = task_ids_in(json_object(await request.body()))
+        ids = task_ids_in(object_in((await request.body()).decode(errors="replace")))
         if not ids:
             return refusal(HTTPStatus.BAD_REQUEST, "It names no task.")
         key = self.engine.settings.signing_key

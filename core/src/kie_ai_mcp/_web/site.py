@@ -29,9 +29,10 @@ from kie_ai_mcp._mcp.stdio import MESSAGE_BYTES
 from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web import connections
-from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, Access, ending, is_local, json_object, refusal
+from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, Access, ending, is_local, refusal
 from kie_ai_mcp._web.callbacks import Callbacks
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, StorageError, shorten
+from kie_ai_mcp.readings import object_in
 
 MCP_PATH = "/mcp"
 CALL_PATH = "/tools/call"
@@ -140,8 +141,8 @@ class Site:
         if kind != "application/json":
             # Anything else could be sent by any web page without asking us first.
             return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send it with the header Content-Type: application/json.")
-        body = json_object(await request.body())
-        if body is None or not isinstance(body.get("name"), str):
+        body = object_in((await request.body()).decode(errors="replace"))
+        if not isinstance(body.get("name"), str):
             return refusal(HTTPStatus.BAD_REQUEST, 'Send a JSON object: {"name": "...", "arguments": {...}}.')
         arguments = body.get("arguments")
         if not isinstance(arguments, dict | None):
