@@ -191,6 +191,8 @@ class Meaning:
 SAID_CHARS = 500  # the most that is passed on of a service's own words
 ESCAPES = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
 """What a terminal takes for a command: colours, moves of the cursor, titles, links."""
+CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+"""Signs that a terminal obeys or that turn the direction of text, for a class of them; not tabs and line ends."""
 
 BASE_URL = "https://api.kie.ai/api/v1"
 LOGS_PAGE = "https://kie.ai/logs"

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import (
+    CONTROLS,
     LOGS_PAGE,
     NO_REASON,
     InvalidArgument,
@@ -23,7 +24,7 @@ from kie_ai_mcp.errors import (
 )
 from kie_ai_mcp.specs import KIE
 
-BREAKS = "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"  # lines, terminal escapes, turns of direction
+BREAKS = rf"[\t\n\u2028\u2029{CONTROLS}]+"  # what ends a line, or is no text
 DATA_BYTES = 12_000  # the most that an answer shows of a result that is data
 TEXT: dict[str, Any] = {"type": "string"}
 LIST: dict[str, Any] = {"type": "array"}

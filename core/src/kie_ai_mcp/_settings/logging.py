@@ -6,16 +6,14 @@ import sys
 
 from kie_ai_mcp._settings.load import find_warnings
 from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import CONTROLS
 
 log = logging.getLogger(__name__)
-
-# What a terminal obeys, and what changes the direction of text; tabs and line ends stay.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
     """Return text with its control characters as JSON writes them, so that no service can command a terminal."""
-    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return re.sub(f"[{CONTROLS}]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def log_to_stderr(settings: Settings) -> None:
