@@ -24,6 +24,7 @@ from kie_ai_mcp._flow.engine import NEEDED, Engine
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins, load
+from kie_ai_mcp._record.database import RESCUE
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, kie
 from kie_ai_mcp._service.envelope import address_cure
@@ -249,8 +250,7 @@ async def _report_database(report: Report, settings: Settings, plugins: Plugins)
         report(Finding("database", "fail", exc.message, cure))
         return
     if damage:
-        cure = f"Stop every server, and rescue what can be: sqlite3 {path} .recover | sqlite3 {path}.new"
-        report(Finding("database", "fail", f"{path} is damaged: {damage[0]}.", cure))
+        report(Finding("database", "fail", f"{path} is damaged: {damage[0]}.", RESCUE.format(path)))
     else:
         report(Finding("database", "ok", f"{path} is sound and not locked, schema version {SCHEMA_VERSION}."))
     if (limit := settings.max_credits_per_day) is not None:

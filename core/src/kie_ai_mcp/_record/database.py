@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reaches the disk as it is
+RESCUE = "Stop every server, and rescue what can be: sqlite3 {0} .recover | sqlite3 {0}.new"
 BUSY_TIMEOUT_S = 10  # how long one statement, or one file lock, waits for another process
 
 P = ParamSpec("P")
@@ -156,8 +157,7 @@ class Database:
     def check_sound(self) -> None:
         """Raise `StorageError` where the file was found damaged: what is written to it may not be found again."""
         if self.is_damaged:
-            cure = f"Stop every server, and rescue what can be: sqlite3 {self.path} .recover | sqlite3 {self.path}.new"
-            raise self._error("is damaged", cure)
+            raise self._error("is damaged", RESCUE.format(self.path))
 
     def accounts_at(self, gateway: str) -> tuple[str, str]:
         """Return this process's account at a gateway, and the one of rows that name none."""
