@@ -18,7 +18,7 @@ NOTHINGS: tuple[Any, ...] = (None, "", [], {}, "null")
 def test_every_optional_argument_may_say_nothing(tool: BoundTool) -> None:
     required = testing.Draw(tool).required()
     plain = tool.check(required, saves=True)
-    optional = tool.input_schema(saves=True)["properties"].keys() - required.keys()
+    optional = tool.input_schema["properties"].keys() - required.keys()
     for nothing in NOTHINGS:
         assert tool.check(required | dict.fromkeys(optional, nothing), saves=True) == plain, nothing
 
@@ -26,5 +26,5 @@ def test_every_optional_argument_may_say_nothing(tool: BoundTool) -> None:
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def test_every_tool_ignores_what_hosts_add(tool: BoundTool) -> None:
     required = testing.Draw(tool).required()
-    added = dict.fromkeys(HOSTS_OWN - tool.input_schema(saves=True)["properties"].keys(), "x")
+    added = dict.fromkeys(HOSTS_OWN - tool.input_schema["properties"].keys(), "x")
     assert tool.check(required | added, saves=True) == tool.check(required, saves=True)

@@ -35,6 +35,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "enabled_tools": ("list_tasks", ("list_tasks",)),
     "disabled_tools": ("get_credits", ("get_credits",)),
     "kinds": ("image, video", ("image", "video")),
+    "availability": ("current, retired", ("current", "retired")),
+    "pinned_models": ("z-image, veo-3-1", ("z-image", "veo-3-1")),
     "rate_limit": ("5", 5),
     "rate_window_s": ("2.5", 2.5),
     "max_credits_per_day": ("100.5", 100.5),

@@ -198,7 +198,7 @@ class App:
             name=tool.name,
             title=tool.title,
             description=tool.description,
-            input_schema=tool.input_schema(saves=self.settings.output_dir is not None),
+            input_schema=tool.input_schema,
             output_schema=OUTPUT_SCHEMA,
             reads_only=not tool.charges,
             idempotent=tool.once,

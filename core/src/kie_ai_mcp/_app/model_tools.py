@@ -62,7 +62,7 @@ class ModelTools:
     async def describe_model(self, model: str) -> Answer:
         """Show what a model or tool takes and costs: fields, rules, price table."""
         if tool := self.engine.plugins.tools.get(model):
-            fields = _schema_lines(tool.input_schema(saves=self.engine.settings.output_dir is not None))
+            fields = _schema_lines(tool.input_schema)
             price, source = ["estimate_cost says it for each call."], f"tool of {tool.provider}"
             of_tool = {"name": model, "fields": fields, "rules": [], "price": price, "source": source}
             return Answer("\n".join([tool.description, *fields]), of_tool)
@@ -72,7 +72,7 @@ class ModelTools:
             "name": entry.name,
             "fields": field_lines(entry.model),
             "rules": [rule_line(rule) for rule in entry.model.rules],
-            "price": price_lines(entry.model),
+            "price": price_lines(entry.model, entry.unit),
             "checked": entry.model.checked,
             "source": source,
         }
@@ -125,7 +125,7 @@ class ModelTools:
 
     async def _quote(self, name: str, arguments: Mapping[str, Any]) -> Quote:
         tool = self.engine.plugins.tools.get(name)
-        if tool is None and name in self.tools:
+        if tool is None and name in {*self.tools, *MODEL_TOOLS}:
             return Quote(name, "", 0.0, KIE)  # one of the server's own
         if tool is None:
             own = {key: value for key, value in arguments.items() if key not in (*OPTION_NAMES, CALLBACK)}

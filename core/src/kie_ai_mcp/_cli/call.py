@@ -35,7 +35,7 @@ def _argument_names(ctx: click.Context, _param: click.Parameter, incomplete: str
     properties: Mapping[str, Any] = {}
     with suppress(KieError):
         tool = console.load_plugins().tools.get(ctx.params.get("tool", ""))
-        properties = tool.input_schema(saves=True)["properties"] if tool else {}
+        properties = tool.input_schema["properties"] if tool else {}
     # Bash takes KEY=VALUE for three words, and completes only the last one.
     words: list[str] = [word for word in ctx.params.get("pairs") or () if word != "="]
     offered = [f"{name}={value}" for name, declared in properties.items() for value in declared.get("enum", [""])]

@@ -50,10 +50,9 @@ def tools(name: str | None, form: str | None) -> None:
     With the name of a TOOL: what it is for and what each of its arguments takes.
     """
     settings = load_settings()
-    plugins, saves = load_plugins(settings), settings.output_dir is not None
+    plugins = load_plugins(settings)
     values: list[tuple[Any, ...]] = [
-        (tool.name, tool.provider, tool.kind, tool.description, tool.input_schema(saves=saves))
-        for tool in plugins.tools.values()
+        (tool.name, tool.provider, tool.kind, tool.description, tool.input_schema) for tool in plugins.tools.values()
     ]
     for own in filter(plugins.lists, RESERVED):
         description, arguments = own_arguments(own)

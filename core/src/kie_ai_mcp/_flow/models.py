@@ -50,9 +50,8 @@ async def find(engine: Engine, name: str, field: str = "model") -> Entry:
         raise InvalidArgument(
             field, name, f"the service lists it, but its schema can't be read ({reason}); use another"
         )
-    entry = Entry(
-        _described(found, gateway, schema.value, f"{schema.read_at:%Y-%m-%d}"), catalogue.owner_of_live(gateway)
-    )
+    model = _described(found, gateway, schema.value, f"{schema.read_at:%Y-%m-%d}")
+    entry = catalogue.entry(model, catalogue.owner_of_live(gateway))
     if not catalogue.allows(entry.model, entry.provider):
         raise catalogue.unknown(field, name)
     return replace(entry, note=f"{name} is newer than the data of this server: the service's own schema was used.")

@@ -39,15 +39,16 @@ CLOSE_S = 0.5  # how long a busy database may delay the end after a signal
 CLEANUP_S = 8.0  # how long the server may take to end after a signal; longer than the grace of a paid request under way
 
 INSTRUCTIONS = """\
-Pictures, videos and sound through Kie.ai. Every tool that makes or changes one starts ONE paid task and answers at \
-once with its task_id; then call wait_for_tasks with that id (again, if it is still running). Results are links that \
-expire (expires_at) and, where configured, saved files.
+Pictures, videos and sound through Kie.ai. Every generate_, edit_ and extend_ tool, and run_model, starts ONE paid task \
+and answers at once with its task_id; then call wait_for_tasks with that id (again, if it is still running). Results are \
+links that expire (expires_at) and, where configured, saved files.
+find_models finds tools and all other models by words, with prices; estimate_cost says what a call costs before it is paid.
 Status: pending and processing are running; completed and failed are final; refused means nothing was made or charged.
 unknown means that the request was sent and its answer was lost: it MAY have been charged. Do not repeat it. Ask the \
 user to look at https://kie.ai/logs, then call resolve_submission (adopt with the task id found, or discard).
-read_error, and the status unread, mean that a status could not be read: the task itself goes on.
-Never start the same task twice because an answer is slow: list_tasks shows what is running.
-Variations of one request, called at the same time: give each its own idempotency_key, or they share one task."""
+read_error, and the status unread, mean that a status could not be read: the task goes on.
+Never start a task twice because an answer is slow: list_tasks shows what is running.
+Variations of one request: give each its own idempotency_key, or they share one task."""
 
 SHOWN = 12  # how many missing providers the instructions name; hosts take 1.5 kB of them
 Context = ServerRequestContext[Any]
@@ -122,7 +123,9 @@ def instructions(app: App) -> str:
     """Return the text that a client gives its model about this server."""
     parts = [INSTRUCTIONS]
     if app.settings.compact:
-        parts.append("Find a tool or model with find_models, then call it by run_model.")
+        parts.append("run_model calls what find_models finds.")
+    if app.settings.output_dir is not None:
+        parts.append("Every paid tool takes subfolder: where its results are saved.")
     missing = [plugin.name for plugin in app.engine.plugins.plugins.values() if plugin.state == "set aside"]
     if missing:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""

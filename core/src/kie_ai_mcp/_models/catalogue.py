@@ -26,10 +26,14 @@ MOST_MODELS = 5_000  # of one third-party provider
 
 @dataclass(frozen=True)
 class Entry:
-    """One model, and the provider that registers it. `note` says where it differs from the provider's data."""
+    """One model, the provider that registers it, and what its service counts prices in.
+
+    `note` says where it differs from the provider's data.
+    """
 
     model: Model
     provider: str
+    unit: str = "credits"
     note: str = ""
 
     @property
@@ -74,6 +78,11 @@ class Catalogue:
         """Return the ids of every model of a service that is known here, also of those that the settings leave out."""
         models = chain.from_iterable(self._registered.values())
         return {model.id for model in models if isinstance(model, Model) and model.gateway == gateway}
+
+    def entry(self, model: Model, provider: str) -> Entry:
+        """Return a model as an entry of this catalogue."""
+        gateway = self.plugins.gateways.get(model.gateway)
+        return Entry(model, provider, gateway.unit) if gateway else Entry(model, provider)
 
     def find(self, name: str) -> Entry | None:
         """Return the model of a name, also of a bare id that only one other service has."""

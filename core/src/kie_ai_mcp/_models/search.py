@@ -79,7 +79,7 @@ class Offer:
 
 def offer_of_model(entry: Entry) -> Offer:
     """Return a model as an offer."""
-    model, price = entry.model, usual_price(entry.model)
+    model, price = entry.model, usual_price(entry.model, entry.unit)
     makes = f"{model.title}, {model.task.replace('-', ' ')}" + ("" if model.kind in model.task else f", {model.kind}")
     state, credits = model.availability, estimate(model, usual_input(model), usual=True).credits
     return Offer(entry.name, makes, model.kind, model.task, price, model.tool, state, credits, entry.provider)

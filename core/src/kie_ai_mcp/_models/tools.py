@@ -79,7 +79,7 @@ class ModelArguments:
 def tool_of(entry: Entry, name: str = RUN) -> BoundTool:
     """Return a model as a tool that can be called; `name` is the model's own where it is pinned."""
     model = entry.model
-    description = f"{model.title}: {model.task.replace('-', ' ')}. {usual_price(model).capitalize()}."
+    description = f"{model.title}: {model.task.replace('-', ' ')}. {usual_price(model, entry.unit).capitalize()}."
     return BoundTool(
         name=name,
         title=model.title,

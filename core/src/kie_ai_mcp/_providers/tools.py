@@ -49,7 +49,7 @@ class CallOptions:
 
 
 OPTION_NAMES = tuple(option.name for option in fields(CallOptions))
-LISTED = {"idempotency_key": "string", "subfolder": "string"}  # of a paid tool; another is understood all the same
+LISTED = {"idempotency_key": {"type": "string"}}  # of every paid tool; the others are understood all the same
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,12 @@ class BoundTool:
     once: bool = False
     model: Model | None = None  # that it is, where it is one
 
-    def input_schema(self, *, saves: bool) -> dict[str, Any]:
-        """Return the schema that clients read; a paid tool has the server's own arguments as well."""
+    @property
+    def input_schema(self) -> dict[str, Any]:
+        """The schema that clients read; a paid tool has the server's own arguments as well."""
         schema = self.arguments.listed
         if self.paid:
-            schema["properties"] |= {name: {"type": of} for name, of in LISTED.items() if saves or name != "subfolder"}
+            schema["properties"] |= LISTED
         return schema
 
     @property
