@@ -7,6 +7,11 @@ import pytest
 from mcp import Client
 from PIL import Image
 
+from kie_ai_mcp._models.catalogue import Catalogue
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.models import Model
+from kie_ai_mcp.testing import breaking_input, smallest_input
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import data, text
 
@@ -16,6 +21,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 CREATE = "/api/v1/jobs/createTask"
+Models = dict[str, Model]
+
+
+@pytest.fixture(scope="module")
+def registered() -> Models:
+    """Every model that the installed providers register, by id."""
+    settings = Settings.model_validate({})
+    return {name: entry.model for name, entry in Catalogue(Plugins(settings), settings).entries.items()}
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +161,42 @@ async def test_pinned_model_is_a_tool_of_its_own(serve_in: "ServeIn", tmp_path: 
         answer = data(await client.call_tool("z_image", sent))
         assert (answer["status"], answer["model"]) == ("pending", "z-image")
     assert bought(sandbox) == [{"model": "z-image", "input": sent}]
+
+
+# Every model ---------------------------------------------------------------------------------------------------------
+
+
+async def test_every_model_is_sent_as_given_and_finished(client: Client, sandbox: Sandbox, registered: Models) -> None:
+    ids: dict[str, str] = {}
+    for name, model in registered.items():
+        answer = await run(client, name, smallest_input(model).input, idempotency_key=f"every {name}")
+        assert answer["status"] == "pending", (name, answer.get("error"))
+        ids[answer["task_id"]] = name
+    assert {body["model"]: body["input"] for body in bought(sandbox)} == {
+        name: smallest_input(model).input for name, model in registered.items()
+    }
+    tasks: list[dict[str, Any]] = []
+    for begin in range(0, len(ids), 12):  # an answer tells all of so many tasks
+        waited = await client.call_tool("wait_for_tasks", {"task_ids": list(ids)[begin : begin + 12]})
+        tasks += data(waited)["tasks"]
+    assert {ids[task["task_id"]]: task["status"] for task in tasks} == dict.fromkeys(ids.values(), "completed")
+    assert [ids[task["task_id"]] for task in tasks if not task["result_urls"] and not task.get("data")] == []
+
+
+async def test_rule_of_each_kind_is_kept_before_anything_is_sent(
+    client: Client, sandbox: Sandbox, registered: Models
+) -> None:
+    # One model for each: a refusal also looks at the service's own schema, of which it gives one a second.
+    rules = ((name, rule) for name, model in registered.items() for rule in model.rules if "~" not in str(rule))
+    by_kind = {(rule.kind, rule.soft): (name, rule) for name, rule in rules}
+    soft = 0
+    for name, rule in by_kind.values():
+        broken = breaking_input(registered[name], rule)
+        answer = await run(client, name, broken.input, idempotency_key=f"{name} breaks {rule.kind}")
+        soft += rule.soft
+        assert answer["status"] == ("pending" if rule.soft else "refused"), (name, rule, answer.get("error"))
+        assert answer["notes"] if rule.soft else answer["error"], (name, rule)
+    assert len(bought(sandbox)) == soft > 0
 
 
 # The service's own catalogue -----------------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.identity import CONTENT
+from kie_ai_mcp._media.measuring import Measures, faults_of
 from kie_ai_mcp._media.uploading import LocalFile, replaced
 from kie_ai_mcp._models.catalogue import HOOK
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import estimate
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
-from kie_ai_mcp.specs import KIE, Query, Submission
+from kie_ai_mcp.specs import KIE, Query, Submission, texts_at
 
 MOST = "Estimated credits are the most that it can cost."
 NO_FILES: Mapping[str, LocalFile] = {}
@@ -50,8 +51,10 @@ def priced(
     sent = submission.body["input"] if model.wrapped else submission.body
     seconds = {text: file.seconds for text, file in files.items() if file.seconds is not None}
     findings = check(model, sent, seconds)
-    if findings.faults:
-        raise InvalidArgument.joined(findings.faults)
+    # A tool's own limits are those of the most generous of its models.
+    measured = {path: _measured(path, sent, files) for path in model.media} if files else {}
+    if faults := [*findings.faults, *faults_of(measured, model.media)]:
+        raise InvalidArgument.joined(faults)
     notes = tuple(note for note in findings.notes if note not in submission.notes)
     if submission.estimated_credits is not None:
         return replace(submission, notes=(*submission.notes, *notes))
@@ -72,11 +75,22 @@ async def made_of(
     try:
         made = await engine.asking.submission(tool, same) if files else plain
     except InvalidArgument as exc:
-        value = next((text for text, address in named.items() if address == exc.value), exc.value)
-        raise InvalidArgument(exc.field, value, exc.allowed) from None
+        texts = {address: text for text, address in named.items()}
+        faults = [
+            InvalidArgument(fault.field, texts[fault.value], fault.allowed)
+            if isinstance(fault.value, str) and fault.value in texts
+            else fault
+            for fault in exc.faults
+        ]
+        raise InvalidArgument.joined(faults, instead=exc.instead) from None
     if made.model == plain.model:
         return plain, files
     return made, {named[text]: file for text, file in files.items()}
+
+
+def _measured(path: str, sent: Mapping[str, Any], files: Mapping[str, LocalFile]) -> dict[str, tuple[str, Measures]]:
+    found = ((place, holder[key]) for place, holder, key in texts_at(path, sent))
+    return {place: (text, files[text].measures) for place, text in found if text in files}
 
 
 async def quote(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> Quote:

@@ -39,10 +39,10 @@ CLOSE_S = 0.5  # how long a busy database may delay the end after a signal
 CLEANUP_S = 8.0  # how long the server may take to end after a signal; longer than the grace of a paid request under way
 
 INSTRUCTIONS = """\
-Pictures, videos and sound through Kie.ai. Every generate_, edit_ and extend_ tool, and run_model, starts ONE paid task \
-and answers at once with its task_id; then call wait_for_tasks with that id (again, if it is still running). Results are \
-links that expire (expires_at) and, where configured, saved files.
-find_models finds tools and all other models by words, with prices; estimate_cost says what a call costs before it is paid.
+Pictures, videos and sound through Kie.ai. Every generate_, edit_ and extend_ tool, and run_model, starts ONE paid \
+task and answers at once with its task_id; then call wait_for_tasks with that id (again, if it is still running). \
+Results are links that expire (expires_at) and, where configured, saved files.
+find_models finds tools and all other models by words, with prices; estimate_cost says what a call costs beforehand.
 Status: pending and processing are running; completed and failed are final; refused means nothing was made or charged.
 unknown means that the request was sent and its answer was lost: it MAY have been charged. Do not repeat it. Ask the \
 user to look at https://kie.ai/logs, then call resolve_submission (adopt with the task id found, or discard).

@@ -122,4 +122,5 @@ def _submission(entry: Entry, /, **arguments: Any) -> Submission:
 
 
 def _may_hold_text(schema: Mapping[str, Any]) -> bool:
-    return schema.get("type") in {"string", "array", "object"}
+    types = schema.get("type", "any")
+    return not {"string", "array", "object"}.isdisjoint([types] if isinstance(types, str) else types)
