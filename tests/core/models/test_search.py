@@ -52,6 +52,25 @@ def test_everyday_words_find_the_right_thing_in_three_lines(everything: list[Off
     assert set(REQUESTS[words]) & set(first), first
 
 
+FIRST = {
+    "music": "generate_music",
+    "a song about rain": "generate_music",
+    "text to speech": "generate_speech",
+    "make this photo talk with this sound": "generate_talking_video",
+    "stems of this track": "separate_music",
+    "remove the vocals": "separate_music",
+    "extend a song": "extend_music",
+    "cover song": "cover_music",
+    "sound effect": "generate_sound",
+}
+"""Words of which one tool is meant."""
+
+
+@pytest.mark.parametrize("words", FIRST)
+def test_tool_that_does_just_what_is_asked_comes_first(everything: list[Offer], words: str) -> None:
+    assert best(everything, words, None, None)[0].name == FIRST[words]
+
+
 def test_at_most_eight_are_found_and_retired_ones_come_last(everything: list[Offer]) -> None:
     found = best(everything, "video", None, None)
     assert len(found) == 8

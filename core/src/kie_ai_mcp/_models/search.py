@@ -137,6 +137,8 @@ def _score(offer: Offer, wishes: list[str], tokens: list[str]) -> float:
         return 0.0
     speed = {*name, *said}
     score += 2.0 * bool(FAST & set(tokens) and FAST & speed) + 2.0 * bool(BEST & set(tokens) and BEST & speed)
+    # Of equals the one that does nothing else, and what makes something before what changes it.
+    score += 1.0 * (task - {"to"} <= set(tokens)) + 0.5 * offer.name.startswith("generate_")
     return score + 1.5 * (offer.tool == offer.name)
 
 

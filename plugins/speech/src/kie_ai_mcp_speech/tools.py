@@ -27,9 +27,10 @@ def generate_speech(
     voices: Voices | None = None,
     model: Literal["gemini-lite", "gemini", "elevenlabs", "elevenlabs-multilingual"] | None = None,
 ) -> Submission:
-    """Read text aloud by one voice, or as a dialogue whose lines begin with a name of voices ("Ann: ...").
+    """Read text aloud by one voice, or a dialogue by several.
 
-    style: how it is said, with gemini. Voices are Gemini's, or ids of ElevenLabs, which often fails now.
+    Lines of a dialogue begin with a name of voices ("Ann: ..."). style: how it is said, with gemini. Voices are
+    Gemini's, or ids of ElevenLabs, which often fails now.
     """
     if voice and voices:
         raise InvalidArgument("voice", voice, "voices names one for each speaker; give only one of the two")

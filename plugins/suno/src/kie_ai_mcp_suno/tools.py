@@ -43,7 +43,7 @@ def generate_music(
     video_url: Annotated[VideoUrl, Media("video", most_mb=100, most_s=241, formats=("mp4", "mov", "webm"))]
     | None = None,
 ) -> Submission:
-    """Make a song or instrumental from an idea with Suno, in two versions.
+    """Make music from an idea with Suno: a song or an instrumental, in two versions.
 
     lyrics: sung as they are, else Suno writes them. duration: with lyrics or instrumental. Pictures or a clip to fit
     (addresses or local paths): without both.

@@ -29,7 +29,7 @@ def generate_talking_video(
     resolution: Literal["480p", "720p", "1080p"] | None = None,
     model: Literal["infinitalk", "omnihuman"] | None = None,
 ) -> Submission:
-    """Make a photo talk or sing: the pictured person speaks a sound file (addresses or local paths).
+    """Make the person in a photo talk or sing a sound file (addresses or local paths).
 
     infinitalk: cheap, no WAV, no 1080p. omnihuman: best; at most 60 s, prompt of 300 characters, no 480p. Without
     model: the cheapest that fits.
