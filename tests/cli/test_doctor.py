@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta, tzinfo
@@ -14,7 +15,9 @@ from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp._app.patience import PATIENCE_S
 from kie_ai_mcp._cli import doctor
+from kie_ai_mcp._service.caller import account_of, kie
 from kie_ai_mcp._settings import settings
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
 
@@ -37,6 +40,7 @@ def test_where_all_is_well_every_line_is_ok(run: "Run", sandbox: Sandbox) -> Non
     assert {line.split()[0] for line in lines.values()} == {"ok"}
     assert {"versions", "settings", "providers", "key", "clock", "credits", "status routes"} <= set(lines)
     assert {"database", "results", "client limits"} <= set(lines)
+    assert "184 are known here, as of 2026-10-07, and the service's list of" in lines["models"]
     assert "10000 left" in lines["credits"]
     assert "veo3 0.1.0" in lines["providers"]
     assert "sound and not locked, schema version" in lines["database"]
@@ -45,9 +49,10 @@ def test_where_all_is_well_every_line_is_ok(run: "Run", sandbox: Sandbox) -> Non
 
 
 def test_offline_asks_the_service_nothing(run: "Run", sandbox: Sandbox) -> None:
-    ended = run("doctor", "--offline", "--json", sandbox=sandbox)
+    ended = run("doctor", "--offline", "--json", "--schemas", sandbox=sandbox, KIE_AI_ENABLED_PROVIDERS="")
     assert (ended.code, sandbox.requests) == (0, [])
     assert not {"credits", "clock", "status routes"} & set(findings(ended))
+    assert findings(ended)["models"]["found"].endswith("; the service's own list was not read.")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,61 @@ def test_text_that_is_no_key_of_another_service_is_named_with_its_cure(
     refused = run("call", "generate_pika_video", "prompt=A fox", sandbox=sandbox, **settings)
     assert (refused.code, f"{reason}, so nothing was sent." in refused.stderr) == (2, True)
     assert all("https://fal.ai/dashboard/keys" in text for text in (found["cure"], refused.stderr))
+
+
+MODELS = {"KIE_AI_ENABLED_PROVIDERS": "market,recraft"}
+
+
+def test_new_and_gone_models_are_told_with_what_they_mean(run: "Run", sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.drift("new-model:veo-3-1@maker/clip-1")
+    sandbox.drift("new-chat-model@maker/words-1")
+    sandbox.drift("model-gone@recraft/remove-background")
+    rows = json.loads(run("doctor", "--json", sandbox=sandbox, **MODELS).stdout)
+    new, gone = (row for row in rows if row["check"] == "models")
+    assert (new["state"], gone["state"]) == ("ok", "warn")
+    assert new["found"].startswith("Kie.ai has new models: maker/clip-1. run_model takes them")
+    assert gone["found"].startswith(
+        "Kie.ai no longer lists recraft/remove-background (remove_background): calls of them"
+    )
+    assert not (tmp_path / "tasks.db").exists()
+
+
+def test_schemas_of_the_models_that_tools_sell_are_compared(run: "Run", sandbox: Sandbox) -> None:
+    assert run("tasks", "list").code == 0
+    sandbox.drift("required:size@recraft/remove-background")
+    rows = json.loads(run("doctor", "--json", "--schemas", sandbox=sandbox, **MODELS).stdout)
+    changed, same = (row for row in rows if row["check"] == "schemas")
+    assert changed["state"] == "warn"
+    assert changed["found"] == "recraft/remove-background: the service needs size, also takes size."
+    assert changed["cure"].startswith("remove_background may fail or ignore it.")
+    assert (same["state"], same["found"]) == ("ok", "0 of 1 are as this version knows them.")
+    reads = sum("/models" in seen.path for seen in sandbox.requests)
+    again = run("doctor", "--json", "--schemas", sandbox=sandbox, **MODELS).stdout
+    assert [row for row in json.loads(again) if row["check"] == "schemas"] == [changed, same]
+    assert sum("/models" in seen.path for seen in sandbox.requests) == reads == 2
+
+
+def test_list_of_models_that_can_not_be_read_is_no_fault_of_what_is_known(run: "Run", sandbox: Sandbox) -> None:
+    sandbox.play("http:500@models")
+    found = findings(run("doctor", "--json", sandbox=sandbox, **MODELS))["models"]
+    assert (found["state"], found["cure"]) == ("warn", "Nothing depends on it. Run doctor again later.")
+    assert "184 are known here, as of 2026-10-07. Kie.ai's list of models could not be read." in found["found"]
+    found = findings(run("doctor", "--json", sandbox=sandbox, KIE_AI_API_KEY="", **MODELS))["models"]
+    assert (found["state"], found["found"][-24:]) == ("ok", "read, for no key is set.")
+
+
+def test_what_was_noticed_lately_is_shown(run: "Run", sandbox: Sandbox, tmp_path: Path) -> None:
+    assert run("tasks", "list").code == 0
+    account = account_of(kie(Settings.model_validate({"api_key": "key-of-the-tests", "base_url": sandbox.base_url})))
+    day = 86_400
+    with closing(sqlite3.connect(tmp_path / "tasks.db")) as database, database:
+        for text, told_at in (("untold", 0), ("new", time.time() - 13 * day), ("old", time.time() - 15 * day)):
+            row = ("notice code", "kie", account, text, text, told_at)
+            database.execute(
+                "INSERT INTO kept (sort, gateway, account, name, value, read_at) VALUES (?, ?, ?, ?, ?, ?)", row
+            )
+    rows = json.loads(run("doctor", "--offline", "--json", sandbox=sandbox).stdout)
+    assert {row["found"] for row in rows if row["check"] == "noticed"} == {"untold", "new"}
 
 
 def test_variables_of_other_programs_are_warned_of(run: "Run", sandbox: Sandbox) -> None:

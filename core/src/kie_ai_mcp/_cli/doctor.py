@@ -5,6 +5,7 @@ import platform
 import shutil
 import stat
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import anyio
@@ -20,19 +22,22 @@ import click
 from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
 from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, record_of, wants_json
+from kie_ai_mcp._flow.catalogue import live
+from kie_ai_mcp._flow.drift import differences, models_of, words_of_gone, words_of_new, words_of_schema
 from kie_ai_mcp._flow.engine import NEEDED, Engine
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins, load
 from kie_ai_mcp._record.database import RESCUE
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
-from kie_ai_mcp._service.caller import NOT_SERVED, Caller, kie
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._service.caller import NOT_SERVED, Caller, account_of, kie
 from kie_ai_mcp._service.envelope import address_cure
 from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.load import config_file, find_origins, find_warnings, load_settings, why_no_key
 from kie_ai_mcp._settings.settings import Settings, windows_data_folders
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadFailed, StorageError
-from kie_ai_mcp.specs import KIE, StatusRoute, Task
+from kie_ai_mcp.specs import DAY_S, KIE, StatusRoute, Task
 
 LEAST_FREE_MB = 500
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -40,6 +45,7 @@ UNKNOWN_TASK = "kie-ai-mcp-server-doctor"
 READS_AT_ONCE = 8
 UNREACHABLE = "Check the network, a proxy, and KIE_AI_BASE_URL."
 TIMEOUT_MS = 15_000
+NOTICED_S = 14 * DAY_S  # how long a notice is shown after it was told
 CLOCK_OFF_S = 60  # A difference to the service's clock that makes expiry times and signed callbacks wrong
 
 
@@ -57,13 +63,14 @@ Report = Callable[[Finding], None]  # takes each result as soon as it is there
 
 
 @click.command()
-@click.option("--offline", is_flag=True, help="Ask the service nothing: no key, credits, routes or clock.")
+@click.option("--offline", is_flag=True, help="Ask the service nothing: no key, credits, routes, models or clock.")
+@click.option("--schemas", is_flag=True, help="Compare the fields of every model that a tool sells, one a second.")
 @json_option
-def doctor(offline: bool) -> None:
+def doctor(offline: bool, schemas: bool) -> None:
     """Check everything that can be wrong, and say how to put it right.
 
-    Looks at settings, key, credits, status routes, clock, database, folders, providers, versions and the time limits
-    of clients. It starts no generation. Exit codes: 0 nothing fails, 1 something does.
+    Looks at settings, key, credits, status routes, clock, database, models, folders, providers, versions and the time
+    limits of clients. It starts no generation. Exit codes: 0 nothing fails, 1 something does.
     """
     findings: list[Finding] = []
 
@@ -73,14 +80,14 @@ def doctor(offline: bool) -> None:
             echo(f"{finding.state:<5} ", fg=COLOURS[finding.state], bold=True, nl=False)
             echo(f"{finding.check:<14} {finding.found} {finding.cure}".replace("\n", " ").rstrip())
 
-    anyio.run(_examine, report, offline)
+    anyio.run(_examine, report, offline, schemas)
     if wants_json():
         print_json([asdict(finding) for finding in findings])
     if any(finding.state == "fail" for finding in findings):
         raise click.exceptions.Exit(FAILED)
 
 
-async def _examine(report: Report, offline: bool) -> None:
+async def _examine(report: Report, offline: bool, schemas: bool) -> None:
     """Report the result of each check, foundations first; checks that depend on a failed one are left out."""
     core = version("kie-ai-mcp-core")
     report(Finding("versions", "ok", f"Python {platform.python_version()}, mcp {version('mcp')}, core {core}."))
@@ -110,9 +117,11 @@ async def _examine(report: Report, offline: bool) -> None:
         elif used := ", ".join(sections):
             reason = why_no_key(name) or f"No {gateway.title} key is set, and {used} is to be made there."
             report(Finding(f"key of {name}", "fail", reason, gateway.key_help))
-    if not offline and not any(NEEDED & set(fault.where) for fault in faults):
+    offline = offline or any(NEEDED & set(fault.where) for fault in faults)
+    if not offline:
         await _report_service(report, settings, plugins)
     await _report_database(report, settings, plugins)
+    await _report_models(report, settings, plugins, offline=offline, schemas=schemas)
     _report_folders(report, settings)
     usual = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
     limits = f": {usual}, others {USUAL_PATIENCE_S:g} s."
@@ -269,6 +278,64 @@ async def _report_database(report: Report, settings: Settings, plugins: Plugins)
     if (unreadable := path.with_name(f"{path.name}.unrecorded.unreadable")).exists():
         cure = f"It names paid tasks: adopt them with {PROGRAM} tasks show TASK --refresh, then delete it."
         report(Finding("recovery file", "warn", f"{unreadable} holds lines that could not be recorded.", cure))
+
+
+async def _report_models(report: Report, settings: Settings, plugins: Plugins, *, offline: bool, schemas: bool) -> None:
+    """Compare the models that this version knows with those of the service, and show what was noticed lately."""
+    caller = Caller(settings, kie(settings))
+    with TemporaryDirectory() as folder:  # a database that is not there yet is not made here
+        record = Record.of(settings, accounts={KIE: account_of(caller.gateway)})
+        record = record if record.path.exists() else replace(record, path=Path(folder, "tasks.db"))
+        engine = Engine(settings, plugins, {KIE: caller}, record)
+        try:
+            await _report_list(report, engine, offline=offline)
+            if schemas and not offline:
+                await _report_schemas(report, engine)
+            with suppress(StorageError):  # which has its own row
+                for notice in await record.kept.notices(time.time() - NOTICED_S):
+                    report(Finding("noticed", "warn", notice))
+        finally:
+            await caller.close()
+            await record.aclose()
+
+
+async def _report_list(report: Report, engine: Engine, *, offline: bool) -> None:
+    models = models_of(engine).values()
+    for provider, fault in engine.catalogue.faults.items():
+        report(Finding("models", "warn", f"Those of {provider} are left out: {fault}.", "Report it to its author."))
+    if not models:
+        report(Finding("models", "ok", "No enabled provider knows models as data."))
+        return
+    known = f"{len(models)} are known here, as of {max(model.checked for model in models)}"
+    if offline or engine.settings.key is None:
+        reason = "" if offline else ", for no key is set"
+        report(Finding("models", "ok", f"{known}; the service's own list was not read{reason}."))
+        return
+    kept, new, gone = await differences(engine)
+    if kept.error:
+        report(Finding("models", "warn", f"{known}. {kept.error}", "Nothing depends on it. Run doctor again later."))
+    elif not new and not gone:
+        report(Finding("models", "ok", f"{known}, and the service's list of {kept.read_at:%Y-%m-%d} has all of them."))
+    if new:
+        report(Finding("models", "ok", words_of_new(new)))
+    if gone:
+        report(Finding("models", "warn", words_of_gone(engine, gone)))
+
+
+async def _report_schemas(report: Report, engine: Engine) -> None:
+    """Compare the fields of every model that an enabled tool sells; each is a read, one a second."""
+    sold = [model for model in models_of(engine).values() if model.tool in engine.plugins.tools]
+    same = 0
+    for model in sold:
+        kept = await live(engine, KIE, "schema", model.id)
+        if kept.value is None:
+            report(Finding("schemas", "warn", kept.error))
+        elif words := words_of_schema(model, kept.value):
+            cure = f"{model.tool} may fail or ignore it. Update kie-ai-mcp-server."
+            report(Finding("schemas", "warn", f"{model.id}: the service {words}.", cure))
+        else:
+            same += 1
+    report(Finding("schemas", "ok", f"{same} of {len(sold)} are as this version knows them."))
 
 
 def _report_folders(report: Report, settings: Settings) -> None:
