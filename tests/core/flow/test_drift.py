@@ -44,11 +44,14 @@ PLUGIN = """
     @hookimpl
     def kie_register_models(settings):
         yield model("a/one", "generate_one")
-        yield model("a/two", per="(megapixels)", at_most=True)
+        yield model("a/two", per="(megapixels)")
+        yield model("a/three", at_most=True)
         yield LiveCatalogue("kie", LiveRead(lambda model: "models", models), *map(read, ("schema", "price", "health")),
                             per_s=100)
 """
-ONE, TWO = ["a/one", "Text to Image", "4 credits"], ["a/two", "Text to Image", ""]
+ONE, TWO, THREE = (
+    [name, "Text to Image", price] for name, price in (("a/one", "4 credits"), ("a/two", ""), ("a/three", ""))
+)
 
 OpenApp = Callable[[], Awaitable[App]]
 
@@ -81,7 +84,7 @@ def enveloped(data: Any, code: int = 200) -> Response:
 def lists(service: HTTPServer, *models: list[str]) -> None:
     """Let the service list these models from now on."""
     service.clear_all_handlers()
-    service.expect_request("/models").respond_with_response(enveloped(models))
+    service.expect_request("/models").respond_with_response(enveloped([*models, THREE]))
 
 
 def a_day_passes(path: Path) -> None:
@@ -188,7 +191,8 @@ async def test_charges_that_are_not_what_was_estimated_are_told(app: App, servic
         ("a/one", "cheaper"): [3, 3, 3],
         ("a/none", "without a table"): [9, 9, 9],
         ("a/two", "dearer than at most"): [6, 6, 6],
-        ("a/two", "at most"): [2, 2, 2],
+        ("a/two", "by what comes out"): [2, 2, 2],
+        ("a/three", "at most"): [2, 2, 2],
         ("a/one", "too few"): [7, 7],
         ("a/one", "only once"): [4, 8, 4, 4],
         ("a/one", "nearly"): [4.1, 4.1, 4.1],
@@ -242,13 +246,13 @@ async def test_unknown_state_is_counted_and_told_with_an_example(app: App, servi
     assert news == {"unseen"}
     await look(app.engine, news)
     (note,) = await told(app)
-    assert note.startswith("Kie.ai reports a state that is unknown here, 'Resting' (2 tasks, such as t1).")
+    assert note.startswith("Kie.ai reports a state that is unknown here, 'Resting' (tasks: 2, such as t1).")
     await made(app.engine, Outcome("pending"), "t3")
     await refresh(app.engine, "t3")
     await look(app.engine, app.engine.take_news())
     assert await told(app) == []
     (note,) = await app.engine.record.kept.notices(since=0)
-    assert "'Resting' (3 tasks, such as t1)" in note
+    assert "'Resting' (tasks: 3, such as t1)" in note
 
 
 async def test_unknown_codes_are_counted_and_told_with_an_example(app: App, service: HTTPServer) -> None:
@@ -257,7 +261,7 @@ async def test_unknown_codes_are_counted_and_told_with_an_example(app: App, serv
         await made(app.engine, Outcome("failed", error="no", error_code=code), name)
     await look(app.engine, {"paid"})
     (note,) = await told(app)
-    assert note.startswith("Kie.ai answers with an unknown code, 477 (2 times, last for t2):")
+    assert note.startswith("Kie.ai answers with an unknown code, 477 (times: 2, the last for t2).")
 
 
 async def test_older_address_that_answers_is_told(app: App, service: HTTPServer) -> None:

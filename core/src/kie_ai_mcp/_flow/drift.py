@@ -14,6 +14,7 @@ from typing import Any
 
 from kie_ai_mcp._flow.catalogue import Kept, live
 from kie_ai_mcp._flow.engine import Engine, News
+from kie_ai_mcp._models.terms import terms_of
 from kie_ai_mcp._record.kept import Key
 from kie_ai_mcp.errors import LOGS_PAGE, MEANINGS, KieError, shorten
 from kie_ai_mcp.models import LiveModel, Model
@@ -123,6 +124,7 @@ async def _charges(engine: Engine) -> None:
         charge, date, is_most = last[len(last) // 2], "this version", False
         if model is not None and (price := model.price):
             date, is_most = price.checked or model.checked, any(line.at_most for line in (*price.lines, *price.plus))
+            is_most = is_most or any(sign in term for term in terms_of(price) for sign in "(~")  # facts of the result
         if not expected or len(last) < LEAST_TASKS or abs(charge - expected) <= OFF * expected:
             continue
         if charge > expected or not is_most:
@@ -153,7 +155,7 @@ async def _unseen_words(engine: Engine) -> None:
         before = await engine.record.kept.find(key)
         tasks = sorted({*tasks, *json.loads(before["value"] if before else "[]")})[:MOST_COUNTED]
         await engine.record.kept.put(key, {"value": json.dumps(tasks)})
-        text = f"Kie.ai reports a state that is unknown here, {word!r} ({len(tasks)} tasks, such as {tasks[0]})."
+        text = f"Kie.ai reports a state that is unknown here, {word!r} (tasks: {len(tasks)}, such as {tasks[0]})."
         text += f" They count as running; if one never ends, look at {LOGS_PAGE}. {UPDATE}"
         await _notice(engine, "state", [word], text)
         await engine.record.kept.put(_key(engine, "notice state", word), {"value": text})  # the count goes on
@@ -162,8 +164,8 @@ async def _unseen_words(engine: Engine) -> None:
 async def _unseen_codes(engine: Engine) -> None:
     for code, count, last in await engine.record.tasks.codes():
         if code.isdecimal() and code not in KNOWN_CODES:
-            text = f"Kie.ai answers with an unknown code, {code} ({count} times, last for {last}): what it charged for"
-            await _notice(engine, "code", [code], f"{text} such requests stands at {LOGS_PAGE}. {UPDATE}")
+            text = f"Kie.ai answers with an unknown code, {code} (times: {count}, the last for {last})."
+            await _notice(engine, "code", [code], f"{text} {LOGS_PAGE} shows what it charged for that. {UPDATE}")
 
 
 async def _older_addresses(engine: Engine) -> None:
