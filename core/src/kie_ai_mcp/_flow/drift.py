@@ -60,9 +60,8 @@ async def differences(engine: Engine) -> tuple[Kept, list[str], list[str]]:
     """Return Kie.ai's own list of models, the ids of it that are new to this version, and those that it lacks."""
     kept, ours = await live(engine, KIE, "list"), models_of(engine)
     listed: dict[str, LiveModel] = {model.id: model for model in kept.value or ()}
-    new = [
-        name for name in listed.keys() - engine.catalogue.ids(KIE) if MAKES_MEDIA.search(" ".join(listed[name].tasks))
-    ]
+    unknown = listed.keys() - engine.catalogue.ids(KIE)
+    new = [name for name in unknown if MAKES_MEDIA.search(" ".join(listed[name].tasks))]
     gone = [name for name in ours.keys() - listed if listed and ours[name].availability == "current"]
     return kept, sorted(new), sorted(gone)
 
@@ -70,7 +69,7 @@ async def differences(engine: Engine) -> tuple[Kept, list[str], list[str]]:
 def words_of_new(ids: Sequence[str]) -> str:
     """Return what new models mean for the user."""
     return (
-        f"Kie.ai has new models: {_names(ids)}. run_model takes them by name; this version does not know their price."
+        f"Kie.ai has new models: {_names(ids)}. run_model takes them by name; their price is unknown to this version."
     )
 
 
