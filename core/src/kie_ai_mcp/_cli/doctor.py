@@ -303,12 +303,9 @@ async def _report_list(report: Report, engine: Engine, *, offline: bool) -> None
     models = models_of(engine).values()
     for provider, fault in engine.catalogue.faults.items():
         report(Finding("models", "warn", f"Those of {provider} are left out: {fault}.", "Report it to its author."))
-    if not models:
-        report(Finding("models", "ok", "No enabled provider knows models as data."))
-        return
-    known = f"{len(models)} are known here, as of {max(model.checked for model in models)}"
-    if offline or engine.settings.key is None:
-        reason = "" if offline else ", for no key is set"
+    known = f"{len(models)} are known here, as of {max((model.checked for model in models), default='today')}"
+    if offline or engine.settings.key is None or not models:
+        reason = "" if offline or not models else ", for no key is set"
         report(Finding("models", "ok", f"{known}; the service's own list was not read{reason}."))
         return
     kept, new, gone = await differences(engine)

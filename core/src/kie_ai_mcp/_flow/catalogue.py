@@ -101,7 +101,9 @@ class _Reading:
         """Return the value in a row, with the problem of reading it anew."""
         if row is None or row["value"] is None:
             return Kept(error=problem)
-        value, read_at = _value_in(self.sort, row["value"]), datetime.fromtimestamp(row["read_at"], UTC)
+        value, read_at = json.loads(row["value"]), datetime.fromtimestamp(row["read_at"], UTC)
+        if self.sort == "list" and value is not None:
+            value = tuple(LiveModel(each["id"], each["title"], tuple(each["tasks"]), each["price"]) for each in value)
         if problem:
             age_h = (datetime.now(UTC) - read_at).total_seconds() / 3600
             problem = f"{problem} A copy that is {age_h:.1f} h old is used."
@@ -197,15 +199,6 @@ def _text_of(sort: Sort, value: Any) -> str:
         case _:
             raise ReadFailed(f"Its provider reads {shorten(value)}, which can't be used.")
     return json.dumps(value, allow_nan=False)
-
-
-def _value_in(sort: Sort, text: str) -> Any:
-    value = json.loads(text)
-    if sort == "list" and value is not None:
-        known = LiveModel.__dataclass_fields__.keys()  # another version may have kept more
-        value = [{name: model[name] for name in known & model.keys()} for model in value]
-        return tuple(LiveModel(**{**model, "tasks": tuple(model["tasks"])}) for model in value)
-    return value
 
 
 def _closed(schema: Any, *, is_branch: bool = False) -> Any:
