@@ -97,7 +97,7 @@ def told(launch_in: "LaunchIn", tmp_path_factory: pytest.TempPathFactory) -> Ite
     [
         "The price table of 2026-10-02 is old: z-image costs",
         "Kie.ai answers with an unknown code, 477 (times: 1,",
-        "Kie.ai does not serve jobs/createTask, but the older playground/createTask",
+        "Kie.ai does not serve jobs/createTask; playground/createTask answers",
         "Kie.ai reports a state that is unknown here, 'resting' (tasks: 1,",
         "google/imagen4-fast failed 40 % of the last hour; it is probably not your prompt.",
         "Kie.ai has new models: acme/text-to-image-9. run_model takes them by name",

@@ -11,12 +11,15 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from kie_ai_mcp import Model, Outcome, Rule, Task
+from kie_ai_mcp import Model, Outcome, Rule, Submission, Task
 from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.tools import say_nothing
 from kie_ai_mcp._flow import watching
 from kie_ai_mcp._flow.drift import look, words_of_schema
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.results import refresh
+from kie_ai_mcp._flow.submit import submit
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._settings.settings import Settings
@@ -272,7 +275,7 @@ async def test_older_address_that_answers_is_told(app: App, service: HTTPServer)
     await app.engine.callers["kie"].read(("old", "new"), {})
     await look(app.engine, {"paid"})
     (note,) = await told(app)
-    assert note.startswith("Kie.ai does not serve new, but the older old, which may end any day.")
+    assert note.startswith("Kie.ai does not serve new; old answers in its place, so calls work.")
 
 
 async def test_older_address_that_takes_a_paid_request_is_remembered(app: App, service: HTTPServer) -> None:
@@ -280,6 +283,18 @@ async def test_older_address_that_takes_a_paid_request_is_remembered(app: App, s
     service.expect_request("/old").respond_with_response(enveloped({"taskId": "t"}))
     await app.engine.callers["kie"].create(("new", "old"), {})
     assert app.engine.callers["kie"].older == {"new": "old"}
+
+
+async def test_other_form_that_takes_a_paid_request_is_remembered(app: App, service: HTTPServer) -> None:
+    def generate_fox(prompt: str) -> Submission:
+        """Make a fox."""
+        return Submission("own", {"prompt": prompt}, "fox", otherwise=Submission("common", {"fox": prompt}, "fox"))
+
+    service.expect_request("/own").respond_with_data("", 404)
+    service.expect_request("/common").respond_with_response(enveloped({"taskId": "t"}))
+    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image")
+    assert (await submit(app.engine, tool, {"prompt": "a fox"}, say_nothing)).task_id == "t"
+    assert app.engine.callers["kie"].older == {"own": "common"}
 
 
 async def test_service_that_can_not_be_asked_is_not_noticed(app: App, service: HTTPServer) -> None:

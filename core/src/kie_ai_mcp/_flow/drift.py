@@ -170,7 +170,7 @@ async def _unseen_codes(engine: Engine) -> None:
 async def _older_addresses(engine: Engine) -> None:
     for caller in engine.callers.values():
         for new, old in caller.older.items():
-            text = f"{caller.gateway.title} does not serve {new}, but the older {old}, which may end any day. {UPDATE}"
+            text = f"{caller.gateway.title} does not serve {new}; {old} answers in its place, so calls work. {UPDATE}"
             await _notice(engine, "address", [new], text)
 
 

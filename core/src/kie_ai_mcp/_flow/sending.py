@@ -50,6 +50,7 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
         caller = engine.caller(order.submission.gateway)
         reply = await _attempt(engine, order, caller, departure)
         while not reply.served and (other := order.submission.otherwise) is not None:
+            caller.older[order.submission.paths[0]] = other.paths[0]
             order.submission = other
             reply = await _attempt(engine, order, caller, departure)
         if reply.made is None:
