@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -97,9 +97,15 @@ def uploads(
     return make
 
 
+async def send_files(uploads: Uploads, arguments: Mapping[str, Any], media: Mapping[str, Media]) -> dict[str, Any]:
+    """Check the local files of a call, send them, and return the arguments with their addresses."""
+    files = await uploads.files(arguments, media)
+    return await uploads.addresses(arguments, media, files, uploads.caller.gateway)
+
+
 async def refusal(uploads: Uploads, path: object) -> InvalidArgument:
     with pytest.raises(InvalidArgument) as error:
-        await uploads.addresses({"image_urls": [ADDRESS, str(path)]}, MEDIA)
+        await send_files(uploads, {"image_urls": [ADDRESS, str(path)]}, MEDIA)
     assert error.value.field == "image_urls[1]"
     assert error.value.value == str(path)
     return error.value
@@ -110,7 +116,7 @@ async def test_local_paths_become_addresses_and_addresses_stay(
 ) -> None:
     given = {"prompt": "/not/media.png", "image_urls": ["https://x.example/a.png", str(root / "fox.png")], "n": 3}
 
-    changed = await uploads().addresses(given, MEDIA)
+    changed = await send_files(uploads(), given, MEDIA)
 
     assert changed == {**given, "image_urls": ["https://x.example/a.png", ADDRESS]}
     (taken,) = taking
@@ -138,7 +144,7 @@ async def test_file_is_sent_wherever_the_path_of_its_marker_leads(
 
     arguments = with_(str(root / "fox.png"))
 
-    assert await uploads().addresses(arguments, {path: Media("image")}) == with_(ADDRESS)
+    assert await send_files(uploads(), arguments, {path: Media("image")}) == with_(ADDRESS)
     assert arguments == with_(str(root / "fox.png"))
     assert len(taking) == 1
 
@@ -147,7 +153,7 @@ async def test_refused_file_inside_an_object_is_named_by_its_written_place(uploa
     shots = [{"image_urls": [WEB]}, {"image_urls": [WEB, str(root / "fox.mp4")]}]
 
     with pytest.raises(InvalidArgument) as error:
-        await uploads().addresses({"shots": shots}, {"shots[].image_urls[]": Media("image")})
+        await send_files(uploads(), {"shots": shots}, {"shots[].image_urls[]": Media("image")})
 
     assert error.value.field == "shots[1].image_urls[1]"
 
@@ -158,7 +164,7 @@ async def test_same_bytes_are_sent_once_also_by_the_next_server(
     (root / "copy.jpg").write_bytes(PNG)
 
     for name in ("fox.png", "fox.png", "copy.jpg"):
-        changed = await uploads().addresses({"image_urls": [str(root / name)]}, MEDIA)
+        changed = await send_files(uploads(), {"image_urls": [str(root / name)]}, MEDIA)
         assert changed == {"image_urls": [ADDRESS]}
 
     assert len(taking) == 1
@@ -209,7 +215,7 @@ async def test_link_inside_the_allowed_folder_may_be_used(
 ) -> None:
     (root / "link.png").symlink_to(root / "fox.png")
 
-    assert await uploads().addresses({"image_urls": [str(root / "link.png")]}, MEDIA) == {"image_urls": [ADDRESS]}
+    assert await send_files(uploads(), {"image_urls": [str(root / "link.png")]}, MEDIA) == {"image_urls": [ADDRESS]}
 
 
 @pytest.mark.parametrize(
@@ -259,11 +265,11 @@ async def test_file_above_the_cap_of_its_argument_is_refused_and_not_sent(
 ) -> None:
     (root / "fox.png").write_bytes(PNG + bytes((1 << 20) - len(PNG)))
     marked = {"image_urls": Media("image", most_mb=1)}
-    await uploads().addresses({"image_urls": [str(root / "fox.png")]}, marked)
+    await send_files(uploads(), {"image_urls": [str(root / "fox.png")]}, marked)
     with (root / "fox.png").open("ab") as file:
         file.write(b"!")
     with pytest.raises(InvalidArgument, match="larger than 1 MB, the most that the service takes there"):
-        await uploads().addresses({"image_urls": [str(root / "fox.png")]}, marked)
+        await send_files(uploads(), {"image_urls": [str(root / "fox.png")]}, marked)
 
     assert len(taking) == 1
 
@@ -311,7 +317,7 @@ async def test_file_that_was_exchanged_after_it_was_checked_is_not_sent(
 
 async def test_nothing_is_sent_unless_every_file_may_be(service: HTTPServer, uploads: MakeUploads, root: Path) -> None:
     with pytest.raises(InvalidArgument) as error:
-        await uploads().addresses({"image_urls": [str(root / "fox.png")], "video_url": str(root / "fox.png")}, MEDIA)
+        await send_files(uploads(), {"image_urls": [str(root / "fox.png")], "video_url": str(root / "fox.png")}, MEDIA)
 
     assert (error.value.field, service.log) == ("video_url", [])
 
@@ -335,7 +341,7 @@ async def test_upload_that_the_service_does_not_take_is_an_error(
     sender = uploads()
 
     with pytest.raises(MediaError, match=r"fox\.png could not be uploaded") as error:
-        await sender.addresses({"image_urls": [str(root / "fox.png")]}, MEDIA)
+        await send_files(sender, {"image_urls": [str(root / "fox.png")]}, MEDIA)
 
     assert ("KIE_AI_API_KEY" if status == 401 else "Call again later") in error.value.next_step
     assert await sender.record.tasks.upload_of((await sender.file("path", str(root / "fox.png"))).sha256) is None
@@ -454,7 +460,7 @@ async def test_name_is_used_as_people_have_it_and_as_models_write_it(
     for text in (f"{folder}/{name}", f"{root}/{NAMES[name].removesuffix('.png')}/{NAMES[name]}"):
         tool = Arguments(edit)
         checked = tool.check({"image_urls": [text]})
-        assert await uploads().addresses(checked, tool.media) == {"image_urls": [ADDRESS]}
+        assert await send_files(uploads(), checked, tool.media) == {"image_urls": [ADDRESS]}
 
 
 async def test_two_files_that_look_like_the_name_are_not_guessed_between(uploads: MakeUploads, root: Path) -> None:
@@ -490,7 +496,7 @@ async def test_media_argument_takes_paths_and_data_as_people_paste_them(
 
     checked = tool.check({"image_urls": [text.replace("ROOT", str(root)).replace("\t", "")]})
 
-    assert await uploads().addresses(checked, tool.media) == {"image_urls": [ADDRESS]}
+    assert await send_files(uploads(), checked, tool.media) == {"image_urls": [ADDRESS]}
     assert [taken.data for taken in taking] == [PNG]
 
 
@@ -535,7 +541,7 @@ async def test_own_result_is_used_at_its_link_while_that_lives(
 
     checked = tool.check({"image_urls": [text]})
 
-    assert await uploads(upload_roots=()).addresses(checked, tool.media) == {"image_urls": [LINK]}
+    assert await send_files(uploads(upload_roots=()), checked, tool.media) == {"image_urls": [LINK]}
 
 
 @pytest.mark.parametrize("text", ["kie://files/t-1/1", "t-1", "SAVED"])
@@ -548,7 +554,7 @@ async def test_own_result_whose_link_has_ended_is_uploaded_from_its_file(
     await finished("t-1", LINK, days_ago=3, files=(str(saved),))
     ours = uploads(upload_roots=(), output_dir=saved.parent)
 
-    changed = await ours.addresses({"image_urls": [text.replace("SAVED", str(saved))]}, MEDIA)
+    changed = await send_files(ours, {"image_urls": [text.replace("SAVED", str(saved))]}, MEDIA)
 
     assert changed == {"image_urls": [ADDRESS]}
     assert [taken.data for taken in taking] == [PNG]
@@ -593,7 +599,9 @@ async def test_photo_of_a_phone_is_sent_as_a_jpeg(
 ) -> None:
     (root / "IMG_0001.HEIC").write_bytes(photo(form))
 
-    assert await uploads().addresses({"image_urls": [str(root / "IMG_0001.HEIC")]}, MEDIA) == {"image_urls": [ADDRESS]}
+    assert await send_files(uploads(), {"image_urls": [str(root / "IMG_0001.HEIC")]}, MEDIA) == {
+        "image_urls": [ADDRESS]
+    }
 
     (taken,) = taking
     assert taken.mime_type == "image/jpeg"
@@ -620,7 +628,7 @@ async def test_picture_is_converted_only_where_its_type_is_not_taken(
 ) -> None:
     (root / "fox").write_bytes(photo(form))
 
-    await uploads().addresses({"url": str(root / "fox")}, {"url": Media("image", formats=formats)})
+    await send_files(uploads(), {"url": str(root / "fox")}, {"url": Media("image", formats=formats)})
 
     (taken,) = taking
     assert taken.mime_type == sent
@@ -641,7 +649,7 @@ async def test_converted_picture_keeps_its_clear_parts_where_the_service_takes_t
     image = Image.new("RGBA", (8, 8), (0, 128, 128, 0))
     image.save(root / "fox.webp", lossless=True, exact=True)
 
-    await uploads().addresses({"url": str(root / "fox.webp")}, {"url": media})
+    await send_files(uploads(), {"url": str(root / "fox.webp")}, {"url": media})
 
     (taken,) = taking
     assert taken.mime_type == sent
@@ -654,7 +662,7 @@ async def test_opaque_picture_with_a_channel_for_clear_parts_becomes_a_jpeg(
 ) -> None:
     (root / "fox.tiff").write_bytes(photo("TIFF", "RGBA"))
 
-    await uploads().addresses({"url": str(root / "fox.tiff")}, {"url": Media("image", formats=("jpg", "png"))})
+    await send_files(uploads(), {"url": str(root / "fox.tiff")}, {"url": Media("image", formats=("jpg", "png"))})
 
     assert [taken.mime_type for taken in taking] == ["image/jpeg"]
 
@@ -665,7 +673,7 @@ async def test_file_that_two_arguments_take_in_other_types_is_sent_as_one_that_b
     (root / "fox").write_bytes(photo("WEBP"))
     media = {"a": Media("image"), "b": Media("image", formats=("jpg",)), "c": Media("image")}
 
-    await uploads().addresses(dict.fromkeys(media, str(root / "fox")), media)
+    await send_files(uploads(), dict.fromkeys(media, str(root / "fox")), media)
 
     assert [taken.mime_type for taken in taking] == ["image/jpeg"]
 
@@ -690,9 +698,9 @@ async def test_picture_of_a_type_that_nothing_converts_is_refused(
     monkeypatch.setattr(thumbnails, "find_spec", lambda name: None if name == "PIL" else name)
 
     with pytest.raises(InvalidArgument, match="it is WEBP, which the service does not take; convert it to JPEG or PNG"):
-        await uploads().addresses({"url": str(root / "fox")}, {"url": Media("image", formats=("jpg", "png"))})
+        await send_files(uploads(), {"url": str(root / "fox")}, {"url": Media("image", formats=("jpg", "png"))})
     with pytest.raises(InvalidArgument, match="it is WEBP, the service takes png there; convert it"):
-        await uploads().addresses({"url": str(root / "fox")}, {"url": Media("image", formats=("png",))})
+        await send_files(uploads(), {"url": str(root / "fox")}, {"url": Media("image", formats=("png",))})
     assert service.log == []
 
 
@@ -709,7 +717,7 @@ async def test_photo_is_no_clip(uploads: MakeUploads, root: Path) -> None:
     (root / "IMG_0001.HEIC").write_bytes(photo("HEIF"))
 
     with pytest.raises(InvalidArgument, match="its bytes are no video"):
-        await uploads().addresses({"video_url": str(root / "IMG_0001.HEIC")}, MEDIA)
+        await send_files(uploads(), {"video_url": str(root / "IMG_0001.HEIC")}, MEDIA)
 
 
 async def test_protected_folder_of_macos_is_named_with_the_setting_that_opens_it(
@@ -748,7 +756,7 @@ async def test_every_limit_that_any_file_breaks_is_named_before_anything_is_sent
     }
 
     with pytest.raises(InvalidArgument) as error:
-        await uploads().addresses(arguments, media)
+        await send_files(uploads(), arguments, media)
 
     words = [
         "shots[2].url: ",
@@ -788,14 +796,14 @@ CLIPS = Media("video", most_s=1000)
 
 
 async def test_empty_address_is_left_as_it_is(uploads: MakeUploads) -> None:
-    assert await uploads().addresses({"image_url": ""}, {"image_url": Media("image")}) == {"image_url": ""}
+    assert await send_files(uploads(), {"image_url": ""}, {"image_url": Media("image")}) == {"image_url": ""}
 
 
 async def test_address_is_never_fetched_to_be_measured(service: HTTPServer, uploads: MakeUploads) -> None:
     clip = service.url_for("/clip.mp4")
     media = {"clip": Media("video", formats=("mov",), most_s=1, total_mb=0, same_px_as="clip")}
 
-    assert await uploads().addresses({"clip": clip}, media) == {"clip": clip}
+    assert await send_files(uploads(), {"clip": clip}, media) == {"clip": clip}
     assert service.log == []
 
 
@@ -807,7 +815,7 @@ async def test_own_result_that_is_kept_is_measured(
     await finished("t-1", LINK, days_ago=days_ago, files=(str(saved),))
 
     with pytest.raises(InvalidArgument, match="it has 64 x 48 pixels, the service takes at least 300 on each side"):
-        await uploads().addresses({"url": "t-1"}, {"url": Media("image", least_px=300)})
+        await send_files(uploads(), {"url": "t-1"}, {"url": Media("image", least_px=300)})
     assert service.log == []
 
 
@@ -817,8 +825,8 @@ async def test_own_result_of_a_type_that_is_not_taken_is_converted_and_sent(
     (saved := tmp_path / "fox.webp").write_bytes(photo("WEBP"))
     await finished("t-1", LINK, files=(str(saved),))
 
-    assert await uploads().addresses({"url": "t-1"}, {"url": Media("image", formats=("webp",))}) == {"url": LINK}
-    assert await uploads().addresses({"url": "t-1"}, {"url": Media("image", formats=("jpg",))}) == {"url": ADDRESS}
+    assert await send_files(uploads(), {"url": "t-1"}, {"url": Media("image", formats=("webp",))}) == {"url": LINK}
+    assert await send_files(uploads(), {"url": "t-1"}, {"url": Media("image", formats=("jpg",))}) == {"url": ADDRESS}
     assert [taken.mime_type for taken in taking] == ["image/jpeg"]
 
 
@@ -827,12 +835,12 @@ async def test_file_may_be_of_any_kind_that_its_argument_takes(
 ) -> None:
     media = {"urls[]": Media(("image", "video"))}
 
-    await uploads().addresses({"urls": [str(root / "fox.png"), str(root / "fox.mp4")]}, media)
+    await send_files(uploads(), {"urls": [str(root / "fox.png"), str(root / "fox.mp4")]}, media)
 
     assert [taken.mime_type for taken in taking] == ["image/png", "video/mp4"]
     (root / "fox.mp3").write_bytes(b"ID3" + bytes(100))
     with pytest.raises(InvalidArgument, match="its bytes are no image or video"):
-        await uploads().addresses({"urls": [str(root / "fox.mp3")]}, media)
+        await send_files(uploads(), {"urls": [str(root / "fox.mp3")]}, media)
 
 
 # Documents, and addresses of a service's own -------------------------------------------------------------------------
@@ -872,7 +880,7 @@ async def test_document_is_sent_under_its_own_ending_and_type(
     for name, (data, _) in DOCUMENTS.items():
         (root / name).write_bytes(data + name.encode())
 
-    await uploads().addresses({"files": [str(root / name) for name in DOCUMENTS]}, FILES)
+    await send_files(uploads(), {"files": [str(root / name) for name in DOCUMENTS]}, FILES)
 
     assert [taken.mime_type for taken in taking] == [mime_type for _, mime_type in DOCUMENTS.values()]
     for name, taken in zip(DOCUMENTS, taking, strict=True):
@@ -884,7 +892,7 @@ async def test_document_may_be_data_whose_type_is_said(taking: list[Taken], uplo
     data, mime_type = DOCUMENTS["fox.docx"]
     texts = [f"data:{mime_type};base64,{base64.b64encode(data).decode()}", "data:text/plain;charset=utf-8,A%20fox"]
 
-    assert await uploads().addresses({"files": texts}, FILES) == {"files": [ADDRESS, ADDRESS]}
+    assert await send_files(uploads(), {"files": texts}, FILES) == {"files": [ADDRESS, ADDRESS]}
     assert [(taken.data, taken.mime_type) for taken in taking] == [(data, mime_type), (b"A fox", "text/plain")]
 
 
@@ -906,7 +914,7 @@ async def test_file_that_is_no_such_document_is_refused(
     (root / name).write_bytes(data)
 
     with pytest.raises(InvalidArgument) as error:
-        await uploads().addresses({"files": [str(root / name)]}, {"files[]": Media("file", formats=("pdf", "txt"))})
+        await send_files(uploads(), {"files": [str(root / name)]}, {"files[]": Media("file", formats=("pdf", "txt"))})
 
     assert (error.value.field, service.log) == ("files[0]", [])
     assert reason in str(error.value)
@@ -925,6 +933,6 @@ async def test_address_of_a_scheme_that_the_service_knows_goes_out_as_it_is(uplo
     arguments = {"elements": [{"urls": ["asset://asset-2026-Ab", "oss://fox/tail.png?v=1#x", "OSS://fox/tail.png"]}]}
     media = {"elements[].urls[]": Media(("image", "video"), schemes=("asset", "oss"))}
 
-    assert await uploads().addresses(arguments, media) == arguments
+    assert await send_files(uploads(), arguments, media) == arguments
     with pytest.raises(InvalidArgument, match=r"elements\[0\]\.urls\[0\]: 'asset://asset-2026-Ab' is not accepted"):
-        await uploads().addresses(arguments, {"elements[].urls[]": Media("image", schemes=("oss",))})
+        await send_files(uploads(), arguments, {"elements[].urls[]": Media("image", schemes=("oss",))})

@@ -72,18 +72,10 @@ class Uploads:
     record: Record
 
     async def addresses(
-        self,
-        arguments: Mapping[str, Any],
-        media: Mapping[str, Media],
-        files: Mapping[str, LocalFile] | None = None,
-        gateway: Gateway | None = None,
+        self, arguments: Mapping[str, Any], media: Mapping[str, Media], files: Mapping[str, LocalFile], gateway: Gateway
     ) -> dict[str, Any]:
-        """Return the arguments with every local path replaced by an address that a service, or Kie.ai, can open.
-
-        All paths are checked before the first file is sent, unless `files` are those that were checked already.
-        """
-        checked = await self.files(arguments, media) if files is None else files
-        addresses = {text: await self._address(file, gateway or self.caller.gateway) for text, file in checked.items()}
+        """Return the arguments with their local `files` sent, each replaced by an address that a service can open."""
+        addresses = {text: await self._address(file, gateway) for text, file in files.items()}
         return replaced(arguments, media, lambda text: addresses.get(text, text))
 
     async def _address(self, file: LocalFile, gateway: Gateway) -> str:
