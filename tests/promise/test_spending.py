@@ -27,7 +27,7 @@ BEGINNING = 10_000.0
 SERVERS = 3
 SETTINGS: dict[str, Any] = {
     "api_key": "key-of-the-tests",
-    "enabled_providers": ("nano-banana", "veo3", "midjourney"),
+    "enabled_providers": ("nano-banana", "veo3", "midjourney", "market"),
     "max_credits_per_day": LIMIT,
     "assumed_credits": 8.0,
     "rate_limit": 1_000,
@@ -39,6 +39,8 @@ MAKES: dict[str, tuple[str, dict[str, Any]]] = {
     "clip": ("generate_veo3_video", {"model": "veo3_lite"}),
     "better clip": ("generate_veo3_video", {}),
     "unpriced": ("generate_midjourney_image", {}),
+    "model": ("run_model", {"model": "z-image", "input": {"aspect_ratio": "1:1"}}),
+    "dear model": ("run_model", {"model": "nano-banana-2", "input": {"resolution": "4K"}}),
 }
 OF_A_CLIP = ("get_veo3_1080p_video", "get_veo3_4k_video")
 LOSES = ("drop-after", "drop-before", "garbage", "no-task-id", "empty", "cut")
@@ -63,7 +65,7 @@ class History:
     @property
     def spent(self) -> float:
         """What the service took."""
-        return BEGINNING - self.sandbox.credits
+        return round(BEGINNING - self.sandbox.credits, 6)
 
     async def call(self, tool: str, **arguments: Any) -> Answer:
         """Call a tool of the server whose turn it is."""
@@ -73,7 +75,9 @@ class History:
         """Make one call, or let the service end a task."""
         if what == "make":
             name, arguments = MAKES[tool]
-            await self.call(name, **arguments, prompt=word or f"A hare of {next(self.numbers)}")
+            prompt = {"prompt": word or f"A hare of {next(self.numbers)}"}
+            of_model = {"input": {**arguments["input"], **prompt}} if "input" in arguments else prompt
+            await self.call(name, **{**arguments, **of_model})
             return
         made = list(self.sandbox.tasks.values())
         clips = [task for task in made if task.path == "veo/generate"]
@@ -106,7 +110,7 @@ class History:
                     group.start_soon(self.do, *call)
             counted = await self.record.spent_today()
             assert self.spent <= LIMIT + LARGEST
-            assert self.spent <= counted, "less is counted than was spent"
+            assert self.spent <= round(counted, 6), "less is counted than was spent"
 
 
 @pytest.fixture(scope="module")
