@@ -315,7 +315,7 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "empty prompt": ({"prompt": ""}, ("prompt", "''", "empty")),
     "blank prompt": ({"prompt": "  \n"}, ("prompt", "empty")),
     "prompt too long for any": ({"prompt": "x" * 20_001}, ("prompt", "20000", "20001")),
-    "prompt too long for the model": ({"prompt": "x" * 5_001}, ("prompt", "5000")),
+    "prompt too long for the model": ({"prompt": "x" * 5_001, "model": "google/nano-banana"}, ("prompt", "5000")),
     "prompt is no text": ({"prompt": 7}, ("prompt", "7", "string")),
     "no such shape": ({"prompt": "a fox", "image_size": "7:3"}, ("image_size", "'7:3'", "'21:9'", "'auto'")),
     "no such format": ({"prompt": "a fox", "output_format": "gif"}, ("output_format", "'gif'", "'png'", "'jpeg'")),
@@ -325,7 +325,7 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "two mistakes": ({"image_size": "7:3"}, ("prompt", "image_size", "'7:3'")),
 }
 BAD_EDITS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "six pictures": ({"image_urls": [PICTURE] * 6}, ("image_urls", "5", "6 were given")),
+    "fifteen pictures": ({"image_urls": [PICTURE] * 15}, ("image_urls", "14", "15 were given")),
     "no pictures": ({"image_urls": []}, ("image_urls", "at least 1")),
     "pictures left out": ({}, ("image_urls", "required")),
     "a file": ({"image_urls": [PICTURE, "file:///etc/passwd"]}, ("image_urls[1]", "file:///etc/passwd", "http")),

@@ -11,7 +11,7 @@ from kie_ai_mcp._models.catalogue import Catalogue
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.models import Model
-from kie_ai_mcp.testing import breaking_input, smallest_input
+from kie_ai_mcp.testing import breaking_input
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import data, text
 
@@ -163,24 +163,7 @@ async def test_pinned_model_is_a_tool_of_its_own(serve_in: "ServeIn", tmp_path: 
     assert bought(sandbox) == [{"model": "z-image", "input": sent}]
 
 
-# Every model ---------------------------------------------------------------------------------------------------------
-
-
-async def test_every_model_is_sent_as_given_and_finished(client: Client, sandbox: Sandbox, registered: Models) -> None:
-    ids: dict[str, str] = {}
-    for name, model in registered.items():
-        answer = await run(client, name, smallest_input(model).input, idempotency_key=f"every {name}")
-        assert answer["status"] == "pending", (name, answer.get("error"))
-        ids[answer["task_id"]] = name
-    assert {body["model"]: body["input"] for body in bought(sandbox)} == {
-        name: smallest_input(model).input for name, model in registered.items()
-    }
-    tasks: list[dict[str, Any]] = []
-    for begin in range(0, len(ids), 12):  # an answer tells all of so many tasks
-        waited = await client.call_tool("wait_for_tasks", {"task_ids": list(ids)[begin : begin + 12]})
-        tasks += data(waited)["tasks"]
-    assert {ids[task["task_id"]]: task["status"] for task in tasks} == dict.fromkeys(ids.values(), "completed")
-    assert [ids[task["task_id"]] for task in tasks if not task["result_urls"] and not task.get("data")] == []
+# Rules ---------------------------------------------------------------------------------------------------------------
 
 
 async def test_rule_of_each_kind_is_kept_before_anything_is_sent(

@@ -96,14 +96,14 @@ def test_condition_is_read_as_words(condition: Any, words: str) -> None:
 def test_price_is_a_table_with_what_is_added_and_what_counts_as_left_out() -> None:
     lines = PriceLine(8, when={"resolution": "720p", "ids": None}, per="duration"), PriceLine(1, unset={"n": 4})
     plus = (PriceLine(0.5, when={"sound": True}, per="#image_urls", after=5),)
-    fox = replace(model(), price=Price(lines, plus, {"size": "S"}, until="2026-12-31"))
+    fox = replace(model(), price=Price(lines, plus, {"size": "S"}, until="2999-12-31"))
     assert price_lines(fox) == [
         "resolution 720p and without ids: 8 credits per second of duration",
         "1 credit",
         "plus sound true: 0.5 credits per item of image_urls after the first 5",
         "size left out counts as S",
         "n left out counts as 4",
-        "an offer until 2026-12-31",
+        "an offer until 2999-12-31",
     ]
     assert price_lines(model()) == []
     assert price_lines(priced(PriceLine(1)), "USD") == ["1 USD"]
@@ -130,3 +130,8 @@ def test_usual_price_has_a_few_characters(fox: Model, words: str) -> None:
 def test_usual_price_is_of_the_first_choice_of_a_required_field() -> None:
     lines = PriceLine(5, when={"size": "S"}), PriceLine(60, when={"size": "L"})
     assert usual_price(model(required=("size",), price=Price(lines))) == "5 credits"
+
+
+def test_offer_that_has_ended_may_cost_more() -> None:
+    ended = Price((PriceLine(4),), until="2026-10-07")
+    assert price_lines(model(price=ended)) == ["4 credits", "an offer that ended 2026-10-07: it may cost more now"]

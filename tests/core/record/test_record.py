@@ -159,7 +159,12 @@ def test_every_field_that_is_stored_has_a_column_of_its_name() -> None:
     assert names(TaskRecord) - columns == {"estimated_credits", "prefix"}
     assert names(Outcome) - columns == {"urls"}  # `result_urls`
     assert names(SubmissionRecord) <= set(SubmissionRow._meta.fields)
-    assert names(NewSubmission) - set(SubmissionRow._meta.fields) == {"idempotency_key", "once", "earlier_hash"}
+    assert names(NewSubmission) - set(SubmissionRow._meta.fields) == {
+        "idempotency_key",
+        "max_credits",
+        "once",
+        "earlier_hash",
+    }
 
 
 async def test_every_field_of_a_task_comes_back_as_it_was_written(make_record: MakeRecord) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from kie_ai_mcp._app.model_tools import MODEL_TOOLS, ModelTools, model_tools
+from kie_ai_mcp._app.model_tools import MODEL_TOOLS, UNLISTED, ModelTools, model_tools
 from kie_ai_mcp._app.own_tools import NAMES, OwnTools, own_tools
 from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, patience_of
 from kie_ai_mcp._app.resources import Resources
@@ -22,7 +22,7 @@ from kie_ai_mcp._flow.results import query
 from kie_ai_mcp._flow.submit import deliver, submit
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._flow.watching import catch_up, watch
-from kie_ai_mcp._models.tools import pinned
+from kie_ai_mcp._models.tools import RUN, pinned
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import BoundTool, describe
 from kie_ai_mcp._settings.load import STRICT, Faults, nearest
@@ -210,7 +210,7 @@ class App:
 def own_arguments(name: str) -> tuple[str, Arguments]:
     """Return the description of one of the server's own tools, and its arguments; needs no engine."""
     method = getattr(OwnTools if name in NAMES else ModelTools, name)
-    return describe(method), Arguments(method, ignore=("self",))
+    return describe(method), Arguments(method, ignore=("self", *(UNLISTED if name == RUN else ())))
 
 
 def _noted(answer: Answer, notes: Sequence[str], place: int) -> Answer:

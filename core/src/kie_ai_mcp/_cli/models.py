@@ -82,7 +82,10 @@ def run(
 @pairs_argument
 @console.json_option
 def estimate(name: str, pairs: tuple[str, ...]) -> None:
-    """Say what a call of a tool or model would cost, and whether its arguments are right."""
+    """Say what a call of a tool or model would cost, and send nothing paid.
+
+    It also says whether the arguments are right.
+    """
 
     async def arguments(app: App) -> dict[str, Any]:
         return {"name": name, "arguments": await _input(app, name, pairs)}

@@ -11,6 +11,7 @@ from kie_ai_mcp._media.uploading import LocalFile, replaced
 from kie_ai_mcp._models.catalogue import HOOK
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import estimate
+from kie_ai_mcp._models.wording import offer
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import KIE, Query, Submission, texts_at
@@ -60,6 +61,7 @@ def priced(
         return replace(submission, notes=(*submission.notes, *notes))
     price = estimate(model, sent, seconds)
     notes += (MOST,) if price.at_most else (f"Price: {price.rate}.",) if price.credits is None and price.rate else ()
+    notes += tuple(f"The price is {words}." for words in (offer(model.price) if model.price else ()))
     return replace(submission, estimated_credits=price.credits, notes=(*submission.notes, *notes))
 
 

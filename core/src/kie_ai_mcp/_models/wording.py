@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime
 from itertools import chain
 from typing import Any
 
 from kie_ai_mcp._models.pricing import estimate, rate_of
 from kie_ai_mcp._models.samples import usual_input
 from kie_ai_mcp._models.terms import alternatives, group, number_of, part_words, parts_of, plain, priced
-from kie_ai_mcp.models import Condition, Model, Rule
+from kie_ai_mcp.models import Condition, Model, Price, Rule
 
 LISTED = 24  # so many values of a field stand in its line
 _TYPES = {"string": "text", "integer": "int", "boolean": "true|false"}
@@ -53,7 +54,14 @@ def price_lines(model: Model, unit: str = "credits") -> list[str]:
             rows.append(f"{start}{condition}{': ' if condition else ''}{rate_of(line, unit)}")
     unset = dict(price.unset, **{name: value for line in price.lines for name, value in line.unset.items()})
     rows += [f"{name} left out counts as {written(value)}" for name, value in unset.items()]
-    return [*rows, f"an offer until {price.until}"] if price.until else rows
+    return [*rows, *offer(price)]
+
+
+def offer(price: Price) -> Iterator[str]:
+    """Yield what there is to say of a price that is an offer."""
+    if price.until:
+        over = date.fromisoformat(price.until) < datetime.now(UTC).date()
+        yield f"an offer that ended {price.until}: it may cost more now" if over else f"an offer until {price.until}"
 
 
 def usual_price(model: Model, unit: str = "credits") -> str:
