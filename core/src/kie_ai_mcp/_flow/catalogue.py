@@ -26,9 +26,9 @@ from kie_ai_mcp.models import LiveCatalogue, LiveModel, LiveRead
 Sort = Literal["list", "schema", "price", "health"]
 WORDS = {"list": "list of models", "schema": "schema", "price": "price", "health": "success rate"}
 
-WAIT_S = 30.0  # the longest that a call waits for its turn and the answer
-LEASE_S = 35.0  # the longest that others wait for a process that has stopped without a word
-READ_S = 15.0  # the longest that one read takes
+WAIT_S = 20.0  # the longest that a call waits for its turn and the answer; clients wait 45 s for two of them
+LEASE_S = 25.0  # the longest that others wait for a process that has stopped without a word
+READ_S = 10.0  # the longest that one read takes
 POLL_S = 0.1  # seconds between two looks at whether another process still reads
 FAILED_S = 60.0  # how long a failed read is not repeated
 HEALTH_S = 600.0  # how long a success rate is fresh
