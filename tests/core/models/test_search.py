@@ -18,6 +18,9 @@ REQUESTS = {
     "make this photo talk with this sound": ("generate_talking_video", "generate_kling_avatar_video"),
     "lip sync a video": ("lip_sync_video", "volcengine/video-to-video-lip-sync"),
     "the cheapest draft of a picture": ("z-image", "nano-banana-2-1", "google/nano-banana"),
+    "the cheapest draft": ("z-image", "generate_seedream_image"),
+    "what would it cost": ("generate_nano_banana", "generate_seedream_image", "generate_gpt_image"),
+    "four variants of a picture": ("generate_nano_banana", "generate_seedream_image", "generate_gpt_image"),
     "cheap video": ("generate_runway_gen3_video", "generate_seedance_video"),
     "Seedream": ("generate_seedream_image", "edit_seedream_image"),
     "Wan": ("generate_wan_video", "generate_wan_image"),
@@ -62,6 +65,7 @@ FIRST = {
     "extend a song": "extend_music",
     "cover song": "cover_music",
     "sound effect": "generate_sound",
+    "four variants of a picture": "generate_seedream_image",
 }
 """Words of which one tool is meant."""
 
@@ -85,6 +89,15 @@ def test_kind_and_task_narrow_the_search(everything: list[Offer]) -> None:
 
 def test_words_that_nothing_has_find_nothing(everything: list[Offer]) -> None:
     assert best(everything, "xyzzy", None, None) == []
+
+
+@pytest.mark.parametrize("words", ["", "cheapest", "the cheapest draft", "what would it cost", "price", "variants"])
+def test_words_that_name_nothing_find_makers_of_pictures_and_clips(everything: list[Offer], words: str) -> None:
+    found = best(everything, words, None, None)
+    assert {offer.task.split("-")[-1] for offer in found} <= {"image", "video"}
+    assert len(found) == 8
+    assert best(everything, words, "audio", None)[0].task in {"music", "speech", "sound"}
+    assert {offer.task for offer in best(everything, words, None, "upscale")} == {"upscale"}
 
 
 def test_cheapest_comes_first_where_people_ask_for_it(everything: list[Offer]) -> None:

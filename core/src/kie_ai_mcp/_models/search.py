@@ -45,7 +45,7 @@ EMPTY = frozenset(
         "[a-z]+",
         "a an and any are as at be by can do for from generate create get give have how i in into is it its make me my "
         "of on or please some that the them then this to use using want what with would you your cost costs out up one "
-        "new",
+        "new price prices much credits two three four five several different variant variants variation variations",
     )
 )
 GENERAL = frozenset(
@@ -104,12 +104,16 @@ def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None
     tokens = [token for token in _tokens(words) if token not in EMPTY]
     wishes = [token for token in tokens if token not in CHEAP | FAST | BEST]
     fits = [offer for offer in offers if kind in {None, offer.kind} and task in {None, offer.task}]
+    if not wishes and task is None:  # nothing in particular is meant
+        general = [offer for offer in fits if offer.task and offer.task in GENERAL]
+        fits = [offer for offer in general if offer.kind in {"image", "video"}] or general or fits
     scored = [(_score(offer, wishes, tokens), offer) for offer in fits]
     if wishes:
         scored = [(score, offer) for score, offer in scored if score > 0]
     top = max((score for score, _ in scored), default=0)
     if CHEAP & set(tokens):
-        scored = [(score, offer) for score, offer in scored if score >= NEAR * top and offer.credits is not None]
+        priced = [found for found in scored if found[1].credits is not None]
+        scored = [found for found in priced if not wishes or found[0] >= NEAR * top]
         scored.sort(key=lambda found: (RANKS[found[1].availability], found[1].credits, -found[0]))
     else:
         scored.sort(key=lambda found: (RANKS[found[1].availability], -found[0], found[1].credits or 1e9, found[1].name))
@@ -133,12 +137,12 @@ def _score(offer: Offer, wishes: list[str], tokens: list[str]) -> float:
             2.0 * bool(meant & said),
         )
     score -= 0.0 if is_asked else UNASKED
-    if score <= 0:
+    if wishes and score <= 0:
         return 0.0
     speed = {*name, *said}
     score += 2.0 * bool(FAST & set(tokens) and FAST & speed) + 2.0 * bool(BEST & set(tokens) and BEST & speed)
     # Of equals the one that does nothing else, and what makes something before what changes it.
-    score += 1.0 * (task - {"to"} <= set(tokens)) + 0.5 * offer.name.startswith("generate_")
+    score += 1.0 * bool(task and task - {"to"} <= set(tokens)) + 0.5 * offer.name.startswith("generate_")
     return score + 1.5 * (offer.tool == offer.name)
 
 
