@@ -10,7 +10,8 @@ from mcp import Client
 
 from kie_ai_mcp import Model
 from kie_ai_mcp._models.checking import check
-from kie_ai_mcp._models.samples import usual, usual_input
+from kie_ai_mcp._models.samples import usual
+from kie_ai_mcp.testing import smallest_input
 from kie_ai_mcp_market import kie_register_models
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import data
@@ -20,34 +21,6 @@ if TYPE_CHECKING:
 
 CREATE = "/api/v1/jobs/createTask"
 MODELS = {model.id: model for model in kie_register_models() if isinstance(model, Model)}
-
-NEEDED_BY_RULES = {
-    "4o-image-api": ["prompt"],
-    "ai-music-api/generate": ["prompt"],
-    "ai-music-api/replace-section": ["task_id", "audio_id"],
-    "ai-music-api/separate-vocals": ["audio_url"],
-    "grok-imagine-image-2-0/segment-map": ["image_url"],
-    "grok-imagine/image-to-video": ["image_urls"],
-    "kling-3.0-omni/reference-to-video": ["image_urls"],
-    "kling-3.0/video": ["prompt", "aspect_ratio"],
-    "minimax-h3/image-to-video": ["first_frame_url"],
-    "minimax-h3/reference-to-video": ["reference_image_urls"],
-    "pixverse-v6/extend": ["video_url"],
-    "pixverse-v6/image-to-video": ["duration"],
-    "runway": ["aspect_ratio"],
-    "wan/2-7-r2v": ["reference_image"],
-    "wan/3-0-video": ["prompt"],
-    "wan/3-0-video-prime": ["prompt"],
-}
-"""Fields that no schema requires, but of which a rule wants some."""
-
-ENDS = {
-    "ai-music-api/replace-section": {"infill_end_s": 30},
-    "ai-music-api/validation-phrase": {"vocal_end_s": 30},
-    "ai-music-api/generate-persona": {"vocal_end": 20},
-}
-"""Ends of spans, which rules want behind their starts."""
-
 
 SPY = """
 import sys
@@ -68,23 +41,19 @@ def service() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def smallest(model: Model) -> dict[str, Any]:
-    """Return the smallest input that schema and rules allow."""
-    needed = {name: usual(model, name) for name in NEEDED_BY_RULES.get(model.id, ())}
-    return {**usual_input(model), **needed, **ENDS.get(model.id, {})}
-
-
 @pytest.mark.anyio
 async def test_smallest_input_of_every_model_is_sent_as_it_is_and_finished(
     client: Client, fresh_service: Sandbox
 ) -> None:
     started = {}
     for model in MODELS.values():
-        answer = data(await client.call_tool("run_model", {"model": model.id, "input": smallest(model)}))
+        answer = data(await client.call_tool("run_model", {"model": model.id, "input": smallest_input(model).input}))
         assert answer["status"] == "pending", (model.id, answer.get("error"))
         started[answer["task_id"]] = model
     bodies = [seen.body for seen in fresh_service.requests if seen.path == CREATE]
-    assert {body["model"]: body["input"] for body in bodies} == {name: smallest(MODELS[name]) for name in MODELS}
+    assert {body["model"]: body["input"] for body in bodies} == {
+        name: smallest_input(MODELS[name]).input for name in MODELS
+    }
     assert len(bodies) == len(MODELS)
     for some in batched(started, 10):
         done = data(await client.call_tool("wait_for_tasks", {"task_ids": some, "timeout_s": 15}))
@@ -114,7 +83,7 @@ def batched(values: Iterable[str], size: int) -> Iterator[list[str]]:
 def test_every_input_that_a_schema_forbids_is_a_fault_of_its_model() -> None:
     taken = []
     for model in MODELS.values():
-        good = smallest(model)
+        good = smallest_input(model).input
         assert check(model, good).faults == (), model.id
         taken += [(model.id, words) for words, sent in bad_inputs(model, good) if not check(model, sent).faults]
     assert taken == []
