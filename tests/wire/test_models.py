@@ -127,6 +127,12 @@ async def test_estimate_says_price_and_faults_and_sends_nothing_paid(client: Cli
     assert len(wrong["errors"]) >= 2
     free = data(await client.call_tool("estimate_cost", {"name": "get_credits", "arguments": {}}))
     assert free["credits"] == 0
+    typo = data(await client.call_tool("estimate_cost", {"name": "get_task_status", "arguments": {"id": "x"}}))
+    assert not typo["valid"]
+    song = {"model": "ai-music-api/sounds", "input": {"prompt": "rain", "model": "V5"}}
+    assert data(await client.call_tool("estimate_cost", {"name": "run_model", "arguments": song}))["credits"] == 2.5
+    text = {"name": "run_model", "arguments": {"model": "z-image", "input": "a fox"}}
+    assert not data(await client.call_tool("estimate_cost", text))["valid"]
     assert bought(sandbox) == []
 
 
@@ -160,6 +166,8 @@ async def test_pinned_model_is_a_tool_of_its_own(serve_in: "ServeIn", tmp_path: 
         sent = {"prompt": "A pinned fox", "aspect_ratio": "1:1"}
         answer = data(await client.call_tool("z_image", sent))
         assert (answer["status"], answer["model"]) == ("pending", "z-image")
+        cost = data(await client.call_tool("estimate_cost", {"name": "z_image", "arguments": sent}))
+        assert (cost["valid"], cost["credits"]) == (True, 0.8)
     assert bought(sandbox) == [{"model": "z-image", "input": sent}]
 
 
@@ -223,3 +231,19 @@ async def test_input_that_the_data_allows_is_sent_without_asking_the_catalogue(
     async with serve_in(tmp_path, sandbox) as client:
         assert (await run(client, "z-image", {"prompt": "a fox", "aspect_ratio": "1:1"}))["status"] == "pending"
     assert not any("/models" in seen.path for seen in sandbox.requests)
+
+
+async def test_estimate_says_what_the_limits_would_refuse(
+    serve_in: "ServeIn", tmp_path: Path, sandbox: Sandbox
+) -> None:
+    limits = {"KIE_AI_MAX_CREDITS_PER_DAY": "10", "KIE_AI_ASSUMED_CREDITS": "50"}
+    async with serve_in(tmp_path, sandbox, **limits) as client:
+        unknown = {
+            "name": "omnihuman-1-5/human-identification",
+            "arguments": {"image_url": "https://example.com/a.png"},
+        }
+        cost = data(await client.call_tool("estimate_cost", unknown))
+        assert (cost["valid"], cost["credits"]) == (True, "unknown")
+        assert "would be refused" in cost["next_step"]
+        dear = {"name": "nano-banana-2", "arguments": {"prompt": "a fox", "resolution": "4K"}}
+        assert "limit is 10" in data(await client.call_tool("estimate_cost", dear))["next_step"]

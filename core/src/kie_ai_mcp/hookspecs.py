@@ -106,7 +106,7 @@ def kie_register_models(settings: Mapping[str, Any]) -> Iterable[Model | LiveCat
     """Return models that are known as data. Called when models are first asked for, never at start.
 
     ``find_models``, ``describe_model``, ``estimate_cost`` and ``run_model`` serve them. Of two plugins with the same id
-    the one that also registers tools has it.
+    one of this project has it, else the one that also registers tools.
 
     Args:
         settings: As for `kie_register_tools`.

@@ -129,7 +129,7 @@ async def test_new_and_gone_models_are_told_once_over_all_processes(
     await look(app.engine, {"paid"})
     new, gone = await told(app)
     assert new.startswith("Kie.ai has new models: b/new. run_model takes them by name;")
-    assert gone.startswith("Kie.ai no longer lists a/one (generate_one): calls of them may be refused")
+    assert gone.startswith("Kie.ai no longer lists a/one (run_model): calls of them may be refused")
     a_day_passes(tmp_path)
     other = await open_app()
     lists(service, TWO, ["b/new", "Text to Video", ""], ["b/newer", "Text to Video", ""])

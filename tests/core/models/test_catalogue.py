@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import anyio
 import pytest
 
-from kie_ai_mcp._models.catalogue import Catalogue
-from kie_ai_mcp._models.tools import tool_name
+from kie_ai_mcp._models.catalogue import Catalogue, tool_name
+from kie_ai_mcp._models.search import offer_of_model
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.models import Model
+from kie_ai_mcp.testing._load import load
 
 Open = Callable[..., Catalogue]
 
@@ -45,11 +48,11 @@ def test_settings_leave_out_kinds_and_patterns(opened: Open) -> None:
     kinds = {entry.model.kind for entry in opened(kinds=("audio",)).entries.values()}
     assert kinds == {"audio"}
     market = {"allow": ["kling*", "z-image"], "deny": ["kling/*"]}
-    left = [entry for entry in opened(providers={"market": market}).entries.values() if entry.provider == "market"]
-    names = {entry.name for entry in left}
-    assert "z-image" in names
-    assert "kling-3.0/video" in names
-    assert not any(name.startswith("kling/") for name in names)
+    names = opened(providers={"market": market}).entries.keys()
+    assert {name.partition("/")[0] for name in names} == {"kling-2.6", "kling-3.0", "kling-3.0-omni", "z-image"}
+    denied = opened(providers={"market": {"deny": "topaz/*"}})
+    assert "topaz/image-upscale" not in denied.entries
+    assert denied.owned("topaz", "topaz/image-upscale") is not None
     by_variable = opened(provider_variables={"KIE_AI_PROVIDER_MARKET_DENY": "kling/*, z-image"})
     assert "z-image" not in by_variable.entries
 
@@ -88,3 +91,75 @@ def test_provider_whose_models_can_not_be_used_is_left_out(opened: Open, monkeyp
 )
 def test_pinned_tool_is_named_after_its_model(model_id: str, name: str) -> None:
     assert tool_name(model_id) == name
+
+
+# Third parties -------------------------------------------------------------------------------------------------------
+
+TIDAL = """
+import time
+from kie_ai_mcp import *
+
+@hookimpl
+def kie_register_gateways():
+    return [Gateway("tidal", "Tidal", "https://tidal.example", unit="drops")]
+
+@hookimpl
+def kie_register_models():
+    {hook}
+    schema = {{"type": "object", "properties": {{"prompt": {{"type": "string"}}}}, "additionalProperties": False}}
+    return [Model("{id}", "Tidal", "image", "text-to-image", schema, gateway="{gateway}", price=Price(({price},)))]
+"""
+
+
+def tidal(
+    tmp_path: Path, id: str = "wave/1", gateway: str = "tidal", price: str = "PriceLine(3)", hook: str = "pass"
+) -> Catalogue:
+    """The catalogue of a third-party provider beside this project's own."""
+    module = ModuleType("kie_ai_mcp_tidal")
+    exec(TIDAL.format(id=id, gateway=gateway, price=price, hook=hook), module.__dict__)
+    plugins = load(module).plugins
+    own = Plugins(Settings.model_validate({"db_path": tmp_path / "tasks.db"}))
+    plugins.plugins |= {name: plugin for name, plugin in own.plugins.items() if name == "market"}
+    theirs = plugins.hook
+    plugins.hook = lambda name, owner: own.hook(name, owner) if owner == "market" else theirs(name, owner)  # type: ignore[method-assign]
+    return Catalogue(plugins, Settings.model_validate({"db_path": tmp_path / "tasks.db"}))
+
+
+def test_model_of_another_service_has_its_prices_in_its_unit(tmp_path: Path) -> None:
+    entry = tidal(tmp_path).find("wave/1")
+    assert entry is not None
+    assert (entry.name, entry.unit, entry.provider) == ("tidal:wave/1", "drops", "tidal")
+    assert offer_of_model(entry).price == "3 drops"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"price": 'PriceLine(3, per="~~x")'}, "is no term"),
+        ({"gateway": "nobody"}, "the gateway 'nobody' is registered by no provider"),
+        ({"hook": "1 / 0"}, "ZeroDivisionError"),
+        ({"id": "z-image", "gateway": "kie"}, "its model z-image belongs to market"),
+    ],
+)
+@pytest.mark.parametrize("way", ["while calls run", "at a start"])
+@pytest.mark.anyio
+async def test_models_that_can_not_be_used_are_left_out(
+    tmp_path: Path, values: dict[str, str], reason: str, way: str
+) -> None:
+    catalogue = tidal(tmp_path, **values)
+    if way == "while calls run":
+        await catalogue.load()
+    assert {entry.provider for entry in catalogue.entries.values()} == {"market"}
+    assert reason in catalogue.faults["tidal"]
+
+
+@pytest.mark.anyio
+async def test_provider_that_takes_long_holds_up_no_other_call(tmp_path: Path) -> None:
+    catalogue, ticks = tidal(tmp_path, hook="time.sleep(0.4)"), 0
+    async with anyio.create_task_group() as group:
+        group.start_soon(catalogue.load)
+        while catalogue._registered is None:
+            await anyio.sleep(0.01)
+            ticks += 1
+    assert ticks > 10
+    assert catalogue.find("wave/1") is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from kie_ai_mcp._app.model_tools import MODEL_TOOLS, UNLISTED, ModelTools, model_tools
+from kie_ai_mcp._app.model_tools import MODEL_TOOLS, UNLISTED, ModelTools, model_tools, pinned
 from kie_ai_mcp._app.own_tools import NAMES, OwnTools, own_tools
 from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, patience_of
 from kie_ai_mcp._app.resources import Resources
@@ -22,7 +22,7 @@ from kie_ai_mcp._flow.results import query
 from kie_ai_mcp._flow.submit import deliver, submit
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._flow.watching import catch_up, watch
-from kie_ai_mcp._models.tools import RUN, pinned
+from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import BoundTool, describe
 from kie_ai_mcp._settings.load import STRICT, Faults, nearest
@@ -80,7 +80,7 @@ class App:
         """Single models as tools of their own, those that the settings name."""
         catalogue = self.engine.catalogue if self.settings.pinned_models else None
         entries = filter(None, map(catalogue.find, self.settings.pinned_models)) if catalogue else ()
-        return {tool.name: tool for tool in map(self._of_provider, map(pinned, entries))}
+        return {tool.name: tool for tool in (pinned(self.engine, entry, self._of_provider) for entry in entries)}
 
     @property
     def listed(self) -> Iterable[Tool]:
@@ -204,6 +204,7 @@ class App:
             idempotent=tool.once,
             open_world=True,
             run=run,
+            check=tool.arguments.check,
         )
 
 

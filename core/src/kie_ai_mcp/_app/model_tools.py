@@ -1,12 +1,13 @@
 """Tools over all models: find one, describe it, say what a call would cost, run it."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Annotated, Any
 
+import anyio.to_thread
 from pydantic import Field
 
 from kie_ai_mcp._app.tools import Answer, Call, Tool, tool_of_method
@@ -15,12 +16,13 @@ from kie_ai_mcp._flow.models import find, fitting
 from kie_ai_mcp._flow.pricing import Quote, quote
 from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
 from kie_ai_mcp._flow.status import credits_left
-from kie_ai_mcp._models.catalogue import Entry
+from kie_ai_mcp._models.catalogue import Entry, tool_name
 from kie_ai_mcp._models.search import Offer, best, offer_of_model, offer_of_tool
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool
 from kie_ai_mcp.errors import InvalidArgument, KieError, LimitReached, StorageError
+from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import KIE, Kind
 
 USD = 0.005  # one credit of Kie.ai's
@@ -49,7 +51,8 @@ class ModelTools:
         self, words: Annotated[str, Field(max_length=200)], kind: Kind | None = None, task: str | None = None
     ) -> Answer:
         """Find tools and models, with prices: "upscale", "cheap video", "Hailuo"."""
-        found = best(self.offers(), words, kind, task)
+        await self.engine.catalogue.load()
+        found = best(await anyio.to_thread.run_sync(self.offers), words, kind, task)
         keys = ("name", "makes", "kind", "task", "price", "tool", "availability")
         listed = [{key: getattr(offer, key) for key in keys} for offer in found]
         step = "Call the tool that is named, or describe_model and run_model with a model's name."
@@ -61,9 +64,11 @@ class ModelTools:
 
     async def describe_model(self, model: str) -> Answer:
         """Show what a model or tool takes and costs: fields, rules, price table."""
-        if tool := self.engine.plugins.tools.get(model):
-            fields = _schema_lines(tool.input_schema)
-            price, source = ["estimate_cost says it for each call."], f"tool of {tool.provider}"
+        if tool := self.tools.get(model):
+            bound = self.engine.plugins.tools.get(model)
+            shown = Model(model, tool.title, "text", "", tool.input_schema, bound.arguments.media if bound else {})
+            fields, source = field_lines(shown), f"tool of {bound.provider}" if bound else "tool of the server"
+            price = ["free" if tool.reads_only else "estimate_cost says it for each call."]
             of_tool = {"name": model, "fields": fields, "rules": [], "price": price, "source": source}
             return Answer("\n".join([tool.description, *fields]), of_tool)
         entry = await find(self.engine, model)
@@ -76,10 +81,8 @@ class ModelTools:
             "checked": entry.model.checked,
             "source": source,
         }
-        if entry.model.notes:
-            answer["notes"] = list(entry.model.notes)
-        if entry.model.tool:
-            answer["tool"] = entry.model.tool
+        answer |= {"notes": list(entry.model.notes)} if entry.model.notes else {}
+        answer |= {"tool": entry.model.tool} if entry.model.tool else {}
         lines = [f"{entry.name}: {entry.model.title}, {entry.model.task} ({source}, {entry.model.checked})"]
         for head in ("fields", "rules", "price", "notes"):
             lines += (
@@ -109,8 +112,9 @@ class ModelTools:
     async def estimate_cost(self, name: str, arguments: dict[str, Any]) -> Answer:
         """Check and price a call of a tool or model. Buys nothing."""
         if name == RUN:
-            name, arguments = str(arguments.get("model")), {**arguments, **(arguments.get("input") or {})}
-            arguments = {key: value for key, value in arguments.items() if key not in {"model", "input"}}
+            options = {key: value for key, value in arguments.items() if key not in {"model", "input"}}
+            name, sent = str(arguments.get("model")), arguments.get("input")
+            arguments = {**sent, **options} if isinstance(sent, dict) else {"input": sent}
         answer: dict[str, Any] = {"valid": True, "tool": name}
         try:
             cost = await self._quote(name, arguments)
@@ -125,21 +129,13 @@ class ModelTools:
 
     async def _quote(self, name: str, arguments: Mapping[str, Any]) -> Quote:
         tool = self.engine.plugins.tools.get(name)
-        if tool is None and name in {*self.tools, *MODEL_TOOLS}:
+        if tool is None and name in self.tools:
+            self.tools[name].check(arguments)
             return Quote(name, "", 0.0, KIE)  # one of the server's own
         if tool is None:
             own = {key: value for key, value in arguments.items() if key not in (*OPTION_NAMES, CALLBACK)}
-            tool = tool_of(await fitting(self.engine, await self._model(name), own))
+            tool = tool_of(await fitting(self.engine, await find(self.engine, name, "name", *self.tools), own))
         return await quote(self.engine, tool, arguments)
-
-    async def _model(self, name: str) -> Entry:
-        try:
-            return await find(self.engine, name, "name")
-        except InvalidArgument as exc:
-            near = get_close_matches(name, self.tools, n=1, cutoff=0.7)
-            if not near:
-                raise
-            raise InvalidArgument("name", name, f"no tool or model has this name. Did you mean {near[0]}?") from exc
 
     async def _costs(self, cost: Quote) -> dict[str, Any]:
         unit = "credits" if cost.gateway == KIE else self.engine.callers[cost.gateway].gateway.unit
@@ -159,14 +155,12 @@ class ModelTools:
             with suppress(KieError):
                 answer["balance"] = _number(await credits_left(self.engine))
             try:
-                budget.credits_to_book(cost.tool, cost.gateway, cost.credits, cost.max_credits)
+                await self.engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits)
             except LimitReached as exc:
                 step = f"It would be refused: {exc}"
-            price, day = cost.credits or 0, answer.get("left", {}).get("day")
-            if day is not None and price > day:
-                step = f"It would be refused: {day:g} credits are left of the day's limit (KIE_AI_MAX_CREDITS_PER_DAY)."
-            elif "balance" in answer and price > answer["balance"]:
-                step = "The account has not enough credits: top up at https://kie.ai/billing."
+            else:
+                if (cost.credits or 0) > answer.get("balance", math.inf):
+                    step = "The account has not enough credits: top up at https://kie.ai/billing."
         return {**{name: value for name, value in answer.items() if value not in ("", [], {})}, "next_step": step}
 
 
@@ -198,14 +192,16 @@ def model_tools(engine: Engine, tools: Mapping[str, Tool], runner: Runner) -> It
             )
 
 
-def _schema_lines(schema: Mapping[str, Any]) -> list[str]:
-    required = schema.get("required", ())
-    lines = []
-    for name, field in schema["properties"].items():
-        values = "|".join(map(str, field["enum"])) if "enum" in field else str(field.get("type", "any"))
-        default = f"={field['default']}" if "default" in field else ""
-        lines.append(f"{name}{'!' if name in required else ''} {values}{default}")
-    return lines
+def pinned(engine: Engine, entry: Entry, runner: Runner) -> Tool:
+    """Return a model as a tool of its own, which takes what `run_model` takes as the model's input."""
+    tool = runner(tool_of(entry, tool_name(entry.model.id)))
+
+    async def run(arguments: Mapping[str, Any], call: Call) -> Answer:
+        sent = {name: value for name, value in arguments.items() if name not in (*OPTION_NAMES, CALLBACK)}
+        fits = await fitting(engine, entry, sent)
+        return await runner(tool_of(fits, tool.name)).run(arguments, call)
+
+    return replace(tool, run=run)
 
 
 def _number(value: float | None) -> float | int | None:
@@ -222,8 +218,8 @@ def _cost_lines(answer: Mapping[str, Any]) -> Iterable[str]:
         dollars = f" (${answer['dollars']:g})" if "dollars" in answer else ""
         most = "at most " if answer["at_most"] else ""
         yield f"Cost: {most}{credits} {unit}{dollars}" if credits != "unknown" else "Cost: unknown"
-        yield from (f"Model: {answer['model']}" for _ in [0] if "model" in answer)
+        yield from [f"Model: {answer['model']}"] if "model" in answer else []
         yield from (f"Note: {note}" for note in answer.get("notes", ()))
         yield from (f"Left of the {cap}'s limit: {value}" for cap, value in answer.get("left", {}).items())
-        yield from (f"Balance: {answer['balance']} credits" for _ in [0] if "balance" in answer)
+        yield from [f"Balance: {answer['balance']} credits"] if "balance" in answer else []
     yield f"Next: {answer['next_step']}"

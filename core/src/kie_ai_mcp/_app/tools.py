@@ -59,6 +59,7 @@ class Tool:
     idempotent: bool  # the same call twice does no more than once
     open_world: bool  # it deals with services other than this server
     run: Callable[[Mapping[str, Any], Call], Awaitable[Answer]]
+    check: Callable[[Mapping[str, Any]], object] = dict  # raises InvalidArgument for arguments that it does not take
 
     def for_client(self, answer: Answer) -> Answer:
         """Return an answer as a client gets it: hosts that are given data show their model no pictures."""
@@ -97,4 +98,5 @@ def tool_of_method(
         idempotent=reads_only,
         open_world=open_world,
         run=run,
+        check=arguments.check,
     )

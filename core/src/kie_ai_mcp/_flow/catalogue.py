@@ -56,7 +56,7 @@ async def live(engine: Engine, gateway: str, sort: Sort, model_id: str = "") -> 
     A list is a tuple of `LiveModel`, a schema is closed, a price is text, health a share from 0 to 1. What goes wrong
     raises no KieError: it is the `error`.
     """
-    catalogue, caller = engine.catalogue.live.get(gateway), engine.callers.get(gateway)
+    catalogue, caller = (await engine.catalogue.load()).live.get(gateway), engine.callers.get(gateway)
     if catalogue is None or caller is None:
         return Kept(error=f"No enabled provider can read the live catalogue of {gateway}.")
     reading = _Reading(engine, caller, catalogue, sort, model_id)

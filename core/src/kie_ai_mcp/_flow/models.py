@@ -28,19 +28,22 @@ KINDS: dict[str, Literal["image", "video", "audio"]] = {
 FILES = re.compile(r"(?:^|_)(image|video|audio|picture|mask|frame|voice)s?(?:_\w+)?_urls?$|^(image|video|audio)s?$")
 
 
-async def find(engine: Engine, name: str, field: str = "model") -> Entry:
-    """Return a model by name: a registered one, else one that the service's own list has; raise InvalidArgument."""
-    catalogue = engine.catalogue
+async def find(engine: Engine, name: str, field: str = "model", *more: str) -> Entry:
+    """Return a model by name: a registered one, else one that the service's own list has.
+
+    Raise InvalidArgument, which suggests names that are near, also of some `more`.
+    """
+    catalogue = await engine.catalogue.load()
     entry = catalogue.find(name)
     gateway, model_id = name.split(":", 1) if name.partition(":")[0] in engine.callers else (KIE, name)
     if entry is not None or gateway not in catalogue.live:
         if entry is None:
-            raise catalogue.unknown(field, name)
+            raise catalogue.unknown(field, name, *more)
         return entry
     listed = await live(engine, gateway, "list", "")
     found = next((model for model in listed.value or () if model.id == model_id), None)
     if found is None:
-        error = catalogue.unknown(field, name)
+        error = catalogue.unknown(field, name, *more)
         if listed.value is None:
             error.message += f" The service's own list could not be read: {listed.error}"
         raise error
@@ -53,7 +56,7 @@ async def find(engine: Engine, name: str, field: str = "model") -> Entry:
     model = _described(found, gateway, schema.value, f"{schema.read_at:%Y-%m-%d}")
     entry = catalogue.entry(model, catalogue.owner_of_live(gateway))
     if not catalogue.allows(entry.model, entry.provider):
-        raise catalogue.unknown(field, name)
+        raise catalogue.unknown(field, name, *more)
     return replace(entry, note=f"{name} is newer than the data of this server: the service's own schema was used.")
 
 

@@ -49,7 +49,7 @@ def priced(
     model = tool.model or engine.catalogue.owned(tool.provider, submission.model, submission.gateway)
     if model is None:
         return submission
-    sent = submission.body["input"] if model.wrapped else submission.body
+    sent: Any = submission.body.get("input") if model.wrapped else submission.body
     seconds = {text: file.seconds for text, file in files.items() if file.seconds is not None}
     findings = check(model, sent, seconds)
     # A tool's own limits are those of the most generous of its models.
@@ -59,7 +59,7 @@ def priced(
     notes = tuple(note for note in findings.notes if note not in submission.notes)
     if submission.estimated_credits is not None:
         return replace(submission, notes=(*submission.notes, *notes))
-    price = estimate(model, sent, seconds)
+    price = estimate(model, sent, seconds, unit=engine.caller(model.gateway).gateway.unit)
     notes += (MOST,) if price.at_most else (f"Price: {price.rate}.",) if price.credits is None and price.rate else ()
     notes += tuple(f"The price is {words}." for words in (offer(model.price) if model.price else ()))
     return replace(submission, estimated_credits=price.credits, notes=(*submission.notes, *notes))
@@ -104,6 +104,7 @@ async def quote(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
     files = await engine.uploads.files(checked, tool.arguments.media)
     submission, named = await made_of(engine, tool, checked, submission, files)
+    await engine.catalogue.load()
     made = priced(engine, tool, submission, named) if has_models(engine, tool) else submission
     notes = tuple(note for note in made.notes if note != MOST)
     price, model, most = made.estimated_credits, made.model or "", MOST in made.notes

@@ -85,6 +85,7 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
             if not exc.absent:
                 unread.append(exc)
             continue
+        await engine.catalogue.load()
         return await engine.record.tasks.adopt(_owned(engine, task, payload)), payload
     if unread:
         problem = f"The task {task_id} is not on record here, and the service could not be asked everywhere:"

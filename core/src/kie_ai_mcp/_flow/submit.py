@@ -108,6 +108,8 @@ async def _priced(
 ) -> tuple[Submission, dict[str, LocalFile]]:
     """Return a request with its price, and the local files that it names, measured; none has been sent."""
     known, media = has_models(engine, tool), tool.arguments.media
+    if known:
+        await engine.catalogue.load()
     submission, files = priced(engine, tool, plain) if known else plain, dict[str, LocalFile]()
     if checked.keys() & fields_of(media):
         files = await engine.uploads.files(checked, media)

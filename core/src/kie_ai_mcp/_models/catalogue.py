@@ -1,27 +1,37 @@
 """Catalogue of the models that the enabled providers register, loaded when it is first asked for."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from itertools import chain, islice
 from types import MappingProxyType
+from typing import Self
 
+import anyio.to_thread
+
+from kie_ai_mcp._models.checking import fault_of_schema
+from kie_ai_mcp._models.terms import parts_of, terms_of
 from kie_ai_mcp._providers.contract import judge
-from kie_ai_mcp._providers.guard import run_in_time, summarize
+from kie_ai_mcp._providers.guard import run_in_time, run_isolated, summarize
 from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._providers.loader import LOAD_S, Plugins
+from kie_ai_mcp._providers.tools import NAME_LIMIT
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import InvalidArgument, PluginError
-from kie_ai_mcp.models import LiveCatalogue, Model
+from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError
+from kie_ai_mcp.models import LiveCatalogue, Model, Price, Rule
 from kie_ai_mcp.specs import KIE
 
 log = logging.getLogger(__name__)
 
 HOOK = "kie_register_models"
 MOST_MODELS = 5_000  # of one third-party provider
+
+
+Registered = list[Model | LiveCatalogue]
 
 
 @dataclass(frozen=True)
@@ -46,69 +56,101 @@ class Entry:
 class Catalogue:
     """Every model that can be run, by name, and the live catalogue of each service.
 
-    A provider whose models can't be used is left out, with the reason in `faults`.
+    A provider whose models can't be used is left out, with the reason in `faults`; so is a model that another one has.
     """
 
     plugins: Plugins
     settings: Settings
     faults: dict[str, str] = field(default_factory=dict)
+    _registered: dict[str, Registered] | None = None
+
+    async def load(self) -> Self:
+        """Ask each provider for its models, isolated; what is read before is asked at once, as at a start."""
+        if self._registered is None:
+            registered: dict[str, Registered] = {}
+            for plugin in self._asked:
+                registered[plugin.name] = []
+                try:
+                    work = partial(self._values, plugin)
+                    registered[plugin.name] = await run_isolated(f"The provider {plugin.name}", work)
+                except KieError as exc:
+                    self._leave_out(plugin, exc)
+            self._registered = registered
+            await anyio.to_thread.run_sync(lambda: self.entries)
+        return self
+
+    @property
+    def registered(self) -> Mapping[str, Registered]:
+        """What each provider registers: this project's own first, of them those that have tools."""
+        if self._registered is None:
+            self._registered = {plugin.name: [] for plugin in self._asked}
+            for plugin in self._asked:
+                try:
+                    self._registered[plugin.name] = run_in_time(partial(self._values, plugin), LOAD_S)
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as exc:  # noqa: BLE001  a plugin's code may raise anything
+                    self._leave_out(plugin, exc)
+        return self._registered
 
     @cached_property
     def live(self) -> Mapping[str, LiveCatalogue]:
         """How each service says which models it has, by the service's name."""
-        values = chain.from_iterable(self._registered.values())
-        return {value.gateway: value for value in values if isinstance(value, LiveCatalogue)}
+        values = [value for values in self.registered.values() for value in values if isinstance(value, LiveCatalogue)]
+        return {value.gateway: value for value in reversed(values)}
 
     @cached_property
     def entries(self) -> Mapping[str, Entry]:
-        """Every model that the settings let be used, by name; a provider that has tools wins over one without."""
+        """Every model that the settings let be used, by name; the first provider that registers it has it."""
         found: dict[str, Entry] = {}
-        by_tools = sorted(self._registered.items(), key=lambda item: bool(self.plugins.plugins[item[0]].tools))
-        for provider, values in by_tools:
-            models = (value for value in values if isinstance(value, Model))
-            found |= {
-                entry.name: entry
-                for model in models
-                if self.allows(model, provider)
-                for entry in [Entry(model, provider)]
-            }
-        return dict(sorted(found.items()))
+        denied: set[str] = set()
+        for provider, values in self.registered.items():
+            for entry in (self.entry(value, provider) for value in values if isinstance(value, Model)):
+                owner = found.setdefault(entry.name, entry).provider
+                if not self.allows(entry.model, provider):
+                    denied.add(entry.name)
+                if owner != provider and not self.plugins.plugins[provider].is_first_party:
+                    self.faults[provider] = f"its model {entry.name} belongs to {owner}, which keeps it"
+        return {name: entry for name, entry in sorted(found.items()) if name not in denied}
 
     def ids(self, gateway: str) -> set[str]:
         """Return the ids of every model of a service that is known here, also of those that the settings leave out."""
-        models = chain.from_iterable(self._registered.values())
+        models = chain.from_iterable(self.registered.values())
         return {model.id for model in models if isinstance(model, Model) and model.gateway == gateway}
 
     def entry(self, model: Model, provider: str) -> Entry:
-        """Return a model as an entry of this catalogue."""
+        """Return a model as an entry of this catalogue; it points to no tool that there is not."""
         gateway = self.plugins.gateways.get(model.gateway)
+        if model.tool and model.tool not in self.plugins.tools:
+            model = replace(model, tool="")
         return Entry(model, provider, gateway.unit) if gateway else Entry(model, provider)
 
     def find(self, name: str) -> Entry | None:
-        """Return the model of a name, also of a bare id that only one other service has."""
+        """Return the model of a name, of a bare id that only one other service has, or of a pinned tool."""
         if name in self.entries:
             return self.entries[name]
         same = [entry for entry in self.entries.values() if entry.model.id == name]
-        return same[0] if len(same) == 1 else None
+        pinned = (known for known in self.settings.pinned_models if tool_name(known) == name)
+        return same[0] if len(same) == 1 else self.entries.get(next(pinned, ""))
 
     def owned(self, provider: str, model: str | None, gateway: str = KIE) -> Model | None:
         """Return a model that a provider's own tools sell, which then holds for what they send."""
         if HOOK not in self.plugins.plugins[provider].hooks or model is None:
             return None
-        entry = self.entries.get(model if gateway == KIE else f"{gateway}:{model}")
-        return entry.model if entry and entry.provider == provider else None
+        own = (value for value in self.registered[provider] if isinstance(value, Model))
+        return next((value for value in own if (value.id, value.gateway) == (model, gateway)), None)
 
-    def unknown(self, field: str, name: str) -> InvalidArgument:
-        """Return the error for a name that no model has."""
-        near = get_close_matches(name, self.entries, n=3, cutoff=0.5)
+    def unknown(self, field: str, name: str, *more: str) -> InvalidArgument:
+        """Return the error for a name that no model has, and none of some `more`."""
         if not self.entries:
             return InvalidArgument(field, name, "no provider with models is enabled; enable market")
+        near = get_close_matches(name, [*more, *self.entries], n=3, cutoff=0.5)
         cure = f"Did you mean {' or '.join(near)}?" if near else "find_models finds models by words."
-        return InvalidArgument(field, name, f"no model has this id. {cure}")
+        return InvalidArgument(field, name, f"no {'tool or ' if more else ''}model has this name. {cure}")
 
     def owner_of_live(self, gateway: str) -> str:
         """Return the provider whose live catalogue a service's newest models come from."""
-        return next(name for name, values in self._registered.items() if self.live[gateway] in values)
+        return next(name for name, values in self.registered.items() if self.live[gateway] in values)
 
     def allows(self, model: Model, provider: str) -> bool:
         """Return whether the settings let a model be used: its kind, and the globs of its provider's section."""
@@ -120,41 +162,53 @@ class Catalogue:
             not allowed or any(map(partial(fnmatchcase, model.id), allowed))
         )
 
-    @cached_property
-    def _registered(self) -> Mapping[str, list[Model | LiveCatalogue]]:
-        plugins = (plugin for plugin in self.plugins.plugins.values() if plugin.state == "enabled")
-        return {plugin.name: list(self._of(plugin)) for plugin in plugins if HOOK in plugin.hooks}
+    @property
+    def _asked(self) -> list[Plugin]:
+        enabled = (plugin for plugin in self.plugins.plugins.values() if plugin.state == "enabled")
+        plugins = [plugin for plugin in enabled if HOOK in plugin.hooks]
+        return sorted(plugins, key=lambda plugin: (not plugin.is_first_party, not plugin.tools))
 
-    def _of(self, plugin: Plugin) -> Iterator[Model | LiveCatalogue]:
-        """Yield what a provider registers; nothing where anything of it can't be used."""
+    def _values(self, plugin: Plugin) -> Registered:
+        """Return what a provider registers; raise PluginError where anything of it can't be used."""
         section = MappingProxyType(self.settings.section(plugin.name))
-        services = {KIE, *self.plugins.gateways}
+        offered = chain.from_iterable(self.plugins.hook(HOOK, plugin.name)(settings=section))
+        if plugin.is_first_party:  # the contract tests judge this project's own
+            return list(offered)
+        values = [_judged(value) for value in islice(offered, MOST_MODELS + 1)]
+        if len(values) > MOST_MODELS:
+            raise PluginError(f"it registers more than {MOST_MODELS} models.")
+        if foreign := next((value for value in values if value.gateway not in {KIE, *self.plugins.gateways}), None):
+            raise PluginError(f"the gateway {foreign.gateway!r} is registered by no provider.")
+        return values
 
-        def values() -> list[Model | LiveCatalogue]:
-            offered = chain.from_iterable(self.plugins.hook(HOOK, plugin.name)(settings=section))
-            # The contract tests judge this project's own.
-            limit = None if plugin.is_first_party else MOST_MODELS
-            models = [_judged(value, plugin) for value in islice(offered, limit)]
-            if foreign := next((model for model in models if model.gateway not in services), None):
-                raise PluginError(f"the gateway {foreign.gateway!r} is registered by no provider.")
-            return models
+    def _leave_out(self, plugin: Plugin, exc: BaseException) -> None:
+        self.faults[plugin.name] = exc.message if isinstance(exc, KieError) else summarize(exc)
+        log.warning("the models of provider %s are left out: %s", plugin.name, self.faults[plugin.name])
 
-        try:
-            yield from run_in_time(values, LOAD_S)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as exc:  # noqa: BLE001  a plugin's code may raise anything
-            self.faults[plugin.name] = summarize(exc)
-            log.warning("the models of provider %s are left out: %s", plugin.name, self.faults[plugin.name])
+
+def tool_name(model_id: str) -> str:
+    """Return a model's id as the name of a tool."""
+    name = re.sub(r"[^a-z0-9]+", "_", model_id.lower()).strip("_")
+    return (name if name[:1].isalpha() else f"model_{name}")[:NAME_LIMIT].rstrip("_")
 
 
 def _globs(value: object) -> Sequence[str]:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else [str(part) for part in value]  # type: ignore[attr-defined]  # a list in the file
 
 
-def _judged(value: object, plugin: Plugin) -> Model | LiveCatalogue:
+def _judged(value: object) -> Model | LiveCatalogue:
+    """Return what a third-party provider registers; raise PluginError where it can't be used."""
     if not isinstance(value, Model | LiveCatalogue):
         raise PluginError(f"{HOOK} returned {type(value).__name__}, not a Model or a LiveCatalogue.")
-    if not plugin.is_first_party and (wrong := judge(value, Model, LiveCatalogue)):
+    wrong = judge(value, Model, LiveCatalogue)
+    if wrong is None and isinstance(value, Model):
+        wrong = fault_of_schema(value.input) or None
+        try:
+            subjects: list[Rule | Price] = [*value.rules, *([value.price] if value.price else ())]
+            for term in (term for subject in subjects for term in terms_of(subject)):
+                parts_of(term)
+        except ValueError as exc:
+            wrong = wrong or f"{exc}, in {value.id}"
+    if wrong:
         raise PluginError(f"{HOOK} returned a {type(value).__name__} that can't be used: {wrong}.")
     return value

@@ -11,7 +11,7 @@ from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.wording import usual_price
 from kie_ai_mcp._providers.arguments import HOSTS_OWN
-from kie_ai_mcp._providers.tools import NAME_LIMIT, BoundTool
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import Media, Submission, is_web_address
@@ -71,6 +71,8 @@ class ModelArguments:
         callback = arguments.get(CALLBACK)
         if callback is not None and not (isinstance(callback, str) and is_web_address(callback)):
             faults.append(InvalidArgument(CALLBACK, callback, "give an http:// or https:// address"))
+        elif callback is not None and not self.model.wrapped:
+            faults.append(InvalidArgument(CALLBACK, callback, "this service is not told of one; leave it out"))
         if faults:
             raise InvalidArgument.joined(faults)
         return arguments
@@ -94,30 +96,18 @@ def tool_of(entry: Entry, name: str = RUN) -> BoundTool:
     )
 
 
-def pinned(entry: Entry) -> BoundTool:
-    """Return a model as a tool of its own, named after its id."""
-    return tool_of(entry, tool_name(entry.model.id))
-
-
-def tool_name(model_id: str) -> str:
-    """Return a model's id as the name of a tool."""
-    name = re.sub(r"[^a-z0-9]+", "_", model_id.lower()).strip("_")
-    return (name if name[:1].isalpha() else f"model_{name}")[:NAME_LIMIT].rstrip("_")
-
-
 def _submission(entry: Entry, /, **arguments: Any) -> Submission:
     model = entry.model
     callback = None if CALLBACK in model.input["properties"] else arguments.pop(CALLBACK, None)
     paths = (model.path,) if isinstance(model.path, str) else model.path
     body = {"model": model.id, "input": arguments, CALLBACK: callback} if model.wrapped else arguments
-    notes = (*filter(None, [entry.note]), *check(model, arguments).notes)
     return Submission(
         tuple(path.replace("{id}", model.id) for path in paths),
         body,
         model.api_type or model.id,
         model=model.id,
         gateway=model.gateway,
-        notes=notes,
+        notes=tuple(filter(None, [entry.note])),
     )
 
 

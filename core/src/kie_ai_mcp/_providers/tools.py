@@ -83,7 +83,7 @@ class BoundTool:
 
     def check(self, arguments: Mapping[str, Any], *, saves: bool) -> tuple[CallOptions, dict[str, Any]]:
         """Return the server's own arguments, and the provider's as its function takes them; raise InvalidArgument."""
-        names = [name for name in OPTION_NAMES if name not in self.arguments.names] if self.paid else ()
+        names = [name for name in OPTION_NAMES if name not in self.arguments.names] if self.paid else []
         own = {name: arguments[name] for name in names if name in arguments}
         options = CallOptions(**_options().check(own)) if own else CallOptions()
         if options.subfolder is not None and not saves:

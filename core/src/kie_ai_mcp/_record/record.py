@@ -139,6 +139,11 @@ class Record:
         return self.budget.spent_today(self.database)
 
     @in_worker
+    def check_limits(self, tool: str, gateway: str, estimate: float | None, most: float | None) -> None:
+        """Raise LimitReached where a request of this price would not be sent now."""
+        self.budget.check(self.database, self.budget.credits_to_book(tool, gateway, estimate, most))
+
+    @in_worker
     def damage(self) -> list[str]:
         """Return what SQLite's own check finds wrong with the file; nothing for a sound one."""
         answer = self.database.connection.pragma("integrity_check")
