@@ -88,8 +88,8 @@ def offer_of_model(entry: Entry) -> Offer:
 def offer_of_tool(tool: BoundTool, provider: Provider, models: Iterable[Offer]) -> Offer:
     """Return a tool as an offer, with the price of the cheapest of the models that it stands for."""
     own = [model for model in models if model.tool == tool.name]
-    cheapest = min(own, key=lambda model: (model.credits is None, model.credits or 0), default=None)
-    price = f"from {cheapest.price}" if cheapest and cheapest.credits is not None else "price by estimate_cost"
+    cheapest = min(own, key=_dearness, default=None)
+    price = f"usually from {cheapest.price}" if cheapest and "unknown" not in cheapest.price else "see estimate_cost"
     if not tool.charges:
         price = "free"
     task, words = cheapest.task if cheapest else "", " ".join(model.name for model in own)
@@ -97,6 +97,11 @@ def offer_of_tool(tool: BoundTool, provider: Provider, models: Iterable[Offer]) 
     state = provider.availability
     credits = cheapest.credits if cheapest else None
     return Offer(tool.name, makes, tool.kind, task, price, tool.name, state, credits, f"{provider.title} {words}")
+
+
+def _dearness(model: Offer) -> tuple[bool, float]:
+    rate = re.search(r"[0-9.]+", model.price)
+    return (model.credits is None, float(rate[0]) if rate and model.credits is None else model.credits or 0.0)
 
 
 def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None) -> list[Offer]:
