@@ -276,6 +276,11 @@ async def test_service_that_stays_too_busy_is_waited_for_no_longer_than_the_limi
         ("health", 70.0, "Its provider reads 70.0, which can't be used."),
         ("health", True, "Its provider reads True, which can't be used."),
         ("schema", ["a"], "Its provider reads ['a'], which can't be used."),
+        ("schema", {"type": "object"}, "It can't be used: it names no fields (properties)."),
+        ("schema", {"properties": {"a": {"type": "str"}}}, "It can't be used: 'str' is not"),
+        ("schema", {"properties": {"a": {"pattern": "("}}}, "It can't be used: '(' is not a 'regex'."),
+        ("schema", {"properties": {"a": {"$ref": "#/$defs/b"}}}, "It can't be used: it refers to others ($ref)."),
+        ("schema", {"properties": {"a": {"maximum": 10**400}}}, "It can't be used: it is no plain JSON with numbers"),
         ("list", [{"model": "", "price": None}], "a model that can't be used: price is None"),
         ("list", 7, "The provider acme failed: TypeError"),
         ("price", "x" * 250_000, "It is larger than 200 kB, the most that is kept."),
@@ -306,6 +311,7 @@ async def test_schema_is_read_as_closed_in_every_object(open_engine: OpenEngine,
     item = {"type": "object", "properties": {"url": {"type": "string"}}, "additionalProperties": True}
     branches = [{"properties": {"a": {"type": "object", "properties": {}}}}, {"properties": {"b": {}}}]
     fields = {"shots": {"type": "array", "items": item}, "either": {"oneOf": branches}, "open": {"type": "object"}}
+    fields |= {"any": True, "none": {"type": "array", "items": False}}
     service.expect_request("/models/a/schema").respond_with_response(enveloped({"properties": fields}))
     schema = (await live(await open_engine(), "kie", "schema", "a")).value
     assert schema["additionalProperties"] is False
@@ -315,6 +321,7 @@ async def test_schema_is_read_as_closed_in_every_object(open_engine: OpenEngine,
     assert "additionalProperties" not in either["oneOf"][1]
     assert either["oneOf"][0]["properties"]["a"]["additionalProperties"] is False
     assert schema["properties"]["open"] == {"type": "object"}
+    assert (schema["properties"]["any"], schema["properties"]["none"]["items"]) == ({}, {"not": {}})
 
 
 async def test_without_a_key_nothing_is_asked_and_the_error_says_so(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kie_ai_mcp import Model, Rule
-from kie_ai_mcp._models.checking import Findings, check, fault_of_schema
+from kie_ai_mcp._models.checking import Findings, check, fault_of_schema, why_unusable
+from kie_ai_mcp._models.samples import usual_input
+from kie_ai_mcp._models.wording import field_lines
 from tests.core.models.examples import A, B, C, model
 
 FOX = model(required=("prompt",))
@@ -345,7 +348,8 @@ def test_input_that_is_no_object_is_refused(sent: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "words"), [({"type": "object"}, ""), ({"type": "text"}, "'text' is not"), (5, "5 is")]
+    ("schema", "words"),
+    [({"type": "object"}, ""), ({"type": "text"}, "'text' is not"), (5, "5 is"), ({"pattern": "("}, "'(' is not")],
 )
 def test_schema_of_a_service_is_judged(schema: Any, words: str) -> None:
     assert fault_of_schema(schema).startswith(words)
@@ -362,3 +366,35 @@ def test_model_that_takes_anything_of_a_field_is_checked_by_the_rest() -> None:
     fox = Model("fox/2", "Fox", "image", "edit", {"type": "object", "properties": {"any": True}, "required": ["any"]})
     assert check(fox, {"any": [1]}) == Findings()
     assert [fault.field for fault in check(fox, {}).faults] == ["any"]
+
+
+ODD = {
+    "no fields": {"type": "object"},
+    "no type of an item": {"type": "array"},
+    "more items than there is memory for": {"type": "array", "minItems": 10**12},
+    "more characters than there is memory for": {"type": "string", "minLength": 10**12, "maxLength": 2.0},
+    "a repetition without end": {"type": "string", "pattern": "^[a-z]{400000000}$"},
+    "limits that are floats": {"type": "array", "minItems": 2.0, "items": {"type": "string", "minLength": 2.0}},
+    "no values": {"enum": []},
+    "values of every type": {"enum": [None, 1.5, "x", [1], {"a": 1}]},
+    "a limit of great size": {"minimum": 1e200, "multipleOf": 1e-200},
+    "nothing": {"not": {}},
+    "items of which none may be": {"prefixItems": [False, {"properties": {"a": False}, "required": ["a"]}]},
+    "required fields that it does not name": {"type": "object", "required": ["b", "c[].d"]},
+    "names that nothing fits": {"propertyNames": False},
+    "either": {"oneOf": [True, True]},
+}
+"""Schemas of one field that are valid, and that nobody would write."""
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_check_by_any_valid_schema_ends_with_findings(name: str) -> None:
+    schema = {"properties": {"odd": ODD[name]}, "required": ["odd"], "additionalProperties": False}
+    assert why_unusable(schema) == ""
+    rules = (Rule("needs", ("odd",)), Rule("not_both", ("odd", "other")))
+    strange = replace(FOX, input=schema, rules=rules, media={})
+    for value in (None, "", "abc", 5, 1.7e270, True, [], [1, {"b": 1}], {}, {"x": 1}):
+        check(strange, {"odd": value, "other": 1})
+    assert "odd" in {fault.field for fault in check(strange, {}).faults}
+    assert set(usual_input(strange)) == {"odd"}
+    assert len(field_lines(strange)) == 1

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import anyio
 
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._models.checking import why_unusable
 from kie_ai_mcp._providers.asking import free_read
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp._record.kept import Key
@@ -191,6 +192,8 @@ def _text_of(sort: Sort, value: Any) -> str:
                 raise ReadFailed(f"Its provider reads a model that can't be used: {wrong}.")
             value = [asdict(model) for model in value]
         case "schema", Mapping():
+            if reason := why_unusable(dict(value)):
+                raise ReadFailed(f"It can't be used: {reason}.")
             value = _closed(value)
         case "price", str():
             pass
@@ -203,8 +206,8 @@ def _text_of(sort: Sort, value: Any) -> str:
 
 def _closed(schema: Any, *, is_branch: bool = False) -> Any:
     """Return a schema in which no object takes a field that it does not name, whatever the schema says."""
-    if not isinstance(schema, Mapping):
-        return schema
+    if not isinstance(schema, Mapping):  # true allows everything, false nothing
+        return {} if schema else {"not": {}}
     closed = {word: _closed(value) if word == "items" else value for word, value in schema.items()}
     branches = closed.keys() & {"allOf", "anyOf", "oneOf"}
     for word in branches:

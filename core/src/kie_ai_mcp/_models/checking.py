@@ -1,10 +1,11 @@
 """Checks of an input against its model before it is sent: every fault at once, each with what to do."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from math import isfinite
 from typing import Any
 
 from kie_ai_mcp._models.rules import breaks_of, cure
@@ -17,7 +18,8 @@ from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import is_web_address
 
 DEEPEST = 50  # so many levels are looked at; no model takes more than five
-LONGEST_BITS = 900  # of a whole number, so that sums of them stay within floats
+LONGEST_BITS = 900  # of a number, so that sums of them stay within floats
+_REFERENCE = re.compile(r'"(\$(?:ref|dynamicRef|id))":')  # what may lead out of a schema, or round in it
 
 _LIMITS = {
     "minimum": "at least",
@@ -83,9 +85,23 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
 
 
 def fault_of_schema(schema: Any) -> str:
-    """Return why a schema is none of draft 2020-12; "" where it is."""
-    error = next(_validator()(_validator().META_SCHEMA).iter_errors(schema), None)
+    """Return why a schema is none of draft 2020-12, or has a pattern that can't be read; "" where all is well."""
+    from jsonschema import Draft202012Validator, FormatChecker  # noqa: PLC0415  heavy
+
+    own = Draft202012Validator(Draft202012Validator.META_SCHEMA, format_checker=FormatChecker(["regex"]))
+    error = next(own.iter_errors(schema), None)
     return "" if error is None else error.message
+
+
+def why_unusable(schema: Any) -> str:
+    """Return why no input can be checked by the schema that a service publishes; "" where every one can."""
+    if not _is_plain(schema):
+        return f"it is no plain JSON with numbers of usual size, nested at most {DEEPEST} times"
+    if not isinstance(schema.get("properties"), dict):
+        return "it names no fields (properties)"
+    if found := _REFERENCE.search(json.dumps(schema)):
+        return f"it refers to others ({found[1]})"
+    return fault_of_schema(schema)
 
 
 @cache
@@ -212,5 +228,5 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
         inner = value.values() if isinstance(value, dict) else value
         return depth < DEEPEST and all(_is_plain(each, depth + 1) for each in inner)
     if isinstance(value, float):
-        return isfinite(value)
+        return abs(value) < 2.0**LONGEST_BITS
     return value is None or isinstance(value, str) or (isinstance(value, int) and value.bit_length() <= LONGEST_BITS)

@@ -9,6 +9,7 @@ from kie_ai_mcp.models import Model
 
 TEXT = "a quiet harbour at dawn, with gulls over red boats and a slow mist on the water; "
 ADDRESS = "https://media.example.com/{}"
+LONGEST = 20_000  # of a sample; a service may ask for more than there is memory
 FILES = {"image": "picture.png", "video": "clip.mp4", "audio": "sound.mp3", "file": "page.pdf", "link": "page.html"}
 _CLASS = re.compile(r"(\[[^\]]*\]|\\d|\\w)(?:\{(\d+)[^}]*\}|[+*?])?")  # in a pattern, with how often it stands there
 
@@ -38,9 +39,11 @@ def _usual(model: Model, path: str, schema: Mapping[str, Any]) -> Any:
     kind = schema.get("type", "string")
     match kind if isinstance(kind, str) else kind[0]:
         case "object":
-            return {name: _usual(model, f"{path}.{name}", schema["properties"][name]) for name in schema["required"]}
+            fields, needed = schema.get("properties", {}), schema.get("required", ())
+            return {name: _usual(model, f"{path}.{name}", fields.get(name, {})) for name in needed}
         case "array":
-            return [_usual(model, f"{path}[]", schema.get("items", {}))] * max(1, schema.get("minItems", 0))
+            least = min(int(schema.get("minItems", 1)) or 1, LONGEST)
+            return [_usual(model, f"{path}[]", schema.get("items", {}))] * least
         case "integer" | "number":
             step, least = schema.get("multipleOf", 1), schema.get("minimum", schema.get("exclusiveMinimum", 0))
             # Nothing is usually asked for 0 times, or for 0 seconds.
@@ -51,11 +54,12 @@ def _usual(model: Model, path: str, schema: Mapping[str, Any]) -> Any:
 
 
 def _text(schema: Mapping[str, Any]) -> str:
-    least, pattern = schema.get("minLength", 0), schema.get("pattern", "")
-    simple = _CLASS.sub(lambda each: "1" * int(each[2] or 1), pattern.strip("^$")).replace("\\", "")
+    least, most = (min(int(schema.get(word, other)), LONGEST) for word, other in (("minLength", 0), ("maxLength", 99)))
+    pattern = schema.get("pattern", "")
+    simple = _CLASS.sub(lambda each: "1" * min(int(each[2] or 1), LONGEST), pattern.strip("^$")).replace("\\", "")
     samples = [ADDRESS.format("page"), TEXT[:15]][:: 1 if schema.get("format") == "uri" else -1]
     for sample in filter(None, (*samples, simple)):
-        text: str = (sample * (1 + least // len(sample)))[: max(least, min(schema.get("maxLength", 99), len(sample)))]
+        text: str = (sample * (1 + least // len(sample)))[: max(least, min(most, len(sample)))]
         if re.search(pattern, text):
             return text
     return TEXT

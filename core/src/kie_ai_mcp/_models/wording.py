@@ -74,8 +74,9 @@ def usual_price(model: Model, unit: str = "credits") -> str:
     return f"{'at most ' if usual.at_most else ''}{priced(usual.credits, unit)}"
 
 
-def described(model: Model, schema: Mapping[str, Any], path: str) -> str:
+def described(model: Model, schema: Any, path: str) -> str:
     """Return what a field takes in a few characters (``int 4..15=5``); `path` is its path in the input."""
+    schema = schema if isinstance(schema, Mapping) else {}  # it may be true or false
     values, default = schema.get("enum", [schema[key] for key in ("const",) if key in schema]), schema.get("default")
     end = "" if default is None or default == [] else f"={written(default, quoted=bool(values))}"
     if values:
@@ -97,7 +98,8 @@ def described(model: Model, schema: Mapping[str, Any], path: str) -> str:
 
 def _fields(model: Model, schema: Mapping[str, Any], start: str) -> Iterator[str]:
     for name, field in schema.get("properties", {}).items():
-        mark = " required" if name in schema.get("required", ()) else " deprecated" if field.get("deprecated") else ""
+        is_old = isinstance(field, Mapping) and field.get("deprecated")
+        mark = " required" if name in schema.get("required", ()) else " deprecated" if is_old else ""
         yield f"{name} {described(model, field, f'{start}{name}')}{mark}"
 
 
