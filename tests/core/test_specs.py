@@ -6,7 +6,7 @@ import pytest
 
 from kie_ai_mcp import InvalidArgument, Media, OnePicture, Submission, TaskId, apply_overrides, reject_arguments
 from kie_ai_mcp._providers.arguments import Arguments
-from kie_ai_mcp.specs import MARKET_CREATE
+from kie_ai_mcp.specs import MARKET_CREATE, field_of
 
 A, B = "https://example.com/a.png", "https://example.com/b.png"
 
@@ -33,6 +33,11 @@ def test_limit_of_one_picture_stands_in_the_schema_alone() -> None:
 
 def test_one_picture_is_a_media_argument_that_can_be_limited_in_size() -> None:
     assert Arguments(draw).media == {"pictures": Media("image"), "large": Media("image", most_mb=10)}
+
+
+@pytest.mark.parametrize("path", ["shots", "shots[]", "shots[].image_url", "shots[1].image_url", "shots.image_url"])
+def test_path_or_place_begins_in_a_field(path: str) -> None:
+    assert field_of(path) == "shots"
 
 
 @pytest.mark.parametrize("pictures", [[], A, ["ftp://example.com/a.png"]])

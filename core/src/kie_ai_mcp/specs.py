@@ -482,6 +482,10 @@ class Media:
         return (self.kind,) if isinstance(self.kind, str) else self.kind
 
 
+field_of: Callable[[str], str] = partial(re.sub, r"(?s)[.[].*", "")
+"""Returns the field, or argument, in which a path or a place begins (``"shots"`` of ``"shots[].image_url"``)."""
+
+
 def texts_at(path: str, arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Yield the texts that a path names in arguments: each one's written place, what holds it, and its key there.
 

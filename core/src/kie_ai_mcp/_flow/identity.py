@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ from kie_ai_mcp._media.files import EXTENSIONS
 from kie_ai_mcp._media.uploading import LocalFile, replaced
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument, PluginError
-from kie_ai_mcp.specs import MARKET_CREATE, Submission
+from kie_ai_mcp.specs import MARKET_CREATE, Submission, field_of
 
 CONTENT = "https://content.invalid/"  # before the hash of a file's bytes: an address that stands for them
 # Parameters of a link that only give access and differ each time it is signed. Those that do not begin with "x-" mean
@@ -33,7 +33,7 @@ async def identity_of(
     place of a file stands its content, in place of a signed link the link alone; and nobody is called back.
     """
     account, media, request = engine.record.accounts.get(made.gateway, ""), tool.arguments.media, made
-    if not asked.keys().isdisjoint((*fields_of(media), *tool.arguments.callbacks)):
+    if not asked.keys().isdisjoint((*map(field_of, media), *tool.arguments.callbacks)):
         content = await engine.record.tasks.uploaded() | {text: file.sha256 for text, file in files.items()}
         same = replaced(asked, media, lambda text: CONTENT + content[text] if text in content else _unsigned(text))
         same = {name: value for name, value in same.items() if name not in tool.arguments.callbacks}
@@ -42,11 +42,6 @@ async def identity_of(
         except (InvalidArgument, PluginError):  # the provider takes no such address, or wants a callback
             request = Submission("", same, tool.name)
     return hash_of(tool, made.gateway, request, account)
-
-
-def fields_of(media: Iterable[str]) -> set[str]:
-    """Return the arguments in which some paths begin."""
-    return {re.split(r"[.[]", path)[0] for path in media}
 
 
 def hash_of(tool: BoundTool, gateway: str, request: Submission, *account: str) -> str:

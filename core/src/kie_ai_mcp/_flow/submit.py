@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
-from kie_ai_mcp._flow.identity import fields_of, hash_of, identity_of
+from kie_ai_mcp._flow.identity import hash_of, identity_of
 from kie_ai_mcp._flow.pricing import has_models, made_of, priced
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
@@ -22,7 +22,7 @@ from kie_ai_mcp._record.slots import Budget
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord, prefix_of
 from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, RateLimited, Refused, StorageError, meaning_of
-from kie_ai_mcp.specs import KIE, Submission
+from kie_ai_mcp.specs import KIE, Submission, field_of
 
 CALLBACK_PATH = "/callbacks/kie"  # where `serve --http` takes what the service posts; below `public_url`
 RETRY_S = 2.0  # seconds until another attempt where a busy service names no time
@@ -111,7 +111,7 @@ async def _priced(
     if known:
         await engine.catalogue.load()
     submission, files = priced(engine, tool, plain) if known else plain, dict[str, LocalFile]()
-    if checked.keys() & fields_of(media):
+    if checked.keys() & {*map(field_of, media)}:
         files = await engine.uploads.files(checked, media)
         plain, named = await made_of(engine, tool, checked, plain, files)
         submission = priced(engine, tool, plain, named) if known else plain

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
-from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, is_web_address, texts_at
+from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, field_of, is_web_address, texts_at
 
 Names = tuple[str, ...]
 INPUT = re.compile(r"file:|kie:|[a-z][a-z0-9-]*:[\w-]+$", re.IGNORECASE)  # the last is a task of another service
@@ -169,7 +169,7 @@ class Arguments:
 def wrong_addresses(arguments: Mapping[str, Any], media: Mapping[str, Media]) -> Iterator[InvalidArgument]:
     """Yield a fault for each text at a media path that is neither an address nor may name a file."""
     for path, marker in media.items():
-        is_given = re.split(r"[\[.]", path)[0] in arguments
+        is_given = field_of(path) in arguments
         for place, holder, key in texts_at(path, arguments) if is_given else ():
             address = holder[key]
             may_be_file = marker.kinds != ("link",) and _may_be_input(address)

@@ -23,7 +23,7 @@ from kie_ai_mcp._providers.contract import hook_faults, judge
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import shorten
 from kie_ai_mcp.hookspecs import PROJECT
-from kie_ai_mcp.specs import KIE, Provider, Query, Submission
+from kie_ai_mcp.specs import KIE, Provider, Query, Submission, field_of
 from kie_ai_mcp.testing._calls import Calls, answer, call_text, same
 from kie_ai_mcp.testing._load import Loaded, others
 
@@ -137,7 +137,7 @@ def requests_are_built(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
     for what, examples in calls.broken.items():
         yield Breach(where, what, "A tool function is pure: arguments in, a request out.", examples[0])
     for arguments, refusal in calls.refused:
-        if re.split(r"[\[.]", refusal.field)[0] not in tool.arguments.schema["properties"]:
+        if field_of(refusal.field) not in tool.arguments.schema["properties"]:
             what = f"its refusal names {refusal.field!r}, which is none of its arguments"
             yield Breach(where, what, "Name the argument to change.", call_text(tool, arguments))
             break

@@ -20,7 +20,7 @@ from kie_ai_mcp._models.terms import View, alternatives, blank, group, parts_of,
 from kie_ai_mcp._models.wording import rule_line
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp.models import LiveCatalogue, Model, Price, Rule
-from kie_ai_mcp.specs import KIE, Submission
+from kie_ai_mcp.specs import KIE, Submission, field_of
 from kie_ai_mcp.testing._checks import Breach, schemas_in
 from kie_ai_mcp.testing._load import Loaded
 
@@ -101,7 +101,7 @@ def _changes(model: Model, value: dict[str, Any], moves: tuple[tuple[str, Any], 
 def _moves(model: Model, rule: Rule) -> Iterator[tuple[str, Any]]:
     """Yield fields that a rule speaks of, each with a value that it may have."""
     for path in dict.fromkeys(path for _, path in paths_of(rule)):
-        if (top := re.split(r"[\[.]", path)[0]) not in model.input.get("required", ()):
+        if (top := field_of(path)) not in model.input.get("required", ()):
             yield top, LEFT_OUT
         for each in {path, path.rpartition("[]")[0]} - {""}:
             yield from ((each, candidate) for candidate in _candidates(model, rule, each))
