@@ -448,7 +448,7 @@ class Media:
         least_mbps: The least megabits in a second.
         most_mbps: The most.
         most_pages: The most pages of a document.
-        alpha: False where the service takes no transparent pictures.
+        alpha: False where the service takes no transparent pictures; an alpha channel without a clear pixel is none.
         same_px_as: The path of another file, whose width and height it must have.
         schemes: Forms of address besides http and https that are sent as they are (``asset``).
     """

@@ -121,6 +121,51 @@ def test_picture_is_measured_by_its_header_without_any_decoder(name: str, monkey
     )
 
 
+SOLID = CLEAR.copy()
+SOLID.putalpha(255)
+DOT = SOLID.copy()
+DOT.putpixel((69, 47), (0, 0, 0, 254))
+SHADES = Image.new("RGBA", (256, 1))
+SHADES.putdata([(shade, 0, 0, 255) for shade in range(256)])
+
+
+@pytest.mark.parametrize(
+    ("data", "alpha"),
+    [
+        (picture(SOLID, "PNG"), False),
+        (picture(SOLID.convert("LA"), "PNG"), False),
+        (picture(SHADES.convert("P"), "PNG", transparency=b"\xff" * 256), False),
+        (picture(SOLID, "WEBP", lossless=True, exact=True), False),
+        (picture(DOT, "PNG"), True),
+        (picture(DOT, "WEBP", lossless=True), True),
+        (picture(PALETTE, "PNG", transparency=PALETTE.getpixel((0, 0))), True),
+        (picture(PALETTE, "PNG", transparency=255), False),
+    ],
+)
+def test_picture_with_an_alpha_channel_is_transparent_only_where_a_pixel_is(data: bytes, alpha: bool) -> None:
+    form = format_of(data[:HEAD_BYTES])
+    assert form is not None
+    file = io.BytesIO(data)
+    assert measured(file, form, Media("image", alpha=False)).alpha is alpha
+    assert measured(file, form, Media("image", alpha=False)).size == len(data)
+
+
+@pytest.mark.parametrize("without", ["Pillow", "its end", "enough memory"])
+def test_picture_whose_pixels_can_not_be_looked_at_is_taken_by_its_header(
+    without: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = picture(SOLID, "PNG")
+    if without == "Pillow":
+        monkeypatch.setitem(sys.modules, "PIL", None)
+    if without == "enough memory":
+        monkeypatch.setattr(thumbnails, "MOST_PIXELS", 70 * 48 - 1)
+    data = data[:-30] if without == "its end" else data
+    form = format_of(data[:HEAD_BYTES])
+    assert form is not None
+    facts = measured(io.BytesIO(data), form, Media("image", alpha=False))
+    assert (facts.px, facts.alpha) == ((70, 48), True)
+
+
 def test_file_that_ends_or_lies_anywhere_is_measured_without_an_error() -> None:
     for data, _ in PICTURES.values():
         for length in range(16, min(100, len(data))):

@@ -586,10 +586,10 @@ async def test_own_result_that_can_not_be_used_says_why(
 # Pictures that the service does not take -----------------------------------------------------------------------------
 
 
-def photo(form: str, mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> bytes:
+def photo(form: str, mode: str = "RGB", size: tuple[int, int] = (64, 48), colour: str = "teal") -> bytes:
     pillow_heif.register_heif_opener()
     data = io.BytesIO()
-    Image.new(mode, size, "teal").save(data, form)
+    Image.new(mode, size, colour).save(data, form)
     return data.getvalue()
 
 
@@ -744,7 +744,7 @@ CLIP = (Path(kie_ai_mcp_sandbox.__file__).parent / "data" / "clip.mp4").read_byt
 async def test_every_limit_that_any_file_breaks_is_named_before_anything_is_sent(
     service: HTTPServer, uploads: MakeUploads, root: Path
 ) -> None:
-    (root / "small.png").write_bytes(photo("PNG", "RGBA", (100, 400)))
+    (root / "small.png").write_bytes(photo("PNG", "RGBA", (100, 400), "#00808080"))
     (root / "clip.mp4").write_bytes(CLIP)
     arguments = {
         "shots": [{"url": WEB}, {"url": str(root / "small.png")}, {"url": str(root / "fox.mp4")}],
@@ -780,6 +780,14 @@ async def test_every_limit_that_any_file_breaks_is_named_before_anything_is_sent
         at = error.value.message.index(word, at)
     assert error.value.message.count("is not accepted") == 13
     assert service.log == []
+
+
+async def test_opaque_screenshot_is_taken_where_no_transparency_is(uploads: MakeUploads, root: Path) -> None:
+    (root / "screen.png").write_bytes(photo("PNG", "RGBA"))
+    files = await uploads().files(
+        {"image_url": str(root / "screen.png")}, {"image_url": Media("image", formats=("png",), alpha=False)}
+    )
+    assert [file.format.extension for file in files.values()] == ["png"]
 
 
 async def test_seconds_of_a_local_clip_are_known_and_those_at_an_address_are_not(

@@ -1,7 +1,8 @@
 """Measures of files before they are sent: size, pixels, seconds and the like, compared with what the service takes.
 
-Of a picture the header is read; clips and sounds are opened where PyAV, an optional extra, is installed. A limit on
-what can't be measured is left to the service.
+Of a picture the header is read; where it may be transparent and must not, and Pillow is installed, its pixels. Clips
+and sounds are opened where PyAV is installed: both are optional extras. A limit on what can't be measured is left to
+the service.
 """
 
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kie_ai_mcp._media.files import FORMATS, Format
-from kie_ai_mcp._media.thumbnails import FRAME_BYTES, MOST_BYTES, opened
+from kie_ai_mcp._media.thumbnails import FRAME_BYTES, MOST_BYTES, is_clear, opened
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import Media
 
@@ -49,14 +50,17 @@ def formats_of(media: Media | None) -> tuple[str, ...]:
     return tuple(FORMATS[end].extension if end in FORMATS else end for end in media.formats) if media else ()
 
 
-def measured(file: BinaryIO, form: Format) -> Measures:
-    """Return what can be measured of a file."""
+def measured(file: BinaryIO, form: Format, media: Media | None = None) -> Measures:
+    """Return what can be measured of a file, as far as it matters for what a service takes."""
     facts = Measures(file.seek(0, os.SEEK_END), form.extension)
     file.seek(0)
     with suppress(Exception):  # files from outside make readers raise anything, and the service judges them anyway
         if form.kind == "image":
             width, height, alpha = _header(file, form.extension)
-            return replace(facts, px=(width, height) if width and height else None, alpha=alpha)
+            facts = replace(facts, px=(width, height) if width and height else None, alpha=alpha)
+            if alpha and media and not media.alpha:  # a screenshot has an alpha channel, and no clear pixel
+                return replace(facts, alpha=is_clear(file, form))
+            return facts
         if form.kind in {"video", "audio"}:
             return replace(facts, **_played(file, form))
         if form.kind == "file":
@@ -64,10 +68,10 @@ def measured(file: BinaryIO, form: Format) -> Measures:
     return facts
 
 
-def measured_at(path: Path, form: Format) -> Measures:
-    """Return what can be measured of the file at a path; nothing where it can't be read."""
+def measured_at(path: Path, form: Format, media: Media | None = None) -> Measures:
+    """Return what `measured` does, of the file at a path; nothing where it can't be read."""
     with suppress(OSError), path.open("rb") as file:
-        return measured(file, form)
+        return measured(file, form, media)
     return NOTHING
 
 

@@ -92,10 +92,15 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
 def to_jpeg(target: str, extension: str, clear: str = "") -> None:
     """Write the picture at stdin as JPEG, or as `clear` where it has clear parts, without what a camera adds."""
     with open(0, "rb") as file:
-        picture, _ = _reduced(file, Format("image", extension, ""), None)
+        picture, _ = _reduced(file, Format("image", extension, ""), None, CONVERTING_BYTES)
     keeps = {"quality": 92, "icc_profile": picture.info.get("icc_profile")}
-    is_clear = clear and picture.mode == "RGBA" and picture.getchannel("A").getextrema() != (255, 255)
-    (picture if is_clear else _opaque(picture)).save(target, clear if is_clear else "JPEG", **keeps)
+    stays_clear = clear and _has_clear(picture)
+    (picture if stays_clear else _opaque(picture)).save(target, clear if stays_clear else "JPEG", **keeps)
+
+
+def is_clear(file: BinaryIO, form: Format) -> bool:
+    """Return whether a picture has a pixel that is not opaque; raise anything where it is too large to be decoded."""
+    return _has_clear(_reduced(file, form, None)[0])
 
 
 def convert(file: BinaryIO, form: Format, target: Path, clear: str = "") -> None:
@@ -131,10 +136,12 @@ def _encoded(picture: "Image.Image", form: str, **options: Any) -> str:
     return base64.b64encode(data.getvalue()).decode()
 
 
-def _reduced(file: BinaryIO, form: Format, side: int | None) -> tuple["Image.Image", tuple[int, int]]:
+def _reduced(
+    file: BinaryIO, form: Format, side: int | None, most_bytes: int = MOST_BYTES
+) -> tuple["Image.Image", tuple[int, int]]:
     """Return a picture, or a frame of a clip, at most `side` pixels wide and high, and its full width and height.
 
-    Without `side` the picture is kept whole, for a conversion. Pillow may raise anything where it can't decode it.
+    Without `side` the picture is kept whole. Pillow may raise anything where it can't decode it.
     """
     from PIL import Image, ImageOps  # noqa: PLC0415  an optional extra, and heavy
 
@@ -159,7 +166,7 @@ def _reduced(file: BinaryIO, form: Format, side: int | None) -> tuple["Image.Ima
                 bytes_of_pixel = WHOLE_JPEG_BYTES
             if opened.has_transparency_data or (side is None and name != "HEIF"):
                 bytes_of_pixel += COPY_BYTES
-            _check_pixels("picture", opened.size, (MOST_BYTES if side else CONVERTING_BYTES) / bytes_of_pixel)
+            _check_pixels("picture", opened.size, most_bytes / bytes_of_pixel)
             turned = opened.getexif().get(0x0112, 1) >= 5  # the orientations that exchange width and height
             full = (opened.height, opened.width) if turned else opened.size
             # Only these are reduced smoothly; the colours of a palette, for example, can't be mixed.
@@ -174,6 +181,10 @@ def _in_colour(picture: "Image.Image") -> "Image.Image":
         picture = picture.point(lambda grey: grey / 256).convert("L")
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _has_clear(picture: "Image.Image") -> bool:
+    return picture.mode == "RGBA" and picture.getchannel("A").getextrema() != (255, 255)
 
 
 def _opaque(picture: "Image.Image") -> "Image.Image":

@@ -195,7 +195,7 @@ class Uploads:
         if form.extension and media is not None and form.kind not in media.kinds:
             kinds = " or ".join(media.kinds)
             raise InvalidArgument(field, text, f"it is a result of the kind {form.kind}, not {kinds}")
-        measures = await anyio.to_thread.run_sync(measured_at, Path(saved or "-"), form)
+        measures = await anyio.to_thread.run_sync(measured_at, Path(saved or "-"), form, media)
         if measures.extension and _is_converted(form, media):
             return Path(saved)
         name = hashlib.sha256(f"{record.written_id}/{number}".encode(errors="replace")).hexdigest()
@@ -255,7 +255,7 @@ class Uploads:
                 return self._temporary(f"{path.stem}.jpg", lambda target: convert(file, form, target, clear), media)
             if is_cut(file, form):
                 raise ValueError("it ends before its end; give the whole file")
-            measures = measured(file, form)
+            measures = measured(file, form, media)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return LocalFile(path, form, status.st_size, digest, transfer.file_mark(status), measures=measures)
