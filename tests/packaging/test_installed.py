@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mcp import Client
 
-from kie_ai_mcp._app.own_tools import NAMES
+from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._cli.main import FIRST_PARTY
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ build-backend = "hatchling.build"
 
 async def of_providers(client: Client) -> set[str]:
     """The listed tools without the server's own, of which some depend on the configuration."""
-    return {tool.name for tool in (await client.list_tools()).tools} - set(NAMES)
+    return {tool.name for tool in (await client.list_tools()).tools} - set(RESERVED)
 
 
 async def test_providers_come_and_go_with_their_distributions(venv_with: "VenvWith", serve_from: "Serve") -> None:

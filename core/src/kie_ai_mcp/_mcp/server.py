@@ -40,15 +40,15 @@ CLEANUP_S = 8.0  # how long the server may take to end after a signal; longer th
 
 INSTRUCTIONS = """\
 Pictures, videos and sound through Kie.ai. Every generate_, edit_ and extend_ tool, and run_model, starts ONE paid \
-task and answers at once with its task_id; then call wait_for_tasks with that id (again, if it is still running). \
+task and answers at once with its task_id; then call wait_for_tasks with that id (again, while it is running). \
 Results are links that expire (expires_at) and, where configured, saved files.
-find_models finds tools and all other models by words, with prices; estimate_cost says what a call costs beforehand.
+find_models finds tools and other models, with prices; estimate_cost says what a call costs beforehand.
 Status: pending and processing are running; completed and failed are final; refused means nothing was made or charged.
 unknown means that the request was sent and its answer was lost: it MAY have been charged. Do not repeat it. Ask the \
 user to look at https://kie.ai/logs, then call resolve_submission (adopt with the task id found, or discard).
-read_error, and the status unread, mean that a status could not be read: the task goes on.
-Never start a task twice because an answer is slow: list_tasks shows what is running.
-Variations of one request: give each its own idempotency_key, or they share one task."""
+read_error and the status unread: the status could not be read; the task goes on.
+Never repeat a call because its answer is slow: list_tasks shows what is running.
+Variations: give each its own idempotency_key, or they share one task."""
 
 SHOWN = 12  # how many missing providers the instructions name; hosts take 1.5 kB of them
 Context = ServerRequestContext[Any]
