@@ -114,6 +114,7 @@ def test_request_of_a_killed_server_has_exactly_one_fate_and_is_never_sent_by_it
         list(pool.map(die, prompts))
     with launch_in(tmp_path, asked, None, **settings) as server:
         listed = data(server.call("list_tasks", limit=50))
+    assert "tasks" in listed, listed
     times, books, submissions = arrived(asked), accepted(asked), rows(tmp_path, "submissions")
     recorded = {task["task_id"] for task in listed["tasks"]}
     for prompt in prompts:
