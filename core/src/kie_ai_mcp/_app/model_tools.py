@@ -28,7 +28,7 @@ from kie_ai_mcp.specs import KIE, Kind
 USD = 0.005  # one credit of Kie.ai's
 FIND_SCHEMA = object_schema(models=LIST, next_step=TEXT)
 DESCRIBE_SCHEMA = object_schema(name=TEXT, fields=LIST, rules=LIST, price=LIST, checked=TEXT, source=TEXT)
-COST_SCHEMA = object_schema(valid={"type": "boolean"}, model=TEXT, credits={}, next_step=TEXT, balance=NUMBER)
+COST_SCHEMA = object_schema(valid={"type": "boolean"}, model=TEXT, next_step=TEXT, balance=NUMBER)
 
 UNLISTED = ("idempotency_key", "subfolder")  # of run_model: understood all the same
 Runner = Callable[[BoundTool], Tool]
