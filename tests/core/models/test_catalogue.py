@@ -44,6 +44,12 @@ def test_model_of_a_disabled_family_is_still_sold_by_market(opened: Open) -> Non
     assert entry.provider == "market"
 
 
+def test_model_is_found_by_its_id_without_regard_to_case(opened: Open) -> None:
+    found = opened().find("Z-IMAGE")
+    assert found is not None
+    assert found.name == "z-image"
+
+
 def test_settings_leave_out_kinds_and_patterns(opened: Open) -> None:
     kinds = {entry.model.kind for entry in opened(kinds=("audio",)).entries.values()}
     assert kinds == {"audio"}

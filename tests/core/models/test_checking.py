@@ -47,6 +47,7 @@ def test_input_that_the_schema_allows_has_no_fault(sent: dict[str, Any]) -> None
         ("resolution", 4, "use one of '720p', '1080p', '4k'; the nearest is '4k'"),
         ("duration", 7, "use one of -1, 4..6, 10; the nearest is 6"),
         ("duration", "5", "use one of -1, 4..6, 10; the nearest is 5"),
+        ("duration", 1, "use one of -1, 4..6, 10; the nearest is 4"),
         ("n", 9, "at most 8"),
         ("n", 0, "at least 1"),
         ("n", "2", "give a whole number (2)"),
@@ -167,7 +168,7 @@ def test_all_faults_are_found_at_once() -> None:
         (
             Rule("needs", ("video_url",), when={"image_urls": "*"}),
             {"image_urls": [A], "video_url": ""},
-            "video_url: this field is required with image_urls; give video_url.",
+            "video_url: this field is required with image_urls; give video_url, or leave out image_urls.",
         ),
         (
             Rule("only_with", ("resolution",), when={"size": {"not": ["S"]}}, values=("4k",)),
@@ -267,6 +268,24 @@ def test_field_of_an_item_is_cured_there() -> None:
     assert faults(rule, sound=True, shots=[{"text": "a", "image_url": A}, {"text": "b"}]) == [
         "shots[1].image_url: this field is required with sound true; give image_url."
     ]
+
+
+def test_cure_of_a_missing_field_that_another_rule_forbids_is_to_leave_out_its_cause() -> None:
+    rules = Rule("needs", ("video_url",), when={"image_urls": "*"}), Rule("not_both", ("video_url", "ids"))
+    assert faults(*rules, image_urls=[A], ids=["x"]) == [
+        "video_url: this field is required with image_urls; leave out image_urls."
+    ]
+
+
+def test_cure_that_does_not_work_is_not_named() -> None:
+    rules = Rule("needs", ("video_url",)), Rule("not_both", ("video_url", "ids"))
+    assert faults(*rules, ids=["x"]) == ["video_url: this field is required."]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u200b"])
+def test_required_text_that_says_nothing_is_refused(text: str) -> None:
+    found = check(model(required=("prompt", "shots")), {"prompt": text, "shots": [{"text": text}]})
+    assert {fault.field for fault in found.faults} == {"prompt", "shots[0].text"}
 
 
 def test_cure_breaks_no_other_rule() -> None:

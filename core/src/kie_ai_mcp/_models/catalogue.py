@@ -130,6 +130,8 @@ class Catalogue:
         if name in self.entries:
             return self.entries[name]
         same = [entry for entry in self.entries.values() if entry.model.id == name]
+        written = name.lower()
+        same = same or [e for e in self.entries.values() if written in {e.model.id.lower(), e.name.lower()}]
         pinned = (known for known in self.settings.pinned_models if tool_name(known) == name)
         return same[0] if len(same) == 1 else self.entries.get(next(pinned, ""))
 
@@ -144,7 +146,7 @@ class Catalogue:
         """Return the error for a name that no model has, and none of some `more`."""
         if not self.entries:
             return InvalidArgument(field, name, "no provider with models is enabled; enable market")
-        near = get_close_matches(name, [*more, *self.entries], n=3, cutoff=0.5)
+        near = get_close_matches(name.lower(), [*more, *self.entries], n=3, cutoff=0.5)
         cure = f"Did you mean {' or '.join(near)}?" if near else "find_models finds models by words."
         return InvalidArgument(field, name, f"no {'tool or ' if more else ''}model has this name. {cure}")
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -69,6 +69,9 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
     # An empty address counts as left out where it may be.
     wrong = wrong_addresses(sent, model.media)
     faults += [fault for fault in wrong if fault.value or fault.field.endswith("]") or fault.field in needed]
+    told = {fault.field for fault in faults}
+    empty = (entry for entry in _empty(model.input, usable) if entry[0] not in told)
+    faults += [InvalidArgument(place, text, "it can't be empty") for place, text in empty]
     places, notes, view = {fault.field for fault in faults}, [], View(sent, model.input, seconds)
     for rule, found in ((each, found) for each in model.rules for found in breaks_of(model, each, view)):
         is_missing = found.value is None
@@ -82,6 +85,22 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
             message = f"{found.place}: {what}." if is_missing else ""
             faults.append(InvalidArgument(found.place, found.value, what, message=message))
     return Findings(tuple(faults), tuple(notes))
+
+
+def _empty(schema: Mapping[str, Any], sent: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Yield each required text that says nothing, where the schema alone would let it pass."""
+    parts: Iterable[tuple[str | int, Any]] = sent.items() if isinstance(sent, dict) else enumerate(sent)
+    for name, value in parts:
+        part = schema.get("properties", {}).get(name, {}) if isinstance(sent, dict) else schema.get("items", {})
+        if isinstance(value, dict | list) and isinstance(part, dict):
+            yield from _empty(part, value, (*path, name))
+        elif isinstance(value, str) and name in schema.get("required", ()) and _says_nothing(value, part):
+            yield _place([*path, name]), value
+
+
+def _says_nothing(text: str, schema: Mapping[str, Any]) -> bool:
+    # Invisible characters would be bought as any other prompt.
+    return not {"enum", "const"} & schema.keys() and not any(c.isprintable() and not c.isspace() for c in text)
 
 
 def fault_of_schema(schema: Any) -> str:
@@ -210,7 +229,8 @@ def nearest(value: Any, values: Sequence[Any]) -> Any:
     """Return the one of several values that is most like a wrong one; None where none is."""
     number, numbers = number_of(value), [number_of(each) for each in values]
     if number is not None and None not in numbers:
-        return min(values, key=lambda each: abs((number_of(each) or 0) - number))
+        usual = [each for each in values if number < 0 or (number_of(each) or 0) >= 0]  # -1 stands for "automatic"
+        return min(usual or values, key=lambda each: abs((number_of(each) or 0) - number))
     texts = {str(each).lower(): each for each in values}
     near = get_close_matches(str(value)[:100].lower(), list(texts), n=1, cutoff=0.5)
     return texts[near[0]] if near else None

@@ -6,7 +6,18 @@ from fractions import Fraction
 from typing import Any
 
 from kie_ai_mcp._models.samples import choices, usual
-from kie_ai_mcp._models.terms import View, beside, group, number_of, part_words, parts_of, plain, same, schema_at
+from kie_ai_mcp._models.terms import (
+    View,
+    alternatives,
+    beside,
+    group,
+    number_of,
+    part_words,
+    parts_of,
+    plain,
+    same,
+    schema_at,
+)
 from kie_ai_mcp._models.wording import bounds, condition_words, shown
 from kie_ai_mcp.models import Group, Model, Rule
 
@@ -37,7 +48,7 @@ def breaks_of(model: Model, rule: Rule, view: View) -> list[Break]:
 
 
 def cure(model: Model, view: View, rule: Rule, found: Break) -> str:
-    """Return what mends a break in one call, as far as it can be tried here; "" where it has no fixes."""
+    """Return what mends a break in one call, as far as it can be tried here; "" where no fix does."""
     before, place = _broken(model, view), (model.rules.index(rule), found.place)
 
     def mends(change: Mapping[str, Any]) -> bool:
@@ -46,7 +57,8 @@ def cure(model: Model, view: View, rule: Rule, found: Break) -> str:
         return place not in after and after <= before
 
     acts: dict[str, list[str]] = {}
-    for act, value, _ in [fix for fix in found.fixes if mends(fix[2])] or found.fixes:
+    # What to change within an item of a list can't be tried.
+    for act, value, _ in found.fixes if rule.each else (fix for fix in found.fixes if mends(fix[2])):
         acts.setdefault(act, []).append(value)
     return ", or ".join(f"{act} {' or '.join(values[:SHOWN])}".strip() for act, values in [*acts.items()][:SHOWN])
 
@@ -86,9 +98,11 @@ def _only_with(_model: Model, rule: Rule, view: View) -> Iterator[Break]:
 
 def _needs(model: Model, rule: Rule, view: View) -> Iterator[Break]:
     says = f"this field is required {condition_words(rule.when)}".strip()
+    causes = {term for one in alternatives(rule.when) for term in one if term in view.input}
+    fixes = [fix for term in sorted(causes) for fix in _without(view, term)]
     for name in _names(rule):
         if not view.at(name):
-            yield Break(f"{view.prefix}.{name}".removeprefix("."), None, says, tuple(_with(model, view, name)))
+            yield Break(f"{view.prefix}.{name}".removeprefix("."), None, says, (*_with(model, view, name), *fixes))
 
 
 def _of_groups(model: Model, rule: Rule, view: View) -> Iterator[Break]:
