@@ -270,6 +270,44 @@ def test_prompt_that_the_service_repeats_is_not_stored_either(
     assert [place for place in texts_of(tmp_path, server, {PROMPT}) if place != "stdout"] == []
 
 
+ELEMENTS = {"name": "fox", "description": PROMPT, "element_input_urls": ["https://m.invalid/1.png"] * 2}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("generate_speech", {"text": PROMPT, "style": PROMPT}),
+        ("generate_music", {"prompt": PROMPT, "lyrics": PROMPT, "title": PROMPT, "style": PROMPT}),
+        (
+            "run_model",
+            {
+                "model": "kling-3.0/video",
+                "input": {
+                    "prompt": "the fox runs",
+                    "duration": "5",
+                    "mode": "std",
+                    "sound": False,
+                    "multi_shots": False,
+                    "image_urls": ["https://m.invalid/0.png"],
+                    "kling_elements": [ELEMENTS],
+                },
+            },
+        ),
+    ],
+)
+def test_words_in_any_argument_are_stored_nowhere(
+    tool: str, arguments: dict[str, Any], sandbox: Sandbox, launch: "Launch", tmp_path: Path
+) -> None:
+    server = launch(sandbox, KIE_AI_STORE_PROMPTS="false", KIE_AI_ENABLED_PROVIDERS="market,speech,suno")
+    task_id = server.call(tool, **arguments)["structuredContent"]["task_id"]
+    server.call("wait_for_tasks", task_ids=[task_id])
+    finish(server)
+    assert [place for place in texts_of(tmp_path, server, {PROMPT}) if place != "stdout"] == []
+    names = [path.name.lower() for path in (tmp_path / "out").iterdir()]
+    assert names
+    assert not [name for name in names if "nobody" in name]
+
+
 def test_same_request_is_known_again_without_its_prompt(sandbox: Sandbox, launch: "Launch") -> None:
     sandbox.play("drop-after", path="createTask")
     server = launch(sandbox, KIE_AI_STORE_PROMPTS="false")

@@ -104,6 +104,15 @@ def test_limits_that_no_request_comes_near_are_checked_but_not_listed() -> None:
             arguments.check({"prompt": "an owl", "image_urls": [PICTURE], name: value})
 
 
+def test_tools_that_share_an_annotation_keep_defaults_of_their_own() -> None:
+    def generate_owl(aspect_ratio: AspectRatio = "16:9") -> Submission:
+        """Make an owl."""
+        return Submission("owls", {}, "owl")
+
+    schemas = [Arguments(fn).schema["properties"]["aspect_ratio"] for fn in (generate_fox, generate_owl, generate_fox)]
+    assert [schema["default"] for schema in schemas] == ["1:1", "16:9", "1:1"]
+
+
 def test_argument_called_title_keeps_its_name() -> None:
     def generate_book(title: str, default: int = 3) -> Submission:
         """Make a book."""
@@ -309,7 +318,7 @@ def test_refused_value_is_never_repeated_at_length() -> None:
     assert len(str(refusal(given))) < 1_000
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", float("nan"), float("inf")])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", float("nan"), float("inf"), True, False])
 def test_number_that_is_none_is_refused(value: object) -> None:
     def generate_fox(strength: float) -> Submission:
         """Make a fox."""

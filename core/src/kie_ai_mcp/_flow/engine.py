@@ -16,9 +16,10 @@ import anyio.to_thread
 
 from kie_ai_mcp._media.uploading import Uploads
 from kie_ai_mcp._models.catalogue import Catalogue
-from kie_ai_mcp._providers.arguments import PROMPTS
+from kie_ai_mcp._providers.arguments import without_words
 from kie_ai_mcp._providers.asking import Asking
 from kie_ai_mcp._providers.loader import Plugins, load
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._service.caller import Caller, account_of, kie
@@ -146,13 +147,13 @@ class Engine:
         """The uploads of local files to Kie.ai."""
         return Uploads(self.settings, self.callers[KIE], self.record)
 
-    def redacted(self, arguments: Mapping[str, Any], prompts: Iterable[str] = PROMPTS) -> dict[str, Any]:
-        """Return arguments as they may be stored and shown: without keys, and without prompts where so set.
+    def redacted(self, arguments: Mapping[str, Any], tool: BoundTool) -> dict[str, Any]:
+        """Return a tool's arguments as they may be stored and shown: without keys, and without prompts where so set.
 
         Raise InvalidArgument for one that is nested more than `DEEPEST` times.
         """
         if not self.settings.store_prompts:
-            arguments = {name: NOT_STORED if name in prompts else value for name, value in arguments.items()}
+            arguments = without_words(arguments, tool.arguments.schema, tool.arguments.media, NOT_STORED)
         redacted: dict[str, Any] = {}
         for name, value in arguments.items():
             try:

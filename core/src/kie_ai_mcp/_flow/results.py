@@ -19,7 +19,7 @@ from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prefix_of, s
 from kie_ai_mcp._service.envelope import error_of, error_text
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError, service_says, shorten
-from kie_ai_mcp.specs import Query
+from kie_ai_mcp.specs import Outcome, Query
 
 log = logging.getLogger(__name__)
 KEPT_LONGER = timedelta(days=14)  # services keep results longer than they say, so that long they are tried
@@ -52,8 +52,8 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
             return _unread(await with_files(engine, record), exc)
     try:
         outcome, payload = again or await outcome_of(engine, record.task, payload)
-        hidden = None if engine.settings.store_prompts else outcome.error  # it may repeat the prompt
-        stored = replace(outcome, error=NOT_STORED) if hidden else outcome
+        hidden = None if engine.settings.store_prompts else outcome.error
+        stored = outcome if engine.settings.store_prompts else _without_prompts(outcome)
         record = await engine.record.tasks.record_outcome(record.row_id, stored)
         if record.status == "failed":
             engine.news.add("failed")
@@ -73,6 +73,13 @@ def _check_service(engine: Engine, record: TaskRecord) -> None:
         step = "Set the address of that time, for Kie.ai with KIE_AI_BASE_URL, to read it again."
         message = f"It was made at another address of {caller.gateway.title} than {address}, where it is not asked for."
         raise ReadFailed(message, next_step=step, can_retry=False)
+
+
+def _without_prompts(outcome: Outcome) -> Outcome:
+    """Return an outcome without what may repeat the prompt: its reason, and what is said about its files."""
+    error = NOT_STORED if outcome.error else outcome.error
+    about: dict[str, Any] = {"data": None, "labels": ()} if outcome.urls and outcome.data is not None else {}
+    return replace(outcome, error=error, **about)
 
 
 def unread(task_id: str, reason: str, next_step: str) -> Report:
@@ -111,7 +118,9 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     notes: tuple[str, ...] = ()
     if record.results and folder is not None:
         caller = engine.caller(record.gateway)
-        saved = await save_results(caller, record, folder, engine.redacted(arguments), request.label)
+        labels = record.labels if engine.settings.store_prompts else _without_prompts(outcome).labels
+        named, redacted = replace(record, labels=labels), engine.redacted(arguments, tool)
+        saved = await save_results(caller, named, folder, redacted, request.label)
         record, notes = replace(record, files=saved.files), saved.notes
     report = report_of(record).noted(*notes)
     if outcome.status != "completed":

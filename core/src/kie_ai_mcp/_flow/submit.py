@@ -65,9 +65,7 @@ async def submit(
         kind=submission.kind or tool.kind,
         gateway=submission.gateway,
         model=submission.model,
-        arguments=engine.redacted(
-            replaced(checked, tool.arguments.media, brief) if files else checked, tool.arguments.prompts
-        ),
+        arguments=engine.redacted(replaced(checked, tool.arguments.media, brief) if files else checked, tool),
         body_hash=identity,
         earlier_hash=hash_of(tool, submission.gateway, submission),
         idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),

@@ -1,6 +1,5 @@
 """A model as a tool: its input is the tool's arguments, sent exactly as they are given."""
 
-import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -39,14 +38,6 @@ class ModelArguments:
     def media(self) -> Mapping[str, Media]:
         """The fields that name files, by their path."""
         return self.model.media
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """The fields that hold words of the user's: free text, and lists of objects with text in them."""
-        files = {re.split(r"[\[.]", path)[0] for path in self.model.media}
-        fields = self.model.input["properties"].items()
-        texts = (name for name, schema in fields if "enum" not in schema and _may_hold_text(schema))
-        return tuple(name for name in texts if name not in files and not name.endswith(("_id", "_ids")))
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -109,8 +100,3 @@ def _submission(entry: Entry, /, **arguments: Any) -> Submission:
         gateway=model.gateway,
         notes=tuple(filter(None, [entry.note])),
     )
-
-
-def _may_hold_text(schema: Mapping[str, Any]) -> bool:
-    types = schema.get("type", "any")
-    return not {"string", "array", "object"}.isdisjoint([types] if isinstance(types, str) else types)

@@ -3,24 +3,25 @@
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Container, Iterator, Mapping, Sized
 from contextlib import suppress
 from difflib import get_close_matches
+from functools import cached_property
 from itertools import compress
-from types import NoneType, UnionType
-from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+from typing import Any
 from unicodedata import category
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
-from typing_extensions import TypedDict
 
+from kie_ai_mcp._providers.annotations import adapter, annotations, hints_of, without
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
 from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, field_of, is_web_address, texts_at
 
 Names = tuple[str, ...]
 INPUT = re.compile(r"file:|kie:|[a-z][a-z0-9-]*:[\w-]+$", re.IGNORECASE)  # the last is a task of another service
-PROMPTS = ("prompt", "negative_prompt", "shots")  # arguments that hold words of the user's
+CHOICES = ("enum", "const", "format", "pattern")  # a text with one of these is no free text
+IDS = re.compile(r"_ids?(\[\])?$|Ids?$|Url$")  # of arguments that name a thing at the service
 NUMBER = re.compile(r"-?[0-9]{1,15}")
 NOTHING = ("null", "None", "undefined")  # texts that hosts and models send for an argument they leave out
 
@@ -63,49 +64,44 @@ class Arguments:
         self.media: dict[str, Media] = {}
         self.task_ids: Names = ()
         self.callbacks: Names = ()
-        fields: dict[str, Any] = {}
         hints = hints_of(fn) if hints is None else hints
-        for name, parameter in inspect.signature(fn).parameters.items():
-            if name in ignore:
-                continue
+        parameters = {name: given for name, given in inspect.signature(fn).parameters.items() if name not in ignore}
+        for name, parameter in parameters.items():
             if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
                 raise PluginError(f"{self.name}: parameter {parameter} can't be given by name.")
             if name not in hints:
                 raise PluginError(f"{self.name}: parameter {name} has no type.")
-            hint = hints[name]
-            if parameter.default is parameter.empty:
-                fields[name] = Required[_distinct(hint)]
-            else:
-                fields[name] = NotRequired[_distinct(_without_none(hint))]
+            if parameter.default is not parameter.empty:
                 self.defaults[name] = parameter.default
-            markers = tuple(_markers_in(hint))
-            if marker := next((marker for marker in markers if isinstance(marker, Media)), None):
-                self.media[name] = marker
-            if TASK_ID in markers:
-                self.task_ids += (name,)
-            if CALLBACK in markers or name == "callBackUrl":
-                self.callbacks += (name,)
-        self.names = tuple(fields)
-        self.prompts = PROMPTS
-        make: Any = TypedDict  # type checkers know only those that are written out
-        shape = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))(make(self.name, fields))
         try:
-            self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(shape)
-            schema: dict[str, Any] = _without(_is_noise, self._adapter.json_schema())
-        except Exception as exc:
-            raise PluginError(f"{self.name}: the signature can't be made a schema: {exc}") from exc
-        if schema.get("type") != "object" or "$defs" in schema:
-            raise PluginError(f"{self.name}: the signature must give a flat object schema.")
-        properties = schema.setdefault("properties", {})
-        for name, default in self.defaults.items():
-            if default is not None:
-                properties[name]["default"] = default
-        self.schema = {"type": "object"} | schema
+            found = annotations({name: (hints[name], name in self.defaults) for name in parameters})
+        except PluginError as exc:
+            raise PluginError(f"{self.name}: {exc.message}") from exc
+        self._fields = {name: said.field for name, said in found.items()}
+        properties = {name: dict(said.schema) for name, said in found.items()}
+        for name, said in found.items():
+            if self.defaults.get(name) is not None:
+                properties[name]["default"] = self.defaults[name]
+            if marker := next((marker for marker in said.markers if isinstance(marker, Media)), None):
+                self.media[name] = marker
+            if TASK_ID in said.markers:
+                self.task_ids += (name,)
+            if CALLBACK in said.markers or name == "callBackUrl":
+                self.callbacks += (name,)
+        self.names = tuple(properties)
+        self.schema: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
+        if required := [name for name in properties if name not in self.defaults]:
+            self.schema["required"] = required
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[dict[str, Any]]:
+        # Made at the first call: for a listing, which every start needs, the schemas are enough.
+        return adapter(self.name, self._fields)
 
     @property
     def listed(self) -> dict[str, Any]:
         """A new copy of the input schema as clients read it, without `UNLISTED`."""
-        listed: dict[str, Any] = _without(lambda key, value: UNLISTED.get(key) == value, self.schema)
+        listed: dict[str, Any] = without(lambda key, value: UNLISTED.get(key) == value, self.schema)
         return listed
 
     def check(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -130,10 +126,12 @@ class Arguments:
 
     def _decoded(self, name: str, value: Any) -> Any:
         # Some hosts send lists and objects as JSON text, and numbers as text.
-        declared = self.schema["properties"].get(name, {}).get("type") if isinstance(value, str) else None
-        if declared in {"array", "object"} and value.lstrip().startswith(("[", "{")):
+        declared = self.schema["properties"].get(name, {}).get("type") if isinstance(value, str | bool) else None
+        if isinstance(value, str) and declared in {"array", "object"} and value.lstrip().startswith(("[", "{")):
             with suppress(ValueError, RecursionError):
                 value = json.loads(value)
+        elif isinstance(value, bool) and declared in {"integer", "number"}:
+            return str(value)  # it is no number, though Python counts with it
         elif declared == "integer" and NUMBER.fullmatch(value):
             return int(value)
         if name in self.media and isinstance(value, list):
@@ -166,6 +164,20 @@ class Arguments:
         return InvalidArgument(name, value, f"known arguments: {listing}", message=message)
 
 
+def without_words(value: Any, schema: Mapping[str, Any], media: Container[str], marked: str, path: str = "") -> Any:
+    """Return arguments with a mark for each free text in them; files, ids and choices stay as they are."""
+    if isinstance(value, dict):
+        fields, begin = schema.get("properties", {}), f"{path}." if path else ""
+        return {
+            name: without_words(part, fields.get(name, {}), media, marked, f"{begin}{name}")
+            for name, part in value.items()
+        }
+    if isinstance(value, list):
+        return [without_words(part, schema.get("items", {}), media, marked, f"{path}[]") for part in value]
+    is_kept = path in media or IDS.search(path) or any(word in schema for word in CHOICES)
+    return marked if isinstance(value, str) and not is_kept and value not in schema.get("examples", ()) else value
+
+
 def wrong_addresses(arguments: Mapping[str, Any], media: Mapping[str, Media]) -> Iterator[InvalidArgument]:
     """Yield a fault for each text at a media path that is neither an address nor may name a file."""
     for path, marker in media.items():
@@ -177,35 +189,6 @@ def wrong_addresses(arguments: Mapping[str, Any], media: Mapping[str, Media]) ->
                 local = ", or a path of a local file" if marker.kinds != ("link",) else ""
                 allowed = f"give an http:// or https:// address of the {' or '.join(marker.kinds)}{local}"
                 yield InvalidArgument(place, address, allowed)
-
-
-def hints_of(fn: Callable[..., Any]) -> dict[str, Any]:
-    """Return a function's annotations; raise PluginError where one can't be read."""
-    try:
-        return get_type_hints(fn, include_extras=True)
-    except (NameError, TypeError, AttributeError) as exc:
-        raise PluginError(f"{getattr(fn, '__name__', fn)}: its annotations can't be read: {exc}") from exc
-
-
-def _markers_in(hint: Any) -> Iterator[Any]:
-    """Yield what a type is annotated with, the outermost first."""
-    parts = get_args(hint)
-    if get_origin(hint) is Annotated:
-        yield from reversed(parts[1:])
-        parts = parts[:1]
-    for part in parts:
-        yield from _markers_in(part)
-
-
-def _without_none(hint: Any) -> Any:
-    """Return an optional argument's type without None: it is left out instead."""
-    if get_origin(hint) is Annotated:
-        inner, *metadata = get_args(hint)
-        return Annotated[(_without_none(inner), *metadata)]
-    parts = [part for part in get_args(hint) if part is not NoneType]
-    if get_origin(hint) not in {Union, UnionType} or len(parts) == len(get_args(hint)):
-        return hint
-    return parts[0] if len(parts) == 1 else Union[tuple(parts)]  # noqa: UP007  the parts are only known now
 
 
 def leave_out_empty(value: Any, schema: Mapping[str, Any]) -> Any:
@@ -237,11 +220,6 @@ def _says_nothing(value: Any, schema: Mapping[str, Any]) -> bool:
     return is_empty or value is None or (isinstance(value, str) and value.strip() in NOTHING)
 
 
-def _distinct(hint: Any) -> Any:
-    """Return a type that the cache of `typing` does not take for an equal one whose enum has another order."""
-    return Annotated[hint, object()]
-
-
 def _may_be_input(value: str) -> bool:
     """Return whether a media argument may be a path, data or an earlier result; the upload decides whether it is."""
     bare = value.strip().strip("\"'`")
@@ -250,19 +228,3 @@ def _may_be_input(value: str) -> bool:
     scheme = bare.split("/", 1)[0].split("\\", 1)[0]
     is_text = bool(bare) and not any(category(char) in {"Cc", "Cs"} for char in value)
     return is_text and (":" not in scheme or scheme[1:] == ":" or INPUT.match(bare) is not None)
-
-
-def _without(drops: Callable[[str, Any], bool], schema: Any) -> Any:
-    """Return a schema without the entries that `drops` names, at any depth."""
-    if isinstance(schema, list):
-        return [_without(drops, item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {key: _without(drops, value) for key, value in schema.items() if not drops(key, value)}
-
-
-def _is_noise(key: str, value: Any) -> bool:
-    # An argument may be called title or default: its value is a schema, so neither text nor None.
-    if key == "title":
-        return isinstance(value, str)
-    return (key == "default" and value is None) or (key == "additionalProperties" and value is True)

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from kie_ai_mcp._providers.arguments import Arguments, hints_of
+from kie_ai_mcp._providers.annotations import hints_of
+from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._settings.folders import is_unusable_on_windows
 from kie_ai_mcp.errors import InvalidArgument, PluginError
 from kie_ai_mcp.models import Model

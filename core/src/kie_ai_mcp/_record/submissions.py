@@ -1,5 +1,6 @@
 """Submissions on record: each paid request is written down before it is sent, and so is its ending."""
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,7 +66,7 @@ class NewSubmission:
         """
         if earlier["account"] or not self.earlier_hash:
             return bool(earlier["body_hash"] == self.body_hash)
-        is_comparable = earlier["tool"] == self.tool and NOT_STORED not in self.arguments.values()
+        is_comparable = earlier["tool"] == self.tool and NOT_STORED not in json.dumps(self.arguments)
         same = is_comparable and dict(earlier["arguments"]) == dict(self.arguments)
         return same or earlier["body_hash"] in {self.body_hash, self.earlier_hash}
 
