@@ -185,6 +185,20 @@ def test_paid_read_under_way_in_a_process_that_dies_is_on_record(
     assert spent(sandbox) == CLIP_COST + HD_COST
 
 
+def test_limit_holds_in_a_race_of_four_processes(launch: "Launch", sandbox: Sandbox) -> None:
+    settings: dict[str, Any] = {"KIE_AI_ENABLED_PROVIDERS": "market", "KIE_AI_MAX_CREDITS_PER_DAY": "5"}
+    servers = [launch(sandbox, **settings) for _ in range(4)]
+    calls = [
+        (server, server.ask("run_model", model="z-image", input={"prompt": f"A fox {n} {k}", "aspect_ratio": "1:1"}))
+        for k in range(5)
+        for n, server in enumerate(servers)
+    ]
+    answers = [server.answer(number)["structuredContent"] for server, number in calls]
+    bought = [answer for answer in answers if answer["status"] == "pending"]
+    assert len(bought) == len(sandbox.ledger) == 6  # of 0.8 credits each
+    assert {answer["charged"] for answer in answers if answer not in bought} == {"no"}
+
+
 async def test_4k_version_is_made_and_booked_once_whatever_its_key(
     open_veo: tuple[Sandbox, OpenVeo], rows: "Rows", tmp_path: Path
 ) -> None:

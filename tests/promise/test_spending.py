@@ -24,7 +24,7 @@ from kie_ai_mcp_sandbox.server import Sandbox
 LIMIT = 180.0
 LARGEST = 120.0  # the 4k version of a clip
 BEGINNING = 10_000.0
-SERVERS = 3
+SERVERS = 4
 SETTINGS: dict[str, Any] = {
     "api_key": "key-of-the-tests",
     "enabled_providers": ("nano-banana", "veo3", "midjourney", "market"),
