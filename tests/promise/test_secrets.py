@@ -278,6 +278,7 @@ ELEMENTS = {"name": "fox", "description": PROMPT, "element_input_urls": ["https:
     [
         ("generate_speech", {"text": PROMPT, "style": PROMPT}),
         ("generate_music", {"prompt": PROMPT, "lyrics": PROMPT, "title": PROMPT, "style": PROMPT}),
+        ("run_model", {"model": "kling-3.0-omni/text-to-video", "input": {"prompt": PROMPT}}),
         (
             "run_model",
             {

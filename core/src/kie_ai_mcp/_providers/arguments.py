@@ -20,7 +20,7 @@ from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, field_of, i
 
 Names = tuple[str, ...]
 INPUT = re.compile(r"file:|kie:|[a-z][a-z0-9-]*:[\w-]+$", re.IGNORECASE)  # the last is a task of another service
-CHOICES = ("enum", "const", "format", "pattern")  # a text with one of these is no free text
+CHOICES = ("enum", "const", "format")  # a text with one of these is no free text
 IDS = re.compile(r"_ids?(\[\])?$|Ids?$|Url$")  # of arguments that name a thing at the service
 NUMBER = re.compile(r"-?[0-9]{1,15}")
 NOTHING = ("null", "None", "undefined")  # texts that hosts and models send for an argument they leave out
