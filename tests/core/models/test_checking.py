@@ -277,9 +277,31 @@ def test_cure_of_a_missing_field_that_another_rule_forbids_is_to_leave_out_its_c
     ]
 
 
-def test_cure_that_does_not_work_is_not_named() -> None:
+def test_cure_that_breaks_another_rule_mends_that_one_as_well() -> None:
     rules = Rule("needs", ("video_url",)), Rule("not_both", ("video_url", "ids"))
-    assert faults(*rules, ids=["x"]) == ["video_url: this field is required."]
+    assert faults(*rules, ids=["x"]) == ["video_url: this field is required; give video_url and leave out ids."]
+
+
+def test_cure_that_does_not_work_is_not_named() -> None:
+    rules = Rule("needs", ("video_url",)), Rule("only_with", ("video_url",), when={"n": 7})
+    assert faults(*rules) == ["video_url: this field is required."]
+
+
+def test_cures_of_one_call_hold_together() -> None:
+    rules = (
+        Rule("at_least_one", ("ids", "video_url")),
+        Rule("needs", ("resolution",), when={"ids": None}),
+        Rule("only_with", ("resolution",), when={"ids": None}),
+    )
+    assert faults(*rules) == [
+        "ids: one of several fields is required; give ids.",
+        "resolution: this field is required without ids; what mends the field above mends this one, too.",
+    ]
+
+
+def test_option_of_the_call_inside_the_input_is_to_be_given_beside_it() -> None:
+    (fault,) = check(model(), {"max_credits": 1}).faults
+    assert "give it beside input" in fault.message
 
 
 @pytest.mark.parametrize("text", ["", " ", "\u200b"])

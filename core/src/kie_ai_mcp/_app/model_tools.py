@@ -113,7 +113,7 @@ class ModelTools:
         """Check and price a call of a tool or model. Buys nothing."""
         if name == RUN:
             options = {key: value for key, value in arguments.items() if key not in {"model", "input"}}
-            name, sent = str(arguments.get("model")), arguments.get("input")
+            name, sent = str(arguments.get("model") or ""), arguments.get("input")
             arguments = {**sent, **options} if isinstance(sent, dict) else {"input": sent}
         answer: dict[str, Any] = {"valid": True, "tool": name}
         try:

@@ -13,6 +13,7 @@ from kie_ai_mcp._models.samples import choices
 from kie_ai_mcp._models.terms import EMPTY, View, beside, number_of, plain, schema_at
 from kie_ai_mcp._models.wording import described, shown, spans
 from kie_ai_mcp._providers.arguments import wrong_addresses
+from kie_ai_mcp._providers.tools import OPTION_NAMES
 from kie_ai_mcp.errors import InvalidArgument, one_line, shorten
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import is_web_address
@@ -73,9 +74,12 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
     empty = (entry for entry in _empty(model.input, usable) if entry[0] not in told)
     faults += [InvalidArgument(place, text, "it can't be empty") for place, text in empty]
     places, notes, view = {fault.field for fault in faults}, [], View(sent, model.input, seconds)
+    mended = view
     for rule, found in ((each, found) for each in model.rules for found in breaks_of(model, each, view)):
         is_missing = found.value is None
-        what = "; ".join(filter(None, (found.says, cure(model, view, rule, found))))
+        cured, after = cure(model, mended, rule, found)
+        mended = mended if rule.soft else after  # cures that are told together must hold together
+        what = "; ".join(filter(None, (found.says, cured)))
         if rule.soft and not is_missing:
             part = "some of " if rule.kind == "limit" else ""
             notes.append(f"The service ignores {part}{found.place}: {found.says}.")
@@ -165,6 +169,8 @@ def _unknown(model: Model, error: Any) -> list[InvalidArgument]:
     for name in error.instance.keys() - {*names}:
         place, value, near = _place([*error.absolute_path, name]), error.instance[name], nearest(name, names)
         what = f"{f'did you mean {near!r}?' if near else 'leave it out.'} {known}"
+        if name in OPTION_NAMES and not error.absolute_path:
+            what = f"give it beside input. {known}"
         message = f"{place}: {model.id} has no such field (given {shorten(value)}); {what}"
         faults.append(InvalidArgument(place, value, what, message=message))
     return faults

@@ -47,20 +47,47 @@ def breaks_of(model: Model, rule: Rule, view: View) -> list[Break]:
     return [found for item in view.items(rule.each) for found in _BY_KIND[rule.kind](model, rule, item)]
 
 
-def cure(model: Model, view: View, rule: Rule, found: Break) -> str:
-    """Return what mends a break in one call, as far as it can be tried here; "" where no fix does."""
-    before, place = _broken(model, view), (model.rules.index(rule), found.place)
+def cure(model: Model, view: View, rule: Rule, found: Break) -> tuple[str, View]:
+    """Return what mends a break in one call, as far as it can be tried here, and the input once that is done.
 
-    def mends(change: Mapping[str, Any]) -> bool:
-        changed = {name: value for name, value in {**view.input, **change}.items() if value is not LEFT_OUT}
-        after = _broken(model, replace(view, input=changed))
+    It is empty where no fix does it. An earlier cure may have mended the break already.
+    """
+    before, place = _broken(model, view), (model.rules.index(rule), found.place)
+    if place not in before and not rule.soft:
+        return "what mends the field above mends this one, too", view
+
+    def mends(fix: Fix) -> bool:
+        after = _broken(model, _changed(view, fix))
         return place not in after and after <= before
 
-    acts: dict[str, list[str]] = {}
     # What to change within an item of a list can't be tried.
-    for act, value, _ in found.fixes if rule.each else (fix for fix in found.fixes if mends(fix[2])):
+    fixes = [*found.fixes] if rule.each else [*filter(mends, found.fixes)]
+    # Of several, those that mend most of what else is wrong.
+    left = {id(fix): len(_broken(model, _changed(view, fix))) for fix in fixes}
+    fixes = [fix for fix in fixes if left[id(fix)] == min(left.values())]
+    fixes = fixes or [both for fix in found.fixes for both in _with_more(model, view, fix, before) if mends(both)]
+    acts: dict[str, list[str]] = {}
+    for act, value, _ in fixes:
         acts.setdefault(act, []).append(value)
-    return ", or ".join(f"{act} {' or '.join(values[:SHOWN])}".strip() for act, values in [*acts.items()][:SHOWN])
+    words = ", or ".join(f"{act} {' or '.join(values[:SHOWN])}".strip() for act, values in [*acts.items()][:SHOWN])
+    return words, _changed(view, fixes[0]) if fixes and not rule.each else view
+
+
+def _changed(view: View, fix: Fix) -> View:
+    after = {name: value for name, value in {**view.input, **fix[2]}.items() if value is not LEFT_OUT}
+    return replace(view, input=after)
+
+
+def _with_more(model: Model, view: View, fix: Fix, before: Places) -> Iterator[Fix]:
+    """Yield a fix that breaks other rules together with each one that mends those."""
+    changed = _changed(view, fix)
+    act, value, change = fix
+    for number, place in sorted(_broken(model, changed) - before):
+        rule = model.rules[number]
+        for found in breaks_of(model, rule, changed):
+            for more, other, added in found.fixes if found.place == place and not rule.each else ():
+                second = f"use {place}:" if more == "use" else more
+                yield f"{act} {value}".strip() + f" and {second}", other, {**change, **added}
 
 
 def _broken(model: Model, view: View) -> Places:
