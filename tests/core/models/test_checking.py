@@ -310,6 +310,12 @@ def test_required_text_that_says_nothing_is_refused(text: str) -> None:
     assert {fault.field for fault in found.faults} == {"prompt", "shots[0].text"}
 
 
+def test_field_whose_schema_allows_anything_may_be_empty_and_nested() -> None:
+    anything: Any = True
+    assert check(model(required=("free",), free=anything), {"free": {"text": ""}}) == Findings()
+    assert check(model(required=("free",), free={}), {"free": [""]}) == Findings()
+
+
 def test_cure_breaks_no_other_rule() -> None:
     rules = (
         Rule("only_with", ("resolution",), when={"size": {"not": ["S"]}}, values=("4k",)),

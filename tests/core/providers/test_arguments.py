@@ -23,7 +23,7 @@ from kie_ai_mcp import (
     Tool,
     VideoUrl,
 )
-from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.arguments import Arguments, without_words
 from kie_ai_mcp._providers.tools import DESCRIPTION_LIMIT, NAME_LIMIT, BoundTool, CallOptions, describe
 from kie_ai_mcp.errors import PluginError
 from tests.helpers import PICTURE
@@ -111,6 +111,26 @@ def test_tools_that_share_an_annotation_keep_defaults_of_their_own() -> None:
 
     schemas = [Arguments(fn).schema["properties"]["aspect_ratio"] for fn in (generate_fox, generate_owl, generate_fox)]
     assert [schema["default"] for schema in schemas] == ["1:1", "16:9", "1:1"]
+
+
+def test_words_are_hidden_wherever_the_schema_has_free_text() -> None:
+    schema = {
+        "properties": {
+            "text": {"type": "string", "pattern": "\\S"},
+            "size": {"enum": ["S", "L"]},
+            "free": True,
+            "parts": {"type": "array", "items": {"properties": {"words": {}, "image": {}, "voice_id": {}}}},
+        }
+    }
+    part = {"words": "secret", "image": PICTURE, "voice_id": "v1", "seconds": 5}
+    given = {"text": "secret", "size": "S", "free": {"any": ["secret"]}, "parts": [part], "other": "secret"}
+    assert without_words(given, schema, {"parts[].image"}, "-") == {
+        "text": "-",
+        "size": "S",
+        "free": {"any": ["-"]},
+        "parts": [part | {"words": "-"}],
+        "other": "-",
+    }
 
 
 def test_argument_called_title_keeps_its_name() -> None:

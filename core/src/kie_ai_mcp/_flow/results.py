@@ -52,8 +52,8 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
             return _unread(await with_files(engine, record), exc)
     try:
         outcome, payload = again or await outcome_of(engine, record.task, payload)
-        hidden = None if engine.settings.store_prompts else outcome.error
-        stored = outcome if engine.settings.store_prompts else _without_prompts(outcome)
+        stored = _storable(engine, outcome)
+        hidden = outcome.error if stored.error != outcome.error else None
         record = await engine.record.tasks.record_outcome(record.row_id, stored)
         if record.status == "failed":
             engine.news.add("failed")
@@ -75,8 +75,10 @@ def _check_service(engine: Engine, record: TaskRecord) -> None:
         raise ReadFailed(message, next_step=step, can_retry=False)
 
 
-def _without_prompts(outcome: Outcome) -> Outcome:
-    """Return an outcome without what may repeat the prompt: its reason, and what is said about its files."""
+def _storable(engine: Engine, outcome: Outcome) -> Outcome:
+    """Return an outcome as it may be stored: without what may repeat the prompt, where prompts are not kept."""
+    if engine.settings.store_prompts:
+        return outcome
     error = NOT_STORED if outcome.error else outcome.error
     about: dict[str, Any] = {"data": None, "labels": ()} if outcome.urls and outcome.data is not None else {}
     return replace(outcome, error=error, **about)
@@ -118,8 +120,8 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     notes: tuple[str, ...] = ()
     if record.results and folder is not None:
         caller = engine.caller(record.gateway)
-        labels = record.labels if engine.settings.store_prompts else _without_prompts(outcome).labels
-        named, redacted = replace(record, labels=labels), engine.redacted(arguments, tool)
+        named = replace(record, labels=_storable(engine, outcome).labels)
+        redacted = engine.redacted(arguments, tool)
         saved = await save_results(caller, named, folder, redacted, request.label)
         record, notes = replace(record, files=saved.files), saved.notes
     report = report_of(record).noted(*notes)

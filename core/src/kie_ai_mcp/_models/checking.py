@@ -12,7 +12,7 @@ from kie_ai_mcp._models.rules import breaks_of, cure
 from kie_ai_mcp._models.samples import choices
 from kie_ai_mcp._models.terms import EMPTY, View, beside, number_of, plain, schema_at
 from kie_ai_mcp._models.wording import described, shown, spans
-from kie_ai_mcp._providers.arguments import wrong_addresses
+from kie_ai_mcp._providers.arguments import is_blank, wrong_addresses
 from kie_ai_mcp._providers.tools import OPTION_NAMES
 from kie_ai_mcp.errors import InvalidArgument, one_line, shorten
 from kie_ai_mcp.models import Model
@@ -70,10 +70,11 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
     # An empty address counts as left out where it may be.
     wrong = wrong_addresses(sent, model.media)
     faults += [fault for fault in wrong if fault.value or fault.field.endswith("]") or fault.field in needed]
-    told = {fault.field for fault in faults}
-    empty = (entry for entry in _empty(model.input, usable) if entry[0] not in told)
-    faults += [InvalidArgument(place, text, "it can't be empty") for place, text in empty]
-    places, notes, view = {fault.field for fault in faults}, [], View(sent, model.input, seconds)
+    places = {fault.field for fault in faults}
+    empty = {place: text for place, text in _empty(model.input, usable) if place not in places}
+    faults += [InvalidArgument(place, text, "it can't be empty") for place, text in empty.items()]
+    places |= empty.keys()
+    notes, view = [], View(sent, model.input, seconds)
     mended = view
     for rule, found in ((each, found) for each in model.rules for found in breaks_of(model, each, view)):
         is_missing = found.value is None
@@ -96,15 +97,11 @@ def _empty(schema: Mapping[str, Any], sent: Any, path: tuple[str | int, ...] = (
     parts: Iterable[tuple[str | int, Any]] = sent.items() if isinstance(sent, dict) else enumerate(sent)
     for name, value in parts:
         part = schema.get("properties", {}).get(name, {}) if isinstance(sent, dict) else schema.get("items", {})
-        if isinstance(value, dict | list) and isinstance(part, dict):
+        part = part if isinstance(part, dict) else {}  # it may be true or false
+        if isinstance(value, dict | list):
             yield from _empty(part, value, (*path, name))
-        elif isinstance(value, str) and name in schema.get("required", ()) and _says_nothing(value, part):
+        elif name in schema.get("required", ()) and not {"enum", "const"} & part.keys() and is_blank(value):
             yield _place([*path, name]), value
-
-
-def _says_nothing(text: str, schema: Mapping[str, Any]) -> bool:
-    # Invisible characters would be bought as any other prompt.
-    return not {"enum", "const"} & schema.keys() and not any(c.isprintable() and not c.isspace() for c in text)
 
 
 def fault_of_schema(schema: Any) -> str:

@@ -1,6 +1,6 @@
 """Rules of a model over one input: the places where each is broken, and the changes that mend it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -56,16 +56,16 @@ def cure(model: Model, view: View, rule: Rule, found: Break) -> tuple[str, View]
     if place not in before and not rule.soft:
         return "what mends the field above mends this one, too", view
 
-    def mends(fix: Fix) -> bool:
-        after = _broken(model, _changed(view, fix))
-        return place not in after and after <= before
+    def working(fixes: Iterable[Fix]) -> list[Fix]:
+        """Return the fixes that mend the break and break nothing else; of several, those that mend most besides."""
+        tried = [(fix, _broken(model, _changed(view, fix))) for fix in fixes]
+        mended = [(fix, len(after)) for fix, after in tried if place not in after and after <= before]
+        least = min((left for _, left in mended), default=0)
+        return [fix for fix, left in mended if left == least]
 
+    further = (both for fix in found.fixes for both in _with_more(model, view, fix, before))
     # What to change within an item of a list can't be tried.
-    fixes = [*found.fixes] if rule.each else [*filter(mends, found.fixes)]
-    # Of several, those that mend most of what else is wrong.
-    left = {id(fix): len(_broken(model, _changed(view, fix))) for fix in fixes}
-    fixes = [fix for fix in fixes if left[id(fix)] == min(left.values())]
-    fixes = fixes or [both for fix in found.fixes for both in _with_more(model, view, fix, before) if mends(both)]
+    fixes = [*found.fixes] if rule.each else working(found.fixes) or working(further)
     acts: dict[str, list[str]] = {}
     for act, value, _ in fixes:
         acts.setdefault(act, []).append(value)

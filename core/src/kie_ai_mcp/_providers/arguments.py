@@ -118,10 +118,8 @@ class Arguments:
         if faults := [*wrong_addresses(checked, self.media)]:
             raise InvalidArgument.joined(faults)
         for name in checked.keys() - self.defaults.keys():
-            text = checked[name]
-            # Invisible characters would be bought as any other prompt.
-            if isinstance(text, str) and not any(char.isprintable() and not char.isspace() for char in text):
-                raise InvalidArgument(name, text, "it can't be empty")
+            if is_blank(checked[name]):
+                raise InvalidArgument(name, checked[name], "it can't be empty")
         return dict(checked)
 
     def _decoded(self, name: str, value: Any) -> Any:
@@ -164,8 +162,14 @@ class Arguments:
         return InvalidArgument(name, value, f"known arguments: {listing}", message=message)
 
 
-def without_words(value: Any, schema: Mapping[str, Any], media: Container[str], marked: str, path: str = "") -> Any:
+def is_blank(value: Any) -> bool:
+    """Return whether a value is a text that shows nothing; invisible characters would be bought as any other prompt."""
+    return isinstance(value, str) and not any(char.isprintable() and not char.isspace() for char in value)
+
+
+def without_words(value: Any, schema: Any, media: Container[str], marked: str, path: str = "") -> Any:
     """Return arguments with a mark for each free text in them; files, ids and choices stay as they are."""
+    schema = schema if isinstance(schema, Mapping) else {}  # it may be true or false
     if isinstance(value, dict):
         fields, begin = schema.get("properties", {}), f"{path}." if path else ""
         return {
