@@ -11,6 +11,9 @@ from typing import Any
 import anyio
 from mcp_types import CallToolResult, TextContent
 
+from kie_ai_mcp import Family, Submission
+from kie_ai_mcp._models.pricing import estimate
+
 PICTURE = "https://example.com/a.png"
 
 LIMIT_S = 30.0
@@ -57,3 +60,10 @@ async def eventually(condition: Callable[[], object]) -> None:
     with anyio.fail_after(LIMIT_S):
         while not condition():  # noqa: ASYNC110  it depends on another process or thread, which sets no event
             await anyio.sleep(PAUSE_S)
+
+
+def price_of(family: Family, submission: Submission) -> float:
+    """Return the credits of a market request by the family's own data."""
+    price = estimate(family.models[str(submission.model)], submission.body["input"])
+    assert price.credits is not None, submission
+    return price.credits

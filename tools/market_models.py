@@ -38,7 +38,10 @@ from kie_ai_mcp_market.catalogue import CATALOGUE, flat
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 MARKET = "market"
-FAMILIES = ("gpt-image", "recraft", "seedance", "seedream", "speech", "suno", "talking", "topaz", "wan")
+FAMILIES = (
+    "flux", "gpt-image", "gpt4o-image", "ideogram", "kling", "nano-banana", "recraft", "runway", "seedance", "seedream",
+    "speech", "suno", "talking", "topaz", "veo3", "wan",
+)  # fmt: skip
 """Families whose data file holds the entries of the models that begin as `Provider.models` says."""
 
 BY_HAND = ("title", "notes", "tool", "availability")

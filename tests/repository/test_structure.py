@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 CORE = Path(kie_ai_mcp.__file__).parent
 MODULES = sorted(CORE.rglob("*.py"))
 
-FOLDER_CHANGES = 15
+FOLDER_CHANGES = 17
 MASKINGS = 4
 FIELD_PLACES = {"status_address": 6}
 FLOORS = 11
@@ -38,7 +38,7 @@ CLASS_LINES = 250
 LARGE_CLASSES = 0
 FUNCTION_LINES = 60
 LATE_IMPORTS = 20
-CORE_LINES = 18_750
+CORE_LINES = 19_600
 RIDDLES = 0
 TEST_NAME_LENGTH = 80
 

@@ -4,9 +4,10 @@ See `kie_ai_mcp.hookspecs` for the hooks, `kie_ai_mcp.specs` for the values, `ki
 with the service's answers and `kie_ai_mcp.errors` for the error tree.
 """
 
+from kie_ai_mcp._models.choosing import Choice, Family
 from kie_ai_mcp.errors import InvalidArgument, KieError
 from kie_ai_mcp.hookspecs import CONTRACT, hookimpl
-from kie_ai_mcp.models import LiveCatalogue, LiveModel, LiveRead, Model, Price, PriceLine, Rule, read_models
+from kie_ai_mcp.models import Form, LiveCatalogue, LiveModel, LiveRead, Model, Price, PriceLine, Rule, read_models
 from kie_ai_mcp.specs import (
     Accepted,
     Answer,
@@ -47,6 +48,9 @@ __all__ = [
     "AudioUrl",
     "Balance",
     "CallbackUrl",
+    "Choice",
+    "Family",
+    "Form",
     "FrameRate",
     "Gateway",
     "ImageUrl",

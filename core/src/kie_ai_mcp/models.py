@@ -153,6 +153,30 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Form:
+    """One model that can do a tool's work, and how it writes the tool's arguments.
+
+    An argument is written to the field of its own name in snake case, as the field's schema wants it: a number as
+    text or a list of one where it asks for that, a choice in its own case. What no field takes is refused.
+
+    Args:
+        id: The service's id of the model.
+        name: The model as a caller names it; the id where it is left out. Several forms may share a name.
+        fields: Fields of other names, by argument. A tuple of fields takes the items of a list, one each; "" is none.
+        words: By argument, the service's words for its values; the form takes no others.
+        always: Fields that are sent in any case, unless the call says otherwise.
+        anyway: By argument, values for which nothing is sent because the model does just that.
+    """
+
+    id: str
+    name: str = ""
+    fields: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    words: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    always: Mapping[str, Any] = field(default_factory=dict)
+    anyway: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class LiveModel:
     """One entry of a service's own list of models.
 

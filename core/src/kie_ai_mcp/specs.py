@@ -137,6 +137,8 @@ class Submission(_Addressed):
         kind: What the task makes, where one function makes several kinds; the tool's own if left out.
         otherwise: The same order in another form, for the same service, which is sent where no address of this one is
             served; while credits are limited only if it costs no more. It has no `otherwise` of its own.
+        checked: Whether the input was checked against the model's data already, as `Family` does, and the price is
+            that of the data.
     """
 
     path: _Path
@@ -149,6 +151,7 @@ class Submission(_Addressed):
     notes: _Texts = ()
     kind: _Kind = None
     otherwise: Annotated["Submission | None", SkipValidation, Field(description="a Submission")] = None
+    checked: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", _given(self.body))
@@ -164,13 +167,19 @@ class Submission(_Addressed):
         estimated_credits: float | None = None,
         notes: tuple[str, ...] = (),
         kind: Kind | None = None,
+        checked: bool = False,
     ) -> Self:
         """A task of one of Kie.ai's market models: ``jobs/createTask`` with `model` and `input`.
 
         Entries of `input` that are None are left out.
         """
         body = {"model": model, "callBackUrl": callback_url, "input": _given(input)}
-        more: dict[str, Any] = {"estimated_credits": estimated_credits, "notes": notes, "kind": kind}
+        more: dict[str, Any] = {
+            "estimated_credits": estimated_credits,
+            "notes": notes,
+            "kind": kind,
+            "checked": checked,
+        }
         return cls(MARKET_CREATE, body, api_type, model=model, **more)
 
     def or_market(self, model: str, *, less: Sequence[str] = (), **changes: Any) -> Self:

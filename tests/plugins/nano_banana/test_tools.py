@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 
 from kie_ai_mcp import InvalidArgument, Submission
 from kie_ai_mcp_nano_banana import kie_describe_provider, kie_register_tools
-from kie_ai_mcp_nano_banana.tools import LONG_SHAPES, MODELS, Resolution, Shape, edit_nano_banana, generate_nano_banana
+from kie_ai_mcp_nano_banana.tools import FAMILY, Resolution, Shape, edit_nano_banana, generate_nano_banana
+from tests.helpers import price_of
 from tests.service.facts import official, schema_of
+
+LONG_SHAPES = ("1:4", "4:1", "1:8", "8:1")
 
 CALLBACK = "https://me.example/x"
 
@@ -44,7 +46,7 @@ MOST_CHARACTERS = {
     "nano-banana-pro": 10_000,
 }
 MOST_PICTURES = {
-    "google/nano-banana-edit": 5,
+    "google/nano-banana-edit": 10,
     "nano-banana-2-1": 14,
     "nano-banana-2": 14,
     "nano-banana-2-lite": 10,
@@ -191,17 +193,14 @@ def test_more_pictures_than_the_model_takes_are_refused(tool: Tool, model: str) 
         tool(prompt="a fox", model=model, image_urls=pictures(most + 1))
 
     assert refusal.value.field == "image_urls"
-    assert f"at most {most}, {most + 1} were given" in refusal.value.allowed
+    assert f"at most {most} items, {most + 1} were given" in refusal.value.allowed
 
 
-def test_pictures_for_a_text_model_are_refused_naming_tool_and_model_that_take_them() -> None:
-    with pytest.raises(InvalidArgument) as refusal:
-        generate_nano_banana("a fox", image_urls=pictures(1), model="google/nano-banana")
+def test_pictures_beside_the_words_of_a_new_picture_go_to_the_model_that_edits() -> None:
+    pinned = generate_nano_banana("a fox", image_urls=pictures(1), model="google/nano-banana")
 
-    assert refusal.value.field == "image_urls"
-    assert "edit_nano_banana" in refusal.value.allowed
-    assert "leave model out" in refusal.value.allowed
-    assert generate_nano_banana("a fox", image_urls=pictures(1)).model == "nano-banana-2-1"
+    assert pinned.model == generate_nano_banana("a fox", image_urls=pictures(1)).model == "google/nano-banana-edit"
+    assert pinned.body["input"] == {"prompt": "a fox", "image_urls": pictures(1)}
 
 
 @pytest.mark.parametrize("shape", LONG_SHAPES)
@@ -219,7 +218,7 @@ def test_a_long_shape_is_refused_with_the_models_that_have_it(tool: Tool, model:
         made(tool, tool is edit_nano_banana, model, image_size=shape)
 
     assert refusal.value.field == "image_size"
-    assert "leave model out" in refusal.value.allowed
+    assert "The whole call is taken by model=" in refusal.value.message
     assert made(tool, tool is edit_nano_banana, None, image_size=shape)["aspect_ratio"] == shape
 
 
@@ -237,7 +236,7 @@ def test_a_resolution_for_a_model_of_one_size_is_refused_with_those_of_several(t
         made(tool, tool is edit_nano_banana, model, resolution="1K")
 
     assert refusal.value.field == "resolution"
-    assert "leave model out" in refusal.value.allowed
+    assert "The whole call is taken by model=" in refusal.value.message
     assert made(tool, tool is edit_nano_banana, None, resolution="1K")["resolution"] == "1K"
 
 
@@ -248,7 +247,7 @@ def test_an_output_format_that_the_model_chooses_itself_is_refused(tool: Tool, o
         made(tool, tool is edit_nano_banana, "nano-banana-2-lite", output_format=output_format)
 
     assert refusal.value.field == "output_format"
-    assert "leave model out" in refusal.value.allowed
+    assert "The whole call is taken by model=" in refusal.value.message
     assert made(tool, tool is edit_nano_banana, None, output_format=output_format)["output_format"] == output_format
 
 
@@ -267,13 +266,11 @@ def test_without_model_the_cheapest_that_takes_the_whole_call_is_chosen(tool: To
     prices: list[float] = []
     for model in (model for way, _, model in WAYS if way is tool):
         with suppress(InvalidArgument):
-            prices.append(tool(prompt="a fox", model=model, **arguments).estimated_credits or 0)
+            prices.append(price_of(FAMILY, tool(prompt="a fox", model=model, **arguments)))
     chosen = tool(prompt="a fox", **arguments)
 
-    assert chosen.estimated_credits == min(prices)
-    assert replace(chosen, notes=()) == tool(prompt="a fox", model=chosen.model, **arguments)
-    assert all(str(chosen.model) in note for note in chosen.notes)
-    assert bool(chosen.notes) == (chosen.model == "nano-banana-2-1")
+    assert price_of(FAMILY, chosen) == min(prices)
+    assert chosen.notes == (f"{chosen.model} was chosen: the cheapest model that takes the whole call.",)
 
 
 def test_a_prompt_too_long_for_the_first_model_is_given_to_another() -> None:
@@ -285,28 +282,16 @@ def test_what_no_model_takes_is_refused_without_advice_to_leave_the_model_out() 
     with pytest.raises(InvalidArgument) as refusal:
         edit_nano_banana("a fox", pictures(15))
 
-    assert refusal.value.allowed == "nano-banana-2-1 takes at most 14, 15 were given"
-
-
-def test_limits_are_the_official_ones_but_for_the_five_pictures_promised_earlier() -> None:
-    properties = {model: schema_of(model)["properties"] for model in MODELS}
-    most = {
-        model: fields[field]["maxItems"]
-        for model, fields in properties.items()
-        for field in ("image_input", "image_urls")
-        if field in fields
-    }
-
-    assert {model: fields["prompt"]["maxLength"] for model, fields in properties.items()} == MOST_CHARACTERS
-    assert most == {**MOST_PICTURES, "google/nano-banana-edit": 10}
+    assert refusal.value.field == "image_urls"
+    assert "is taken by" not in refusal.value.message
 
 
 def test_provider_owns_each_model_and_each_sort_of_task() -> None:
     provider = kie_describe_provider()
 
     assert provider.api_types == ("nano-banana", "nano-banana-edit")
-    assert all(model.startswith(provider.models) for model in MODELS)
-    assert {model for _, _, model in WAYS} == set(MODELS)
+    assert all(model.startswith(provider.models) for model in FAMILY.models)
+    assert {model for _, _, model in WAYS} == set(FAMILY.models)
 
 
 def test_both_tools_are_offered() -> None:

@@ -11,12 +11,11 @@ from kie_ai_mcp._media.uploading import LocalFile, replaced
 from kie_ai_mcp._models.catalogue import HOOK
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import estimate
-from kie_ai_mcp._models.wording import offer
+from kie_ai_mcp._models.wording import MOST, price_notes
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import KIE, Query, Submission, texts_at
 
-MOST = "Estimated credits are the most that it can cost."
 NO_FILES: Mapping[str, LocalFile] = {}
 
 
@@ -57,11 +56,10 @@ def priced(
     if faults := [*findings.faults, *faults_of(measured, model.media)]:
         raise InvalidArgument.joined(faults)
     notes = tuple(note for note in findings.notes if note not in submission.notes)
-    if submission.estimated_credits is not None:
+    if submission.estimated_credits is not None and not submission.checked:
         return replace(submission, notes=(*submission.notes, *notes))
     price = estimate(model, sent, seconds, unit=engine.caller(model.gateway).gateway.unit)
-    notes += (MOST,) if price.at_most else (f"Price: {price.rate}.",) if price.credits is None and price.rate else ()
-    notes += tuple(f"The price is {words}." for words in (offer(model.price) if model.price else ()))
+    notes += price_notes(model, price)
     return replace(submission, estimated_credits=price.credits, notes=(*submission.notes, *notes))
 
 

@@ -106,6 +106,8 @@ async def _priced(
 ) -> tuple[Submission, dict[str, LocalFile]]:
     """Return a request with its price, and the local files that it names, measured; none has been sent."""
     known, media = has_models(engine, tool), tool.arguments.media
+    if plain.checked and not checked.keys() & {*map(field_of, media)}:
+        return plain, {}
     if known:
         await engine.catalogue.load()
     submission, files = priced(engine, tool, plain) if known else plain, dict[str, LocalFile]()

@@ -20,6 +20,7 @@ from kie_ai_mcp.specs import is_web_address
 
 DEEPEST = 50  # so many levels are looked at; no model takes more than five
 LONGEST_BITS = 900  # of a number, so that sums of them stay within floats
+_SIGN = re.compile(r"[^\W_]")  # a letter or digit, which nearly every text has
 _REFERENCE = re.compile(r'"(\$(?:ref|dynamicRef|id))":')  # what may lead out of a schema, or round in it
 
 _LIMITS = {
@@ -68,7 +69,7 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
         return Findings(tuple(faults))
     needed = model.input.get("required", ())
     # An empty address counts as left out where it may be.
-    wrong = wrong_addresses(sent, model.media)
+    wrong = wrong_addresses(sent, model.media) if model.media else ()
     faults += [fault for fault in wrong if fault.value or fault.field.endswith("]") or fault.field in needed]
     places = {fault.field for fault in faults}
     empty = {place: text for place, text in _empty(model.input, usable) if place not in places}
@@ -100,7 +101,9 @@ def _empty(schema: Mapping[str, Any], sent: Any, path: tuple[str | int, ...] = (
         part = part if isinstance(part, dict) else {}  # it may be true or false
         if isinstance(value, dict | list):
             yield from _empty(part, value, (*path, name))
-        elif name in schema.get("required", ()) and not {"enum", "const"} & part.keys() and is_blank(value):
+        elif name not in schema.get("required", ()) or {"enum", "const"} & part.keys():
+            continue
+        elif isinstance(value, str) and not _SIGN.search(value) and is_blank(value):
             yield _place([*path, name]), value
 
 

@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime
 from itertools import chain
 from typing import Any
 
-from kie_ai_mcp._models.pricing import estimate, rate_of
+from kie_ai_mcp._models.pricing import Estimate, estimate, rate_of
 from kie_ai_mcp._models.samples import usual_input
 from kie_ai_mcp._models.terms import alternatives, group, number_of, part_words, parts_of, plain, priced
 from kie_ai_mcp.models import Condition, Model, Price, Rule
 
+MOST = "Estimated credits are the most that it can cost."
 LISTED = 24  # so many values of a field stand in its line
 _TYPES = {"string": "text", "integer": "int", "boolean": "true|false"}
 _OF_GROUPS = {"not_both": "at most one of", "exactly_one": "exactly one of", "at_least_one": "at least one of"}
@@ -55,6 +56,13 @@ def price_lines(model: Model, unit: str = "credits") -> list[str]:
     unset = dict(price.unset, **{name: value for line in price.lines for name, value in line.unset.items()})
     rows += [f"{name} left out counts as {written(value)}" for name, value in unset.items()]
     return [*rows, *offer(price)]
+
+
+def price_notes(model: Model, price: Estimate) -> tuple[str, ...]:
+    """Return what is to be said of a price besides its number, a sentence each."""
+    rate = (f"Price: {price.rate}.",) if price.credits is None and price.rate else ()
+    offers = (f"The price is {words}." for words in (offer(model.price) if model.price else ()))
+    return (*((MOST,) if price.at_most else rate), *offers)
 
 
 def offer(price: Price) -> Iterator[str]:

@@ -1,14 +1,19 @@
 """Nano Banana: Google's image models on the market endpoints, whose status and results are the common ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from kie_ai_mcp import Provider, Submission, hookimpl
-from kie_ai_mcp_nano_banana.tools import EDIT, GENERATE, edit_nano_banana, generate_nano_banana
+from kie_ai_mcp import Model, Provider, Submission, hookimpl
+from kie_ai_mcp_nano_banana.tools import EDIT, FAMILY, GENERATE, edit_nano_banana, generate_nano_banana
 
 
 @hookimpl
 def kie_register_tools() -> list[Callable[..., Submission]]:
     return [generate_nano_banana, edit_nano_banana]
+
+
+@hookimpl
+def kie_register_models() -> Iterable[Model]:
+    return FAMILY.models.values()
 
 
 @hookimpl

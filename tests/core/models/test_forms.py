@@ -1,0 +1,115 @@
+"""Forms: how each model writes a tool's arguments, and which of them is chosen."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from kie_ai_mcp import Choice, Family, Form, InvalidArgument, Model, Price, PriceLine, Rule
+
+
+def model(
+    model_id: str, credits: float, fields: Mapping[str, Any], *rules: Rule, required: tuple[str, ...] = ()
+) -> Model:
+    schema = {"type": "object", "properties": dict(fields), "required": list(required), "additionalProperties": False}
+    return Model(model_id, model_id, "video", "text-to-video", schema, rules=rules, price=Price((PriceLine(credits),)))
+
+
+TEXT = {"type": "string"}
+LENGTH = {"type": "string", "enum": ["5", "10"], "default": "5"}
+PLAIN = model("plain", 10, {"prompt": {**TEXT, "maxLength": 20}, "duration": LENGTH}, required=("prompt", "duration"))
+FRAMES = model("frames", 20, {"prompt": TEXT, "first": TEXT, "last": TEXT, "mode": {**TEXT, "enum": ["std", "4K"]}})
+FREE = model(
+    "free",
+    30,
+    {
+        "prompt": TEXT,
+        "seconds": {"type": "integer", "minimum": 3, "maximum": 15},
+        "image_urls": {"type": "array", "items": TEXT, "maxItems": 2},
+        "strength": {"type": "number", "minimum": 0.1, "maximum": 1},
+        "aspect_ratio": TEXT,
+    },
+    Rule("limit", ("strength",), step=0.1),
+    Rule("only_with", ("aspect_ratio",), when={"image_urls": None}, soft=True),
+)
+FORMS = (
+    Form("plain", "1", anyway={"sound": (False,)}),
+    Form("frames", "2", {"imageUrls": ("first", "last"), "resolution": "mode"}, {"resolution": {"720p": "std"}}),
+    Form("free", "3", {"duration": "seconds", "imageUrl": "image_urls"}),
+)
+
+
+class Made(Family):
+    models = {each.id: each for each in (PLAIN, FRAMES, FREE)}  # noqa: RUF012  in place of a data file
+
+
+def choose(named: str | None = None, **asked: Any) -> Choice:
+    return Made("tests", "Made").choose(FORMS, {"prompt": "a fox", **asked}, named)
+
+
+def refusal(named: str | None = None, **asked: Any) -> InvalidArgument:
+    with pytest.raises(InvalidArgument) as found:
+        choose(named, **asked)
+    return found.value
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen", "sent"),
+    [
+        ({}, "plain", {"duration": "5"}),
+        ({"duration": 10}, "plain", {"duration": "10"}),
+        ({"sound": False}, "plain", {"duration": "5"}),
+        ({"duration": 7}, "free", {"seconds": 7}),
+        ({"resolution": "720p"}, "frames", {"mode": "std"}),
+        ({"resolution": "auto"}, "frames", {}),
+        ({"imageUrls": ["a", "b"]}, "frames", {"first": "a", "last": "b"}),
+        ({"imageUrl": "a"}, "free", {"image_urls": ["a"]}),
+        ({"prompt": "a fox in deep winter snow"}, "frames", {"prompt": "a fox in deep winter snow"}),
+    ],
+)
+def test_cheapest_form_that_takes_the_whole_call_is_chosen(
+    asked: dict[str, Any], chosen: str, sent: dict[str, Any]
+) -> None:
+    choice = choose(**asked)
+
+    assert choice.model.id == chosen
+    assert choice.input == {"prompt": "a fox", **sent}
+    assert any("was chosen" in note for note in choice.notes)
+
+
+def test_named_form_is_used_though_it_costs_more_and_nothing_is_said_of_it() -> None:
+    assert choose("3").model.id == choose("free").model.id == "free"
+    assert choose("3").notes == ()
+
+
+def test_number_between_two_steps_is_rounded_and_said() -> None:
+    choice = choose(strength=0.37)
+
+    assert choice.input["strength"] == 0.4
+    assert "strength 0.37 was rounded to 0.4" in choice.notes[-1]
+
+
+def test_form_that_ignores_part_of_a_call_says_so() -> None:
+    notes = choose("3", imageUrl="a", aspect_ratio="16:9").notes
+
+    assert notes == ("The service ignores aspect_ratio: only without imageUrl.",)
+
+
+def test_every_fault_of_a_named_form_is_told_in_the_words_of_the_tool() -> None:
+    error = refusal("2", duration=5, resolution="1080p", imageUrls=["a", "b", "c"])
+
+    assert [fault.field for fault in error.faults] == ["duration", "resolution", "imageUrls"]
+    assert "Made 2 has no such setting" in error.message
+    assert "Made 2 takes '720p'" in error.message
+    assert "at most 2, 3 were given" in error.message
+
+
+def test_refusal_of_a_named_form_names_those_that_take_the_whole_call() -> None:
+    assert "The whole call is taken by model='3'." in refusal("1", duration=7).message
+
+
+def test_what_no_form_takes_is_told_of_the_one_that_comes_nearest() -> None:
+    error = refusal(duration=99)
+
+    assert error.field == "duration"
+    assert "is taken by" not in error.message
