@@ -8,9 +8,10 @@ from typing import Any
 import anyio
 import pytest
 
-from kie_ai_mcp._models.catalogue import Catalogue, tool_name
+from kie_ai_mcp._models.catalogue import Catalogue
 from kie_ai_mcp._models.search import offer_of_model
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.tools import tool_name
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.testing._load import load

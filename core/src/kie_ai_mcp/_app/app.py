@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import anyio
@@ -24,7 +24,7 @@ from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._flow.watching import catch_up, watch
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.arguments import Arguments
-from kie_ai_mcp._providers.tools import BoundTool, describe
+from kie_ai_mcp._providers.tools import BoundTool, check_defaults, describe
 from kie_ai_mcp._settings.load import STRICT, Faults, nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings, variable
@@ -55,6 +55,14 @@ class App:
                 reason = f"{variable('pinned_models')} names {name!r}, but there is no such model."
                 cure = nearest(name, engine.catalogue.entries)
                 faults.append(ConfigError(reason, next_step=cure, where=("pinned_models", name)))
+        app = cls(engine.settings, engine)
+        own = engine.settings.tools.keys() - engine.plugins.tools.keys()  # the others were checked with their tools
+        for name in own and own & {*app.names}:
+            try:
+                check_defaults(name, engine.settings.tools[name], app.tool(name).check)
+            except ConfigError as exc:
+                faults.append(exc)
+                engine.settings = engine.settings.without(*exc.where)
         return cls(engine.settings, engine)
 
     @cached_property
@@ -178,6 +186,13 @@ class App:
 
     def _of_provider(self, tool: BoundTool) -> Tool:
         async def run(arguments: Mapping[str, Any], call: Call) -> Answer:
+            try:
+                return await answered(arguments, call)
+            except KieError as exc:
+                tool.name_defaults(exc, arguments)
+                raise
+
+        async def answered(arguments: Mapping[str, Any], call: Call) -> Answer:
             if not tool.charges:
                 # What a query finds is not on record, so no address leads to it.
                 return answer_of(await query(self.engine, tool, arguments))
@@ -204,7 +219,7 @@ class App:
             idempotent=tool.once,
             open_world=True,
             run=run,
-            check=tool.arguments.check,
+            check=partial(tool.check, saves=self.settings.output_dir is not None),
         )
 
 

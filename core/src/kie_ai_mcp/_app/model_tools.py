@@ -16,11 +16,11 @@ from kie_ai_mcp._flow.models import find, fitting
 from kie_ai_mcp._flow.pricing import Quote, quote
 from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
 from kie_ai_mcp._flow.status import credits_left
-from kie_ai_mcp._models.catalogue import Entry, tool_name
+from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.search import Offer, best, offer_of_model, offer_of_tool
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
-from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool
+from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, tool_name
 from kie_ai_mcp.errors import InvalidArgument, KieError, LimitReached, StorageError
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import KIE, Kind
@@ -106,8 +106,13 @@ class ModelTools:
         arguments = {**input, **{name: value for name, value in own.items() if value is not None}}
         if model in self.tools:
             return await self.tools[model].run(arguments, self.call)
-        entry = await fitting(self.engine, await find(self.engine, model), input)
-        return await self.runner(tool_of(entry)).run(arguments, self.call)
+        return await self.runner(await self._model(model, input)).run(arguments, self.call)
+
+    async def _model(self, name: str, sent: Mapping[str, Any], field: str = "model", *more: str) -> BoundTool:
+        """Return a model as a tool that takes this input, with the user's own defaults where it is pinned."""
+        usual = self.engine.settings.tools.get(name, {})
+        sent = {key: usual[key] for key in usual if key not in (*OPTION_NAMES, CALLBACK)} | dict(sent)
+        return tool_of(await fitting(self.engine, await find(self.engine, name, field, *more), sent), usual=usual)
 
     async def estimate_cost(self, name: str, arguments: dict[str, Any]) -> Answer:
         """Check and price a call of a tool or model. Buys nothing."""
@@ -134,8 +139,12 @@ class ModelTools:
             return Quote(name, "", 0.0, KIE)  # one of the server's own
         if tool is None:
             own = {key: value for key, value in arguments.items() if key not in (*OPTION_NAMES, CALLBACK)}
-            tool = tool_of(await fitting(self.engine, await find(self.engine, name, "name", *self.tools), own))
-        return await quote(self.engine, tool, arguments)
+            tool = await self._model(name, own, "name", *self.tools)
+        try:
+            return await quote(self.engine, tool, arguments)
+        except InvalidArgument as exc:
+            tool.name_defaults(exc, arguments)
+            raise
 
     async def _costs(self, cost: Quote) -> dict[str, Any]:
         unit = "credits" if cost.gateway == KIE else self.engine.callers[cost.gateway].gateway.unit
@@ -187,19 +196,22 @@ def model_tools(engine: Engine, tools: Mapping[str, Tool], runner: Runner) -> It
         if engine.plugins.lists(name):
             method = getattr(ModelTools, name)
             hidden = UNLISTED if name == RUN else ()
+            usual, world = engine.settings.tools.get(name, {}), not reads_only
             yield tool_of_method(
-                method, owner, schema, reads_only=reads_only, open_world=not reads_only, unlisted=hidden
+                method, owner, schema, reads_only=reads_only, open_world=world, unlisted=hidden, usual=usual
             )
 
 
 def pinned(engine: Engine, entry: Entry, runner: Runner) -> Tool:
     """Return a model as a tool of its own, which takes what `run_model` takes as the model's input."""
-    tool = runner(tool_of(entry, tool_name(entry.model.id)))
+    name = tool_name(entry.model.id)
+    usual = engine.settings.tools.get(name, {})
+    tool = runner(tool_of(entry, name, usual))
 
     async def run(arguments: Mapping[str, Any], call: Call) -> Answer:
-        sent = {name: value for name, value in arguments.items() if name not in (*OPTION_NAMES, CALLBACK)}
-        fits = await fitting(engine, entry, sent)
-        return await runner(tool_of(fits, tool.name)).run(arguments, call)
+        asked = {**usual, **arguments}
+        fits = await fitting(engine, entry, {key: asked[key] for key in asked if key not in (*OPTION_NAMES, CALLBACK)})
+        return await runner(tool_of(fits, name, usual)).run(arguments, call)
 
     return replace(tool, run=run)
 

@@ -207,7 +207,8 @@ def own_tools(engine: Engine, resources: Resources) -> Iterable[Tool]:
     owner = partial(OwnTools, engine, resources)
     for name, (output_schema, reads_only) in _SCHEMAS.items():
         if engine.plugins.lists(name):
-            yield tool_of_method(getattr(OwnTools, name), owner, output_schema, reads_only=reads_only)
+            usual = engine.settings.tools.get(name, {})
+            yield tool_of_method(getattr(OwnTools, name), owner, output_schema, reads_only=reads_only, usual=usual)
 
 
 def _text(reports: Sequence[Report], extra: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from kie_ai_mcp._app.patience import USUAL_PATIENCE_S
 from kie_ai_mcp._app.resources import Link
 from kie_ai_mcp._flow.engine import IsHeard, Say, always
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.arguments import NOTHING_USUAL, Arguments, with_defaults
 from kie_ai_mcp._providers.tools import describe, title_of
 
 if TYPE_CHECKING:
@@ -74,19 +74,20 @@ def tool_of_method(
     reads_only: bool,
     open_world: bool = False,
     unlisted: Iterable[str] = (),
+    usual: Mapping[str, Any] = NOTHING_USUAL,
 ) -> Tool:
     """Return an unbound method as a tool: its signature is the schema, its docstring the description.
 
     `owner` makes the object of one call. A tool that only reads is idempotent. Arguments that are `unlisted` are taken
-    all the same.
+    all the same; `usual` are the user's own defaults.
     """
     arguments = Arguments(method, ignore=("self",))
-    listed = arguments.listed
-    for name in unlisted:
+    listed = with_defaults(arguments.listed, usual)
+    for name in set(unlisted) - usual.keys():
         del listed["properties"][name]
 
     async def run(values: Mapping[str, Any], call: Call) -> Answer:
-        return await method(owner(call), **arguments.check(values))
+        return await method(owner(call), **arguments.check(values, usual))
 
     return Tool(
         name=arguments.name,

@@ -39,6 +39,14 @@ HEAD = f"""\
 """
 
 
+TOOL = """\
+# Your own defaults of a tool's arguments; what a call gives wins
+# [tools.generate_veo3_video]
+# model = "veo3_fast"
+# max_credits = 100
+"""
+
+
 @click.group()
 def config() -> None:
     """Show the settings, say where they are kept, or begin a file of them."""
@@ -105,7 +113,7 @@ def fresh_file() -> str:
         if plugin.provider.settings:
             lines = [f'# {name} = ""  # {meaning}\n' for name, meaning in plugin.provider.settings.items()]
             blocks.append(f"# {plugin.name}: settings of one provider\n# [providers.{plugin.name}]\n{''.join(lines)}")
-    return "\n".join(blocks)
+    return "\n".join([*blocks, TOOL])
 
 
 def _rows(settings: Settings, origins: dict[str, str]) -> Iterator[tuple[str, Any, str, str]]:
@@ -115,9 +123,10 @@ def _rows(settings: Settings, origins: dict[str, str]) -> Iterator[tuple[str, An
             value = settings.database if name == "db_path" else getattr(settings, name)
             value = settings.mask.text(value) if isinstance(value, str) else value  # an address may hold a password
             yield name, _plain(value), origins.get(name, "default"), field.description or ""
-    for provider, section in settings.providers.items():
-        for key, value in section.items():
-            yield f"providers.{provider}.{key}", _plain(value, key), origins["providers"], ""
+    for sort, sections in ("providers", settings.providers), ("tools", settings.tools):
+        for name, section in sections.items():
+            for key, value in section.items():
+                yield f"{sort}.{name}.{key}", _plain(value, key), origins[sort], ""
     for name, value in settings.provider_variables.items():
         yield name.removeprefix(PREFIX).lower(), _plain(value, name), name, ""
 

@@ -7,6 +7,7 @@ import click
 
 from kie_ai_mcp._app.app import RESERVED, own_arguments
 from kie_ai_mcp._cli.console import echo, load_plugins, print_json, terminal
+from kie_ai_mcp._providers.arguments import with_defaults
 from kie_ai_mcp._settings.load import load_settings, nearest
 
 
@@ -56,7 +57,7 @@ def tools(name: str | None, form: str | None) -> None:
     ]
     for own in filter(plugins.lists, RESERVED):
         description, arguments = own_arguments(own)
-        values.append((own, "", "", description, arguments.schema))
+        values.append((own, "", "", description, with_defaults(arguments.schema, settings.tools.get(own, {}))))
     rows = [dict(zip(("tool", "provider", "kind", "description", "input_schema"), row, strict=True)) for row in values]
     if name is None:
         _print_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden="input_schema")

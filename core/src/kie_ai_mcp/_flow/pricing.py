@@ -96,7 +96,7 @@ def _measured(path: str, sent: Mapping[str, Any], files: Mapping[str, LocalFile]
 async def quote(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> Quote:
     """Return what a call would cost, having checked it as if it were made; raise InvalidArgument. Nothing is sent."""
     if not tool.charges:
-        await engine.asking.request(tool, tool.arguments.check(arguments), Query)
+        await engine.asking.request(tool, tool.check(arguments, saves=False)[1], Query)
         return Quote(tool.name, "", 0.0, KIE)
     saves = engine.settings.output_dir is not None
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)

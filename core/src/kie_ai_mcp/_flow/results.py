@@ -97,7 +97,7 @@ async def last_known(engine: Engine, task_id: str) -> Report | None:
 
 async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> Report:
     """Run a reading tool of a provider that costs nothing, save its results, report; raise KieError where it fails."""
-    request = await engine.asking.request(tool, tool.arguments.check(arguments), Query)
+    request = await engine.asking.request(tool, tool.check(arguments, saves=False)[1], Query)
     answer = await engine.caller(request.gateway).read(request.paths, request.params)
     if answer.code in ACCOUNT_CODES:
         raise error_of(answer, engine.caller(request.gateway).gateway)

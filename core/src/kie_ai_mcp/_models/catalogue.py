@@ -1,7 +1,6 @@
 """Catalogue of the models that the enabled providers register, loaded when it is first asked for."""
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -19,7 +18,7 @@ from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp._providers.guard import run_in_time, run_isolated, summarize
 from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._providers.loader import LOAD_S, Plugins
-from kie_ai_mcp._providers.tools import NAME_LIMIT
+from kie_ai_mcp._providers.tools import tool_name
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError
 from kie_ai_mcp.models import LiveCatalogue, Model, Price, Rule
@@ -186,12 +185,6 @@ class Catalogue:
     def _leave_out(self, plugin: Plugin, exc: BaseException) -> None:
         self.faults[plugin.name] = exc.message if isinstance(exc, KieError) else summarize(exc)
         log.warning("the models of provider %s are left out: %s", plugin.name, self.faults[plugin.name])
-
-
-def tool_name(model_id: str) -> str:
-    """Return a model's id as the name of a tool."""
-    name = re.sub(r"[^a-z0-9]+", "_", model_id.lower()).strip("_")
-    return (name if name[:1].isalpha() else f"model_{name}")[:NAME_LIMIT].rstrip("_")
 
 
 def _globs(value: object) -> Sequence[str]:

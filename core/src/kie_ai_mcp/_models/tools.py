@@ -9,7 +9,7 @@ from typing import Any
 from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.wording import usual_price
-from kie_ai_mcp._providers.arguments import HOSTS_OWN
+from kie_ai_mcp._providers.arguments import HOSTS_OWN, NOTHING_USUAL
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Model
@@ -52,9 +52,9 @@ class ModelArguments:
         """A new copy of the schema as clients read it."""
         return self.schema
 
-    def check(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    def check(self, given: Mapping[str, Any] | None, usual: Mapping[str, Any] = NOTHING_USUAL) -> dict[str, Any]:
         """Return the arguments unchanged, or raise one InvalidArgument that names everything wrong with them."""
-        given = given or {}
+        given = {**usual, **(given or {})}
         foreign = {name for name in given if name in HOSTS_OWN and name not in self.names}
         arguments = {name: value for name, value in given.items() if name not in foreign}
         sent = {name: value for name, value in arguments.items() if name != CALLBACK or CALLBACK in self.names}
@@ -69,7 +69,7 @@ class ModelArguments:
         return arguments
 
 
-def tool_of(entry: Entry, name: str = RUN) -> BoundTool:
+def tool_of(entry: Entry, name: str = RUN, usual: Mapping[str, Any] = NOTHING_USUAL) -> BoundTool:
     """Return a model as a tool that can be called; `name` is the model's own where it is pinned."""
     model = entry.model
     description = f"{model.title}: {model.task.replace('-', ' ')}. {usual_price(model, entry.unit).capitalize()}."
@@ -84,6 +84,7 @@ def tool_of(entry: Entry, name: str = RUN) -> BoundTool:
         arguments=ModelArguments(model, name),  # type: ignore[arg-type]  # it has what is asked of them
         charges=True,
         model=model,
+        usual=usual,
     )
 
 

@@ -23,6 +23,7 @@ INPUT = re.compile(r"file:|kie:|[a-z][a-z0-9-]*:[\w-]+$", re.IGNORECASE)  # the 
 CHOICES = ("enum", "const", "format")  # a text with one of these is no free text
 IDS = re.compile(r"_ids?(\[\])?$|Ids?$|Url$")  # of arguments that name a thing at the service
 NUMBER = re.compile(r"-?[0-9]{1,15}")
+NOTHING_USUAL: Mapping[str, Any] = {}
 NOTHING = ("null", "None", "undefined")  # texts that hosts and models send for an argument they leave out
 
 # Arguments that hosts add to any call: n8n (the first five), Cline, Gemini, Cursor, LangChain. Ignored where a tool has
@@ -104,13 +105,19 @@ class Arguments:
         listed: dict[str, Any] = without(lambda key, value: UNLISTED.get(key) == value, self.schema)
         return listed
 
-    def check(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return the arguments as the function takes them, or raise one InvalidArgument that names every wrong one."""
+    def check(self, given: Mapping[str, Any] | None, usual: Mapping[str, Any] = NOTHING_USUAL) -> dict[str, Any]:
+        """Return the arguments as the function takes them, or raise one InvalidArgument that names every wrong one.
+
+        `usual` are the user's own defaults, for those that are left out.
+        """
         decoded = {
             name: self._decoded(name, value)
             for name, value in (given or {}).items()
             if name in self.names or name not in HOSTS_OWN
         }
+        if usual:
+            own = {name: self._decoded(name, value) for name, value in usual.items()}
+            decoded = own | leave_out_empty(decoded, with_defaults(self.schema, usual))
         try:
             checked = self._adapter.validate_python(leave_out_empty(decoded, self.schema))
         except ValidationError as exc:
@@ -160,6 +167,15 @@ class Arguments:
         reason = f"{name}: {self.name} has no such argument (given {shorten(value)})"
         message = f"{reason}{guess} Known arguments: {listing}."
         return InvalidArgument(name, value, f"known arguments: {listing}", message=message)
+
+
+def with_defaults(schema: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema of arguments with the user's own defaults of some of them, which are then not required."""
+    fields = schema["properties"]
+    own = {name: {**fields[name], "default": value} for name, value in usual.items() if name in fields}
+    required = [name for name in schema.get("required", ()) if name not in own]
+    rest = {word: value for word, value in schema.items() if word != "required"}
+    return {**rest, "properties": {**fields, **own}, **({"required": required} if required else {})}
 
 
 def is_blank(value: Any) -> bool:

@@ -79,7 +79,8 @@ class Plugins:
         if self.foreign_variables:
             log.warning("variables for providers that are not installed: %s", ", ".join(self.foreign_variables))
         selection.check_tools(settings, (name for sort, name in self._owners if sort == "tool"), self.plugins)
-        self.tools = {name: tool for name, tool in self.tools.items() if self.lists(name, tool)}
+        tools = [selection.with_defaults(settings, tool) for tool in self.tools.values()]
+        self.tools = {tool.name: tool for tool in tools if self.lists(tool.name, tool)}
 
     def lists(self, name: str, tool: BoundTool | None = None) -> bool:
         """Return whether the settings let a tool be listed and called; a tool of the server itself has no kind."""

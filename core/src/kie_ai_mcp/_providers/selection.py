@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from kie_ai_mcp._providers.installed import Plugin
-from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp._settings.load import near_misses, nearest
+from kie_ai_mcp._providers.tools import BoundTool, check_defaults, tool_name
+from kie_ai_mcp._settings.load import config_file, near_misses, nearest
 from kie_ai_mcp._settings.settings import SUBPREFIX, Settings, provider_variable, variable
 from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.specs import Gateway, Tool
@@ -71,11 +73,21 @@ def check_tools(settings: Settings, tools: Iterable[str], plugins: Mapping[str, 
     names = list(tools)
     # The tools of a provider that is not loaded are unknown, so a name that begins with the provider's may be one.
     unused = [plugin.name for plugin in plugins.values() if plugin.state != "enabled"]
-    for setting in ("enabled_tools", "disabled_tools"):
+    for setting in ("enabled_tools", "disabled_tools", "tools"):
+        known = names if setting != "tools" else [*names, *map(tool_name, settings.pinned_models)]
+        place = variable(setting) if setting != "tools" else f"[tools.NAME] in {config_file()}"
         for name in getattr(settings, setting):
-            if name not in names and not any(_begins_with(name.partition("_")[2], provider) for provider in unused):
-                reason = f"{variable(setting)} names {name!r}, but there is no such tool."
-                raise ConfigError(reason, next_step=nearest(name, names), where=(setting, name))
+            if name not in known and not any(_begins_with(name.partition("_")[2], provider) for provider in unused):
+                reason = f"{place} names {name!r}, but there is no such tool."
+                raise ConfigError(reason, next_step=nearest(name, known), where=(setting, name))
+
+
+def with_defaults(settings: Settings, tool: BoundTool) -> BoundTool:
+    """Return a tool with the user's own defaults of its arguments; raise ConfigError where it does not take them."""
+    if usual := settings.tools.get(tool.name):
+        check_defaults(tool.name, usual, partial(tool.check, saves=settings.output_dir is not None))
+        return replace(tool, usual=usual)
+    return tool
 
 
 def _keys(plugin: Plugin) -> tuple[str, ...]:

@@ -4,18 +4,19 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
 from kie_ai_mcp._providers.annotations import hints_of
-from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.arguments import Arguments, with_defaults
 from kie_ai_mcp._settings.folders import is_unusable_on_windows
-from kie_ai_mcp.errors import InvalidArgument, PluginError
+from kie_ai_mcp._settings.load import config_file
+from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, PluginError, shorten
 from kie_ai_mcp.models import Model
-from kie_ai_mcp.specs import Kind, Query, Submission, Tool
+from kie_ai_mcp.specs import Kind, Query, Submission, Tool, field_of
 
 NAME_LIMIT = 40
 # Strict clients refuse the whole list for one name that they don't take.
@@ -68,6 +69,7 @@ class BoundTool:
     charges: bool = False
     once: bool = False
     model: Model | None = None  # that it is, where it is one
+    usual: Mapping[str, Any] = field(default_factory=dict)  # the user's own defaults of its arguments
 
     @property
     def input_schema(self) -> dict[str, Any]:
@@ -75,7 +77,11 @@ class BoundTool:
         schema = self.arguments.listed
         if self.paid:
             schema["properties"] |= LISTED
-        return schema
+        if not self.usual:
+            return schema
+        options = _options().listed["properties"] if self.paid else {}
+        schema["properties"] |= {name: options[name] for name in options if name in self.usual}
+        return with_defaults(schema, self.usual)
 
     @property
     def size(self) -> int:
@@ -86,12 +92,21 @@ class BoundTool:
         """Return the server's own arguments, and the provider's as its function takes them; raise InvalidArgument."""
         names = [name for name in OPTION_NAMES if name not in self.arguments.names] if self.paid else []
         own = {name: arguments[name] for name in names if name in arguments}
+        own |= {name: self.usual[name] for name in names if name in self.usual and own.get(name) is None}
+        usual = {name: self.usual[name] for name in self.usual if name not in names}
         options = CallOptions(**_options().check(own)) if own else CallOptions()
         if options.subfolder is not None and not saves:
             raise InvalidArgument(
                 "subfolder", options.subfolder, "nothing is saved, since KIE_AI_OUTPUT_DIR is not set"
             )
-        return options, self.arguments.check({name: arguments[name] for name in arguments if name not in names})
+        return options, self.arguments.check({name: arguments[name] for name in arguments if name not in names}, usual)
+
+    def name_defaults(self, error: KieError, arguments: Mapping[str, Any]) -> None:
+        """Add to an error which of the values that it names are the user's own defaults."""
+        for each in dict.fromkeys((error, *getattr(error, "faults", ()))):
+            mine = [name for name in self.usual if name not in arguments and re.search(rf"\b{name}\b", str(each))]
+            values = " and ".join(f"{name}={shorten(self.usual[name])}" for name in mine)
+            each.message += f" ({values} of [tools.{self.name}] in {config_file()}.)" if mine else ""
 
     @classmethod
     def bind(cls, entry: Tool | Callable[..., Any], *, provider: str, kind: Kind, name: str = "") -> "BoundTool":
@@ -118,6 +133,18 @@ class BoundTool:
         return cls(name, title, description, provider, kind, paid, fn, arguments, tool.charges or paid, once)
 
 
+def check_defaults(name: str, usual: Mapping[str, Any], check: Callable[[Mapping[str, Any]], object]) -> None:
+    """Raise ConfigError for the user's own defaults of a tool, where its `check` does not take them."""
+    wrong = "idempotency_key names one request, so it has no default." if "idempotency_key" in usual else ""
+    try:
+        check(usual)
+    except InvalidArgument as exc:  # what is required is given by the call
+        wrong += " ".join(fault.message for fault in exc.faults if field_of(fault.field) in usual)
+    if wrong:
+        cure = "Correct it there, or take it out."
+        raise ConfigError(f"[tools.{name}] in {config_file()}: {wrong}", next_step=cure, where=("tools", name))
+
+
 def describe(fn: Callable[..., Any]) -> str:
     """Return a function's docstring as one paragraph per blank-line block."""
     blocks = inspect.cleandoc(fn.__doc__ or "").split("\n\n")
@@ -127,6 +154,12 @@ def describe(fn: Callable[..., Any]) -> str:
 def title_of(name: str) -> str:
     """Return a tool's name as words for people."""
     return name.replace("_", " ").capitalize()
+
+
+def tool_name(model_id: str) -> str:
+    """Return a model's id as the name of a tool."""
+    name = re.sub(r"[^a-z0-9]+", "_", model_id.lower()).strip("_")
+    return (name if name[:1].isalpha() else f"model_{name}")[:NAME_LIMIT].rstrip("_")
 
 
 @cache

@@ -23,7 +23,7 @@ from kie_ai_mcp.specs import Availability, Kind
 
 PREFIX = "KIE_AI_"
 SUBPREFIX = "KIE_AI_PROVIDER_"  # KIE_AI_PROVIDER_FAL_KEY is `key` in [providers.fal]
-SECTIONS = ("providers", "provider_variables")  # fields that have no variable of their own
+SECTIONS = ("providers", "provider_variables", "tools")  # fields that have no variable of their own
 SECRET_SETTINGS = ("key", "token", "secret", "password")  # endings of the providers' settings that are never shown
 SECRETS = ("api_key", "http_token", "webhook_key")
 TOKEN_CHARS = 16  # the shortest token that may open this server to other machines
@@ -171,6 +171,9 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="what is logged to stderr")
     providers: Sections = Field({}, repr=False, description="sections [providers.NAME], only in the file")
     provider_variables: dict[str, str] = Field({}, repr=False, description="environment variables of single providers")
+    tools: Sections = Field(
+        {}, repr=False, description="sections [tools.NAME], only in the file: defaults of arguments"
+    )
 
     @property
     def key(self) -> str | None:
