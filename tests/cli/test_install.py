@@ -117,6 +117,15 @@ def test_second_time_changes_nothing(run: "Run", tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["cursor", "codex"])
+def test_entry_leaves_out_retired_families_where_that_is_asked_for(run: "Run", tmp_path: Path, name: str) -> None:
+    offered = install(run, name, stdin="n\n")
+    assert (offered.code, "--current-only" in offered.stderr) == (1, True)
+    ended = install(run, name, "--current-only", stdin="y\n")
+    assert (ended.code, "--current-only" in ended.stderr) == (0, False)
+    assert entry_in(name, file_of(name, tmp_path).read_text("utf-8"))["env"]["KIE_AI_AVAILABILITY"] == "current"
+
+
+@pytest.mark.parametrize("name", ["cursor", "codex"])
 def test_what_the_user_added_to_the_entry_stays(run: "Run", tmp_path: Path, name: str) -> None:
     install(run, name, "--yes")
     path = file_of(name, tmp_path)

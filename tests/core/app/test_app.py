@@ -160,6 +160,40 @@ async def test_waits_of_a_client_that_gave_one_up_stay_shorter_than_that(
     assert limits == [4, 8, 6, 6]
 
 
+@pytest.mark.parametrize("app", [{"enabled_providers": ()}], indirect=True)
+async def test_what_the_service_no_longer_has_is_listed_after_everything_else(app: App) -> None:
+    plugins = app.engine.plugins
+    states = {name: plugins.provider_of(tool.provider).availability for name, tool in plugins.tools.items()}
+    order = [states.get(tool.name, "current") for tool in app.listed]
+    assert order == sorted(order, key=["current", "undocumented", "retired"].index)
+    assert set(order) == {"current", "undocumented", "retired"}
+    retired = [tool.description for tool in app.listed if states.get(tool.name, "current") != "current"]
+    assert {words.split(" at Kie.ai; ")[0] for words in retired} == {"Retired", "Undocumented"}
+
+
+LEFT_OUT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "generate_luma_video": ({"availability": ("current",)}, ("KIE_AI_AVAILABILITY", "retired", "generate_runway")),
+    "generate_pika_video": ({"availability": ("current",)}, ("KIE_AI_AVAILABILITY", "undocumented", "generate_kling")),
+    "generate_flux_image": ({"kinds": ("video",)}, ("KIE_AI_KINDS",)),
+    "edit_flux_image": ({"disabled_tools": ("edit_flux_image",)}, ("KIE_AI_DISABLED_TOOLS",)),
+    "generate_wan_video": ({"enabled_tools": ("find_models",)}, ("KIE_AI_ENABLED_TOOLS",)),
+}
+
+
+@pytest.mark.parametrize(
+    ("app", "name"), [({"enabled_providers": (), **LEFT_OUT[name][0]}, name) for name in LEFT_OUT], indirect=["app"]
+)
+async def test_call_of_a_tool_that_a_setting_leaves_out_names_the_setting(app: App, name: str) -> None:
+    words = LEFT_OUT[name][1]
+    assert name not in {tool.name for tool in app.listed}
+    with pytest.raises(InvalidArgument) as direct:
+        await app.call(name, {"prompt": "a fox"})
+    assert [word for word in words if word not in str(direct.value)] == []
+    if "run_model" in app.names:
+        answer = await app.call("run_model", {"model": name, "input": {"prompt": "a fox"}})
+        assert [word for word in words if word not in answer.text] == []
+
+
 async def test_own_tools_are_listed_last(app: App) -> None:
     names = [tool.name for tool in app.listed]
     assert names[-len(NAMES) :] == list(NAMES)

@@ -92,9 +92,13 @@ class App:
 
     @property
     def listed(self) -> Iterable[Tool]:
-        """Every tool that a client is offered, the server's own last; the same for every client."""
+        """Every tool that a client is offered, the same for every client.
+
+        The server's own follow those of the providers, and what the service no longer has, or never had, comes last.
+        """
         of_providers = {} if self.settings.compact else self._providers_tools
-        return (of_providers | self._pinned | self._model_tools | self._own_tools).values()
+        tools = of_providers | self._pinned | self._model_tools | self._own_tools
+        return sorted(tools.values(), key=lambda tool: self.engine.plugins.rank(tool.name))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,7 +109,8 @@ class App:
         """Return a tool that can be called, or raise InvalidArgument where there is none of that name."""
         tools = self._providers_tools | self._pinned | self._model_tools | self._own_tools
         if name not in tools:
-            raise InvalidArgument("name", name, f"there is no such tool. {nearest(name, tools)}")
+            reason = self.engine.plugins.why_unlisted(name) or f"there is no such tool. {nearest(name, tools)}"
+            raise InvalidArgument("name", name, reason)
         return tools[name]
 
     def watch(self) -> None:

@@ -58,6 +58,7 @@ def tools(name: str | None, form: str | None) -> None:
     for own in filter(plugins.lists, RESERVED):
         description, arguments = own_arguments(own)
         values.append((own, "", "", description, with_defaults(arguments.schema, settings.tools.get(own, {}))))
+    values.sort(key=lambda row: plugins.rank(row[0]))
     rows = [dict(zip(("tool", "provider", "kind", "description", "input_schema"), row, strict=True)) for row in values]
     if name is None:
         _print_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden="input_schema")

@@ -143,6 +143,8 @@ class Catalogue:
 
     def unknown(self, field: str, name: str, *more: str) -> InvalidArgument:
         """Return the error for a name that no model has, and none of some `more`."""
+        if reason := self.plugins.why_unlisted(name):
+            return InvalidArgument(field, name, reason)
         if not self.entries:
             return InvalidArgument(field, name, "no provider with models is enabled; enable market")
         near = get_close_matches(name.lower(), [*more, *self.entries], n=3, cutoff=0.5)

@@ -1,13 +1,14 @@
 """Search among tools and models by the words of people."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.pricing import estimate
 from kie_ai_mcp._models.samples import usual_input
 from kie_ai_mcp._models.wording import usual_price
+from kie_ai_mcp._providers.selection import RANKS
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.specs import Availability, Kind, Provider
 
@@ -52,7 +53,6 @@ GENERAL = frozenset(
     ("text-to-image", "image-to-image", "text-to-video", "image-to-video", "music", "speech", "sound", "")
 )
 """Tasks that people mean who name a kind alone; any other must be asked for by a word of its own."""
-RANKS: Mapping[Availability, int] = {"current": 0, "undocumented": 1, "retired": 2}
 
 
 @dataclass(frozen=True)

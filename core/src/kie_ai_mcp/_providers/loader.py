@@ -80,13 +80,31 @@ class Plugins:
             log.warning("variables for providers that are not installed: %s", ", ".join(self.foreign_variables))
         selection.check_tools(settings, (name for sort, name in self._owners if sort == "tool"), self.plugins)
         tools = [selection.with_defaults(settings, tool) for tool in self.tools.values()]
-        self.tools = {tool.name: tool for tool in tools if self.lists(tool.name, tool)}
+        tools.sort(key=lambda tool: selection.RANKS[self.provider_of(tool.provider).availability])
+        self.unlisted = {tool.name: tool for tool in tools if not self.lists(tool.name, tool)}
+        self.tools = {tool.name: tool for tool in tools if tool.name not in self.unlisted}
 
     def lists(self, name: str, tool: BoundTool | None = None) -> bool:
         """Return whether the settings let a tool be listed and called; a tool of the server itself has no kind."""
         settings = self._settings
         fits = tool is None or self.offers(tool.kind, self.provider_of(tool.provider).availability)
         return fits and selection.allows(name, settings.enabled_tools, settings.disabled_tools)
+
+    def rank(self, name: str) -> int:
+        """Return the place of a tool in every list: those that the service no longer has, or never had, come last."""
+        return selection.RANKS[self.provider_of(self.tools[name].provider).availability] if name in self.tools else 0
+
+    def why_unlisted(self, name: str) -> str:
+        """Return which setting leaves a tool out, and what serves instead; "" where none does."""
+        if (tool := self.unlisted.get(name)) is None:
+            return ""
+        provider, settings = self.provider_of(tool.provider), self._settings
+        if settings.availability and provider.availability not in settings.availability:
+            use = f"; use {provider.nearest}" if provider.nearest else ""
+            return f"{variable('availability')} leaves it out, since {provider.title} is {provider.availability}{use}"
+        is_kind = not settings.kinds or tool.kind in settings.kinds
+        setting = "kinds" if not is_kind else "disabled_tools" if name in settings.disabled_tools else "enabled_tools"
+        return f"{variable(setting)} leaves it out"
 
     def offers(self, kind: Kind, availability: Availability) -> bool:
         """Return whether the settings want what makes this kind, and is as available as this at its service."""

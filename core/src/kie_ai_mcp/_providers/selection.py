@@ -10,12 +10,13 @@ from kie_ai_mcp._providers.tools import BoundTool, check_defaults, tool_name
 from kie_ai_mcp._settings.load import config_file, near_misses, nearest
 from kie_ai_mcp._settings.settings import SUBPREFIX, Settings, provider_variable, variable
 from kie_ai_mcp.errors import ConfigError, PluginError
-from kie_ai_mcp.specs import Gateway, Tool
+from kie_ai_mcp.specs import Availability, Gateway, Tool
 
 log = logging.getLogger(__name__)
 
 # The one setting that every provider's section may have: the service that stands in for Kie.ai.
 GATEWAY_SETTING = "gateway"
+RANKS: Mapping[Availability, int] = {"current": 0, "undocumented": 1, "retired": 2}  # the order of lists
 
 
 def allows(name: str, enabled: Sequence[str], disabled: Sequence[str]) -> bool:

@@ -22,13 +22,10 @@ def luma_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         imageUrls: Annotated[ImageUrls, Field(max_length=4)] | None = None,
         duration: Annotated[int, Field(ge=1, le=120)] | None = None,
         callBackUrl: CallbackUrl | None = None,
-        videoUrl: VideoUrl | None = None,
+        videoUrl: Annotated[VideoUrl, Field(description="without imageUrls, duration")] | None = None,
         watermark: str | None = None,
     ) -> Submission:
-        """Retired at Kie.ai; use generate_veo3_video, to change a clip generate_runway_aleph_video.
-
-        videoUrl: without imageUrls and duration.
-        """
+        """Retired at Kie.ai; use generate_veo3_video, or generate_runway_aleph_video to change a clip."""
         # With a clip the service would ignore these two; without one it takes them or refuses the whole request.
         if videoUrl is not None:
             reject_arguments(

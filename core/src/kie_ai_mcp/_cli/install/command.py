@@ -27,6 +27,7 @@ WORDS = re.compile(
     re.DOTALL,
 )
 NAME, AFTER_A_NAME = re.compile(r"""["'][\w .@/-]*["']"""), re.compile(r"\s*[:=]")
+OFFER = "Tools of families that Kie.ai retired or never documented are listed last; --current-only leaves them out."
 COLOURS = {"+": "green", "-": "red"}
 
 
@@ -36,11 +37,19 @@ COLOURS = {"+": "green", "-": "red"}
 @click.option("--print", "only_print", is_flag=True, help="Only print the entry, for entering it by hand.")
 @click.option("--write-key", is_flag=True, help="Write the key itself into the file, in clear text.")
 @click.option("--set", "pairs", metavar="SETTING=VALUE", multiple=True, help="A setting for this client; repeatable.")
+@click.option("--current-only", is_flag=True, help="Leave out the tools of families that Kie.ai no longer has.")
 @click.option("--name", "entry", default=ENTRY, show_default=True, help="What the entry is called.")
 @click.option("--file", "path", type=UserPath(dir_okay=False), help="The client's file, if it is elsewhere.")
 @json_option
 def install(
-    name: str, yes: bool, only_print: bool, write_key: bool, pairs: tuple[str, ...], entry: str, path: Path | None
+    name: str,
+    yes: bool,
+    only_print: bool,
+    write_key: bool,
+    pairs: tuple[str, ...],
+    current_only: bool,
+    entry: str,
+    path: Path | None,
 ) -> None:
     """Enter this server into the configuration of an MCP client.
 
@@ -49,7 +58,8 @@ def install(
     comments too. Entering it twice changes nothing.
 
     The key is not written: the entry refers to the variable KIE_AI_API_KEY where the client can do that, and otherwise
-    leaves it to the configuration file (see `kie-ai-mcp-server config --help`).
+    leaves it to the configuration file (see `kie-ai-mcp-server config --help`). With --current-only the entry sets
+    KIE_AI_AVAILABILITY=current: families that Kie.ai retired or never documented are otherwise listed last.
 
     \b
     kie-ai-mcp-server install claude-desktop
@@ -57,7 +67,7 @@ def install(
     """
     client = CLIENTS[name]
     path = (path or config_path(name)).absolute()
-    env = _variables(pairs, write_key=write_key)
+    env = _variables((*pairs, *(["availability=current"] if current_only else ())), write_key=write_key)
     if only_print:
         echo(f"# for {path}", err=True)
         echo(edited(client, "", env, entry).rstrip())
@@ -77,6 +87,8 @@ def install(
     if after != before:
         _show_change(before, after, path, _public_words(client, env, entry))
         if not yes:
+            if variable("availability") not in env:
+                echo(OFFER, err=True)
             _ask(path)
         backup = _write(path, before, after, private=write_key)
         text = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + f" Restart {client.title}."
