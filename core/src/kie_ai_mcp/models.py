@@ -166,6 +166,8 @@ class Form:
         words: By argument, the service's words for its values; the form takes no others.
         always: Fields that are sent in any case, unless the call says otherwise.
         anyway: By argument, values for which nothing is sent because the model does just that.
+        said: By argument that no field takes, the words that are appended to the prompt, with ``{}`` for the value.
+            The answer says so.
     """
 
     id: str
@@ -174,6 +176,7 @@ class Form:
     words: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
     always: Mapping[str, Any] = field(default_factory=dict)
     anyway: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

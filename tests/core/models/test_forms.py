@@ -1,6 +1,7 @@
 """Forms: how each model writes a tool's arguments, and which of them is chosen."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ FREE = model(
 FORMS = (
     Form("plain", "1", anyway={"sound": (False,)}),
     Form("frames", "2", {"imageUrls": ("first", "last"), "resolution": "mode"}, {"resolution": {"720p": "std"}}),
-    Form("free", "3", {"duration": "seconds", "imageUrl": "image_urls"}),
+    Form("free", "3", {"duration": "seconds", "imageUrl": "image_urls"}, said={"style": "Style: {}."}),
 )
 
 
@@ -89,6 +90,25 @@ def test_number_between_two_steps_is_rounded_and_said() -> None:
     assert "strength 0.37 was rounded to 0.4" in choice.notes[-1]
 
 
+def test_argument_that_a_model_understands_as_words_is_appended_and_said() -> None:
+    choice = choose(style="noir")
+
+    assert choice.input["prompt"] == "a fox\nStyle: noir."
+    assert choice.notes[-1] == "Made 3 has no style: 'Style: noir.' was appended to the prompt."
+
+
+def test_choice_that_is_left_to_the_service_is_said() -> None:
+    assert choose(resolution="Auto").notes[-1] == "resolution Auto was left out: the service chooses."
+
+
+def test_model_without_a_known_price_is_not_called_the_cheapest() -> None:
+    class Unpriced(Family):
+        models = {"plain": replace(PLAIN, price=None), "frames": FRAMES, "free": FREE}  # noqa: RUF012
+
+    choice = Unpriced("tests", "Made").choose(FORMS[:1] * 2 + FORMS[1:], {"prompt": "a", "duration": 5, "sound": False})
+    assert choice.notes == ("Made 1 was chosen: the first model that takes the whole call.",)
+
+
 def test_form_that_ignores_part_of_a_call_says_so() -> None:
     notes = choose("3", imageUrl="a", aspect_ratio="16:9").notes
 
@@ -106,6 +126,8 @@ def test_every_fault_of_a_named_form_is_told_in_the_words_of_the_tool() -> None:
 
 def test_refusal_of_a_named_form_names_those_that_take_the_whole_call() -> None:
     assert "The whole call is taken by model='3'." in refusal("1", duration=7).message
+    with pytest.raises(InvalidArgument, match="is taken by taskType='3'"):
+        Made("tests", "Made").choose(FORMS, {"prompt": "a fox", "duration": 7}, "1", by="taskType")
 
 
 def test_what_no_form_takes_is_told_of_the_one_that_comes_nearest() -> None:

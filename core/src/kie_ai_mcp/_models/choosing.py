@@ -44,7 +44,7 @@ class Choice:
         form: The form of it.
         model: Its data.
         input: What is sent to it, checked.
-        notes: What was chosen, rounded or left out, a sentence each.
+        notes: What was chosen, rounded, left out or appended, a sentence each.
         price: Its price for this input.
     """
 
@@ -92,23 +92,31 @@ class Family:
         text = files(self.package).joinpath(self.file).read_text(encoding="utf-8")
         return {model.id: model for model in read_models(text)}
 
-    def choose(self, forms: Sequence[Form], asked: Mapping[str, Any], named: str | None = None) -> Choice:
+    def choose(
+        self, forms: Sequence[Form], asked: Mapping[str, Any], named: str | None = None, by: str = "model"
+    ) -> Choice:
         """Return the form that takes a whole call and ignores least of it, the cheapest of several.
 
         Args:
             forms: The tool's forms; the first of several that cost the same is used.
             asked: The tool's arguments; None and empty ones count as left out.
             named: The form's name that the caller insists on, or the model's id.
+            by: The tool's argument that names it.
 
         Raises:
             InvalidArgument: No form takes the call. Names everything that is wrong with the one that comes nearest.
         """
-        chosen, notes = choose(self.title, self.models, forms, asked, named)
+        chosen, notes = choose(self.title, self.models, forms, asked, named, by)
         return Choice(chosen.form, chosen.model, chosen.input, notes, chosen.price)
 
 
 def choose(
-    title: str, models: Mapping[str, Model], forms: Sequence[Form], asked: Mapping[str, Any], named: str | None
+    title: str,
+    models: Mapping[str, Model],
+    forms: Sequence[Form],
+    asked: Mapping[str, Any],
+    named: str | None,
+    by: str = "model",
 ) -> tuple["Written", Notes]:
     """Return the call as the form writes it that `Family.choose` describes, and what is to be said of it."""
     given = {name: value for name, value in asked.items() if value is not None and value not in ([], {}, "")}
@@ -130,13 +138,14 @@ def choose(
                 break
     names = dict.fromkeys(form.name or form.id for form in forms)
     if best is not None:
-        note = f"{label_of(best.form)} was chosen: the cheapest model that takes the whole call."
+        rank = "first" if best.cost == inf else "cheapest"
+        note = f"{label_of(best.form)} was chosen: the {rank} model that takes the whole call."
         return best, (*(() if named or len(names) == 1 else (note,)), *best.notes, *best.ignored)
     nearest = min(allowed, key=lambda one: len(one.faults))
     error = InvalidArgument.joined(nearest.faults)
     others = sorted(map(written, forms), key=lambda one: one.cost) if named else ()
     if able := dict.fromkeys(one.form.name or one.form.id for one in others if not one.faults):
-        error.message += f" The whole call is taken by {' or '.join(f'model={name!r}' for name in [*able][:SHOWN])}."
+        error.message += f" The whole call is taken by {' or '.join(f'{by}={name!r}' for name in [*able][:SHOWN])}."
     raise error
 
 
@@ -157,7 +166,7 @@ class Written:
         given: The arguments that were given.
         input: What would be sent.
         unwritten: What the form can't write.
-        notes: What was rounded.
+        notes: What was rounded, left out or appended.
     """
 
     model: Model
@@ -201,16 +210,20 @@ def write(model: Model, form: Form, given: Mapping[str, Any], label: str) -> Wri
     """Return a call as a form of this model writes it; `label` names the form in messages."""
     fields: dict[str, Any] = model.input["properties"]
     sent: dict[str, Any] = {}
-    faults, notes = [], []
+    faults, notes, said = [], [], list[str]()
     for argument, value in given.items():
         if any(same(value, each) for each in form.anyway.get(argument, ())):
             continue
         words, targets = form.words.get(argument), fields_of(form, argument)
         names = [name for name in targets if name in fields]
-        if not names:
+        if not names and argument in form.said:
+            said.append(form.said[argument].format(value))
+            notes.append(f"{label} has no {argument}: {said[-1]!r} was appended to the prompt.")
+        elif not names:
             faults.append(InvalidArgument(argument, value, f"{label} has no such setting; leave it out"))
         elif _is_auto(value, fields[names[0]]):
-            continue
+            chosen = f"{form.always[names[0]]} is sent" if names[0] in form.always else "the service chooses"
+            notes.append(f"{argument} {value} was left out: {chosen}.")
         elif words is not None and value not in words:
             faults.append(InvalidArgument(argument, value, f"{label} takes {' or '.join(map(shown, words))}"))
         elif isinstance(value, list) and len(targets) > 1:
@@ -224,6 +237,8 @@ def write(model: Model, form: Form, given: Mapping[str, Any], label: str) -> Wri
             if (rounded := _rounded(model, names[0], sent[names[0]])) is not None:
                 sent[names[0]] = rounded
                 notes.append(f"{argument} {value:g} was rounded to {rounded:g}, a step that {label} takes.")
+    if said:
+        sent["prompt"] = "\n".join([*filter(None, [sent.get("prompt")]), *said])
     required = (name for name in model.input.get("required", ()) if "default" in fields[name])
     whole = {**{name: fields[name]["default"] for name in required}, **form.always, **sent}
     return Written(model, form, label, given, whole, tuple(faults), tuple(notes))
