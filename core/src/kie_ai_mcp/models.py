@@ -168,6 +168,7 @@ class Form:
         anyway: By argument, values for which nothing is sent because the model does just that.
         said: By argument that no field takes, the words that are appended to the prompt, with ``{}`` for the value.
             The answer says so.
+        lacks: By argument that no field takes, why the form refuses it, where there is more to say than that.
     """
 
     id: str
@@ -177,6 +178,7 @@ class Form:
     always: Mapping[str, Any] = field(default_factory=dict)
     anyway: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     said: Mapping[str, str] = field(default_factory=dict)
+    lacks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ FREE = model(
     Rule("only_with", ("aspect_ratio",), when={"image_urls": None}, soft=True),
 )
 FORMS = (
-    Form("plain", "1", anyway={"sound": (False,)}),
+    Form("plain", "1", anyway={"sound": (False,)}, lacks={"seed": "Made 1 draws by lot"}),
     Form("frames", "2", {"imageUrls": ("first", "last"), "resolution": "mode"}, {"resolution": {"720p": "std"}}),
     Form("free", "3", {"duration": "seconds", "imageUrl": "image_urls"}, said={"style": "Style: {}."}),
 )
@@ -44,13 +44,13 @@ class Made(Family):
     models = {each.id: each for each in (PLAIN, FRAMES, FREE)}  # noqa: RUF012  in place of a data file
 
 
-def choose(named: str | None = None, **asked: Any) -> Choice:
-    return Made("tests", "Made").choose(FORMS, {"prompt": "a fox", **asked}, named)
+def choose(named: str | None = None, instead: Mapping[str, Any] | None = None, **asked: Any) -> Choice:
+    return Made("tests", "Made").choose(FORMS, {"prompt": "a fox", **asked}, named, instead=instead)
 
 
-def refusal(named: str | None = None, **asked: Any) -> InvalidArgument:
+def refusal(named: str | None = None, instead: Mapping[str, Any] | None = None, **asked: Any) -> InvalidArgument:
     with pytest.raises(InvalidArgument) as found:
-        choose(named, **asked)
+        choose(named, instead, **asked)
     return found.value
 
 
@@ -124,10 +124,17 @@ def test_every_fault_of_a_named_form_is_told_in_the_words_of_the_tool() -> None:
     assert "at most 2, 3 were given" in error.message
 
 
+OTHER = {"tool": "draw_fox", "arguments": {"prompt": "a fox"}}
+
+
 def test_refusal_of_a_named_form_names_those_that_take_the_whole_call() -> None:
-    assert "The whole call is taken by model='3'." in refusal("1", duration=7).message
-    with pytest.raises(InvalidArgument, match="is taken by taskType='3'"):
+    error = refusal("1", OTHER, duration=7)
+
+    assert "The whole call is taken by model='3'." in error.message
+    assert error.instead == {"arguments": {"model": "3"}}
+    with pytest.raises(InvalidArgument, match="is taken by taskType='3'") as found:
         Made("tests", "Made").choose(FORMS, {"prompt": "a fox", "duration": 7}, "1", by="taskType")
+    assert found.value.instead == {"arguments": {"taskType": "3"}}
 
 
 def test_what_no_form_takes_is_told_of_the_one_that_comes_nearest() -> None:
@@ -135,3 +142,26 @@ def test_what_no_form_takes_is_told_of_the_one_that_comes_nearest() -> None:
 
     assert error.field == "duration"
     assert "is taken by" not in error.message
+    assert error.instead is None
+
+
+def test_call_of_another_tool_is_told_where_no_form_takes_this_one() -> None:
+    error = refusal(None, OTHER, duration=99)
+
+    assert error.instead == OTHER
+    assert error.message.endswith("draw_fox can do it.")
+
+
+def test_form_says_why_it_lacks_a_setting() -> None:
+    assert refusal("1", seed=7).message == "seed: 7 is not accepted: Made 1 draws by lot; leave it out."
+
+
+def test_own_address_is_asked_in_camel_case_and_the_market_is_its_other_form() -> None:
+    choice = choose(strength=0.4, imageUrl="a", aspect_ratio="16:9")
+
+    sent = choice.own("acme/free", "acme", "https://me.example", model="f", names={"aspect_ratio": "aspect_ratio"})
+
+    fields = {"imageUrls": ["a"], "strength": 0.4, "aspect_ratio": "16:9", "callBackUrl": "https://me.example"}
+    assert sent.body == {"prompt": "a fox", **fields}
+    assert (sent.path, sent.model, sent.estimated_credits, sent.notes) == ("acme/free", "f", 30, choice.notes)
+    assert sent.otherwise == choice.submission("acme", "https://me.example")

@@ -82,7 +82,10 @@ async def made_of(
             else fault
             for fault in exc.faults
         ]
-        raise InvalidArgument.joined(faults, instead=exc.instead) from None
+        if instead := exc.instead:
+            whole = replaced(instead["arguments"], tool.arguments.media, lambda text: texts.get(text, text))
+            instead = {**instead, "arguments": whole}
+        raise InvalidArgument.joined(faults, instead=instead) from None
     if made.model == plain.model:
         return plain, files
     return made, {named[text]: file for text, file in files.items()}

@@ -25,11 +25,11 @@ from typing import Any
 
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import Estimate, estimate
-from kie_ai_mcp._models.terms import beside, number_of, plain, same
+from kie_ai_mcp._models.terms import EMPTY, beside, number_of, plain, same
 from kie_ai_mcp._models.wording import price_notes, shown
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Form, Model, read_models
-from kie_ai_mcp.specs import Kind, Submission, field_of
+from kie_ai_mcp.specs import Kind, Paths, Submission, field_of
 
 SHOWN = 3  # models that take a call whose own does not, in one message
 AUTO = "auto"  # leaves a choice to the service, as an argument that is left out does
@@ -71,6 +71,36 @@ class Choice:
             checked=exact is not None,
         )
 
+    def own(
+        self,
+        path: Paths,
+        api_type: str,
+        callback_url: str | None = None,
+        *,
+        model: str | None = None,
+        names: Mapping[str, str] = EMPTY,
+    ) -> Submission:
+        """Return the request to a family's own address, in camel case but for `names`; `submission` is its other form.
+
+        Args:
+            path: As for `Submission`.
+            api_type: As for `Submission`.
+            callback_url: As for `Submission.market`.
+            model: As for `Submission`.
+            names: What the address calls fields that it does not write in camel case.
+        """
+        camel = {name: re.sub("_([a-z])", lambda sign: sign[1].upper(), name) for name in self.input}
+        body = {names.get(name, camel[name]): value for name, value in self.input.items()}
+        return Submission(
+            path,
+            {**body, "callBackUrl": callback_url},
+            api_type,
+            model=model,
+            estimated_credits=self.price.credits,
+            notes=self.notes,
+            otherwise=self.submission(api_type, callback_url),
+        )
+
 
 @dataclass(frozen=True)
 class Family:
@@ -93,7 +123,13 @@ class Family:
         return {model.id: model for model in read_models(text)}
 
     def choose(
-        self, forms: Sequence[Form], asked: Mapping[str, Any], named: str | None = None, by: str = "model"
+        self,
+        forms: Sequence[Form],
+        asked: Mapping[str, Any],
+        named: str | None = None,
+        by: str = "model",
+        *,
+        instead: Mapping[str, Any] | None = None,
     ) -> Choice:
         """Return the form that takes a whole call and ignores least of it, the cheapest of several.
 
@@ -102,11 +138,12 @@ class Family:
             asked: The tool's arguments; None and empty ones count as left out.
             named: The form's name that the caller insists on, or the model's id.
             by: The tool's argument that names it.
+            instead: A whole call of another tool that works where no form takes this one, as in `InvalidArgument`.
 
         Raises:
             InvalidArgument: No form takes the call. Names everything that is wrong with the one that comes nearest.
         """
-        chosen, notes = choose(self.title, self.models, forms, asked, named, by)
+        chosen, notes = choose(self.title, self.models, forms, asked, named, by, instead)
         return Choice(chosen.form, chosen.model, chosen.input, notes, chosen.price)
 
 
@@ -117,6 +154,7 @@ def choose(
     asked: Mapping[str, Any],
     named: str | None,
     by: str = "model",
+    instead: Mapping[str, Any] | None = None,
 ) -> tuple["Written", Notes]:
     """Return the call as the form writes it that `Family.choose` describes, and what is to be said of it."""
     given = {name: value for name, value in asked.items() if value is not None and value not in ([], {}, "")}
@@ -125,7 +163,7 @@ def choose(
         return write(models[form.id], form, given, label_of(form))
 
     def label_of(form: Form) -> str:
-        return form.id if form.name in {"", *models} else f"{title} {form.name}"
+        return form.id if form.name in {"", *models} else f"{title} {form.name}".strip()
 
     allowed = [written(form) for form in forms if named in {None, form.name or form.id, form.id}]
     # A check costs more than a price, so the cheapest is checked first, and mostly alone.
@@ -146,6 +184,10 @@ def choose(
     others = sorted(map(written, forms), key=lambda one: one.cost) if named else ()
     if able := dict.fromkeys(one.form.name or one.form.id for one in others if not one.faults):
         error.message += f" The whole call is taken by {' or '.join(f'{by}={name!r}' for name in [*able][:SHOWN])}."
+        error.instead = {"arguments": {by: next(iter(able))}}  # the rest of the call is added where it is known
+    elif instead:
+        error.message += f" {instead['tool']} can do it."
+        error.instead = instead
     raise error
 
 
@@ -220,7 +262,8 @@ def write(model: Model, form: Form, given: Mapping[str, Any], label: str) -> Wri
             said.append(form.said[argument].format(value))
             notes.append(f"{label} has no {argument}: {said[-1]!r} was appended to the prompt.")
         elif not names:
-            faults.append(InvalidArgument(argument, value, f"{label} has no such setting; leave it out"))
+            why = form.lacks.get(argument, f"{label} has no such setting")
+            faults.append(InvalidArgument(argument, value, f"{why}; leave it out"))
         elif _is_auto(value, fields[names[0]]):
             chosen = f"{form.always[names[0]]} is sent" if names[0] in form.always else "the service chooses"
             notes.append(f"{argument} {value} was left out: {chosen}.")
