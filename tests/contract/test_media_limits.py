@@ -88,7 +88,7 @@ SEVERAL_FILES: dict[str, tuple[Callable[[Any, float], Measures], float, str]] = 
     "total_s": (lambda s, step: Measures(seconds=s / 2 + step), 2 * SLACK["s"], "s, the service takes at most"),
     "same_px_as": (lambda _, step: Measures(px=(500 + step, 500)), 1, "make both the same size"),  # type: ignore[arg-type]
 }
-NO_LIMITS = {"kind", "schemes"}
+NO_LIMITS = {"kind", "schemes", "at"}
 
 
 def limits() -> Iterator[tuple[str, Media, str, Any]]:

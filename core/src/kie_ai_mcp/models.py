@@ -163,6 +163,7 @@ class Form:
         id: The service's id of the model.
         name: The model as a caller names it; the id where it is left out. Several forms may share a name.
         fields: Fields of other names, by argument. A tuple of fields takes the items of a list, one each; "" is none.
+            Several arguments may share a field that is a list.
         words: By argument, the service's words for its values; the form takes no others.
         always: Fields that are sent in any case, unless the call says otherwise.
         anyway: By argument, values for which nothing is sent because the model does just that.

@@ -460,6 +460,7 @@ class Media:
         alpha: False where the service takes no transparent pictures; an alpha channel without a clear pixel is none.
         same_px_as: The path of another file, whose width and height it must have.
         schemes: Forms of address besides http and https that are sent as they are (``asset``).
+        at: Where the address stands in an argument that is an object or a list of such (``[].image_url``).
     """
 
     kind: MediaKind | tuple[MediaKind, ...]
@@ -484,6 +485,7 @@ class Media:
     alpha: bool = True
     same_px_as: str = ""
     schemes: tuple[str, ...] = ()
+    at: str = ""
 
     @property
     def kinds(self) -> tuple[MediaKind, ...]:

@@ -36,7 +36,12 @@ FREE = model(
 FORMS = (
     Form("plain", "1", anyway={"sound": (False,)}, lacks={"seed": "Made 1 draws by lot"}),
     Form("frames", "2", {"imageUrls": ("first", "last"), "resolution": "mode"}, {"resolution": {"720p": "std"}}),
-    Form("free", "3", {"duration": "seconds", "imageUrl": "image_urls"}, said={"style": "Style: {}."}),
+    Form(
+        "free",
+        "3",
+        {"duration": "seconds", "imageUrl": "image_urls", "last": "image_urls", "only": ("image_urls",)},
+        said={"style": "Style: {}."},
+    ),
 )
 
 
@@ -65,6 +70,8 @@ def refusal(named: str | None = None, instead: Mapping[str, Any] | None = None, 
         ({"resolution": "auto"}, "frames", {}),
         ({"imageUrls": ["a", "b"]}, "frames", {"first": "a", "last": "b"}),
         ({"imageUrl": "a"}, "free", {"image_urls": ["a"]}),
+        ({"imageUrl": "a", "last": "b"}, "free", {"image_urls": ["a", "b"]}),
+        ({"only": ["a"]}, "free", {"image_urls": ["a"]}),
         ({"prompt": "a fox in deep winter snow"}, "frames", {"prompt": "a fox in deep winter snow"}),
     ],
 )
@@ -81,6 +88,26 @@ def test_cheapest_form_that_takes_the_whole_call_is_chosen(
 def test_named_form_is_used_though_it_costs_more_and_nothing_is_said_of_it() -> None:
     assert choose("3").model.id == choose("free").model.id == "free"
     assert choose("3").notes == ()
+
+
+def test_preferred_form_is_used_where_it_takes_the_call_whatever_it_costs() -> None:
+    family = Made("tests", "Made")
+
+    assert family.choose(FORMS, {"prompt": "a fox"}, preferred=FORMS[2:]).model.id == "free"
+    assert family.choose(FORMS, {"duration": 5, "prompt": "a fox", "sound": False}, preferred=FORMS[2:]).model is PLAIN
+
+
+def test_faults_that_the_tool_finds_are_told_with_those_of_the_form() -> None:
+    own = [InvalidArgument("shots", 9, "at most 5")]
+    with pytest.raises(InvalidArgument) as found:
+        Made("tests", "Made").choose(FORMS, {"prompt": "a fox", "duration": 99}, faults=own)
+    assert [fault.field for fault in found.value.faults] == ["shots", "duration"]
+    with pytest.raises(InvalidArgument, match="at most 5"):
+        Made("tests", "Made").choose(FORMS, {"prompt": "a fox"}, "1", faults=own)
+
+
+def test_items_beyond_the_one_field_for_each_are_refused() -> None:
+    assert "at most 1, 2 were given" in refusal("3", only=["a", "b"]).message
 
 
 def test_number_between_two_steps_is_rounded_and_said() -> None:

@@ -274,7 +274,9 @@ def test_web_addresses_are_taken_as_they_are(address: str) -> None:
 
 def test_media_marks_are_found_at_any_depth() -> None:
     def generate_fox(
-        one: VideoUrl, some: Annotated[list[Annotated[str, Media("audio")]] | None, Field(max_length=2)] = None
+        one: VideoUrl,
+        some: Annotated[list[Annotated[str, Media("audio")]] | None, Field(max_length=2)] = None,
+        parts: Annotated[list[dict[str, Any]], Media("image", at="[].urls[]"), Media("audio", at="[].sound")] = (),  # type: ignore[assignment]
     ) -> Submission:
         """Make a fox."""
         return Submission("foxes", {}, "fox")
@@ -282,6 +284,8 @@ def test_media_marks_are_found_at_any_depth() -> None:
     assert {name: media.kind for name, media in Arguments(generate_fox).media.items()} == {
         "one": "video",
         "some": "audio",
+        "parts[].urls[]": "image",
+        "parts[].sound": "audio",
     }
 
 

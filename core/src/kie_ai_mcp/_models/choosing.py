@@ -16,7 +16,7 @@ The cheapest form that takes the whole call is used. Where none does, every faul
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -130,6 +130,8 @@ class Family:
         by: str = "model",
         *,
         instead: Mapping[str, Any] | None = None,
+        preferred: Collection[Form] = (),
+        faults: Sequence[InvalidArgument] = (),
     ) -> Choice:
         """Return the form that takes a whole call and ignores least of it, the cheapest of several.
 
@@ -139,11 +141,13 @@ class Family:
             named: The form's name that the caller insists on, or the model's id.
             by: The tool's argument that names it.
             instead: A whole call of another tool that works where no form takes this one, as in `InvalidArgument`.
+            preferred: Those of the forms that come before the others, whatever they cost.
+            faults: What the tool itself finds wrong with the call; told together with the rest.
 
         Raises:
             InvalidArgument: No form takes the call. Names everything that is wrong with the one that comes nearest.
         """
-        chosen, notes = choose(self.title, self.models, forms, asked, named, by, instead)
+        chosen, notes = choose(self.title, self.models, forms, asked, named, by, instead, preferred, faults)
         return Choice(chosen.form, chosen.model, chosen.input, notes, chosen.price)
 
 
@@ -155,6 +159,8 @@ def choose(
     named: str | None,
     by: str = "model",
     instead: Mapping[str, Any] | None = None,
+    preferred: Collection[Form] = (),
+    further: Sequence[InvalidArgument] = (),
 ) -> tuple["Written", Notes]:
     """Return the call as the form writes it that `Family.choose` describes, and what is to be said of it."""
     given = {name: value for name, value in asked.items() if value is not None and value not in ([], {}, "")}
@@ -167,7 +173,7 @@ def choose(
 
     allowed = [written(form) for form in forms if named in {None, form.name or form.id, form.id}]
     # A check costs more than a price, so the cheapest is checked first, and mostly alone.
-    allowed.sort(key=lambda one: one.cost)
+    allowed.sort(key=lambda one: (one.form not in preferred, one.cost))
     best: Written | None = None
     for one in allowed:
         if not one.faults and (best is None or len(one.ignored) < len(best.ignored)):
@@ -175,13 +181,13 @@ def choose(
             if not one.ignored:
                 break
     names = dict.fromkeys(form.name or form.id for form in forms)
-    if best is not None:
+    if best is not None and not further:
         rank = "first" if best.cost == inf else "cheapest"
         note = f"{label_of(best.form)} was chosen: the {rank} model that takes the whole call."
         return best, (*(() if named or len(names) == 1 else (note,)), *best.notes, *best.ignored)
     nearest = min(allowed, key=lambda one: len(one.faults))
-    error = InvalidArgument.joined(nearest.faults)
-    others = sorted(map(written, forms), key=lambda one: one.cost) if named else ()
+    error = InvalidArgument.joined([*further, *nearest.faults])
+    others = sorted(map(written, forms), key=lambda one: one.cost) if named and not further else ()
     if able := dict.fromkeys(one.form.name or one.form.id for one in others if not one.faults):
         error.message += f" The whole call is taken by {' or '.join(f'{by}={name!r}' for name in [*able][:SHOWN])}."
         error.instead = {"arguments": {by: next(iter(able))}}  # the rest of the call is added where it is known
@@ -269,12 +275,15 @@ def write(model: Model, form: Form, given: Mapping[str, Any], label: str) -> Wri
             notes.append(f"{argument} {value} was left out: {chosen}.")
         elif words is not None and value not in words:
             faults.append(InvalidArgument(argument, value, f"{label} takes {' or '.join(map(shown, words))}"))
-        elif isinstance(value, list) and len(targets) > 1:
-            sent |= dict(zip(names, value, strict=False))
+        elif isinstance(value, list) and not isinstance(form.fields.get(argument, ""), str):
+            sent |= {name: _as_schema(item, fields[name], label)[0] for name, item in zip(names, value, strict=False)}
             if len(value) > len(names):
                 faults.append(InvalidArgument(argument, value, _too_many(label, len(names), len(value))))
         else:
+            earlier = sent.get(names[0])
             sent[names[0]], problem = _as_schema(value if words is None else words[value], fields[names[0]], label)
+            if isinstance(earlier, list):
+                sent[names[0]] = [*earlier, *sent[names[0]]]
             if problem:
                 faults.append(InvalidArgument(argument, value, problem))
             if (rounded := _rounded(model, names[0], sent[names[0]])) is not None:
@@ -359,7 +368,7 @@ def _arguments(form: Form, given: Mapping[str, Any]) -> Iterator[str]:
 
 def _renamed(form: Form, text: str, given: Mapping[str, Any]) -> str:
     """Return a sentence about a model's fields and values in the tool's arguments and values."""
-    names = {name: argument for argument in _arguments(form, given) for name in fields_of(form, argument)}
+    names = {name: argument for argument in reversed([*_arguments(form, given)]) for name in fields_of(form, argument)}
     text = _pattern(tuple(names)).sub(lambda found: names[found[1]], text) if names else text
     for words in form.words.values():
         for ours, theirs in words.items():

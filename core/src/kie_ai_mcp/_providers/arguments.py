@@ -83,8 +83,9 @@ class Arguments:
         for name, said in found.items():
             if self.defaults.get(name) is not None:
                 properties[name]["default"] = self.defaults[name]
-            if marker := next((marker for marker in said.markers if isinstance(marker, Media)), None):
-                self.media[name] = marker
+            for marker in said.markers:
+                if isinstance(marker, Media):
+                    self.media.setdefault(name + marker.at, marker)
             if TASK_ID in said.markers:
                 self.task_ids += (name,)
             if CALLBACK in said.markers or name == "callBackUrl":
