@@ -341,7 +341,7 @@ def _rounded(model: Model, name: str, value: Any) -> float | None:
     low, high = number_of(schema.get("minimum")), number_of(schema.get("maximum"))
     if step is None or number is None or number in beside(number, step):
         return None
-    near = min(beside(number, step), key=lambda each: abs(each - number))
+    near = min(beside(number, step), key=lambda each: (abs(each - number), -each))
     near = max(near, low) if low is not None else near
     return float(min(near, high) if high is not None else near)
 

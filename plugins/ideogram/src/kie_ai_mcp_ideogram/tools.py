@@ -1,14 +1,14 @@
-"""Tools of Ideogram 3, with the limits of its six models."""
+"""Tools of Ideogram 3, and the form of each of its models."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from math import isclose
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from kie_ai_mcp import (
     CallbackUrl,
+    Choice,
+    Family,
+    Form,
     ImageUrl,
     InvalidArgument,
     Media,
@@ -16,42 +16,20 @@ from kie_ai_mcp import (
     OnePicture,
     OutputFormat,
     Submission,
-    reject_arguments,
 )
 from kie_ai_mcp import Prompt as AnyPrompt
-from kie_ai_mcp_ideogram.prices import credits_of
 
 TEXT_TO_IMAGE = "ideogram/v3-text-to-image"
 CHARACTER = "ideogram/character"
-EDIT = "ideogram/v3-edit"
-CHARACTER_EDIT = "ideogram/character-edit"
 REMIX = "ideogram/v3-remix"
-CHARACTER_REMIX = "ideogram/character-remix"
 
-V3_STYLES = ("AUTO", "GENERAL", "REALISTIC", "DESIGN")
-CHARACTER_STYLES = ("AUTO", "REALISTIC", "FICTION")
-
-
-@dataclass(frozen=True)
-class Model:
-    """The limits of one model; None or empty where it has no such field.
-
-    `strength_step` is also the lowest strength.
-    """
-
-    api_type: str
-    styles: tuple[str, ...] = ()
-    negative_chars: int | None = None
-    strength_step: float | None = None
-
-
-MODELS = {
-    TEXT_TO_IMAGE: Model("ideogram-image", V3_STYLES, 5_000),
-    CHARACTER: Model("ideogram-character", CHARACTER_STYLES, 5_000),
-    EDIT: Model("ideogram-edit"),
-    CHARACTER_EDIT: Model("ideogram-character-edit", CHARACTER_STYLES),
-    REMIX: Model("ideogram-remix", V3_STYLES, 5_000, strength_step=0.01),
-    CHARACTER_REMIX: Model("ideogram-character-remix", CHARACTER_STYLES, 500, strength_step=0.1),
+API_TYPES = {
+    TEXT_TO_IMAGE: "ideogram-image",
+    CHARACTER: "ideogram-character",
+    "ideogram/v3-edit": "ideogram-edit",
+    "ideogram/character-edit": "ideogram-character-edit",
+    REMIX: "ideogram-remix",
+    "ideogram/character-remix": "ideogram-character-remix",
 }
 
 # The service writes the longer side first, also for upright pictures.
@@ -66,9 +44,27 @@ SIZES = {
 Prompt = Annotated[AnyPrompt, Field(max_length=5_000)]
 Picture = Annotated[ImageUrl, Media("image", most_mb=10)]
 Pictures = Annotated[OnePicture, Media("image", most_mb=10)]
-Shape = Literal["1:1", "3:4", "9:16", "4:3", "16:9"]
+Shape = Literal["1:1", "3:4", "9:16", "4:3", "16:9", "auto"]
 Style = Literal["AUTO", "GENERAL", "REALISTIC", "DESIGN", "FICTION"]
 Speed = Literal["TURBO", "BALANCED", "QUALITY"]
+Count = Annotated[int, Field(ge=1, le=4)]
+
+FAMILY = Family("kie_ai_mcp_ideogram", "Ideogram")
+
+SHAPE = {"aspectRatio": "image_size"}
+REFERENCE = {**SHAPE, "character_url": "reference_image_urls"}
+WORDS = {"aspectRatio": SIZES}
+ONE = {"num_images": (1,)}
+GENERATE = (
+    Form(TEXT_TO_IMAGE, fields=SHAPE, words=WORDS, anyway=ONE),
+    # A picture beside the words of a new one is a matter of the remix model, unless its character is meant.
+    Form(REMIX, TEXT_TO_IMAGE, {**SHAPE, "image_urls": "image_url"}, WORDS),
+    Form(CHARACTER, fields={**SHAPE, "image_urls": "reference_image_urls"}, words=WORDS),
+)
+EDIT = Form("ideogram/v3-edit", anyway={**ONE, "style": ("AUTO",)}, said={"style": "Style: {}."})
+EDIT_CHARACTER = Form("ideogram/character-edit", fields=REFERENCE)
+REMIX_PICTURE = Form(REMIX, fields=SHAPE, words=WORDS)
+REMIX_CHARACTER = Form("ideogram/character-remix", fields=REFERENCE, words=WORDS)
 
 
 def generate_ideogram_image(
@@ -78,40 +74,38 @@ def generate_ideogram_image(
     aspectRatio: Shape | None = None,
     style: Style | None = None,
     model: Literal["ideogram/v3-text-to-image", "ideogram/character"] | None = None,
-    output_format: OutputFormat | None = None,
+    output_format: Annotated[OutputFormat, Field(description="refused")] | None = None,
     rendering_speed: Speed | None = None,
     seed: int | None = None,
+    num_images: Count | None = None,
+    expand_prompt: bool | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Make a picture with Ideogram 3. Only ideogram/character takes image_urls (one) and FICTION.
+    """Make a picture from words, or anew from one (address or local path), with Ideogram 3; choose it for text in it.
 
-    output_format can't be chosen.
+    ideogram/character and FICTION draw the character of the picture in image_urls; num_images needs one, too.
     """
-    chosen = model or TEXT_TO_IMAGE
-    reject_arguments(
-        "Ideogram chooses it itself", "leave it out, or use generate_nano_banana", output_format=output_format
-    )
-    if image_urls and chosen != CHARACTER:
-        raise InvalidArgument(
-            "image_urls",
-            image_urls,
-            f"{chosen} takes none; model={CHARACTER!r} draws its character, remix_ideogram_image it anew",
-        )
-    if chosen == CHARACTER and len(image_urls or ()) != 1:
-        raise InvalidArgument("image_urls", image_urls, f"{CHARACTER} takes exactly one picture of the character")
-    return _submission(
-        chosen,
-        {
-            "prompt": prompt,
-            "negative_prompt": negative_prompt,
-            "reference_image_urls": image_urls,
-            "image_size": SIZES[aspectRatio] if aspectRatio else None,
-            "style": style,
-            "rendering_speed": rendering_speed,
-            "seed": seed,
-        },
-        callBackUrl,
-    )
+    asked = {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "image_urls": image_urls,
+        "aspectRatio": aspectRatio,
+        "style": style,
+        "output_format": output_format,
+        "rendering_speed": rendering_speed,
+        "seed": seed,
+        "num_images": num_images,
+        "expand_prompt": expand_prompt,
+    }
+    if image_urls and len(image_urls) > 1:
+        given = {"image_size": aspectRatio, "output_format": output_format, "callBackUrl": callBackUrl}
+        call = {"prompt": prompt, "image_urls": image_urls, **{name: given[name] for name in given if given[name]}}
+        allowed = f"Ideogram takes one picture, {len(image_urls)} were given; edit_nano_banana takes several"
+        instead = {"tool": "edit_nano_banana", "arguments": call}
+        raise InvalidArgument("image_urls", image_urls, allowed, instead=instead)
+    # The model that draws a character costs more than twice as much.
+    forms = GENERATE if model or style == "FICTION" else GENERATE[:2]
+    return _submission(FAMILY.choose(forms, asked, model), callBackUrl)
 
 
 def edit_ideogram_image(
@@ -122,25 +116,27 @@ def edit_ideogram_image(
     style: Literal["AUTO", "REALISTIC", "FICTION"] | None = None,
     rendering_speed: Speed | None = None,
     seed: int | None = None,
+    num_images: Count | None = None,
+    expand_prompt: bool | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Repaint the masked part of a picture with Ideogram 3; the mask has the picture's pixel size.
+    """Repaint the masked part of a picture (addresses or local paths) with Ideogram 3; the mask has its pixel size.
 
-    character_url: a picture of the character to paint; only then style.
+    character_url: a picture of the character to paint; num_images needs it.
     """
-    return _submission(
-        CHARACTER_EDIT if character_url else EDIT,
-        {
-            "prompt": prompt,
-            "image_url": image_url,
-            "mask_url": mask_url,
-            "reference_image_urls": [character_url] if character_url else None,
-            "style": style,
-            "rendering_speed": rendering_speed,
-            "seed": seed,
-        },
-        callBackUrl,
-    )
+    asked = {
+        "prompt": prompt,
+        "image_url": image_url,
+        "mask_url": mask_url,
+        "character_url": character_url,
+        "style": style,
+        "rendering_speed": rendering_speed,
+        "seed": seed,
+        "num_images": num_images,
+        "expand_prompt": expand_prompt,
+    }
+    form = EDIT_CHARACTER if character_url else EDIT
+    return _submission(FAMILY.choose((form,), asked), callBackUrl)
 
 
 def remix_ideogram_image(
@@ -153,57 +149,30 @@ def remix_ideogram_image(
     style: Style | None = None,
     rendering_speed: Speed | None = None,
     seed: int | None = None,
+    num_images: Count | None = None,
+    expand_prompt: bool | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Make a picture anew with Ideogram 3."""
-    return _submission(
-        CHARACTER_REMIX if character_url else REMIX,
-        {
-            "prompt": prompt,
-            "image_url": image_url,
-            "reference_image_urls": [character_url] if character_url else None,
-            "strength": strength,
-            "negative_prompt": negative_prompt,
-            "image_size": SIZES[aspectRatio] if aspectRatio else None,
-            "style": style,
-            "rendering_speed": rendering_speed,
-            "seed": seed,
-        },
-        callBackUrl,
-    )
+    """Make a picture anew from one (address or local path) and words with Ideogram 3; character_url puts a person in.
+
+    style: FICTION needs character_url, GENERAL and DESIGN exclude it.
+    """
+    asked = {
+        "prompt": prompt,
+        "image_url": image_url,
+        "character_url": character_url,
+        "strength": strength,
+        "negative_prompt": negative_prompt,
+        "aspectRatio": aspectRatio,
+        "style": style,
+        "rendering_speed": rendering_speed,
+        "seed": seed,
+        "num_images": num_images,
+        "expand_prompt": expand_prompt,
+    }
+    form = REMIX_CHARACTER if character_url else REMIX_PICTURE
+    return _submission(FAMILY.choose((form,), asked), callBackUrl)
 
 
-def _submission(model: str, fields: Mapping[str, Any], callback_url: str | None) -> Submission:
-    limits = MODELS[model]
-    _check_style(model, limits, fields.get("style"))
-    _check_negative_prompt(model, limits, fields.get("negative_prompt"))
-    _check_strength(model, limits, fields.get("strength"))
-    return Submission.market(
-        model,
-        fields,
-        api_type=limits.api_type,
-        callback_url=callback_url,
-        estimated_credits=credits_of(model, fields.get("rendering_speed")),
-    )
-
-
-def _check_style(model: str, limits: Model, style: str | None) -> None:
-    if not limits.styles:
-        reject_arguments(f"{model} has no styles", "leave it out, or give character_url", style=style)
-    if style and style not in limits.styles:
-        raise InvalidArgument("style", style, f"{model} has {', '.join(limits.styles)}")
-
-
-def _check_negative_prompt(model: str, limits: Model, negative_prompt: str | None) -> None:
-    if negative_prompt and limits.negative_chars and len(negative_prompt) > limits.negative_chars:
-        raise InvalidArgument(
-            "negative_prompt", negative_prompt, f"{model} takes at most {limits.negative_chars} characters"
-        )
-
-
-def _check_strength(model: str, limits: Model, strength: float | None) -> None:
-    step = limits.strength_step
-    if strength is None or step is None:
-        return
-    if strength < step or not isclose(strength, round(strength / step) * step):
-        raise InvalidArgument("strength", strength, f"{model} takes {step} to 1 in steps of {step}")
+def _submission(choice: Choice, callback_url: str | None) -> Submission:
+    return choice.submission(API_TYPES[choice.model.id], callback_url)
