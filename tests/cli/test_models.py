@@ -70,5 +70,5 @@ def test_unknown_model_is_named_with_the_nearest(run: "Run", sandbox: Sandbox) -
     missing = run("models", "run", "z-imag", "prompt=A fox", sandbox=sandbox, **MARKET)
     assert missing.code == 2
     assert "z-image" in missing.stderr
-    without = run("models", "run", "z-image", "prompt=A fox", sandbox=sandbox)
+    without = run("models", "run", "z-image", "prompt=A fox", sandbox=sandbox, KIE_AI_ENABLED_PROVIDERS="luma")
     assert "no provider with models is enabled" in without.stderr

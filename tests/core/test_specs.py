@@ -40,7 +40,7 @@ def test_path_or_place_begins_in_a_field(path: str) -> None:
     assert field_of(path) == "shots"
 
 
-@pytest.mark.parametrize("pictures", [[], A, ["ftp://example.com/a.png"]])
+@pytest.mark.parametrize("pictures", [[], {"a": A}, ["ftp://example.com/a.png"]])
 def test_one_picture_is_checked_like_any_list_of_pictures(pictures: object) -> None:
     with pytest.raises(InvalidArgument):
         Arguments(draw).check({"pictures": pictures})

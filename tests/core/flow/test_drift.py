@@ -64,7 +64,7 @@ async def open_app(service: HTTPServer, tmp_path: Path, key: str, publish: "Publ
     """Runs applications on one database, each like a process of its own, whose provider knows two models."""
     publish("acme", PLUGIN)
     values = {"api_key": key, "base_url": service.url_for("").rstrip("/"), "db_path": tmp_path / "tasks.db"}
-    values |= {"enabled_providers": ("acme", "nano-banana"), "max_provider_kb": 100}
+    values |= {"enabled_providers": ("acme", "luma"), "max_provider_kb": 100}
     async with AsyncExitStack() as stack:
 
         async def start() -> App:
@@ -292,7 +292,7 @@ async def test_other_form_that_takes_a_paid_request_is_remembered(app: App, serv
 
     service.expect_request("/own").respond_with_data("", 404)
     service.expect_request("/common").respond_with_response(enveloped({"taskId": "t"}))
-    tool = BoundTool.bind(generate_fox, provider="nano-banana", kind="image")
+    tool = BoundTool.bind(generate_fox, provider="luma", kind="image")
     assert (await submit(app.engine, tool, {"prompt": "a fox"}, say_nothing)).task_id == "t"
     assert app.engine.callers["kie"].older == {"own": "common"}
 
@@ -308,17 +308,17 @@ async def test_paid_call_leads_to_a_look_in_the_background_and_any_other_to_none
 ) -> None:
     monkeypatch.setattr(watching, "LOOK_S", 0.01)
     lists(service, ONE)
-    service.expect_request("/jobs/createTask").respond_with_response(enveloped({"taskId": "t"}))
-    service.expect_request("/jobs/recordInfo").respond_with_response(enveloped({"state": "waiting"}))
+    service.expect_request("/modify/generate").respond_with_response(enveloped({"taskId": "t"}))
+    service.expect_request("/modify/record-info").respond_with_response(enveloped({"successFlag": 0}))
     app.watch()
     for _ in range(20):
         assert await told(app) == []
     assert service.log == []
-    answer = await app.call("generate_nano_banana", {"prompt": "a fox"})
+    answer = await app.call("generate_luma_video", {"prompt": "a fox", "videoUrl": "https://example.com/a.mp4"})
     assert not answer.is_error
     assert "no longer lists" not in answer.text
     await eventually(lambda: app.engine.has_notices)
-    assert service.log[0][0].path == "/jobs/createTask"
+    assert service.log[0][0].path == "/modify/generate"
     (note,) = await told(app)
     assert note.startswith("Kie.ai no longer lists a/two")
     assert await told(app) == []

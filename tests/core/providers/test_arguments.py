@@ -208,8 +208,8 @@ def test_reading_tool_is_not_paid() -> None:
             "image_urls[1]: 7 is not accepted: input should be a valid string.",
         ),
         (
-            {"prompt": "a", "image_urls": PICTURE},
-            f"image_urls: {PICTURE!r} is not accepted: input should be a valid list.",
+            {"prompt": "a", "image_urls": {"a": PICTURE}},
+            f"image_urls: {{'a': {PICTURE!r}}} is not accepted: input should be a valid list.",
         ),
         (
             {"prompt": "a", "callBackUrl": "me.example"},
@@ -291,7 +291,7 @@ def test_media_marks_are_found_at_any_depth() -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("aspectRatio", "aspect_ratio"), ("promt", "prompt"), ("image_url", "image_urls"), ("callbackUrl", "callBackUrl")],
+    [("aspctRatio", "aspect_ratio"), ("promt", "prompt"), ("image_uls", "image_urls"), ("calbackUrl", "callBackUrl")],
 )
 def test_unknown_argument_is_refused_with_the_nearest_name_and_all_there_are(name: str, meant: str) -> None:
     error = refusal({"prompt": "a", name: "16:9"})

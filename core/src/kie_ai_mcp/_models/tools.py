@@ -9,7 +9,7 @@ from typing import Any
 from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.wording import usual_price
-from kie_ai_mcp._providers.arguments import HOSTS_OWN, NOTHING_USUAL
+from kie_ai_mcp._providers.arguments import HOSTS_OWN, NOTHING_USUAL, with_bounds
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Model
@@ -50,7 +50,11 @@ class ModelArguments:
     @property
     def listed(self) -> dict[str, Any]:
         """A new copy of the schema as clients read it."""
-        return self.schema
+        return with_bounds(self.schema)
+
+    def notes(self, _given: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Return nothing: an input is sent exactly as it is given."""
+        return ()
 
     def check(self, given: Mapping[str, Any] | None, usual: Mapping[str, Any] = NOTHING_USUAL) -> dict[str, Any]:
         """Return the arguments unchanged, or raise one InvalidArgument that names everything wrong with them."""

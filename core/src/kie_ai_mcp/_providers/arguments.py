@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from kie_ai_mcp._providers.annotations import adapter, annotations, hints_of, without
+from kie_ai_mcp._providers.understanding import understood
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
 from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, field_of, is_web_address, texts_at
 
@@ -104,20 +105,22 @@ class Arguments:
     def listed(self) -> dict[str, Any]:
         """A new copy of the input schema as clients read it, without `UNLISTED`."""
         listed: dict[str, Any] = without(lambda key, value: UNLISTED.get(key) == value, self.schema)
-        return listed
+        return with_bounds(listed)
 
     def check(self, given: Mapping[str, Any] | None, usual: Mapping[str, Any] = NOTHING_USUAL) -> dict[str, Any]:
         """Return the arguments as the function takes them, or raise one InvalidArgument that names every wrong one.
 
         `usual` are the user's own defaults, for those that are left out.
         """
-        decoded = {
-            name: self._decoded(name, value)
-            for name, value in (given or {}).items()
-            if name in self.names or name not in HOSTS_OWN
-        }
+        arguments, _ = self._understood(given)
+        decoded = {name: self._decoded(name, value) for name, value in arguments.items()}
         if usual:
-            own = {name: self._decoded(name, value) for name, value in usual.items()}
+            # What the call leaves to the service is left out although the user has a default for it.
+            own = {
+                name: self._decoded(name, value)
+                for name, value in usual.items()
+                if name in arguments or name not in (given or {})
+            }
             decoded = own | leave_out_empty(decoded, with_defaults(self.schema, usual))
         try:
             checked = self._adapter.validate_python(leave_out_empty(decoded, self.schema))
@@ -129,6 +132,14 @@ class Arguments:
             if is_blank(checked[name]):
                 raise InvalidArgument(name, checked[name], "it can't be empty")
         return dict(checked)
+
+    def notes(self, given: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Return a sentence for each argument that was read as another or left out."""
+        return tuple(self._understood(given)[1])
+
+    def _understood(self, given: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+        own = {name: value for name, value in (given or {}).items() if name in self.names or name not in HOSTS_OWN}
+        return understood(own, self.schema, self.media)
 
     def _decoded(self, name: str, value: Any) -> Any:
         # Some hosts send lists and objects as JSON text, and numbers as text.
@@ -177,6 +188,22 @@ def with_defaults(schema: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[s
     required = [name for name in schema.get("required", ()) if name not in own]
     rest = {word: value for word, value in schema.items() if word != "required"}
     return {**rest, "properties": {**fields, **own}, **({"required": required} if required else {})}
+
+
+def with_bounds(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema of an object with bounds and words in place of choices among numbers.
+
+    Some clients refuse the whole list of tools for an enum of numbers.
+    """
+    for name, field in schema["properties"].items():
+        values = field.get("enum", ()) if field.get("type") in {"integer", "number"} else ()
+        if values:
+            *most, last = map(str, values)
+            words = f"{', '.join(most)} or {last}" if most else last
+            other = {key: value for key, value in field.items() if key != "enum"}
+            said = f"{field['description']}; {words}" if "description" in field else words
+            schema["properties"][name] = {**other, "minimum": min(values), "maximum": max(values), "description": said}
+    return schema
 
 
 def is_blank(value: Any) -> bool:

@@ -48,7 +48,9 @@ class Asking:
     ) -> tuple[CallOptions, dict[str, Any], Submission]:
         """Return the server's own arguments of a paid call, the provider's, and the request that it makes of them."""
         options, checked = tool.check(arguments, saves=saves)
-        return options, checked, await self.submission(tool, checked)
+        request = await self.submission(tool, checked)
+        notes = (*tool.arguments.notes(arguments), *request.notes)
+        return options, checked, replace(request, notes=notes) if notes != request.notes else request
 
     async def submission(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Submission:
         """Return the paid `request` of a tool; a read that the service charges for is sent like any other."""

@@ -1,0 +1,132 @@
+"""Understanding of arguments as people write them: other names, choices in any spelling, `auto`, one for many."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+AUTO = "auto"  # leaves a choice to the service, as an argument that is left out does
+
+# Names of the same thing, most usual first. Written without case and underscores; an argument of the tool itself wins.
+NAMES = (
+    "prompt text description instruction instructions caption imageprompt videoprompt",
+    "negativeprompt negative avoid exclude",
+    "aspectratio imagesize shape ratio aspect size",
+    "resolution quality imageresolution videoresolution size definition",
+    "duration seconds length durations durationseconds videolength",
+    "imageurls imageurl images image pictures picture photos photo inputimages inputimage inputurls imageinput"
+    " sourceimage startimage initimage firstframeurl firstframe referenceimageurls referenceimageurl referenceimages"
+    " referenceimage characterurl",
+    "firstframeurl firstframe startframe startimage firstimage imageurls imageurl image",
+    "lastframeurl lastframe endframe endimage tailimageurl",
+    "referenceimageurls referenceimages referenceimage referenceimageurl references imageurls images",
+    "maskurl mask maskimage maskimageurl",
+    "videourl videourls videos video clip inputvideo sourcevideo referencevideourls",
+    "audiourl audiourls audio audiofile voiceurl referenceaudiourls",
+    "sound generateaudio audio withaudio enableaudio withsound",
+    "n numimages nvariants videobatchsize count numberofimages numvariants variants batchsize samples",
+    "outputformat format fileformat filetype",
+    "seed seeds randomseed",
+    "model modelname modelid version",
+    "callbackurl callback webhookurl webhook",
+    "speed renderingspeed",
+    "cfgscale guidancescale guidance",
+    "taskid id jobid task",
+    "taskids ids taskid tasks",
+    "voice voiceid voicename speaker",
+)
+
+# Choices in other words, each with what a schema may call it.
+WORDS = {
+    "landscape": ("16:9", "landscape"),
+    "horizontal": ("16:9", "landscape"),
+    "widescreen": ("16:9", "landscape"),
+    "portrait": ("9:16", "portrait"),
+    "vertical": ("9:16", "portrait"),
+    "square": ("1:1", "square"),
+    "hd": ("720p",),
+    "full hd": ("1080p",),
+    "fullhd": ("1080p",),
+    "fhd": ("1080p",),
+    "uhd": ("4k",),
+    "jpg": ("jpeg",),
+    "jpeg": ("jpg",),
+}
+_NO_ADDRESS = re.compile(r"\s*([\[{]|$|(null|None|undefined)\s*$)")
+SECONDS = re.compile(r"(-?[0-9]{1,6})\s*(?:s|secs?|seconds?)", re.IGNORECASE)
+SHAPE = re.compile(r"([0-9]{1,4})\s*[x/×]\s*([0-9]{1,4})", re.IGNORECASE)
+
+
+def understood(
+    given: Mapping[str, Any], schema: Mapping[str, Any], media: Iterable[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return arguments in a tool's own names and values, and a note for each that was left out or read as another.
+
+    What is not understood stays as it is, for the check to refuse.
+    """
+    fields: Mapping[str, Any] = schema["properties"]
+    required, files = schema.get("required", ()), {*media}
+    arguments, notes = dict[str, Any](), list[str]()
+    taken = {name for name in given if name in fields}
+    for name, value in given.items():
+        own = name if name in fields else next(_own_names(name, value, fields, taken), name)
+        taken.add(own)
+        field = fields.get(own)
+        if field is None or value is None:
+            arguments[own] = value
+            continue
+        read = _read(value, field, is_file=own in files)
+        if read is None and own not in required:
+            notes.append(f"{own} {AUTO!r} was left out: that leaves it to the service.")
+            continue
+        arguments[own] = value if read is None else read
+        if isinstance(value, str) and isinstance(read, str) and read.lower() != value.strip().lower():
+            notes.append(f"{own} {value!r} was read as {read!r}.")
+    return arguments, notes
+
+
+def _own_names(name: str, value: Any, fields: Mapping[str, Any], taken: Iterable[str]) -> Iterator[str]:
+    """Yield the tool's own arguments that an unknown name may mean, the likeliest first."""
+    own = {_plain(field): field for field in fields if field not in taken}
+    plain = _plain(name)
+    meant = [own[word] for word in (plain, *_same_as(plain)) if word in own]
+    fitting = [field for field in meant if isinstance(value, bool) == (fields[field].get("type") == "boolean")]
+    # A size is a shape for one tool and a resolution for another; the value tells.
+    yield from sorted(fitting, key=lambda field: not _is_choice(value, fields[field]))
+
+
+def _is_choice(value: Any, field: Mapping[str, Any]) -> bool:
+    choices = field.get("enum")
+    return choices is None or _read(value, field, is_file=False) in choices
+
+
+@cache
+def _same_as(plain: str) -> tuple[str, ...]:
+    groups = [group.split() for group in NAMES]
+    # The group that begins with the name says most about it.
+    groups.sort(key=lambda group: group.index(plain) if plain in group else len(group))
+    return tuple(dict.fromkeys(word for group in groups if plain in group for word in group))
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def _read(value: Any, field: Mapping[str, Any], *, is_file: bool) -> Any:
+    """Return a value as a field's schema spells it; None where it leaves the choice to the service."""
+    kind, choices = field.get("type"), field.get("enum", ())
+    if is_file:
+        one = isinstance(value, list) and len(value) == 1 and kind == "string"
+        many = isinstance(value, str) and kind == "array" and _NO_ADDRESS.match(value) is None
+        return value[0] if one else [value] if many else value
+    if isinstance(value, str) and kind in {"integer", "number"}:
+        seconds = SECONDS.fullmatch(value.strip())
+        return int(seconds[1]) if seconds else None if value.strip().lower() == AUTO else value
+    if isinstance(value, bool) or not isinstance(value, str | int) or not choices or value in choices:
+        return None if kind == "boolean" and value == AUTO else value
+    texts = {each.lower(): each for each in choices if isinstance(each, str)}
+    word = str(value).strip().lower()
+    shape = SHAPE.fullmatch(word)
+    near = (word, f"{word}p", *WORDS.get(word, ()), *([f"{shape[1]}:{shape[2]}"] if shape else ()))
+    read = next((texts[each] for each in near if each in texts), value)
+    return None if word == AUTO and read == value else read

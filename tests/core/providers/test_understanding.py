@@ -1,0 +1,103 @@
+"""Arguments as people and models write them, read as the tool's own."""
+
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from kie_ai_mcp import ImageUrl, ImageUrls, InvalidArgument, Prompt, Submission
+from kie_ai_mcp._providers.arguments import Arguments
+
+PICTURE = "https://example.com/a.png"
+
+
+def make(
+    prompt: Prompt,
+    imageUrls: ImageUrls | None = None,
+    mask_url: ImageUrl | None = None,
+    aspectRatio: Literal["16:9", "9:16", "1:1"] | None = None,
+    resolution: Literal["720p", "1080p", "4K"] | None = None,
+    duration: Literal[4, 6, 8] | None = None,
+    sound: bool | None = None,
+    output_format: Literal["png", "jpeg"] | None = None,
+) -> Submission:
+    """Make a clip."""
+    raise NotImplementedError
+
+
+ARGUMENTS = Arguments(make)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ({"aspect_ratio": "16:9"}, {"aspectRatio": "16:9"}),
+        ({"ratio": "16x9"}, {"aspectRatio": "16:9"}),
+        ({"size": "portrait"}, {"aspectRatio": "9:16"}),
+        ({"image_urls": [PICTURE]}, {"imageUrls": [PICTURE]}),
+        ({"imageUrl": PICTURE}, {"imageUrls": [PICTURE]}),
+        ({"first_frame_url": PICTURE}, {"imageUrls": [PICTURE]}),
+        ({"mask": [PICTURE]}, {"mask_url": PICTURE}),
+        ({"quality": "4k"}, {"resolution": "4K"}),
+        ({"resolution": "1080P"}, {"resolution": "1080p"}),
+        ({"resolution": 720}, {"resolution": "720p"}),
+        ({"resolution": "full HD"}, {"resolution": "1080p"}),
+        ({"seconds": "6"}, {"duration": 6}),
+        ({"duration": "8s"}, {"duration": 8}),
+        ({"audio": True}, {"sound": True}),
+        ({"format": "JPG"}, {"output_format": "jpeg"}),
+        ({"aspectRatio": "Auto", "resolution": "auto", "duration": "auto"}, {}),
+    ],
+)
+def test_other_names_and_spellings_are_understood(given: dict[str, Any], read: dict[str, Any]) -> None:
+    assert ARGUMENTS.check({"prompt": "a fox", **given}) == {"prompt": "a fox", **read}
+
+
+def test_what_was_left_out_or_read_as_another_is_said() -> None:
+    assert ARGUMENTS.notes({"prompt": "a fox", "aspectRatio": "auto", "size": "x", "resolution": "hd"}) == (
+        "aspectRatio 'auto' was left out: that leaves it to the service.",
+        "resolution 'hd' was read as '720p'.",
+    )
+    assert ARGUMENTS.notes({"prompt": "a fox", "aspect_ratio": "16:9", "quality": "4k"}) == ()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"aspectRatio": "16:9", "aspect_ratio": "9:16"},  # which of the two is meant is not known
+        {"sound": "loud"},
+        {"audio": "https://example.com/a.mp3"},
+        {"colour": "red"},
+        {"resolution": "8K"},
+    ],
+)
+def test_what_is_not_understood_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        ARGUMENTS.check({"prompt": "a fox", **given})
+
+
+def test_required_choice_is_not_left_to_the_service() -> None:
+    def fix(size: Literal["1:1", "3:2"]) -> Submission:
+        """Fix."""
+        raise NotImplementedError
+
+    with pytest.raises(InvalidArgument, match="auto"):
+        Arguments(fix).check({"size": "auto"})
+
+
+def test_choices_among_numbers_are_listed_as_bounds_with_words() -> None:
+    assert ARGUMENTS.listed["properties"]["duration"] == {
+        "type": "integer",
+        "minimum": 4,
+        "maximum": 8,
+        "description": "4, 6 or 8",
+    }
+    with pytest.raises(InvalidArgument, match="use one of 4, 6 or 8"):
+        ARGUMENTS.check({"prompt": "a fox", "duration": 5})
+
+
+def test_own_argument_wins_over_another_name() -> None:
+    def draw(size: Annotated[str, "plain"] = "", resolution: str = "") -> Submission:
+        """Draw."""
+        raise NotImplementedError
+
+    assert Arguments(draw).check({"size": "a", "quality": "b"}) == {"size": "a", "resolution": "b"}
