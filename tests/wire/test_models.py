@@ -127,7 +127,7 @@ async def test_estimate_says_price_and_faults_and_sends_nothing_paid(client: Cli
     assert len(wrong["errors"]) >= 2
     free = data(await client.call_tool("estimate_cost", {"name": "get_credits", "arguments": {}}))
     assert free["credits"] == 0
-    typo = data(await client.call_tool("estimate_cost", {"name": "get_task_status", "arguments": {"id": "x"}}))
+    typo = data(await client.call_tool("estimate_cost", {"name": "get_task_status", "arguments": {"wrong": "x"}}))
     assert not typo["valid"]
     song = {"model": "ai-music-api/sounds", "input": {"prompt": "rain", "model": "V5"}}
     assert data(await client.call_tool("estimate_cost", {"name": "run_model", "arguments": song}))["credits"] == 2.5

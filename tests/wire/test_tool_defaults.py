@@ -99,6 +99,7 @@ async def test_refused_default_is_said_to_come_from_its_section(
 
 WRONG = {
     "unknown argument": ('[tools.generate_veo3_video]\nmodle = "veo3"', "modle", "did you mean 'model'"),
+    "other name": ('[tools.generate_veo3_video]\naspect_ratio = "9:16"', "aspect_ratio", "did you mean 'aspectRatio'"),
     "value that is not taken": ('[tools.generate_veo3_video]\nmodel = "veo4"', "'veo4'", "veo3_fast"),
     "ceiling below nothing": ("[tools.generate_veo3_video]\nmax_credits = -1", "max_credits", "-1"),
     "ceiling of what is free": ("[tools.get_veo3_1080p_video]\nceiling = 3", "ceiling", "task_id"),

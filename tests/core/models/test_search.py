@@ -1,11 +1,18 @@
 """Search: everyday words lead to a right tool or model within the first three lines."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.model_tools import offers
-from kie_ai_mcp._models.search import Offer, best
+from kie_ai_mcp._models.search import GENERAL, Offer, best, offer_of_tool
+from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.specs import Provider
+
+TOOLS = Plugins(Settings.model_validate({})).tools
 
 REQUESTS = {
     "remove the background of this photo": ("remove_background", "recraft/remove-background"),
@@ -38,6 +45,24 @@ REQUESTS = {
     "animate a photo": ("generate_kling_video", "generate_seedance_video", "generate_veo3_video", "generate_wan_video"),
     "clean the noise from a voice recording": ("isolate_voice", "elevenlabs/audio-isolation"),
     "Midjourney": ("generate_midjourney_image",),
+    "make my portrait speak": ("generate_talking_video", "generate_kling_avatar_video"),
+    "talking head from a photo and a voice recording": ("generate_talking_video", "generate_kling_avatar_video"),
+    "voice over for a video": ("generate_speech",),
+    "video with sound": ("generate_seedance_video", "generate_kling_video", "generate_veo3_video"),
+    "best video": ("generate_veo3_video", "generate_kling_video", "generate_seedance_video"),
+    "best image": ("generate_gpt_image", "generate_ideogram_image", "generate_flux_image", "generate_nano_banana"),
+    "remove object from photo": ("edit_nano_banana", "edit_gpt_image", "edit_ideogram_image", "edit_seedream_image"),
+    "watermark remove": ("edit_nano_banana", "edit_gpt_image", "edit_ideogram_image", "edit_seedream_image"),
+    "inpaint": ("edit_ideogram_image",),
+    "logo with text": ("generate_ideogram_image", "generate_gpt_image", "generate_nano_banana"),
+    "upscale this": ("upscale_image", "upscale_video"),
+    "remove background": ("remove_background",),
+    "song": ("generate_music",),
+    "sound effect": ("generate_sound",),
+    "lip sync": ("lip_sync_video",),
+    "4k video": ("upscale_video", "get_veo3_4k_video"),
+    "cheapest video": ("generate_runway_gen3_video", "generate_seedance_video"),
+    "extend a clip": ("extend_veo3_video", "extend_runway_video"),
 }
 """Words, and names of which one is right; a line also names the tool that does the same."""
 
@@ -65,6 +90,9 @@ FIRST = {
     "extend a song": "extend_music",
     "cover song": "cover_music",
     "sound effect": "generate_sound",
+    "cheapest speech": "generate_speech",
+    "inpaint": "edit_ideogram_image",
+    "lip sync": "lip_sync_video",
     "four variants of a picture": "generate_seedream_image",
 }
 """Words of which one tool is meant."""
@@ -87,8 +115,35 @@ def test_kind_and_task_narrow_the_search(everything: list[Offer]) -> None:
     assert {offer.task for offer in best(everything, "", None, "upscale")} == {"upscale"}
 
 
-def test_words_that_nothing_has_find_nothing(everything: list[Offer]) -> None:
-    assert best(everything, "xyzzy", None, None) == []
+@pytest.mark.parametrize("words", ["xyzzy", "transcribe audio", "subtitles for a video"])
+def test_words_that_nothing_has_find_nothing(everything: list[Offer], words: str) -> None:
+    assert best(everything, words, None, None) == []
+
+
+def test_maker_alone_finds_what_makes_from_words_or_pictures_first(everything: list[Offer]) -> None:
+    assert {offer.task for offer in best(everything, "Grok", None, None)[:3]} <= GENERAL
+
+
+@pytest.mark.parametrize(("words", "kind"), [("best image", "image"), ("best video", "video")])
+def test_best_of_a_kind_makes_that_kind_of_words_alone(everything: list[Offer], words: str, kind: str) -> None:
+    found = best(everything, words, None, None)[:3]
+    assert {offer.kind for offer in found} == {kind}
+    assert [offer.credits for offer in found] == sorted((offer.credits or 0 for offer in found), reverse=True)
+
+
+def test_price_of_a_tool_is_that_of_its_default_call(everything: list[Offer]) -> None:
+    by_name = {offer.name: offer for offer in everything}
+    wan = by_name["generate_wan_image"]
+    assert (wan.price, wan.credits) == ("usually 4.8 credits", 4.8)
+
+
+def test_rates_of_different_units_are_not_compared() -> None:
+    common = {"makes": "", "kind": "audio", "task": "speech", "tool": "read_aloud", "availability": "current"}
+    prices = ("6 credits/1000000 tokens", "12 credits/1000 characters", "9 credits/1000 characters")
+    models: list[Any] = [Offer(name, price=name, **common) for name in prices]  # type: ignore[arg-type]  # one dict
+    tool = TOOLS["generate_speech"]
+    priced = offer_of_tool(replace(tool, name="read_aloud"), Provider("Speech"), models, None)
+    assert priced.price == "usually from 9 credits/1000 characters"
 
 
 @pytest.mark.parametrize("words", ["", "cheapest", "the cheapest draft", "what would it cost", "price", "variants"])

@@ -17,7 +17,7 @@ from kie_ai_mcp._flow.pricing import Quote, quote
 from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry
-from kie_ai_mcp._models.search import Offer, best, offer_of_model, offer_of_tool
+from kie_ai_mcp._models.search import Offer, best, default_of_tool, offer_of_model, offer_of_tool
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, tool_name
@@ -175,9 +175,15 @@ class ModelTools:
 
 def offers(engine: Engine) -> Sequence[Offer]:
     """Return every tool of the providers and every model, as search shows them."""
-    models = [offer_of_model(entry) for entry in engine.catalogue.entries.values()]
-    tools = engine.plugins.tools.values()
-    return [*(offer_of_tool(tool, engine.plugins.provider_of(tool.provider), models) for tool in tools), *models]
+    entries, plugins = engine.catalogue.entries, engine.plugins
+    models = [offer_of_model(entry) for entry in entries.values()]
+
+    def offer(tool: BoundTool) -> Offer:
+        plugin = plugins.plugins[tool.provider]
+        default = default_of_tool(tool, entries) if plugin.is_first_party and tool.paid else None
+        return offer_of_tool(tool, plugin.provider, models, default)
+
+    return [*map(offer, plugins.tools.values()), *models]
 
 
 _SCHEMAS: dict[str, tuple[dict[str, Any], bool]] = {

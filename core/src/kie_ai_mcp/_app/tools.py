@@ -3,6 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kie_ai_mcp._app.patience import USUAL_PATIENCE_S
@@ -99,5 +100,5 @@ def tool_of_method(
         idempotent=reads_only,
         open_world=open_world,
         run=run,
-        check=arguments.check,
+        check=partial(arguments.check, usual=usual),
     )

@@ -1,8 +1,10 @@
 """Search among tools and models by the words of people."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.pricing import estimate
@@ -10,49 +12,72 @@ from kie_ai_mcp._models.samples import usual_input
 from kie_ai_mcp._models.wording import usual_price
 from kie_ai_mcp._providers.selection import RANKS
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp.specs import Availability, Kind, Provider
+from kie_ai_mcp.errors import InvalidArgument
+from kie_ai_mcp.models import Model
+from kie_ai_mcp.specs import Availability, Kind, Provider, Submission
 
 MOST_FOUND = 8
 UNASKED = 4.0  # what an offer loses whose special task nobody asked for
 NEAR = 0.6  # the share of the best score from which an offer answers "the cheapest"
 
-# What people say, and the words of tasks, kinds and names that they mean.
+# What people say, and the words of tasks, kinds, fields and names that they mean. What a key means that nothing has,
+# such as the last, nothing does.
 MEANT = {
     "upscale": "enlarge larger bigger sharpen sharper enhance upscaler hires 4k 8k resolution",
     "background": "cutout cut transparent transparency backdrop matting",
     "removal": "remove erase delete isolate without",
-    "lip": "lipsync dub dubbing talk talks talking speaking avatar",
-    "sync": "lipsync",
+    "lipsync": "dub dubbing talk talking speaking speak avatar spokesperson presenter head",
     "audio": "sound recording voice track",
-    "talking": "talk talks speaking avatar presenter speak speaks spokesperson",
-    "music": "song songs melody tune track soundtrack jingle instrumental beat sing",
+    "talking": "talk speaking avatar presenter speak spokesperson head",
+    "music": "song melody tune track soundtrack jingle instrumental beat sing",
     "speech": "tts read aloud narrate narration voiceover voice speaker audiobook say says spoken",
-    "sound": "sfx effect effects",
+    "sound": "sfx effect audio",
     "isolation": "clean noise denoise isolate",
-    "lyrics": "verse verses rhyme",
-    "separate": "stem stems vocals karaoke split acapella",
-    "video": "clip clips film movie animate animated animation footage scene",
-    "image": "picture pictures photo photos photograph illustration drawing logo poster icon painting portrait art",
-    "edit": "change modify retouch replace restyle alter",
+    "lyric": "verse rhyme",
+    "separate": "stem vocal karaoke split acapella",
+    "video": "clip film movie animate animated animation footage scene",
+    "image": "picture photo photograph illustration drawing logo poster icon painting portrait art",
+    "edit": "change modify retouch replace restyle alter remove erase delete object watermark inpaint inpainting",
+    "mask": "inpaint inpainting part region",
     "extend": "continue longer lengthen",
     "kling": "kwai",
     "cover": "remake",
+    "transcription": "transcribe transcript subtitle caption dictation",
 }
 CHEAP = frozenset(("cheap", "cheapest", "cheaply", "budget", "draft", "inexpensive", "lowcost", "affordable"))
 FAST = frozenset(("fast", "fastest", "quick", "quickly", "lite", "turbo", "flash", "mini"))
-BEST = frozenset(("best", "finest", "quality", "pro", "highest", "premium"))
-EMPTY = frozenset(
-    re.findall(
-        "[a-z]+",
-        "a an and any are as at be by can do for from generate create get give have how i in into is it its make me my "
-        "of on or please some that the them then this to use using want what with would you your cost costs out up one "
-        "new price prices much credits two three four five several different variant variants variation variations",
-    )
-)
+DEAREST = frozenset(("best", "finest", "highest"))
+BEST = DEAREST | {"quality", "pro", "premium"}
+SOURCE = re.compile(r"\b(text|image|video|speech|reference)[- ]to[- ]")
+KINDS = frozenset(("image", "video", "to"))
 GENERAL = frozenset(
     ("text-to-image", "image-to-image", "text-to-video", "image-to-video", "music", "speech", "sound", "")
 )
 """Tasks that people mean who name a kind alone; any other must be asked for by a word of its own."""
+
+
+def _ordered(text: str) -> list[str]:
+    """Return the words of a text without the ends of plurals."""
+    found = re.findall(r"[a-z0-9]+(?:\.[0-9]+)?", re.sub(r"[-_/]", " ", text.lower()))
+    return [word[:-1] if len(word) > 3 and word[-1] == "s" != word[-2] else word for word in found]
+
+
+EMPTY = frozenset(
+    _ordered(
+        "a an and any are as at be by can do for from generate create get give have how i in into is it its make me my "
+        "of on or please some that the them then this to use using want what with would you your costs out up one "
+        "new prices much credits two three four five several different variants variations"
+    )
+)
+SAID = {key: {*_ordered(said)} for key, said in MEANT.items()}
+KEYS = {word: {key for key, said in SAID.items() if word in said} for word in set().union(*SAID.values())}
+KNOWN = {*KEYS, *MEANT}
+
+
+def _tokens(words: list[str]) -> set[str]:
+    """Return words as a set; two of them that are also written as one, such as lip sync, are one."""
+    both = {index: first + second for index, (first, second) in enumerate(pairwise(words)) if first + second in KNOWN}
+    return {*both.values(), *(word for index, word in enumerate(words) if not {index, index - 1} & both.keys())}
 
 
 @dataclass(frozen=True)
@@ -68,6 +93,7 @@ class Offer:
     availability: Availability
     credits: float | None = None
     words: str = ""
+    fields: str = ""
 
     @property
     def line(self) -> str:
@@ -77,81 +103,117 @@ class Offer:
         return f"{self.name}: {self.makes} ({self.price}{by}){state}"
 
 
-def offer_of_model(entry: Entry) -> Offer:
-    """Return a model as an offer."""
-    model, price = entry.model, usual_price(entry.model, entry.unit)
+def offer_of_model(entry: Entry, sent: Mapping[str, Any] | None = None) -> Offer:
+    """Return a model as an offer, at the price of an input; a usual one where none is given."""
+    model, price = entry.model, usual_price(entry.model, entry.unit, sent)
     makes = f"{model.title}, {model.task.replace('-', ' ')}" + ("" if model.kind in model.task else f", {model.kind}")
-    state, credits = model.availability, estimate(model, usual_input(model), usual=True).credits
-    return Offer(entry.name, makes, model.kind, model.task, price, model.tool, state, credits, entry.provider)
+    credits = estimate(model, usual_input(model) if sent is None else sent, usual=True).credits
+    ours = credits if entry.unit == "credits" else None  # other units can't be compared
+    fields, state = " ".join(model.input["properties"]), model.availability
+    return Offer(entry.name, makes, model.kind, model.task, price, model.tool, state, ours, entry.provider, fields)
 
 
-def offer_of_tool(tool: BoundTool, provider: Provider, models: Iterable[Offer]) -> Offer:
-    """Return a tool as an offer, with the price of the cheapest of the models that it stands for."""
+def offer_of_tool(tool: BoundTool, provider: Provider, models: Iterable[Offer], default: Offer | None) -> Offer:
+    """Return a tool as an offer, at the price of its default call, else of the cheapest model that it stands for."""
     own = [model for model in models if model.tool == tool.name]
-    cheapest = min(own, key=_dearness, default=None)
-    price = f"usually from {cheapest.price}" if cheapest and "unknown" not in cheapest.price else "see estimate_cost"
-    if not tool.charges:
-        price = "free"
-    task, words = cheapest.task if cheapest else "", " ".join(model.name for model in own)
+    priced = default or min(own, key=_dearness, default=None)
+    price = "see estimate_cost" if tool.charges else "free"
+    if tool.charges and priced and "unknown" not in priced.price:
+        price = f"usually {'' if default else 'from '}{priced.price}"
+    words, task = " ".join(model.name for model in own), priced.task if priced else ""
     makes = re.split(r"(?<=[a-z])[.;:] ", tool.description.partition("\n")[0])[0].rstrip(".")
-    state = provider.availability
-    credits = cheapest.credits if cheapest else None
-    return Offer(tool.name, makes, tool.kind, task, price, tool.name, state, credits, f"{provider.title} {words}")
+    state, credits, said = provider.availability, priced.credits if priced else None, f"{provider.title} {words}"
+    fields = " ".join(tool.arguments.names)
+    return Offer(tool.name, makes, tool.kind, task, price, tool.name, state, credits, said, fields)
 
 
-def _dearness(model: Offer) -> tuple[bool, float]:
-    rate = re.search(r"[0-9.]+", model.price)
-    return (model.credits is None, float(rate[0]) if rate and model.credits is None else model.credits or 0.0)
+def default_of_tool(tool: BoundTool, entries: Mapping[str, Entry]) -> Offer | None:
+    """Return the model that a tool buys where it is given only what it needs, at the price of that call.
+
+    It is None where that is not known. The tool's function is called here, so it must be one of this project.
+    """
+    media = {path: limits for name, limits in tool.arguments.media.items() for path in (name, f"{name}[]")}
+    shown = Model(tool.name, tool.title, tool.kind, "", tool.arguments.schema, media)
+    try:
+        request = tool.fn(**tool.check(usual_input(shown), saves=True)[1])
+    except InvalidArgument:
+        return None
+    if not isinstance(request, Submission) or (entry := entries.get(request.model or "")) is None:
+        return None
+    return offer_of_model(entry, request.body["input"] if entry.model.wrapped else request.body)
+
+
+def _dearness(model: Offer) -> tuple[bool, str, float]:
+    """Return a key by which prices sort; of rates it compares only those of one unit."""
+    rate = re.match(r"\D*([0-9.]+)(.*)", model.price)
+    if model.credits is not None or rate is None:
+        return (model.credits is None, "", model.credits or 0.0)
+    return (True, rate[2], float(rate[1]))
 
 
 def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None) -> list[Offer]:
     """Return the offers that fit best, current ones first."""
-    tokens = [token for token in _tokens(words) if token not in EMPTY]
-    wishes = [token for token in tokens if token not in CHEAP | FAST | BEST]
+    asked = _wanted(words)
+    wishes = asked - CHEAP - FAST - BEST
     fits = [offer for offer in offers if kind in {None, offer.kind} and task in {None, offer.task}]
     if not wishes and task is None:  # nothing in particular is meant
         general = [offer for offer in fits if offer.task and offer.task in GENERAL]
         fits = [offer for offer in general if offer.kind in {"image", "video"}] or general or fits
-    scored = [(_score(offer, wishes, tokens), offer) for offer in fits]
+    gains = [_gains(offer, wishes) for offer in fits]
+    if any(wish in KEYS and not any(gain[wish] for gain in gains) for wish in wishes):
+        return []
+    scored = [(_score(offer, gain, asked), offer) for offer, gain in zip(fits, gains, strict=True)]
     if wishes:
         scored = [(score, offer) for score, offer in scored if score > 0]
-    top = max((score for score, _ in scored), default=0)
-    if CHEAP & set(tokens):
-        priced = [found for found in scored if found[1].credits is not None]
-        scored = [found for found in priced if not wishes or found[0] >= NEAR * top]
-        scored.sort(key=lambda found: (RANKS[found[1].availability], found[1].credits, -found[0]))
-    else:
-        scored.sort(key=lambda found: (RANKS[found[1].availability], -found[0], found[1].credits or 1e9, found[1].name))
-    return [offer for _, offer in scored[:MOST_FOUND]]
+    by_price = 1 if CHEAP & asked else -1 if DEAREST & asked else 0
+    if by_price:
+        top = max((score for score, _ in scored), default=0)
+        scored = [(score, offer) for score, offer in scored if not wishes or score >= NEAR * top]
+
+    def key(found: tuple[float, Offer]) -> tuple[Any, ...]:
+        (score, offer), makes = found, found[1].tool == found[1].name and found[1].name.startswith("generate_")
+        unknown, credits = offer.credits is None, offer.credits or 0.0
+        order = (by_price < 0 and not makes, unknown, by_price * credits)
+        return (RANKS[offer.availability], *(order if by_price else ()), -score, unknown, credits, offer.name)
+
+    return [offer for _, offer in sorted(scored, key=key)[:MOST_FOUND]]
 
 
-def _score(offer: Offer, wishes: list[str], tokens: list[str]) -> float:
-    """Return how well an offer fits: its name counts most, then what it does, then what else is said of it."""
-    name, task = _tokens(offer.name), _tokens(offer.task)
-    said, more = _tokens(offer.makes), _tokens(offer.words)
-    score, is_asked = 0.0, offer.task in GENERAL
+def _wanted(text: str) -> set[str]:
+    """Return the words that say what to make, not what it is for."""
+    head = _tokens(_ordered(text.lower().partition(" for ")[0]))
+    return (head if KNOWN & head else _tokens(_ordered(text))) - EMPTY
+
+
+def _gains(offer: Offer, wishes: set[str]) -> dict[str, float]:
+    """Return what each wish finds in an offer: its name counts most, then what it does, then what is said of it."""
+    texts = (offer.name, offer.task, offer.words, offer.makes, offer.fields)
+    # What a thing takes, as in speech-to-video, is not what it makes.
+    name, does, more, said, fields = (_tokens(_ordered(SOURCE.sub("", text))) for text in texts)
+    said = said.union(*(KEYS.get(word, ()) for word in said))
+    name, more, fields, does = name - KINDS, (name | more) - KINDS, fields - KINDS, does | {offer.kind}
+    gains = {}
     for wish in wishes:
-        meant = {wish} | {word for word, said_so in MEANT.items() if wish in said_so.split()}
-        is_asked = (
-            is_asked or bool(meant & (task - {"to", "video", "image"})) or bool(meant & (name - {"video", "image"}))
-        )
-        score += max(
-            (4.0 if any(map(str.isdigit, wish)) else 6.0) * (wish in name or wish in more),
-            5.0 * bool(meant & {*task, offer.kind}),
+        meant = {wish} | KEYS.get(wish, set())
+        gains[wish] = 0.5 * bool(meant & fields) + max(
+            (4.0 if any(map(str.isdigit, wish)) else 6.0) * (wish in more),
+            5.0 * bool(meant & does),
             4.0 * bool(meant & name),
             2.0 * bool(meant & said),
         )
-    score -= 0.0 if is_asked else UNASKED
-    if wishes and score <= 0:
+    return gains
+
+
+def _score(offer: Offer, gains: Mapping[str, float], asked: set[str]) -> float:
+    """Return how well an offer fits, by what each wish finds in it."""
+    name, task, said = (_tokens(_ordered(text)) for text in (offer.name, offer.task, offer.makes))
+    special = (task | _tokens(_ordered(offer.name.rpartition("/")[2]))) - KINDS
+    is_asked = offer.task in GENERAL or any(special & ({wish} | KEYS.get(wish, set())) for wish in gains)
+    score = sum(gains.values()) - (0.0 if is_asked else UNASKED)
+    if gains and score <= 0:
         return 0.0
-    speed = {*name, *said}
-    score += 2.0 * bool(FAST & set(tokens) and FAST & speed) + 2.0 * bool(BEST & set(tokens) and BEST & speed)
+    speed = name | said
+    score += 2.0 * bool(FAST & asked and FAST & speed) + 2.0 * bool(BEST & asked and BEST & speed)
     # Of equals the one that does nothing else, and what makes something before what changes it.
-    score += 1.0 * bool(task and task - {"to"} <= set(tokens)) + 0.5 * offer.name.startswith("generate_")
+    score += 1.0 * bool(task and task - {"to"} <= asked) + 0.5 * offer.name.startswith("generate_")
     return score + 1.5 * (offer.tool == offer.name)
-
-
-def _tokens(text: str) -> set[str]:
-    return set(
-        re.findall(r"[a-z0-9]+(?:\.[0-9]+)?", text.lower().replace("-", " ").replace("_", " ").replace("/", " "))
-    )

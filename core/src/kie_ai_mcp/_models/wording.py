@@ -72,11 +72,11 @@ def offer(price: Price) -> Iterator[str]:
         yield f"an offer that ended {price.until}: it may cost more now" if over else f"an offer until {price.until}"
 
 
-def usual_price(model: Model, unit: str = "credits") -> str:
-    """Return the price of a usual request in a few characters: ``8 credits``, ``28 credits/s``, ``price unknown``."""
+def usual_price(model: Model, unit: str = "credits", sent: Mapping[str, Any] | None = None) -> str:
+    """Return the price of a request, by default a usual one, in a few characters: ``28 credits/s``."""
     if model.price is None:
         return "price unknown"
-    usual = estimate(model, usual_input(model), usual=True, unit=unit)
+    usual = estimate(model, usual_input(model) if sent is None else sent, usual=True, unit=unit)
     if usual.credits is None:
         return usual.rate or "price unknown"
     return f"{'at most ' if usual.at_most else ''}{priced(usual.credits, unit)}"

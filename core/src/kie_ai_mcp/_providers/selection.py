@@ -86,8 +86,8 @@ def check_tools(settings: Settings, tools: Iterable[str], plugins: Mapping[str, 
 def with_defaults(settings: Settings, tool: BoundTool) -> BoundTool:
     """Return a tool with the user's own defaults of its arguments; raise ConfigError where it does not take them."""
     if usual := settings.tools.get(tool.name):
+        tool = replace(tool, usual=usual)
         check_defaults(tool.name, usual, partial(tool.check, saves=settings.output_dir is not None))
-        return replace(tool, usual=usual)
     return tool
 
 

@@ -134,10 +134,10 @@ class BoundTool:
 
 
 def check_defaults(name: str, usual: Mapping[str, Any], check: Callable[[Mapping[str, Any]], object]) -> None:
-    """Raise ConfigError for the user's own defaults of a tool, where its `check` does not take them."""
+    """Raise ConfigError for the user's own defaults of a tool, where its `check`, which fills them in, refuses them."""
     wrong = "idempotency_key names one request, so it has no default." if "idempotency_key" in usual else ""
     try:
-        check(usual)
+        check({})
     except InvalidArgument as exc:  # what is required is given by the call
         wrong += " ".join(fault.message for fault in exc.faults if field_of(fault.field) in usual)
     if wrong:
