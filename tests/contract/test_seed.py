@@ -54,7 +54,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("generate_veo3_video", {"seeds": 12_345}, "extend_veo3_video"),
     ("generate_veo3_video", {"aspectRatio": "1:1"}, "'16:9'"),
     ("generate_runway_aleph_video", {"duration": 10, "videoUrl": CLIP}, "the clip decides"),
-    ("generate_runway_aleph_video", {"imageUrls": [A, B], "videoUrl": CLIP}, "referenceImage"),
+    ("generate_runway_aleph_video", {"imageUrls": [A, B], "videoUrl": CLIP}, "at most 1"),
     ("generate_sora2_video", {"negative_prompt": "fog"}, "the prompt"),
     ("generate_sora2_video", {"imageUrls": [A, B]}, "generate_veo3_video"),
     ("generate_sora2_video", {"duration": 8}, "10 or 15"),

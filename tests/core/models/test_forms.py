@@ -179,6 +179,15 @@ def test_call_of_another_tool_is_told_where_no_form_takes_this_one() -> None:
     assert error.message.endswith("draw_fox can do it.")
 
 
+def test_what_is_missing_is_named_as_the_tool_names_it() -> None:
+    class Needs(Family):
+        models = {"last": model("last", 1, {"last_frame": TEXT}, required=("last_frame",))}  # noqa: RUF012  as above
+
+    with pytest.raises(InvalidArgument, match="lastFrame: Made 4 needs it; give text") as found:
+        Needs("tests", "Made").choose((Form("last", "4"),), {"lastFrame": None})
+    assert found.value.field == "lastFrame"
+
+
 def test_form_says_why_it_lacks_a_setting() -> None:
     assert refusal("1", seed=7).message == "seed: 7 is not accepted: Made 1 draws by lot; leave it out."
 

@@ -25,6 +25,7 @@ A, B, C, D = (f"https://example.com/{name}.png" for name in "abcd")
             "aspectRatio": "Auto",
             "callBackUrl": "https://example.com/hook",
             "enableFallback": False,
+            "enableTranslation": True,
             "generationType": "FIRST_AND_LAST_FRAMES_2_VIDEO",
             "resolution": "4k",
             "duration": 4,
@@ -87,14 +88,18 @@ def test_what_pictures_mean_is_said_in_the_request(pictures: list[str] | None, g
     ("arguments", "field", "advice"),
     [
         ({"seeds": 12345}, "seeds", "extend_veo3_video"),
-        ({"imageUrls": [A], "generationType": "TEXT_2_VIDEO"}, "imageUrls", "no pictures"),
-        ({"generationType": "FIRST_AND_LAST_FRAMES_2_VIDEO"}, "imageUrls", "1 to 2 pictures"),
-        ({"imageUrls": [A, B, C], "generationType": "FIRST_AND_LAST_FRAMES_2_VIDEO"}, "imageUrls", "1 to 2 pictures"),
-        ({"generationType": "REFERENCE_2_VIDEO"}, "imageUrls", "1 to 3 pictures"),
-        ({"imageUrls": [A, B, C, D]}, "imageUrls", "1 to 3 pictures"),
-        ({"imageUrls": [A], "generationType": "REFERENCE_2_VIDEO", "model": "veo3"}, "model", "veo3_fast or veo3_lite"),
-        ({"imageUrls": [A, B, C], "model": "veo3"}, "model", "veo3_fast or veo3_lite"),
-        ({"imageUrls": [A, B, C], "duration": 4}, "duration", "8 seconds"),
+        ({"imageUrls": [A], "generationType": "TEXT_2_VIDEO"}, "imageUrls", "leave out imageUrls"),
+        ({"generationType": "FIRST_AND_LAST_FRAMES_2_VIDEO"}, "imageUrls", "at least 1 and at most 2"),
+        ({"imageUrls": [A, B, C], "generationType": "FIRST_AND_LAST_FRAMES_2_VIDEO"}, "imageUrls", "at most 2"),
+        ({"generationType": "REFERENCE_2_VIDEO"}, "imageUrls", "at least 1"),
+        ({"imageUrls": [A, B, C, D]}, "imageUrls", "at most 3 items"),
+        (
+            {"imageUrls": [A], "generationType": "REFERENCE_2_VIDEO", "model": "veo3"},
+            "model",
+            "'veo3_fast' or 'veo3_lite'",
+        ),
+        ({"imageUrls": [A, B, C], "model": "veo3"}, "model", "'veo3_fast' or 'veo3_lite'"),
+        ({"imageUrls": [A, B, C], "duration": 4}, "duration", "takes 8"),
     ],
 )
 def test_what_the_service_cannot_do_is_refused_with_advice(arguments: dict[str, Any], field: str, advice: str) -> None:
@@ -102,6 +107,25 @@ def test_what_the_service_cannot_do_is_refused_with_advice(arguments: dict[str, 
         generate_veo3_video("a cat", **arguments)
     assert refusal.value.field == field
     assert advice in refusal.value.allowed
+
+
+def test_all_that_is_wrong_with_a_clip_is_told_at_once_and_cured_at_once() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        generate_veo3_video("a cat", imageUrls=[A, B, C], model="veo3", duration=4, seeds=12345)
+    assert {fault.field for fault in refusal.value.faults} == {"model", "duration", "seeds"}
+    assert generate_veo3_video("a cat", imageUrls=[A, B, C], model="veo3_fast", duration=8).notes == ()
+
+
+def test_prompt_is_translated_where_that_is_asked_for() -> None:
+    submission = generate_veo3_video("eine Katze", enableTranslation=True)
+    assert submission.body["enableTranslation"] is True
+    assert submission.otherwise is not None
+    assert submission.otherwise.body["input"]["enable_translation"] is True
+
+
+@pytest.mark.parametrize(("tier", "credits"), [(None, 60), ("lite", 30), ("fast", 60), ("quality", 250)])
+def test_an_extension_costs_what_its_tier_costs(tier: Any, credits: float) -> None:
+    assert extend_veo3_video("t1", "it runs", tier).estimated_credits == credits
 
 
 def test_an_extension_names_the_clip_as_the_service_does() -> None:

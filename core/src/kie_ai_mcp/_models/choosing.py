@@ -16,7 +16,7 @@ The cheapest form that takes the whole call is used. Where none does, every faul
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -166,7 +166,7 @@ def choose(
     given = {name: value for name, value in asked.items() if value is not None and value not in ([], {}, "")}
 
     def written(form: Form) -> Written:
-        return write(models[form.id], form, given, label_of(form))
+        return write(models[form.id], form, given, label_of(form), tuple(asked))
 
     def label_of(form: Form) -> str:
         return form.id if form.name in {"", *models} else f"{title} {form.name}".strip()
@@ -212,6 +212,7 @@ class Written:
         form: The form.
         label: The form's name in messages.
         given: The arguments that were given.
+        names: Those that a message may speak of, the given ones first.
         input: What would be sent.
         unwritten: What the form can't write.
         notes: What was rounded, left out or appended.
@@ -221,6 +222,7 @@ class Written:
     form: Form
     label: str
     given: Mapping[str, Any]
+    names: tuple[str, ...]
     input: Mapping[str, Any]
     unwritten: tuple[InvalidArgument, ...]
     notes: Notes
@@ -239,9 +241,9 @@ class Written:
     def _found(self) -> tuple[tuple[InvalidArgument, ...], Notes]:
         found = check(self.model, self.input)
         said = {fault.field for fault in self.unwritten}
-        told = [_in_words_of_tool(self.form, fault, self.given, self.label) for fault in found.faults]
+        told = [_in_words_of_tool(self, fault) for fault in found.faults]
         faults = (fault for fault in told if field_of(fault.field) not in said or fault.value is None)
-        return (*self.unwritten, *faults), tuple(_renamed(self.form, note, self.given) for note in found.notes)
+        return (*self.unwritten, *faults), tuple(_renamed(self.form, note, self.names) for note in found.notes)
 
     @property
     def faults(self) -> tuple[InvalidArgument, ...]:
@@ -254,8 +256,8 @@ class Written:
         return self._found[1]
 
 
-def write(model: Model, form: Form, given: Mapping[str, Any], label: str) -> Written:
-    """Return a call as a form of this model writes it; `label` names the form in messages."""
+def write(model: Model, form: Form, given: Mapping[str, Any], label: str, asked: tuple[str, ...] = ()) -> Written:
+    """Return a call as a form of this model writes it; `label` names the form in messages, `asked` all arguments."""
     fields: dict[str, Any] = model.input["properties"]
     sent: dict[str, Any] = {}
     faults, notes, said = [], [], list[str]()
@@ -293,7 +295,8 @@ def write(model: Model, form: Form, given: Mapping[str, Any], label: str) -> Wri
         sent["prompt"] = "\n".join([*filter(None, [sent.get("prompt")]), *said])
     required = (name for name in model.input.get("required", ()) if "default" in fields[name])
     whole = {**{name: fields[name]["default"] for name in required}, **form.always, **sent}
-    return Written(model, form, label, given, whole, tuple(faults), tuple(notes))
+    speakable = tuple(dict.fromkeys((*given, *form.fields, *asked)))
+    return Written(model, form, label, given, speakable, whole, tuple(faults), tuple(notes))
 
 
 def fields_of(form: Form, argument: str) -> tuple[str, ...]:
@@ -346,29 +349,24 @@ def _rounded(model: Model, name: str, value: Any) -> float | None:
     return float(min(near, high) if high is not None else near)
 
 
-def _in_words_of_tool(form: Form, fault: InvalidArgument, given: Mapping[str, Any], label: str) -> InvalidArgument:
+def _in_words_of_tool(call: Written, fault: InvalidArgument) -> InvalidArgument:
     """Return a fault of a model's field as one of the argument that is written there."""
-    name = field_of(fault.field)
-    argument = next((each for each in _arguments(form, given) if name in fields_of(form, each)), name)
+    form, given, name = call.form, call.given, field_of(fault.field)
+    argument = next((each for each in call.names if name in fields_of(form, each)), name)
     place = argument + fault.field.removeprefix(name)
     targets = fields_of(form, argument)
     if len(targets) > 1 and argument in given:
         place = f"{argument}[{targets.index(name)}]"
-    allowed = _renamed(form, fault.allowed, given)
+    allowed = _renamed(form, fault.allowed, call.names)
     if fault.value is None:
-        return InvalidArgument(place, None, allowed, message=f"{place}: {label} needs it; {allowed}.")
+        return InvalidArgument(place, None, allowed, message=f"{place}: {call.label} needs it; {allowed}.")
     value = given.get(argument, fault.value) if place == argument else fault.value
-    return InvalidArgument(place, value, f"with {label}, {allowed}")
+    return InvalidArgument(place, value, f"with {call.label}, {allowed}")
 
 
-def _arguments(form: Form, given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of arguments that a message may speak of: those given first."""
-    yield from dict.fromkeys((*given, *form.fields))
-
-
-def _renamed(form: Form, text: str, given: Mapping[str, Any]) -> str:
+def _renamed(form: Form, text: str, arguments: Sequence[str]) -> str:
     """Return a sentence about a model's fields and values in the tool's arguments and values."""
-    names = {name: argument for argument in reversed([*_arguments(form, given)]) for name in fields_of(form, argument)}
+    names = {name: argument for argument in reversed(arguments) for name in fields_of(form, argument)}
     text = _pattern(tuple(names)).sub(lambda found: names[found[1]], text) if names else text
     for words in form.words.values():
         for ours, theirs in words.items():

@@ -1,15 +1,16 @@
 """Runway: Aleph, which changes clips, and Runway's own clips, each with its own status endpoint."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, hookimpl, is_on, otherwise_first
+from kie_ai_mcp import Model, Outcome, Provider, StatusRoute, Submission, Task, hookimpl, is_on, otherwise_first
 from kie_ai_mcp_runway.results import aleph_outcome, clip_outcome
 from kie_ai_mcp_runway.tools import (
     ALEPH,
     ALEPH_STATUS_PATHS,
     CLIP_STATUS_PATHS,
     EXTEND,
+    FAMILY,
     GEN3,
     extend_runway_video,
     generate_runway_aleph_video,
@@ -21,6 +22,11 @@ from kie_ai_mcp_runway.tools import (
 def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     tools = (generate_runway_aleph_video, generate_runway_gen3_video, extend_runway_video)
     return otherwise_first(*tools) if is_on(settings, "unified") else [*tools]
+
+
+@hookimpl
+def kie_register_models() -> Iterable[Model]:
+    return FAMILY.models.values()
 
 
 @hookimpl

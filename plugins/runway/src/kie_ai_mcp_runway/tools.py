@@ -1,11 +1,11 @@
 """Tools of Runway: change a clip (Aleph), make one, continue one."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, ImageUrl, InvalidArgument, Prompt, Submission, TaskId, VideoUrl, reject_arguments
-from kie_ai_mcp_runway.prices import credits_of
+from kie_ai_mcp import CallbackUrl, Family, Form, ImageUrl, Prompt, Submission, TaskId, VideoUrl
 
 ALEPH = "runway-aleph-video"
 GEN3 = "runway-gen3-video"
@@ -18,91 +18,120 @@ EXTEND_PATHS = ("runway/extend",)
 ALEPH_STATUS_PATHS = ("aleph/record-info",)
 CLIP_STATUS_PATHS = ("runway/record-detail",)
 
+FAMILY = Family("kie_ai_mcp_runway", "")
+ALEPH_FORMS = (
+    Form("runway/gen4-aleph", "Aleph", {"imageUrls": "reference_image"}, lacks={"duration": "the clip decides"}),
+)
+GEN3_FORMS = (
+    Form(
+        "runway",
+        "Runway",
+        {"imageUrls": "image_url", "resolution": "quality"},
+        lacks={"model": "the service has one Runway model"},
+    ),
+)
+LONGER_FORMS = (Form("runway/extend-ai-video", "Runway", {"resolution": "quality"}),)
+NAMES = {"watermark": "waterMark"}
+
 # As `OnePicture` of the contract, but an empty list is accepted and means no picture.
 OnePictureOrNone = Annotated[list[ImageUrl], Field(json_schema_extra={"maxItems": 1})]
 Quality = Literal["720p", "1080p"]
-# The longest clip of each quality, in seconds.
-LONGEST_S: dict[Quality, int] = {"720p": 10, "1080p": 5}
+SHAPES = ("16:9", "4:3", "1:1", "3:4", "9:16")
+SHORT_S, LONG_S, PROMPT_CHARS = 5, 10, 1800
+# What the tool of Veo takes, which makes clips of several pictures.
+OF_VEO, PICTURES_OF_VEO = ("16:9", "9:16"), 3
 
 
 def generate_runway_aleph_video(
+    *,
+    videoUrl: Annotated[VideoUrl, Field(description="required")] | None = None,
     prompt: Prompt,
-    videoUrl: VideoUrl | None = None,
     referenceImage: ImageUrl | None = None,
     imageUrls: OnePictureOrNone | None = None,
-    duration: Annotated[int, Field(ge=1, le=120)] | None = None,
+    duration: Annotated[int, Field(ge=1, le=120, description="refused")] | None = None,
     aspectRatio: Literal["16:9", "9:16", "4:3", "3:4", "1:1", "21:9"] | None = None,
     callBackUrl: CallbackUrl | None = None,
+    seed: int | None = None,
+    watermark: str | None = None,
 ) -> Submission:
-    """Change the clip at videoUrl (needed) by words with Runway Aleph.
+    """Change the clip at videoUrl (address or local path) by words with Runway Aleph: its look, or what is in it.
 
-    Picture: referenceImage or imageUrls. No duration.
+    A picture to go by: referenceImage or imageUrls.
     """
-    if videoUrl is None:
-        raise InvalidArgument(
-            "videoUrl", videoUrl, "Aleph changes a clip, give its address; generate_runway_gen3_video makes a new one"
-        )
-    reject_arguments("Aleph has no such setting, the clip decides", duration=duration)
-    if imageUrls and referenceImage:
-        raise InvalidArgument("imageUrls", imageUrls, "Aleph takes one picture, and referenceImage is it already")
-    if imageUrls and len(imageUrls) > 1:
-        raise InvalidArgument("imageUrls", imageUrls, "Aleph takes one picture; give it as referenceImage")
-    changed = Submission(
-        ALEPH_PATHS,
-        {
-            "prompt": prompt,
-            "videoUrl": videoUrl,
-            "referenceImage": imageUrls[0] if imageUrls else referenceImage,
-            "aspectRatio": aspectRatio,
-            "callBackUrl": callBackUrl,
-        },
-        ALEPH,
-        estimated_credits=credits_of(ALEPH),
-    )
-    return changed.or_market("runway/gen4-aleph")
+    pictures = [*(imageUrls or ()), *([referenceImage] if referenceImage else ())]
+    asked = {
+        "prompt": prompt,
+        "videoUrl": videoUrl,
+        "imageUrls" if imageUrls else "referenceImage": pictures,
+        "duration": duration,
+        "aspectRatio": aspectRatio,
+        "seed": seed,
+        "watermark": watermark,
+    }
+    new = {
+        "prompt": prompt,
+        "imageUrls": pictures[:1],
+        "duration": LONG_S if duration and duration > SHORT_S else None,
+        "aspectRatio": aspectRatio if aspectRatio in SHAPES and not pictures else None,
+        "watermark": watermark,
+        "callBackUrl": callBackUrl,
+    }
+    can = videoUrl is None and len(prompt) <= PROMPT_CHARS
+    choice = FAMILY.choose(ALEPH_FORMS, asked, instead=_call("generate_runway_gen3_video", new) if can else None)
+    return choice.own(ALEPH_PATHS, ALEPH, callBackUrl, names=NAMES)
 
 
 def generate_runway_gen3_video(
-    prompt: Annotated[Prompt, Field(max_length=1800)],
+    prompt: Annotated[Prompt, Field(max_length=PROMPT_CHARS)],
     imageUrls: OnePictureOrNone | None = None,
     duration: Literal[5, 10] = 5,
     aspectRatio: Literal["16:9", "4:3", "1:1", "3:4", "9:16"] | None = None,
-    model: str | None = None,
+    model: Annotated[str, Field(description="refused")] | None = None,
     resolution: Quality = "720p",
-    frameRate: int | None = None,
+    frameRate: Annotated[int, Field(description="refused")] | None = None,
     callBackUrl: CallbackUrl | None = None,
+    watermark: str | None = None,
 ) -> Submission:
-    """Make a clip; 10 s: 720p. No model, frameRate; no aspectRatio with images."""
-    reject_arguments("the service has one Runway model", model=model)
-    reject_arguments("Runway has no such setting", frameRate=frameRate)
-    if imageUrls and len(imageUrls) > 1:
-        raise InvalidArgument("imageUrls", imageUrls, "Runway takes one picture; generate_veo3_video takes up to three")
-    if imageUrls:
-        reject_arguments("with a picture the clip has its shape", aspectRatio=aspectRatio)
-    if duration > LONGEST_S[resolution]:
-        raise InvalidArgument(
-            "duration", duration, f"{resolution} goes to {LONGEST_S[resolution]} seconds; use resolution='720p'"
-        )
-    clip = Submission(
-        GEN3_PATHS,
-        {
-            "prompt": prompt,
-            "imageUrl": imageUrls[0] if imageUrls else None,
-            "duration": duration,
-            "quality": resolution,
-            # The service requires a shape where no picture gives one.
-            "aspectRatio": None if imageUrls else aspectRatio or "16:9",
-            "callBackUrl": callBackUrl,
-        },
-        GEN3,
-        estimated_credits=credits_of(GEN3, duration, resolution),
-    )
-    return clip.or_market("runway")
+    """Make a clip without sound from words or a first picture (address or local path) with Runway; choose it for low
+    prices.
+
+    10 s: 720p. aspectRatio: without a picture.
+    """
+    asked = {
+        "prompt": prompt,
+        "imageUrls": imageUrls,
+        "duration": duration,
+        # The service requires a shape where no picture gives one.
+        "aspectRatio": aspectRatio or (None if imageUrls else "16:9"),
+        "model": model,
+        "resolution": resolution,
+        "frameRate": frameRate,
+        "watermark": watermark,
+    }
+    several = {
+        "prompt": prompt,
+        "imageUrls": imageUrls,
+        "aspectRatio": aspectRatio if aspectRatio in OF_VEO else None,
+        "resolution": resolution,
+        "watermark": watermark,
+        "callBackUrl": callBackUrl,
+    }
+    can = imageUrls is not None and 1 < len(imageUrls) <= PICTURES_OF_VEO
+    choice = FAMILY.choose(GEN3_FORMS, asked, instead=_call("generate_veo3_video", several) if can else None)
+    return choice.own(GEN3_PATHS, GEN3, callBackUrl, names=NAMES)
 
 
 def extend_runway_video(
-    task_id: TaskId, prompt: Prompt, resolution: Quality = "720p", callBackUrl: CallbackUrl | None = None
+    task_id: TaskId,
+    prompt: Prompt,
+    resolution: Quality = "720p",
+    callBackUrl: CallbackUrl | None = None,
+    watermark: str | None = None,
 ) -> Submission:
-    """Continue a clip of generate_runway_gen3_video by words."""
-    longer = {"taskId": task_id, "prompt": prompt, "quality": resolution, "callBackUrl": callBackUrl}
-    return Submission(EXTEND_PATHS, longer, EXTEND).or_market("runway/extend-ai-video")
+    """Make a clip of generate_runway_gen3_video longer by words."""
+    asked = {"task_id": task_id, "prompt": prompt, "resolution": resolution, "watermark": watermark}
+    return FAMILY.choose(LONGER_FORMS, asked).own(EXTEND_PATHS, EXTEND, callBackUrl, names=NAMES)
+
+
+def _call(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"tool": tool, "arguments": {name: value for name, value in arguments.items() if value}}

@@ -1,13 +1,26 @@
 """Veo 3: Google's clips on Kie.ai's own endpoints; clips, extensions and 4k versions share one status route."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kie_ai_mcp import Outcome, Provider, Query, StatusRoute, Submission, Task, Tool, hookimpl, is_on, otherwise_first
+from kie_ai_mcp import (
+    Model,
+    Outcome,
+    Provider,
+    Query,
+    StatusRoute,
+    Submission,
+    Task,
+    Tool,
+    hookimpl,
+    is_on,
+    otherwise_first,
+)
 from kie_ai_mcp_veo3 import unified
 from kie_ai_mcp_veo3.results import task_outcome
 from kie_ai_mcp_veo3.tools import (
     EXTEND,
+    FAMILY,
     FOUR_K,
     GENERATE,
     HD,
@@ -26,6 +39,11 @@ def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submis
         return [*clips, Tool(unified.get_veo3_1080p_video, once=True), Tool(in_4k, once=True)]
     larger = [Tool(get_veo3_1080p_video, charges=True), Tool(get_veo3_4k_video, once=True)]
     return [generate_veo3_video, extend_veo3_video, *larger]
+
+
+@hookimpl
+def kie_register_models() -> Iterable[Model]:
+    return FAMILY.models.values()
 
 
 @hookimpl
