@@ -114,7 +114,7 @@ def test_no_command_passes_on_what_a_terminal_obeys(run: "Run", home: Path, reco
             orders = (text.replace(ODD, f"red{ORDERS}") for text in arguments)
             ended = run(*command.split(), *orders, HOME=str(home))
             assert not CONTROLS.findall(ended.stdout + ended.stderr), command
-    assert r"red\u001b[2J" in run("tasks", "show", "done").stdout
+    assert "Model: red [2J" in run("tasks", "show", "done").stdout
 
 
 def test_a_pipe_of_another_encoding_is_written_in_it(run_child: "Run", tmp_path: Path) -> None:

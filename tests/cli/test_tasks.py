@@ -53,8 +53,9 @@ def test_list_is_what_the_tool_answers(run: "Run", sandbox: Sandbox) -> None:
 def test_list_is_readable_for_people(run: "Run", sandbox: Sandbox) -> None:
     assert run("tasks", "list").stdout == "No tasks.\n"
     task_id = make(run, sandbox)
-    (line,) = [line for line in run("tasks", "list").stdout.splitlines() if task_id in line]
-    assert "nano-banana" in line
+    (line,) = [line for line in run("tasks", "list").stdout.splitlines() if f"{task_id[:8]} " in line]
+    assert "generate_nano_banana" in line
+    assert "A harbour" in line
     assert "pending" in line
     assert "about 4" in line
     assert "Credits, estimates included: 4 in this list, 4 in the last 24 hours" in run("tasks", "list").stdout
@@ -72,7 +73,7 @@ def test_request_of_unknown_outcome_is_listed_first_and_says_how_to_settle_it(ru
     sandbox.play("drop-after")
     run("call", PICTURE, "prompt=A lost harbour", sandbox=sandbox)
     shown = run("tasks", "list").stdout
-    assert shown.index("A lost harbour") < shown.index(sandbox.ledger[0].task_id)
+    assert shown.index("A lost harbour") < shown.index(sandbox.ledger[0].task_id[:8])
     assert "tasks resolve SUBMISSION --adopt TASK | --discard" in shown
 
 
@@ -81,7 +82,9 @@ def test_show_tells_everything_of_a_task_without_asking_the_service(run: "Run", 
     before = len(sandbox.requests)
     shown = json.loads(run("tasks", "show", task_id, "--json", sandbox=sandbox).stdout)
     assert (shown["task_id"], shown["tool"], shown["arguments"]) == (task_id, PICTURE, {"prompt": "A harbour"})
-    assert "Arguments: {'prompt': 'A harbour'}" in run("tasks", "show", task_id, sandbox=sandbox).stdout
+    text = run("tasks", "show", task_id, sandbox=sandbox).stdout
+    assert 'Arguments: {"prompt": "A harbour"}' in text
+    assert f"Next: Run `kie-ai-mcp-server tasks wait {task_id}`;" in text
     assert len(sandbox.requests) == before
 
 
@@ -93,6 +96,72 @@ def test_show_finds_a_task_that_was_made_elsewhere(run: "Run", sandbox: Sandbox,
     assert "--refresh" in unknown.stderr
     found = run("tasks", "show", task_id, "--refresh", "--json", sandbox=sandbox, KIE_AI_DB_PATH=elsewhere)
     assert (found.code, json.loads(found.stdout)["task_id"]) == (0, task_id)
+
+
+def test_beginning_of_an_id_stands_for_the_one_task_that_has_it(run: "Run", in_store: InStore) -> None:
+    names = ("fox-12345-a", "fox-12345-b", "hen-1")
+    in_store(lambda record: fill(record, *((name, "", DAY) for name in names)))
+    assert json.loads(run("tasks", "show", "fox-12345-b", "--json").stdout)["task_id"] == "fox-12345-b"
+    assert json.loads(run("tasks", "show", "hen-", "--json").stdout)["task_id"] == "hen-1"
+    several = run("tasks", "show", "fox-12")
+    assert (several.code, "fox-12345-a, fox-12345-b. Give more of one" in several.stderr) == (2, True)
+    assert run("tasks", "show", "cow-").code == 1
+    listed = run("tasks", "list").stdout
+    assert [name in listed for name in names] == [True] * 3
+
+
+def test_list_finds_tasks_by_words_of_tool_model_or_prompt(run: "Run", sandbox: Sandbox) -> None:
+    for prompt in ("A lighthouse over the Ärmelkanal", "A fox"):
+        make(run, sandbox, prompt)
+    for words, count in (("LIGHTHOUSE", 1), ("ärmelkanal lighthouse", 1), ("fox lighthouse", 0), ("nano_banana", 2)):
+        listed = json.loads(run("tasks", "list", "--json", "--words", words).stdout)
+        assert (words, len(listed["tasks"])) == (words, count)
+    (found,) = json.loads(run("tasks", "list", "--json", "--words", "fox").stdout)["tasks"]
+    assert (found["tool"], found["model"], found["prompt"]) == (PICTURE, "google/nano-banana", "A fox")
+    assert json.loads(run("tasks", "list", "--json", "--words", "100%").stdout)["tasks"] == []
+
+
+# again ---------------------------------------------------------------------------------------------------------------
+
+
+def test_again_makes_an_earlier_request_anew_with_changes(run: "Run", sandbox: Sandbox) -> None:
+    task_id = make(run, sandbox, "A harbour", "image_size=16:9", "output_format=png")
+    dry = run("tasks", "again", task_id[:8], "image_size=", "--dry-run", sandbox=sandbox)
+    assert (dry.code, "Cost: 4 credits ($0.02)" in dry.stdout, len(sandbox.ledger)) == (0, True, 1)
+    made = run("tasks", "again", task_id[:8], "prompt=A lighthouse", "image_size=", "--json", sandbox=sandbox)
+    assert made.code == 0
+    first, second = (paid.body["input"] for paid in sandbox.ledger)
+    assert (first["prompt"], second["prompt"]) == ("A harbour", "A lighthouse")
+    assert second["output_format"] == first["output_format"] == "png"
+    assert (first["image_size"] if "image_size" in first else first["aspect_ratio"]) == "16:9"
+    assert "16:9" not in second.values()
+
+
+def test_again_runs_a_model_by_its_name(run: "Run", sandbox: Sandbox) -> None:
+    pairs = ("google/nano-banana", "prompt=A harbour", "--json")
+    enabled: Any = {"KIE_AI_ENABLED_PROVIDERS": "nano-banana,market"}
+    made = json.loads(run("models", "run", *pairs, sandbox=sandbox, **enabled).stdout)
+    again = run("tasks", "again", made["task_id"], "prompt=A hen", "--json", sandbox=sandbox, **enabled)
+    assert (again.code, json.loads(again.stdout)["tool"]) == (0, "run_model")
+    assert [paid.body["input"]["prompt"] for paid in sandbox.ledger] == ["A harbour", "A hen"]
+
+
+def test_again_wants_the_prompt_where_prompts_are_not_stored(run: "Run", sandbox: Sandbox) -> None:
+    private: Any = {"KIE_AI_STORE_PROMPTS": "false"}
+    made = run("call", PICTURE, "prompt=A harbour", "--json", sandbox=sandbox, **private)
+    task_id = json.loads(made.stdout)["task_id"]
+    listed = json.loads(run("tasks", "list", "--json", **private).stdout)
+    assert "prompt" not in listed["tasks"][0]
+    refused = run("tasks", "again", task_id, sandbox=sandbox, **private)
+    assert (refused.code, "prompt=..." in refused.stderr, len(sandbox.ledger)) == (2, True, 1)
+    assert run("tasks", "again", task_id, "prompt=A hen", sandbox=sandbox, **private).code == 0
+    assert sandbox.ledger[-1].body["input"]["prompt"] == "A hen"
+
+
+def test_again_of_a_task_that_was_made_elsewhere_is_refused(run: "Run", in_store: InStore) -> None:
+    in_store(lambda record: fill(record, ("elsewhere", "", DAY)))
+    ended = run("tasks", "again", "elsewhere", "prompt=A hen")
+    assert (ended.code, "No request of a task 'elsewhere' is on record" in ended.stderr) == (1, True)
 
 
 # wait and save -------------------------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ async def test_1080p_version_is_a_task_of_its_own_that_is_paid_once(client: Clie
     early = await call(client, "get_veo3_1080p_video", **given)
     assert (early["status"], early["files"], early["charged"]) == ("processing", [], "yes")
     assert (early["estimated_credits"], before - service.credits) == (5, 5)
-    assert f"['{early['task_id']}']" in early["next_step"]
+    assert f'["{early["task_id"]}"]' in early["next_step"]
     assert early["task_id"] != given["task_id"]
     made = await finished(client, early)
     again = await call(client, "get_veo3_1080p_video", **given)

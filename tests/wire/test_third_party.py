@@ -159,7 +159,7 @@ async def test_task_of_a_missing_provider_says_how_to_restore_it_and_is_not_wait
         assert reply["next_step"].startswith("Take nano-banana off KIE_AI_DISABLED_PROVIDERS.")
         with anyio.fail_after(10):
             waited = await called(client, "wait_for_tasks", task_ids=[task_id], timeout_s=300)
-        assert waited["tasks"][0]["next_step"] == reply["next_step"]
+        assert reply["next_step"] in waited["next_step"]
         assert task_id in waited["next_step"]
         assert "until the user acts" in waited["next_step"]
         listed = await called(client, "list_tasks")

@@ -22,6 +22,7 @@
 the message: what failed, with which value, and what to do next.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -269,6 +270,7 @@ def service_says(text: str, code: object = None) -> str:
 
 
 def shorten(value: Any, limit: int = 80) -> str:
-    """Return `value` as it was written, cut to `limit` characters, for use inside a message."""
-    text = repr(value)
+    """Return `value` as it was written, containers as JSON, cut to `limit` characters, for use inside a message."""
+    is_json = isinstance(value, dict | list | tuple)
+    text = json.dumps(value, ensure_ascii=False, default=repr) if is_json else repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

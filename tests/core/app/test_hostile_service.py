@@ -135,7 +135,7 @@ async def test_list_of_many_large_tasks_stays_small_and_names_every_task(app: Ap
     assert [task["task_id"] for task in answer.data["tasks"]] == names
     assert {task["status"] for task in answer.data["tasks"]} == {"completed"}
     assert answer.data["tasks"][0]["result_urls"] == urls
-    assert "get_task_status" in answer.data["tasks"][-1]["next_step"]
+    assert "get_task_status" in answer.data["tasks"][-1]["notes"][0]
     assert size(answer) < MOST
     listed = await ask(app, "list_tasks", limit=50)
     assert listed.data is not None

@@ -275,7 +275,7 @@ async def test_service_that_stays_too_busy_is_waited_for_no_longer_than_the_limi
         ("price", 7, "Its provider reads 7, which can't be used."),
         ("health", 70.0, "Its provider reads 70.0, which can't be used."),
         ("health", True, "Its provider reads True, which can't be used."),
-        ("schema", ["a"], "Its provider reads ['a'], which can't be used."),
+        ("schema", ["a"], 'Its provider reads ["a"], which can\'t be used.'),
         ("schema", {"type": "object"}, "It can't be used: it names no fields (properties)."),
         ("schema", {"properties": {"a": {"type": "str"}}}, "It can't be used: 'str' is not"),
         ("schema", {"properties": {"a": {"pattern": "("}}}, "It can't be used: '(' is not a 'regex'."),

@@ -49,7 +49,10 @@ FULL = Report(
     provider="veo3",
     result_urls=(A, B),
     files=("/out/a.png",),
+    prompt="A fox",
     credits=63.5,
+    estimated_credits=60.0,
+    instead={"tool": "generate_veo3_video", "arguments": {"prompt": "A fox"}},
     charged="yes",
     created_at=BEGUN,
     expires_at=BEGUN + timedelta(days=1),
@@ -177,8 +180,8 @@ def test_where_there_are_no_links_nothing_expires(record: TaskRecord) -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        (RUNNING, "Call wait_for_tasks with task_ids ['t-1']"),
-        (replace(RUNNING, status="pending"), "Call wait_for_tasks with task_ids ['t-1']"),
+        (RUNNING, 'Call wait_for_tasks with task_ids ["t-1"]'),
+        (replace(RUNNING, status="pending"), 'Call wait_for_tasks with task_ids ["t-1"]'),
         (FAILED, "The task is over"),
         (replace(DONE, finished_at=datetime.now(UTC)), "save them before they expire"),
         (replace(DONE, finished_at=BEGUN - timedelta(days=3000)), "have probably expired"),

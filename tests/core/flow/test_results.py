@@ -193,7 +193,7 @@ async def test_expired_result_says_what_it_was_and_what_making_it_again_costs(
     assert "Links expired: " in report.text()
     assert "the result is gone." in report.next_step
     assert "generate_nano_banana with the model nano-banana-pro from the prompt 'A fox, t-1'" in report.next_step
-    assert "make it again (about 18 credits)" in report.next_step
+    assert "make it again (about 18 credits ($0.09))" in report.next_step
     assert "get_task_status" not in report.text()
     with pytest.raises(MediaError, match="the result is gone"):
         await save(engine, "t-1")

@@ -300,7 +300,7 @@ async def test_model_that_the_type_of_a_file_decides_is_priced_named_and_bought(
 
     assert (quoted.model, quoted.notes) == ("maker/dear", ("maker/dear was chosen.",))
     assert [request.get_json()["model"] for request, _ in service.log] == ["maker/dear"]
-    assert (report.status, report.notes) == ("pending", ("maker/dear was chosen.",))
+    assert (report.status, report.notes) == ("pending", ("maker/dear was chosen.", "Price unknown."))
 
 
 async def test_refusal_of_a_file_names_it_as_its_user_did(engine: Engine, service: HTTPServer, sounds: str) -> None:

@@ -62,7 +62,7 @@ def test_input_that_the_schema_allows_has_no_fault(sent: dict[str, Any]) -> None
         ("prompt", "a" * 31, "at most 30 characters, 31 were given"),
         ("strength", 0.33, "a multiple of 0.1 (0.3 or 0.4)"),
         ("strength", 1.1, "at most 1"),
-        ("image_urls", A, f"give a list (['{A}'])"),
+        ("image_urls", A, f'give a list (["{A}"])'),
         ("image_urls", [A] * 5, "at most 4 items, 5 were given"),
         ("page_url", "example.com", "give a whole address that starts with http:// or https://"),
         ("code", "x1", "write it as the pattern ^[A-Z]+$"),
@@ -147,7 +147,7 @@ def test_all_faults_are_found_at_once() -> None:
         (
             Rule("exactly_one", (("ids", "n"), "video_url")),
             {"ids": ["x"], "video_url": C},
-            "ids: ['x'] is not accepted: not together with video_url; "
+            'ids: ["x"] is not accepted: not together with video_url; '
             "leave out video_url and give n, or leave out ids.",
         ),
         (
@@ -188,7 +188,7 @@ def test_all_faults_are_found_at_once() -> None:
         (
             Rule("limit", ("#ids + 2 #shots",), max=3),
             {"ids": ["x", "y"], "shots": [{"text": "a"}]},
-            "ids: ['x', 'y'] is not accepted: length of ids + 2 x length of shots is 4, must be at most 3.",
+            'ids: ["x", "y"] is not accepted: length of ids + 2 x length of shots is 4, must be at most 3.',
         ),
         (
             Rule("limit", ("#ids",), when={"size": "S"}, min=1, max=2),

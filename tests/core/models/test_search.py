@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.model_tools import offers
+from kie_ai_mcp._app.tools import offers
 from kie_ai_mcp._models.search import GENERAL, Offer, best, offer_of_tool
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings

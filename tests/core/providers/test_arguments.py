@@ -188,7 +188,7 @@ def test_reading_tool_is_not_paid() -> None:
         ({"prompt": " \n "}, "prompt: ' \\n ' is not accepted: it can't be empty."),
         ({"prompt": "\u200b\u2060"}, "prompt: '\\u200b\\u2060' is not accepted: it can't be empty."),
         ({"prompt": None}, "prompt: None is not accepted: input should be a valid string."),
-        ({"prompt": ["a"]}, "prompt: ['a'] is not accepted: input should be a valid string."),
+        ({"prompt": ["a"]}, 'prompt: ["a"] is not accepted: input should be a valid string.'),
         (
             {"prompt": "x" * 5001},
             f"prompt: {'x' * 78!r:.79}… is not accepted: at most 5000 characters, 5001 were given.",

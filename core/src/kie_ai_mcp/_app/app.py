@@ -165,7 +165,7 @@ class App:
             error = ReadFailed(message, next_step="Report this as a bug.")
             if tool.open_world and not tool.reads_only:
                 error = Unknown(message, next_step="list_tasks shows whether a task was made. Report this as a bug.")
-        answer = answer_of(report_of_error(error))
+        answer = answer_of(report_of_error(error, tool.failed))
         return _limited(self._clean(await self._with_problems(answer) if tool.reads_only else answer))
 
     async def _with_problems(self, answer: Answer) -> Answer:
@@ -225,6 +225,7 @@ class App:
             open_world=True,
             run=run,
             check=partial(tool.check, saves=self.settings.output_dir is not None),
+            failed="refused" if tool.charges else "unread",
         )
 
 

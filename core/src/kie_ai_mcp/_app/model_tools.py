@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import anyio.to_thread
 from pydantic import Field
 
-from kie_ai_mcp._app.tools import Answer, Call, Tool, tool_of_method
+from kie_ai_mcp._app.tools import Answer, Call, Tool, offers, tool_of_method
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.models import find, fitting
 from kie_ai_mcp._flow.pricing import Quote, quote
-from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
+from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, USD, object_schema
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry
-from kie_ai_mcp._models.search import Offer, best, default_of_tool, offer_of_model, offer_of_tool
+from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, tool_name
@@ -25,7 +25,6 @@ from kie_ai_mcp.errors import InvalidArgument, KieError, LimitReached, StorageEr
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import KIE, Kind
 
-USD = 0.005  # one credit of Kie.ai's
 FIND_SCHEMA = object_schema(models=LIST, next_step=TEXT)
 DESCRIBE_SCHEMA = object_schema(name=TEXT, fields=LIST, rules=LIST, price=LIST, checked=TEXT, source=TEXT)
 COST_SCHEMA = object_schema(valid={"type": "boolean"}, model=TEXT, next_step=TEXT, balance=NUMBER)
@@ -171,19 +170,6 @@ class ModelTools:
                 if (cost.credits or 0) > answer.get("balance", math.inf):
                     step = "The account has not enough credits: top up at https://kie.ai/billing."
         return {**{name: value for name, value in answer.items() if value not in ("", [], {})}, "next_step": step}
-
-
-def offers(engine: Engine) -> Sequence[Offer]:
-    """Return every tool of the providers and every model, as search shows them."""
-    entries, plugins = engine.catalogue.entries, engine.plugins
-    models = [offer_of_model(entry) for entry in entries.values()]
-
-    def offer(tool: BoundTool) -> Offer:
-        plugin = plugins.plugins[tool.provider]
-        default = default_of_tool(tool, entries) if plugin.is_first_party and tool.paid else None
-        return offer_of_tool(tool, plugin.provider, models, default)
-
-    return [*map(offer, plugins.tools.values()), *models]
 
 
 _SCHEMAS: dict[str, tuple[dict[str, Any], bool]] = {

@@ -1,36 +1,52 @@
 """The server's own tools. Like a provider's: the signature is the schema, the docstring is what the model reads."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
+import anyio.to_thread
 from pydantic import Field
 
 from kie_ai_mcp._app.resources import DATA_LISTED, Resources
-from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, tool_of_method
+from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, offers, tool_of_method
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TASKS_SCHEMA, TEXT, Report, object_schema, report_of
+from kie_ai_mcp._flow.report import (
+    LIST,
+    NUMBER,
+    OUTPUT_SCHEMA,
+    PROMPT_CHARS,
+    TASKS_SCHEMA,
+    TEXT,
+    Report,
+    in_credits,
+    object_schema,
+    report_of,
+    wait_call,
+)
 from kie_ai_mcp._flow.results import refresh, save
 from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._flow.waiting import wait_for
-from kie_ai_mcp._record.tables import SubmissionRecord
+from kie_ai_mcp._record.tables import SubmissionRecord, prompt_of
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest
-from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
+from kie_ai_mcp.errors import InvalidArgument, StorageError, one_line
 from kie_ai_mcp.specs import KIE, Kind, Status, is_web_address
 
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
 LIST_BYTES = 20_000  # the most that a list tells of its tasks in words; the same follows as data, and the links
+UNFINISHED = {"pending", "processing", "unread"}
+USUAL = ("text-to-image", "text-to-video", "music", "speech")  # tasks whose prices say what a balance buys
 ROW_DIGITS = 15  # the most digits of a row's number: on longer ones readers of JSON differ
 
 Id = Annotated[str, Field(min_length=1)]  # as it is, for a service may give one with spaces around it
 
 # Nothing is required: an error is reported in the shape of `OUTPUT_SCHEMA`, and clients hold it against these.
-CREDITS_SCHEMA = object_schema(credits=NUMBER, balances=LIST, next_step=TEXT)
+CREDITS_SCHEMA = object_schema(credits=NUMBER, buys=LIST, balances=LIST, next_step=TEXT)
 UPLOAD_SCHEMA = object_schema(url=TEXT, expires_at=TEXT, next_step=TEXT)
 
 
@@ -54,21 +70,11 @@ class OwnTools:
         """Wait until tasks are finished, or as long as the client allows; then call again for those still running."""
         limit_s = min(timeout_s or self.call.patience_s, self.call.most_s)
         reports = await wait_for(self.engine, task_ids, limit_s, self.call.say)
-        stuck = [report.task_id for report in reports if report.stuck]
-        unfinished = [report for report in reports if report.status in {"pending", "processing", "unread"}]
-        running = [report.task_id for report in unfinished if not report.stuck]
-        unknown = [report.task_id for report in reports if report.status == "not found"]
-        steps = []
-        if running:
-            steps.append(f"Still running; call wait_for_tasks again with {running}.")
-        if stuck:
-            steps.append(f"Not readable until the user acts; see what is next for each: {stuck}.")
-        if unknown and not running:
-            steps.append(f"Nobody knows {unknown}; correct the ids.")
-        return await self._many(reports, {"next_step": " ".join(steps) or "Every task is finished."})
+        return await self._many(reports, {"next_step": _next_of_all(reports)})
 
     async def list_tasks(
         self,
+        words: Annotated[str, Field(max_length=200, description="of tool, model or prompt")] | None = None,
         status: Status | None = None,
         provider: str | None = None,
         kind: Kind | None = None,
@@ -77,7 +83,7 @@ class OwnTools:
         cursor: str | None = None,
     ) -> Answer:
         """List recorded tasks, newest first, and requests whose outcome is unknown. Reads nothing from the service."""
-        filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1)
+        filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1, words or "")
         # First, because it takes in what an earlier call could not record.
         unsettled = await self.engine.record.submissions.unsettled()
         records = await self.engine.record.tasks.newest(filters)
@@ -92,24 +98,29 @@ class OwnTools:
             extra["unresolved"] = [_unresolved(entry, self.engine) for entry in unsettled]
         ours = zip(records, reports, strict=False)  # other services have prices in units of their own
         costs = (report.credits or report.estimated_credits for record, report in ours if record.gateway == KIE)
-        extra["credits_listed"] = sum(cost if isinstance(cost, float) else 0.0 for cost in costs)
+        extra["credits_listed"] = sum(cost or 0.0 for cost in costs)
         extra["credits_24h"] = await self.engine.record.spent_today()
-        step = "These are all."
+        running = [str(report.task_id) for report in reports if not report.is_final]
+        steps = [f"Call {wait_call(running)}."] if running else []
         if len(records) > limit:
             extra["next_cursor"] = str(records[limit - 1].row_id)
-            step = "Call list_tasks with next_cursor for older ones."
-        extra["next_step"] = step
+            steps.append("Call list_tasks with next_cursor for older ones.")
+        extra["next_step"] = " ".join(steps) or "These are all."
         return await self._many(reports, extra, LINKS_LISTED)
 
     async def get_credits(self) -> Answer:
-        """Read how many credits the account has left. One credit is about 0.005 USD."""
+        """Read how many credits the account has left, and what they buy. One credit is about 0.005 USD."""
         others = await balances(self.engine)
         if others and not self.engine.caller(KIE).gateway.key:
             lines = [*map(_balance_line, others), "Kie.ai: no key is set."]
             return Answer("\n".join(lines), {"balances": others, "next_step": "Use the tools of these services."})
         credits = await credits_left(self.engine)
         answer: dict[str, Any] = {"credits": credits, "next_step": "Generations can be started."}
-        lines, limit = [f"Credits left: {credits:g}"], self.engine.settings.max_credits_per_day
+        lines, limit = [f"Left: {in_credits(credits)}"], self.engine.settings.max_credits_per_day
+        if buys := await _bought_with(self.engine, credits):
+            answer["buys"] = buys
+            each = (f"{entry['count']} by {entry['tool']} (from {entry['credits']:g})" for entry in buys)
+            lines.append(f"That buys about: {' or '.join(each)}")
         if others:
             answer["balances"] = others
             lines += map(_balance_line, others)
@@ -148,13 +159,19 @@ class OwnTools:
         }
         return Answer("\n".join(f"{name}: {value}" for name, value in answer.items()), answer)
 
-    async def save_result(self, task_id: Id) -> Answer:
-        """Save a finished task's results as files in the configured folder."""
-        return await self._one(await save(self.engine, task_id))
+    async def save_result(
+        self,
+        task_id: Id,
+        folder: Annotated[str, Field(min_length=1, description="below the configured or an allowed one")] | None = None,
+    ) -> Answer:
+        """Save a finished task's results as files in the configured folder, or another."""
+        return await self._one(await save(self.engine, task_id, folder))
 
-    async def show_result(self, task_id: Id) -> Answer:
+    async def show_result(
+        self, task_id: Id, number: Annotated[int, Field(ge=1, description="of one result")] | None = None
+    ) -> Answer:
         """Show small pictures of a finished task's results, of a video one frame, with the links."""
-        report, pictures, notes = await self.resources.show(task_id)
+        report, pictures, notes = await self.resources.show(task_id, number)
         # Hosts that are given data show their model nothing else, so a client gets none; the command line does.
         data = {**report.structured(), "previews": notes}
         links = await self.resources.links([report])
@@ -181,12 +198,16 @@ class OwnTools:
 
     async def _many(self, reports: Sequence[Report], extra: dict[str, Any], most: int | None = None) -> Answer:
         shown, left = [], LIST_BYTES
-        for report in reports:
+        for report in (replace(report, next_step="") for report in reports):  # one for all stands at the end
             left -= len(report.text().encode(errors="replace"))
-            short = Report(task_id=report.task_id, status=report.status, next_step="get_task_status shows all of it.")
-            shown.append(report if left > 0 else short)
+            part = {name: getattr(report, name) for name in ("task_id", "status", "tool", "prompt")}
+            shown.append(
+                report if left > 0 else Report(**part, next_step="", notes=("get_task_status shows all of it.",))
+            )
         tasks = [report.structured() for report in shown]
-        return Answer(_text(shown, extra), {"tasks": tasks, **extra}, await self.resources.links(shown, most))
+        is_error = bool(reports) and all(report.is_error for report in reports)
+        links = await self.resources.links(shown, most)
+        return Answer(_text(shown, extra), {"tasks": tasks, **extra}, links, is_error=is_error)
 
 
 _SCHEMAS: dict[str, tuple[dict[str, Any] | None, bool]] = {
@@ -207,8 +228,36 @@ def own_tools(engine: Engine, resources: Resources) -> Iterable[Tool]:
     owner = partial(OwnTools, engine, resources)
     for name, (output_schema, reads_only) in _SCHEMAS.items():
         if engine.plugins.lists(name):
-            usual = engine.settings.tools.get(name, {})
-            yield tool_of_method(getattr(OwnTools, name), owner, output_schema, reads_only=reads_only, usual=usual)
+            method, usual = getattr(OwnTools, name), engine.settings.tools.get(name, {})
+            yield tool_of_method(method, owner, output_schema, reads_only=reads_only, usual=usual, failed="not done")
+
+
+async def _bought_with(engine: Engine, credits: float) -> list[dict[str, Any]]:
+    """Return how many usual results the credits buy: of each sort, by the cheapest tool whose price is known."""
+    await engine.catalogue.load()
+    cheapest: dict[str, dict[str, Any]] = {}
+    for offer in sorted(await anyio.to_thread.run_sync(offers, engine), key=lambda offer: offer.credits or 0.0):
+        is_usual = offer.name == offer.tool and offer.availability == "current" and engine.plugins.lists(offer.tool)
+        if offer.credits and is_usual:
+            count = max(0, int(credits // offer.credits))
+            cheapest.setdefault(offer.task, {"tool": offer.tool, "credits": offer.credits, "count": count})
+    return [cheapest[task] for task in USUAL if task in cheapest]
+
+
+def _next_of_all(reports: Sequence[Report]) -> str:
+    """Say what is next for many tasks: once for those that share it."""
+    running = [str(report.task_id) for report in reports if report.status in UNFINISHED and not report.stuck]
+    steps = [f"Still running; call {wait_call(running)} again."] if running else []
+    if all(report.is_final for report in reports):
+        steps.append("Every task is finished.")
+    shared: dict[tuple[bool, str], list[str | None]] = {}
+    for report in reports:
+        if report.task_id not in running:
+            shared.setdefault((report.stuck, report.next_step), []).append(report.task_id)
+    for (stuck, step), ids in shared.items():
+        whose = f"{'Not readable until the user acts' if stuck else 'Of'} {json.dumps(ids)}: "
+        steps.append(f"{whose if stuck or len(ids) < len(reports) else ''}{step}")
+    return " ".join(steps)
 
 
 def _text(reports: Sequence[Report], extra: dict[str, Any]) -> str:
@@ -236,7 +285,8 @@ def _unresolved(entry: SubmissionRecord, engine: Engine) -> dict[str, Any]:
         "submission_id": entry.id,
         "state": entry.state,
         "tool": entry.tool,
-        "prompt": shorten(str(entry.arguments.get("prompt", "")), 120),
+        "model": entry.model,
+        "prompt": one_line(prompt_of(entry.arguments), PROMPT_CHARS),
         "age_s": round((datetime.now(UTC) - entry.created_at).total_seconds()),
         "logs_page": logs_page,
         "next_step": "It is on its way." if entry.state == "sending" else step,
@@ -249,7 +299,8 @@ def _balance_line(entry: Mapping[str, Any]) -> str:
 
 
 def _unresolved_line(entry: dict[str, Any]) -> str:
-    what = f"{entry['tool']}({entry['prompt']}), {entry['age_s']} s ago"
+    words = f" of the prompt {entry['prompt']!r}" if entry["prompt"] else ""
+    what = f"{entry['tool']}{words}, {entry['age_s']} s ago"
     return f"Unresolved: submission {entry['submission_id']}, {entry['state']}: {what}. {entry['next_step']}"
 
 

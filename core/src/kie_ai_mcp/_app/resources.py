@@ -108,8 +108,7 @@ class Resources:
             record = await self._record(uri, task_id)
             results = _count(record)
             if number not in map(str, range(1, results + 1)):
-                there = f"its results are numbers 1 to {results}" if results else "it has no results"
-                raise InvalidArgument("uri", uri, f"the task is {record.status}, {there}")
+                raise InvalidArgument("uri", uri, _numbers_of(record))
             file, form = await self._opened(record, int(number))
             with file:
                 data = await anyio.to_thread.run_sync(file.read, READ_BYTES + 1)
@@ -119,8 +118,8 @@ class Resources:
             return Content(form.mime_type, blob=data)
         raise InvalidArgument("uri", uri, f"there are {TASKS}, {PROVIDERS}, {TASK_TEMPLATE} and {FILE_TEMPLATE}")
 
-    async def show(self, task_id: str) -> tuple[Report, list[Picture], list[str]]:
-        """Return a task, small pictures of its first results, and notes on what is shown and what can't be."""
+    async def show(self, task_id: str, one: int | None = None) -> tuple[Report, list[Picture], list[str]]:
+        """Return a task, small pictures of its first results, or of one, and notes on what is shown and what is not."""
         record = await self.engine.record.tasks.find(task_id)
         if record is not None and record.final:
             report = report_of(record)
@@ -130,17 +129,19 @@ class Resources:
         if record is None:
             raise TaskNotFound(f"No task {task_id!r} is on record.", next_step="list_tasks shows the recorded ones.")
         results = _count(record)
-        shown = min(results, PREVIEWS)
+        if one is not None and one > results:
+            raise InvalidArgument("number", one, _numbers_of(record))
+        numbers = range(1, min(results, PREVIEWS) + 1) if one is None else (one,)
         pictures: list[Picture] = []
         notes: list[str] = []
-        for number in range(1, shown + 1):
+        for number in numbers:
             try:
                 file, form = await self._opened(record, number)
                 if form.kind in {"audio", "text"}:
                     file.close()
                     notes.append(f"Result {number}: {_unseen(record, number, form)}")
                     continue
-                picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // shown)
+                picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // len(numbers))
                 pictures.append(picture)
             except ImportError:
                 note = f"no preview, the server lacks a library for it. Install it: {install_command(EXTRA)}"
@@ -150,8 +151,9 @@ class Resources:
                 log.warning("result %d of task %s has no preview: %s: %s", number, task_id, type(exc).__name__, exc)
                 note = "no preview, it could not be decoded."
             notes.append(f"Result {number}: {note}")
-        if results > shown:
-            notes.append(f"Results {shown + 1} to {results} are not shown; their links are above.")
+        if one is None and results > len(numbers):
+            rest = f"Results {len(numbers) + 1} to {results} are not shown; their links are above."
+            notes.append(f"{rest} Give a number to see one.")
         return report, pictures, notes
 
     def _providers(self) -> list[dict[str, Any]]:
@@ -222,6 +224,13 @@ def _quoted(task_id: str) -> str:
 def _count(record: TaskRecord) -> int:
     """Return how many results a task has."""
     return max(len(record.results), len(record.files)) if record.status == "completed" else 0
+
+
+def _numbers_of(record: TaskRecord) -> str:
+    """Say which results a task has."""
+    results = _count(record)
+    there = f"its results are numbers 1 to {results}" if results else "it has no results"
+    return f"the task is {record.status}, {there}"
 
 
 def _place(task: TaskRecord | Report, number: int) -> tuple[Path | None, str | None]:

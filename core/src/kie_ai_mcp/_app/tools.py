@@ -1,17 +1,18 @@
 """Tools as the application offers them: one shape for providers' and the server's own, one call, one answer."""
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kie_ai_mcp._app.patience import USUAL_PATIENCE_S
 from kie_ai_mcp._app.resources import Link
-from kie_ai_mcp._flow.engine import IsHeard, Say, always
+from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.report import Report
+from kie_ai_mcp._models.search import Offer, default_of_tool, offer_of_model, offer_of_tool
 from kie_ai_mcp._providers.arguments import NOTHING_USUAL, Arguments, with_defaults
-from kie_ai_mcp._providers.tools import describe, title_of
+from kie_ai_mcp._providers.tools import BoundTool, describe, title_of
 
 if TYPE_CHECKING:
     from kie_ai_mcp._media.thumbnails import Picture
@@ -44,7 +45,7 @@ class Answer:
 
 def answer_of(report: Report, links: tuple[Link, ...] = ()) -> Answer:
     """Return a report as the answer of a tool."""
-    return Answer(*report.rendered(), links, is_error=report.is_error)
+    return Answer(report.text(), report.structured(), links, is_error=report.is_error)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Tool:
     open_world: bool  # it deals with services other than this server
     run: Callable[[Mapping[str, Any], Call], Awaitable[Answer]]
     check: Callable[[Mapping[str, Any]], object] = dict  # raises InvalidArgument for arguments that it does not take
+    failed: str = "refused"  # the status of a call that fails: that of a submission, else "unread" or "not done"
 
     def for_client(self, answer: Answer) -> Answer:
         """Return an answer as a client gets it: hosts that are given data show their model no pictures."""
@@ -76,6 +78,7 @@ def tool_of_method(
     open_world: bool = False,
     unlisted: Iterable[str] = (),
     usual: Mapping[str, Any] = NOTHING_USUAL,
+    failed: str = "refused",
 ) -> Tool:
     """Return an unbound method as a tool: its signature is the schema, its docstring the description.
 
@@ -101,4 +104,18 @@ def tool_of_method(
         open_world=open_world,
         run=run,
         check=partial(arguments.check, usual=usual),
+        failed="unread" if reads_only else failed,
     )
+
+
+def offers(engine: Engine) -> Sequence[Offer]:
+    """Return every tool of the providers and every model, as search shows them."""
+    entries, plugins = engine.catalogue.entries, engine.plugins
+    models = [offer_of_model(entry) for entry in entries.values()]
+
+    def offer(tool: BoundTool) -> Offer:
+        plugin = plugins.plugins[tool.provider]
+        default = default_of_tool(tool, entries) if plugin.is_first_party and tool.paid else None
+        return offer_of_tool(tool, plugin.provider, models, default)
+
+    return [*map(offer, plugins.tools.values()), *models]

@@ -1,6 +1,7 @@
 """Command ``call``: one tool, checked, sent, recorded and answered exactly as for an MCP client."""
 
 import json
+import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,12 +14,13 @@ from click.shell_completion import CompletionItem
 from kie_ai_mcp._app.app import RESERVED, App
 from kie_ai_mcp._app.tools import Answer, Call
 from kie_ai_mcp._cli import console
-from kie_ai_mcp._flow.report import report_of_error
+from kie_ai_mcp._flow.report import ERRORS, report_of_error
 from kie_ai_mcp._settings.load import decoded, nearest
 from kie_ai_mcp._settings.settings import at_home
-from kie_ai_mcp.errors import KieError, Unknown, shorten
+from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, shorten
 
-LOST = ("failed", "refused", "unknown", "not found")
+LOST = ("failed", *ERRORS - {"unread"})
+Wanted = tuple[str, dict[str, Any]]  # a tool and its arguments
 
 
 def _tool_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -45,6 +47,7 @@ def _argument_names(ctx: click.Context, _param: click.Parameter, incomplete: str
 
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what it would cost, and send nothing.")
+pairs_argument = click.argument("pairs", metavar="[KEY=VALUE]...", nargs=-1)
 wait_option = click.option("--wait", is_flag=True, help="Wait until the task is finished.")
 
 
@@ -72,47 +75,64 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, dry_run: bool, timeout_s
     --save waits as well. Exit codes: 0 done; 1 refused, failed, unknown or still running; 2 wrong usage or settings.
     """
 
-    async def arguments(app: App) -> dict[str, Any]:
+    async def wanted(app: App) -> Wanted:
         if tool not in app.names:
             raise click.UsageError(f"There is no tool {tool!r}. {nearest(tool, app.names)}")
-        return arguments_of(pairs, app.tool(tool).input_schema)
+        values = arguments_of(pairs, app.tool(tool).input_schema)
+        for name in values.keys() & {"task_id", "task_ids", "taskId"}:
+            given = values[name]
+            ids = [await console.full_id(app, str(each)) for each in (given if isinstance(given, list) else [given])]
+            values[name] = ids if isinstance(given, list) else ids[0]
+        return tool, values
 
-    perform(tool, arguments, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)
+    perform(wanted, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)
 
 
 def perform(
-    tool: str,
-    arguments: Callable[[App], Awaitable[dict[str, Any]]],
+    wanted: Wanted | Callable[[App], Awaitable[Wanted]],
     *,
     waits: bool = False,
     dry_run: bool = False,
     timeout_s: float = 60.0,
     folder: Path | None = None,
 ) -> None:
-    """Call a tool, print its answer, and end the command with the exit code of what came of it."""
+    """Make the wanted call, print its answer, and end the command with the exit code of what came of it."""
     waits = waits or folder is not None
     # A generation tool waits by itself, so that it answers with the finished task.
     settings = console.settings_saving_in(folder).model_copy(update={"wait_s": timeout_s if waits else 0.0})
 
+    tool, failed = "", "refused"
+
     async def work(app: App) -> Answer:
-        name, values = tool, await arguments(app)
+        nonlocal tool, failed
+        tool, values = await wanted(app) if callable(wanted) else wanted
         if dry_run:
-            name, values = "estimate_cost", {"name": tool, "arguments": values}
-        return await app.run(name, values, Call(say, patience_s=timeout_s))
+            tool, values = "estimate_cost", {"name": tool, "arguments": values}
+        failed = app.tool(tool).failed
+        return await app.run(tool, values, Call(say, patience_s=timeout_s))
 
     try:
         with console.terminal().progress() as say:
             answer = console.run_with_app(settings, work)
     except KieError as exc:
         if console.wants_json():
-            console.print_json(settings.mask.json(report_of_error(exc).structured()))
+            console.print_json(settings.mask.json(report_of_error(exc, failed).structured()))
         here = f" From here: {console.PROGRAM} tasks list, then tasks resolve." if isinstance(exc, Unknown) else ""
+        if isinstance(exc, InvalidArgument) and exc.instead:
+            here = f" Instead: {_command(exc.instead)}"
         console.complain(settings.mask.text(str(exc)) + here)
         raise click.exceptions.Exit(console.exit_code_of(exc)) from None
     data = answer.data or {}
     console.show(data, answer.text)
-    if failure := _failure("" if dry_run else tool, data, waits=waits, saves=settings.output_dir is not None):
+    if failure := _failure(tool, data, waits=waits, saves=settings.output_dir is not None):
         raise click.ClickException(failure)
+
+
+def _command(call: Mapping[str, Any]) -> str:
+    """Return a whole call as a command of this program."""
+    texts = ((name, v if isinstance(v, str) else json.dumps(v)) for name, v in call["arguments"].items())
+    pairs = (f"{name}={'@' if text.startswith('@') else ''}{text}" for name, text in texts)
+    return shlex.join([console.PROGRAM, "call", call["tool"], *pairs])
 
 
 def _failure(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) -> str:

@@ -19,14 +19,33 @@ import click
 from kie_ai_mcp._app.app import RESERVED, App
 from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
-from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.logging import visible
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
 
 PROGRAM = "kie-ai-mcp-server"
+SHORTEST_START, SHORTEST_SHOWN = 4, 8  # the fewest characters that stand for a task's id, and that a list shows
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+# What answers tell an assistant to call, with the command that does it here; and the words of its arguments.
+COMMANDS = {
+    "wait_for_tasks": "tasks wait",
+    "get_task_status": "tasks show --refresh",
+    "save_result": "tasks save",
+    "list_tasks": "tasks list",
+    "resolve_submission": "tasks resolve",
+    "estimate_cost": "estimate",
+    "find_models": "models find",
+    "describe_model": "models show",
+    "run_model": "models run",
+}
+CALLS = (
+    rf"(?<!server )(?<!`)\b([Cc]all )?({'|'.join(RESERVED)})\b"
+    r"( with (?:task_ids \[[^]]*\]|submission_id \d+)|\([^)]*\))?"
+)
+WORDS = dict.fromkeys(("with", "task_ids", "submission_id", "task_id", "action"), "")
+WORDS |= {"adopt": "--adopt", "discard": "--discard", "...": "TASK"}
+QUOTED = ("Prompt: ", "Text: ", "Data: ", "Arguments: ", "Tool: ", "The service's own record: ")
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 Value = TypeVar("Value")
 
@@ -38,7 +57,7 @@ def exit_code_of(error: KieError) -> int:
 
 def complain(message: str) -> None:
     """Print one line on stderr."""
-    echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    echo(f"{PROGRAM}: {for_person(' '.join(message.split()))}", err=True)
 
 
 def echo(text: str, **style: Any) -> None:
@@ -69,11 +88,6 @@ def load_plugins(settings: Settings | None = None) -> Plugins:
     return Plugins(settings or load_settings(), reserved=RESERVED)
 
 
-def record_of(settings: Settings) -> Record:
-    """Return the record, which opens its database at the first use."""
-    return Record.of(settings)
-
-
 def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) -> Value:
     """Open providers and record as the server does, do the work, and close them."""
     app = App.open(settings)
@@ -94,6 +108,25 @@ def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) ->
                 raise click.exceptions.Exit(128 + first.result()) from None
 
     return anyio.run(run)
+
+
+async def full_id(app: App, start: str) -> str:
+    """Return the id of the one task on record whose id begins so, or what was given where there is none."""
+    tasks = app.engine.record.tasks
+    if len(start) < SHORTEST_START or await tasks.find(start) is not None:
+        return start
+    ids = await tasks.beginning_with(start)
+    if len(ids) > 1:
+        raise click.UsageError(f"Several tasks have ids that begin with {start!r}: {', '.join(ids)}. Give more of one.")
+    return ids[0] if ids else start
+
+
+async def short_id(app: App, task_id: str) -> str:
+    """Return the beginning of a task's id that no other task on record has."""
+    for length in range(SHORTEST_SHOWN, len(task_id)):
+        if len(await app.engine.record.tasks.beginning_with(task_id[:length])) == 1:
+            return task_id[:length]
+    return task_id
 
 
 def settings_saving_in(folder: Path | None) -> Settings:
@@ -141,6 +174,18 @@ timeout_option = click.option(
 )
 
 
+def for_person(text: str) -> str:
+    """Return an answer's text with commands of this program in place of the calls that it tells an assistant."""
+
+    def command(call: re.Match[str]) -> str:
+        words = [WORDS.get(word, word) for word in re.findall(r"[^\s\"',()=\[\]]+", call[3] or "")]
+        run = "run " if call[1] == "call " else "Run " if call[1] else ""
+        return f"{run}`{' '.join(filter(None, [PROGRAM, COMMANDS.get(call[2], f'call {call[2]}'), *words]))}`"
+
+    lines = text.split("\n")
+    return "\n".join(line if line.startswith(QUOTED) else re.sub(CALLS, command, line) for line in lines)
+
+
 def wants_json() -> bool:
     """Return whether the command that runs was given --json."""
     return bool(click.get_current_context().meta.get(JSON))
@@ -153,7 +198,7 @@ def show(value: Any, text: str | Callable[[], object]) -> None:
     elif callable(text):
         text()
     else:
-        echo(text)
+        echo(for_person(text))
 
 
 def print_json(value: Any) -> None:

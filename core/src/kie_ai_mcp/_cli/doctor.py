@@ -21,7 +21,7 @@ import click
 
 from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
-from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, record_of, wants_json
+from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, wants_json
 from kie_ai_mcp._flow.catalogue import live
 from kie_ai_mcp._flow.drift import differences, models_of, words_of_gone, words_of_new, words_of_schema
 from kie_ai_mcp._flow.engine import NEEDED, Engine
@@ -165,7 +165,7 @@ async def _report_service(report: Report, settings: Settings, plugins: Plugins) 
     try:
         report(_clock(await caller.clock()))
         if settings.key is not None:
-            report(await _credits(Engine(settings, plugins, {caller.gateway.name: caller}, record_of(settings))))
+            report(await _credits(Engine(settings, plugins, {caller.gateway.name: caller}, Record.of(settings))))
             report(await _routes(plugins, caller))
     except ReadFailed as exc:
         report(Finding("service", "fail", exc.message, exc.next_step or UNREACHABLE))
@@ -249,7 +249,7 @@ async def _report_database(report: Report, settings: Settings, plugins: Plugins)
             report(Finding("database", "ok", f"{path} will be made at the first start."))
         return
     try:
-        with closing(record_of(settings)) as record:
+        with closing(Record.of(settings)) as record:
             record.open()
             damage = await record.damage()
             unsettled = [entry for entry in await record.submissions.unsettled() if entry.state == "unknown"]

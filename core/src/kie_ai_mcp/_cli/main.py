@@ -45,7 +45,7 @@ COMMANDS = {
     "install": "Enter this server into the configuration of an MCP client.",
     "models": "Find, describe and run single models of a service.",
     "providers": "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
-    "tasks": "Work with the record: list, wait for, save, export, prune and settle.",
+    "tasks": "Work with the record: list, wait for, save, make again, export, prune and settle.",
     "tools": "Show every tool that a client is offered; with --json also the input schemas.",
 }
 MODULES = {

@@ -7,11 +7,9 @@ import click
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._cli import console
-from kie_ai_mcp._cli.call import arguments_of, dry_run_option, perform, wait_option
+from kie_ai_mcp._cli.call import Wanted, arguments_of, dry_run_option, pairs_argument, perform, wait_option
 from kie_ai_mcp._flow.models import find
 from kie_ai_mcp._models.tools import RUN
-
-pairs_argument = click.argument("pairs", metavar="[KEY=VALUE]...", nargs=-1)
 
 
 @click.group()
@@ -28,11 +26,7 @@ def find_command(words: tuple[str, ...], kind: str | None, task: str | None) -> 
     """Find tools and models by words, with their prices."""
     wishes = {"words": " ".join(words), "kind": kind, "task": task}
     given = {name: value for name, value in wishes.items() if value is not None}
-
-    async def arguments(_app: App) -> dict[str, Any]:
-        return given
-
-    perform("find_models", arguments)
+    perform(("find_models", given))
 
 
 @models.command()
@@ -40,11 +34,7 @@ def find_command(words: tuple[str, ...], kind: str | None, task: str | None) -> 
 @console.json_option
 def show(model: str) -> None:
     """Show what a model, or a tool, takes and costs."""
-
-    async def arguments(_app: App) -> dict[str, Any]:
-        return {"model": model}
-
-    perform("describe_model", arguments)
+    perform(("describe_model", {"model": model}))
 
 
 @models.command()
@@ -70,11 +60,11 @@ def run(
     VALUE is text, or JSON where the model takes a number, a list or an object, as for the command call.
     """
 
-    async def arguments(app: App) -> dict[str, Any]:
+    async def wanted(app: App) -> Wanted:
         values = {"model": model, "input": await _input(app, model, pairs)}
-        return values if max_credits is None else {**values, "max_credits": max_credits}
+        return RUN, values if max_credits is None else {**values, "max_credits": max_credits}
 
-    perform(RUN, arguments, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)
+    perform(wanted, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)
 
 
 @click.command()
@@ -87,10 +77,10 @@ def estimate(name: str, pairs: tuple[str, ...]) -> None:
     It also says whether the arguments are right.
     """
 
-    async def arguments(app: App) -> dict[str, Any]:
-        return {"name": name, "arguments": await _input(app, name, pairs)}
+    async def wanted(app: App) -> Wanted:
+        return "estimate_cost", {"name": name, "arguments": await _input(app, name, pairs)}
 
-    perform("estimate_cost", arguments)
+    perform(wanted)
 
 
 async def _input(app: App, name: str, pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Commands ``tasks``: list, show, wait for, save, export, prune and settle what is on record."""
+"""Commands ``tasks``: list, show, wait for, save, make again, export, prune and settle what is on record."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
@@ -14,33 +15,40 @@ import click
 from kie_ai_mcp._app.app import App, own_arguments
 from kie_ai_mcp._app.own_tools import OwnTools, credits_line
 from kie_ai_mcp._cli import console
+from kie_ai_mcp._cli.call import Wanted, arguments_of, dry_run_option, pairs_argument, perform, wait_option
 from kie_ai_mcp._cli.console import UserPath
 from kie_ai_mcp._flow import results, settle
 from kie_ai_mcp._flow.engine import Say
+from kie_ai_mcp._flow.models import find
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.waiting import READS_AT_ONCE, wait_for
 from kie_ai_mcp._media.files import replacing
+from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.logging import visible
-from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
-from kie_ai_mcp.specs import Kind, Status
+from kie_ai_mcp._settings.settings import NOT_STORED
+from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound, one_line
+from kie_ai_mcp.specs import KIE, Kind, Status
 
 MOST_TASKS = 100  # how many running tasks `wait` waits for where none is named
 ESTIMATE = "estimated_credits"
+PROMPT_CHARS = 60  # the most of a prompt in a list
+UNSTORED = rf"{re.escape(NOT_STORED)}|\\u2026 \(\d+ characters\)"  # what stands for texts that are not on record
 PAGE = 500  # rows read at once for an export
 
 
 @click.group()
 def tasks() -> None:
-    """Work with the record: list, wait for, save, export, prune and settle.
+    """Work with the record: list, wait for, save, make again, export, prune and settle.
 
     The record is the database that all servers of this user share; `kie-ai-mcp-server config show` names it.
     """
 
 
 @tasks.command("list")
+@click.option("--words", help="Only tasks whose tool, model or prompt has each of these words.")
 @click.option("--status", type=click.Choice(get_args(Status)), help="Only tasks in this state.")
 @click.option("--provider", help="Only this provider's tasks.")
 @click.option("--kind", type=click.Choice(get_args(Kind)), help="Only tasks that make this.")
@@ -55,15 +63,16 @@ def list_tasks(since: datetime | None, **filters: Any) -> None:
     """
     filters["since"] = since.isoformat() if since else None
 
-    async def work(app: App) -> dict[str, Any]:
+    async def work(app: App) -> tuple[dict[str, Any], list[str]]:
         arguments = own_arguments("list_tasks")[1].check(filters)
-        return (await OwnTools(app.engine, app.resources).list_tasks(**arguments)).data or {}
+        listed = (await OwnTools(app.engine, app.resources).list_tasks(**arguments)).data or {}
+        return listed, [await console.short_id(app, task["task_id"]) for task in listed["tasks"]]
 
-    listed = console.run_with_app(load_settings(), work)
-    console.show(listed, lambda: _print_list(listed))
+    listed, ids = console.run_with_app(load_settings(), work)
+    console.show(listed, lambda: _print_list(listed, ids))
 
 
-def _print_list(listed: dict[str, Any]) -> None:
+def _print_list(listed: dict[str, Any], ids: Sequence[str]) -> None:
     print_table = console.terminal().print_table
     if unresolved := listed.get("unresolved"):
         names = ("submission_id", "state", "tool", "prompt", "age_s")
@@ -74,22 +83,24 @@ def _print_list(listed: dict[str, Any]) -> None:
     if not listed["tasks"]:
         console.echo("No tasks.")
         return
-    columns = ("task", "provider", "status", "made", "expires", "credits", "results")
-    print_table([_cells(task) for task in listed["tasks"]], columns)
+    columns = ("task", "made", "status", "tool", "prompt", "credits", "results")
+    print_table([[short, *_cells(task)] for short, task in zip(ids, listed["tasks"], strict=True)], columns)
     console.echo(credits_line(listed))
     if "next_cursor" in listed:
         console.echo(f"Older ones: --cursor {listed['next_cursor']}")
 
 
 def _cells(task: dict[str, Any]) -> list[str]:
-    """Return one task's row of the list."""
-    links = f"{len(task['result_urls'])} links" if task["result_urls"] else "data" if "data" in task else ""
+    """Return one task's row of the list, after its id."""
+    made, expires = (task.get(name, "")[5:16].replace("T", " ") for name in ("created_at", "expires_at"))
+    until = f" until {expires}" if expires else ""
+    links = f"{len(task['result_urls'])} links{until}" if task["result_urls"] else "data" if "data" in task else ""
     saved = f"{len(task['files'])} saved" if task["files"] else links
     credits = f"{task['credits']:g}" if "credits" in task else ""
     if "estimated_credits" in task:
         credits = f"about {task['estimated_credits']:g}"
-    made, expires = (task.get(name, "")[:16].replace("T", " ") for name in ("created_at", "expires_at"))
-    return [task["task_id"], task["provider"], task["status"], made, expires, credits, saved]
+    tool = "\n".join(filter(None, [task.get("tool") or task["provider"], task.get("model")]))
+    return [made, task["status"], tool, one_line(task.get("prompt", ""), PROMPT_CHARS), credits, saved]
 
 
 @tasks.command("show")
@@ -100,16 +111,18 @@ def show_task(task_id: str, refresh: bool) -> None:
     """Show everything on record of one TASK."""
 
     async def work(app: App) -> tuple[dict[str, Any], str]:
-        report = await (results.refresh if refresh else results.last_known)(app.engine, task_id)
+        full_id = await console.full_id(app, task_id)
+        report = await (results.refresh if refresh else results.last_known)(app.engine, full_id)
         if report is None:
             cure = "--refresh asks the service for it."
             raise TaskNotFound(f"No task {task_id!r} is on record here.", next_step=cure)
-        submission = await app.engine.record.submissions.of_task(task_id)
-        record = await app.engine.record.tasks.find(task_id)
-        extra = {name: value for name in ("kind", "model") if (value := getattr(record, name, None)) is not None}
+        submission = await app.engine.record.submissions.of_task(full_id)
+        record = await app.engine.record.tasks.find(full_id)
+        extra: dict[str, Any] = {} if record is None else {"kind": record.kind}
         if submission is not None:
-            extra |= {"tool": submission.tool, "submission_id": submission.id, "arguments": dict(submission.arguments)}
-        lines = [report.text(), *(f"{name.replace('_', ' ').capitalize()}: {value}" for name, value in extra.items())]
+            extra |= {"submission_id": submission.id, "arguments": dict(submission.arguments)}
+        texts = {name: json.dumps(v, ensure_ascii=False) if isinstance(v, dict) else v for name, v in extra.items()}
+        lines = [report.text(), *(f"{name.replace('_', ' ').capitalize()}: {text}" for name, text in texts.items())]
         return report.structured() | extra, "\n".join(lines)
 
     console.show(*console.run_with_app(load_settings(), work))
@@ -127,7 +140,8 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None) -> No
     """
 
     async def work(app: App) -> Sequence[Report]:
-        return await wait_for(app.engine, task_ids or await _running(app), timeout_s, say)
+        ids = [await console.full_id(app, task_id) for task_id in task_ids]
+        return await wait_for(app.engine, ids or await _running(app), timeout_s, say)
 
     with console.terminal().progress() as say:
         reports = console.run_with_app(console.settings_saving_in(folder), work)
@@ -169,7 +183,8 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
         unsaved = [] if task_ids else await app.engine.record.tasks.unsaved()
         unsaved = [record for record in unsaved if record.written_id not in known]
         valid = [record for record in unsaved if expired or record.expires_at is None or record.expires_at > now]
-        ids = task_ids or [record.written_id for record in valid]
+        ids = [await console.full_id(app, task_id) for task_id in task_ids]
+        ids = ids or [record.written_id for record in valid]
         rows = [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)]
         return finished + rows, len(unsaved) - len(valid), read
 
@@ -222,6 +237,46 @@ def _row(report: Report) -> dict[str, Any]:
     files = list(filter(None, report.files))
     reason = " ".join(report.notes) or f"it is {report.status}. {report.next_step}"
     return {"task_id": report.task_id, "files": files, "error": "" if report.is_saved else reason}
+
+
+@tasks.command()
+@click.argument("task_id", metavar="TASK")
+@pairs_argument
+@wait_option
+@dry_run_option
+@console.timeout_option
+@console.save_option
+@console.json_option
+def again(
+    task_id: str, pairs: tuple[str, ...], wait: bool, dry_run: bool, timeout_s: float, folder: Path | None
+) -> None:
+    """Make the request of a TASK anew, with changes.
+
+    It costs credits as the command call does; --dry-run says how many. KEY=VALUE sets an argument, KEY= leaves it out.
+
+    \b
+    kie-ai-mcp-server tasks again 3f9a1c22 prompt='The same harbour at night' --dry-run
+    """
+
+    async def wanted(app: App) -> Wanted:
+        request = await app.engine.record.submissions.of_task(await console.full_id(app, task_id))
+        if request is None:
+            cure = f"{console.PROGRAM} tasks list shows what was made here."
+            raise TaskNotFound(f"No request of a task {task_id!r} is on record here.", next_step=cure)
+        is_model, name = request.tool == RUN, request.model or ""
+        name = name if request.gateway == KIE else f"{request.gateway}:{name}"
+        schema = (await find(app.engine, name)).model.input if is_model else app.tool(request.tool).input_schema
+        left_out = {pair[:-1] for pair in pairs if pair.count("=") == 1 and pair.endswith("=")}
+        changes = arguments_of([pair for pair in pairs if pair[:-1] not in left_out], schema)
+        values = {key: value for key, value in request.arguments.items() if key not in left_out} | changes
+        if missing := [key for key, value in values.items() if re.search(UNSTORED, json.dumps(value))]:
+            cure = " ".join(f"{key}=..." for key in missing)
+            reason = f"The request of task {task_id} is not stored whole: {', '.join(missing)}."
+            raise click.UsageError(f"{reason} Give anew, or leave out with nothing after the =: {cure}")
+        options = {"subfolder": request.subfolder} if request.subfolder and app.settings.output_dir else {}
+        return (RUN, {"model": name, "input": values} | options) if is_model else (request.tool, options | values)
+
+    perform(wanted, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)
 
 
 @tasks.command()

@@ -20,15 +20,19 @@ from kie_ai_mcp.errors import (
     TaskNotFound,
     Unknown,
     meaning_of_failure,
+    one_line,
     service_says,
 )
 from kie_ai_mcp.specs import KIE
 
 BREAKS = rf"[\t\n\u2028\u2029{CONTROLS}]+"  # what ends a line, or is no text
+ERRORS = {"refused", "unknown", "unread", "not found", "not done"}  # the states of calls that tell of no task
 DATA_BYTES = 12_000  # the most that an answer shows of a result that is data
 TEXT: dict[str, Any] = {"type": "string"}
 LIST: dict[str, Any] = {"type": "array"}
 NUMBER: dict[str, Any] = {"type": "number"}
+PROMPT_CHARS = 120  # the most that an answer repeats of a prompt
+USD = 0.005  # one credit of Kie.ai's
 
 
 def object_schema(**properties: Any) -> dict[str, Any]:
@@ -42,13 +46,14 @@ class Report:
 
     The order of the fields is the order of the answer. Those with metadata stand in the output schema, which is short
     because a model reads it once per tool. A report is `stuck` where its status can't be read until the user acts;
-    `request` is the number of the paid request that it answers.
+    `request` is the number of the paid request that it answers, `gateway` the service whose credits it counts.
     `files` has an entry for each result, "" for one that is not saved; the answer leaves those out.
     """
 
     task_id: str | None = field(default=None, metadata=TEXT)
     tool: str | None = field(default=None, metadata=TEXT)
     model: str | None = field(default=None, metadata=TEXT)
+    prompt: str | None = field(default=None, metadata=TEXT)
     api_type: str | None = field(default=None, metadata=TEXT)
     provider: str | None = field(default=None, metadata=TEXT)
     status: str = field(metadata=TEXT)
@@ -56,7 +61,7 @@ class Report:
     data: Any = None
     files: Sequence[str] = field(default=(), metadata=LIST)
     credits: float | None = field(default=None, metadata=NUMBER)
-    estimated_credits: float | Literal["unknown"] | None = None
+    estimated_credits: float | None = field(default=None, metadata=NUMBER)
     progress: float | None = None
     charged: Literal["yes", "no", "unknown"] | None = field(default=None, metadata=TEXT)
     created_at: datetime | None = field(default=None, metadata=TEXT)
@@ -66,11 +71,11 @@ class Report:
     submission_id: int | None = None
     service_record: Any = None
     notes: Sequence[str] = field(default=(), metadata=LIST)
-    instead: Mapping[str, Any] | None = None
+    instead: Mapping[str, Any] | None = field(default=None, metadata={"type": "object"})
     next_step: str = field(metadata=TEXT)
-    is_error: bool = field(default=False, repr=False)
     stuck: bool = False
     request: int | None = None
+    gateway: str = KIE
 
     def noted(self, *notes: str, **changes: Any) -> Self:
         """Return this report with more notes, and with other changes."""
@@ -82,27 +87,26 @@ class Report:
         results = len(self.result_urls) + (self.data is not None)
         return len(list(filter(None, self.files))) >= results > 0
 
-    def rendered(self) -> tuple[str, dict[str, Any]]:
-        """Return the answer in words and as data."""
-        return self.text(), self.structured()
-
     def structured(self) -> dict[str, Any]:
         """Return the answer as data; unknown values are left out, empty lists are kept, except of notes."""
         values = ((name, _plain(getattr(self, name))) for name in _ANSWERED)
-        return {name: value for name, value in values if value is not None and (value or name != "notes")}
+        return {
+            name: value for name, value in values if value is not None and (value or name not in {"notes", "next_step"})
+        }
 
     def text(self) -> str:
         """Return the answer in words, one fact a line."""
         maker = f" ({self.api_type}, provider {self.provider})" if self.provider else ""
         share = f" ({self.progress:.0%})" if self.progress and not self.is_final else ""
         whose = "by the task itself: " if self.charged == "no" else ""
-        price = f", {whose}{self.credits:g} credits" if self.credits else ""
+        price = f", {whose}{in_credits(self.credits, self.gateway)}" if self.credits else ""
         estimate = self.estimated_credits
         facts = (
             ("Status", f"{self.status}{share}"),
             ("Task", f"{self.task_id}{maker}" if self.task_id else None),
             ("Tool", self.tool or None),
             ("Model", self.model or None),
+            ("Prompt", self.prompt or None),
             ("Submission", self.submission_id),
             *(("Result", url) for url in self.result_urls),
             *(("Text", line) for line in (self.data.splitlines() if isinstance(self.data, str) else ())),
@@ -113,14 +117,14 @@ class Report:
                 _when(self.expires_at),
             ),
             ("Charged", f"{self.charged}{price}" if self.charged else None),
-            ("Estimated credits", estimate if isinstance(estimate, str | None) else f"{estimate:g}"),
+            ("Estimated cost", None if estimate is None else in_credits(estimate, self.gateway)),
             ("Created", _when(self.created_at)),
             ("Error", self.error or None),
             ("This is the last known state; reading the status failed", self.read_error or None),
-            ("The service's own record", self.service_record),
+            ("The service's own record", self.service_record and _json(self.service_record)),
             *(("Note", note) for note in self.notes),
-            ("Instead", self.instead and json.dumps(self.instead, ensure_ascii=False)),
-            ("Next", self.next_step),
+            ("Instead", self.instead and _json(self.instead)),
+            ("Next", self.next_step or None),
         )
         # One fact is one line, whatever it holds: no value may pass for another fact.
         return "\n".join(f"{name}: {re.sub(BREAKS, ' ', str(value))}" for name, value in facts if value is not None)
@@ -130,10 +134,15 @@ class Report:
         """Whether the task is over."""
         return self.status in {"completed", "failed"}
 
+    @property
+    def is_error(self) -> bool:
+        """Whether the call did not do what it was made for, and says nothing of a task's state."""
+        return self.status in ERRORS
 
-_ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in {"is_error", "stuck", "request"})
+
+_ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in {"stuck", "request", "gateway"})
 # Copied by name; a request's number is shown only where the user may have to settle it.
-_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} & set(_ANSWERED)) - {"submission_id"}
+_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} & {*_ANSWERED, "gateway"}) - {"submission_id"}
 
 OUTPUT_SCHEMA = {
     **object_schema(**{entry.name: dict(entry.metadata) for entry in fields(Report) if entry.metadata}),
@@ -147,6 +156,7 @@ def report_of(record: TaskRecord, data_bytes: int = DATA_BYTES) -> Report:
     written_id = f"{record.prefix}{record.task_id}"
     values = {name: getattr(record, name) for name in _IN_RECORD}
     values |= {"task_id": written_id, "request": record.submission_id, "next_step": _next_step(record, written_id)}
+    values["prompt"] = one_line(record.prompt, PROMPT_CHARS) or None
     if record.result_urls:
         values["expires_at"] = record.expires_at
     if record.error or record.error_code or record.status == "failed":
@@ -171,25 +181,25 @@ def report_of_reuse(earlier: TaskRecord, request: int, logs_page: str) -> Report
     error = f"The service accepted submission {request}, but answered with the id of an earlier task, {since}."
     step = f"The result of task {earlier.written_id}, {since}, is not this request's. Look at {logs_page} for its own."
     report = Report(status="unknown", task_id=earlier.written_id, charged="unknown", error=error, next_step=step)
-    return replace(report, is_error=True, submission_id=request, request=request)
+    return replace(report, submission_id=request, request=request)
 
 
-def report_of_error(error: KieError) -> Report:
-    """Return a request that came to no task, or a read that failed, as an answer."""
+def report_of_error(error: KieError, otherwise: str = "refused") -> Report:
+    """Return a failed call as an answer: a request that came to no task, a read, or what is `otherwise` "not done"."""
     # A read that fails says nothing of money, for what it asked for may have been paid long ago; one that costs does.
     read = "not found" if isinstance(error, TaskNotFound) else "unread" if isinstance(error, ReadFailed) else None
+    read = read or (None if otherwise == "refused" else otherwise)
     if isinstance(error, InvalidArgument):
         cure = "Make the call of 'instead'." if error.instead else "Correct the arguments and call again."
-        next_step = f"Nothing was recorded or sent. {cure}"
+        next_step = cure if read else f"Nothing was recorded or sent. {cure}"
     else:
         next_step = error.next_step or ("Call again later." if error.can_retry else "Do not repeat the call unchanged.")
     return Report(
-        status=read or ("unknown" if isinstance(error, Unknown) else "refused"),
+        status="unknown" if isinstance(error, Unknown) else read or "refused",
         next_step=next_step,
         charged=None if read and error.charged == "no" else error.charged,
         error=error.message,
         instead=error.instead if isinstance(error, InvalidArgument) else None,
-        is_error=True,
     )
 
 
@@ -208,7 +218,7 @@ def _next_step(record: TaskRecord, written_id: str) -> str:
     if record.status == "failed":
         return f"The task is over. {meaning_of_failure(record.error_code, record.error or '')[1]}"
     if record.status != "completed":
-        return f"Call wait_for_tasks with task_ids ['{written_id}']; it goes on by itself meanwhile."
+        return f"Call {wait_call([written_id])}; it goes on by itself meanwhile."
     if not record.results:
         page = LOGS_PAGE if record.gateway == KIE else f"the request log of {record.gateway}"
         return f"The service says it is done but names no result; look at {page}."
@@ -221,6 +231,17 @@ def _next_step(record: TaskRecord, written_id: str) -> str:
     if any(record.files):
         return f"Show the results to the user. Call save_result to try results {list(record.unsaved)} again."
     return "Show the links to the user; save them before they expire."
+
+
+def wait_call(task_ids: Sequence[str]) -> str:
+    """Return the call that waits for tasks, in words."""
+    return f"wait_for_tasks with task_ids {_json(list(task_ids))}"
+
+
+def in_credits(credits: float, gateway: str = KIE) -> str:
+    """Return credits in words; those of Kie.ai with the dollars that they cost."""
+    dollars = f" (${round(credits * USD, 4):g})" if gateway == KIE else ""
+    return f"{credits:g} credits{dollars}"
 
 
 def _json(value: Any) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.report import Report, bounded, report_of
+from kie_ai_mcp._flow.report import PROMPT_CHARS, Report, bounded, in_credits, report_of
 from kie_ai_mcp._flow.status import asked_again, look_up, meaning_of_read, outcome_of, payload_of, with_provider
-from kie_ai_mcp._media.saving import save_results
+from kie_ai_mcp._media.saving import allowed_folder, copied, save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prefix_of, service_of
@@ -130,31 +130,43 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     return report
 
 
-async def save(engine: Engine, task_id: str) -> Report:
-    """Save a finished task's results now, and report; raise KieError where that is impossible."""
-    if engine.settings.output_dir is None:
+async def save(engine: Engine, task_id: str, folder: str | None = None) -> Report:
+    """Save a finished task's results now, and report; raise KieError where that is impossible.
+
+    In a `folder`, which must lie below the output folder or an allowed one, saved results are copied.
+    """
+    target = None if folder is None else await anyio.to_thread.run_sync(allowed_folder, engine.settings, folder)
+    if target is None and engine.settings.output_dir is None:
         raise ConfigError("No folder for results is set.", next_step="Set KIE_AI_OUTPUT_DIR and restart.")
     record = await engine.record.tasks.find(task_id)
     if record is None or record.status != "completed":
-        return await refresh(engine, task_id)
-    report = await with_files(engine, replace(record, files=await anyio.to_thread.run_sync(_present, record)))
+        report, record = await refresh(engine, task_id), await engine.record.tasks.find(task_id)
+        if target is None or record is None or record.status != "completed":
+            return report
+    files = await anyio.to_thread.run_sync(_present, record)
+    if target is not None:
+        files = await anyio.to_thread.run_sync(copied, files, target)
+    report = await with_files(engine, replace(record, files=files), target)
+    if target is not None and any(report.files):
+        await engine.record.tasks.record_files(record.row_id, report.files)
     if record.results and not any(report.files):
         raise MediaError(" ".join(report.notes), next_step=report.next_step)
     return report
 
 
-async def with_files(engine: Engine, record: TaskRecord) -> Report:
-    """Return a task as an answer, after saving the results that have no file yet where a folder is set.
+async def with_files(engine: Engine, record: TaskRecord, target: Path | None = None) -> Report:
+    """Return a task as an answer, after saving the results that have no file yet in the `target` or the set folder.
 
     What goes wrong stands in the notes; of results that are gone, the next step says what they were.
     """
-    folder, gone = engine.settings.output_dir, False
+    folder, gone = target or engine.settings.output_dir, False
     notes: tuple[str, ...] = ()
     try:
         request = await engine.record.submissions.of_task(record.row_id) if record.unsaved else None
         if record.unsaved and folder is not None:
             caller, arguments = engine.caller(record.gateway), request.arguments if request else {}
-            saved = await save_results(caller, record, folder / ((request and request.subfolder) or ""), arguments)
+            place = folder if target else folder / ((request and request.subfolder) or "")
+            saved = await save_results(caller, record, place, arguments)
             record, notes, gone = replace(record, files=saved.files), saved.notes, saved.gone
             if any(saved.files):
                 record = await engine.record.tasks.record_files(record.row_id, saved.files)
@@ -166,12 +178,11 @@ async def with_files(engine: Engine, record: TaskRecord) -> Report:
 
 def _again(record: TaskRecord, request: SubmissionRecord | None, gone: bool) -> str:
     """Say of a task whose links have ended what it was, and what making it again costs."""
-    prompt = request.arguments.get("prompt") if request else None
     origin = f"It was made by {record.tool}" if request else "It was made elsewhere"
     model = f" with the model {record.model}" if record.model else ""
-    words = f" from the prompt {shorten(prompt, 120)}" if isinstance(prompt, str) else ""
+    words = f" from the prompt {shorten(record.prompt, PROMPT_CHARS)}" if record.prompt else ""
     credits = record.estimated_credits if record.credits is None else record.credits
-    price = "its price is unknown" if credits is None else f"about {credits:g} credits"
+    price = "its price is unknown" if credits is None else f"about {in_credits(credits, record.gateway)}"
     ended = f"The links ended on {record.expires_at:%Y-%m-%d}: the result is gone{'' if gone else ' unless they open'}."
     return f"{ended} {origin}{model}{words}. To have it again, make it again ({price})."
 

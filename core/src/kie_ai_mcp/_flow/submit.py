@@ -146,9 +146,11 @@ def _explained(
 ) -> Report:
     """Return a report with the request's price, and with the identical request that it was bought besides."""
     estimate, assumed = submission.estimated_credits, engine.record.budget.assumed_credits
-    report = replace(report, estimated_credits="unknown" if estimate is None else estimate).noted(*submission.notes)
-    if estimate is None and assumed is not None and submission.gateway == KIE:
-        report = report.noted(f"Price unknown: {assumed:g} credits are booked until the service names the charge.")
+    report = replace(report, estimated_credits=estimate).noted(*submission.notes)
+    if estimate is None:
+        is_booked = assumed is not None and submission.gateway == KIE
+        booked = f": {assumed:g} credits are booked until the service names the charge" if is_booked else ""
+        report = report.noted(f"Price unknown{booked}.")
     if twin is None:
         return report
     since = f"was made {_age_s(twin)} s ago" if new.idempotency_key else f"is running since {_age_s(twin)} s"

@@ -160,10 +160,8 @@ async def _look(engine: Engine, task_id: str) -> Report:
     try:
         return await refresh(engine, task_id)
     except KieError as exc:
-        report = report_of_error(exc)
-        status = "unread" if report.status == "refused" else report.status
         stuck = isinstance(exc, InvalidArgument)  # an id that several services know
-        return replace(report, task_id=task_id, charged=None, status=status, stuck=stuck)
+        return replace(report_of_error(exc, "unread"), task_id=task_id, charged=None, stuck=stuck)
 
 
 async def _at_the_end(engine: Engine, task_id: str, board: _Board) -> Report:

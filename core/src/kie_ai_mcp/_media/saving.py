@@ -1,12 +1,13 @@
 """Saved results: each result as a file named after its task, with a JSON sidecar that says where it came from."""
 
+import filecmp
 import hashlib
 import json
 import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +20,9 @@ from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of, is_cut, r
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
-from kie_ai_mcp._settings.folders import cure_of_access
-from kie_ai_mcp._settings.settings import NOT_STORED
-from kie_ai_mcp.errors import MediaError, shorten
+from kie_ai_mcp._settings.folders import cure_of_access, is_below
+from kie_ai_mcp._settings.settings import NOT_STORED, Settings, at_home
+from kie_ai_mcp.errors import InvalidArgument, MediaError, shorten
 from kie_ai_mcp.specs import KIE
 
 NAME_CHARS = 100  # at most so much of provider, service and id stands in the name of a file
@@ -69,6 +70,40 @@ async def save_results(
     # Advice to read the link anew would be wrong once it has ended.
     words = {number: exc.message if gone and record.expired else exc for number, exc in problems.items()}
     return Saved(tuple(files), tuple(f"Result {number} of {len(files)}: {words[number]}" for number in words), gone)
+
+
+def allowed_folder(settings: Settings, folder: str) -> Path:
+    """Return a folder that the user allows results to be saved in, links resolved; else raise InvalidArgument."""
+    roots = [*filter(None, [settings.output_dir]), *settings.upload_roots]
+    try:
+        path = at_home(Path(folder))
+        if settings.output_dir is not None:
+            path = settings.output_dir / path
+        real = path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        raise InvalidArgument("folder", folder, "it is no folder's path") from None
+    if path.is_absolute() and any(real.is_relative_to(root.resolve()) or is_below(real, root) for root in roots):
+        return real
+    allowed = f"give one below {' or '.join(map(str, roots))}, or let" if roots else "let"
+    cure = "the user allow it: set KIE_AI_UPLOAD_ROOTS to its absolute path, and restart"
+    raise InvalidArgument("folder", folder, f"{allowed} {cure}")
+
+
+def copied(files: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """Copy saved results and their sidecars into a folder; return the files there, "" for one that is not saved."""
+    for file in map(Path, filter(None, files)):
+        for source in (file, file.with_name(f"{file.name}.json")):
+            target = folder / source.name
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                if source.is_file() and not (target.exists() and filecmp.cmp(source, target, shallow=False)):
+                    mode = source.stat().st_mode & 0o777
+                    with source.open("rb") as original, replacing(target, mode=mode, exclusive=True) as copy:
+                        shutil.copyfileobj(original, copy)
+            except OSError as exc:
+                problem = f"{source} could not be copied to {target}: {exc.strerror or exc}."
+                raise MediaError(problem, next_step=cure_of_access(folder, "Choose another folder.")) from exc
+    return tuple(str(folder / Path(file).name) if file else "" for file in files)
 
 
 async def _save(caller: Caller, url: str, folder: Path, stem: str) -> Path:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import peewee
 
+from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import sound
 from kie_ai_mcp.specs import DAY_S, KIE, Kind, Outcome, Status, Task
 
@@ -19,6 +20,8 @@ SubmissionState = Literal["sending", "accepted", "refused", "unknown", "cancelle
 
 MAY_COST = ("sending", "unknown", "accepted")
 FINAL = ("completed", "failed")
+# Arguments that hold the user's words, the most telling first.
+PROMPTS = ("prompt", "text", "lyrics", "shots", "dialogue", "dialogue_turns", "description", "content", "title")
 
 
 class _Moment(peewee.TextField):
@@ -200,6 +203,7 @@ class TaskRecord(Task):
     account: str = ""
     user: str = ""
     prefix: str = ""
+    prompt: str = ""
 
     @property
     def written_id(self) -> str:
@@ -319,7 +323,20 @@ def task_record(row: Mapping[str, Any], gateways: Container[str]) -> TaskRecord:
     """Return a row of ``tasks`` as a record; `gateways` are the known ones."""
     if not row["result_urls"] and row["result_url"]:  # the seed's rows have one address, in a column of its own
         row = {**row, "result_urls": (row["result_url"],)}
-    return TaskRecord(**_fields(TaskRecord, row), prefix=prefix_of(row["gateway"], row["task_id"], gateways))
+    prefix, prompt = prefix_of(row["gateway"], row["task_id"], gateways), prompt_of(row.get("arguments") or {})
+    return TaskRecord(**_fields(TaskRecord, row), prefix=prefix, prompt=prompt)
+
+
+def prompt_of(arguments: Mapping[str, Any]) -> str:
+    """Return the words of the user that a request was made with; empty where it has none, or they are not stored."""
+    texts = (_words(arguments.get(name)) for name in PROMPTS)
+    return next((text for text in texts if text and text != NOT_STORED), "")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(filter(None, map(_words, value)))
+    return prompt_of(value) if isinstance(value, dict) else value.strip() if isinstance(value, str) else ""
 
 
 def service_of(account: str) -> str:

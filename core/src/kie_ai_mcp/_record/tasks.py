@@ -12,11 +12,13 @@ import peewee
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.tables import (
     FINAL,
+    PROMPTS,
     SubmissionRow,
     TaskRecord,
     TaskRow,
     UploadRow,
     columns,
+    prefix_of,
     service_of,
     task_record,
 )
@@ -24,10 +26,16 @@ from kie_ai_mcp.errors import InvalidArgument, StorageError
 from kie_ai_mcp.specs import KIE, Outcome, Task
 
 # Joined by the submission's number, of which there is one: two may name the same task.
-_WITH_ESTIMATE = TaskRow.select(TaskRow, SubmissionRow.estimated_credits).join(
+_WITH_REQUEST = TaskRow.select(TaskRow, SubmissionRow.estimated_credits, SubmissionRow.arguments).join(
     SubmissionRow, peewee.JOIN.LEFT_OUTER, on=SubmissionRow.id == TaskRow.submission_id
 )
-
+_STORED_WORDS = peewee.fn.json_extract(SubmissionRow.arguments, *(f"$.{name}" for name in PROMPTS))
+_SEARCHED = (
+    TaskRow.tool.concat(" ")
+    .concat(peewee.fn.COALESCE(TaskRow.model, ""))
+    .concat(" ")
+    .concat(peewee.fn.COALESCE(_STORED_WORDS, ""))
+)
 
 TaskKey = int | str
 """A task on record: the number of its row, or an id, as `TaskRecord.written_id` or the service writes it."""
@@ -43,6 +51,7 @@ class Filters:
     since: datetime | None = None
     before_id: int | None = None
     limit: int = 20
+    words: str = ""  # each of which tool, model or prompt must hold
     readable: bool = False  # whether it must be one that this process can ask a service for
 
 
@@ -85,11 +94,26 @@ class Tasks:
     @in_worker
     def newest(self, filters: Filters) -> Sequence[TaskRecord]:
         """Return tasks newest first, at most `limit`, below `before_id`."""
-        query = _WITH_ESTIMATE.order_by(TaskRow.row_id.desc()).limit(filters.limit)
+        query = _WITH_REQUEST.order_by(TaskRow.row_id.desc()).limit(filters.limit)
         values: dict[str, Any] = {"created_at__gte": filters.since, "row_id__lt": filters.before_id}
         values |= {name: getattr(filters, name) for name in ("status", "provider", "kind")}
         query = query.where(self._readable()) if filters.readable else query
+        for word in filters.words.split():
+            # SQLite ignores the case of ASCII alone.
+            forms = {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
+            query = query.where(reduce(or_, map(_SEARCHED.contains, sorted(forms))))
         return self._records(query.filter(**{name: value for name, value in values.items() if value is not None}))
+
+    @in_worker
+    def beginning_with(self, start: str, most: int = 5) -> list[str]:
+        """Return the ids of tasks that begin so, as answers write them, `most` at most."""
+        gateway, _, after = start.rpartition(":")
+        rows = TaskRow
+        begins = (rows.task_id >= after) & (rows.task_id < f"{after}\U0010ffff")
+        query = rows.select(rows.task_id, rows.gateway).where(begins, *[rows.gateway == gateway] * bool(gateway))
+        accounts = self.database.accounts
+        named = (row.values() for row in self.database.rows(query.distinct().limit(most)))
+        return [f"{prefix_of(gateway, task_id, accounts)}{task_id}" for task_id, gateway in named]
 
     @in_worker
     def running(self, since: datetime, before: datetime, limit: int = 200) -> Sequence[TaskRecord]:
@@ -102,7 +126,7 @@ class Tasks:
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[TaskRecord]:
         """Return tasks oldest first, at most `limit`, above the row `after_id`; for export."""
-        return self._records(_WITH_ESTIMATE.where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit))
+        return self._records(_WITH_REQUEST.where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit))
 
     @in_worker
     def usual_s(self, tool: str) -> tuple[float, float] | None:
@@ -254,11 +278,11 @@ def recorded(database: Database, key: TaskKey) -> TaskRecord:
 def task_at(database: Database, key: TaskKey) -> TaskRecord | None:
     """Return one task, or None; raise `InvalidArgument` as `Tasks.find`."""
     if isinstance(key, int):
-        rows = database.rows(_WITH_ESTIMATE.where(TaskRow.row_id == key))
+        rows = database.rows(_WITH_REQUEST.where(TaskRow.row_id == key))
     else:
         gateway, _, task_id = key.partition(":")
-        rows = database.rows(_WITH_ESTIMATE.where(TaskRow.task_id == task_id, TaskRow.gateway == gateway))
-        rows = rows or database.rows(_WITH_ESTIMATE.where(TaskRow.task_id == key))
+        rows = database.rows(_WITH_REQUEST.where(TaskRow.task_id == task_id, TaskRow.gateway == gateway))
+        rows = rows or database.rows(_WITH_REQUEST.where(TaskRow.task_id == key))
         # Answers write Kie.ai's ids alone, so that an id alone is Kie.ai's where there is such a one.
         rows = [row for row in rows if row["gateway"] == KIE] or rows
         if not rows and key != key.strip():  # as a person may give it

@@ -124,7 +124,7 @@ class Settings(BaseModel):
     db_path: DatabasePath | None = Field(None, description="the task database")
     output_dir: OutputPath = Field(None, description="folder where finished media are saved; nothing is saved if unset")
     max_download_mb: int = Field(1024, ge=1, description="largest result file that is saved, in MB")
-    upload_roots: Folders = Field((), description="folders whose files may be sent to the service; none if unset")
+    upload_roots: Folders = Field((), description="folders whose files may be sent, or be saved in; none if unset")
     upload_url: Address = Field("https://kieai.redpandaai.co", description="the service's upload address")
     max_upload_mb: int = Field(100, ge=1, description="largest local file that is sent, in MB")
     trusted_hosts: Names = Field((), description="host or host:port from which results may come although private")

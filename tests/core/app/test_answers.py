@@ -1,0 +1,175 @@
+"""Answers: what each names of a task, what is next for many, what went wrong, what a balance buys, where files go."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.tools import Answer
+from kie_ai_mcp._flow import waiting
+from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp_sandbox.server import Sandbox
+
+pytestmark = pytest.mark.anyio
+
+PICTURE = "generate_nano_banana"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(speed=10_000) as service:
+        yield service
+
+
+@pytest.fixture
+async def app(
+    tmp_path: Path, sandbox: Sandbox, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[App]:
+    """A running application of one provider at the sandbox; further settings come as the fixture's parameter."""
+    monkeypatch.setitem(waiting.CADENCE_S, "image", 0.05)
+    values = {
+        "api_key": "key-of-the-tests",
+        "base_url": sandbox.base_url,
+        "db_path": tmp_path / "tasks.db",
+        "output_dir": tmp_path / "out",
+        "upload_roots": (tmp_path / "mine",),
+        "trusted_hosts": ("127.0.0.1",),
+        "enabled_providers": ("nano-banana",),
+    }
+    opened = App.open(Settings.model_validate({**values, **getattr(request, "param", {})}))
+    async with opened.engine.running():
+        yield opened
+
+
+async def ask(app: App, tool: str, **arguments: Any) -> tuple[Answer, dict[str, Any]]:
+    answer = await app.call(tool, arguments)
+    return answer, answer.data or {}
+
+
+async def finished(app: App, prompt: str = "A fox") -> str:
+    _, made = await ask(app, PICTURE, prompt=prompt)
+    await ask(app, "wait_for_tasks", task_ids=[made["task_id"]], timeout_s=20)
+    return str(made["task_id"])
+
+
+async def test_every_answer_and_list_names_tool_model_and_prompt(app: App) -> None:
+    prompt = "A fox " * 40
+    made, data = await ask(app, PICTURE, prompt=prompt)
+    named = (PICTURE, "google/nano-banana", f"{prompt[:119]}…")
+    assert "Estimated cost: 4 credits ($0.02)" in made.text
+    lists = [await ask(app, tool, **given) for tool, given in (
+        ("list_tasks", {}), ("wait_for_tasks", {"task_ids": [data["task_id"]], "timeout_s": 20}),
+    )]  # fmt: skip
+    resource = json.loads((await app.resources.read("kie://tasks")).text or "")
+    one = await ask(app, "get_task_status", task_id=data["task_id"])
+    for task in (data, one[1], resource["tasks"][0], *(listed["tasks"][0] for _, listed in lists)):
+        assert (task["tool"], task["model"], task["prompt"]) == named
+    assert all(f"Prompt: {named[2]}" in answer.text for answer in (made, one[0], *(answer for answer, _ in lists)))
+    assert "Charged: yes, 4 credits ($0.02)" in one[0].text
+
+
+@pytest.mark.parametrize("app", [{"enabled_providers": ("midjourney",)}], indirect=True)
+async def test_unknown_price_is_a_note_and_no_number(app: App) -> None:
+    _, made = await ask(app, "generate_midjourney_image", prompt="A fox")
+    assert "estimated_credits" not in made
+    assert "Price unknown." in made["notes"]
+
+
+async def test_many_tasks_have_one_next_step_and_no_python_in_their_words(app: App) -> None:
+    ids = [await finished(app, f"A fox {number}") for number in range(2)]
+    answer, data = await ask(app, "wait_for_tasks", task_ids=[*ids, "nobody-knows-me"], timeout_s=20)
+    assert answer.text.count("Next: ") == 1
+    assert 'Of ["nobody-knows-me"]: Check the id' in data["next_step"]
+    assert f"Of {json.dumps(ids)}: The results are saved" in data["next_step"]
+    assert not answer.is_error
+    listed, _ = await ask(app, "list_tasks")
+    assert listed.text.count("Next: ") == 1
+    shown, _ = await ask(app, "get_task_status", task_id=ids[0])
+    assert "The service's own record: {\"" in shown.text
+    wrong, _ = await ask(app, PICTURE, prompt={"words": True})
+    assert '{"words": true}' in wrong.text
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "status"),
+    [
+        (PICTURE, {"prompt": ""}, "refused"),
+        ("run_model", {"model": "no-such-model", "input": {}}, "refused"),
+        ("get_task_status", {"task_id": "nobody-knows-me"}, "not found"),
+        ("show_result", {"task_id": "nobody-knows-me"}, "not found"),
+        ("list_tasks", {"cursor": "x"}, "unread"),
+        ("describe_model", {"model": "no-such-model"}, "unread"),
+        ("save_result", {"task_id": "x", "folder": "/nowhere/of/mine"}, "not done"),
+        ("upload_file", {}, "not done"),
+        ("resolve_submission", {"submission_id": 7, "action": "discard"}, "not done"),
+    ],
+)
+async def test_refused_is_said_of_paid_requests_alone(
+    app: App, tool: str, arguments: dict[str, Any], status: str
+) -> None:
+    answer, data = await ask(app, tool, **arguments)
+    assert (answer.is_error, f"Status: {status}" in answer.text) == (True, True)
+    assert ("Charged: no" in answer.text) == (status == "refused")
+    assert data.get("status", status) == status
+
+
+async def test_call_is_an_error_where_nothing_of_a_task_is_known_whichever_tool_is_asked(app: App) -> None:
+    for tool, given in (("get_task_status", "task_id"), ("wait_for_tasks", "task_ids")):
+        unknown = "nobody-knows-me" if given == "task_id" else ["nobody-knows-me"]
+        assert (await app.call(tool, {given: unknown})).is_error
+    failing, made = await ask(app, PICTURE, prompt="A fox [fail]")
+    waited, data = await ask(app, "wait_for_tasks", task_ids=[made["task_id"]], timeout_s=20)
+    assert [failing.is_error, waited.is_error, data["tasks"][0]["status"]] == [False, False, "failed"]
+
+
+@pytest.mark.parametrize("app", [{"enabled_providers": ("nano-banana", "sandbox", "market")}], indirect=True)
+async def test_balance_says_what_it_buys(app: App) -> None:
+    answer, data = await ask(app, "get_credits")
+    (bought,) = [entry for entry in data["buys"] if entry["tool"] == PICTURE]
+    assert bought["count"] == int(data["credits"] // bought["credits"]) > 0
+    assert f"{bought['count']} by {PICTURE}" in answer.text
+    assert f"Left: {data['credits']:g} credits ($" in answer.text
+
+
+async def test_result_is_saved_where_the_user_says_below_allowed_folders(app: App, tmp_path: Path) -> None:
+    task_id = await finished(app)
+    for folder, place in (("foxes/red", tmp_path / "out/foxes/red"), (str(tmp_path / "mine/x"), tmp_path / "mine/x")):
+        answer, data = await ask(app, "save_result", task_id=task_id, folder=folder)
+        assert not answer.is_error, answer.text
+        (file,) = map(Path, data["files"])
+        assert (file.parent, file.is_file(), file.with_name(f"{file.name}.json").is_file()) == (place, True, True)
+    assert (await ask(app, "get_task_status", task_id=task_id))[1]["files"] == [str(file)]
+
+
+async def test_file_of_that_name_is_not_overwritten(app: App, tmp_path: Path) -> None:
+    task_id = await finished(app)
+    (saved,) = (await ask(app, "get_task_status", task_id=task_id))[1]["files"]
+    other = tmp_path / "mine" / Path(saved).name
+    other.parent.mkdir()
+    other.write_text("mine", "utf-8")
+    answer, _ = await ask(app, "save_result", task_id=task_id, folder=str(other.parent))
+    assert (answer.is_error, other.read_text("utf-8")) == (True, "mine")
+    assert "Choose another folder" in answer.text
+
+
+@pytest.mark.parametrize("folder", ["..", "../elsewhere", "/", "link/x", "~nobody-of-this-name/x"])
+async def test_folder_elsewhere_is_refused_with_the_cure(app: App, tmp_path: Path, folder: str) -> None:
+    task_id = await finished(app)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+    answer, _ = await ask(app, "save_result", task_id=task_id, folder=folder)
+    assert answer.is_error
+    assert f"folder: '{folder}' is not accepted" in answer.text
+    assert "KIE_AI_UPLOAD_ROOTS" in answer.text or "no folder's path" in answer.text
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+async def test_one_result_is_shown_by_its_number(app: App) -> None:
+    task_id = await finished(app)
+    shown, _ = await ask(app, "show_result", task_id=task_id, number=1)
+    assert (len(shown.pictures), "Result 1: a preview" in shown.text) == (1, True)
+    wrong, _ = await ask(app, "show_result", task_id=task_id, number=2)
+    assert (wrong.is_error, "its results are numbers 1 to 1" in wrong.text) == (True, True)
