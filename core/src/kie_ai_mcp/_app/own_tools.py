@@ -18,10 +18,10 @@ from kie_ai_mcp._flow.report import (
     LIST,
     NUMBER,
     OUTPUT_SCHEMA,
-    PROMPT_CHARS,
     TASKS_SCHEMA,
     TEXT,
     Report,
+    brief,
     in_credits,
     object_schema,
     report_of,
@@ -34,7 +34,7 @@ from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._record.tables import SubmissionRecord, prompt_of
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest
-from kie_ai_mcp.errors import InvalidArgument, StorageError, one_line
+from kie_ai_mcp.errors import InvalidArgument, StorageError
 from kie_ai_mcp.specs import KIE, Kind, Status, is_web_address
 
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
@@ -286,7 +286,7 @@ def _unresolved(entry: SubmissionRecord, engine: Engine) -> dict[str, Any]:
         "state": entry.state,
         "tool": entry.tool,
         "model": entry.model,
-        "prompt": one_line(prompt_of(entry.arguments), PROMPT_CHARS),
+        "prompt": brief(prompt_of(entry.arguments)),
         "age_s": round((datetime.now(UTC) - entry.created_at).total_seconds()),
         "logs_page": logs_page,
         "next_step": "It is on its way." if entry.state == "sending" else step,

@@ -45,7 +45,8 @@ class Answer:
 
 def answer_of(report: Report, links: tuple[Link, ...] = ()) -> Answer:
     """Return a report as the answer of a tool."""
-    return Answer(report.text(), report.structured(), links, is_error=report.is_error)
+    text, data, is_error = report.rendered()
+    return Answer(text, data, links, is_error=is_error)
 
 
 @dataclass(frozen=True)

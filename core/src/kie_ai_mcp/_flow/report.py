@@ -20,7 +20,6 @@ from kie_ai_mcp.errors import (
     TaskNotFound,
     Unknown,
     meaning_of_failure,
-    one_line,
     service_says,
 )
 from kie_ai_mcp.specs import KIE
@@ -86,6 +85,10 @@ class Report:
         """Whether there is a file of every result."""
         results = len(self.result_urls) + (self.data is not None)
         return len(list(filter(None, self.files))) >= results > 0
+
+    def rendered(self) -> tuple[str, dict[str, Any], bool]:
+        """Return the answer in words, as data, and whether it is an error."""
+        return self.text(), self.structured(), self.status in ERRORS
 
     def structured(self) -> dict[str, Any]:
         """Return the answer as data; unknown values are left out, empty lists are kept, except of notes."""
@@ -156,7 +159,7 @@ def report_of(record: TaskRecord, data_bytes: int = DATA_BYTES) -> Report:
     written_id = f"{record.prefix}{record.task_id}"
     values = {name: getattr(record, name) for name in _IN_RECORD}
     values |= {"task_id": written_id, "request": record.submission_id, "next_step": _next_step(record, written_id)}
-    values["prompt"] = one_line(record.prompt, PROMPT_CHARS) or None
+    values["prompt"] = brief(record.prompt) or None
     if record.result_urls:
         values["expires_at"] = record.expires_at
     if record.error or record.error_code or record.status == "failed":
@@ -231,6 +234,12 @@ def _next_step(record: TaskRecord, written_id: str) -> str:
     if any(record.files):
         return f"Show the results to the user. Call save_result to try results {list(record.unsaved)} again."
     return "Show the links to the user; save them before they expire."
+
+
+def brief(prompt: str) -> str:
+    """Return the beginning of a prompt, as one line."""
+    words = " ".join(prompt[: 10 * PROMPT_CHARS].split())
+    return words if len(words) <= PROMPT_CHARS else f"{words[: PROMPT_CHARS - 1]}…"
 
 
 def wait_call(task_ids: Sequence[str]) -> str:
