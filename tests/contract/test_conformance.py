@@ -51,7 +51,8 @@ MINIMAL_REFUSED = {
 """Tools whose required arguments alone are refused, and why."""
 
 SYNONYMS = {
-    ("generate_kling_video", "mode"): "fast and turbo both mean today's turbo model, which is also the first choice"
+    ("generate_midjourney_image", "taskType"): "txt2img with pictures is img2img, and the answer says so",
+    ("generate_kling_video", "mode"): "fast and turbo both mean today's turbo model, which is also the first choice",
 }
 """Arguments of which several values ask for what leaving them out asks for, and why."""
 

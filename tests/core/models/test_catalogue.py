@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from kie_ai_mcp._models.catalogue import Catalogue
-from kie_ai_mcp._models.search import offer_of_model
+from kie_ai_mcp._models.search import best, offer_of_model
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import tool_name
 from kie_ai_mcp._settings.settings import Settings
@@ -28,10 +28,16 @@ def opened(tmp_path: Path) -> Open:
     return open_
 
 
+def current(catalogue: Catalogue) -> set[str]:
+    """The names of the models that the service sells today."""
+    return {name for name, entry in catalogue.entries.items() if entry.model.availability == "current"}
+
+
 def test_family_owns_what_its_tools_sell_and_market_all_others(opened: Open) -> None:
     catalogue = opened()
     owners = {name: entry.provider for name, entry in catalogue.entries.items()}
-    assert len(owners) == 184
+    assert len(current(catalogue)) == 184
+    assert {owners[name] for name in owners.keys() - current(catalogue)} == {"midjourney", "sora2"}
     assert (owners["topaz/image-upscale"], owners["ai-music-api/generate"]) == ("topaz", "suno")
     assert (owners["z-image"], owners["hailuo/2-3-image-to-video-pro"]) == ("market", "market")
     assert catalogue.owned("suno", "ai-music-api/generate") is not None
@@ -51,11 +57,19 @@ def test_model_is_found_by_its_id_without_regard_to_case(opened: Open) -> None:
     assert found.name == "z-image"
 
 
+def test_models_of_retired_families_come_last_and_can_be_left_out(opened: Open) -> None:
+    offers = [offer_of_model(entry) for entry in opened().entries.values()]
+    states = [offer.availability for offer in best(offers, "sora video", None, None)]
+    assert "current" in states
+    assert states == sorted(states)
+    assert "sora-2-text-to-video" not in opened(availability=("current",)).entries
+
+
 def test_settings_leave_out_kinds_and_patterns(opened: Open) -> None:
     kinds = {entry.model.kind for entry in opened(kinds=("audio",)).entries.values()}
     assert kinds == {"audio"}
     market = {"allow": ["kling*", "z-image"], "deny": ["kling/*"]}
-    names = opened(providers={"market": market}).entries.keys()
+    names = current(opened(providers={"market": market}))
     assert {name.partition("/")[0] for name in names} == {"kling-2.6", "kling-3.0", "kling-3.0-omni", "z-image"}
     denied = opened(providers={"market": {"deny": "topaz/*"}})
     assert "topaz/image-upscale" not in denied.entries
@@ -84,7 +98,7 @@ def test_provider_whose_models_can_not_be_used_is_left_out(opened: Open, monkeyp
 
     monkeypatch.setattr("kie_ai_mcp_topaz.read_models", broken)
     catalogue = opened()
-    assert len(catalogue.entries) == 184
+    assert len(current(catalogue)) == 184
     assert "the file is cut" in catalogue.faults["topaz"]
 
 

@@ -63,12 +63,16 @@ def test_a_full_request_holds_every_argument_in_the_services_words() -> None:
         ({"taskType": "txt2img"}, "mj_txt2img"),
         ({"image_urls": [A]}, "mj_img2img"),
         ({"image_urls": [A], "taskType": "img2img"}, "mj_img2img"),
+        ({"image_urls": [A], "taskType": "txt2img"}, "mj_img2img"),
         ({"image_urls": [A], "taskType": "style_reference"}, "mj_style_reference"),
         ({"image_urls": [A], "taskType": "omni_reference"}, "mj_omni_reference"),
     ],
 )
 def test_task_type_follows_the_pictures_unless_it_is_named(arguments: dict[str, Any], task_type: str) -> None:
-    assert image(**arguments).body["taskType"] == task_type
+    sent = image(**arguments)
+    assert sent.body["taskType"] == sent.model == task_type
+    is_other = arguments.get("taskType") not in {None, task_type.removeprefix("mj_")}
+    assert is_other == (sent.notes[-1:] == ("taskType txt2img takes no pictures: img2img was chosen.",))
 
 
 @pytest.mark.parametrize(("shape", "sent"), [("2:1", "2:1"), ("5:6", "5:6"), ("auto", None), (None, None)])
@@ -80,14 +84,11 @@ def test_shapes_are_sent_as_they_are_and_auto_is_left_to_the_service(shape: str 
     ("arguments", "field", "advice"),
     [
         ({"output_format": "png"}, "output_format", "leave it out"),
-        ({"aspectRatio": "5:4"}, "aspectRatio", "6:5 is near"),
-        ({"aspectRatio": "4:5"}, "aspectRatio", "5:6 is near"),
-        ({"aspectRatio": "21:9"}, "aspectRatio", "2:1 is near"),
-        ({"image_urls": [A], "taskType": "txt2img"}, "image_urls", "use taskType='img2img'"),
-        ({"taskType": "img2img"}, "image_urls", "needs at least one"),
-        ({"taskType": "omni_reference"}, "image_urls", "needs at least one"),
-        ({"image_urls": [A] * 5}, "image_urls", "at most 4, 5 were given"),
+        ({"taskType": "img2img"}, "image_urls", "is taken by taskType='txt2img'"),
+        ({"taskType": "omni_reference"}, "image_urls", "Midjourney omni_reference needs it"),
+        ({"image_urls": [A] * 5}, "image_urls", "at most 4 items, 5 were given"),
         ({"image_urls": [A], "taskType": "omni_reference", "speed": "fast"}, "speed", "leave it out"),
+        ({"image_urls": [A] * 5, "output_format": "png"}, "output_format", "at most 4 items, 5 were given"),
     ],
 )
 def test_what_the_service_never_took_is_refused_with_advice(arguments: dict[str, Any], field: str, advice: str) -> None:
@@ -95,6 +96,13 @@ def test_what_the_service_never_took_is_refused_with_advice(arguments: dict[str,
         image(**arguments)
     assert refusal.value.field == field
     assert advice in str(refusal.value)
+
+
+@pytest.mark.parametrize(("shape", "near"), [("5:4", "6:5"), ("4:5", "5:6"), ("21:9", "2:1")])
+def test_shape_that_midjourney_lacks_becomes_the_nearest_one_with_a_note(shape: str, near: str) -> None:
+    sent = image(aspectRatio=shape)
+    assert sent.body["aspectRatio"] == near
+    assert sent.notes[-1] == f"aspectRatio {shape} was changed to {near}, the nearest shape of Midjourney."
 
 
 def test_the_services_path_comes_before_the_seeds_and_a_configured_one_replaces_both() -> None:
@@ -128,5 +136,5 @@ def test_clips_are_made_from_one_picture_in_the_services_words(hd: bool, sort: s
 
 
 def test_clip_of_two_pictures_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="Midjourney moves one picture, 2 were given"):
+    with pytest.raises(InvalidArgument, match="at most 1 items, 2 were given"):
         video(imageUrls=[A, B])

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp import InvalidArgument, Submission
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import MARKET_CREATE
 from kie_ai_mcp_sora2 import kie_describe_provider, kie_register_tools
 
@@ -92,15 +94,10 @@ def test_model_pictures_and_resolution_choose_the_id_and_the_size(
 @pytest.mark.parametrize(
     ("arguments", "field", "advice"),
     [
-        ({"negative_prompt": "fog"}, "negative_prompt", "say it in the prompt"),
-        ({"style": "noir"}, "style", "say it in the prompt"),
-        ({"cameraMotion": "pan"}, "cameraMotion", "say it in the prompt"),
         ({"frameRate": 24}, "frameRate", "leave it out"),
         ({"seed": 0}, "seed", "leave it out"),
         ({"guidance_scale": 0.0}, "guidance_scale", "leave it out"),
-        ({"resolution": "4k"}, "resolution", "use model='sora-2-pro' for 1080p"),
-        ({"resolution": "8k", "model": "sora-2-pro"}, "resolution", "makes 720p or 1080p"),
-        ({"resolution": "1080p", "model": "sora-2"}, "resolution", "use model='sora-2-pro' for 1080p"),
+        ({"resolution": "1080p", "model": "sora-2"}, "resolution", "The whole call is taken by model='sora-2-pro'"),
         ({"imageUrls": [A, B]}, "imageUrls", "generate_veo3_video"),
     ],
 )
@@ -109,6 +106,31 @@ def test_what_the_service_never_took_is_refused_with_advice(arguments: dict[str,
         video(**arguments)
     assert refusal.value.field == field
     assert advice in str(refusal.value)
+
+
+def test_every_fault_of_a_call_is_told_at_once() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        video(frameRate=24, seed=0, guidance_scale=0.5)
+    assert [fault.field for fault in refusal.value.faults] == ["frameRate", "seed", "guidance_scale"]
+
+
+def test_wishes_without_a_setting_are_said_in_the_prompt() -> None:
+    sent = video(cameraMotion="pan", style="noir", negative_prompt="fog")
+    assert sent.body["input"]["prompt"] == "a fox\nAvoid: fog.\nStyle: noir.\nCamera: pan."
+    assert sent.notes[0] == "Model sora-2 was chosen: the first model that takes the whole call."
+    assert "Model sora-2 has no style: 'Style: noir.' was appended to the prompt." in sent.notes
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_several_pictures_are_refused_with_a_call_of_a_tool_that_takes_them(count: int) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        video(imageUrls=[A] * count, aspectRatio="9:16", seed=1)
+    instead = refusal.value.instead
+    assert (instead is None) == (count > 3)
+    if instead is not None:
+        assert instead["tool"] == "generate_veo3_video"
+        veo3 = Plugins(Settings.model_validate({"enabled_providers": ("veo3",)})).tools[instead["tool"]]
+        assert isinstance(veo3.fn(**veo3.arguments.check(instead["arguments"])), Submission)
 
 
 @pytest.mark.parametrize(

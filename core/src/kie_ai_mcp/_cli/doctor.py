@@ -300,7 +300,7 @@ async def _report_models(report: Report, settings: Settings, plugins: Plugins, *
 
 
 async def _report_list(report: Report, engine: Engine, *, offline: bool) -> None:
-    models = models_of(engine).values()
+    models = [model for model in models_of(engine).values() if model.availability == "current"]
     for provider, fault in engine.catalogue.faults.items():
         report(Finding("models", "warn", f"Those of {provider} are left out: {fault}.", "Report it to its author."))
     known = f"{len(models)} are known here, as of {max((model.checked for model in models), default='today')}"

@@ -1,16 +1,21 @@
 """Midjourney, on create and status addresses that the service no longer documents."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, Tool, hookimpl
+from kie_ai_mcp import Model, Outcome, Provider, StatusRoute, Submission, Task, Tool, hookimpl
 from kie_ai_mcp_midjourney.results import outcome_of, status_route
-from kie_ai_mcp_midjourney.tools import IMAGE, VIDEO, midjourney_tools
+from kie_ai_mcp_midjourney.tools import FAMILY, IMAGE, VIDEO, midjourney_tools
 
 
 @hookimpl
 def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission] | Tool]:
     return midjourney_tools(settings)
+
+
+@hookimpl
+def kie_register_models() -> Iterable[Model]:
+    return FAMILY.models.values()
 
 
 @hookimpl

@@ -17,11 +17,11 @@ MARKET = "market"
 
 @cache
 def models() -> Mapping[str, Model]:
-    """Return every model of Kie.ai that an installed provider registers, and those of the sandbox's own catalogue."""
+    """Return every model of today that an installed provider registers, and those of the sandbox's own catalogue."""
     found = dict(MODELS)
     for plugin in _plugins():
         for model in _answer(plugin, "kie_register_models") or ():
-            if isinstance(model, Model) and model.gateway == KIE:
+            if isinstance(model, Model) and (model.gateway, model.availability) == (KIE, "current"):
                 found[model.id] = model
     return found
 

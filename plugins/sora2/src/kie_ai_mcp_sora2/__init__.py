@@ -1,15 +1,20 @@
 """Sora 2: OpenAI's video models on the market endpoints, which the service no longer documents."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kie_ai_mcp import Provider, Submission, hookimpl
-from kie_ai_mcp_sora2.tools import STORYBOARD, VIDEO, sora2_tools
+from kie_ai_mcp import Model, Provider, Submission, hookimpl
+from kie_ai_mcp_sora2.tools import FAMILY, STORYBOARD, VIDEO, sora2_tools
 
 
 @hookimpl
 def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     return sora2_tools(settings)
+
+
+@hookimpl
+def kie_register_models() -> Iterable[Model]:
+    return FAMILY.models.values()
 
 
 @hookimpl
