@@ -74,7 +74,10 @@ FURTHER_RULES: Mapping[str, list[dict[str, Any]]] = {
     "kling-3.0-omni/reference-to-video": [
         {"kind": "only_with", "fields": ["duration"], "when": {"image_urls": "*"}, "soft": True}
     ],
-    "kling-3.0/video": [{"kind": "needs", "fields": ["aspect_ratio"], "when": {"image_urls": None}}],
+    "kling-3.0/video": [
+        {"kind": "needs", "fields": ["aspect_ratio"], "when": {"image_urls": None}},
+        {"kind": "only_with", "fields": ["kling_elements"], "when": {"image_urls": "*"}},
+    ],
     "pixverse-v6/image-to-video": [
         {"kind": "needs", "fields": ["duration"], "when": {"template_id": None}},
         {"kind": "only_with", "fields": ["duration"], "when": {"template_id": None}, "soft": True},

@@ -44,10 +44,7 @@ NO_SCHEMA = {
 }
 """Families without an official schema of today: their tools still have to build requests."""
 
-MINIMAL_REFUSED = {
-    "generate_runway_aleph_video": "today's Aleph changes a clip; the seed asked for a prompt alone",
-    "generate_kling_omni_video": "it starts from pictures or a clip, so neither alone can be required",
-}
+MINIMAL_REFUSED = {"generate_runway_aleph_video": "today's Aleph changes a clip; the seed asked for a prompt alone"}
 """Tools whose required arguments alone are refused, and why."""
 
 SYNONYMS = {

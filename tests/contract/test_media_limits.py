@@ -14,6 +14,7 @@ from kie_ai_mcp._media.measuring import MB, SLACK, Measures, faults_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_market import kie_register_models
 
+ELEMENTS = {"elements[].element_input_urls[]": None, "elements[].element_input_audio_urls[]": None}
 CAPS_MB = {
     "cover_music": {"audio_url": None},
     "edit_nano_banana": {"image_urls": 30},
@@ -22,10 +23,10 @@ CAPS_MB = {
     "edit_seedream_image": {"image_urls": 30},
     "generate_ideogram_image": {"image_urls": 10},
     # The largest of the models, each of which has its own.
-    "generate_kling_video": {"imageUrls": 50},
+    "generate_kling_video": {"imageUrls": 50, **ELEMENTS},
     "generate_kling_avatar_video": {"imageUrl": 10, "audioUrl": 100},
     "generate_kling_motion_video": {"imageUrl": 10, "videoUrl": 100},
-    "generate_kling_omni_video": {"imageUrls": 50, "videoUrl": 200},
+    "generate_kling_omni_video": {"imageUrls": 50, "videoUrl": 200, **ELEMENTS},
     "generate_music": {"image_urls": 10, "video_url": 100},
     "generate_nano_banana": {"image_urls": 30},
     "generate_talking_video": {"image_url": 10, "audio_url": 10},

@@ -105,6 +105,7 @@ async def test_local_file_inside_an_object_is_uploaded(serve_in: "ServeIn", tmp_
         "aspect_ratio": "1:1",
         "multi_shots": False,
         "sound": False,
+        "image_urls": files[:1],
         "kling_elements": [{"name": "cup", "description": "a cup", "element_input_urls": files}],
     }
     upload = {"KIE_AI_UPLOAD_ROOTS": str(tmp_path), "KIE_AI_UPLOAD_URL": sandbox.upload_url}
@@ -114,6 +115,20 @@ async def test_local_file_inside_an_object_is_uploaded(serve_in: "ServeIn", tmp_
     (body,) = bought(sandbox)
     addresses = body["input"]["kling_elements"][0]["element_input_urls"]
     assert [address.startswith("http") for address in addresses] == [True, True]
+
+
+async def test_local_file_inside_an_argument_of_a_tool_is_uploaded(
+    serve_in: "ServeIn", tmp_path: Path, sandbox: Sandbox
+) -> None:
+    Image.new("RGB", (400, 400), "teal").save(tmp_path / "1.png")
+    cup = {"name": "cup", "description": "a cup", "element_input_urls": [str(tmp_path / "1.png")]}
+    upload = {"KIE_AI_UPLOAD_ROOTS": str(tmp_path), "KIE_AI_UPLOAD_URL": sandbox.upload_url}
+    async with serve_in(tmp_path, sandbox, **upload) as client:
+        answer = data(await client.call_tool("generate_kling_video", {"prompt": "a @cup", "elements": [cup]}))
+        assert (answer["status"], answer["estimated_credits"]) == ("pending", 70), answer.get("error")
+    (body,) = bought(sandbox)
+    assert body["model"] == "kling-3.0-omni/text-to-video"
+    assert body["input"]["elements"][0]["element_input_urls"][0].startswith("http")
 
 
 async def test_estimate_says_price_and_faults_and_sends_nothing_paid(client: Client, sandbox: Sandbox) -> None:

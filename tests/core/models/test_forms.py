@@ -142,6 +142,17 @@ def test_form_that_ignores_part_of_a_call_says_so() -> None:
     assert notes == ("The service ignores aspect_ratio: only without imageUrl.",)
 
 
+def test_argument_that_was_left_out_is_named_as_the_tool_names_it() -> None:
+    rule = Rule("only_with", ("aspect_ratio",), when={"image_urls": "*"})
+    family = Made("tests", "Made")
+    family.models = {"free": replace(FREE, rules=(rule,))}
+    with pytest.raises(InvalidArgument, match="only with pictureUrls; leave out shape"):
+        family.choose(
+            [Form("free", fields={"shape": "aspect_ratio", "pictureUrls": "image_urls"})],
+            {"pictureUrls": None, "prompt": "a fox", "shape": "16:9"},
+        )
+
+
 def test_every_fault_of_a_named_form_is_told_in_the_words_of_the_tool() -> None:
     error = refusal("2", duration=5, resolution="1080p", imageUrls=["a", "b", "c"])
 

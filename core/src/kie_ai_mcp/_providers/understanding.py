@@ -34,6 +34,7 @@ NAMES = (
     "taskid id jobid task",
     "taskids ids taskid tasks",
     "voice voiceid voicename speaker",
+    "elements klingelements",
 )
 
 # Choices in other words, each with what a schema may call it.

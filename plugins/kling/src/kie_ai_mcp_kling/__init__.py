@@ -1,16 +1,29 @@
 """Kling: Kuaishou's video models on the market endpoints, whose status and results are the common ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from kie_ai_mcp import Provider, Submission, hookimpl
-from kie_ai_mcp_kling.characters import AVATAR, MOTION, generate_kling_avatar_video, generate_kling_motion_video
-from kie_ai_mcp_kling.omni import OMNI, generate_kling_omni_video
-from kie_ai_mcp_kling.tools import VIDEO, generate_kling_video
+from kie_ai_mcp import Model, Provider, Submission, hookimpl
+from kie_ai_mcp_kling.forms import FAMILY
+from kie_ai_mcp_kling.tools import (
+    AVATAR,
+    MOTION,
+    OMNI,
+    VIDEO,
+    generate_kling_avatar_video,
+    generate_kling_motion_video,
+    generate_kling_omni_video,
+    generate_kling_video,
+)
 
 
 @hookimpl
 def kie_register_tools() -> list[Callable[..., Submission]]:
     return [generate_kling_video, generate_kling_omni_video, generate_kling_motion_video, generate_kling_avatar_video]
+
+
+@hookimpl
+def kie_register_models() -> Iterable[Model]:
+    return FAMILY.models.values()
 
 
 @hookimpl

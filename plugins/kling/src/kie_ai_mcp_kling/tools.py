@@ -1,213 +1,173 @@
-"""Kling's main tool: one clip from words or pictures, made by the first model that takes the arguments."""
+"""Tools of Kling: clips from words, pictures, references and characters, by the cheapest model that takes the call."""
 
-from collections.abc import Mapping
-from contextlib import suppress
-from functools import partial
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from kie_ai_mcp import CallbackUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission, reject_arguments
-from kie_ai_mcp_kling.models import DEFAULTS, MODELS, MODES, Form, Model, Shots, models_that
-from kie_ai_mcp_kling.prices import credits_of
+from kie_ai_mcp import AudioUrl, CallbackUrl, ImageUrl, ImageUrls, InvalidArgument, Media, Prompt, Submission, VideoUrl
+from kie_ai_mcp_kling import forms
+from kie_ai_mcp_kling.forms import FAMILY, MODES, NAMES, ONE_LINE
 
 VIDEO = "kling-video"
+OMNI = "kling-omni"
+MOTION = "kling-motion"
+AVATAR = "kling-avatar"
+
+SHORTEST_S, LONGEST_S = 3, 15
+Seconds = Annotated[int, Field(ge=SHORTEST_S, le=LONGEST_S)]
+Shape = Literal["16:9", "9:16", "1:1"]
+Resolution = Literal["720p", "1080p", "4k"]
+OWN_IDS = BeforeValidator(lambda value: NAMES.get(value, value) if isinstance(value, str) else value)
 
 
-class Cut(BaseModel):
-    """One shot: its content, and its length in seconds."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    prompt: Prompt
-    duration: Annotated[int, Field(ge=1)]
+def _objects(**properties: dict[str, Any]) -> WithJsonSchema:
+    # Plain objects with a short schema of their own; the form says what each needs.
+    return WithJsonSchema({"type": "object", "properties": properties})
 
 
-# A plain object with a schema of its own, because a tool's schema has no references.
-Shot = Annotated[
-    dict[str, Any],
-    WithJsonSchema(
-        {
-            "type": "object",
-            "properties": {"prompt": {"type": "string"}, "duration": {"type": "integer"}},
-            "required": ["prompt", "duration"],
-        }
-    ),
+TEXT = {"type": "string"}
+Shot = Annotated[dict[str, Any], _objects(prompt=TEXT, duration={"type": "integer"})]
+Element = Annotated[
+    dict[str, Any], _objects(name=TEXT, description=TEXT, element_input_urls={"type": "array", "items": TEXT})
+]
+Elements = Annotated[
+    list[Element],
+    Media(("image", "video"), at="[].element_input_urls[]"),
+    Media("audio", at="[].element_input_audio_urls[]"),
 ]
 
 
 def generate_kling_video(
     prompt: Prompt,
     imageUrls: Annotated[ImageUrls, Field(max_length=2), Media("image", most_mb=50)] | None = None,
-    duration: Annotated[int, Field(ge=3, le=15)] | None = None,
-    aspectRatio: Literal["16:9", "9:16", "1:1"] | None = None,
+    duration: Seconds | None = None,
+    aspectRatio: Shape | None = None,
     mode: Literal["standard", "fast", "turbo"] | None = None,
-    resolution: Literal["720p", "1080p", "4k"] | None = None,
-    frameRate: int | None = None,
+    resolution: Resolution | None = None,
+    frameRate: Annotated[int, Field(description="refused")] | None = None,
     callBackUrl: CallbackUrl | None = None,
-    model: Literal["2.1-standard", "2.1-pro", "2.1-master", "2.5-turbo", "2.6", "3.0", "3.0-turbo", "3.0-omni"]
+    model: Annotated[
+        Literal["2.1-standard", "2.1-pro", "2.1-master", "2.5-turbo", "2.6", "3.0", "3.0-turbo", "3.0-omni"], OWN_IDS
+    ]
     | None = None,
     sound: bool | None = None,
     negative_prompt: str | None = None,
+    cfg_scale: Annotated[float, Field(ge=0, le=1)] | None = None,
     shots: list[Shot] | None = None,
+    elements: Elements | None = None,
 ) -> Submission:
-    """Clip from words or a first (and last) picture; mode standard needs one.
+    """Make a video with Kling from words or a first (and last) picture (address or local path); choose it for low
+    prices, sound, shots or 4k.
 
-    resolution: 3.0 models. sound: 2.6, 3.0, -omni. shots (replace prompt): 3.0, -omni. frameRate: refused.
+    shots replace prompt. elements: @name in prompts. negative_prompt, cfg_scale: 2.1, 2.5 only.
     """
-    reject_arguments("Kling sets the frame rate itself", frameRate=frameRate)
-    if mode and model not in {None, MODES[mode]}:
-        raise InvalidArgument("mode", mode, f"it means model='{MODES[mode]}'; give mode or model, not both")
-    settings = {
+    seconds, faults = _length(shots, duration) if shots and model in {None, *forms.OF_SHOTS} else (duration, [])
+    asked = {
+        "prompt": prompt,
+        "imageUrls": imageUrls,
+        "duration": seconds,
+        "aspectRatio": aspectRatio,
+        "resolution": resolution,
+        "frameRate": frameRate,
+        "sound": sound,
+        "negative_prompt": negative_prompt,
+        "cfg_scale": cfg_scale,
+        "shots": shots,
+        "elements": elements,
+    }
+    able, meant = forms.SHOTS if shots else forms.VIDEO, MODES.get(mode or "", forms.OF_SHOTS if shots else ())
+    if mode == "standard":
+        able = tuple(map(forms.standard, able))
+    preferred = [form for form in able if form.name in meant]
+    choice = FAMILY.choose(able, asked, model, preferred=preferred, faults=faults)
+    notes = ["With shots the service makes their prompts and ignores prompt."] if shots else []
+    if mode and choice.form.name not in meant:
+        why = "another was named" if model else "they do not take the whole call"
+        notes.append(f"mode {mode} was left out: it means model {' or '.join(meant)}, and {why}.")
+    if choice.model.id == ONE_LINE:
+        choice = replace(choice, input={**choice.input, "prompt": " ".join(prompt.splitlines())})
+    return choice.submission(VIDEO, callBackUrl, notes=notes)
+
+
+def _length(shots: list[Any], duration: int | None) -> tuple[int | None, list[InvalidArgument]]:
+    """Return the seconds of a clip of shots, where each shot has a length, and what is wrong with them."""
+    lengths = [shot.get("duration") for shot in shots]
+    if not all(type(length) is int for length in lengths):
+        return duration, []  # the form says what a shot needs
+    total, faults = sum(lengths), []
+    if not SHORTEST_S <= total <= LONGEST_S:
+        allowed = f"they last {total} seconds together; make it {SHORTEST_S} to {LONGEST_S}"
+        faults.append(InvalidArgument("shots", shots, allowed))
+    if duration not in {None, total}:
+        faults.append(InvalidArgument("duration", duration, f"the shots last {total} seconds together; leave it out"))
+    return (None if faults else total), faults
+
+
+def generate_kling_omni_video(
+    prompt: Prompt,
+    imageUrls: Annotated[list[ImageUrl], Media("image", most_mb=50)] | None = None,
+    videoUrl: Annotated[VideoUrl, Media("video", most_mb=200)] | None = None,
+    transform: bool | None = None,
+    duration: Seconds | None = None,
+    aspectRatio: Shape | None = None,
+    resolution: Resolution | None = None,
+    sound: bool | None = None,
+    elements: Elements | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Make a video with Kling Omni after 1-7 pictures, a clip or both (addresses or local paths), or change the clip
+    (transform); choose it to keep persons or things alike.
+
+    A clip alone keeps length and shape. elements: @name in prompt.
+    """
+    asked = {
+        "prompt": prompt,
+        "imageUrls": imageUrls,
+        "videoUrl": videoUrl,
+        "duration": duration,
         "aspectRatio": aspectRatio,
         "resolution": resolution,
         "sound": sound,
-        "negative_prompt": negative_prompt,
-        "shots": shots,
+        "elements": elements,
     }
-    named = MODES[mode] if mode else model
-    candidates = (named,) if named else DEFAULTS
-    request = partial(
-        _submission,
-        mode=mode,
-        prompt=prompt,
-        pictures=imageUrls or [],
-        duration=duration,
-        settings=settings,
-        callback_url=callBackUrl,
-    )
-    for candidate in candidates[:-1]:
-        with suppress(InvalidArgument):
-            return request(candidate)
-    return request(candidates[-1])
+    use = (bool(transform), bool(videoUrl), bool(imageUrls))
+    notes = [] if any(use) else ["Without pictures and clip the video is made from words alone."]
+    return FAMILY.choose([forms.OMNI_USES.get(use, forms.CHANGE)], asked).submission(OMNI, callBackUrl, notes=notes)
 
 
-def _submission(
-    model: str,
-    *,
-    mode: str | None,
-    prompt: str,
-    pictures: list[str],
-    duration: int | None,
-    settings: Mapping[str, Any],
-    callback_url: str | None,
+def generate_kling_motion_video(
+    imageUrl: Annotated[ImageUrl, Media("image", most_mb=10)],
+    videoUrl: Annotated[VideoUrl, Media("video", most_mb=100)],
+    prompt: Prompt | None = None,
+    model: Annotated[Literal["2.6", "3.0"], OWN_IDS] | None = None,
+    resolution: Literal["720p", "1080p"] | None = None,
+    orientation: Literal["video", "image"] | None = None,
+    background: Literal["video", "image"] | None = None,
+    callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    # A refusal after a mode also names the model that the mode means, because its advice names other models.
-    name = f"{model} (mode {mode})" if mode else model
-    form = _form(name, MODELS[model], pictures)
-    options = {argument: value for argument, value in settings.items() if value is not None}
-    if form.silent and options.get("sound") is False:
-        del options["sound"]
-    for argument, value in options.items():
-        if not form.takes(argument):
-            _reject(name, argument, value, pictures=bool(pictures))
-    shots = options.pop("shots", None)
-    body = {
-        **form.always,
-        **_pictures(form, pictures),
-        "prompt": _prompt(name, form, prompt),
-        **{form.fields[argument]: _word(name, form, argument, value) for argument, value in options.items()},
+    """Make a pictured character move like one in a clip of 3-30 s (addresses or local paths), with Kling."""
+    asked = {
+        "prompt": prompt,
+        "imageUrl": imageUrl,
+        "videoUrl": videoUrl,
+        "resolution": resolution,
+        "orientation": orientation,
+        "background": background,
     }
-    if shots is not None and form.shots is not None:
-        cuts = _cuts(name, form.shots, shots)
-        duration = _total(duration, cuts)
-        body |= {
-            form.shots.switch: True,
-            "multi_prompt": cuts,
-            **_sound_of_shots(name, form.shots, options.get("sound")),
-        }
-        if len(pictures) > form.shots.pictures:
-            raise InvalidArgument("imageUrls", pictures, f"Kling {name} takes only a first picture with shots")
-    if duration is not None:
-        body["duration"] = form.duration_type(_length(name, form, "duration" if shots is None else "shots", duration))
-    return Submission.market(
-        form.id, body, api_type=VIDEO, callback_url=callback_url, estimated_credits=credits_of(form.id, body)
-    )
+    return FAMILY.choose(forms.MOTION, asked, model).submission(MOTION, callBackUrl)
 
 
-def _form(name: str, model: Model, pictures: list[str]) -> Form:
-    form = model.pictures if pictures else model.text
-    if form is None:
-        others = models_that(lambda _: True, pictures=False)
-        raise InvalidArgument(
-            "imageUrls", None, f"Kling {name} starts from a picture; from words alone: model {others}"
-        )
-    if len(pictures) > form.pictures:
-        others = models_that(lambda form: form.pictures >= len(pictures), pictures=True)
-        advice = f"; first and last: model {others}" if others else ""
-        raise InvalidArgument("imageUrls", pictures, f"Kling {name} takes at most {form.pictures}{advice}")
-    return form
+def generate_kling_avatar_video(
+    prompt: Prompt,
+    imageUrl: Annotated[ImageUrl, Media("image", most_mb=10)],
+    audioUrl: Annotated[AudioUrl, Media("audio", most_mb=100)],
+    model: Annotated[Literal["standard", "pro"], OWN_IDS] | None = None,
+    callBackUrl: CallbackUrl | None = None,
+) -> Submission:
+    """Make a pictured person speak or sing a sound of at most 5 minutes (addresses or local paths), with Kling.
 
-
-def _reject(name: str, argument: str, value: Any, *, pictures: bool) -> None:
-    others = models_that(lambda form: form.takes(argument), pictures=pictures)
-    reject_arguments(
-        f"Kling {name} {'with a picture ' if pictures else ''}has no such setting",
-        f"leave it out, or use model {others}" if others else "leave it out",
-        **{argument: value},
-    )
-
-
-def _prompt(name: str, form: Form, prompt: str) -> str:
-    if len(prompt) > form.prompt_chars:
-        raise InvalidArgument("prompt", prompt, f"Kling {name} takes at most {form.prompt_chars} characters")
-    return " ".join(prompt.splitlines()) if form.one_line else prompt
-
-
-def _pictures(form: Form, pictures: list[str]) -> dict[str, Any]:
-    if form.picture_fields:
-        return dict(zip(form.picture_fields, pictures, strict=False))
-    return {"image_urls": pictures} if pictures else {}
-
-
-def _word(name: str, form: Form, argument: str, value: Any) -> Any:
-    if argument == "negative_prompt" and len(value) > form.negative_chars:
-        raise InvalidArgument(argument, value, f"Kling {name} takes at most {form.negative_chars} characters here")
-    if argument == "resolution" and value not in form.resolutions:
-        raise InvalidArgument(argument, value, f"Kling {name} makes {' or '.join(form.resolutions)}")
-    return form.resolutions[value] if argument == "resolution" else value
-
-
-def _cuts(name: str, limits: Shots, shots: list[Any]) -> list[dict[str, Any]]:
-    if not 1 <= len(shots) <= limits.most:
-        raise InvalidArgument("shots", shots, f"Kling {name} takes 1 to {limits.most}, {len(shots)} were given")
-    return [_cut(f"shots[{index}]", limits, shot) for index, shot in enumerate(shots)]
-
-
-def _cut(field: str, limits: Shots, shot: Any) -> dict[str, Any]:
-    allowed = f"a prompt of at most {limits.prompt_chars} characters and a duration of 1 to {limits.longest_s} seconds"
-    try:
-        cut = Cut.model_validate(shot)
-    except ValidationError:
-        raise InvalidArgument(field, shot, f"give {allowed}") from None
-    if len(cut.prompt) > limits.prompt_chars or cut.duration > limits.longest_s:
-        raise InvalidArgument(field, shot, f"give {allowed}")
-    return cut.model_dump()
-
-
-def _sound_of_shots(name: str, limits: Shots, sound: bool | None) -> dict[str, bool]:
-    if not limits.sounds:
-        return {}
-    if sound is False:
-        raise InvalidArgument("sound", sound, f"Kling {name} always adds sound to shots; use model='3.0-omni'")
-    return {"sound": True}
-
-
-def _total(duration: int | None, cuts: list[dict[str, Any]]) -> int:
-    total: int = sum(cut["duration"] for cut in cuts)
-    if duration not in {None, total}:
-        reject_arguments(f"the shots last {total} seconds together", "leave duration out", duration=duration)
-    return total
-
-
-def _length(name: str, form: Form, field: str, duration: int) -> int:
-    if duration not in form.durations_s:
-        others = models_that(lambda form: duration in form.durations_s, pictures=bool(form.pictures))
-        advice = f"; {duration} seconds: model {others}" if others else ""
-        raise InvalidArgument(field, duration, f"Kling {name} makes {_span(form.durations_s)} seconds{advice}")
-    return duration
-
-
-def _span(durations_s: tuple[int, ...]) -> str:
-    first, last = durations_s[0], durations_s[-1]
-    return f"{first} or {last}" if len(durations_s) == 2 else f"{first} to {last}"
+    standard: 720p, pro: 1080p.
+    """
+    asked = {"prompt": prompt, "imageUrl": imageUrl, "audioUrl": audioUrl}
+    return FAMILY.choose(forms.AVATAR, asked, model).submission(AVATAR, callBackUrl)

@@ -52,9 +52,9 @@ def generate_seedance_video(
     prompt: Prompt,
     first_frame_url: Picture | None = None,
     last_frame_url: Picture | None = None,
-    reference_image_urls: Annotated[list[ImageUrl], Field(max_length=30), PICTURES] | None = None,
-    reference_video_urls: Annotated[list[VideoUrl], Field(max_length=10), CLIPS] | None = None,
-    reference_audio_urls: Annotated[list[AudioUrl], Field(max_length=10), SOUNDS] | None = None,
+    reference_image_urls: Annotated[list[ImageUrl], PICTURES] | None = None,
+    reference_video_urls: Annotated[list[VideoUrl], CLIPS] | None = None,
+    reference_audio_urls: Annotated[list[AudioUrl], SOUNDS] | None = None,
     duration: Annotated[int, Field(ge=-1, le=30)] | None = None,
     resolution: Literal["480p", "720p", "1080p", "4k"] | None = None,
     aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16", "21:9", "adaptive"] | None = None,
@@ -64,8 +64,7 @@ def generate_seedance_video(
     """Make a video with ByteDance Seedance from words, a first (and last) frame, or reference pictures, clips and
     sounds (addresses or local paths); choose it for low prices, references or up to 30 s.
 
-    Without model: the cheapest that fits. duration: 4-30 s, or -1. 4k: 2. References: not 1.5-pro; 2.5 not beside
-    frames.
+    Without model: the cheapest that fits. duration: 4-30 s, or -1: the model chooses.
     """
     asked = {
         "prompt": prompt,
