@@ -17,6 +17,7 @@ from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, pati
 from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
+from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, bounded, report_of_error
 from kie_ai_mcp._flow.results import query
 from kie_ai_mcp._flow.submit import deliver, submit
@@ -193,6 +194,10 @@ class App:
         async def run(arguments: Mapping[str, Any], call: Call) -> Answer:
             try:
                 return await answered(arguments, call)
+            except InvalidArgument as exc:
+                error = await completed(self.engine, tool, arguments, exc)
+                tool.name_defaults(error, arguments)
+                raise error from exc
             except KieError as exc:
                 tool.name_defaults(exc, arguments)
                 raise

@@ -14,6 +14,7 @@ from kie_ai_mcp._app.tools import Answer, Call, Tool, offers, tool_of_method
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.models import find, fitting
 from kie_ai_mcp._flow.pricing import Quote, quote
+from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, USD, object_schema
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry
@@ -111,7 +112,11 @@ class ModelTools:
         """Return a model as a tool that takes this input, with the user's own defaults where it is pinned."""
         usual = self.engine.settings.tools.get(name, {})
         sent = {key: usual[key] for key in usual if key not in (*OPTION_NAMES, CALLBACK)} | dict(sent)
-        return tool_of(await fitting(self.engine, await find(self.engine, name, field, *more), sent), usual=usual)
+        entry = await find(self.engine, name, field, *more)
+        try:
+            return tool_of(await fitting(self.engine, entry, sent), usual=usual)
+        except InvalidArgument as exc:
+            raise await completed(self.engine, tool_of(entry), sent, exc) from exc
 
     async def estimate_cost(self, name: str, arguments: dict[str, Any]) -> Answer:
         """Check and price a call of a tool or model. Buys nothing."""
@@ -142,8 +147,9 @@ class ModelTools:
         try:
             return await quote(self.engine, tool, arguments)
         except InvalidArgument as exc:
-            tool.name_defaults(exc, arguments)
-            raise
+            error = await completed(self.engine, tool, arguments, exc)
+            tool.name_defaults(error, arguments)
+            raise error from exc
 
     async def _costs(self, cost: Quote) -> dict[str, Any]:
         unit = "credits" if cost.gateway == KIE else self.engine.callers[cost.gateway].gateway.unit

@@ -52,9 +52,9 @@ class ModelArguments:
         """A new copy of the schema as clients read it."""
         return with_bounds(self.schema)
 
-    def notes(self, _given: Mapping[str, Any] | None) -> tuple[str, ...]:
-        """Return nothing: an input is sent exactly as it is given."""
-        return ()
+    def understood(self, given: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+        """Return the arguments unchanged: an input is sent exactly as it is given."""
+        return dict(given or {}), []
 
     def check(self, given: Mapping[str, Any] | None, usual: Mapping[str, Any] = NOTHING_USUAL) -> dict[str, Any]:
         """Return the arguments unchanged, or raise one InvalidArgument that names everything wrong with them."""

@@ -112,7 +112,7 @@ class Arguments:
 
         `usual` are the user's own defaults, for those that are left out.
         """
-        arguments, _ = self._understood(given)
+        arguments, _ = self.understood(given)
         decoded = {name: self._decoded(name, value) for name, value in arguments.items()}
         if usual:
             # What the call leaves to the service is left out although the user has a default for it.
@@ -133,11 +133,8 @@ class Arguments:
                 raise InvalidArgument(name, checked[name], "it can't be empty")
         return dict(checked)
 
-    def notes(self, given: Mapping[str, Any] | None) -> tuple[str, ...]:
-        """Return a sentence for each argument that was read as another or left out."""
-        return tuple(self._understood(given)[1])
-
-    def _understood(self, given: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+    def understood(self, given: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+        """Return arguments in the function's own names and spellings, and notes of what was read as another."""
         own = {name: value for name, value in (given or {}).items() if name in self.names or name not in HOSTS_OWN}
         return understood(own, self.schema, self.media)
 

@@ -49,7 +49,7 @@ class Asking:
         """Return the server's own arguments of a paid call, the provider's, and the request that it makes of them."""
         options, checked = tool.check(arguments, saves=saves)
         request = await self.submission(tool, checked)
-        notes = (*tool.arguments.notes(arguments), *request.notes)
+        notes = (*tool.arguments.understood(arguments)[1], *request.notes)
         return options, checked, replace(request, notes=notes) if notes != request.notes else request
 
     async def submission(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Submission:

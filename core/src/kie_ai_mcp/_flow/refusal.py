@@ -1,0 +1,261 @@
+"""Refusal of a call: every fault at once, and a call that works in its place, tried before it is named."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.pricing import has_models, priced
+from kie_ai_mcp._models.samples import choices
+from kie_ai_mcp._models.terms import number_of, schema_at
+from kie_ai_mcp._models.tools import RUN
+from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool
+from kie_ai_mcp.errors import InvalidArgument, PluginError
+from kie_ai_mcp.specs import field_of
+
+MOST_TRIES = 150  # calls of a provider's function for one refusal
+MOST_STEPS = 12  # arguments that are changed
+NEAR = 30  # whole numbers tried on each side of a wrong one
+LEFT_OUT = object()
+MODEL = "model"
+SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKpPs]?)")  # 1K is about 540p, as 4K is 2160p
+NUMBER = re.compile(r"(?<![\w.-])-?[0-9]+(?:\.[0-9]+)?(?![\w.]*[\w])")
+LEAST = re.compile(r"at least ([0-9]{1,2}) characters")
+LIMIT = re.compile(r"at most ([0-9]+)")
+
+Change = tuple[str, Any]
+Attempt = Callable[[BoundTool, Mapping[str, Any]], Awaitable[InvalidArgument | None]]
+
+
+async def completed(
+    engine: Engine, tool: BoundTool, arguments: Mapping[str, Any], error: InvalidArgument
+) -> InvalidArgument:
+    """Return a refusal that also names what a provider finds after its first fault, and holds a call that works.
+
+    Each fault is mended by the smallest change that takes the call further: a value near by, one model for another, an
+    argument left out. What works is `instead`; it is None where nothing was found.
+    """
+    given = {name: value for name, value in tool.arguments.understood(arguments)[0].items() if value is not None}
+    await engine.catalogue.load()
+    search, own = Search(partial(_fault, engine), tool, given), error.instead
+    # What only files, limits or earlier requests show can't be tried here.
+    working = await search.run(error) if await search.attempt(tool, given) else None
+    if own is not None:
+        other = engine.plugins.tools.get(str(own.get("tool")))
+        is_working = other is not None and await search.attempt(other, own.get("arguments", {})) is None
+        working = own if is_working else working
+    whole = InvalidArgument.joined([*error.faults, *search.further])
+    whole.message = " ".join([error.message, *(fault.message for fault in search.further)])
+    whole.instead = working
+    return whole
+
+
+async def _fault(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> InvalidArgument | None:
+    try:
+        _, _, request = await engine.asking.prepare(tool, arguments, saves=True)
+        if has_models(engine, tool) and not request.checked:
+            priced(engine, tool, request)
+    except InvalidArgument as exc:
+        return exc
+    except PluginError as exc:
+        return InvalidArgument(MODEL, None, "", message=exc.message)
+    return None
+
+
+@dataclass
+class Search:
+    """The search for a call that works, near one that does not.
+
+    Args:
+        attempt: Returns why a call would be refused before anything is sent; None where it would be sent.
+        tool: The tool.
+        given: The caller's arguments, in the tool's own names.
+        further: The faults that were found on the way.
+        tries: How many calls were tried.
+    """
+
+    attempt: Attempt
+    tool: BoundTool
+    given: Mapping[str, Any]
+    further: list[InvalidArgument] = field(default_factory=list)
+    tries: int = 0
+
+    async def run(self, error: InvalidArgument) -> Mapping[str, Any] | None:
+        """Return a whole call that works; None where none was found. Collects faults that are found on the way."""
+        state, known = dict(self.given), {fault.field for fault in error.faults}
+        for _ in range(MOST_STEPS):
+            step = await self._step(state, error)
+            if step is None:
+                return None
+            state, after = step
+            if after is None:
+                return self._call(await self._with_what_works(state))
+            for fault in after.faults:
+                name = field_of(fault.field)
+                # A fault of what was changed here, or of what is missing since, is none of the caller's.
+                if fault.field not in known and fault.value is not None and state.get(name) == self.given.get(name):
+                    self.further.append(fault)
+                known.add(fault.field)
+            error = after
+        return None
+
+    async def _step(
+        self, state: dict[str, Any], error: InvalidArgument
+    ) -> tuple[dict[str, Any], InvalidArgument | None] | None:
+        """Return the call after the best single change, and what is still wrong with it."""
+        ways = (self._of_what_is_wrong, self._of_the_rest, self._of_files)
+        for changes in (way(state, error) for way in ways):
+            found = await self._best(state, error, changes)
+            if found is not None:
+                return found
+        return None
+
+    async def _best(
+        self, state: dict[str, Any], error: InvalidArgument, changes: Iterable[Change]
+    ) -> tuple[dict[str, Any], InvalidArgument | None] | None:
+        """Return the first change after which the call works, else the one that leaves least to be mended."""
+        best: tuple[dict[str, Any], InvalidArgument] | None = None
+        wrong, least, tried = _names(error), (0, False), list[Change]()
+        for name, value in changes:
+            if (name, value) in tried or self.tries >= MOST_TRIES:
+                continue
+            tried.append((name, value))
+            after = {key: each for key, each in {**state, name: value}.items() if each is not LEFT_OUT}
+            if after == state:
+                continue
+            fault = await self._try(after)
+            if fault is None:
+                return after, None
+            rank = (len(fault.faults), name not in wrong)
+            if _is_further(error, fault) and (best is None or rank < least):
+                best, least = (after, fault), rank
+        return best
+
+    async def _with_what_works(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return a working call with those of the caller's arguments that turn out to work after all."""
+        for name in self.given:
+            if state.get(name) != self.given[name]:
+                more = {**state, name: self.given[name]}
+                state = more if self.tries < MOST_TRIES and await self._try(more) is None else state
+        return {name: state[name] for name in (*self.given, *state) if name in state}
+
+    async def _try(self, arguments: Mapping[str, Any]) -> InvalidArgument | None:
+        self.tries += 1
+        return await self.attempt(self.tool, arguments)
+
+    def _call(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        model = self.tool.model
+        if model is None or self.tool.name != RUN:
+            return {"tool": self.tool.name, "arguments": dict(arguments)}
+        options = {name: arguments[name] for name in OPTION_NAMES if name in arguments}
+        sent = {name: value for name, value in arguments.items() if name not in options}
+        return {"tool": RUN, "arguments": {MODEL: model.id, "input": sent, **options}}
+
+    def _of_what_is_wrong(self, state: Mapping[str, Any], error: InvalidArgument) -> Iterator[Change]:
+        """Yield single changes of the model and of what is wrong, those first that keep most of what was asked for."""
+        fields, required = self.tool.arguments.schema["properties"], self.tool.arguments.schema.get("required", ())
+        if MODEL in state and MODEL not in {*required, *_names(error)}:
+            yield MODEL, LEFT_OUT
+        for fault in error.faults:
+            name = field_of(fault.field)
+            value = state.get(name)
+            if name not in fields:
+                yield name, LEFT_OUT
+            elif value is None:
+                yield from ((name, each) for each in _usual(fields[name]))
+            else:
+                yield from ((name, each) for each in _near(value, fields[name], fault))
+        files = self.tool.arguments.media
+        yield from ((name, LEFT_OUT) for name in _names(error) if name in state and name not in {*required, *files})
+
+    def _of_the_rest(self, state: Mapping[str, Any], error: InvalidArgument) -> Iterator[Change]:
+        """Yield single changes of arguments that no fault names."""
+        fields, required = self.tool.arguments.schema["properties"], self.tool.arguments.schema.get("required", ())
+        names = [name for name in state if name in fields and name not in _names(error)]
+        yield from ((name, word) for name in names for word in choices(fields[name]))
+        kept = {*required, *self.tool.arguments.media}
+        yield from ((name, LEFT_OUT) for name in names if name not in kept)
+
+    def _of_files(self, state: Mapping[str, Any], error: InvalidArgument) -> Iterator[Change]:
+        """Yield what gives up files, which say most of what was meant."""
+        required = self.tool.arguments.schema.get("required", ())
+        names = [name for name in self.tool.arguments.media if name in state and name not in required]
+        yield from ((name, LEFT_OUT) for name in sorted(names, key=lambda name: name not in _names(error)))
+
+
+def _is_further(before: InvalidArgument, after: InvalidArgument) -> bool:
+    """Return whether one of the faults before a change is gone after it."""
+    return not {(fault.field, fault.allowed) for fault in before.faults} <= {
+        (fault.field, fault.allowed) for fault in after.faults
+    }
+
+
+def _names(error: InvalidArgument) -> dict[str, None]:
+    """Return the arguments that an error names, in its order."""
+    return dict.fromkeys(field_of(fault.field) for fault in error.faults)
+
+
+def _usual(schema: Mapping[str, Any]) -> list[Any]:
+    """Return values for an argument that is missing; none for one that only the caller knows."""
+    return [schema["default"]] if "default" in schema else choices(schema)
+
+
+def _near(value: Any, schema: Mapping[str, Any], fault: InvalidArgument) -> Iterator[Any]:
+    """Yield values like a wrong one, the nearest first."""
+    if listed := choices(schema):
+        texts = {str(each).lower(): each for each in listed}
+        near = [texts[text] for text in get_close_matches(str(value).lower(), texts, n=3, cutoff=0.3)]
+        if (size := _size(value)) is not None:
+            near = sorted(listed, key=lambda each: abs((_size(each) or 0) - size))
+        yield from dict.fromkeys([*near, *listed])
+    elif isinstance(value, list):
+        place = re.match(r"\w+\[([0-9]+)\]", fault.field)
+        if place:
+            index = int(place[1])
+            yield from ([*value[:index], each, *value[index + 1 :]] for each in _near_item(value[index], schema, fault))
+            yield value[:index] + value[index + 1 :]
+        yield from (value[:count] for count in range(len(value) - 1, 0, -1))
+    elif isinstance(value, str):
+        for limit in sorted({int(each) for each in LIMIT.findall(fault.message)}, reverse=True):
+            yield value[:limit].rsplit(" ", 1)[0] if " " in value[:limit] else value[:limit]
+        for limit in map(int, LEAST.findall(fault.message)):
+            yield " ".join([value] * limit)
+        yield from ([value],) if schema.get("type") == "array" else ()
+        yield int(value) if (number := number_of(value)) is not None and number.denominator == 1 else value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        told = {float(each) for each in NUMBER.findall(fault.allowed)}
+        near = sorted(told, key=lambda each: abs(each - value))
+        yield from (int(each) if schema.get("type") == "integer" or each.is_integer() else each for each in near)
+        yield from _numbers(value, schema)
+
+
+def _near_item(item: Any, schema: Mapping[str, Any], fault: InvalidArgument) -> Iterator[Any]:
+    """Yield items of a list like a wrong one, by the field of it that is wrong, or by any where none is named."""
+    name = fault.field.rpartition(".")[2]
+    for key in () if not isinstance(item, dict) else (name,) if name in item else item:
+        inner = schema_at(schema.get("items"), key) or {}
+        yield from ({**item, key: each} for each in _near(item[key], inner, fault))
+
+
+def _size(value: Any) -> float | None:
+    """Return the number in a size or a length (``720p``, ``4K``, ``10``); None where there is none."""
+    found = SIZE.fullmatch(str(value))
+    return float(found[1]) * (540 if found[2] in {"k", "K"} else 1) if found else None
+
+
+def _numbers(value: float, schema: Mapping[str, Any]) -> Iterator[float]:
+    """Yield numbers that a schema allows, the nearest first."""
+    low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
+    inside = max(value if low is None else low, min(value, value if high is None else high))
+    if schema.get("type") != "integer":
+        yield from (inside, *(each for each in (round(inside, 1), low, high) if each is not None))
+        return
+    step = int(schema.get("multipleOf", 1))
+    first = step * round(inside / step)
+    for distance in range(NEAR):
+        for each in dict.fromkeys((first + step * distance, first - step * distance)):
+            if (low is None or each >= low) and (high is None or each <= high):
+                yield each
