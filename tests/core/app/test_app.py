@@ -168,7 +168,7 @@ async def test_what_the_service_no_longer_has_is_listed_after_everything_else(ap
     assert order == sorted(order, key=["current", "undocumented", "retired"].index)
     assert set(order) == {"current", "undocumented", "retired"}
     retired = [tool.description for tool in app.listed if states.get(tool.name, "current") != "current"]
-    assert {words.split(" at Kie.ai; ")[0] for words in retired} == {"Retired", "Undocumented"}
+    assert {words.split(" at Kie.ai")[0] for words in retired} == {"Retired", "Undocumented"}
 
 
 LEFT_OUT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
