@@ -104,6 +104,15 @@ def test_limits_that_no_request_comes_near_are_checked_but_not_listed() -> None:
             arguments.check({"prompt": "an owl", "image_urls": [PICTURE], name: value})
 
 
+def test_deprecated_argument_is_understood_but_not_listed() -> None:
+    def tool(prompt: str, speed: Annotated[int, Field(deprecated=True)] | None = None) -> Submission:
+        raise NotImplementedError
+
+    arguments = Arguments(tool)
+    assert arguments.listed["properties"].keys() == {"prompt"}
+    assert arguments.check({"prompt": "a fox", "speed": 3}) == {"prompt": "a fox", "speed": 3}
+
+
 def test_tools_that_share_an_annotation_keep_defaults_of_their_own() -> None:
     def generate_owl(aspect_ratio: AspectRatio = "16:9") -> Submission:
         """Make an owl."""

@@ -8,6 +8,7 @@ import pytest
 from kie_ai_mcp import InvalidArgument, Submission, Task
 from kie_ai_mcp_flux import kie_describe_provider, kie_register_tools, kie_route_status
 from kie_ai_mcp_flux.tools import ModelId, Shape, edit_flux_image, generate_flux_image
+from kie_ai_mcp_nano_banana.tools import edit_nano_banana
 from tests.helpers import PICTURE
 from tests.service.facts import official, schema_of
 
@@ -23,6 +24,7 @@ FULL: dict[str, Any] = {
     "safetyTolerance": 2,
     "promptUpsampling": True,
     "enableTranslation": False,
+    "watermark": "me",
     "callBackUrl": "https://me.example/x",
 }
 
@@ -58,6 +60,7 @@ def test_every_word_becomes_the_service_s_own(tool: Tool) -> None:
         "safetyTolerance": 2,
         "promptUpsampling": True,
         "enableTranslation": False,
+        "watermark": "me",
         "callBackUrl": "https://me.example/x",
     }
 
@@ -73,8 +76,11 @@ def test_second_picture_is_refused_with_the_tool_that_takes_several(tool: Tool) 
         tool(prompt="a fox", image_urls=[PICTURE, OTHER])
 
     assert refusal.value.field == "image_urls"
-    assert "one picture, 2 were given" in refusal.value.allowed
-    assert "edit_nano_banana" in refusal.value.allowed
+    assert "takes one, 2 were given" in refusal.value.message
+    assert refusal.value.instead is not None
+    assert refusal.value.instead["tool"] == "edit_nano_banana"
+    made = edit_nano_banana(**refusal.value.instead["arguments"])
+    assert made.body["input"] == {"prompt": "a fox", "image_urls": [PICTURE, OTHER]}
 
 
 @pytest.mark.parametrize("tool", [generate_flux_image, edit_flux_image])
@@ -84,8 +90,19 @@ def test_tolerance_above_two_is_refused_with_a_picture(tool: Tool, tolerance: in
         tool(prompt="a fox", image_urls=[PICTURE], safetyTolerance=tolerance)
 
     assert refusal.value.field == "safetyTolerance"
-    assert "from 0 to 2" in refusal.value.allowed
-    assert "without image_urls" in refusal.value.allowed
+    assert "without image_urls" in refusal.value.message
+
+
+@pytest.mark.parametrize("tool", [generate_flux_image, edit_flux_image])
+def test_picture_costs_what_its_model_costs_and_at_most_the_dearer_one_elsewhere(tool: Tool) -> None:
+    prices = {
+        model: tool(prompt="a", image_urls=[PICTURE], model=model).estimated_credits for model in get_args(ModelId)
+    }
+    assert prices == {"flux-kontext-pro": 5, "flux-kontext-max": 10}
+    plain = tool(prompt="a", image_urls=[PICTURE])
+    assert plain.estimated_credits == 5
+    assert plain.otherwise is not None
+    assert plain.otherwise.estimated_credits == 10
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from kie_ai_mcp import InvalidArgument, KieError, Submission, Task
 from kie_ai_mcp_gpt4o_image import kie_describe_provider, kie_register_tools, kie_route_status
+from kie_ai_mcp_ideogram.tools import edit_ideogram_image
 from tests.helpers import PICTURE
 from tests.service.facts import official
 
@@ -63,7 +64,7 @@ def test_every_request_is_one_the_official_schema_accepts(arguments: dict[str, A
 @pytest.mark.parametrize(
     ("field", "arguments", "advice"),
     [
-        ("output_format", {"output_format": "png"}, "generate_nano_banana"),
+        ("output_format", {"output_format": "png"}, "GPT-4o chooses it itself"),
         ("output_format", {"output_format": "jpeg"}, "leave it out"),
         ("maskUrl", {"maskUrl": MASK, "image_urls": [PICTURE]}, "edit_ideogram_image"),
         ("maskUrl", {"maskUrl": MASK, "image_urls": [PICTURE]}, "older_fields = true below [providers.gpt4o-image]"),
@@ -78,7 +79,22 @@ def test_what_today_s_page_does_not_list_is_refused_with_advice(
         generate(prompt="a fox", **arguments)
 
     assert refusal.value.field == field
-    assert advice in refusal.value.allowed
+    assert advice in refusal.value.message
+
+
+def test_mask_of_one_picture_is_refused_with_a_whole_call_that_repaints_it() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        generate(prompt="a fox", image_urls=[PICTURE], maskUrl=MASK, nVariants=2)
+
+    assert [fault.field for fault in refusal.value.faults] == ["maskUrl", "nVariants"]
+    assert refusal.value.instead is not None
+    made = edit_ideogram_image(**refusal.value.instead["arguments"])
+    assert made.body["input"] == {"prompt": "a fox", "image_url": PICTURE, "mask_url": MASK}
+
+
+@pytest.mark.parametrize(("variants", "credits"), [(None, 6), (1, 6), (2, 12), (4, 24)])
+def test_every_variant_is_paid_for(variants: int | None, credits: float) -> None:
+    assert generate(OLDER_FIELDS, prompt="a fox", nVariants=variants).estimated_credits == credits
 
 
 def test_older_fields_are_sent_where_the_configuration_allows_them() -> None:

@@ -103,8 +103,10 @@ class Arguments:
 
     @property
     def listed(self) -> dict[str, Any]:
-        """A new copy of the input schema as clients read it, without `UNLISTED`."""
+        """A new copy of the input schema as clients read it, without `UNLISTED` and arguments called deprecated."""
         listed: dict[str, Any] = without(lambda key, value: UNLISTED.get(key) == value, self.schema)
+        fields = listed["properties"]
+        listed["properties"] = {name: fields[name] for name in fields if not fields[name].get("deprecated")}
         return with_bounds(listed)
 
     def check(self, given: Mapping[str, Any] | None, usual: Mapping[str, Any] = NOTHING_USUAL) -> dict[str, Any]:

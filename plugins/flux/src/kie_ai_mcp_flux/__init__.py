@@ -1,17 +1,22 @@
 """Flux Kontext: one endpoint that makes and changes pictures, with a status endpoint of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, hookimpl, is_on, otherwise_first
+from kie_ai_mcp import Model, Outcome, Provider, StatusRoute, Submission, Task, hookimpl, is_on, otherwise_first
 from kie_ai_mcp_flux.results import read_result
-from kie_ai_mcp_flux.tools import EDIT, GENERATE, STATUS_PATHS, edit_flux_image, generate_flux_image
+from kie_ai_mcp_flux.tools import EDIT, FAMILY, GENERATE, STATUS_PATHS, edit_flux_image, generate_flux_image
 
 
 @hookimpl
 def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     tools = (generate_flux_image, edit_flux_image)
     return otherwise_first(*tools) if is_on(settings, "unified") else [*tools]
+
+
+@hookimpl
+def kie_register_models() -> Iterable[Model]:
+    return FAMILY.models.values()
 
 
 @hookimpl

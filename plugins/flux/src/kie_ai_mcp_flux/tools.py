@@ -1,12 +1,12 @@
 """Tools of Flux Kontext, with the addresses that serve them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp import CallbackUrl, InvalidArgument, OnePicture, OutputFormat, Prompt, Submission
-from kie_ai_mcp_flux.prices import CREDITS, credits_of
+from kie_ai_mcp import CallbackUrl, Family, Form, InvalidArgument, OnePicture, OutputFormat, Prompt, Submission
 
 GENERATE = "flux-kontext-generate"
 EDIT = "flux-kontext-edit"
@@ -20,13 +20,13 @@ ModelId = Literal["flux-kontext-pro", "flux-kontext-max"]
 
 # Always sent: the price depends on it, and a default of the service could change.
 DEFAULT_MODEL = "flux-kontext-pro"
+TIERS = {"flux-kontext-pro": "Pro", "flux-kontext-max": "Max"}
 
 # The service's common form names no model: either may be made.
-MOST = max(CREDITS.values())
-EITHER = f"Kie.ai chooses between Pro and Max at this address; it costs at most {MOST:g} credits."
+EITHER = "Kie.ai chooses between Pro and Max at this address; it costs at most {:g} credits."
 
-# The service accepts no higher tolerance together with a picture.
-MAX_TOLERANCE_WITH_PICTURE = 2
+FAMILY = Family("kie_ai_mcp_flux", "Flux")
+FORMS = (Form("flux1-kontext", "Kontext", {"image_urls": "input_image"}),)
 
 
 def generate_flux_image(
@@ -38,24 +38,24 @@ def generate_flux_image(
     safetyTolerance: Annotated[int, Field(ge=0, le=6)] | None = None,
     promptUpsampling: bool | None = None,
     enableTranslation: bool | None = None,
+    watermark: str | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Make a picture with Flux Kontext, also from one picture (safetyTolerance then 0-2)."""
-    return _submission(
-        GENERATE,
-        GENERATE_PATHS,
-        {
-            "prompt": prompt,
-            "inputImage": _picture(image_urls),
-            "aspectRatio": aspectRatio,
-            "model": model,
-            "outputFormat": output_format,
-            "safetyTolerance": _tolerance(safetyTolerance, image_urls),
-            "promptUpsampling": promptUpsampling,
-            "enableTranslation": enableTranslation,
-            "callBackUrl": callBackUrl,
-        },
-    )
+    """Make a picture from words or from one picture (address or local path) with Flux Kontext, cheaply.
+
+    safetyTolerance: 0-2 with a picture.
+    """
+    asked = {
+        "prompt": prompt,
+        "image_urls": image_urls,
+        "aspectRatio": aspectRatio,
+        "output_format": output_format,
+        "safetyTolerance": safetyTolerance,
+        "promptUpsampling": promptUpsampling,
+        "enableTranslation": enableTranslation,
+        "watermark": watermark,
+    }
+    return _submission(GENERATE, GENERATE_PATHS, asked, model, callBackUrl)
 
 
 def edit_flux_image(
@@ -64,53 +64,53 @@ def edit_flux_image(
     aspectRatio: Shape | None = None,
     model: ModelId | None = None,
     output_format: OutputFormat | None = None,
-    safetyTolerance: Annotated[int, Field(ge=0, le=MAX_TOLERANCE_WITH_PICTURE)] | None = None,
+    safetyTolerance: Annotated[int, Field(ge=0, le=2)] | None = None,
     promptUpsampling: bool | None = None,
     enableTranslation: bool | None = None,
+    watermark: str | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Change one picture with Flux Kontext; without aspectRatio its shape stays."""
-    return _submission(
-        EDIT,
-        EDIT_PATHS,
-        {
-            "prompt": prompt,
-            "inputImage": _picture(image_urls),
-            "aspectRatio": aspectRatio,
-            "model": model,
-            "outputFormat": output_format,
-            "safetyTolerance": _tolerance(safetyTolerance, image_urls),
-            "promptUpsampling": promptUpsampling,
-            "enableTranslation": enableTranslation,
-            "callBackUrl": callBackUrl,
-        },
-    )
+    """Change one picture (address or local path) by words with Flux Kontext; without aspectRatio its shape stays."""
+    asked = {
+        "prompt": prompt,
+        "image_urls": image_urls,
+        "aspectRatio": aspectRatio,
+        "output_format": output_format,
+        "safetyTolerance": safetyTolerance,
+        "promptUpsampling": promptUpsampling,
+        "enableTranslation": enableTranslation,
+        "watermark": watermark,
+    }
+    return _submission(EDIT, EDIT_PATHS, asked, model, callBackUrl)
 
 
-def _submission(api_type: str, paths: Sequence[str], asked: Mapping[str, Any]) -> Submission:
-    model = asked["model"] or DEFAULT_MODEL
-    body = {**asked, "model": model}
-    picture = Submission(paths, body, api_type, model=model, estimated_credits=credits_of(model))
-    if asked["model"]:  # the other form names neither of the two
-        return picture
-    return picture.or_market("flux1-kontext", less=("model",), estimated_credits=MOST, notes=(EITHER,))
+def credits_of_models() -> dict[str, float]:
+    """Return what a picture costs, by the name of its model."""
+    price = FAMILY.models["flux1-kontext"].price
+    lines = price.lines if price else ()
+    tiers = {line.when["(tier)"]: line.credits for line in lines if isinstance(line.when, Mapping)}
+    return {model: tiers[tier] for model, tier in TIERS.items() if tier in tiers}
 
 
-def _picture(image_urls: list[str] | None) -> str | None:
-    if image_urls and len(image_urls) > 1:
-        raise InvalidArgument(
-            "image_urls",
-            image_urls,
-            f"Flux Kontext takes one picture, {len(image_urls)} were given; join them, or use edit_nano_banana",
-        )
-    return image_urls[0] if image_urls else None
-
-
-def _tolerance(safety_tolerance: int | None, image_urls: list[str] | None) -> int | None:
-    if image_urls and safety_tolerance is not None and safety_tolerance > MAX_TOLERANCE_WITH_PICTURE:
-        raise InvalidArgument(
-            "safetyTolerance",
-            safety_tolerance,
-            f"with a picture it goes from 0 to {MAX_TOLERANCE_WITH_PICTURE}; up to 6 without image_urls",
-        )
-    return safety_tolerance
+def _submission(
+    api_type: str, paths: Sequence[str], asked: Mapping[str, Any], named: str | None, callback_url: str | None
+) -> Submission:
+    pictures, faults, instead = asked["image_urls"] or [], [], None
+    if len(pictures) > 1:
+        faults = [InvalidArgument("image_urls", pictures, f"Flux Kontext takes one, {len(pictures)} were given")]
+        more = {
+            "image_size": asked["aspectRatio"],
+            "output_format": asked["output_format"],
+            "callBackUrl": callback_url,
+        }
+        call = {"prompt": asked["prompt"], "image_urls": pictures, **{name: more[name] for name in more if more[name]}}
+        instead = {"tool": "edit_nano_banana", "arguments": call}
+    choice = FAMILY.choose(FORMS, {**asked, "image_urls": pictures[:1]}, instead=instead, faults=faults)
+    credits, model = credits_of_models(), named or DEFAULT_MODEL
+    own = choice.own(paths, api_type, callback_url, model=model)
+    own = replace(own, body={**own.body, "model": model}, estimated_credits=credits.get(model))
+    if named or own.otherwise is None:  # the other form names neither of the two
+        return replace(own, otherwise=None)
+    most = max(credits.values())
+    notes = (*own.notes, EITHER.format(most))
+    return replace(own, otherwise=replace(own.otherwise, estimated_credits=most, notes=notes))

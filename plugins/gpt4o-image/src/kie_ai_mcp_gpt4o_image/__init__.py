@@ -1,16 +1,21 @@
 """GPT-4o images: OpenAI's image model on endpoints of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, hookimpl
+from kie_ai_mcp import Model, Outcome, Provider, StatusRoute, Submission, Task, hookimpl
 from kie_ai_mcp_gpt4o_image.results import read_result
-from kie_ai_mcp_gpt4o_image.tools import GPT4O_IMAGE, SETTINGS, STATUS_PATHS, gpt4o_image_tools
+from kie_ai_mcp_gpt4o_image.tools import FAMILY, GPT4O_IMAGE, SETTINGS, STATUS_PATHS, gpt4o_image_tools
 
 
 @hookimpl
 def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     return gpt4o_image_tools(settings)
+
+
+@hookimpl
+def kie_register_models() -> Iterable[Model]:
+    return FAMILY.models.values()
 
 
 @hookimpl

@@ -1,12 +1,15 @@
 """Tool of GPT-4o images, with the addresses that serve it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from kie_ai_mcp import (
     CallbackUrl,
+    Family,
+    Form,
     ImageUrl,
     ImageUrls,
     InvalidArgument,
@@ -16,14 +19,13 @@ from kie_ai_mcp import (
     Submission,
     is_on,
     otherwise_first,
-    reject_arguments,
 )
-from kie_ai_mcp_gpt4o_image.prices import credits_of
 
 GPT4O_IMAGE = "gpt4o-image"
 
 CREATE_PATHS = ("gpt4o-image/generate",)
 STATUS_PATHS = ("gpt4o-image/record-info",)
+MASKED_CHARS = 5_000  # of the prompt of edit_ideogram_image
 
 # Fields documented until 2025 and absent from the official page since; it is unknown whether they still work.
 OLDER_FIELDS = "older_fields"
@@ -31,7 +33,25 @@ SETTINGS = {
     OLDER_FIELDS: "true sends maskUrl and nVariants, which Kie.ai's page no longer lists",
     "unified": "true begins with jobs/createTask (4o-image-api), false with the family's own address",
 }
-ALLOW_THEM = f"set {OLDER_FIELDS} = true below [providers.{GPT4O_IMAGE}] in the configuration"
+ALLOW_THEM = (
+    f"Kie.ai no longer lists it; set {OLDER_FIELDS} = true below [providers.{GPT4O_IMAGE}] in the configuration"
+)
+
+FAMILY = Family("kie_ai_mcp_gpt4o_image", "")
+FORMS = (
+    Form(
+        "4o-image-api",
+        "GPT-4o",
+        {"image_urls": "files_url"},
+        always={"size": "1:1"},
+        anyway={"nVariants": (1,)},
+        lacks={
+            "output_format": "GPT-4o chooses it itself",
+            "maskUrl": ALLOW_THEM,
+            "nVariants": f"{ALLOW_THEM}, or call once per picture",
+        },
+    ),
+)
 
 
 def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
@@ -41,45 +61,38 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
     def generate_gpt4o_image(
         prompt: Prompt,
         image_urls: Annotated[ImageUrls, Field(max_length=5)] | None = None,
-        size: Literal["1:1", "3:2", "2:3"] = "1:1",
-        output_format: OutputFormat | None = None,
+        size: Literal["1:1", "3:2", "2:3"] | None = None,
+        output_format: Annotated[OutputFormat, Field(description="refused")] | None = None,
         maskUrl: Annotated[ImageUrl, Media("image", most_mb=25)] | None = None,
         nVariants: Literal[1, 2, 4] | None = None,
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
-        """Make or change pictures with GPT-4o.
+        """Make a picture from words, or change up to 5 (addresses or local paths), with GPT-4o; choose it for text.
 
-        output_format can't be chosen; maskUrl and nVariants need the setting older_fields.
+        maskUrl and nVariants need the setting older_fields.
         """
-        reject_arguments(
-            "GPT-4o chooses it itself", "leave it out, or use generate_nano_banana", output_format=output_format
-        )
-        if maskUrl is not None:
-            _check_mask(maskUrl, image_urls, older_fields)
-        if nVariants not in {None, 1} and not older_fields:
-            raise InvalidArgument(
-                "nVariants", nVariants, f"Kie.ai no longer lists it; call once per picture, or {ALLOW_THEM}"
-            )
-        body = {
+        asked: dict[str, Any] = {
             "prompt": prompt,
-            "filesUrl": image_urls,
+            "image_urls": image_urls,
             "size": size,
-            "maskUrl": maskUrl,
-            "nVariants": nVariants if older_fields else None,
-            "callBackUrl": callBackUrl,
+            "output_format": output_format,
         }
-        pictures = Submission(CREATE_PATHS, body, GPT4O_IMAGE, estimated_credits=credits_of(nVariants))
+        older: dict[str, Any] = {"maskUrl": maskUrl, "nVariants": nVariants}
+        faults, instead, one = [], None, image_urls if image_urls and len(image_urls) == 1 else None
+        if older_fields and maskUrl is not None and one is None:
+            faults = [InvalidArgument("maskUrl", maskUrl, "a mask goes with exactly one picture in image_urls")]
+        elif maskUrl is not None and one is not None:
+            call = {"prompt": prompt, "image_url": one[0], "mask_url": maskUrl, "callBackUrl": callBackUrl}
+            arguments = {name: value for name, value in call.items() if value}
+            instead = {"tool": "edit_ideogram_image", "arguments": arguments} if len(prompt) <= MASKED_CHARS else None
+        asked = asked if older_fields else {**asked, **older}
+        choice = FAMILY.choose(FORMS, asked, instead=instead, faults=faults)
+        pictures = choice.own(CREATE_PATHS, GPT4O_IMAGE, callBackUrl)
+        if not older_fields:
+            return pictures
         # The other form makes one picture, and takes no mask.
-        is_plain = maskUrl is None and nVariants in {None, 1}
-        return pictures.or_market("4o-image-api", less=("nVariants",)) if is_plain else pictures
+        other = pictures.otherwise if maskUrl is None and nVariants in {None, 1} else None
+        credits = None if choice.price.credits is None else choice.price.credits * (nVariants or 1)
+        return replace(pictures, body={**pictures.body, **older}, otherwise=other, estimated_credits=credits)
 
     return otherwise_first(generate_gpt4o_image) if is_on(settings, "unified") else [generate_gpt4o_image]
-
-
-def _check_mask(mask_url: str, image_urls: list[str] | None, older_fields: bool) -> None:
-    if not older_fields:
-        raise InvalidArgument(
-            "maskUrl", mask_url, f"Kie.ai no longer lists it; use edit_ideogram_image, or {ALLOW_THEM}"
-        )
-    if image_urls is None or len(image_urls) != 1:
-        raise InvalidArgument("maskUrl", mask_url, "a mask goes with exactly one picture in image_urls")

@@ -44,7 +44,7 @@ SIZES = {
 Prompt = Annotated[AnyPrompt, Field(max_length=5_000)]
 Picture = Annotated[ImageUrl, Media("image", most_mb=10)]
 Pictures = Annotated[OnePicture, Media("image", most_mb=10)]
-Shape = Literal["1:1", "3:4", "9:16", "4:3", "16:9", "auto"]
+Shape = Literal["1:1", "3:4", "9:16", "4:3", "16:9"]
 Style = Literal["AUTO", "GENERAL", "REALISTIC", "DESIGN", "FICTION"]
 Speed = Literal["TURBO", "BALANCED", "QUALITY"]
 Count = Annotated[int, Field(ge=1, le=4)]
@@ -83,7 +83,7 @@ def generate_ideogram_image(
 ) -> Submission:
     """Make a picture from words, or anew from one (address or local path), with Ideogram 3; choose it for text in it.
 
-    ideogram/character and FICTION draw the character of the picture in image_urls; num_images needs one, too.
+    image_urls: with ideogram/character or FICTION its character; num_images needs it.
     """
     asked = {
         "prompt": prompt,
@@ -97,15 +97,16 @@ def generate_ideogram_image(
         "num_images": num_images,
         "expand_prompt": expand_prompt,
     }
-    if image_urls and len(image_urls) > 1:
-        given = {"image_size": aspectRatio, "output_format": output_format, "callBackUrl": callBackUrl}
-        call = {"prompt": prompt, "image_urls": image_urls, **{name: given[name] for name in given if given[name]}}
-        allowed = f"Ideogram takes one picture, {len(image_urls)} were given; edit_nano_banana takes several"
+    pictures, faults, instead = image_urls or [], [], None
+    if len(pictures) > 1:
+        faults = [InvalidArgument("image_urls", pictures, f"Ideogram takes one, {len(pictures)} were given")]
+        more = {"image_size": aspectRatio, "output_format": output_format, "callBackUrl": callBackUrl}
+        call = {"prompt": prompt, "image_urls": pictures, **{name: more[name] for name in more if more[name]}}
         instead = {"tool": "edit_nano_banana", "arguments": call}
-        raise InvalidArgument("image_urls", image_urls, allowed, instead=instead)
     # The model that draws a character costs more than twice as much.
     forms = GENERATE if model or style == "FICTION" else GENERATE[:2]
-    return _submission(FAMILY.choose(forms, asked, model), callBackUrl)
+    asked["image_urls"] = pictures[:1]
+    return _submission(FAMILY.choose(forms, asked, model, instead=instead, faults=faults), callBackUrl)
 
 
 def edit_ideogram_image(
@@ -122,7 +123,7 @@ def edit_ideogram_image(
 ) -> Submission:
     """Repaint the masked part of a picture (addresses or local paths) with Ideogram 3; the mask has its pixel size.
 
-    character_url: a picture of the character to paint; num_images needs it.
+    character_url: the character to paint; num_images needs it.
     """
     asked = {
         "prompt": prompt,
@@ -153,9 +154,9 @@ def remix_ideogram_image(
     expand_prompt: bool | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Make a picture anew from one (address or local path) and words with Ideogram 3; character_url puts a person in.
+    """Make a picture anew from one (address or local path) and words with Ideogram 3.
 
-    style: FICTION needs character_url, GENERAL and DESIGN exclude it.
+    character_url: for FICTION, not for GENERAL and DESIGN.
     """
     asked = {
         "prompt": prompt,

@@ -22,12 +22,13 @@ from kie_ai_mcp import (
 IMAGE = "midjourney-image"
 VIDEO = "midjourney-video"
 
-Shape = Literal[
-    "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "2:1", "1:2", "6:5", "5:6", "5:4", "4:5", "21:9", "auto"
-]
+Shape = Literal["1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "2:1", "1:2", "6:5", "5:6", "5:4", "4:5", "21:9"]
 
 NEAREST_SHAPES = {"5:4": "6:5", "4:5": "5:6", "21:9": "2:1"}
 """Shapes that the service never made, each with the nearest one that it did."""
+
+# Fine settings of a family that hardly ever answers cost every model bytes; they are understood all the same.
+HIDDEN = Field(deprecated=True)
 
 FAMILY = Family("kie_ai_mcp_midjourney", "Midjourney")
 
@@ -60,11 +61,11 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
         output_format: Annotated[OutputFormat, Field(description="refused")] | None = None,
         callBackUrl: CallbackUrl | None = None,
         taskType: Literal["txt2img", "img2img", "style_reference", "omni_reference"] | None = None,
-        speed: Literal["relaxed", "fast", "turbo"] | None = None,
-        version: Literal["7", "6.1", "6", "5.2", "5.1", "niji6"] | None = None,
-        stylization: Annotated[int, Field(ge=0, le=1000)] | None = None,
-        weirdness: Annotated[int, Field(ge=0, le=3000)] | None = None,
-        variety: Annotated[int, Field(ge=0, le=100, multiple_of=5)] | None = None,
+        speed: Annotated[Literal["relaxed", "fast", "turbo"], HIDDEN] | None = None,
+        version: Annotated[Literal["7", "6.1", "6", "5.2", "5.1", "niji6"], HIDDEN] | None = None,
+        stylization: Annotated[int, Field(ge=0, le=1000), HIDDEN] | None = None,
+        weirdness: Annotated[int, Field(ge=0, le=3000), HIDDEN] | None = None,
+        variety: Annotated[int, Field(ge=0, le=100, multiple_of=5), HIDDEN] | None = None,
     ) -> Submission:
         """Retired at Kie.ai, use generate_nano_banana: four Midjourney pictures from words or pictures."""
         shape = NEAREST_SHAPES.get(aspectRatio or "", aspectRatio)
@@ -90,9 +91,9 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
     def generate_midjourney_video(
         prompt: Annotated[Prompt, Field(max_length=2000)],
         imageUrls: OnePicture,
-        motion: Literal["low", "high"] | None = None,
+        motion: Annotated[Literal["low", "high"], HIDDEN] | None = None,
         hd: bool | None = None,
-        videoBatchSize: Literal[1, 2, 4] | None = None,
+        videoBatchSize: Annotated[Literal[1, 2, 4], HIDDEN] | None = None,
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
         """Retired at Kie.ai, use generate_kling_video: Midjourney videos from one picture."""

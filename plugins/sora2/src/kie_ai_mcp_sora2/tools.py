@@ -75,7 +75,7 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         imageUrls: Pictures | None = None,
         duration: Literal[10, 15] | None = None,
         aspectRatio: Orientation | None = None,
-        resolution: Literal["720p", "1080p", "auto"] | None = None,
+        resolution: Literal["720p", "1080p"] | None = None,
         frameRate: Annotated[int, REFUSED] | None = None,
         style: str | None = None,
         cameraMotion: str | None = None,
@@ -100,12 +100,14 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
             "guidance_scale": guidance_scale,
             "remove_watermark": remove_watermark,
         }
-        if imageUrls and len(imageUrls) > 1:
-            given = {name: asked[name] for name in ("prompt", "imageUrls", "aspectRatio") if asked[name]}
-            allowed = "Sora 2 takes one picture, the first frame; generate_veo3_video takes up to three"
-            instead = {"tool": "generate_veo3_video", "arguments": given} if len(imageUrls) <= VEO3_PICTURES else None
-            raise InvalidArgument("imageUrls", imageUrls, allowed, instead=instead)
-        task = FAMILY.choose(FORMS, asked, model).submission(VIDEO, callBackUrl)
+        pictures, faults, instead = imageUrls or [], [], None
+        if len(pictures) > 1:
+            faults = [InvalidArgument("imageUrls", pictures, "Sora 2 takes one picture, the first frame")]
+            call = {name: asked[name] for name in ("prompt", "imageUrls", "aspectRatio") if asked[name]}
+            instead = {"tool": "generate_veo3_video", "arguments": call} if len(pictures) <= VEO3_PICTURES else None
+        asked["imageUrls"] = pictures[:1]
+        choice = FAMILY.choose(FORMS, asked, model, instead=instead, faults=faults)
+        task = choice.submission(VIDEO, callBackUrl)
         return apply_overrides(task, settings)
 
     def generate_sora2_storyboard(
