@@ -199,6 +199,17 @@ def test_what_is_missing_is_named_as_the_tool_names_it() -> None:
     assert found.value.field == "lastFrame"
 
 
+def test_form_that_has_a_field_for_everything_comes_nearest() -> None:
+    error = refusal(duration=7, strength=2)
+
+    assert [fault.field for fault in error.faults] == ["strength"]
+    assert "at most 1" in error.message
+
+
+def test_number_that_a_model_takes_as_text_is_told_as_a_number() -> None:
+    assert "use one of 5, 10" in refusal("1", duration=7).message
+
+
 def test_form_says_why_it_lacks_a_setting() -> None:
     assert refusal("1", seed=7).message == "seed: 7 is not accepted: Made 1 draws by lot; leave it out."
 

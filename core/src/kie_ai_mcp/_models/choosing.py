@@ -176,19 +176,20 @@ def choose(
     allowed.sort(key=lambda one: (one.form not in preferred, one.cost))
     best: Written | None = None
     for one in allowed:
-        if not one.faults and (best is None or len(one.ignored) < len(best.ignored)):
+        if one.fits and (best is None or len(one.ignored) < len(best.ignored)):
             best = one
             if not one.ignored:
                 break
     names = dict.fromkeys(form.name or form.id for form in forms)
     if best is not None and not further:
         rank = "first" if best.cost == inf else "cheapest"
-        note = f"{label_of(best.form)} was chosen: the {rank} model that takes the whole call."
+        kind = "fitting model" if best.form in preferred else "model"
+        note = f"{label_of(best.form)} was chosen: the {rank} {kind} that takes the whole call."
         return best, (*(() if named or len(names) == 1 else (note,)), *best.notes, *best.ignored)
-    nearest = min(allowed, key=lambda one: len(one.faults))
+    nearest = min(allowed, key=lambda one: (one.unfit, len(one.faults)))
     error = InvalidArgument.joined([*further, *nearest.faults])
     others = sorted(map(written, forms), key=lambda one: one.cost) if named and not further else ()
-    if able := dict.fromkeys(one.form.name or one.form.id for one in others if not one.faults):
+    if able := dict.fromkeys(one.form.name or one.form.id for one in others if one.fits):
         error.message += f" The whole call is taken by {' or '.join(f'{by}={name!r}' for name in [*able][:SHOWN])}."
         error.instead = {"arguments": {by: next(iter(able))}}  # the rest of the call is added where it is known
     elif instead:
@@ -236,6 +237,17 @@ class Written:
     def cost(self) -> float:
         """The credits by which forms are compared; one that is not known comes last."""
         return inf if self.price.credits is None else self.price.credits
+
+    @property
+    def fits(self) -> bool:
+        """Whether the model takes the whole call; the check costs most, so it comes last."""
+        return not self.unwritten and not self.faults
+
+    @property
+    def unfit(self) -> int:
+        """How many arguments the model has no field for, or needs besides."""
+        fields = {*self.model.input["properties"]}
+        return sum(fault.value is None or fields.isdisjoint(fields_of(self.form, fault.field)) for fault in self.faults)
 
     @cached_property
     def _found(self) -> tuple[tuple[InvalidArgument, ...], Notes]:
@@ -359,8 +371,11 @@ def _in_words_of_tool(call: Written, fault: InvalidArgument) -> InvalidArgument:
         place = f"{argument}[{targets.index(name)}]"
     allowed = _renamed(form, fault.allowed, call.names)
     if fault.value is None:
+        allowed = re.sub(r"^give \[([^]]*)\].*", r"give \1", allowed)  # a list there may be one value here
         return InvalidArgument(place, None, allowed, message=f"{place}: {call.label} needs it; {allowed}.")
     value = given.get(argument, fault.value) if place == argument else fault.value
+    if isinstance(value, int | float):
+        allowed = re.sub(r"'(-?[\d.]+)'", r"\1", allowed)  # a number here may be text there
     return InvalidArgument(place, value, f"with {call.label}, {allowed}")
 
 

@@ -1,17 +1,47 @@
 """Tools of Seedream: pictures from words, and changes to pictures, by the cheapest model that takes the whole call."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kie_ai_mcp import ImageUrls, InvalidArgument, Media, OutputFormat, Submission
+from kie_ai_mcp import Family, Form, ImageUrls, Media, OutputFormat, Submission
 from kie_ai_mcp import Prompt as AnyPrompt
-from kie_ai_mcp_seedream.models import MODELS, NAMES
 
 GENERATE = "seedream"
 EDIT = "seedream-edit"
+
+FAMILY = Family("kie_ai_mcp_seedream", "Seedream")
+
+# Seedream 4 writes the longer side first.
+SHAPES = {
+    "1:1": "square_hd",
+    "4:3": "landscape_4_3",
+    "3:4": "portrait_4_3",
+    "3:2": "landscape_3_2",
+    "2:3": "portrait_3_2",
+    "16:9": "landscape_16_9",
+    "9:16": "portrait_16_9",
+    "21:9": "landscape_21_9",
+}
+QUALITY = {"resolution": "quality"}
+
+
+def _forms(words: str, words_of_4: str) -> Iterator[Form]:
+    """Yield the form of each model for one sort of work; the sort ends its id."""
+    fields_of_4 = {"aspect_ratio": "image_size", "resolution": "image_resolution"}
+    yield Form(f"seedream/5-flash-{words}", "5-flash", {"resolution": "size"})
+    yield Form(f"bytedance/seedream-v4-{words_of_4}", "4", fields_of_4, {"aspect_ratio": SHAPES})
+    sizes = {"resolution": {"2K": "basic", "3K": "high", "4K": "ultra"}}
+    yield Form(f"seedream/5-lite-{words}", "5-lite", QUALITY, sizes)
+    yield Form(f"seedream/4.5-{words_of_4}", "4.5", QUALITY, {"resolution": {"2K": "basic", "4K": "high"}})
+    yield Form(f"seedream/5-pro-{words}", "5-pro", QUALITY, {"resolution": {"1K": "basic", "2K": "high"}})
+
+
+NEW = (*_forms("text-to-image", "text-to-image"),)
+EDITS = (*_forms("image-to-image", "edit"),)
+NAMES = {form.id: form.name for form in (*NEW, *EDITS)}
+"""The names by the service's ids, which answers and lists of models show."""
 
 Prompt = Annotated[AnyPrompt, Field(max_length=5_000)]
 Pictures = Annotated[
@@ -36,7 +66,8 @@ def generate_seedream_image(
 
     Without model: the cheapest that fits.
     """
-    return _submission(GENERATE, model, Call(prompt, [], aspect_ratio, resolution, output_format))
+    asked = {"prompt": prompt, "aspect_ratio": aspect_ratio, "resolution": resolution, "output_format": output_format}
+    return FAMILY.choose(NEW, asked, model).submission(GENERATE)
 
 
 def edit_seedream_image(
@@ -51,68 +82,11 @@ def edit_seedream_image(
 
     Without model: the cheapest that fits. Square where aspect_ratio is left out.
     """
-    return _submission(EDIT, model, Call(prompt, image_urls, aspect_ratio, resolution, output_format))
-
-
-@dataclass(frozen=True)
-class Call:
-    """What a caller asks for, whatever the model."""
-
-    prompt: str
-    image_urls: list[str]
-    aspect_ratio: str | None
-    resolution: str | None
-    output_format: str | None
-
-    @property
-    def tool(self) -> str:
-        """The tool that was called."""
-        return "edit_seedream_image" if self.image_urls else "generate_seedream_image"
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The arguments that were given, but for the model's name."""
-        return {argument: value for argument, value in vars(self).items() if value}
-
-    def faults(self, name: str) -> Iterator[InvalidArgument]:
-        """Yield what a model does not take, each with what to give instead."""
-        model, count = MODELS[name], len(self.image_urls)
-
-        def fault(argument: str, cure: str) -> InvalidArgument:
-            return InvalidArgument(argument, self.given[argument], f"Seedream {name} {cure}")
-
-        least, most = model.prompt_chars
-        if not least <= len(self.prompt) <= most:
-            yield fault("prompt", f"takes {least} to {most} characters")
-        if count > model.pictures:
-            yield fault("image_urls", f"takes at most {model.pictures}, not {count}")
-        if self.resolution and self.resolution not in model.resolutions:
-            yield fault("resolution", f"makes {' or '.join(model.resolutions)}; use one of these")
-        if self.output_format and not model.formats:
-            yield fault("output_format", "chooses it itself; leave it out")
-
-
-def _submission(api_type: str, named: str | None, call: Call) -> Submission:
-    faults = {name: tuple(call.faults(name)) for name in MODELS}
-    name = named or min(faults, key=lambda name: len(faults[name]))
-    if faults[name]:
-        able = not all(faults.values())
-        instead = {"tool": call.tool, "arguments": call.given} if able else None
-        raise InvalidArgument.joined(faults[name], instead=instead)
-    model = MODELS[name]
-    sent = {
-        "prompt": call.prompt,
-        "image_urls": call.image_urls or None,
-        **model.always,
-        "output_format": call.output_format,
+    asked = {
+        "prompt": prompt,
+        "image_urls": image_urls,
+        "aspect_ratio": aspect_ratio,
+        "resolution": resolution,
+        "output_format": output_format,
     }
-    if call.aspect_ratio:
-        sent[model.shape] = model.shapes.get(call.aspect_ratio, call.aspect_ratio)
-    if call.resolution:
-        sent[model.size] = model.resolutions[call.resolution]
-    return Submission.market(
-        model.edits if call.image_urls else model.words,
-        sent,
-        api_type=api_type,
-        notes=() if named else (f"Seedream {name} was chosen: the cheapest model that takes the whole call.",),
-    )
+    return FAMILY.choose(EDITS, asked, model).submission(EDIT)

@@ -1,10 +1,10 @@
 """Wan: Alibaba's video and image models on the market endpoints, whose status and results are the common ones."""
 
-from collections.abc import Iterator
-from importlib.resources import files
+from collections.abc import Iterable
 
-from kie_ai_mcp import Model, Provider, Tool, hookimpl, read_models
+from kie_ai_mcp import Model, Provider, Tool, hookimpl
 from kie_ai_mcp_wan.image import IMAGE, generate_wan_image
+from kie_ai_mcp_wan.models import FAMILY
 from kie_ai_mcp_wan.video import VIDEO, generate_wan_video
 
 
@@ -14,8 +14,8 @@ def kie_register_tools() -> list[Tool]:
 
 
 @hookimpl
-def kie_register_models() -> Iterator[Model]:
-    return read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
+def kie_register_models() -> Iterable[Model]:
+    return FAMILY.models.values()
 
 
 @hookimpl

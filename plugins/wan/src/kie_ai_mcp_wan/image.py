@@ -4,13 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kie_ai_mcp import ImageUrls, InvalidArgument, Media, Prompt, Submission
+from kie_ai_mcp import ImageUrls, Media, Prompt, Submission
+from kie_ai_mcp_wan.models import FAMILY, IMAGES, NAMES, SERIES
 
 IMAGE = "wan-image"
-
-MODELS = {"2.7": "wan/2-7-image", "2.7-pro": "wan/2-7-image-pro"}
-NAMES = {model_id: name for name, model_id in MODELS.items()}
-"""The names by the service's ids, which answers and lists of models show."""
 
 MOST_APART = 4
 """The most pictures that are made apart from each other; the service makes more only as a connected series."""
@@ -34,24 +31,13 @@ def generate_wan_image(
     n above 4: one series. 2.7-pro: 4K from words alone, n to 4.
     """
     series = n > MOST_APART
-    if resolution == "4K" and model == "2.7-pro" and (series or image_urls):
-        asked = {"prompt": prompt, "image_urls": image_urls, "n": n, "aspect_ratio": aspect_ratio, "resolution": "4K"}
-        raise InvalidArgument(
-            "resolution",
-            resolution,
-            f"Wan 2.7-pro makes it from words alone, at most {MOST_APART} at once; use 1K or 2K, or leave model out",
-            instead={"tool": "generate_wan_image", "arguments": {k: v for k, v in asked.items() if v is not None}},
-        )
-    return Submission.market(
-        MODELS[model],
-        {
-            "prompt": prompt,
-            "input_urls": image_urls,
-            "n": n,
-            "enable_sequential": series or None,
-            "aspect_ratio": aspect_ratio,
-            "resolution": resolution,
-        },
-        api_type=IMAGE,
-        notes=(f"More than {MOST_APART} pictures are made as one connected series.",) if series else (),
-    )
+    asked = {
+        "prompt": prompt,
+        "image_urls": image_urls,
+        "n": n,
+        SERIES: series or None,
+        "aspect_ratio": aspect_ratio,
+        "resolution": resolution,
+    }
+    notes = [f"More than {MOST_APART} pictures are made as one connected series."] if series else []
+    return FAMILY.choose(IMAGES, asked, model).submission(IMAGE, notes=notes)
