@@ -115,6 +115,7 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
                 rounds, lambda _: answers.list(provider="veo3", kind="video", status="processing")
             ),
             "list_tasks, none of a kind": await timed(rounds, lambda _: answers.list(kind="audio")),
+            "list_tasks, words that none has": await timed(5, lambda _: answers.list(words="zebra")),
             "list_tasks, since a month": await timed(rounds, lambda _: answers.list(since=month)),
             "get_task_status, its database part": await timed(rounds, status),
             "a paid request, written and taken back": await timed(rounds, write_ahead),

@@ -71,6 +71,17 @@ async def test_every_answer_and_list_names_tool_model_and_prompt(app: App) -> No
     assert "Charged: yes, 4 credits ($0.02)" in one[0].text
 
 
+async def test_search_by_words_goes_on_where_it_looked_at_so_many(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kie_ai_mcp._record.tasks.SEARCHED", 3)
+    old, *_ = [
+        (await ask(app, PICTURE, prompt=f"A {beast}"))[1]["task_id"] for beast in ("hen", "fox", "owl", "elk", "cow")
+    ]
+    _, first = await ask(app, "list_tasks", words="hen")
+    assert (first["tasks"], "the same words and next_cursor" in first["next_step"]) == ([], True)
+    _, second = await ask(app, "list_tasks", words="hen", cursor=first["next_cursor"])
+    assert ([task["task_id"] for task in second["tasks"]], "next_cursor" in second) == ([old], False)
+
+
 @pytest.mark.parametrize("app", [{"enabled_providers": ("midjourney",)}], indirect=True)
 async def test_unknown_price_is_a_note_and_no_number(app: App) -> None:
     _, made = await ask(app, "generate_midjourney_image", prompt="A fox")

@@ -84,6 +84,8 @@ class OwnTools:
     ) -> Answer:
         """List recorded tasks, newest first, and requests whose outcome is unknown. Reads nothing from the service."""
         filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1, words or "")
+        if filters.words:
+            filters = replace(filters, from_id=await self.engine.record.tasks.search_from(filters.before_id))
         # First, because it takes in what an earlier call could not record.
         unsettled = await self.engine.record.submissions.unsettled()
         records = await self.engine.record.tasks.newest(filters)
@@ -105,6 +107,9 @@ class OwnTools:
         if len(records) > limit:
             extra["next_cursor"] = str(records[limit - 1].row_id)
             steps.append("Call list_tasks with next_cursor for older ones.")
+        elif filters.from_id is not None and filters.from_id > 1:
+            extra["next_cursor"] = str(filters.from_id)
+            steps.append("Call list_tasks with the same words and next_cursor to look at older ones.")
         extra["next_step"] = " ".join(steps) or "These are all."
         return await self._many(reports, extra, LINKS_LISTED)
 

@@ -37,6 +37,7 @@ _SEARCHED = (
     .concat(peewee.fn.COALESCE(_STORED_WORDS, ""))
 )
 
+SEARCHED = 20_000  # how many tasks one search by words looks at: paid requests wait for it meanwhile
 TaskKey = int | str
 """A task on record: the number of its row, or an id, as `TaskRecord.written_id` or the service writes it."""
 
@@ -52,6 +53,7 @@ class Filters:
     before_id: int | None = None
     limit: int = 20
     words: str = ""  # each of which tool, model or prompt must hold
+    from_id: int | None = None
     readable: bool = False  # whether it must be one that this process can ask a service for
 
 
@@ -93,9 +95,10 @@ class Tasks:
 
     @in_worker
     def newest(self, filters: Filters) -> Sequence[TaskRecord]:
-        """Return tasks newest first, at most `limit`, below `before_id`."""
+        """Return tasks newest first, at most `limit`, below `before_id` and from `from_id` on."""
         query = _WITH_REQUEST.order_by(TaskRow.row_id.desc()).limit(filters.limit)
         values: dict[str, Any] = {"created_at__gte": filters.since, "row_id__lt": filters.before_id}
+        values["row_id__gte"] = filters.from_id
         values |= {name: getattr(filters, name) for name in ("status", "provider", "kind")}
         query = query.where(self._readable()) if filters.readable else query
         for word in filters.words.split():
@@ -103,6 +106,12 @@ class Tasks:
             forms = {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
             query = query.where(reduce(or_, map(_SEARCHED.contains, sorted(forms))))
         return self._records(query.filter(**{name: value for name, value in values.items() if value is not None}))
+
+    @in_worker
+    def search_from(self, before_id: int | None) -> int:
+        """Return the row down to which one search by words looks, that begins below `before_id` or at the newest."""
+        newest = self.database.rows(TaskRow.select(peewee.fn.MAX(TaskRow.row_id).alias("id")))[0]["id"] or 0
+        return (newest + 1 if before_id is None else before_id) - SEARCHED
 
     @in_worker
     def beginning_with(self, start: str, most: int = 5) -> list[str]:
