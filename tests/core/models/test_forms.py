@@ -106,6 +106,11 @@ def test_faults_that_the_tool_finds_are_told_with_those_of_the_form() -> None:
         Made("tests", "Made").choose(FORMS, {"prompt": "a fox"}, "1", faults=own)
 
 
+def test_call_without_what_no_form_has_a_setting_for_is_told_where_it_works() -> None:
+    assert refusal(sound=True, mood="calm").instead == {"arguments": {"sound": None, "mood": None}}
+    assert refusal("1", mood="calm", duration=7).instead is None
+
+
 def test_items_beyond_the_one_field_for_each_are_refused() -> None:
     assert "at most 1, 2 were given" in refusal("3", only=["a", "b"]).message
 

@@ -61,6 +61,7 @@ async def test_refusal_that_changes_arguments_tells_the_whole_call() -> None:
     arguments, other = {"prompt": "a fox", "tags": ["red"]}, {"tool": "draw_fox", "arguments": {"prompt": "x"}}
     for change, whole in (
         ({"arguments": {"prompt": "two"}}, {"tool": "generate_fox", "arguments": {**arguments, "prompt": "two"}}),
+        ({"arguments": {"tags": None}}, {"tool": "generate_fox", "arguments": {"prompt": "a fox"}}),
         (other, other),
     ):
         with pytest.raises(InvalidArgument) as refusal:

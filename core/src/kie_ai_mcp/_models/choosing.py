@@ -195,7 +195,17 @@ def choose(
     elif instead:
         error.message += f" {instead['tool']} can do it."
         error.instead = instead
+    elif not further and (spare := _spare(nearest, asked)):
+        error.instead = {"arguments": dict.fromkeys(spare)}
     raise error
+
+
+def _spare(one: "Written", asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the arguments without which the model takes the call, where it has no setting for any that is wrong."""
+    names = tuple(fault.field for fault in one.faults)
+    rest = {name: value for name, value in one.given.items() if name not in names}
+    is_spare = all(name in one.given and not one.has(name) for name in names)
+    return names if is_spare and not write(one.model, one.form, rest, one.label, tuple(asked)).faults else ()
 
 
 @cache
@@ -256,6 +266,10 @@ class Written:
         told = [_in_words_of_tool(self, fault) for fault in found.faults]
         faults = (fault for fault in told if field_of(fault.field) not in said or fault.value is None)
         return (*self.unwritten, *faults), tuple(_renamed(self.form, note, self.names) for note in found.notes)
+
+    def has(self, argument: str) -> bool:
+        """Return whether the model has a field for an argument."""
+        return any(name in self.model.input["properties"] for name in fields_of(self.form, argument))
 
     @property
     def faults(self) -> tuple[InvalidArgument, ...]:

@@ -78,7 +78,8 @@ class Asking:
             raise PluginError(exc.message, next_step=cure) from exc
         except InvalidArgument as exc:
             if exc.instead and "tool" not in exc.instead:
-                exc.instead = {"tool": tool.name, "arguments": {**whole, **exc.instead["arguments"]}}
+                call = {**whole, **exc.instead["arguments"]}  # None in it stands for one that is left out
+                exc.instead = {"tool": tool.name, "arguments": {k: v for k, v in call.items() if v is not None}}
             raise
         if wrong is None and request.gateway not in services:
             wrong = f"its gateway {request.gateway!r} is registered by no provider"
