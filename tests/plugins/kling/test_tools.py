@@ -260,7 +260,7 @@ def test_omni_follows_or_transforms_the_media(arguments: dict[str, Any], model: 
 @pytest.mark.parametrize(
     ("arguments", "field", "advice"),
     [
-        ({"transform": True, "imageUrls": [A]}, "videoUrl", "needs it; give [video]"),
+        ({"transform": True, "imageUrls": [A]}, "videoUrl", "needs it; give video."),
         ({"imageUrls": [A] * 8}, "imageUrls", "at most 7"),
         ({"imageUrls": [A] * 5, "videoUrl": CLIP}, "imageUrls", "at most 4"),
         ({"imageUrls": [A] * 5, "videoUrl": CLIP, "transform": True}, "imageUrls", "at most 4"),
