@@ -101,6 +101,17 @@ BROKEN = {
         tool(SEND, 'prompt: Annotated[str, Field(json_schema_extra={"minLength": "long"})]'),
         ["its input schema is not valid"],
     ),
+    "refusal that no call cures": (
+        tool('raise InvalidArgument("prompt", prompt, "ask another service")'),
+        ["refusals are cured by no call", "give the error `instead`"],
+    ),
+    "refusal that misleads": (
+        tool(
+            'if style == "b":\n        raise InvalidArgument("style", style, "use size=\'L\'")\n    ' + SEND,
+            "prompt: str, style: Literal['a', 'b'] | None = None, size: Literal['S', 'L'] | None = None",
+        ),
+        ["refusals name a way out that refuses", "Name only models and values"],
+    ),
     "validation beyond the schema": (
         tool(
             SEND,
@@ -127,7 +138,7 @@ BROKEN = {
     ),
     "request that is no JSON": (
         tool('return Submission.market("m", {"at": {prompt}}, api_type="broken")'),
-        ["body is {'", "not JSON: ", "generate_broken_image(prompt="],
+        ['body is {"', "not JSON: ", "generate_broken_image(prompt="],
     ),
     "other form of a request that is not declared": (
         tool('return Submission("a", {"prompt": prompt}, "other").or_market("m", api_type="broken")')
@@ -216,7 +227,7 @@ BROKEN = {
     "gateway with a header that can't be sent": (
         "@hookimpl\ndef kie_register_gateways():\n"
         "    return [Gateway('tide', 'Tide', 'https://x', headers={'X-Key': 'key: {key}\\n'})]",
-        ["returned a Gateway that can't be used: headers are {'X-Key': 'key: {key}\\n'}"],
+        ['returned a Gateway that can\'t be used: headers are {"X-Key": "key: {key}'],
     ),
     "gateway that takes a failure for a success": (
         "@hookimpl\ndef kie_register_gateways():\n"

@@ -78,10 +78,10 @@ def test_aleph_without_a_clip_is_refused_with_a_new_clip_that_can_be_bought(
     assert generate_runway_gen3_video(**instead["arguments"]).body == {"prompt": "a cat", "quality": "720p", **body}
 
 
-def test_aleph_without_a_clip_names_no_other_tool_that_would_refuse() -> None:
+def test_aleph_without_a_clip_names_a_call_that_would_not_be_refused() -> None:
     with pytest.raises(InvalidArgument) as refusal:
         generate_runway_aleph_video(prompt="p" * 1801)
-    assert refusal.value.instead is None
+    assert refusal.value.instead == {"tool": "generate_runway_gen3_video", "arguments": {"prompt": "p" * 1800}}
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool
 from kie_ai_mcp.errors import InvalidArgument, PluginError
 from kie_ai_mcp.specs import field_of
 
-MOST_TRIES = 150  # calls of a provider's function for one refusal
+MOST_TRIES = 200  # calls of a provider's function for one refusal
 MOST_STEPS = 12  # arguments that are changed
 NEAR = 30  # whole numbers tried on each side of a wrong one
 LEFT_OUT = object()
 MODEL = "model"
+LEAVE = "leave it out"  # where a fault says so, other values need not be tried
 SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKpPs]?)")  # 1K is about 540p, as 4K is 2160p
 NUMBER = re.compile(r"(?<![\w.-])-?[0-9]+(?:\.[0-9]+)?(?![\w.]*[\w])")
 LEAST = re.compile(r"at least ([0-9]{1,2}) characters")
@@ -162,7 +163,7 @@ class Search:
         for fault in error.faults:
             name = field_of(fault.field)
             value = state.get(name)
-            if name not in fields:
+            if name not in fields or (LEAVE in fault.allowed and name not in required):
                 yield name, LEFT_OUT
             elif value is None:
                 yield from ((name, each) for each in _usual(fields[name]))
@@ -213,8 +214,7 @@ def _near(value: Any, schema: Mapping[str, Any], fault: InvalidArgument) -> Iter
         yield from dict.fromkeys([*near, *listed])
     elif isinstance(value, list):
         place = re.match(r"\w+\[([0-9]+)\]", fault.field)
-        if place:
-            index = int(place[1])
+        if place and (index := int(place[1])) < len(value):
             yield from ([*value[:index], each, *value[index + 1 :]] for each in _near_item(value[index], schema, fault))
             yield value[:index] + value[index + 1 :]
         yield from (value[:count] for count in range(len(value) - 1, 0, -1))

@@ -69,15 +69,15 @@ def generate_runway_aleph_video(
         "watermark": watermark,
     }
     new = {
-        "prompt": prompt,
+        "prompt": prompt[:PROMPT_CHARS],
         "imageUrls": pictures[:1],
         "duration": LONG_S if duration and duration > SHORT_S else None,
         "aspectRatio": aspectRatio if aspectRatio in SHAPES and not pictures else None,
         "watermark": watermark,
         "callBackUrl": callBackUrl,
     }
-    can = videoUrl is None and len(prompt) <= PROMPT_CHARS
-    choice = FAMILY.choose(ALEPH_FORMS, asked, instead=_call("generate_runway_gen3_video", new) if can else None)
+    instead = _call("generate_runway_gen3_video", new) if videoUrl is None else None
+    choice = FAMILY.choose(ALEPH_FORMS, asked, instead=instead)
     return choice.own(ALEPH_PATHS, ALEPH, callBackUrl, names=NAMES)
 
 

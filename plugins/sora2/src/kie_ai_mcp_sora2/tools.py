@@ -111,7 +111,7 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         return apply_overrides(task, settings)
 
     def generate_sora2_storyboard(
-        shots: list[Shot],
+        shots: Annotated[list[Shot], Field(min_length=1, max_length=STORYBOARD_SHOTS)],
         imageUrl: Annotated[ImageUrl, Media("image", most_mb=10)] | None = None,
         aspectRatio: Orientation | None = None,
         callBackUrl: CallbackUrl | None = None,
@@ -131,8 +131,6 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
 
 
 def _scenes(shots: list[Any]) -> list[Scene]:
-    if not 1 <= len(shots) <= STORYBOARD_SHOTS:
-        raise InvalidArgument("shots", shots, f"give 1 to {STORYBOARD_SHOTS} shots, {len(shots)} were given")
     scenes, faults = [], []
     for index, shot in enumerate(shots):
         try:

@@ -163,7 +163,7 @@ def _check_music(given: Mapping[str, Any]) -> None:
     _check_words(given)
     if given["duration"] and not given["lyrics"] and not given["instrumental"]:
         ways = ["leave it out", *([] if media else ["give lyrics (generate_lyrics writes them)"])]
-        ways += [] if media or given["vocal_gender"] else ["set instrumental=true"]
+        ways += [] if media or given["vocal_gender"] else ["make it instrumental"]
         reason = f"Suno decides how long a song is that it writes; {', or '.join(ways)}"
         raise InvalidArgument("duration", given["duration"], reason)
     if media and custom:
