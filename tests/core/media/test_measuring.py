@@ -338,7 +338,7 @@ def test_files_of_one_argument_are_summed() -> None:
 
     faults = [str(fault) for fault in faults_of({"sounds[]": here}, {"sounds[]": media})]
 
-    start = "sounds: ['/0.mp3', '/1.mp3'] is not accepted: together they have"
+    start = 'sounds: ["/0.mp3", "/1.mp3"] is not accepted: together they have'
     assert faults == [
         f"{start} 10 MB, the service takes at most 9 MB there; give fewer or smaller.",
         f"{start} 20 s, the service takes at most 15 s there; give fewer or smaller.",

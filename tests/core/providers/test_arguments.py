@@ -218,7 +218,7 @@ def test_reading_tool_is_not_paid() -> None:
         ),
         (
             {"prompt": "a", "image_urls": {"a": PICTURE}},
-            f"image_urls: {{'a': {PICTURE!r}}} is not accepted: input should be a valid list.",
+            f'image_urls: {{"a": "{PICTURE}"}} is not accepted: input should be a valid list.',
         ),
         (
             {"prompt": "a", "callBackUrl": "me.example"},

@@ -159,7 +159,10 @@ def test_results_may_have_expired_already() -> None:
             replace(SECOND, otherwise=replace(SECOND, otherwise=SECOND)),
             "its otherwise is for another gateway, or has one of its own",
         ),
-        (Submission("a", {"at": {1}}, "fox"), "body is {'at': {1}}, not JSON: Object of type set is not JSON serial…"),
+        (
+            Submission("a", {"at": {1}}, "fox"),
+            'body is {"at": "{1}"}, not JSON: Object of type set is not JSON serial…',
+        ),
         (None, "a NoneType, not a Submission or Outcome"),
     ],
     ids=repr,
