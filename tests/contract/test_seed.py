@@ -41,7 +41,7 @@ PARAMETERS = {
 
 # What the seed took and today's service doesn't, the refused argument first; and words of the advice.
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("generate_gpt4o_image", {"size": "16:9"}, "'1:1', '3:2' or '2:3'"),
+    ("generate_gpt4o_image", {"size": "16:9"}, "'1:1', '3:2', '2:3' or 'auto'"),
     ("generate_gpt4o_image", {"output_format": "png"}, "leave it out"),
     ("generate_flux_image", {"image_urls": [A, B]}, "edit_nano_banana"),
     ("generate_flux_image", {"aspectRatio": "3:2"}, "'4:3'"),

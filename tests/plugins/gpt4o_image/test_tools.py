@@ -30,6 +30,13 @@ def test_prompt_alone_asks_for_a_square_because_the_service_demands_a_size() -> 
     assert submission.api_type == "gpt4o-image"
 
 
+def test_size_that_is_left_to_the_service_is_a_square_and_said() -> None:
+    submission = generate(prompt="a fox", size="auto")
+
+    assert submission.body == {"prompt": "a fox", "size": "1:1"}
+    assert submission.notes == ("size auto was left out: 1:1 is sent.",)
+
+
 def test_image_urls_become_files_url_and_every_other_word_its_own() -> None:
     submission = generate(prompt="a fox", image_urls=[PICTURE, OTHER], size="3:2", callBackUrl="https://me.example/x")
 

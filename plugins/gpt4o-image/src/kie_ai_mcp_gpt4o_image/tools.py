@@ -61,7 +61,7 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
     def generate_gpt4o_image(
         prompt: Prompt,
         image_urls: Annotated[ImageUrls, Field(max_length=5)] | None = None,
-        size: Literal["1:1", "3:2", "2:3"] | None = None,
+        size: Literal["1:1", "3:2", "2:3", "auto"] | None = None,
         output_format: Annotated[OutputFormat, Field(description="refused")] | None = None,
         maskUrl: Annotated[ImageUrl, Media("image", most_mb=25)] | None = None,
         nVariants: Literal[1, 2, 4] | None = None,
