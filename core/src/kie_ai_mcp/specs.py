@@ -582,11 +582,10 @@ def reject_arguments(reason: str, cure: str = "leave it out", /, **arguments: ob
         **arguments: The arguments by name, as the tool function received them; None means left out.
 
     Raises:
-        InvalidArgument: An argument has a value. Names the first one, with ``reason; cure``.
+        InvalidArgument: An argument has a value. Names each that has one, with ``reason; cure``.
     """
-    for name, value in arguments.items():
-        if value is not None:
-            raise InvalidArgument(name, value, f"{reason}; {cure}")
+    if given := {name: value for name, value in arguments.items() if value is not None}:
+        raise InvalidArgument.joined([InvalidArgument(name, given[name], f"{reason}; {cure}") for name in given])
 
 
 def apply_overrides(submission: Submission, settings: Mapping[str, Any], *, model: str = "model") -> Submission:

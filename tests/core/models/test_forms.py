@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kie_ai_mcp import Choice, Family, Form, InvalidArgument, Model, Price, PriceLine, Rule
+from kie_ai_mcp import Choice, Family, Form, InvalidArgument, Media, Model, Price, PriceLine, Rule
 
 
 def model(
@@ -213,6 +213,19 @@ def test_form_that_has_a_field_for_everything_comes_nearest() -> None:
 
 def test_number_that_a_model_takes_as_text_is_told_as_a_number() -> None:
     assert "use one of 5, 10" in refusal("1", duration=7).message
+
+
+def test_price_by_the_seconds_of_a_file_is_compared_for_a_usual_length() -> None:
+    def by_sound(model_id: str, credits: float) -> Model:
+        fields = model(model_id, 1, {"audio_url": TEXT, "duration": TEXT})
+        media = {"audio_url": Media("audio", most_s=None if model_id == "cheap" else 60)}
+        return replace(fields, media=media, price=Price((PriceLine(credits, per="~audio_url"),)))
+
+    class Sounds(Family):
+        models = {each.id: each for each in (by_sound("dear", 27), by_sound("cheap", 3))}  # noqa: RUF012  as above
+
+    choice = Sounds("tests", "Made").choose((Form("dear"), Form("cheap")), {"audio_url": "https://me.example/a.mp3"})
+    assert choice.notes == ("cheap was chosen: the cheapest model that takes the whole call.",)
 
 
 def test_form_says_why_it_lacks_a_setting() -> None:

@@ -173,10 +173,8 @@ def test_callback_is_asked_for_in_the_address(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "field", "advice"),
     [
-        ("generate_pika_video", {"mode": "creative"}, "mode", "say it in the prompt"),
         ("generate_pika_video", {"frameRate": 24}, "frameRate", "leave it out"),
         ("generate_pika_video", {"imageUrls": [PICTURE], "aspectRatio": "1:1"}, "aspectRatio", "from the picture"),
-        ("generate_haiper_video", {"look": "film"}, "look", "say it in the prompt"),
         ("generate_haiper_video", {"aspectRatio": "1:1"}, "aspectRatio", "leave it out"),
         ("generate_haiper_video", {"resolution": "720p"}, "resolution", "leave it out"),
         ("generate_haiper_video", {"frameRate": 24}, "frameRate", "leave it out"),
@@ -191,9 +189,6 @@ def test_callback_is_asked_for_in_the_address(name: str) -> None:
         ("generate_sora2_video", {"seed": 0}, "seed", "leave it out"),
         ("generate_sora2_video", {"guidance_scale": 0.0}, "guidance_scale", "leave it out"),
         ("generate_sora2_video", {"frameRate": 24}, "frameRate", "leave it out"),
-        ("generate_sora2_video", {"style": "film"}, "style", "say it in the prompt"),
-        ("generate_sora2_video", {"cameraMotion": "pan"}, "cameraMotion", "say it in the prompt"),
-        ("generate_sora2_video", {"negative_prompt": "fog"}, "negative_prompt", "say it in the prompt"),
     ],
 )
 def test_what_fal_has_no_field_for_is_refused_with_advice(
@@ -203,6 +198,28 @@ def test_what_fal_has_no_field_for_is_refused_with_advice(
         tools()[name](**PROMPT, **arguments)
     assert error.value.field == field
     assert advice in error.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "words"),
+    [
+        ("generate_pika_video", "mode", "Mode: dark."),
+        ("generate_haiper_video", "look", "Look: dark."),
+        ("generate_sora2_video", "style", "Style: dark."),
+        ("generate_sora2_video", "cameraMotion", "Camera: dark."),
+        ("generate_sora2_video", "negative_prompt", "Avoid: dark."),
+    ],
+)
+def test_what_fal_has_no_field_for_but_understands_is_said_in_the_prompt(name: str, argument: str, words: str) -> None:
+    request = tools()[name](**PROMPT, **{argument: "dark"})
+    assert request.body["prompt"] == f"{PROMPT['prompt']}\n{words}"
+    assert request.notes == (f"fal's model has no {argument}: {words!r} was appended to the prompt.",)
+
+
+def test_all_that_fal_has_no_field_for_is_refused_at_once() -> None:
+    with pytest.raises(InvalidArgument) as error:
+        tools()["generate_sora2_video"](**PROMPT, frameRate=24, seed=1, remove_watermark=False)
+    assert [fault.field for fault in error.value.faults] == ["frameRate", "seed", "remove_watermark"]
 
 
 @pytest.mark.parametrize("shape", [shape for shape, size in SIZES.items() if isinstance(size, dict)])

@@ -86,6 +86,13 @@ def test_instrumental_may_have_a_length() -> None:
     }
 
 
+def test_all_that_excludes_each_other_is_told_at_once() -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        tools.generate_music("rain", lyrics="la", instrumental=True, image_urls=[PICTURE])
+
+    assert [fault.field for fault in refusal.value.faults] == ["lyrics", "image_urls"]
+
+
 def test_singer_of_words_that_suno_writes_is_asked_for_in_the_prompt() -> None:
     sent = music(vocal_gender="m")
 

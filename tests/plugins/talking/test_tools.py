@@ -59,7 +59,8 @@ def test_what_infinitalk_does_not_take_is_made_by_omnihuman(
         **({"output_resolution": size} if size else {}),
     }
     assert sent.notes[0] == CHOSEN.format("omnihuman")
-    assert ("infinitalk refuses WAV" in "".join(sent.notes)) == (audio_url == WAV)
+    less = "for less than half" if arguments else "for a ninth"
+    assert (f"infinitalk refuses WAV; it would make the same from MP3 {less}" in sent.notes[-1]) == (audio_url == WAV)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +69,12 @@ def test_what_infinitalk_does_not_take_is_made_by_omnihuman(
         (
             {"audio_url": WAV, "model": "infinitalk"},
             "audio_url",
-            "MP3; model='omnihuman' takes",
+            "The whole call is taken by model='omnihuman'",
             {"model": "omnihuman"},
         ),
-        ({"audio_url": WAV, "resolution": "480p"}, "audio_url", "give the sound as MP3", {"audio_url": MP3}),
-        ({"audio_url": WAV, "prompt": "p" * 301}, "audio_url", "give the sound as MP3", {"audio_url": MP3}),
-        ({"resolution": "1080p", "prompt": "p" * 301}, "resolution", "480p or 720p", {"resolution": "720p"}),
+        ({"audio_url": WAV, "resolution": "480p"}, "audio_url", "takes .MP3, AAC", {"audio_url": MP3}),
+        ({"audio_url": WAV, "prompt": "p" * 301}, "audio_url", "takes .MP3, AAC", {"audio_url": MP3}),
+        ({"resolution": "1080p", "prompt": "p" * 301}, "prompt", "300 characters", {"prompt": "p" * 300}),
         ({"resolution": "480p", "model": "omnihuman"}, "resolution", "model='infinitalk'", {"model": "infinitalk"}),
         ({"prompt": "p" * 301, "model": "omnihuman"}, "prompt", "300 characters", {"prompt": "p" * 300}),
     ],

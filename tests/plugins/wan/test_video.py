@@ -165,10 +165,9 @@ def test_refusal_of_a_named_model_carries_a_call_that_works() -> None:
                 continue
             with pytest.raises(InvalidArgument) as refusal:
                 asked(**call, model=name)
-            assert bool(refusal.value.instead) == bool(requests), (call, name)
-            if refusal.value.instead:
-                assert refusal.value.instead["arguments"]["model"] in requests
-                offered += 1
+            other = (refusal.value.instead or {"arguments": {}})["arguments"].get("model")
+            assert (other in requests) == bool(requests), (call, name)
+            offered += bool(other)
     assert offered > 10
 
 

@@ -25,13 +25,14 @@ from typing import Any
 
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import Estimate, estimate
-from kie_ai_mcp._models.terms import EMPTY, beside, number_of, plain, same
+from kie_ai_mcp._models.terms import EMPTY, beside, number_of, plain, same, texts_in
 from kie_ai_mcp._models.wording import price_notes, shown
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Form, Model, read_models
 from kie_ai_mcp.specs import Kind, Paths, Submission, field_of
 
 SHOWN = 3  # models that take a call whose own does not, in one message
+USUAL_S = 10.0  # the length of a file that is not measured, where forms are compared
 AUTO = "auto"  # leaves a choice to the service, as an argument that is left out does
 Notes = tuple[str, ...]
 
@@ -245,8 +246,11 @@ class Written:
 
     @property
     def cost(self) -> float:
-        """The credits by which forms are compared; one that is not known comes last."""
-        return inf if self.price.credits is None else self.price.credits
+        """The credits by which forms are compared, for files of a usual length; what is not known comes last."""
+        price = self.price
+        if price.missing:
+            price = estimate(self.model, self.input, dict.fromkeys(texts_in(self.input.values()), USUAL_S))
+        return inf if price.credits is None else price.credits
 
     @property
     def fits(self) -> bool:
@@ -264,7 +268,7 @@ class Written:
         found = check(self.model, self.input)
         said = {fault.field for fault in self.unwritten}
         told = [_in_words_of_tool(self, fault) for fault in found.faults]
-        faults = (fault for fault in told if field_of(fault.field) not in said or fault.value is None)
+        faults = (fault for fault in told if field_of(fault.field) not in said)
         return (*self.unwritten, *faults), tuple(_renamed(self.form, note, self.names) for note in found.notes)
 
     def has(self, argument: str) -> bool:

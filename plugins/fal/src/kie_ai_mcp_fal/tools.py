@@ -1,9 +1,11 @@
 """Tools of other families that fal can serve, with the same arguments as at Kie.ai.
 
-An argument that a model has no field for is refused with advice, because a default would be paid for unnoticed.
+What a model has no field for is appended to the prompt where words can say it, else refused with advice, because a
+default would be paid for unnoticed.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -58,7 +60,15 @@ SIZES: Mapping[str, str | dict[str, int] | None] = {
 }
 
 NO_SETTING = "fal's model has no such setting"
-IN_WORDS = "say it in the prompt"
+NO_FIELD = "fal's model has no"
+# The words by which a model understands what it has no setting for.
+SAID = {
+    "negative_prompt": "Avoid: {}.",
+    "style": "Style: {}.",
+    "look": "Look: {}.",
+    "mode": "Mode: {}.",
+    "cameraMotion": "Camera: {}.",
+}
 
 OneImage = Annotated[ImageUrls, Field(max_length=1)]
 Frames = Annotated[ImageUrls, Field(max_length=2)]
@@ -81,19 +91,19 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         frameRate: int | None = None,
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
-        """Pika 2.2 clip at fal, from words or a first picture (then no aspectRatio). Refused: mode, frameRate."""
-        reject_arguments(NO_SETTING, IN_WORDS, mode=mode)
+        """Pika 2.2 clip at fal, from words or a first picture (then no aspectRatio). Refused: frameRate."""
+        words, notes = _said(prompt, mode=mode)
         reject_arguments(NO_SETTING, frameRate=frameRate)
         if imageUrls:
             reject_arguments("the clip takes its shape from the picture", aspectRatio=aspectRatio)
         body = {
-            "prompt": prompt,
+            "prompt": words,
             "image_url": _first(imageUrls),
             "duration": duration,
             "aspect_ratio": aspectRatio,
             "resolution": resolution,
         }
-        return request("pika", imageUrls, body, "pika-video", callBackUrl)
+        return replace(request("pika", imageUrls, body, "pika-video", callBackUrl), notes=notes)
 
     def generate_haiper_video(
         prompt: Prompt,
@@ -105,15 +115,15 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         frameRate: int | None = None,
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
-        """Haiper 2 clip at fal, which calls it deprecated. Refused: aspectRatio, look, resolution, frameRate."""
-        reject_arguments(NO_SETTING, IN_WORDS, look=look)
+        """Haiper 2 clip at fal, which calls it deprecated. Refused: aspectRatio, resolution, frameRate."""
+        words, notes = _said(prompt, look=look)
         reject_arguments(NO_SETTING, aspectRatio=aspectRatio, resolution=resolution, frameRate=frameRate)
         body = {
-            "prompt": prompt,
+            "prompt": words,
             "image_url": _first(imageUrls),
             "duration": None if duration is None else str(duration),
         }
-        return request("haiper", imageUrls, body, "haiper-video", callBackUrl)
+        return replace(request("haiper", imageUrls, body, "haiper-video", callBackUrl), notes=notes)
 
     def generate_playground_image(
         prompt: Prompt,
@@ -190,22 +200,23 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
     ) -> Submission:
         """Sora 2 clip at fal, from words or a first picture; 1080p is sora-2-pro.
 
-        Refused: negative_prompt, style, cameraMotion (use the prompt), frameRate, seed, guidance_scale.
+        Refused: frameRate, seed, guidance_scale.
         """
-        reject_arguments(NO_SETTING, IN_WORDS, negative_prompt=negative_prompt, style=style, cameraMotion=cameraMotion)
-        reject_arguments(NO_SETTING, frameRate=frameRate, seed=seed, guidance_scale=guidance_scale)
-        reject_arguments(NO_SETTING, remove_watermark=None if remove_watermark else False)
+        words, notes = _said(prompt, negative_prompt=negative_prompt, style=style, cameraMotion=cameraMotion)
+        watermark = None if remove_watermark else False
+        absent = {"frameRate": frameRate, "seed": seed, "guidance_scale": guidance_scale, "remove_watermark": watermark}
+        reject_arguments(NO_SETTING, **absent)
         if model == "sora-2" and resolution == "1080p":
             raise InvalidArgument("resolution", resolution, "sora-2 makes 720p; use model='sora-2-pro' for 1080p")
         body = {
-            "prompt": prompt,
+            "prompt": words,
             "image_url": _first(imageUrls),
             "duration": duration,
             "aspect_ratio": aspectRatio,
             "resolution": None if resolution == "auto" else resolution,
         }
         family = "sora2_pro" if model == "sora-2-pro" or resolution == "1080p" else "sora2"
-        return request(family, imageUrls, body, "sora2-video", callBackUrl)
+        return replace(request(family, imageUrls, body, "sora2-video", callBackUrl), notes=notes)
 
     def request(
         family: str, pictures: list[str] | None, body: Mapping[str, Any], api_type: str, callback_url: str | None
@@ -229,6 +240,13 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
 
 def _first(urls: list[str] | None) -> str | None:
     return urls[0] if urls else None
+
+
+def _said(prompt: str, **arguments: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the prompt with what fal's model has no setting for, and notes that say so."""
+    said = {name: SAID[name].format(value) for name, value in arguments.items() if value}
+    notes = (f"{NO_FIELD} {name}: {words!r} was appended to the prompt." for name, words in said.items())
+    return "\n".join([prompt, *said.values()]), tuple(notes)
 
 
 def _picture(

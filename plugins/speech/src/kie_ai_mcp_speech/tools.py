@@ -85,7 +85,13 @@ def _turn(speaker: str, words: str, names: list[str]) -> tuple[str, str]:
 
 def _of_gemini(turns: list[tuple[str, str]], speakers: Mapping[str, str | None], style: str | None) -> dict[str, Any]:
     numbers = {name: f"Speaker {number}" for number, name in enumerate(speakers, start=1)}
-    chosen = {name: voice and _gemini_voice("voices" if name else "voice", voice) for name, voice in speakers.items()}
+    wrong = [voice for voice in speakers.values() if voice and not _is_gemini(voice)]
+    if wrong:
+        # Where a way of saying it is asked for, or one of the voices is Gemini's, ElevenLabs refuses in turn.
+        other = "" if style or len(wrong) < len(speakers) else ", or model='elevenlabs'"
+        reason = f"Gemini has no such voice; use {', '.join(EXAMPLES)} or another of its names{other}"
+        raise InvalidArgument("voice" if "" in speakers else "voices", ", ".join(wrong), reason)
+    chosen = {name: voice and voice.strip().capitalize() for name, voice in speakers.items()}
     return {
         "speakers": [
             {"speaker_id": numbers[name], **({"voice_name": voice} if voice else {})} for name, voice in chosen.items()
@@ -98,12 +104,8 @@ def _of_gemini(turns: list[tuple[str, str]], speakers: Mapping[str, str | None],
     }
 
 
-def _gemini_voice(field: str, voice: str) -> str:
-    name = voice.strip().capitalize()
-    if name in GEMINI:
-        return name
-    reason = f"Gemini has no such voice; use {', '.join(EXAMPLES)} or another of its names, or model='elevenlabs'"
-    raise InvalidArgument(field, voice, reason)
+def _is_gemini(voice: str) -> bool:
+    return voice.strip().capitalize() in GEMINI
 
 
 def _parts(words: str) -> Iterator[str]:
@@ -119,9 +121,10 @@ def _parts(words: str) -> Iterator[str]:
 def _of_elevenlabs(
     name: str, turns: list[tuple[str, str]], speakers: Mapping[str, str | None]
 ) -> tuple[str, dict[str, Any]]:
-    if gemini := next((voice for voice in speakers.values() if voice and voice.strip().capitalize() in GEMINI), None):
-        field = "voice" if "" in speakers else "voices"
-        raise InvalidArgument(field, gemini, "it is a voice of Gemini; give an id of ElevenLabs, or use model='gemini'")
+    if gemini := [voice for voice in speakers.values() if voice and _is_gemini(voice)]:
+        other = ", or use model='gemini'" if len(gemini) == len(speakers) else ""
+        reason = f"Gemini has this voice, not ElevenLabs; give an id of ElevenLabs{other}"
+        raise InvalidArgument("voice" if "" in speakers else "voices", ", ".join(gemini), reason)
     length = sum(len(words) for _, words in turns)
     if length > ELEVENLABS_CHARS:
         reason = (

@@ -1,6 +1,6 @@
 """Tools of Suno: songs, their continuations, covers and parts; lyrics; single sounds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
@@ -87,7 +87,7 @@ def extend_music(
     instrumental: bool | None = None,
 ) -> Submission:
     """Make a song or track (address or local path, 8 minutes) longer with Suno, from the second continue_at on."""
-    _check_words({"lyrics": lyrics, "vocal_gender": None, "instrumental": instrumental})
+    _refuse(_of_words({"lyrics": lyrics, "vocal_gender": None, "instrumental": instrumental}))
     body = {
         "upload_url": audio_url,
         "model": NEWEST,
@@ -107,7 +107,7 @@ def cover_music(
     vocal_gender: Singer | None = None,
 ) -> Submission:
     """Remake a song (address or local path, 8 minutes) in another style or with other lyrics, its tune kept."""
-    _check_words({"lyrics": lyrics, "vocal_gender": vocal_gender, "instrumental": instrumental})
+    _refuse(_of_words({"lyrics": lyrics, "vocal_gender": vocal_gender, "instrumental": instrumental}))
     body = {
         "upload_url": audio_url,
         "instrumental": bool(instrumental),
@@ -160,23 +160,29 @@ def _check_music(given: Mapping[str, Any]) -> None:
     """Refuse arguments of a song that exclude each other."""
     media = [name for name in ("image_urls", "video_url") if given[name]]
     custom = [name for name in ("lyrics", "duration") if given[name]]
-    _check_words(given)
+    faults = [*_of_words(given)]
     if given["duration"] and not given["lyrics"] and not given["instrumental"]:
         ways = ["leave it out", *([] if media else ["give lyrics (generate_lyrics writes them)"])]
         ways += [] if media or given["vocal_gender"] else ["make it instrumental"]
         reason = f"Suno decides how long a song is that it writes; {', or '.join(ways)}"
-        raise InvalidArgument("duration", given["duration"], reason)
-    if media and custom:
+        faults.append(InvalidArgument("duration", given["duration"], reason))
+    elif media and custom:
         ways = [" and ".join(names) for names in (custom, media)]
         reason = f"it is not looked at with {ways[0]}; leave out {', or '.join(ways)}"
-        raise InvalidArgument(media[0], given[media[0]], reason)
+        faults.append(InvalidArgument(media[0], given[media[0]], reason))
+    _refuse(faults)
 
 
-def _check_words(given: Mapping[str, Any]) -> None:
-    """Refuse what belongs to a voice in a piece without one."""
+def _of_words(given: Mapping[str, Any]) -> Iterator[InvalidArgument]:
+    """Yield what belongs to a voice in a piece without one."""
     sung = [name for name in ("lyrics", "vocal_gender") if given[name]]
     if given["instrumental"] and sung:
-        raise InvalidArgument(sung[0], given[sung[0]], f"an instrumental has no voice; leave out {' and '.join(sung)}")
+        yield InvalidArgument(sung[0], given[sung[0]], f"an instrumental has no voice; leave out {' and '.join(sung)}")
+
+
+def _refuse(faults: Iterable[InvalidArgument]) -> None:
+    if found := [*faults]:
+        raise InvalidArgument.joined(found)
 
 
 def _with_singer(prompt: str, vocal_gender: str) -> str:

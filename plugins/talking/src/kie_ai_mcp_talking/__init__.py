@@ -1,10 +1,9 @@
 """Talking: models that make pictured people speak."""
 
-from collections.abc import Callable, Iterator
-from importlib.resources import files
+from collections.abc import Callable, Iterable
 
-from kie_ai_mcp import Model, Provider, Submission, hookimpl, read_models
-from kie_ai_mcp_talking.tools import LIP_SYNC, TALKING, generate_talking_video, lip_sync_video
+from kie_ai_mcp import Model, Provider, Submission, hookimpl
+from kie_ai_mcp_talking.tools import FAMILY, LIP_SYNC, TALKING, generate_talking_video, lip_sync_video
 
 
 @hookimpl
@@ -13,8 +12,8 @@ def kie_register_tools() -> list[Callable[..., Submission]]:
 
 
 @hookimpl
-def kie_register_models() -> Iterator[Model]:
-    return read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
+def kie_register_models() -> Iterable[Model]:
+    return FAMILY.models.values()
 
 
 @hookimpl

@@ -1,19 +1,23 @@
 """Tools that make people speak: a pictured person from a sound, and the lips of a clip after another sound."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from kie_ai_mcp import AudioUrl, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
+from kie_ai_mcp import AudioUrl, Family, Form, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
 
 TALKING = "talking"
 LIP_SYNC = "lip-sync"
 
-INFINITALK, OMNIHUMAN = "infinitalk", "omnihuman"
-OMNIHUMAN_CHARS = 300
 SPEAKS = "The person speaks to the camera."
-RESOLUTIONS = {INFINITALK: ("480p", "720p"), OMNIHUMAN: ("720p", "1080p")}
+FAMILY = Family("kie_ai_mcp_talking", "")
+INFINITALK = Form("infinitalk/from-audio", "infinitalk", always={"prompt": SPEAKS})
+OF_OTHER_SOUNDS = replace(INFINITALK, words={"audio_url": {"MP3, AAC, M4A or OGG": ""}})  # WAV fails at the service
+OMNIHUMAN = Form(
+    "omnihuman-1-5", "omnihuman", {"resolution": "output_resolution"}, {"resolution": {"720p": "720", "1080p": "1080"}}
+)
 
 Picture = Annotated[ImageUrl, Media("image", most_mb=10, formats=("jpg", "png", "webp"))]
 Sound = Annotated[AudioUrl, Media("audio", most_mb=10, formats=("mp3", "wav", "aac", "m4a", "ogg"))]
@@ -35,25 +39,15 @@ def generate_talking_video(
     model: the cheapest that fits.
     """
     is_wav = urlsplit(audio_url).path.lower().endswith(".wav")
-    faults = {INFINITALK: _of_infinitalk(audio_url, is_wav, resolution), OMNIHUMAN: _of_omnihuman(prompt, resolution)}
-    name = model or (OMNIHUMAN if faults[INFINITALK] and not faults[OMNIHUMAN] else INFINITALK)
-    if fault := faults[name]:
-        other = next((f"; model={other!r} takes the whole call" for other in faults if not faults[other]), "")
-        raise InvalidArgument(*fault[:2], f"{fault[2]}{other}")
+    asked = {"image_url": image_url, "audio_url": audio_url, "prompt": prompt, "resolution": resolution}
+    choice = FAMILY.choose((OF_OTHER_SOUNDS if is_wav else INFINITALK, OMNIHUMAN), asked, model)
     notes = []
-    if model is None:
-        notes.append(f"{name} was chosen: the cheapest model that takes the whole call.")
-        if name == OMNIHUMAN and is_wav:
-            notes.append("infinitalk refuses WAV; it would make the same from MP3 for a ninth.")
-    if name == INFINITALK:
-        if prompt is None:
-            notes.append(f"The service wants a prompt; {SPEAKS!r} was sent.")
-        model_id, body = "infinitalk/from-audio", {"prompt": prompt or SPEAKS, "resolution": resolution}
-    else:
-        size = resolution and resolution.removesuffix("p")
-        model_id, body = "omnihuman-1-5", {"prompt": prompt, "output_resolution": size}
-    files = {"image_url": image_url, "audio_url": audio_url}
-    return Submission.market(model_id, {**files, **body}, api_type=TALKING, notes=tuple(notes))
+    if choice.form == OMNIHUMAN and model is None and is_wav and resolution != "1080p":
+        less = "less than half" if resolution else "a ninth"
+        notes.append(f"infinitalk refuses WAV; it would make the same from MP3 for {less}.")
+    if choice.form == INFINITALK and prompt is None:
+        notes.append(f"The service wants a prompt; {SPEAKS!r} was sent.")
+    return choice.submission(TALKING, notes=notes)
 
 
 def lip_sync_video(
@@ -80,23 +74,3 @@ def lip_sync_video(
         },
         api_type=LIP_SYNC,
     )
-
-
-Fault = tuple[str, object, str]
-
-
-def _of_infinitalk(audio_url: str, is_wav: bool, resolution: str | None) -> Fault | None:
-    """Return what InfiniTalk does not take of a call: the argument, its value and the cure."""
-    if is_wav:
-        return "audio_url", audio_url, "infinitalk refuses WAV; give the sound as MP3"
-    if resolution and resolution not in RESOLUTIONS[INFINITALK]:
-        return "resolution", resolution, "infinitalk makes 480p or 720p; use one of these"
-    return None
-
-
-def _of_omnihuman(prompt: str | None, resolution: str | None) -> Fault | None:
-    if prompt and len(prompt) > OMNIHUMAN_CHARS:
-        return "prompt", prompt, f"omnihuman takes at most {OMNIHUMAN_CHARS} characters; shorten it"
-    if resolution and resolution not in RESOLUTIONS[OMNIHUMAN]:
-        return "resolution", resolution, "omnihuman makes 720p or 1080p; use one of these"
-    return None
