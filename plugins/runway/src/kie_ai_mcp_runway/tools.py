@@ -92,8 +92,7 @@ def generate_runway_gen3_video(
     callBackUrl: CallbackUrl | None = None,
     watermark: str | None = None,
 ) -> Submission:
-    """Make a clip without sound from words or a first picture (address or local path) with Runway; choose it for low
-    prices.
+    """Make a clip from words or a first picture (address or local path) with Runway; choose it for low prices.
 
     10 s: 720p. aspectRatio: without a picture.
     """
