@@ -58,6 +58,7 @@ def test_pictures_without_a_shape_go_to_a_model_that_need_not_square_them() -> N
         "model": "gpt-image-2-image-to-image",
         "input": {"prompt": "at night", "input_urls": pictures(2)},
     }
+    assert "GPT Image 2 was chosen: the cheapest fitting model" in sent.notes[0]
     assert "GPT Image 1.5 is cheaper, but makes a square picture" in sent.notes[1]
     assert edit_gpt_image("at night", pictures(2), aspect_ratio="3:2").model == "gpt-image/1.5-image-to-image"
 

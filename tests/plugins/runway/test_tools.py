@@ -60,6 +60,7 @@ def test_what_aleph_cannot_do_is_refused_with_advice(arguments: dict[str, Any], 
     ("arguments", "body"),
     [
         ({}, {"duration": 5, "aspectRatio": "16:9"}),
+        ({"duration": 4}, {"duration": 5, "aspectRatio": "16:9"}),
         ({"duration": 8, "aspectRatio": "1:1"}, {"duration": 10, "aspectRatio": "1:1"}),
         ({"aspectRatio": "21:9", "watermark": "me"}, {"duration": 5, "aspectRatio": "16:9", "waterMark": "me"}),
         ({"imageUrls": [A], "aspectRatio": "9:16"}, {"duration": 5, "imageUrl": A}),
