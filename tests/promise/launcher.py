@@ -125,6 +125,8 @@ class Orders:
             holder, attribute, function = _found(self.within)
             setattr(holder, attribute, functools.wraps(function)(self._entered(function)))
         if self.powerless and os.geteuid() == 0:
+            import jsonschema  # noqa: F401, PLC0415  imported late by the server, from where only the superuser reads
+
             os.setgroups([])
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)

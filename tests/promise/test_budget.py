@@ -16,30 +16,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 PICTURE = "https://example.com/a.png"
-CLIP = "https://example.com/a.mp4"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
-SOUND = "https://example.com/a.mp3"
 
 # Requests whose price no provider of this repository knows.
 UNPRICED: dict[str, dict[str, Any]] = {
-    "generate_kling_omni_video": {"prompt": "A fox", "videoUrl": CLIP},
-    "generate_kling_motion_video": {"imageUrl": PICTURE, "videoUrl": CLIP},
-    "generate_kling_avatar_video": {"imageUrl": PICTURE, "audioUrl": SOUND, "prompt": "A fox"},
     "generate_midjourney_image": {"prompt": "A fox"},
+    "generate_midjourney_video": {"prompt": "A fox", "imageUrls": [PICTURE]},
     "generate_sora2_video": {"prompt": "A fox"},
-    "generate_ideogram_image": {"prompt": "A fox"},
-    "remix_ideogram_image": {"prompt": "A fox", "image_url": PICTURE},
+    "generate_sora2_storyboard": {"shots": [{"scene": "A fox", "duration": 5}]},
 }
 
 
 @pytest.fixture
 async def desk(open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path) -> AsyncIterator["Desk"]:
     """A server that may spend 100 credits a day."""
-    settings = {
-        "enabled_providers": ("kling", "midjourney", "sora2", "ideogram"),
-        "max_credits_per_day": 100.0,
-        "upload_roots": (tmp_path,),
-    }
+    settings = {"enabled_providers": ("midjourney", "sora2"), "max_credits_per_day": 100.0, "upload_roots": (tmp_path,)}
     async with open_desk(tmp_path, sandbox.base_url, upload_url=sandbox.upload_url, **settings) as desk:
         yield desk
 
@@ -57,8 +48,8 @@ async def test_nothing_is_uploaded_for_a_request_of_unknown_price(
     desk: "Desk", sandbox: Sandbox, tmp_path: Path
 ) -> None:
     (tmp_path / "fox.png").write_bytes(PNG)
-    tool = "generate_kling_motion_video"
-    reply = await desk.call(tool, **UNPRICED[tool] | {"imageUrl": str(tmp_path / "fox.png")})
+    tool = "generate_midjourney_video"
+    reply = await desk.call(tool, **UNPRICED[tool] | {"imageUrls": [str(tmp_path / "fox.png")]})
     assert "is unknown" in reply.data["error"]
     assert sandbox.requests == []
 

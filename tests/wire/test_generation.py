@@ -103,7 +103,7 @@ async def test_server_s_own_tools_take_empty_arguments_for_left_out_ones(
 
 
 async def test_unknown_argument_that_no_host_adds_is_refused(client: Client, sandbox: Sandbox, prompt: str) -> None:
-    answer = await client.call_tool("generate_nano_banana", {"prompt": prompt, "imagesize": "1:1"})
+    answer = await client.call_tool("generate_nano_banana", {"prompt": prompt, "imag_size": "1:1"})
     assert answer.is_error
     assert "did you mean 'image_size'" in text(answer)
     assert not sandbox.ledger

@@ -195,7 +195,7 @@ def with_bounds(schema: dict[str, Any]) -> dict[str, Any]:
     Some clients refuse the whole list of tools for an enum of numbers.
     """
     for name, field in schema["properties"].items():
-        values = field.get("enum", ()) if field.get("type") in {"integer", "number"} else ()
+        values = field.get("enum", ()) if field.get("type") in ("integer", "number") else ()
         if values:
             *most, last = map(str, values)
             words = f"{', '.join(most)} or {last}" if most else last

@@ -120,7 +120,7 @@ def _read(value: Any, field: Mapping[str, Any], *, is_file: bool) -> Any:
         one = isinstance(value, list) and len(value) == 1 and kind == "string"
         many = isinstance(value, str) and kind == "array" and _NO_ADDRESS.match(value) is None
         return value[0] if one else [value] if many else value
-    if isinstance(value, str) and kind in {"integer", "number"}:
+    if isinstance(value, str) and kind in ("integer", "number"):
         seconds = SECONDS.fullmatch(value.strip())
         return int(seconds[1]) if seconds else None if value.strip().lower() == AUTO else value
     if isinstance(value, bool) or not isinstance(value, str | int) or not choices or value in choices:
