@@ -54,7 +54,7 @@ def test_other_names_and_spellings_are_understood(given: dict[str, Any], read: d
 
 def test_what_was_left_out_or_read_as_another_is_said() -> None:
     assert ARGUMENTS.understood({"prompt": "a fox", "aspectRatio": "auto", "size": "x", "resolution": "hd"})[1] == [
-        "aspectRatio 'auto' was left out: that leaves it to the service.",
+        "aspectRatio 'auto' was left out.",
         "resolution 'hd' was read as '720p'.",
     ]
     assert ARGUMENTS.understood({"prompt": "a fox", "aspect_ratio": "16:9", "quality": "4k"})[1] == []

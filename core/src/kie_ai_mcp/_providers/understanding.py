@@ -78,7 +78,7 @@ def understood(
             continue
         read = _read(value, field, is_file=own in files)
         if read is None and own not in required:
-            notes.append(f"{own} {AUTO!r} was left out: that leaves it to the service.")
+            notes.append(f"{own} {AUTO!r} was left out.")
             continue
         arguments[own] = value if read is None else read
         if isinstance(value, str) and isinstance(read, str) and read.lower() != value.strip().lower():

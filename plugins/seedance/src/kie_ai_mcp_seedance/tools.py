@@ -86,7 +86,7 @@ def generate_seedance_video(
     model: Name | None = None,
 ) -> Submission:
     """Make a video with ByteDance Seedance from words, a first (and last) frame, or reference pictures, clips and
-    sounds (addresses or local paths); choose it for low prices, references or up to 30 s.
+    sounds (addresses or local paths); choose it for references or up to 30 s.
 
     Without model: the cheapest that fits. duration: 4-30 s, or -1: the model chooses.
     """
