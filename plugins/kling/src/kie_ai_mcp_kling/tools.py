@@ -60,7 +60,8 @@ def generate_kling_video(
     """Make a video with Kling from words or a first (and last) picture (address or local path); choose it for low
     prices, sound, shots or 4k.
 
-    Without model: the cheapest that fits. With shots, prompt is ignored. elements: @name in prompts. negative_prompt, cfg_scale: 2.1, 2.5 only.
+    Without model: the cheapest that fits. With shots, prompt is ignored. elements: @name in prompts.
+    negative_prompt, cfg_scale: 2.1, 2.5 only.
     """
     seconds, faults = _length(shots, duration) if shots and model in {None, *forms.OF_SHOTS} else (duration, [])
     asked = {
