@@ -42,14 +42,11 @@ PARAMETERS = {
 # What the seed took and today's service doesn't, the refused argument first; and words of the advice.
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("generate_gpt4o_image", {"size": "16:9"}, "'1:1', '3:2', '2:3' or 'auto'"),
-    ("generate_gpt4o_image", {"output_format": "png"}, "leave it out"),
     ("generate_flux_image", {"image_urls": [A, B]}, "edit_nano_banana"),
     ("generate_flux_image", {"aspectRatio": "3:2"}, "'4:3'"),
     ("edit_flux_image", {"image_urls": [A, B]}, "edit_nano_banana"),
-    ("generate_midjourney_image", {"output_format": "jpeg"}, "leave it out"),
     ("generate_ideogram_image", {"image_urls": [A, B]}, "edit_nano_banana"),
     ("generate_ideogram_image", {"aspectRatio": "3:2"}, "'4:3'"),
-    ("generate_ideogram_image", {"output_format": "png"}, "leave it out"),
     ("generate_veo3_video", {"seeds": 12_345}, "extend_veo3_video"),
     ("generate_veo3_video", {"aspectRatio": "1:1"}, "'16:9'"),
     ("generate_runway_aleph_video", {"duration": 10, "videoUrl": CLIP}, "the clip decides"),
@@ -67,6 +64,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("generate_kling_video", {"resolution": "8k"}, "'4k'"),
     ("generate_kling_video", {"frameRate": 60}, "leave it out"),
 ]
+
+
+# What the seed took and the service chooses itself.
+CONVERTED = ("generate_gpt4o_image", "generate_midjourney_image", "generate_ideogram_image")
 
 
 def required(tool: BoundTool) -> dict[str, Any]:
@@ -90,3 +91,13 @@ def test_what_the_service_no_longer_takes_is_refused_with_advice(name: str, give
         tool.fn(**tool.arguments.check({**required(tool), **given}))
     assert refusal.value.field == next(iter(given))
     assert advice in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.parametrize("wanted", [None, "png", "jpeg"])
+def test_format_that_the_service_chooses_itself_is_made_when_saved(name: str, wanted: str | None) -> None:
+    tool = TOOLS[name]
+    request = tool.fn(**tool.arguments.check({**required(tool), "output_format": wanted}))
+    assert request.convert_to == wanted
+    assert {entry.convert_to for entry in (request, request.otherwise) if entry is not None} == {wanted}
+    assert "output_format" not in repr(request.body)

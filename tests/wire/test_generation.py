@@ -158,6 +158,23 @@ async def test_finished_picture_lies_on_disk_with_its_story_beside_it(
     assert files_of(task_id, folder) == [path.name, f"{path.name}.json"]
 
 
+async def test_format_that_gpt4o_can_not_be_told_is_made_when_its_picture_is_saved(
+    client: Client, sandbox: Sandbox, folder: Path, prompt: str
+) -> None:
+    answer = await client.call_tool("generate_gpt4o_image", {"prompt": prompt, "output_format": "jpeg"})
+    assert "converted to jpeg when saved" in text(answer)
+    task_id = str(data(answer)["task_id"])
+    (task,) = await wait(client, task_id)
+    (path,) = map(Path, task["files"])
+    assert task["result_urls"][0].endswith(".png")
+    assert path.read_bytes().startswith(b"\xff\xd8\xff")
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.format == "JPEG"
+    assert files_of(task_id, folder) == [path.name, f"{path.name}.json"]
+    assert path.suffix == ".jpg"
+
+
 async def test_pictures_are_edited_from_addresses(client: Client, sandbox: Sandbox, prompt: str) -> None:
     answer = await client.call_tool("edit_nano_banana", {"prompt": prompt, "image_urls": [PICTURE] * 5})
     (accepted,) = sandbox.ledger

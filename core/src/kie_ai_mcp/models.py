@@ -157,7 +157,8 @@ class Form:
     """One model that can do a tool's work, and how it writes the tool's arguments.
 
     An argument is written to the field of its own name in snake case, as the field's schema wants it: a number as
-    text or a list of one where it asks for that, a choice in its own case. What no field takes is refused.
+    text or a list of one where it asks for that, a choice in its own case. What no field takes is refused, but
+    for an `output_format` of PNG or JPEG: pictures are then converted when they are saved.
 
     Args:
         id: The service's id of the model.

@@ -24,9 +24,11 @@ from kie_ai_mcp.errors import SAID_CHARS, InvalidArgument, KieError, one_line
 
 Kind = Literal["image", "video", "audio", "text"]
 MediaKind = Literal["image", "video", "audio", "file", "link"]
+ConvertTo = Literal["png", "jpeg"]
 Status = Literal["pending", "processing", "completed", "failed"]
 Availability = Literal["current", "retired", "undocumented"]
 
+FORMAT = "output_format"  # the argument that says which type of picture is wanted
 KIE = "kie"  # the name of the built-in gateway
 DAY_S = 86_400
 PROMPT_CHARS = 20_000
@@ -81,6 +83,7 @@ Paths = _OnePath | Annotated[Sequence[_OnePath], Field(min_length=1)]
 _Path = Annotated[Paths, Field(description="an address below the service's base URL")]
 _Kind = Annotated[Kind | None, Field(description="'image', 'video', 'audio' or 'text'")]
 _Kinds = Annotated[tuple[Kind, ...], Field(strict=False, description="a tuple of 'image', 'video', 'audio' and 'text'")]
+_ConvertTo = Annotated[ConvertTo | None, Field(description="'png' or 'jpeg'")]
 _Header = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 _Template = Annotated[str, Field(pattern=r"^[!-~]([ -~]*[!-~])?$")]
 _Headers = Annotated[Mapping[_Header, _Template], Field(description="a mapping of header names to printable ASCII")]
@@ -139,6 +142,8 @@ class Submission(_Addressed):
             served; while credits are limited only if it costs no more. It has no `otherwise` of its own.
         checked: Whether the input was checked against the model's data already, as `Family` does, and the price is
             that of the data.
+        convert_to: The tool's `output_format`, where the service chooses the format of its pictures itself: they are
+            converted when they are saved. Such a call is refused where nothing would be saved or nothing converts.
     """
 
     path: _Path
@@ -152,6 +157,7 @@ class Submission(_Addressed):
     kind: _Kind = None
     otherwise: Annotated["Submission | None", SkipValidation, Field(description="a Submission")] = None
     checked: bool = False
+    convert_to: _ConvertTo = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", _given(self.body))

@@ -1,5 +1,6 @@
 """Saved results: complete or absent, named safely, never over another file."""
 
+import io
 import json
 import os
 import stat
@@ -600,3 +601,79 @@ async def test_calls_that_save_the_same_result_at_once_do_not_disturb_each_other
     assert set(saved) == {(str(tmp_path / "2026-04-20-veo3-t-1-1.png"),)}
     assert content(saved[0][0]) == PNG
     assert names(tmp_path) == ["2026-04-20-veo3-t-1-1.png", "2026-04-20-veo3-t-1-1.png.json"]
+
+
+# Formats -------------------------------------------------------------------------------------------------------------
+
+
+def drawn(form: str, *more: Image.Image, mode: str = "RGB", colour: Any = "teal") -> bytes:
+    file, options = io.BytesIO(), {"save_all": True, "append_images": list(more)} if more else {}
+    Image.new(mode, (16, 8), colour).save(file, form, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted", "is_left"),
+    [
+        (drawn("PNG"), "jpeg", False),
+        (drawn("JPEG"), "png", False),
+        (drawn("WEBP", mode="RGBA", colour=(0, 128, 128, 9)), "png", False),
+        (drawn("PNG"), "png", True),
+        (drawn("PNG"), "webp", True),
+        (drawn("PNG"), ["jpeg"], True),
+    ],
+)
+async def test_picture_is_saved_in_the_format_that_was_asked_for(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path, made: bytes, wanted: Any, is_left: bool
+) -> None:
+    service.expect_request("/one").respond_with_data(made)
+    given = (make_gateway(service.url_for("")), record(service.url_for("/one")), tmp_path, {"output_format": wanted})
+
+    (file,) = await saved_files(*given)
+    again = await saved_files(*given)
+
+    assert names(tmp_path) == [Path(file).name, f"{Path(file).name}.json"]
+    assert again == (file,)
+    assert len(service.log) == 1
+    assert (content(file) == made) == is_left
+    if not is_left:
+        with Image.open(file) as picture, Image.open(io.BytesIO(made)) as before:
+            assert (picture.format, picture.size) == (wanted.upper(), (16, 8))
+            assert picture.has_transparency_data == before.has_transparency_data
+            assert Path(file).suffix == {"jpeg": ".jpg", "png": ".png"}[wanted]
+
+
+async def test_picture_of_a_save_that_died_before_its_conversion_is_converted(
+    make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    (tmp_path / "2026-04-20-veo3-t-1-1.png").write_bytes(drawn("PNG"))
+    one = record("http://127.0.0.1:1/one")
+
+    (file,) = await saved_files(make_gateway("http://127.0.0.1:1"), one, tmp_path, {"output_format": "jpeg"})
+
+    assert names(tmp_path) == ["2026-04-20-veo3-t-1-1.jpg", "2026-04-20-veo3-t-1-1.jpg.json"]
+    assert content(file).startswith(b"\xff\xd8\xff")
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (drawn("GIF", Image.new("RGB", (16, 8), "red")), "It has 2 frames; convert it yourself."),
+        (drawn("PNG", Image.new("RGB", (16, 8), "red")), "It has 2 frames; convert it yourself."),
+        (MP4, "it is MP4, no picture."),
+        (PNG, "it can't be made a JPEG here: "),
+    ],
+)
+async def test_result_that_can_not_be_converted_is_kept_and_says_why(
+    service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path, made: bytes, reason: str
+) -> None:
+    service.expect_request("/one").respond_with_data(made)
+    one = record(service.url_for("/one"))
+
+    saved = await save_results(make_gateway(service.url_for("")), one, tmp_path, {"output_format": "jpeg"})
+
+    (file,), (note,) = saved.files, saved.notes
+    assert content(file) == made
+    assert names(tmp_path) == [Path(file).name, f"{Path(file).name}.json"]
+    assert note.startswith(f"{Path(file).name} stays as the service made it: ")
+    assert reason in note

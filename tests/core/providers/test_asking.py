@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kie_ai_mcp import Accepted, Answer, Gateway, InvalidArgument, Outcome, Query, StatusRoute, Submission, Task
+from kie_ai_mcp._providers import asking
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES, Asking, answer_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool
@@ -92,6 +93,36 @@ async def test_request_that_fails_sends_nothing(make: Callable[[], Any], reason:
     assert reason in caught.value.message
     assert caught.value.next_step.startswith("Nothing was sent. Report it to the author of acme")
     assert caught.value.charged == "no"
+
+
+FOX = tool_of(lambda: Submission("fox", {}, "fox", convert_to="jpeg"))
+A_FOX = {"prompt": "a fox", "tags": []}
+
+
+async def test_format_is_promised_where_results_are_saved_and_converted() -> None:
+    _, _, request = await RUNWAY.prepare(FOX, A_FOX, saves=True)
+    (note,) = request.notes
+    assert "converted to jpeg when saved" in note
+
+
+@pytest.mark.parametrize(
+    ("saves", "able", "cures"),
+    [
+        (False, True, ["KIE_AI_OUTPUT_DIR"]),
+        (True, False, ["kie-ai-mcp-core[preview]"]),
+        (False, False, ["KIE_AI_OUTPUT_DIR", "kie-ai-mcp-core[preview]"]),
+    ],
+)
+async def test_format_that_nothing_would_convert_is_refused_with_what_is_missing(
+    saves: bool, able: bool, cures: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "find_spec", lambda _name: able)
+    with pytest.raises(InvalidArgument) as refusal:
+        await RUNWAY.prepare(FOX, A_FOX, saves=saves)
+    assert (refusal.value.field, refusal.value.value) == ("output_format", "jpeg")
+    every = ["KIE_AI_OUTPUT_DIR", "kie-ai-mcp-core[preview]"]
+    assert [cure for cure in every if cure in refusal.value.allowed] == cures
+    assert refusal.value.allowed.endswith("or leave it out")
 
 
 async def test_refusal_of_an_argument_is_the_provider_s_own() -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kie_ai_mcp._media.thumbnails import EXTRA
 from kie_ai_mcp._settings import installation
-from kie_ai_mcp._settings.installation import install_command, server_command
+from kie_ai_mcp._settings.installation import PREVIEW, install_command, server_command
 
 SERVER, CORE = "kie-ai-mcp-server", "kie-ai-mcp-core"
 Environment = Callable[..., None]
@@ -112,7 +111,7 @@ def test_entry_of_uvx_with_the_core_alone_starts_the_core(environment: Environme
             f"pipx inject {SERVER} 'kie-ai-mcp-core[preview]'",
             f"pipx upgrade --include-injected {SERVER}",
         ),
-        ("venv", "", f"pip install '{EXTRA}'", f"pip install --upgrade '{EXTRA}'"),
+        ("venv", "", f"pip install '{PREVIEW}'", f"pip install --upgrade '{PREVIEW}'"),
     ],
 )
 def test_advice_is_the_command_of_the_tool_that_made_the_installation(
@@ -122,5 +121,5 @@ def test_advice_is_the_command_of_the_tool_that_made_the_installation(
     for pip, words in ((object(), ""), (None, "uv ")):
         monkeypatch.setattr(installation, "find_spec", lambda _name, pip=pip: pip)
         before = words if folder == "venv" else ""
-        assert install_command(EXTRA) == before + added
-        assert install_command(EXTRA, update=True) == before + updated
+        assert install_command(PREVIEW) == before + added
+        assert install_command(PREVIEW, update=True) == before + updated

@@ -170,6 +170,12 @@ def test_callback_is_asked_for_in_the_address(name: str) -> None:
     assert request.body == PROMPT
 
 
+@pytest.mark.parametrize("name", ["generate_playground_image", "generate_stable_diffusion3_image"])
+def test_format_of_pictures_is_made_when_they_are_saved(name: str) -> None:
+    request = tools()[name](**PROMPT, output_format="png")
+    assert (request.convert_to, request.body) == ("png", PROMPT)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "field", "advice"),
     [
@@ -178,8 +184,6 @@ def test_callback_is_asked_for_in_the_address(name: str) -> None:
         ("generate_haiper_video", {"aspectRatio": "1:1"}, "aspectRatio", "leave it out"),
         ("generate_haiper_video", {"resolution": "720p"}, "resolution", "leave it out"),
         ("generate_haiper_video", {"frameRate": 24}, "frameRate", "leave it out"),
-        ("generate_playground_image", {"output_format": "png"}, "output_format", "leave it out"),
-        ("generate_stable_diffusion3_image", {"output_format": "png"}, "output_format", "leave it out"),
         ("generate_stable_diffusion3_image", {"scheduler": "euler"}, "scheduler", "leave it out"),
         ("generate_luma_video", {"watermark": "me"}, "watermark", "leave it out"),
         ("generate_luma_video", {"videoUrl": CLIP, "duration": 5}, "duration", "keeps its length"),

@@ -71,8 +71,6 @@ def test_every_request_is_one_the_official_schema_accepts(arguments: dict[str, A
 @pytest.mark.parametrize(
     ("field", "arguments", "advice"),
     [
-        ("output_format", {"output_format": "png"}, "GPT-4o chooses it itself"),
-        ("output_format", {"output_format": "jpeg"}, "leave it out"),
         ("maskUrl", {"maskUrl": MASK, "image_urls": [PICTURE]}, "edit_ideogram_image"),
         ("maskUrl", {"maskUrl": MASK, "image_urls": [PICTURE]}, "older_fields = true below [providers.gpt4o-image]"),
         ("nVariants", {"nVariants": 2}, "once per picture"),

@@ -190,7 +190,6 @@ def test_speeds_and_sizes_are_the_official_ones() -> None:
 @pytest.mark.parametrize(
     ("tool", "arguments", "field", "advice"),
     [
-        (generate_ideogram_image, {"output_format": "png"}, "output_format", "leave it out"),
         (generate_ideogram_image, {"num_images": 2}, "num_images", "leave it out"),
         (generate_ideogram_image, {"model": CHARACTER}, "image_urls", "model='ideogram/v3-text-to-image'"),
         (generate_ideogram_image, {"style": "FICTION"}, "style", "'AUTO', 'GENERAL', 'REALISTIC', 'DESIGN'"),

@@ -83,12 +83,11 @@ def test_shapes_are_sent_as_they_are_and_auto_is_left_to_the_service(shape: str 
 @pytest.mark.parametrize(
     ("arguments", "field", "advice"),
     [
-        ({"output_format": "png"}, "output_format", "leave it out"),
         ({"taskType": "img2img"}, "image_urls", "is taken by taskType='txt2img'"),
         ({"taskType": "omni_reference"}, "image_urls", "Midjourney omni_reference needs it"),
         ({"image_urls": [A] * 5}, "image_urls", "at most 4 items, 5 were given"),
         ({"image_urls": [A], "taskType": "omni_reference", "speed": "fast"}, "speed", "leave it out"),
-        ({"image_urls": [A] * 5, "output_format": "png"}, "output_format", "at most 4 items, 5 were given"),
+        ({"image_urls": [A] * 5, "output_format": "png"}, "image_urls", "at most 4 items, 5 were given"),
     ],
 )
 def test_what_the_service_never_took_is_refused_with_advice(arguments: dict[str, Any], field: str, advice: str) -> None:

@@ -242,13 +242,14 @@ def test_a_resolution_for_a_model_of_one_size_is_refused_with_those_of_several(t
 
 @pytest.mark.parametrize("tool", BOTH)
 @pytest.mark.parametrize("output_format", ["png", "jpeg"])
-def test_an_output_format_that_the_model_chooses_itself_is_refused(tool: Tool, output_format: str) -> None:
-    with pytest.raises(InvalidArgument) as refusal:
-        made(tool, tool is edit_nano_banana, "nano-banana-2-lite", output_format=output_format)
+def test_an_output_format_that_the_model_chooses_itself_is_made_when_saved(tool: Tool, output_format: str) -> None:
+    pictures_given = {"image_urls": pictures(1)} if tool is edit_nano_banana else {}
+    lite = tool(prompt="a fox", model="nano-banana-2-lite", output_format=output_format, **pictures_given)
+    assert lite.convert_to == output_format
+    assert "output_format" not in lite.body["input"]
 
-    assert refusal.value.field == "output_format"
-    assert "The whole call is taken by model=" in refusal.value.message
-    assert made(tool, tool is edit_nano_banana, None, output_format=output_format)["output_format"] == output_format
+    free = tool(prompt="a fox", output_format=output_format, **pictures_given)
+    assert (free.convert_to, free.body["input"]["output_format"]) == (None, output_format)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, bounded, report_of
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_url, text_of
-from kie_ai_mcp._media.thumbnails import EXTRA, Picture, preview
+from kie_ai_mcp._media.thumbnails import Picture, preview
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service import transfer
-from kie_ai_mcp._settings.installation import install_command
+from kie_ai_mcp._settings.installation import PREVIEW, install_command
 from kie_ai_mcp.errors import InvalidArgument, KieError, MediaError, TaskNotFound, shorten
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Resources:
                 picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // len(numbers))
                 pictures.append(picture)
             except ImportError:
-                note = f"no preview, the server lacks a library for it. Install it: {install_command(EXTRA)}"
+                note = f"no preview, the server lacks a library for it. Install it: {install_command(PREVIEW)}"
             except KieError as exc:
                 note = f"no preview. {exc}"
             except Exception as exc:  # noqa: BLE001  decoders raise anything, and the task is as good as before

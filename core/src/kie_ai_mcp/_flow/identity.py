@@ -50,7 +50,7 @@ def hash_of(tool: BoundTool, gateway: str, request: Submission, *account: str) -
     forms = (form for form in (request, request.otherwise) if form is not None)
     form = min(forms, key=lambda form: form.path == MARKET_CREATE)
     path = form.path if isinstance(form.path, str) else form.path[0]
-    same = [tool.name, gateway, path, form.body, *account]
+    same = [tool.name, gateway, path, form.body, *account, *filter(None, [request.convert_to])]
     return hashlib.sha256(json.dumps(same, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -56,7 +56,8 @@ async def completed(
 
 async def _fault(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> InvalidArgument | None:
     try:
-        _, _, request = await engine.asking.prepare(tool, arguments, saves=True)
+        saves = engine.settings.output_dir is not None
+        _, _, request = await engine.asking.prepare(tool, arguments, saves=saves)
         if has_models(engine, tool) and not request.checked:
             priced(engine, tool, request)
     except InvalidArgument as exc:

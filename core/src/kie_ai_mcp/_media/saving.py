@@ -17,13 +17,14 @@ import anyio
 import anyio.to_thread
 
 from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of, is_cut, remove_leftovers, replacing, text_of
+from kie_ai_mcp._media.thumbnails import as_asked
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._settings.folders import cure_of_access, is_below
 from kie_ai_mcp._settings.settings import NOT_STORED, Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, MediaError, shorten
-from kie_ai_mcp.specs import KIE
+from kie_ai_mcp.specs import FORMAT, KIE
 
 NAME_CHARS = 100  # at most so much of provider, service and id stands in the name of a file
 SLUG_BYTES = 40
@@ -48,6 +49,7 @@ async def save_results(
     """
     files = [*record.files, *[""] * len(record.results)][: len(record.results)]
     problems: dict[int, MediaError] = {}
+    wanted, kept = arguments.get(FORMAT), list[str]()
     slug = _slug(arguments.get("prompt")) if caller.settings.store_prompts else ""
     for number, url in enumerate(record.results, start=1):
         if files[number - 1]:
@@ -58,6 +60,8 @@ async def save_results(
         try:
             stem, existing = await anyio.to_thread.run_sync(_place, folder, stem, record.written_id, url)
             path = existing or (await _save(caller, url, folder, stem) if url else await _write(record, folder, stem))
+            if wanted is not None:
+                path = await anyio.to_thread.run_sync(as_asked, path, wanted, kept)
             files[number - 1], what = str(path), f"The sidecar of {path.name}"
             await anyio.to_thread.run_sync(_add_sidecar, path, record, arguments, url)
         except MediaError as exc:
@@ -69,7 +73,8 @@ async def save_results(
     gone = bool(problems) and not any(exc.can_retry for exc in problems.values())
     # Advice to read the link anew would be wrong once it has ended.
     words = {number: exc.message if gone and record.expired else exc for number, exc in problems.items()}
-    return Saved(tuple(files), tuple(f"Result {number} of {len(files)}: {words[number]}" for number in words), gone)
+    notes = (*(f"Result {number} of {len(files)}: {words[number]}" for number in words), *kept)
+    return Saved(tuple(files), notes, gone)
 
 
 def allowed_folder(settings: Settings, folder: str) -> Path:

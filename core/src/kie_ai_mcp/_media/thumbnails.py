@@ -1,4 +1,4 @@
-"""Thumbnails of results, for `show_result` and the gallery, and JPEG files of pictures that the service does not take.
+"""Thumbnails of results, for `show_result` and the gallery, and pictures made another format for service or caller.
 
 Pillow, PyAV and the decoder of HEIC, an optional extra, are imported when the first is made. Files come from outside:
 one at a time is decoded, and none that would take too much memory.
@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
-from kie_ai_mcp._media.files import Format
-from kie_ai_mcp._settings.installation import install_command
+from kie_ai_mcp._media.files import FORMATS, Format, format_of_file, replacing
+from kie_ai_mcp._settings.installation import PREVIEW, install_command
 from kie_ai_mcp.errors import MediaError
+from kie_ai_mcp.specs import ConvertTo
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +40,6 @@ PILLOW = {"jpg": "JPEG", "heic": "HEIF", "heif": "HEIF"}  # its names of formats
 PIXEL_BYTES = {"jpg": 1, "gif": 7, "webp": 17, "avif": 16, "heic": 9, "heif": 9}  # memory for a pixel, as measured
 OTHER_PIXEL_BYTES = 5.5
 
-EXTRA = "kie-ai-mcp-core[preview]"
 PREVIEW_PX = 1024
 QUALITIES = (85, 70, 50, 30)
 
@@ -89,13 +89,18 @@ def thumbnails(formats: Mapping[Path, Format]) -> dict[Path, str]:
     return thumbs
 
 
-def to_jpeg(target: str, extension: str, clear: str = "") -> None:
-    """Write the picture at stdin as JPEG, or as `clear` where it has clear parts, without what a camera adds."""
+def to_format(target: str, extension: str, clear: str = "", wanted: str = "") -> None:
+    """Write the picture at stdin as JPEG, or as `clear` where it has clear parts, without what a camera adds.
+
+    With `wanted` as that, and only if nothing of it is lost: if it is one picture.
+    """
     with open(0, "rb") as file:
         picture, _ = _reduced(file, Format("image", extension, ""), None, CONVERTING_BYTES)
+    if wanted and extension != "jpg" and picture.info["frames"] > 1:
+        raise MediaError(f"It has {picture.info['frames']} frames.")
     keeps = {"quality": 92, "icc_profile": picture.info.get("icc_profile")}
-    stays_clear = clear and _has_clear(picture)
-    (picture if stays_clear else _opaque(picture)).save(target, clear if stays_clear else "JPEG", **keeps)
+    form = clear if clear and _has_clear(picture) else wanted or "JPEG"
+    (_opaque(picture) if form == "JPEG" else picture).save(target, form, **keeps)
 
 
 def is_clear(file: BinaryIO, form: Format) -> bool:
@@ -103,13 +108,14 @@ def is_clear(file: BinaryIO, form: Format) -> bool:
     return _has_clear(_reduced(file, form, None)[0])
 
 
-def convert(file: BinaryIO, form: Format, target: Path, clear: str = "") -> None:
-    """Write a picture as `to_jpeg` in a process of its own; raise ValueError, with the cure, where it can't be made."""
-    what = f"it is {form.extension.upper()}, which the service does not take"
+def convert(file: BinaryIO, form: Format, target: Path, clear: str = "", wanted: str = "") -> None:
+    """Write a picture as `to_format` in a process of its own; raise ValueError, with the cure, where it fails."""
+    why = f"not the {wanted} that was asked for" if wanted else "which the service does not take"
+    what = f"it is {form.extension.upper()}, {why}"
     if not all(map(find_spec, ("PIL", "pillow_heif") if form.extension.startswith("hei") else ("PIL",))):
-        raise ValueError(f"{what}; convert it to JPEG or PNG, or install what does so: {install_command(EXTRA)}")
-    code = "import sys; from kie_ai_mcp._media.thumbnails import to_jpeg; to_jpeg(*sys.argv[1:])"
-    command = [sys.executable, "-c", code, str(target), form.extension, clear]
+        raise ValueError(f"{what}; convert it to JPEG or PNG, or install what does so: {install_command(PREVIEW)}")
+    code = "import sys; from kie_ai_mcp._media.thumbnails import to_format; to_format(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, str(target), form.extension, clear, wanted]
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     try:
         with _ONE:
@@ -117,7 +123,27 @@ def convert(file: BinaryIO, form: Format, target: Path, clear: str = "") -> None
     except (OSError, subprocess.SubprocessError) as exc:
         error = (getattr(exc, "stderr", None) or b"").decode(errors="replace").strip().rpartition("\n")[2]
         reason = error.partition(": ")[2][:200].rstrip(".") or "it took too long"
-        raise ValueError(f"{what}, and it can't be made a JPEG here: {reason}; convert it yourself") from exc
+        made = f"it can't be made a {wanted or 'JPEG'} here"
+        raise ValueError(f"{what}, and {made}: {reason}; convert it yourself") from exc
+
+
+def as_asked(path: Path, wanted: Any, kept: list[str]) -> Path:
+    """Return the saved picture in the `output_format` of its call; where it stays as it is, add why to `kept`."""
+    form, goal = format_of_file(path), FORMATS[wanted] if wanted in get_args(ConvertTo) else None
+    if form is None or goal is None or form == goal:
+        return path
+    target = path.with_suffix(f".{goal.extension}")
+    try:
+        if form.kind != "image":
+            raise ValueError(f"it is {form.extension.upper()}, no picture")
+        with path.open("rb") as file, replacing(target, fsync=True) as copy:
+            convert(file, form, Path(copy.name), "PNG" if wanted == "png" else "", wanted.upper())
+        path.unlink()
+    except (OSError, ValueError) as exc:
+        if not target.is_file():  # another call may have converted it meanwhile
+            kept.append(f"{path.name} stays as the service made it: {exc}.")
+            return path
+    return target
 
 
 @lru_cache(maxsize=2 * THUMBNAILS)
@@ -162,6 +188,8 @@ def _reduced(
             except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
                 raise MediaError(f"The picture has too many pixels for a preview: {exc}") from exc
         with opened:
+            if side is None:
+                opened.info["frames"] = getattr(opened, "n_frames", 1)
             if name == "JPEG" and (side is None or opened.info.get("progressive") or opened.mode == "CMYK"):
                 bytes_of_pixel = WHOLE_JPEG_BYTES
             if opened.has_transparency_data or (side is None and name != "HEIF"):

@@ -17,11 +17,11 @@ The cheapest form that takes the whole call is used. Where none does, every faul
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
 from math import inf
-from typing import Any
+from typing import Any, get_args
 
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import Estimate, estimate
@@ -29,7 +29,7 @@ from kie_ai_mcp._models.terms import EMPTY, beside, number_of, plain, same, text
 from kie_ai_mcp._models.wording import price_notes, shown
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Form, Model, read_models
-from kie_ai_mcp.specs import Kind, Paths, Submission, field_of
+from kie_ai_mcp.specs import FORMAT, ConvertTo, Kind, Paths, Submission, field_of
 
 SHOWN = 3  # models that take a call whose own does not, in one message
 USUAL_S = 10.0  # the length of a file that is not measured, where forms are compared
@@ -47,6 +47,7 @@ class Choice:
         input: What is sent to it, checked.
         notes: What was chosen, rounded, left out or appended, a sentence each.
         price: Its price for this input.
+        convert_to: As for `Submission`.
     """
 
     form: Form
@@ -54,6 +55,7 @@ class Choice:
     input: Mapping[str, Any]
     notes: tuple[str, ...]
     price: Estimate
+    convert_to: ConvertTo | None = None
 
     def submission(
         self, api_type: str, callback_url: str | None = None, *, kind: Kind | None = None, notes: Sequence[str] = ()
@@ -61,7 +63,7 @@ class Choice:
         """Return the request to the market's common address, with further notes."""
         # Where there is more to be said of the price, core says it when it has seen the files.
         exact = None if price_notes(self.model, self.price) else self.price.credits
-        return Submission.market(
+        request = Submission.market(
             self.model.id,
             self.input,
             api_type=api_type,
@@ -71,6 +73,7 @@ class Choice:
             kind=kind,
             checked=exact is not None,
         )
+        return replace(request, convert_to=self.convert_to)
 
     def own(
         self,
@@ -100,6 +103,7 @@ class Choice:
             estimated_credits=self.price.credits,
             notes=self.notes,
             otherwise=self.submission(api_type, callback_url),
+            convert_to=self.convert_to,
         )
 
 
@@ -149,7 +153,7 @@ class Family:
             InvalidArgument: No form takes the call. Names everything that is wrong with the one that comes nearest.
         """
         chosen, notes = choose(self.title, self.models, forms, asked, named, by, instead, preferred, faults)
-        return Choice(chosen.form, chosen.model, chosen.input, notes, chosen.price)
+        return Choice(chosen.form, chosen.model, chosen.input, notes, chosen.price, chosen.convert_to)
 
 
 def choose(
@@ -174,7 +178,7 @@ def choose(
 
     allowed = [written(form) for form in forms if named in {None, form.name or form.id, form.id}]
     # A check costs more than a price, so the cheapest is checked first, and mostly alone.
-    allowed.sort(key=lambda one: (one.form not in preferred, one.cost))
+    allowed.sort(key=lambda one: (one.form not in preferred, one.convert_to is not None, one.cost))
     best: Written | None = None
     for one in allowed:
         if one.fits and (best is None or len(one.ignored) < len(best.ignored)):
@@ -228,6 +232,7 @@ class Written:
         input: What would be sent.
         unwritten: What the form can't write.
         notes: What was rounded, left out or appended.
+        convert_to: As for `Submission`.
     """
 
     model: Model
@@ -238,6 +243,7 @@ class Written:
     input: Mapping[str, Any]
     unwritten: tuple[InvalidArgument, ...]
     notes: Notes
+    convert_to: ConvertTo | None
 
     @cached_property
     def price(self) -> Estimate:
@@ -290,7 +296,7 @@ def write(model: Model, form: Form, given: Mapping[str, Any], label: str, asked:
     """Return a call as a form of this model writes it; `label` names the form in messages, `asked` all arguments."""
     fields: dict[str, Any] = model.input["properties"]
     sent: dict[str, Any] = {}
-    faults, notes, said = [], [], list[str]()
+    faults, notes, said, convert_to = [], [], list[str](), None
     for argument, value in given.items():
         if any(same(value, each) for each in form.anyway.get(argument, ())):
             continue
@@ -299,6 +305,8 @@ def write(model: Model, form: Form, given: Mapping[str, Any], label: str, asked:
         if not names and argument in form.said:
             said.append(form.said[argument].format(value))
             notes.append(f"{label} has no {argument}: {said[-1]!r} was appended to the prompt.")
+        elif not names and argument == FORMAT and value in get_args(ConvertTo):
+            convert_to = value
         elif not names:
             why = form.lacks.get(argument, f"{label} has no such setting")
             faults.append(InvalidArgument(argument, value, f"{why}; leave it out"))
@@ -326,7 +334,7 @@ def write(model: Model, form: Form, given: Mapping[str, Any], label: str, asked:
     required = (name for name in model.input.get("required", ()) if "default" in fields[name])
     whole = {**{name: fields[name]["default"] for name in required}, **form.always, **sent}
     speakable = tuple(dict.fromkeys((*given, *form.fields, *asked)))
-    return Written(model, form, label, given, speakable, whole, tuple(faults), tuple(notes))
+    return Written(model, form, label, given, speakable, whole, tuple(faults), tuple(notes), convert_to)
 
 
 def fields_of(form: Form, argument: str) -> tuple[str, ...]:

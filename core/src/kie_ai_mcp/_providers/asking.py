@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from kie_ai_mcp._providers.contract import judge
@@ -18,8 +19,9 @@ from kie_ai_mcp._providers.guard import run_isolated, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, SHARED
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
+from kie_ai_mcp._settings.installation import PREVIEW, install_command
 from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, ReadFailed, Refused, Unknown, one_line
-from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
+from kie_ai_mcp.specs import FORMAT, KIE, Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class Asking:
         """Return the server's own arguments of a paid call, the provider's, and the request that it makes of them."""
         options, checked = tool.check(arguments, saves=saves)
         request = await self.submission(tool, checked)
-        notes = (*tool.arguments.understood(arguments)[1], *request.notes)
+        notes = (*tool.arguments.understood(arguments)[1], *request.notes, *_conversion(request, saves=saves))
         return options, checked, replace(request, notes=notes) if notes != request.notes else request
 
     async def submission(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Submission:
@@ -166,6 +168,19 @@ def outcome_of(plugins: Plugins, task: Task, payload: Mapping[str, Any]) -> Outc
     """Return what a status answer means, or the route to read next; raise ReadFailed as `route_of`."""
     outcome: Outcome | StatusRoute = _hook(plugins, "kie_normalize_result", task, Outcome, StatusRoute, payload=payload)
     return outcome
+
+
+def _conversion(request: Submission, *, saves: bool) -> tuple[str, ...]:
+    """Return what is to be said of `convert_to`; raise InvalidArgument where it can't be honoured."""
+    if (form := request.convert_to) is None:
+        return ()
+    cures = [] if saves else ["set KIE_AI_OUTPUT_DIR"]
+    if not find_spec("PIL"):
+        cures.append(f"run {install_command(PREVIEW)}")
+    if cures:
+        why = "the service chooses it itself, and only a saved picture can be converted here"
+        raise InvalidArgument(FORMAT, form, f"{why}; {' and '.join(cures)}, and restart, or leave it out")
+    return (f"The service chooses the format of its pictures itself: they are converted to {form} when saved.",)
 
 
 def _hook(plugins: Plugins, hook: str, task: Task, *expected: type, **more: Any) -> Any:

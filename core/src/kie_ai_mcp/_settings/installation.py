@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from kie_ai_mcp._settings.settings import APP
 
 CORE = "kie-ai-mcp-core"
+PREVIEW = f"{CORE}[preview]"  # the extra that decodes pictures, clips and sounds
 _REQUIREMENT = r"""(?m)^([\w.-]+) *(?:\[([^]]*)\])?[^;\n]*(?:;.*\bextra\s*==\s*["']([\w.-]+))?"""
 
 

@@ -136,11 +136,11 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         output_format: OutputFormat | None = None,
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
-        """Playground v2.5 picture at fal, from words or a picture. Refused: output_format."""
-        reject_arguments(NO_SETTING, output_format=output_format)
+        """Playground v2.5 picture at fal, from words or a picture."""
         del model  # fal offers one value only
         body = _picture(prompt, negative_prompt, image_urls, aspectRatio, guidance_scale, steps)
-        return request("playground", image_urls, body, "playground-image", callBackUrl)
+        made = request("playground", image_urls, body, "playground-image", callBackUrl)
+        return replace(made, convert_to=output_format)
 
     def generate_stable_diffusion3_image(
         prompt: Prompt,
@@ -153,10 +153,11 @@ def fal_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         output_format: OutputFormat | None = None,
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
-        """Stable Diffusion 3 picture at fal, from words or a picture. Refused: scheduler, output_format."""
-        reject_arguments(NO_SETTING, scheduler=scheduler, output_format=output_format)
+        """Stable Diffusion 3 picture at fal, from words or a picture. Refused: scheduler."""
+        reject_arguments(NO_SETTING, scheduler=scheduler)
         body = _picture(prompt, negative_prompt, image_urls, aspectRatio, guidance_scale, steps)
-        return request("stable_diffusion", image_urls, body, "stable-diffusion3-image", callBackUrl)
+        made = request("stable_diffusion", image_urls, body, "stable-diffusion3-image", callBackUrl)
+        return replace(made, convert_to=output_format)
 
     def generate_luma_video(
         prompt: Prompt,

@@ -45,11 +45,7 @@ FORMS = (
         {"image_urls": "files_url"},
         always={"size": "1:1"},
         anyway={"nVariants": (1,)},
-        lacks={
-            "output_format": "GPT-4o chooses it itself",
-            "maskUrl": ALLOW_THEM,
-            "nVariants": f"{ALLOW_THEM}, or call once per picture",
-        },
+        lacks={"maskUrl": ALLOW_THEM, "nVariants": f"{ALLOW_THEM}, or call once per picture"},
     ),
 )
 
@@ -62,7 +58,7 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
         prompt: Prompt,
         image_urls: Annotated[ImageUrls, Field(max_length=5)] | None = None,
         size: Literal["1:1", "3:2", "2:3", "auto"] | None = None,
-        output_format: Annotated[OutputFormat, Field(description="refused")] | None = None,
+        output_format: Annotated[OutputFormat, Field(description="when saved")] | None = None,
         maskUrl: Annotated[ImageUrl, Media("image", most_mb=25)] | None = None,
         nVariants: Literal[1, 2, 4] | None = None,
         callBackUrl: CallbackUrl | None = None,

@@ -74,7 +74,7 @@ def generate_ideogram_image(
     aspectRatio: Shape | None = None,
     style: Style | None = None,
     model: Literal["ideogram/v3-text-to-image", "ideogram/character"] | None = None,
-    output_format: Annotated[OutputFormat, Field(description="refused")] | None = None,
+    output_format: Annotated[OutputFormat, Field(description="when saved")] | None = None,
     rendering_speed: Speed | None = None,
     seed: int | None = None,
     num_images: Count | None = None,

@@ -1,6 +1,7 @@
 """Tools of Midjourney, in the form that the service last documented."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -52,13 +53,14 @@ def midjourney_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submissi
         body = {**choice.input, "callBackUrl": callback_url}
         model = choice.model
         task = Submission(model.path, body, api_type, model=model.id, notes=(*choice.notes, *notes))
+        task = replace(task, convert_to=choice.convert_to)
         return apply_overrides(task, settings)
 
     def generate_midjourney_image(
         prompt: Annotated[Prompt, Field(max_length=2000)],
         image_urls: Annotated[ImageUrls, Field(max_length=4)] | None = None,
         aspectRatio: Shape | None = None,
-        output_format: Annotated[OutputFormat, Field(description="refused")] | None = None,
+        output_format: OutputFormat | None = None,
         callBackUrl: CallbackUrl | None = None,
         taskType: Literal["txt2img", "img2img", "style_reference", "omni_reference"] | None = None,
         speed: Annotated[Literal["relaxed", "fast", "turbo"], HIDDEN] | None = None,
