@@ -158,6 +158,20 @@ async def test_finished_picture_lies_on_disk_with_its_story_beside_it(
     assert files_of(task_id, folder) == [path.name, f"{path.name}.json"]
 
 
+async def test_format_that_nothing_would_convert_is_refused_with_a_call_that_works(
+    serve: "Serve", sandbox: Sandbox, prompt: str
+) -> None:
+    asked = {"prompt": prompt, "output_format": "jpeg", "nVariants": 2}
+    async with serve(sandbox, KIE_AI_OUTPUT_DIR="") as client:
+        answer = await client.call_tool("generate_gpt4o_image", asked)
+        assert answer.is_error
+        assert not sandbox.ledger
+        assert "KIE_AI_OUTPUT_DIR" in text(answer)
+        instead = data(answer)["instead"]
+        assert instead == {"tool": "generate_gpt4o_image", "arguments": {"prompt": prompt}}
+        assert not (await client.call_tool(instead["tool"], instead["arguments"])).is_error
+
+
 async def test_format_that_gpt4o_can_not_be_told_is_made_when_its_picture_is_saved(
     client: Client, sandbox: Sandbox, folder: Path, prompt: str
 ) -> None:

@@ -608,6 +608,12 @@ async def test_request_is_the_same_whoever_is_called_back_and_with_defaults_name
     assert len(services.created) == 1
 
 
+async def test_request_for_a_converted_picture_is_another_one(open_app: OpenApp) -> None:
+    tool = (await open_app()).engine.plugins.tools[TOOLS["kie"]]
+    asked = [Submission("fox", {}, "fox", convert_to=wanted) for wanted in (None, "png", "jpeg")]
+    assert len({hash_of(tool, "kie", request, "account") for request in asked}) == 3
+
+
 @pytest.mark.parametrize("other", [{"key": "another-key"}, {"service": "sandbox"}, {"upload_url": "sandbox"}], ids=str)
 async def test_upload_of_one_account_or_address_is_not_used_by_another(
     other: dict[str, str], services: Services, open_app: OpenApp, photo: Path

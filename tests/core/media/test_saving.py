@@ -622,6 +622,7 @@ def drawn(form: str, *more: Image.Image, mode: str = "RGB", colour: Any = "teal"
         (drawn("PNG"), "webp", True),
         (drawn("PNG"), ["jpeg"], True),
     ],
+    ids=["png to jpeg", "jpeg to png", "clear webp to png", "png to png", "to webp", "to a list"],
 )
 async def test_picture_is_saved_in_the_format_that_was_asked_for(
     service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path, made: bytes, wanted: Any, is_left: bool
@@ -663,6 +664,7 @@ async def test_picture_of_a_save_that_died_before_its_conversion_is_converted(
         (MP4, "it is MP4, no picture."),
         (PNG, "it can't be made a JPEG here: "),
     ],
+    ids=["gif", "moving png", "clip", "broken"],
 )
 async def test_result_that_can_not_be_converted_is_kept_and_says_why(
     service: HTTPServer, make_gateway: MakeGateway, tmp_path: Path, made: bytes, reason: str
