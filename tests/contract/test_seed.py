@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kie_ai_mcp import InvalidArgument
+from kie_ai_mcp import InvalidArgument, Submission
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import Settings
@@ -98,6 +98,7 @@ def test_what_the_service_no_longer_takes_is_refused_with_advice(name: str, give
 def test_format_that_the_service_chooses_itself_is_made_when_saved(name: str, wanted: str | None) -> None:
     tool = TOOLS[name]
     request = tool.fn(**tool.arguments.check({**required(tool), "output_format": wanted}))
+    assert isinstance(request, Submission)
     assert request.convert_to == wanted
     assert {entry.convert_to for entry in (request, request.otherwise) if entry is not None} == {wanted}
     assert "output_format" not in repr(request.body)
