@@ -174,6 +174,7 @@ class Submission(_Addressed):
         notes: tuple[str, ...] = (),
         kind: Kind | None = None,
         checked: bool = False,
+        convert_to: ConvertTo | None = None,
     ) -> Self:
         """A task of one of Kie.ai's market models: ``jobs/createTask`` with `model` and `input`.
 
@@ -185,6 +186,7 @@ class Submission(_Addressed):
             "notes": notes,
             "kind": kind,
             "checked": checked,
+            "convert_to": convert_to,
         }
         return cls(MARKET_CREATE, body, api_type, model=model, **more)
 

@@ -17,7 +17,7 @@ The cheapest form that takes the whole call is used. Where none does, every faul
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
 from math import inf
@@ -63,7 +63,7 @@ class Choice:
         """Return the request to the market's common address, with further notes."""
         # Where there is more to be said of the price, core says it when it has seen the files.
         exact = None if price_notes(self.model, self.price) else self.price.credits
-        request = Submission.market(
+        return Submission.market(
             self.model.id,
             self.input,
             api_type=api_type,
@@ -72,8 +72,8 @@ class Choice:
             notes=(*self.notes, *notes),
             kind=kind,
             checked=exact is not None,
+            convert_to=self.convert_to,
         )
-        return replace(request, convert_to=self.convert_to)
 
     def own(
         self,
