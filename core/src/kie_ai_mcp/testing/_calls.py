@@ -138,10 +138,15 @@ def content_of(request: Request) -> Mapping[str, Any]:
 
 
 def same(one: Request | InvalidArgument, other: Request | InvalidArgument) -> bool:
-    """Return whether two answers ask the service for the same thing; two refusals do not."""
+    """Return whether two answers ask for the same results; two refusals do not."""
     if isinstance(one, InvalidArgument) or isinstance(other, InvalidArgument):
         return False
-    return (type(one), one.paths, content_of(one)) == (type(other), other.paths, content_of(other))
+    first, second = ((type(each), each.paths, content_of(each), _format_of(each)) for each in (one, other))
+    return first == second
+
+
+def _format_of(request: Request) -> str | None:
+    return request.convert_to if isinstance(request, Submission) else None
 
 
 def call_text(tool: BoundTool, arguments: Mapping[str, Any]) -> str:
