@@ -1,5 +1,6 @@
 """Models over stdio: found, described, priced and run, with refusals that name everything and limits that hold."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +150,30 @@ async def test_estimate_says_price_and_faults_and_sends_nothing_paid(client: Cli
     text = {"name": "run_model", "arguments": {"model": "z-image", "input": "a fox"}}
     assert not data(await client.call_tool("estimate_cost", text))["valid"]
     assert bought(sandbox) == []
+
+
+async def test_refused_call_holds_one_that_works_as_it_stands(client: Client, sandbox: Sandbox) -> None:
+    clip, picture = "https://example.com/a.mp4", "https://example.com/a.png"
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("generate_veo3_video", {"prompt": "a fox", "duration": 7, "model": "veo3", "imageUrls": [picture] * 3}),
+        ("generate_kling_video", {"prompt": "a fox", "model": "2.6", "duration": 7, "negative_prompt": "fog"}),
+        ("generate_runway_aleph_video", {"prompt": "a fox"}),
+        ("generate_nano_banana", {"prompt": "a fox", "colour": "red", "resolution": "8K"}),
+        ("generate_midjourney_video", {"prompt": "a fox", "imageUrls": [picture] * 2, "motion": "wild"}),
+        ("generate_kling_omni_video", {"prompt": "a fox", "videoUrl": clip, "duration": 40}),
+        ("run_model", {"model": "z-image", "input": {"prompt": 1, "aspect_ratio": "5:1", "x": 2}}),
+    ]
+    for number, (name, arguments) in enumerate(calls, start=1):
+        refused = await client.call_tool(name, arguments)
+        assert refused.is_error
+        instead = data(refused)["instead"]
+        assert f"Instead: {json.dumps(instead)}" in text(refused)
+        assert (
+            data(await client.call_tool("estimate_cost", {"name": name, "arguments": arguments}))["instead"] == instead
+        )
+        accepted = await client.call_tool(instead["tool"], instead["arguments"])
+        assert not accepted.is_error, (instead, text(accepted))
+        assert len(sandbox.ledger) == number
 
 
 async def test_model_is_found_and_described(client: Client) -> None:

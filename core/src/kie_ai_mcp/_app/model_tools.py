@@ -1,5 +1,6 @@
 """Tools over all models: find one, describe it, say what a call would cost, run it."""
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -129,9 +130,9 @@ class ModelTools:
             cost = await self._quote(name, arguments)
         except InvalidArgument as exc:
             answer |= {"valid": False, "errors": [fault.message for fault in exc.faults]}
-            if exc.instead:
-                answer["instead"] = dict(exc.instead)
-            answer["next_step"] = "Correct the arguments; nothing was sent."
+            cure = "Make the call of 'instead'" if exc.instead else "Correct the arguments"
+            answer |= {"instead": dict(exc.instead)} if exc.instead else {}
+            answer["next_step"] = f"{cure}; nothing was sent."
         else:
             answer |= await self._costs(cost)
         return Answer("\n".join(_cost_lines(answer)), answer)
@@ -223,6 +224,7 @@ def _cost_lines(answer: Mapping[str, Any]) -> Iterable[str]:
     """Yield an estimate in words, one fact a line."""
     if not answer["valid"]:
         yield from (f"Wrong: {error}" for error in answer["errors"])
+        yield from [f"Instead: {json.dumps(answer['instead'], ensure_ascii=False)}"] if "instead" in answer else []
     else:
         credits, unit = answer["credits"], answer["unit"]
         dollars = f" (${answer['dollars']:g})" if "dollars" in answer else ""

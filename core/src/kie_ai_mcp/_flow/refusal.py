@@ -226,6 +226,8 @@ def _near(value: Any, schema: Mapping[str, Any], fault: InvalidArgument) -> Iter
             yield " ".join([value] * limit)
         yield from ([value],) if schema.get("type") == "array" else ()
         yield int(value) if (number := number_of(value)) is not None and number.denominator == 1 else value
+    elif isinstance(value, int | float) and schema.get("type") == "string":
+        yield str(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         told = {float(each) for each in NUMBER.findall(fault.allowed)}
         near = sorted(told, key=lambda each: abs(each - value))
