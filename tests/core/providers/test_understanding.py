@@ -36,6 +36,7 @@ ARGUMENTS = Arguments(make)
         ({"image_urls": [PICTURE]}, {"imageUrls": [PICTURE]}),
         ({"imageUrl": PICTURE}, {"imageUrls": [PICTURE]}),
         ({"first_frame_url": PICTURE}, {"imageUrls": [PICTURE]}),
+        ({"images": [PICTURE, PICTURE]}, {"imageUrls": [PICTURE, PICTURE]}),
         ({"mask": [PICTURE]}, {"mask_url": PICTURE}),
         ({"quality": "4k"}, {"resolution": "4K"}),
         ({"resolution": "1080P"}, {"resolution": "1080p"}),
@@ -53,11 +54,14 @@ def test_other_names_and_spellings_are_understood(given: dict[str, Any], read: d
 
 
 def test_what_was_left_out_or_read_as_another_is_said() -> None:
-    assert ARGUMENTS.understood({"prompt": "a fox", "aspectRatio": "auto", "size": "x", "resolution": "hd"})[1] == [
+    read = ARGUMENTS.understood({"prompt": "a fox", "ratio": "auto", "resolution": "hd", "image": PICTURE})
+    assert read.notes == (
         "aspectRatio 'auto' was left out.",
         "resolution 'hd' was read as '720p'.",
-    ]
-    assert ARGUMENTS.understood({"prompt": "a fox", "aspect_ratio": "16:9", "quality": "4k"})[1] == []
+        "image was read as imageUrls.",
+    )
+    assert read.left_out == {"aspectRatio"}
+    assert ARGUMENTS.understood({"prompt": "a fox", "aspect_ratio": "16:9", "image_url": PICTURE}).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,8 @@ def test_what_was_left_out_or_read_as_another_is_said() -> None:
         {"aspectRatio": "16:9", "aspect_ratio": "9:16"},  # which of the two is meant is not known
         {"sound": "loud"},
         {"audio": "https://example.com/a.mp3"},
+        {"imageUrls": [PICTURE], "image": PICTURE},  # it is given already, and no other picture is meant
+        {"reference_images": [PICTURE]},  # they are no frames
         {"colour": "red"},
         {"resolution": "8K"},
     ],
@@ -93,6 +99,16 @@ def test_choices_among_numbers_are_listed_as_bounds_with_words() -> None:
     }
     with pytest.raises(InvalidArgument, match="use one of 4, 6 or 8"):
         ARGUMENTS.check({"prompt": "a fox", "duration": 5})
+
+
+def test_list_is_read_as_the_argument_that_takes_several() -> None:
+    def follow(first_frame_url: ImageUrl | None = None, reference_image_urls: ImageUrls | None = None) -> Submission:
+        """Follow."""
+        raise NotImplementedError
+
+    arguments = Arguments(follow)
+    assert arguments.check({"images": [PICTURE, PICTURE]}) == {"reference_image_urls": [PICTURE, PICTURE]}
+    assert arguments.check({"image": PICTURE}) == {"first_frame_url": PICTURE}
 
 
 def test_own_argument_wins_over_another_name() -> None:

@@ -268,6 +268,9 @@ def again(
         schema = (await find(app.engine, name)).model.input if is_model else app.tool(request.tool).input_schema
         left_out = {pair[:-1] for pair in pairs if pair.count("=") == 1 and pair.endswith("=")}
         changes = arguments_of([pair for pair in pairs if pair[:-1] not in left_out], schema)
+        if tool := app.engine.plugins.tools.get(request.tool):
+            changes = tool.arguments.understood(changes).arguments
+            left_out = {*tool.arguments.understood(dict.fromkeys(left_out)).arguments}
         values = {key: value for key, value in request.arguments.items() if key not in left_out} | changes
         if missing := [key for key, value in values.items() if re.search(UNSTORED, json.dumps(value))]:
             cure = " ".join(f"{key}=..." for key in missing)

@@ -24,10 +24,10 @@ MODEL = "model"
 LEAVE = "leave it out"  # where a fault says so, other values need not be tried
 SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKpPs]?)")  # 1K is about 540p, as 4K is 2160p
 NUMBER = re.compile(r"(?<![\w.-])-?[0-9]+(?:\.[0-9]+)?(?![\w.]*[\w])")
-LEAST = re.compile(r"at least ([0-9]{1,2}) characters")
+LARGEST = 1e15  # of a number that others are tried beside
 LIMIT = re.compile(r"at most ([0-9]+)")
 
-Change = tuple[str, Any]
+Change = Mapping[str, Any]
 Attempt = Callable[[BoundTool, Mapping[str, Any]], Awaitable[InvalidArgument | None]]
 
 
@@ -39,7 +39,7 @@ async def completed(
     Each fault is mended by the smallest change that takes the call further: a value near by, one model for another, an
     argument left out. What works is `instead`; it is None where nothing was found.
     """
-    given = {name: value for name, value in tool.arguments.understood(arguments)[0].items() if value is not None}
+    given = {name: value for name, value in tool.arguments.understood(arguments).arguments.items() if value is not None}
     await engine.catalogue.load()
     search, own = Search(partial(_fault, engine), tool, given), error.instead
     # What only files, limits or earlier requests show can't be tried here.
@@ -120,18 +120,18 @@ class Search:
     ) -> tuple[dict[str, Any], InvalidArgument | None] | None:
         """Return the first change after which the call works, else the one that leaves least to be mended."""
         best: tuple[dict[str, Any], InvalidArgument] | None = None
-        wrong, least, tried = _names(error), (0, False), list[Change]()
-        for name, value in changes:
-            if (name, value) in tried or self.tries >= MOST_TRIES:
+        wrong, least, tried = {*_names(error)}, (0, False), list[Change]()
+        for change in changes:
+            if change in tried or self.tries >= MOST_TRIES:
                 continue
-            tried.append((name, value))
-            after = {key: each for key, each in {**state, name: value}.items() if each is not LEFT_OUT}
+            tried.append(change)
+            after = {key: each for key, each in {**state, **change}.items() if each is not LEFT_OUT}
             if after == state:
                 continue
             fault = await self._try(after)
             if fault is None:
                 return after, None
-            rank = (len(fault.faults), name not in wrong)
+            rank = (len(fault.faults), wrong.isdisjoint(change))
             if _is_further(error, fault) and (best is None or rank < least):
                 best, least = (after, fault), rank
         return best
@@ -160,32 +160,36 @@ class Search:
         """Yield single changes of the model and of what is wrong, those first that keep most of what was asked for."""
         fields, required = self.tool.arguments.schema["properties"], self.tool.arguments.schema.get("required", ())
         if MODEL in state and MODEL not in {*required, *_names(error)}:
-            yield MODEL, LEFT_OUT
+            yield {MODEL: LEFT_OUT}
         for fault in error.faults:
             name = field_of(fault.field)
             value = state.get(name)
-            if name not in fields or (LEAVE in fault.allowed and name not in required):
-                yield name, LEFT_OUT
+            if name not in fields:
+                near = get_close_matches(name, [each for each in fields if each not in state], n=1, cutoff=0.5)
+                yield from ({name: LEFT_OUT, each: value} for each in near)
+                yield {name: LEFT_OUT}
+            elif LEAVE in fault.allowed and name not in required:
+                yield {name: LEFT_OUT}
             elif value is None:
-                yield from ((name, each) for each in _usual(fields[name]))
+                yield from ({name: each} for each in _usual(fields[name]))
             else:
-                yield from ((name, each) for each in _near(value, fields[name], fault))
+                yield from ({name: each} for each in _near(value, fields[name], fault))
         files = self.tool.arguments.media
-        yield from ((name, LEFT_OUT) for name in _names(error) if name in state and name not in {*required, *files})
+        yield from ({name: LEFT_OUT} for name in _names(error) if name in state and name not in {*required, *files})
 
     def _of_the_rest(self, state: Mapping[str, Any], error: InvalidArgument) -> Iterator[Change]:
         """Yield single changes of arguments that no fault names."""
         fields, required = self.tool.arguments.schema["properties"], self.tool.arguments.schema.get("required", ())
         names = [name for name in state if name in fields and name not in _names(error)]
-        yield from ((name, word) for name in names for word in choices(fields[name]))
+        yield from ({name: word} for name in names for word in choices(fields[name]))
         kept = {*required, *self.tool.arguments.media}
-        yield from ((name, LEFT_OUT) for name in names if name not in kept)
+        yield from ({name: LEFT_OUT} for name in names if name not in kept)
 
     def _of_files(self, state: Mapping[str, Any], error: InvalidArgument) -> Iterator[Change]:
         """Yield what gives up files, which say most of what was meant."""
         required = self.tool.arguments.schema.get("required", ())
         names = [name for name in self.tool.arguments.media if name in state and name not in required]
-        yield from ((name, LEFT_OUT) for name in sorted(names, key=lambda name: name not in _names(error)))
+        yield from ({name: LEFT_OUT} for name in sorted(names, key=lambda name: name not in _names(error)))
 
 
 def _is_further(before: InvalidArgument, after: InvalidArgument) -> bool:
@@ -206,7 +210,9 @@ def _usual(schema: Mapping[str, Any]) -> list[Any]:
 
 
 def _near(value: Any, schema: Mapping[str, Any], fault: InvalidArgument) -> Iterator[Any]:
-    """Yield values like a wrong one, the nearest first."""
+    """Yield values like a wrong one, the nearest first; none for a number that nothing can be reckoned with."""
+    if isinstance(value, int | float) and not -LARGEST < value < LARGEST:
+        return
     if listed := choices(schema):
         texts = {str(each).lower(): each for each in listed}
         near = [texts[text] for text in get_close_matches(str(value).lower(), texts, n=3, cutoff=0.3)]
@@ -222,8 +228,6 @@ def _near(value: Any, schema: Mapping[str, Any], fault: InvalidArgument) -> Iter
     elif isinstance(value, str):
         for limit in sorted({int(each) for each in LIMIT.findall(fault.message)}, reverse=True):
             yield value[:limit].rsplit(" ", 1)[0] if " " in value[:limit] else value[:limit]
-        for limit in map(int, LEAST.findall(fault.message)):
-            yield " ".join([value] * limit)
         yield from ([value],) if schema.get("type") == "array" else ()
         yield int(value) if (number := number_of(value)) is not None and number.denominator == 1 else value
     elif isinstance(value, int | float) and schema.get("type") == "string":

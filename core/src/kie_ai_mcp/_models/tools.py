@@ -11,6 +11,7 @@ from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.wording import usual_price
 from kie_ai_mcp._providers.arguments import HOSTS_OWN, NOTHING_USUAL, with_bounds
 from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp._providers.understanding import Understood
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import Media, Submission, is_web_address
@@ -52,9 +53,9 @@ class ModelArguments:
         """A new copy of the schema as clients read it."""
         return with_bounds(self.schema)
 
-    def understood(self, given: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+    def understood(self, given: Mapping[str, Any] | None) -> Understood:
         """Return the arguments unchanged: an input is sent exactly as it is given."""
-        return dict(given or {}), []
+        return Understood(dict(given or {}))
 
     def check(self, given: Mapping[str, Any] | None, usual: Mapping[str, Any] = NOTHING_USUAL) -> dict[str, Any]:
         """Return the arguments unchanged, or raise one InvalidArgument that names everything wrong with them."""

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from kie_ai_mcp._providers.annotations import adapter, annotations, hints_of, without
-from kie_ai_mcp._providers.understanding import understood
+from kie_ai_mcp._providers.understanding import Understood, understood
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
 from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, field_of, is_web_address, texts_at
 
@@ -114,15 +114,11 @@ class Arguments:
 
         `usual` are the user's own defaults, for those that are left out.
         """
-        arguments, _ = self.understood(given)
+        arguments, _, left_out = self.understood(given)
         decoded = {name: self._decoded(name, value) for name, value in arguments.items()}
         if usual:
             # What the call leaves to the service is left out although the user has a default for it.
-            own = {
-                name: self._decoded(name, value)
-                for name, value in usual.items()
-                if name in arguments or name not in (given or {})
-            }
+            own = {name: self._decoded(name, value) for name, value in usual.items() if name not in left_out}
             decoded = own | leave_out_empty(decoded, with_defaults(self.schema, usual))
         try:
             checked = self._adapter.validate_python(leave_out_empty(decoded, self.schema))
@@ -135,8 +131,8 @@ class Arguments:
                 raise InvalidArgument(name, checked[name], "it can't be empty")
         return dict(checked)
 
-    def understood(self, given: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
-        """Return arguments in the function's own names and spellings, and notes of what was read as another."""
+    def understood(self, given: Mapping[str, Any] | None) -> Understood:
+        """Return what arguments mean to the function."""
         own = {name: value for name, value in (given or {}).items() if name in self.names or name not in HOSTS_OWN}
         return understood(own, self.schema, self.media)
 

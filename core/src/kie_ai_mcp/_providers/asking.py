@@ -51,7 +51,7 @@ class Asking:
         """Return the server's own arguments of a paid call, the provider's, and the request that it makes of them."""
         options, checked = tool.check(arguments, saves=saves)
         request = await self.submission(tool, checked)
-        notes = (*tool.arguments.understood(arguments)[1], *request.notes, *_conversion(request, saves=saves))
+        notes = (*tool.arguments.understood(arguments).notes, *request.notes, *_conversion(request, saves=saves))
         return options, checked, replace(request, notes=notes) if notes != request.notes else request
 
     async def submission(self, tool: BoundTool, arguments: Mapping[str, Any]) -> Submission:

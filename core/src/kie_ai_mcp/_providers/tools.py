@@ -103,10 +103,19 @@ class BoundTool:
 
     def name_defaults(self, error: KieError, arguments: Mapping[str, Any]) -> None:
         """Add to an error which of the values that it names are the user's own defaults."""
-        for each in dict.fromkeys((error, *getattr(error, "faults", ()))):
-            mine = [name for name in self.usual if name not in arguments and re.search(rf"\b{name}\b", str(each))]
-            values = " and ".join(f"{name}={shorten(self.usual[name])}" for name in mine)
-            each.message += f" ({values} of [tools.{self.name}] in {config_file()}.)" if mine else ""
+        faults = getattr(error, "faults", ())
+        fields = {field_of(fault.field) for fault in faults}
+        said = " ".join(fault.allowed for fault in faults) if faults else error.message
+        # A default is to blame where it is wrong itself, or where its name or value limits another argument.
+        mine = [
+            name
+            for name, value in self.usual.items()
+            if name not in arguments
+            and (name in fields or re.search(rf"(?<![\w-]){re.escape(str(value))}(?![\w-])|\b{name}\b", said))
+        ]
+        values = " and ".join(f"{name}={shorten(self.usual[name])}" for name in mine)
+        for each in (error, *faults) if mine else ():
+            each.message += f" ({values} of [tools.{self.name}] in {config_file()}.)"
 
     @classmethod
     def bind(cls, entry: Tool | Callable[..., Any], *, provider: str, kind: Kind, name: str = "") -> "BoundTool":

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 AUTO = "auto"  # leaves a choice to the service, as an argument that is left out does
 
@@ -15,11 +15,11 @@ NAMES = (
     "resolution quality imageresolution videoresolution size definition",
     "duration seconds length durations durationseconds videolength",
     "imageurls imageurl images image pictures picture photos photo inputimages inputimage inputurls imageinput"
-    " sourceimage startimage initimage firstframeurl firstframe referenceimageurls referenceimageurl referenceimages"
-    " referenceimage characterurl",
+    " sourceimage startimage initimage firstframeurl firstframe",
     "firstframeurl firstframe startframe startimage firstimage imageurls imageurl image",
     "lastframeurl lastframe endframe endimage tailimageurl",
-    "referenceimageurls referenceimages referenceimage referenceimageurl references imageurls images",
+    "referenceimageurls referenceimages referenceimage referenceimageurl references",
+    "images referenceimageurls",
     "maskurl mask maskimage maskimageurl",
     "videourl videourls videos video clip inputvideo sourcevideo referencevideourls",
     "audiourl audiourls audio audiofile voiceurl referenceaudiourls",
@@ -58,16 +58,25 @@ SECONDS = re.compile(r"(-?[0-9]{1,6})\s*(?:s|secs?|seconds?)", re.IGNORECASE)
 SHAPE = re.compile(r"([0-9]{1,4})\s*[x/×]\s*([0-9]{1,4})", re.IGNORECASE)
 
 
-def understood(
-    given: Mapping[str, Any], schema: Mapping[str, Any], media: Iterable[str]
-) -> tuple[dict[str, Any], list[str]]:
-    """Return arguments in a tool's own names and values, and a note for each that was left out or read as another.
+class Understood(NamedTuple):
+    """Arguments in a tool's own names and spellings.
 
-    What is not understood stays as it is, for the check to refuse.
+    Args:
+        arguments: The arguments; what is not understood is among them as it was given, for the check to refuse.
+        notes: A sentence for each that was left out or read as another.
+        left_out: The names of those that leave a choice to the service.
     """
+
+    arguments: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    left_out: frozenset[str] = frozenset()
+
+
+def understood(given: Mapping[str, Any], schema: Mapping[str, Any], media: Iterable[str]) -> Understood:
+    """Return what arguments mean to a tool with this schema, of which `media` are files."""
     fields: Mapping[str, Any] = schema["properties"]
     required, files = schema.get("required", ()), {*media}
-    arguments, notes = dict[str, Any](), list[str]()
+    arguments, notes, left_out = dict[str, Any](), list[str](), set[str]()
     taken = {name for name in given if name in fields}
     for name, value in given.items():
         own = name if name in fields else next(_own_names(name, value, fields, taken), name)
@@ -79,21 +88,28 @@ def understood(
         read = _read(value, field, is_file=own in files)
         if read is None and own not in required:
             notes.append(f"{own} {AUTO!r} was left out.")
+            left_out.add(own)
             continue
+        if _plain(name).rstrip("s") != _plain(own).rstrip("s"):
+            notes.append(f"{name} was read as {own}.")
         arguments[own] = value if read is None else read
         if isinstance(value, str) and isinstance(read, str) and read.lower() != value.strip().lower():
             notes.append(f"{own} {value!r} was read as {read!r}.")
-    return arguments, notes
+    return Understood(arguments, tuple(notes), frozenset(left_out))
 
 
 def _own_names(name: str, value: Any, fields: Mapping[str, Any], taken: Iterable[str]) -> Iterator[str]:
-    """Yield the tool's own arguments that an unknown name may mean, the likeliest first."""
-    own = {_plain(field): field for field in fields if field not in taken}
+    """Yield the tool's own argument that an unknown name means; none where the likeliest one was given besides."""
+    own = {_plain(field): field for field in fields}
     plain = _plain(name)
     meant = [own[word] for word in (plain, *_same_as(plain)) if word in own]
     fitting = [field for field in meant if isinstance(value, bool) == (fields[field].get("type") == "boolean")]
-    # A size is a shape for one tool and a resolution for another; the value tells.
-    yield from sorted(fitting, key=lambda field: not _is_choice(value, fields[field]))
+    several = isinstance(value, list) and len(value) > 1
+    # A size is a shape for one tool and a resolution for another, an image the first frame or one of several.
+    fitting.sort(
+        key=lambda field: (several != (fields[field].get("type") == "array"), not _is_choice(value, fields[field]))
+    )
+    yield from (field for field in fitting[:1] if field not in taken)
 
 
 def _is_choice(value: Any, field: Mapping[str, Any]) -> bool:

@@ -29,13 +29,10 @@ from kie_ai_mcp.specs import KIE, Outcome, Task
 _WITH_REQUEST = TaskRow.select(TaskRow, SubmissionRow.estimated_credits, SubmissionRow.arguments).join(
     SubmissionRow, peewee.JOIN.LEFT_OUTER, on=SubmissionRow.id == TaskRow.submission_id
 )
-_STORED_WORDS = peewee.fn.json_extract(SubmissionRow.arguments, *(f"$.{name}" for name in PROMPTS))
-_SEARCHED = (
-    TaskRow.tool.concat(" ")
-    .concat(peewee.fn.COALESCE(TaskRow.model, ""))
-    .concat(" ")
-    .concat(peewee.fn.COALESCE(_STORED_WORDS, ""))
-)
+_PROMPTS = (peewee.fn.json_extract(SubmissionRow.arguments, f"$.{name}") for name in PROMPTS)
+_SEARCHED: Any = TaskRow.tool
+for _part in (TaskRow.model, *_PROMPTS):
+    _SEARCHED = _SEARCHED.concat(" ").concat(peewee.fn.COALESCE(_part, ""))
 
 SEARCHED = 20_000  # how many tasks one search by words looks at: paid requests wait for it meanwhile
 TaskKey = int | str

@@ -86,6 +86,8 @@ def generate_kling_video(
     if mode and choice.form.name not in meant:
         why = "another was named" if model else "they do not take the whole call"
         notes.append(f"mode {mode} was left out: it means model {' or '.join(meant)}, and {why}.")
+    if mode == "standard" and resolution in {"1080p", "4k"}:
+        notes.append(f"mode standard, which means 720p, was left out: resolution {resolution} says otherwise.")
     if choice.model.id == ONE_LINE:
         choice = replace(choice, input={**choice.input, "prompt": " ".join(prompt.splitlines())})
     return choice.submission(VIDEO, callBackUrl, notes=notes)

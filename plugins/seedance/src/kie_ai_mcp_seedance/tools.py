@@ -106,7 +106,9 @@ def generate_seedance_video(
     if (first_frame_url or last_frame_url) and not aspect_ratio and model != OLD.name:
         asked["aspect_ratio"] = "adaptive"
         notes = ["A frame keeps its shape where aspect_ratio is left out."]
-    choice = FAMILY.choose((OLD if first_frame_url else OLD_WITHOUT_FIRST, *NEW), asked, model)
+    old = OLD if first_frame_url else OLD_WITHOUT_FIRST
+    # The old model has a shape of its own, so others are preferred where a frame's is to be kept.
+    choice = FAMILY.choose((old, *NEW), asked, model, preferred=NEW if notes else ())
     if choice.form.name == OLD.name:
         unset = (argument for argument in LEFT_OUT if asked[argument] is None)
         notes += [f"Seedance 1.5-pro {LEFT_OUT[argument]} where {argument} is left out." for argument in unset]

@@ -117,20 +117,21 @@ def sora2_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
         """Retired at Kie.ai, use generate_kling_video: a Sora 2 video of 1-10 shots, at most 25 s together."""
-        scenes = _scenes(shots)
+        scenes, faults = _scenes(shots)
+        seconds, too_long = _storyboard_seconds(scenes)
         asked = {
             "shots": [{"Scene": scene.scene, "duration": scene.duration} for scene in scenes],
-            "n_frames": _storyboard_seconds(scenes),
+            "n_frames": seconds,
             "imageUrl": imageUrl,
             "aspectRatio": aspectRatio,
         }
-        task = FAMILY.choose((BOARD,), asked).submission(STORYBOARD, callBackUrl)
+        task = FAMILY.choose((BOARD,), asked, faults=[*faults, *too_long]).submission(STORYBOARD, callBackUrl)
         return apply_overrides(task, settings, model="storyboard_model")
 
     return [generate_sora2_video, generate_sora2_storyboard]
 
 
-def _scenes(shots: list[Any]) -> list[Scene]:
+def _scenes(shots: list[Any]) -> tuple[list[Scene], list[InvalidArgument]]:
     scenes, faults = [], []
     for index, shot in enumerate(shots):
         try:
@@ -138,16 +139,15 @@ def _scenes(shots: list[Any]) -> list[Scene]:
         except ValidationError:
             allowed = "give a scene in words and a duration of 0.1 to 15 seconds"
             faults.append(InvalidArgument(f"shots[{index}]", shot, allowed))
-    if faults:
-        raise InvalidArgument.joined(faults)
-    return scenes
+    return scenes, faults
 
 
-def _storyboard_seconds(scenes: list[Scene]) -> int:
-    """Return the shortest length that holds all shots."""
+def _storyboard_seconds(scenes: list[Scene]) -> tuple[int, list[InvalidArgument]]:
+    """Return the shortest length that holds all shots, and a fault where none does."""
     # Tenths of seconds don't add up exactly: 4.9 + 3.2 + 1.9 is a little more than 10.
     total = round(sum(scene.duration for scene in scenes), 6)
     for length in STORYBOARD_SECONDS:
         if total <= length:
-            return length
-    raise InvalidArgument("shots", f"{total:g} seconds", f"together they may last {STORYBOARD_SECONDS[-1]} seconds")
+            return length, []
+    allowed = f"together they may last {STORYBOARD_SECONDS[-1]} seconds"
+    return STORYBOARD_SECONDS[-1], [InvalidArgument("shots", f"{total:g} seconds", allowed)]
