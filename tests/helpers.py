@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import anyio
 from mcp_types import CallToolResult, TextContent
 
-from kie_ai_mcp import Family, Submission
+from kie_ai_mcp import Family, InvalidArgument, Submission
 from kie_ai_mcp._models.pricing import estimate
 
 PICTURE = "https://example.com/a.png"
@@ -67,3 +68,8 @@ def price_of(family: Family, submission: Submission) -> float:
     price = estimate(family.models[str(submission.model)], submission.body["input"])
     assert price.credits is not None, submission
     return price.credits
+
+
+def capable(error: InvalidArgument) -> list[str]:
+    """Return the models that a refusal names as those that take the whole call."""
+    return re.findall(r"model='([^']+)'", error.message.partition("The whole call is taken by")[2])

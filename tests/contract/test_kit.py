@@ -105,6 +105,13 @@ BROKEN = {
         tool('raise InvalidArgument("prompt", prompt, "ask another service")'),
         ["refusals are cured by no call", "give the error `instead`"],
     ),
+    "argument that is always refused": (
+        tool(
+            'if style is not None:\n        raise InvalidArgument("style", style, "leave it out")\n    ' + SEND,
+            "prompt: str, style: str | None = None",
+        ),
+        ["no call with style is accepted", "Accept it, or say so where it stands"],
+    ),
     "refusal that misleads": (
         tool(
             'if style == "b":\n        raise InvalidArgument("style", style, "use size=\'L\'")\n    ' + SEND,

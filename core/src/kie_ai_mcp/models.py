@@ -165,12 +165,12 @@ class Form:
         name: The model as a caller names it; the id where it is left out. Several forms may share a name.
         fields: Fields of other names, by argument. A tuple of fields takes the items of a list, one each; "" is none.
             Several arguments may share a field that is a list.
-        words: By argument, the service's words for its values; the form takes no others.
+        words: By argument, the service's words for its values; other values are refused.
         always: Fields that are sent in any case, unless the call says otherwise.
-        anyway: By argument, values for which nothing is sent because the model does just that.
-        said: By argument that no field takes, the words that are appended to the prompt, with ``{}`` for the value.
+        implied: By argument, values that need no field, because the model always does what they ask for.
+        appended: By argument that no field takes, the words that are appended to the prompt, with ``{}`` for the value.
             The answer says so.
-        lacks: By argument that no field takes, why the form refuses it, where there is more to say than that.
+        reasons: By argument that no field takes, why the form refuses it.
     """
 
     id: str
@@ -178,9 +178,9 @@ class Form:
     fields: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     words: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
     always: Mapping[str, Any] = field(default_factory=dict)
-    anyway: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    said: Mapping[str, str] = field(default_factory=dict)
-    lacks: Mapping[str, str] = field(default_factory=dict)
+    implied: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    appended: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

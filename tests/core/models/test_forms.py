@@ -34,13 +34,13 @@ FREE = model(
     Rule("only_with", ("aspect_ratio",), when={"image_urls": None}, soft=True),
 )
 FORMS = (
-    Form("plain", "1", anyway={"sound": (False,)}, lacks={"seed": "Made 1 draws by lot"}),
+    Form("plain", "1", implied={"sound": (False,)}, reasons={"seed": "Made 1 draws by lot"}),
     Form("frames", "2", {"imageUrls": ("first", "last"), "resolution": "mode"}, {"resolution": {"720p": "std"}}),
     Form(
         "free",
         "3",
         {"duration": "seconds", "imageUrl": "image_urls", "last": "image_urls", "only": ("image_urls",)},
-        said={"style": "Style: {}."},
+        appended={"style": "Style: {}."},
     ),
 )
 
@@ -106,11 +106,6 @@ def test_faults_that_the_tool_finds_are_told_with_those_of_the_form() -> None:
         Made("tests", "Made").choose(FORMS, {"prompt": "a fox"}, "1", faults=own)
 
 
-def test_call_without_what_no_form_has_a_setting_for_is_told_where_it_works() -> None:
-    assert refusal(sound=True, mood="calm").instead == {"arguments": {"sound": None, "mood": None}}
-    assert refusal("1", mood="calm", duration=7).instead is None
-
-
 def test_items_beyond_the_one_field_for_each_are_refused() -> None:
     assert "at most 1, 2 were given" in refusal("3", only=["a", "b"]).message
 
@@ -174,10 +169,13 @@ def test_refusal_of_a_named_form_names_those_that_take_the_whole_call() -> None:
     error = refusal("1", OTHER, duration=7)
 
     assert "The whole call is taken by model='3'." in error.message
-    assert error.instead == {"arguments": {"model": "3"}}
-    with pytest.raises(InvalidArgument, match="is taken by taskType='3'") as found:
+    assert error.instead == OTHER
+    with pytest.raises(InvalidArgument, match="is taken by taskType='3'"):
         Made("tests", "Made").choose(FORMS, {"prompt": "a fox", "duration": 7}, "1", by="taskType")
-    assert found.value.instead == {"arguments": {"taskType": "3"}}
+
+
+def test_name_of_no_form_is_refused_with_those_that_there_are() -> None:
+    assert "use one of '1', '2'" in refusal("7").message
 
 
 def test_what_no_form_takes_is_told_of_the_one_that_comes_nearest() -> None:

@@ -55,21 +55,6 @@ def tool_of(make: Callable[[], Any]) -> BoundTool:
     return BoundTool.bind(generate_fox, provider="acme", kind="image")
 
 
-async def test_refusal_that_changes_arguments_tells_the_whole_call() -> None:
-    def refusing(instead: dict[str, Any]) -> BoundTool:
-        return tool_of(raises(InvalidArgument("prompt", "", "say more", instead=instead)))
-
-    arguments, other = {"prompt": "a fox", "tags": ["red"]}, {"tool": "draw_fox", "arguments": {"prompt": "x"}}
-    for change, whole in (
-        ({"arguments": {"prompt": "two"}}, {"tool": "generate_fox", "arguments": {**arguments, "prompt": "two"}}),
-        ({"arguments": {"tags": None}}, {"tool": "generate_fox", "arguments": {"prompt": "a fox"}}),
-        (other, other),
-    ):
-        with pytest.raises(InvalidArgument) as refusal:
-            await RUNWAY.request(refusing(change), arguments, Submission)
-        assert refusal.value.instead == whole
-
-
 async def test_request_is_returned_and_the_arguments_stay_as_they_are() -> None:
     wanted, arguments = Submission("fox", {"a": 1}, "fox"), {"prompt": "a fox", "tags": ["red"]}
     assert await RUNWAY.request(tool_of(lambda: wanted), arguments, Submission) is wanted

@@ -62,7 +62,7 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
     faults = []
     odd = {_place([name]): name for name, value in sent.items() if not _is_plain(value)}
     words = f"give plain JSON: finite numbers, nested at most {DEEPEST} times"
-    faults += [InvalidArgument(place, None, words, message=f"{place}: {words}.") for place in odd]
+    faults += [InvalidArgument(place, "…", words, message=f"{place}: {words}.") for place in odd]
     usable = {name: value for name, value in sent.items() if name not in odd.values()}
     faults += [fault for fault in _faults_of_schema(model, usable) if fault.field not in odd]
     if odd:

@@ -70,7 +70,6 @@ class Asking:
         who = f"{tool.name} of the provider {tool.provider}"
         cure = f"Nothing was sent. Report it to the author of {tool.provider}; another tool may serve meanwhile."
         services = {KIE, *self.plugins.gateways}
-        whole = {name: value for name, value in arguments.items() if value is not None}
         written = {name: str(arguments[name]) for name in tool.arguments.task_ids if name in arguments}
         named = {name: text.partition(":") for name, text in written.items() if text.partition(":")[0] in services}
         arguments = {**arguments, **{name: task_id for name, (_, _, task_id) in named.items()}}
@@ -78,11 +77,6 @@ class Asking:
             request, wrong = await run_isolated(who, lambda: _judged(tool.fn(**deepcopy(dict(arguments))), kind))
         except PluginError as exc:
             raise PluginError(exc.message, next_step=cure) from exc
-        except InvalidArgument as exc:
-            if exc.instead and "tool" not in exc.instead:
-                call = {**whole, **exc.instead["arguments"]}  # None in it stands for one that is left out
-                exc.instead = {"tool": tool.name, "arguments": {k: v for k, v in call.items() if v is not None}}
-            raise
         if wrong is None and request.gateway not in services:
             wrong = f"its gateway {request.gateway!r} is registered by no provider"
         if wrong is not None:

@@ -20,7 +20,7 @@ from kie_ai_mcp.testing import _checks as checks
 from kie_ai_mcp.testing._calls import COUNT, Calls, argument_sets, calls_of
 from kie_ai_mcp.testing._checks import Breach
 from kie_ai_mcp.testing._draw import Draw, Values
-from kie_ai_mcp.testing._first_call import refusals_are_cured
+from kie_ai_mcp.testing._first_call import arguments_are_accepted, refusals_are_cured
 from kie_ai_mcp.testing._load import Loaded, load
 from kie_ai_mcp.testing._models import Sample, breaking_input, models_can_be_used, smallest_input
 from kie_ai_mcp.testing._service import PlayedGateway, ServeProvider, Server, Service
@@ -54,7 +54,8 @@ def check_provider(
     It loads as the server loads it; its hooks, tools and api_types have names of their own; input schemas are
     valid and lean; tool functions are pure, and every argument set that a schema allows builds a request or is
     refused by an argument's name; every task has a status route and every payload an outcome. Every model known as
-    data has a schema, rules, files and prices that belong together; each rule can be broken alone. Nearly every refusal
+    data has a schema, rules, files and prices that belong together; each rule can be broken alone. Each listed argument is
+    accepted in some call. Nearly every refusal
     is cured by one call near by, and what its words tell to give (``model='pro'``) is accepted.
 
     Args:
@@ -87,7 +88,7 @@ def _breaches(loaded: Loaded, payloads: Sequence[Mapping[str, Any]], values: Val
         breaches += checks.requests_are_built(tool, calls[name])
         breaches += checks.requests_can_be_sent(tool, calls[name], loaded)
         breaches += checks.functions_are_pure(tool, calls[name])
-        breaches += refusals_are_cured(tool, calls[name], loaded)
+        breaches += [*arguments_are_accepted(tool, calls[name]), *refusals_are_cured(tool, calls[name], loaded)]
         breaches += answers.own_readings_are_total(tool, calls[name], payloads)
     tasks = answers.tasks_of(loaded, calls)
     breaches += answers.gateways_are_total(loaded, payloads)

@@ -1,4 +1,4 @@
-"""Checks that a refused call is cured by the one call that the refusal names. Part of `kie_ai_mcp.testing`."""
+"""Checks that what is listed is accepted, and that a refused call is cured by the one call that the refusal names. Part of `kie_ai_mcp.testing`."""
 
 import asyncio
 import re
@@ -43,6 +43,15 @@ def refusals_are_cured(tool: BoundTool, calls: Calls, loaded: Loaded) -> Iterato
     if len(misled) > MISLED * len(refused):
         cure = "Name only models and values that take the whole call."
         yield _breach(tool, f"{len(misled)} of {len(refused)} refusals name a way out that refuses", cure, misled)
+
+
+def arguments_are_accepted(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
+    """Each listed argument is accepted in some call, or its description says that it is refused."""
+    accepted = {name for arguments, _ in calls.built for name in arguments}
+    for name, schema in tool.arguments.listed["properties"].items():
+        if name not in accepted and "refused" not in f"{schema.get('description', '')} {tool.description}".lower():
+            cure = 'Accept it, or say so where it stands: Annotated[..., Field(description="refused")].'
+            yield Breach(f"tool {tool.name}", f"no call with {name} is accepted", cure)
 
 
 def fault(tool: BoundTool, arguments: Mapping[str, Any], loaded: Loaded) -> InvalidArgument | None:

@@ -44,8 +44,8 @@ FORMS = (
         "GPT-4o",
         {"image_urls": "files_url"},
         always={"size": "1:1"},
-        anyway={"nVariants": (1,)},
-        lacks={"maskUrl": ALLOW_THEM, "nVariants": f"{ALLOW_THEM}, or call once per picture"},
+        implied={"nVariants": (1,)},
+        reasons={"maskUrl": ALLOW_THEM, "nVariants": f"{ALLOW_THEM}, or call once per picture"},
     ),
 )
 

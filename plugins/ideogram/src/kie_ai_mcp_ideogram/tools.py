@@ -56,12 +56,12 @@ REFERENCE = {**SHAPE, "character_url": "reference_image_urls"}
 WORDS = {"aspectRatio": SIZES}
 ONE = {"num_images": (1,)}
 GENERATE = (
-    Form(TEXT_TO_IMAGE, fields=SHAPE, words=WORDS, anyway=ONE),
+    Form(TEXT_TO_IMAGE, fields=SHAPE, words=WORDS, implied=ONE),
     # A picture beside the words of a new one is a matter of the remix model, unless its character is meant.
     Form(REMIX, TEXT_TO_IMAGE, {**SHAPE, "image_urls": "image_url"}, WORDS),
     Form(CHARACTER, fields={**SHAPE, "image_urls": "reference_image_urls"}, words=WORDS),
 )
-EDIT = Form("ideogram/v3-edit", anyway={**ONE, "style": ("AUTO",)}, said={"style": "Style: {}."})
+EDIT = Form("ideogram/v3-edit", implied={**ONE, "style": ("AUTO",)}, appended={"style": "Style: {}."})
 EDIT_CHARACTER = Form("ideogram/character-edit", fields=REFERENCE)
 REMIX_PICTURE = Form(REMIX, fields=SHAPE, words=WORDS)
 REMIX_CHARACTER = Form("ideogram/character-remix", fields=REFERENCE, words=WORDS)

@@ -33,12 +33,12 @@ ONE_LINE = OMNI[0].id  # refuses a prompt with line breaks
 
 # For pictures first: of two forms with as many faults the first is spoken of.
 VIDEO = (
-    Form("kling/v2-1-standard", "2.1-standard", fields=FRAME, anyway=SILENT),
-    Form("kling/v2-1-pro", "2.1-pro", fields=FRAMES, anyway=SILENT),
-    Form("kling/v2-1-master-image-to-video", "2.1-master", fields=FRAME, anyway=SILENT),
-    Form("kling/v2-1-master-text-to-video", "2.1-master", anyway=SILENT),
-    Form("kling/v2-5-turbo-image-to-video-pro", "2.5-turbo", fields=FRAMES, anyway=SILENT),
-    Form("kling/v2-5-turbo-text-to-video-pro", "2.5-turbo", anyway=SILENT),
+    Form("kling/v2-1-standard", "2.1-standard", fields=FRAME, implied=SILENT),
+    Form("kling/v2-1-pro", "2.1-pro", fields=FRAMES, implied=SILENT),
+    Form("kling/v2-1-master-image-to-video", "2.1-master", fields=FRAME, implied=SILENT),
+    Form("kling/v2-1-master-text-to-video", "2.1-master", implied=SILENT),
+    Form("kling/v2-5-turbo-image-to-video-pro", "2.5-turbo", fields=FRAMES, implied=SILENT),
+    Form("kling/v2-5-turbo-text-to-video-pro", "2.5-turbo", implied=SILENT),
     Form("kling-2.6/image-to-video", "2.6", always={"sound": False}),
     Form("kling-2.6/text-to-video", "2.6", always={"sound": False}),
     VIDEO_3,
@@ -89,10 +89,10 @@ OMNI_USES: Mapping[tuple[bool, bool, bool], Form] = {
         "3.0-omni",
         fields={**CLIP, "aspectRatio": "", "duration": "", "elements": ""},
         always={"audio": False, "aspect_ratio": "auto"},
-        lacks={**KEPT, "elements": "a clip alone takes none"},
+        reasons={**KEPT, "elements": "a clip alone takes none"},
     ),
     (True, True, False): Form(
-        TRANSFORMATION, "3.0-omni", fields={**CLIP, "aspectRatio": "", "duration": ""}, lacks=KEPT
+        TRANSFORMATION, "3.0-omni", fields={**CLIP, "aspectRatio": "", "duration": ""}, reasons=KEPT
     ),
 }
 CHANGE = Form(TRANSFORMATION, "3.0-omni", fields=CLIP)

@@ -20,14 +20,14 @@ CLIP_STATUS_PATHS = ("runway/record-detail",)
 
 FAMILY = Family("kie_ai_mcp_runway", "")
 ALEPH_FORMS = (
-    Form("runway/gen4-aleph", "Aleph", {"imageUrls": "reference_image"}, lacks={"duration": "the clip decides"}),
+    Form("runway/gen4-aleph", "Aleph", {"imageUrls": "reference_image"}, reasons={"duration": "the clip decides"}),
 )
 GEN3_FORMS = (
     Form(
         "runway",
         "Runway",
         {"imageUrls": "image_url", "resolution": "quality"},
-        lacks={"model": "the service has one Runway model"},
+        reasons={"model": "the service has one Runway model"},
     ),
 )
 LONGER_FORMS = (Form("runway/extend-ai-video", "Runway", {"resolution": "quality"}),)

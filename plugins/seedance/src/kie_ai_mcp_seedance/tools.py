@@ -21,7 +21,7 @@ OLD = Form(
 OLD_WITHOUT_FIRST = replace(
     OLD,
     fields={**OLD.fields, "last_frame_url": ""},
-    lacks={"last_frame_url": "Seedance 1.5-pro takes one only beside first_frame_url"},
+    reasons={"last_frame_url": "Seedance 1.5-pro takes one only beside first_frame_url"},
 )
 NEW = (
     Form("bytedance/seedance-2-mini", "2-mini", fields=SOUND),

@@ -35,8 +35,8 @@ SAID = {"negative_prompt": "Avoid: {}.", "style": "Style: {}.", "cameraMotion": 
 FORMS = (
     Form("sora-2-text-to-video", "sora-2", FIELDS, WORDS, ALWAYS, ANYWAY, SAID),
     Form("sora-2-image-to-video", "sora-2", FIELDS, WORDS, ALWAYS, ANYWAY, SAID),
-    Form("sora-2-pro-text-to-video", "sora-2-pro", FIELDS, SIZES, ALWAYS, said=SAID),
-    Form("sora-2-pro-image-to-video", "sora-2-pro", FIELDS, SIZES, ALWAYS, said=SAID),
+    Form("sora-2-pro-text-to-video", "sora-2-pro", FIELDS, SIZES, ALWAYS, appended=SAID),
+    Form("sora-2-pro-image-to-video", "sora-2-pro", FIELDS, SIZES, ALWAYS, appended=SAID),
 )
 BOARD = Form("sora-2-pro-storyboard", fields={"imageUrl": "image_urls"}, words=WORDS)
 

@@ -31,13 +31,13 @@ Seed = Annotated[int, Field(ge=10_000, le=99_999)]
 FAMILY = Family("kie_ai_mcp_veo3", "")
 
 NO_SEED = {"seeds": "a new clip takes no seed, only extend_veo3_video does"}
-CLIP = Form("veo-3-1", "Veo 3.1", lacks=NO_SEED)
+CLIP = Form("veo-3-1", "Veo 3.1", reasons=NO_SEED)
 # The model's rule speaks of the generation type, which the number of pictures may stand for.
 OF_REFERENCES = Form(
     "veo-3-1",
     "REFERENCE_2_VIDEO",
     words={"model": {"veo3_fast": "veo3_fast", "veo3_lite": "veo3_lite"}, "duration": {8: 8}},
-    lacks=NO_SEED,
+    reasons=NO_SEED,
 )
 HD_FORMS = (Form("veo/get-1080p-video", fields={"task_id": "taskId"}),)
 # The generation types that one, two and three pictures mean where the caller names no type.

@@ -28,7 +28,7 @@ def _newest(name: str, of_references: bool) -> Form:
     audio = "reference_audio_urls" if of_references else ""
     lacks = {"audio_url": f"Wan {name} takes a sound only with references"}
     model_id = f"wan/{name.replace('.', '-').replace('-prime', '')}-video{'-prime' * name.endswith('prime')}"
-    return Form(model_id, name, {**SOUND, "audio_url": audio}, always={"resolution": "720P"}, lacks=lacks)
+    return Form(model_id, name, {**SOUND, "audio_url": audio}, always={"resolution": "720P"}, reasons=lacks)
 
 
 def video_forms(*, of_references: bool) -> Iterator[Form]:
