@@ -137,6 +137,16 @@ def test_again_makes_an_earlier_request_anew_with_changes(run: "Run", sandbox: S
     assert "16:9" not in second.values()
 
 
+def test_again_understands_other_names_and_refuses_what_there_is_not(run: "Run", sandbox: Sandbox) -> None:
+    task_id = make(run, sandbox, "A harbour", "image_size=16:9")
+    made = run("tasks", "again", task_id[:8], "aspect_ratio=1:1", sandbox=sandbox)
+    assert (made.code, sandbox.ledger[1].body["input"]["aspect_ratio"]) == (0, "1:1")
+    assert run("tasks", "again", task_id[:8], "ratio=", sandbox=sandbox).code == 0
+    assert "16:9" not in sandbox.ledger[2].body["input"].values()
+    refused = run("tasks", "again", task_id[:8], "nonsense=", sandbox=sandbox)
+    assert (refused.code, "has no nonsense" in refused.stderr, len(sandbox.ledger)) == (2, True, 3)
+
+
 def test_again_runs_a_model_by_its_name(run: "Run", sandbox: Sandbox) -> None:
     pairs = ("google/nano-banana", "prompt=A harbour", "--json")
     enabled: Any = {"KIE_AI_ENABLED_PROVIDERS": "nano-banana,market"}

@@ -422,7 +422,7 @@ def test_import_of_a_private_module_is_found(source: str, private: str, place: s
 
 
 def test_every_breach_is_reported_at_once() -> None:
-    with pytest.raises(AssertionError, match="in 2 ways") as caught:
+    with pytest.raises(AssertionError, match="in 3 ways") as caught:
         check_provider(module_of(HEAD, tool("return None"), BROKEN["route that forgets the task"][0]))
     assert "it returned NoneType" in str(caught.value)
     assert "does not name the task" in str(caught.value)

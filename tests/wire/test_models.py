@@ -9,6 +9,7 @@ from mcp import Client
 from PIL import Image
 
 from kie_ai_mcp._models.catalogue import Catalogue
+from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.models import Model
@@ -174,6 +175,47 @@ async def test_refused_call_holds_one_that_works_as_it_stands(client: Client, sa
         accepted = await client.call_tool(instead["tool"], instead["arguments"])
         assert not accepted.is_error, (instead, text(accepted))
         assert len(sandbox.ledger) == number
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "kept"),
+    [
+        ("generate_kling_video", {"duration": 7, "model": "2.6", "max_credits": 99}, {"max_credits": 99}),
+        ("generate_kling_video", {"duration": 7, "model": "2.6", "maxCredits": 99}, {"max_credits": 99}),
+        (
+            "generate_runway_aleph_video",
+            {"max_credits": 50, "subfolder": "sea"},
+            {"max_credits": 50, "subfolder": "sea"},
+        ),
+        ("run_model", {"max_credits": 3, "idempotency_key": "k"}, {"max_credits": 3, "idempotency_key": "k"}),
+    ],
+)
+async def test_call_in_place_of_a_refused_one_keeps_ceiling_key_and_folder(
+    name: str, arguments: dict[str, Any], kept: dict[str, Any], client: Client
+) -> None:
+    given = (
+        {"prompt": "a fox"} if name != RUN else {"model": "z-image", "input": {"prompt": "a", "aspect_ratio": "5:1"}}
+    )
+    instead = data(await client.call_tool(name, {**given, **arguments}))["instead"]
+    assert kept.items() <= instead["arguments"].items()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"max_credits": "auto"},
+        {"max_credit": 1},
+        {"max_credits": 10, "model": "2.6", "duration": 7},
+        {"reference_images": ["https://example.com/a.png"]},
+    ],
+)
+async def test_no_call_is_named_that_gives_up_a_ceiling_or_pictures(
+    arguments: dict[str, Any], client: Client, sandbox: Sandbox
+) -> None:
+    refused = await client.call_tool("generate_kling_video", {"prompt": "a fox", **arguments})
+    assert refused.is_error
+    assert "instead" not in data(refused)
+    assert bought(sandbox) == []
 
 
 async def test_model_is_found_and_described(client: Client) -> None:

@@ -3,11 +3,18 @@
 from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import WithJsonSchema
 
 from kie_ai_mcp import ImageUrl, ImageUrls, InvalidArgument, Prompt, Submission
 from kie_ai_mcp._providers.arguments import Arguments
 
-PICTURE = "https://example.com/a.png"
+PICTURE, OTHER = "https://example.com/a.png", "https://example.com/b.png"
+
+
+Shot = Annotated[
+    dict[str, Any],
+    WithJsonSchema({"type": "object", "properties": {"prompt": {"type": "string"}, "duration": {"type": "integer"}}}),
+]
 
 
 def make(
@@ -36,6 +43,11 @@ ARGUMENTS = Arguments(make)
         ({"image_urls": [PICTURE]}, {"imageUrls": [PICTURE]}),
         ({"imageUrl": PICTURE}, {"imageUrls": [PICTURE]}),
         ({"first_frame_url": PICTURE}, {"imageUrls": [PICTURE]}),
+        ({"first_frame": PICTURE, "end_image": OTHER}, {"imageUrls": [PICTURE, OTHER]}),
+        ({"images": f"{PICTURE}, {OTHER}"}, {"imageUrls": [PICTURE, OTHER]}),
+        ({"imageUrls": None, "image": PICTURE}, {"imageUrls": [PICTURE]}),
+        ({"size": "1920x1080"}, {"aspectRatio": "16:9"}),
+        ({"audio": "true"}, {"sound": True}),
         ({"images": [PICTURE, PICTURE]}, {"imageUrls": [PICTURE, PICTURE]}),
         ({"mask": [PICTURE]}, {"mask_url": PICTURE}),
         ({"quality": "4k"}, {"resolution": "4K"}),
@@ -73,6 +85,7 @@ def test_what_was_left_out_or_read_as_another_is_said() -> None:
         {"imageUrls": [PICTURE], "image": PICTURE},  # it is given already, and no other picture is meant
         {"reference_images": [PICTURE]},  # they are no frames
         {"colour": "red"},
+        {"resolution": "8 s"},
         {"resolution": "8K"},
     ],
 )
@@ -117,3 +130,17 @@ def test_own_argument_wins_over_another_name() -> None:
         raise NotImplementedError
 
     assert Arguments(draw).check({"size": "a", "quality": "b"}) == {"size": "a", "resolution": "b"}
+
+
+def test_numbers_as_text_are_read_also_inside_a_list_of_objects() -> None:
+    def cut(shots: list[Shot], continue_at: float | None = None, n: int | None = None) -> Submission:
+        """Cut."""
+        raise NotImplementedError
+
+    arguments = Arguments(cut)
+    assert arguments.check({"shots": [{"prompt": "a", "duration": "5"}], "continue_at": "1.5 s"}) == {
+        "shots": [{"prompt": "a", "duration": 5}],
+        "continue_at": 1.5,
+    }
+    with pytest.raises(InvalidArgument, match="n: '2s'"):  # it is no length
+        arguments.check({"shots": [], "n": "2s"})

@@ -22,7 +22,7 @@ from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
-from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, tool_name
+from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options, tool_name
 from kie_ai_mcp.errors import InvalidArgument, KieError, LimitReached, StorageError
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import KIE, Kind
@@ -107,17 +107,18 @@ class ModelTools:
         arguments = {**input, **{name: value for name, value in own.items() if value is not None}}
         if model in self.tools:
             return await self.tools[model].run(arguments, self.call)
-        return await self.runner(await self._model(model, input)).run(arguments, self.call)
+        return await self.runner(await self._model(model, arguments)).run(arguments, self.call)
 
-    async def _model(self, name: str, sent: Mapping[str, Any], field: str = "model", *more: str) -> BoundTool:
-        """Return a model as a tool that takes this input, with the user's own defaults where it is pinned."""
+    async def _model(self, name: str, arguments: Mapping[str, Any], field: str = "model", *more: str) -> BoundTool:
+        """Return a model as a tool that takes these arguments, with the user's own defaults where it is pinned."""
         usual = self.engine.settings.tools.get(name, {})
-        sent = {key: usual[key] for key in usual if key not in (*OPTION_NAMES, CALLBACK)} | dict(sent)
+        whole = {**usual, **own_options(arguments)}
         entry = await find(self.engine, name, field, *more)
         try:
+            sent = {key: value for key, value in whole.items() if key not in (*OPTION_NAMES, CALLBACK)}
             return tool_of(await fitting(self.engine, entry, sent), usual=usual)
         except InvalidArgument as exc:
-            raise await completed(self.engine, tool_of(entry), sent, exc) from exc
+            raise await completed(self.engine, tool_of(entry), whole, exc) from exc
 
     async def estimate_cost(self, name: str, arguments: dict[str, Any]) -> Answer:
         """Check and price a call of a tool or model. Buys nothing."""
@@ -143,8 +144,7 @@ class ModelTools:
             self.tools[name].check(arguments)
             return Quote(name, "", 0.0, KIE)  # one of the server's own
         if tool is None:
-            own = {key: value for key, value in arguments.items() if key not in (*OPTION_NAMES, CALLBACK)}
-            tool = await self._model(name, own, "name", *self.tools)
+            tool = await self._model(name, arguments, "name", *self.tools)
         try:
             return await quote(self.engine, tool, arguments)
         except InvalidArgument as exc:

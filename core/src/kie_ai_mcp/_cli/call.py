@@ -15,6 +15,7 @@ from kie_ai_mcp._app.app import RESERVED, App
 from kie_ai_mcp._app.tools import Answer, Call
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._flow.report import ERRORS, report_of_error
+from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._settings.load import decoded, nearest
 from kie_ai_mcp._settings.settings import at_home
 from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, shorten
@@ -130,9 +131,12 @@ def perform(
 
 def _command(call: Mapping[str, Any]) -> str:
     """Return a whole call as a command of this program."""
-    texts = ((name, v if isinstance(v, str) else json.dumps(v)) for name, v in call["arguments"].items())
+    words, arguments = ["call", call["tool"]], dict(call["arguments"])
+    if call["tool"] == RUN:
+        words, arguments = ["models", "run", arguments.pop("model")], {**arguments.pop("input"), **arguments}
+    texts = ((name, v if isinstance(v, str) else json.dumps(v)) for name, v in arguments.items())
     pairs = (f"{name}={'@' if text.startswith('@') else ''}{text}" for name, text in texts)
-    return shlex.join([console.PROGRAM, "call", call["tool"], *pairs])
+    return shlex.join([console.PROGRAM, *words, *pairs])
 
 
 def _failure(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) -> str:

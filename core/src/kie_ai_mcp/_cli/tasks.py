@@ -271,6 +271,9 @@ def again(
         if tool := app.engine.plugins.tools.get(request.tool):
             changes = tool.arguments.understood(changes).arguments
             left_out = {*tool.arguments.understood(dict.fromkeys(left_out)).arguments}
+        if unknown := left_out - request.arguments.keys():
+            reason = f"The request of task {task_id} has no {' or '.join(sorted(unknown))}, so nothing is left out."
+            raise click.UsageError(f"{reason} It has: {', '.join(request.arguments)}.")
         values = {key: value for key, value in request.arguments.items() if key not in left_out} | changes
         if missing := [key for key, value in values.items() if re.search(UNSTORED, json.dumps(value))]:
             cure = " ".join(f"{key}=..." for key in missing)

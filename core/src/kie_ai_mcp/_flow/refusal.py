@@ -9,12 +9,13 @@ from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.pricing import has_models, priced
-from kie_ai_mcp._models.samples import choices
+from kie_ai_mcp._models.samples import choices, nearest_first
 from kie_ai_mcp._models.terms import number_of, schema_at
 from kie_ai_mcp._models.tools import RUN
-from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool
+from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options
+from kie_ai_mcp._providers.understanding import own_name
 from kie_ai_mcp.errors import InvalidArgument, PluginError
-from kie_ai_mcp.specs import field_of
+from kie_ai_mcp.specs import field_of, is_web_address
 
 MOST_TRIES = 200  # calls of a provider's function for one refusal
 MOST_STEPS = 12  # arguments that are changed
@@ -22,7 +23,6 @@ NEAR = 30  # whole numbers tried on each side of a wrong one
 LEFT_OUT = object()
 MODEL = "model"
 LEAVE = "leave it out"  # where a fault says so, other values need not be tried
-SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKpPs]?)")  # 1K is about 540p, as 4K is 2160p
 NUMBER = re.compile(r"(?<![\w.-])-?[0-9]+(?:\.[0-9]+)?(?![\w.]*[\w])")
 LARGEST = 1e15  # of a number that others are tried beside
 LIMIT = re.compile(r"at most ([0-9]+)")
@@ -39,12 +39,15 @@ async def completed(
     Each fault is mended by the smallest change that takes the call further: a value near by, one model for another, an
     argument left out. What works is `instead`; it is None where nothing was found.
     """
+    arguments = own_options(arguments)
     given = {name: value for name, value in tool.arguments.understood(arguments).arguments.items() if value is not None}
     await engine.catalogue.load()
     search, own = Search(partial(_fault, engine), tool, given), error.instead
     # What only files, limits or earlier requests show can't be tried here.
     working = await search.run(error) if await search.attempt(tool, given) else None
     if own is not None:
+        options = {name: arguments[name] for name in OPTION_NAMES if arguments.get(name) is not None}
+        own = {**own, "arguments": {**own.get("arguments", {}), **options}}
         other = engine.plugins.tools.get(str(own.get("tool")))
         is_working = other is not None and await search.attempt(other, own.get("arguments", {})) is None
         working = own if is_working else working
@@ -57,9 +60,12 @@ async def completed(
 async def _fault(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> InvalidArgument | None:
     try:
         saves = engine.settings.output_dir is not None
-        _, _, request = await engine.asking.prepare(tool, arguments, saves=saves)
+        options, _, request = await engine.asking.prepare(tool, arguments, saves=saves)
         if has_models(engine, tool) and not request.checked:
-            priced(engine, tool, request)
+            request = priced(engine, tool, request)
+        price, most = request.estimated_credits, options.max_credits
+        if price is not None and most is not None and price > most:
+            return InvalidArgument("max_credits", most, f"the call costs {price:g} credits")
     except InvalidArgument as exc:
         return exc
     except PluginError as exc:
@@ -98,7 +104,8 @@ class Search:
             for fault in after.faults:
                 name = field_of(fault.field)
                 # A fault of what was changed here, or of what is missing since, is none of the caller's.
-                if fault.field not in known and fault.value is not None and state.get(name) == self.given.get(name):
+                is_own = fault.value is not None and state.get(name) == self.given.get(name)
+                if fault.field not in known and is_own and name not in OPTION_NAMES:
                     self.further.append(fault)
                 known.add(fault.field)
             error = after
@@ -164,32 +171,43 @@ class Search:
         for fault in error.faults:
             name = field_of(fault.field)
             value = state.get(name)
+            if name in OPTION_NAMES:
+                continue
             if name not in fields:
-                near = get_close_matches(name, [each for each in fields if each not in state], n=1, cutoff=0.5)
+                near = get_close_matches(name, {*fields, *OPTION_NAMES} - state.keys(), n=1, cutoff=0.7)
                 yield from ({name: LEFT_OUT, each: value} for each in near)
-                yield {name: LEFT_OUT}
-            elif LEAVE in fault.allowed and name not in required:
+            elif (LEAVE in fault.allowed or name == MODEL) and name not in required:
                 yield {name: LEFT_OUT}
             elif value is None:
                 yield from ({name: each} for each in _usual(fields[name]))
             else:
-                yield from ({name: each} for each in _near(value, fields[name], fault))
-        files = self.tool.arguments.media
-        yield from ({name: LEFT_OUT} for name in _names(error) if name in state and name not in {*required, *files})
+                near_by = _near(value, fields[name], fault, every=name in required)
+                yield from ({name: each} for each in near_by)
+        kept = {*required, *map(field_of, self.tool.arguments.media)}
+        wrong = (name for name in _names(error) if name in state and name not in kept)
+        yield from ({name: LEFT_OUT} for name in wrong if name in fields or not _is_precious(name, state[name]))
 
     def _of_the_rest(self, state: Mapping[str, Any], error: InvalidArgument) -> Iterator[Change]:
         """Yield single changes of arguments that no fault names."""
         fields, required = self.tool.arguments.schema["properties"], self.tool.arguments.schema.get("required", ())
         names = [name for name in state if name in fields and name not in _names(error)]
         yield from ({name: word} for name in names for word in choices(fields[name]))
-        kept = {*required, *self.tool.arguments.media}
+        kept = {*required, *map(field_of, self.tool.arguments.media)}
         yield from ({name: LEFT_OUT} for name in names if name not in kept)
 
     def _of_files(self, state: Mapping[str, Any], error: InvalidArgument) -> Iterator[Change]:
         """Yield what gives up files, which say most of what was meant."""
         required = self.tool.arguments.schema.get("required", ())
-        names = [name for name in self.tool.arguments.media if name in state and name not in required]
+        files = dict.fromkeys(map(field_of, self.tool.arguments.media))
+        names = [name for name in files if name in state and name not in required]
         yield from ({name: LEFT_OUT} for name in sorted(names, key=lambda name: name not in _names(error)))
+
+
+def _is_precious(name: str, value: Any) -> bool:
+    """Return whether an unknown argument may name files, or limit the cost, so that it is not given up."""
+    texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    is_file = any(isinstance(text, str) and is_web_address(text) for text in texts)
+    return is_file or bool(get_close_matches(own_name(name), map(own_name, OPTION_NAMES), cutoff=0.7))
 
 
 def _is_further(before: InvalidArgument, after: InvalidArgument) -> bool:
@@ -209,21 +227,17 @@ def _usual(schema: Mapping[str, Any]) -> list[Any]:
     return [schema["default"]] if "default" in schema else choices(schema)
 
 
-def _near(value: Any, schema: Mapping[str, Any], fault: InvalidArgument) -> Iterator[Any]:
+def _near(value: Any, schema: Mapping[str, Any], fault: InvalidArgument, *, every: bool = True) -> Iterator[Any]:
     """Yield values like a wrong one, the nearest first; none for a number that nothing can be reckoned with."""
     if isinstance(value, int | float) and not -LARGEST < value < LARGEST:
         return
     if listed := choices(schema):
-        texts = {str(each).lower(): each for each in listed}
-        near = [texts[text] for text in get_close_matches(str(value).lower(), texts, n=3, cutoff=0.3)]
-        if (size := _size(value)) is not None:
-            near = sorted(listed, key=lambda each: abs((_size(each) or 0) - size))
-        yield from dict.fromkeys([*near, *listed])
+        yield from dict.fromkeys([*nearest_first(value, listed), *(listed if every else ())])
     elif isinstance(value, list):
         place = re.match(r"\w+\[([0-9]+)\]", fault.field)
         if place and (index := int(place[1])) < len(value):
             yield from ([*value[:index], each, *value[index + 1 :]] for each in _near_item(value[index], schema, fault))
-            yield value[:index] + value[index + 1 :]
+            yield from [value[:index] + value[index + 1 :]] if len(value) > 1 else []
         yield from (value[:count] for count in range(len(value) - 1, 0, -1))
     elif isinstance(value, str):
         for limit in sorted({int(each) for each in LIMIT.findall(fault.message)}, reverse=True):
@@ -245,12 +259,6 @@ def _near_item(item: Any, schema: Mapping[str, Any], fault: InvalidArgument) -> 
     for key in () if not isinstance(item, dict) else (name,) if name in item else item:
         inner = schema_at(schema.get("items"), key) or {}
         yield from ({**item, key: each} for each in _near(item[key], inner, fault))
-
-
-def _size(value: Any) -> float | None:
-    """Return the number in a size or a length (``720p``, ``4K``, ``10``); None where there is none."""
-    found = SIZE.fullmatch(str(value))
-    return float(found[1]) * (540 if found[2] in {"k", "K"} else 1) if found else None
 
 
 def _numbers(value: float, schema: Mapping[str, Any]) -> Iterator[float]:

@@ -4,12 +4,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 from kie_ai_mcp._models.rules import breaks_of, cure
-from kie_ai_mcp._models.samples import choices
+from kie_ai_mcp._models.samples import choices, nearest_first
 from kie_ai_mcp._models.terms import EMPTY, View, beside, number_of, plain, schema_at
 from kie_ai_mcp._models.wording import described, shown, spans
 from kie_ai_mcp._providers.arguments import is_blank, wrong_addresses
@@ -233,13 +232,7 @@ def _of_type(kinds: Sequence[str], value: Any) -> str:
 
 def nearest(value: Any, values: Sequence[Any]) -> Any:
     """Return the one of several values that is most like a wrong one; None where none is."""
-    number, numbers = number_of(value), [number_of(each) for each in values]
-    if number is not None and None not in numbers:
-        usual = [each for each in values if number < 0 or (number_of(each) or 0) >= 0]  # -1 stands for "automatic"
-        return min(usual or values, key=lambda each: abs((number_of(each) or 0) - number))
-    texts = {str(each).lower(): each for each in values}
-    near = get_close_matches(str(value)[:100].lower(), list(texts), n=1, cutoff=0.5)
-    return texts[near[0]] if near else None
+    return next(iter(nearest_first(value, values)), None)
 
 
 def _place(path: Any, index: str | None = None) -> str:

@@ -1,7 +1,9 @@
-"""Samples of what a schema allows: the smallest usual values, for prices, cures and tests."""
+"""Samples of what a schema allows: the smallest usual values, for prices, cures and tests; those near a wrong one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from math import log
 from typing import Any
 
 from kie_ai_mcp._models.terms import schema_at
@@ -11,6 +13,8 @@ TEXT = "a quiet harbour at dawn, with gulls over red boats and a slow mist on th
 ADDRESS = "https://media.example.com/{}"
 LONGEST = 20_000  # of a sample; a service may ask for more than there is memory
 FILES = {"image": "picture.png", "video": "clip.mp4", "audio": "sound.mp3", "file": "page.pdf", "link": "page.html"}
+_SHAPE = re.compile(r"([0-9]{1,5})\s*[:x/]\s*([0-9]{1,5})")
+_SIZE = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)([kKpPs]?)")  # 1K is about 540p, as 4K is 2160p
 _CLASS = re.compile(r"(\[[^\]]*\]|\\d|\\w)(?:\{(\d+)[^}]*\}|[+*?])?")  # in a pattern, with how often it stands there
 
 
@@ -63,3 +67,36 @@ def _text(schema: Mapping[str, Any]) -> str:
         if re.search(pattern, text):
             return text
     return TEXT
+
+
+def nearest_first(value: Any, values: Iterable[Any]) -> list[Any]:
+    """Return those of several values that are like a wrong one, the nearest first.
+
+    One that begins with the wrong value is meant. Shapes are compared by their ratio, sizes and numbers by their
+    distance, everything else by its letters.
+    """
+    values, text = list(values), str(value)[:100].lower()
+    begun = [each for each in values if text and str(each).lower().startswith(text)]
+    if len(begun) == 1:
+        return begun
+    for measure in (_ratio, _size):
+        mark, marks = measure(value), [(each, measure(each)) for each in values]
+        known = [(each, one) for each, one in marks if one is not None]
+        if measure is _size and (mark or 0) >= 0:
+            known = [(each, one) for each, one in known if one >= 0] or known  # -1 stands for "automatic"
+        if mark is not None and known:
+            return [each for each, _ in sorted(known, key=lambda entry: abs(entry[1] - mark))]
+    texts = {str(each).lower(): each for each in values}
+    return [texts[text] for text in get_close_matches(text, texts, n=3, cutoff=0.5)]
+
+
+def _ratio(value: Any) -> float | None:
+    """Return the logarithm of a shape's width by its height; None where there is none."""
+    found = _SHAPE.fullmatch(str(value)[:20])
+    return log(int(found[1]) / int(found[2])) if found and int(found[1]) and int(found[2]) else None
+
+
+def _size(value: Any) -> float | None:
+    """Return the number in a size or a length (``720p``, ``4K``, ``10``); None where there is none."""
+    found = _SIZE.fullmatch(str(value)[:20])
+    return float(found[1]) * (540 if found[2] in {"k", "K"} else 1) if found else None

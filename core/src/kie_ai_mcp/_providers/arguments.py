@@ -54,14 +54,21 @@ class Arguments:
     """The arguments of a function or class: its signature as a JSON schema, and values checked against it.
 
     Parameters to `ignore` are filled in by the caller, who also takes arguments of `more_names`, which are listed to
-    those who misspell one. `hints` are the annotations, where they were read already.
+    those who misspell one. `hints` are the annotations, where they were read already. Only a `lenient` one understands
+    other names and spellings.
     """
 
     def __init__(
-        self, fn: Callable[..., Any], *, ignore: Names = (), hints: dict[str, Any] | None = None, more_names: Names = ()
+        self,
+        fn: Callable[..., Any],
+        *,
+        ignore: Names = (),
+        hints: dict[str, Any] | None = None,
+        more_names: Names = (),
+        lenient: bool = True,
     ) -> None:
         self.name = fn.__name__
-        self._more_names = more_names
+        self._more_names, self._lenient = more_names, lenient
         self.defaults: dict[str, Any] = {}
         self.media: dict[str, Media] = {}
         self.task_ids: Names = ()
@@ -134,7 +141,7 @@ class Arguments:
     def understood(self, given: Mapping[str, Any] | None) -> Understood:
         """Return what arguments mean to the function."""
         own = {name: value for name, value in (given or {}).items() if name in self.names or name not in HOSTS_OWN}
-        return understood(own, self.schema, self.media)
+        return understood(own, self.schema, self.media) if self._lenient else Understood(own)
 
     def _decoded(self, name: str, value: Any) -> Any:
         # Some hosts send lists and objects as JSON text, and numbers as text.
@@ -146,6 +153,8 @@ class Arguments:
             return str(value)  # it is no number, though Python counts with it
         elif declared == "integer" and NUMBER.fullmatch(value):
             return int(value)
+        if declared is None and isinstance(value, list):
+            value = [_with_numbers(item, self.schema["properties"].get(name, {}).get("items", {})) for item in value]
         if name in self.media and isinstance(value, list):
             return [address for address in value if not _says_nothing(address, {})]
         return value
@@ -183,6 +192,20 @@ def with_defaults(schema: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[s
     required = [name for name in schema.get("required", ()) if name not in own]
     rest = {word: value for word, value in schema.items() if word != "required"}
     return {**rest, "properties": {**fields, **own}, **({"required": required} if required else {})}
+
+
+def _with_numbers(item: Any, schema: Any) -> Any:
+    """Return an item of a list with numbers where it holds them as text."""
+    fields = schema.get("properties", {}) if isinstance(schema, Mapping) and isinstance(item, dict) else {}
+    whole = {name for name in fields if fields[name].get("type") == "integer"}
+    return (
+        {
+            name: int(value) if name in whole and isinstance(value, str) and NUMBER.fullmatch(value) else value
+            for name, value in item.items()
+        }
+        if fields
+        else item
+    )
 
 
 def with_bounds(schema: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from kie_ai_mcp._providers.annotations import hints_of
 from kie_ai_mcp._providers.arguments import Arguments, with_defaults
+from kie_ai_mcp._providers.understanding import own_name
 from kie_ai_mcp._settings.folders import is_unusable_on_windows
 from kie_ai_mcp._settings.load import config_file
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, PluginError, shorten
@@ -91,6 +92,7 @@ class BoundTool:
     def check(self, arguments: Mapping[str, Any], *, saves: bool) -> tuple[CallOptions, dict[str, Any]]:
         """Return the server's own arguments, and the provider's as its function takes them; raise InvalidArgument."""
         names = [name for name in OPTION_NAMES if name not in self.arguments.names] if self.paid else []
+        arguments = own_options(arguments, names)
         own = {name: arguments[name] for name in names if name in arguments}
         own |= {name: self.usual[name] for name in names if name in self.usual and own.get(name) is None}
         usual = {name: self.usual[name] for name in self.usual if name not in names}
@@ -154,6 +156,12 @@ def check_defaults(name: str, usual: Mapping[str, Any], check: Callable[[Mapping
         raise ConfigError(f"[tools.{name}] in {config_file()}: {wrong}", next_step=cure, where=("tools", name))
 
 
+def own_options(arguments: Mapping[str, Any], names: Iterable[str] = OPTION_NAMES) -> dict[str, Any]:
+    """Return arguments with the server's own under their names, also where these are written without underscores."""
+    plain = {own_name(name): name for name in names}
+    return {plain.get(own_name(name), name): value for name, value in arguments.items()}
+
+
 def describe(fn: Callable[..., Any]) -> str:
     """Return a function's docstring as one paragraph per blank-line block."""
     blocks = inspect.cleandoc(fn.__doc__ or "").split("\n\n")
@@ -173,4 +181,4 @@ def tool_name(model_id: str) -> str:
 
 @cache
 def _options() -> Arguments:
-    return Arguments(CallOptions)
+    return Arguments(CallOptions, lenient=False)

@@ -3,16 +3,18 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from math import gcd
 from typing import Any, NamedTuple
 
 AUTO = "auto"  # leaves a choice to the service, as an argument that is left out does
 
 # Names of the same thing, most usual first. Written without case and underscores; an argument of the tool itself wins.
 NAMES = (
-    "prompt text description instruction instructions caption imageprompt videoprompt",
+    "prompt text input script description instruction caption imageprompt videoprompt",
+    "style instructions voiceinstructions",
     "negativeprompt negative avoid exclude",
-    "aspectratio imagesize shape ratio aspect size",
-    "resolution quality imageresolution videoresolution size definition",
+    "aspectratio size imagesize shape ratio aspect",
+    "resolution quality imageresolution videoresolution definition size",
     "duration seconds length durations durationseconds videolength",
     "imageurls imageurl images image pictures picture photos photo inputimages inputimage inputurls imageinput"
     " sourceimage startimage initimage firstframeurl firstframe",
@@ -54,7 +56,12 @@ WORDS = {
     "jpeg": ("jpg",),
 }
 _NO_ADDRESS = re.compile(r"\s*([\[{]|$|(null|None|undefined)\s*$)")
-SECONDS = re.compile(r"(-?[0-9]{1,6})\s*(?:s|secs?|seconds?)", re.IGNORECASE)
+# The ends of a clip, for a tool that has no argument for each but takes a list of pictures.
+FIRST = ("firstframeurl", "firstframe", "firstimage", "startframe", "startimage", "imageurl", "image")
+LAST = ("lastframeurl", "lastframe", "lastimage", "endframe", "endimage", "tailimageurl", "tailimage")
+TIMES = re.compile(r"duration|seconds|length|(_at|At|_s)$")  # names of arguments that are seconds
+SECONDS = re.compile(r"(-?[0-9]{1,6}(?:\.[0-9]{1,3})?)\s*(?:s|secs?|seconds?)", re.IGNORECASE)
+SEVERAL = re.compile(r"https?://\S+(?:[,\s]+https?://\S+)+\s*")  # addresses in one text
 SHAPE = re.compile(r"([0-9]{1,4})\s*[x/×]\s*([0-9]{1,4})", re.IGNORECASE)
 
 
@@ -77,20 +84,22 @@ def understood(given: Mapping[str, Any], schema: Mapping[str, Any], media: Itera
     fields: Mapping[str, Any] = schema["properties"]
     required, files = schema.get("required", ()), {*media}
     arguments, notes, left_out = dict[str, Any](), list[str](), set[str]()
-    taken = {name for name in given if name in fields}
+    given = _with_frames(given, fields)
+    # An argument that says nothing does not keep another name of it from being understood.
+    taken = {name for name, value in given.items() if name in fields and not _says_nothing(value)}
     for name, value in given.items():
         own = name if name in fields else next(_own_names(name, value, fields, taken), name)
-        taken.add(own)
         field = fields.get(own)
-        if field is None or value is None:
-            arguments[own] = value
+        if field is None or _says_nothing(value):
+            arguments.setdefault(own, value)
             continue
-        read = _read(value, field, is_file=own in files)
+        taken.add(own)
+        read = _read(value, own, field, is_file=own in files)
         if read is None and own not in required:
             notes.append(f"{own} {AUTO!r} was left out.")
             left_out.add(own)
             continue
-        if _plain(name).rstrip("s") != _plain(own).rstrip("s"):
+        if own_name(name).rstrip("s") != own_name(own).rstrip("s"):
             notes.append(f"{name} was read as {own}.")
         arguments[own] = value if read is None else read
         if isinstance(value, str) and isinstance(read, str) and read.lower() != value.strip().lower():
@@ -98,12 +107,34 @@ def understood(given: Mapping[str, Any], schema: Mapping[str, Any], media: Itera
     return Understood(arguments, tuple(notes), frozenset(left_out))
 
 
+def _with_frames(given: Mapping[str, Any], fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return arguments with a first and a last picture in the tool's one list of pictures."""
+    plain, own = {own_name(name): name for name in given}, {own_name(name): name for name in fields}
+    first, last = (next((plain[word] for word in words if word in plain), None) for words in (FIRST, LAST))
+    pictures = own.get("imageurls")
+    if (
+        not (first and last and pictures)
+        or {first, last} & fields.keys()
+        or pictures in given
+        or {*FIRST, *LAST} & own.keys()
+    ):
+        return given
+    pair = [given[first], given[last]]
+    rest = {name: value for name, value in given.items() if name not in (first, last)}
+    return {**rest, pictures: pair} if all(isinstance(each, str) and each for each in pair) else given
+
+
+def _says_nothing(value: Any) -> bool:
+    return value is None or value in ("", [], {})
+
+
 def _own_names(name: str, value: Any, fields: Mapping[str, Any], taken: Iterable[str]) -> Iterator[str]:
     """Yield the tool's own argument that an unknown name means; none where the likeliest one was given besides."""
-    own = {_plain(field): field for field in fields}
-    plain = _plain(name)
+    own = {own_name(field): field for field in fields}
+    plain = own_name(name)
     meant = [own[word] for word in (plain, *_same_as(plain)) if word in own]
-    fitting = [field for field in meant if isinstance(value, bool) == (fields[field].get("type") == "boolean")]
+    is_bool = isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in {"true", "false"})
+    fitting = [field for field in meant if is_bool == (fields[field].get("type") == "boolean")]
     several = isinstance(value, list) and len(value) > 1
     # A size is a shape for one tool and a resolution for another, an image the first frame or one of several.
     fitting.sort(
@@ -114,7 +145,7 @@ def _own_names(name: str, value: Any, fields: Mapping[str, Any], taken: Iterable
 
 def _is_choice(value: Any, field: Mapping[str, Any]) -> bool:
     choices = field.get("enum")
-    return choices is None or _read(value, field, is_file=False) in choices
+    return choices is None or _read(value, "", field, is_file=False) in choices
 
 
 @cache
@@ -125,25 +156,37 @@ def _same_as(plain: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for group in groups if plain in group for word in group))
 
 
-def _plain(name: str) -> str:
+def own_name(name: str) -> str:
+    """Return a name without case, underscores and dashes, by which names are compared."""
     return name.replace("_", "").replace("-", "").lower()
 
 
-def _read(value: Any, field: Mapping[str, Any], *, is_file: bool) -> Any:
+def _read(value: Any, name: str, field: Mapping[str, Any], *, is_file: bool) -> Any:
     """Return a value as a field's schema spells it; None where it leaves the choice to the service."""
     kind, choices = field.get("type"), field.get("enum", ())
-    if is_file:
-        one = isinstance(value, list) and len(value) == 1 and kind == "string"
-        many = isinstance(value, str) and kind == "array" and _NO_ADDRESS.match(value) is None
-        return value[0] if one else [value] if many else value
+    if kind == "string" and is_file and isinstance(value, list) and len(value) == 1:
+        return value[0]
+    if kind == "array" and isinstance(value, str) and _NO_ADDRESS.match(value) is None:
+        return re.split(r"[,\s]+", value.strip()) if is_file and SEVERAL.fullmatch(value) else [value]
     if isinstance(value, str) and kind in ("integer", "number"):
-        seconds = SECONDS.fullmatch(value.strip())
-        return int(seconds[1]) if seconds else None if value.strip().lower() == AUTO else value
-    if isinstance(value, bool) or not isinstance(value, str | int) or not choices or value in choices:
+        seconds = SECONDS.fullmatch(value.strip()) if TIMES.search(name) else None
+        if seconds:
+            number = float(seconds[1])
+            return int(number) if number.is_integer() else number
+        return None if value.strip().lower() == AUTO else value
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not choices or value in choices:
         return None if kind == "boolean" and value == AUTO else value
     texts = {each.lower(): each for each in choices if isinstance(each, str)}
-    word = str(value).strip().lower()
-    shape = SHAPE.fullmatch(word)
-    near = (word, f"{word}p", *WORDS.get(word, ()), *([f"{shape[1]}:{shape[2]}"] if shape else ()))
+    word = f"{value:g}" if isinstance(value, float) else str(value).strip().lower()
+    near = (word, f"{word}p", *WORDS.get(word, ()), *_shapes(word))
     read = next((texts[each] for each in near if each in texts), value)
     return None if word == AUTO and read == value else read
+
+
+def _shapes(word: str) -> Iterator[str]:
+    """Yield what a size in pixels or a shape in other signs is as a shape: ``1920x1080`` is 16:9."""
+    if shape := SHAPE.fullmatch(word):
+        width, height = int(shape[1]), int(shape[2])
+        common = gcd(width, height) or 1
+        yield f"{width}:{height}"
+        yield f"{width // common}:{height // common}"

@@ -54,9 +54,9 @@ def check_provider(
     It loads as the server loads it; its hooks, tools and api_types have names of their own; input schemas are
     valid and lean; tool functions are pure, and every argument set that a schema allows builds a request or is
     refused by an argument's name; every task has a status route and every payload an outcome. Every model known as
-    data has a schema, rules, files and prices that belong together; each rule can be broken alone. Each listed argument is
-    accepted in some call. Nearly every refusal
-    is cured by one call near by, and what its words tell to give (``model='pro'``) is accepted.
+    data has a schema, rules, files and prices that belong together; each rule can be broken alone. Each listed argument
+    is accepted in some call; nearly every refusal is cured by one call near by, and what its words tell to give
+    (``model='pro'``) is accepted.
 
     Args:
         provider: The entry point's name of an installed provider, or its module.

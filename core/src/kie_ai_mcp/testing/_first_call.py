@@ -1,4 +1,4 @@
-"""Checks that what is listed is accepted, and that a refused call is cured by the one call that the refusal names. Part of `kie_ai_mcp.testing`."""
+"""Checks of a first call: what is listed is accepted, and a refusal is cured by one call. Part of `testing`."""
 
 import asyncio
 import re
@@ -49,7 +49,12 @@ def arguments_are_accepted(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
     """Each listed argument is accepted in some call, or its description says that it is refused."""
     accepted = {name for arguments, _ in calls.built for name in arguments}
     for name, schema in tool.arguments.listed["properties"].items():
-        if name not in accepted and "refused" not in f"{schema.get('description', '')} {tool.description}".lower():
+        is_plain = schema.get("type") not in {"array", "object"}  # others need more than a schema to make sense
+        if (
+            is_plain
+            and name not in accepted
+            and "refused" not in f"{schema.get('description', '')} {tool.description}".lower()
+        ):
             cure = 'Accept it, or say so where it stands: Annotated[..., Field(description="refused")].'
             yield Breach(f"tool {tool.name}", f"no call with {name} is accepted", cure)
 

@@ -65,7 +65,7 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
     ) -> Submission:
         """Make a picture from words, or change up to 5 (addresses or local paths), with GPT-4o; choose it for text.
 
-        maskUrl and nVariants need the setting older_fields.
+        Refused without the setting older_fields: maskUrl, nVariants.
         """
         asked: dict[str, Any] = {
             "prompt": prompt,

@@ -73,7 +73,7 @@ Name = Annotated[
 
 
 def generate_seedance_video(
-    prompt: Prompt,
+    prompt: Annotated[Prompt, Field(min_length=3)],
     first_frame_url: Picture | None = None,
     last_frame_url: Picture | None = None,
     reference_image_urls: Annotated[list[ImageUrl], PICTURES] | None = None,
