@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from math import log
 from typing import Any
 
-from kie_ai_mcp._models.terms import schema_at
+from kie_ai_mcp._models.terms import number_of, schema_at
 from kie_ai_mcp.models import Model
 
 TEXT = "a quiet harbour at dawn, with gulls over red boats and a slow mist on the water; "
@@ -77,7 +77,7 @@ def nearest_first(value: Any, values: Iterable[Any]) -> list[Any]:
     """
     values, text = list(values), str(value)[:100].lower()
     begun = [each for each in values if text and str(each).lower().startswith(text)]
-    if len(begun) == 1:
+    if len(begun) == 1 and number_of(begun[0]) is None:
         return begun
     for measure in (_ratio, _size):
         mark, marks = measure(value), [(each, measure(each)) for each in values]
