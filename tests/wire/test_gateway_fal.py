@@ -197,9 +197,9 @@ async def test_empty_account_is_reported_as_such(serve: "Serve", tmp_path: Path,
 async def test_argument_that_fal_has_no_field_for_is_refused_before_anything_is_sent(
     client: Client, sandbox: Sandbox, prompt: str
 ) -> None:
-    refused = await client.call_tool("generate_pika_video", {"prompt": prompt, "mode": "creative"})
+    refused = await client.call_tool("generate_pika_video", {"prompt": prompt, "frameRate": 24})
     assert refused.is_error
-    assert "say it in the prompt" in text(refused)
+    assert "frameRate: 24 is not accepted" in text(refused)
     assert sandbox.requests == []
 
 

@@ -83,7 +83,7 @@ def generate_ideogram_image(
 ) -> Submission:
     """Make a picture from words, or anew from one (address or local path), with Ideogram 3; choose it for text in it.
 
-    image_urls: with ideogram/character or FICTION its character; num_images needs it.
+    With model ideogram/character or style FICTION, image_urls shows the character to draw. num_images needs image_urls.
     """
     asked = {
         "prompt": prompt,
@@ -121,7 +121,7 @@ def edit_ideogram_image(
     expand_prompt: bool | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:
-    """Repaint the masked part of a picture (addresses or local paths) with Ideogram 3; the mask has its pixel size.
+    """Repaint the masked part of a picture (addresses or local paths) with Ideogram 3; the mask is as large as it.
 
     character_url: the character to paint; num_images needs it.
     """

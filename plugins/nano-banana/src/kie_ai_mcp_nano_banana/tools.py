@@ -47,7 +47,7 @@ def generate_nano_banana(
 ) -> Submission:
     """Make a picture from words with Google Nano Banana; choose it for everyday pictures, cheap and true to the prompt.
 
-    Without model: the cheapest that takes the call. resolution: only -2-1, -2, -pro; image_urls: also -2-lite.
+    Without model: the cheapest that takes the call. resolution: not google/nano-banana and -2-lite.
     """
     asked = {
         "prompt": prompt,
@@ -73,7 +73,7 @@ def edit_nano_banana(
 ) -> Submission:
     """Change or combine up to 14 pictures (addresses or local paths) by words with Google Nano Banana.
 
-    Without model: the cheapest that takes the call; -2-1 and -2 take 14 pictures. resolution: only these and -pro.
+    Without model: the cheapest that takes the call. resolution: not google/nano-banana-edit and -2-lite.
     """
     asked = {
         "prompt": prompt,
