@@ -147,7 +147,12 @@ async def test_balance_says_what_it_buys(app: App) -> None:
 
 async def test_result_is_saved_where_the_user_says_below_allowed_folders(app: App, tmp_path: Path) -> None:
     task_id = await finished(app)
-    for folder, place in (("foxes/red", tmp_path / "out/foxes/red"), (str(tmp_path / "mine/x"), tmp_path / "mine/x")):
+    places = {
+        "foxes/red": tmp_path / "out/foxes/red",
+        str(tmp_path / "mine/x"): tmp_path / "mine/x",
+        (tmp_path / "mine/y").as_uri(): tmp_path / "mine/y",
+    }
+    for folder, place in places.items():
         answer, data = await ask(app, "save_result", task_id=task_id, folder=folder)
         assert not answer.is_error, answer.text
         (file,) = map(Path, data["files"])

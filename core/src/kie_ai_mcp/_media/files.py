@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from kie_ai_mcp._providers.quarantine import is_running
 from kie_ai_mcp.specs import DAY_S, Kind, MediaKind
@@ -206,3 +208,14 @@ def remove_leftovers(folder: Path) -> None:
                 is_dead = owner[2] and int(owner[1]) != os.getpid() and not is_running(int(owner[1]))
                 if is_dead or time.time() - part.stat().st_mtime > DAY_S:
                     part.unlink()
+
+
+def path_in(text: str) -> Path:
+    """Return the path that a text names: plain, in quotes, escaped for a shell, or as a ``file:`` address."""
+    if os.path.lexists(text):
+        return Path(text)
+    bare = text.strip()
+    bare = bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`" else bare
+    if bare[:5].lower() == "file:":
+        return Path(url2pathname(urlsplit(bare).path))
+    return Path(bare if os.sep == "\\" else re.sub(r"\\(.)", r"\1", bare))

@@ -16,7 +16,16 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._media.files import EXTENSIONS, HEAD_BYTES, format_of, is_cut, remove_leftovers, replacing, text_of
+from kie_ai_mcp._media.files import (
+    EXTENSIONS,
+    HEAD_BYTES,
+    format_of,
+    is_cut,
+    path_in,
+    remove_leftovers,
+    replacing,
+    text_of,
+)
 from kie_ai_mcp._media.thumbnails import as_asked
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
@@ -81,7 +90,7 @@ def allowed_folder(settings: Settings, folder: str) -> Path:
     """Return a folder that the user allows results to be saved in, links resolved; else raise InvalidArgument."""
     roots = [*filter(None, [settings.output_dir]), *settings.upload_roots]
     try:
-        path = at_home(Path(folder))
+        path = at_home(path_in(folder))
         if settings.output_dir is not None:
             path = settings.output_dir / path
         real = path.resolve()

@@ -19,13 +19,21 @@ from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._media.files import DOCUMENTS, HEAD_BYTES, Format, format_of, format_of_file, format_of_url, is_cut
+from kie_ai_mcp._media.files import (
+    DOCUMENTS,
+    HEAD_BYTES,
+    Format,
+    format_of,
+    format_of_file,
+    format_of_url,
+    is_cut,
+    path_in,
+)
 from kie_ai_mcp._media.measuring import NOTHING, Measures, faults_of, formats_of, measured, measured_at
 from kie_ai_mcp._media.thumbnails import convert
 from kie_ai_mcp._record.record import Record
@@ -131,7 +139,7 @@ class Uploads:
         try:
             return await anyio.to_thread.run_sync(read)
         except OSError as exc:
-            reason = cure_of_access(path or at_home(_path_in(text)), f"it can't be read: {exc.strerror}.")
+            reason = cure_of_access(path or at_home(path_in(text)), f"it can't be read: {exc.strerror}.")
             raise InvalidArgument(field, text, reason) from None
         except ValueError as exc:
             raise InvalidArgument(field, text, str(exc)) from None
@@ -203,7 +211,7 @@ class Uploads:
 
     def _allowed(self, text: str) -> Path:
         """Return the file's own path, links resolved; raise ValueError where the user does not allow it."""
-        path = at_home(_path_in(text))
+        path = at_home(path_in(text))
         roots = (*self.settings.upload_roots, *filter(None, [self.settings.output_dir]))
         if not self.settings.upload_roots and not any(map(path.is_relative_to, roots)):
             # A relative folder would be refused as a setting.
@@ -295,17 +303,6 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
     except ValueError:
         raise ValueError("it is not base64") from None
-
-
-def _path_in(text: str) -> Path:
-    """Return the path that a text names: plain, in quotes, escaped for a shell, or as a ``file:`` address."""
-    if os.path.lexists(text):
-        return Path(text)
-    bare = text.strip()
-    bare = bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`" else bare
-    if bare[:5].lower() == "file:":
-        return Path(url2pathname(urlsplit(bare).path))
-    return Path(bare if os.sep == "\\" else re.sub(r"\\(.)", r"\1", bare))
 
 
 def _alike(path: Path, roots: Iterable[Path]) -> Path:
