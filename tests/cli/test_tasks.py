@@ -147,6 +147,17 @@ def test_again_understands_other_names_and_refuses_what_there_is_not(run: "Run",
     assert (refused.code, "has no nonsense" in refused.stderr, len(sandbox.ledger)) == (2, True, 3)
 
 
+def test_again_leaves_out_defaults_that_were_set_since(run: "Run", sandbox: Sandbox, tmp_path: Path) -> None:
+    task_id = make(run, sandbox, "A harbour")
+    config = tmp_path / "defaults.toml"
+    config.write_text('[tools.generate_nano_banana]\nmodel = "nano-banana-pro"\nresolution = "4K"\n', "utf-8")
+    assert run("tasks", "again", task_id[:8], sandbox=sandbox, KIE_AI_CONFIG=str(config)).code == 0
+    first, second = (paid.body for paid in sandbox.ledger)
+    assert (first["model"], first["input"]) == (second["model"], second["input"])
+    assert run("call", PICTURE, "prompt=A harbour", sandbox=sandbox, KIE_AI_CONFIG=str(config)).code == 0
+    assert sandbox.ledger[2].body["model"] == "nano-banana-pro"
+
+
 def test_again_runs_a_model_by_its_name(run: "Run", sandbox: Sandbox) -> None:
     pairs = ("google/nano-banana", "prompt=A harbour", "--json")
     enabled: Any = {"KIE_AI_ENABLED_PROVIDERS": "nano-banana,market"}

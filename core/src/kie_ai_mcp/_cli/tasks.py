@@ -24,6 +24,7 @@ from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.waiting import READS_AT_ONCE, wait_for
 from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._models.tools import RUN
+from kie_ai_mcp._providers.understanding import AUTO
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
@@ -275,6 +276,9 @@ def again(
             reason = f"The request of task {task_id} has no {' or '.join(sorted(unknown))}, so nothing is left out."
             raise click.UsageError(f"{reason} It has: {', '.join(request.arguments)}.")
         values = {key: value for key, value in request.arguments.items() if key not in left_out} | changes
+        # A default that the user has set since is none of that request's.
+        since = tool.usual.keys() - request.arguments.keys() - changes.keys() if tool else set()
+        values |= {key: AUTO for key in since if schema["properties"].get(key, {}).keys() & {"enum", "minimum"}}
         if missing := [key for key, value in values.items() if re.search(UNSTORED, json.dumps(value))]:
             cure = " ".join(f"{key}=..." for key in missing)
             reason = f"The request of task {task_id} is not stored whole: {', '.join(missing)}."
