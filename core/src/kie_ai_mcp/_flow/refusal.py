@@ -181,8 +181,7 @@ class Search:
             elif value is None:
                 yield from ({name: each} for each in _usual(fields[name]))
             else:
-                near_by = _near(value, fields[name], fault, every=name in required)
-                yield from ({name: each} for each in near_by)
+                yield from ({name: each} for each in _near(value, fields[name], fault, every=name in required))
         kept = {*required, *map(field_of, self.tool.arguments.media)}
         wrong = (name for name in _names(error) if name in state and name not in kept)
         yield from ({name: LEFT_OUT} for name in wrong if name in fields or not _is_precious(name, state[name]))
@@ -242,7 +241,6 @@ def _near(value: Any, schema: Mapping[str, Any], fault: InvalidArgument, *, ever
     elif isinstance(value, str):
         for limit in sorted({int(each) for each in LIMIT.findall(fault.message)}, reverse=True):
             yield value[:limit].rsplit(" ", 1)[0] if " " in value[:limit] else value[:limit]
-        yield from ([value],) if schema.get("type") == "array" else ()
         yield int(value) if (number := number_of(value)) is not None and number.denominator == 1 else value
     elif isinstance(value, int | float) and schema.get("type") == "string":
         yield str(value)

@@ -89,10 +89,6 @@ class Written:
         faults = (fault for fault in told if field_of(fault.field) not in said)
         return (*self.unwritten, *faults), tuple(_renamed(self.form, note, self.names) for note in found.notes)
 
-    def has(self, argument: str) -> bool:
-        """Return whether the model has a field for an argument."""
-        return any(name in self.model.input["properties"] for name in fields_of(self.form, argument))
-
     @property
     def faults(self) -> tuple[InvalidArgument, ...]:
         """Everything that forbids sending it, in the tool's words."""
