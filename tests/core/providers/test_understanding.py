@@ -46,6 +46,7 @@ ARGUMENTS = Arguments(make)
         ({"first_frame": PICTURE, "end_image": OTHER}, {"imageUrls": [PICTURE, OTHER]}),
         ({"images": f"{PICTURE}, {OTHER}"}, {"imageUrls": [PICTURE, OTHER]}),
         ({"imageUrls": None, "image": PICTURE}, {"imageUrls": [PICTURE]}),
+        ({"imageUrls": "null", "image": PICTURE}, {"imageUrls": [PICTURE]}),
         ({"size": "1920x1080"}, {"aspectRatio": "16:9"}),
         ({"audio": "true"}, {"sound": True}),
         ({"images": [PICTURE, PICTURE]}, {"imageUrls": [PICTURE, PICTURE]}),
@@ -73,6 +74,8 @@ def test_what_was_left_out_or_read_as_another_is_said() -> None:
         "image was read as imageUrls.",
     )
     assert read.left_out == {"aspectRatio"}
+    frames = ARGUMENTS.understood({"prompt": "a fox", "first_frame": PICTURE, "last_frame": OTHER})
+    assert frames.notes == ("first_frame and last_frame were read as imageUrls.",)
     assert ARGUMENTS.understood({"prompt": "a fox", "aspect_ratio": "16:9", "image_url": PICTURE}).notes == ()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.pricing import has_models, priced
+from kie_ai_mcp._models.rules import LEFT_OUT
 from kie_ai_mcp._models.samples import choices, nearest_first
 from kie_ai_mcp._models.terms import number_of, schema_at
 from kie_ai_mcp._models.tools import RUN
@@ -20,7 +21,6 @@ from kie_ai_mcp.specs import field_of, is_web_address
 MOST_TRIES = 200  # calls of a provider's function for one refusal
 MOST_STEPS = 12  # arguments that are changed
 NEAR = 30  # whole numbers tried on each side of a wrong one
-LEFT_OUT = object()
 MODEL = "model"
 LEAVE = "leave it out"  # where a fault says so, other values need not be tried
 NUMBER = re.compile(r"(?<![\w.-])-?[0-9]+(?:\.[0-9]+)?(?![\w.]*[\w])")
@@ -241,7 +241,8 @@ def _near(value: Any, schema: Mapping[str, Any], fault: InvalidArgument, *, ever
     elif isinstance(value, str):
         for limit in sorted({int(each) for each in LIMIT.findall(fault.message)}, reverse=True):
             yield value[:limit].rsplit(" ", 1)[0] if " " in value[:limit] else value[:limit]
-        yield int(value) if (number := number_of(value)) is not None and number.denominator == 1 else value
+        number = number_of(value)
+        yield from [int(number)] if number is not None and number.denominator == 1 else []
     elif isinstance(value, int | float) and schema.get("type") == "string":
         yield str(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):

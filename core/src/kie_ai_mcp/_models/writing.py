@@ -11,7 +11,7 @@ from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import Estimate, estimate
 from kie_ai_mcp._models.terms import beside, number_of, plain, same, texts_in
 from kie_ai_mcp._models.wording import shown
-from kie_ai_mcp._providers.understanding import AUTO
+from kie_ai_mcp._providers.understanding import AUTO, spelled
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Form, Model
 from kie_ai_mcp.specs import FORMAT, ConvertTo, field_of
@@ -157,13 +157,7 @@ def _too_many(label: str, most: int, count: int) -> str:
 
 def _is_auto(value: Any, schema: Mapping[str, Any]) -> bool:
     """Return whether a value leaves the choice to the service, which has no word for that here."""
-    return isinstance(value, str) and value.lower() == AUTO and not _spelled(value, schema)
-
-
-def _spelled(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return a text as a schema's enum spells it; None where it has no such value."""
-    texts = {each.lower(): each for each in schema.get("enum", ()) if isinstance(each, str)}
-    return texts.get(value.lower()) if isinstance(value, str) else None
+    return isinstance(value, str) and value.lower() == AUTO and not spelled(value, schema.get("enum", ()))
 
 
 def _as_schema(value: Any, schema: Mapping[str, Any], label: str) -> tuple[Any, str]:
@@ -177,7 +171,7 @@ def _as_schema(value: Any, schema: Mapping[str, Any], label: str) -> tuple[Any, 
         value = plain(value)
     elif kind in {"integer", "number"} and isinstance(value, str) and (number := number_of(value)) is not None:
         value = int(number) if number.denominator == 1 else float(number)
-    return _spelled(value, schema) or value, ""
+    return (isinstance(value, str) and "enum" in schema and spelled(value, schema["enum"])) or value, ""
 
 
 def _rounded(model: Model, name: str, value: Any) -> float | None:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from kie_ai_mcp._providers.annotations import adapter, annotations, hints_of, without
-from kie_ai_mcp._providers.understanding import Understood, understood
+from kie_ai_mcp._providers.understanding import NOTHING, Understood, understood
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
 from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, field_of, is_web_address, texts_at
 
@@ -25,7 +25,6 @@ CHOICES = ("enum", "const", "format")  # a text with one of these is no free tex
 IDS = re.compile(r"_ids?(\[\])?$|Ids?$|Url$")  # of arguments that name a thing at the service
 NUMBER = re.compile(r"-?[0-9]{1,15}")
 NOTHING_USUAL: Mapping[str, Any] = {}
-NOTHING = ("null", "None", "undefined")  # texts that hosts and models send for an argument they leave out
 
 # Arguments that hosts add to any call: n8n (the first five), Cline, Gemini, Cursor, LangChain. Ignored where a tool has
 # none of that name; any other unknown argument is refused, for it may be a misspelt one.

@@ -6,6 +6,7 @@ from functools import cache
 from math import gcd
 from typing import Any, NamedTuple
 
+NOTHING = ("null", "None", "undefined")  # texts that hosts and models send for an argument they leave out
 AUTO = "auto"  # leaves a choice to the service, as an argument that is left out does
 
 # Names of the same thing, most usual first. Written without case and underscores; an argument of the tool itself wins.
@@ -55,7 +56,6 @@ WORDS = {
     "jpg": ("jpeg",),
     "jpeg": ("jpg",),
 }
-_NO_ADDRESS = re.compile(r"\s*([\[{]|$|(null|None|undefined)\s*$)")
 # The ends of a clip, for a tool that has no argument for each but takes a list of pictures.
 FIRST = ("firstframeurl", "firstframe", "firstimage", "startframe", "startimage", "imageurl", "image")
 LAST = ("lastframeurl", "lastframe", "lastimage", "endframe", "endimage", "tailimageurl", "tailimage")
@@ -84,7 +84,8 @@ def understood(given: Mapping[str, Any], schema: Mapping[str, Any], media: Itera
     fields: Mapping[str, Any] = schema["properties"]
     required, files = schema.get("required", ()), {*media}
     arguments, notes, left_out = dict[str, Any](), list[str](), set[str]()
-    given = _with_frames(given, fields)
+    given, of_frames = _with_frames(given, fields)
+    notes += of_frames
     # An argument that says nothing does not keep another name of it from being understood.
     taken = {name for name, value in given.items() if name in fields and not _says_nothing(value)}
     for name, value in given.items():
@@ -107,25 +108,28 @@ def understood(given: Mapping[str, Any], schema: Mapping[str, Any], media: Itera
     return Understood(arguments, tuple(notes), frozenset(left_out))
 
 
-def _with_frames(given: Mapping[str, Any], fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return arguments with a first and a last picture in the tool's one list of pictures."""
+def _with_frames(given: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """Return arguments with a first and a last picture in the tool's one list of pictures, and a note that says so."""
     plain, own = {own_name(name): name for name in given}, {own_name(name): name for name in fields}
     first, last = (next((plain[word] for word in words if word in plain), None) for words in (FIRST, LAST))
     pictures = own.get("imageurls")
-    if (
-        not (first and last and pictures)
-        or {first, last} & fields.keys()
-        or pictures in given
-        or {*FIRST, *LAST} & own.keys()
-    ):
-        return given
+    has_own = {first, last} & fields.keys() or pictures in given or {*FIRST, *LAST} & own.keys()
+    if not (first and last and pictures) or has_own:
+        return given, []
     pair = [given[first], given[last]]
+    if any(not isinstance(each, str) or _says_nothing(each) for each in pair):
+        return given, []
     rest = {name: value for name, value in given.items() if name not in (first, last)}
-    return {**rest, pictures: pair} if all(isinstance(each, str) and each for each in pair) else given
+    return {**rest, pictures: pair}, [f"{first} and {last} were read as {pictures}."]
 
 
 def _says_nothing(value: Any) -> bool:
-    return value is None or value in ("", [], {})
+    return value.strip() in {"", *NOTHING} if isinstance(value, str) else value is None or value in ([], {})
+
+
+def spelled(text: str, choices: Iterable[Any]) -> str | None:
+    """Return a text as one of the choices spells it, without regard to case; None where none does."""
+    return next((each for each in choices if isinstance(each, str) and each.lower() == text.lower()), None)
 
 
 def _own_names(name: str, value: Any, fields: Mapping[str, Any], taken: Iterable[str]) -> Iterator[str]:
@@ -166,7 +170,7 @@ def _read(value: Any, name: str, field: Mapping[str, Any], *, is_file: bool) -> 
     kind, choices = field.get("type"), field.get("enum", ())
     if kind == "string" and is_file and isinstance(value, list) and len(value) == 1:
         return value[0]
-    if kind == "array" and isinstance(value, str) and _NO_ADDRESS.match(value) is None:
+    if kind == "array" and isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
         return re.split(r"[,\s]+", value.strip()) if is_file and SEVERAL.fullmatch(value) else [value]
     if isinstance(value, str) and kind in ("integer", "number"):
         seconds = SECONDS.fullmatch(value.strip()) if TIMES.search(name) else None
@@ -176,10 +180,9 @@ def _read(value: Any, name: str, field: Mapping[str, Any], *, is_file: bool) -> 
         return None if value.strip().lower() == AUTO else value
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not choices or value in choices:
         return None if kind == "boolean" and value == AUTO else value
-    texts = {each.lower(): each for each in choices if isinstance(each, str)}
     word = f"{value:g}" if isinstance(value, float) else str(value).strip().lower()
     near = (word, f"{word}p", *WORDS.get(word, ()), *_shapes(word))
-    read = next((texts[each] for each in near if each in texts), value)
+    read = next(filter(None, (spelled(each, choices) for each in near)), value)
     return None if word == AUTO and read == value else read
 
 
