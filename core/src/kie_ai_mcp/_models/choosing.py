@@ -2,7 +2,7 @@
 
 A plugin keeps its models as data beside its module, and says only where a tool's words differ from a model's::
 
-    FAMILY = Family(__name__, "Nano Banana")
+    FAMILY = Family("kie_ai_mcp_nano_banana", "Nano Banana")
     FORMS = (
         Form("google/nano-banana", fields={"image_size": "aspect_ratio"}),
         Form("nano-banana-2", fields={"image_size": "aspect_ratio", "image_urls": "image_input"}),
@@ -109,7 +109,7 @@ class Family:
     """The models of one plugin, read from its data file when they are first needed.
 
     Args:
-        package: The plugin's package, ``__name__`` of its ``__init__`` module.
+        package: The name of the plugin's package, in which the data file lies (``"kie_ai_mcp_kling"``).
         title: The family's name before a form's name in messages (``"Kling"``).
         file: The data file, in the form of `read_models`.
     """
