@@ -9,7 +9,7 @@ import pytest
 from mcp_types import Tool
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._mcp.server import listing
+from kie_ai_mcp._mcp.content import listing
 from kie_ai_mcp._settings.settings import Settings
 
 SEED_TOOLS = (

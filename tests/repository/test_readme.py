@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._mcp.server import listing
+from kie_ai_mcp._mcp.content import listing
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 

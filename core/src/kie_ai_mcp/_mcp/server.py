@@ -1,6 +1,5 @@
-"""The MCP server: lists the tools, calls them, reads resources; the application's values as the protocol's types."""
+"""The MCP server: lists the tools, calls them, reads resources; over stdin and stdout here."""
 
-import base64
 import gc
 import io
 import logging
@@ -22,8 +21,8 @@ from mcp.shared.message import SessionMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.resources import TEMPLATES, Content, Link
-from kie_ai_mcp._app.tools import Answer, Tool
+from kie_ai_mcp._app.resources import TEMPLATES
+from kie_ai_mcp._mcp.content import contents_of, listing, result_of, template_of
 from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import read_messages, take_stdin
 from kie_ai_mcp._settings.load import Faults, load_settings, take_secrets
@@ -92,12 +91,12 @@ def server_of(app: App) -> Server[Any]:
         return types.ListResourcesResult(resources=[types.Resource(**vars(link)) for link in clean])
 
     async def list_templates(_ctx: Context, _page: Page) -> types.ListResourceTemplatesResult:
-        return types.ListResourceTemplatesResult(resource_templates=list(map(_template, TEMPLATES)))
+        return types.ListResourceTemplatesResult(resource_templates=list(map(template_of, TEMPLATES)))
 
     async def read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         unknown = RESOURCE_NOT_FOUND if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS else types.INVALID_PARAMS
         content = await _resource(app, app.resources.read(params.uri), unknown, {"uri": app.clean(params.uri)})
-        return types.ReadResourceResult(contents=[_contents(app, params.uri, content)])
+        return types.ReadResourceResult(contents=[contents_of(app, params.uri, content)])
 
     return Server(
         "kie-ai",
@@ -114,11 +113,6 @@ def server_of(app: App) -> Server[Any]:
     )
 
 
-def listing(app: App) -> types.ListToolsResult:
-    """Return every tool that a client is offered; the same for every client."""
-    return types.ListToolsResult(tools=list(map(_tool, app.listed)))
-
-
 def instructions(app: App) -> str:
     """Return the text that a client gives its model about this server."""
     parts = [INSTRUCTIONS]
@@ -132,14 +126,6 @@ def instructions(app: App) -> str:
         names = ", ".join(missing[:SHOWN]) + more
         parts.append(f"Missing because they failed to load: {names}. kie-ai-mcp-server doctor says why.")
     return "\n".join(parts)
-
-
-def result_of(answer: Answer) -> types.CallToolResult:
-    """Return a tool's answer as the protocol writes it."""
-    pictures = (types.ImageContent(type="image", **vars(picture)) for picture in answer.pictures)
-    links = (types.ResourceLink(type="resource_link", **vars(link)) for link in answer.links)
-    content: list[types.ContentBlock] = [types.TextContent(type="text", text=answer.text), *pictures, *links]
-    return types.CallToolResult(content=content, structured_content=answer.data, is_error=answer.is_error)
 
 
 def run_stdio() -> int:
@@ -190,35 +176,6 @@ def _circumstances(ctx: Context) -> dict[str, Any]:
         return not await request.is_disconnected()
 
     return {"is_heard": is_heard, "session": session}
-
-
-def _tool(tool: Tool) -> types.Tool:
-    return types.Tool(
-        name=tool.name,
-        description=tool.description,
-        input_schema=dict(tool.input_schema),
-        output_schema=None if tool.output_schema is None else dict(tool.output_schema),
-        annotations=types.ToolAnnotations(
-            title=tool.title,
-            read_only_hint=tool.reads_only,
-            destructive_hint=False,
-            idempotent_hint=tool.idempotent,
-            open_world_hint=tool.open_world,
-        ),
-    )
-
-
-def _template(link: Link) -> types.ResourceTemplate:
-    return types.ResourceTemplate(
-        uri_template=link.uri, name=link.name, description=link.description, mime_type=link.mime_type
-    )
-
-
-def _contents(app: App, uri: str, content: Content) -> types.TextResourceContents | types.BlobResourceContents:
-    if content.blob is None:
-        return types.TextResourceContents(uri=uri, mime_type=content.mime_type, text=app.clean(content.text or ""))
-    blob = base64.b64encode(content.blob).decode()
-    return types.BlobResourceContents(uri=uri, mime_type=content.mime_type, blob=blob)
 
 
 async def _resource(

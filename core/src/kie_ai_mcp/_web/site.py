@@ -23,7 +23,8 @@ from starlette.routing import Route
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import page
-from kie_ai_mcp._mcp.server import CLEANUP_S, result_of, server_of
+from kie_ai_mcp._mcp.content import result_of
+from kie_ai_mcp._mcp.server import CLEANUP_S, server_of
 from kie_ai_mcp._mcp.signals import exit_after, signalled
 from kie_ai_mcp._mcp.stdio import MESSAGE_BYTES
 from kie_ai_mcp._settings.load import Faults, nearest
