@@ -18,14 +18,15 @@ from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.refusal import completed
-from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, bounded, report_of_error
-from kie_ai_mcp._flow.results import query
+from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, Report, bounded, report_of_error
+from kie_ai_mcp._flow.results import query, refresh
 from kie_ai_mcp._flow.submit import deliver, submit
-from kie_ai_mcp._flow.waiting import wait_for
+from kie_ai_mcp._flow.waiting import in_words, wait_for
 from kie_ai_mcp._flow.watching import catch_up, watch
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import BoundTool, check_defaults, describe
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._settings.load import STRICT, Faults, nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings, variable
@@ -36,6 +37,16 @@ ANSWER_BYTES = 35_000  # the most of an answer in words, and as data: hosts refu
 MOST_LINKS = 50
 RESERVED = (*MODEL_TOOLS, *NAMES)  # names of tools that no provider may take
 DEEPEST = DEEPEST_ANSWER + 9  # how deep an answer may be nested: one of the service's lies inside our own
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """A task as it is now: on record, in words, and as the tool that made it answers."""
+
+    record: TaskRecord
+    report: Report
+    words: str
+    answer: Answer
 
 
 @dataclass
@@ -131,18 +142,21 @@ class App:
         client: str | None = None,
         is_heard: IsHeard = always,
         session: str | None = "",
+        *,
+        at_once: bool = False,
     ) -> Answer:
         """Call one tool. Whatever goes wrong is an answer that a model can read; only an unknown name is raised.
 
         No wait outlasts the patience of the client, known by its name; `None` is a caller without a limit. Others'
-        waits are short at first, by `session`, unless that is None: who wants progress waits for it.
+        waits are short at first, by `session`, unless that is None: who wants progress waits for it. With `at_once` a
+        paid call does not wait for its task.
         """
         tool = self.tool(name)
         patience_s = self.settings.patience_s or patience_of(client or "")
         most_s, who, began = math.inf if client is None else patience_s, f"{client} {session}", anyio.current_time()
         if client is not None and session is not None and patience_s == USUAL_PATIENCE_S != self.settings.patience_s:
             most_s = min(most_s, abs(self._waits.get(who, FIRST_WAIT_S)))
-        call = Call(say, patience_s, most_s, is_heard)
+        call = Call(say, patience_s, 0.0 if at_once and tool.charges else most_s, is_heard)
         if not self._has_caught_up:  # at the first call: before it nothing asks the service
             self._has_caught_up = True
             self.engine.start_in_background(catch_up(self.engine))
@@ -164,10 +178,23 @@ class App:
             log.exception("tool %s failed", name)
             message = f"The server failed inside {name}; its log on stderr says more."
             error = ReadFailed(message, next_step="Report this as a bug.")
-            if tool.open_world and not tool.reads_only:
+            if tool.charges:
                 error = Unknown(message, next_step="list_tasks shows whether a task was made. Report this as a bug.")
         answer = answer_of(report_of_error(error, tool.failed))
         return _limited(self._clean(await self._with_problems(answer) if tool.reads_only else answer))
+
+    async def task(self, task_id: str) -> TaskState:
+        """Read a task's state now, and save its results once it has ended; raise KieError for one that is unknown."""
+        report = await refresh(self.engine, task_id)
+        record = await self.engine.record.tasks.find(task_id)
+        if record is None:
+            raise StorageError(f"The task {task_id} could not be recorded.", next_step="Ask again in some seconds.")
+        title = self.engine.plugins.provider_of(record.provider).title or record.provider
+        words = in_words(report, title, usual=await self.engine.record.tasks.usual_s(record.tool))
+        if report.read_error:
+            words = f"{words}. Its status could not be read: {report.read_error} {report.next_step}"
+        answer = replace(answer_of(report, await self.resources.links([report])), is_error=report.status == "failed")
+        return TaskState(record, report, self.clean(words), _limited(self._clean(answer)))
 
     async def _with_problems(self, answer: Answer) -> Answer:
         """Add to a read's answer what keeps paid requests from being made, so that none is planned."""

@@ -65,6 +65,11 @@ class Tool:
     check: Callable[[Mapping[str, Any]], object] = dict  # raises InvalidArgument for arguments that it does not take
     failed: str = "refused"  # the status of a call that fails: that of a submission, else "unread" or "not done"
 
+    @property
+    def charges(self) -> bool:
+        """Whether a call may cost something."""
+        return self.open_world and not self.reads_only
+
     def for_client(self, answer: Answer) -> Answer:
         """Return an answer as a client gets it: hosts that are given data show their model no pictures."""
         return answer if self.output_schema is not None else replace(answer, data=None)

@@ -57,30 +57,37 @@ class _Board:
         """Return the state in words: "Veo 3: generating, 40 s, usually 60-180 s"."""
         if len(self.reports) == 1:
             ((task_id, report),) = self.reports.items()
-            return self._one(task_id, report, waited_s)
+            title = self.titles(report.provider) if report.provider else f"Task {task_id}"
+            return in_words(report, title, waited_s, self.usual.get(task_id))
         words = Counter(WORDS.get(report.status, report.status) for report in self.reports.values())
         counts = [f"{count} {word}" for word, count in words.items()]
         over = all(map(_over, self.reports.values()))
         return ", ".join(counts if over else [*counts, f"{waited_s:.0f} s"])
 
-    def _one(self, task_id: str, report: Report, waited_s: float) -> str:
-        title = self.titles(report.provider) if report.provider else f"Task {task_id}"
-        parts = [f"{title}: {WORDS.get(report.status, report.status)}"]
-        if report.status not in WORDS:
-            return parts[0]
-        if report.progress:
-            parts.append(f"{report.progress:.0%}")
-        if report.created_at:
-            waited_s = max(waited_s, (datetime.now(UTC) - report.created_at).total_seconds())
-        parts.append(f"{waited_s:.0f} s")
-        if task_id in self.usual:
-            least, most = (max(1, round(seconds)) for seconds in self.usual[task_id])
-            parts.append(f"usually {least} s" if least == most else f"usually {least}-{most} s")
-        return ", ".join(parts)
-
     def share(self) -> float:
         done = [1.0 if _over(report) else (report.progress or 0.0) for report in self.reports.values()]
         return sum(done) / len(self.reports) if self.reports else 1.0
+
+
+def in_words(report: Report, title: str, waited_s: float = 0.0, usual: tuple[float, float] | None = None) -> str:
+    """Return the state of a task in words; `usual` are the least and the most seconds that tasks of its tool take."""
+    parts = [f"{title}: {WORDS.get(report.status, report.status)}"]
+    if report.status not in WORDS:
+        return parts[0]
+    if report.progress:
+        parts.append(f"{report.progress:.0%}")
+    if report.created_at:
+        waited_s = max(waited_s, (datetime.now(UTC) - report.created_at).total_seconds())
+    parts.append(f"{waited_s:.0f} s")
+    if usual is not None:
+        least, most = (max(1, round(seconds)) for seconds in usual)
+        parts.append(f"usually {least} s" if least == most else f"usually {least}-{most} s")
+    return ", ".join(parts)
+
+
+def cadence_s(kind: str) -> float:
+    """Return the seconds between two reads of one task of this kind."""
+    return CADENCE_S.get(kind, UNKNOWN_KIND_S)
 
 
 async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, say: Say) -> list[Report]:
@@ -99,7 +106,7 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
             record = await engine.record.tasks.find(task_id)
             if record is not None:
                 written_id, caller = record.written_id, engine.callers.get(record.gateway)
-                cadence = min(CADENCE_S.get(record.kind, UNKNOWN_KIND_S), max(timeout_s / 3, 1.0))  # also short waits
+                cadence = min(cadence_s(record.kind), max(timeout_s / 3, 1.0))  # also short waits
                 if len(ids) == 1 and (usual := await engine.record.tasks.usual_s(record.tool)):
                     board.usual[task_id] = usual
         while True:

@@ -8,17 +8,23 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
 
+# Revisions that know answers in words and pictures alone, and the one that knows no annotations of tools.
+WORDS_ALONE = {"2024-11-05", "2025-03-26"}
+WITHOUT_ANNOTATIONS = {"2024-11-05"}
 
-def listing(app: App) -> types.ListToolsResult:
-    """Return every tool that a client is offered; the same for every client."""
-    return types.ListToolsResult(tools=list(map(_tool, app.listed)))
+
+def listing(app: App, revision: str = "") -> types.ListToolsResult:
+    """Return every tool that a client is offered, as a revision of the protocol describes it."""
+    return types.ListToolsResult(tools=[_tool(tool, revision) for tool in app.listed])
 
 
-def result_of(answer: Answer) -> types.CallToolResult:
-    """Return a tool's answer as the protocol writes it."""
-    pictures = (types.ImageContent(type="image", **vars(picture)) for picture in answer.pictures)
-    links = (types.ResourceLink(type="resource_link", **vars(link)) for link in answer.links)
-    content: list[types.ContentBlock] = [types.TextContent(type="text", text=answer.text), *pictures, *links]
+def result_of(answer: Answer, revision: str = "") -> types.CallToolResult:
+    """Return a tool's answer as a revision of the protocol knows it; its words are whole in each."""
+    content: list[types.ContentBlock] = [types.TextContent(type="text", text=answer.text)]
+    content += (types.ImageContent(type="image", **vars(picture)) for picture in answer.pictures)
+    if revision in WORDS_ALONE:
+        return types.CallToolResult(content=content, is_error=answer.is_error)
+    content += (types.ResourceLink(type="resource_link", **vars(link)) for link in answer.links)
     return types.CallToolResult(content=content, structured_content=answer.data, is_error=answer.is_error)
 
 
@@ -35,17 +41,16 @@ def contents_of(app: App, uri: str, content: Content) -> types.TextResourceConte
     return types.BlobResourceContents(uri=uri, mime_type=content.mime_type, blob=blob)
 
 
-def _tool(tool: Tool) -> types.Tool:
-    return types.Tool(
-        name=tool.name,
-        description=tool.description,
-        input_schema=dict(tool.input_schema),
-        output_schema=None if tool.output_schema is None else dict(tool.output_schema),
-        annotations=types.ToolAnnotations(
+def _tool(tool: Tool, revision: str) -> types.Tool:
+    known = types.Tool(name=tool.name, description=tool.description, input_schema=dict(tool.input_schema))
+    if revision not in WORDS_ALONE and tool.output_schema is not None:
+        known.output_schema = dict(tool.output_schema)
+    if revision not in WITHOUT_ANNOTATIONS:
+        known.annotations = types.ToolAnnotations(
             title=tool.title,
             read_only_hint=tool.reads_only,
             destructive_hint=False,
             idempotent_hint=tool.idempotent,
             open_world_hint=tool.open_world,
-        ),
-    )
+        )
+    return known

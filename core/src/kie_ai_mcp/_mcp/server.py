@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import anyio
 import mcp_types as types
 from mcp.server.caching import CacheHint
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
@@ -25,6 +25,7 @@ from kie_ai_mcp._app.resources import TEMPLATES
 from kie_ai_mcp._mcp.content import contents_of, listing, result_of, template_of
 from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import read_messages, take_stdin
+from kie_ai_mcp._mcp.tasks import Tasks, task_made, wants_tasks
 from kie_ai_mcp._settings.load import Faults, load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp._settings.settings import Settings
@@ -74,16 +75,18 @@ def server_of(app: App) -> Server[Any]:
     """Return the protocol server over an app whose engine is running."""
     listed = cache(partial(listing, app))
 
-    async def list_tools(_ctx: Context, _page: Page) -> types.ListToolsResult:
-        return listed()
+    async def list_tools(ctx: Context, _page: Page) -> types.ListToolsResult:
+        return listed(ctx.protocol_version)
 
-    async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> HandlerResult:
         client = ctx.session.client_params
         name = client.client_info.name if client else ""
         try:
-            return result_of(await app.call(params.name, params.arguments, Progress(ctx), name, **_circumstances(ctx)))
+            answer = await app.call(params.name, params.arguments, Progress(ctx), name, **_circumstances(ctx))
+            task = task_made(answer) if wants_tasks(ctx) and app.tool(params.name).charges else None
         except InvalidArgument as exc:
             raise MCPError(types.INVALID_PARAMS, app.clean(str(exc))) from None
+        return task or result_of(answer, ctx.protocol_version)
 
     async def list_resources(_ctx: Context, _page: Page) -> types.ListResourcesResult:
         links = await _resource(app, app.resources.listed())
@@ -98,19 +101,21 @@ def server_of(app: App) -> Server[Any]:
         content = await _resource(app, app.resources.read(params.uri), unknown, {"uri": app.clean(params.uri)})
         return types.ReadResourceResult(contents=[contents_of(app, params.uri, content)])
 
-    return Server(
+    server = Server[Any](
         "kie-ai",
         version=version("kie-ai-mcp-core"),
         title="Kie.ai",
         instructions=instructions(app),
         website_url="https://kie.ai",
         on_list_tools=list_tools,
-        on_call_tool=call_tool,
         on_list_resources=list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
         cache_hints={"tools/list": CacheHint(ttl_ms=LIST_TTL_MS)},
     )
+    server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)
+    Tasks(app).serve(server)
+    return server
 
 
 def instructions(app: App) -> str:
@@ -167,15 +172,16 @@ async def serve(settings: Settings, faults: Faults) -> None:
 
 def _circumstances(ctx: Context) -> dict[str, Any]:
     """Return what else is known of a call's client: its session, and over HTTP whether it is still connected."""
+    at_once = wants_tasks(ctx)
     stays, request = "progress_token" in (ctx.meta or ()), ctx.request
     session = None if stays else ("" if request is None else request.headers.get("mcp-session-id", ""))
     if request is None:
-        return {"session": session}
+        return {"session": session, "at_once": at_once}
 
     async def is_heard() -> bool:
         return not await request.is_disconnected()
 
-    return {"is_heard": is_heard, "session": session}
+    return {"is_heard": is_heard, "session": session, "at_once": at_once}
 
 
 async def _resource(
