@@ -23,7 +23,6 @@ REVISIONS = ("2025-06-18", "2025-11-25", "2026-07-28")
 STATELESS = "2026-07-28"
 RESOURCE_NOT_FOUND = -32002
 INVALID_REQUEST = -32600
-METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 PARSE_ERROR = -32700
 
@@ -64,6 +63,12 @@ def conversation(
         said["unknown tool"] = child.answer(child.ask("tools/call", name="generate_nano_bananas", arguments={}))
         said["unknown resource"] = child.answer(child.ask("resources/read", uri="kie://tasks/no-such-task"))
         said["unknown prompt"] = child.answer(child.ask("prompts/get", name="no-such-prompt"))
+        said["prompts"] = child.answer(child.ask("prompts/list"))["result"]
+        asked = child.ask("prompts/get", name="product_picture", arguments={"product": "A mug"})
+        said["prompt"] = child.answer(asked)["result"]
+        ref, argument = {"type": "ref/prompt", "name": "short_clip"}, {"name": "model", "value": "veo"}
+        asked = child.ask("completion/complete", ref=ref, argument=argument)
+        said["completed"] = child.answer(asked)["result"]
         said["half a character"] = child.answer(child.ask("tools/call", name="list_tasks", arguments={"cursor": HALF}))
         said["whole again"] = child.call("list_tasks")
         for line in RUBBISH:
@@ -133,7 +138,9 @@ REQUESTS = {
     "resources/list": "ListResourcesRequest",
     "resources/templates/list": "ListResourceTemplatesRequest",
     "resources/read": "ReadResourceRequest",
+    "prompts/list": "ListPromptsRequest",
     "prompts/get": "GetPromptRequest",
+    "completion/complete": "CompleteRequest",
 }
 RESULTS = {
     "initialize": "InitializeResult",
@@ -143,6 +150,9 @@ RESULTS = {
     "resources/list": "ListResourcesResult",
     "resources/templates/list": "ListResourceTemplatesResult",
     "resources/read": "ReadResourceResult",
+    "prompts/list": "ListPromptsResult",
+    "prompts/get": "GetPromptResult",
+    "completion/complete": "CompleteResult",
 }
 NOTIFICATIONS = {"notifications/progress": "ProgressNotification"}
 
@@ -177,11 +187,22 @@ def test_unknown_tool_is_an_error_of_the_protocol_that_names_the_nearest(said: d
     assert "generate_nano_banana " in error["message"].replace("?", " ")
 
 
+def test_every_revision_lists_prompts_and_completes_their_arguments(said: dict[str, Message]) -> None:
+    assert [prompt["name"] for prompt in said["prompts"]["prompts"]] == [
+        "product_picture",
+        "short_clip",
+        "talking_avatar",
+    ]
+    assert "A mug" in said["prompt"]["messages"][0]["content"]["text"]
+    assert "generate_veo3_video" in said["completed"]["completion"]["values"]
+
+
 def test_unknown_resource_and_prompt_are_errors_of_the_protocol(revision: str, said: dict[str, Message]) -> None:
     resource = said["unknown resource"]["error"]
     assert resource["code"] == (INVALID_PARAMS if revision == STATELESS else RESOURCE_NOT_FOUND)
     assert resource["data"] == {"uri": "kie://tasks/no-such-task"}
-    assert said["unknown prompt"]["error"]["code"] == METHOD_NOT_FOUND
+    assert said["unknown prompt"]["error"]["code"] == INVALID_PARAMS
+    assert "no such prompt" in said["unknown prompt"]["error"]["message"]
 
 
 # What clients are given ----------------------------------------------------------------------------------------------

@@ -3,10 +3,10 @@
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import anyio
@@ -14,8 +14,9 @@ import anyio
 from kie_ai_mcp._app.model_tools import MODEL_TOOLS, UNLISTED, ModelTools, model_tools, pinned
 from kie_ai_mcp._app.own_tools import NAMES, OwnTools, own_tools
 from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, patience_of
+from kie_ai_mcp._app.prompts import Prompts
 from kie_ai_mcp._app.resources import Resources
-from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, say_nothing
+from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, offers, say_nothing
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, Report, bounded, report_of_error
@@ -23,6 +24,7 @@ from kie_ai_mcp._flow.results import query, refresh
 from kie_ai_mcp._flow.submit import deliver, submit
 from kie_ai_mcp._flow.waiting import in_words, wait_for
 from kie_ai_mcp._flow.watching import catch_up, watch
+from kie_ai_mcp._models.search import Offer
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import BoundTool, check_defaults, describe
@@ -83,6 +85,15 @@ class App:
         return Resources(self.engine)
 
     @cached_property
+    def prompts(self) -> Prompts:
+        """The prompts that people choose in their client."""
+        return Prompts(self.engine, cache(lambda: {tool.name for tool in self.listed}), self._offers)
+
+    @cached_property
+    def _offers(self) -> Callable[[], Sequence[Offer]]:
+        return cache(partial(offers, self.engine))
+
+    @cached_property
     def _providers_tools(self) -> dict[str, Tool]:
         return {name: self._of_provider(tool) for name, tool in self.engine.plugins.tools.items()}
 
@@ -93,7 +104,7 @@ class App:
     @cached_property
     def _model_tools(self) -> dict[str, Tool]:
         called = self._providers_tools | self._own_tools
-        return {tool.name: tool for tool in model_tools(self.engine, called, self._of_provider)}
+        return {tool.name: tool for tool in model_tools(self.engine, called, self._of_provider, self._offers)}
 
     @cached_property
     def _pinned(self) -> dict[str, Tool]:

@@ -5,13 +5,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from typing import Annotated, Any
 
 import anyio.to_thread
 from pydantic import Field
 
-from kie_ai_mcp._app.tools import Answer, Call, Tool, offers, tool_of_method
+from kie_ai_mcp._app.tools import Answer, Call, Tool, tool_of_method
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.models import find, fitting
 from kie_ai_mcp._flow.pricing import Quote, quote
@@ -188,9 +188,11 @@ _SCHEMAS: dict[str, tuple[dict[str, Any], bool]] = {
 MODEL_TOOLS = tuple(_SCHEMAS)
 
 
-def model_tools(engine: Engine, tools: Mapping[str, Tool], runner: Runner) -> Iterable[Tool]:
+def model_tools(
+    engine: Engine, tools: Mapping[str, Tool], runner: Runner, offers: Callable[[], Sequence[Offer]]
+) -> Iterable[Tool]:
     """Yield the tools over all models that the settings want."""
-    owner = partial(ModelTools, engine, tools, runner, cache(partial(offers, engine)))
+    owner = partial(ModelTools, engine, tools, runner, offers)
     for name, (schema, reads_only) in _SCHEMAS.items():
         if engine.plugins.lists(name):
             method = getattr(ModelTools, name)

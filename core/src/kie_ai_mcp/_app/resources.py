@@ -106,7 +106,7 @@ class Resources:
         task_id, _, number = uri.removeprefix(f"{FILES}/").rpartition("/")
         if uri.startswith(f"{FILES}/") and task_id:
             record = await self._record(uri, task_id)
-            results = _count(record)
+            results = results_of(record)
             if number not in map(str, range(1, results + 1)):
                 raise InvalidArgument("uri", uri, _numbers_of(record))
             file, form = await self._opened(record, int(number))
@@ -128,7 +128,7 @@ class Resources:
             record = await self.engine.record.tasks.find(task_id)
         if record is None:
             raise TaskNotFound(f"No task {task_id!r} is on record.", next_step="list_tasks shows the recorded ones.")
-        results = _count(record)
+        results = results_of(record)
         if one is not None and one > results:
             raise InvalidArgument("number", one, _numbers_of(record))
         numbers = range(1, min(results, PREVIEWS) + 1) if one is None else (one,)
@@ -221,14 +221,14 @@ def _quoted(task_id: str) -> str:
     return quote(task_id, safe="", errors="replace")
 
 
-def _count(record: TaskRecord) -> int:
+def results_of(record: TaskRecord) -> int:
     """Return how many results a task has."""
     return max(len(record.results), len(record.files)) if record.status == "completed" else 0
 
 
 def _numbers_of(record: TaskRecord) -> str:
     """Say which results a task has."""
-    results = _count(record)
+    results = results_of(record)
     there = f"its results are numbers 1 to {results}" if results else "it has no results"
     return f"the task is {record.status}, {there}"
 

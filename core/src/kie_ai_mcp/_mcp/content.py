@@ -7,6 +7,7 @@ import mcp_types as types
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
+from kie_ai_mcp._mcp.icons import icons
 
 # Revisions that know answers in words and pictures alone, and the one that knows no annotations of tools.
 WORDS_ALONE = {"2024-11-05", "2025-03-26"}
@@ -30,7 +31,11 @@ def result_of(answer: Answer, revision: str = "") -> types.CallToolResult:
 
 def template_of(link: Link) -> types.ResourceTemplate:
     return types.ResourceTemplate(
-        uri_template=link.uri, name=link.name, description=link.description, mime_type=link.mime_type
+        uri_template=link.uri,
+        name=link.name,
+        description=link.description,
+        mime_type=link.mime_type,
+        icons=icons("kie" if link.mime_type else "picture"),
     )
 
 

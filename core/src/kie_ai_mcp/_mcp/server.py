@@ -23,6 +23,8 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import TEMPLATES
 from kie_ai_mcp._mcp.content import contents_of, listing, result_of, template_of
+from kie_ai_mcp._mcp.icons import icons
+from kie_ai_mcp._mcp.prompts import prompt_handlers
 from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import read_messages, take_stdin
 from kie_ai_mcp._mcp.tasks import Tasks, task_made, wants_tasks
@@ -107,10 +109,12 @@ def server_of(app: App) -> Server[Any]:
         title="Kie.ai",
         instructions=instructions(app),
         website_url="https://kie.ai",
+        icons=icons("kie"),
         on_list_tools=list_tools,
         on_list_resources=list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
+        **prompt_handlers(app),
         cache_hints={"tools/list": CacheHint(ttl_ms=LIST_TTL_MS)},
     )
     server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)

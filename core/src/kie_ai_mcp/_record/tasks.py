@@ -111,12 +111,13 @@ class Tasks:
         return (newest + 1 if before_id is None else before_id) - SEARCHED
 
     @in_worker
-    def beginning_with(self, start: str, most: int = 5) -> list[str]:
-        """Return the ids of tasks that begin so, as answers write them, `most` at most."""
+    def beginning_with(self, start: str, most: int = 5, status: str | None = None) -> list[str]:
+        """Return the ids of tasks that begin so, of one status if given, as answers write them, `most` at most."""
         gateway, _, after = start.rpartition(":")
         rows = TaskRow
         begins = (rows.task_id >= after) & (rows.task_id < f"{after}\U0010ffff")
         query = rows.select(rows.task_id, rows.gateway).where(begins, *[rows.gateway == gateway] * bool(gateway))
+        query = query.where(rows.status == status) if status else query
         accounts = self.database.accounts
         named = (row.values() for row in self.database.rows(query.distinct().limit(most)))
         return [f"{prefix_of(gateway, task_id, accounts)}{task_id}" for task_id, gateway in named]

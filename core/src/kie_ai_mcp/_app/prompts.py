@@ -1,0 +1,280 @@
+"""Prompts that people choose in their client: a request of theirs, and the calls of our tools that it takes."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio.to_thread
+
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._models.samples import choices, nearest_first
+from kie_ai_mcp._models.search import Offer, best
+from kie_ai_mcp._models.tools import RUN
+from kie_ai_mcp._providers.selection import RANKS
+from kie_ai_mcp._settings.load import nearest
+from kie_ai_mcp.errors import InvalidArgument
+from kie_ai_mcp.specs import Kind, Media, field_of
+
+UPRIGHT = "9:16"
+PROMPT, PORTRAIT, RECORDING = "PROMPT", "PORTRAIT", "kie://files/TASK_ID/1"  # what stands for a later value
+IS_FILE = re.compile(r"[/\\:.]")  # in a path or an address, and in no name of a voice
+STYLES = ("studio photo", "lifestyle photo", "flat lay", "macro", "minimalist", "3D render", "watercolour")
+BACKGROUNDS = ("plain white", "soft gradient", "marble", "wooden table", "kitchen", "street", "nature", "transparent")
+SECONDS = ("4", "5", "6", "8", "10", "15")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a prompt, with values to suggest where some are usual."""
+
+    name: str
+    description: str
+    required: bool = False
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a prompt needs a tool for: what it makes, from which files, and the words that find it."""
+
+    kind: Kind
+    search: str
+    files: tuple[str, ...] = ()
+    texts: frozenset[str] = frozenset({"prompt"})
+
+
+PICTURE, EDIT = Goal("image", "image"), Goal("image", "edit image", ("image",))
+CLIP, AVATAR = Goal("video", "video"), Goal("video", "talking avatar", ("audio", "image"))
+SPEECH = Goal("audio", "speech", texts=frozenset({"text"}))
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as clients list it. It is offered where there is a tool for its goal."""
+
+    name: str
+    title: str
+    description: str
+    arguments: tuple[Argument, ...]
+    goal: Goal
+
+
+PROMPTS = {
+    prompt.name: prompt
+    for prompt in (
+        Prompt(
+            "product_picture",
+            "Product picture",
+            "Make a picture of a product, from words or from a picture of it.",
+            (
+                Argument("product", "What it is: a red enamel mug with a white rim", required=True),
+                Argument("style", "How it is to look", values=STYLES),
+                Argument("image", "A picture of the product: a path or an address"),
+                Argument("background", "What is behind it", values=BACKGROUNDS),
+            ),
+            PICTURE,
+        ),
+        Prompt(
+            "short_clip",
+            "Short vertical clip",
+            "Make a short upright video for a phone.",
+            (
+                Argument("idea", "What happens in it", required=True),
+                Argument("seconds", "How long it is, about", values=SECONDS),
+                Argument("model", "A tool or model for videos, or words that describe one: cheap, Kling"),
+            ),
+            CLIP,
+        ),
+        Prompt(
+            "talking_avatar",
+            "Talking avatar",
+            "Make a video of a person who says something.",
+            (
+                Argument("words", "What is said", required=True),
+                Argument("picture", "A portrait of who speaks: a path or an address"),
+                Argument("voice", "The name of a voice, or a recording of the words: a path or an address"),
+            ),
+            AVATAR,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A tool or model that can be called now."""
+
+    name: str
+    schema: Mapping[str, Any]
+    media: Mapping[str, Media]
+    is_tool: bool  # called by its own name, not through run_model
+
+    def fits(self, goal: Goal) -> bool:
+        """Return whether it needs exactly the files of a goal, and no text besides the goal's."""
+        required = set(self.schema.get("required", ()))
+        kinds = [media.kinds for path, media in self.media.items() if field_of(path) in required]
+        files = sorted(kind for one in kinds for kind in one)
+        return tuple(files) == goal.files and required - self.files.keys() <= goal.texts
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The kind of each file that it can't do without, by argument."""
+        required = self.schema.get("required", ())
+        return {field: media.kinds[0] for path, media in self.media.items() if (field := field_of(path)) in required}
+
+    def values_of(self, field: str) -> list[Any]:
+        """Return the values that an argument may have, as far as they are few."""
+        schema = self.schema["properties"].get(field, {})
+        least, most = schema.get("minimum", 1), schema.get("maximum", 0)
+        listed = [*choices(schema), *schema.get("examples", ())]
+        return listed or list(range(max(1, int(least)), min(int(most), 60) + 1))
+
+    def upright(self) -> dict[str, Any]:
+        """Return the argument that makes it upright; nothing where it has none."""
+        names = (name for name, schema in self.schema["properties"].items() if UPRIGHT in choices(schema))
+        return dict.fromkeys(list(names)[:1], UPRIGHT)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts, over the tools that clients are offered and everything that can be found."""
+
+    engine: Engine
+    tools: Callable[[], set[str]]
+    offers: Callable[[], Sequence[Offer]]
+
+    async def listed(self) -> list[Prompt]:
+        """Return the prompts for whose goal there is a tool or model."""
+        known = [prompt for prompt in PROMPTS.values() if any(self._tools(prompt.goal))]
+        if len(known) < len(PROMPTS) and RUN in self.tools():
+            await self.engine.catalogue.load()
+            return [prompt for prompt in PROMPTS.values() if prompt in known or any(self._models(prompt.goal))]
+        return known
+
+    async def find(self, name: str) -> Prompt:
+        """Return a prompt that is listed; raise InvalidArgument for any other."""
+        listed = {prompt.name: prompt for prompt in await self.listed()}
+        if name in PROMPTS and name not in listed:
+            raise InvalidArgument("name", name, "the settings leave out every tool that it needs")
+        if name not in listed:
+            raise InvalidArgument("name", name, f"there is no such prompt. {nearest(name, listed)}")
+        return listed[name]
+
+    async def text(self, name: str, arguments: Mapping[str, str]) -> str:
+        """Return the user's message that a prompt makes of its arguments; raise InvalidArgument for wrong ones."""
+        prompt = await self.find(name)
+        known = {argument.name: argument for argument in prompt.arguments}
+        if unknown := next((each for each in arguments if each not in known), None):
+            raise InvalidArgument(unknown, arguments[unknown], f"{name} takes {', '.join(known)}")
+        given = {key: text for key in known if (text := arguments.get(key, "").strip())}
+        if missing := next((key for key in known if known[key].required and key not in given), None):
+            raise InvalidArgument(missing, "", f"{name} needs it: {known[missing].description}")
+        lines = await {"product_picture": self._product, "short_clip": self._clip}.get(name, self._avatar)(given)
+        about = [f"{known[key].name.capitalize()}: {_written(value)}" for key, value in given.items()]
+        steps = [f"{number}. {line}" for number, line in enumerate(lines, 1)]
+        return "\n".join([prompt.description, *about, "", *steps])
+
+    async def maker(self, goal: Goal, words: str = "") -> Maker | None:
+        """Return the tool or model that serves a goal best, that of a name, or the one that words describe."""
+        await self.engine.catalogue.load()
+        return await anyio.to_thread.run_sync(self._best, goal, words)
+
+    def candidates(self, goal: Goal) -> list[Offer]:
+        """Return every tool and model that serves a goal, those first that its service has today."""
+        fits = (offer for offer in self.offers() if (maker := self._maker(offer.name)) and maker.fits(goal))
+        return sorted((each for each in fits if each.kind == goal.kind), key=lambda each: RANKS[each.availability])
+
+    def _best(self, goal: Goal, words: str) -> Maker | None:
+        entry, fitting = self.engine.catalogue.find(words), self.candidates(goal)
+        name = words if words in self.engine.plugins.tools else entry.name if entry else ""
+        named = [offer for offer in fitting if offer.name == name]
+        found = named if name else best(fitting, words or goal.search, None, None) or (fitting if not words else [])
+        makers = [maker for offer in found if (maker := self._maker(offer.name))]
+        return min(makers, key=lambda maker: goal == CLIP and not maker.upright(), default=None)
+
+    def _tools(self, goal: Goal) -> Iterator[Maker]:
+        plugins = self.engine.plugins
+        names = (tool.name for tool in plugins.tools.values() if tool.paid and tool.kind == goal.kind)
+        makers = (self._maker(name) for name in names if not plugins.rank(name))
+        return (maker for maker in makers if maker and maker.fits(goal))
+
+    def _models(self, goal: Goal) -> Iterator[Maker]:
+        entries = self.engine.catalogue.entries.values()
+        makers = (self._maker(entry.name) for entry in entries if entry.model.kind == goal.kind)
+        return (maker for maker in makers if maker and maker.fits(goal))
+
+    def _maker(self, name: str) -> Maker | None:
+        """Return a tool or model as far as the listed tools can call it."""
+        listed, tool = self.tools(), self.engine.plugins.tools.get(name)
+        if name not in listed and RUN not in listed:
+            return None
+        if tool is not None:
+            return Maker(name, tool.arguments.schema, tool.arguments.media, name in listed) if tool.paid else None
+        entry = self.engine.catalogue.entries.get(name)
+        return None if entry is None else Maker(name, entry.model.input, entry.model.media, is_tool=False)
+
+    async def _product(self, given: Mapping[str, str]) -> list[str]:
+        image = given.get("image", "")
+        maker = await self.maker(EDIT if image else PICTURE)
+        if maker is None:
+            raise InvalidArgument("image", image, "no enabled tool makes a picture from another one. Leave it out")
+        return [*self._bought(maker, {}, {"image": image}), *self._shown()]
+
+    async def _clip(self, given: Mapping[str, str]) -> list[str]:
+        seconds, words = given.get("seconds", ""), given.get("model", "")
+        if seconds and not re.fullmatch(r"[1-9][0-9]{0,2}", seconds):
+            raise InvalidArgument("seconds", seconds, "give a whole number of seconds, such as 5")
+        maker = await self.maker(CLIP, words)
+        if maker is None:
+            raise InvalidArgument(
+                "model", words, "no tool or model that makes videos of words alone fits. Leave it out"
+            )
+        wishes = maker.upright()
+        if seconds and (near := nearest_first(int(seconds), maker.values_of("duration"))):
+            wishes["duration"] = near[0]
+        return [*self._bought(maker, wishes, {}), *self._shown()]
+
+    async def _avatar(self, given: Mapping[str, str]) -> list[str]:
+        voice, steps, maker = given.get("voice", ""), list[str](), await self.maker(AVATAR)
+        assert maker is not None  # noqa: S101  else the prompt is not listed
+        files = {"image": given.get("picture", ""), "audio": voice if IS_FILE.search(voice) else ""}
+        speech = None if files["audio"] else await self.maker(SPEECH)
+        if speech is not None:
+            files["audio"] = RECORDING
+            wishes = {"voice": voice} if voice and "voice" in speech.schema["properties"] else {}
+            steps += self._bought(speech, {"text": given["words"], **wishes}, {})
+            steps.append(f"Its result is the recording, {RECORDING}: put the task_id in.")
+        if not files["image"]:  # before anything is paid for
+            files["image"] = PORTRAIT
+            steps.insert(0, f"Ask me for a portrait (a path or an address), and wait for it. Below it is {PORTRAIT}.")
+        return [*steps, *self._bought(maker, {}, files), *self._shown()]
+
+    def _bought(self, maker: Maker, wishes: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[str]:
+        """Yield the steps to one paid result: the prompt, the price, the call, the wait."""
+        listed, arguments = self.tools(), dict(wishes)
+        if "prompt" in maker.schema["properties"]:
+            arguments = {"prompt": PROMPT, **wishes}
+            yield f"Write a prompt from the above. Below it is {PROMPT}."
+        for field, kind in maker.files.items():
+            if not files.get(kind):
+                yield f"Ask me for the {kind} that {field} needs (a path or an address), and wait for it."
+            file, is_list = files.get(kind) or "...", maker.schema["properties"][field].get("type") == "array"
+            arguments[field] = [file] if is_list else file
+        if "estimate_cost" in listed:
+            call = f"name {_written(maker.name)} and arguments {_written(arguments)}"
+            more = " find_models finds others, should I want them." if "find_models" in listed else ""
+            yield f"Call estimate_cost with {call}, and tell me the price.{more}"
+        call = f"{maker.name} ONCE with" if maker.is_tool else f"{RUN} ONCE with model {_written(maker.name)} and input"
+        yield f"Call {call} {_written(arguments)}. It is paid: do not repeat it because its answer is slow."
+        if "wait_for_tasks" in listed:
+            yield "Call wait_for_tasks with the task_id that it answers; again, while the task is running."
+
+    def _shown(self) -> Iterator[str]:
+        if "show_result" in self.tools():
+            yield "Call show_result with that task_id. Tell me what it cost, and where the result is."
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
