@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 class SpawnIn(Protocol):
     """Starts ``kie-ai-mcp-server`` in a folder of the caller's choice; it may run until the module's tests are over."""
 
-    def __call__(self, folder: Path, *arguments: str, sandbox: Sandbox | None = None, **settings: str) -> Child:
-        """Return the running process."""
+    def __call__(
+        self, folder: Path, *arguments: str, sandbox: Sandbox | None = None, module: str = "kie_ai_mcp", **settings: str
+    ) -> Child:
+        """Return the running process; `module` may be another program that runs the same command."""
         ...
 
 
@@ -81,11 +83,13 @@ def spawn_in(environment: "Environment") -> Iterator[SpawnIn]:
     numbers = itertools.count(1)
     with ExitStack() as stack:
 
-        def start(folder: Path, *arguments: str, sandbox: Sandbox | None = None, **settings: str) -> Child:
+        def start(
+            folder: Path, *arguments: str, sandbox: Sandbox | None = None, module: str = "kie_ai_mcp", **settings: str
+        ) -> Child:
             log = folder / f"stderr-{next(numbers)}.log"
             with log.open("w", encoding="utf-8") as errors:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "kie_ai_mcp", *arguments],
+                    [sys.executable, "-m", module, *arguments],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
