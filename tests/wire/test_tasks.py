@@ -46,7 +46,7 @@ def ended(child: "Child", task_id: str, service: Sandbox) -> Message:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
+    with Sandbox(speed=0.01) as sandbox:
         yield sandbox
 
 
@@ -117,9 +117,11 @@ def test_wait_for_tasks_stays_a_plain_call(child: "Child", service: Sandbox) -> 
     assert (answer["resultType"], answer["structuredContent"]["tasks"][0]["status"]) == ("complete", "completed")
 
 
-def test_notes_of_the_request_stand_in_the_task_and_in_its_result(child: "Child") -> None:
+def test_notes_of_the_request_stand_in_the_task_and_in_its_result(child: "Child", service: Sandbox) -> None:
     made = child.call("generate_kling_video", prompt="A film of a fox in notes")
     assert "was chosen" in made["statusMessage"]
+    (note,) = (note for note in ended(child, made["taskId"], service)["result"]["structuredContent"]["notes"])
+    assert "was chosen" in note
 
 
 def test_server_that_waits_answers_a_client_of_tasks_at_once(spawn: "Spawn", service: Sandbox) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -147,20 +147,23 @@ class Engine:
         """The uploads of local files to Kie.ai."""
         return Uploads(self.settings, self.callers[KIE], self.record)
 
-    def redacted(self, arguments: Mapping[str, Any], tool: BoundTool) -> dict[str, Any]:
-        """Return a tool's arguments as they may be stored and shown: without keys, and without prompts where so set.
+    def redacted(
+        self, arguments: Mapping[str, Any], tool: BoundTool, notes: Sequence[str] = ()
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return a tool's arguments, and notes of them, as they may be stored and shown: without keys.
 
-        Raise InvalidArgument for one that is nested more than `DEEPEST` times.
+        Where prompts are not to be stored they are left out, and so are notes, which may repeat them. Raise
+        InvalidArgument for an argument that is nested more than `DEEPEST` times.
         """
         if not self.settings.store_prompts:
             arguments = without_words(arguments, tool.arguments.schema, tool.arguments.media, NOT_STORED)
-        redacted: dict[str, Any] = {}
-        for name, value in arguments.items():
-            try:
-                redacted[name] = self.settings.mask.json(value, DEEPEST)
-            except ValueError:
-                raise InvalidArgument(name, "[[...]]", f"it is nested more than {DEEPEST} times") from None
-        return redacted
+            notes = ()
+        try:
+            clean, kept = self.settings.mask.json([dict(arguments), list(notes)], DEEPEST + 2)
+        except ValueError:
+            name = next(name for name, value in arguments.items() if _is_deep(value, DEEPEST))
+            raise InvalidArgument(name, "[[...]]", f"it is nested more than {DEEPEST} times") from None
+        return clean, tuple(kept)
 
     def checked(self, field: str, text: str) -> str:
         """Return an argument that is stored, or sent in an address; raise InvalidArgument where it holds a key."""
@@ -261,6 +264,12 @@ async def _ended(held: Iterable["asyncio.Future[Any]"], limit_s: float | None = 
     with anyio.move_on_after(limit_s):
         while pending := tuple(held):
             await asyncio.wait(pending)
+
+
+def _is_deep(value: Any, most: int) -> bool:
+    """Return whether a JSON value is nested more than `most` times."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
+    return inside is not None and (most <= 0 or any(_is_deep(entry, most - 1) for entry in inside))
 
 
 def _fault_of(folder: Path | None) -> ConfigError | None:

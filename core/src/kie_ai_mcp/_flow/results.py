@@ -121,7 +121,7 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     if record.results and folder is not None:
         caller = engine.caller(record.gateway)
         named = replace(record, labels=_storable(engine, outcome).labels)
-        redacted = engine.redacted(arguments, tool)
+        redacted, _ = engine.redacted(arguments, tool)
         saved = await save_results(caller, named, folder, redacted, request.label)
         record, notes = replace(record, files=saved.files), saved.notes
     report = report_of(record).noted(*notes)

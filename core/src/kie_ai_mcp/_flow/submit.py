@@ -58,6 +58,9 @@ async def submit(
     identity = await identity_of(engine, tool, checked, submission, files)
     if files:
         submission = await _uploaded(engine, tool, checked, submission, files, deadline)
+    stored, notes = engine.redacted(
+        replaced(checked, tool.arguments.media, brief) if files else checked, tool, submission.notes
+    )
     new = NewSubmission(
         tool=tool.name,
         provider=tool.provider,
@@ -65,12 +68,13 @@ async def submit(
         kind=submission.kind or tool.kind,
         gateway=submission.gateway,
         model=submission.model,
-        arguments=engine.redacted(replaced(checked, tool.arguments.media, brief) if files else checked, tool),
+        arguments=stored,
         body_hash=identity,
         earlier_hash=hash_of(tool, submission.gateway, submission),
         idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),
         subfolder=options.subfolder and engine.checked("subfolder", options.subfolder),
         estimated_credits=submission.estimated_credits,
+        notes=notes,
         max_credits=options.max_credits,
         once=tool.once,
     )
@@ -146,7 +150,7 @@ def _explained(
 ) -> Report:
     """Return a report with the request's price, and with the identical request that it was bought besides."""
     estimate, assumed = submission.estimated_credits, engine.record.budget.assumed_credits
-    report = replace(report, estimated_credits=estimate).noted(*submission.notes)
+    report = replace(report, estimated_credits=estimate, said=submission.notes)
     if estimate is None:
         is_booked = assumed is not None and submission.gateway == KIE
         booked = f": {assumed:g} credits are booked until the service names the charge" if is_booked else ""

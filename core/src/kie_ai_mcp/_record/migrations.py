@@ -139,8 +139,12 @@ CREATE TABLE kept (
 # A result that is no address, as JSON.
 _DATA = "ALTER TABLE tasks ADD COLUMN data TEXT;"
 
+# What was said of a request beforehand: what was left out, read as another, or chosen for it.
+_NOTES = "ALTER TABLE submissions ADD COLUMN notes TEXT NOT NULL DEFAULT '[]';"
+
 _STEPS = (
-    _SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT, _DATA
+    _SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT, _DATA,
+    _NOTES,
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -54,6 +54,7 @@ class NewSubmission:
     idempotency_key: str | None = None
     subfolder: str | None = None
     estimated_credits: float | None = None
+    notes: tuple[str, ...] = ()
     max_credits: float | None = None  # what its caller lets it cost
     user: str = ""
     once: bool = False  # an equal request leads to the task of this one, unless that failed

@@ -119,6 +119,7 @@ class SubmissionRow(peewee.Model):
     estimated_credits = peewee.FloatField(null=True)
     booked_credits = peewee.FloatField(null=True)
     delivered_at = peewee.FloatField(null=True)
+    notes = _Json(tuple, default=())
     account = peewee.TextField(default="")
     user = peewee.TextField(default="")
 
@@ -199,6 +200,7 @@ class TaskRecord(Task):
     finished_at: datetime | None = None
     keeps_s: int = DAY_S
     labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # of the request that made it
     data: Any = None
     account: str = ""
     user: str = ""

@@ -26,7 +26,8 @@ from kie_ai_mcp.errors import InvalidArgument, StorageError
 from kie_ai_mcp.specs import KIE, Outcome, Task
 
 # Joined by the submission's number, of which there is one: two may name the same task.
-_WITH_REQUEST = TaskRow.select(TaskRow, SubmissionRow.estimated_credits, SubmissionRow.arguments).join(
+_OF_REQUEST = SubmissionRow.estimated_credits, SubmissionRow.arguments, SubmissionRow.notes
+_WITH_REQUEST = TaskRow.select(TaskRow, *_OF_REQUEST).join(
     SubmissionRow, peewee.JOIN.LEFT_OUTER, on=SubmissionRow.id == TaskRow.submission_id
 )
 _PROMPTS = (peewee.fn.json_extract(SubmissionRow.arguments, f"$.{name}") for name in PROMPTS)
