@@ -42,6 +42,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_credits_per_day": ("100.5", 100.5),
     "max_credits_per_request": ("20.5", 20.5),
     "assumed_credits": ("60.5", 60.5),
+    "confirm_credits": ("0", 0.0),
     "max_submissions_per_hour": ("7", 7),
     "max_provider_tools": ("100", 100),
     "max_provider_kb": ("100", 100),

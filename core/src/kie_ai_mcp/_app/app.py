@@ -17,6 +17,7 @@ from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, pati
 from kie_ai_mcp._app.prompts import Prompts
 from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, offers, say_nothing
+from kie_ai_mcp._flow.consent import ConsentNeeded
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, Report, bounded, report_of_error
@@ -155,8 +156,11 @@ class App:
         session: str | None = "",
         *,
         at_once: bool = False,
+        asks: bool = False,
     ) -> Answer:
         """Call one tool. Whatever goes wrong is an answer that a model can read; only an unknown name is raised.
+
+        A caller that `asks` its person gets ConsentNeeded raised as well.
 
         No wait outlasts the patience of the client, known by its name; `None` is a caller without a limit. Others'
         waits are short at first, by `session`, unless that is None: who wants progress waits for it. With `at_once` a
@@ -181,6 +185,8 @@ class App:
             self._waits.learn(who, anyio.current_time() - began, given_up=False)
             return answer
         except KieError as exc:
+            if asks and isinstance(exc, ConsentNeeded):
+                raise
             error = exc
         except anyio.get_cancelled_exc_class():
             self._waits.learn(who, anyio.current_time() - began, given_up=True)

@@ -159,9 +159,12 @@ class ModelTools:
         answer |= {"unit": unit, "at_most": cost.at_most, "notes": list(cost.notes)}
         if known and cost.gateway == KIE:
             answer["dollars"] = round(float(cost.credits or 0) * USD, 4)
+        budget = self.engine.record.budget
+        if cost.charges and budget.asks(cost.credits):
+            limit = f"KIE_AI_CONFIRM_CREDITS is {budget.confirm_credits:g}"
+            answer["notes"].append(f"A person is asked before it is bought: {limit}.")
         step = "Call it to buy this." if cost.credits != 0 else "Call it; it is free."
         if cost.gateway == KIE and cost.charges:
-            budget = self.engine.record.budget
             with suppress(StorageError):
                 spent = await self.engine.record.spent_today()
                 caps = {"day": budget.credits_per_day, "request": budget.credits_per_request}

@@ -14,10 +14,12 @@ from click.shell_completion import CompletionItem
 from kie_ai_mcp._app.app import RESERVED, App
 from kie_ai_mcp._app.tools import Answer, Call
 from kie_ai_mcp._cli import console
+from kie_ai_mcp._flow import consent
+from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.report import ERRORS, report_of_error
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._settings.load import decoded, nearest
-from kie_ai_mcp._settings.settings import at_home
+from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, shorten
 
 LOST = ("failed", *ERRORS - {"unread"})
@@ -104,7 +106,7 @@ def perform(
 
     tool, failed = "", "refused"
 
-    async def work(app: App) -> Answer:
+    async def work(app: App, say: Say) -> Answer:
         nonlocal tool, failed
         tool, values = await wanted(app) if callable(wanted) else wanted
         if dry_run:
@@ -113,8 +115,7 @@ def perform(
         return await app.run(tool, values, Call(say, patience_s=timeout_s))
 
     try:
-        with console.terminal().progress() as say:
-            answer = console.run_with_app(settings, work)
+        answer = _with_consent(settings, work)
     except KieError as exc:
         if console.wants_json():
             console.print_json(settings.mask.json(report_of_error(exc, failed).structured()))
@@ -127,6 +128,25 @@ def perform(
     console.show(data, answer.text)
     if failure := _failure(tool, data, waits=waits, saves=settings.output_dir is not None):
         raise click.ClickException(failure)
+
+
+def _with_consent(settings: Settings, work: Callable[[App, Say], Awaitable[Answer]]) -> Answer:
+    """Return the answer of a call; where a person has to agree to it first, the one at this terminal is asked."""
+    number, is_yes = 0, False
+
+    async def whole(app: App) -> Answer:
+        if number:
+            await consent.answer(app.engine, number, "command line", is_yes=is_yes)
+        return await work(app, say)
+
+    while True:
+        try:
+            with console.terminal().progress() as say:
+                return console.run_with_app(settings, whole)
+        except consent.ConsentNeeded as exc:
+            if not console.has_person():
+                raise
+            number, is_yes = exc.asked.question.id, console.confirmed(exc.asked.words())
 
 
 def _command(call: Mapping[str, Any]) -> str:

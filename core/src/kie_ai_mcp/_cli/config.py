@@ -25,6 +25,7 @@ EXAMPLES: dict[str, Any] = {
     "max_credits_per_day": 500,
     "max_credits_per_request": 100,
     "assumed_credits": 50,
+    "confirm_credits": 20,
     "patience_s": 120.0,
     "max_submissions_per_hour": 60,
     "http_token": "a long text that nobody guesses",

@@ -191,6 +191,17 @@ def wants_json() -> bool:
     return bool(click.get_current_context().meta.get(JSON))
 
 
+def has_person() -> bool:
+    """Return whether a person can be asked: both what is read and where questions are written is a terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirmed(question: str) -> bool:
+    """Put a question to the person at the terminal; return whether the answer is yes."""
+    echo(question, err=True)
+    return click.confirm("Buy it?", err=True)
+
+
 def show(value: Any, text: str | Callable[[], object]) -> None:
     """Print a value as JSON where --json is given, else its text; a function prints the text itself."""
     if wants_json():

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from kie_ai_mcp._app.own_tools import OwnTools, credits_line
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.call import Wanted, arguments_of, dry_run_option, pairs_argument, perform, wait_option
 from kie_ai_mcp._cli.console import UserPath
-from kie_ai_mcp._flow import results, settle
+from kie_ai_mcp._flow import consent, results, settle
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.models import find
 from kie_ai_mcp._flow.report import Report
@@ -25,6 +26,7 @@ from kie_ai_mcp._flow.waiting import READS_AT_ONCE, wait_for
 from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.understanding import AUTO
+from kie_ai_mcp._record.consents import Question
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
@@ -309,7 +311,8 @@ def prune(before: datetime, dry_run: bool) -> None:
 def export(output: Path | None) -> None:
     """Print all requests and tasks as JSON Lines.
 
-    They come oldest first, requests before tasks; each line says in "record" which of them it is.
+    They come oldest first, requests before tasks, and last what a person was asked before a request ("consent"); each
+    line says in "record" which of them it is.
     """
     if output is not None and output.exists():
         raise click.UsageError(f"{output} exists already; choose another --output.")
@@ -341,9 +344,14 @@ async def _history(app: App) -> AsyncIterator[dict[str, Any]]:
         for task in tasks:
             yield _entry("task", task)
         after = tasks[-1].row_id
+    after = 0
+    while questions := await record.consents.history(after, PAGE):
+        for question in questions:
+            yield _entry("consent", question)
+        after = questions[-1].id
 
 
-def _entry(sort: str, record: SubmissionRecord | TaskRecord) -> dict[str, Any]:
+def _entry(sort: str, record: SubmissionRecord | TaskRecord | Question) -> dict[str, Any]:
     """Return one line of an export; a price that is not known is absent, as in answers."""
     values = asdict(record)
     return {"record": sort, **{name: values[name] for name in values if values[name] is not None or name != ESTIMATE}}
@@ -363,3 +371,54 @@ def resolve(submission_id: int, adopt: str | None, discard: bool) -> None:
         raise click.UsageError("Give either --adopt TASK or --discard.")
     report = console.run_with_app(load_settings(), lambda app: settle.resolve(app.engine, submission_id, adopt))
     console.show(report.structured(), report.text())
+
+
+@tasks.command()
+@click.argument("number", metavar="[ID]", type=click.IntRange(min=1), required=False)
+@click.option("--yes", "word", flag_value="yes", help="Agree without being asked, in a script.")
+@click.option("--no", "word", flag_value="no", help="Decline.")
+@console.json_option
+def approve(number: int | None, word: str | None) -> None:
+    """Agree to a request that needs a person's yes.
+
+    KIE_AI_CONFIRM_CREDITS says which do. A yes buys nothing by itself: it lets the same call be made once, within ten
+    minutes. Without an ID, the questions that are open are listed.
+    """
+    if number is None and word is not None:
+        raise click.UsageError(f"Give the ID of a question with --{word}; without options, this command lists them.")
+
+    async def look(app: App) -> list[consent.Asked]:
+        record = app.engine.record.consents
+        questions = await record.open() if number is None else filter(None, [await record.find(number)])
+        return [await consent.asked(app.engine, question) for question in questions]
+
+    settings = load_settings()
+    asked = console.run_with_app(settings, look)
+    if number is None:
+        blocks = [f"Question {each.question.id}\n" + "\n".join(each.facts()) for each in asked]
+        end = f"Answer one with: {console.PROGRAM} tasks approve ID" if asked else "No question is open."
+        console.show([asdict(each.question) for each in asked], "\n\n".join([*blocks, end]))
+        return
+    if not asked:
+        raise click.UsageError(f"There is no question {number}; {console.PROGRAM} tasks approve lists them.")
+    if word is None:
+        if not console.has_person():
+            raise click.UsageError("This is no terminal where a person could be asked: give --yes or --no.")
+        arguments = json.dumps(dict(asked[0].question.arguments), ensure_ascii=False)
+        word = "yes" if console.confirmed(f"{asked[0].words()}\nArguments: {arguments}") else "no"
+
+    async def work(app: App) -> Report | None:
+        with suppress(consent.Declined) if word == "no" else nullcontext():
+            return await consent.answer(app.engine, number, "command line", is_yes=word == "yes")
+        return None
+
+    bought = console.run_with_app(settings, work)
+    done = (
+        f"You agreed. To buy it, let the assistant {consent.AGAIN}."
+        if word == "yes"
+        else "You declined. Nothing is bought."
+    )
+    console.show(
+        {"id": number, "answer": word} | ({"bought": bought.structured()} if bought else {}),
+        bought.text() if bought else done,
+    )

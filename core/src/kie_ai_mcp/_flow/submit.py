@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from kie_ai_mcp._flow.consent import consent_needed
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
 from kie_ai_mcp._flow.identity import hash_of, identity_of
 from kie_ai_mcp._flow.pricing import has_models, made_of, priced
@@ -55,29 +56,12 @@ async def submit(
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
     engine.caller(submission.gateway).check_key()
     submission, files = await _priced(engine, tool, options, checked, submission)
-    identity = await identity_of(engine, tool, checked, submission, files)
+    new = await _new(engine, tool, options, checked, submission, files)
     if files:
+        if await engine.record.submissions.lacks_yes(new, lost_s):
+            raise await consent_needed(engine, new, checked)
         submission = await _uploaded(engine, tool, checked, submission, files, deadline)
-    stored, notes = engine.redacted(
-        replaced(checked, tool.arguments.media, brief) if files else checked, tool, submission.notes
-    )
-    new = NewSubmission(
-        tool=tool.name,
-        provider=tool.provider,
-        api_type=submission.api_type,
-        kind=submission.kind or tool.kind,
-        gateway=submission.gateway,
-        model=submission.model,
-        arguments=stored,
-        body_hash=identity,
-        earlier_hash=hash_of(tool, submission.gateway, submission),
-        idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),
-        subfolder=options.subfolder and engine.checked("subfolder", options.subfolder),
-        estimated_credits=submission.estimated_credits,
-        notes=notes,
-        max_credits=options.max_credits,
-        once=tool.once,
-    )
+        new = replace(new, earlier_hash=hash_of(tool, submission.gateway, submission))
     submission = _with_callback(engine, submission) if tool.paid else submission
     submission = _within(submission, engine.record.budget, options.max_credits)
     again = False
@@ -89,11 +73,44 @@ async def submit(
             joined = await _join(engine, ticket, new, say, deadline)
             if joined is not None:
                 return await deliver(engine, joined, is_heard)
+        if ticket is None:
+            raise await consent_needed(engine, new, checked)
         order = Order(tool, submission, ticket.submission_id, again)
         report = await _sent(engine, order, ticket, say, deadline)
         report = await _saved(engine, report)
         await deliver(engine, report, is_heard)
     return _explained(engine, report, order.submission, new, ticket.twin)
+
+
+async def _new(
+    engine: Engine,
+    tool: BoundTool,
+    options: CallOptions,
+    checked: Mapping[str, Any],
+    submission: Submission,
+    files: Mapping[str, LocalFile],
+) -> NewSubmission:
+    """Return a request as it is written down; `files` are the local ones among its arguments, none of them sent yet."""
+    stored, notes = engine.redacted(
+        replaced(checked, tool.arguments.media, brief) if files else checked, tool, submission.notes
+    )
+    return NewSubmission(
+        tool=tool.name,
+        provider=tool.provider,
+        api_type=submission.api_type,
+        kind=submission.kind or tool.kind,
+        gateway=submission.gateway,
+        model=submission.model,
+        arguments=stored,
+        body_hash=await identity_of(engine, tool, checked, submission, files),
+        earlier_hash=hash_of(tool, submission.gateway, submission),
+        idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),
+        subfolder=options.subfolder and engine.checked("subfolder", options.subfolder),
+        estimated_credits=submission.estimated_credits,
+        notes=notes,
+        max_credits=options.max_credits,
+        once=tool.once,
+    )
 
 
 async def _saved(engine: Engine, report: Report) -> Report:

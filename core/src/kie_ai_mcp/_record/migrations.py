@@ -142,9 +142,30 @@ _DATA = "ALTER TABLE tasks ADD COLUMN data TEXT;"
 # What was said of a request beforehand: what was left out, read as another, or chosen for it.
 _NOTES = "ALTER TABLE submissions ADD COLUMN notes TEXT NOT NULL DEFAULT '[]';"
 
+# Of a form that shows the question only the hash of its secret is kept.
+_CONSENTS = """
+CREATE TABLE consents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    identity TEXT NOT NULL,
+    gateway TEXT NOT NULL,
+    account TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    model TEXT,
+    arguments TEXT NOT NULL,
+    price REAL,
+    asked_at REAL NOT NULL,
+    secret TEXT,
+    answer TEXT,
+    answered_at REAL,
+    answered_by TEXT,
+    submission_id INTEGER
+);
+CREATE INDEX consents_by_identity ON consents (identity);
+"""
+
 _STEPS = (
     _SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT, _DATA,
-    _NOTES,
+    _NOTES, _CONSENTS,
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -13,12 +13,13 @@ import anyio
 import anyio.to_thread
 import peewee
 
+from kie_ai_mcp._record.consents import Consents
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.kept import Keeping
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.submissions import Submissions
-from kie_ai_mcp._record.tables import FINAL, Ending, KeyRow, LeaseRow, SubmissionRow, TaskRecord, TaskRow
+from kie_ai_mcp._record.tables import FINAL, ConsentRow, Ending, KeyRow, LeaseRow, SubmissionRow, TaskRecord, TaskRow
 from kie_ai_mcp._record.tasks import Tasks
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import StorageError
@@ -60,6 +61,7 @@ class Record:
             settings.max_submissions_per_hour,
             settings.max_credits_per_request,
             settings.assumed_credits,
+            settings.confirm_credits,
         )
         limit = RateLimit(settings.rate_limit, settings.rate_window_s)
         return cls(settings.database, limit, budget, limits or {}, accounts or {})
@@ -70,6 +72,7 @@ class Record:
         self.process = Process(self.database)
         self.tasks = Tasks(self.database)
         self.kept = Keeping(self.database)
+        self.consents = Consents(self.database)
         self.submissions = Submissions(self.database, self.recovery, self.process, self.limit, self.budget, self.limits)
         self.database.on_open = self.submissions.begin
         self.database.on_lost = self.recovery.rescue
@@ -151,7 +154,10 @@ class Record:
 
     @in_worker
     def prune(self, before: datetime, *, dry_run: bool) -> int:
-        """Delete final tasks older than `before` and a day, with their submissions; return how many there are."""
+        """Delete final tasks older than `before` and a day, with their submissions; return how many there are.
+
+        Settled requests and questions that are as old go as well.
+        """
         # What was spent in the last day counts against the user's limits.
         before = min(before, datetime.now(UTC) - timedelta(days=1))
         old = (TaskRow.created_at < before) & TaskRow.status.in_(FINAL)
@@ -163,6 +169,7 @@ class Record:
         with self.database.transaction():
             settled = SubmissionRow.state.in_(("refused", "cancelled", "discarded"))
             self.database.execute(SubmissionRow.delete().where(settled, SubmissionRow.created_at < before))
+            self.database.execute(ConsentRow.delete().where(ConsentRow.asked_at < before.timestamp()))
             requests = SubmissionRow.select(SubmissionRow.id)
             self.database.execute(KeyRow.delete().where(KeyRow.submission_id.not_in(requests)))
         return deleted

@@ -27,18 +27,26 @@ class RateLimit:
 class Budget:
     """Limits that the user sets; None is no limit. Limits of credits count Kie.ai's alone.
 
-    Of a request whose price its provider does not know, `assumed_credits` are booked.
+    Of a request whose price its provider does not know, `assumed_credits` are booked. Above `confirm_credits`, in the
+    unit of whichever service, a person is asked.
     """
 
     credits_per_day: float | None = None
     submissions_per_hour: int | None = None
     credits_per_request: float | None = None
     assumed_credits: float | None = None
+    confirm_credits: float | None = None
 
     @property
     def limits_credits(self) -> bool:
-        """Whether the credits of a request, or of a day, are limited."""
-        return self.credits_per_day is not None or self.credits_per_request is not None
+        """Whether the credits of a request, of a day, or without a person's yes are limited."""
+        limits = self.credits_per_day, self.credits_per_request, self.confirm_credits
+        return any(limit is not None for limit in limits)
+
+    def asks(self, price: float | None) -> bool:
+        """Return whether a request of this price, None if it is unknown, is sent only with a person's yes."""
+        most = self.confirm_credits
+        return most is not None and (price is None or price > most)
 
     def credits_to_book(
         self, tool: str, gateway: str, estimate: float | None, most: float | None = None

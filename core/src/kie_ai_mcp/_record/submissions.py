@@ -9,6 +9,7 @@ from typing import Any
 
 import peewee
 
+from kie_ai_mcp._record.consents import use, yes_for
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.slots import Budget, RateLimit, wait_for_slot
@@ -98,43 +99,43 @@ class Submissions:
     limits: Mapping[str, RateLimit]
 
     @in_worker
-    def write_ahead(self, new: NewSubmission, lost_s: float = 0.0) -> Ticket | SubmissionRecord:
+    def write_ahead(self, new: NewSubmission, lost_s: float = 0.0) -> Ticket | SubmissionRecord | None:
         """Record a request that is about to be sent, take a slot if one is free, and return its ticket.
 
         Return an earlier request instead that has its idempotency key; without one, an identical request that is
         unsettled, or was made within `lost_s` and its answer has not reached its caller. An unknown one stands in the
-        way of a new key, too: it may have been charged. Raise `LimitReached` where it would pass a limit of `budget`.
+        way of a new key, too: it may have been charged. Raise `LimitReached` where it would pass a limit of `budget`,
+        and return None where a person has to agree first; a yes that is on record is used up by the request.
         """
         self.database.check_sound()
         self.process.announce()
         self.take_in()
         now = time.time()
         with self.database.transaction():
-            open_rows = self._open_rows()
-            accounts, twins = self.database.accounts_at(new.gateway), _accepted_twins(self.database, new)
-            ours = (row for row in open_rows if row["account"] in accounts and row["user"] == new.user)
-            same = [row for row in ours if row["gateway"] == new.gateway and new.repeats(row)]
-            besides = [row for row in twins if row["status"] in ("pending", "processing")]
-            lost = [row for row in twins if row["delivered_at"] is None and row["asked_at"] > now - lost_s]
-            if new.once:
-                same += (row for row in twins if row["status"] != "failed")
-            elif new.idempotency_key is None:
-                same += lost
-            else:  # deliberate; only one whose answer nobody has seen is worth a word
-                same, besides = [row for row in same if row["state"] == "unknown"], [*same, *lost]
-            earlier = _keyed(self.database, new) or next(iter(same), None)
+            open_rows, account = self._open_rows(), self.database.accounts_at(new.gateway)[0]
+            earlier, besides = _alike(self.database, new, open_rows, now - lost_s)
             if earlier is not None:
-                _bind(self.database, new.idempotency_key, {"account": accounts[0], "user": new.user}, earlier["id"])
+                _bind(self.database, new.idempotency_key, {"account": account, "user": new.user}, earlier["id"])
                 return submission_record(earlier)
-            booked = self.budget.credits_to_book(new.tool, new.gateway, new.estimated_credits, new.max_credits)
-            self.budget.check(self.database, booked)
+            booked, yes = _allowed(self.database, self.budget, new)
+            if yes is None:
+                return None
             values = columns(SubmissionRow, NewSubmission, new) | {"state": "sending", "owner": self.process.owner}
-            values |= {"account": accounts[0], "booked_credits": booked}
-            values |= {"created_at": datetime.now(UTC), "asked_at": now}
+            values |= {"account": account, "booked_credits": booked, "created_at": datetime.now(UTC), "asked_at": now}
             submission_id = _insert(self.database, values, new.idempotency_key)
+            use(self.database, yes, submission_id)
             self.recovery.requests[submission_id] = stored(SubmissionRow, values) | {"key": new.idempotency_key}
             twin = submission_record(besides[0]) if besides else None
             return replace(self._take_slot(submission_id, new.gateway, open_rows, now), twin=twin)
+
+    @in_worker
+    def lacks_yes(self, new: NewSubmission, lost_s: float = 0.0) -> bool:
+        """Return whether `write_ahead` would return None as things stand; raise `LimitReached` as it would."""
+        if not self.budget.asks(new.estimated_credits):
+            return False
+        if _alike(self.database, new, self.catch_up(), time.time() - lost_s)[0] is not None:
+            return False
+        return _allowed(self.database, self.budget, new)[1] is None
 
     @in_worker
     def ask_again(self, submission_id: int, gateway: str) -> Ticket:
@@ -347,6 +348,35 @@ def _settle_ended(database: Database, owner: str) -> None:
     database.execute(query.where(theirs, rows.granted_at.is_null()))
     message = "its process ended before the answer was recorded"
     database.execute(rows.update(state="unknown", answered_at=time.time(), message=message).where(theirs))
+
+
+def _alike(
+    database: Database, new: NewSubmission, open_rows: Iterable[Mapping[str, Any]], lost_since: float
+) -> tuple[Mapping[str, Any] | None, list[Mapping[str, Any]]]:
+    """Return the earlier request that stands for a new one, or None; and others like it that are running."""
+    accounts, twins = database.accounts_at(new.gateway), _accepted_twins(database, new)
+    ours = (row for row in open_rows if row["account"] in accounts and row["user"] == new.user)
+    same = [row for row in ours if row["gateway"] == new.gateway and new.repeats(row)]
+    besides: list[Mapping[str, Any]] = [row for row in twins if row["status"] in ("pending", "processing")]
+    lost = [row for row in twins if row["delivered_at"] is None and row["asked_at"] > lost_since]
+    if new.once:
+        same += (row for row in twins if row["status"] != "failed")
+    elif new.idempotency_key is None:
+        same += lost
+    else:  # deliberate; only one whose answer nobody has seen is worth a word
+        same, besides = [row for row in same if row["state"] == "unknown"], [*same, *lost]
+    return _keyed(database, new) or next(iter(same), None), besides
+
+
+def _allowed(database: Database, budget: Budget, new: NewSubmission) -> tuple[float | None, int | None]:
+    """Return the credits to book for a request, and the number of the consent that it uses up.
+
+    That is 0 where it needs none, and None where it lacks one. Raise `LimitReached` where it would pass a limit.
+    """
+    price = new.estimated_credits
+    booked = budget.credits_to_book(new.tool, new.gateway, price, new.max_credits)
+    budget.check(database, booked)
+    return booked, yes_for(database, new.body_hash, price) if budget.asks(price) else 0
 
 
 def _accepted_twins(database: Database, new: NewSubmission) -> list[dict[str, Any]]:

@@ -181,6 +181,28 @@ class KeptRow(peewee.Model):
         primary_key = peewee.CompositeKey("sort", "gateway", "account", "name")
 
 
+class ConsentRow(peewee.Model):
+    """One row of ``consents``: a question to a person whether a request may be bought, and the answer."""
+
+    id = peewee.AutoField()
+    identity = peewee.TextField()
+    gateway = peewee.TextField()
+    account = peewee.TextField()
+    tool = peewee.TextField()
+    model = peewee.TextField(null=True)
+    arguments = _Json(dict)
+    price = peewee.FloatField(null=True)
+    asked_at = peewee.FloatField()
+    secret = peewee.TextField(null=True)
+    answer = peewee.TextField(null=True)
+    answered_at = peewee.FloatField(null=True)
+    answered_by = peewee.TextField(null=True)
+    submission_id = peewee.IntegerField(null=True)
+
+    class Meta:
+        table_name = "consents"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskRecord(Task):
     """A task as it is on record: the public `Task`, where it came from and how it stands."""

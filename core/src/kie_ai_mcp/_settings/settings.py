@@ -147,6 +147,11 @@ class Settings(BaseModel):
     assumed_credits: float | None = Field(
         None, gt=0, description="credits booked for a request of unknown price, which a limit of credits else refuses"
     )
+    confirm_credits: float | None = Field(
+        None,
+        ge=0,
+        description="credits above which, or at an unknown price, a person is asked before a request is sent",
+    )
     max_submissions_per_hour: int | None = Field(None, ge=0, description="paid requests in any hour")
     compact: bool = Field(
         False, description="list only the tools over all models (find_models, run_model, ...) and the server's own"

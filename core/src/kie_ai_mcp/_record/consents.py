@@ -1,0 +1,156 @@
+"""Consents on record: questions to a person whether one request may be bought, their answers, what each yes bought."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from kie_ai_mcp._record.database import Database, in_worker
+from kie_ai_mcp._record.tables import ConsentRow
+from kie_ai_mcp.errors import LimitReached
+
+OPEN_S = 86_400.0  # how long after it was asked last a question can be answered; by the form that shows it, `FORM_S`
+FORM_S = 600.0
+YES_S = 600.0  # how long after it was given a yes can be used
+LEAST_S = 0.5  # nobody reads a question and answers it in less: a host that does answers by itself
+AGAIN = "Call again without an answer: the user is asked anew."
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question whether a person agrees to one unchanged request, with the answer if there is one.
+
+    `identity` is the hash of the request, `price` what it may cost at most in the service's unit, None if unknown.
+    Times are seconds since 1970. `submission_id` is the request that a yes was used for.
+    """
+
+    identity: str
+    gateway: str
+    account: str
+    tool: str
+    model: str | None
+    arguments: Mapping[str, Any]
+    price: float | None
+    id: int = 0
+    asked_at: float = 0.0
+    answer: Literal["yes", "no"] | None = None
+    answered_at: float | None = None
+    answered_by: str | None = None
+    submission_id: int | None = None
+
+
+_ANSWERED = {"id", "answer", "answered_at", "answered_by", "submission_id"}
+
+
+@dataclass
+class Consents:
+    """The questions in a database."""
+
+    database: Database
+
+    @in_worker
+    def ask(self, question: Question) -> Question:
+        """Record a question, or the same one anew that is open and that no form shows; return it with its number."""
+        rows, now = ConsentRow, time.time()
+        free = rows.secret.is_null() | (rows.asked_at < now - FORM_S)
+        price = rows.price.is_null() if question.price is None else rows.price == question.price
+        values = {name: value for name, value in asdict(question).items() if name != "id"} | {"asked_at": now}
+        with self.database.transaction():
+            same = self._open(now).where(rows.identity == question.identity, price, free)
+            if row := self.database.first(same):
+                self._change(row["id"], asked_at=now, secret=None)
+                return _question(row)
+            return _question(values | {"id": self.database.execute(rows.insert(values))})
+
+    @in_worker
+    def show(self, number: int, secret: str) -> int:
+        """Let a form show a question, which whoever knows its secret may answer then; return the question's number.
+
+        Where another form shows it, or it was answered meanwhile, the same is asked anew.
+        """
+        with self.database.transaction():
+            row, shown = self._row(number) or {}, {"secret": _hash(secret), "asked_at": time.time()}
+            if row and not row["secret"] and not row["answer"]:
+                self._change(number, **shown)
+                return number
+            same = {name: value for name, value in row.items() if name not in _ANSWERED}
+            return int(self.database.execute(ConsentRow.insert(same | shown)))
+
+    @in_worker
+    def answer(self, number: int, by: str, *, is_yes: bool, secret: str | None = None) -> Question:
+        """Record a person's answer, and return the question with the answer that holds: the first one, or a no.
+
+        Raise `LimitReached` where there is no such question, or it is too late. A form gives its secret. One that
+        answers faster than a person is not believed: the question stays open, but not to that form.
+        """
+        with self.database.transaction():
+            row, now = self._row(number), time.time()
+            if row is None or (secret is not None and row["secret"] != _hash(secret)):
+                raise LimitReached(f"No question {number} of this request is open. Nothing was sent.", next_step=AGAIN)
+            if row["answer"] is None or (not is_yes and row["submission_id"] is None):
+                age_s = now - row["asked_at"]
+                if secret is not None and 0 <= age_s < LEAST_S:
+                    self._change(number, secret=None)
+                elif not 0 <= age_s <= (OPEN_S if secret is None else FORM_S):
+                    raise LimitReached(
+                        f"Question {number} is too old to be answered. Nothing was sent.", next_step=AGAIN
+                    )
+                else:
+                    self._change(number, answer="yes" if is_yes else "no", answered_at=now, answered_by=by)
+            question = self._row(number)
+        assert question is not None  # noqa: S101  it was there in the same transaction
+        return _question(question)
+
+    @in_worker
+    def find(self, number: int) -> Question | None:
+        """Return a question, or None."""
+        row = self._row(number)
+        return None if row is None else _question(row)
+
+    @in_worker
+    def open(self) -> Sequence[Question]:
+        """Return the questions that can be answered, oldest first."""
+        return [*map(_question, self.database.rows(self._open(time.time()).order_by(ConsentRow.id)))]
+
+    @in_worker
+    def history(self, after_id: int, limit: int) -> Sequence[Question]:
+        """Return questions oldest first, at most `limit`, above `after_id`; for export."""
+        query = ConsentRow.select().where(ConsentRow.id > after_id).order_by(ConsentRow.id).limit(limit)
+        return [*map(_question, self.database.rows(query))]
+
+    def _open(self, now: float) -> Any:
+        return ConsentRow.select().where(ConsentRow.answer.is_null(), ConsentRow.asked_at.between(now - OPEN_S, now))
+
+    def _row(self, number: int) -> dict[str, Any] | None:
+        return self.database.first(ConsentRow.select().where(ConsentRow.id == number))
+
+    def _change(self, number: int, **values: Any) -> None:
+        self.database.execute(ConsentRow.update(values).where(ConsentRow.id == number))
+
+
+def yes_for(database: Database, identity: str, price: float | None) -> int | None:
+    """Return the number of an unused yes to a request of this price, None if unknown; None where there is no such yes.
+
+    Call it in the transaction in which it is used.
+    """
+    rows, now = ConsentRow, time.time()
+    # A yes of the future is one from before the clock was set back: nobody knows how old it is.
+    agreed = (rows.answer == "yes") & rows.submission_id.is_null() & rows.answered_at.between(now - YES_S, now)
+    covers = rows.price.is_null() if price is None else rows.price >= price
+    row = database.first(rows.select(rows.id).where(rows.identity == identity, agreed, covers).order_by(rows.id))
+    return None if row is None else int(row["id"])
+
+
+def use(database: Database, number: int, submission_id: int) -> None:
+    """Use a yes up for a request; nothing is done for the number 0."""
+    if number:
+        database.execute(ConsentRow.update(submission_id=submission_id).where(ConsentRow.id == number))
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _question(row: Mapping[str, Any]) -> Question:
+    return Question(**{name: row[name] for name in Question.__dataclass_fields__})

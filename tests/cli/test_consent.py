@@ -1,0 +1,100 @@
+"""Consent at the command line: `tasks approve`, and calls that ask the person at the terminal."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kie_ai_mcp_sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+    from tests.conftest import Environment
+
+FOX = ("call", "generate_nano_banana", "prompt=A fox")
+ASKS = {"KIE_AI_CONFIRM_CREDITS": "1", "KIE_AI_ENABLED_PROVIDERS": "nano-banana"}
+
+
+def test_call_without_a_terminal_is_refused_and_made_after_approval(run: "Run", sandbox: Sandbox) -> None:
+    refused = run(*FOX, sandbox=sandbox, **ASKS)
+    assert refused.code == 1
+    assert "kie-ai-mcp-server tasks approve 1" in refused.stderr
+    assert not sandbox.ledger
+
+    listed = run("tasks", "approve", sandbox=sandbox, **ASKS)
+    assert "Question 1\nTool: generate_nano_banana" in listed.stdout
+    assert "Prompt: 'A fox'" in listed.stdout
+    assert "Price: 4 credits ($0.02)" in listed.stdout
+
+    agreed = run("tasks", "approve", "1", "--yes", sandbox=sandbox, **ASKS)
+    assert "call again unchanged within 10 minutes" in agreed.stdout
+    assert "No question is open." in run("tasks", "approve", sandbox=sandbox, **ASKS).stdout
+    made = run(*FOX, "--json", sandbox=sandbox, **ASKS)
+    assert json.loads(made.stdout)["status"] == "pending"
+    assert len(sandbox.ledger) == 1
+
+    entries = [json.loads(line) for line in run("tasks", "export", sandbox=sandbox, **ASKS).stdout.splitlines()]
+    (consent,) = [entry for entry in entries if entry["record"] == "consent"]
+    said = {name: consent[name] for name in ("answer", "answered_by", "submission_id", "price")}
+    assert said == {"answer": "yes", "answered_by": "command line", "submission_id": 1, "price": 4.0}
+
+
+def test_approval_for_one_prompt_buys_no_other(run: "Run", sandbox: Sandbox) -> None:
+    run(*FOX, sandbox=sandbox, **ASKS)
+    run("tasks", "approve", "1", "--yes", sandbox=sandbox, **ASKS)
+    assert "tasks approve 2" in run(*FOX[:2], "prompt=A wolf", sandbox=sandbox, **ASKS).stderr
+    assert not sandbox.ledger
+
+
+def test_declined_question_is_closed(run: "Run", sandbox: Sandbox) -> None:
+    run(*FOX, sandbox=sandbox, **ASKS)
+    assert "You declined" in run("tasks", "approve", "1", "--no", sandbox=sandbox, **ASKS).stdout
+    assert "said no" in run("tasks", "approve", "1", "--yes", sandbox=sandbox, **ASKS).stderr
+    assert "tasks approve 2" in run(*FOX, sandbox=sandbox, **ASKS).stderr
+    assert not sandbox.ledger
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [(("7",), "There is no question 7"), (("1",), "give --yes or --no"), (("--yes",), "Give the ID of a question")],
+)
+def test_approve_says_what_it_needs(words: tuple[str, ...], reason: str, run: "Run", sandbox: Sandbox) -> None:
+    run(*FOX, sandbox=sandbox, **ASKS)
+    done = run("tasks", "approve", *words, sandbox=sandbox, **ASKS)
+    assert (done.code, reason in done.stderr) == (2, True), done.stderr
+
+
+def test_estimate_says_that_a_person_is_asked(run: "Run", sandbox: Sandbox) -> None:
+    for limit, is_asked in (("1", True), ("100", False)):
+        settings = {**ASKS, "KIE_AI_CONFIRM_CREDITS": limit}
+        done = run(*FOX, "--dry-run", sandbox=sandbox, **settings)
+        assert (f"A person is asked before it is bought: KIE_AI_CONFIRM_CREDITS is {limit}." in done.stdout) is is_asked
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize(("word", "bought"), [("y", 1), ("n", 0), ("", 0)])
+def test_person_at_the_terminal_is_asked_by_the_call_itself(
+    word: str, bought: int, environment: "Environment", sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "kie_ai_mcp", *FOX, "--json"]
+    env = environment(tmp_path, sandbox, **ASKS) | {"TERM": "dumb"}
+    with subprocess.Popen(command, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, env=env, cwd=tmp_path) as child:
+        os.close(theirs)
+        shown = b""
+        while b"Buy it?" not in shown:
+            shown += os.read(ours, 4096)
+        os.write(ours, f"{word}\n".encode())
+        assert child.stdout is not None
+        answer = json.loads(child.stdout.read())
+    os.close(ours)
+
+    assert b"Prompt: 'A fox'" in shown
+    assert answer["status"] == ("pending" if bought else "refused")
+    assert bought or "The user said no" in answer["error"]
+    assert len(sandbox.ledger) == bought

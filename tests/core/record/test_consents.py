@@ -1,0 +1,261 @@
+"""Consents on record: what a yes covers, how long, that it is used once, and which answers count."""
+
+import multiprocessing
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from kie_ai_mcp._record.consents import Question
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.slots import Budget, RateLimit
+from kie_ai_mcp._record.submissions import NewSubmission, Ticket
+from kie_ai_mcp._record.tables import SubmissionRecord
+from kie_ai_mcp.errors import LimitReached
+
+pytestmark = pytest.mark.anyio
+
+MakeRecord = Callable[..., Record]
+
+ABOVE_5 = Budget(confirm_credits=5.0)
+ROUNDS = 8
+
+
+def request(word: str, price: float | None = 8.0, **values: Any) -> NewSubmission:
+    """Return a request whose identity is `word`."""
+    return NewSubmission("generate_x", "x", "x", "image", "kie", "x-1", {}, word, estimated_credits=price, **values)
+
+
+def question(word: str, price: float | None = 8.0) -> Question:
+    return Question(word, "kie", "", "generate_x", "x-1", {"prompt": "a fox"}, price)
+
+
+async def agree(record: Record, word: str, price: float | None = 8.0) -> int:
+    """Have a person agree to a request; return the number of the question."""
+    asked = await record.consents.ask(question(word, price))
+    await record.consents.answer(asked.id, "command line", is_yes=True)
+    return asked.id
+
+
+def change(record: Record, values: str) -> None:
+    with closing(sqlite3.connect(record.path)) as database, database:
+        database.execute(f"UPDATE consents SET {values}")
+
+
+# What a yes covers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("price", "is_written"), [(5.0, True), (5.01, False), (None, False), (0.0, True)])
+async def test_request_above_the_limit_or_of_unknown_price_is_not_written_without_a_yes(
+    price: float | None, is_written: bool, make_record: MakeRecord
+) -> None:
+    record = make_record(budget=replace(ABOVE_5, assumed_credits=1.0))
+    assert await record.submissions.lacks_yes(request("a", price)) is not is_written
+
+    assert (await record.submissions.write_ahead(request("a", price)) is not None) is is_written
+    assert len(await record.submissions.history(0, 10)) == is_written
+
+
+async def test_nobody_is_asked_where_no_limit_is_set(make_record: MakeRecord) -> None:
+    record = make_record()
+    assert not await record.submissions.lacks_yes(request("a", None))
+    assert isinstance(await record.submissions.write_ahead(request("a", None)), Ticket)
+
+
+async def test_yes_is_used_up_by_the_request_that_is_written(make_record: MakeRecord) -> None:
+    record = make_record(budget=ABOVE_5)
+    number = await agree(record, "a")
+    assert not await record.submissions.lacks_yes(request("a"))
+
+    ticket = await record.submissions.write_ahead(request("a", idempotency_key="1"))
+
+    assert isinstance(ticket, Ticket)
+    used = await record.consents.find(number)
+    assert used is not None
+    assert (used.answer, used.answered_by, used.submission_id) == ("yes", "command line", ticket.submission_id)
+    assert await record.submissions.write_ahead(request("a", idempotency_key="2")) is None
+
+
+async def test_request_that_joins_an_earlier_one_needs_no_yes(make_record: MakeRecord) -> None:
+    record = make_record(budget=ABOVE_5)
+    await agree(record, "a")
+    await record.submissions.write_ahead(request("a"))
+
+    assert not await record.submissions.lacks_yes(request("a"))
+    assert isinstance(await record.submissions.write_ahead(request("a")), SubmissionRecord)
+
+
+@pytest.mark.parametrize(
+    ("asked", "agreed", "is_covered"),
+    [
+        (8.0, 8.0, True),
+        (8.01, 8.0, False),
+        (7.0, 8.0, True),
+        (8.0, None, False),
+        (None, 8.0, False),
+        (None, None, True),
+    ],
+)
+async def test_yes_covers_no_higher_price_and_an_unknown_one_only_if_asked_so(
+    asked: float | None, agreed: float | None, is_covered: bool, make_record: MakeRecord
+) -> None:
+    record = make_record(budget=ABOVE_5)
+    await agree(record, "a", agreed)
+    assert (await record.submissions.write_ahead(request("a", asked)) is not None) is is_covered
+
+
+@pytest.mark.parametrize(("age_s", "counts"), [(590, True), (610, False), (-10, False)])
+async def test_yes_counts_for_ten_minutes_and_never_from_the_future(
+    age_s: float, counts: bool, make_record: MakeRecord
+) -> None:
+    record = make_record(budget=ABOVE_5)
+    await agree(record, "a")
+    change(record, f"answered_at = {time.time() - age_s}")
+    assert (await record.submissions.write_ahead(request("a")) is not None) is counts
+
+
+async def test_yes_is_for_one_request_and_a_no_is_none(make_record: MakeRecord) -> None:
+    record = make_record(budget=ABOVE_5)
+    await agree(record, "b")
+    asked = await record.consents.ask(question("a"))
+    await record.consents.answer(asked.id, "host", is_yes=False)
+    assert await record.submissions.write_ahead(request("a")) is None
+
+
+async def test_limits_of_credits_refuse_before_a_person_is_asked(make_record: MakeRecord) -> None:
+    record = make_record(budget=replace(ABOVE_5, credits_per_request=6.0))
+    with pytest.raises(LimitReached, match="the limit of one request is 6"):
+        await record.submissions.lacks_yes(request("a"))
+    with pytest.raises(LimitReached, match="the limit of one request is 6"):
+        await record.submissions.write_ahead(request("a"))
+
+
+def spend(path: Path, start: Barrier, key: str, results: "multiprocessing.Queue[tuple[str, int]]") -> None:
+    """Try in a process of its own to use each yes, at the same time as the other processes."""
+
+    async def work() -> None:
+        record = Record(path, RateLimit(1000, 1.0), ABOVE_5)
+        record.open()
+        for number in range(ROUNDS):
+            start.wait(20)
+            made = await record.submissions.write_ahead(request(f"request {number}", idempotency_key=f"{key}{number}"))
+            results.put((f"request {number}", isinstance(made, Ticket)))
+        start.wait(20)
+        record.close()
+
+    anyio.run(work)
+
+
+async def test_of_two_processes_with_one_yes_exactly_one_may_send(make_record: MakeRecord, tmp_path: Path) -> None:
+    record = make_record(budget=ABOVE_5)
+    for number in range(ROUNDS):
+        await agree(record, f"request {number}")
+    context = multiprocessing.get_context("spawn")
+    start, results = context.Barrier(2), context.Queue()
+    processes = [context.Process(target=spend, args=(record.path, start, key, results)) for key in "ab"]
+    for process in processes:
+        process.start()
+    said = [results.get(timeout=20) for _ in range(2 * ROUNDS)]
+    for process in processes:
+        process.join(20)
+
+    assert sorted(said) == sorted((f"request {number}", won) for number in range(ROUNDS) for won in (True, False))
+    assert len(await record.submissions.history(0, 100)) == ROUNDS
+
+
+# Questions and answers -----------------------------------------------------------------------------------------------
+
+
+async def test_same_question_is_asked_once_more_under_its_number(make_record: MakeRecord) -> None:
+    record = make_record()
+    first = await record.consents.ask(question("a"))
+    assert (await record.consents.ask(question("a"))).id == first.id
+    assert (await record.consents.ask(question("a", 9.0))).id != first.id, "another price is another question"
+    await record.consents.answer(first.id, "host", is_yes=False)
+    assert (await record.consents.ask(question("a"))).id != first.id
+
+
+async def test_form_has_a_question_of_its_own(make_record: MakeRecord) -> None:
+    record = make_record()
+    asked = await record.consents.ask(question("a"))
+    shown = [await record.consents.show(asked.id, secret) for secret in "xy"]
+
+    assert shown[0] == asked.id != shown[1]
+    assert (await record.consents.ask(question("a"))).id not in shown
+    assert await record.consents.find(shown[1]) is not None
+
+
+async def answered(record: Record, number: int, secret: str, *, is_yes: bool = True) -> Any:
+    found = await record.consents.answer(number, "host", is_yes=is_yes, secret=secret)
+    return found.answer
+
+
+async def test_answer_of_a_form_counts_only_with_its_secret(make_record: MakeRecord) -> None:
+    record = make_record()
+    number = await record.consents.show((await record.consents.ask(question("a"))).id, "right")
+    change(record, "asked_at = asked_at - 1")
+    for wrong in (number, number + 1):
+        with pytest.raises(LimitReached, match="Nothing was sent"):
+            await answered(record, wrong, "wrong")
+    assert [each.id for each in await record.consents.open()] == [number]
+
+    assert await answered(record, number, "right") == "yes"
+    assert await record.consents.open() == []
+
+
+@pytest.mark.parametrize("is_yes", [True, False])
+async def test_answer_faster_than_a_person_counts_for_nothing(is_yes: bool, make_record: MakeRecord) -> None:
+    record = make_record()
+    number = await record.consents.show((await record.consents.ask(question("a"))).id, "right")
+
+    assert await answered(record, number, "right", is_yes=is_yes) is None
+    change(record, "asked_at = asked_at - 1")
+    with pytest.raises(LimitReached, match="is open"):
+        await answered(record, number, "right")
+
+    await record.consents.answer(number, "command line", is_yes=True)
+    assert await record.submissions.lacks_yes(request("a")) is False
+
+
+async def test_form_that_was_open_for_more_than_ten_minutes_is_too_old(make_record: MakeRecord) -> None:
+    record = make_record()
+    number = await record.consents.show((await record.consents.ask(question("a"))).id, "right")
+    change(record, "asked_at = asked_at - 601")
+    with pytest.raises(LimitReached, match="too old"):
+        await answered(record, number, "right")
+
+    at_command_line = await record.consents.answer(number, "command line", is_yes=True)
+    assert at_command_line.answer == "yes", "it has a day"
+    change(record, "asked_at = asked_at - 90000, answer = NULL")
+    with pytest.raises(LimitReached, match="too old"):
+        await record.consents.answer(number, "command line", is_yes=True)
+    assert await record.consents.open() == []
+
+
+async def test_later_no_takes_back_a_yes_that_was_not_used_and_no_yes_a_no(make_record: MakeRecord) -> None:
+    record = make_record(budget=ABOVE_5)
+    number = await agree(record, "a")
+    taken_back = await record.consents.answer(number, "command line", is_yes=False)
+    again = await record.consents.answer(number, "command line", is_yes=True)
+
+    assert (taken_back.answer, again.answer) == ("no", "no")
+    assert await record.submissions.write_ahead(request("a")) is None
+
+
+async def test_old_questions_are_pruned_and_young_ones_kept(make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.consents.ask(question("a"))
+    change(record, "asked_at = asked_at - 200000")
+    young = await record.consents.ask(question("b"))
+
+    await record.prune(datetime.now(UTC) + timedelta(days=1), dry_run=False)
+
+    assert [each.id for each in await record.consents.history(0, 10)] == [young.id]
