@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +87,35 @@ def test_saved_source_is_what_the_next_call_runs_in_the_same_session(
     assert all("reload" not in str(message.get("id")) for message in messages)
     child.close_input()
     assert child.ended() == 0, child.errors
+
+
+def test_subscriptions_of_a_session_go_on_with_the_changed_source(start: Callable[..., "Child"], module: Path) -> None:
+    with Sandbox(hold=True) as sandbox:
+        child = start(sandbox, KIE_AI_WATCH="false")
+        capabilities = child.greet("2025-11-25")["capabilities"]
+        assert capabilities["prompts"]["listChanged"] is True
+        made = child.call(TOOL, prompt="A fox")["structuredContent"]["task_id"]
+        child.answer(child.ask("resources/subscribe", uri=f"kie://tasks/{made}"))
+        save(module, SOURCE.format(words="Second words."))
+        until(lambda: "kie_ai_mcp_draft.py changed" in child.errors)
+        assert words_of(child) == "Second words."
+        sandbox.finish(made)
+        while "notifications/resources/updated" not in (line := child.line()):
+            assert line
+        assert all("reload" not in str(json.loads(line).get("id")) for line in child.received)
+
+
+def test_stream_of_changes_does_not_delay_the_changed_source(start: Callable[..., "Child"], module: Path) -> None:
+    child = start()
+    child.greet(STATELESS)
+    listening = child.ask("subscriptions/listen", notifications={"resourcesListChanged": True})
+    while "acknowledged" not in (line := child.line()):
+        assert line
+    save(module, SOURCE.format(words="Second words."))
+    began = time.monotonic()
+    assert "error" in child.answer(listening)
+    assert time.monotonic() - began < reload.PATIENCE_S
+    assert words_of(child) == "Second words."
 
 
 def test_request_on_its_way_ends_before_the_server_is_replaced(

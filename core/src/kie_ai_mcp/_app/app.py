@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from kie_ai_mcp._app.changes import Changes
 from kie_ai_mcp._app.model_tools import MODEL_TOOLS, UNLISTED, ModelTools, model_tools, pinned
 from kie_ai_mcp._app.own_tools import NAMES, OwnTools, own_tools
 from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, patience_of
@@ -84,6 +85,11 @@ class App:
     def resources(self) -> Resources:
         """Tasks, providers and results by address."""
         return Resources(self.engine)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What is told to those who listen to tasks."""
+        return Changes(self.engine, self.resources)
 
     @cached_property
     def prompts(self) -> Prompts:

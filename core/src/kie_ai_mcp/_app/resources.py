@@ -100,22 +100,33 @@ class Resources:
             return _json({"tasks": [report_of(record, DATA_LISTED).structured() for record in records]})
         if uri == PROVIDERS:
             return _json({"providers": self._providers()})
-        if uri.startswith(f"{TASKS}/"):
-            record = await self._record(uri, uri.removeprefix(f"{TASKS}/"))
+        record, number = await self.located(uri)
+        assert record is not None  # noqa: S101  both lists were read above
+        if not number:
             return _json(report_of(record).structured())
+        file, form = await self._opened(record, number)
+        with file:
+            data = await anyio.to_thread.run_sync(file.read, READ_BYTES + 1)
+        _check_size(len(data), f"Result {number}")
+        if form.kind == "text":
+            return Content(form.mime_type, text=data.decode(errors="replace"))
+        return Content(form.mime_type, blob=data)
+
+    async def located(self, uri: str) -> tuple[TaskRecord | None, int]:
+        """Return the task that an address leads to, None for a list, and the number of its result, 0 for the task.
+
+        Raise InvalidArgument where nothing is there.
+        """
+        if uri in {TASKS, PROVIDERS}:
+            return None, 0
+        if uri.startswith(f"{TASKS}/"):
+            return await self._record(uri, uri.removeprefix(f"{TASKS}/")), 0
         task_id, _, number = uri.removeprefix(f"{FILES}/").rpartition("/")
         if uri.startswith(f"{FILES}/") and task_id:
             record = await self._record(uri, task_id)
-            results = results_of(record)
-            if number not in map(str, range(1, results + 1)):
+            if number not in map(str, range(1, results_of(record) + 1)):
                 raise InvalidArgument("uri", uri, _numbers_of(record))
-            file, form = await self._opened(record, int(number))
-            with file:
-                data = await anyio.to_thread.run_sync(file.read, READ_BYTES + 1)
-            _check_size(len(data), f"Result {number}")
-            if form.kind == "text":
-                return Content(form.mime_type, text=data.decode(errors="replace"))
-            return Content(form.mime_type, blob=data)
+            return record, int(number)
         raise InvalidArgument("uri", uri, f"there are {TASKS}, {PROVIDERS}, {TASK_TEMPLATE} and {FILE_TEMPLATE}")
 
     async def show(self, task_id: str, one: int | None = None) -> tuple[Report, list[Picture], list[str]]:

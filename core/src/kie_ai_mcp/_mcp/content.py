@@ -1,13 +1,22 @@
 """Values of the application as the protocol writes them: tools, answers, resources."""
 
 import base64
+import logging
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import mcp_types as types
+from mcp.shared.exceptions import MCPError
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._mcp.icons import icons
+from kie_ai_mcp.errors import InvalidArgument, KieError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+RESOURCE_NOT_FOUND = -32002  # in revisions with a handshake; later ones have "invalid params" for it
 
 # Revisions that know answers in words and pictures alone, and the one that knows no annotations of tools.
 WORDS_ALONE = {"2024-11-05", "2025-03-26"}
@@ -59,3 +68,18 @@ def _tool(tool: Tool, revision: str) -> types.Tool:
             open_world_hint=tool.open_world,
         )
     return known
+
+
+async def answered(
+    app: App, asked: Awaitable[T], unknown: int = types.INVALID_PARAMS, about: dict[str, str] | None = None
+) -> T:
+    """Return what was asked for, or raise an error of the protocol, with the code `unknown` where there is none."""
+    try:
+        return await asked
+    except KieError as exc:
+        code = unknown if isinstance(exc, InvalidArgument) else types.INTERNAL_ERROR
+        raise MCPError(code, app.clean(str(exc)), about) from None
+    except Exception:
+        log.exception("a request could not be answered")
+        message = "The server failed while reading; its log on stderr says more."
+        raise MCPError(types.INTERNAL_ERROR, message, about) from None

@@ -2,13 +2,11 @@
 
 import gc
 import io
-import logging
 import sys
-from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import mcp_types as types
@@ -22,21 +20,19 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import TEMPLATES
-from kie_ai_mcp._mcp.content import contents_of, listing, result_of, template_of
+from kie_ai_mcp._mcp.content import RESOURCE_NOT_FOUND, answered, contents_of, listing, result_of, template_of
 from kie_ai_mcp._mcp.icons import icons
 from kie_ai_mcp._mcp.prompts import prompt_handlers
 from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import read_messages, take_stdin
+from kie_ai_mcp._mcp.subscriptions import ChangingServer, Subscriptions
 from kie_ai_mcp._mcp.tasks import Tasks, task_made, wants_tasks
 from kie_ai_mcp._settings.load import Faults, load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
-
-log = logging.getLogger(__name__)
+from kie_ai_mcp.errors import ConfigError, InvalidArgument
 
 LIST_TTL_MS = 300_000
-RESOURCE_NOT_FOUND = -32002  # in revisions with a handshake; later ones have "invalid params" for it
 CLOSE_S = 0.5  # how long a busy database may delay the end after a signal
 CLEANUP_S = 8.0  # how long the server may take to end after a signal; longer than the grace of a paid request under way
 
@@ -55,7 +51,6 @@ Variations: give each its own idempotency_key, or they share one task."""
 SHOWN = 12  # how many missing providers the instructions name; hosts take 1.5 kB of them
 Context = ServerRequestContext[Any]
 Page = types.PaginatedRequestParams | None
-T = TypeVar("T")
 
 
 @dataclass
@@ -75,7 +70,7 @@ class Progress:
 
 def server_of(app: App) -> Server[Any]:
     """Return the protocol server over an app whose engine is running."""
-    listed = cache(partial(listing, app))
+    listed, subscriptions = cache(partial(listing, app)), Subscriptions(app)
 
     async def list_tools(ctx: Context, _page: Page) -> types.ListToolsResult:
         return listed(ctx.protocol_version)
@@ -90,8 +85,9 @@ def server_of(app: App) -> Server[Any]:
             raise MCPError(types.INVALID_PARAMS, app.clean(str(exc))) from None
         return task or result_of(answer, ctx.protocol_version)
 
-    async def list_resources(_ctx: Context, _page: Page) -> types.ListResourcesResult:
-        links = await _resource(app, app.resources.listed())
+    async def list_resources(ctx: Context, _page: Page) -> types.ListResourcesResult:
+        await subscriptions.listed(ctx)
+        links = await answered(app, app.resources.listed())
         clean = (replace(link, uri=app.clean(link.uri), name=app.clean(link.name)) for link in links)
         return types.ListResourcesResult(resources=[types.Resource(**vars(link)) for link in clean])
 
@@ -100,10 +96,10 @@ def server_of(app: App) -> Server[Any]:
 
     async def read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         unknown = RESOURCE_NOT_FOUND if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS else types.INVALID_PARAMS
-        content = await _resource(app, app.resources.read(params.uri), unknown, {"uri": app.clean(params.uri)})
+        content = await answered(app, app.resources.read(params.uri), unknown, {"uri": app.clean(params.uri)})
         return types.ReadResourceResult(contents=[contents_of(app, params.uri, content)])
 
-    server = Server[Any](
+    server = ChangingServer(
         "kie-ai",
         version=version("kie-ai-mcp-core"),
         title="Kie.ai",
@@ -119,6 +115,7 @@ def server_of(app: App) -> Server[Any]:
     )
     server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)
     Tasks(app).serve(server)
+    subscriptions.serve(server)
     return server
 
 
@@ -186,18 +183,3 @@ def _circumstances(ctx: Context) -> dict[str, Any]:
         return not await request.is_disconnected()
 
     return {"is_heard": is_heard, "session": session, "at_once": at_once}
-
-
-async def _resource(
-    app: App, asked: Awaitable[T], unknown: int = types.INVALID_PARAMS, about: dict[str, str] | None = None
-) -> T:
-    """Return the resource that was asked for, or raise an error of the protocol, with the code `unknown` for none."""
-    try:
-        return await asked
-    except KieError as exc:
-        code = unknown if isinstance(exc, InvalidArgument) else types.INTERNAL_ERROR
-        raise MCPError(code, app.clean(str(exc)), about) from None
-    except Exception:
-        log.exception("a resource could not be read")
-        message = "The server failed while reading; its log on stderr says more."
-        raise MCPError(types.INTERNAL_ERROR, message, about) from None

@@ -36,7 +36,11 @@ def in_worker(work: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[An
     @wraps(work)
     async def awaitable(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         call = partial(self.database.guarded, partial(work, self, *args, **kwargs))
-        return await anyio.to_thread.run_sync(call, limiter=self.database.lane)
+        try:
+            return await anyio.to_thread.run_sync(call, limiter=self.database.lane)
+        finally:
+            if self.database.has_news:
+                self.database.stir()
 
     return awaitable
 
@@ -94,6 +98,8 @@ class Database:
     _known: tuple[str, int] | None = None  # the content's identity and generation
     _written: tuple[tuple[int, int], tuple[str, int]] | None = None  # the file's time and size; `_known` without log
     is_damaged: bool = False
+    has_news: bool = False  # whether this process has written since those who wait for it were told
+    waiting: set[anyio.Event] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.connection: Any = peewee.SqliteDatabase(
@@ -185,7 +191,14 @@ class Database:
 
     def execute(self, query: Any) -> Any:
         """Change what a query says; return the id of a new row, or the number of changed ones."""
+        self.has_news = True
         return query.execute(self.connection)
+
+    def stir(self) -> None:
+        """Let those who wait for this process's changes look now."""
+        self.has_news = False
+        for event in self.waiting:
+            event.set()
 
     def rows(self, query: Any) -> list[dict[str, Any]]:
         """Return the rows of a query, as values by the names of their fields."""

@@ -132,6 +132,24 @@ class Tasks:
         return self._records(query.order_by(rows.updated_at.desc()).limit(limit))
 
     @in_worker
+    def several(self, row_ids: Iterable[int]) -> Sequence[TaskRecord]:
+        """Return tasks by the numbers of their rows; without their requests."""
+        return self._records(TaskRow.select().where(TaskRow.row_id.in_(tuple(row_ids))))
+
+    @in_worker
+    def outline(self, limit: int) -> tuple[tuple[Any, ...], ...]:
+        """Return of the newest tasks the row, status, progress, and how much is said of their files."""
+        rows, saved = TaskRow, peewee.fn.LENGTH(TaskRow.files)
+        query = rows.select(rows.row_id, rows.status, rows.progress, saved).order_by(rows.row_id.desc()).limit(limit)
+        return tuple(tuple(row.values()) for row in self.database.rows(query))
+
+    @in_worker
+    def stamp(self) -> tuple[int, int]:
+        """Return two numbers that differ from those before if anything was written since, by any process."""
+        connection = self.database.connection
+        return int(connection.pragma("data_version")), connection.connection().total_changes
+
+    @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[TaskRecord]:
         """Return tasks oldest first, at most `limit`, above the row `after_id`; for export."""
         return self._records(_WITH_REQUEST.where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit))

@@ -31,7 +31,9 @@ COMMAND = (sys.executable, "-m", "kie_ai_mcp", "serve")
 PATIENCE_S = 10.0  # how long open requests may still take when the source has changed; longer than a paid request takes
 END_S = 9.0  # how long a child may take to end; it records the requests under way
 LINE_LIMIT = 64 * 1024 * 1024
-INITIALIZE = "kie-ai-mcp-server reload"  # the id of the `initialize` message that is repeated to a new child
+INITIALIZE = "kie-ai-mcp-server reload"  # with it begin the ids of messages that are repeated to a new child
+LISTEN = "subscriptions/listen"  # answered when the server ends
+CHANGING = ("tools", "prompts")  # lists that may change with the source, prompts since they name tools
 SERVER_ERROR = -32000
 AGAIN = "its log says why. It starts at the next change."
 
@@ -70,6 +72,7 @@ class Relay:
     _served: bool = False
     _initialize: Message | None = None
     _initialized: bytes | None = None
+    _subscribed: dict[str, Message] = field(default_factory=dict)  # the requests for them, by address
     _open: dict[str | int, str] = field(default_factory=dict)
     _wire: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -155,7 +158,7 @@ class Relay:
         await self.outdated.wait()
         self._hold_requests()
         with anyio.move_on_after(PATIENCE_S):
-            while self._open:
+            while self._awaited:
                 self._idle = anyio.Event()
                 await self._idle.wait()
         self._retired = True
@@ -176,6 +179,10 @@ class Relay:
                 self._initialize = message
             elif method == "notifications/initialized":
                 self._initialized = line
+            elif method in {"resources/subscribe", "resources/unsubscribe"} and isinstance(message.get("params"), dict):
+                address = str(message["params"].get("uri"))
+                self._subscribed.pop(address, None)
+                self._subscribed |= {address: message} if method == "resources/subscribe" else {}
             elif method == "notifications/cancelled" and isinstance(message.get("params"), dict):
                 self._answered(message["params"].get("requestId"))
             if isinstance(method, str) and isinstance(number, str | int):
@@ -197,19 +204,28 @@ class Relay:
         elif number == INITIALIZE:
             if self._initialized is not None:
                 await self._write_child(self._initialized)
-                await self._write_client(_line({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}))
+                for address, request in self._subscribed.items():
+                    await self._write_child(_line({**request, "id": f"{INITIALIZE} {address}"}))
+                for part in CHANGING:
+                    changed = {"jsonrpc": "2.0", "method": f"notifications/{part}/list_changed"}
+                    await self._write_client(_line(changed))
             if not self.outdated.is_set():
                 self._settled.set()
-        else:
+        elif not str(number).startswith(INITIALIZE):
             self._served = True
             method = self._answered(number)
             if isinstance(message.get("result"), dict) and _announce_changes(method, message["result"]):
                 line = _line(message)
             await self._write_client(line)
 
+    @property
+    def _awaited(self) -> bool:
+        """Whether a request is open that its server answers before it ends."""
+        return any(method != LISTEN for method in self._open.values())
+
     def _answered(self, number: Any) -> str | None:
         method = self._open.pop(number, None) if isinstance(number, str | int) else None
-        if not self._open:
+        if not self._awaited:
             self._idle.set()
         return method
 
@@ -231,10 +247,12 @@ class Relay:
 
 
 def _announce_changes(method: str | None, result: Message) -> bool:
-    """Let an answer say that the list of tools may change, as it does with --reload; return whether it was edited."""
-    tools = (result.get("capabilities") or {}).get("tools")
-    if method in {"initialize", "server/discover"} and isinstance(tools, dict):
-        tools["listChanged"] = True
+    """Let an answer say that lists may change, as they do with --reload; return whether it was edited."""
+    capabilities = result.get("capabilities") or {}
+    parts = [part for name in CHANGING if isinstance(part := capabilities.get(name), dict)]
+    if method in {"initialize", "server/discover"} and parts:
+        for part in parts:
+            part["listChanged"] = True
     elif method == "tools/list" and "ttlMs" in result:
         result["ttlMs"] = 0
     else:

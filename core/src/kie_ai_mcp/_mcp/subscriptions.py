@@ -1,0 +1,116 @@
+"""Subscriptions to resources: each client is told what changes on record, in the way of its revision."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourcesListChanged, ResourceUpdated
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.changes import Listener
+from kie_ai_mcp._mcp.content import RESOURCE_NOT_FOUND, answered
+from kie_ai_mcp.errors import InvalidArgument
+
+SEND_S = 5.0  # how long a client may take to take a notification
+LISTENER = "listener"  # in the state of a connection
+
+Context = ServerRequestContext[Any]
+
+
+class ChangingServer(Server[Any]):
+    """A server whose list of resources changes while it runs, and whose tools and prompts stay as they are."""
+
+    def get_capabilities(self, *args: Any, **kwargs: Any) -> types.ServerCapabilities:
+        """Return what the server can do, as it is."""
+        capabilities = super().get_capabilities(*args, **kwargs)
+        for part, changes in (
+            (capabilities.tools, False),
+            (capabilities.prompts, False),
+            (capabilities.resources, True),
+        ):
+            if part is not None:
+                part.list_changed = changes
+        return capabilities
+
+
+@dataclass(frozen=True)
+class Subscriptions:
+    """The requests about subscriptions: those of a session until its end, or of a stream until that ends."""
+
+    app: App
+
+    def serve(self, server: Server[Any]) -> None:
+        """Let a server answer the requests."""
+        server.add_request_handler("resources/subscribe", types.SubscribeRequestParams, self.subscribe)
+        server.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, self.unsubscribe)
+        server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, self.listen)
+
+    async def subscribe(self, ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
+        """Tell a session of a task's changes from now on."""
+        listener = self._of_session(ctx)
+        adding = self.app.changes.add(listener, params.uri)
+        await answered(self.app, adding, RESOURCE_NOT_FOUND, {"uri": self.app.clean(params.uri)})
+        self.app.changes.open(listener)
+        return types.EmptyResult()
+
+    async def unsubscribe(self, ctx: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+        """Tell a session no more of a task."""
+        self.app.changes.remove(self._of_session(ctx), params.uri)
+        return types.EmptyResult()
+
+    async def listed(self, ctx: Context) -> None:
+        """Tell a session that reads the list of resources when that changes; others ask for it by themselves."""
+        if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+            listener = self._of_session(ctx)
+            if listener.listing is None:
+                await answered(self.app, self.app.changes.add_list(listener))
+                self.app.changes.open(listener)
+
+    async def listen(
+        self, ctx: Context, params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        """Tell of what a stream asks for until it ends: no unknown address, and no list that never changes."""
+        changes, wanted, uris = self.app.changes, params.notifications, list[str]()
+        bus = InMemorySubscriptionBus()
+        stream = ListenHandler(bus)
+
+        async def tell(uri: str | None) -> None:
+            await bus.publish(ResourcesListChanged() if uri is None else ResourceUpdated(uri))
+
+        listener = Listener(tell, stream.close)
+        for uri in wanted.resource_subscriptions or ():
+            with suppress(InvalidArgument):
+                await changes.add(listener, uri)
+                uris.append(uri)
+        if wanted.resources_list_changed:
+            await answered(self.app, changes.add_list(listener))
+        lists = wanted.resources_list_changed
+        honored = types.SubscriptionFilter(resources_list_changed=lists, resource_subscriptions=uris)
+        changes.open(listener)
+        try:
+            return await stream(ctx, params.model_copy(update={"notifications": honored}))
+        finally:
+            changes.close(listener)
+
+    def _of_session(self, ctx: Context) -> Listener:
+        """Return the listener of a request's session; it is closed with the session."""
+        # The SDK documents the exit stack of a connection as the place for this, and gives handlers no other way to it.
+        session, connection = ctx.session, ctx.session._connection
+
+        async def tell(uri: str | None) -> None:
+            with anyio.move_on_after(SEND_S):
+                if uri is None:
+                    await session.send_notification(types.ResourceListChangedNotification())
+                else:
+                    await session.send_resource_updated(uri)
+
+        if LISTENER not in connection.state:
+            listener = connection.state[LISTENER] = Listener(tell)
+            connection.exit_stack.callback(self.app.changes.close, listener)
+        found: Listener = connection.state[LISTENER]
+        return found

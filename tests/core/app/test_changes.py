@@ -1,0 +1,176 @@
+"""Changes on record: who hears of them, and that nothing is looked for while nobody listens."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+
+from kie_ai_mcp import InvalidArgument, Outcome, Task
+from kie_ai_mcp._app import changes
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.changes import Listener
+from kie_ai_mcp._mcp.server import server_of
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._settings.settings import Settings
+from tests.helpers import eventually
+
+pytestmark = pytest.mark.anyio
+
+FOX, OWL = "kie://tasks/fox", "kie://tasks/owl"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    values = {"db_path": tmp_path / "tasks.db", "output_dir": tmp_path, "enabled_providers": ("nano-banana",)}
+    return Settings.model_validate(values)
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[App]:
+    """A running application with two tasks, which nothing reads from the service."""
+    app = App.open(settings)
+    async with app.engine.running():
+        for task_id in ("fox", "owl"):
+            await app.engine.record.tasks.adopt(Task(task_id, "x", "nano-banana"))
+        yield app
+
+
+@pytest.fixture
+def heard() -> list[str | None]:
+    return []
+
+
+@pytest.fixture
+def listener(heard: list[str | None]) -> Listener:
+    async def tell(uri: str | None) -> None:
+        heard.append(uri)
+
+    return Listener(tell, lambda: heard.append("the end"))
+
+
+@pytest.fixture
+def other(settings: Settings) -> Iterator[Record]:
+    """The record as another process has it."""
+    record = Record.of(settings)
+    yield record
+    record.close()
+
+
+def is_looking(app: App) -> bool:
+    return bool(app.engine.record.database.waiting)
+
+
+async def test_each_kind_of_change_is_told_once(app: App, listener: Listener, heard: list[str | None]) -> None:
+    await app.changes.add(listener, FOX)
+    app.changes.open(listener)
+    tasks = app.engine.record.tasks
+    for outcome in (
+        Outcome("processing"),
+        Outcome("processing", progress=0.5),
+        Outcome("completed", urls=("https://example.com/a.png",)),
+    ):
+        await tasks.record_outcome("fox", outcome)
+        await eventually(lambda: heard == [FOX])
+        heard.clear()
+    await tasks.record_files("fox", ["/home/me/a.png"])
+    await eventually(lambda: heard == [FOX])
+
+
+async def test_what_is_only_read_again_is_not_told(app: App, listener: Listener, heard: list[str | None]) -> None:
+    await app.engine.record.tasks.record_outcome("fox", Outcome("processing"))
+    await app.changes.add(listener, FOX)
+    await app.changes.add(listener, OWL)
+    app.changes.open(listener)
+    await app.engine.record.tasks.record_outcome("fox", Outcome("processing"))
+    await app.engine.record.tasks.record_outcome("owl", Outcome("processing"))
+    await eventually(lambda: heard != [])
+    assert heard == [OWL]
+
+
+async def test_change_of_another_process_is_found(
+    app: App, listener: Listener, heard: list[str | None], other: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "LOOK_S", 0.05)
+    await app.changes.add(listener, FOX)
+    app.changes.open(listener)
+    await other.tasks.record_outcome("fox", Outcome("failed", error="no foxes"))
+    await eventually(lambda: heard == [FOX])
+
+
+async def test_change_between_two_listeners_is_told_to_the_first(
+    app: App, listener: Listener, heard: list[str | None]
+) -> None:
+    """What changed before an address was added is known to who adds it then."""
+    late: list[str | None] = []
+
+    async def tell(uri: str | None) -> None:
+        late.append(uri)
+
+    second = Listener(tell)
+    await app.changes.add(listener, FOX)
+    await app.engine.record.tasks.record_outcome("fox", Outcome("processing"))
+    await app.changes.add(second, FOX)
+    app.changes.open(second)
+    app.changes.open(listener)
+    await eventually(lambda: heard == [FOX])
+    assert late == []
+
+
+async def test_list_is_told_of_new_tasks_and_saved_files_alone(
+    app: App, listener: Listener, heard: list[str | None]
+) -> None:
+    await app.changes.add_list(listener)
+    await app.changes.add(listener, OWL)
+    app.changes.open(listener)
+    tasks = app.engine.record.tasks
+    await tasks.record_outcome("owl", Outcome("processing"))
+    await eventually(lambda: heard == [OWL])
+    await tasks.adopt(Task("hen", "x", "nano-banana"))
+    await eventually(lambda: heard == [OWL, None])
+    await tasks.record_files("owl", ["/home/me/owl.png"])
+    await eventually(lambda: sorted(heard, key=str) == [None, None, OWL, OWL])
+
+
+async def test_nothing_is_looked_for_while_nobody_listens(app: App, listener: Listener) -> None:
+    assert not is_looking(app)
+    await app.changes.add(listener, FOX)
+    app.changes.open(listener)
+    await eventually(lambda: is_looking(app))
+    app.changes.close(listener)
+    await eventually(lambda: not is_looking(app))
+    app.changes.open(listener)
+    await eventually(lambda: is_looking(app))
+
+
+async def test_listeners_are_told_that_the_server_ends(app: App, listener: Listener, heard: list[str | None]) -> None:
+    app.changes.open(listener)
+    await eventually(lambda: is_looking(app))
+    await app.engine.drain()
+    assert heard == ["the end"]
+
+
+async def test_no_more_addresses_are_taken_than_can_be_looked_at(
+    app: App, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "MOST", 1)
+    await app.changes.add(listener, FOX)
+    with pytest.raises(InvalidArgument, match="at most 1 "):
+        await app.changes.add(listener, OWL)
+
+
+@pytest.mark.filterwarnings("ignore:resources/subscribe is removed")
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_client_that_leaves_leaves_nothing_behind(app: App, mode: Any) -> None:
+    async with Client(server_of(app), mode=mode) as client:
+        if mode == "legacy":
+            await client.subscribe_resource(FOX)
+            await client.list_resources()
+            await eventually(lambda: is_looking(app))
+        else:
+            async with client.listen(resource_subscriptions=[FOX]):
+                await eventually(lambda: is_looking(app))
+    with anyio.fail_after(10):
+        await eventually(lambda: not is_looking(app))
