@@ -8,52 +8,22 @@ import httpx
 import pytest
 from mcp import Client
 
-from kie_ai_mcp import testing
-from kie_ai_mcp._providers.loader import Plugins
-from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.helpers import PICTURE
+from tests.wire.calls import CLIP, GOES_ON_WITH, NAMED, PLUGINS, PROMPT, arguments_of
 
 if TYPE_CHECKING:
     from tests.conftest import ServeIn
 
 pytestmark = pytest.mark.anyio
 
-PLUGINS = Plugins(Settings.model_validate({}))
-CLIP = "https://example.com/a.mp4"
-
-# Kie.ai knows no model of these families, so they are given one that it has.
-NAMED = {
-    "KIE_AI_PROVIDER_DALLE3_MODEL": "google/nano-banana",
-    "KIE_AI_PROVIDER_STABLE_DIFFUSION_MODEL": "google/nano-banana",
-    "KIE_AI_PROVIDER_PLAYGROUND_MODEL": "google/nano-banana",
-    "KIE_AI_PROVIDER_PIKA_MODEL": "kling/v2-5-turbo-text-to-video-pro",
-    "KIE_AI_PROVIDER_HAIPER_MODEL": "kling/v2-5-turbo-text-to-video-pro",
-}
 AVAILABLE = {name: PLUGINS.provider_of(tool.provider).availability for name, tool in PLUGINS.tools.items()}
 
-# What the service wants beside the tool's required arguments.
-BESIDES: dict[str, dict[str, Any]] = {
-    "generate_kling_omni_video": {"imageUrls": [PICTURE]},
-    "generate_luma_video": {"videoUrl": CLIP},
-    "generate_runway_aleph_video": {"videoUrl": CLIP},
-    "generate_haiper_video": {"duration": 5},
-    "generate_pika_video": {"duration": 5},
-}
-# The tool whose finished task these go on with.
-GOES_ON_WITH = {
-    "extend_runway_video": "generate_runway_gen3_video",
-    "extend_veo3_video": "generate_veo3_video",
-    "get_veo3_1080p_video": "generate_veo3_video",
-    "get_veo3_4k_video": "generate_veo3_video",
-}
 RESULTS = {"generate_midjourney_image": 4, "extend_veo3_video": 2, "separate_music": 2}
 RESULTS |= dict.fromkeys(("generate_music", "extend_music", "cover_music", "generate_sound"), 3)
 """How many results the sandbox makes where that is not one; what is said of tracks counts as one."""
 
 ENDINGS = {"image": {".png", ".jpg"}, "video": {".mp4"}, "audio": {".mp3", ".wav", ".json"}, "text": {".txt"}}
 
-PROMPT = {"prompt": "a fox"}
 ELSEWHERE: dict[str, tuple[dict[str, Any], str, int]] = {
     "veo/generate": (PROMPT, "veo3", 1),
     "gpt4o-image/generate": ({**PROMPT, "size": "1:1", "nVariants": 2}, "gpt4o-image", 2),
@@ -117,8 +87,8 @@ async def finished(client: Client, started: dict[str, Any]) -> dict[str, Any]:
     return dict(task)
 
 
-async def arguments_of(client: Client, name: str) -> dict[str, Any]:
-    given = testing.Draw(PLUGINS.tools[name]).required() | BESIDES.get(name, {})
+async def whole_arguments_of(client: Client, name: str) -> dict[str, Any]:
+    given = arguments_of(name)
     if name in GOES_ON_WITH:
         earlier = GOES_ON_WITH[name]
         given["task_id"] = (await finished(client, await call(client, earlier, **PROMPT)))["task_id"]
@@ -128,14 +98,14 @@ async def arguments_of(client: Client, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", [name for name, tool in PLUGINS.tools.items() if tool.charges])
 async def test_tool_makes_its_result(client: Client, name: str) -> None:
     tool = PLUGINS.tools[name]
-    task = await finished(client, await call(client, name, **await arguments_of(client, name)))
+    task = await finished(client, await call(client, name, **await whole_arguments_of(client, name)))
     assert (task["provider"], task["charged"]) == (tool.provider, "yes")
     assert len(task["result_urls"]) + ("data" in task) == len(task["files"]) == RESULTS.get(name, 1)
     assert {Path(file).suffix for file in task["files"]} <= ENDINGS[tool.kind]
 
 
 async def test_4k_version_that_is_there_already_is_saved_at_once(client: Client) -> None:
-    given = await arguments_of(client, "get_veo3_4k_video")
+    given = await whole_arguments_of(client, "get_veo3_4k_video")
     made = await finished(client, await call(client, "get_veo3_4k_video", **given))
     again = await call(client, "get_veo3_4k_video", **given)
     assert (again["status"], again["result_urls"]) == ("completed", made["result_urls"])
@@ -143,7 +113,7 @@ async def test_4k_version_that_is_there_already_is_saved_at_once(client: Client)
 
 
 async def test_1080p_version_is_a_task_of_its_own_that_is_paid_once(client: Client, service: Sandbox) -> None:
-    given = await arguments_of(client, "get_veo3_1080p_video")
+    given = await whole_arguments_of(client, "get_veo3_1080p_video")
     before = service.credits
     early = await call(client, "get_veo3_1080p_video", **given)
     assert (early["status"], early["files"], early["charged"]) == ("processing", [], "yes")

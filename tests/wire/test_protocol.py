@@ -2,15 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jsonschema import Draft7Validator, Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.wire.schemas import NOTIFICATIONS, REQUESTS, RESULTS, check
 
 if TYPE_CHECKING:
     from tests.wire.conftest import Plant, Spawn, SpawnIn
@@ -18,7 +15,6 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
-SCHEMAS = Path(__file__).parents[1] / "protocol"
 REVISIONS = ("2025-06-18", "2025-11-25", "2026-07-28")
 STATELESS = "2026-07-28"
 RESOURCE_NOT_FOUND = -32002
@@ -127,48 +123,6 @@ def test_every_line_is_valid_by_the_schema_of_its_revision(revision: str, child:
         else:
             check(revision, message, "JSONRPCMessage")
             check(revision, message["result"], RESULTS[methods[message["id"]]])
-
-
-REQUESTS = {
-    "initialize": "InitializeRequest",
-    "notifications/initialized": "InitializedNotification",
-    "server/discover": "DiscoverRequest",
-    "tools/list": "ListToolsRequest",
-    "tools/call": "CallToolRequest",
-    "resources/list": "ListResourcesRequest",
-    "resources/templates/list": "ListResourceTemplatesRequest",
-    "resources/read": "ReadResourceRequest",
-    "prompts/list": "ListPromptsRequest",
-    "prompts/get": "GetPromptRequest",
-    "completion/complete": "CompleteRequest",
-}
-RESULTS = {
-    "initialize": "InitializeResult",
-    "server/discover": "DiscoverResult",
-    "tools/list": "ListToolsResult",
-    "tools/call": "CallToolResult",
-    "resources/list": "ListResourcesResult",
-    "resources/templates/list": "ListResourceTemplatesResult",
-    "resources/read": "ReadResourceResult",
-    "prompts/list": "ListPromptsResult",
-    "prompts/get": "GetPromptResult",
-    "completion/complete": "CompleteResult",
-}
-NOTIFICATIONS = {"notifications/progress": "ProgressNotification"}
-
-
-def check(revision: str, value: Message, *definitions: str) -> None:
-    for definition in definitions:
-        error = best_match(validator(revision, definition).iter_errors(value))
-        assert error is None, f"{definition} of {revision}: {error.message} in {json.dumps(value)[:500]}"
-
-
-@cache
-def validator(revision: str, definition: str) -> Draft7Validator | Draft202012Validator:
-    schema = json.loads((SCHEMAS / f"{revision}.json").read_text("utf-8"))
-    if "definitions" in schema:
-        return Draft7Validator({**schema, "$ref": f"#/definitions/{definition}"})
-    return Draft202012Validator({**schema, "$ref": f"#/$defs/{definition}"})
 
 
 def test_progress_comes_under_the_token_before_the_answer(child: "Child", said: dict[str, Message]) -> None:
