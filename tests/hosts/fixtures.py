@@ -18,7 +18,6 @@ from typing import Any
 import anyio
 import mcp_types as types
 from mcp.server.lowlevel import Server
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, PromptsListChanged, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 
 from kie_ai_mcp.__main__ import main
@@ -241,7 +240,6 @@ class Over:
 
     def __init__(self, server: Server[Any]) -> None:
         self.server = server
-        self.bus = InMemorySubscriptionBus()
         self.questions = Questions()
         self.jobs: dict[str, Job] = {}
         self.numbers = itertools.count(1)
@@ -251,8 +249,6 @@ class Over:
             "test_tool_with_progress": self.progress,
             "test_sampling": self.sample,
             "test_missing_capability": self.sample,
-            "test_trigger_tool_change": self.change,
-            "test_trigger_prompt_change": self.change,
             "greet": self.greet,
             **dict.fromkeys(FORMS, self.elicit),
             **dict.fromkeys(TASK_TOOLS, self.start),
@@ -261,6 +257,7 @@ class Over:
 
     def lay(self) -> Server[Any]:
         """Put the fixtures before what the product has; return its server."""
+        self.server.get_tool_input_schema = SCHEMAS.get
         lists = {
             "tools/list": self.list_tools,
             "prompts/list": self.list_prompts,
@@ -276,7 +273,6 @@ class Over:
             self.put(method, types.SubscribeRequestParams, self.before(method, self.watch))
         self.put("completion/complete", types.CompleteRequestParams, self.before("completion/complete", self.complete))
         self.put("logging/setLevel", types.SetLevelRequestParams, self.nothing)
-        self.put("subscriptions/listen", types.SubscriptionsListenRequestParams, ListenHandler(self.bus))
         for method, act in {"tasks/get": self.get, "tasks/update": self.update, "tasks/cancel": self.cancel}.items():
             entry = self.server.get_request_handler(method)
             assert entry is not None
@@ -405,12 +401,6 @@ class Over:
         asked = FORMS[params.name]
         given = await ctx.session.elicit_form(asked["message"], asked["requestedSchema"], ctx.request_id)
         return content(says(f"User response: action={given.action}, content={json.dumps(given.content)}"))
-
-    async def change(self, ctx: Any, params: types.CallToolRequestParams) -> Any:
-        await self.bus.publish(
-            ToolsListChanged() if "tool" in params.name.split("trigger_")[1] else PromptsListChanged()
-        )
-        return content(says("It was announced."))
 
     async def greet(self, ctx: Any, params: types.CallToolRequestParams) -> Any:
         return content(says(f"Hello, {(params.arguments or {}).get('name')}!"))

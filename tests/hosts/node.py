@@ -9,10 +9,10 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 OLDEST = 22
 PACKAGES = {
@@ -43,6 +43,30 @@ class Node:
     def command(self, program: str, *arguments: str) -> list[str]:
         """Return the command that runs one of `PROGRAMS`."""
         return [self.program, str(self.modules / PROGRAMS[program]), *arguments]
+
+    def run(self, program: str, *arguments: str, limit_s: float = 60) -> "subprocess.CompletedProcess[str]":
+        """Run one of `PROGRAMS` to its end."""
+        command = self.command(program, *arguments)
+        return subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
+
+    @contextmanager
+    def typescript(self) -> "Iterator[Callable[..., dict[str, Any]]]":
+        """Start a client on the TypeScript SDK; give what lets it take a step and returns what it says."""
+        command = [self.program, str(Path(__file__).with_name("typescript.cjs")), str(self.modules)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+            def take(step: str, **given: Any) -> dict[str, Any]:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write(json.dumps({"step": step, **given}) + "\n")
+                process.stdin.flush()
+                said: dict[str, Any] = json.loads(process.stdout.readline())
+                return said
+
+            try:
+                yield take
+            finally:
+                process.kill()
 
 
 def install() -> Node:

@@ -1,6 +1,5 @@
-"""Clients of every revision, raw ones and those of others: every tool is listed and called, over stdio and HTTP."""
+"""Raw clients of every revision list and call every tool over stdio and HTTP, and go on after a killed server."""
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,20 +9,15 @@ import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import unused_port
-from tests.hosts.fixtures import PIXEL
-from tests.hosts.talk import REVISIONS, STATELESS, Lines, Posts, Request, Talk, check_known
-from tests.wire.calls import GOES_ON_WITH, NAMED, PLUGINS, PROMPT, arguments_of
+from tests.hosts.talk import REVISIONS, Lines, Posts, Request, Talk, check_known
+from tests.hosts.tools import REFUSED, SETTINGS, calls, free_calls, id_of, later_calls, names_of
+from tests.wire.processes import STATELESS
 
 if TYPE_CHECKING:
     from tests.wire.conftest import SiteIn, SpawnIn
     from tests.wire.processes import Message
 
-SETTINGS = {**NAMED, "KIE_AI_RATE_LIMIT": "1000", "KIE_AI_ENABLED_PROVIDERS": ""}
-FIRST = [name for name in PLUGINS.tools if name not in GOES_ON_WITH]
 LISTS = ("tools/list", "resources/list", "resources/templates/list", "prompts/list")
-MADE = "generate_nano_banana"
-REFUSED = {"resolve_submission"}
-"""There is nothing to resolve."""
 
 
 @pytest.fixture
@@ -31,35 +25,6 @@ def service() -> Iterator[Sandbox]:
     """So fast that every task is finished when it is first read."""
     with Sandbox(speed=1_000_000, rate_limit=1000) as sandbox:
         yield sandbox
-
-
-def calls() -> list[tuple[str, "Message"]]:
-    """Every paid tool that goes on with no other task, and what it is called with."""
-    run = {"model": "google/nano-banana", "input": {**PROMPT, "prompt": "A fox by its model"}}
-    return [*((name, arguments_of(name)) for name in FIRST), ("run_model", run)]
-
-
-def later_calls(made: dict[str, str]) -> list[tuple[str, "Message"]]:
-    """Every paid tool that goes on with a finished task of another."""
-    return [(name, {**arguments_of(name), "task_id": made[earlier]}) for name, earlier in GOES_ON_WITH.items()]
-
-
-def free_calls(made: dict[str, str]) -> list[tuple[str, "Message"]]:
-    """Every other tool."""
-    one = {"task_id": made[MADE]}
-    return [
-        ("find_models", {"words": "a photo"}),
-        ("describe_model", {"model": "google/nano-banana"}),
-        ("estimate_cost", {"name": MADE, "arguments": PROMPT}),
-        ("get_task_status", one),
-        ("wait_for_tasks", {"task_ids": [made[MADE]]}),
-        ("list_tasks", {}),
-        ("get_credits", {}),
-        ("upload_file", {"base64_data": PIXEL}),
-        ("save_result", one),
-        ("show_result", one),
-        ("resolve_submission", {"submission_id": 1, "action": "discard"}),
-    ]
 
 
 def requests(named: list[tuple[str, "Message"]]) -> list[Request]:
@@ -74,7 +39,7 @@ class Talks:
     ) -> None:
         self.transport, self.revision, self.folder, self.service = transport, revision, folder, service
         self.spawn_in, self.site_in, self.port = spawn_in, site_in, str(unused_port())
-        self.settings = {**SETTINGS, "KIE_AI_UPLOAD_URL": service.upload_url}
+        self.settings = {**SETTINGS, "KIE_AI_UPLOAD_URL": service.upload_url, "KIE_AI_OUTPUT_DIR": ""}
 
     @contextmanager
     def begin(self) -> Iterator[Talk]:
@@ -90,17 +55,6 @@ class Talks:
                     stack.enter_context(self.site_in(self.folder, *address, sandbox=self.service, **self.settings)),
                     self.revision,
                 )
-
-
-def id_of(answer: "Message") -> str:
-    """Return the id of the task that a paid call has made, whether it is a task of the protocol or not."""
-    result = answer["result"]
-    assert not result.get("isError"), result
-    if result.get("resultType") == "task":
-        return str(result["taskId"])
-    found = re.search(r"^Task: (\S+)", result["content"][0]["text"], re.MULTILINE)
-    assert found, result
-    return found[1]
 
 
 def finish(talk: Talk, ids: list[str]) -> None:
@@ -132,10 +86,9 @@ def test_every_revision_calls_every_tool_although_the_server_is_killed(
         finish(talk, list(made.values()))
         assert service.credits == charged
         later = later_calls(made)
-        finish(talk, [id_of(answer) for answer in talk.together(requests(later))])
+        finish(talk, [id_of(talk.together([one])[0]) for one in requests(later)])
         free = free_calls(made)
         for (name, _), answer in zip(free, talk.together(requests(free)), strict=True):
-            assert answer["result"].get("isError", False) == (name in REFUSED), answer
+            assert answer["result"].get("isError", False) == (name in {*REFUSED, "save_result"}), answer
         check_known(talk)
-    called = {name for name, _ in [*calls(), *later, *free]}
-    assert {tool["name"] for tool in lists[0]["result"]["tools"]} == called
+    assert {tool["name"] for tool in lists[0]["result"]["tools"]} == names_of(calls(), later, free)

@@ -37,7 +37,10 @@ RESULTS = {
     "prompts/get": "GetPromptResult",
     "completion/complete": "CompleteResult",
 }
-NOTIFICATIONS = {"notifications/progress": "ProgressNotification"}
+NOTIFICATIONS = {
+    "notifications/progress": "ProgressNotification",
+    "notifications/resources/list_changed": "ResourceListChangedNotification",
+}
 
 
 def check(revision: str, value: Message, *definitions: str) -> None:

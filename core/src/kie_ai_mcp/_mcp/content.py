@@ -3,9 +3,10 @@
 import base64
 import logging
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mcp_types as types
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from kie_ai_mcp._app.app import App
@@ -21,6 +22,22 @@ RESOURCE_NOT_FOUND = -32002  # in revisions with a handshake; later ones have "i
 # Revisions that know answers in words and pictures alone, and the one that knows no annotations of tools.
 WORDS_ALONE = {"2024-11-05", "2025-03-26"}
 WITHOUT_ANNOTATIONS = {"2024-11-05"}
+
+# Fields of the server, its abilities and what it lists, each with the revision that it came with.
+SINCE = {"completions": "2025-03-26", "title": "2025-06-18", "icons": "2025-11-25", "websiteUrl": "2025-11-25"}
+
+
+async def without_newer(ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
+    """Answer a request; what it describes has no field that came after the client's revision."""
+    result = await call_next(ctx)
+    if isinstance(result, dict) and ctx.method.endswith(("initialize", "/list")):
+        revision = result.get("protocolVersion", ctx.protocol_version)
+        newer = [name for name, since in SINCE.items() if since > revision]
+        for value in result.values():
+            for item in value if isinstance(value, list) else [value]:
+                for name in newer if isinstance(item, dict) else ():
+                    item.pop(name, None)
+    return result
 
 
 def listing(app: App, revision: str = "") -> types.ListToolsResult:

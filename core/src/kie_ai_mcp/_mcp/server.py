@@ -20,7 +20,15 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import TEMPLATES
-from kie_ai_mcp._mcp.content import RESOURCE_NOT_FOUND, answered, contents_of, listing, result_of, template_of
+from kie_ai_mcp._mcp.content import (
+    RESOURCE_NOT_FOUND,
+    answered,
+    contents_of,
+    listing,
+    result_of,
+    template_of,
+    without_newer,
+)
 from kie_ai_mcp._mcp.icons import icons
 from kie_ai_mcp._mcp.prompts import prompt_handlers
 from kie_ai_mcp._mcp.signals import end_on_signal
@@ -105,6 +113,7 @@ def server_of(app: App) -> Server[Any]:
         title="Kie.ai",
         instructions=instructions(app),
         website_url="https://kie.ai",
+        get_tool_input_schema=lambda _name: None,  # no argument belongs in a header; or each call reads the whole list
         icons=icons("kie"),
         on_list_tools=list_tools,
         on_list_resources=list_resources,
@@ -113,6 +122,7 @@ def server_of(app: App) -> Server[Any]:
         **prompt_handlers(app),
         cache_hints={"tools/list": CacheHint(ttl_ms=LIST_TTL_MS)},
     )
+    server.middleware.append(without_newer)
     server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)
     Tasks(app).serve(server)
     subscriptions.serve(server)
