@@ -166,6 +166,8 @@ class Element:
 
     @property
     def _raw(self) -> str:
+        if self.name in {"script", "style"}:
+            return ""
         return "".join(part if isinstance(part, str) else part._raw for part in self.parts)
 
     @property
@@ -204,23 +206,6 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self._open[-1].parts.append(data)
-
-
-class Read:
-    """Reads a page; every element must be closed where it was opened."""
-
-    def __call__(self, text: str) -> Element:
-        """Return its root."""
-        reader = _Reader()
-        reader.feed(text)
-        reader.close()
-        assert reader._open == [reader.root], "elements are left open"
-        return reader.root
-
-
-@pytest.fixture(scope="session")
-def read() -> Read:
-    return Read()
 
 
 # The browser ---------------------------------------------------------------------------------------------------------
@@ -389,6 +374,36 @@ def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     browser = Browser(program, tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
+
+
+READABLE = """(() => {
+  document.querySelectorAll("noscript, [hidden]").forEach((element) => element.remove());
+  return document.documentElement.outerHTML;
+})()"""
+
+
+@dataclass(frozen=True)
+class Read:
+    """Reads a page as a browser has drawn it, without what it hides."""
+
+    browser: Browser
+    file: Path
+
+    def __call__(self, text: str) -> Element:
+        """Return its root."""
+        self.file.write_text(text, encoding="utf-8")
+        self.browser.open(self.file.as_uri())
+        assert self.browser.log == []
+        reader = _Reader()
+        reader.feed(self.browser.ask(READABLE))
+        reader.close()
+        assert reader._open == [reader.root], "elements are left open"
+        return reader.root
+
+
+@pytest.fixture(scope="session")
+def read(one_browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Read:
+    return Read(one_browser, tmp_path_factory.mktemp("read") / "page.html")
 
 
 @pytest.fixture

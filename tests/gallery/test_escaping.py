@@ -1,16 +1,18 @@
 """Escaping: whatever comes from outside stays text on the page."""
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kie_ai_mcp._gallery.cards import Markup, TaskCards, joined, tag
-from kie_ai_mcp._gallery.page import page
+from kie_ai_mcp._gallery.entries import Entry, task_entry
+from kie_ai_mcp._gallery.page import html, page
 from kie_ai_mcp._record.tables import Ending, SubmissionRecord, TaskRecord
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def normal(text: str) -> str:
     return " ".join("".join(" " if ord(char) < 32 or char == "\x7f" else char for char in text).split())
 
 
-def card(
+def entry(
     *,
     task_id: str = "n",
     provider: str = "p",
@@ -52,9 +54,10 @@ def card(
     kind: Any = "image",
     model: str | None = None,
     arguments: Mapping[str, Any] | None = None,
+    result_urls: Sequence[str] = (),
     **task: Any,
-) -> str:
-    """The card of a task, and of the request that led to it where `arguments` are given."""
+) -> Entry:
+    """A task as the page gets it, and of the request that led to it where `arguments` are given."""
     record = TaskRecord(
         task_id,
         provider,
@@ -67,7 +70,13 @@ def card(
     request = None
     if arguments is not None:
         request = SubmissionRecord(1, "accepted", tool, provider, arguments, NOW, task_id, None, None)
-    return TaskCards(Path.as_uri, NOW).card(record, request).html
+    links = [{"number": number, "url": url} for number, url in enumerate(result_urls, start=1)]
+    return task_entry(replace(record, result_urls=tuple(result_urls)), request, links, NOW)
+
+
+def drawn(*entries: Entry) -> str:
+    """A page of entries."""
+    return html({"mode": "page", "entries": entries, "older": False, "written": f"{NOW:%Y-%m-%dT%H:%M:%SZ}", "live": ""})
 
 
 @pytest.mark.anyio
@@ -86,26 +95,31 @@ async def test_hostile_words_are_shown_as_they_were_written(past: "Past", read: 
         assert refused.one("h2").text == normal(f"{words} image")
         assert refused.fact("Tool") == normal(words)
         assert refused.one(class_="error").text == f"{normal(words)} (code 400)"
-        assert len(root.all("script")) == len(root.all("style")) == len(root.all("h1")) == 1
+        assert [len(root.all(name)) for name in ("script", "style", "h1", "main", "ul")] == [2, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_words_change_no_element_and_no_attribute(read: "Read", case: str) -> None:
     def shape(words: str) -> list[tuple[str, list[str]]]:
-        text = card(provider=words, tool=words, task_id=words, kind=words, model=words, error=words, status="failed")
-        return [(element.name, sorted(element.attributes)) for element in read(text).all()]
+        shown = entry(provider=words, tool=words, task_id=words, kind=words, model=words, error=words, status="failed")
+        return [(element.name, sorted(element.attributes)) for element in read(drawn(shown)).all()]
 
     assert shape(HOSTILE[case]) == shape("harmless")
-    assert card(arguments={"prompt": HOSTILE[case]}).encode()
+    assert drawn(entry(arguments={"prompt": HOSTILE[case]})).encode()
 
 
-@given(WORDS, WORDS, WORDS)
-def test_any_words_come_out_as_they_went_in(read: "Read", prompt: str, name: str, value: str) -> None:
-    text = card(arguments={"prompt": prompt, "argument": value}, task_id=name, error=prompt, status="failed")
-    root = read(text)
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=20, unique_by=lambda words: words[1]))
+def test_any_words_come_out_as_they_went_in(read: "Read", texts: list[tuple[str, str, str]]) -> None:
+    entries = [
+        entry(arguments={"prompt": prompt, "argument": value}, task_id=name, error=prompt, status="failed")
+        for prompt, name, value in texts
+    ]
+    text = drawn(*entries)
     assert text.encode()
-    assert root.one(class_="prompt").text == (normal(prompt.strip()) or ("Without a prompt." * (not prompt.strip())))
-    assert [row.text for row in root.all("dd")] == ["t", *(normal(words) for words in (name, value) if words)]
+    for card, (prompt, name, value) in zip(read(text).cards, texts, strict=True):
+        assert card.one(class_="prompt").text == (normal(prompt.strip()) or ("Without a prompt." * (not prompt.strip())))
+        assert [row.text for row in card.all("dd")] == ["t", *(normal(words) for words in (name, value) if words)]
 
 
 @pytest.mark.parametrize(
@@ -124,29 +138,44 @@ def test_any_words_come_out_as_they_went_in(read: "Read", prompt: str, name: str
     ],
 )
 def test_address_that_is_not_of_the_web_can_not_be_followed(read: "Read", address: str) -> None:
-    root = read(card(result_urls=(address,)))
+    root = read(drawn(entry(result_urls=(address,)))).cards[0]
     assert root.all("a") == []
     assert normal(address) in root.text
 
 
-def test_children_and_attributes_are_escaped_unless_they_are_markup() -> None:
-    text = '<b class="x">&\''
-    safe = "&lt;b class=&quot;x&quot;&gt;&amp;&#x27;"
-    assert tag("p", text, Markup("<i></i>"), None, title=text) == f'<p title="{safe}">{safe}<i></i></p>'
-    assert joined(text, Markup("<b>"), None) == f"{safe}<b>"
-    assert tag("img", alt="", hidden=True, src=None, data_kind_of="x", class_="y") == (
-        '<img alt="" hidden data-kind-of="x" class="y">'
-    )
+def test_data_of_the_page_can_not_end_its_script() -> None:
+    text = '</script><script>alert(1)</script><!-- <script>'
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', drawn({"prompt": text}), re.DOTALL)
+    assert "<" not in data
+    assert json.loads(data)["entries"] == [{"prompt": text}]
+
+
+@pytest.mark.parametrize(
+    ("task_id", "command"),
+    [
+        ("3f9a-1c:22.x_y", "kie-ai-mcp-server tasks again 3f9a-1c:22.x_y"),
+        ("--help", None),
+        ("a; rm -rf ~", None),
+        ("$(id)", None),
+        ("a\nb", None),
+        ("", None),
+        ("ä", None),
+    ],
+)
+def test_command_is_offered_only_where_a_shell_takes_the_id_for_nothing_else(task_id: str, command: str | None) -> None:
+    assert entry(task_id=task_id, arguments={"prompt": "fox"}).get("command") == command
+    assert "command" not in entry(task_id="made-elsewhere")
 
 
 def test_only_so_many_arguments_are_shown_and_each_only_so_far(read: "Read") -> None:
-    root = read(card(arguments={"prompt": "fox", **{f"a{number}": "x" * 5000 for number in range(50)}}))
+    root = read(drawn(entry(arguments={"prompt": "fox", **{f"a{number}": "x" * 5000 for number in range(50)}})))
     shown = [row for row in root.all("dd") if row.text.startswith("xxx")]
     assert len(shown) == 16
     assert {len(row.text) for row in shown} == {200}
 
 
 def test_argument_that_is_no_text_is_shown_as_json(read: "Read") -> None:
-    root = read(card(arguments={"shots": [{"Scene": "Füchse", "duration": 2.5}], "flag": False, "none": None}))
+    given = {"shots": [{"Scene": "Füchse", "duration": 2.5}], "flag": False, "none": None}
+    root = read(drawn(entry(arguments=given)))
     assert root.fact("shots") == '[{"Scene": "Füchse", "duration": 2.5}]'
     assert root.fact("flag") == "false"

@@ -1,133 +1,218 @@
-"use strict";
+// The page: draws the entries, and keeps them up to date from the server, or from the host that embeds it.
 
-(() => {
-  const form = document.getElementById("filters");
-  const summary = document.getElementById("summary");
-  const nothing = document.getElementById("nothing");
-  const FILTERS = ["q", "kind", "provider", "status"];
+const grid = document.querySelector(".grid");
+const ROW_PX = 2; // the height of the rows that the cards span, as the style sheet has it
+const SOON_MS = 3_000; // how long a page waits before it asks again, while something runs
+const LATER_MS = 15_000; // the same while nothing does
 
-  // Words are found without regard to case and accents.
-  const folded = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+const drawn = new Map(); // the cards by the id of their entry, in the order of the page
 
-  const cards = Array.from(document.querySelectorAll(".card"), (element) => ({
-    element,
-    kind: [element.dataset.kind],
-    provider: [element.dataset.provider],
-    status: element.dataset.status.split(" "),
-    credits: Number(element.dataset.credits || 0),
-    estimate: Number(element.dataset.estimate || 0),
-    words: folded(Array.from(element.querySelectorAll("h2, .prompt, .error, .text, figcaption, dd"), (part) => part.textContent).join("\n")),
-  }));
+// Drawing -------------------------------------------------------------------------------------------------------------
 
-  const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 2 });
-
-  function filter() {
-    const words = folded(form.elements.q.value).split(/\s+/).filter(Boolean);
-    const chosen = ["kind", "provider", "status"].filter((name) => form.elements[name].value);
-    const shown = cards.filter(
-      (card) =>
-        chosen.every((name) => card[name].includes(form.elements[name].value)) &&
-        words.every((word) => card.words.includes(word)),
-    );
-    const wanted = new Set(shown);
-    for (const card of cards) card.element.hidden = !wanted.has(card);
-    const sum = (name) => shown.reduce((total, card) => total + card[name], 0);
-    const more = sum("estimate") ? ` and about ${number(sum("estimate"))} more by estimate` : "";
-    const part = shown.length < cards.length ? `${number(shown.length)} of ` : "";
-    summary.value = `${part}${number(cards.length)} ${cards.length === 1 ? "entry" : "entries"} · ${number(sum("credits"))} credits${more}`;
-    form.querySelector("button").hidden = words.length + chosen.length === 0;
-    nothing.hidden = shown.length > 0 || cards.length === 0;
+/** Draw entries, newest first. Cards that have not changed stay as they are, and so do focus and open details. */
+function draw(entries) {
+  const before = new Map(drawn);
+  drawn.clear();
+  for (const entry of entries) {
+    const key = idOf(entry);
+    drawn.set(key, updated(before.get(key), entry));
   }
-
-  // The filters stand in the address, so that a view can be kept and survives a reload.
-  function remember() {
-    const set = new URLSearchParams(FILTERS.map((name) => [name, form.elements[name].value]).filter((pair) => pair[1]));
-    history.replaceState(null, "", `#${set}`);
-  }
-
-  function recall() {
-    const set = new URLSearchParams(location.hash.slice(1));
-    if (location.hash && !FILTERS.some((name) => set.has(name))) return;
-    for (const name of FILTERS) {
-      const field = form.elements[name];
-      field.value = set.get(name) ?? "";
-      if (field.selectedIndex === -1) field.value = "";
-    }
-    filter();
-  }
-
-  form.addEventListener("input", () => {
-    filter();
-    remember();
+  for (const [key, { element }] of before) if (!drawn.has(key)) element.remove();
+  [...drawn.values()].forEach((card, index) => {
+    if (grid.children[index] !== card.element) grid.insertBefore(card.element, grid.children[index] ?? null);
   });
-  form.addEventListener("reset", () =>
-    setTimeout(() => {
-      filter();
-      remember();
-    }),
-  );
-  form.addEventListener("submit", (event) => event.preventDefault());
-  addEventListener("hashchange", recall);
-  addEventListener("keydown", (event) => {
-    if (event.key === "/" && !event.target.closest("input, select, dialog")) {
-      event.preventDefault();
-      form.elements.q.focus();
+  offer();
+  filter();
+  announce(entries);
+  span([...drawn.values()].filter((card) => !before.has(idOf(card.entry))).map(({ element }) => element));
+}
+
+function updated(card, entry) {
+  const written = JSON.stringify(entry);
+  if (card?.written === written) return card;
+  const parts = partsOf(entry);
+  const pristine = Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, part.outerHTML ?? ""]));
+  const shown = card?.element ?? element("li", { class: "card" });
+  if (card) {
+    for (const name of Object.keys(parts)) {
+      if (pristine[name] === card.pristine[name]) parts[name] = card.parts[name];
+      else replace(card.parts[name], parts[name]);
     }
-  });
-
-  // Moments, as the reader writes them.
-  const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-  for (const time of document.querySelectorAll("time")) {
-    const date = new Date(time.dateTime);
-    if (Number.isNaN(date.valueOf())) continue;
-    time.title = time.textContent;
-    time.textContent = moment.format(date);
+    if (card.entry.status !== entry.status) byId("news").textContent = plain(`${entry.provider} ${entry.kind}: ${stateOf(entry)}`);
+  } else {
+    const { media, ...body } = parts;
+    shown.append(media, element("div", { class: "body" }, ...Object.values(body)));
+    spanning.observe(shown);
   }
+  Object.assign(shown.dataset, { kind: entry.kind ?? "", provider: entry.provider ?? "", status: (entry.states ?? [entry.status]).join(" ") });
+  return { ...indexed(entry, shown), written, parts, pristine };
+}
 
-  // One player at a time.
-  document.addEventListener(
-    "play",
-    (event) => {
-      for (const player of document.querySelectorAll("video, audio")) if (player !== event.target) player.pause();
+/** Put a part in the place of another; what was open stays open, and the focus stays where it was. */
+function replace(old, fresh) {
+  const focusable = (part) => [...(part.querySelectorAll?.("a, button, summary, textarea, video, audio, [tabindex]") ?? [])];
+  const focused = focusable(old).indexOf(document.activeElement);
+  if (old.matches?.("details[open]") && fresh.matches?.("details")) fresh.open = true;
+  old.replaceWith(fresh);
+  if (focused >= 0) (focusable(fresh)[focused] ?? focusable(fresh)[0])?.focus();
+}
+
+/** Let each card span as many of the grid's low rows as it is high, so that none leaves a gap beside it. */
+function span(cards) {
+  const heights = cards.map((card) => card.offsetHeight + (Number.parseFloat(getComputedStyle(card).marginBottom) || 0));
+  cards.forEach((card, index) => {
+    card.style.gridRowEnd = `span ${Math.ceil(heights[index] / ROW_PX)}`;
+  });
+}
+const spanning = new ResizeObserver((changes) => span(changes.map(({ target }) => target)));
+
+/** Say above everything else how many requests lost their answers, and below what to do where there is nothing. */
+function announce(entries) {
+  const lost = entries.filter((entry) => entry.status === "unknown").length;
+  const words = lost === 1 ? "1 request lost its answer: it" : `${amount(lost)} requests lost their answers: they`;
+  const show = stage.mode === "app" ? "" : element("a", { href: "#status=unknown" }, "Show");
+  const notice = byId("notice");
+  notice.hidden = !lost;
+  if (lost !== Number(notice.dataset.lost ?? 0)) notice.replaceChildren(`${words} may have been charged. `, show);
+  notice.dataset.lost = lost;
+  byId("empty").hidden = entries.length > 0 || !stage.nothing;
+  byId("empty").textContent = stage.nothing ?? "";
+}
+
+function date(written, older) {
+  const rest = older ? "; older entries are left out" : "";
+  byId("written").replaceChildren("as of ", moment(written), rest);
+}
+
+// The server's page: refreshed while it is looked at --------------------------------------------------------------------
+
+/** Ask the server again and again, soon while something runs; only while the page is visible. */
+async function follow(address) {
+  let last = "";
+  for (;;) {
+    const runs = [...drawn.values()].some(({ entry }) => [...RUNNING, "sending"].includes(entry.status));
+    await new Promise((resolve) => setTimeout(resolve, runs ? SOON_MS : LATER_MS));
+    if (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+    try {
+      const answer = await fetch(address, { cache: "no-cache" });
+      if (!answer.ok) throw new Error(answer.status);
+      const text = await answer.text();
+      const news = JSON.parse(text);
+      if (text !== last) draw(news.entries);
+      last = text;
+      date(new Date().toISOString(), news.older);
+    } catch {
+      byId("written").append(byId("written").textContent.endsWith("answer") ? "" : "; the server does not answer");
+    }
+  }
+}
+
+// The app: fed by a host ------------------------------------------------------------------------------------------------
+
+let tasks = new Map(); // the entries that the host has given, by id
+let isFollowing = false;
+let isOver = false;
+
+/** Take the result of a tool, as the host passes it on, and draw its tasks; new ones come first where `before` is set. */
+function receive(result, before = false) {
+  const { tasks: listed, unresolved = [], ...alone } = result.structuredContent ?? {};
+  const reports = listed ?? (alone.task_id ? [alone] : []);
+  const whole = new Map((result._meta?.["kie-ai/tasks"] ?? []).map((entry) => [idOf(entry), entry]));
+  const entries = [...unresolved.map(requestOf), ...reports].map((report) => whole.get(idOf(report)) ?? entryOf(report));
+  const all = new Map([...whole, ...entries.map((entry) => [idOf(entry), entry])]);
+  const known = [...tasks].map(([id, entry]) => [id, all.get(id) ?? entry]);
+  tasks = new Map(before ? [...all, ...known] : [...known, ...all]);
+  document.body.dataset.count = tasks.size > 2 ? "many" : "few";
+  form.hidden = tasks.size <= 6;
+  say(tasks.size ? "" : textOf(result) || "Nothing here yet.", pictures(result));
+  draw([...tasks.values()]);
+  if (!isFollowing) wait();
+}
+
+/** Return a report as an entry, where the server's own is missing. */
+function entryOf(report) {
+  const urls = report.result_urls ?? [];
+  const results = urls.map((url, index) => ({ number: index + 1, url, kind: kindOf(url) }));
+  const data = report.data === undefined || typeof report.data === "string" ? report.data : JSON.stringify(report.data, null, 1);
+  return { gateway: "kie", ...report, results, data, kind: results[0]?.kind ?? "" };
+}
+
+function requestOf(request) {
+  const { state, ...rest } = request;
+  return { gateway: "kie", provider: request.tool, kind: "", ...rest, status: state };
+}
+
+function kindOf(url) {
+  const end = url.split(/[?#]/)[0].split(".").at(-1).toLowerCase();
+  return /^(mp4|webm|mov|mkv)$/.test(end) ? "video" : /^(mp3|wav|ogg|m4a|flac|aac)$/.test(end) ? "audio" : "image";
+}
+
+const pictures = (result) =>
+  (result.content ?? [])
+    .filter((block) => block.type === "image" && !tasks.size)
+    .map((block) => element("img", { class: "preview", alt: "A result", src: `data:${block.mimeType};base64,${block.data}` }));
+
+/** Show words, and pictures, where there are no entries. */
+function say(text, shown = []) {
+  stage.nothing = text;
+  byId("empty").nextElementSibling.after(...shown);
+}
+
+/** Ask for running tasks until all are over; each answer comes when something has changed, or after some seconds. */
+async function wait() {
+  isFollowing = true;
+  for (let pause_ms = SOON_MS; !isOver && host.can("serverTools"); ) {
+    const running = [...tasks.values()].filter((entry) => RUNNING.includes(entry.status)).map((entry) => entry.task_id);
+    if (!running.length) break;
+    await new Promise((resolve) => setTimeout(resolve, pause_ms));
+    try {
+      await renewed(running);
+    } catch {
+      pause_ms = Math.min(2 * pause_ms, 60_000);
+    }
+  }
+  isFollowing = false;
+}
+
+async function renewed(ids) {
+  const answer = await host.call("wait_for_tasks", { task_ids: ids, timeout_s: 5 });
+  if (!isOver) receive(answer, false);
+}
+
+async function run() {
+  Object.assign(host.heard, {
+    "ui/notifications/tool-input": ({ arguments: given = {} }) => {
+      if (tasks.size) return;
+      say(given.task_ids ? `Waiting for ${counted(given.task_ids.length, "task", "tasks")}…` : "One moment…");
+      draw([]);
     },
-    true,
-  );
-
-  // The viewer: every picture that is not filtered away, one after the other.
-  const viewer = document.getElementById("viewer");
-  const large = document.getElementById("large");
-  let shots = [];
-  let at = 0;
-
-  function show(index) {
-    at = (index + shots.length) % shots.length;
-    const shot = shots[at];
-    const prompt = shot.closest(".card").querySelector("details.prompt > p, p.prompt:not(.missing)");
-    large.src = shot.href;
-    large.alt = shot.firstElementChild.alt;
-    document.getElementById("file").href = shot.href;
-    document.getElementById("caption").textContent = prompt?.textContent ?? "";
-  }
-
+    "ui/notifications/tool-result": (result) => receive(result),
+    "ui/notifications/tool-cancelled": () => {
+      if (tasks.size) return;
+      say("The call was cancelled. Tasks that run go on by themselves.");
+      draw([]);
+    },
+    "ui/notifications/host-context-changed": host.dress,
+    "ui/resource-teardown": () => {
+      isOver = true;
+    },
+  });
   document.addEventListener("click", (event) => {
-    const shot = event.target.closest?.(".shot");
-    if (!shot || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const link = event.target.closest?.("a[target=_blank]");
+    if (!link || !host.can("openLinks")) return;
     event.preventDefault();
-    shots = Array.from(document.querySelectorAll(".card:not([hidden]) .shot"));
-    show(shots.indexOf(shot));
-    viewer.showModal();
+    host.open(link.href);
   });
-  viewer.addEventListener("keydown", (event) => {
-    if (event.key === "ArrowLeft") show(at - 1);
-    if (event.key === "ArrowRight") show(at + 1);
-  });
-  viewer.addEventListener("close", () => {
-    large.removeAttribute("src");
-    shots[at]?.focus();
-  });
-  document.getElementById("previous").addEventListener("click", () => show(at - 1));
-  document.getElementById("next").addEventListener("click", () => show(at + 1));
-  document.getElementById("close").addEventListener("click", () => viewer.close());
+  await host.connect();
+}
 
+document.body.dataset.mode = stage.mode;
+if (stage.mode === "app") {
+  form.hidden = true;
+  run();
+} else {
+  draw(stage.entries);
+  date(stage.written, stage.older);
   recall();
-})();
+  if (stage.live) follow(stage.live);
+}

@@ -2,22 +2,27 @@
 
 import base64
 import hashlib
+import json
 import os
-from collections import Counter, deque
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import version
 from importlib.resources import files
+from itertools import zip_longest
 from operator import attrgetter
 from pathlib import Path
 from string import Template
+from typing import Any
 from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._gallery.cards import Address, Card, Markup, TaskCards, amount, joined, request_card, tag, when
-from kie_ai_mcp._media.files import format_of_file, replacing
+from kie_ai_mcp._flow.report import USD
+from kie_ai_mcp._gallery.entries import Entry, request_entry, task_entry
+from kie_ai_mcp._media.files import Format, format_of_file, replacing
 from kie_ai_mcp._media.thumbnails import thumbnails
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
@@ -25,22 +30,32 @@ from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import MediaError
 
 IDENTITY = attrgetter("gateway", "account", "task_id")
-Entry = TaskRecord | SubmissionRecord  # a submission only where it has no task
+Address = Callable[[Path], str]
 LIMIT = 1000  # default number of entries on a page, which then opens quickly and has some megabytes at most
 READ_AT_ONCE = 500
 FILE_NAME = "gallery.html"
 NOTHING = "Nothing here yet. Ask your assistant for a picture, then write this page again."
 MARK = b'content="kie-ai-mcp-server gallery"'  # near the start of every gallery; a file without it is never replaced
+SCRIPTS = ("elements.js", "cards.js", "filters.js", "viewer.js", "actions.js", "host.js", "page.js")
 
 
-async def page(record: Record, *, limit: int = LIMIT, address: Address = Path.as_uri) -> str:
+async def page(record: Record, *, limit: int = LIMIT, address: Address = Path.as_uri, live: str = "") -> str:
     """Return the gallery of the newest `limit` tasks and settled requests, and of every unsettled request.
 
     `address` returns the address of a saved file from the page. The default is a ``file:`` address, which a browser
-    follows only from a page that is a file itself.
+    follows only from a page that is a file itself. `live` is where the page gets its entries anew, as `entries`
+    returns them; without it, it stays as it is.
     """
+    stage = await entries(record, limit=limit, address=address)
+    return html({"mode": "page", **stage, "live": live, "nothing": NOTHING})
+
+
+async def entries(record: Record, *, limit: int = LIMIT, address: Address = Path.as_uri) -> dict[str, Any]:
+    """Return what the page of these entries shows, as JSON."""
     records, requests, older = await _history(record, limit)
-    return await anyio.to_thread.run_sync(_page, records, requests, older, address)
+    now = datetime.now(UTC)
+    drawn = await anyio.to_thread.run_sync(_entries, records, requests, address, now)
+    return {"entries": drawn, "older": older, "written": now.isoformat()}
 
 
 async def write(record: Record, path: Path, *, limit: int = LIMIT) -> Path:
@@ -54,7 +69,16 @@ async def write(record: Record, path: Path, *, limit: int = LIMIT) -> Path:
     return path
 
 
-async def _history(record: Record, limit: int) -> tuple[list[Entry], dict[int, SubmissionRecord], bool]:
+def html(stage: Mapping[str, Any]) -> str:
+    """Return the page that shows `stage`; one for a host, which has rules of its own for it, has no policy."""
+    stage = {**stage, "usd": USD, "version": version("kie-ai-mcp-core")}
+    data = json.dumps(stage, ensure_ascii=False).encode("utf-8", "replace").decode().replace("<", "\\u003c")
+    style, script = _resource("page.css"), "".join(map(_resource, SCRIPTS))
+    policy = "" if stage["mode"] == "app" else _policy(style, script, bool(stage["live"]))
+    return Template(_resource("page.html")).substitute(policy=policy, style=style, script=script, data=data)
+
+
+async def _history(record: Record, limit: int) -> tuple[list[TaskRecord | SubmissionRecord], dict[int, SubmissionRecord], bool]:
     """Return the newest records, the requests of their tasks by row, and whether there are older records."""
     unsettled = {request.id: request for request in await record.submissions.unsettled()}
     tasks = await record.tasks.newest(Filters(limit=limit + 1))
@@ -79,66 +103,62 @@ async def _history(record: Record, limit: int) -> tuple[list[Entry], dict[int, S
             by_task[row_id] = request_before
 
     age = attrgetter("created_at")
-    settled: list[Entry] = sorted([*tasks, *others], key=age, reverse=True)
+    settled: list[TaskRecord | SubmissionRecord] = sorted([*tasks, *others], key=age, reverse=True)
     entries = sorted([*settled[:limit], *unsettled.values()], key=age, reverse=True)
     return entries, by_task, len(settled) > limit
 
 
-def _page(records: list[Entry], requests: Mapping[int, SubmissionRecord], older: bool, address: Address) -> str:
-    now = datetime.now(UTC)
+def _entries(
+    records: list[TaskRecord | SubmissionRecord],
+    requests: Mapping[int, SubmissionRecord],
+    address: Address,
+    now: datetime,
+) -> list[Entry]:
     paths = (Path(name) for record in records if isinstance(record, TaskRecord) for name in record.files)
     formats = {path: form for path in paths if path.is_absolute() and (form := format_of_file(path))}
-    of_tasks = TaskCards(address, now, formats, thumbnails(formats))
-    cards = [
-        of_tasks.card(record, requests.get(record.row_id)) if isinstance(record, TaskRecord) else request_card(record)
+    small = thumbnails(formats)
+
+    def results(record: TaskRecord) -> list[dict[str, Any]]:
+        found = enumerate(zip_longest(record.result_urls, record.files, record.labels, fillvalue=""), start=1)
+        return [_result(number, *result, address, formats, small) for number, result in found]
+
+    return [
+        task_entry(record, requests.get(record.row_id), results(record), now)
+        if isinstance(record, TaskRecord)
+        else request_entry(record)
         for record in records
     ]
-    statuses = Counter(state for card in cards for state in card.states)
-    style, script = _resource("page.css"), _resource("page.js")
-    return Template(_resource("page.html")).substitute(
-        policy=_policy(style, script),
-        style=style,
-        script=script,
-        summary=_summary(cards),
-        written=joined("as of ", when(now), "; older entries are left out" if older else None),
-        notice=_notice(statuses["unknown"]),
-        kinds=_options(Counter(card.kind for card in cards)),
-        providers=_options(Counter(card.provider for card in cards)),
-        statuses=_options(statuses),
-        cards=joined(*(card.html for card in cards)),
-        empty=Markup() if cards else tag("p", NOTHING, class_="empty"),
-    )
 
 
-def _summary(cards: list[Card]) -> Markup:
-    """Return the number of entries and their cost, in the words that the page's script uses, too."""
-    estimated = sum(card.estimate or 0.0 for card in cards)
-    more = f" and about {amount(estimated)} more by estimate" if estimated else ""
-    credits = amount(sum(card.credits or 0.0 for card in cards))
-    return joined(f"{len(cards):,} {'entry' if len(cards) == 1 else 'entries'} · {credits} credits{more}")
+def _result(
+    number: int,
+    url: str,
+    file: str,
+    label: str,
+    address: Address,
+    formats: Mapping[Path, Format],
+    small: Mapping[Path, str],
+) -> dict[str, Any]:
+    """Return one result: its link, and where its saved file is still there how the page shows that."""
+    result: dict[str, Any] = {"number": number, "url": url, "label": label}
+    if form := formats.get(path := Path(file)):
+        result |= {"name": path.name, "kind": form.kind, "address": address(path), "thumbnail": small.get(path)}
+    return {name: value for name, value in result.items() if value}
 
 
-def _notice(unknown: int) -> Markup:
-    if not unknown:
-        return Markup()
-    lost = "1 request lost its answer: it" if unknown == 1 else f"{unknown:,} requests lost their answers: they"
-    return tag("p", f"{lost} may have been charged. ", tag("a", "Show", href="#status=unknown"), class_="notice")
-
-
-def _options(counts: Counter[str]) -> Markup:
-    return joined(*(tag("option", f"{value} ({count:,})", value=value) for value, count in sorted(counts.items())))
-
-
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, is_live: bool) -> str:
     """Return the content security policy: own script and style, files, embedded pictures, and nothing else."""
     own = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}"
-    return f"{own}; img-src 'self' file: data:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+    own += "; connect-src 'self'" if is_live else ""
+    rules = f"{own}; img-src 'self' file: data:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+    return f'<meta http-equiv="Content-Security-Policy" content="{rules}">'
 
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+@cache
 def _resource(name: str) -> str:
     return files("kie_ai_mcp._gallery").joinpath(name).read_text(encoding="utf-8")
 

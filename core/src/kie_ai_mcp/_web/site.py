@@ -1,6 +1,7 @@
 """The HTTP server: the protocol at /mcp, plain tool calls, the gallery, and the callbacks of the service."""
 
 import hashlib
+import json
 import logging
 import socket
 import sys
@@ -22,7 +23,7 @@ from starlette.routing import Route
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
-from kie_ai_mcp._gallery.page import page
+from kie_ai_mcp._gallery.page import entries, page
 from kie_ai_mcp._mcp.content import result_of
 from kie_ai_mcp._mcp.server import CLEANUP_S, server_of
 from kie_ai_mcp._mcp.signals import exit_after, signalled
@@ -37,6 +38,7 @@ from kie_ai_mcp.readings import object_in
 
 MCP_PATH = "/mcp"
 CALL_PATH = "/tools/call"
+ENTRIES = "/entries.json"  # below the gallery: what its page shows, for the page to ask again
 CLOSE_S = 1  # how long answers may still be written once every paid request has ended, in whole seconds
 
 
@@ -129,6 +131,7 @@ class Site:
                 Route(HEALTH_PATH, _health, methods=["GET"]),
                 Route(CALL_PATH, self._call, methods=["POST"]),
                 Route(GALLERY_PATH, self._gallery, methods=["GET"]),
+                Route(GALLERY_PATH + ENTRIES, self._entries, methods=["GET"]),
                 Route(GALLERY_PATH + "/{mark}/{name}", self._file, methods=["GET"]),
                 Route(CALLBACK_PATH, callbacks.take, methods=["POST"]),
             ],
@@ -173,18 +176,33 @@ class Site:
 
     async def _gallery(self, request: Request) -> Response:
         # Relative to what the client asked for: a proxy may serve it below a prefix that nobody tells us.
-        start = "./" if request.scope["raw_path"].endswith(b"/") else f".{GALLERY_PATH}/"
+        start = "." if request.scope["raw_path"].endswith(b"/") else f".{GALLERY_PATH}"
+        live = f"{start}{ENTRIES}?start={quote(start)}"
         try:
-            text = await page(self.app.engine.record, address=partial(self._address, start))
+            text = await page(self.app.engine.record, address=partial(self._address, start), live=live)
         except StorageError as exc:
             return refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(exc))
         return HTMLResponse(text, headers={"Cache-Control": "no-store"})
+
+    async def _entries(self, request: Request) -> Response:
+        """Return what a page that is open shows now; the same as before is not sent again."""
+        start = f".{GALLERY_PATH}" if request.query_params.get("start") == f".{GALLERY_PATH}" else "."
+        try:
+            stage = await entries(self.app.engine.record, address=partial(self._address, start))
+        except StorageError as exc:
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(exc))
+        del stage["written"]
+        text = json.dumps(stage, ensure_ascii=False).encode("utf-8", "replace")
+        headers = {"ETag": f'"{hashlib.sha256(text).hexdigest()[:32]}"', "Cache-Control": "private, no-cache"}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=HTTPStatus.NOT_MODIFIED.value, headers=headers)
+        return Response(text, headers=headers, media_type="application/json")
 
     def _address(self, start: str, path: Path) -> str:
         """Return where the page finds a saved file; only what a page has shown can be fetched."""
         mark = hashlib.sha256(str(path).encode(errors="replace")).hexdigest()[:32]
         self._shown[mark] = path
-        return f"{start}{mark}/{quote(path.name)}"
+        return f"{start}/{mark}/{quote(path.name)}"
 
     async def _file(self, request: Request) -> Response:
         path = self._shown.get(request.path_params["mark"])
