@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import threading
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -257,6 +257,8 @@ class Browser:
         self._number = 0
         self._session: str | None = None
         self.log: list[str] = []
+        self.requests: list[str] = []
+        self._answers: dict[str, tuple[str, bytes]] = {}
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Log", "Runtime"):
@@ -269,13 +271,17 @@ class Browser:
             for message in messages:
                 self._messages.put(json.loads(message))
 
-    def _ask(self, method: str, **params: Any) -> dict[str, Any]:
+    def _send(self, method: str, **params: Any) -> int:
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
         if self._session:
             message["sessionId"] = self._session
         os.write(self._to, json.dumps(message).encode() + b"\0")
-        return self._until(lambda answer: answer.get("id") == self._number, method)
+        return self._number
+
+    def _ask(self, method: str, **params: Any) -> dict[str, Any]:
+        number = self._send(method, **params)
+        return self._until(lambda answer: answer.get("id") == number, method)
 
     def _until(self, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
         deadline = time.monotonic() + LIMIT_S
@@ -288,10 +294,45 @@ class Browser:
                 self.log.append(message["params"]["entry"]["text"])
             if message.get("method") == "Runtime.exceptionThrown":
                 self.log.append(json.dumps(message["params"]["exceptionDetails"]))
+            if message.get("method") == "Fetch.requestPaused":
+                self._answer(message["params"])
             if wanted(message):
                 assert "error" not in message, message
                 result: dict[str, Any] = message.get("result", {})
                 return result
+
+    def intercept(self, answers: dict[str, tuple[str, bytes]]) -> None:
+        """Answer requests of the web by address, with a type and a body each; every other one fails."""
+        self.requests.clear()
+        self._answers = answers
+        self._ask("Fetch.enable", patterns=[{"urlPattern": "http*"}])
+
+    def let_through(self) -> None:
+        """Answer no more requests."""
+        self._ask("Fetch.disable")
+
+    def _answer(self, paused: dict[str, Any]) -> None:
+        address = paused["request"]["url"]
+        self.requests.append(address)
+        if address in self._answers:
+            mime_type, body = self._answers[address]
+            headers = [{"name": "Content-Type", "value": mime_type}]
+            answer = {"responseCode": 200, "responseHeaders": headers, "body": b64encode(body).decode()}
+            self._send("Fetch.fulfillRequest", requestId=paused["requestId"], **answer)
+        else:
+            self._send("Fetch.failRequest", requestId=paused["requestId"], errorReason="NameNotResolved")
+
+    def allow_copying(self) -> str:
+        """Let pages use the clipboard; return the expression that reads it."""
+        session, self._session = self._session, None
+        self._ask("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+        self._session = session
+        self._ask("Page.bringToFront")
+        return "navigator.clipboard.readText()"
+
+    def run_scripts(self, *, on: bool) -> None:
+        """Run the scripts of pages, or none."""
+        self._ask("Emulation.setScriptExecutionDisabled", value=not on)
 
     def open(self, address: str) -> None:
         """Go to an address and wait until the page and what it loads at once is there."""

@@ -5,6 +5,7 @@ import shutil
 import wave
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 import kie_ai_mcp_sandbox
-from kie_ai_mcp import Outcome
+from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._gallery.page import page, write
 from kie_ai_mcp._media.thumbnails import THUMBNAILS
 from kie_ai_mcp._record.tables import Ending
@@ -206,6 +207,129 @@ async def test_moments_are_shown_as_the_reader_writes_them(past: "Past", browser
         "new Intl.DateTimeFormat(undefined, {dateStyle: 'medium', timeStyle: 'short'})"
         f".format(new Date({titled.replace(' UTC', 'Z').replace(' ', 'T')!r}))"
     )
+
+
+@pytest.mark.parametrize(("width", "phone"), [(1280, False), (320, True)], ids=["wide", "narrow"])
+async def test_pictures_are_shown_whole_whatever_their_shape(
+    past: "Past", browser: "Browser", width: int, phone: bool
+) -> None:
+    for name, size in (("tall", (300, 900)), ("wide", (900, 300)), ("square", (400, 400))):
+        await past.task(name, outcome=past.done(), files=(past.picture(f"{name}.png", size),))
+    four = tuple(past.picture(f"{number}.png", (300, 500)) for number in range(6))
+    await past.task("six", outcome=past.done(), files=four)
+    browser.look(width, 900, phone=phone)
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
+    shown = "[...document.querySelectorAll('.grid img')].filter((image) => image.checkVisibility())"
+    browser.wait(f"{shown}.every((image) => image.complete)")
+    shape = "[image.clientWidth / image.clientHeight, image.naturalWidth / image.naturalHeight]"
+    fit = "getComputedStyle(image).objectFit"
+    for (drawn, natural), object_fit in browser.ask(f"{shown}.map((image) => [{shape}, {fit}])"):
+        assert object_fit == "contain" or abs(drawn - natural) < 0.02
+    assert len(browser.ask(f"{shown}.map((image) => image.src)")) == 3 + 4
+    assert browser.ask("document.querySelector('.count').textContent") == "+2"
+
+
+GAPS = """(() => {
+  const cards = [...document.querySelectorAll(".card:not([hidden])")].map((card) => card.getBoundingClientRect());
+  const below = (one) => cards.filter((other) => other.left === one.left && other.top > one.top);
+  const next = (one) => Math.min(...below(one).map((other) => other.top));
+  return cards.map((one) => next(one) - one.bottom).filter(Number.isFinite);
+})()"""
+
+
+async def test_opened_details_leave_no_gap_beside_them_and_cover_nothing(past: "Past", browser: "Browser") -> None:
+    for number in range(12):
+        arguments = {f"argument_{index}": "x" * 150 for index in range(number)}
+        await past.task(f"fox {number}", outcome=past.done(), arguments=arguments)
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
+
+    def check() -> None:
+        gaps = browser.ask(GAPS)
+        assert len(gaps) == 8
+        assert all(14 <= gap <= 22 for gap in gaps), gaps
+
+    check()
+    browser.ask("document.querySelectorAll('.more').forEach((more, index) => { more.open = index % 2 === 0; })")
+    browser.ask("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    check()
+
+
+async def test_prompt_and_command_are_copied(past: "Past", browser: "Browser") -> None:
+    words = "A fox\nin the <b>snow</b> " * 20
+    task_id = await past.task(words, outcome=past.done())
+    await past.record.tasks.adopt(Task("strange", "veo3", "veo3", "video"))
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
+    clipboard = browser.allow_copying()
+    said = "[...document.querySelectorAll('.said')].map((said) => said.textContent).join('')"
+    for label, copied, answer in (
+        ("Copy prompt", words.strip(), "The prompt is copied."),
+        ("Copy command", f"kie-ai-mcp-server tasks again {task_id}", "Run it in a terminal"),
+    ):
+        (found,) = browser.ask(
+            f"[...document.querySelectorAll('button')].filter((button) => button.textContent === {label!r})"
+            ".map((button) => { button.click(); return 1; })"
+        )
+        assert found
+        browser.wait(f"({said}).includes({answer!r})")
+        assert browser.ask(clipboard) == copied
+    assert browser.log == []
+
+
+async def test_where_nothing_can_be_copied_the_words_are_shown(past: "Past", browser: "Browser") -> None:
+    await past.task("A fox", outcome=past.done())
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
+    browser.ask(
+        "navigator.clipboard.writeText = () => Promise.reject(new Error('no')), document.execCommand = () => false"
+    )
+    browser.ask("document.querySelector('.actions button').click()")
+    browser.wait("document.querySelector('.said').textContent === 'A fox'")
+
+
+# Costs ---------------------------------------------------------------------------------------------------------------
+
+TABLES = """Object.fromEntries([...document.querySelectorAll("#costs table")].map((table) => [
+  table.caption.textContent,
+  [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent)),
+]))"""
+
+
+async def test_costs_are_summed_by_day_month_model_and_provider(past: "Past", browser: "Browser") -> None:
+    past.now = datetime(2026, 3, 2, 12, tzinfo=UTC)  # a month later, at noon: 31 January and on
+    await past.task("one", outcome=past.done(credits=4), model="google/nano-banana")
+    past.made += 24
+    await past.task("two", outcome=past.done(credits=2.5), model="google/nano-banana")
+    await past.task("three", provider="veo3", kind="video", outcome=past.done(credits=None), estimated_credits=60)
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
+    assert browser.ask("document.getElementById('dollars').textContent") == "($0.33)"
+    assert browser.ask("[...document.querySelectorAll('.usd')].map((usd) => usd.textContent.trim())") == [
+        "$0.30",
+        "$0.013",
+        "$0.02",
+    ]
+    browser.ask("document.getElementById('costs').open = true")
+    browser.wait("document.querySelectorAll('#costs table').length === 4")
+    assert browser.ask(TABLES) == {
+        "By day": [["2026-02-01", "2", "2.5", "60", "$0.31"], ["2026-01-31", "1", "4", "", "$0.02"]],
+        "By month": [["2026-02", "2", "2.5", "60", "$0.31"], ["2026-01", "1", "4", "", "$0.02"]],
+        "By model": [
+            ["generate_nano_banana", "1", "0", "60", "$0.30"],
+            ["google/nano-banana", "2", "6.5", "", "$0.033"],
+        ],
+        "By provider": [["veo3", "1", "0", "60", "$0.30"], ["nano-banana", "2", "6.5", "", "$0.033"]],
+    }
+    set_filters(browser, {"provider": "veo3"})
+    assert [rows[0][-1] for rows in browser.ask(TABLES).values()] == ["$0.30"] * 4
+
+
+async def test_page_without_scripts_says_that_it_needs_them(past: "Past", browser: "Browser") -> None:
+    path = await write(past.record, past.folder / "gallery.html")
+    browser.run_scripts(on=False)
+    try:
+        browser.open(path.as_uri())
+        texts = browser.named({"StaticText": []}, within_s=0.0)["StaticText"]
+    finally:
+        browser.run_scripts(on=True)
+    assert any("allow scripts" in text for text in texts)
 
 
 # Looking for something -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 import uvicorn
 from pytest_httpserver import HTTPServer
@@ -67,6 +68,74 @@ async def test_gallery_below_a_prefix_shows_and_links_its_pictures(
     browser.ask(f"window.loads = {loads} image.onerror = () => done(0); image.src = address; }}), 1")
     assert browser.ask(loaded) == [640, 640]
     assert browser.log == []
+
+
+WAKE = "document.dispatchEvent(new Event('visibilitychange'))"
+STATES = "[...document.querySelectorAll('.card .state')].map((state) => state.textContent)"
+PROMPTS = "[...document.querySelectorAll('.card .prompt')].map((prompt) => prompt.textContent)"
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+async def test_open_page_follows_what_happens_and_stays_as_it_is(
+    past: "Past", proxy: str, browser: "Browser", end: str
+) -> None:
+    await past.task("An old fox", outcome=past.done(), files=(past.picture("old.png"),))
+    running = await past.task("A fox")
+    browser.open(f"{proxy}/gallery{end}")
+    browser.ask("document.querySelectorAll('.more').forEach((more) => { more.open = true; })")
+    browser.ask(
+        "window.before = [...document.querySelectorAll('.card')], before[0].querySelector('.more dd').tabIndex = 0"
+    )
+    browser.ask(
+        "before[0].querySelector('.actions button').focus(), document.getElementsByName('q')[0].value = 'fox', 1"
+    )
+    picture = past.picture("new.png", (300, 200))
+    await past.record.tasks.record_outcome(running, past.done(credits=7))
+    await past.record.tasks.record_files(running, [str(picture)])
+    await past.task("A newer fox")
+    browser.ask(WAKE)
+    browser.wait(f"{PROMPTS}.length === 3")
+    assert browser.ask(PROMPTS) == ["A newer fox", "A fox", "An old fox"]
+    assert browser.ask(STATES) == ["Pending", "Completed", "Completed"]
+    assert (
+        browser.ask("[...document.querySelectorAll('.card')].slice(1).map((card, at) => card === before[at])")
+        == [True] * 2
+    )
+    assert browser.ask("[...document.querySelectorAll('.more')].map((more) => more.open)") == [False, True, True]
+    assert browser.ask("document.activeElement.textContent") == "Copy prompt"
+    assert browser.ask("before[0].contains(document.activeElement)")
+    assert browser.ask("document.getElementById('summary').value") == "3 entries · 11 credits"
+    assert browser.ask("document.getElementById('news').textContent") == "nano-banana image: Completed"
+    browser.wait("before[0].querySelector('img')?.naturalWidth > 0")
+    assert browser.ask("before[0].querySelector('.shot').href").startswith(f"{proxy}/gallery/")
+    assert browser.log == []
+
+
+async def test_page_says_when_the_server_does_not_answer_and_goes_on_when_it_does(
+    past: "Past", proxy: str, browser: "Browser"
+) -> None:
+    await past.task("A fox", outcome=past.done())
+    browser.open(f"{proxy}/gallery")
+    browser.ask("window.real = fetch, window.fetch = () => Promise.reject(new TypeError('no')), 1")
+    browser.ask(WAKE)
+    browser.wait("document.getElementById('written').textContent.endsWith('; the server does not answer')")
+    browser.ask("window.fetch = real, 1")
+    browser.ask(WAKE)
+    browser.wait("!document.getElementById('written').textContent.includes('answer')")
+    assert browser.ask(PROMPTS) == ["A fox"]
+
+
+async def test_entries_that_have_not_changed_are_not_sent_again(past: "Past", proxy: str) -> None:
+    await past.task("A fox", outcome=past.done(), files=(past.picture(),))
+    async with httpx.AsyncClient(trust_env=False) as client:
+        first = await client.get(f"{proxy}/gallery/entries.json", params={"start": "//evil.example"})
+        (entry,) = first.json()["entries"]
+        assert entry["results"][0]["address"].startswith("./")
+        same = await client.get(f"{proxy}/gallery/entries.json", headers={"If-None-Match": first.headers["etag"]})
+        assert (same.status_code, same.content) == (304, b"")
+        await past.task("Another")
+        other = await client.get(f"{proxy}/gallery/entries.json", headers={"If-None-Match": first.headers["etag"]})
+        assert len(other.json()["entries"]) == 2
 
 
 GREET = """fetch("%s/mcp", {

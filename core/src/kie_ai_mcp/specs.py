@@ -383,6 +383,8 @@ class Gateway:
         unit: What the service counts its prices in. Kie.ai's credits and limits never count them.
         inline_mb: The largest local file, in MB, that the service takes as a ``data:`` address inside the request.
             Others are uploaded to Kie.ai, for which that service's key must be set.
+        result_hosts: The hosts that its results are linked at, ``*.example.com`` for all below one; pages that a client
+            shows beside answers may load pictures and clips from there.
         balance: How to read what the account has left, for a service that says it.
         serves: Tool functions of other providers that this service can stand in for, by the tool's name. They
             are used where the configuration says ``[providers.NAME] gateway = "..."``.
@@ -400,6 +402,7 @@ class Gateway:
     rate_limit: tuple[int, float] | None = None
     logs_page: str = ""
     unit: str = "credits"
+    result_hosts: tuple[str, ...] = ()
     balance: Balance | None = None
     inline_mb: Annotated[int, Field(ge=0, description="a whole number of MB")] = 0
     serves: Mapping[str, Callable[..., Submission]] = field(default_factory=dict)

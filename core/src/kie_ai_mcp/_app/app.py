@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from kie_ai_mcp._app.changes import Changes
+from kie_ai_mcp._app.gallery import SHOWN_BY, Gallery
 from kie_ai_mcp._app.model_tools import MODEL_TOOLS, UNLISTED, ModelTools, model_tools, pinned
 from kie_ai_mcp._app.own_tools import NAMES, OwnTools, own_tools
 from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, patience_of
@@ -101,6 +102,11 @@ class App:
         return cache(partial(offers, self.engine))
 
     @cached_property
+    def gallery(self) -> Gallery:
+        """Tasks of answers for a page that a host shows."""
+        return Gallery(self.engine, self.resources, frozenset(tool.name for tool in self.listed).__contains__)
+
+    @cached_property
     def _providers_tools(self) -> dict[str, Tool]:
         return {name: self._of_provider(tool) for name, tool in self.engine.plugins.tools.items()}
 
@@ -187,6 +193,9 @@ class App:
                 answer = await self._with_problems(answer)
             if self.engine.has_notices:
                 answer = await self._with_notices(answer)
+            if name in SHOWN_BY:
+                with suppress(StorageError):
+                    answer = replace(answer, entries=await self.gallery.entries(answer.data or {}))
             answer = _limited(tool.for_client(self._clean(answer)))
             self._waits.learn(who, anyio.current_time() - began, given_up=False)
             return answer
@@ -236,9 +245,10 @@ class App:
 
     def _clean(self, answer: Answer) -> Answer:
         links = [[link.uri, link.name] for link in answer.links]
-        text, data, links = self.settings.mask.json([answer.text, answer.data, links], DEEPEST, encodable=True)
+        values = [answer.text, answer.data, links, answer.entries]
+        text, data, links, entries = self.settings.mask.json(values, DEEPEST, encodable=True)
         named = (replace(link, uri=uri, name=name) for link, (uri, name) in zip(answer.links, links, strict=True))
-        return replace(answer, text=text, data=data, links=tuple(named))
+        return replace(answer, text=text, data=data, links=tuple(named), entries=entries)
 
     def _of_provider(self, tool: BoundTool) -> Tool:
         async def run(arguments: Mapping[str, Any], call: Call) -> Answer:

@@ -16,9 +16,10 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.models import find, fitting
 from kie_ai_mcp._flow.pricing import Quote, quote
 from kie_ai_mcp._flow.refusal import completed
-from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, USD, object_schema
+from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry
+from kie_ai_mcp._models.pricing import USD
 from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line

@@ -34,12 +34,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of a tool: words, the same as data, links to results and pictures of them."""
+    """The answer of a tool: words, the same as data, links to results, pictures of them, and tasks for a page."""
 
     text: str
     data: dict[str, Any] | None = None
     links: tuple[Link, ...] = ()
     pictures: tuple["Picture", ...] = ()
+    entries: Sequence[dict[str, Any]] = ()
     is_error: bool = False
 
 

@@ -1,7 +1,6 @@
 """Commands ``tasks``: list, show, wait for, save, make again, export, prune and settle what is on record."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import nullcontext, suppress
@@ -13,6 +12,7 @@ from typing import Any, get_args
 import anyio
 import click
 
+from kie_ai_mcp._app.again import call_again, model_of
 from kie_ai_mcp._app.app import App, own_arguments
 from kie_ai_mcp._app.own_tools import OwnTools, credits_line
 from kie_ai_mcp._cli import console
@@ -24,21 +24,17 @@ from kie_ai_mcp._flow.models import find
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.waiting import READS_AT_ONCE, wait_for
 from kie_ai_mcp._media.files import replacing
-from kie_ai_mcp._models.tools import RUN
-from kie_ai_mcp._providers.understanding import AUTO
 from kie_ai_mcp._record.consents import Question
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.logging import visible
-from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound, one_line
-from kie_ai_mcp.specs import KIE, Kind, Status
+from kie_ai_mcp.specs import Kind, Status
 
 MOST_TASKS = 100  # how many running tasks `wait` waits for where none is named
 ESTIMATE = "estimated_credits"
 PROMPT_CHARS = 60  # the most of a prompt in a list
-UNSTORED = rf"{re.escape(NOT_STORED)}|\\u2026 \(\d+ characters\)"  # what stands for texts that are not on record
 PAGE = 500  # rows read at once for an export
 
 
@@ -266,9 +262,8 @@ def again(
         if request is None:
             cure = f"{console.PROGRAM} tasks list shows what was made here."
             raise TaskNotFound(f"No request of a task {task_id!r} is on record here.", next_step=cure)
-        is_model, name = request.tool == RUN, request.model or ""
-        name = name if request.gateway == KIE else f"{request.gateway}:{name}"
-        schema = (await find(app.engine, name)).model.input if is_model else app.tool(request.tool).input_schema
+        model = model_of(request)
+        schema = app.tool(request.tool).input_schema if model is None else (await find(app.engine, model)).model.input
         left_out = {pair[:-1] for pair in pairs if pair.count("=") == 1 and pair.endswith("=")}
         changes = arguments_of([pair for pair in pairs if pair[:-1] not in left_out], schema)
         if tool := app.engine.plugins.tools.get(request.tool):
@@ -277,16 +272,13 @@ def again(
         if unknown := left_out - request.arguments.keys():
             reason = f"The request of task {task_id} has no {' or '.join(sorted(unknown))}, so nothing is left out."
             raise click.UsageError(f"{reason} It has: {', '.join(request.arguments)}.")
-        values = {key: value for key, value in request.arguments.items() if key not in left_out} | changes
-        # A default that the user has set since is none of that request's.
-        since = tool.usual.keys() - request.arguments.keys() - changes.keys() if tool else set()
-        values |= {key: AUTO for key in since if schema["properties"].get(key, {}).keys() & {"enum", "minimum"}}
-        if missing := [key for key, value in values.items() if re.search(UNSTORED, json.dumps(value))]:
+        saves = app.settings.output_dir is not None
+        name, values, missing = call_again(request, tool, changes, left_out, saves=saves)
+        if missing:
             cure = " ".join(f"{key}=..." for key in missing)
             reason = f"The request of task {task_id} is not stored whole: {', '.join(missing)}."
             raise click.UsageError(f"{reason} Give anew, or leave out with nothing after the =: {cure}")
-        options = {"subfolder": request.subfolder} if request.subfolder and app.settings.output_dir else {}
-        return (RUN, {"model": name, "input": values} | options) if is_model else (request.tool, options | values)
+        return name, values
 
     perform(wanted, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)
 

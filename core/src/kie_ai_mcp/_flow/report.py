@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal, Self
 
+from kie_ai_mcp._models.pricing import USD
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import (
@@ -31,7 +32,6 @@ TEXT: dict[str, Any] = {"type": "string"}
 LIST: dict[str, Any] = {"type": "array"}
 NUMBER: dict[str, Any] = {"type": "number"}
 PROMPT_CHARS = 120  # the most that an answer repeats of a prompt
-USD = 0.005  # one credit of Kie.ai's
 
 
 def object_schema(**properties: Any) -> dict[str, Any]:

@@ -4,16 +4,16 @@
 function actions(entry) {
   const said = element("p", { class: "said", role: "status" });
   const say = (text) => said.replaceChildren(plain(text));
-  const buttons = [];
+  const buttons = stage.mode === "app" ? hostButtons(entry, say) : [];
   if (promptOf(entry)) {
     const whole = () => (entry.again ? promptAt(entry.again) : null) ?? promptOf(entry);
     buttons.push(element("button", { type: "button", onclick: () => copy(whole(), say, "The prompt is copied.") }, "Copy prompt"));
   }
   if (stage.mode !== "app" && entry.command) {
     const done = `Copied. Run it in a terminal: ${entry.command}`;
-    buttons.push(element("button", { type: "button", onclick: () => copy(entry.command, say, done) }, "Copy command to make again"));
+    const attributes = { type: "button", "aria-label": "Copy command to make it again", onclick: () => copy(entry.command, say, done) };
+    buttons.push(element("button", attributes, "Copy command"));
   }
-  if (stage.mode === "app") buttons.push(...hostButtons(entry, say));
   return buttons.length ? element("div", { class: "actions" }, ...buttons, said) : null;
 }
 
@@ -73,7 +73,7 @@ function paidButton(title, entry, callOf, say) {
   const known = entry?.credits || entry?.estimated_credits;
   let priced = Boolean(known);
   let key = null;
-  const made = button(known ? `${title} · about ${price(known, entry.gateway)}` : `${title} · price?`, async () => {
+  const made = button(known ? `${title} · ~${counted(known, "credit", "credits")}` : `${title} · price?`, async () => {
     const call = callOf();
     if (!priced) {
       made.textContent = `${title} · ${await quoted(call)}`;
@@ -84,7 +84,8 @@ function paidButton(title, entry, callOf, say) {
     key ??= randomKey();
     say("Sending…");
     try {
-      const answer = await host.call(call.tool, { ...call.arguments, idempotency_key: key });
+      // A tool that is paid for once takes no key.
+      const answer = await host.call(call.tool, call.once ? call.arguments : { ...call.arguments, idempotency_key: key });
       key = null;
       if (answer.structuredContent?.status === "unknown") made.remove(); // it may have been charged
       started(answer, say);
@@ -92,10 +93,12 @@ function paidButton(title, entry, callOf, say) {
       say(`The host did not pass it on: ${problem.message}. Press again: the same request is not paid for twice.`);
     }
   });
+  if (known) made.title = `about ${price(known, entry.gateway)}`;
   made.unprice = () => {
     priced = false;
     key = null;
     made.textContent = `${title} · price?`;
+    made.removeAttribute("title");
   };
   return made;
 }
@@ -114,7 +117,7 @@ async function quoted(call) {
 
 /** Show what a paid call came to: the new task in the gallery, or the server's own words. */
 function started(answer, say) {
-  const task = answer.structuredContent;
+  const task = answer.structuredContent ?? (answer.taskId && { task_id: answer.taskId, status: "pending" });
   if (answer.isError || !task?.task_id || !RUNNING.concat("completed").includes(task.status)) {
     say(textOf(answer));
     return;

@@ -2,7 +2,7 @@
 
 const BRIEF_CHARS = 170; // length of a prompt that is shown before it is unfolded
 const SHOTS = 4; // how many pictures of one task are shown outside the viewer
-const GLYPHS = { completed: "↗", expired: "⌛", failed: "!", refused: "✕", unknown: "?", pending: "…", processing: "…", sending: "…" };
+const GLYPHS = { completed: "↗", expired: "–", failed: "!", refused: "✕", unknown: "?", pending: "…", processing: "…", sending: "…" };
 const RUNNING = ["pending", "processing", "unread"];
 
 const stateOf = (entry) => entry.states?.at(-1) ?? entry.status;
@@ -93,7 +93,7 @@ function media(entry) {
 }
 
 function player(result, label, index, count) {
-  const source = result.address ?? result.url;
+  const source = result.address ?? (result.url?.startsWith("https:") ? result.url : undefined);
   const media = { src: source, controls: true, preload: stage.mode === "app" ? "metadata" : "none" };
   if (result.kind === "video") {
     return shownBy(result, element("video", { ...media, poster: result.thumbnail, playsinline: true, "aria-label": label }));

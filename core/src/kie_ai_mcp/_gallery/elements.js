@@ -45,7 +45,7 @@ const amount = (value) => value.toLocaleString("en-US", { maximumFractionDigits:
 const counted = (value, one, many) => `${amount(value)} ${value === 1 ? one : many}`;
 
 function dollars(credits) {
-  const digits = { minimumFractionDigits: 2, maximumFractionDigits: 3 };
+  const digits = { minimumFractionDigits: 2, maximumFractionDigits: credits * stage.usd < 0.1 ? 3 : 2 };
   return (credits * stage.usd).toLocaleString("en-US", { style: "currency", currency: "USD", ...digits });
 }
 

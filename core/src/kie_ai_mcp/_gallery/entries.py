@@ -109,4 +109,4 @@ def _value(value: object) -> str:
 
 
 def _when(moment: datetime | None) -> str | None:
-    return moment and moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None

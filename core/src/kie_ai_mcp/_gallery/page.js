@@ -38,7 +38,7 @@ function updated(card, entry) {
       if (pristine[name] === card.pristine[name]) parts[name] = card.parts[name];
       else replace(card.parts[name], parts[name]);
     }
-    if (card.entry.status !== entry.status) byId("news").textContent = plain(`${entry.provider} ${entry.kind}: ${stateOf(entry)}`);
+    if (card.entry.status !== entry.status) byId("news").textContent = plain(`${entry.provider} ${entry.kind}: ${capital(stateOf(entry))}`);
   } else {
     const { media, ...body } = parts;
     shown.append(media, element("div", { class: "body" }, ...Object.values(body)));
@@ -84,6 +84,18 @@ function date(written, older) {
   byId("written").replaceChildren("as of ", moment(written), rest);
 }
 
+/** Wait, but not longer than until the page is looked at again. */
+function pause(wait_ms) {
+  const { promise, resolve } = Promise.withResolvers();
+  const timer = setTimeout(resolve, wait_ms);
+  const wake = () => document.hidden || resolve();
+  document.addEventListener("visibilitychange", wake);
+  return promise.then(() => {
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", wake);
+  });
+}
+
 // The server's page: refreshed while it is looked at --------------------------------------------------------------------
 
 /** Ask the server again and again, soon while something runs; only while the page is visible. */
@@ -91,8 +103,8 @@ async function follow(address) {
   let last = "";
   for (;;) {
     const runs = [...drawn.values()].some(({ entry }) => [...RUNNING, "sending"].includes(entry.status));
-    await new Promise((resolve) => setTimeout(resolve, runs ? SOON_MS : LATER_MS));
-    if (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+    do await pause(runs ? SOON_MS : LATER_MS);
+    while (document.hidden);
     try {
       const answer = await fetch(address, { cache: "no-cache" });
       if (!answer.ok) throw new Error(answer.status);
@@ -132,14 +144,16 @@ function receive(result, before = false) {
 /** Return a report as an entry, where the server's own is missing. */
 function entryOf(report) {
   const urls = report.result_urls ?? [];
-  const results = urls.map((url, index) => ({ number: index + 1, url, kind: kindOf(url) }));
+  const uri = (number) => `kie://files/${encodeURIComponent(report.task_id)}/${number}`;
+  const results = urls.map((url, index) => ({ number: index + 1, url, kind: kindOf(url), uri: uri(index + 1) }));
   const data = report.data === undefined || typeof report.data === "string" ? report.data : JSON.stringify(report.data, null, 1);
   return { gateway: "kie", ...report, results, data, kind: results[0]?.kind ?? "" };
 }
 
 function requestOf(request) {
   const { state, ...rest } = request;
-  return { gateway: "kie", provider: request.tool, kind: "", ...rest, status: state };
+  const cost = state === "unknown" ? "may have been charged" : "";
+  return { gateway: "kie", provider: request.tool, kind: "", ...rest, status: state, cost };
 }
 
 function kindOf(url) {
@@ -161,14 +175,16 @@ function say(text, shown = []) {
 /** Ask for running tasks until all are over; each answer comes when something has changed, or after some seconds. */
 async function wait() {
   isFollowing = true;
-  for (let pause_ms = SOON_MS; !isOver && host.can("serverTools"); ) {
+  for (let wait_ms = SOON_MS; !isOver && host.can("serverTools"); ) {
     const running = [...tasks.values()].filter((entry) => RUNNING.includes(entry.status)).map((entry) => entry.task_id);
     if (!running.length) break;
-    await new Promise((resolve) => setTimeout(resolve, pause_ms));
+    await pause(wait_ms);
+    if (isOver) break;
     try {
       await renewed(running);
+      wait_ms = SOON_MS;
     } catch {
-      pause_ms = Math.min(2 * pause_ms, 60_000);
+      wait_ms = Math.min(2 * wait_ms, 60_000);
     }
   }
   isFollowing = false;

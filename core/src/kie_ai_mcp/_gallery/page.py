@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.metadata import version
-from importlib.resources import files
 from itertools import zip_longest
 from operator import attrgetter
 from pathlib import Path
@@ -20,10 +19,10 @@ from urllib.parse import quote
 import anyio
 import anyio.to_thread
 
-from kie_ai_mcp._flow.report import USD
 from kie_ai_mcp._gallery.entries import Entry, request_entry, task_entry
 from kie_ai_mcp._media.files import Format, format_of_file, replacing
 from kie_ai_mcp._media.thumbnails import thumbnails
+from kie_ai_mcp._models.pricing import USD
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
@@ -31,6 +30,7 @@ from kie_ai_mcp.errors import MediaError
 
 IDENTITY = attrgetter("gateway", "account", "task_id")
 Address = Callable[[Path], str]
+Row = TaskRecord | SubmissionRecord  # a submission only where it has no task
 LIMIT = 1000  # default number of entries on a page, which then opens quickly and has some megabytes at most
 READ_AT_ONCE = 500
 FILE_NAME = "gallery.html"
@@ -78,7 +78,7 @@ def html(stage: Mapping[str, Any]) -> str:
     return Template(_resource("page.html")).substitute(policy=policy, style=style, script=script, data=data)
 
 
-async def _history(record: Record, limit: int) -> tuple[list[TaskRecord | SubmissionRecord], dict[int, SubmissionRecord], bool]:
+async def _history(record: Record, limit: int) -> tuple[list[Row], dict[int, SubmissionRecord], bool]:
     """Return the newest records, the requests of their tasks by row, and whether there are older records."""
     unsettled = {request.id: request for request in await record.submissions.unsettled()}
     tasks = await record.tasks.newest(Filters(limit=limit + 1))
@@ -103,16 +103,13 @@ async def _history(record: Record, limit: int) -> tuple[list[TaskRecord | Submis
             by_task[row_id] = request_before
 
     age = attrgetter("created_at")
-    settled: list[TaskRecord | SubmissionRecord] = sorted([*tasks, *others], key=age, reverse=True)
+    settled: list[Row] = sorted([*tasks, *others], key=age, reverse=True)
     entries = sorted([*settled[:limit], *unsettled.values()], key=age, reverse=True)
     return entries, by_task, len(settled) > limit
 
 
 def _entries(
-    records: list[TaskRecord | SubmissionRecord],
-    requests: Mapping[int, SubmissionRecord],
-    address: Address,
-    now: datetime,
+    records: list[Row], requests: Mapping[int, SubmissionRecord], address: Address, now: datetime
 ) -> list[Entry]:
     paths = (Path(name) for record in records if isinstance(record, TaskRecord) for name in record.files)
     formats = {path: form for path in paths if path.is_absolute() and (form := format_of_file(path))}
@@ -160,7 +157,7 @@ def _hash(text: str) -> str:
 
 @cache
 def _resource(name: str) -> str:
-    return files("kie_ai_mcp._gallery").joinpath(name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _absolute(path: Path) -> Path:

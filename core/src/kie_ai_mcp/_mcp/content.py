@@ -12,6 +12,7 @@ from mcp.shared.exceptions import MCPError
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
+from kie_ai_mcp._mcp.apps import TASKS, tool_meta
 from kie_ai_mcp._mcp.icons import icons
 from kie_ai_mcp.errors import InvalidArgument, KieError
 
@@ -52,7 +53,8 @@ def result_of(answer: Answer, revision: str = "") -> types.CallToolResult:
     if revision in WORDS_ALONE:
         return types.CallToolResult(content=content, is_error=answer.is_error)
     content += (types.ResourceLink(type="resource_link", **vars(link)) for link in answer.links)
-    return types.CallToolResult(content=content, structured_content=answer.data, is_error=answer.is_error)
+    meta = {TASKS: answer.entries} if answer.entries else None
+    return types.CallToolResult(content=content, structured_content=answer.data, is_error=answer.is_error, _meta=meta)
 
 
 def template_of(link: Link) -> types.ResourceTemplate:
@@ -76,6 +78,8 @@ def _tool(tool: Tool, revision: str) -> types.Tool:
     known = types.Tool(name=tool.name, description=tool.description, input_schema=dict(tool.input_schema))
     if revision not in WORDS_ALONE and tool.output_schema is not None:
         known.output_schema = dict(tool.output_schema)
+    if revision not in WORDS_ALONE:
+        known.meta = tool_meta(tool.name)
     if revision not in WITHOUT_ANNOTATIONS:
         known.annotations = types.ToolAnnotations(
             title=tool.title,

@@ -20,6 +20,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import TEMPLATES
+from kie_ai_mcp._mcp import apps
 from kie_ai_mcp._mcp.content import (
     RESOURCE_NOT_FOUND,
     answered,
@@ -103,6 +104,8 @@ def server_of(app: App) -> Server[Any]:
         return types.ListResourceTemplatesResult(resource_templates=list(map(template_of, TEMPLATES)))
 
     async def read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        if params.uri == apps.GALLERY:
+            return types.ReadResourceResult(contents=[await _resource(app, apps.gallery(app))])
         unknown = RESOURCE_NOT_FOUND if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS else types.INVALID_PARAMS
         content = await answered(app, app.resources.read(params.uri), unknown, {"uri": app.clean(params.uri)})
         return types.ReadResourceResult(contents=[contents_of(app, params.uri, content)])
@@ -126,6 +129,7 @@ def server_of(app: App) -> Server[Any]:
     server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)
     Tasks(app).serve(server)
     subscriptions.serve(server)
+    server.extensions[apps.EXTENSION] = {}
     return server
 
 

@@ -10,6 +10,7 @@ from kie_ai_mcp._models import terms
 from kie_ai_mcp._models.terms import EMPTY, Part, View, number_of, part_words, parts_of, plain, schema_at
 from kie_ai_mcp.models import Model, Price, PriceLine
 
+USD = 0.005  # one credit of Kie.ai's
 _SECONDS = re.compile(r"(?:.*[^a-z])?(?:durations?|seconds|s)", re.IGNORECASE)  # names of fields that are seconds
 
 

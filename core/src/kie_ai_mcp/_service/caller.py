@@ -66,6 +66,7 @@ def kie(settings: Settings) -> Gateway:
         key=settings.key,
         key_help=f"Set the environment variable KIE_AI_API_KEY to a key from {KEYS_PAGE} and restart.",
         logs_page=LOGS_PAGE,
+        result_hosts=("*.aiquickdraw.com", "*.redpandaai.co"),
     )
 
 

@@ -23,6 +23,7 @@ def kie_register_gateways(settings: Mapping[str, Any]) -> list[Gateway]:
             read=read_answer,
             accept=partial(accepted, base_url=base_url),
             logs_page=LOGS_PAGE,
+            result_hosts=("fal.media", "*.fal.media"),
             serves={tool.__name__: tool for tool in fal_tools(settings)},
         )
     ]

@@ -1,0 +1,114 @@
+"""Tasks of an answer as a host's gallery page gets them: results that it can load, and calls that make each anew."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import zip_longest
+from typing import Any
+from urllib.parse import urlsplit
+
+from kie_ai_mcp._app.again import call_again
+from kie_ai_mcp._app.resources import Link, Resources
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.report import report_of
+from kie_ai_mcp._gallery.entries import Entry, cut, task_entry
+from kie_ai_mcp._media.files import format_of_url
+from kie_ai_mcp._models.tools import RUN
+from kie_ai_mcp._record.tables import PROMPTS, SubmissionRecord, TaskRecord
+from kie_ai_mcp._record.tasks import Filters
+
+SHOWN_BY = ("show_result", "wait_for_tasks", "list_tasks")  # tools beside whose answers hosts show the page
+MOST_BYTES = 16_000  # of an answer's entries: hosts refuse 100 kB of these, its words, data and links together
+SHORT = 500  # the most characters of a text in an entry that has to be short
+HOSTS_OF = 50  # the newest tasks whose results' hosts the page may load from, beside those that services name
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The entries of a page in a host; `is_listed` tells whether hosts know a tool, by its name."""
+
+    engine: Engine
+    resources: Resources
+    is_listed: Callable[[str], bool]
+
+    async def entries(self, data: Mapping[str, Any]) -> list[Entry]:
+        """Return the tasks of an answer's data as entries, as far as they are on record and fit."""
+        entries, left = [], MOST_BYTES
+        for report in data.get("tasks", [data]):
+            record = await self.engine.record.tasks.find(str(report["task_id"])) if report.get("task_id") else None
+            for entry in await self._forms(record) if record else ():
+                if (size := len(json.dumps(entry))) <= left:
+                    entries.append(entry)
+                    left -= size
+                    break
+        return entries
+
+    async def hosts(self) -> list[str]:
+        """Return the origins of results, all of them encrypted: those that services name, and those on record."""
+        named = {host for caller in self.engine.callers.values() for host in caller.gateway.result_hosts}
+        newest = await self.engine.record.tasks.newest(Filters(status="completed", limit=HOSTS_OF))
+        seen = {_host(url) for record in newest for url in record.result_urls}
+        return [f"https://{host}" for host in sorted(named | seen - {""})]
+
+    async def _forms(self, record: TaskRecord) -> list[Entry]:
+        """Return a task as a whole, and as a short entry that lacks what some buttons need."""
+        request = await self.engine.record.submissions.of_task(record.row_id)
+        links = await self.resources.links([report_of(record)])
+        entry = task_entry(record, request, list(_results(record, links)), datetime.now(UTC))
+        entry.pop("command", None)
+        again = self._again(request) if request else None
+        more = list(self._more(record)) if record.status == "completed" else []
+        whole = entry | ({"again": again} if again else {}) | ({"more": more} if more else {})
+        short = {name: value for name, value in entry.items() if name != "arguments"}
+        return [whole, short | {name: cut(short[name], SHORT) for name in ("prompt", "data", "error") if name in short}]
+
+    def _again(self, request: SubmissionRecord) -> dict[str, Any] | None:
+        """Return the call that makes a request anew, and where its prompt stands; None where it is not on record."""
+        tool = self.engine.plugins.tools.get(request.tool)
+        if request.tool != RUN and not (tool and tool.paid):
+            return None
+        name, arguments, unstored = call_again(request, tool, saves=self.engine.settings.output_dir is not None)
+        if unstored or self.engine.settings.mask.json(arguments) != arguments:
+            return None
+        place = ["input"] if name == RUN else []
+        if not self.is_listed(name):
+            name, arguments, place = RUN, {"model": name, "input": arguments}, ["input"]
+        words = next((word for word in PROMPTS if isinstance(request.arguments.get(word), str)), None)
+        return {"tool": name, "arguments": arguments} | ({"prompt": [*place, words]} if words else {})
+
+    def _more(self, record: TaskRecord) -> Iterator[dict[str, Any]]:
+        """Yield the calls of the provider's tools that take a finished task and nothing else, such as a larger clip."""
+        tools = self.engine.plugins.tools.values()
+        further = [tool for tool in tools if tool.provider == record.provider and tool.kind == record.kind]
+        further = [tool for tool in further if tool.charges and tool.arguments.listed.get("required") == ["task_id"]]
+        if record.tool not in {tool.name for tool in further}:
+            for tool in further if record.gateway in self.engine.callers else ():
+                if self.is_listed(tool.name):
+                    values = {"arguments": {"task_id": record.written_id}, "once": tool.once}
+                    yield {"tool": tool.name, "title": tool.title, **values}
+
+
+def _results(record: TaskRecord, links: Iterable[Link]) -> Iterator[dict[str, Any]]:
+    by_number = {int(link.uri.rpartition("/")[2]): link for link in links}
+    numbered = enumerate(zip_longest(record.result_urls, record.labels, fillvalue=""), start=1)
+    for number, (url, label) in numbered:
+        link = by_number.get(number)
+        is_saved = link is not None and link.size is not None
+        mime_type = (link.mime_type if link else None) or format_of_url(url).mime_type
+        kind = mime_type.partition("/")[0]
+        kind = kind if kind in {"image", "video", "audio", "text"} else record.kind
+        result = {"number": number, "label": label, "kind": kind, "url": "" if record.expired else url}
+        result |= {"uri": link.uri} if link else {}
+        result |= {"name": link.name} if link and is_saved else {}
+        yield {name: value for name, value in result.items() if value}
+
+
+def _host(url: str) -> str:
+    """Return the host of an encrypted address, "" for any other; it stands in a policy, so it has no odd sign."""
+    try:
+        address = urlsplit(url)
+        host = address.netloc if address.scheme == "https" else ""
+    except ValueError:
+        return ""
+    return host.lower() if host.replace("-", "").replace(".", "").replace(":", "").isalnum() and host.isascii() else ""

@@ -1,0 +1,28 @@
+"""The gallery as an MCP App (SEP-1865): a page that hosts show beside the answers of tools that tell of tasks."""
+
+from typing import Any
+
+import anyio.to_thread
+import mcp_types as types
+
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.gallery import SHOWN_BY
+from kie_ai_mcp._gallery.page import html
+
+EXTENSION = "io.modelcontextprotocol/ui"
+MIME_TYPE = "text/html;profile=mcp-app"
+GALLERY = "ui://kie/gallery"
+TASKS = "kie-ai/tasks"  # where a result's metadata have what the page needs and no model reads
+
+
+def tool_meta(name: str) -> dict[str, Any] | None:
+    """Return the metadata of a tool: the page that shows its answers, if one does."""
+    return {"ui": {"resourceUri": GALLERY}} if name in SHOWN_BY else None
+
+
+async def gallery(app: App) -> types.TextResourceContents:
+    """Return the page. It may load results, from the services' hosts; whatever else it needs, it asks its host for."""
+    text = await anyio.to_thread.run_sync(html, {"mode": "app"})
+    csp = {"resourceDomains": await app.gallery.hosts()}
+    ui = {"csp": csp, "permissions": {"clipboardWrite": {}}, "prefersBorder": False}
+    return types.TextResourceContents(uri=GALLERY, mime_type=MIME_TYPE, text=text, _meta={"ui": ui})
