@@ -105,7 +105,7 @@ def server_of(app: App) -> Server[Any]:
 
     async def read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         if params.uri == apps.GALLERY:
-            return types.ReadResourceResult(contents=[await _resource(app, apps.gallery(app))])
+            return types.ReadResourceResult(contents=[await answered(app, apps.gallery(app))])
         unknown = RESOURCE_NOT_FOUND if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS else types.INVALID_PARAMS
         content = await answered(app, app.resources.read(params.uri), unknown, {"uri": app.clean(params.uri)})
         return types.ReadResourceResult(contents=[contents_of(app, params.uri, content)])
