@@ -22,7 +22,7 @@ from kie_ai_mcp._app.tools import Answer
 from kie_ai_mcp._flow.identity import hash_of
 from kie_ai_mcp._flow.waiting import wake
 from kie_ai_mcp._flow.watching import catch_up
-from kie_ai_mcp._gallery.page import page
+from kie_ai_mcp._gallery.page import entries
 from kie_ai_mcp._record.submissions import NewSubmission
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._service import transfer
@@ -220,10 +220,8 @@ async def test_equal_ids_of_three_services_are_three_tasks_with_their_own_result
     assert len(set(files)) == 3
     assert ":" not in "".join(Path(file).name for file in files)
     assert {task["task_id"] for task in (await call(app, "list_tasks"))["tasks"]} == set(ids.values())
-    cards = (await page(app.engine.record)).split('class="card"')[1:]
-    for name, task_id in ids.items():
-        (card,) = [card for card in cards if f"<dd>{task_id}</dd>" in card]
-        assert f"Drawn by {name}" in card
+    shown = {entry["task_id"]: entry["prompt"] for entry in (await entries(app.engine.record))["entries"]}
+    assert shown == {task_id: f"Drawn by {name}" for name, task_id in ids.items()}
 
 
 async def test_id_alone_is_an_error_with_both_forms_where_two_services_use_it(
@@ -311,8 +309,8 @@ async def test_id_that_a_service_uses_again_is_told_and_shows_no_result_of_anoth
     assert (await call(app, "get_task_status", task_id="acme:job_1"))["files"] == first["files"]
     second = await app.engine.record.submissions.find(2)
     assert (second.state, second.task_id, second.arguments["prompt"]) == ("accepted", "job_1", "An owl")
-    (card,) = (await page(app.engine.record)).split('class="card"')[1:]
-    assert "A fox" in card
+    (entry,) = (await entries(app.engine.record))["entries"]
+    assert entry["prompt"] == "A fox"
 
 
 async def test_id_of_another_service_that_is_not_on_record_is_not_asked_for_at_kie(

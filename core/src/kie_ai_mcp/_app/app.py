@@ -194,7 +194,7 @@ class App:
             if self.engine.has_notices:
                 answer = await self._with_notices(answer)
             if name in SHOWN_BY:
-                with suppress(StorageError):
+                with suppress(KieError):  # the answer is whole without them
                     answer = replace(answer, entries=await self.gallery.entries(answer.data or {}))
             answer = _limited(tool.for_client(self._clean(answer)))
             self._waits.learn(who, anyio.current_time() - began, given_up=False)
