@@ -67,16 +67,13 @@ class Server:
         if not self._greeted:
             self._greeted = True
             self.answer(self._send("initialize", HELLO))
-            self._write({"method": "notifications/initialized"})
+            self.write({"method": "notifications/initialized"})
         return self._send("tools/call", {"name": tool, "arguments": arguments})
 
     def answer(self, number: int) -> Message:
         """Wait for the answer to a request."""
         while number not in self._answers:
-            text = self._lines.readline()
-            self.received.append(text)
-            assert text, f"stdout ended before the answer; stderr:\n{self.errors}"
-            message: Message = json.loads(text)
+            message = self.message()
             self._answers[message.get("id")] = message
         assert "result" in self._answers[number], self._answers[number]
         return dict(self._answers[number]["result"])
@@ -87,11 +84,23 @@ class Server:
 
     def cancel(self, number: int) -> None:
         """Cancel the request: its answer is no longer awaited."""
-        self._write({"method": "notifications/cancelled", "params": {"requestId": number, "reason": "stopped"}})
+        self.write({"method": "notifications/cancelled", "params": {"requestId": number, "reason": "stopped"}})
 
     def close_input(self) -> None:
         """End its stdin."""
         self._line.shutdown(socket.SHUT_WR)
+
+    def write(self, message: Message) -> None:
+        """Write a message of a conversation that the test leads itself."""
+        self._line.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+
+    def message(self) -> Message:
+        """Read the next message of such a conversation."""
+        text = self._lines.readline()
+        self.received.append(text)
+        assert text, f"stdout ended; stderr:\n{self.errors}"
+        message: Message = json.loads(text)
+        return message
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -134,11 +143,8 @@ class Server:
 
     def _send(self, method: str, params: Message) -> int:
         number = next(self._numbers)
-        self._write({"id": number, "method": method, "params": params})
+        self.write({"id": number, "method": method, "params": params})
         return number
-
-    def _write(self, message: Message) -> None:
-        self._line.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
 
 
 class LaunchIn(Protocol):

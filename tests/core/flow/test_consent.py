@@ -118,7 +118,7 @@ async def test_other_form_of_a_request_never_costs_more_than_the_one_asked_about
     open_engine: Open, service: HTTPServer
 ) -> None:
     engine = await open_engine(confirm_credits=10.0)
-    service.expect_oneshot_request("/foxes").respond_with_json({"code": 404, "msg": "not here"})
+    service.expect_oneshot_request("/foxes").respond_with_json({"code": 404, "msg": "not here"}, status=404)
     other = Submission("foxes/dear", {"prompt": "a fox"}, "fox", estimated_credits=11.0)
 
     with pytest.raises(Exception, match="does not know this address"):

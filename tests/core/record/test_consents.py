@@ -240,6 +240,20 @@ async def test_form_that_was_open_for_more_than_ten_minutes_is_too_old(make_reco
     assert await record.consents.open() == []
 
 
+@pytest.mark.parametrize(("secret", "counts"), [(None, True), ("right", False)])
+async def test_yes_that_ran_out_is_given_anew_by_a_person_and_not_by_its_form(
+    secret: str | None, counts: bool, make_record: MakeRecord
+) -> None:
+    record = make_record(budget=ABOVE_5)
+    number = await record.consents.show((await record.consents.ask(question("a"))).id, "right")
+    change(record, f"asked_at = asked_at - 1, answer = 'yes', answered_at = {time.time() - 700}")
+    assert await record.submissions.lacks_yes(request("a"))
+
+    await record.consents.answer(number, "host", is_yes=True, secret=secret)
+
+    assert await record.submissions.lacks_yes(request("a")) is not counts
+
+
 async def test_later_no_takes_back_a_yes_that_was_not_used_and_no_yes_a_no(make_record: MakeRecord) -> None:
     record = make_record(budget=ABOVE_5)
     number = await agree(record, "a")

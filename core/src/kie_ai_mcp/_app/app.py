@@ -212,8 +212,17 @@ class App:
             error = ReadFailed(message, next_step="Report this as a bug.")
             if tool.charges:
                 error = Unknown(message, next_step="list_tasks shows whether a task was made. Report this as a bug.")
+        return await self.refused(name, error)
+
+    async def refused(self, name: str, error: KieError) -> Answer:
+        """Return the error of a tool's call as the answer."""
+        tool = self.tool(name)
         answer = answer_of(report_of_error(error, tool.failed))
         return _limited(self._clean(await self._with_problems(answer) if tool.reads_only else answer))
+
+    async def told(self, report: Report) -> Answer:
+        """Return a report as the answer of a call."""
+        return _limited(self._clean(answer_of(report, await self.resources.links([report]))))
 
     async def task(self, task_id: str) -> TaskState:
         """Read a task's state now, and save its results once it has ended; raise KieError for one that is unknown."""
@@ -225,8 +234,8 @@ class App:
         words = in_words(report, title, usual=await self.engine.record.tasks.usual_s(record.tool))
         if report.read_error:
             words = f"{words}. Its status could not be read: {report.read_error} {report.next_step}"
-        answer = replace(answer_of(report, await self.resources.links([report])), is_error=report.status == "failed")
-        return TaskState(record, report, self.clean(words), _limited(self._clean(answer)))
+        answer = replace(await self.told(report), is_error=report.status == "failed")
+        return TaskState(record, report, self.clean(words), answer)
 
     async def _with_problems(self, answer: Answer) -> Answer:
         """Add to a read's answer what keeps paid requests from being made, so that none is planned."""

@@ -382,7 +382,7 @@ def approve(number: int | None, word: str | None) -> None:
     async def look(app: App) -> list[consent.Asked]:
         record = app.engine.record.consents
         questions = await record.open() if number is None else filter(None, [await record.find(number)])
-        return [await consent.asked(app.engine, question) for question in questions]
+        return [await consent.asked(app.engine, each, with_balance=number is not None) for each in questions]
 
     settings = load_settings()
     asked = console.run_with_app(settings, look)
@@ -399,18 +399,11 @@ def approve(number: int | None, word: str | None) -> None:
         arguments = json.dumps(dict(asked[0].question.arguments), ensure_ascii=False)
         word = "yes" if console.confirmed(f"{asked[0].words()}\nArguments: {arguments}") else "no"
 
-    async def work(app: App) -> Report | None:
+    async def work(app: App) -> str:
         with suppress(consent.Declined) if word == "no" else nullcontext():
-            return await consent.answer(app.engine, number, "command line", is_yes=word == "yes")
-        return None
+            bought = await consent.answer(app.engine, number, "command line", is_yes=word == "yes")
+            return bought.text() if bought else f"You agreed. To buy it, let the assistant {consent.AGAIN}."
+        return "You declined. Nothing is bought."
 
-    bought = console.run_with_app(settings, work)
-    done = (
-        f"You agreed. To buy it, let the assistant {consent.AGAIN}."
-        if word == "yes"
-        else "You declined. Nothing is bought."
-    )
-    console.show(
-        {"id": number, "answer": word} | ({"bought": bought.structured()} if bought else {}),
-        bought.text() if bought else done,
-    )
+    said = console.run_with_app(settings, work)
+    console.show({"id": number, "answer": word, "said": said}, said)

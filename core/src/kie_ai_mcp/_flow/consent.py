@@ -53,7 +53,8 @@ class Asked:
 class ConsentNeeded(LimitReached):
     """A request is not sent without a yes of a person, and none is on record."""
 
-    def __init__(self, asked: Asked, why: str = "") -> None:
+    def __init__(self, asked: Asked, *, too_fast: bool = False) -> None:
+        why = "The question was answered faster than a person could. " if too_fast else ""
         message = f"{why}A person has to agree to this purchase first. {'. '.join(asked.facts())}. Nothing was sent."
         way = f"Ask the user to run `{APP} tasks approve {asked.question.id}`, then {AGAIN}."
         super().__init__(message, next_step=way)
@@ -82,10 +83,12 @@ async def consent_needed(engine: Engine, new: NewSubmission, arguments: Mapping[
     return ConsentNeeded(await asked(engine, await engine.record.consents.ask(question), arguments))
 
 
-async def asked(engine: Engine, question: Question, arguments: Mapping[str, Any] | None = None) -> Asked:
+async def asked(
+    engine: Engine, question: Question, arguments: Mapping[str, Any] | None = None, *, with_balance: bool = True
+) -> Asked:
     """Return a question with what a person needs to answer it; `arguments` are those of its request, if not stored."""
     balance = None
-    if question.gateway == KIE:
+    if with_balance and question.gateway == KIE:
         with suppress(KieError), anyio.move_on_after(BALANCE_S):
             balance = await credits_left(engine)
     caller = engine.callers.get(question.gateway)
@@ -101,9 +104,8 @@ async def answer(engine: Engine, number: int, by: str, *, is_yes: bool, secret: 
     """
     question = await engine.record.consents.answer(number, by, is_yes=is_yes, secret=secret)
     if question.answer is None:
-        why = "The question was answered faster than a person could. "
-        raise ConsentNeeded(await asked(engine, question), why)
-    if question.answer == "no" or not is_yes:
+        raise ConsentNeeded(await asked(engine, question), too_fast=True)
+    if question.submission_id is None and (question.answer == "no" or not is_yes):
         raise Declined
     if question.submission_id is None:
         return None

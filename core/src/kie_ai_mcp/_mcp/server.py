@@ -21,6 +21,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import TEMPLATES
 from kie_ai_mcp._mcp import apps
+from kie_ai_mcp._mcp.consent import with_consent
 from kie_ai_mcp._mcp.content import (
     RESOURCE_NOT_FOUND,
     answered,
@@ -88,7 +89,10 @@ def server_of(app: App) -> Server[Any]:
         client = ctx.session.client_params
         name = client.client_info.name if client else ""
         try:
-            answer = await app.call(params.name, params.arguments, Progress(ctx), name, **_circumstances(ctx))
+            call = partial(app.call, params.name, params.arguments, Progress(ctx), name, **_circumstances(ctx))
+            answer = await with_consent(app, ctx, params, call)
+            if isinstance(answer, types.InputRequiredResult):
+                return answer
             task = task_made(answer) if wants_tasks(ctx) and app.tool(params.name).charges else None
         except InvalidArgument as exc:
             raise MCPError(types.INVALID_PARAMS, app.clean(str(exc))) from None

@@ -79,7 +79,9 @@ class Consents:
 
     @in_worker
     def answer(self, number: int, by: str, *, is_yes: bool, secret: str | None = None) -> Question:
-        """Record a person's answer, and return the question with the answer that holds: the first one, or a no.
+        """Record a person's answer, and return the question with the answer that holds.
+
+        That is the first one, but an unused yes may be taken back, and be given anew at the command line.
 
         Raise `LimitReached` where there is no such question, or it is too late. A form gives its secret. One that
         answers faster than a person is not believed: the question stays open, but not to that form.
@@ -88,7 +90,8 @@ class Consents:
             row, now = self._row(number), time.time()
             if row is None or (secret is not None and row["secret"] != _hash(secret)):
                 raise LimitReached(f"No question {number} of this request is open. Nothing was sent.", next_step=AGAIN)
-            if row["answer"] is None or (not is_yes and row["submission_id"] is None):
+            renews = not is_yes or (row["answer"] == "yes" and secret is None)
+            if row["answer"] is None or (renews and row["submission_id"] is None):
                 age_s = now - row["asked_at"]
                 if secret is not None and 0 <= age_s < LEAST_S:
                     self._change(number, secret=None)
