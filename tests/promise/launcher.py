@@ -58,7 +58,6 @@ PLACES = {
     "record settled": "kie_ai_mcp._record.submissions:Submissions.settled",
     "take an answer": "kie_ai_mcp._record.consents:Consents.answer",
     "quickest answer": "kie_ai_mcp._record.consents:LEAST_S",
-    "quickest reply": "kie_ai_mcp._mcp.consent:LEAST_S",
     "read": "kie_ai_mcp._service.caller:Caller.read",
     "record outcome": "kie_ai_mcp._record.tasks:Tasks.record_outcome",
     "save": "kie_ai_mcp._media.saving:_save",

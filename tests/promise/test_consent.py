@@ -36,7 +36,7 @@ FORMS: Message = {"elicitation": {}}
 CLIENT = {"name": "script", "version": "1"}
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 TOOL = "generate_nano_banana"
-QUICK = {"constants": {"quickest answer": 0.03, "quickest reply": 0.03}}
+QUICK = {"constants": {"quickest answer": 0.03}}
 PERSON_S = 0.05  # a person takes at least so long, where people are `QUICK`
 YES: Message = {"action": "accept", "content": {"buy": True}}
 NO: Message = {"action": "decline"}
@@ -114,8 +114,8 @@ class Host:
     def __init__(self, line: Pipe | Web, revision: str, capabilities: Message) -> None:
         self.line, self.revision, self.capabilities = line, revision, capabilities
         self.numbers = itertools.count(1)
-        if revision == OLD:
-            hello = {"protocolVersion": OLD, "capabilities": capabilities, "clientInfo": CLIENT}
+        if revision != NEW:
+            hello = {"protocolVersion": revision, "capabilities": capabilities, "clientInfo": CLIENT}
             list(line.exchange({"id": next(self.numbers), "method": "initialize", "params": hello}, {}))
             line.send({"method": "notifications/initialized"}, self.headers())
 
@@ -161,7 +161,7 @@ class Purchase:
     def answer(self, answer: Message, *, after_s: float = PERSON_S, **more: Any) -> Message:
         """Answer the question, and return what the call answers."""
         time.sleep(after_s)
-        if self.host.revision == OLD:
+        if self.host.revision != NEW:
             self.host.line.send({"id": self.id, "result": answer}, self.host.headers())
             self._take(next(self.coming))
             list(self.coming)
@@ -277,6 +277,25 @@ def test_anything_but_a_yes_buys_nothing(
     assert [row["answer"] for row in consents()] == ["no"]
 
 
+@pytest.mark.parametrize("revision", [OLD, NEW])
+def test_each_yes_to_an_equal_request_buys_one(
+    revision: str, meet_over: Callable[..., Host], sandbox: Sandbox, consents: Callable[[], list[Message]]
+) -> None:
+    host = meet_over("stdio", revision)
+    purchases = [host.buy("A fox", idempotency_key=key) for key in "abc"]
+    for purchase, answer in zip(purchases, (YES, NO, YES), strict=True):
+        purchase.answer(answer)
+    assert [row["answer"] for row in consents()] == ["yes", "no", "yes"]
+    assert len(sandbox.ledger) == 2
+
+
+def test_earlier_revision_that_has_forms_is_asked(meet_over: Callable[..., Host], sandbox: Sandbox) -> None:
+    purchase = meet_over("stdio", "2025-06-18").buy()
+    assert purchase.question is not None
+    assert not sandbox.ledger
+    assert purchase.answer(YES)["structuredContent"]["status"] == "pending"
+
+
 # A host that misbehaves ----------------------------------------------------------------------------------------------
 
 
@@ -296,11 +315,15 @@ def test_host_that_answers_at_once_is_not_believed(
 
 
 def test_question_that_nobody_answers_buys_nothing(meet: Meet, sandbox: Sandbox, tmp_path: Path) -> None:
-    host = meet(KIE_AI_PATIENCE_S="1")
+    host = meet(orders={"constants": {"patience": 0.3}})
     purchase = host.buy()
     if host.revision == OLD:
-        (message,) = [said for said in purchase.coming if "result" in said]
-        assert re.search(WAY_OUT, refused(message["result"]))
+        for _ in range(2):
+            (message,) = [said for said in purchase.coming if "result" in said]
+            found = re.search(WAY_OUT, refused(message["result"]))
+            assert found
+            assert found[1] == "1", "it is the same question"
+            purchase = host.buy()
     else:
         age(tmp_path, 601)
         assert "too old" in refused(purchase.answer(YES))

@@ -64,6 +64,12 @@ async def test_request_above_the_limit_or_of_unknown_price_is_not_written_withou
     assert len(await record.submissions.history(0, 10)) == is_written
 
 
+async def test_limit_counts_in_the_unit_of_every_service(make_record: MakeRecord) -> None:
+    record = make_record(budget=ABOVE_5)
+    assert await record.submissions.lacks_yes(replace(request("a"), gateway="fal"))
+    assert not await record.submissions.lacks_yes(replace(request("a", 5.0), gateway="fal"))
+
+
 async def test_nobody_is_asked_where_no_limit_is_set(make_record: MakeRecord) -> None:
     record = make_record()
     assert not await record.submissions.lacks_yes(request("a", None))

@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -20,7 +21,7 @@ from kie_ai_mcp._app.patience import patience_of
 from kie_ai_mcp._app.tools import Answer
 from kie_ai_mcp._flow.consent import Asked, ConsentNeeded, answer
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._record.consents import FORM_S, LEAST_S
+from kie_ai_mcp._record.consents import FORM_S
 from kie_ai_mcp.errors import KieError
 
 QUESTION, FIELD, HOST = "consent", "buy", "host"
@@ -92,17 +93,17 @@ async def _elicited(app: App, ctx: Context, needed: ConsentNeeded) -> Report | N
 
     Raise Declined after a no, and ConsentNeeded where the client fails, answers by itself or lets the time pass.
     """
-    client = ctx.session.client_params
+    client, result = ctx.session.client_params, None
     limit_s = app.settings.patience_s or patience_of(client.client_info.name if client else "")
-    result, began = None, anyio.current_time()
+    consents, secret, asked = app.engine.record.consents, secrets.token_urlsafe(16), needed.asked
+    number = await consents.show(asked.question.id, secret)
     # Whatever a client does in place of an answer is none.
     with suppress(Exception), anyio.move_on_after(min(limit_s, FORM_S)):
-        result = await ctx.session.elicit_form(app.clean(needed.asked.words()), FORM, ctx.request_id)
+        result = await ctx.session.elicit_form(app.clean(asked.words()), FORM, ctx.request_id)
     if result is None:
-        raise needed
-    if anyio.current_time() - began < LEAST_S:
-        raise ConsentNeeded(needed.asked, too_fast=True)
-    return await answer(app.engine, needed.asked.question.id, HOST, is_yes=_is_yes(result))
+        await consents.hide(number)
+        raise ConsentNeeded(replace(asked, question=replace(asked.question, id=number)))
+    return await answer(app.engine, number, HOST, is_yes=_is_yes(result), secret=secret)
 
 
 def _is_yes(result: types.ElicitResult) -> bool:

@@ -78,6 +78,11 @@ class Consents:
             return int(self.database.execute(ConsentRow.insert(same | shown)))
 
     @in_worker
+    def hide(self, number: int) -> None:
+        """Take note that no form shows a question any more, which was not answered there."""
+        self._change(number, secret=None)
+
+    @in_worker
     def answer(self, number: int, by: str, *, is_yes: bool, secret: str | None = None) -> Question:
         """Record a person's answer, and return the question with the answer that holds.
 
