@@ -86,11 +86,14 @@ def test_change_that_another_process_writes_is_told(revision: str, spawn: "Spawn
 def test_task_that_nobody_watches_is_read_until_it_ends(revision: str, spawn: "Spawn", sandbox: Sandbox) -> None:
     child = spawn(sandbox=sandbox, **SETTINGS)
     child.greet(revision)
-    task_id = make(child)
-    subscribe(child, revision, f"kie://tasks/{task_id}")
-    sandbox.finish(task_id)
-    assert told(child)["uri"] == f"kie://tasks/{task_id}"
-    assert child.call("list_tasks")["structuredContent"]["tasks"][0]["status"] == "completed"
+    # The second is subscribed when nothing was written since the last look.
+    for task_id in (make(child), make(child, "An owl")):
+        subscribe(child, revision, f"kie://tasks/{task_id}")
+        sandbox.finish(task_id)
+        assert told(child)["uri"] == f"kie://tasks/{task_id}"
+        child.received.clear()
+    tasks = child.call("list_tasks")["structuredContent"]["tasks"]
+    assert [task["status"] for task in tasks] == ["completed"] * 2
 
 
 def test_own_call_is_told_at_once_and_nothing_after_the_subscription(spawn: "Spawn", sandbox: Sandbox) -> None:
@@ -112,6 +115,10 @@ def test_finished_task_and_lists_can_be_subscribed(spawn: "Spawn", sandbox: Sand
     task_id = make(child)
     sandbox.finish(task_id)
     child.call("wait_for_tasks", task_ids=[task_id])
+    for uri in (f"kie://files/{task_id}/2", f"kie://files/{task_id}/x", f"kie://files/{task_id}/"):
+        for method in ("resources/read", "resources/subscribe"):
+            error = child.answer(child.ask(method, uri=uri))["error"]
+            assert (error["code"], error["data"]) == (RESOURCE_NOT_FOUND, {"uri": uri})
     uris = (f"kie://tasks/{task_id}", f"kie://files/{task_id}/1", "kie://providers", "kie://tasks")
     subscribe(child, HANDSHAKE, *uris)
     make(child, "An owl")

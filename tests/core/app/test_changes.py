@@ -1,6 +1,8 @@
 """Changes on record: who hears of them, and that nothing is looked for while nobody listens."""
 
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from kie_ai_mcp import InvalidArgument, Outcome, Task
 from kie_ai_mcp._app import changes
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.changes import Listener
+from kie_ai_mcp._flow import waiting
 from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import eventually
 
 pytestmark = pytest.mark.anyio
@@ -59,11 +63,10 @@ def other(settings: Settings) -> Iterator[Record]:
     record.close()
 
 
-def is_looking(app: App) -> bool:
-    return bool(app.engine.record.database.waiting)
-
-
-async def test_each_kind_of_change_is_told_once(app: App, listener: Listener, heard: list[str | None]) -> None:
+async def test_each_kind_of_change_is_told_once_and_at_once(
+    app: App, listener: Listener, heard: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "LOOK_S", 1000.0)
     await app.changes.add(listener, FOX)
     app.changes.open(listener)
     tasks = app.engine.record.tasks
@@ -100,6 +103,20 @@ async def test_change_of_another_process_is_found(
     await eventually(lambda: heard == [FOX])
 
 
+async def test_task_that_is_deleted_is_told_once(
+    app: App, listener: Listener, heard: list[str | None], tmp_path: Path
+) -> None:
+    await app.changes.add(listener, FOX)
+    app.changes.open(listener)
+    with closing(sqlite3.connect(tmp_path / "tasks.db")) as database:
+        database.execute("DELETE FROM tasks WHERE task_id = 'fox'")
+        database.commit()
+    await eventually(lambda: heard == [FOX])
+    await app.changes.add(listener, OWL)
+    await app.engine.record.tasks.record_outcome("owl", Outcome("processing"))
+    await eventually(lambda: heard == [FOX, OWL])
+
+
 async def test_change_between_two_listeners_is_told_to_the_first(
     app: App, listener: Listener, heard: list[str | None]
 ) -> None:
@@ -131,23 +148,26 @@ async def test_list_is_told_of_new_tasks_and_saved_files_alone(
     await tasks.adopt(Task("hen", "x", "nano-banana"))
     await eventually(lambda: heard == [OWL, None])
     await tasks.record_files("owl", ["/home/me/owl.png"])
-    await eventually(lambda: sorted(heard, key=str) == [None, None, OWL, OWL])
+    await eventually(lambda: len(heard) == 4)
+    await tasks.record_outcome("owl", Outcome("processing", progress=0.5))
+    await eventually(lambda: heard.count(OWL) == 3)
+    assert heard.count(None) == 2
 
 
 async def test_nothing_is_looked_for_while_nobody_listens(app: App, listener: Listener) -> None:
-    assert not is_looking(app)
+    assert not app.changes.is_looking
     await app.changes.add(listener, FOX)
     app.changes.open(listener)
-    await eventually(lambda: is_looking(app))
+    await eventually(lambda: app.changes.is_looking)
     app.changes.close(listener)
-    await eventually(lambda: not is_looking(app))
+    await eventually(lambda: not app.changes.is_looking)
     app.changes.open(listener)
-    await eventually(lambda: is_looking(app))
+    await eventually(lambda: app.changes.is_looking)
 
 
 async def test_listeners_are_told_that_the_server_ends(app: App, listener: Listener, heard: list[str | None]) -> None:
     app.changes.open(listener)
-    await eventually(lambda: is_looking(app))
+    await eventually(lambda: app.changes.is_looking)
     await app.engine.drain()
     assert heard == ["the end"]
 
@@ -161,6 +181,35 @@ async def test_no_more_addresses_are_taken_than_can_be_looked_at(
         await app.changes.add(listener, OWL)
 
 
+async def test_task_is_read_no_more_once_nobody_listens_to_it(
+    tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(waiting.CADENCE_S, "image", 0.02)
+    with Sandbox(hold=True) as sandbox:
+        values = {"base_url": sandbox.base_url, "api_key": "key-of-the-tests", "db_path": tmp_path / "tasks.db"}
+        more = {"watch": False, "enabled_providers": ("nano-banana",)}
+        app = App.open(Settings.model_validate({**values, **more}))
+
+        async with app.engine.running():
+            for prompt in ("A fox", "An owl"):
+                await app.call("generate_nano_banana", {"prompt": prompt})
+            fox, owl = (task.task_id for task in sandbox.ledger)
+            sandbox.finish(owl)
+            await app.call("get_task_status", {"task_id": owl})
+            for task_id in (fox, owl):
+                await app.changes.add(listener, f"kie://tasks/{task_id}")
+            before, counts = len(sandbox.requests), list[int]()
+            app.changes.open(listener)
+            await eventually(lambda: len(sandbox.requests) > before + 3)
+            app.changes.remove(listener, f"kie://tasks/{fox}")
+
+            def is_calm() -> bool:
+                counts.append(len(sandbox.requests))
+                return len(counts) > 30 and len({*counts[-30:]}) == 1
+
+            await eventually(is_calm)
+
+
 @pytest.mark.filterwarnings("ignore:resources/subscribe is removed")
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_client_that_leaves_leaves_nothing_behind(app: App, mode: Any) -> None:
@@ -168,9 +217,9 @@ async def test_client_that_leaves_leaves_nothing_behind(app: App, mode: Any) -> 
         if mode == "legacy":
             await client.subscribe_resource(FOX)
             await client.list_resources()
-            await eventually(lambda: is_looking(app))
+            await eventually(lambda: app.changes.is_looking)
         else:
             async with client.listen(resource_subscriptions=[FOX]):
-                await eventually(lambda: is_looking(app))
+                await eventually(lambda: app.changes.is_looking)
     with anyio.fail_after(10):
-        await eventually(lambda: not is_looking(app))
+        await eventually(lambda: not app.changes.is_looking)

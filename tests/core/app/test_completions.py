@@ -68,6 +68,14 @@ async def test_results_are_numbered_and_running_tasks_have_none(app: App) -> Non
     assert (await of_address(app, FILE_TEMPLATE, "n", "", {})).values == []
 
 
+async def test_at_most_a_hundred_results_are_numbered_and_all_are_counted(app: App) -> None:
+    await record(app, "many")
+    urls = tuple(f"https://example.com/{number}.png" for number in range(150))
+    await app.engine.record.tasks.record_outcome("many", Outcome("completed", urls=urls))
+    found = await of_address(app, FILE_TEMPLATE, "n", "", {"id": "many"})
+    assert (len(found.values), found.total, found.has_more) == (100, 150, True)
+
+
 @pytest.mark.parametrize(("template", "part"), [("kie://nothing/{id}", "id"), (TASK_TEMPLATE, "n")])
 async def test_unknown_address_and_unknown_part_of_one_are_refused(app: App, template: str, part: str) -> None:
     with pytest.raises(InvalidArgument):

@@ -68,7 +68,7 @@ async def test_picture_of_the_product_is_given_to_a_tool_that_edits(app: App) ->
 async def test_clip_is_upright_and_about_as_long_as_wanted(app: App) -> None:
     arguments = {"idea": "A fox runs", "seconds": "7", "model": "generate_veo3_video"}
     text = await app.prompts.text("short_clip", arguments)
-    assert '{"prompt": "PROMPT", "aspectRatio": "9:16", "duration": ' in text
+    assert '{"prompt": "<your prompt>", "aspectRatio": "9:16", "duration": ' in text
     assert re.search(r'"duration": [68]}', text)
     assert "Call generate_veo3_video ONCE" in text
 
@@ -81,7 +81,7 @@ async def test_avatar_speaks_before_it_is_filmed(app: App) -> None:
     arguments = {"words": "Hello there", "voice": "Puck", "picture": "https://example.com/me.png"}
     text = await app.prompts.text("talking_avatar", arguments)
     assert text.index('Call generate_speech ONCE with {"text": "Hello there", "voice": "Puck"}') < text.index(
-        '"audioUrl": "kie://files/TASK_ID/1"'
+        '"audioUrl": "kie://files/<task_id>/1"'
     )
 
 
@@ -90,6 +90,9 @@ async def test_avatar_with_a_recording_buys_no_speech_and_asks_for_a_picture_fir
     assert "generate_speech" not in text
     assert '"audioUrl": "/home/me/hello.mp3"' in text
     assert text.index("Ask me for a portrait") < text.index("ONCE")
+    unpaid, _, paid = (await app.prompts.text("talking_avatar", {"words": "Hello"})).partition("ONCE")
+    assert "Ask me for a portrait" in unpaid
+    assert "kie://files/<task_id>/1" in paid
 
 
 async def test_arguments_left_empty_are_as_left_out(app: App) -> None:
@@ -136,7 +139,7 @@ async def test_prompt_is_listed_where_a_tool_can_serve_it(
 async def test_compact_server_calls_the_tool_through_run_model(tmp_path: Path) -> None:
     with app_of(tmp_path, compact=True, enabled_providers=("nano-banana",)) as app:
         text = await app.prompts.text("product_picture", {"product": "A mug"})
-    assert 'Call run_model ONCE with model "generate_nano_banana" and input {"prompt": "PROMPT"}' in text
+    assert 'Call run_model ONCE with model "generate_nano_banana" and input {"prompt": "<your prompt>"}' in text
 
 
 async def test_steps_without_a_tool_are_left_out(tmp_path: Path) -> None:

@@ -47,9 +47,9 @@ class Changes:
 
     engine: Engine
     resources: Resources
+    is_looking: bool = False
     _listeners: set[Listener] = field(default_factory=set)
     _stamp: tuple[int, int] | None = None
-    _is_looking: bool = False
     _reads: dict[int, anyio.CancelScope] = field(default_factory=dict)
 
     async def add(self, listener: Listener, uri: str) -> None:
@@ -70,8 +70,8 @@ class Changes:
         """Begin to tell a listener what it was added to."""
         self._listeners.add(listener)
         self._look_again()
-        if not self._is_looking:
-            self._is_looking = True
+        if not self.is_looking:
+            self.is_looking = True
             self.engine.start_in_background(self._look_on())
 
     def remove(self, listener: Listener, uri: str) -> None:
@@ -111,7 +111,7 @@ class Changes:
                         await anyio.sleep(REST_S)
                     group.cancel_scope.cancel()
         finally:
-            self._is_looking = False
+            self.is_looking = False
             for listener in self._listeners:
                 listener.end()
 

@@ -18,7 +18,7 @@ from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import Kind, Media, field_of
 
 UPRIGHT = "9:16"
-PROMPT, PORTRAIT, RECORDING = "PROMPT", "PORTRAIT", "kie://files/TASK_ID/1"  # what stands for a later value
+PROMPT, PORTRAIT, RECORDING = "<your prompt>", "<my portrait>", "kie://files/<task_id>/1"  # for later values
 IS_FILE = re.compile(r"[/\\:.]")  # in a path or an address, and in no name of a voice
 STYLES = ("studio photo", "lifestyle photo", "flat lay", "macro", "minimalist", "3D render", "watercolour")
 BACKGROUNDS = ("plain white", "soft gradient", "marble", "wooden table", "kitchen", "street", "nature", "transparent")
@@ -248,7 +248,9 @@ class Prompts:
             steps.append(f"Its result is the recording, {RECORDING}: put the task_id in.")
         if not files["image"]:  # before anything is paid for
             files["image"] = PORTRAIT
-            steps.insert(0, f"Ask me for a portrait (a path or an address), and wait for it. Below it is {PORTRAIT}.")
+            steps.insert(
+                0, f"Ask me for a portrait, a path or an address, and wait. It takes the place of {PORTRAIT} below."
+            )
         return [*steps, *self._bought(maker, {}, files), *self._shown()]
 
     def _bought(self, maker: Maker, wishes: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[str]:
@@ -256,7 +258,7 @@ class Prompts:
         listed, arguments = self.tools(), dict(wishes)
         if "prompt" in maker.schema["properties"]:
             arguments = {"prompt": PROMPT, **wishes}
-            yield f"Write a prompt from the above. Below it is {PROMPT}."
+            yield f"Write a prompt from the above; it takes the place of {PROMPT} below."
         for field, kind in maker.files.items():
             if not files.get(kind):
                 yield f"Ask me for the {kind} that {field} needs (a path or an address), and wait for it."

@@ -75,7 +75,6 @@ class Subscriptions:
         self, ctx: Context, params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
         """Tell of what a stream asks for until it ends: no unknown address, and no list that never changes."""
-        changes, wanted, uris = self.app.changes, params.notifications, list[str]()
         bus = InMemorySubscriptionBus()
         stream = ListenHandler(bus)
 
@@ -83,19 +82,24 @@ class Subscriptions:
             await bus.publish(ResourcesListChanged() if uri is None else ResourceUpdated(uri))
 
         listener = Listener(tell, stream.close)
-        for uri in wanted.resource_subscriptions or ():
-            with suppress(InvalidArgument):
-                await changes.add(listener, uri)
-                uris.append(uri)
-        if wanted.resources_list_changed:
-            await answered(self.app, changes.add_list(listener))
-        lists = wanted.resources_list_changed
-        honored = types.SubscriptionFilter(resources_list_changed=lists, resource_subscriptions=uris)
-        changes.open(listener)
+        honored = await answered(self.app, self._added(listener, params.notifications))
+        self.app.changes.open(listener)
         try:
             return await stream(ctx, params.model_copy(update={"notifications": honored}))
         finally:
-            changes.close(listener)
+            self.app.changes.close(listener)
+
+    async def _added(self, listener: Listener, wanted: types.SubscriptionFilter) -> types.SubscriptionFilter:
+        """Add a listener to what is wanted; return what there is of it."""
+        uris = list[str]()
+        for uri in wanted.resource_subscriptions or ():
+            with suppress(InvalidArgument):
+                await self.app.changes.add(listener, uri)
+                uris.append(uri)
+        if wanted.resources_list_changed:
+            await self.app.changes.add_list(listener)
+        lists = wanted.resources_list_changed
+        return types.SubscriptionFilter(resources_list_changed=lists, resource_subscriptions=uris)
 
     def _of_session(self, ctx: Context) -> Listener:
         """Return the listener of a request's session; it is closed with the session."""
