@@ -90,7 +90,8 @@ def test_task_that_nobody_watches_is_read_until_it_ends(revision: str, spawn: "S
     for task_id in (make(child), make(child, "An owl")):
         subscribe(child, revision, f"kie://tasks/{task_id}")
         sandbox.finish(task_id)
-        assert told(child)["uri"] == f"kie://tasks/{task_id}"
+        while told(child)["uri"] != f"kie://tasks/{task_id}":  # the one before is saved meanwhile
+            child.received.clear()
         child.received.clear()
     tasks = child.call("list_tasks")["structuredContent"]["tasks"]
     assert [task["status"] for task in tasks] == ["completed"] * 2
@@ -215,9 +216,10 @@ async def test_clients_over_http_hear_of_changes_until_they_leave(
             if mode == "auto":
                 async with client.listen(resource_subscriptions=[uri], resources_list_changed=True) as changes:
                     await change(sandbox, client, made["task_id"])
+                    heard = set[type]()
                     with anyio.fail_after(20):
-                        heard = {type(await anext(changes)) for _ in range(2)}
-                assert heard == {ResourceUpdated, ResourcesListChanged}
+                        while heard != {ResourceUpdated, ResourcesListChanged}:
+                            heard.add(type(await anext(changes)))
             else:
                 await client.subscribe_resource(uri)
                 await change(sandbox, client, made["task_id"])
