@@ -39,7 +39,7 @@ class Talks:
     ) -> None:
         self.transport, self.revision, self.folder, self.service = transport, revision, folder, service
         self.spawn_in, self.site_in, self.port = spawn_in, site_in, str(unused_port())
-        self.settings = {**SETTINGS, "KIE_AI_UPLOAD_URL": service.upload_url, "KIE_AI_OUTPUT_DIR": ""}
+        self.settings = {**SETTINGS, "KIE_AI_UPLOAD_URL": service.upload_url}
 
     @contextmanager
     def begin(self) -> Iterator[Talk]:
@@ -89,6 +89,6 @@ def test_every_revision_calls_every_tool_although_the_server_is_killed(
         finish(talk, [id_of(talk.together([one])[0]) for one in requests(later)])
         free = free_calls(made)
         for (name, _), answer in zip(free, talk.together(requests(free)), strict=True):
-            assert answer["result"].get("isError", False) == (name in {*REFUSED, "save_result"}), answer
+            assert answer["result"].get("isError", False) == (name in REFUSED), answer
         check_known(talk)
     assert {tool["name"] for tool in lists[0]["result"]["tools"]} == names_of(calls(), later, free)

@@ -6,11 +6,11 @@ from tests.hosts.fixtures import PIXEL
 from tests.wire.calls import GOES_ON_WITH, NAMED, PLUGINS, PROMPT, arguments_of
 from tests.wire.processes import Message
 
-SETTINGS = {**NAMED, "KIE_AI_RATE_LIMIT": "1000", "KIE_AI_ENABLED_PROVIDERS": ""}
+SETTINGS = {**NAMED, "KIE_AI_RATE_LIMIT": "1000", "KIE_AI_ENABLED_PROVIDERS": "", "KIE_AI_OUTPUT_DIR": ""}
 FIRST = [name for name in PLUGINS.tools if name not in GOES_ON_WITH]
 MADE = "generate_nano_banana"
-REFUSED = {"resolve_submission"}
-"""There is nothing to resolve."""
+REFUSED = {"resolve_submission", "save_result"}
+"""There is nothing to resolve, and no folder for results: what is saved is shown elsewhere and would take its time."""
 
 
 def calls() -> list[tuple[str, Message]]:
