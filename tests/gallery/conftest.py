@@ -330,6 +330,15 @@ class Browser:
         self._ask("Page.bringToFront")
         return "navigator.clipboard.readText()"
 
+    def run_in_every_frame(self, script: str) -> str:
+        """Run a script in every frame of the pages that are opened from now on; return what takes it back."""
+        added: str = self._ask("Page.addScriptToEvaluateOnNewDocument", source=script)["identifier"]
+        return added
+
+    def run_no_more(self, added: str) -> None:
+        """Take back a script of `run_in_every_frame`."""
+        self._ask("Page.removeScriptToEvaluateOnNewDocument", identifier=added)
+
     def run_scripts(self, *, on: bool) -> None:
         """Run the scripts of pages, or none."""
         self._ask("Emulation.setScriptExecutionDisabled", value=not on)

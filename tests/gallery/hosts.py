@@ -53,12 +53,14 @@ class Host:
         browser: Shows it.
         client: Speaks with the server.
         folder: Where the page is written.
+        page: Its own page, with the word GIVEN where what it is given goes.
         answers: Answers of tools by name, instead of the server's; an error is one of the connection.
     """
 
     browser: "Browser"
     client: Client
     folder: Path
+    page: str = PAGE
     capabilities: Mapping[str, Any] = field(default_factory=lambda: dict(EVERYTHING))
     context: Mapping[str, Any] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class Host:
         html = content.text.replace("<head>", f"<head>{policy(content.meta['ui']['csp']['resourceDomains'])}", 1)
         given = {"html": html, "capabilities": self.capabilities, "context": self.context}
         path = self.folder / "host.html"
-        path.write_text(PAGE.replace("GIVEN", json.dumps(given).replace("<", "\\u003c")), encoding="utf-8")
+        path.write_text(self.page.replace("GIVEN", json.dumps(given).replace("<", "\\u003c")), encoding="utf-8")
         self.browser.open(path.as_uri())
         self.browser.wait("notices.some(({ method }) => method === 'ui/notifications/initialized')")
 

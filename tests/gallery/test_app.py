@@ -15,6 +15,8 @@ from PIL import Image
 from kie_ai_mcp import Outcome
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.gallery import MOST_BYTES
+from kie_ai_mcp._app.tools import Answer
+from kie_ai_mcp._mcp.content import listing, result_of
 from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -84,15 +86,24 @@ async def test_three_tools_name_the_page_and_no_list_of_resources_does(stage: St
 
 async def test_page_may_load_results_and_nothing_else(stage: Stage) -> None:
     await stage.past.task(outcome=stage.past.done("https://Cdn.example:8443/a.png", "http://plain.example/b.png"))
-    await stage.past.task(
-        outcome=stage.past.done("https://a.example;script-src *.evil/c.png", "https://u:p@b.example/")
-    )
+    odd = ("https://a.example;script-src *.evil/c.png", "https://u:p@b.example/", "https://*.evil.example/d.png")
+    await stage.past.task(outcome=stage.past.done(*odd))
     (content,) = (await stage.client.read_resource(GALLERY)).contents
     assert content.mime_type == "text/html;profile=mcp-app"
     assert content.meta is not None
     domains = content.meta["ui"].pop("csp").pop("resourceDomains")
     assert content.meta["ui"] == {"permissions": {"clipboardWrite": {}}, "prefersBorder": False}
     assert domains == ["https://*.aiquickdraw.com", "https://*.redpandaai.co", "https://cdn.example:8443"]
+
+
+async def test_clients_of_older_revisions_hear_nothing_of_the_page(stage: Stage) -> None:
+    app = App.open(Settings.model_validate({"db_path": stage.past.record.path}))
+    for revision in ("2024-11-05", "2025-03-26"):
+        assert [tool.name for tool in listing(app, revision).tools if tool.meta] == []
+        answer = result_of(Answer("words", entries=[{"task_id": "a"}]), revision)
+        assert TASKS not in (answer.meta or {})
+    assert len([tool for tool in listing(app, "2025-06-18").tools if tool.meta]) == 3
+    app.engine.record.close()
 
 
 async def test_words_of_answers_are_the_same_as_without_a_page(stage: Stage) -> None:
@@ -210,7 +221,7 @@ async def test_running_task_is_followed_to_its_end(stage: Stage) -> None:
     stage.host.ask(WAKE)
     await stage.host.until(f"({STATES})[0] === 'Completed'")
     await stage.host.until(f"({PICTURES})[0] > 0")
-    assert {*map(str, stage.host.calls)} == {str(("wait_for_tasks", {"task_ids": [task_id], "timeout_s": 5}))}
+    assert {*map(str, stage.host.calls)} == {str(("wait_for_tasks", {"task_ids": [task_id], "timeout_s": 3}))}
     assert stage.host.ask("document.getElementById('news').textContent") == "nano-banana image: Completed"
     assert stage.host.faults == []
 
@@ -294,7 +305,7 @@ async def test_host_is_told_how_large_the_app_is(stage: Stage, width: int) -> No
     height = "Math.ceil(app.contentDocument.documentElement.getBoundingClientRect().height)"
     stage.host.browser.wait(f"sizes.at(-1).height === {height}")
     assert stage.host.ask("document.documentElement.scrollWidth") <= width
-    assert stage.host.ask("document.documentElement.scrollHeight <= window.innerHeight")
+    await stage.host.until("document.documentElement.scrollHeight <= window.innerHeight")
 
 
 # Buttons -------------------------------------------------------------------------------------------------------------

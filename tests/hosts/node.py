@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 OLDEST = 22
 PACKAGES = {
@@ -75,10 +75,10 @@ class Node:
                 process.kill()
 
 
-def install() -> Node:
+def install(packages: "Mapping[str, str]" = PACKAGES, *, with_node: bool = True) -> Node:
     """Return Node and the packages, from the cache or the registry. Raises Missing where they can't be had."""
-    wanted = dict(PACKAGES)
-    if not _is_new_enough():
+    wanted = dict(packages)
+    if with_node and not _is_new_enough():
         machine = {"x86_64": "x64", "AMD64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
         wanted[f"node-{sys.platform}-{machine}"] = str(OLDEST)
     mark = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]

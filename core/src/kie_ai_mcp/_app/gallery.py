@@ -1,6 +1,7 @@
 """Tasks of an answer as a host's gallery page gets them: results that it can load, and calls that make each anew."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from kie_ai_mcp._record.tasks import Filters
 SHOWN_BY = ("show_result", "wait_for_tasks", "list_tasks")  # tools beside whose answers hosts show the page
 MOST_BYTES = 16_000  # of an answer's entries: hosts refuse 100 kB of these, its words, data and links together
 SHORT = 500  # the most characters of a text in an entry that has to be short
+HOST = re.compile(r"(\*\.)?([a-z0-9-]+\.)+[a-z0-9-]+(:\d+)?")  # it stands in a policy, so it has no odd sign
 HOSTS_OF = 50  # the newest tasks whose results' hosts the page may load from, beside those that services name
 
 
@@ -49,7 +51,7 @@ class Gallery:
         named = {host for caller in self.engine.callers.values() for host in caller.gateway.result_hosts}
         newest = await self.engine.record.tasks.newest(Filters(status="completed", limit=HOSTS_OF))
         seen = {_host(url) for record in newest for url in record.result_urls}
-        return [f"https://{host}" for host in sorted(named | seen - {""})]
+        return [f"https://{host}" for host in sorted(named | seen) if HOST.fullmatch(host)]
 
     async def _forms(self, record: TaskRecord) -> list[Entry]:
         """Return a task as a whole, and as a short entry that lacks what some buttons need."""
@@ -105,10 +107,9 @@ def _results(record: TaskRecord, links: Iterable[Link]) -> Iterator[dict[str, An
 
 
 def _host(url: str) -> str:
-    """Return the host of an encrypted address, "" for any other; it stands in a policy, so it has no odd sign."""
+    """Return the host of an encrypted address, "" for any other."""
     try:
         address = urlsplit(url)
-        host = address.netloc if address.scheme == "https" else ""
     except ValueError:
         return ""
-    return host.lower() if host.replace("-", "").replace(".", "").replace(":", "").isalnum() and host.isascii() else ""
+    return address.netloc.lower() if address.scheme == "https" and "*" not in address.netloc else ""

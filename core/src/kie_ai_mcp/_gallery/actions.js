@@ -119,7 +119,7 @@ async function quoted(call) {
 function started(answer, say) {
   const task = answer.structuredContent ?? (answer.taskId && { task_id: answer.taskId, status: "pending" });
   if (answer.isError || !task?.task_id || !RUNNING.concat("completed").includes(task.status)) {
-    say(textOf(answer));
+    say(textOf(answer) || "The host answered without a word: ask the assistant what became of it.");
     return;
   }
   say(`Task ${task.task_id} is started.`);

@@ -44,7 +44,7 @@ function prompt(entry) {
     return element("p", { class: "prompt missing" }, missing);
   }
   if (text.length <= BRIEF_CHARS) return element("p", { class: "prompt", dir: "auto" }, text);
-  const brief = element("summary", {}, element("span", { class: "brief", dir: "auto" }, cut(text, BRIEF_CHARS)));
+  const brief = element("summary", { title: "The whole prompt" }, element("span", { class: "brief", dir: "auto" }, cut(text, BRIEF_CHARS)));
   const isCut = entry.prompt_chars && element("small", {}, `The first ${amount(text.length)} of ${amount(entry.prompt_chars)} characters.`);
   return element("details", { class: "prompt" }, brief, element("p", { dir: "auto" }, text), isCut);
 }

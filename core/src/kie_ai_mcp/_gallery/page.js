@@ -191,7 +191,7 @@ async function wait() {
 }
 
 async function renewed(ids) {
-  const answer = await host.call("wait_for_tasks", { task_ids: ids, timeout_s: 5 });
+  const answer = await host.call("wait_for_tasks", { task_ids: ids, timeout_s: 3 });
   if (!isOver) receive(answer, false);
 }
 
