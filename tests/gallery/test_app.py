@@ -510,11 +510,15 @@ async def test_hostile_words_stay_words_wherever_they_come_from(stage: Stage) ->
 
 
 async def test_messages_of_other_windows_are_not_taken(stage: Stage) -> None:
+    forged = {"structuredContent": {"tasks": [{"task_id": "forged", "status": "failed", "prompt": "forged"}]}}
+    message = {"jsonrpc": "2.0", "method": "ui/notifications/tool-result", "params": {"content": [], **forged}}
+    script = f"parent.app.contentWindow.postMessage({json.dumps(message)}, '*'); parent.sent = true;"
     await stage.host.open()
-    stage.host.ask(
-        "window.postMessage({ jsonrpc: '2.0', method: 'ui/notifications/tool-result',"
-        " params: { content: [{ type: 'text', text: 'forged' }] } }, '*')"
+    stage.host.browser.ask(
+        "(other => { other.srcdoc = " + json.dumps(f"<script>{script}</script>") + "; document.body.append(other); })"
+        "(document.createElement('iframe'))"
     )
-    stage.host.give({"content": [{"type": "text", "text": "real"}]})
-    await stage.host.until("document.getElementById('empty').textContent === 'real'")
-    assert "forged" not in stage.host.ask("document.body.innerText")
+    stage.host.browser.wait("window.sent === true")
+    stage.host.give({"content": [], "structuredContent": {"tasks": [{"task_id": "real", "status": "failed"}]}})
+    await stage.host.until("document.querySelectorAll('.card').length > 0")
+    assert stage.host.ask("[...document.querySelectorAll('.card dd')].map((value) => value.textContent)") == ["real"]

@@ -86,9 +86,8 @@ async def test_open_page_follows_what_happens_and_stays_as_it_is(
     browser.ask(
         "window.before = [...document.querySelectorAll('.card')], before[0].querySelector('.more dd').tabIndex = 0"
     )
-    browser.ask(
-        "before[0].querySelector('.actions button').focus(), document.getElementsByName('q')[0].value = 'fox', 1"
-    )
+    browser.ask("window.words = before[0].querySelector('.prompt'), null")
+    browser.ask("before[0].querySelector('.more summary').focus(), document.getElementsByName('q')[0].value = 'fox'")
     picture = past.picture("new.png", (300, 200))
     await past.record.tasks.record_outcome(running, past.done(credits=7))
     await past.record.tasks.record_files(running, [str(picture)])
@@ -102,7 +101,8 @@ async def test_open_page_follows_what_happens_and_stays_as_it_is(
         == [True] * 2
     )
     assert browser.ask("[...document.querySelectorAll('.more')].map((more) => more.open)") == [False, True, True]
-    assert browser.ask("document.activeElement.textContent") == "Copy prompt"
+    assert browser.ask("before[0].querySelector('.prompt') === words")
+    assert browser.ask("document.activeElement.textContent") == "Details"
     assert browser.ask("before[0].contains(document.activeElement)")
     assert browser.ask("document.getElementById('summary').value") == "3 entries · 11 credits"
     assert browser.ask("document.getElementById('news').textContent") == "nano-banana image: Completed"
