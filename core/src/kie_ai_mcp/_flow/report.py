@@ -94,7 +94,7 @@ class Report:
 
     def structured(self) -> dict[str, Any]:
         """Return the answer as data; unknown values are left out, empty lists are kept, except of notes."""
-        whole = replace(self, notes=(*self.said, *self.notes))
+        whole = replace(self, notes=(*self.notes, *self.said))
         values = ((name, _plain(getattr(whole, name))) for name in _ANSWERED)
         return {
             name: value for name, value in values if value is not None and (value or name not in {"notes", "next_step"})
@@ -128,7 +128,7 @@ class Report:
             ("Error", self.error or None),
             ("This is the last known state; reading the status failed", self.read_error or None),
             ("The service's own record", self.service_record and _json(self.service_record)),
-            *(("Note", note) for note in (*self.said, *self.notes)),
+            *(("Note", note) for note in (*self.notes, *self.said)),
             ("Instead", self.instead and _json(self.instead)),
             ("Next", self.next_step or None),
         )
