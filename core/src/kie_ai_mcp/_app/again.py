@@ -36,9 +36,9 @@ def call_again(
     the server `saves` results.
     """
     values = {name: value for name, value in request.arguments.items() if name not in set(left_out)} | dict(changes)
-    if tool is not None:  # a default that the user has set since is none of that request's
+    # A default that the user has set since is none of that request's.
+    if tool and (since := tool.usual.keys() - request.arguments.keys() - changes.keys()):
         known = tool.input_schema["properties"]
-        since = tool.usual.keys() - request.arguments.keys() - changes.keys()
         values |= {name: AUTO for name in since if known.get(name, {}).keys() & {"enum", "minimum"}}
     unstored = [name for name, value in values.items() if re.search(UNSTORED, json.dumps(value))]
     options = {"subfolder": request.subfolder} if request.subfolder and saves else {}

@@ -2,20 +2,22 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 from urllib.parse import urlsplit
 
 from kie_ai_mcp._app.again import call_again
-from kie_ai_mcp._app.resources import Link, Resources
+from kie_ai_mcp._app.resources import Link, Resources, file_uri
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import report_of
 from kie_ai_mcp._gallery.entries import Entry, cut, task_entry
 from kie_ai_mcp._media.files import format_of_url
 from kie_ai_mcp._models.tools import RUN
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import PROMPTS, SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 
@@ -36,10 +38,12 @@ class Gallery:
 
     async def entries(self, data: Mapping[str, Any]) -> list[Entry]:
         """Return the tasks of an answer's data as entries, as far as they are on record and fit."""
+        ids = [str(report["task_id"]) for report in data.get("tasks", [data]) if report.get("task_id")]
+        tasks = await self.engine.record.submissions.with_tasks(ids)
+        links = {link.uri: link for link in await self.resources.links([report_of(record) for record, _ in tasks])}
         entries, left = [], MOST_BYTES
-        for report in data.get("tasks", [data]):
-            record = await self.engine.record.tasks.find(str(report["task_id"])) if report.get("task_id") else None
-            for entry in await self._forms(record) if record else ():
+        for record, request in tasks:
+            for entry in self._forms(record, request, links):
                 if (size := len(json.dumps(entry))) <= left:
                     entries.append(entry)
                     left -= size
@@ -53,10 +57,8 @@ class Gallery:
         seen = {_host(url) for record in newest for url in record.result_urls}
         return [f"https://{host}" for host in sorted(named | seen) if HOST.fullmatch(host)]
 
-    async def _forms(self, record: TaskRecord) -> list[Entry]:
+    def _forms(self, record: TaskRecord, request: SubmissionRecord | None, links: Mapping[str, Link]) -> list[Entry]:
         """Return a task as a whole, and as a short entry that lacks what some buttons need."""
-        request = await self.engine.record.submissions.of_task(record.row_id)
-        links = await self.resources.links([report_of(record)])
         entry = task_entry(record, request, list(_results(record, links)), datetime.now(UTC))
         entry.pop("command", None)
         again = self._again(request) if request else None
@@ -79,11 +81,15 @@ class Gallery:
         words = next((word for word in PROMPTS if isinstance(request.arguments.get(word), str)), None)
         return {"tool": name, "arguments": arguments} | ({"prompt": [*place, words]} if words else {})
 
+    @cached_property
+    def _further(self) -> list[BoundTool]:
+        """The tools that are paid for and take a task, and need nothing else."""
+        paid = [tool for tool in self.engine.plugins.tools.values() if tool.charges]
+        return [tool for tool in paid if tool.arguments.listed.get("required") == ["task_id"]]
+
     def _more(self, record: TaskRecord) -> Iterator[dict[str, Any]]:
         """Yield the calls of the provider's tools that take a finished task and nothing else, such as a larger clip."""
-        tools = self.engine.plugins.tools.values()
-        further = [tool for tool in tools if tool.provider == record.provider and tool.kind == record.kind]
-        further = [tool for tool in further if tool.charges and tool.arguments.listed.get("required") == ["task_id"]]
+        further = [tool for tool in self._further if (tool.provider, tool.kind) == (record.provider, record.kind)]
         if record.tool not in {tool.name for tool in further}:
             for tool in further if record.gateway in self.engine.callers else ():
                 if self.is_listed(tool.name):
@@ -91,11 +97,10 @@ class Gallery:
                     yield {"tool": tool.name, "title": tool.title, **values}
 
 
-def _results(record: TaskRecord, links: Iterable[Link]) -> Iterator[dict[str, Any]]:
-    by_number = {int(link.uri.rpartition("/")[2]): link for link in links}
+def _results(record: TaskRecord, links: Mapping[str, Link]) -> Iterator[dict[str, Any]]:
     numbered = enumerate(zip_longest(record.result_urls, record.labels, fillvalue=""), start=1)
     for number, (url, label) in numbered:
-        link = by_number.get(number)
+        link = links.get(file_uri(record.written_id, number))
         is_saved = link is not None and link.size is not None
         mime_type = (link.mime_type if link else None) or format_of_url(url).mime_type
         kind = mime_type.partition("/")[0]

@@ -232,6 +232,11 @@ def _quoted(task_id: str) -> str:
     return quote(task_id, safe="", errors="replace")
 
 
+def file_uri(task_id: str, number: int) -> str:
+    """Return the address of a task's result."""
+    return f"{FILES}/{_quoted(task_id)}/{number}"
+
+
 def results_of(record: TaskRecord) -> int:
     """Return how many results a task has."""
     return max(len(record.results), len(record.files)) if record.status == "completed" else 0
@@ -262,7 +267,7 @@ def _links(report: Report) -> Iterator[Link]:
     live = report.expires_at is None or report.expires_at > datetime.now(UTC)
     results = len(report.result_urls) + (report.data is not None)
     for number in range(1, max(results, len(report.files)) + 1):
-        uri = f"{FILES}/{_quoted(report.task_id or '')}/{number}"
+        uri = file_uri(report.task_id or "", number)
         path, url = _place(report, number)
         size = _size_of(path) if path else None
         if path and size is not None:
