@@ -39,10 +39,12 @@ class Gallery:
     async def entries(self, data: Mapping[str, Any]) -> list[Entry]:
         """Return the tasks of an answer's data as entries, as far as they are on record and fit."""
         ids = [str(report["task_id"]) for report in data.get("tasks", [data]) if report.get("task_id")]
-        tasks = await self.engine.record.submissions.with_tasks(ids)
-        links = {link.uri: link for link in await self.resources.links([report_of(record) for record, _ in tasks])}
+        found = [await self.engine.record.tasks.find(task_id) for task_id in ids]
+        records = [record for record in found if record is not None]
+        links = {link.uri: link for link in await self.resources.links(map(report_of, records))}
         entries, left = [], MOST_BYTES
-        for record, request in tasks:
+        for record in records:
+            request = await self.engine.record.submissions.of_task(record.row_id)
             for entry in self._forms(record, request, links):
                 if (size := len(json.dumps(entry))) <= left:
                     entries.append(entry)

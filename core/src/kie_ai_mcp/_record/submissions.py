@@ -254,15 +254,8 @@ class Submissions:
     def of_task(self, key: TaskKey) -> SubmissionRecord | None:
         """Return the request that made a task; None where it was not made here."""
         task = task_at(self.database, key)
-        return self._record(SubmissionRow.task_id == key) if task is None else self._of(task)
-
-    @in_worker
-    def with_tasks(self, keys: Iterable[TaskKey]) -> list[tuple[TaskRecord, SubmissionRecord | None]]:
-        """Return those of some tasks that are on record, each with the request that made it here."""
-        tasks = (task_at(self.database, key) for key in keys)
-        return [(task, self._of(task)) for task in tasks if task is not None]
-
-    def _of(self, task: TaskRecord) -> SubmissionRecord | None:
+        if task is None:
+            return self._record(SubmissionRow.task_id == key)
         if task.submission_id is not None:
             return self._record(SubmissionRow.id == task.submission_id)
         return self._record(SubmissionRow.task_id == task.task_id, *self._at(vars(task)))
