@@ -17,6 +17,7 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._gallery.page import page, write
 from kie_ai_mcp._media.thumbnails import THUMBNAILS
 from kie_ai_mcp._record.tables import Ending
+from tests.gallery.test_page import fill
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Browser, Past
@@ -370,6 +371,17 @@ async def test_entries_are_found_by_words_kind_provider_and_status(past: "Past",
         found[case] = (filters, browser.ask(SHOWN), browser.ask(SUMMARY))
         assert browser.ask("document.getElementById('nothing').hidden") == bool(found[case][1])
     assert found == FOUND
+
+
+async def test_search_among_a_thousand_entries_takes_no_time_to_speak_of(past: "Past", browser: "Browser") -> None:
+    fill(past.record.path, 1000)
+    browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
+    took_ms = browser.ask(
+        "(start => (document.getElementsByName('q')[0].value = 'nothing', filter(), document.body.offsetHeight,"
+        " performance.now() - start))(performance.now())"
+    )
+    assert took_ms < 1000
+    assert browser.ask(SUMMARY) == "0 of 1,000 entries · 0 credits"
 
 
 async def test_estimates_of_what_is_shown_are_summed_as_the_page_was_written(past: "Past", browser: "Browser") -> None:

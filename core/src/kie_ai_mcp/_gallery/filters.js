@@ -1,6 +1,7 @@
 // Filters: words, kind, provider and status; the sums of what is shown, and the costs by day, month, model, provider.
 
 const FILTERS = ["q", "kind", "provider", "status"];
+const MUCH = 100;
 const form = byId("filters");
 
 // Words are found without regard to case and accents.
@@ -22,7 +23,7 @@ function filter() {
   const fits = (card) => chosen.every((name) => card[name].includes(value(name))) && words.every((word) => card.words.includes(word));
   const cards = [...drawn.values()];
   const shown = cards.filter(fits);
-  for (const card of cards) card.element.hidden = !fits(card);
+  hide(cards, new Set(shown));
   const part = shown.length < cards.length ? `${amount(shown.length)} of ` : "";
   const { credits, estimate } = sums(shown);
   const more = estimate ? ` and about ${amount(estimate)} more by estimate` : "";
@@ -32,6 +33,18 @@ function filter() {
   byId("nothing").hidden = shown.length > 0 || cards.length === 0;
   byId("costs").hidden = cards.length === 0 || stage.mode === "app";
   if (byId("costs").open) tabulate(shown);
+}
+
+/** Hide all cards but those that are shown; many at once below a hidden grid, since browsers take seconds otherwise. */
+function hide(cards, shown) {
+  const changed = cards.filter((card) => card.element.hidden === shown.has(card));
+  const [isMuch, place] = [changed.length > MUCH, scrollY];
+  if (isMuch) grid.hidden = true;
+  for (const card of changed) card.element.hidden = !card.element.hidden;
+  if (!isMuch) return;
+  grid.getBoundingClientRect(); // lays out, so that what follows is one change
+  grid.hidden = false;
+  scrollTo({ top: place, behavior: "instant" });
 }
 
 /** Return what some entries cost in credits of Kie.ai; other services count in units of their own. */
