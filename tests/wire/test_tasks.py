@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import until
 
 if TYPE_CHECKING:
     from tests.wire.conftest import SiteIn, Spawn, SpawnIn
@@ -41,6 +42,7 @@ def get(child: "Child", task_id: str) -> Message:
 def ended(child: "Child", task_id: str, service: Sandbox) -> Message:
     """Let the service end a task, and return it."""
     service.advance(3600)
+    until(lambda: get(child, task_id)["status"] != "working")  # one that was read a moment ago is not read again
     return get(child, task_id)
 
 
@@ -87,6 +89,7 @@ def test_failed_generation_is_a_completed_task_with_an_error_as_its_result(child
     result = task["result"]
     assert (task["status"], result["isError"], result["structuredContent"]["status"]) == ("completed", True, "failed")
     assert "The fox ran away" in result["content"][0]["text"]
+    assert "The fox ran away" in task["statusMessage"]
 
 
 @pytest.mark.parametrize(
@@ -142,15 +145,40 @@ def test_task_outlives_the_server_that_made_it(spawn: "Spawn", service: Sandbox)
     assert (task["createdAt"], task["result"]["structuredContent"]["status"]) == (made["createdAt"], "completed")
 
 
-def test_cancel_is_taken_and_the_state_says_that_the_service_goes_on(child: "Child", service: Sandbox) -> None:
+def test_cancel_is_taken_and_the_state_says_that_the_service_goes_on(spawn: "Spawn", service: Sandbox) -> None:
+    child = with_tasks(spawn(sandbox=service))
     made = child.call("generate_veo3_video", prompt="A film of a fox, cancelled")
-    answer = child.answer(child.ask("tasks/cancel", taskId=made["taskId"]))["result"]
+    assert "cancel" not in get(child, made["taskId"])["statusMessage"]
+    answer = child.answer(child.ask("tasks/cancel", taskId=f"kie:{made['taskId']}"))["result"]
     assert {key for key in answer if key != "_meta"} == {"resultType"}
+    child.process.kill()
+    child = with_tasks(spawn(sandbox=service))
     task = get(child, made["taskId"])
     assert task["status"] == "working"
-    assert "can't cancel" in task["statusMessage"]
-    assert "charged" in task["statusMessage"]
-    assert ended(child, made["taskId"], service)["result"]["isError"] is False
+    assert "the service can't: it goes on, and is charged." in task["statusMessage"]
+    task = ended(child, made["taskId"], service)
+    assert ("cancel" in task["statusMessage"], task["result"]["isError"]) == (False, False)
+
+
+def test_many_clients_that_ask_at_once_cost_the_service_one_read(child: "Child", service: Sandbox) -> None:
+    made = child.call("generate_veo3_video", prompt="A film of a fox that many ask for")
+    before = len(service.requests)
+    numbers = {child.ask("tasks/get", taskId=made["taskId"]) for _ in range(20)}
+    answered = {json.loads(child.line())["id"] for _ in numbers}
+    reads = [seen for seen in service.requests[before:] if "record" in seen.path]
+    assert (answered, len(reads)) == (numbers, 1)
+
+
+@pytest.mark.parametrize("task_id", ["x" * 3_000, "x" * 100_000, "\n", "kie:" + "y" * 1_000], ids=len)
+def test_odd_id_is_unknown_and_not_repeated_at_length(child: "Child", task_id: str) -> None:
+    answer = child.answer(child.ask("tasks/get", taskId=task_id))
+    assert answer["error"]["code"] == INVALID_PARAMS
+    assert len(json.dumps(answer)) < 1_000
+
+
+def test_task_is_named_by_the_id_that_answers_give_it(child: "Child") -> None:
+    made = child.call("generate_veo3_video", prompt="A film of a fox of one name")
+    assert get(child, f" kie:{made['taskId']}")["taskId"] == made["taskId"]
 
 
 def test_read_that_fails_leaves_the_task_working_and_is_told(child: "Child", service: Sandbox) -> None:

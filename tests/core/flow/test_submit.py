@@ -57,7 +57,7 @@ async def test_notes_of_a_request_are_shown_in_its_answer(engine: Engine, servic
 
     report = await submit(engine, tool, {"prompt": "a fox"}, silent)
 
-    assert report.said == ("Fox 2 was chosen.", "It is silent.")
+    assert report.request_notes == ("Fox 2 was chosen.", "It is silent.")
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,11 @@ async def test_model_that_the_type_of_a_file_decides_is_priced_named_and_bought(
 
     assert (quoted.model, quoted.notes) == ("maker/dear", ("maker/dear was chosen.",))
     assert [request.get_json()["model"] for request, _ in service.log] == ["maker/dear"]
-    assert (report.status, report.said, report.notes) == ("pending", ("maker/dear was chosen.",), ("Price unknown.",))
+    assert (report.status, report.request_notes, report.notes) == (
+        "pending",
+        ("maker/dear was chosen.",),
+        ("Price unknown.",),
+    )
 
 
 async def test_refusal_of_a_file_names_it_as_its_user_did(engine: Engine, service: HTTPServer, sounds: str) -> None:

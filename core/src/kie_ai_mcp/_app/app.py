@@ -18,20 +18,20 @@ from kie_ai_mcp._app.own_tools import NAMES, OwnTools, own_tools
 from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, patience_of
 from kie_ai_mcp._app.prompts import Prompts
 from kie_ai_mcp._app.resources import Resources
+from kie_ai_mcp._app.states import TaskStates
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, offers, say_nothing
 from kie_ai_mcp._flow.consent import ConsentNeeded
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, Report, bounded, report_of_error
-from kie_ai_mcp._flow.results import query, refresh
+from kie_ai_mcp._flow.results import query
 from kie_ai_mcp._flow.submit import deliver, submit
-from kie_ai_mcp._flow.waiting import in_words, wait_for
+from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._flow.watching import catch_up, watch
 from kie_ai_mcp._models.search import Offer
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import BoundTool, check_defaults, describe
-from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._settings.load import STRICT, Faults, nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings, variable
@@ -42,16 +42,6 @@ ANSWER_BYTES = 35_000  # the most of an answer in words, and as data: hosts refu
 MOST_LINKS = 50
 RESERVED = (*MODEL_TOOLS, *NAMES)  # names of tools that no provider may take
 DEEPEST = DEEPEST_ANSWER + 9  # how deep an answer may be nested: one of the service's lies inside our own
-
-
-@dataclass(frozen=True)
-class TaskState:
-    """A task as it is now: on record, in words, and as the tool that made it answers."""
-
-    record: TaskRecord
-    report: Report
-    words: str
-    answer: Answer
 
 
 @dataclass
@@ -81,6 +71,11 @@ class App:
                 faults.append(exc)
                 engine.settings = engine.settings.without(*exc.where)
         return cls(engine.settings, engine)
+
+    @cached_property
+    def states(self) -> TaskStates:
+        """The states of tasks, for clients that ask for them by their ids."""
+        return TaskStates(self.engine, self.told, self.clean)
 
     @cached_property
     def resources(self) -> Resources:
@@ -223,19 +218,6 @@ class App:
     async def told(self, report: Report) -> Answer:
         """Return a report as the answer of a call."""
         return _limited(self._clean(answer_of(report, await self.resources.links([report]))))
-
-    async def task(self, task_id: str) -> TaskState:
-        """Read a task's state now, and save its results once it has ended; raise KieError for one that is unknown."""
-        report = await refresh(self.engine, task_id)
-        record = await self.engine.record.tasks.find(task_id)
-        if record is None:
-            raise StorageError(f"The task {task_id} could not be recorded.", next_step="Ask again in some seconds.")
-        title = self.engine.plugins.provider_of(record.provider).title or record.provider
-        words = in_words(report, title, usual=await self.engine.record.tasks.usual_s(record.tool))
-        if report.read_error:
-            words = f"{words}. Its status could not be read: {report.read_error} {report.next_step}"
-        answer = replace(await self.told(report), is_error=report.status == "failed")
-        return TaskState(record, report, self.clean(words), answer)
 
     async def _with_problems(self, answer: Answer) -> Answer:
         """Add to a read's answer what keeps paid requests from being made, so that none is planned."""

@@ -45,9 +45,9 @@ class Report:
 
     The order of the fields is the order of the answer. Those with metadata stand in the output schema, which is short
     because a model reads it once per tool. A report is `stuck` where its status can't be read until the user acts;
-    `request` is the number of the paid request that it answers, and `said` are the notes of that request; `gateway` is
-    the service whose credits it counts. `files` has an entry for each result, "" for one that is not saved; the answer
-    leaves those out.
+    `request` is the number of the paid request that it answers, and `request_notes` are those that stay with that;
+    `gateway` is the service whose credits it counts. `files` has an entry for each result, "" for one that is not
+    saved; the answer leaves those out.
     """
 
     task_id: str | None = field(default=None, metadata=TEXT)
@@ -75,12 +75,17 @@ class Report:
     next_step: str = field(metadata=TEXT)
     stuck: bool = False
     request: int | None = None
-    said: Sequence[str] = ()
+    request_notes: Sequence[str] = ()
     gateway: str = KIE
 
     def noted(self, *notes: str, **changes: Any) -> Self:
         """Return this report with more notes, and with other changes."""
         return replace(self, notes=(*self.notes, *notes), **changes)
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes of this answer, then those of the request."""
+        return (*self.notes, *self.request_notes)
 
     @property
     def is_saved(self) -> bool:
@@ -94,7 +99,7 @@ class Report:
 
     def structured(self) -> dict[str, Any]:
         """Return the answer as data; unknown values are left out, empty lists are kept, except of notes."""
-        whole = replace(self, notes=(*self.notes, *self.said))
+        whole = replace(self, notes=self.all_notes)
         values = ((name, _plain(getattr(whole, name))) for name in _ANSWERED)
         return {
             name: value for name, value in values if value is not None and (value or name not in {"notes", "next_step"})
@@ -128,7 +133,7 @@ class Report:
             ("Error", self.error or None),
             ("This is the last known state; reading the status failed", self.read_error or None),
             ("The service's own record", self.service_record and _json(self.service_record)),
-            *(("Note", note) for note in (*self.notes, *self.said)),
+            *(("Note", note) for note in self.all_notes),
             ("Instead", self.instead and _json(self.instead)),
             ("Next", self.next_step or None),
         )
@@ -146,7 +151,9 @@ class Report:
         return self.status in ERRORS
 
 
-_ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in {"stuck", "request", "said", "gateway"})
+_ANSWERED = tuple(
+    entry.name for entry in fields(Report) if entry.name not in {"stuck", "request", "request_notes", "gateway"}
+)
 # Copied by name; a request's number is shown only where the user may have to settle it.
 _IN_RECORD = ({entry.name for entry in fields(TaskRecord)} & {*_ANSWERED, "gateway"}) - {"submission_id"}
 
@@ -171,7 +178,7 @@ def report_of(record: TaskRecord, data_bytes: int = DATA_BYTES) -> Report:
     values["charged"] = given_back if record.status == "failed" else "yes"
     labels = enumerate(record.labels, start=1)
     values["notes"] = tuple(f"Result {number}: {label}." for number, label in labels if label)
-    values["said"] = record.notes or ()
+    values["request_notes"] = record.notes or ()
     if record.data is not None and (shown := bounded(record.data, data_bytes)) != record.data:
         values["data"], whole = shown, f"kie://files/{written_id}/{len(record.results)}"
         values["notes"] += (f"Only a part of result {len(record.results)} is shown; {whole} holds all of it.",)

@@ -15,6 +15,8 @@ from kie_ai_mcp.specs import KIE, MARKET_CREATE, WORD_CHARS, Answer, Outcome, Qu
 
 UNKNOWN_ID_CODES = (400, 404, 422)  # of a status route that does not know an id; some answer with empty data instead
 
+ID_CHARS = 500  # no service gives a task a longer id
+
 
 async def payload_of(engine: Engine, task: Task) -> Mapping[str, Any]:
     """Return the service's status answer about a task; raise ReadFailed where there is none."""
@@ -66,10 +68,15 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
 
     Raise TaskNotFound where no route knows the id, ReadFailed where not every route could be asked.
     """
+    if len(task_id) > ID_CHARS:
+        message = f"{shorten(task_id)} is no task's id: it has {len(task_id)} characters."
+        raise TaskNotFound(message, next_step="Give the id that an earlier answer names.")
     probes: dict[tuple[str, ...], Task] = {}
     task_id = engine.checked("task_id", task_id.strip())
     if (gateway := task_id.partition(":")[0]) in engine.callers.keys() - {KIE}:
-        message = f"No task {task_id!r} is on record here; only Kie.ai is asked for tasks that were made elsewhere."
+        message = (
+            f"No task {shorten(task_id)} is on record here; only Kie.ai is asked for tasks that were made elsewhere."
+        )
         raise TaskNotFound(message, next_step=f"Check the id; {engine.logs_of(gateway)} may show it.")
     task_id = task_id.removeprefix(f"{KIE}:")
     for task in (Task(task_id, "market", "", path=MARKET_CREATE[0]), *engine.plugins.probes(task_id)):
@@ -88,9 +95,9 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
         await engine.catalogue.load()
         return await engine.record.tasks.adopt(_owned(engine, task, payload)), payload
     if unread:
-        problem = f"The task {task_id} is not on record here, and the service could not be asked everywhere:"
+        problem = f"The task {shorten(task_id)} is not on record here, and the service could not be asked everywhere:"
         raise ReadFailed(f"{problem} {unread[0].message}", next_step=unread[0].next_step or "Ask again later.")
-    message = f"No task {task_id!r} is on record here, and no status route of the enabled providers knows it."
+    message = f"No task {shorten(task_id)} is on record here, and no status route of the enabled providers knows it."
     step = "Check the id; list_tasks shows the recorded ones. A disabled provider's tasks need it enabled."
     if codes == {404}:
         step = f"{meaning_of(404).next_step} {step}"

@@ -13,14 +13,13 @@ from typing import Any
 
 import anyio
 import mcp_types as types
-from mcp.server.context import ServerRequestContext
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.patience import patience_of
 from kie_ai_mcp._app.tools import Answer
 from kie_ai_mcp._flow.consent import Asked, ConsentNeeded, answer
 from kie_ai_mcp._flow.report import Report
+from kie_ai_mcp._mcp.content import Context, has_handshake
 from kie_ai_mcp._record.consents import FORM_S
 from kie_ai_mcp.errors import KieError
 
@@ -31,8 +30,6 @@ FORM: dict[str, Any] = {
     "required": [FIELD],
 }
 
-Context = ServerRequestContext[Any]
-
 
 async def with_consent(
     app: App, ctx: Context, params: types.CallToolRequestParams, call: Callable[..., Awaitable[Answer]]
@@ -41,7 +38,7 @@ async def with_consent(
 
     `call` raises ConsentNeeded where a person is needed and it `asks`; else that is one of its answers.
     """
-    is_new = ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS
+    is_new = not has_handshake(ctx)
     try:
         bought = await _answered(app, params) if is_new else None
         if bought is None:

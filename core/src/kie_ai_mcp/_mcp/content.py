@@ -8,16 +8,18 @@ from typing import Any, TypeVar
 import mcp_types as types
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._mcp.apps import TASKS, tool_meta
 from kie_ai_mcp._mcp.icons import icons
-from kie_ai_mcp.errors import InvalidArgument, KieError
+from kie_ai_mcp.errors import InvalidArgument, KieError, TaskNotFound
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Context = ServerRequestContext[Any]
 RESOURCE_NOT_FOUND = -32002  # in revisions with a handshake; later ones have "invalid params" for it
 
 # Revisions that know answers in words and pictures alone, and the one that knows no annotations of tools.
@@ -28,7 +30,7 @@ WITHOUT_ANNOTATIONS = {"2024-11-05"}
 SINCE = {"completions": "2025-03-26", "title": "2025-06-18", "icons": "2025-11-25", "websiteUrl": "2025-11-25"}
 
 
-async def without_newer(ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
+async def without_newer(ctx: Context, call_next: CallNext) -> HandlerResult:
     """Answer a request; what it describes has no field that came after the client's revision."""
     result = await call_next(ctx)
     if isinstance(result, dict) and ctx.method.endswith(("initialize", "/list")):
@@ -91,6 +93,11 @@ def _tool(tool: Tool, revision: str) -> types.Tool:
     return known
 
 
+def has_handshake(ctx: Context) -> bool:
+    """Return whether a request is of a revision that begins with a handshake: all but the newest."""
+    return ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
+
+
 async def answered(
     app: App, asked: Awaitable[T], unknown: int = types.INVALID_PARAMS, about: dict[str, str] | None = None
 ) -> T:
@@ -98,7 +105,7 @@ async def answered(
     try:
         return await asked
     except KieError as exc:
-        code = unknown if isinstance(exc, InvalidArgument) else types.INTERNAL_ERROR
+        code = unknown if isinstance(exc, InvalidArgument | TaskNotFound) else types.INTERNAL_ERROR
         raise MCPError(code, app.clean(str(exc)), about) from None
     except Exception:
         log.exception("a request could not be answered")

@@ -3,16 +3,14 @@
 from typing import Any
 
 import mcp_types as types
-from mcp.server.context import ServerRequestContext
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.completions import of_address, of_prompt
 from kie_ai_mcp._app.prompts import Prompt
-from kie_ai_mcp._mcp.content import answered
+from kie_ai_mcp._mcp.content import Context, answered
 from kie_ai_mcp._mcp.icons import icons
 
 ICONS = {"product_picture": "picture", "short_clip": "clip", "talking_avatar": "face"}
-Context = ServerRequestContext[Any]
 
 
 def prompt_handlers(app: App) -> dict[str, Any]:

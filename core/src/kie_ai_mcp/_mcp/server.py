@@ -11,12 +11,11 @@ from typing import Any
 import anyio
 import mcp_types as types
 from mcp.server.caching import CacheHint
-from mcp.server.context import HandlerResult, ServerRequestContext
+from mcp.server.context import HandlerResult
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import TEMPLATES
@@ -24,8 +23,10 @@ from kie_ai_mcp._mcp import apps
 from kie_ai_mcp._mcp.consent import with_consent
 from kie_ai_mcp._mcp.content import (
     RESOURCE_NOT_FOUND,
+    Context,
     answered,
     contents_of,
+    has_handshake,
     listing,
     result_of,
     template_of,
@@ -36,7 +37,7 @@ from kie_ai_mcp._mcp.prompts import prompt_handlers
 from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import read_messages, take_stdin
 from kie_ai_mcp._mcp.subscriptions import ChangingServer, Subscriptions
-from kie_ai_mcp._mcp.tasks import Tasks, task_made, wants_tasks
+from kie_ai_mcp._mcp.tasks import TaskRequests, task_made, wants_tasks
 from kie_ai_mcp._settings.load import Faults, load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp._settings.settings import Settings
@@ -59,7 +60,6 @@ Never repeat a call because its answer is slow: list_tasks shows what is running
 Variations: give each its own idempotency_key, or they share one task."""
 
 SHOWN = 12  # how many missing providers the instructions name; hosts take 1.5 kB of them
-Context = ServerRequestContext[Any]
 Page = types.PaginatedRequestParams | None
 
 
@@ -110,7 +110,7 @@ def server_of(app: App) -> Server[Any]:
     async def read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         if params.uri == apps.GALLERY:
             return types.ReadResourceResult(contents=[await answered(app, apps.gallery(app))])
-        unknown = RESOURCE_NOT_FOUND if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS else types.INVALID_PARAMS
+        unknown = RESOURCE_NOT_FOUND if has_handshake(ctx) else types.INVALID_PARAMS
         content = await answered(app, app.resources.read(params.uri), unknown, {"uri": app.clean(params.uri)})
         return types.ReadResourceResult(contents=[contents_of(app, params.uri, content)])
 
@@ -131,7 +131,7 @@ def server_of(app: App) -> Server[Any]:
     )
     server.middleware.append(without_newer)
     server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)
-    Tasks(app).serve(server)
+    TaskRequests(app).serve(server)
     subscriptions.serve(server)
     server.extensions[apps.EXTENSION] = {}
     return server

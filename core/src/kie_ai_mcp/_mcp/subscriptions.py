@@ -6,20 +6,16 @@ from typing import Any
 
 import anyio
 import mcp_types as types
-from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourcesListChanged, ResourceUpdated
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.changes import Listener
-from kie_ai_mcp._mcp.content import RESOURCE_NOT_FOUND, answered
+from kie_ai_mcp._mcp.content import RESOURCE_NOT_FOUND, Context, answered, has_handshake
 from kie_ai_mcp.errors import InvalidArgument
 
 SEND_S = 5.0  # how long a client may take to take a notification
 LISTENER = "listener"  # in the state of a connection
-
-Context = ServerRequestContext[Any]
 
 
 class ChangingServer(Server[Any]):
@@ -65,7 +61,7 @@ class Subscriptions:
 
     async def listed(self, ctx: Context) -> None:
         """Tell a session that reads the list of resources when that changes; others ask for it by themselves."""
-        if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+        if has_handshake(ctx):
             listener = self._of_session(ctx)
             if listener.listing is None:
                 await answered(self.app, self.app.changes.add_list(listener))

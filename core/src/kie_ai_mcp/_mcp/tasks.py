@@ -4,31 +4,27 @@ The task is the service's, known by the id that every other answer names it by, 
 task outlives the server, and any server with the same record answers for it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import mcp_types as types
-from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import Field
 
-from kie_ai_mcp._app.app import App, TaskState
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.states import TaskState
 from kie_ai_mcp._app.tools import Answer
 from kie_ai_mcp._flow.waiting import cadence_s
-from kie_ai_mcp._mcp.content import result_of
-from kie_ai_mcp.errors import InvalidArgument, KieError, TaskNotFound
+from kie_ai_mcp._mcp.content import Context, answered, has_handshake, result_of
 
 EXTENSION = "io.modelcontextprotocol/tasks"
+ECHOED = 80  # the most characters of an id that an error repeats
 REQUIRED: dict[str, Any] = {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
-CANNOT_CANCEL = "The service can't cancel a task: it goes on, and is charged."
-
-Context = ServerRequestContext[Any]
 
 
 class TaskParams(types.RequestParams):
@@ -46,7 +42,7 @@ class UpdateParams(TaskParams):
 def wants_tasks(ctx: Context) -> bool:
     """Return whether the client of a request understands tasks; declared with each request of the newest revision."""
     declared = ctx.session.client_capabilities
-    is_new = ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS
+    is_new = not has_handshake(ctx)
     return is_new and declared is not None and EXTENSION in (declared.extensions or {})
 
 
@@ -60,68 +56,58 @@ def task_made(answer: Answer) -> dict[str, Any] | None:
         return None
     created_at = data.get("created_at") or _written(datetime.now(UTC))
     words = [f"{data.get('tool', 'The task')} has begun.", *data.get("notes", ())]
-    return {"resultType": "task", **_task(data["task_id"], "working", created_at, created_at, " ".join(words))}
+    return {"resultType": "task", **_task(data["task_id"], "working", " ".join(words), created_at, created_at)}
 
 
-@dataclass
-class Tasks:
-    """The three requests of the extension. `kept_on` are the ids of tasks that were to be cancelled."""
+@dataclass(frozen=True)
+class TaskRequests:
+    """The three requests of the extension."""
 
     app: App
-    kept_on: set[str] = field(default_factory=set)
 
     def serve(self, server: Server[Any]) -> None:
         """Let a server answer the requests, and say so."""
         server.extensions[EXTENSION] = {}
-        for name, params, answer in (
-            ("get", TaskParams, self.get),
-            ("update", UpdateParams, self.update),
-            ("cancel", TaskParams, self.cancel),
+        for method, params, answer in (
+            ("tasks/get", TaskParams, self.get),
+            ("tasks/update", UpdateParams, self.update),
+            ("tasks/cancel", TaskParams, self.cancel),
         ):
-            method = f"tasks/{name}"
             server.add_request_handler(method, params, partial(self._checked, answer))
 
     async def get(self, task_id: str) -> dict[str, Any]:
         """Return a task as it is now; one that has ended with the answer of its tool, also where it has failed."""
-        state = await self.app.task(task_id)
-        is_final = state.report.is_final
-        words = f"{state.words} {CANNOT_CANCEL}" if task_id in self.kept_on and not is_final else state.words
-        created_at, updated_at = state.record.created_at, state.record.finished_at or state.record.updated_at
-        status = "completed" if is_final else "working"
-        task = _task(task_id, status, _written(created_at), _written(updated_at), words, state.record.kind)
+        state = await self.app.states.find(task_id)
+        record, is_final = state.record, state.report.is_final
+        times = map(_written, (record.created_at, record.finished_at or record.updated_at))
+        task = _task(record.written_id, "completed" if is_final else "working", state.words, *times, kind=record.kind)
         return {**task, "result": _result(state)} if is_final else task
 
     async def update(self, task_id: str) -> dict[str, Any]:
         """Take the answers to a task's questions; no task of ours asks any."""
-        await self.app.task(task_id)
+        await self.app.states.find(task_id)
         return {}
 
     async def cancel(self, task_id: str) -> dict[str, Any]:
-        """Take note that a task is to be cancelled, which no service can; its state says so from now on."""
-        if not (await self.app.task(task_id)).report.is_final:
-            self.kept_on.add(task_id)
+        """Write down that a task is to be cancelled, which no service can; its state says so from then on."""
+        await self.app.states.cancel(task_id)
         return {}
 
-    async def _checked(self, answer: Any, ctx: Context, params: TaskParams) -> dict[str, Any]:
-        if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+    async def _checked(
+        self, answer: Callable[[str], Awaitable[dict[str, Any]]], ctx: Context, params: TaskParams
+    ) -> dict[str, Any]:
+        if has_handshake(ctx):
             raise MCPError(types.METHOD_NOT_FOUND, "Method not found", ctx.method)
         if not wants_tasks(ctx):
             message = f"{ctx.method} is for clients that declare {EXTENSION}."
             raise MCPError(types.MISSING_REQUIRED_CLIENT_CAPABILITY, message, REQUIRED)
         if ctx.request is not None and decode_header_value(ctx.request.headers.get(MCP_NAME_HEADER)) != params.task_id:
-            raise MCPError(
-                types.HEADER_MISMATCH, f"The header {MCP_NAME_HEADER} does not name the task of the request."
-            )
-        try:
-            found: dict[str, Any] = await answer(params.task_id)
-        except KieError as exc:
-            is_unknown = isinstance(exc, InvalidArgument | TaskNotFound)
-            code = types.INVALID_PARAMS if is_unknown else types.INTERNAL_ERROR
-            raise MCPError(code, self.app.clean(str(exc)), {"taskId": self.app.clean(params.task_id)}) from None
-        return found
+            raise MCPError(types.HEADER_MISMATCH, f"The header {MCP_NAME_HEADER} does not name the task.")
+        about = {"taskId": self.app.clean(params.task_id)[:ECHOED]}
+        return await answered(self.app, answer(params.task_id), about=about)
 
 
-def _task(task_id: str, status: str, created_at: str, updated_at: str, words: str, kind: str = "") -> dict[str, Any]:
+def _task(task_id: str, status: str, words: str, created_at: str, updated_at: str, *, kind: str = "") -> dict[str, Any]:
     """Return a task as the extension writes it. It never leaves the record by itself: `ttlMs` is null."""
     times = {"createdAt": created_at, "lastUpdatedAt": updated_at, "ttlMs": None}
     pace = {"pollIntervalMs": round(1000 * cadence_s(kind))}
