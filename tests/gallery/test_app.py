@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from mcp import Client
+from mcp.client import ClientExtension, advertise
 from PIL import Image
 
 from kie_ai_mcp import Outcome
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.gallery import MOST_BYTES
 from kie_ai_mcp._app.tools import Answer
+from kie_ai_mcp._mcp.apps import EXTENSION, MIME_TYPE
 from kie_ai_mcp._mcp.content import listing, result_of
 from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._settings.settings import Settings
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 TASKS = "kie-ai/tasks"
+SHOWS = advertise(EXTENSION, {"mimeTypes": [MIME_TYPE]})
 HOST = "https://tempfile.aiquickdraw.com"
 LINK = f"{HOST}/f/fox.png"
 PICTURES = "[...document.querySelectorAll('.card img')].map((image) => image.naturalWidth)"
@@ -67,7 +70,7 @@ async def staged(past: "Past", browser: "Browser", folder: Path, **settings: Any
         app = App.open(Settings.model_validate(values | settings))
         browser.intercept({LINK: ("image/png", png())})
         try:
-            async with app.engine.running(), Client(server_of(app)) as client:
+            async with app.engine.running(), Client(server_of(app), extensions=[SHOWS]) as client:
                 yield Stage(past, client, Host(browser, client, folder), sandbox)
         finally:
             browser.let_through()
@@ -125,6 +128,57 @@ async def test_words_of_answers_are_the_same_as_without_a_page(stage: Stage) -> 
         }
         file = {"number": 1, "kind": "image", "url": LINK, "uri": f"kie://files/{task_id}/1", "name": "picture.png"}
         assert entry["results"] == [file]
+
+
+async def test_deep_arguments_of_one_task_leave_every_answer_whole(stage: Stage) -> None:
+    deep: Any = "end"
+    for _ in range(190):
+        deep = [deep]
+    await stage.past.task("Deep", arguments={"deep": deep}, outcome=stage.past.done(LINK))
+    listed = await stage.client.call_tool("list_tasks", {})
+    assert not listed.is_error
+    assert listed.meta is not None
+    (entry,) = listed.meta[TASKS]
+    assert entry["again"]["arguments"]["deep"] == deep
+
+
+async def test_answer_is_whole_where_its_entries_can_not_be_made(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("nested too deep")
+
+    monkeypatch.setattr("kie_ai_mcp._app.gallery.task_entry", fail)
+    task_id = await stage.past.task("A fox", outcome=stage.past.done(LINK))
+    shown = await stage.client.call_tool("show_result", {"task_id": task_id})
+    assert not shown.is_error
+    assert shown.meta is None or TASKS not in shown.meta
+    assert "the gallery's entries could not be made" in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+@pytest.mark.parametrize(
+    ("declared", "is_given"),
+    [
+        (None, False),
+        (advertise("io.modelcontextprotocol/tasks"), False),
+        (advertise(EXTENSION, {"mimeTypes": ["text/html"]}), False),
+        (advertise(EXTENSION), True),
+        (SHOWS, True),
+    ],
+)
+async def test_entries_are_made_for_clients_that_show_pages_alone(
+    past: "Past", tmp_path: Path, mode: str, declared: ClientExtension | None, is_given: bool
+) -> None:
+    app = App.open(Settings.model_validate({"db_path": past.record.path, "watch": False}))
+    task_id = await past.task("A fox", outcome=past.done(LINK))
+    extensions = [] if declared is None else [declared]
+    async with app.engine.running(), Client(server_of(app), mode=mode, extensions=extensions) as client:
+        for name, arguments in (("list_tasks", {}), ("show_result", {"task_id": task_id})):
+            answer = await client.call_tool(name, arguments)
+            assert not answer.is_error
+            assert (TASKS in (answer.meta or {})) is is_given
+    app.engine.record.close()
 
 
 async def test_words_that_are_not_stored_are_in_no_metadata_either(

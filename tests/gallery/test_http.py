@@ -3,9 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 import pytest
 import uvicorn
@@ -13,13 +15,17 @@ from pytest_httpserver import HTTPServer
 from starlette.types import Receive, Scope, Send
 
 from kie_ai_mcp._app.app import App
+from kie_ai_mcp._gallery.page import entries
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web.connections import listen
 from kie_ai_mcp._web.site import Site
+from tests.gallery.conftest import Past
 from tests.helpers import until
 
 if TYPE_CHECKING:
-    from tests.gallery.conftest import Browser, Past
+    from tests.gallery.conftest import Browser
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +59,7 @@ def proxy(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("end", ["", "/"])
 async def test_gallery_below_a_prefix_shows_and_links_its_pictures(
-    past: "Past", proxy: str, browser: "Browser", end: str
+    past: Past, proxy: str, browser: "Browser", end: str
 ) -> None:
     pictures = [past.picture(name) for name in ("a fox.png", "10%25 fox#1?.png")]
     for picture in pictures:
@@ -77,7 +83,7 @@ PROMPTS = "[...document.querySelectorAll('.card .prompt')].map((prompt) => promp
 
 @pytest.mark.parametrize("end", ["", "/"])
 async def test_open_page_follows_what_happens_and_stays_as_it_is(
-    past: "Past", proxy: str, browser: "Browser", end: str
+    past: Past, proxy: str, browser: "Browser", end: str
 ) -> None:
     await past.task("An old fox", outcome=past.done(), files=(past.picture("old.png"),))
     running = await past.task("A fox")
@@ -112,7 +118,7 @@ async def test_open_page_follows_what_happens_and_stays_as_it_is(
 
 
 async def test_page_says_when_the_server_does_not_answer_and_goes_on_when_it_does(
-    past: "Past", proxy: str, browser: "Browser"
+    past: Past, proxy: str, browser: "Browser"
 ) -> None:
     await past.task("A fox", outcome=past.done())
     browser.open(f"{proxy}/gallery")
@@ -125,7 +131,7 @@ async def test_page_says_when_the_server_does_not_answer_and_goes_on_when_it_doe
     assert browser.ask(PROMPTS) == ["A fox"]
 
 
-async def test_entries_that_have_not_changed_are_not_sent_again(past: "Past", proxy: str) -> None:
+async def test_entries_that_have_not_changed_are_not_sent_again(past: Past, proxy: str) -> None:
     await past.task("A fox", outcome=past.done(), files=(past.picture(),))
     async with httpx.AsyncClient(trust_env=False) as client:
         first = await client.get(f"{proxy}/gallery/entries.json", params={"start": "//evil.example"})
@@ -136,6 +142,92 @@ async def test_entries_that_have_not_changed_are_not_sent_again(past: "Past", pr
         await past.task("Another")
         other = await client.get(f"{proxy}/gallery/entries.json", headers={"If-None-Match": first.headers["etag"]})
         assert len(other.json()["entries"]) == 2
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let it be later for the site and its page."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Later":
+            return super().now(tz) + timedelta(seconds=seconds)
+
+    for module in ("_web.site", "_gallery.page"):
+        monkeypatch.setattr(f"kie_ai_mcp.{module}.datetime", Later)
+
+
+async def test_entries_are_not_built_again_while_nothing_is_written(
+    past: Past, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = 0
+
+    async def counted(*given: Any, **named: Any) -> dict[str, Any]:
+        nonlocal built
+        built += 1
+        return await entries(*given, **named)
+
+    monkeypatch.setattr("kie_ai_mcp._web.site.entries", counted)
+    await past.task("A fox", outcome=past.done(keeps_s=30))
+    picture = past.picture()
+    await past.task("A fox", outcome=past.done(keeps_s=30), files=(picture,))
+    address = f"{proxy}/gallery/entries.json"
+    async with httpx.AsyncClient(trust_env=False) as client:
+        tag = (await client.get(address)).headers["etag"]
+        for known in (tag, f"W/{tag}", tag):
+            same = await client.get(address, headers={"If-None-Match": known})
+            assert (same.status_code, same.headers["etag"]) == (304, tag)
+        assert built == 1
+        assert (await client.get(f"{address}?start=./gallery", headers={"If-None-Match": tag})).status_code == 200
+        assert (await client.get(address)).status_code == 200
+        assert built == 3
+
+        picture.unlink()
+        later(monkeypatch, 31)  # a link has ended
+        ended = await client.get(address, headers={"If-None-Match": tag})
+        assert [entry["states"] for entry in ended.json()["entries"]] == [["completed", "expired"]] * 2
+        tag = ended.headers["etag"]
+        await past.task("Another")
+        assert (await client.get(address, headers={"If-None-Match": tag})).status_code == 200
+
+
+@pytest.mark.parametrize("seconds", [59, 61])
+async def test_deleted_file_is_noticed_after_a_minute(
+    past: Past, proxy: str, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    picture = past.picture()
+    await past.task("A fox", outcome=past.done(), files=(picture,))
+    address = f"{proxy}/gallery/entries.json"
+    async with httpx.AsyncClient(trust_env=False) as client:
+        tag = (await client.get(address)).headers["etag"]
+        picture.unlink()
+        later(monkeypatch, seconds)
+        answer = await client.get(address, headers={"If-None-Match": tag})
+    assert answer.status_code == (304 if seconds < 60 else 200)
+
+
+async def test_database_that_is_replaced_is_shown_anew(past: Past, proxy: str, tmp_path: Path) -> None:
+    await past.task("A fox", outcome=past.done())
+    address = f"{proxy}/gallery/entries.json"
+    other = Record(tmp_path / "other.db", RateLimit(10_000, 10.0))
+    other.open()
+    await Past(other, tmp_path).task("Another fox", outcome=past.done())
+    other.close()
+    async with httpx.AsyncClient(trust_env=False) as client:
+        tag = (await client.get(address)).headers["etag"]
+        for end in ("-wal", "-shm"):
+            await anyio.Path(f"{past.record.path}{end}").unlink(missing_ok=True)
+        await anyio.Path(other.path).replace(past.record.path)
+        await client.get(address, headers={"If-None-Match": tag})
+        shown = await client.get(address, headers={"If-None-Match": tag})
+    assert [entry["prompt"] for entry in shown.json()["entries"]] == ["Another fox"]
+
+
+async def test_plain_call_has_no_entries_for_a_page(past: Past, proxy: str) -> None:
+    await past.task("A fox", outcome=past.done())
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = (await client.post(f"{proxy}/tools/call", json={"name": "list_tasks"})).json()
+    assert "A fox" in answer["content"][0]["text"]
+    assert "_meta" not in answer
 
 
 GREET = """fetch("%s/mcp", {

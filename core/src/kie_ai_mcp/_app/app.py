@@ -164,10 +164,11 @@ class App:
         *,
         at_once: bool = False,
         asks: bool = False,
+        shows: bool = False,
     ) -> Answer:
         """Call one tool. Whatever goes wrong is an answer that a model can read; only an unknown name is raised.
 
-        A caller that `asks` its person gets ConsentNeeded raised as well.
+        A caller that `asks` its person gets ConsentNeeded raised as well; one that `shows` the gallery gets entries.
 
         No wait outlasts the patience of the client, known by its name; `None` is a caller without a limit. Others'
         waits are short at first, by `session`, unless that is None: who wants progress waits for it. With `at_once` a
@@ -188,9 +189,8 @@ class App:
                 answer = await self._with_problems(answer)
             if self.engine.has_notices:
                 answer = await self._with_notices(answer)
-            if name in SHOWN_BY:
-                with suppress(KieError):  # the answer is whole without them
-                    answer = replace(answer, entries=await self.gallery.entries(answer.data or {}))
+            if shows and name in SHOWN_BY:
+                answer = replace(answer, entries=await self.gallery.beside(answer.data or {}))
             answer = _limited(tool.for_client(self._clean(answer)))
             self._waits.learn(who, anyio.current_time() - began, given_up=False)
             return answer
@@ -236,10 +236,9 @@ class App:
 
     def _clean(self, answer: Answer) -> Answer:
         links = [[link.uri, link.name] for link in answer.links]
-        values = [answer.text, answer.data, links, answer.entries]
-        text, data, links, entries = self.settings.mask.json(values, DEEPEST, encodable=True)
+        text, data, links = self.settings.mask.json([answer.text, answer.data, links], DEEPEST, encodable=True)
         named = (replace(link, uri=uri, name=name) for link, (uri, name) in zip(answer.links, links, strict=True))
-        return replace(answer, text=text, data=data, links=tuple(named), entries=entries)
+        return replace(answer, text=text, data=data, links=tuple(named))
 
     def _of_provider(self, tool: BoundTool) -> Tool:
         async def run(arguments: Mapping[str, Any], call: Call) -> Answer:

@@ -49,7 +49,7 @@ class Changes:
     resources: Resources
     is_looking: bool = False
     _listeners: set[Listener] = field(default_factory=set)
-    _stamp: tuple[int, int] | None = None
+    _stamp: tuple[int, ...] | None = None
     _reads: dict[int, anyio.CancelScope] = field(default_factory=dict)
 
     async def add(self, listener: Listener, uri: str) -> None:

@@ -1,6 +1,7 @@
 """Tasks of an answer as a host's gallery page gets them: results that it can load, and calls that make each anew."""
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 from kie_ai_mcp._app.again import call_again
 from kie_ai_mcp._app.resources import Link, Resources, file_uri
-from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.engine import DEEPEST, Engine
 from kie_ai_mcp._flow.report import report_of
 from kie_ai_mcp._gallery.entries import Entry, cut, task_entry
 from kie_ai_mcp._media.files import format_of_url
@@ -21,9 +22,11 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import PROMPTS, SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 
+log = logging.getLogger(__name__)
 SHOWN_BY = ("show_result", "wait_for_tasks", "list_tasks")  # tools beside whose answers hosts show the page
 MOST_BYTES = 16_000  # of an answer's entries: hosts refuse 100 kB of these, its words, data and links together
 SHORT = 500  # the most characters of a text in an entry that has to be short
+DEEPEST_ENTRY = DEEPEST + 9  # how deep entries may be nested: the arguments of a call lie inside them
 HOST = re.compile(r"(\*\.)?([a-z0-9-]+\.)+[a-z0-9-]+(:\d+)?")  # it stands in a policy, so it has no odd sign
 HOSTS_OF = 50  # the newest tasks whose results' hosts the page may load from, beside those that services name
 
@@ -35,6 +38,15 @@ class Gallery:
     engine: Engine
     resources: Resources
     is_listed: Callable[[str], bool]
+
+    async def beside(self, data: Mapping[str, Any]) -> list[Entry]:
+        """Return the entries for an answer's data without any secret; the answer is whole without those that fail."""
+        try:
+            made: list[Entry] = self.engine.settings.mask.json(await self.entries(data), DEEPEST_ENTRY, encodable=True)
+        except Exception:
+            log.exception("the gallery's entries could not be made")
+            return []
+        return made
 
     async def entries(self, data: Mapping[str, Any]) -> list[Entry]:
         """Return the tasks of an answer's data as entries, as far as they are on record and fit."""
@@ -75,7 +87,7 @@ class Gallery:
         if request.tool != RUN and not (tool and tool.paid):
             return None
         name, arguments, unstored = call_again(request, tool, saves=self.engine.settings.output_dir is not None)
-        if unstored or self.engine.settings.mask.json(arguments) != arguments:
+        if unstored or self.engine.settings.mask.json(arguments, DEEPEST + 1) != arguments:
             return None
         place = ["input"] if name == RUN else []
         if not self.is_listed(name):

@@ -20,6 +20,12 @@ def tool_meta(name: str) -> dict[str, Any] | None:
     return {"ui": {"resourceUri": GALLERY}} if name in SHOWN_BY else None
 
 
+def shows_apps(declared: types.ClientCapabilities | None) -> bool:
+    """Return whether a client declares that it shows such pages; one that lists no types shows them all the same."""
+    ui = ((declared and declared.extensions) or {}).get(EXTENSION)
+    return ui is not None and MIME_TYPE in (ui.get("mimeTypes") or [MIME_TYPE])
+
+
 async def gallery(app: App) -> types.TextResourceContents:
     """Return the page. It may load results, from the services' hosts; whatever else it needs, it asks its host for."""
     text = await anyio.to_thread.run_sync(html, {"mode": "app"})

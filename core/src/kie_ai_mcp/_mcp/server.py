@@ -191,13 +191,13 @@ async def serve(settings: Settings, faults: Faults) -> None:
 
 def _circumstances(ctx: Context) -> dict[str, Any]:
     """Return what else is known of a call's client: its session, and over HTTP whether it is still connected."""
-    at_once = wants_tasks(ctx)
+    known: dict[str, Any] = {"at_once": wants_tasks(ctx), "shows": apps.shows_apps(ctx.session.client_capabilities)}
     stays, request = "progress_token" in (ctx.meta or ()), ctx.request
-    session = None if stays else ("" if request is None else request.headers.get("mcp-session-id", ""))
+    known["session"] = None if stays else ("" if request is None else request.headers.get("mcp-session-id", ""))
     if request is None:
-        return {"session": session, "at_once": at_once}
+        return known
 
     async def is_heard() -> bool:
         return not await request.is_disconnected()
 
-    return {"is_heard": is_heard, "session": session, "at_once": at_once}
+    return known | {"is_heard": is_heard}

@@ -98,6 +98,7 @@ class Database:
     _known: tuple[str, int] | None = None  # the content's identity and generation
     _written: tuple[tuple[int, int], tuple[str, int]] | None = None  # the file's time and size; `_known` without log
     is_damaged: bool = False
+    openings: int = 0  # how often the file was opened
     has_news: bool = False  # whether this process has written since those who wait for it were told
     waiting: set[anyio.Event] = field(default_factory=set)
 
@@ -135,6 +136,7 @@ class Database:
                     self.is_damaged = self.connection.pragma("quick_check") != "ok"
                 self._places = {path: place_of(path) for path in (self.real_path, self._log, self._index)}
                 self._known = self._written = None
+                self.openings += 1
                 self.on_open()
             except BaseException:  # the next call must not use what was refused once
                 self.connection.close()

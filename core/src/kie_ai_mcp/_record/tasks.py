@@ -144,10 +144,10 @@ class Tasks:
         return tuple(tuple(row.values()) for row in self.database.rows(query))
 
     @in_worker
-    def stamp(self) -> tuple[int, int]:
-        """Return two numbers that differ from those before if anything was written since, by any process."""
-        connection = self.database.connection
-        return int(connection.pragma("data_version")), connection.connection().total_changes
+    def stamp(self) -> tuple[int, ...]:
+        """Return numbers that differ from those before if anything was written since, by any process."""
+        connection, openings = self.database.connection, self.database.openings
+        return openings, int(connection.pragma("data_version")), connection.connection().total_changes
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[TaskRecord]:

@@ -7,6 +7,7 @@ import socket
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -39,6 +40,8 @@ from kie_ai_mcp.readings import object_in
 MCP_PATH = "/mcp"
 CALL_PATH = "/tools/call"
 ENTRIES = "/entries.json"  # below the gallery: what its page shows, for the page to ask again
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"  # as entries write it
+UNSEEN = timedelta(minutes=1)  # how long a deleted file may go unnoticed: nothing is written then
 CLOSE_S = 1  # how long answers may still be written once every paid request has ended, in whole seconds
 
 
@@ -119,6 +122,7 @@ class Site:
     host: str
     drained: anyio.Event = field(default_factory=anyio.Event)
     _shown: dict[str, Path] = field(default_factory=dict)
+    _current: dict[str, tuple[str, tuple[int, ...], str]] = field(default_factory=dict)  # as `_entries` keeps it
 
     def __post_init__(self) -> None:
         callbacks = Callbacks(self.app.engine)
@@ -187,16 +191,22 @@ class Site:
     async def _entries(self, request: Request) -> Response:
         """Return what a page that is open shows now; the same as before is not sent again."""
         start = f".{GALLERY_PATH}" if request.query_params.get("start") == f".{GALLERY_PATH}" else "."
+        known, record = request.headers.get("if-none-match", "").removeprefix("W/"), self.app.engine.record
+        tag, written, until = self._current.get(start, ("", (), ""))
+        now = datetime.now(UTC)
         try:
-            stage = await entries(self.app.engine.record, address=partial(self._address, start))
+            stamp = await record.tasks.stamp()
+            if known == tag and stamp == written and f"{now:{MOMENT}}" < until:
+                return _same(tag)
+            stage = await entries(record, address=partial(self._address, start))
         except StorageError as exc:
             return refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(exc))
         del stage["written"]
         text = json.dumps(stage, ensure_ascii=False).encode("utf-8", "replace")
-        headers = {"ETag": f'"{hashlib.sha256(text).hexdigest()[:32]}"', "Cache-Control": "private, no-cache"}
-        if request.headers.get("if-none-match") == headers["ETag"]:
-            return Response(status_code=HTTPStatus.NOT_MODIFIED.value, headers=headers)
-        return Response(text, headers=headers, media_type="application/json")
+        tag = f'"{hashlib.sha256(text).hexdigest()[:32]}"'
+        ends = [entry["expires_at"] for entry in stage["entries"] if entry.get("expires_at", "") > f"{now:{MOMENT}}"]
+        self._current[start] = tag, stamp, min([*ends, f"{now + UNSEEN:{MOMENT}}"])
+        return _same(tag) if known == tag else Response(text, headers=_tagged(tag), media_type="application/json")
 
     def _address(self, start: str, path: Path) -> str:
         """Return where the page finds a saved file; only what a page has shown can be fetched."""
@@ -209,6 +219,14 @@ class Site:
         if path is None or not await anyio.Path(path).is_file():
             return refusal(HTTPStatus.NOT_FOUND, "There is no such file; reload the gallery.")
         return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private"})
+
+
+def _tagged(tag: str) -> dict[str, str]:
+    return {"ETag": tag, "Cache-Control": "private, no-cache"}
+
+
+def _same(tag: str) -> Response:
+    return Response(status_code=HTTPStatus.NOT_MODIFIED.value, headers=_tagged(tag))
 
 
 async def _health(_: Request) -> Response:
