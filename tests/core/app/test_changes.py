@@ -1,7 +1,7 @@
 """Changes on record: who hears of them, and that nothing is looked for while nobody listens."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from kie_ai_mcp._app import changes
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.changes import Listener
 from kie_ai_mcp._flow import waiting
+from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import eventually
 
@@ -49,10 +51,10 @@ def heard() -> list[str | None]:
 
 @pytest.fixture
 def listener(heard: list[str | None]) -> Listener:
-    async def tell(uri: str | None) -> None:
+    async def notify(uri: str | None) -> None:
         heard.append(uri)
 
-    return Listener(tell, lambda: heard.append("the end"))
+    return Listener(notify, lambda: heard.append("the end"))
 
 
 @pytest.fixture
@@ -123,10 +125,10 @@ async def test_change_between_two_listeners_is_told_to_the_first(
     """What changed before an address was added is known to who adds it then."""
     late: list[str | None] = []
 
-    async def tell(uri: str | None) -> None:
+    async def notify(uri: str | None) -> None:
         late.append(uri)
 
-    second = Listener(tell)
+    second = Listener(notify)
     await app.changes.add(listener, FOX)
     await app.engine.record.tasks.record_outcome("fox", Outcome("processing"))
     await app.changes.add(second, FOX)
@@ -170,6 +172,134 @@ async def test_listeners_are_told_that_the_server_ends(app: App, listener: Liste
     await eventually(lambda: app.changes.is_looking)
     await app.engine.drain()
     assert heard == ["the end"]
+
+
+@pytest.mark.parametrize("mode", ["own", "auto"])
+async def test_listener_that_comes_while_the_server_ends_is_ended(
+    app: App, listener: Listener, heard: list[str | None], mode: Any
+) -> None:
+    await app.engine.drain()
+    if mode == "own":
+        app.changes.open(listener)
+        await eventually(lambda: heard == ["the end"])
+    else:
+        async with Client(server_of(app), mode=mode) as client, client.listen(resources_list_changed=True) as stream:
+            with anyio.fail_after(10):
+                assert [change async for change in stream] == []
+    assert not app.changes.is_looking
+
+
+@pytest.mark.parametrize("name", ["stamp", "several", "outline"])
+@pytest.mark.parametrize("error", [StorageError("The database is busy.", next_step="Wait."), ValueError("odd")])
+async def test_change_is_told_after_a_failure_to_read_it(
+    app: App, listener: Listener, heard: list[str | None], name: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "LIST_S", 0.01)
+    await app.changes.add(listener, FOX)
+    await app.changes.add_list(listener)
+    await app.engine.record.tasks.adopt(Task("hen", "x", "nano-banana"))
+    await app.engine.record.tasks.record_outcome("fox", Outcome("processing"))
+    failures = [error]
+    before(app, name, lambda: raised(failures), monkeypatch)
+    app.changes.open(listener)
+    await eventually(lambda: {*heard} == {FOX, None})
+    assert (failures, len(heard)) == ([], 2)
+
+
+async def test_what_is_added_or_removed_during_a_look_is_not_told_of_it(
+    app: App, listener: Listener, heard: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[str | None] = []
+
+    async def notify(uri: str | None) -> None:
+        late.append(uri)
+
+    second, tasks = Listener(notify), app.engine.record.tasks
+    await app.changes.add(listener, FOX)
+    app.changes.open(listener)
+    await eventually(lambda: app.changes.is_looking)
+
+    async def add() -> None:
+        monkeypatch.undo()
+        app.changes.remove(listener, FOX)
+        for uri in (FOX, OWL, "kie://tasks"):
+            await app.changes.add(second, uri)
+        await app.changes.add_list(second)
+        app.changes.open(second)
+
+    after(app, "several", add, monkeypatch)
+    await tasks.record_outcome("fox", Outcome("processing"))
+    await eventually(lambda: second in app.changes._listeners)
+    await tasks.record_outcome("owl", Outcome("failed", error="no owls"))
+    await eventually(lambda: "failed" in (second.seen[OWL][1] or ()))
+    await eventually(lambda: {*late} == {OWL, "kie://tasks"})
+    assert len(late) == 2
+    assert (heard, listener.seen) == ([], {})
+
+
+async def test_listener_that_fails_ends_no_other(
+    app: App, listener: Listener, heard: list[str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(uri: str | None) -> None:
+        raise anyio.BrokenResourceError
+
+    broken = Listener(fail, lambda: heard.append("the end of the broken one"))
+    for each in (broken, listener):
+        await app.changes.add(each, FOX)
+        app.changes.open(each)
+    for outcome in (Outcome("processing"), Outcome("failed", error="no foxes")):
+        await app.engine.record.tasks.record_outcome("fox", outcome)
+        await eventually(lambda: heard == [FOX])
+        heard.clear()
+    await eventually(lambda: caplog.text.count(f"A notification of {FOX} failed: BrokenResourceError") == 2)
+
+
+async def test_task_that_could_not_be_read_is_read_again(
+    settings: Settings, listener: Listener, heard: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[Exception] = [ValueError("odd")]
+
+    async def wait_for(engine: Engine, *_: Any) -> None:
+        raised(failures)
+        await engine.record.tasks.record_outcome("fox", Outcome("failed", error="no foxes"))
+
+    monkeypatch.setattr(changes, "LIST_S", 0.01)
+    monkeypatch.setattr(changes, "wait_for", wait_for)
+    app = App.open(settings.model_copy(update={"watch": False}))
+    async with app.engine.running():
+        await app.engine.record.tasks.adopt(Task("fox", "x", "nano-banana"))
+        await app.changes.add(listener, FOX)
+        app.changes.open(listener)
+        await eventually(lambda: heard == [FOX])
+
+
+def raised(failures: list[Exception]) -> None:
+    """Raise the next failure, if there is one left."""
+    if failures:
+        raise failures.pop()
+
+
+def before(app: App, name: str, work: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let work be done before each read of tasks by a name."""
+    read = getattr(app.engine.record.tasks, name)
+
+    async def reading(*args: Any) -> Any:
+        work()
+        return await read(*args)
+
+    monkeypatch.setattr(app.engine.record.tasks, name, reading)
+
+
+def after(app: App, name: str, work: Callable[[], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let work be done after each read of tasks by a name, before its result is used."""
+    read = getattr(app.engine.record.tasks, name)
+
+    async def reading(*args: Any) -> Any:
+        result = await read(*args)
+        await work()
+        return result
+
+    monkeypatch.setattr(app.engine.record.tasks, name, reading)
 
 
 async def test_no_more_addresses_are_taken_than_can_be_looked_at(

@@ -239,3 +239,11 @@ async def test_more_that_a_provider_puts_on_an_outcome_reaches_no_column(make_re
     record = make_record()
     await record.tasks.adopt(TASK)
     assert (await record.tasks.record_outcome("t-1", More("processing"))).tool == "generate_x"
+
+
+async def test_any_number_of_tasks_is_read_by_row(make_record: MakeRecord) -> None:
+    record = make_record()
+    rows = [(await record.tasks.adopt(Task(f"t-{number}", "x", "x"))).row_id for number in range(3)]
+    record.database.connection.connection().setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+    tasks = await record.tasks.several({*range(2_000), *rows})
+    assert [task.row_id for task in tasks] == rows

@@ -1,9 +1,11 @@
-"""Changes on record, of this process and of others, told to whoever listens; nothing is looked at while nobody does."""
+"""Notifications of changes on record, of this process and of others, to listeners; nothing is read without one."""
 
+import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -14,14 +16,13 @@ from kie_ai_mcp._app.tools import say_nothing
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._record.tables import TaskRecord
-from kie_ai_mcp.errors import InvalidArgument, StorageError
+from kie_ai_mcp.errors import InvalidArgument
 
 log = logging.getLogger(__name__)
 
-LOOK_S = (
-    1.0  # between two looks for what other processes have written; this one's own news are looked at when they come
-)
-LIST_S = 10.0  # likewise, while nobody listens to a task
+# Between two looks for what other processes have written; what this process writes is looked at at once.
+LOOK_S = 1.0
+LIST_S = 10.0  # likewise, while nobody listens to a task; and after a failure
 REST_S = 0.1  # the shortest time between two looks
 MOST = 1_000  # addresses of one listener
 
@@ -30,12 +31,12 @@ State = tuple[Any, ...] | None
 
 @dataclass(eq=False)
 class Listener:
-    """Somebody who hears of changes at some addresses, and of the list of resources where `listing` is set.
+    """A receiver of changes at some addresses, and of the list of resources where `listing` is set.
 
-    `tell` is called with an address, or None for the list; `end` where nothing more will be told.
+    `notify` is called with an address, or None for the list; `end` where no more notifications will come.
     """
 
-    tell: Callable[[str | None], Coroutine[Any, Any, None]]
+    notify: Callable[[str | None], Coroutine[Any, Any, None]]
     end: Callable[[], None] = lambda: None
     seen: dict[str, tuple[int, State]] = field(default_factory=dict)  # row and state by address; row 0 is the list
     listing: State = None
@@ -43,7 +44,7 @@ class Listener:
 
 @dataclass
 class Changes:
-    """The listeners of this process, and the loop that looks for them."""
+    """The listeners of this process, and the loop that looks for changes while there are any."""
 
     engine: Engine
     resources: Resources
@@ -67,47 +68,38 @@ class Changes:
         listener.listing = _listing(await self._outline())
 
     def open(self, listener: Listener) -> None:
-        """Begin to tell a listener what it was added to."""
+        """Begin to notify a listener of what it was added to; it ends soon where the server is ending."""
         self._listeners.add(listener)
         self._look_again()
-        if not self.is_looking:
-            self.is_looking = True
-            self.engine.start_in_background(self._look_on())
+        if not (self.is_looking or self.engine.start_in_background(self._look_on())):
+            # Not at once: the stream that `end` closes begins after this call.
+            asyncio.get_running_loop().call_soon(listener.end)
 
     def remove(self, listener: Listener, uri: str) -> None:
-        """Tell a listener no more of an address."""
+        """Notify a listener no more of an address."""
         listener.seen.pop(uri, None)
         self._look_again()
 
     def close(self, listener: Listener) -> None:
-        """Tell a listener no more."""
+        """Notify a listener no more."""
         self._listeners.discard(listener)
         self._look_again()
 
     def _look_again(self) -> None:
         self._stamp = None
-        self.engine.record.database.stir()
+        self.engine.record.database.wake_waiters()
 
     async def _look_on(self) -> None:
         """Look as long as anybody listens, at every change that this process writes and now and then for others'."""
-        waiting = self.engine.record.database.waiting
+        if self.is_looking:  # started twice, by two listeners at the same time
+            return
+        self.is_looking = True
         try:
             while self._listeners:
                 self._reads.clear()
                 async with anyio.create_task_group() as group:
                     while self._listeners:
-                        news = anyio.Event()
-                        waiting.add(news)
-                        try:
-                            await self._look(group)
-                            has_tasks = any(listener.seen for listener in self._listeners)
-                            with anyio.move_on_after(LOOK_S if has_tasks else LIST_S):
-                                await news.wait()
-                        except StorageError as exc:
-                            log.warning("changes could not be looked for: %s", exc)
-                            await anyio.sleep(LIST_S)
-                        finally:
-                            waiting.discard(news)
+                        await self._look_and_wait(group)
                         await anyio.sleep(REST_S)
                     group.cancel_scope.cancel()
         finally:
@@ -115,41 +107,75 @@ class Changes:
             for listener in self._listeners:
                 listener.end()
 
+    async def _look_and_wait(self, group: anyio.abc.TaskGroup) -> None:
+        news, waiting = anyio.Event(), self.engine.record.database.waiting
+        waiting.add(news)
+        try:
+            if await _succeeds("Looking for changes", partial(self._look, group)):
+                has_tasks = any(listener.seen for listener in self._listeners)
+                with anyio.move_on_after(LOOK_S if has_tasks else LIST_S):
+                    await news.wait()
+            else:
+                self._stamp = None  # what changed was not compared
+                await anyio.sleep(LIST_S)
+        finally:
+            waiting.discard(news)
+
     async def _look(self, group: anyio.abc.TaskGroup) -> None:
-        """Tell what has changed, if anything was written at all; read tasks that nobody else would."""
+        """Notify of what has changed, if anything was written at all; read tasks that nobody else would."""
         tasks = self.engine.record.tasks
         stamp = await tasks.stamp()
         if stamp == self._stamp:
             return
         self._stamp = stamp
-        rows = {row for listener in self._listeners for row, _ in listener.seen.values()}
+        # What is added while the record is read was not read: the next look compares it.
+        places = [(each, uri, place) for each in self._listeners for uri, place in each.seen.items()]
+        lists = [(each, each.listing) for each in self._listeners if each.listing is not None]
+        rows = {row for _, _, (row, _) in places}
         records = {record.row_id: record for record in await tasks.several(rows)}
-        outline = (
-            await self._outline() if 0 in rows or any(each.listing is not None for each in self._listeners) else ()
-        )
-        for listener in self._listeners:
-            for uri, (row, before) in listener.seen.items():
-                state = _state(records.get(row)) if row else outline[:TASKS_READ]
-                if state != before:
-                    listener.seen[uri] = row, state
-                    group.start_soon(listener.tell, uri)
-            if listener.listing is not None and listener.listing != (listing := _listing(outline)):
-                listener.listing = listing
-                group.start_soon(listener.tell, None)
+        outline = await self._outline() if lists or 0 in rows else ()
+        for listener, uri, place in places:
+            row, before = place
+            state = _state(records.get(row)) if row else outline[:TASKS_READ]
+            if state != before and listener in self._listeners and listener.seen.get(uri) is place:
+                listener.seen[uri] = row, state
+                _notify(group, listener, uri)
+        for listener, listing in lists:
+            if _listing(outline) != listing and listener in self._listeners:
+                listener.listing = _listing(outline)
+                _notify(group, listener, None)
         for row in self._reads.keys() - rows:
             self._reads.pop(row).cancel()
         for row, record in records.items():
             # With the setting, the background reads it, in this process or in another one.
             if not (self.engine.settings.watch or record.final or row in self._reads):
                 self._reads[row] = anyio.CancelScope()
-                group.start_soon(self._read, record)
+                group.start_soon(self._read, record, self._reads[row])
 
-    async def _read(self, record: TaskRecord) -> None:
-        with self._reads[record.row_id]:
-            await wait_for(self.engine, [record.written_id], math.inf, say_nothing)
+    async def _read(self, record: TaskRecord, scope: anyio.CancelScope) -> None:
+        read = partial(wait_for, self.engine, [record.written_id], math.inf, say_nothing)
+        with scope:
+            while True:
+                if await _succeeds(f"Reading the task {record.written_id}", read):
+                    return
+                await anyio.sleep(LIST_S)
 
     async def _outline(self) -> tuple[State, ...]:
-        return await self.engine.record.tasks.outline(SEARCHED)
+        return await self.engine.record.tasks.outline(SEARCHED, ("status", "progress"))
+
+
+def _notify(group: anyio.abc.TaskGroup, listener: Listener, uri: str | None) -> None:
+    group.start_soon(_succeeds, f"A notification of {uri or 'the list of resources'}", partial(listener.notify, uri))
+
+
+async def _succeeds(what: str, work: Callable[[], Awaitable[object]]) -> bool:
+    """Return whether work succeeds; a failure is logged, and ends nothing else."""
+    try:
+        await work()
+    except Exception as exc:  # noqa: BLE001  whatever fails for one listener or task, the others go on
+        log.warning("%s failed: %s: %s", what, type(exc).__name__, exc)
+        return False
+    return True
 
 
 def _state(record: TaskRecord | None) -> State:

@@ -206,12 +206,13 @@ class Engine:
         self.news.add("paid")
         return _task(request, self._requests)
 
-    def start_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run work that costs nothing beside the calls; it is cancelled when the server ends."""
+    def start_in_background(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Run work that costs nothing beside the calls until the server ends; return False where it is ending."""
         if self._is_running and not self._closing:
             _task(work, self._background)
-        else:
-            work.close()
+            return True
+        work.close()
+        return False
 
     def take_news(self) -> set[News]:
         """Return what has happened since the last call of this; nothing while a paid request is under way."""

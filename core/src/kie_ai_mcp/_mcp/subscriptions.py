@@ -1,4 +1,4 @@
-"""Subscriptions to resources: each client is told what changes on record, in the way of its revision."""
+"""Subscriptions to resources: each client is notified of changes on record, as its revision has it."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Subscriptions:
         server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, self.listen)
 
     async def subscribe(self, ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
-        """Tell a session of a task's changes from now on."""
+        """Notify a session of a task's changes from now on."""
         listener = self._of_session(ctx)
         adding = self.app.changes.add(listener, params.uri)
         await answered(self.app, adding, RESOURCE_NOT_FOUND, {"uri": self.app.clean(params.uri)})
@@ -55,12 +55,12 @@ class Subscriptions:
         return types.EmptyResult()
 
     async def unsubscribe(self, ctx: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
-        """Tell a session no more of a task."""
+        """Notify a session no more of a task."""
         self.app.changes.remove(self._of_session(ctx), params.uri)
         return types.EmptyResult()
 
     async def listed(self, ctx: Context) -> None:
-        """Tell a session that reads the list of resources when that changes; others ask for it by themselves."""
+        """Notify a session that reads the list of resources when that changes; others ask for it by themselves."""
         if has_handshake(ctx):
             listener = self._of_session(ctx)
             if listener.listing is None:
@@ -70,14 +70,14 @@ class Subscriptions:
     async def listen(
         self, ctx: Context, params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
-        """Tell of what a stream asks for until it ends: no unknown address, and no list that never changes."""
+        """Notify of what a stream asks for until it ends: no unknown address, and no list that never changes."""
         bus = InMemorySubscriptionBus()
         stream = ListenHandler(bus)
 
-        async def tell(uri: str | None) -> None:
+        async def notify(uri: str | None) -> None:
             await bus.publish(ResourcesListChanged() if uri is None else ResourceUpdated(uri))
 
-        listener = Listener(tell, stream.close)
+        listener = Listener(notify, stream.close)
         honored = await answered(self.app, self._added(listener, params.notifications))
         self.app.changes.open(listener)
         try:
@@ -102,7 +102,7 @@ class Subscriptions:
         # The SDK documents the exit stack of a connection as the place for this, and gives handlers no other way to it.
         session, connection = ctx.session, ctx.session._connection
 
-        async def tell(uri: str | None) -> None:
+        async def notify(uri: str | None) -> None:
             with anyio.move_on_after(SEND_S):
                 if uri is None:
                     await session.send_notification(types.ResourceListChangedNotification())
@@ -110,7 +110,7 @@ class Subscriptions:
                     await session.send_resource_updated(uri)
 
         if LISTENER not in connection.state:
-            listener = connection.state[LISTENER] = Listener(tell)
+            listener = connection.state[LISTENER] = Listener(notify)
             connection.exit_stack.callback(self.app.changes.close, listener)
         found: Listener = connection.state[LISTENER]
         return found

@@ -40,7 +40,7 @@ def in_worker(work: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[An
             return await anyio.to_thread.run_sync(call, limiter=self.database.lane)
         finally:
             if self.database.has_news:
-                self.database.stir()
+                self.database.wake_waiters()
 
     return awaitable
 
@@ -99,7 +99,7 @@ class Database:
     _written: tuple[tuple[int, int], tuple[str, int]] | None = None  # the file's time and size; `_known` without log
     is_damaged: bool = False
     openings: int = 0  # how often the file was opened
-    has_news: bool = False  # whether this process has written since those who wait for it were told
+    has_news: bool = False  # whether this process has written since the last call of `wake_waiters`
     waiting: set[anyio.Event] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -196,8 +196,8 @@ class Database:
         self.has_news = True
         return query.execute(self.connection)
 
-    def stir(self) -> None:
-        """Let those who wait for this process's changes look now."""
+    def wake_waiters(self) -> None:
+        """Wake everything that waits for this process's changes."""
         self.has_news = False
         for event in self.waiting:
             event.set()

@@ -36,6 +36,7 @@ for _part in (TaskRow.model, *_PROMPTS):
     _SEARCHED = _SEARCHED.concat(" ").concat(peewee.fn.COALESCE(_part, ""))
 
 SEARCHED = 20_000  # how many tasks one search by words looks at: paid requests wait for it meanwhile
+VALUES = 500  # of one query; SQLite before 3.32 takes 999
 TaskKey = int | str
 """A task on record: the number of its row, or an id, as `TaskRecord.written_id` or the service writes it."""
 
@@ -134,13 +135,16 @@ class Tasks:
     @in_worker
     def several(self, row_ids: Iterable[int]) -> Sequence[TaskRecord]:
         """Return tasks by the numbers of their rows; without their requests."""
-        return self._records(TaskRow.select().where(TaskRow.row_id.in_(tuple(row_ids))))
+        rows = sorted(row_ids)
+        parts = (rows[start : start + VALUES] for start in range(0, len(rows), VALUES))
+        return [each for part in parts for each in self._records(TaskRow.select().where(TaskRow.row_id.in_(part)))]
 
     @in_worker
-    def outline(self, limit: int) -> tuple[tuple[Any, ...], ...]:
-        """Return of the newest tasks the row, status, progress, and how much is said of their files."""
+    def outline(self, limit: int, names: Sequence[str]) -> tuple[tuple[Any, ...], ...]:
+        """Return of the newest tasks the row, the columns of these names, and the length of what names their files."""
         rows, saved = TaskRow, peewee.fn.LENGTH(TaskRow.files)
-        query = rows.select(rows.row_id, rows.status, rows.progress, saved).order_by(rows.row_id.desc()).limit(limit)
+        query = rows.select(rows.row_id, *(getattr(rows, name) for name in names), saved)
+        query = query.order_by(rows.row_id.desc()).limit(limit)
         return tuple(tuple(row.values()) for row in self.database.rows(query))
 
     @in_worker
