@@ -85,16 +85,21 @@ async def test_tasks_are_completed_by_words_of_their_prompt_without_a_read(serve
         assert len(sandbox.requests) == before
 
 
-async def test_server_prompts_and_templates_have_icons_of_any_size(serve: "Serve") -> None:
-    async with serve(None, KIE_AI_ENABLED_PROVIDERS="nano-banana,veo3") as client:
+async def test_server_prompts_and_resources_have_icons_of_any_size(serve: "Serve", sandbox: Sandbox) -> None:
+    async with serve(sandbox, KIE_AI_ENABLED_PROVIDERS="nano-banana,veo3") as client:
         assert client.server_info is not None
         icons = [*(client.server_info.icons or [])]
         for prompt in (await client.list_prompts()).prompts:
             icons += prompt.icons or []
         for template in (await client.list_resource_templates()).resource_templates:
             icons += template.icons or []
+        task_id = data(await client.call_tool("generate_nano_banana", {"prompt": "A fox"}))["task_id"]
+        await client.call_tool("wait_for_tasks", {"task_ids": [task_id]})
+        drawings = [icon for listed in (await client.list_resources()).resources for icon in listed.icons or ()]
         tools = (await client.list_tools()).tools
     assert len(icons) == 5
+    *_, of_task, of_result = icons
+    assert drawings == [of_task, of_task, of_result]
     assert [tool.name for tool in tools if tool.icons] == []
     for icon in icons:
         check(icon)

@@ -5,11 +5,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mcp import Client
+from mcp_types import ResourceTemplateReference
 
 from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.completions import Completion, of_address
 from kie_ai_mcp._app.resources import FILE_TEMPLATE, TASK_TEMPLATE
+from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument
 
@@ -80,3 +83,14 @@ async def test_at_most_a_hundred_results_are_numbered_and_all_are_counted(app: A
 async def test_unknown_address_and_unknown_part_of_one_are_refused(app: App, template: str, part: str) -> None:
     with pytest.raises(InvalidArgument):
         await of_address(app, template, part, "", {})
+
+
+async def test_key_inside_an_id_is_not_suggested(tmp_path: Path) -> None:
+    key = "key-of-the-tests"
+    app = App.open(Settings.model_validate({"db_path": tmp_path / "tasks.db", "api_key": key}))
+    async with app.engine.running(), Client(server_of(app)) as client:
+        await record(app, f"a-{key}-b")
+        argument = {"name": "id", "value": "a-"}
+        (value,) = (await client.complete(ResourceTemplateReference(uri=TASK_TEMPLATE), argument)).completion.values
+        assert value.startswith("a-")
+        assert key not in value

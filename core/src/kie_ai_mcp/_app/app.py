@@ -84,13 +84,17 @@ class App:
 
     @cached_property
     def changes(self) -> Changes:
-        """What is told to those who listen to tasks."""
+        """Notifications of changes on record."""
         return Changes(self.engine, self.resources)
 
     @cached_property
     def prompts(self) -> Prompts:
         """The prompts that people choose in their client."""
-        return Prompts(self.engine, cache(lambda: {tool.name for tool in self.listed}), self._offers)
+        return Prompts(self.engine, self._is_listed, self._offers)
+
+    @cached_property
+    def _is_listed(self) -> Callable[[str], bool]:
+        return frozenset(tool.name for tool in self.listed).__contains__
 
     @cached_property
     def _offers(self) -> Callable[[], Sequence[Offer]]:
@@ -99,7 +103,7 @@ class App:
     @cached_property
     def gallery(self) -> Gallery:
         """Tasks of answers for a page that a host shows."""
-        return Gallery(self.engine, self.resources, frozenset(tool.name for tool in self.listed).__contains__)
+        return Gallery(self.engine, self.resources, self._is_listed)
 
     @cached_property
     def _providers_tools(self) -> dict[str, Tool]:

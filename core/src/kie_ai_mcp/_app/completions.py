@@ -70,19 +70,19 @@ async def _ids(tasks: Tasks, text: str, status: str | None) -> Completion:
     filters = Filters(status, limit=MOST + 1, words=text)
     if text:
         filters = Filters(status, limit=MOST + 1, words=text, from_id=await tasks.search_from(None))
-    begun = await tasks.beginning_with(text, IDS_SEARCHED, status) if text else []
+    by_id = await tasks.beginning_with(text, IDS_SEARCHED, status) if text else []
     records = await tasks.newest(filters)
-    ids = list(dict.fromkeys([*begun, *(record.written_id for record in records)]))
-    is_whole = len(records) <= MOST and len(begun) < IDS_SEARCHED and (filters.from_id or 0) <= 1
+    ids = list(dict.fromkeys([*by_id, *(record.written_id for record in records)]))
+    is_whole = len(records) <= MOST and len(by_id) < IDS_SEARCHED and (filters.from_id or 0) <= 1
     return Completion(ids[:MOST], len(ids) if is_whole else None, len(ids) > MOST or not is_whole)
 
 
 def _like(text: str, described: Mapping[str, str]) -> list[str]:
     """Return the values that begin with a text, then those in whose description words begin with its words."""
-    begun = [value for value in described if value.lower().startswith(text.strip().lower())]
+    beginnings = [value for value in described if value.lower().startswith(text.strip().lower())]
     words = [f" {word}" for word in _plain(text).split()] or [text.strip()]
-    holding = [value for value, said in described.items() if all(word in f" {_plain(said)}" for word in words)]
-    return list(dict.fromkeys([*begun, *holding]))
+    others = [value for value, said in described.items() if all(word in f" {_plain(said)}" for word in words)]
+    return list(dict.fromkeys([*beginnings, *others]))
 
 
 def _plain(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,47 +59,8 @@ class Prompt:
     description: str
     arguments: tuple[Argument, ...]
     goal: Goal
-
-
-PROMPTS = {
-    prompt.name: prompt
-    for prompt in (
-        Prompt(
-            "product_picture",
-            "Product picture",
-            "Make a picture of a product, from words or from a picture of it.",
-            (
-                Argument("product", "What it is: a red enamel mug with a white rim", required=True),
-                Argument("style", "How it is to look", values=STYLES),
-                Argument("image", "A picture of the product: a path or an address"),
-                Argument("background", "What is behind it", values=BACKGROUNDS),
-            ),
-            PICTURE,
-        ),
-        Prompt(
-            "short_clip",
-            "Short vertical clip",
-            "Make a short upright video for a phone.",
-            (
-                Argument("idea", "What happens in it", required=True),
-                Argument("seconds", "How long it is, about", values=SECONDS),
-                Argument("model", "A tool or model for videos, or words that describe one: cheap, Kling"),
-            ),
-            CLIP,
-        ),
-        Prompt(
-            "talking_avatar",
-            "Talking avatar",
-            "Make a video of a person who says something.",
-            (
-                Argument("words", "What is said", required=True),
-                Argument("picture", "A portrait of who speaks: a path or an address"),
-                Argument("voice", "The name of a voice, or a recording of the words: a path or an address"),
-            ),
-            AVATAR,
-        ),
-    )
-}
+    icon: str
+    steps: Callable[["Prompts", Mapping[str, str]], Awaitable[list[str]]]  # of its arguments that are filled in
 
 
 @dataclass(frozen=True)
@@ -111,18 +72,17 @@ class Maker:
     media: Mapping[str, Media]
     is_tool: bool  # called by its own name, not through run_model
 
+    @property
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """The kinds of each file that it can't do without, by argument."""
+        required = self.schema.get("required", ())
+        return {field: media.kinds for path, media in self.media.items() if (field := field_of(path)) in required}
+
     def fits(self, goal: Goal) -> bool:
         """Return whether it needs exactly the files of a goal, and no text besides the goal's."""
-        required = set(self.schema.get("required", ()))
-        kinds = [media.kinds for path, media in self.media.items() if field_of(path) in required]
-        files = sorted(kind for one in kinds for kind in one)
-        return tuple(files) == goal.files and required - self.files.keys() <= goal.texts
-
-    @property
-    def files(self) -> dict[str, str]:
-        """The kind of each file that it can't do without, by argument."""
-        required = self.schema.get("required", ())
-        return {field: media.kinds[0] for path, media in self.media.items() if (field := field_of(path)) in required}
+        files = self.files
+        kinds = sorted(kind for kinds in files.values() for kind in kinds)
+        return tuple(kinds) == goal.files and {*self.schema.get("required", ())} - files.keys() <= goal.texts
 
     def values_of(self, field: str) -> list[Any]:
         """Return the values that an argument may have, as far as they are few."""
@@ -142,16 +102,16 @@ class Prompts:
     """The prompts, over the tools that clients are offered and everything that can be found."""
 
     engine: Engine
-    tools: Callable[[], set[str]]
+    is_listed: Callable[[str], bool]
     offers: Callable[[], Sequence[Offer]]
 
     async def listed(self) -> list[Prompt]:
         """Return the prompts for whose goal there is a tool or model."""
-        known = [prompt for prompt in PROMPTS.values() if any(self._tools(prompt.goal))]
-        if len(known) < len(PROMPTS) and RUN in self.tools():
+        with_tool = [prompt for prompt in PROMPTS.values() if any(self._tools(prompt.goal))]
+        if len(with_tool) < len(PROMPTS) and self.is_listed(RUN):
             await self.engine.catalogue.load()
-            return [prompt for prompt in PROMPTS.values() if prompt in known or any(self._models(prompt.goal))]
-        return known
+            return [prompt for prompt in PROMPTS.values() if prompt in with_tool or any(self._models(prompt.goal))]
+        return with_tool
 
     async def find(self, name: str) -> Prompt:
         """Return a prompt that is listed; raise InvalidArgument for any other."""
@@ -165,15 +125,14 @@ class Prompts:
     async def text(self, name: str, arguments: Mapping[str, str]) -> str:
         """Return the user's message that a prompt makes of its arguments; raise InvalidArgument for wrong ones."""
         prompt = await self.find(name)
-        known = {argument.name: argument for argument in prompt.arguments}
-        if unknown := next((each for each in arguments if each not in known), None):
-            raise InvalidArgument(unknown, arguments[unknown], f"{name} takes {', '.join(known)}")
-        given = {key: text for key in known if (text := arguments.get(key, "").strip())}
-        if missing := next((key for key in known if known[key].required and key not in given), None):
-            raise InvalidArgument(missing, "", f"{name} needs it: {known[missing].description}")
-        lines = await {"product_picture": self._product, "short_clip": self._clip}.get(name, self._avatar)(given)
-        about = [f"{known[key].name.capitalize()}: {_written(value)}" for key, value in given.items()]
-        steps = [f"{number}. {line}" for number, line in enumerate(lines, 1)]
+        taken = {argument.name: argument for argument in prompt.arguments}
+        if unknown := next((each for each in arguments if each not in taken), None):
+            raise InvalidArgument(unknown, arguments[unknown], f"{name} takes {', '.join(taken)}")
+        filled = {key: text for key in taken if (text := arguments.get(key, "").strip())}
+        if missing := next((key for key in taken if taken[key].required and key not in filled), None):
+            raise InvalidArgument(missing, "", f"{name} needs it: {taken[missing].description}")
+        about = [f"{key.capitalize()}: {_quoted(value)}" for key, value in filled.items()]
+        steps = [f"{number}. {step}" for number, step in enumerate(await prompt.steps(self, filled), 1)]
         return "\n".join([prompt.description, *about, "", *steps])
 
     async def maker(self, goal: Goal, words: str = "") -> Maker | None:
@@ -187,11 +146,15 @@ class Prompts:
         return sorted((each for each in fits if each.kind == goal.kind), key=lambda each: RANKS[each.availability])
 
     def _best(self, goal: Goal, words: str) -> Maker | None:
-        entry, fitting = self.engine.catalogue.find(words), self.candidates(goal)
-        name = words if words in self.engine.plugins.tools else entry.name if entry else ""
-        named = [offer for offer in fitting if offer.name == name]
-        found = named if name else best(fitting, words or goal.search, None, None) or (fitting if not words else [])
-        makers = [maker for offer in found if (maker := self._maker(offer.name))]
+        offers, entry = self.candidates(goal), self.engine.catalogue.find(words)
+        name = words if words in self.engine.plugins.tools else entry and entry.name
+        if name:
+            offers = [offer for offer in offers if offer.name == name]
+        elif words:
+            offers = best(offers, words, None, None)
+        else:
+            offers = best(offers, goal.search, None, None) or offers
+        makers = [maker for offer in offers if (maker := self._maker(offer.name))]
         return min(makers, key=lambda maker: goal == CLIP and not maker.upright(), default=None)
 
     def _tools(self, goal: Goal) -> Iterator[Maker]:
@@ -207,76 +170,125 @@ class Prompts:
 
     def _maker(self, name: str) -> Maker | None:
         """Return a tool or model as far as the listed tools can call it."""
-        listed, tool = self.tools(), self.engine.plugins.tools.get(name)
-        if name not in listed and RUN not in listed:
+        tool, is_listed = self.engine.plugins.tools.get(name), self.is_listed(name)
+        if not is_listed and not self.is_listed(RUN):
             return None
         if tool is not None:
-            return Maker(name, tool.arguments.schema, tool.arguments.media, name in listed) if tool.paid else None
+            return Maker(name, tool.arguments.schema, tool.arguments.media, is_listed) if tool.paid else None
         entry = self.engine.catalogue.entries.get(name)
         return None if entry is None else Maker(name, entry.model.input, entry.model.media, is_tool=False)
 
-    async def _product(self, given: Mapping[str, str]) -> list[str]:
-        image = given.get("image", "")
-        maker = await self.maker(EDIT if image else PICTURE)
-        if maker is None:
-            raise InvalidArgument("image", image, "no enabled tool makes a picture from another one. Leave it out")
-        return [*self._bought(maker, {}, {"image": image}), *self._shown()]
-
-    async def _clip(self, given: Mapping[str, str]) -> list[str]:
-        seconds, words = given.get("seconds", ""), given.get("model", "")
-        if seconds and not re.fullmatch(r"[1-9][0-9]{0,2}", seconds):
-            raise InvalidArgument("seconds", seconds, "give a whole number of seconds, such as 5")
-        maker = await self.maker(CLIP, words)
-        if maker is None:
-            raise InvalidArgument(
-                "model", words, "no tool or model that makes videos of words alone fits. Leave it out"
-            )
-        wishes = maker.upright()
-        if seconds and (near := nearest_first(int(seconds), maker.values_of("duration"))):
-            wishes["duration"] = near[0]
-        return [*self._bought(maker, wishes, {}), *self._shown()]
-
-    async def _avatar(self, given: Mapping[str, str]) -> list[str]:
-        voice, steps, maker = given.get("voice", ""), list[str](), await self.maker(AVATAR)
-        assert maker is not None  # noqa: S101  else the prompt is not listed
-        files = {"image": given.get("picture", ""), "audio": voice if IS_FILE.search(voice) else ""}
-        speech = None if files["audio"] else await self.maker(SPEECH)
-        if speech is not None:
-            files["audio"] = RECORDING
-            wishes = {"voice": voice} if voice and "voice" in speech.schema["properties"] else {}
-            steps += self._bought(speech, {"text": given["words"], **wishes}, {})
-            steps.append(f"Its result is the recording, {RECORDING}: put the task_id in.")
-        if not files["image"]:  # before anything is paid for
-            files["image"] = PORTRAIT
-            steps.insert(
-                0, f"Ask me for a portrait, a path or an address, and wait. It takes the place of {PORTRAIT} below."
-            )
-        return [*steps, *self._bought(maker, {}, files), *self._shown()]
-
-    def _bought(self, maker: Maker, wishes: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[str]:
+    def purchase(self, maker: Maker, wishes: Mapping[str, Any], files: Mapping[str, str]) -> Iterator[str]:
         """Yield the steps to one paid result: the prompt, the price, the call, the wait."""
-        listed, arguments = self.tools(), dict(wishes)
+        arguments = dict(wishes)
         if "prompt" in maker.schema["properties"]:
             arguments = {"prompt": PROMPT, **wishes}
             yield f"Write a prompt from the above; it takes the place of {PROMPT} below."
-        for field, kind in maker.files.items():
+        for field, (kind, *_) in maker.files.items():
             if not files.get(kind):
                 yield f"Ask me for the {kind} that {field} needs (a path or an address), and wait for it."
             file, is_list = files.get(kind) or "...", maker.schema["properties"][field].get("type") == "array"
             arguments[field] = [file] if is_list else file
-        if "estimate_cost" in listed:
-            call = f"name {_written(maker.name)} and arguments {_written(arguments)}"
-            more = " find_models finds others, should I want them." if "find_models" in listed else ""
+        if self.is_listed("estimate_cost"):
+            call = f"name {_quoted(maker.name)} and arguments {_quoted(arguments)}"
+            more = " find_models finds others, should I want them." if self.is_listed("find_models") else ""
             yield f"Call estimate_cost with {call}, and tell me the price.{more}"
-        call = f"{maker.name} ONCE with" if maker.is_tool else f"{RUN} ONCE with model {_written(maker.name)} and input"
-        yield f"Call {call} {_written(arguments)}. It is paid: do not repeat it because its answer is slow."
-        if "wait_for_tasks" in listed:
+        call = f"{maker.name} ONCE with" if maker.is_tool else f"{RUN} ONCE with model {_quoted(maker.name)} and input"
+        yield f"Call {call} {_quoted(arguments)}. It is paid: do not repeat it because its answer is slow."
+        if self.is_listed("wait_for_tasks"):
             yield "Call wait_for_tasks with the task_id that it answers; again, while the task is running."
 
-    def _shown(self) -> Iterator[str]:
-        if "show_result" in self.tools():
+    def ending(self) -> Iterator[str]:
+        """Yield the step that shows the result, where there is a tool for it."""
+        if self.is_listed("show_result"):
             yield "Call show_result with that task_id. Tell me what it cost, and where the result is."
 
 
-def _written(value: Any) -> str:
+async def _product_steps(prompts: Prompts, filled: Mapping[str, str]) -> list[str]:
+    image = filled.get("image", "")
+    maker = await prompts.maker(EDIT if image else PICTURE)
+    if maker is None:
+        raise InvalidArgument("image", image, "no enabled tool makes a picture from another one. Leave it out")
+    return [*prompts.purchase(maker, {}, {"image": image}), *prompts.ending()]
+
+
+async def _clip_steps(prompts: Prompts, filled: Mapping[str, str]) -> list[str]:
+    seconds, words = filled.get("seconds", ""), filled.get("model", "")
+    if seconds and not re.fullmatch(r"[1-9][0-9]{0,2}", seconds):
+        raise InvalidArgument("seconds", seconds, "give a whole number of seconds, such as 5")
+    maker = await prompts.maker(CLIP, words)
+    if maker is None:
+        raise InvalidArgument("model", words, "no tool or model that makes videos of words alone fits. Leave it out")
+    wishes = maker.upright()
+    if seconds and (near := nearest_first(int(seconds), maker.values_of("duration"))):
+        wishes["duration"] = near[0]
+    return [*prompts.purchase(maker, wishes, {}), *prompts.ending()]
+
+
+async def _avatar_steps(prompts: Prompts, filled: Mapping[str, str]) -> list[str]:
+    voice, steps, maker = filled.get("voice", ""), list[str](), await prompts.maker(AVATAR)
+    assert maker is not None  # noqa: S101  else the prompt is not listed
+    files = {"image": filled.get("picture", ""), "audio": voice if IS_FILE.search(voice) else ""}
+    speech = None if files["audio"] else await prompts.maker(SPEECH)
+    if speech is not None:
+        files["audio"] = RECORDING
+        wishes = {"voice": voice} if voice and "voice" in speech.schema["properties"] else {}
+        steps += prompts.purchase(speech, {"text": filled["words"], **wishes}, {})
+        steps.append(f"Its result is the recording, {RECORDING}: put the task_id in.")
+    if not files["image"]:  # before anything is paid for
+        files["image"] = PORTRAIT
+        steps.insert(
+            0, f"Ask me for a portrait, a path or an address, and wait. It takes the place of {PORTRAIT} below."
+        )
+    return [*steps, *prompts.purchase(maker, {}, files), *prompts.ending()]
+
+
+def _quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+PROMPTS = {
+    prompt.name: prompt
+    for prompt in (
+        Prompt(
+            "product_picture",
+            "Product picture",
+            "Make a picture of a product, from words or from a picture of it.",
+            (
+                Argument("product", "What it is: a red enamel mug with a white rim", required=True),
+                Argument("style", "How it is to look", values=STYLES),
+                Argument("image", "A picture of the product: a path or an address"),
+                Argument("background", "What is behind it", values=BACKGROUNDS),
+            ),
+            PICTURE,
+            "picture",
+            _product_steps,
+        ),
+        Prompt(
+            "short_clip",
+            "Short vertical clip",
+            "Make a short upright video for a phone.",
+            (
+                Argument("idea", "What happens in it", required=True),
+                Argument("seconds", "How long it is, about", values=SECONDS),
+                Argument("model", "A tool or model for videos, or words that describe one: cheap, Kling"),
+            ),
+            CLIP,
+            "clip",
+            _clip_steps,
+        ),
+        Prompt(
+            "talking_avatar",
+            "Talking avatar",
+            "Make a video of a person who says something.",
+            (
+                Argument("words", "What is said", required=True),
+                Argument("picture", "A portrait of who speaks: a path or an address"),
+                Argument("voice", "The name of a voice, or a recording of the words: a path or an address"),
+            ),
+            AVATAR,
+            "face",
+            _avatar_steps,
+        ),
+    )
+}

@@ -3,6 +3,7 @@
 import base64
 import logging
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import mcp_types as types
@@ -11,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.resources import Content, Link
+from kie_ai_mcp._app.resources import FILES, Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._mcp.apps import TASKS, tool_meta
 from kie_ai_mcp._mcp.icons import icons
@@ -59,38 +60,50 @@ def result_of(answer: Answer, revision: str = "") -> types.CallToolResult:
     return types.CallToolResult(content=content, structured_content=answer.data, is_error=answer.is_error, _meta=meta)
 
 
+def resource_of(app: App, link: Link) -> types.Resource:
+    """Return an address as the list of resources describes it, without keys."""
+    clean = replace(link, uri=app.clean(link.uri), name=app.clean(link.name))
+    return types.Resource(**vars(clean), icons=_icons(link))
+
+
 def template_of(link: Link) -> types.ResourceTemplate:
+    """Return a form of addresses as the list of templates describes it."""
     return types.ResourceTemplate(
         uri_template=link.uri,
         name=link.name,
         description=link.description,
         mime_type=link.mime_type,
-        icons=icons("kie" if link.mime_type else "picture"),
+        icons=_icons(link),
     )
 
 
 def contents_of(app: App, uri: str, content: Content) -> types.TextResourceContents | types.BlobResourceContents:
+    """Return what stands at an address: text without keys, or bytes in base64."""
     if content.blob is None:
         return types.TextResourceContents(uri=uri, mime_type=content.mime_type, text=app.clean(content.text or ""))
     blob = base64.b64encode(content.blob).decode()
     return types.BlobResourceContents(uri=uri, mime_type=content.mime_type, blob=blob)
 
 
+def _icons(link: Link) -> list[types.Icon]:
+    return icons("picture" if link.uri.startswith(FILES) else "kie")
+
+
 def _tool(tool: Tool, revision: str) -> types.Tool:
-    known = types.Tool(name=tool.name, description=tool.description, input_schema=dict(tool.input_schema))
+    described = types.Tool(name=tool.name, description=tool.description, input_schema=dict(tool.input_schema))
     if revision not in WORDS_ALONE and tool.output_schema is not None:
-        known.output_schema = dict(tool.output_schema)
+        described.output_schema = dict(tool.output_schema)
     if revision not in WORDS_ALONE:
-        known.meta = tool_meta(tool.name)
+        described.meta = tool_meta(tool.name)
     if revision not in WITHOUT_ANNOTATIONS:
-        known.annotations = types.ToolAnnotations(
+        described.annotations = types.ToolAnnotations(
             title=tool.title,
             read_only_hint=tool.reads_only,
             destructive_hint=False,
             idempotent_hint=tool.idempotent,
             open_world_hint=tool.open_world,
         )
-    return known
+    return described
 
 
 def has_handshake(ctx: Context) -> bool:

@@ -10,8 +10,6 @@ from kie_ai_mcp._app.prompts import Prompt
 from kie_ai_mcp._mcp.content import Context, answered
 from kie_ai_mcp._mcp.icons import icons
 
-ICONS = {"product_picture": "picture", "short_clip": "clip", "talking_avatar": "face"}
-
 
 def prompt_handlers(app: App) -> dict[str, Any]:
     """Return the handlers of prompts and completions, by their names as arguments of the SDK's server."""
@@ -30,10 +28,13 @@ def prompt_handlers(app: App) -> dict[str, Any]:
     async def complete(_ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
         ref, argument, others = params.ref, params.argument, (params.context and params.context.arguments) or {}
         if isinstance(ref, types.PromptReference):
-            found = await answered(app, of_prompt(app, ref.name, argument.name, argument.value, others))
+            completion = await answered(app, of_prompt(app, ref.name, argument.name, argument.value, others))
         else:
-            found = await answered(app, of_address(app, ref.uri, argument.name, argument.value, others))
-        return types.CompleteResult(completion=types.Completion(**vars(found)))
+            completion = await answered(app, of_address(app, ref.uri, argument.name, argument.value, others))
+        values = [app.clean(value) for value in completion.values]
+        return types.CompleteResult(
+            completion=types.Completion(values=values, total=completion.total, has_more=completion.has_more)
+        )
 
     return {"on_list_prompts": list_prompts, "on_get_prompt": get_prompt, "on_completion": complete}
 
@@ -48,5 +49,5 @@ def _prompt(prompt: Prompt) -> types.Prompt:
         title=prompt.title,
         description=prompt.description,
         arguments=arguments,
-        icons=icons(ICONS[prompt.name]),
+        icons=icons(prompt.icon),
     )

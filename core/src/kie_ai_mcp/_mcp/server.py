@@ -3,7 +3,7 @@
 import gc
 import io
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
@@ -28,6 +28,7 @@ from kie_ai_mcp._mcp.content import (
     contents_of,
     has_handshake,
     listing,
+    resource_of,
     result_of,
     template_of,
     without_newer,
@@ -101,8 +102,7 @@ def server_of(app: App) -> Server[Any]:
     async def list_resources(ctx: Context, _page: Page) -> types.ListResourcesResult:
         await subscriptions.listed(ctx)
         links = await answered(app, app.resources.listed())
-        clean = (replace(link, uri=app.clean(link.uri), name=app.clean(link.name)) for link in links)
-        return types.ListResourcesResult(resources=[types.Resource(**vars(link)) for link in clean])
+        return types.ListResourcesResult(resources=[resource_of(app, link) for link in links])
 
     async def list_templates(_ctx: Context, _page: Page) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=list(map(template_of, TEMPLATES)))
