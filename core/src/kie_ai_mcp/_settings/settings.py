@@ -162,7 +162,9 @@ class Settings(BaseModel):
     )
     watch: bool = Field(True, description="whether a server reads running tasks and saves results in the background")
     store_prompts: bool = Field(
-        True, description="whether prompts are kept in the database, beside saved files and in their names"
+        True,
+        description="whether prompts are kept in the database, beside saved files and in their names, "
+        "and notes on requests in the database",
     )
     http_token: Token | None = Field(
         None, description="bearer token that HTTP clients must send; needed to listen beyond this machine"
