@@ -54,14 +54,41 @@ def test_approval_for_one_prompt_buys_no_other(run: "Run", sandbox: Sandbox) -> 
 def test_declined_question_is_closed(run: "Run", sandbox: Sandbox) -> None:
     run(*FOX, sandbox=sandbox, **ASKS)
     assert "You declined" in run("tasks", "approve", "1", "--no", sandbox=sandbox, **ASKS).stdout
-    assert "said no" in run("tasks", "approve", "1", "--yes", sandbox=sandbox, **ASKS).stderr
     assert "tasks approve 2" in run(*FOX, sandbox=sandbox, **ASKS).stderr
     assert not sandbox.ledger
 
 
+def test_person_may_change_an_answer_until_it_is_used(run: "Run", sandbox: Sandbox) -> None:
+    def answer(word: str) -> tuple[str, int | None, str]:
+        said = json.loads(run("tasks", "approve", "1", word, "--json", sandbox=sandbox, **ASKS).stdout)
+        return said["answer"], said["submission_id"], said["said"]
+
+    run(*FOX, sandbox=sandbox, **ASKS)
+    assert answer("--no") == ("no", None, "You declined. Nothing is bought.")
+    assert answer("--yes")[:2] == ("yes", None)
+    assert json.loads(run(*FOX, "--json", sandbox=sandbox, **ASKS).stdout)["status"] == "pending"
+    for word in ("--no", "--yes"):
+        given, used_for, said = answer(word)
+        assert (given, used_for) == ("yes", 1)
+        assert "was used before, for submission 1" in said
+    assert len(sandbox.ledger) == 1
+
+
+def test_calls_without_an_answer_leave_one_question(run: "Run", sandbox: Sandbox) -> None:
+    for _ in range(3):
+        run(*FOX, sandbox=sandbox, **ASKS)
+    assert run("tasks", "approve", sandbox=sandbox, **ASKS).stdout.count("Question") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
-    [(("7",), "There is no question 7"), (("1",), "give --yes or --no"), (("--yes",), "Give the ID of a question")],
+    [
+        (("7",), "There is no question 7"),
+        (("9" * 30,), "There is no question 999"),
+        (("1",), "give --yes or --no"),
+        (("--yes",), "Give the ID of a question"),
+        (("1", "--yes", "--no"), "either --yes or --no"),
+    ],
 )
 def test_approve_says_what_it_needs(words: tuple[str, ...], reason: str, run: "Run", sandbox: Sandbox) -> None:
     run(*FOX, sandbox=sandbox, **ASKS)

@@ -326,7 +326,7 @@ async def test_identical_request_is_fine_once_the_first_is_settled(make_record: 
 
 async def test_only_one_of_many_identical_requests_at_once_is_recorded(make_record: MakeRecord) -> None:
     records = [make_record() for _ in range(4)]
-    written: list[Ticket | SubmissionRecord | None] = []
+    written: list[object] = []
 
     async def write(record: Record) -> None:
         written.append(await record.submissions.write_ahead(request("a fox")))

@@ -169,10 +169,12 @@ class App:
         at_once: bool = False,
         asks: bool = False,
         shows: bool = False,
+        agreed: int = 0,
     ) -> Answer:
         """Call one tool. Whatever goes wrong is an answer that a model can read; only an unknown name is raised.
 
-        A caller that `asks` its person gets ConsentNeeded raised as well; one that `shows` the gallery gets entries.
+        A caller that `asks` its person gets ConsentNeeded raised as well, and brings with `agreed` the question that
+        they answered; one that `shows` the gallery gets entries.
 
         No wait outlasts the patience of the client, known by its name; `None` is a caller without a limit. Others'
         waits are short at first, by `session`, unless that is None: who wants progress waits for it. With `at_once` a
@@ -183,7 +185,7 @@ class App:
         most_s, who, began = math.inf if client is None else patience_s, f"{client} {session}", anyio.current_time()
         if client is not None and session is not None and patience_s == USUAL_PATIENCE_S != self.settings.patience_s:
             most_s = min(most_s, abs(self._waits.get(who, FIRST_WAIT_S)))
-        call = Call(say, patience_s, 0.0 if at_once and tool.charges else most_s, is_heard)
+        call = Call(say, patience_s, 0.0 if at_once and tool.charges else most_s, is_heard, agreed)
         if not self._has_caught_up:  # at the first call: before it nothing asks the service
             self._has_caught_up = True
             self.engine.start_in_background(catch_up(self.engine))
@@ -262,7 +264,7 @@ class App:
                 return answer_of(await query(self.engine, tool, arguments))
             wait_s, began = min(self.settings.wait_s, call.most_s), anyio.current_time()
             is_heard = None if wait_s else call.is_heard
-            report = await submit(self.engine, tool, arguments, call.say, call.patience_s, is_heard)
+            report = await submit(self.engine, tool, arguments, call.say, call.patience_s, is_heard, call.agreed)
             # What could not be recorded is answered at once: that it was paid for stands nowhere but in this report.
             if wait_s and report.error is None and report.status in {"pending", "processing"}:
                 left_s = max(0.0, min(wait_s, began + call.most_s - anyio.current_time()))

@@ -12,6 +12,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from kie_ai_mcp._app.tools import Answer, Call, Tool, tool_of_method
+from kie_ai_mcp._flow.consent import LIMIT
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.models import find, fitting
 from kie_ai_mcp._flow.pricing import Quote, quote
@@ -161,8 +162,8 @@ class ModelTools:
         if known and cost.gateway == KIE:
             answer["dollars"] = round(float(cost.credits or 0) * USD, 4)
         budget = self.engine.record.budget
-        if cost.charges and budget.asks(cost.credits):
-            limit = f"KIE_AI_CONFIRM_CREDITS is {budget.confirm_credits:g}"
+        if cost.charges and budget.asks(cost.credits, cost.gateway):
+            limit = f"{LIMIT} is {budget.confirm_credits:g}"
             answer["notes"].append(f"A person is asked before it is bought: {limit}.")
         step = "Call it to buy this." if cost.credits != 0 else "Call it; it is free."
         if cost.gateway == KIE and cost.charges:

@@ -30,6 +30,7 @@ class Call:
     patience_s: float = USUAL_PATIENCE_S  # how long the caller waits for an answer, unless the arguments say so
     most_s: float = math.inf  # a longer wait would answer nobody
     is_heard: IsHeard = always
+    agreed: int = 0  # the number of the question to a person that it brings a yes to
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from kie_ai_mcp._settings.load import decoded, nearest
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, shorten
 
+TERMINAL = "terminal"  # where the person of a call has answered
 LOST = ("failed", *ERRORS - {"unread"})
 Wanted = tuple[str, dict[str, Any]]  # a tool and its arguments
 
@@ -106,13 +107,13 @@ def perform(
 
     tool, failed = "", "refused"
 
-    async def work(app: App, say: Say) -> Answer:
+    async def work(app: App, say: Say, agreed: int) -> Answer:
         nonlocal tool, failed
         tool, values = await wanted(app) if callable(wanted) else wanted
         if dry_run:
             tool, values = "estimate_cost", {"name": tool, "arguments": values}
         failed = app.tool(tool).failed
-        return await app.run(tool, values, Call(say, patience_s=timeout_s))
+        return await app.run(tool, values, Call(say, patience_s=timeout_s, agreed=agreed))
 
     try:
         answer = _with_consent(settings, work)
@@ -130,14 +131,13 @@ def perform(
         raise click.ClickException(failure)
 
 
-def _with_consent(settings: Settings, work: Callable[[App, Say], Awaitable[Answer]]) -> Answer:
+def _with_consent(settings: Settings, work: Callable[[App, Say, int], Awaitable[Answer]]) -> Answer:
     """Return the answer of a call; where a person has to agree to it first, the one at this terminal is asked."""
     number, is_yes = 0, False
 
     async def whole(app: App) -> Answer:
-        if number:
-            await consent.answer(app.engine, number, "command line", is_yes=is_yes)
-        return await work(app, say)
+        agreed = await consent.agreed(app.engine, number, TERMINAL, is_yes=is_yes) if number else 0
+        return await work(app, say, agreed)
 
     while True:
         try:
@@ -146,7 +146,7 @@ def _with_consent(settings: Settings, work: Callable[[App, Say], Awaitable[Answe
         except consent.ConsentNeeded as exc:
             if not console.has_person():
                 raise
-            number, is_yes = exc.asked.question.id, console.confirmed(exc.asked.words())
+            number, is_yes = exc.purchase.question.id, console.confirmed(exc.purchase.words())
 
 
 def _command(call: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +23,7 @@ from kie_ai_mcp._flow.models import find
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.waiting import READS_AT_ONCE, wait_for
 from kie_ai_mcp._media.files import replacing
-from kie_ai_mcp._record.consents import Question
+from kie_ai_mcp._record.consents import CLOSED, COMMAND_LINE, Question
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
@@ -367,43 +366,53 @@ def resolve(submission_id: int, adopt: str | None, discard: bool) -> None:
 
 @tasks.command()
 @click.argument("number", metavar="[ID]", type=click.IntRange(min=1), required=False)
-@click.option("--yes", "word", flag_value="yes", help="Agree without being asked, in a script.")
-@click.option("--no", "word", flag_value="no", help="Decline.")
+@click.option("--yes", is_flag=True, help="Agree without being asked, in a script.")
+@click.option("--no", is_flag=True, help="Decline.")
 @console.json_option
-def approve(number: int | None, word: str | None) -> None:
+def approve(number: int | None, yes: bool, no: bool) -> None:
     """Agree to a request that needs a person's yes.
 
     KIE_AI_CONFIRM_CREDITS says which do. A yes buys nothing by itself: it lets the same call be made once, within ten
-    minutes. Without an ID, the questions that are open are listed.
+    minutes. Until it is used, another answer takes its place. Without an ID, the questions that are open are listed.
     """
-    if number is None and word is not None:
-        raise click.UsageError(f"Give the ID of a question with --{word}; without options, this command lists them.")
+    if yes and no:
+        raise click.UsageError("Give either --yes or --no.")
+    if number is None and (yes or no):
+        raise click.UsageError("Give the ID of a question with --yes or --no; without, they are listed.")
 
-    async def look(app: App) -> list[consent.Asked]:
+    async def look(app: App) -> list[consent.Purchase]:
         record = app.engine.record.consents
         questions = await record.open() if number is None else filter(None, [await record.find(number)])
-        return [await consent.asked(app.engine, each, with_balance=number is not None) for each in questions]
+        return [await consent.purchase_of(app.engine, each, with_balance=number is not None) for each in questions]
 
     settings = load_settings()
-    asked = console.run_with_app(settings, look)
+    found = console.run_with_app(settings, look)
     if number is None:
-        blocks = [f"Question {each.question.id}\n" + "\n".join(each.facts()) for each in asked]
-        end = f"Answer one with: {console.PROGRAM} tasks approve ID" if asked else "No question is open."
-        console.show([asdict(each.question) for each in asked], "\n\n".join([*blocks, end]))
+        blocks = [f"Question {each.question.id}\n" + "\n".join(each.facts()) for each in found]
+        end = f"Answer one with: {console.PROGRAM} tasks approve ID" if found else "No question is open."
+        console.show([asdict(each.question) for each in found], "\n\n".join([*blocks, end]))
         return
-    if not asked:
+    if not found:
         raise click.UsageError(f"There is no question {number}; {console.PROGRAM} tasks approve lists them.")
-    if word is None:
+    if not (yes or no):
         if not console.has_person():
             raise click.UsageError("This is no terminal where a person could be asked: give --yes or --no.")
-        arguments = json.dumps(dict(asked[0].question.arguments), ensure_ascii=False)
-        word = "yes" if console.confirmed(f"{asked[0].words()}\nArguments: {arguments}") else "no"
+        arguments = json.dumps(dict(found[0].question.arguments), ensure_ascii=False)
+        yes = console.confirmed(f"{found[0].words()}\nArguments: {arguments}")
+    question = console.run_with_app(
+        settings, lambda app: app.engine.record.consents.answer(number, COMMAND_LINE, is_yes=yes)
+    )
+    said = _said(question)
+    console.show({"id": number, "answer": question.answer, "submission_id": question.submission_id, "said": said}, said)
 
-    async def work(app: App) -> str:
-        with suppress(consent.Declined) if word == "no" else nullcontext():
-            bought = await consent.answer(app.engine, number, "command line", is_yes=word == "yes")
-            return bought.text() if bought else f"You agreed. To buy it, let the assistant {consent.AGAIN}."
-        return "You declined. Nothing is bought."
 
-    said = console.run_with_app(settings, work)
-    console.show({"id": number, "answer": word, "said": said}, said)
+def _said(question: Question) -> str:
+    """Return what the answer that holds now means, to the person who gave it."""
+    if question.submission_id == CLOSED:
+        return f"This yes buys nothing any more: the request changed. {console.PROGRAM} tasks approve lists the others."
+    if question.submission_id is not None:
+        used = f"This yes was used before, for submission {question.submission_id}, and stays as it is."
+        return f"{used} {console.PROGRAM} tasks list shows what was made."
+    if question.answer == "yes":
+        return f"You agreed. To buy it, let the assistant {consent.IN_TIME}."
+    return "You declined. Nothing is bought."

@@ -2,28 +2,29 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.report import Report, brief, in_credits, report_of
+from kie_ai_mcp._flow.report import brief, in_credits
 from kie_ai_mcp._flow.status import credits_left
+from kie_ai_mcp._models.wording import MOST
 from kie_ai_mcp._record.consents import YES_S, Question
 from kie_ai_mcp._record.submissions import NewSubmission
 from kie_ai_mcp._record.tables import prompt_of
 from kie_ai_mcp._settings.settings import APP, variable
 from kie_ai_mcp.errors import KieError, LimitReached, one_line
-from kie_ai_mcp.specs import KIE
+from kie_ai_mcp.specs import KIE, Submission
 
 BALANCE_S = 2.0  # how long the balance may keep a question waiting
 LIMIT = variable("confirm_credits")
-AGAIN = f"call again unchanged within {YES_S / 60:g} minutes"
+IN_TIME = f"call again unchanged within {YES_S / 60:g} minutes"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Purchase:
     """A question with what a person needs to answer it; the `balance` is None where it is not known."""
 
     question: Question
@@ -34,16 +35,20 @@ class Asked:
 
     def facts(self) -> list[str]:
         """Return the question in words, one fact each."""
-        question = self.question
-        price = "unknown" if question.price is None else f"{question.price:g} {self.unit}"
-        if question.price is not None and question.gateway == KIE:
-            price = in_credits(question.price)
-        limit = "" if self.most is None else f"; above {self.most:g}, or where it is unknown, {LIMIT} asks a person"
-        named = {"Model": question.model, "Prompt": self.prompt and f"'{self.prompt.replace(chr(39), '’')}'"}
-        named |= {"Balance": None if self.balance is None else in_credits(self.balance)}
-        facts = {"Tool": question.tool, **named, "Price": f"{price}{limit}"}
+        question, ours, price = self.question, self.question.gateway == KIE, "unknown"
+        if question.price is not None:
+            price = in_credits(question.price) if ours else f"{question.price:g} {self.unit}"
+            price = f"at most {price}" if MOST in question.notes else price
+        if self.most is not None and ours:
+            price += f"; above {self.most:g}, or where it is unknown, {LIMIT} asks a person"
+        elif self.most is not None:
+            price += f"; {LIMIT} counts credits of Kie.ai, so that a person is asked at any price in {self.unit}"
+        facts = [("Tool", question.tool), ("Model", question.model)]
+        facts += [("Prompt", self.prompt and f"'{self.prompt.replace(chr(39), '’')}'")]
+        facts += [("Balance", None if self.balance is None else in_credits(self.balance)), ("Price", price)]
+        facts += [("Note", note.rstrip(".")) for note in question.notes if note != MOST]
         # Each fact is one line, whatever a prompt or a model's name holds.
-        return [f"{name}: {one_line(text)}" for name, text in facts.items() if text]
+        return [f"{name}: {one_line(text)}" for name, text in facts if text]
 
     def words(self) -> str:
         """Return the question as it is put to a person."""
@@ -53,12 +58,11 @@ class Asked:
 class ConsentNeeded(LimitReached):
     """A request is not sent without a yes of a person, and none is on record."""
 
-    def __init__(self, asked: Asked, *, too_fast: bool = False) -> None:
-        why = "The question was answered faster than a person could. " if too_fast else ""
-        message = f"{why}A person has to agree to this purchase first. {'. '.join(asked.facts())}. Nothing was sent."
-        way = f"Ask the user to run `{APP} tasks approve {asked.question.id}`, then {AGAIN}."
+    def __init__(self, purchase: Purchase, why: str = "", sent: str = "Nothing was sent.") -> None:
+        message = f"{why}A person has to agree to this purchase first. {'. '.join(purchase.facts())}. {sent}"
+        way = f"Ask the user to run `{APP} tasks approve {purchase.question.id}`, then {IN_TIME}."
         super().__init__(message, next_step=way)
-        self.asked = asked
+        self.purchase = purchase
 
 
 class Declined(LimitReached):
@@ -69,23 +73,30 @@ class Declined(LimitReached):
         super().__init__("The user said no to this purchase. Nothing was sent.", next_step=step)
 
 
-async def consent_needed(engine: Engine, new: NewSubmission, arguments: Mapping[str, Any]) -> ConsentNeeded:
+async def consent_needed(
+    engine: Engine, new: NewSubmission, request: Submission, arguments: Mapping[str, Any], *, uploaded: bool = False
+) -> ConsentNeeded:
     """Record the question whether a request of these arguments may be bought; return the error that asks it."""
     question = Question(
-        identity=new.body_hash,
+        identity=new.exact_hash,
         gateway=new.gateway,
         account=engine.record.accounts.get(new.gateway, ""),
         tool=new.tool,
         model=new.model,
         arguments=new.arguments,
         price=new.estimated_credits,
+        notes=new.notes or tuple(note for note in request.notes if note == MOST),
     )
-    return ConsentNeeded(await asked(engine, await engine.record.consents.ask(question), arguments))
+    question = await engine.record.consents.ask(question, new.agreed)
+    shown = replace(question, notes=tuple(map(engine.settings.mask.text, request.notes)))
+    purchase = await purchase_of(engine, shown, arguments)
+    sent = "Its local files were uploaded, but nothing was bought." if uploaded else "Nothing was sent."
+    return ConsentNeeded(purchase, sent=sent)
 
 
-async def asked(
+async def purchase_of(
     engine: Engine, question: Question, arguments: Mapping[str, Any] | None = None, *, with_balance: bool = True
-) -> Asked:
+) -> Purchase:
     """Return a question with what a person needs to answer it; `arguments` are those of its request, if not stored."""
     balance = None
     if with_balance and question.gateway == KIE:
@@ -94,26 +105,18 @@ async def asked(
     caller = engine.callers.get(question.gateway)
     prompt = brief(engine.settings.mask.text(prompt_of(question.arguments if arguments is None else arguments)))
     unit = caller.gateway.unit if caller else "credits"
-    return Asked(question, prompt, unit, engine.record.budget.confirm_credits, balance)
+    return Purchase(question, prompt, unit, engine.record.budget.confirm_credits, balance)
 
 
-async def answer(engine: Engine, number: int, by: str, *, is_yes: bool, secret: str | None = None) -> Report | None:
-    """Record a person's answer; return None where the request may be made now, or what an earlier one of it bought.
+async def agreed(engine: Engine, number: int, by: str, *, is_yes: bool, secret: str | None = None) -> int:
+    """Record the answer of a call's person; return the number that lets this call buy, or find what it bought before.
 
     Raise `Declined` after a no, `ConsentNeeded` where a form has answered faster than a person could.
     """
     question = await engine.record.consents.answer(number, by, is_yes=is_yes, secret=secret)
     if question.answer is None:
-        raise ConsentNeeded(await asked(engine, question), too_fast=True)
-    if question.submission_id is None and (question.answer == "no" or not is_yes):
+        purchase = await purchase_of(engine, question)
+        raise ConsentNeeded(purchase, "The question was answered faster than a person could. ")
+    if not question.submission_id and (question.answer == "no" or not is_yes):
         raise Declined
-    if question.submission_id is None:
-        return None
-    request = await engine.record.submissions.find(question.submission_id)
-    record = await engine.record.tasks.find(request.exact_id) if request and request.task_id else None
-    if record is None:
-        state = request.state if request else "not on record any more"
-        message = f"This yes was used for submission {question.submission_id}, which is {state}. Nothing more was sent."
-        raise LimitReached(message, next_step="list_tasks shows what was made.")
-    note = "This yes was used already, for the request that made this task; nothing more was bought."
-    return report_of(record).noted(note, charged="no")
+    return number

@@ -4,13 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._media.files import EXTENSIONS
 from kie_ai_mcp._media.uploading import LocalFile, replaced
-from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp._providers.tools import BoundTool, CallOptions
 from kie_ai_mcp.errors import InvalidArgument, PluginError
 from kie_ai_mcp.specs import MARKET_CREATE, Submission, field_of
 
@@ -42,6 +43,15 @@ async def identity_of(
         except (InvalidArgument, PluginError):  # the provider takes no such address, or wants a callback
             request = Submission("", same, tool.name)
     return hash_of(tool, made.gateway, request, account)
+
+
+def exact_hash_of(identity: str, model: str | None, given: Mapping[str, Any], options: CallOptions) -> str:
+    """Return the hash of a request with all that its `identity` leaves out: a person agrees to nothing else.
+
+    Each argument counts as it was given, with the content of files in place of their paths.
+    """
+    exact = [identity, model, given, asdict(options)]
+    return hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
 
 
 def hash_of(tool: BoundTool, gateway: str, request: Submission, *account: str) -> str:

@@ -12,7 +12,7 @@ import anyio.lowlevel
 
 from kie_ai_mcp._flow.consent import consent_needed
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
-from kie_ai_mcp._flow.identity import hash_of, identity_of
+from kie_ai_mcp._flow.identity import exact_hash_of, hash_of, identity_of
 from kie_ai_mcp._flow.pricing import has_models, made_of, priced
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
@@ -20,7 +20,7 @@ from kie_ai_mcp._flow.sending import Order, record_error, send
 from kie_ai_mcp._media.uploading import LocalFile, brief, replaced
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
 from kie_ai_mcp._record.slots import Budget
-from kie_ai_mcp._record.submissions import NewSubmission, Ticket
+from kie_ai_mcp._record.submissions import NeedsConsent, NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord, prefix_of
 from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, RateLimited, Refused, StorageError, meaning_of
 from kie_ai_mcp.specs import KIE, Submission, field_of
@@ -43,10 +43,12 @@ async def submit(
     say: Say,
     patience_s: float = 45.0,
     is_heard: IsHeard | None = None,
+    agreed: int = 0,
 ) -> Report:
     """Run one generation tool; the call waits `patience_s` at most: for uploads, its turn and the service's answer.
 
-    Without `is_heard` the caller has more to do until it answers, and then calls `deliver`.
+    Without `is_heard` the caller has more to do until it answers, and then calls `deliver`. `agreed` is the question
+    that it brings a yes to.
     Raise KieError where nothing was made, or where that is not known; the error says which, and what to do.
     """
     await engine.check_ready()
@@ -56,25 +58,25 @@ async def submit(
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
     engine.caller(submission.gateway).check_key()
     submission, files = await _priced(engine, tool, options, checked, submission)
-    new = await _new(engine, tool, options, checked, submission, files)
+    new = replace(await _new(engine, tool, options, checked, submission, files), agreed=agreed)
     if files:
         if await engine.record.submissions.lacks_yes(new, lost_s):
-            raise await consent_needed(engine, new, checked)
+            raise await consent_needed(engine, new, submission, checked)
         submission = await _uploaded(engine, tool, checked, submission, files, deadline)
         new = replace(new, earlier_hash=hash_of(tool, submission.gateway, submission))
     submission = _with_callback(engine, submission) if tool.paid else submission
     submission = _within(submission, engine.record.budget, options.max_credits)
     again = False
     with engine.call():
-        while isinstance(ticket := await engine.record.submissions.write_ahead(new, lost_s), SubmissionRecord):
+        while not isinstance(ticket := await engine.record.submissions.write_ahead(new, lost_s), Ticket):
+            if isinstance(ticket, NeedsConsent):
+                raise await consent_needed(engine, new, submission, checked, uploaded=bool(files))
             if again := ticket.state == "unknown" and not tool.paid:
                 ticket = Ticket(ticket.id, granted=True)  # to ask again settles it, and is not paid again
                 break
             joined = await _join(engine, ticket, new, say, deadline)
             if joined is not None:
                 return await deliver(engine, joined, is_heard)
-        if ticket is None:
-            raise await consent_needed(engine, new, checked)
         order = Order(tool, submission, ticket.submission_id, again)
         report = await _sent(engine, order, ticket, say, deadline)
         report = await _saved(engine, report)
@@ -91,9 +93,12 @@ async def _new(
     files: Mapping[str, LocalFile],
 ) -> NewSubmission:
     """Return a request as it is written down; `files` are the local ones among its arguments, none of them sent yet."""
-    stored, notes = engine.redacted(
-        replaced(checked, tool.arguments.media, brief) if files else checked, tool, submission.notes
-    )
+    identity = await identity_of(engine, tool, checked, submission, files)
+    exact, media = "", tool.arguments.media
+    if engine.record.budget.confirm_credits is not None:
+        content = replaced(checked, media, lambda text: files[text].sha256 if text in files else text)
+        exact = exact_hash_of(identity, submission.model, content, options)
+    stored, notes = engine.redacted(replaced(checked, media, brief) if files else checked, tool, submission.notes)
     return NewSubmission(
         tool=tool.name,
         provider=tool.provider,
@@ -102,7 +107,7 @@ async def _new(
         gateway=submission.gateway,
         model=submission.model,
         arguments=stored,
-        body_hash=await identity_of(engine, tool, checked, submission, files),
+        body_hash=identity,
         earlier_hash=hash_of(tool, submission.gateway, submission),
         idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),
         subfolder=options.subfolder and engine.checked("subfolder", options.subfolder),
@@ -110,6 +115,7 @@ async def _new(
         notes=notes,
         max_credits=options.max_credits,
         once=tool.once,
+        exact_hash=exact,
     )
 
 
@@ -256,11 +262,13 @@ async def _join(
     engine: Engine, earlier: SubmissionRecord, new: NewSubmission, say: Say, deadline: float
 ) -> Report | None:
     """Return the report of an earlier identical request; None where it was never sent and may be made now."""
-    if not new.repeats(vars(earlier)):
+    if new.idempotency_key is not None and not new.repeats(vars(earlier)):
         allowed = f"it belongs to another request, submission {earlier.id} of {earlier.tool}; use a new key"
         raise InvalidArgument("idempotency_key", new.idempotency_key, allowed)
     note = f"The same request was made {_age_s(earlier)} s ago and its answer never reached its caller; {ANOTHER}"
-    if new.once:
+    if new.agreed:
+        note = f"This yes counts for the request that was made {_age_s(earlier)} s ago; nothing more was bought."
+    elif new.once:
         note = f"The service makes this once, and was asked for it {_age_s(earlier)} s ago; nothing new was paid."
     elif new.idempotency_key is not None:
         note = f"This idempotency_key names an earlier request; nothing new was paid. It is {_age_s(earlier)} s old."

@@ -14,15 +14,18 @@ OPEN_S = 86_400.0  # how long after it was asked last a question can be answered
 FORM_S = 600.0
 YES_S = 600.0  # how long after it was given a yes can be used
 LEAST_S = 0.5  # nobody reads a question and answers it in less: a host that does answers by itself
-AGAIN = "Call again without an answer: the user is asked anew."
+CLOSED = 0  # stands for a request where a yes can buy none, since its call was asked anew
+COMMAND_LINE = "command line"  # whose yes lets any such request be made; every other one is for the call that brings it
+LAST = 2**63  # no number of a row is so large
+ANEW = "Make the call without an answer: the user is asked anew."
 
 
 @dataclass(frozen=True)
 class Question:
     """A question whether a person agrees to one unchanged request, with the answer if there is one.
 
-    `identity` is the hash of the request, `price` what it may cost at most in the service's unit, None if unknown.
-    Times are seconds since 1970. `submission_id` is the request that a yes was used for.
+    `identity` is the hash of all that makes the request, `price` what it may cost at most in the service's unit, None
+    if unknown. Times are seconds since 1970. `submission_id` is the request that a yes was used for, or `CLOSED`.
     """
 
     identity: str
@@ -38,9 +41,7 @@ class Question:
     answered_at: float | None = None
     answered_by: str | None = None
     submission_id: int | None = None
-
-
-_ANSWERED = {"id", "answer", "answered_at", "answered_by", "submission_id"}
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -50,43 +51,36 @@ class Consents:
     database: Database
 
     @in_worker
-    def ask(self, question: Question) -> Question:
-        """Record a question, or the same one anew that is open and that no form shows; return it with its number."""
+    def ask(self, question: Question, agreed: int = 0) -> Question:
+        """Record a question, or the same one anew that is open, instead of any form of it; return it with its number.
+
+        An unused yes to question `agreed`, brought by the call that has to ask now, is closed.
+        """
         rows, now = ConsentRow, time.time()
-        free = rows.secret.is_null() | (rows.asked_at < now - FORM_S)
         price = rows.price.is_null() if question.price is None else rows.price == question.price
         values = {name: value for name, value in asdict(question).items() if name != "id"} | {"asked_at": now}
         with self.database.transaction():
-            same = self._open(now).where(rows.identity == question.identity, price, free)
-            if row := self.database.first(same):
+            use(self.database, CLOSED, agreed)
+            if row := self.database.first(self._open(now).where(rows.identity == question.identity, price)):
                 self._change(row["id"], asked_at=now, secret=None)
                 return _question(row)
             return _question(values | {"id": self.database.execute(rows.insert(values))})
 
     @in_worker
-    def show(self, number: int, secret: str) -> int:
-        """Let a form show a question, which whoever knows its secret may answer then; return the question's number.
-
-        Where another form shows it, or it was answered meanwhile, the same is asked anew.
-        """
-        with self.database.transaction():
-            row, shown = self._row(number) or {}, {"secret": _hash(secret), "asked_at": time.time()}
-            if row and not row["secret"] and not row["answer"]:
-                self._change(number, **shown)
-                return number
-            same = {name: value for name, value in row.items() if name not in _ANSWERED}
-            return int(self.database.execute(ConsentRow.insert(same | shown)))
+    def show(self, number: int, secret: str) -> None:
+        """Let a form show a question, which whoever knows its secret may answer then."""
+        self._change(number, secret=_hash(secret), asked_at=time.time())
 
     @in_worker
-    def hide(self, number: int) -> None:
-        """Take note that no form shows a question any more, which was not answered there."""
-        self._change(number, secret=None)
+    def hide(self, number: int, secret: str) -> None:
+        """Take note that a form shows a question no more, and gave no answer: it stays open at the command line."""
+        self._change(number, ConsentRow.secret == _hash(secret), ConsentRow.answer.is_null(), secret=None)
 
     @in_worker
     def answer(self, number: int, by: str, *, is_yes: bool, secret: str | None = None) -> Question:
         """Record a person's answer, and return the question with the answer that holds.
 
-        That is the first one, but an unused yes may be taken back, and be given anew at the command line.
+        That is the first one; but until it is used the command line may change it, and a form take its yes back.
 
         Raise `LimitReached` where there is no such question, or it is too late. A form gives its secret. One that
         answers faster than a person is not believed: the question stays open, but not to that form.
@@ -94,15 +88,14 @@ class Consents:
         with self.database.transaction():
             row, now = self._row(number), time.time()
             if row is None or (secret is not None and row["secret"] != _hash(secret)):
-                raise LimitReached(f"No question {number} of this request is open. Nothing was sent.", next_step=AGAIN)
-            renews = not is_yes or (row["answer"] == "yes" and secret is None)
-            if row["answer"] is None or (renews and row["submission_id"] is None):
+                raise LimitReached(f"No question {number} of this request is open. Nothing was sent.", next_step=ANEW)
+            if row["answer"] is None or (row["submission_id"] is None and (secret is None or not is_yes)):
                 age_s = now - row["asked_at"]
                 if secret is not None and 0 <= age_s < LEAST_S:
                     self._change(number, secret=None)
                 elif not 0 <= age_s <= (OPEN_S if secret is None else FORM_S):
                     raise LimitReached(
-                        f"Question {number} is too old to be answered. Nothing was sent.", next_step=AGAIN
+                        f"Question {number} is too old to be answered. Nothing was sent.", next_step=ANEW
                     )
                 else:
                     self._change(number, answer="yes" if is_yes else "no", answered_at=now, answered_by=by)
@@ -131,29 +124,37 @@ class Consents:
         return ConsentRow.select().where(ConsentRow.answer.is_null(), ConsentRow.asked_at.between(now - OPEN_S, now))
 
     def _row(self, number: int) -> dict[str, Any] | None:
-        return self.database.first(ConsentRow.select().where(ConsentRow.id == number))
+        return self.database.first(ConsentRow.select().where(ConsentRow.id == min(number, LAST - 1)))
 
-    def _change(self, number: int, **values: Any) -> None:
-        self.database.execute(ConsentRow.update(values).where(ConsentRow.id == number))
+    def _change(self, number: int, *conditions: Any, **values: Any) -> None:
+        self.database.execute(ConsentRow.update(values).where(ConsentRow.id == number, *conditions))
 
 
-def yes_for(database: Database, identity: str, price: float | None) -> int | None:
+def yes_for(database: Database, identity: str, price: float | None, agreed: int) -> int | None:
     """Return the number of an unused yes to a request of this price, None if unknown; None where there is no such yes.
 
+    It is that to question `agreed`, which the request's call has brought, or one that was given at the command line.
     Call it in the transaction in which it is used.
     """
     rows, now = ConsentRow, time.time()
     # A yes of the future is one from before the clock was set back: nobody knows how old it is.
-    agreed = (rows.answer == "yes") & rows.submission_id.is_null() & rows.answered_at.between(now - YES_S, now)
+    unused = (rows.answer == "yes") & rows.submission_id.is_null() & rows.answered_at.between(now - YES_S, now)
     covers = rows.price.is_null() if price is None else rows.price >= price
-    row = database.first(rows.select(rows.id).where(rows.identity == identity, agreed, covers).order_by(rows.id))
+    whose = (rows.id == agreed) | (rows.answered_by == COMMAND_LINE)
+    query = rows.select(rows.id).where(rows.identity == identity, unused, covers, whose)
+    row = database.first(query.order_by(rows.id != agreed, rows.id))
     return None if row is None else int(row["id"])
 
 
-def use(database: Database, number: int, submission_id: int) -> None:
-    """Use a yes up for a request; nothing is done for the number 0."""
-    if number:
-        database.execute(ConsentRow.update(submission_id=submission_id).where(ConsentRow.id == number))
+def use(database: Database, submission_id: int, *numbers: int | None) -> None:
+    """Use each yes up for a request, if there is one that is unused."""
+    unused = ConsentRow.id.in_(numbers), ConsentRow.answer == "yes", ConsentRow.submission_id.is_null()
+    database.execute(ConsentRow.update(submission_id=submission_id).where(*unused))
+
+
+def give_back(database: Database, submissions: Any) -> None:
+    """Let each yes that was used for these requests, numbers or a query of them, be used again: they bought nothing."""
+    database.execute(ConsentRow.update(submission_id=None).where(ConsentRow.submission_id.in_(submissions)))
 
 
 def _hash(secret: str) -> str:

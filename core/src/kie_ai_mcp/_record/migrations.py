@@ -163,9 +163,12 @@ CREATE TABLE consents (
 CREATE INDEX consents_by_identity ON consents (identity);
 """
 
+# What is to be said of a price besides its number.
+_CONSENT_NOTES = "ALTER TABLE consents ADD COLUMN notes TEXT NOT NULL DEFAULT '[]';"
+
 _STEPS = (
     _SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT, _DATA,
-    _NOTES, _CONSENTS,
+    _NOTES, _CONSENTS, _CONSENT_NOTES,
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -27,8 +27,8 @@ class RateLimit:
 class Budget:
     """Limits that the user sets; None is no limit. Limits of credits count Kie.ai's alone.
 
-    Of a request whose price its provider does not know, `assumed_credits` are booked. Above `confirm_credits`, in the
-    unit of whichever service, a person is asked.
+    Of a request whose price its provider does not know, `assumed_credits` are booked. Above `confirm_credits` a person
+    is asked, and at every price in another unit, which nobody can compare with it.
     """
 
     credits_per_day: float | None = None
@@ -43,10 +43,10 @@ class Budget:
         limits = self.credits_per_day, self.credits_per_request, self.confirm_credits
         return any(limit is not None for limit in limits)
 
-    def asks(self, price: float | None) -> bool:
+    def asks(self, price: float | None, gateway: str) -> bool:
         """Return whether a request of this price, None if it is unknown, is sent only with a person's yes."""
         most = self.confirm_credits
-        return most is not None and (price is None or price > most)
+        return most is not None and (price is None or price > (most if gateway == KIE else 0))
 
     def credits_to_book(
         self, tool: str, gateway: str, estimate: float | None, most: float | None = None

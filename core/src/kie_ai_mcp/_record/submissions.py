@@ -9,12 +9,13 @@ from typing import Any
 
 import peewee
 
-from kie_ai_mcp._record.consents import use, yes_for
+from kie_ai_mcp._record.consents import give_back, use, yes_for
 from kie_ai_mcp._record.database import Database, in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.slots import Budget, RateLimit, wait_for_slot
 from kie_ai_mcp._record.tables import (
     MAY_COST,
+    ConsentRow,
     Ending,
     KeyRow,
     SubmissionRecord,
@@ -37,6 +38,7 @@ OPEN = peewee.SQL("state IN ('sending', 'unknown')")
 # ending changes a request that its user settled meanwhile; one that ended otherwise was sent, so it can't be cancelled.
 BEFORE = {"accepted": ("sending", "unknown", "cancelled", "refused", "discarded"), "cancelled": ("sending",)}
 BEFORE_OTHERS = ("sending", "unknown", "cancelled")
+BOUGHT_NOTHING = ("refused", "cancelled")
 TWINS = 50  # how many identical requests are looked at
 
 
@@ -60,6 +62,8 @@ class NewSubmission:
     user: str = ""
     once: bool = False  # an equal request leads to the task of this one, unless that failed
     earlier_hash: str = ""  # its `body_hash` as it was made before accounts were on record
+    exact_hash: str = ""  # of all that makes it, which a person agrees to
+    agreed: int = 0  # the number of the question that its call brings a yes to
 
     def repeats(self, earlier: Mapping[str, Any]) -> bool:
         """Return whether an earlier request, a row or as a dict, asked for the same.
@@ -87,6 +91,11 @@ class Ticket:
     twin: SubmissionRecord | None = None
 
 
+@dataclass(frozen=True)
+class NeedsConsent:
+    """A request that is not written down, since a person has to agree to it first."""
+
+
 @dataclass
 class Submissions:
     """The paid requests in a database; every process on it shares the limits, which are those of `Record`."""
@@ -99,13 +108,13 @@ class Submissions:
     limits: Mapping[str, RateLimit]
 
     @in_worker
-    def write_ahead(self, new: NewSubmission, lost_s: float = 0.0) -> Ticket | SubmissionRecord | None:
+    def write_ahead(self, new: NewSubmission, lost_s: float = 0.0) -> Ticket | SubmissionRecord | NeedsConsent:
         """Record a request that is about to be sent, take a slot if one is free, and return its ticket.
 
         Return an earlier request instead that has its idempotency key; without one, an identical request that is
         unsettled, or was made within `lost_s` and its answer has not reached its caller. An unknown one stands in the
-        way of a new key, too: it may have been charged. Raise `LimitReached` where it would pass a limit of `budget`,
-        and return None where a person has to agree first; a yes that is on record is used up by the request.
+        way of a new key, too: it may have been charged. So does one that the call's own yes was used for. Raise
+        `LimitReached` where it would pass a limit of `budget`. A yes to the request is used up by what is returned.
         """
         self.database.check_sound()
         self.process.announce()
@@ -116,26 +125,28 @@ class Submissions:
             earlier, besides = _alike(self.database, new, open_rows, now - lost_s)
             if earlier is not None:
                 _bind(self.database, new.idempotency_key, {"account": account, "user": new.user}, earlier["id"])
+                _use_yes(self.database, new, earlier["id"])
                 return submission_record(earlier)
-            booked, yes = _allowed(self.database, self.budget, new)
-            if yes is None:
-                return None
+            booked = _booked(self.database, self.budget, new)
+            if _lacks_yes(self.database, self.budget, new):
+                return NeedsConsent()
             values = columns(SubmissionRow, NewSubmission, new) | {"state": "sending", "owner": self.process.owner}
             values |= {"account": account, "booked_credits": booked, "created_at": datetime.now(UTC), "asked_at": now}
             submission_id = _insert(self.database, values, new.idempotency_key)
-            use(self.database, yes, submission_id)
+            _use_yes(self.database, new, submission_id)
             self.recovery.requests[submission_id] = stored(SubmissionRow, values) | {"key": new.idempotency_key}
             twin = submission_record(besides[0]) if besides else None
             return replace(self._take_slot(submission_id, new.gateway, open_rows, now), twin=twin)
 
     @in_worker
     def lacks_yes(self, new: NewSubmission, lost_s: float = 0.0) -> bool:
-        """Return whether `write_ahead` would return None as things stand; raise `LimitReached` as it would."""
-        if not self.budget.asks(new.estimated_credits):
+        """Return whether `write_ahead` would find no yes as things stand; raise `LimitReached` as it would."""
+        if not _lacks_yes(self.database, self.budget, new):
             return False
         if _alike(self.database, new, self.catch_up(), time.time() - lost_s)[0] is not None:
             return False
-        return _allowed(self.database, self.budget, new)[1] is None
+        _booked(self.database, self.budget, new)
+        return True
 
     @in_worker
     def ask_again(self, submission_id: int, gateway: str) -> Ticket:
@@ -230,7 +241,7 @@ class Submissions:
             row = self._unknown(submission_id)
             if task is None:
                 self._change(submission_id, state="discarded")
-            elif owner := self._row(SubmissionRow.task_id == task.task_id, *self._at(row)):
+            elif owner := self._row(SubmissionRow.task_id == task.task_id, *_at(self.database, row)):
                 message = f"Task {task.task_id} belongs to submission {owner['id']} already."
                 step = "Look for another id in the service's log, or discard this submission."
                 raise StorageError(message, next_step=step)
@@ -240,7 +251,9 @@ class Submissions:
                 origin = {name: row[name] for name in ("api_type", "kind", "tool")}
                 query = TaskRow.update({**origin, "submission_id": submission_id})
                 ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
-                self.database.execute(query.where(ours, TaskRow.submission_id.is_null(), *self._at(row, TaskRow)))
+                self.database.execute(
+                    query.where(ours, TaskRow.submission_id.is_null(), *_at(self.database, row, TaskRow))
+                )
             return submission_record(self._row(SubmissionRow.id == submission_id) or row)
 
     @in_worker
@@ -258,7 +271,7 @@ class Submissions:
             return self._record(SubmissionRow.task_id == key)
         if task.submission_id is not None:
             return self._record(SubmissionRow.id == task.submission_id)
-        return self._record(SubmissionRow.task_id == task.task_id, *self._at(vars(task)))
+        return self._record(SubmissionRow.task_id == task.task_id, *_at(self.database, vars(task)))
 
     @in_worker
     def unsettled(self) -> Sequence[SubmissionRecord]:
@@ -289,6 +302,7 @@ class Submissions:
         # A slot is held for one window after the answer; what was never sent holds none.
         values |= {"granted_at": None} if ending.state == "cancelled" else {"answered_at": time.time()}
         self._change(number, SubmissionRow.state.in_(BEFORE.get(ending.state, BEFORE_OTHERS)), **values)
+        give_back(self.database, _nothing_bought(SubmissionRow.id == number))
         return task
 
     def _open_rows(self) -> list[dict[str, Any]]:
@@ -316,11 +330,6 @@ class Submissions:
             self.recovery.requests.get(submission_id, {})["granted_at"] = now
         return Ticket(submission_id, wait_s == 0, wait_s, ahead)
 
-    def _at(self, row: Mapping[str, Any], rows: Any = SubmissionRow) -> tuple[Any, ...]:
-        """Return the conditions of being of a row's account at its gateway; an unknown account may be any."""
-        account = row["account"] or self.database.accounts_at(row["gateway"])[0]
-        return rows.gateway == row["gateway"], rows.account.in_((account, ""))
-
     def _unknown(self, submission_id: int) -> dict[str, Any]:
         row = self._row(SubmissionRow.id == submission_id)
         if row is None or row["state"] != "unknown":
@@ -340,12 +349,19 @@ class Submissions:
         self.database.execute(SubmissionRow.update(values).where(SubmissionRow.id == submission_id, *conditions))
 
 
+def _at(database: Database, row: Mapping[str, Any], rows: Any = SubmissionRow) -> tuple[Any, ...]:
+    """Return the conditions of being of a row's account at its gateway; an unknown account may be any."""
+    account = row["account"] or database.accounts_at(row["gateway"])[0]
+    return rows.gateway == row["gateway"], rows.account.in_((account, ""))
+
+
 def _settle_ended(database: Database, owner: str) -> None:
     """Settle what a process left that has ended: what it sent is unknown, what had no slot was never sent."""
     rows = SubmissionRow
     theirs = (rows.state == "sending") & (rows.owner == owner)
     query = rows.update(state="cancelled", message="its process ended before it was sent")
     database.execute(query.where(theirs, rows.granted_at.is_null()))
+    give_back(database, _nothing_bought(rows.owner == owner))
     message = "its process ended before the answer was recorded"
     database.execute(rows.update(state="unknown", answered_at=time.time(), message=message).where(theirs))
 
@@ -365,18 +381,40 @@ def _alike(
         same += lost
     else:  # deliberate; only one whose answer nobody has seen is worth a word
         same, besides = [row for row in same if row["state"] == "unknown"], [*same, *lost]
-    return _keyed(database, new) or next(iter(same), None), besides
+    return _bought(database, new) or _keyed(database, new) or next(iter(same), None), besides
 
 
-def _allowed(database: Database, budget: Budget, new: NewSubmission) -> tuple[float | None, int | None]:
-    """Return the credits to book for a request, and the number of the consent that it uses up.
-
-    That is 0 where it needs none, and None where it lacks one. Raise `LimitReached` where it would pass a limit.
-    """
-    price = new.estimated_credits
-    booked = budget.credits_to_book(new.tool, new.gateway, price, new.max_credits)
+def _booked(database: Database, budget: Budget, new: NewSubmission) -> float | None:
+    """Return the credits to book for a request; raise `LimitReached` where it would pass a limit."""
+    booked = budget.credits_to_book(new.tool, new.gateway, new.estimated_credits, new.max_credits)
     budget.check(database, booked)
-    return booked, yes_for(database, new.body_hash, price) if budget.asks(price) else 0
+    return booked
+
+
+def _lacks_yes(database: Database, budget: Budget, new: NewSubmission) -> bool:
+    """Return whether a person has to agree to a request, and none has."""
+    asks = budget.asks(new.estimated_credits, new.gateway)
+    return asks and yes_for(database, new.exact_hash, new.estimated_credits, new.agreed) is None
+
+
+def _use_yes(database: Database, new: NewSubmission, submission_id: int) -> None:
+    """Use up what a person has agreed to for a request, or for the earlier one that stands for it."""
+    if new.exact_hash:
+        yes = yes_for(database, new.exact_hash, new.estimated_credits, new.agreed)
+        use(database, submission_id, new.agreed, yes)
+
+
+def _bought(database: Database, new: NewSubmission) -> dict[str, Any] | None:
+    """Return the request that the yes of the new one's call was used for before; None for one that made nothing."""
+    if not new.agreed:
+        return None
+    used = ConsentRow.select(ConsentRow.submission_id).where(ConsentRow.id == new.agreed)
+    return database.first(SubmissionRow.select().where(SubmissionRow.id.in_(used), SubmissionRow.state.in_(MAY_COST)))
+
+
+def _nothing_bought(which: Any) -> Any:
+    """Return the query of those requests that provably bought nothing."""
+    return SubmissionRow.select(SubmissionRow.id).where(which, SubmissionRow.state.in_(BOUGHT_NOTHING))
 
 
 def _accepted_twins(database: Database, new: NewSubmission) -> list[dict[str, Any]]:

@@ -198,6 +198,7 @@ class ConsentRow(peewee.Model):
     answered_at = peewee.FloatField(null=True)
     answered_by = peewee.TextField(null=True)
     submission_id = peewee.IntegerField(null=True)
+    notes = _Json(tuple, default=())
 
     class Meta:
         table_name = "consents"

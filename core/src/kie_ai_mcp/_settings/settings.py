@@ -150,7 +150,7 @@ class Settings(BaseModel):
     confirm_credits: float | None = Field(
         None,
         ge=0,
-        description="credits above which, or at an unknown price, a person is asked before a request is sent",
+        description="credits above which, or at an unknown price or one in another unit, a person is asked beforehand",
     )
     max_submissions_per_hour: int | None = Field(None, ge=0, description="paid requests in any hour")
     compact: bool = Field(
