@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 GALLERY = "ui://kie/gallery"
 EVERYTHING: dict[str, Any] = {"serverTools": {}, "serverResources": {}, "openLinks": {}, "message": {}}
+NULL = "null"  # among `Host.answers`
 LIMIT_S = 20.0
 
 # Its frame is of the same origin, so that a test can look into it; the policy is what the specification asks of hosts.
@@ -32,6 +33,8 @@ PAGE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="wi
     const { id, method, params } = event.data;
     if (method === "ui/initialize") {
       const hostInfo = { name: "host", version: "1" };
+      for (const message of given.before) post(message);
+      if (given.refusal) return void post({ id, error: { code: -32600, message: given.refusal } });
       const own = { hostCapabilities: given.capabilities, hostContext: given.context };
       post({ id, result: { protocolVersion: params.protocolVersion, hostInfo, ...own } });
     } else if (method === "ui/notifications/size-changed") {
@@ -55,6 +58,8 @@ class Host:
         folder: Where the page is written.
         page: Its own page, with the word GIVEN where what it is given goes.
         answers: Answers of tools by name, instead of the server's; an error is one of the connection.
+        before: What it sends the app before it answers the app's first request.
+        refusal: Why it refuses that request, if it does.
     """
 
     browser: "Browser"
@@ -67,6 +72,9 @@ class Host:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    before: list[dict[str, Any]] = field(default_factory=list)
+    refusal: str = ""
+    refuses_links: bool = False
 
     async def open(self) -> None:
         """Show the app, as the server gives it out, below the policy that its metadata ask for."""
@@ -74,10 +82,13 @@ class Host:
         assert isinstance(content, types.TextResourceContents)
         assert content.meta is not None
         html = content.text.replace("<head>", f"<head>{policy(content.meta['ui']['csp']['resourceDomains'])}", 1)
-        given = {"html": html, "capabilities": self.capabilities, "context": self.context}
+        given: dict[str, Any] = {"html": html, "capabilities": self.capabilities, "context": self.context}
+        given |= {"before": self.before, "refusal": self.refusal}
         path = self.folder / "host.html"
         path.write_text(self.page.replace("GIVEN", json.dumps(given).replace("<", "\\u003c")), encoding="utf-8")
         self.browser.open(path.as_uri())
+        if self.refusal:
+            return
         self.browser.wait("notices.some(({ method }) => method === 'ui/notifications/initialized')")
 
     def notify(self, method: str, **params: Any) -> None:
@@ -125,16 +136,26 @@ class Host:
                 scripted = self.answers.get(params["name"])
                 if isinstance(scripted, Exception):
                     raise scripted
-                result: Any = scripted or await self.client.call_tool(params["name"], params["arguments"])
+                result: Any = (
+                    None
+                    if scripted == NULL
+                    else scripted or await self.client.call_tool(params["name"], params["arguments"])
+                )
             case "resources/read":
                 self.reads.append(params["uri"])
                 result = await self.client.read_resource(params["uri"])
             case "ui/open-link":
                 self.links.append(params["url"])
+                if self.refuses_links:
+                    raise ConnectionError("links are not opened here")
                 result = {}
             case _:
                 raise AssertionError(method)
-        return result if isinstance(result, dict) else result.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return (
+            result
+            if isinstance(result, dict | None)
+            else result.model_dump(mode="json", by_alias=True, exclude_none=True)
+        )
 
     @property
     def faults(self) -> list[str]:

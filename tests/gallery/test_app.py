@@ -22,7 +22,7 @@ from kie_ai_mcp._mcp.content import listing, result_of
 from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.gallery.hosts import GALLERY, Host
+from tests.gallery.hosts import GALLERY, NULL, Host
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Browser, Past
@@ -36,6 +36,7 @@ LINK = f"{HOST}/f/fox.png"
 PICTURES = "[...document.querySelectorAll('.card img')].map((image) => image.naturalWidth)"
 CARDS = "[...document.querySelectorAll('.card .prompt')].map((prompt) => prompt.textContent)"
 STATES = "[...document.querySelectorAll('.card .state')].map((state) => state.textContent)"
+BUTTONS = "[...document.querySelectorAll('.card button')]"
 WAKE = "document.dispatchEvent(new Event('visibilitychange'))"
 
 
@@ -302,7 +303,7 @@ async def test_answer_without_metadata_is_shown_all_the_same(stage: Stage) -> No
     stage.host.give(result.model_copy(update={"meta": None}))
     await stage.host.until(f"({PICTURES})[0] === 640")
     assert stage.host.ask(CARDS) == ["A fox"]
-    assert "Make again" not in " ".join(stage.host.buttons)
+    assert "Again · " not in " ".join(stage.host.buttons)
 
 
 # The host's light, style and size ------------------------------------------------------------------------------------
@@ -375,9 +376,9 @@ async def ready(stage: Stage, **task: Any) -> str:
 
 async def test_double_click_on_make_again_makes_one_task_anew(stage: Stage) -> None:
     await ready(stage)
-    assert stage.host.buttons == ["Make again · ~4 credits", "Vary", "Save", "Open", "Copy prompt"]
-    stage.host.press("Make again")
-    stage.host.press("Make again")
+    assert stage.host.buttons == ["Again · ~4 credits", "Vary", "Save", "Open", "Copy prompt"]
+    stage.host.press("Again")
+    stage.host.press("Again")
     await stage.host.until("document.querySelectorAll('.card').length === 2")
     ((name, arguments),) = [call for call in stage.host.calls if call[0] != "wait_for_tasks"]
     key = arguments.pop("idempotency_key")
@@ -385,7 +386,7 @@ async def test_double_click_on_make_again_makes_one_task_anew(stage: Stage) -> N
     assert len(stage.sandbox.ledger) == 1
     assert "is started." in stage.host.said
     assert stage.host.ask(STATES)[1] == "Completed"
-    stage.host.press("Make again")
+    stage.host.press("Again")
     await stage.host.until("document.querySelectorAll('.card').length === 3")
     assert stage.host.calls[-1][1]["idempotency_key"] != key or stage.host.calls[-1][0] == "wait_for_tasks"
     assert len(stage.sandbox.ledger) == 2
@@ -395,11 +396,156 @@ async def test_call_that_the_host_did_not_pass_on_keeps_its_key(stage: Stage) ->
     await ready(stage)
     stage.host.answers["generate_nano_banana"] = ConnectionError("the server is gone")
     for _ in range(2):
-        stage.host.press("Make again")
+        stage.host.press("Again")
         await stage.host.until("document.querySelector('.said').textContent.includes('the server is gone')")
         stage.host.ask("document.querySelector('.said').textContent = ''")
     first, second = (arguments["idempotency_key"] for _, arguments in stage.host.calls)
     assert first == second
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        NULL,
+        {"content": [{"type": "text", "text": "The user declined."}], "isError": True},
+        {"content": "odd", "structuredContent": {"task_id": "odd", "status": "completed-ish"}},
+        {"resultType": "input_required", "inputRequests": {"consent": {"method": "elicitation/create"}}},
+    ],
+)
+async def test_answer_that_names_no_task_keeps_its_key_so_that_it_is_not_paid_twice(stage: Stage, answer: Any) -> None:
+    await ready(stage)
+    stage.host.answers["generate_nano_banana"] = answer
+    for _ in range(2):
+        stage.host.press("Again")
+        await stage.host.until("!['', 'Sending…'].includes(document.querySelector('.said').textContent)")
+        assert "TypeError" not in stage.host.said
+        stage.host.ask("document.querySelector('.said').textContent = ''")
+    del stage.host.answers["generate_nano_banana"]
+    stage.host.press("Again")
+    await stage.host.until("document.querySelectorAll('.card').length === 2")
+    made = [arguments["idempotency_key"] for name, arguments in stage.host.calls if name == "generate_nano_banana"]
+    assert len(made) == 3
+    assert len({*made}) == 1
+    assert stage.host.faults == []
+
+
+async def test_task_as_an_answer_is_shown_and_followed(stage: Stage) -> None:
+    await ready(stage)
+    stage.host.answers["generate_nano_banana"] = {"resultType": "task", "taskId": "t-1", "status": "working"}
+    stage.host.press("Again")
+    await stage.host.until("document.querySelectorAll('.card').length === 2")
+    assert stage.host.ask(STATES)[0] == "Pending"
+    stage.host.ask(WAKE)
+    await stage.host.until("true")
+    await stage.host.answer()
+    assert ("wait_for_tasks", {"task_ids": ["t-1"], "timeout_s": 3}) in stage.host.calls
+
+
+async def test_price_of_words_that_changed_meanwhile_is_not_taken(stage: Stage) -> None:
+    await ready(stage)
+    stage.host.press("Vary")
+    write = "((field) => { field.value = %r; field.dispatchEvent(new window.Event('input')); })"
+    write += "(document.querySelector('textarea'))"
+    stage.host.ask(write % "Two")
+    stage.host.press("Make · price?")
+    stage.host.browser.wait("inbox.length === 1")
+    stage.host.ask(write % "Three")
+    await stage.host.until("document.querySelector('.vary button').ariaBusy === 'false'")
+    assert stage.host.ask("document.querySelector('.vary button').textContent") == "Make · price?"
+    assert len(stage.sandbox.ledger) == 0
+
+
+async def test_price_in_another_unit_is_asked_for(stage: Stage) -> None:
+    await stage.host.open()
+    again = {"tool": "run_model", "arguments": {"model": "fal:x", "input": {}}}
+    entry = {"task_id": "a", "gateway": "fal", "credits": 4, "status": "completed", "again": again}
+    stage.host.give({"content": [], "_meta": {TASKS: [entry]}})
+    await stage.host.until("document.querySelectorAll('.card').length === 1")
+    assert stage.host.buttons == ["Again · price?"]
+
+
+async def test_words_about_a_purchase_stay_when_the_card_changes(stage: Stage) -> None:
+    task_id = await ready(stage)
+    shown = await stage.client.call_tool("show_result", {"task_id": task_id})
+    assert shown.meta is not None
+    saved = {name: value for name, value in shown.meta[TASKS][0].items() if name != "unsaved"}
+    stage.host.answers["save_result"] = {"content": [], "structuredContent": {"files": ["/out/fox.png"]}}
+    stage.host.answers["wait_for_tasks"] = {"content": [], "_meta": {TASKS: [saved]}}
+    stage.host.press("Save")
+    await stage.host.until(f"{BUTTONS}.every((button) => button.textContent !== 'Save')")
+    assert stage.host.said == "Saved: /out/fox.png"
+
+
+async def test_host_that_opens_no_links_is_said_to(stage: Stage) -> None:
+    await ready(stage)
+    stage.host.refuses_links = True
+    stage.host.press("Open")
+    await stage.host.until("document.querySelector('.said').textContent.includes('links are not opened here')")
+    stage.host.ask("document.querySelector('.more').open = true")
+    stage.host.ask("document.querySelector('.more a').click()")
+    await stage.host.until("document.querySelector('.more').textContent.includes('links are not opened here')")
+    assert stage.host.faults == []
+
+
+async def test_host_that_refuses_the_page_is_said_to(stage: Stage) -> None:
+    stage.host.refusal = "<b>no</b> apps today"
+    await stage.host.open()
+    await stage.host.until("document.getElementById('empty').textContent.includes('refused this page: <b>no</b> apps')")
+    stage.host.give({"content": [{"type": "text", "text": "A result"}]})
+    await stage.host.until("document.getElementById('empty').textContent === 'A result'")
+    assert stage.host.faults == []
+
+
+async def test_result_that_comes_before_the_first_answer_gets_its_buttons(stage: Stage) -> None:
+    task_id = await stage.past.task("A fox", outcome=stage.past.done(LINK))
+    result = await stage.client.call_tool("show_result", {"task_id": task_id})
+    given = result.model_dump(mode="json", by_alias=True, exclude_none=True)
+    stage.host.before = [{"method": "ui/notifications/tool-result", "params": given}]
+    await stage.host.open()
+    await stage.host.until("document.querySelectorAll('.card').length === 1")
+    assert stage.host.buttons[0] == "Again · ~4 credits"
+
+
+@pytest.mark.parametrize("odd", [7, "words", None, {"a": 1}, [7, None, "x", []], [{}]])
+async def test_results_of_another_tool_leave_the_page_as_it_is(stage: Stage, odd: Any) -> None:
+    await stage.host.open()
+    stage.host.notify("tool-input", arguments=odd)
+    stage.host.notify("host-context-changed", theme=odd, styles=odd, locale=odd, safeAreaInsets=odd)
+    stage.host.give({"content": odd, "structuredContent": {"tasks": odd, "unresolved": odd}, "_meta": {TASKS: odd}})
+    stage.host.give({"content": odd, "structuredContent": {"task_id": "a", "result_urls": odd, "data": odd}})
+    stage.host.give({"content": [], "structuredContent": {"task_id": "b", "status": "failed"}})
+    await stage.host.until("[...document.querySelectorAll('.card dd')].some((dd) => dd.textContent === 'b')")
+    assert stage.host.faults == []
+
+
+async def test_host_is_not_asked_after_its_end(stage: Stage) -> None:
+    await stage.host.open()
+    stage.host.browser.ask("post({ id: 'end', method: 'ui/resource-teardown', params: {} }), null")
+    running = {"task_id": "a", "status": "pending"}
+    stage.host.give({"content": [], "structuredContent": running})
+    stage.host.give({"content": [], "structuredContent": running})
+    await stage.host.until("document.querySelectorAll('.card').length === 1")
+    stage.host.ask(WAKE)
+    assert stage.host.browser.ask("inbox.length") == 0
+    assert stage.host.faults == []
+
+
+async def test_hosts_style_loads_nothing_by_way_of_other_values(stage: Stage) -> None:
+    hidden = (
+        "var(--x, url(https://evil.aiquickdraw.com/a.png))",
+        "\\76 ar(--x, url(https://evil.aiquickdraw.com/b.png))",
+    )
+    names = ("--color-background-primary", "--color-background-secondary")
+    stage.host.context = {"styles": {"variables": dict(zip(names, hidden, strict=True))}}
+    await stage.past.task("A fox", outcome=stage.past.done(LINK))
+    await stage.host.show("list_tasks")
+    await stage.host.until(f"({PICTURES})[0] === 640")
+    assert stage.host.browser.requests == [LINK]
+
+
+async def test_cost_and_dollars_are_set_apart(stage: Stage) -> None:
+    await ready(stage)
+    assert stage.host.ask("document.querySelector('.price').textContent") == "4 credits · $0.02"
 
 
 async def test_refusal_is_shown_in_the_servers_own_words_and_can_be_tried_again(stage: Stage) -> None:
@@ -410,11 +556,11 @@ async def test_refusal_is_shown_in_the_servers_own_words_and_can_be_tried_again(
         "structuredContent": {"status": "refused"},
         "isError": True,
     }
-    stage.host.press("Make again")
+    stage.host.press("Again")
     await stage.host.until("document.querySelector('.said').textContent !== 'Sending…'")
     await stage.host.until("document.querySelector('.said').textContent !== ''")
     assert stage.host.said == refusal
-    assert stage.host.buttons[0] == "Make again · ~4 credits"
+    assert stage.host.buttons[0] == "Again · ~4 credits"
 
 
 async def test_request_that_may_have_been_charged_is_not_offered_again(stage: Stage) -> None:
@@ -425,7 +571,7 @@ async def test_request_that_may_have_been_charged_is_not_offered_again(stage: St
         "structuredContent": {"status": "unknown"},
         "isError": True,
     }
-    stage.host.press("Make again")
+    stage.host.press("Again")
     await stage.host.until("document.querySelector('.said').textContent.startsWith('Status')")
     assert stage.host.said == words
     assert stage.host.buttons[0] == "Vary"
@@ -436,14 +582,16 @@ async def test_vary_sends_the_same_call_with_other_words_at_a_price_that_is_aske
     stage.host.press("Vary")
     assert stage.host.ask("document.activeElement.value") == "A fox"
     stage.host.ask(
-        "((field) => { field.value = 'Two <foxes>'; field.dispatchEvent(new window.Event('change')); })"
+        "((field) => { field.value = 'Two <foxes>'; field.dispatchEvent(new window.Event('input')); })"
         "(document.querySelector('textarea'))"
     )
     stage.host.press("Make · price?")
     await stage.host.until("document.querySelector('.said').textContent === 'Press again to buy it.'")
     assert len(stage.sandbox.ledger) == 0
     (label,) = [button for button in stage.host.buttons if button.startswith("Make · ")]
-    assert "credits ($" in label
+    assert label.endswith(" · 4 credits")
+    title = "[...document.querySelectorAll('button')].find((button) => button.textContent.startsWith('Make')).title"
+    assert stage.host.ask(title) == "4 credits ($0.02)"
     stage.host.press("Make · ")
     await stage.host.until("document.querySelectorAll('.card').length === 2")
     (arguments,) = [arguments for name, arguments in stage.host.calls if name == "generate_nano_banana"]
@@ -502,7 +650,7 @@ async def test_tool_that_hosts_do_not_know_is_called_through_one_that_they_do(
 ) -> None:
     async with staged(past, browser, tmp_path, compact=True) as stage:
         await ready(stage)
-        stage.host.press("Make again")
+        stage.host.press("Again")
         await stage.host.until("document.querySelectorAll('.card').length === 2")
         name, arguments = next(call for call in stage.host.calls if call[0] != "wait_for_tasks")
         arguments = {**arguments, "idempotency_key": ""}

@@ -60,8 +60,8 @@ async def official(past: "Past", browser: "Browser", tmp_path: Path, official_pa
 async def test_official_host_shows_a_result_and_passes_its_calls_on(official: Stage) -> None:
     task_id = await ready(official)
     await official.host.until(f"({PICTURES})[0] === 640")
-    official.host.press("Make again")
-    official.host.press("Make again")
+    official.host.press("Again")
+    official.host.press("Again")
     await official.host.until("document.querySelectorAll('.card').length === 2")
     assert len(official.sandbox.ledger) == 1
     official.host.press("Open")

@@ -1,9 +1,12 @@
 // Actions of a card: copy what was asked, and in a host call the server's tools. A paid button says its price first.
 
+const SLOW_MS = 30_000; // when a person who waits for a purchase is told that there is no answer yet
+
 /** Return the buttons of an entry, and the line that says what came of them. */
-function actions(entry) {
+function actionsPart(entry) {
   const said = element("p", { class: "said", role: "status" });
-  const say = (text) => said.replaceChildren(plain(text));
+  // The card may be another one by then.
+  const say = (text) => (drawn.get(idOf(entry))?.node.querySelector(".said") ?? said).replaceChildren(plain(text));
   const buttons = stage.mode === "app" ? hostButtons(entry, say) : [];
   if (promptOf(entry)) {
     const whole = () => (entry.again ? promptAt(entry.again) : null) ?? promptOf(entry);
@@ -38,13 +41,13 @@ function hostButtons(entry, say) {
   const done = entry.status === "completed";
   const buttons = [];
   if (calls && entry.again) {
-    buttons.push(paidButton("Make again", entry, () => entry.again, say));
+    buttons.push(paidButton("Again", entry, () => entry.again, say));
     if (entry.again.prompt) buttons.push(...varied(entry, say));
   }
   if (calls && done) buttons.push(...(entry.more ?? []).map((more) => paidButton(more.title, null, () => more, say)));
   if (calls && done && entry.unsaved && stateOf(entry) !== "expired") buttons.push(button("Save", () => save(entry, say)));
   const first = (entry.results ?? []).find((result) => result.url && isWeb(result.url));
-  if (first && stateOf(entry) !== "expired" && host.can("openLinks")) buttons.push(button("Open", () => host.open(first.url)));
+  if (first && stateOf(entry) !== "expired" && host.can("openLinks")) buttons.push(button("Open", () => opened(first.url, say)));
   return buttons;
 }
 
@@ -65,65 +68,79 @@ function button(text, act) {
   return made;
 }
 
+const keys = new Map(); // of calls that were sent and of which no task is known, by the call
+
 /**
  * Return a button that buys. It says the price of `entry`; where that is not known, the first press asks for it.
- * A press that the host did not pass on keeps its key for the next one, so that nothing is paid for twice.
+ * A press of which no task came keeps its key for the next one, so that nothing is paid for twice.
  */
 function paidButton(title, entry, callOf, say) {
-  const known = entry?.credits || entry?.estimated_credits;
+  const known = entry?.gateway === "kie" && (entry.credits || entry.estimated_credits);
   let priced = Boolean(known);
-  let key = null;
-  const made = button(known ? `${title} · ~${counted(known, "credit", "credits")}` : `${title} · price?`, async () => {
+  const made = button(title, async () => {
     const call = callOf();
+    const written = JSON.stringify(call);
     if (!priced) {
-      made.textContent = `${title} · ${await quoted(call)}`;
+      const cost = await quoted(call);
+      if (JSON.stringify(callOf()) !== written) return; // its words have changed meanwhile
+      mark(...cost);
       priced = true;
       say("Press again to buy it.");
       return;
     }
-    key ??= randomKey();
+    if (!keys.has(written)) keys.set(written, randomKey());
     say("Sending…");
+    const slow = setTimeout(say, SLOW_MS, "No answer yet. Before it is made anew, let the assistant look with list_tasks.");
+    let answer;
     try {
       // A tool that is paid for once takes no key.
-      const answer = await host.call(call.tool, call.once ? call.arguments : { ...call.arguments, idempotency_key: key });
-      key = null;
-      if (answer.structuredContent?.status === "unknown") made.remove(); // it may have been charged
-      started(answer, say);
+      answer = await host.call(call.tool, call.once ? call.arguments : { ...call.arguments, idempotency_key: keys.get(written) }, 0);
     } catch (problem) {
       say(`The host did not pass it on: ${problem.message}. Press again: the same request is not paid for twice.`);
+      return;
+    } finally {
+      clearTimeout(slow);
     }
+    if (answer.structuredContent?.status === "unknown") made.remove(); // it may have been charged
+    if (started(answer, say)) keys.delete(written);
   });
-  if (known) made.title = `about ${price(known, entry.gateway)}`;
+  const mark = (short, long) => {
+    made.textContent = `${title} · ${short}`;
+    made.title = long;
+  };
   made.unprice = () => {
     priced = false;
-    key = null;
-    made.textContent = `${title} · price?`;
-    made.removeAttribute("title");
+    mark("price?", "The first press asks for the price");
   };
+  if (known) mark(`~${counted(known, "credit", "credits")}`, `about ${price(known, "kie")}`);
+  else made.unprice();
   return made;
 }
 
-/** Return in words what a call costs, as the server estimates it; it buys nothing. */
+/** Return what a call costs, as the server estimates it, short and in full; it buys nothing. */
 async function quoted(call) {
   try {
     const { structuredContent: cost = {} } = await host.call("estimate_cost", { name: call.tool, arguments: call.arguments });
-    if (typeof cost.credits !== "number") return "price unknown";
+    if (typeof cost.credits !== "number") throw new Error("no number");
     const most = cost.at_most ? "at most " : "";
-    return most + (cost.unit === "credits" ? price(cost.credits, "kie") : `${amount(cost.credits)} ${cost.unit}`);
+    if (cost.unit !== "credits") return Array(2).fill(`${most}${amount(cost.credits)} ${cost.unit}`);
+    return [most + counted(cost.credits, "credit", "credits"), most + price(cost.credits, "kie")];
   } catch {
-    return "price unknown";
+    return ["price unknown", "The server can't tell the price"];
   }
 }
 
-/** Show what a paid call came to: the new task in the gallery, or the server's own words. */
+/** Show what a paid call came to: the new task, which is returned, or the server's own words. */
 function started(answer, say) {
   const task = answer.structuredContent ?? (answer.taskId && { task_id: answer.taskId, status: "pending" });
   if (answer.isError || !task?.task_id || !RUNNING.concat("completed").includes(task.status)) {
-    say(textOf(answer) || "The host answered without a word: ask the assistant what became of it.");
-    return;
+    const asks = answer.resultType === "input_required" && "A person has to agree first, and this host did not ask: let the assistant make it.";
+    say(asks || textOf(answer) || "The host answered without a word: ask the assistant what became of it.");
+    return null;
   }
   say(`Task ${task.task_id} is started.`);
   receive({ structuredContent: { tasks: [task] }, _meta: answer._meta }, true);
+  return task;
 }
 
 /** Return the button and the form that make an entry anew with other words. */
@@ -132,7 +149,7 @@ function varied(entry, say) {
   words.value = promptAt(entry.again);
   const make = paidButton("Make", entry, () => withPrompt(entry.again, words.value), say);
   const asked = element("form", { class: "vary", hidden: true, onsubmit: (event) => event.preventDefault() }, words, make);
-  words.addEventListener("change", () => make.unprice());
+  words.addEventListener("input", () => make.unprice());
   const open = button("Vary", () => {
     asked.hidden = !asked.hidden;
     open.ariaExpanded = String(!asked.hidden);
@@ -155,11 +172,21 @@ function withPrompt(again, words) {
 async function save(entry, say) {
   say("Saving…");
   try {
-    const answer = await host.call("save_result", { task_id: entry.task_id });
-    say(answer.structuredContent?.files?.length ? `Saved: ${answer.structuredContent.files.join(", ")}` : textOf(answer));
-    await renewed([entry.task_id]);
+    const answer = await host.call("save_result", { task_id: entry.task_id }, 0);
+    const files = [answer.structuredContent?.files ?? []].flat().join(", ");
+    say(files ? `Saved: ${files}` : textOf(answer) || "The host answered without a word.");
   } catch (problem) {
     say(`It was not saved: ${problem.message}`);
+    return;
+  }
+  await renewed([entry.task_id]).catch(() => {}); // it is saved all the same
+}
+
+async function opened(url, say) {
+  try {
+    await host.open(url);
+  } catch (problem) {
+    say(`The host did not open it: ${problem.message}`);
   }
 }
 
@@ -168,7 +195,7 @@ function randomKey() {
 }
 
 const textOf = (answer) =>
-  (answer.content ?? [])
+  listOf(answer.content)
     .filter((block) => block.type === "text")
     .map((block) => block.text)
     .join("\n");

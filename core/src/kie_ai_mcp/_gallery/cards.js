@@ -11,19 +11,19 @@ const isShown = (result) => result.kind !== "text" && Boolean(result.address || 
 
 /** Return the parts of an entry's card by name; one that it does not have is an empty comment. */
 function partsOf(entry) {
-  const parts = { media: media(entry), header: header(entry), prompt: prompt(entry), error: error(entry) };
-  Object.assign(parts, { footer: footer(entry), actions: actions(entry), more: details(entry) });
+  const parts = { media: mediaPart(entry), header: headerPart(entry), prompt: promptPart(entry), error: errorPart(entry) };
+  Object.assign(parts, { footer: footerPart(entry), actions: actionsPart(entry), more: detailsPart(entry) });
   return Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, part ?? document.createComment(name)]));
 }
 
-function header(entry) {
+function headerPart(entry) {
   const kind = element("span", { class: "kind" }, ` ${entry.kind ?? ""}`);
   const [cost, usd] = costs(entry);
   return element(
     "header",
     {},
     element("h2", {}, entry.provider ?? "", kind),
-    element("span", { class: "price" }, element("span", { class: "cost" }, cost), usd && element("span", { class: "usd" }, ` ${usd}`)),
+    element("span", { class: "price" }, element("span", { class: "cost" }, cost), usd && " · ", usd && element("span", { class: "usd" }, usd)),
   );
 }
 
@@ -37,7 +37,7 @@ function costs(entry) {
   return [known === undefined ? `about ${counted(guess, unit[1], unit[1])}` : counted(known, ...unit), usd];
 }
 
-function prompt(entry) {
+function promptPart(entry) {
   const text = promptOf(entry);
   if (!text) {
     const missing = entry.elsewhere ? "Made elsewhere, so its prompt is not on record." : "Without a prompt.";
@@ -49,14 +49,14 @@ function prompt(entry) {
   return element("details", { class: "prompt" }, brief, element("p", { dir: "auto" }, text), isCut);
 }
 
-const error = (entry) => entry.error && element("p", { class: "error", dir: "auto" }, entry.error);
+const errorPart = (entry) => entry.error && element("p", { class: "error", dir: "auto" }, entry.error);
 
-function footer(entry) {
+function footerPart(entry) {
   const state = stateOf(entry);
   return element("footer", {}, element("span", { class: `state ${state}` }, capital(state)), entry.created_at && moment(entry.created_at));
 }
 
-function details(entry) {
+function detailsPart(entry) {
   const results = entry.results ?? [];
   const files = results.filter((result) => result.name);
   const rows = [
@@ -76,31 +76,31 @@ function details(entry) {
 
 // Pictures, players and what stands in their place --------------------------------------------------------------------
 
-function media(entry) {
+function mediaPart(entry) {
   const results = (entry.results ?? []).filter(isShown);
   const state = stateOf(entry);
   const label = (result) => cut(promptOf(entry) || result.name || `Result ${result.number}`, 120);
-  const shots = results.map((result, index) => player(result, label(result), index, results.length));
+  const shown = results.map((result, index) => playerOf(result, label(result), index, results.length));
   if (entry.data && !(entry.results ?? []).some((result) => result.url)) {
-    shots.push(element("pre", { class: "text", tabindex: 0, dir: "auto" }, entry.data));
+    shown.push(element("pre", { class: "text", tabindex: 0, dir: "auto" }, entry.data));
   }
-  if (shots.length) {
+  if (shown.length) {
     const sounds = results.some((result) => result.kind === "audio");
-    return element("div", { class: sounds ? "media sounds" : shots.length > 1 ? "media many" : "media" }, ...shots);
+    return element("div", { class: sounds ? "media sounds" : shown.length > 1 ? "media many" : "media" }, ...shown);
   }
   const glyph = element("span", { class: "glyph", "aria-hidden": "true" }, GLYPHS[state] ?? "·");
   return element("div", { class: `media none ${state}` }, glyph, ...reasons(entry));
 }
 
-function player(result, label, index, count) {
+function playerOf(result, label, index, count) {
   const source = result.address ?? (result.url?.startsWith("https:") ? result.url : undefined);
-  const media = { src: source, controls: true, preload: stage.mode === "app" ? "metadata" : "none" };
+  const playing = { src: source, controls: true, preload: stage.mode === "app" ? "metadata" : "none" };
   if (result.kind === "video") {
-    return shownBy(result, element("video", { ...media, poster: result.thumbnail, playsinline: true, "aria-label": label }));
+    return shownBy(result, element("video", { ...playing, poster: result.thumbnail, playsinline: true, "aria-label": label }));
   }
   if (result.kind === "audio") {
     const name = result.label && element("figcaption", { dir: "auto" }, result.label);
-    return element("figure", {}, name, shownBy(result, element("audio", { ...media, "aria-label": result.label || label })));
+    return element("figure", {}, name, shownBy(result, element("audio", { ...playing, "aria-label": result.label || label })));
   }
   const { width, height } = result;
   const image = { src: result.thumbnail ?? source, alt: label, loading: "lazy", decoding: "async", width, height };

@@ -34,11 +34,11 @@ const reader = { locale: undefined, timeZone: undefined };
 
 /** Return a moment as the reader writes it, with the moment in UTC as its title. */
 function moment(iso) {
-  const date = new Date(iso);
-  if (Number.isNaN(date.valueOf())) return null;
+  const at = new Date(iso);
+  if (Number.isNaN(at.valueOf())) return null;
   const style = { dateStyle: "medium", timeStyle: "short", timeZone: reader.timeZone };
-  const utc = `${date.toISOString().slice(0, 16).replace("T", " ")} UTC`;
-  return element("time", { datetime: date.toISOString().replace(".000", ""), title: utc }, date.toLocaleString(reader.locale, style));
+  const utc = `${at.toISOString().slice(0, 16).replace("T", " ")} UTC`;
+  return element("time", { datetime: at.toISOString().replace(".000", ""), title: utc }, at.toLocaleString(reader.locale, style));
 }
 
 const amount = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 2 });

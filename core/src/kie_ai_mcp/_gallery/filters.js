@@ -12,20 +12,20 @@ function indexed(entry, shown) {
   const results = (entry.results ?? []).flatMap((result) => [result.name, result.label, result.url]);
   const texts = [entry.provider, entry.kind, promptOf(entry), entry.error, entry.data, entry.tool, entry.model, idOf(entry), ...results];
   const words = folded([...texts, ...Object.values(entry.arguments ?? {})].filter(Boolean).join("\n"));
-  return { entry, element: shown, kind: [entry.kind], provider: [entry.provider], status: entry.states ?? [entry.status], words };
+  return { entry, node: shown, kind: [entry.kind], provider: [entry.provider], status: entry.states ?? [entry.status], words };
 }
 
-const value = (name) => form.elements[name].value;
+const chosenOf = (name) => form.elements[name].value;
 
-function filter() {
-  const words = folded(value("q")).split(/\s+/).filter(Boolean);
-  const chosen = ["kind", "provider", "status"].filter(value);
-  const fits = (card) => chosen.every((name) => card[name].includes(value(name))) && words.every((word) => card.words.includes(word));
+function applyFilters() {
+  const words = folded(chosenOf("q")).split(/\s+/).filter(Boolean);
+  const chosen = ["kind", "provider", "status"].filter(chosenOf);
+  const fits = (card) => chosen.every((name) => card[name].includes(chosenOf(name))) && words.every((word) => card.words.includes(word));
   const cards = [...drawn.values()];
   const shown = cards.filter(fits);
-  hide(cards, new Set(shown));
+  hideOthers(cards, new Set(shown));
   const part = shown.length < cards.length ? `${amount(shown.length)} of ` : "";
-  const { credits, estimate } = sums(shown);
+  const { credits, estimate } = sumsOf(shown);
   const more = estimate ? ` and about ${amount(estimate)} more by estimate` : "";
   byId("summary").value = `${part}${counted(cards.length, "entry", "entries")} · ${amount(credits)} credits${more}`;
   byId("dollars").textContent = credits + estimate ? `(${dollars(credits + estimate)})` : "";
@@ -36,11 +36,11 @@ function filter() {
 }
 
 /** Hide all cards but those that are shown; many at once below a hidden grid, since browsers take seconds otherwise. */
-function hide(cards, shown) {
-  const changed = cards.filter((card) => card.element.hidden === shown.has(card));
-  const [isMuch, place] = [changed.length > MUCH, scrollY];
+function hideOthers(cards, shown) {
+  const turned = cards.filter((card) => card.node.hidden === shown.has(card));
+  const [isMuch, place] = [turned.length > MUCH, scrollY];
   if (isMuch) grid.hidden = true;
-  for (const card of changed) card.element.hidden = !card.element.hidden;
+  for (const card of turned) card.node.hidden = !card.node.hidden;
   if (!isMuch) return;
   grid.getBoundingClientRect(); // lays out, so that what follows is one change
   grid.hidden = false;
@@ -48,7 +48,7 @@ function hide(cards, shown) {
 }
 
 /** Return what some entries cost in credits of Kie.ai; other services count in units of their own. */
-function sums(cards) {
+function sumsOf(cards) {
   const ours = cards.filter(({ entry }) => entry.gateway === "kie");
   const total = (amountOf) => ours.reduce((sum, { entry }) => sum + (amountOf(entry) ?? 0), 0);
   const guess = (entry) => (entry.credits === undefined ? entry.estimated_credits : 0);
@@ -66,12 +66,12 @@ function tabulate(cards) {
     Provider: ({ entry }) => entry.provider || "",
   };
   const ours = cards.filter(({ entry }) => entry.gateway === "kie" && entry.created_at);
-  byId("costs").lastElementChild.replaceChildren(...Object.entries(groups).map(([name, of]) => table(name, Object.groupBy(ours, of))));
+  byId("costs").lastElementChild.replaceChildren(...Object.entries(groups).map(([name, of]) => tableOf(name, Object.groupBy(ours, of))));
 }
 
-function table(name, groups) {
+function tableOf(name, groups) {
   const inTime = name === "Day" || name === "Month";
-  const rows = Object.entries(groups).map(([key, cards]) => ({ key, count: cards.length, ...sums(cards) }));
+  const rows = Object.entries(groups).map(([key, cards]) => ({ key, count: cards.length, ...sumsOf(cards) }));
   const spent = (row) => row.credits + row.estimate;
   rows.sort((a, b) => (inTime ? b.key.localeCompare(a.key) : spent(b) - spent(a)));
   const cells = (row) => [
@@ -85,7 +85,7 @@ function table(name, groups) {
 }
 
 /** Offer what there is of each kind, provider and status, and how often; what is chosen stays chosen. */
-function offer() {
+function offerOptions() {
   for (const name of ["kind", "provider", "status"]) {
     const groups = Object.entries(Object.groupBy([...drawn.values()].flatMap((card) => card[name]), (option) => option ?? ""));
     const options = groups.filter(([option]) => option).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -102,7 +102,7 @@ function offer() {
 // The filters stand in the address, so that a view can be kept and survives a reload.
 function remember() {
   if (stage.mode === "app") return;
-  const set = new URLSearchParams(FILTERS.map((name) => [name, value(name)]).filter((pair) => pair[1]));
+  const set = new URLSearchParams(FILTERS.map((name) => [name, chosenOf(name)]).filter((pair) => pair[1]));
   history.replaceState(null, "", `#${set}`);
 }
 
@@ -114,18 +114,18 @@ function recall() {
     field.value = set.get(name) ?? "";
     if (field.selectedIndex === -1) field.value = "";
   }
-  filter();
+  applyFilters();
 }
 
-function changed() {
-  filter();
+function takeFilters() {
+  applyFilters();
   remember();
 }
 
-form.addEventListener("input", changed);
-form.addEventListener("reset", () => setTimeout(changed));
+form.addEventListener("input", takeFilters);
+form.addEventListener("reset", () => setTimeout(takeFilters));
 form.addEventListener("submit", (event) => event.preventDefault());
-byId("costs").addEventListener("toggle", filter);
+byId("costs").addEventListener("toggle", applyFilters);
 addEventListener("hashchange", recall);
 addEventListener("keydown", (event) => {
   if (event.key === "/" && !form.hidden && !event.target.closest("input, select, textarea, dialog")) {

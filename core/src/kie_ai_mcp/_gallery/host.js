@@ -2,6 +2,9 @@
 
 const PROTOCOL = "2026-01-26";
 // What a host's style may set; a value that is not of its sort is left out.
+// Its values are written out: what a name stands for, or an address, is not known to be of a sort.
+const UNSURE = /\\|(var|env|attr|url)\(/i;
+const ANSWER_MS = 90_000; // how long a host may take for what buys nothing
 const STYLES = [
   [/^--color-/, "color"],
   [/^--font-(sans|mono)$/, "font-family"],
@@ -20,14 +23,16 @@ const host = {
 
   notify: (method, params = {}) => host.send({ method, params }),
 
-  ask: (method, params) =>
+  /** Ask the host; one that does not answer in time has failed, unless there is no limit. */
+  ask: (method, params, limit_ms = ANSWER_MS) =>
     new Promise((resolve, reject) => {
       host.last += 1;
       host.waiting.set(host.last, { resolve, reject });
+      if (limit_ms) setTimeout(() => reject(new Error("the host does not answer")), limit_ms);
       host.send({ id: host.last, method, params });
     }),
 
-  call: (name, args) => host.ask("tools/call", { name, arguments: args }),
+  call: (name, args, limit_ms) => host.ask("tools/call", { name, arguments: args }, limit_ms),
 
   open: (url) => host.ask("ui/open-link", { url }),
 
@@ -39,12 +44,12 @@ const host = {
 
   take(event) {
     if (event.source !== parent || event.data?.jsonrpc !== "2.0") return;
-    const { id, method, params, result, error } = event.data;
+    const { id, method, params, result, error: failure } = event.data;
     if (method === undefined) {
       const waiting = host.waiting.get(id);
       host.waiting.delete(id);
-      if (error) waiting?.reject(new Error(plain(error.message)));
-      else waiting?.resolve(result);
+      if (failure) waiting?.reject(new Error(plain(failure.message)));
+      else waiting?.resolve(result ?? {});
     } else if (id === undefined) {
       host.heard[method]?.(params ?? {});
     } else if (method === "ui/resource-teardown" || method === "ping") {
@@ -74,7 +79,7 @@ const host = {
     if (["light", "dark"].includes(context.theme)) root.dataset.theme = context.theme;
     for (const [name, value] of Object.entries(context.styles?.variables ?? {})) {
       const sort = STYLES.find(([pattern]) => pattern.test(name))?.[1];
-      if (sort && typeof value === "string" && CSS.supports(sort, value)) root.style.setProperty(name, value);
+      if (sort && typeof value === "string" && !UNSURE.test(value) && CSS.supports(sort, value)) root.style.setProperty(name, value);
     }
     const has = (options) => {
       try {

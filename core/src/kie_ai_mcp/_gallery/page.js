@@ -17,14 +17,14 @@ function draw(entries) {
     const key = idOf(entry);
     drawn.set(key, updated(before.get(key), entry));
   }
-  for (const [key, { element }] of before) if (!drawn.has(key)) element.remove();
+  for (const [key, { node }] of before) if (!drawn.has(key)) node.remove();
   [...drawn.values()].forEach((card, index) => {
-    if (grid.children[index] !== card.element) grid.insertBefore(card.element, grid.children[index] ?? null);
+    if (grid.children[index] !== card.node) grid.insertBefore(card.node, grid.children[index] ?? null);
   });
-  offer();
-  filter();
+  offerOptions();
+  applyFilters();
   announce(entries);
-  span([...drawn.values()].filter((card) => !before.has(idOf(card.entry))).map(({ element }) => element));
+  spanRows([...drawn.values()].filter((card) => !before.has(idOf(card.entry))).map(({ node }) => node));
 }
 
 function updated(card, entry) {
@@ -32,11 +32,11 @@ function updated(card, entry) {
   if (card?.written === written) return card;
   const parts = partsOf(entry);
   const pristine = Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, part.outerHTML ?? ""]));
-  const shown = card?.element ?? element("li", { class: "card" });
+  const shown = card?.node ?? element("li", { class: "card" });
   if (card) {
     for (const name of Object.keys(parts)) {
       if (pristine[name] === card.pristine[name]) parts[name] = card.parts[name];
-      else replace(card.parts[name], parts[name]);
+      else replacePart(card.parts[name], parts[name]);
     }
     if (card.entry.status !== entry.status) byId("news").textContent = plain(`${entry.provider} ${entry.kind}: ${capital(stateOf(entry))}`);
   } else {
@@ -48,23 +48,24 @@ function updated(card, entry) {
   return { ...indexed(entry, shown), written, parts, pristine };
 }
 
-/** Put a part in the place of another; what was open stays open, and the focus stays where it was. */
-function replace(old, fresh) {
+/** Put a part in the place of another; what was open or said stays so, and the focus where it was. */
+function replacePart(old, fresh) {
   const focusable = (part) => [...(part.querySelectorAll?.("a, button, summary, textarea, video, audio, [tabindex]") ?? [])];
   const focused = focusable(old).indexOf(document.activeElement);
   if (old.matches?.("details[open]") && fresh.matches?.("details")) fresh.open = true;
+  fresh.querySelector?.(".said")?.replaceChildren(...(old.querySelector?.(".said")?.childNodes ?? []));
   old.replaceWith(fresh);
   if (focused >= 0) (focusable(fresh)[focused] ?? focusable(fresh)[0])?.focus();
 }
 
 /** Let each card span as many of the grid's low rows as it is high, so that none leaves a gap beside it. */
-function span(cards) {
+function spanRows(cards) {
   const heights = cards.map((card) => card.offsetHeight + (Number.parseFloat(getComputedStyle(card).marginBottom) || 0));
   cards.forEach((card, index) => {
     card.style.gridRowEnd = `span ${Math.ceil(heights[index] / ROW_PX)}`;
   });
 }
-const spanning = new ResizeObserver((changes) => span(changes.map(({ target }) => target)));
+const spanning = new ResizeObserver((changes) => spanRows(changes.map(({ target }) => target)));
 
 /** Say above everything else how many requests lost their answers, and below what to do where there is nothing. */
 function announce(entries) {
@@ -79,7 +80,7 @@ function announce(entries) {
   byId("empty").textContent = stage.nothing ?? "";
 }
 
-function date(written, older) {
+function showDate(written, older) {
   const rest = older ? "; older entries are left out" : "";
   byId("written").replaceChildren("as of ", moment(written), rest);
 }
@@ -99,7 +100,7 @@ function pause(wait_ms) {
 // The server's page: refreshed while it is looked at --------------------------------------------------------------------
 
 /** Ask the server again and again, soon while something runs; only while the page is visible. */
-async function follow(address) {
+async function followServer(address) {
   let last = "";
   for (;;) {
     const runs = [...drawn.values()].some(({ entry }) => [...RUNNING, "sending"].includes(entry.status));
@@ -112,7 +113,7 @@ async function follow(address) {
       const news = JSON.parse(text);
       if (text !== last) draw(news.entries);
       last = text;
-      date(new Date().toISOString(), news.older);
+      showDate(new Date().toISOString(), news.older);
     } catch {
       byId("written").append(byId("written").textContent.endsWith("answer") ? "" : "; the server does not answer");
     }
@@ -121,29 +122,32 @@ async function follow(address) {
 
 // The app: fed by a host ------------------------------------------------------------------------------------------------
 
-let tasks = new Map(); // the entries that the host has given, by id
+let held = new Map(); // the entries that the host has given, by id
 let isFollowing = false;
 let isOver = false;
 
 /** Take the result of a tool, as the host passes it on, and draw its tasks; new ones come first where `before` is set. */
 function receive(result, before = false) {
-  const { tasks: listed, unresolved = [], ...alone } = result.structuredContent ?? {};
-  const reports = listed ?? (alone.task_id ? [alone] : []);
-  const whole = new Map((result._meta?.["kie-ai/tasks"] ?? []).map((entry) => [idOf(entry), entry]));
-  const entries = [...unresolved.map(requestOf), ...reports].map((report) => whole.get(idOf(report)) ?? entryOf(report));
-  const all = new Map([...whole, ...entries.map((entry) => [idOf(entry), entry])]);
-  const known = [...tasks].map(([id, entry]) => [id, all.get(id) ?? entry]);
-  tasks = new Map(before ? [...all, ...known] : [...known, ...all]);
-  document.body.dataset.count = tasks.size > 2 ? "many" : "few";
-  form.hidden = tasks.size <= 6;
-  say(tasks.size ? "" : textOf(result) || "Nothing here yet.", pictures(result));
-  draw([...tasks.values()]);
-  if (!isFollowing) wait();
+  const { tasks: listed, unresolved, ...alone } = result.structuredContent ?? {};
+  const reports = listed === undefined && alone.task_id ? [alone] : listOf(listed);
+  const whole = new Map(listOf(result._meta?.["kie-ai/tasks"]).map((entry) => [idOf(entry), entry]));
+  const entries = [...listOf(unresolved).map(requestOf), ...reports].map((report) => whole.get(idOf(report)) ?? entryOf(report));
+  const given = [...whole, ...entries.map((entry) => [idOf(entry), entry])];
+  const all = new Map(given.filter(([, entry]) => typeof entry.status === "string"));
+  const known = [...held].map(([id, entry]) => [id, all.get(id) ?? entry]);
+  held = new Map(before ? [...all, ...known] : [...known, ...all]);
+  document.body.dataset.count = held.size > 2 ? "many" : "few";
+  form.hidden = held.size <= 6;
+  tell(held.size ? "" : textOf(result) || "Nothing here yet.", pictures(result));
+  if (!isFollowing) followTasks();
 }
+
+// What is no list of objects is another tool's.
+const listOf = (given) => (Array.isArray(given) ? given.filter((each) => each && typeof each === "object") : []);
 
 /** Return a report as an entry, where the server's own is missing. */
 function entryOf(report) {
-  const urls = report.result_urls ?? [];
+  const urls = (Array.isArray(report.result_urls) ? report.result_urls : []).map(String);
   const uri = (number) => `kie://files/${encodeURIComponent(report.task_id)}/${number}`;
   const results = urls.map((url, index) => ({ number: index + 1, url, kind: kindOf(url), uri: uri(index + 1) }));
   const data = report.data === undefined || typeof report.data === "string" ? report.data : JSON.stringify(report.data, null, 1);
@@ -162,21 +166,23 @@ function kindOf(url) {
 }
 
 const pictures = (result) =>
-  (result.content ?? [])
-    .filter((block) => block.type === "image" && !tasks.size)
+  listOf(result.content)
+    .filter((block) => block.type === "image" && !held.size)
     .map((block) => element("img", { class: "preview", alt: "A result", src: `data:${block.mimeType};base64,${block.data}` }));
 
-/** Show words, and pictures, where there are no entries. */
-function say(text, shown = []) {
+/** Draw what the host has given; words, and pictures, where that is nothing. */
+function tell(text, shown = []) {
   stage.nothing = text;
+  for (const preview of document.querySelectorAll(".preview")) preview.remove();
   byId("empty").nextElementSibling.after(...shown);
+  draw([...held.values()]);
 }
 
 /** Ask for running tasks until all are over; each answer comes when something has changed, or after some seconds. */
-async function wait() {
+async function followTasks() {
   isFollowing = true;
   for (let wait_ms = SOON_MS; !isOver && host.can("serverTools"); ) {
-    const running = [...tasks.values()].filter((entry) => RUNNING.includes(entry.status)).map((entry) => entry.task_id);
+    const running = [...held.values()].filter((entry) => RUNNING.includes(entry.status)).map((entry) => entry.task_id);
     if (!running.length) break;
     await pause(wait_ms);
     if (isOver) break;
@@ -195,40 +201,48 @@ async function renewed(ids) {
   if (!isOver) receive(answer, false);
 }
 
-async function run() {
+/** Connect with the host. What it has given before it answered is drawn again: only then is it known what it can do. */
+async function startApp() {
+  const words = (text) => {
+    if (!held.size) tell(text);
+  };
   Object.assign(host.heard, {
-    "ui/notifications/tool-input": ({ arguments: given = {} }) => {
-      if (tasks.size) return;
-      say(given.task_ids ? `Waiting for ${counted(given.task_ids.length, "task", "tasks")}…` : "One moment…");
-      draw([]);
+    "ui/notifications/tool-input": (given) => {
+      const ids = given.arguments?.task_ids;
+      words(Array.isArray(ids) ? `Waiting for ${counted(ids.length, "task", "tasks")}…` : "One moment…");
     },
     "ui/notifications/tool-result": (result) => receive(result),
-    "ui/notifications/tool-cancelled": () => {
-      if (tasks.size) return;
-      say("The call was cancelled. Tasks that run go on by themselves.");
-      draw([]);
-    },
+    "ui/notifications/tool-cancelled": () => words("The call was cancelled. Tasks that run go on by themselves."),
     "ui/notifications/host-context-changed": host.dress,
     "ui/resource-teardown": () => {
       isOver = true;
     },
   });
   document.addEventListener("click", (event) => {
-    const link = event.target.closest?.("a[target=_blank]");
-    if (!link || !host.can("openLinks")) return;
+    const anchor = event.target.closest?.("a[target=_blank]");
+    if (!anchor || !host.can("openLinks")) return;
     event.preventDefault();
-    host.open(link.href);
+    host.open(anchor.href).catch((problem) => anchor.after(` (The host did not open it: ${problem.message})`));
   });
-  await host.connect();
+  try {
+    await host.connect();
+  } catch (problem) {
+    words(`The host refused this page: ${problem.message}. The assistant's answer says the same in words.`);
+    return;
+  }
+  for (const card of drawn.values()) card.written = "";
+  draw([...held.values()]);
+  if (!isFollowing) followTasks();
 }
 
 document.body.dataset.mode = stage.mode;
 if (stage.mode === "app") {
   form.hidden = true;
-  run();
+  tell("One moment…");
+  startApp();
 } else {
   draw(stage.entries);
-  date(stage.written, stage.older);
+  showDate(stage.written, stage.older);
   recall();
-  if (stage.live) follow(stage.live);
+  if (stage.live) followServer(stage.live);
 }
