@@ -476,6 +476,34 @@ async def test_words_about_a_purchase_stay_when_the_card_changes(stage: Stage) -
     assert stage.host.said == "Saved: /out/fox.png"
 
 
+# What the app waits for longer than half a minute is over at once.
+HURRY = """((real) => {
+  window.setTimeout = (act, ms, ...rest) => real(act, ms < 30_000 ? ms : 0, ...rest);
+})(window.setTimeout.bind(window)), null"""
+
+
+async def test_host_that_never_answers_keeps_no_picture_waiting(stage: Stage) -> None:
+    for number in range(2):
+        await stage.past.task(outcome=stage.past.done(f"{HOST}/gone{number}.png"))
+    await stage.host.open()
+    stage.host.ask(HURRY)
+    stage.host.give(await stage.client.call_tool("list_tasks", {}))
+    stage.host.browser.wait("inbox.filter(({ method }) => method === 'resources/read').length === 2")
+    unshown = "app.contentDocument.querySelectorAll('.unshown').length === 2"
+    stage.host.browser.wait(unshown)
+
+
+async def test_purchase_without_an_answer_is_said_to_be_and_taken_when_it_comes(stage: Stage) -> None:
+    await ready(stage)
+    stage.host.ask(HURRY)
+    stage.host.press("Again")
+    stage.host.browser.wait("app.contentDocument.querySelector('.said').textContent.startsWith('No answer yet.')")
+    stage.host.press("Again")
+    await stage.host.until("document.querySelectorAll('.card').length === 2")
+    assert "is started." in stage.host.said
+    assert len(stage.sandbox.ledger) == 1
+
+
 async def test_host_that_opens_no_links_is_said_to(stage: Stage) -> None:
     await ready(stage)
     stage.host.refuses_links = True
@@ -581,6 +609,7 @@ async def test_vary_sends_the_same_call_with_other_words_at_a_price_that_is_aske
     await ready(stage)
     stage.host.press("Vary")
     assert stage.host.ask("document.activeElement.value") == "A fox"
+    assert stage.host.buttons[-2:] == ["Copy prompt", "Make · ~4 credits"]
     stage.host.ask(
         "((field) => { field.value = 'Two <foxes>'; field.dispatchEvent(new window.Event('input')); })"
         "(document.querySelector('textarea'))"

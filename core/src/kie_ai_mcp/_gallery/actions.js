@@ -17,6 +17,7 @@ function actionsPart(entry) {
     const attributes = { type: "button", "aria-label": "Copy command to make it again", onclick: () => copy(entry.command, say, done) };
     buttons.push(element("button", attributes, "Copy command"));
   }
+  buttons.sort((a, b) => a.matches("form") - b.matches("form")); // what opens stands below all of them
   return buttons.length ? element("div", { class: "actions" }, ...buttons, said) : null;
 }
 
