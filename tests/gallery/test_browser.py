@@ -129,7 +129,11 @@ async def test_saved_pictures_are_painted_wherever_they_lie(past: "Past", browse
         "file",
     ]
     browser.ask("document.querySelector('.card:last-child').scrollIntoView()")
-    browser.wait("[...document.images].slice(-4, -1).every(image => image.complete && image.naturalWidth > 0)")
+    shown = "[...document.querySelectorAll('.grid img')].filter(image => image.checkVisibility())"
+    browser.wait(f"{shown}.every(image => image.complete && image.naturalWidth > 0)")
+    kinds = browser.ask(f"{shown}.map(image => image.getAttribute('src').split(':')[0])")
+    assert {"data", "file"} < set(kinds)
+    assert any(kind.startswith("./50%") for kind in kinds)
     assert browser.log == []
 
 

@@ -69,8 +69,10 @@ async def test_picture_from_a_local_file_is_saved_shown_listed_and_found_with_it
     assert [(entry["task_id"], entry["credits"]) for entry in listed["tasks"]] == [(made["task_id"], COST)]
     assert (listed["credits_listed"], listed["credits_24h"]) == (COST, COST)
 
-    (card,) = re.findall(r'<li class="card".*?</li>', read(written.stdout.strip()), re.DOTALL)
-    assert [word for word in (PROMPT, f"{COST} credits", f"./foxes/blue/{file.name}") if word not in card] == []
+    (embedded,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', read(written.stdout.strip()))
+    (entry,) = json.loads(embedded)["entries"]
+    assert (entry["prompt"], entry["credits"]) == (PROMPT, COST)
+    assert f"./foxes/blue/{file.name}" in json.dumps(entry)
 
 
 async def test_upload_is_made_of_a_path_an_address_or_base64_and_nothing_else(serve: "Serve", tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ async def test_of_two_processes_with_one_yes_exactly_one_may_send(make_record: M
     processes = [context.Process(target=spend, args=(record.path, start, key, results)) for key in "ab"]
     for process in processes:
         process.start()
-    said = [results.get(timeout=20) for _ in range(2 * ROUNDS)]
+    said = [results.get(timeout=60) for _ in range(2 * ROUNDS)]
     for process in processes:
         process.join(20)
 

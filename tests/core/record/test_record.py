@@ -164,6 +164,8 @@ def test_every_field_that_is_stored_has_a_column_of_its_name() -> None:
         "max_credits",
         "once",
         "earlier_hash",
+        "exact_hash",
+        "agreed",
     }
 
 
