@@ -1,13 +1,14 @@
 """Consents on record: what a yes covers, how long, that it is used once, and which answers count."""
 
-import multiprocessing
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from multiprocessing.synchronize import Barrier
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ MakeRecord = Callable[..., Record]
 
 ABOVE_5 = Budget(confirm_credits=5.0)
 ROUNDS = 8
+ROOT, MODULE = Path(__file__).parents[3], "tests.core.record.test_consents"
 
 
 def request(word: str, price: float | None = 8.0, **values: Any) -> NewSubmission:
@@ -149,36 +151,43 @@ async def test_limits_of_credits_refuse_before_a_person_is_asked(make_record: Ma
         await record.submissions.write_ahead(request("a"))
 
 
-def spend(path: Path, start: Barrier, key: str, results: "multiprocessing.Queue[tuple[str, int]]") -> None:
-    """Try in a process of its own to use each yes, at the same time as the other processes."""
+def spend(path: str, key: str) -> None:
+    """Try in a process of its own to use the yes to each request that a line of stdin names; say whether it did."""
+
+    def say(word: object) -> None:
+        sys.stdout.write(f"{word}\n")
+        sys.stdout.flush()
 
     async def work() -> None:
-        record = Record(path, RateLimit(1000, 1.0), ABOVE_5)
+        record = Record(Path(path), RateLimit(1000, 1.0), ABOVE_5)
         record.open()
-        for number in range(ROUNDS):
-            start.wait(20)
-            made = await record.submissions.write_ahead(request(f"request {number}", idempotency_key=f"{key}{number}"))
-            results.put((f"request {number}", isinstance(made, Ticket)))
-        start.wait(20)
+        say("ready")
+        for line in sys.stdin:
+            made = await record.submissions.write_ahead(request(line.strip(), idempotency_key=f"{key} {line.strip()}"))
+            say(isinstance(made, Ticket))
         record.close()
 
     anyio.run(work)
 
 
-async def test_of_two_processes_with_one_yes_exactly_one_may_send(make_record: MakeRecord, tmp_path: Path) -> None:
+async def test_of_two_processes_with_one_yes_exactly_one_may_send(make_record: MakeRecord) -> None:
     record = make_record(budget=ABOVE_5)
-    for number in range(ROUNDS):
-        await agree(record, f"request {number}")
-    context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=spend, args=(record.path, start, key, results)) for key in "ab"]
-    for process in processes:
-        process.start()
-    said = [results.get(timeout=60) for _ in range(2 * ROUNDS)]
-    for process in processes:
-        process.join(20)
-
-    assert sorted(said) == sorted((f"request {number}", won) for number in range(ROUNDS) for won in (True, False))
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from {MODULE} import spend; spend(*sys.argv[1:])"
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with ExitStack() as stack:
+        start = partial(subprocess.Popen, **pipes)
+        commands = ([sys.executable, "-c", program, str(record.path), key] for key in "ab")
+        processes: list[Any] = [stack.enter_context(start(command)) for command in commands]
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
+        for number in range(ROUNDS):
+            await agree(record, f"request {number}")
+            for process in processes:
+                process.stdin.write(f"request {number}\n")
+            for process in processes:
+                process.stdin.flush()
+            assert sorted(process.stdout.readline() for process in processes) == ["False\n", "True\n"]
+        for process in processes:
+            process.stdin.close()
     assert len(await record.submissions.history(0, 100)) == ROUNDS
 
 
