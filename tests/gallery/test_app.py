@@ -576,15 +576,17 @@ async def test_cost_and_dollars_are_set_apart(stage: Stage) -> None:
     assert stage.host.ask("document.querySelector('.price').textContent") == "4 credits · $0.02"
 
 
+def refuse(stage: Stage, status: str, words: str) -> None:
+    """Let the host answer the next purchase with an error of this status, and press the button for it."""
+    answer = {"content": [{"type": "text", "text": words}], "structuredContent": {"status": status}, "isError": True}
+    stage.host.answers["generate_nano_banana"] = answer
+    stage.host.press("Again")
+
+
 async def test_refusal_is_shown_in_the_servers_own_words_and_can_be_tried_again(stage: Stage) -> None:
     await ready(stage)
     refusal = "Status: refused\nError: <b>Not enough credits.</b>\nNext: Top up."
-    stage.host.answers["generate_nano_banana"] = {
-        "content": [{"type": "text", "text": refusal}],
-        "structuredContent": {"status": "refused"},
-        "isError": True,
-    }
-    stage.host.press("Again")
+    refuse(stage, "refused", refusal)
     await stage.host.until("document.querySelector('.said').textContent !== 'Sending…'")
     await stage.host.until("document.querySelector('.said').textContent !== ''")
     assert stage.host.said == refusal
@@ -594,12 +596,7 @@ async def test_refusal_is_shown_in_the_servers_own_words_and_can_be_tried_again(
 async def test_request_that_may_have_been_charged_is_not_offered_again(stage: Stage) -> None:
     await ready(stage)
     words = "Status: unknown\nThe request MAY have been charged."
-    stage.host.answers["generate_nano_banana"] = {
-        "content": [{"type": "text", "text": words}],
-        "structuredContent": {"status": "unknown"},
-        "isError": True,
-    }
-    stage.host.press("Again")
+    refuse(stage, "unknown", words)
     await stage.host.until("document.querySelector('.said').textContent.startsWith('Status')")
     assert stage.host.said == words
     assert stage.host.buttons[0] == "Vary"

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -149,38 +149,27 @@ def _id_of(answer: CallToolResult) -> str:
 # TypeScript ----------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def address_of(
-    transport: str,
-    environment: "Environment",
-    site_in: "SiteIn",
-    folder: Path,
-    service: Sandbox,
-    settings: dict[str, str],
-) -> Iterator["Message"]:
-    """Give what another program opens the server by."""
-    if transport == "stdio":
-        env = environment(folder, service, **settings)
-        yield {"server": {"command": sys.executable, "args": ["-m", "kie_ai_mcp"], "env": env, "cwd": str(folder)}}
-    else:
-        with site_in(folder, sandbox=service, **settings) as site:
-            yield {"url": f"{site.url}/mcp"}
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize(("sdk", "era"), [("sdk", None), ("client", "auto")])
-def test_typescript_client_calls_every_tool(
-    sdk: str,
-    era: str | None,
-    transport: str,
-    node: "Node",
+@pytest.fixture(params=TRANSPORTS)
+def address(
+    request: pytest.FixtureRequest,
     environment: "Environment",
     site_in: "SiteIn",
     tmp_path: Path,
     service: Sandbox,
     settings: dict[str, str],
-) -> None:
-    with address_of(transport, environment, site_in, tmp_path, service, settings) as address, node.typescript() as take:
+) -> Iterator["Message"]:
+    """What another program opens the server by."""
+    if request.param == "stdio":
+        env = environment(tmp_path, service, **settings)
+        yield {"server": {"command": sys.executable, "args": ["-m", "kie_ai_mcp"], "env": env, "cwd": str(tmp_path)}}
+    else:
+        with site_in(tmp_path, sandbox=service, **settings) as site:
+            yield {"url": f"{site.url}/mcp"}
+
+
+@pytest.mark.parametrize(("sdk", "era"), [("sdk", None), ("client", "auto")])
+def test_typescript_client_calls_every_tool(sdk: str, era: str | None, node: "Node", address: "Message") -> None:
+    with node.typescript() as take:
         assert take("open", sdk=sdk, era=era, **address) == {"era": "modern" if era == "auto" else "legacy"}
         listed = take("list")["names"]
 
@@ -203,30 +192,22 @@ def test_typescript_client_calls_every_tool(
 # The inspector -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_inspector_finds_no_fault_and_drives_a_task_to_its_end(
-    transport: str,
-    node: "Node",
-    environment: "Environment",
-    site_in: "SiteIn",
-    tmp_path: Path,
-    service: Sandbox,
-    settings: dict[str, str],
+    node: "Node", address: "Message", tmp_path: Path
 ) -> None:
-    with address_of(transport, environment, site_in, tmp_path, service, settings) as address:
-        config = tmp_path / "inspector.json"
-        server = address.get("server") or {"type": "streamable-http", **address}
-        config.write_text(json.dumps({"mcpServers": {"ours": server}}))
+    config = tmp_path / "inspector.json"
+    server = address.get("server") or {"type": "streamable-http", **address}
+    config.write_text(json.dumps({"mcpServers": {"ours": server}}))
 
-        def ask(era: str, method: str, *options: str) -> "Message":
-            target = ("--config", str(config), "--server", "ours", "--protocol-era", era, "--format", "json", "-q")
-            run = node.run("inspector", "--cli", *target, "--method", method, *options)
-            assert run.returncode == 0, run.stderr + run.stdout
-            said: Message = json.loads(run.stdout)
-            return said
+    def ask(era: str, method: str, *options: str) -> "Message":
+        target = ("--config", str(config), "--server", "ours", "--protocol-era", era, "--format", "json", "-q")
+        run = node.run("inspector", "--cli", *target, "--method", method, *options)
+        assert run.returncode == 0, run.stderr + run.stdout
+        said: Message = json.loads(run.stdout)
+        return said
 
-        listed = {tool["name"] for tool in ask("legacy", "tools/list", "--strict")["result"]["tools"]}
-        assert {MADE, "wait_for_tasks"} < listed
-        prompt = json.dumps({"prompt": "A fox that is inspected"})
-        made = ask("modern", "tools/call", "--tool-name", MADE, "--tool-args-json", prompt)["result"]
-        assert (made["isError"], made["structuredContent"]["status"]) == (False, "completed")
+    listed = {tool["name"] for tool in ask("legacy", "tools/list", "--strict")["result"]["tools"]}
+    assert {MADE, "wait_for_tasks"} < listed
+    prompt = json.dumps({"prompt": "A fox that is inspected"})
+    made = ask("modern", "tools/call", "--tool-name", MADE, "--tool-args-json", prompt)["result"]
+    assert (made["isError"], made["structuredContent"]["status"]) == (False, "completed")
