@@ -374,6 +374,19 @@ async def ready(stage: Stage, **task: Any) -> str:
     return task_id
 
 
+async def test_app_can_be_used_with_the_keyboard_alone(stage: Stage) -> None:
+    await ready(stage)
+    focused = "(document.activeElement && document.activeElement.textContent) || ''"
+    for _ in range(30):
+        if stage.host.ask(f"({focused}).startsWith('Again')"):
+            break
+        stage.host.browser.press("Tab")
+    assert stage.host.ask("document.activeElement.matches(':focus-visible')")
+    stage.host.browser.press("Enter")
+    await stage.host.until("document.querySelectorAll('.card').length === 2")
+    assert len(stage.sandbox.ledger) == 1
+
+
 async def test_double_click_on_make_again_makes_one_task_anew(stage: Stage) -> None:
     await ready(stage)
     assert stage.host.buttons == ["Again · ~4 credits", "Vary", "Save", "Open", "Copy prompt"]
