@@ -55,8 +55,9 @@ async def always() -> bool:
 class Engine:
     """Everything that an operation needs. It reads at any time and sends only while `running`.
 
-    `resting` says by row until when the background leaves a task alone, `usual` by tool how many seconds its tasks take
-    at the least, and until when that counts. `listeners` are, by task id, what waiters set up and the service's news of
+    `resting` says by row until when the background leaves a task alone, `usual` by tool and model how many seconds
+    their tasks take, and until when that counts; `rates` are how often in a second each task that is waited for is to
+    be read. `listeners` are, by task id, what waiters set up and the service's news of
     the task sets; `turns` are, by gateway, the calls that wait for a slot of the rate limit, by submission number; who
     reads a live catalogue holds `reading`. `news` wait for the background, `unseen` are tasks by a status word that
     this version does not know, and it `has_notices` for the next answer.
@@ -68,7 +69,8 @@ class Engine:
     record: Record
     listeners: dict[str, set[anyio.Event]] = field(default_factory=dict)
     resting: dict[int, float] = field(default_factory=dict)
-    usual: dict[str, tuple[float, float]] = field(default_factory=dict)
+    usual: dict[tuple[str, str | None], tuple[tuple[float, float] | None, float]] = field(default_factory=dict)
+    rates: dict[object, float] = field(default_factory=dict)
     turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
     news: set[News] = field(default_factory=set)
     unseen: dict[str, set[str]] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from kie_ai_mcp._media.saving import allowed_folder, copied, save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prefix_of, service_of
+from kie_ai_mcp._record.tasks import says_more
 from kie_ai_mcp._service.envelope import error_of, error_text
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError, service_says, shorten
@@ -26,18 +27,33 @@ KEPT_LONGER = timedelta(days=14)  # services keep results longer than they say, 
 RECORD_BYTES = 20_000  # the most that an answer shows of the service's own record
 
 
-async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) -> Report:
-    """Read a task's status once, write it down, save finished results, and report.
+async def poll(engine: Engine, task_id: str, since: float, row: int | None = None) -> tuple[Report, bool]:
+    """Refresh a task unless a process has read it `since` a time; else return what is on record. Say which it was."""
+    try:
+        record, is_ours = await engine.record.tasks.claim(row or task_id, since)
+    except StorageError as exc:
+        return unread(task_id, exc.message, "Call get_task_status again."), True
+    if record is None or is_ours:
+        return await refresh(engine, task_id, record=record), True
+    return report_of(record), False
+
+
+async def refresh(
+    engine: Engine, task_id: str, *, with_record: bool = False, record: TaskRecord | None = None
+) -> Report:
+    """Read a task's status once, write down what is new, save finished results, and report.
 
     A read that fails changes nothing: the answer is then the last known state plus `read_error`. A task that is
     completed and saved is answered from the record: the service has nothing to add. `with_record` adds the service's
-    own answer, where the service was asked. An id that is not on record raises what `look_up` raises.
+    own answer, where the service was asked. An id that is not on record raises what `look_up` raises. A `record` is the
+    task as it was found there a moment ago.
     """
     try:
-        record = await engine.record.tasks.find(task_id)
+        record = record or await engine.record.tasks.find(task_id)
     except StorageError as exc:
         return unread(task_id, exc.message, "Call get_task_status again.")
-    if record is not None and not with_record and await anyio.to_thread.run_sync(_is_saved, record):
+    is_done = record is not None and record.status == "completed" and not with_record
+    if record is not None and is_done and await anyio.to_thread.run_sync(_is_saved, record):
         return report_of(record)
     again = None
     if record is None:
@@ -54,7 +70,8 @@ async def refresh(engine: Engine, task_id: str, *, with_record: bool = False) ->
         outcome, payload = again or await outcome_of(engine, record.task, payload)
         stored = _storable(engine, outcome)
         hidden = outcome.error if stored.error != outcome.error else None
-        record = await engine.record.tasks.record_outcome(record.row_id, stored)
+        if says_more(stored, record):
+            record = await engine.record.tasks.record_outcome(record.row_id, stored)
         if record.status == "failed":
             engine.news.add("failed")
     except (ReadFailed, StorageError) as exc:
@@ -189,7 +206,7 @@ def _again(record: TaskRecord, request: SubmissionRecord | None, gone: bool) -> 
 
 def _is_saved(record: TaskRecord) -> bool:
     """Tell whether every result of a completed task is a file that is still there."""
-    return record.status == "completed" and bool(record.results) and not record.unsaved and all(_present(record))
+    return bool(record.results) and not record.unsaved and all(_present(record))
 
 
 def _present(record: TaskRecord) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Waiting for tasks: several at once, at a pace that spares the service, with progress."""
 
-import random
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,8 +11,9 @@ from datetime import UTC, datetime
 import anyio
 
 from kie_ai_mcp._flow.engine import Engine, Say
-from kie_ai_mcp._flow.report import Report, report_of_error
-from kie_ai_mcp._flow.results import last_known, refresh, unread
+from kie_ai_mcp._flow.pace import Pace, usual_of
+from kie_ai_mcp._flow.report import Report, report_of, report_of_error
+from kie_ai_mcp._flow.results import last_known, poll, unread
 from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
 
 CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0, "text": 2.0}  # seconds between two reads of one task
@@ -100,30 +102,39 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
     turn = anyio.CapacityLimiter(READS_AT_ONCE)
     started = anyio.current_time()
 
+    async def show(task_id: str, report: Report) -> None:
+        changed = task_id not in board.reports or board.reports[task_id].status != report.status
+        board.reports[task_id] = report
+        if changed:
+            await say(board.summary(anyio.current_time() - started), board.share())
+
     async def follow(task_id: str) -> None:
-        cadence, written_id, caller = UNKNOWN_KIND_S, task_id, None
-        with suppress(KieError):
-            record = await engine.record.tasks.find(task_id)
-            if record is not None:
-                written_id, caller = record.written_id, engine.callers.get(record.gateway)
-                cadence = min(cadence_s(record.kind), max(timeout_s / 3, 1.0))  # also short waits
-                if len(ids) == 1 and (usual := await engine.record.tasks.usual_s(record.tool)):
-                    board.usual[task_id] = usual
+        pace = await _pace_of(engine, task_id, timeout_s)
+        record, caller = pace.record, pace.record and engine.callers.get(pace.record.gateway)
+        if record is not None and len(ids) == 1 and pace.usual:
+            board.usual[task_id] = pace.usual
+        written_id, row = (record.written_id, record.row_id) if record else (task_id, None)
+        looked_at, is_announced = time.time() - pace.cadence_s / 2, False
         while True:
             with _listening(engine, written_id) as news:
+                if record is not None and pace.early_s and not is_announced:
+                    await show(task_id, report_of(record))
+                    await board.pause(news, pace.early_s, 0.0, 0)
                 async with turn:
                     ended = board.ended()
-                    report = await _look(engine, task_id)
-                changed = task_id not in board.reports or board.reports[task_id].status != report.status
-                board.reports[task_id] = report
-                if changed:
-                    await say(board.summary(anyio.current_time() - started), board.share())
+                    since = math.inf if is_announced or news.is_set() else looked_at
+                    report, is_read = await _look(engine, task_id, since, row)
+                    looked_at = time.time()
+                await show(task_id, report)
                 if _over(report):
                     board.stir()
+                    wake(engine, written_id)
                     return
-                # Jitter, so that tasks started together are not read together for ever.
-                half_s = cadence * random.uniform(0.4, 0.6)  # noqa: S311  not a secret
-                await board.pause(news, max(half_s, caller.quiet_s if caller else 0.0), half_s, ended)
+                sure_s, spare_s = pace.halves_s()
+                # What another process reads is on record soon after.
+                spare_s = spare_s if is_read else 0.0
+                await board.pause(news, max(sure_s, caller.quiet_s if caller else 0.0), spare_s, ended)
+                is_announced = news.is_set()
 
     async def tell() -> None:
         while True:
@@ -163,12 +174,21 @@ def _listening(engine: Engine, task_id: str) -> Iterator[anyio.Event]:
             engine.listeners.pop(task_id, None)
 
 
-async def _look(engine: Engine, task_id: str) -> Report:
+async def _pace_of(engine: Engine, task_id: str, timeout_s: float) -> Pace:
+    with suppress(KieError):
+        record, _ = await engine.record.tasks.claim(task_id, None)
+        if record is not None:
+            cadence = min(cadence_s(record.kind), max(timeout_s / 3, 1.0))  # also short waits
+            return Pace(engine, cadence, record, await usual_of(engine, record))
+    return Pace(engine, UNKNOWN_KIND_S)
+
+
+async def _look(engine: Engine, task_id: str, since: float, row: int | None) -> tuple[Report, bool]:
     try:
-        return await refresh(engine, task_id)
+        return await poll(engine, task_id, since, row)
     except KieError as exc:
         stuck = isinstance(exc, InvalidArgument)  # an id that several services know
-        return replace(report_of_error(exc, "unread"), task_id=task_id, charged=None, stuck=stuck)
+        return replace(report_of_error(exc, "unread"), task_id=task_id, charged=None, stuck=stuck), True
 
 
 async def _at_the_end(engine: Engine, task_id: str, board: _Board) -> Report:

@@ -9,7 +9,8 @@ import anyio
 
 from kie_ai_mcp._flow.drift import look
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.results import KEPT_LONGER, refresh, with_files
+from kie_ai_mcp._flow.pace import early_s, usual_of
+from kie_ai_mcp._flow.results import KEPT_LONGER, poll, with_files
 from kie_ai_mcp._flow.waiting import wake
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
@@ -20,7 +21,6 @@ log = logging.getLogger(__name__)
 LOOK_S = 10.0  # seconds between two looks into the record, which cost next to nothing
 LEASE_S = 30.0  # how long other processes leave the reading to one that has stopped without a word
 USUAL_S = {"image": 10.0, "video": 45.0, "audio": 20.0}  # seconds in which no task is done, until its tool is known
-USUAL_FOR_S = 3600.0  # how long it counts how long the tasks of a tool take
 LEAST_S, MOST_S = 5.0, 6 * 3600.0  # the shortest and the longest pause between two reads of a task
 SHARE = 0.2  # the pause between two reads, as a share of the task's age
 AT_ONCE = 4  # reads at a time: calls of people wait behind no more
@@ -75,26 +75,17 @@ async def _readable(engine: Engine, *, eager: bool) -> dict[str, list[TaskRecord
     callers = engine.callers.items()
     ready = {name for name, caller in callers if not caller.quiet_s and (caller.gateway.key or not caller.needs_key)}
     tasks, now = engine.record.tasks, datetime.now(UTC)
-    records = await tasks.running(now - KEPT_LONGER, now - timedelta(seconds=0 if eager else LEAST_S))
-    resting = engine.resting = {row: until for row, until in engine.resting.items() if until > time.time()}
+    engine.resting = {row: until for row, until in engine.resting.items() if until > time.time()}
+    before = now - timedelta(seconds=0 if eager else LEAST_S)
     by_gateway: dict[str, list[TaskRecord]] = {}
-    for record in records:
-        if record.gateway not in ready or record.row_id in resting:
+    for record in await tasks.running(now - KEPT_LONGER, before, engine.resting):
+        if record.gateway not in ready:
             continue
-        soonest = record.created_at + timedelta(seconds=await _usual_s(engine, record))
-        if eager or now >= max(soonest, record.updated_at + _pause(record.updated_at - record.created_at)):
+        usual, otherwise_s = await usual_of(engine, record), USUAL_S.get(record.kind, LEAST_S)
+        is_early = early_s(record, usual, otherwise_s) > 0
+        if eager or not (is_early or now < record.updated_at + _pause(record.updated_at - record.created_at)):
             by_gateway.setdefault(record.gateway, []).append(record)
     return by_gateway
-
-
-async def _usual_s(engine: Engine, record: TaskRecord) -> float:
-    """Return how many seconds the tasks of a tool take at least, nearly always."""
-    seconds, until = engine.usual.get(record.tool, (0.0, 0.0))
-    if until < time.monotonic():
-        usual = await engine.record.tasks.usual_s(record.tool)
-        seconds = USUAL_S.get(record.kind, LEAST_S) if usual is None else usual[0]
-        engine.usual[record.tool] = seconds, time.monotonic() + USUAL_FOR_S
-    return seconds
 
 
 async def _unsaved(engine: Engine, *, eager: bool) -> list[TaskRecord]:
@@ -108,12 +99,19 @@ async def _unsaved(engine: Engine, *, eager: bool) -> list[TaskRecord]:
 
 
 async def _tend(engine: Engine, record: TaskRecord, turn: anyio.CapacityLimiter) -> None:
-    """Read a running task, or save the results of a completed one, unless a caller of this process does so itself."""
-    task_id = record.written_id
+    """Read a running task, or save the results of a completed one, unless a caller of this process does so itself.
+
+    One that another process has read within its pause is left to that.
+    """
+    task_id, age = record.written_id, datetime.now(UTC) - (record.finished_at or record.created_at)
+    since = time.time() - _pause(age).total_seconds() / 2  # its own last read was earlier, however the pauses vary
     async with turn:
         try:
             if task_id not in engine.listeners:
-                report = await (with_files(engine, record) if record.final else refresh(engine, task_id))
+                if record.final:
+                    report = await with_files(engine, record)
+                else:
+                    report, _ = await poll(engine, task_id, since, record.row_id)
                 if report.is_final and report.notes and engine.settings.output_dir is not None and not report.is_saved:
                     log.warning("task %s is not saved whole: %s", task_id, " ".join(report.notes))
                 if report.is_final:
@@ -121,7 +119,6 @@ async def _tend(engine: Engine, record: TaskRecord, turn: anyio.CapacityLimiter)
         except Exception:
             log.exception("looking after task %s failed inside", task_id)
         finally:
-            age = datetime.now(UTC) - (record.finished_at or record.created_at)
             engine.resting[record.row_id] = time.time() + _pause(age).total_seconds()
 
 

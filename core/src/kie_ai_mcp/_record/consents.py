@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from kie_ai_mcp._record.database import Database, in_worker
+from kie_ai_mcp._record.database import Database
+from kie_ai_mcp._record.lane import in_worker
 from kie_ai_mcp._record.tables import ConsentRow
 from kie_ai_mcp.errors import LimitReached
 

@@ -4,17 +4,16 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import anyio
-import anyio.to_thread
 import peewee
 
+from kie_ai_mcp._record.lane import Lane
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate
 from kie_ai_mcp._settings.databases import look_at
 from kie_ai_mcp.errors import StorageError
@@ -26,23 +25,7 @@ ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reac
 RESCUE = "Stop every server, and rescue what can be: sqlite3 {0} .recover | sqlite3 {0}.new"
 BUSY_TIMEOUT_S = 10  # how long one statement, or one file lock, waits for another process
 
-P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def in_worker(work: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], Awaitable[R]]:
-    """Make a method of an object with a `database` awaitable: it runs in a worker thread, after the one before it."""
-
-    @wraps(work)
-    async def awaitable(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        call = partial(self.database.guarded, partial(work, self, *args, **kwargs))
-        try:
-            return await anyio.to_thread.run_sync(call, limiter=self.database.lane)
-        finally:
-            if self.database.has_news:
-                self.database.wake_waiters()
-
-    return awaitable
 
 
 def file_lock(path: str) -> "BaseFileLock":
@@ -110,7 +93,7 @@ class Database:
             thread_safe=False,  # one connection, used by one worker thread at a time (see lane)
             check_same_thread=False,
         )
-        self.lane = anyio.CapacityLimiter(1)
+        self.lane = Lane(self.guarded, self._wake_for_news)
         # Where the file itself lies: a process that opens it through a link must find the same files beside it.
         self.real_path = Path(os.path.realpath(self.path))
         self._log, self._index = Path(f"{self.real_path}-wal"), Path(f"{self.real_path}-shm")
@@ -195,6 +178,10 @@ class Database:
         """Change what a query says; return the id of a new row, or the number of changed ones."""
         self.has_news = True
         return query.execute(self.connection)
+
+    def _wake_for_news(self) -> None:
+        if self.has_news:
+            self.wake_waiters()
 
     def wake_waiters(self) -> None:
         """Wake everything that waits for this process's changes."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kie_ai_mcp._record.database import Database, in_worker
+from kie_ai_mcp._record.database import Database
+from kie_ai_mcp._record.lane import in_worker
 from kie_ai_mcp._record.tables import KeptRow
 
 

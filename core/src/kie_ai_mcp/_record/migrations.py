@@ -166,9 +166,17 @@ CREATE INDEX consents_by_identity ON consents (identity);
 # What is to be said of a price besides its number.
 _CONSENT_NOTES = "ALTER TABLE consents ADD COLUMN notes TEXT NOT NULL DEFAULT '[]';"
 
+# When some process last asked the service for a running task.
+_READS = """
+CREATE TABLE reads (
+    task INTEGER PRIMARY KEY,
+    read_at REAL NOT NULL
+);
+"""
+
 _STEPS = (
     _SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT, _DATA,
-    _NOTES, _CONSENTS, _CONSENT_NOTES,
+    _NOTES, _CONSENTS, _CONSENT_NOTES, _READS,
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -14,12 +14,23 @@ import anyio.to_thread
 import peewee
 
 from kie_ai_mcp._record.consents import Consents
-from kie_ai_mcp._record.database import Database, in_worker
+from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.kept import Keeping
+from kie_ai_mcp._record.lane import in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.submissions import Submissions
-from kie_ai_mcp._record.tables import FINAL, ConsentRow, Ending, KeyRow, LeaseRow, SubmissionRow, TaskRecord, TaskRow
+from kie_ai_mcp._record.tables import (
+    FINAL,
+    ConsentRow,
+    Ending,
+    KeyRow,
+    LeaseRow,
+    ReadRow,
+    SubmissionRow,
+    TaskRecord,
+    TaskRow,
+)
 from kie_ai_mcp._record.tasks import Tasks
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import StorageError
@@ -85,7 +96,8 @@ class Record:
 
     async def aclose(self) -> None:
         """Close the file once no other work is under way: closing it below a running statement would crash."""
-        await anyio.to_thread.run_sync(self.close, limiter=self.database.lane)
+        async with self.database.lane.turn():
+            await anyio.to_thread.run_sync(self.close)
 
     def close(self) -> None:
         """Close the file and give up this process's mark of being alive. Call it only where no worker uses the file."""
@@ -186,5 +198,6 @@ class Record:
             ]
             made = peewee.fn.EXISTS(TaskRow.select(TaskRow.row_id).where(some, *same))
             self.database.execute(SubmissionRow.delete().where(theirs, made))
+            self.database.execute(ReadRow.delete().where(ReadRow.task.in_([row["row_id"] for row in rows])))
             self.database.execute(TaskRow.delete().where(some))
         return len(rows)

@@ -10,7 +10,8 @@ from typing import Any
 import peewee
 
 from kie_ai_mcp._record.consents import give_back, use, yes_for
-from kie_ai_mcp._record.database import Database, in_worker
+from kie_ai_mcp._record.database import Database
+from kie_ai_mcp._record.lane import in_worker
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.slots import Budget, RateLimit, wait_for_slot
 from kie_ai_mcp._record.tables import (

@@ -164,6 +164,16 @@ class LeaseRow(peewee.Model):
         table_name = "leases"
 
 
+class ReadRow(peewee.Model):
+    """One row of ``reads``: when a process last took on to ask the service for a running task, by the task's row."""
+
+    task = peewee.IntegerField(primary_key=True)
+    read_at = peewee.FloatField()
+
+    class Meta:
+        table_name = "reads"
+
+
 class KeptRow(peewee.Model):
     """One row of ``kept``: what is known of a service besides its tasks, as JSON, and until when it is left alone."""
 

@@ -1,5 +1,7 @@
 """Tasks on record: where each came from, how it stands and where its results are; and uploads of files for them."""
 
+import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,10 +11,12 @@ from typing import Any
 
 import peewee
 
-from kie_ai_mcp._record.database import Database, in_worker
+from kie_ai_mcp._record.database import Database
+from kie_ai_mcp._record.lane import in_group, in_worker
 from kie_ai_mcp._record.tables import (
     FINAL,
     PROMPTS,
+    ReadRow,
     SubmissionRow,
     TaskRecord,
     TaskRow,
@@ -22,7 +26,7 @@ from kie_ai_mcp._record.tables import (
     service_of,
     task_record,
 )
-from kie_ai_mcp.errors import InvalidArgument, StorageError
+from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
 from kie_ai_mcp.specs import KIE, Outcome, Task
 
 # Joined by the submission's number, of which there is one: two may name the same task.
@@ -37,6 +41,11 @@ for _part in (TaskRow.model, *_PROMPTS):
 
 SEARCHED = 20_000  # how many tasks one search by words looks at: paid requests wait for it meanwhile
 VALUES = 500  # of one query; SQLite before 3.32 takes 999
+# Errors of one row's values; all others are of the file.
+OF_ONE_ROW = (
+    OverflowError | ValueError | peewee.IntegrityError | peewee.DataError | peewee.InterfaceError
+    | peewee.ProgrammingError
+)  # fmt: skip
 TaskKey = int | str
 """A task on record: the number of its row, or an id, as `TaskRecord.written_id` or the service writes it."""
 
@@ -76,13 +85,48 @@ class Tasks:
         with self.database.transaction():
             return insert_task(self.database, task)
 
-    @in_worker
-    def record_outcome(self, key: TaskKey, outcome: Outcome) -> TaskRecord:
+    @in_group
+    def record_outcome(self, calls: Sequence[tuple[TaskKey, Outcome]]) -> list[TaskRecord | Exception]:
         """Write what the service says of a task, as `write_outcome` does."""
-        with self.database.transaction():
-            row_id = _row_id(self.database, key)
-            write_outcome(self.database, row_id, outcome)
-        return recorded(self.database, row_id)
+        database, records = self.database, list[TaskRecord | Exception]()
+        with database.transaction():
+            for key, outcome in calls:
+                try:
+                    with database.translated("used"), database.connection.savepoint():
+                        row_id = _row_id(database, key)
+                        write_outcome(database, row_id, outcome)
+                        records.append(recorded(database, row_id))
+                except KieError as exc:
+                    if not isinstance(exc.__cause__, OF_ONE_ROW | None):  # the file's, which ends it for all
+                        raise exc.__cause__ from None
+                    records.append(exc)
+        return records
+
+    @in_group
+    def claim(self, calls: Sequence[tuple[TaskKey, float | None]]) -> list[tuple[TaskRecord | None, bool] | Exception]:
+        """Return a task or None, and whether to ask the service for it: not if a process took that on since a time.
+
+        Without a time none is taken on. To take one on is not synced to disk: where that is lost, it is read once more.
+        """
+        claims = [self._claimed(key, since) for key, since in calls]
+        records = [claim[0] for claim in claims if isinstance(claim, tuple) and claim[1]]
+        running = [record.row_id for record in records if record is not None and not record.final]
+        if not running:
+            return claims
+        with self.database.unsynced(), self.database.transaction():
+            now = time.time()
+            query, taken = ReadRow.select().where(ReadRow.task.in_(running)), set[int]()
+            read_at = {row["task"]: row["read_at"] for row in self.database.rows(query)}
+            for number, (claim, (_, since)) in enumerate(zip(claims, calls, strict=True)):
+                if isinstance(claim, tuple) and claim[0] and claim[1] and (row := claim[0].row_id) in running:
+                    if row in taken or (since or 0.0) < read_at.get(row, 0.0) <= now:
+                        claims[number] = claim[0], False
+                    else:
+                        taken.add(row)
+            if taken:  # no news, so that nobody is stirred
+                marks = ReadRow.insert_many([{"task": row, "read_at": now} for row in taken])
+                marks.on_conflict_replace().execute(self.database.connection)
+        return claims
 
     @in_worker
     def record_files(self, key: TaskKey, files: Iterable[str]) -> TaskRecord:
@@ -125,11 +169,17 @@ class Tasks:
         return [f"{prefix_of(gateway, task_id, accounts)}{task_id}" for task_id, gateway in named]
 
     @in_worker
-    def running(self, since: datetime, before: datetime, limit: int = 200) -> Sequence[TaskRecord]:
-        """Return running tasks that this process can read, made after `since`, last heard of before `before`."""
+    def running(
+        self, since: datetime, before: datetime, besides: Iterable[int] = (), limit: int = 200
+    ) -> Sequence[TaskRecord]:
+        """Return running tasks that this process can read, made after `since`, last heard of before `before`.
+
+        `besides` are rows that are left out.
+        """
         rows = TaskRow
         late = rows.status.in_(("pending", "processing")) & (rows.created_at > since) & (rows.updated_at < before)
-        query = rows.select().where(late, self._readable())
+        others = rows.row_id.not_in(peewee.SQL("(SELECT value FROM json_each(?))", [json.dumps([*besides])]))
+        query = rows.select().where(late, others, self._readable())
         return self._records(query.order_by(rows.updated_at.desc()).limit(limit))
 
     @in_worker
@@ -159,12 +209,18 @@ class Tasks:
         return self._records(_WITH_REQUEST.where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit))
 
     @in_worker
-    def usual_s(self, tool: str) -> tuple[float, float] | None:
-        """Return the 10th and 90th percentile of the seconds that a tool's newest 50 tasks took; None below three."""
+    def usual_s(self, tool: str, model: str | None = None) -> tuple[float, float] | None:
+        """Return the 10th and 90th percentile of the seconds that a tool's newest 50 tasks took; None below three.
+
+        Of a `model`, those of its tasks alone.
+        """
         rows = TaskRow
-        query = rows.select(rows.created_at, rows.finished_at).order_by(rows.row_id.desc()).limit(50)
+        query = rows.select(rows.created_at, rows.finished_at, rows.updated_at).order_by(rows.row_id.desc()).limit(50)
         query = query.where(rows.tool == tool, rows.status == "completed", rows.finished_at.is_null(False))
-        spans = (row["finished_at"] - row["created_at"] for row in self.database.rows(query))
+        query = query if model is None else query.where(rows.model == model)
+        # The end is told by the clock of the service, and was written down by ours.
+        ends = ((row["created_at"], min(row["finished_at"], row["updated_at"])) for row in self.database.rows(query))
+        spans = (end - begin for begin, end in ends)
         durations = sorted(max(0.0, span.total_seconds()) for span in spans)
         return (_tenth(durations, 1), _tenth(durations, 9)) if len(durations) >= 3 else None
 
@@ -231,6 +287,12 @@ class Tasks:
         query = UploadRow.select().where(UploadRow.expires_at > datetime.now(UTC) - timedelta(days=3))
         return {row["url"]: row["sha256"] for row in self.database.rows(query)}
 
+    def _claimed(self, key: TaskKey, since: float | None) -> tuple[TaskRecord | None, bool] | Exception:
+        try:
+            return task_at(self.database, key), since is not None
+        except InvalidArgument as exc:
+            return exc
+
     def _readable(self) -> Any:
         services = map(service_of, self.database.accounts.values())
         at_these = (TaskRow.account.startswith(f"{service}-") for service in services)
@@ -270,15 +332,8 @@ def write_outcome(database: Database, row_id: int, outcome: Outcome) -> None:
     A final status stays, but results win over a failure, and the reason of the failure is kept with them.
     """
     now = datetime.now(UTC)
-    values = columns(TaskRow, Outcome, outcome)
-    ended_at, reason = values.pop("finished_at"), {name: values.pop(name) for name in ("error", "error_code")}
-    if outcome.credits is not None and (outcome.credits < 0 or (outcome.credits == 0 and outcome.status not in FINAL)):
-        del values["credits"]  # no price, or none yet: the service says 0 of tasks that it charges for at their end
-    values = {name: value for name, value in values.items() if value is not None} | {"updated_at": now}
-    if outcome.urls:
-        values |= {"result_url": outcome.urls[0], "result_urls": outcome.urls}
-    if outcome.status == "failed":
-        values |= reason
+    values, reason = _said(outcome)
+    values |= {"updated_at": now} | ({"result_url": outcome.urls[0]} if outcome.urls else {})
     ours = TaskRow.row_id == row_id
     if outcome.status == "completed" and (outcome.urls or outcome.data is not None):
         # Results that come after a failure are kept from their own end on.
@@ -292,8 +347,26 @@ def write_outcome(database: Database, row_id: int, outcome: Outcome) -> None:
     database.execute(TaskRow.update(values).where(ours))
     if outcome.status in FINAL:
         # Read again, a task has not finished again: links expire from the first time.
-        query = TaskRow.update(finished_at=ended_at or now)
+        query = TaskRow.update(finished_at=outcome.finished_at or now)
         database.execute(query.where(ours, TaskRow.finished_at.is_null()))
+
+
+def says_more(outcome: Outcome, record: TaskRecord) -> bool:
+    """Return whether an outcome says anything of a task that is not on record."""
+    return any(getattr(record, name) != value for name, value in _said(outcome)[0].items())
+
+
+def _said(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what an outcome says, by the names of columns, and the reason of a failure by itself."""
+    values = columns(TaskRow, Outcome, outcome)
+    del values["finished_at"]
+    reason = {name: values.pop(name) for name in ("error", "error_code")}
+    reason["error_code"] = None if outcome.error_code is None else str(reason["error_code"])
+    if outcome.credits is not None and (outcome.credits < 0 or (outcome.credits == 0 and outcome.status not in FINAL)):
+        del values["credits"]  # no price, or none yet: the service says 0 of tasks that it charges for at their end
+    values = {name: value for name, value in values.items() if value is not None}
+    values |= {"result_urls": outcome.urls} if outcome.urls else {}
+    return values | (reason if outcome.status == "failed" else {}), reason
 
 
 def recorded(database: Database, key: TaskKey) -> TaskRecord:

@@ -1,0 +1,71 @@
+"""Pace of status reads: none before a task can be done, then often, and the more seldom the later it is."""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._record.tables import TaskRecord
+
+EARLY = 0.8  # the share of what nine of ten tasks take at least, in which none is read
+LATE = 0.05  # the pause of a task that takes longer than nine of ten, as a share of how much longer
+LATE_AFTER = 75  # a task of which that is not known is late after so many pauses
+LONGEST_S = 60.0
+READS_PER_S = 80.0  # of all tasks that are waited for: what more would be read is read more seldom
+USUAL_FOR_S, UNUSUAL_FOR_S = 600.0, 10.0  # how long it counts how long tasks take, and that it is not known
+
+
+async def usual_of(engine: Engine, record: TaskRecord) -> tuple[float, float] | None:
+    """Return the seconds that most tasks of a tool and a model take, at least and at most; None where too few did."""
+    sort = record.tool, record.model
+    usual, until = engine.usual.get(sort, (None, 0.0))
+    if until < time.monotonic():
+        usual = await engine.record.tasks.usual_s(*sort)
+        engine.usual[sort] = usual, time.monotonic() + (UNUSUAL_FOR_S if usual is None else USUAL_FOR_S)
+    return usual
+
+
+def early_s(record: TaskRecord, usual: tuple[float, float] | None, otherwise_s: float = 0.0) -> float:
+    """Return the seconds from now in which a task can't be done; `otherwise_s` counts from its start where unknown."""
+    least_s = otherwise_s if usual is None else EARLY * usual[0]
+    return max(0.0, record.created_at.timestamp() + least_s - time.time())
+
+
+@dataclass(eq=False)
+class Pace:
+    """The pauses between the reads of one task that is waited for."""
+
+    engine: Engine
+    cadence_s: float
+    record: TaskRecord | None = None
+    usual: tuple[float, float] | None = None
+
+    @property
+    def early_s(self) -> float:
+        """The seconds from now in which the task can't be done."""
+        return 0.0 if self.record is None else early_s(self.record, self.usual)
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Count the task's reads among those of this process."""
+        try:
+            yield
+        finally:
+            self.engine.rates.pop(self, None)
+
+    def halves_s(self) -> tuple[float, float]:
+        """Return the two parts of the next pause: one that lasts, and one that ends where others have ended.
+
+        They vary, so that tasks started together are not read together for ever.
+        """
+        pause_s = self.cadence_s
+        if self.record is not None:
+            most_s = self.usual[1] if self.usual else LATE_AFTER * self.cadence_s
+            late_s = time.time() - self.record.created_at.timestamp() - most_s
+            pause_s = max(pause_s, min(LATE * late_s, LONGEST_S))
+        self.engine.rates[self] = 1 / pause_s
+        pause_s *= max(1.0, sum(self.engine.rates.values()) / READS_PER_S)
+        sure_s = self.cadence_s * random.uniform(0.4, 0.6)  # noqa: S311  not a secret
+        return sure_s, pause_s * random.uniform(0.9, 1.1) - self.cadence_s / 2  # noqa: S311
