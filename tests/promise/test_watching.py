@@ -193,3 +193,74 @@ def test_failing_database_does_not_end_the_watching(launch: "Launch", held: Sand
     until(lambda: "LookupError" in server.errors)
     held.finish(task_id)
     until(lambda: saved(tasks))
+
+
+# Waiting -------------------------------------------------------------------------------------------------------------
+
+UNWATCHED = {"KIE_AI_WATCH": "false"}
+
+
+def took(folder: Path, seconds: float, count: int = 5) -> None:
+    """Put finished pictures on record that took so long."""
+    columns = "task_id, api_type, status, created_at, updated_at, finished_at, provider, tool, kind, model, result_urls"
+    with closing(sqlite3.connect(folder / "tasks.db")) as database, database:
+        (model,) = database.execute("SELECT model FROM tasks").fetchone()
+        begin, end = (f"datetime('now', '-1 day', '+{after} seconds')" for after in (0, seconds))
+        for number in range(count):
+            database.execute(
+                f"INSERT INTO tasks ({columns}) VALUES (?, 'x', 'completed', {begin}, {end}, {end}, 'nano-banana', ?, "
+                "'image', ?, '[]')",
+                (f"old-{number}", TOOL, model),
+            )
+
+
+def test_task_that_is_waited_for_is_not_read_before_it_can_be_done(
+    launch: "Launch", held: Sandbox, tmp_path: Path
+) -> None:
+    server = launch(held, **UNWATCHED)
+    task_id = started(server)
+    took(tmp_path, 60)
+    (task,) = server.call("wait_for_tasks", task_ids=[task_id], timeout_s=1)["structuredContent"]["tasks"]
+    assert task["status"] == "pending"
+    assert reads(held) == 0
+    server.call("get_task_status", task_id=task_id)  # a person's own call always reads
+    assert reads(held) == 1
+
+
+def test_task_that_is_waited_for_is_read_once_it_can_be_done(launch: "Launch", held: Sandbox, tmp_path: Path) -> None:
+    server = launch(held, **UNWATCHED)
+    begun, task_id = time.monotonic(), started(server)
+    took(tmp_path, 1)
+    waiting = server.ask("wait_for_tasks", task_ids=[task_id], timeout_s=5)
+    until(lambda: reads(held))
+    assert time.monotonic() - begun >= 0.8
+    held.finish(task_id)
+    (task,) = server.answer(waiting)["structuredContent"]["tasks"]
+    assert task["status"] == "completed"
+
+
+def test_several_servers_that_wait_for_one_task_read_it_as_often_as_one(launch: "Launch", held: Sandbox) -> None:
+    servers = [launch(held, **UNWATCHED) for _ in range(3)]
+    task_id = started(servers[0])
+    waiting = [server.ask("wait_for_tasks", task_ids=[task_id], timeout_s=9) for server in servers]
+    time.sleep(2.5)  # with a pause of two seconds
+    assert 1 <= reads(held) <= 3
+    held.finish(task_id)
+    answers = [server.answer(number) for server, number in zip(servers, waiting, strict=True)]
+    assert [answer["structuredContent"]["tasks"][0]["status"] for answer in answers] == ["completed"] * 3
+
+
+def test_outcomes_of_many_tasks_outlive_a_server_that_is_killed_as_it_writes_them(
+    launch: "Launch", held: Sandbox, tasks: Tasks
+) -> None:
+    server = launch(held, {"at": "record outcome", "when": "after", "do": "kill"}, **UNWATCHED)
+    ids = [started(server, f"Fox {number}") for number in range(12)]
+    server.ask("wait_for_tasks", task_ids=ids, timeout_s=9)
+    for task_id in ids:
+        held.finish(task_id)
+    assert server.ended() == -signal.SIGKILL
+    assert any(row["status"] == "completed" for row in tasks())  # that of the call that was about to return
+    server = launch(held, **UNWATCHED)
+    done = server.call("wait_for_tasks", task_ids=ids, timeout_s=9)["structuredContent"]["tasks"]
+    assert [task["status"] for task in done] == ["completed"] * 12
+    assert len(held.ledger) == 12

@@ -106,6 +106,45 @@ async def test_large_data_is_shown_in_part_and_kept_whole(engine: Engine) -> Non
     assert (content.mime_type, json.loads(content.text or "")) == ("application/json", {"notes": notes})
 
 
+async def test_status_that_says_nothing_new_writes_nothing(engine: Engine, service: HTTPServer) -> None:
+    await engine.record.tasks.adopt(Task("t-1", "nano-banana", "nano-banana", path="jobs/createTask"))
+    data: dict[str, object] = {"state": "generating", "progress": 40}
+    service.expect_request("/jobs/recordInfo").respond_with_json({"code": 200, "data": data})
+    assert (await refresh(engine, "t-1")).status == "processing"
+    before = await engine.record.tasks.stamp()
+
+    for _ in range(3):
+        assert (await refresh(engine, "t-1")).status == "processing"
+    assert await engine.record.tasks.stamp() == before
+
+    data["progress"] = 60
+    service.clear()
+    service.expect_request("/jobs/recordInfo").respond_with_json({"code": 200, "data": data})
+    assert (await refresh(engine, "t-1")).progress == 0.6
+    assert await engine.record.tasks.stamp() != before
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"state": "success", "resultJson": {"resultUrls": ["https://files.invalid/1.png"]}, "creditsConsumed": 4},
+        {"state": "fail", "failMsg": "no", "failCode": 422, "creditsConsumed": 0},
+    ],
+)
+async def test_ending_that_is_read_again_writes_nothing(
+    data: dict[str, object], engine: Engine, service: HTTPServer
+) -> None:
+    engine.settings = engine.settings.model_copy(update={"output_dir": None})
+    await engine.record.tasks.adopt(Task("t-1", "nano-banana", "nano-banana", path="jobs/createTask"))
+    service.expect_request("/jobs/recordInfo").respond_with_json({"code": 200, "data": data})
+    first = await refresh(engine, "t-1")
+    before = await engine.record.tasks.stamp()
+
+    assert first.is_final
+    assert await refresh(engine, "t-1") == first
+    assert await engine.record.tasks.stamp() == before
+
+
 def saved(report: Report) -> list[bool]:
     return [bool(file) and Path(file).is_file() for file in report.files]
 

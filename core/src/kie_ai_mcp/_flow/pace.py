@@ -13,7 +13,7 @@ EARLY = 0.8  # the share of what nine of ten tasks take at least, in which none 
 LATE = 0.05  # the pause of a task that takes longer than nine of ten, as a share of how much longer
 LATE_AFTER = 75  # a task of which that is not known is late after so many pauses
 LONGEST_S = 60.0
-READS_PER_S = 80.0  # of all tasks that are waited for: what more would be read is read more seldom
+READS_PER_S = 60.0  # of all tasks that are waited for: what more would be read is read more seldom
 USUAL_FOR_S, UNUSUAL_FOR_S = 600.0, 10.0  # how long it counts how long tasks take, and that it is not known
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,48 +35,50 @@ async def poll(engine: Engine, task_id: str, since: float, row: int | None = Non
     except StorageError as exc:
         return unread(task_id, exc.message, "Call get_task_status again."), True
     if record is None or is_ours:
-        return await refresh(engine, task_id, record=record), True
+        return await refresh(engine, task_id, polled=record), True
     return report_of(record), False
 
 
 async def refresh(
-    engine: Engine, task_id: str, *, with_record: bool = False, record: TaskRecord | None = None
+    engine: Engine, task_id: str, *, with_record: bool = False, polled: TaskRecord | None = None
 ) -> Report:
     """Read a task's status once, write down what is new, save finished results, and report.
 
     A read that fails changes nothing: the answer is then the last known state plus `read_error`. A task that is
     completed and saved is answered from the record: the service has nothing to add. `with_record` adds the service's
-    own answer, where the service was asked. An id that is not on record raises what `look_up` raises. A `record` is the
-    task as it was found there a moment ago.
+    own answer, where the service was asked. An id that is not on record raises what `look_up` raises. What is `polled`
+    is the task as it is on record; it takes its turn among all polls.
     """
     try:
-        record = record or await engine.record.tasks.find(task_id)
+        record = polled or await engine.record.tasks.find(task_id)
     except StorageError as exc:
         return unread(task_id, exc.message, "Call get_task_status again.")
     is_done = record is not None and record.status == "completed" and not with_record
     if record is not None and is_done and await anyio.to_thread.run_sync(_is_saved, record):
         return report_of(record)
-    again = None
-    if record is None:
-        record, payload = await look_up(engine, task_id)
-    else:
-        record = with_provider(engine, record)
+    caller = None if polled is None else engine.callers.get(polled.gateway)
+    async with nullcontext() if caller is None else caller.polls:
+        again = None
+        if record is None:
+            record, payload = await look_up(engine, task_id)
+        else:
+            record = with_provider(engine, record)
+            try:
+                _check_service(engine, record)
+                again = await asked_again(engine, record)
+                payload = {} if again else await payload_of(engine, record.task)
+            except KieError as exc:
+                return _unread(await with_files(engine, record), exc)
         try:
-            _check_service(engine, record)
-            again = await asked_again(engine, record)
-            payload = {} if again else await payload_of(engine, record.task)
-        except KieError as exc:
-            return _unread(await with_files(engine, record), exc)
-    try:
-        outcome, payload = again or await outcome_of(engine, record.task, payload)
-        stored = _storable(engine, outcome)
-        hidden = outcome.error if stored.error != outcome.error else None
-        if says_more(stored, record):
-            record = await engine.record.tasks.record_outcome(record.row_id, stored)
-        if record.status == "failed":
-            engine.news.add("failed")
-    except (ReadFailed, StorageError) as exc:
-        return _unread(report_of(record), exc)
+            outcome, payload = again or await outcome_of(engine, record.task, payload)
+            stored = _storable(engine, outcome)
+            hidden = outcome.error if stored.error != outcome.error else None
+            if says_more(stored, record):
+                record = await engine.record.tasks.record_outcome(record.row_id, stored)
+            if record.status == "failed":
+                engine.news.add("failed")
+        except (ReadFailed, StorageError) as exc:
+            return _unread(report_of(record), exc)
     report = await with_files(engine, record)
     if report.error and hidden:
         report = replace(report, error=service_says(hidden, record.error_code))

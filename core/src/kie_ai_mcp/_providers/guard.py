@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 from typing import TypeVar
 
@@ -18,12 +19,39 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_S = 10.0
+IDLE = 4  # threads that wait for more
 _CORE = str(Path(__file__).parents[1])
 AGAIN_S = 1.0  # seconds until code that ignores the first alarm is interrupted once more
 
 
+_idle: list["SimpleQueue[tuple[str, Callable[[], object]]]"] = []  # of the threads that wait
+
+
 class _TimeUp(BaseException):
     """Interrupts code that takes too long; an ``except Exception`` in that code can't catch it."""
+
+
+def _run_in_thread(who: str, work: Callable[[], object]) -> None:
+    """Run a work in a thread that waits for one, else in a new one: to start one costs more than most work.
+
+    They are daemons: code that never returns must not keep the process from ending.
+    """
+
+    def serve() -> None:
+        while True:
+            threading.current_thread().name, next_work = queue.get()
+            next_work()
+            del next_work  # what it holds is not to wait with the thread
+            if len(_idle) >= IDLE:
+                return
+            _idle.append(queue)
+
+    try:
+        queue = _idle.pop()
+    except IndexError:
+        queue = SimpleQueue()
+        threading.Thread(target=serve, daemon=True).start()
+    queue.put((who, work))
 
 
 async def run_isolated(who: str, work: Callable[[], T]) -> T:
@@ -44,8 +72,7 @@ async def run_isolated(who: str, work: Callable[[], T]) -> T:
         with contextlib.suppress(RuntimeError):  # the loop is closed, so there is no caller any more
             loop.call_soon_threadsafe(ended.set_result, (result, raised))
 
-    # A daemon: code that never returns must not keep the process from ending.
-    threading.Thread(target=run, name=who, daemon=True).start()
+    _run_in_thread(who, run)
     await asyncio.wait([ended], timeout=ANSWER_S)
     if not ended.done():  # checked after the wait: a machine that slept wakes with the time over and the answer there
         raise PluginError(f"{who} gave no answer within {ANSWER_S:g} s.")

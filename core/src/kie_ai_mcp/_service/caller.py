@@ -36,6 +36,7 @@ CONNECT_TRIES = 3
 NOT_SERVED = (404, 405)
 MOVED = (301, 307, 308)  # they ask for the request at another address, so that nothing came of it at this one
 RETRY_AFTER_CEILING_S = 30.0
+POLLS_AT_ONCE = 8  # reads at once of tasks that are waited for, in the whole process
 QUIET_CEILING_S = 3600.0  # the longest time without reads that a service may ask for
 
 Made = Accepted | Outcome | None
@@ -114,6 +115,7 @@ class Caller:
     older: dict[str, str] = field(
         default_factory=dict
     )  # addresses that answered, by those that are not served any more
+    polls: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(POLLS_AT_ONCE))
     quiet_until: float = 0.0  # as time.monotonic(): the service has asked for no more reads until then
 
     @cached_property

@@ -34,6 +34,7 @@ LATE_S = 0.3  # a timer that comes so late was slept through
 AWAKE_S = 5.0  # how long after a sleep what came meanwhile may take to be read
 LAST_LOOK_S = 0.05
 CLOSE_S = 1.0
+KEPT, KEPT_S = 16, 30.0  # connections that wait for another read, and how long
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ class Connections:
                     proxy=address,
                     trust_env=False,
                     timeout=timeout_s,
-                    limits=httpx.Limits(max_keepalive_connections=0 if use == "create" else None),
+                    limits=httpx.Limits(
+                        max_keepalive_connections=0 if use == "create" else KEPT, keepalive_expiry=KEPT_S
+                    ),
                     headers=HEADERS,
                 )
             except (httpx.InvalidURL, ValueError):  # its message is left out: it may hold the proxy's password

@@ -1,0 +1,169 @@
+"""What tasks that are waited for cost: the server's processor and memory, and the calls of people beside them.
+
+    uv run python benchmarks/waiting.py [--tasks 10 100 1000] [--seconds 10] [--kind image]
+
+The sandbox runs as a child and holds every task; the real server serves over HTTP as another one. For each number of
+tasks the same is measured while nobody waits, which is the baseline of the same run, and while `wait_for_tasks` waits
+for all of them, a hundred in each call. At the end all are finished at once: what counts is the time from the last of
+them to each answer.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+TOOLS = {"image": "generate_nano_banana", "video": "generate_veo3_video"}
+AT_ONCE = 100  # the most tasks of one call
+MAKERS = 8
+TICKS = os.sysconf("SC_CLK_TCK")
+LIMIT_S = 600
+
+
+@contextmanager
+def child(words: list[str], says: str, **settings: str) -> Iterator[tuple[int, str]]:
+    """Run a command of ours as a child; yield its process id and the address that it says it serves."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("KIE_AI_")}
+    command = [sys.executable, "-m", "kie_ai_mcp", *words]
+    with subprocess.Popen(
+        command, env={**plain, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = next((line for line in process.stdout if says in line), "")
+            if not line:
+                raise SystemExit(f"{' '.join(words)} did not start")
+            yield process.pid, next(word for word in line.split() if word.startswith("http"))
+        finally:
+            process.terminate()
+
+
+@dataclass
+class Figures:
+    """What was measured in one state of the server."""
+
+    processor: float  # share of one core
+    lists_ms: float  # median of `list_tasks`
+    made_per_s: float
+
+
+@dataclass
+class Bench:
+    """The server as a client and as a process."""
+
+    client: httpx.Client
+    pid: int
+    tool: str
+    pool: ThreadPoolExecutor
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool; return its answer as data."""
+        body = {"name": tool, "arguments": arguments}
+        data: dict[str, Any] = self.client.post("/tools/call", json=body).raise_for_status().json()["structuredContent"]
+        return data
+
+    def make(self, count: int, name: str) -> list[str]:
+        """Make tasks, some at once; return their ids."""
+        with ThreadPoolExecutor(MAKERS) as makers:
+            return [*makers.map(lambda n: self.call(self.tool, prompt=f"{name} {n}")["task_id"], range(count))]
+
+    def busy_s(self) -> float:
+        """Return the seconds of the processor that the server has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def kib(self) -> int:
+        """Return the KiB of memory that the server holds."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    def figures(self, seconds: float, name: str) -> Figures:
+        """Measure the processor alone first, then the calls of people."""
+        before, began = self.busy_s(), time.perf_counter()
+        time.sleep(seconds)
+        processor = (self.busy_s() - before) / (time.perf_counter() - began)
+        lists = []
+        for _ in range(41):
+            started = time.perf_counter()
+            self.call("list_tasks")
+            lists.append((time.perf_counter() - started) * 1000)
+            time.sleep(0.02)
+        began = time.perf_counter()
+        self.make(100, name)
+        return Figures(processor, statistics.median(lists), 100 / (time.perf_counter() - began))
+
+
+def measure(bench: Bench, finish: Callable[[str], object], count: int, seconds: float) -> None:
+    """Measure for so many tasks, and print it."""
+    ids = bench.make(count, f"task of {count},")
+    idle = bench.figures(seconds, f"idle beside {count},")
+    before = bench.kib()
+
+    def wait(some: list[str]) -> float:
+        tasks = bench.call("wait_for_tasks", task_ids=some, timeout_s=LIMIT_S)["tasks"]
+        assert {task["status"] for task in tasks} == {"completed"}
+        return time.perf_counter()
+
+    groups = [ids[first : first + AT_ONCE] for first in range(0, count, AT_ONCE)]
+    answers: list[Future[float]] = [bench.pool.submit(wait, group) for group in groups]
+    time.sleep(seconds / 2)
+    kib = (bench.kib() - before) / count
+    busy = bench.figures(seconds, f"busy beside {count},")
+    for task_id in ids:
+        finish(task_id)
+    finished = time.perf_counter()
+    lags = [answer.result() - finished for answer in answers]
+    print(
+        f"{count:>5} waiting: {busy.processor:5.1%} of a core (idle {idle.processor:.1%})   list_tasks p50 "
+        f"{busy.lists_ms:6.1f} ms ({busy.lists_ms / idle.lists_ms:.2f})   generate {busy.made_per_s:5.1f} /s "
+        f"({busy.made_per_s / idle.made_per_s:.2f})   {kib:5.1f} KiB a task   finished to answered "
+        f"{statistics.median(lags):.2f} s, at most {max(lags):.2f} s",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--kind", choices=TOOLS, default="image")
+    options = parser.parse_args()
+    print(f"{options.kind}s; in brackets the ratio to the same while nobody waits")
+    limits = ("--credits", "1e9", "--rate-limit", "1000000")
+    for count in options.tasks:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            child(["sandbox", "--hold", "--port", "0", *limits], "listening") as (_, service),
+            child(
+                ["serve", "--http", "--port", "0"],
+                "serving MCP",
+                KIE_AI_API_KEY="key-of-the-benchmark",
+                KIE_AI_BASE_URL=service,
+                KIE_AI_CONFIG=os.devnull,
+                KIE_AI_DB_PATH=str(Path(folder, "tasks.db")),
+                KIE_AI_RATE_LIMIT="1000000",
+            ) as (pid, url),
+            httpx.Client(base_url=url.removesuffix("/mcp"), timeout=LIMIT_S, trust_env=False) as client,
+            httpx.Client(base_url=service.partition("/api")[0], trust_env=False) as control,
+            ThreadPoolExecutor(max(options.tasks)) as pool,
+        ):
+
+            def finish(task_id: str, control: httpx.Client = control) -> object:
+                return control.post("/_sandbox/finish", json={"task_id": task_id}).raise_for_status()
+
+            measure(Bench(client, pid, TOOLS[options.kind], pool), finish, count, options.seconds)
+
+
+if __name__ == "__main__":
+    main()
