@@ -195,7 +195,7 @@ def test_failing_database_does_not_end_the_watching(launch: "Launch", held: Sand
     until(lambda: saved(tasks))
 
 
-# Waiting -------------------------------------------------------------------------------------------------------------
+# Waiting --------------------------------------------------------------------------------------------------------------
 
 UNWATCHED = {"KIE_AI_WATCH": "false"}
 

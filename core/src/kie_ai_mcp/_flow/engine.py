@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -37,6 +37,20 @@ Say = Callable[[str, float | None], Awaitable[None]]
 """Reports a call's progress to the client: words for people, and a share between 0 and 1 where there is one."""
 IsHeard = Callable[[], Awaitable[bool]]
 """Tells whether the caller is still there to take the answer."""
+
+
+class Event(Protocol):
+    """What somebody waits for."""
+
+    def set(self) -> None:
+        """Let those who wait go on."""
+
+    def is_set(self) -> bool:
+        """Return whether it has come."""
+
+    async def wait(self) -> None:
+        """Wait for it."""
+
 
 News = Literal["paid", "failed", "unseen"]  # what happened: a paid request, a failed task, an unknown status word
 
@@ -67,7 +81,7 @@ class Engine:
     plugins: Plugins
     callers: Mapping[str, Caller]  # by gateway name
     record: Record
-    listeners: dict[str, set[anyio.Event]] = field(default_factory=dict)
+    listeners: dict[str, set[Event]] = field(default_factory=dict)
     resting: dict[int, float] = field(default_factory=dict)
     usual: dict[tuple[str, str | None], tuple[tuple[float, float] | None, float]] = field(default_factory=dict)
     rates: dict[object, float] = field(default_factory=dict)

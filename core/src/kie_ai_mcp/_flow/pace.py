@@ -2,8 +2,6 @@
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kie_ai_mcp._flow.engine import Engine
@@ -27,33 +25,28 @@ async def usual_of(engine: Engine, record: TaskRecord) -> tuple[float, float] | 
     return usual
 
 
-def early_s(record: TaskRecord, usual: tuple[float, float] | None, otherwise_s: float = 0.0) -> float:
-    """Return the seconds from now in which a task can't be done; `otherwise_s` counts from its start where unknown."""
+def early_s(begun_at: float, usual: tuple[float, float] | None, otherwise_s: float = 0.0) -> float:
+    """Return the seconds from now in which a task can't be done; `otherwise_s` counts from its start where unknown.
+
+    It began at a time, as `time.time()`.
+    """
     least_s = otherwise_s if usual is None else EARLY * usual[0]
-    return max(0.0, record.created_at.timestamp() + least_s - time.time())
+    return max(0.0, begun_at + least_s - time.time())
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Pace:
-    """The pauses between the reads of one task that is waited for."""
+    """The pauses between the reads of one task that is waited for; `begun_at` is 0 where that is not known."""
 
     engine: Engine
     cadence_s: float
-    record: TaskRecord | None = None
+    begun_at: float = 0.0
     usual: tuple[float, float] | None = None
 
     @property
     def early_s(self) -> float:
         """The seconds from now in which the task can't be done."""
-        return 0.0 if self.record is None else early_s(self.record, self.usual)
-
-    @contextmanager
-    def followed(self) -> Iterator[None]:
-        """Count the task's reads among those of this process."""
-        try:
-            yield
-        finally:
-            self.engine.rates.pop(self, None)
+        return early_s(self.begun_at, self.usual)
 
     def halves_s(self) -> tuple[float, float]:
         """Return the two parts of the next pause: one that lasts, and one that ends where others have ended.
@@ -61,11 +54,15 @@ class Pace:
         They vary, so that tasks started together are not read together for ever.
         """
         pause_s = self.cadence_s
-        if self.record is not None:
+        if self.begun_at:
             most_s = self.usual[1] if self.usual else LATE_AFTER * self.cadence_s
-            late_s = time.time() - self.record.created_at.timestamp() - most_s
-            pause_s = max(pause_s, min(LATE * late_s, LONGEST_S))
-        self.engine.rates[self] = 1 / pause_s
-        pause_s *= max(1.0, sum(self.engine.rates.values()) / READS_PER_S)
+            pause_s = max(pause_s, min(LATE * (time.time() - self.begun_at - most_s), LONGEST_S))
+        rates = self.engine.rates
+        rates[self] = 1 / pause_s
+        pause_s *= max(1.0, sum(rates.values()) / READS_PER_S)
         sure_s = self.cadence_s * random.uniform(0.4, 0.6)  # noqa: S311  not a secret
         return sure_s, pause_s * random.uniform(0.9, 1.1) - self.cadence_s / 2  # noqa: S311
+
+    def end(self) -> None:
+        """Count the task no more among those that are read."""
+        self.engine.rates.pop(self, None)

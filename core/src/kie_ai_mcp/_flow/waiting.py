@@ -1,5 +1,6 @@
 """Waiting for tasks: several at once, at a pace that spares the service, with progress."""
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -7,13 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import cast
 
 import anyio
 
-from kie_ai_mcp._flow.engine import Engine, Say
+from kie_ai_mcp._flow.engine import Engine, Event, Say
 from kie_ai_mcp._flow.pace import Pace, usual_of
 from kie_ai_mcp._flow.report import Report, report_of, report_of_error
 from kie_ai_mcp._flow.results import last_known, poll, unread
+from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
 
 CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0, "text": 2.0}  # seconds between two reads of one task
@@ -29,9 +32,9 @@ class _Board:
     reports: dict[str, Report]
     titles: Callable[[str], str]
     usual: dict[str, tuple[float, float]] = field(default_factory=dict)
-    spared: set[anyio.Event] = field(default_factory=set)
+    spared: set[Event] = field(default_factory=set)
 
-    async def pause(self, news: anyio.Event, sure_s: float, spare_s: float, ended: int) -> None:
+    async def pause(self, news: Event, sure_s: float, spare_s: float, ended: int) -> None:
         """Wait until a task is worth another look: at once after `news` of it, else after `sure_s`.
 
         Where no task has ended since there were `ended`, wait `spare_s` more: what was started together ends together.
@@ -69,6 +72,47 @@ class _Board:
     def share(self) -> float:
         done = [1.0 if _over(report) else (report.progress or 0.0) for report in self.reports.values()]
         return sum(done) / len(self.reports) if self.reports else 1.0
+
+
+@dataclass(slots=True, eq=False)
+class _Followed:
+    """One task that is waited for; there may be thousands, so it holds little."""
+
+    pace: Pace
+    task_id: str  # as the caller writes it
+    written_id: str
+    row: int | None = None
+    caller: Caller | None = None
+
+    @property
+    def quiet_s(self) -> float:
+        """The seconds for which the service has asked for no more reads."""
+        return self.caller.quiet_s if self.caller else 0.0
+
+
+class _News:
+    """An event that one task waits for, of a tenth of the size of the library's."""
+
+    __slots__ = ("_is_set", "_waiter")
+
+    def __init__(self) -> None:
+        self._is_set, self._waiter = False, cast("asyncio.Future[None] | None", None)
+
+    def is_set(self) -> bool:
+        """Return whether there were news."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Tell of news."""
+        self._is_set = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait for news."""
+        if not self._is_set:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
 
 
 def in_words(report: Report, title: str, waited_s: float = 0.0, usual: tuple[float, float] | None = None) -> str:
@@ -109,32 +153,32 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
             await say(board.summary(anyio.current_time() - started), board.share())
 
     async def follow(task_id: str) -> None:
-        pace = await _pace_of(engine, task_id, timeout_s)
-        record, caller = pace.record, pace.record and engine.callers.get(pace.record.gateway)
-        if record is not None and len(ids) == 1 and pace.usual:
-            board.usual[task_id] = pace.usual
-        written_id, row = (record.written_id, record.row_id) if record else (task_id, None)
-        looked_at, is_announced = time.time() - pace.cadence_s / 2, False
-        while True:
-            with _listening(engine, written_id) as news:
-                if record is not None and pace.early_s and not is_announced:
-                    await show(task_id, report_of(record))
-                    await board.pause(news, pace.early_s, 0.0, 0)
-                async with turn:
-                    ended = board.ended()
-                    since = math.inf if is_announced or news.is_set() else looked_at
-                    report, is_read = await _look(engine, task_id, since, row)
-                    looked_at = time.time()
-                await show(task_id, report)
-                if _over(report):
-                    board.stir()
-                    wake(engine, written_id)
-                    return
-                sure_s, spare_s = pace.halves_s()
-                # What another process reads is on record soon after.
-                spare_s = spare_s if is_read else 0.0
-                await board.pause(news, max(sure_s, caller.quiet_s if caller else 0.0), spare_s, ended)
-                is_announced = news.is_set()
+        task, known = await _followed(engine, task_id, timeout_s)
+        if known is not None and len(ids) == 1 and task.pace.usual:
+            board.usual[task_id] = task.pace.usual
+        looked_at, is_announced = time.time() - task.pace.cadence_s / 2, False
+        try:
+            while True:
+                with _listening(engine, task.written_id) as news:
+                    if known is not None and task.pace.early_s:
+                        await show(task_id, known)
+                        await board.pause(news, task.pace.early_s, 0.0, 0)
+                    known = None
+                    async with turn:
+                        ended, is_announced = board.ended(), is_announced or news.is_set()
+                        report, is_read = await _look(engine, task, math.inf if is_announced else looked_at)
+                        looked_at = time.time()
+                    await show(task_id, report)
+                    if _over(report):
+                        board.stir()
+                        wake(engine, task.written_id)
+                        return
+                    sure_s, spare_s = task.pace.halves_s()
+                    # What another process reads is on record soon after.
+                    await board.pause(news, max(sure_s, task.quiet_s), spare_s if is_read else 0.0, ended)
+                    is_announced = news.is_set()
+        finally:
+            task.pace.end()
 
     async def tell() -> None:
         while True:
@@ -161,9 +205,9 @@ def wake(engine: Engine, task_id: str) -> bool:
 
 
 @contextmanager
-def _listening(engine: Engine, task_id: str) -> Iterator[anyio.Event]:
+def _listening(engine: Engine, task_id: str) -> Iterator[_News]:
     """Yield what `wake` sets for this task; also while it is being read, so that no news is missed in between."""
-    news = anyio.Event()
+    news = _News()
     listeners = engine.listeners.setdefault(task_id, set())
     listeners.add(news)
     try:
@@ -174,21 +218,24 @@ def _listening(engine: Engine, task_id: str) -> Iterator[anyio.Event]:
             engine.listeners.pop(task_id, None)
 
 
-async def _pace_of(engine: Engine, task_id: str, timeout_s: float) -> Pace:
+async def _followed(engine: Engine, task_id: str, timeout_s: float) -> tuple[_Followed, Report | None]:
+    """Return a task that is waited for, and what is on record of it."""
     with suppress(KieError):
         record, _ = await engine.record.tasks.claim(task_id, None)
         if record is not None:
             cadence = min(cadence_s(record.kind), max(timeout_s / 3, 1.0))  # also short waits
-            return Pace(engine, cadence, record, await usual_of(engine, record))
-    return Pace(engine, UNKNOWN_KIND_S)
+            pace = Pace(engine, cadence, record.created_at.timestamp(), await usual_of(engine, record))
+            caller = engine.callers.get(record.gateway)
+            return _Followed(pace, task_id, record.written_id, record.row_id, caller), report_of(record)
+    return _Followed(Pace(engine, UNKNOWN_KIND_S), task_id, task_id), None
 
 
-async def _look(engine: Engine, task_id: str, since: float, row: int | None) -> tuple[Report, bool]:
+async def _look(engine: Engine, task: _Followed, since: float) -> tuple[Report, bool]:
     try:
-        return await poll(engine, task_id, since, row)
+        return await poll(engine, task.task_id, since, task.row)
     except KieError as exc:
         stuck = isinstance(exc, InvalidArgument)  # an id that several services know
-        return replace(report_of_error(exc, "unread"), task_id=task_id, charged=None, stuck=stuck), True
+        return replace(report_of_error(exc, "unread"), task_id=task.task_id, charged=None, stuck=stuck), True
 
 
 async def _at_the_end(engine: Engine, task_id: str, board: _Board) -> Report:

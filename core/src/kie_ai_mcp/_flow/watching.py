@@ -82,7 +82,7 @@ async def _readable(engine: Engine, *, eager: bool) -> dict[str, list[TaskRecord
         if record.gateway not in ready:
             continue
         usual, otherwise_s = await usual_of(engine, record), USUAL_S.get(record.kind, LEAST_S)
-        is_early = early_s(record, usual, otherwise_s) > 0
+        is_early = early_s(record.created_at.timestamp(), usual, otherwise_s) > 0
         if eager or not (is_early or now < record.updated_at + _pause(record.updated_at - record.created_at)):
             by_gateway.setdefault(record.gateway, []).append(record)
     return by_gateway
