@@ -10,7 +10,7 @@ from kie_ai_mcp._record.tables import TaskRecord
 EARLY = 0.8  # the share of what nine of ten tasks take at least, in which none is read
 LATE = 0.05  # the pause of a task that takes longer than nine of ten, as a share of how much longer
 LATE_AFTER = 75  # a task of which that is not known is late after so many pauses
-LONGEST_S = 60.0
+SHORTEST, LONGEST_S = 0.9, 60.0  # the shortest pause, as a share of the cadence, and the longest
 READS_PER_S = 60.0  # of all tasks that are waited for: what more would be read is read more seldom
 USUAL_FOR_S, UNUSUAL_FOR_S = 600.0, 10.0  # how long it counts how long tasks take, and that it is not known
 
@@ -61,7 +61,7 @@ class Pace:
         rates[self] = 1 / pause_s
         pause_s *= max(1.0, sum(rates.values()) / READS_PER_S)
         sure_s = self.cadence_s * random.uniform(0.4, 0.6)  # noqa: S311  not a secret
-        return sure_s, pause_s * random.uniform(0.9, 1.1) - self.cadence_s / 2  # noqa: S311
+        return sure_s, pause_s * random.uniform(SHORTEST, 1.1) - self.cadence_s / 2  # noqa: S311
 
     def end(self) -> None:
         """Count the task no more among those that are read."""

@@ -13,7 +13,7 @@ from typing import cast
 import anyio
 
 from kie_ai_mcp._flow.engine import Engine, Event, Say
-from kie_ai_mcp._flow.pace import Pace, usual_of
+from kie_ai_mcp._flow.pace import SHORTEST, Pace, usual_of
 from kie_ai_mcp._flow.report import Report, report_of, report_of_error
 from kie_ai_mcp._flow.results import last_known, poll, unread
 from kie_ai_mcp._service.caller import Caller
@@ -156,7 +156,7 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
         task, known = await _followed(engine, task_id, timeout_s)
         if known is not None and len(ids) == 1 and task.pace.usual:
             board.usual[task_id] = task.pace.usual
-        looked_at, is_announced = time.time() - task.pace.cadence_s / 2, False
+        looked_at, is_read, is_announced = time.time() - task.pace.cadence_s / 2, True, False
         try:
             while True:
                 with _listening(engine, task.written_id) as news:
@@ -166,7 +166,9 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
                     known = None
                     async with turn:
                         ended, is_announced = board.ended(), is_announced or news.is_set()
-                        report, is_read = await _look(engine, task, math.inf if is_announced else looked_at)
+                        # What another process reads is left to it for as long as a pause lasts.
+                        since = looked_at if is_read else time.time() - SHORTEST * task.pace.cadence_s
+                        report, is_read = await _look(engine, task, math.inf if is_announced else since)
                         looked_at = time.time()
                     await show(task_id, report)
                     if _over(report):
@@ -174,7 +176,7 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
                         wake(engine, task.written_id)
                         return
                     sure_s, spare_s = task.pace.halves_s()
-                    # What another process reads is on record soon after.
+                    # And it is on record soon after.
                     await board.pause(news, max(sure_s, task.quiet_s), spare_s if is_read else 0.0, ended)
                     is_announced = news.is_set()
         finally:
