@@ -89,11 +89,17 @@ class Asking:
 
     async def route(self, task: Task) -> StatusRoute:
         """Return where a task's status is read; raise ReadFailed as `route_of`."""
-        return await free_read(task.provider, partial(route_of, self.plugins, task))
+        return await self._free_read("kie_route_status", task, partial(route_of, self.plugins, task))
 
     async def outcome(self, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
         """Return what a status answer means, or the route to read next; the provider gets a copy of the answer."""
-        return await free_read(task.provider, partial(outcome_of, self.plugins, task, deepcopy(payload)))
+        work = partial(outcome_of, self.plugins, task, deepcopy(payload))
+        return await self._free_read("kie_normalize_result", task, work)
+
+    async def _free_read(self, hook: str, task: Task, work: Callable[[], T]) -> T:
+        # What the defaults alone answer is code of ours, which needs no thread of its own.
+        is_ours = not self.plugins.hook(hook, _owner(self.plugins, task)).get_hookimpls()
+        return work() if is_ours else await free_read(task.provider, work)
 
     async def meaning(self, provider: str, read: Read, answer: Answer) -> Outcome | None:
         """Return what `read` makes of an answer to a query or of a second status route; raise ReadFailed."""
@@ -179,8 +185,7 @@ def _conversion(request: Submission, *, saves: bool) -> tuple[str, ...]:
 
 def _hook(plugins: Plugins, hook: str, task: Task, *expected: type, **more: Any) -> Any:
     """Call a hook of the task's owner and, where that returns None, of the defaults."""
-    # The provider that registers a service reads its tasks, whichever family they belong to.
-    owner = task.provider if task.gateway == KIE else plugins.owner_of_gateway(task.gateway)
+    owner = _owner(plugins, task)
     plugin = plugins.plugins.get(owner)
     if owner not in SHARED and (plugin is None or plugin.state != "enabled"):
         state = f"{plugin.state} ({plugin.reason.rstrip('.')})" if plugin else "not installed"
@@ -205,6 +210,11 @@ def _hook(plugins: Plugins, hook: str, task: Task, *expected: type, **more: Any)
             raise ReadFailed(f"What the provider {name} returned from {hook} can't be used: {wrong}.")
         return value
     raise ReadFailed(f"No provider answers {hook} for a task of {owner}.")
+
+
+def _owner(plugins: Plugins, task: Task) -> str:
+    """Return the provider that reads a task: that of its service, else of its family."""
+    return task.provider if task.gateway == KIE else plugins.owner_of_gateway(task.gateway)
 
 
 async def free_read(provider: str, work: Callable[[], T]) -> T:
