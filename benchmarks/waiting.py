@@ -117,7 +117,7 @@ def measure(bench: Bench, finish: Callable[[str], object], count: int, seconds: 
 
     groups = [ids[first : first + AT_ONCE] for first in range(0, count, AT_ONCE)]
     answers: list[Future[float]] = [bench.pool.submit(wait, group) for group in groups]
-    time.sleep(seconds / 2)
+    time.sleep(seconds / 2 + count / 50)  # each has been read once
     kib = (bench.kib() - before) / count
     busy = bench.figures(seconds, f"busy beside {count},")
     for task_id in ids:
