@@ -197,8 +197,6 @@ def test_failing_database_does_not_end_the_watching(launch: "Launch", held: Sand
 
 # Waiting --------------------------------------------------------------------------------------------------------------
 
-UNWATCHED = {"KIE_AI_WATCH": "false"}
-
 
 def took(folder: Path, seconds: float, count: int = 5) -> None:
     """Put finished pictures on record that took so long."""
@@ -217,7 +215,7 @@ def took(folder: Path, seconds: float, count: int = 5) -> None:
 def test_task_that_is_waited_for_is_not_read_before_it_can_be_done(
     launch: "Launch", held: Sandbox, tmp_path: Path
 ) -> None:
-    server = launch(held, **UNWATCHED)
+    server = launch(held, KIE_AI_WATCH="false")
     task_id = started(server)
     took(tmp_path, 60)
     (task,) = server.call("wait_for_tasks", task_ids=[task_id], timeout_s=1)["structuredContent"]["tasks"]
@@ -228,7 +226,7 @@ def test_task_that_is_waited_for_is_not_read_before_it_can_be_done(
 
 
 def test_task_that_is_waited_for_is_read_once_it_can_be_done(launch: "Launch", held: Sandbox, tmp_path: Path) -> None:
-    server = launch(held, **UNWATCHED)
+    server = launch(held, KIE_AI_WATCH="false")
     begun, task_id = time.monotonic(), started(server)
     took(tmp_path, 1)
     waiting = server.ask("wait_for_tasks", task_ids=[task_id], timeout_s=5)
@@ -240,7 +238,7 @@ def test_task_that_is_waited_for_is_read_once_it_can_be_done(launch: "Launch", h
 
 
 def test_several_servers_that_wait_for_one_task_read_it_as_often_as_one(launch: "Launch", held: Sandbox) -> None:
-    servers = [launch(held, **UNWATCHED) for _ in range(3)]
+    servers = [launch(held, KIE_AI_WATCH="false") for _ in range(3)]
     task_id = started(servers[0])
     waiting = [server.ask("wait_for_tasks", task_ids=[task_id], timeout_s=9) for server in servers]
     time.sleep(2.5)  # with a pause of two seconds
@@ -253,14 +251,14 @@ def test_several_servers_that_wait_for_one_task_read_it_as_often_as_one(launch: 
 def test_outcomes_of_many_tasks_outlive_a_server_that_is_killed_as_it_writes_them(
     launch: "Launch", held: Sandbox, tasks: Tasks
 ) -> None:
-    server = launch(held, {"at": "record outcome", "when": "after", "do": "kill"}, **UNWATCHED)
+    server = launch(held, {"at": "record outcome", "when": "after", "do": "kill"}, KIE_AI_WATCH="false")
     ids = [started(server, f"Fox {number}") for number in range(12)]
     server.ask("wait_for_tasks", task_ids=ids, timeout_s=9)
     for task_id in ids:
         held.finish(task_id)
     assert server.ended() == -signal.SIGKILL
     assert any(row["status"] == "completed" for row in tasks())  # that of the call that was about to return
-    server = launch(held, **UNWATCHED)
+    server = launch(held, KIE_AI_WATCH="false")
     done = server.call("wait_for_tasks", task_ids=ids, timeout_s=9)["structuredContent"]["tasks"]
     assert [task["status"] for task in done] == ["completed"] * 12
     assert len(held.ledger) == 12

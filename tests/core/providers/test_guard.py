@@ -86,3 +86,19 @@ async def test_system_without_alarms_loads_without_a_time_limit(monkeypatch: pyt
     assert run_in_time(lambda: 7, 1.0) == 7
     with pytest.raises(ValueError, match="its own"):
         run_in_time(raising(ValueError("its own")), 1.0)
+
+
+async def test_functions_one_after_another_share_a_thread_and_one_that_hangs_gets_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "_idle", [])
+    first = await run_isolated("acme", threading.get_ident)
+    assert {await run_isolated("acme", threading.get_ident) for _ in range(5)} == {first}
+
+    monkeypatch.setattr(guard, "ANSWER_S", 0.05)
+    going_on = threading.Event()
+    with pytest.raises(PluginError, match="gave no answer"):
+        await run_isolated("acme", going_on.wait)
+    monkeypatch.undo()
+    assert await run_isolated("acme", threading.get_ident) != first
+    going_on.set()

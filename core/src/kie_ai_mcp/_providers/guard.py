@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kie_ai_mcp.errors import KieError, PluginError
 
@@ -24,34 +24,35 @@ _CORE = str(Path(__file__).parents[1])
 AGAIN_S = 1.0  # seconds until code that ignores the first alarm is interrupted once more
 
 
-_idle: list["SimpleQueue[tuple[str, Callable[[], object]]]"] = []  # of the threads that wait
+_idle: list["SimpleQueue[tuple[str, Callable[[], Any], Callable[[Any], object]]]"] = []  # of the threads that wait
 
 
 class _TimeUp(BaseException):
     """Interrupts code that takes too long; an ``except Exception`` in that code can't catch it."""
 
 
-def _run_in_thread(who: str, work: Callable[[], object]) -> None:
-    """Run a work in a thread that waits for one, else in a new one: to start one costs more than most work.
+def _run_in_thread(who: str, work: Callable[[], T], tell: Callable[[T], object]) -> None:
+    """Run a work in a thread that waits for one, else in a new one, which costs more than most work; tell its result.
 
     They are daemons: code that never returns must not keep the process from ending.
     """
 
     def serve() -> None:
-        while True:
-            threading.current_thread().name, next_work = queue.get()
-            next_work()
-            del next_work  # what it holds is not to wait with the thread
-            if len(_idle) >= IDLE:
-                return
-            _idle.append(queue)
+        is_kept = True
+        while is_kept:
+            threading.current_thread().name, work, tell = queue.get()
+            result = work()
+            if is_kept := len(_idle) < IDLE:  # first, so that the next call finds it
+                _idle.append(queue)
+            tell(result)
+            del work, tell, result  # what they hold is not to wait with the thread
 
     try:
         queue = _idle.pop()
     except IndexError:
         queue = SimpleQueue()
         threading.Thread(target=serve, daemon=True).start()
-    queue.put((who, work))
+    queue.put((who, work, tell))
 
 
 async def run_isolated(who: str, work: Callable[[], T]) -> T:
@@ -63,16 +64,17 @@ async def run_isolated(who: str, work: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
 
-    def run() -> None:
-        result, raised = None, None
+    def run() -> tuple[T | None, BaseException | None]:
         try:
-            result = work()
+            return work(), None
         except BaseException as exc:  # noqa: BLE001  a plugin's code may raise anything
-            raised = exc
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so there is no caller any more
-            loop.call_soon_threadsafe(ended.set_result, (result, raised))
+            return None, exc
 
-    _run_in_thread(who, run)
+    def tell(result: tuple[T | None, BaseException | None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so there is no caller any more
+            loop.call_soon_threadsafe(ended.set_result, result)
+
+    _run_in_thread(who, run, tell)
     await asyncio.wait([ended], timeout=ANSWER_S)
     if not ended.done():  # checked after the wait: a machine that slept wakes with the time over and the answer there
         raise PluginError(f"{who} gave no answer within {ANSWER_S:g} s.")
