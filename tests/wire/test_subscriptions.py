@@ -140,17 +140,17 @@ def test_unknown_addresses_are_refused_with_the_address(revision: str, spawn: "S
     if revision == STATELESS:
         wanted = {"resourceSubscriptions": UNKNOWN, "toolsListChanged": True, "promptsListChanged": True}
         child.ask("subscriptions/listen", notifications=wanted)
-        assert told(child, "notifications/subscriptions/acknowledged")["notifications"] == {}
+        assert told(child, "notifications/subscriptions/acknowledged")["notifications"] == {"toolsListChanged": True}
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_only_the_list_of_resources_is_said_to_change_and_is_told(
+def test_lists_of_resources_and_tools_are_said_to_change_and_the_first_is_told(
     revision: str, spawn: "Spawn", sandbox: Sandbox
 ) -> None:
     child = spawn(sandbox=sandbox, **SETTINGS)
     can = child.greet(revision)["capabilities"]
     assert can["resources"] == {"subscribe": True, "listChanged": True}
-    assert [can[part].get("listChanged", False) for part in ("tools", "prompts")] == [False, False]
+    assert [can[part].get("listChanged", False) for part in ("tools", "prompts")] == [True, False]
     if revision == STATELESS:
         child.ask("subscriptions/listen", notifications={"resourcesListChanged": True})
         told(child, "notifications/subscriptions/acknowledged")

@@ -2,43 +2,51 @@
 
 See `kie_ai_mcp.hookspecs` for the hooks, `kie_ai_mcp.specs` for the values, `kie_ai_mcp.readings` for help
 with the service's answers and `kie_ai_mcp.errors` for the error tree.
+
+The names are imported when they are first asked for: a server that only says again what it said before needs none.
 """
 
-from kie_ai_mcp._models.choosing import Choice, Family
-from kie_ai_mcp.errors import InvalidArgument, KieError
-from kie_ai_mcp.hookspecs import CONTRACT, hookimpl
-from kie_ai_mcp.models import Form, LiveCatalogue, LiveModel, LiveRead, Model, Price, PriceLine, Rule, read_models
-from kie_ai_mcp.specs import (
-    Accepted,
-    Answer,
-    AspectRatio,
-    AudioUrl,
-    Balance,
-    CallbackUrl,
-    FrameRate,
-    Gateway,
-    ImageUrl,
-    ImageUrls,
-    Media,
-    NegativePrompt,
-    OnePicture,
-    Outcome,
-    OutputFormat,
-    Prompt,
-    Provider,
-    Query,
-    StatusRoute,
-    Submission,
-    Task,
-    TaskId,
-    Tool,
-    VideoResolution,
-    VideoUrl,
-    apply_overrides,
-    is_on,
-    otherwise_first,
-    reject_arguments,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kie_ai_mcp._models.choosing import Choice, Family
+    from kie_ai_mcp.errors import InvalidArgument, KieError
+    from kie_ai_mcp.hookspecs import CONTRACT, hookimpl
+    from kie_ai_mcp.models import Form, LiveCatalogue, LiveModel, LiveRead, Model, Price, PriceLine, Rule, read_models
+    from kie_ai_mcp.specs import (
+        Accepted,
+        Answer,
+        AspectRatio,
+        AudioUrl,
+        Balance,
+        CallbackUrl,
+        FrameRate,
+        Gateway,
+        ImageUrl,
+        ImageUrls,
+        Media,
+        NegativePrompt,
+        OnePicture,
+        Outcome,
+        OutputFormat,
+        Prompt,
+        Provider,
+        Query,
+        StatusRoute,
+        Submission,
+        Task,
+        TaskId,
+        Tool,
+        VideoResolution,
+        VideoUrl,
+        apply_overrides,
+        is_on,
+        otherwise_first,
+        reject_arguments,
+    )
+
+_MODULES = ("specs", "models", "errors", "hookspecs", "_models.choosing")
 
 __all__ = [
     "CONTRACT",
@@ -86,3 +94,15 @@ __all__ = [
     "read_models",
     "reject_arguments",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            if hasattr(found := import_module(f"{__name__}.{module}"), name):
+                return globals().setdefault(name, getattr(found, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

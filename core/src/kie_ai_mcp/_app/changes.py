@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 LIST_S = 10.0  # likewise, while nobody listens to a task; and after a failure
 REST_S = 0.1  # the shortest time between two looks
+TOOLS = "tools/list"  # what a listener is told in place of an address
 MOST = 1_000  # addresses of one listener
 
 State = tuple[Any, ...] | None
@@ -31,24 +32,31 @@ State = tuple[Any, ...] | None
 
 @dataclass(eq=False)
 class Listener:
-    """A receiver of changes at some addresses, and of the list of resources where `listing` is set.
+    """A receiver of changes at some addresses, of the list of resources where `listing` is set, and of that of `tools`.
 
-    `notify` is called with an address, or None for the list; `end` where no more notifications will come.
+    `notify` is called with an address, `TOOLS`, or None for the list of resources; `end` where no more notifications
+    will come.
     """
 
     notify: Callable[[str | None], Coroutine[Any, Any, None]]
     end: Callable[[], None] = lambda: None
     seen: dict[str, tuple[int, State]] = field(default_factory=dict)  # row and state by address; row 0 is the list
     listing: State = None
+    tools: bool = False
 
 
 @dataclass
 class Changes:
-    """The listeners of this process, and the loop that looks for changes while there are any."""
+    """The listeners of this process, and the loop that looks for changes while there are any.
+
+    `tools_may_change` where what was remembered of them may be corrected.
+    """
 
     engine: Engine
     resources: Resources
     is_looking: bool = False
+    tools_may_change: bool = False
+    _tools_changed: bool = False
     _listeners: set[Listener] = field(default_factory=set)
     _stamp: tuple[int, ...] | None = None
     _reads: dict[int, anyio.CancelScope] = field(default_factory=dict)
@@ -70,10 +78,21 @@ class Changes:
     def open(self, listener: Listener) -> None:
         """Begin to notify a listener of what it was added to; it ends soon where the server is ending."""
         self._listeners.add(listener)
+        self._notify_of_tools(listener)
         self._look_again()
         if not (self.is_looking or self.engine.start_in_background(self._look_on())):
             # Not at once: the stream that `end` closes begins after this call.
             asyncio.get_running_loop().call_soon(listener.end)
+
+    def tools_changed(self) -> None:
+        """Notify every listener to the list of tools that it has changed; one that is opened later is notified then."""
+        self._tools_changed = True
+        for listener in self._listeners:
+            self._notify_of_tools(listener)
+
+    def _notify_of_tools(self, listener: Listener) -> None:
+        if listener.tools and self._tools_changed:
+            self.engine.start_in_background(listener.notify(TOOLS))
 
     def remove(self, listener: Listener, uri: str) -> None:
         """Notify a listener no more of an address."""

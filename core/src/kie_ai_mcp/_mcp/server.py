@@ -1,7 +1,6 @@
 """The MCP server: lists the tools, calls them, reads resources; over stdin and stdout here."""
 
 import gc
-import io
 import sys
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,10 +11,7 @@ import anyio
 import mcp_types as types
 from mcp.server.caching import CacheHint
 from mcp.server.context import HandlerResult
-from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
-from mcp.shared.message import SessionMessage
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import TEMPLATES
@@ -36,10 +32,12 @@ from kie_ai_mcp._mcp.content import (
 from kie_ai_mcp._mcp.icons import icons
 from kie_ai_mcp._mcp.prompts import prompt_handlers
 from kie_ai_mcp._mcp.signals import end_on_signal
-from kie_ai_mcp._mcp.stdio import read_messages, take_stdin
+from kie_ai_mcp._mcp.stdio import spoken
 from kie_ai_mcp._mcp.subscriptions import ChangingServer, Subscriptions
 from kie_ai_mcp._mcp.tasks import TaskRequests, task_made, wants_tasks
-from kie_ai_mcp._settings.load import Faults, load_settings, take_secrets
+from kie_ai_mcp._providers.installed import sources
+from kie_ai_mcp._remembered import Start, begin
+from kie_ai_mcp._settings.load import Faults, config_file, load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, InvalidArgument
@@ -79,7 +77,7 @@ class Progress:
             await self.ctx.session.report_progress(self.last, 100.0, message)
 
 
-def server_of(app: App) -> Server[Any]:
+def server_of(app: App) -> ChangingServer:
     """Return the protocol server over an app whose engine is running."""
     listed, subscriptions = cache(partial(listing, app)), Subscriptions(app)
 
@@ -129,6 +127,7 @@ def server_of(app: App) -> Server[Any]:
         **prompt_handlers(app),
         cache_hints={"tools/list": CacheHint(ttl_ms=LIST_TTL_MS)},
     )
+    server.tools_change = app.changes.tools_may_change
     server.middleware.append(without_newer)
     server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)
     TaskRequests(app).serve(server)
@@ -152,18 +151,18 @@ def instructions(app: App) -> str:
     return "\n".join(parts)
 
 
-def run_stdio() -> int:
-    """Load the settings and serve over stdin and stdout, whatever is wrong; return the exit code."""
+def run_stdio(start: Start) -> None:
+    """Load the settings and serve over stdin and stdout, whatever is wrong."""
     take_secrets()
     faults: list[ConfigError] = []
     settings = load_settings(faults=faults)
     log_to_stderr(settings)
-    anyio.run(serve, settings, faults)
-    return 0
+    anyio.run(serve, settings, faults, start)
 
 
-async def serve(settings: Settings, faults: Faults) -> None:
+async def serve(settings: Settings, faults: Faults, start: Start | None = None) -> None:
     """Serve MCP over stdin and stdout until the input ends. A signal ends the process from within."""
+    start = start or begin(remembers=False)
     app = App.open(settings, faults)
     # What was loaded until now stays to the end; the collector, switched off at the start, need never look at it.
     gc.freeze()
@@ -178,15 +177,18 @@ async def serve(settings: Settings, faults: Faults) -> None:
 
             group.start_soon(partial(end_on_signal, finish, limit_s=CLEANUP_S))
             app.watch()
+            app.changes.tools_may_change = True  # what was remembered of them may be corrected
             server = server_of(app)
-            # The SDK only writes: it would leave a line that is no message without an answer, and any length of one.
-            async with stdio_server(stdin=anyio.wrap_file(io.StringIO())) as (unread, write), unread:
-                # Whatever is still printed must not reach the wire when buffers are flushed at exit.
-                sys.stdout = sys.stderr
-                forward, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-                group.start_soon(read_messages, take_stdin(), forward, write.send)
+            remember = partial(_remember, start, settings)
+            async with spoken(start, app, remember) as (read, write):
                 await server.run(read, write, server.create_initialization_options())
         group.cancel_scope.cancel()
+
+
+def _remember(start: Start, settings: Settings) -> None:
+    """Write down what was said, with what it depends on; tools of single models depend on the record as well."""
+    if not settings.pinned_models:
+        start.memory.save([str(config_file()), *sys.path, *sources()], start.began_at)
 
 
 def _circumstances(ctx: Context) -> dict[str, Any]:

@@ -1,35 +1,85 @@
-"""Lines of JSON-RPC on stdin: read within limits, passed on as messages, and answered where they are none."""
+"""Messages over stdin and stdout: lines read within limits, answered where they are none; no answer given twice."""
 
 import json
-import os
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, BinaryIO
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from io import StringIO, TextIOWrapper
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
 import mcp_types as types
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-MESSAGE_BYTES = 16 * 1024 * 1024  # the largest message: a file of 10 MB in base64, and what surrounds it
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._remembered import MESSAGE_BYTES, Start
+
+log = logging.getLogger(__name__)
+Read = MemoryObjectReceiveStream[SessionMessage | Exception]
+Write = MemoryObjectSendStream[SessionMessage]
+Said = MemoryObjectReceiveStream[SessionMessage]
+Send = Callable[[SessionMessage], Awaitable[None]]
+
+TOOLS_CHANGED = types.JSONRPCNotification(jsonrpc="2.0", method="notifications/tools/list_changed")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BLANK = b"\0 \t\r\n"
 
 
-def take_stdin() -> BinaryIO:
-    """Return stdin, and leave an empty file in its place: nothing else in this process can take a line."""
-    stdin = os.fdopen(os.dup(0), "rb", closefd=False)  # a thread may still read from it at the end
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123  `os.devnull` is no file
-        os.dup2(nothing.fileno(), 0)
-    return stdin
+class Lines(Protocol):
+    """What gives lines, as a binary file does."""
+
+    def readline(self, limit: int = -1, /) -> bytes:
+        """Return the next line, or as much of it as `limit` allows; nothing at the end."""
+        ...
+
+
+@asynccontextmanager
+async def spoken(start: Start, app: App, remember: Callable[[], None]) -> AsyncIterator[tuple[Read, Write]]:
+    """Yield the streams of messages that a server reads and writes, over stdin and stdout.
+
+    What is said for the first time, or otherwise than before, `remember` writes down, in a worker.
+    """
+    out = anyio.wrap_file(TextIOWrapper(start.stdout, encoding="utf-8"))
+    # The SDK only writes: it would leave a line that is no message without an answer, and any length of one.
+    async with stdio_server(anyio.wrap_file(StringIO()), out) as (unread, wire), unread, wire:
+        forward, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        write, said = anyio.create_memory_object_stream[SessionMessage](0)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_tell, start, app, said, wire.send, remember)
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(read_messages, start, forward, wire.send)
+                yield read, write
+                reading.cancel_scope.cancel()
+            write.close()  # what was said until now is still told
+
+
+async def _tell(start: Start, app: App, said: Said, send: Send, remember: Callable[[], None]) -> None:
+    """Send what the server says, but for the answers that were given before it was loaded."""
+    async for message in said:
+        content = message.message
+        if not isinstance(content, types.JSONRPCResponse | types.JSONRPCError):
+            await send(message)
+            continue
+        if start.says(content.id, content.result if isinstance(content, types.JSONRPCResponse) else None):
+            await send(message)
+        for question in start.take_corrected():
+            log.warning("The remembered answer to %s was no longer right; it is corrected.", question)
+            method, _, revision = question.partition(" ")
+            if method == "tools/list" and revision in HANDSHAKE_PROTOCOL_VERSIONS:
+                await send(SessionMessage(TOOLS_CHANGED))
+            elif method == "tools/list":
+                app.changes.tools_changed()
+        if start.takes_news():
+            await anyio.to_thread.run_sync(remember)
 
 
 async def read_messages(
-    stdin: BinaryIO,
-    forward: MemoryObjectSendStream[SessionMessage | Exception],
-    answer: Callable[[SessionMessage], Awaitable[None]],
+    stdin: Lines, forward: MemoryObjectSendStream[SessionMessage | Exception], answer: Send
 ) -> None:
     """Pass messages on until the input ends; answer any other line with an error, for its sender waits."""
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the server has ended
@@ -45,7 +95,7 @@ async def read_messages(
                         await forward.send(message)
 
 
-def _skip_rest(stdin: BinaryIO, line: bytes) -> None:
+def _skip_rest(stdin: Lines, line: bytes) -> None:
     while line and not line.endswith(b"\n"):
         line = stdin.readline(1024 * 1024)
 

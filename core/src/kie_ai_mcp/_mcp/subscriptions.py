@@ -7,10 +7,16 @@ from typing import Any
 import anyio
 import mcp_types as types
 from mcp.server.lowlevel import Server
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourcesListChanged, ResourceUpdated
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    ResourcesListChanged,
+    ResourceUpdated,
+    ToolsListChanged,
+)
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.changes import Listener
+from kie_ai_mcp._app.changes import TOOLS, Listener
 from kie_ai_mcp._mcp.content import RESOURCE_NOT_FOUND, Context, answered, has_handshake
 from kie_ai_mcp.errors import InvalidArgument
 
@@ -19,13 +25,18 @@ LISTENER = "listener"  # in the state of a connection
 
 
 class ChangingServer(Server[Any]):
-    """A server whose list of resources changes while it runs, and whose tools and prompts stay as they are."""
+    """A server whose list of resources changes while it runs, and whose prompts stay as they are.
+
+    Its tools stay, too, but what was remembered of them may be corrected where `tools_change`.
+    """
+
+    tools_change = False
 
     def get_capabilities(self, *args: Any, **kwargs: Any) -> types.ServerCapabilities:
         """Return what the server can do, as it is."""
         capabilities = super().get_capabilities(*args, **kwargs)
         for part, changes in (
-            (capabilities.tools, False),
+            (capabilities.tools, self.tools_change),
             (capabilities.prompts, False),
             (capabilities.resources, True),
         ):
@@ -75,7 +86,9 @@ class Subscriptions:
         stream = ListenHandler(bus)
 
         async def notify(uri: str | None) -> None:
-            await bus.publish(ResourcesListChanged() if uri is None else ResourceUpdated(uri))
+            await bus.publish(
+                ResourcesListChanged() if uri is None else ToolsListChanged() if uri == TOOLS else ResourceUpdated(uri)
+            )
 
         listener = Listener(notify, stream.close)
         honored = await answered(self.app, self._added(listener, params.notifications))
@@ -94,8 +107,12 @@ class Subscriptions:
                 uris.append(uri)
         if wanted.resources_list_changed:
             await self.app.changes.add_list(listener)
-        lists = wanted.resources_list_changed
-        return types.SubscriptionFilter(resources_list_changed=lists, resource_subscriptions=uris)
+        listener.tools = bool(wanted.tools_list_changed) and self.app.changes.tools_may_change
+        return types.SubscriptionFilter(
+            tools_list_changed=listener.tools or None,
+            resources_list_changed=wanted.resources_list_changed,
+            resource_subscriptions=uris,
+        )
 
     def _of_session(self, ctx: Context) -> Listener:
         """Return the listener of a request's session; it is closed with the session."""

@@ -6,8 +6,10 @@ names of this project's own providers are reserved for the distributions ``kie-a
 
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 from typing import Literal
 
 from kie_ai_mcp._settings.installation import normalized
@@ -71,6 +73,19 @@ class Plugin:
         """Leave the provider out for a reason; the cure is to uninstall it where no other is given."""
         self.state, self.tools, self.reason = "set aside", (), reason
         self.cure = cure or f"Uninstall {self.distribution}."
+
+
+def sources() -> list[str]:
+    """Return every file of core and of the installed providers' packages, compiled ones left out."""
+    found: list[str] = []
+    for name in {__name__, *(entry.module for entry in entry_points(group=PROJECT))}:
+        spec = find_spec(name.partition(".")[0])
+        for folder in (spec and spec.submodule_search_locations) or ():
+            paths = (path for path in Path(folder).rglob("*") if path.parent.name != "__pycache__")
+            found += (str(path) for path in paths if path.is_file())
+        if spec and spec.origin:
+            found.append(spec.origin)
+    return found
 
 
 def installed() -> dict[str, Plugin]:

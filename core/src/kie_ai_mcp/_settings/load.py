@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kie_ai_mcp._remembered import LOAD, WAYS_TO_LOAD
 from kie_ai_mcp._settings.databases import is_usable
 from kie_ai_mcp._settings.keys import BLANKS, holds_key, is_no_key, unwrapped
 from kie_ai_mcp._settings.secrets import Mask
@@ -154,6 +155,11 @@ def _read(
     for name, value in environ.items():
         field = name.removeprefix(PREFIX).lower()
         if not name.upper().startswith("KIE") or not value.strip(BLANKS) or name == f"{PREFIX}CONFIG":
+            continue
+        if name == LOAD:
+            if value.strip(BLANKS).lower() not in WAYS_TO_LOAD:
+                cure = f"Set it to {' or '.join(WAYS_TO_LOAD)}, or leave it out."
+                faults.append(ConfigError(f"{LOAD} is {shorten(value)}.", next_step=cure, where=("load",)))
             continue
         if not name.startswith(PREFIX):  # as other programs for this service name it
             for known in get_close_matches(name.upper(), map(variable, fields), n=1, cutoff=0.85):

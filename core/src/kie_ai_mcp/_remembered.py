@@ -1,0 +1,317 @@
+"""The remembered start over stdio: what the same server said before, said again while this one is being loaded.
+
+To import the protocol's SDK takes most of a second, and hosts wait for it. So what a client asks first, and what
+depends on nothing but the installation and its settings, is answered from a file, a `Memory`:
+
+- `begin` takes stdin and stdout, and one thread reads every line from then on. Questions whose answer is remembered are
+  answered by it; the first line that asks anything else, and every one after it, waits for the server, in order.
+- `Start.wait` returns when the server is needed or, unless KIE_AI_LOAD is "demand", when the client pauses. Input that
+  ends before that ends the process, and nothing has been imported.
+- The server gets all lines, also those that were answered, through `Start.readline`, and each of its answers passes
+  `Start.says`. One that was given already is held back and compared: where it is another now, the memory is corrected,
+  a warning logged and the client told that the list of tools has changed. What is new is remembered.
+- A memory holds for one interpreter, import path, environment and home (`_name`), and as long as every file that the
+  answers were made of is as it was (`Memory.of`): one that was installed, edited or configured leads to a usual start.
+
+Until the server is loaded this module imports nothing but a few of the standard library's: each costs milliseconds.
+"""
+
+import json
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+try:
+    from _blake2 import blake2b  # what `hashlib` gives, which takes as long to import as everything here
+except ImportError:
+    from hashlib import blake2b
+
+MESSAGE_BYTES = 16 * 1024 * 1024  # the largest message: a file of 10 MB in base64, and what surrounds it
+QUESTION_BYTES = 64 * 1024  # a longer line is no question that is remembered
+PAUSE_S = 0.05  # a client that asks nothing for so long can wait for the server
+WAITING = 64  # lines that are read before the server takes one
+LOAD = "KIE_AI_LOAD"
+WAYS_TO_LOAD = ("background", "demand")  # on demand only what is not remembered loads the server
+HOME = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+LISTS = {"server/discover", "tools/list", "prompts/list", "resources/templates/list"}
+META = "io.modelcontextprotocol/"
+FILES = 20  # memories that are kept: of other settings, of other installations
+FORM = 1  # of the file
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+INSTALLED = (".dist-info", ".egg-info", ".pth", ".egg-link")  # what an installer leaves in a folder
+
+
+def _name() -> str:
+    """Return the name of the memory of this interpreter, with this import path and environment."""
+    environment = sorted((key, value) for key, value in os.environ.items() if key.startswith("KIE_AI_") or key in HOME)
+    here = os.getcwd() if any(value.startswith(".") for key, value in environment if key.startswith("KIE_AI_")) else ""
+    known = [FORM, sys.executable, sys.version, sys.path, here, environment]
+    return blake2b(json.dumps(known).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def folder() -> str:
+    """Return the folder of the memories, in the user's cache."""
+    home = os.path.expanduser("~")
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
+    elif sys.platform == "darwin":
+        base = os.path.join(home, "Library", "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    return os.path.join(base, "kie-ai-mcp-server", "starts")
+
+
+def _state(path: str) -> list[Any] | None:
+    """Return what tells a file, or a folder of distributions, from what it was; None where there is none."""
+    try:
+        state = os.stat(path)
+        if not stat.S_ISDIR(state.st_mode):
+            return [state.st_size, state.st_mtime_ns]
+        return [0, 0, *sorted(name for name in os.listdir(path) if name.endswith(INSTALLED))]
+    except OSError:
+        return None
+
+
+class Memory:
+    """The answers of one installation with one set of settings, by question, as JSON; an empty one knows none."""
+
+    def __init__(self, path: str = "", answers: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        self.answers = dict(answers or {})
+
+    @classmethod
+    def of(cls, path: str) -> "Memory":
+        """Return the memory in a file; an empty one where that is absent, another's, damaged or no longer holds."""
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            with open(path, "rb") as file:
+                mine = not hasattr(os, "geteuid") or os.fstat(file.fileno()).st_uid == os.geteuid()
+                held = json.loads(file.read())
+            answers = held["answers"]
+            texts = all(isinstance(text, str) for pair in answers.items() for text in pair)
+            if mine and texts and all(_state(name) == state for name, state in held["files"].items()):
+                return cls(path, answers)
+        return cls(path)
+
+    def save(self, files: Iterable[str], since: float) -> None:
+        """Write the answers down; not where one of the `files` has changed `since` the server began to read them."""
+        if not self.path:
+            return
+        states = {name: _state(name) for name in files}
+        if any(state is not None and state[1] > since * 1e9 for state in states.values()):
+            return
+        place, part = os.path.dirname(self.path), f"{self.path}.{os.getpid()}.part"
+        with suppress(OSError):  # there is no such folder, and none can be made: the next start is a usual one
+            os.makedirs(place, mode=0o700, exist_ok=True)
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                json.dump({"files": states, "answers": self.answers}, file)
+            os.replace(part, self.path)
+            found = sorted((entry.path for entry in os.scandir(place)), key=lambda path: (_state(path) or [0, 0])[1])
+            for path in found[:-FILES]:
+                os.remove(path)
+
+
+class Start:
+    """One process's start: reads all of its input, and answers what is remembered until the server does."""
+
+    def __init__(self, stdin: BinaryIO, stdout: BinaryIO, memory: Memory) -> None:
+        self.stdin, self.stdout, self.memory = stdin, stdout, memory
+        self.began_at = time.time()
+        self.given: dict[str | int, str] = {}  # the question of each answer that was given, by the request's number
+        self.asked: dict[str | int, str] = {}  # the question of each that the server is to answer
+        self._corrected: list[str] = []  # the questions of answers that were given and are others now
+        self._has_news = False  # something is remembered that is not written down
+        self._early: deque[bytes] = deque()  # lines that were answered
+        self._lines: deque[bytes] = deque()  # lines that wait for the server
+        self._room = threading.Condition()
+        self._is_passing = not memory.answers  # nothing is answered any more
+        self._is_over = False
+        self._revision: str | None = None  # that the client and this start have agreed upon
+        self._quiet_since = time.monotonic()
+        threading.Thread(target=self._read, name="stdin", daemon=True).start()
+
+    # Before the server is loaded
+
+    def wait(self) -> bool:
+        """Wait until the server is to be loaded; return False where the input has ended without a need for it."""
+        on_demand = os.environ.get(LOAD, "").strip().lower() == "demand"
+        before = {
+            number: signal.signal(number, _end) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN
+        }
+        try:
+            return self._wait(on_demand=on_demand)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _wait(self, *, on_demand: bool) -> bool:
+        with self._room:
+            while not self._is_passing and not self._is_over:
+                left = self._quiet_since + PAUSE_S - time.monotonic()
+                if left <= 0 and not on_demand:
+                    return True
+                self._room.wait(None if on_demand else left)
+            return self._is_passing
+
+    def fail(self, reason: str) -> None:
+        """Answer every request that waits for a server which could not be loaded."""
+        with self._room:
+            self._is_passing = True
+            lines, self._early, self._lines = [*self._lines], deque(), deque()
+        for line in lines:
+            with suppress(ValueError, AttributeError, OSError):
+                message = json.loads(line)
+                if _is_number(message.get("id")) and "method" in message:
+                    error = {
+                        "code": -32603,
+                        "message": f"The server could not be started, and nothing was sent: {reason}",
+                    }
+                    self._write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}))
+
+    def _read(self) -> None:
+        while line := self.stdin.readline(MESSAGE_BYTES + 1):
+            with self._room:
+                question = _question(line, self._revision) if len(line) <= QUESTION_BYTES else None
+                if not self._is_passing and self._answer(question):
+                    self._early.append(line)
+                    self._quiet_since = time.monotonic()
+                    self._room.notify_all()
+                    continue
+                self._is_passing = True
+                if question is not None and question[1]:
+                    self.asked[question[0]] = question[1]
+                self._lines.append(line)
+                self._room.notify_all()
+                self._room.wait_for(lambda: len(self._lines) < WAITING)
+        with self._room:
+            self._is_over = True
+            self._room.notify_all()
+
+    def _answer(self, question: tuple[Any, str] | None) -> bool:
+        """Answer a question from memory, where it is remembered; an empty one needs no answer."""
+        if question is None:
+            return False
+        number, key = question
+        if not key:
+            return True
+        result = self.memory.answers.get(key)
+        if result is None or number in self.given:
+            return False
+        self._write(f'{{"jsonrpc":"2.0","id":{json.dumps(number)},"result":{result}}}')
+        self.given[number] = key
+        if key.startswith("initialize "):
+            self._revision = json.loads(result).get("protocolVersion")
+        return True
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # the client has gone; the end of the input follows
+            self.stdout.write(text.encode() + b"\n")
+            self.stdout.flush()
+
+    # While it serves
+
+    def readline(self, _limit: int = -1) -> bytes:
+        """Return the next line for the server, at first those that were answered; empty at the end of the input."""
+        with self._room:
+            self._is_passing = True
+            if self._early:
+                return self._early.popleft()
+            self._room.wait_for(lambda: self._lines or self._is_over)
+            line = self._lines.popleft() if self._lines else b""
+            self._room.notify_all()
+            return line
+
+    def says(self, number: Any, result: Any) -> bool:
+        """Return whether an answer of the server is to be sent: not one that was given. Remember it, if it is new."""
+        if not _is_number(number):
+            return True
+        early, question = self.given.pop(number, None), self.asked.pop(number, None)
+        key = early or question
+        if key is None:
+            return True
+        if isinstance(result, dict) and "ttlMs" in result:
+            result = {**result, "ttlMs": 0}  # an early answer may be corrected soon
+        text = None if result is None else json.dumps(result, ensure_ascii=False, separators=(",", ":"))
+        if text != self.memory.answers.get(key):
+            self.memory.answers.pop(key, None)
+            if text is not None:
+                self.memory.answers[key] = text
+            self._has_news = True
+            self._corrected += [early] if early else []
+        if key.startswith("initialize ") and isinstance(result, dict):
+            self._revision = result.get("protocolVersion")
+        return early is None
+
+    def take_corrected(self) -> list[str]:
+        """Return the questions whose given answers have been corrected since the last call of this."""
+        corrected, self._corrected = self._corrected, []
+        return corrected
+
+    def takes_news(self) -> bool:
+        """Return whether there is something to write down since the last call of this."""
+        has_news, self._has_news = self._has_news, False
+        return has_news
+
+
+def begin(*, remembers: bool = True) -> Start:
+    """Take stdin and stdout from everything else in this process, and start to answer, if it `remembers`."""
+    out = os.fdopen(_moved(1, 2), "wb", closefd=False)
+    stdin = os.fdopen(_moved(0, None), "rb", closefd=False)  # a thread may still read from it at the end
+    sys.stdout = sys.stderr
+    path = os.path.join(folder(), f"{_name()}.json")
+    return Start(stdin, out, Memory.of(path) if remembers else Memory())
+
+
+def _moved(number: int, other: int | None) -> int:
+    """Return a new descriptor for what a standard one stood for, which then stands for another, else for no file."""
+    kept = os.dup(number)
+    instead = os.open(os.devnull, os.O_RDONLY) if other is None else other
+    os.dup2(instead, number)
+    if other is None:
+        os.close(instead)
+    return kept
+
+
+def _end(number: int, _frame: object) -> None:
+    os._exit(128 + number)  # nothing has been loaded, so there is nothing to end
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def _question(line: bytes, revision: str | None) -> tuple[Any, str] | None:
+    """Return the number and the question of a request whose answer can be remembered; None for any other line.
+
+    A question names all that its answer depends on. For the notification that ends a handshake it is empty.
+    """
+    try:
+        message = json.loads(line)
+        params, method = message.get("params") or {}, message["method"]
+        if message["jsonrpc"] != "2.0" or not isinstance(method, str) or not isinstance(params, dict):
+            return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    number, meta = message.get("id"), params.get("_meta") or {}
+    if "id" not in message:
+        return (None, "") if method == "notifications/initialized" and revision and not params else None
+    if not _is_number(number) or not isinstance(meta, dict):
+        return None
+    if method == "initialize" and revision is None:
+        wanted, client = params.get("protocolVersion"), params.get("clientInfo")
+        if not (isinstance(client, dict) and isinstance(params.get("capabilities"), dict) and isinstance(wanted, str)):
+            return None
+        is_named = all(isinstance(client.get(name), str) for name in ("name", "version"))
+        return (number, f"initialize {wanted}") if is_named else None
+    declared = meta.get(f"{META}protocolVersion")
+    if method not in LISTS or params.keys() - {"_meta"} or (declared is None) == (revision is None):
+        return None
+    if declared is not None and not isinstance(meta.get(f"{META}clientCapabilities"), dict):
+        return None
+    return (number, f"{method} {revision or declared}") if isinstance(revision or declared, str) else None

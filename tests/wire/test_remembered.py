@@ -1,0 +1,336 @@
+"""The remembered start: what the same server said before, said at once, and never otherwise than the server says it."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.helpers import until
+from tests.wire.processes import CLIENT, STATELESS
+
+if TYPE_CHECKING:
+    from tests.wire.conftest import Plant, Spawn
+    from tests.wire.processes import Child
+
+Message = dict[str, Any]
+
+REVISIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", STATELESS)
+LISTS = ("tools/list", "prompts/list", "resources/templates/list")
+ON_DEMAND = {"KIE_AI_LOAD": "demand"}
+SOURCE = '''
+from kie_ai_mcp import Prompt, Submission, hookimpl
+
+def generate_{name}(prompt: Prompt) -> Submission:
+    """Make a {name}."""
+    return Submission.market("{name}", {{"prompt": prompt}}, api_type="{name}")
+
+@hookimpl
+def kie_register_tools():
+    return [generate_{name}]
+'''
+
+
+def asked(child: "Child", revision: str = "2025-11-25") -> dict[str, Message]:
+    """What a server says of itself, before anything is called."""
+    said = {"greeting": child.greet(revision)}
+    return said | {method: child.answer(child.ask(method))["result"] for method in LISTS}
+
+
+def names(child: "Child") -> set[str]:
+    """The names of the listed tools."""
+    child.greet("2025-11-25")
+    return {tool["name"] for tool in child.answer(child.ask("tools/list"))["result"]["tools"]}
+
+
+def ended(child: "Child") -> int:
+    """The exit code of a process whose input ends."""
+    child.close_input()
+    return child.ended()
+
+
+@pytest.fixture
+def memories(tmp_path: Path) -> Callable[[], list[Path]]:
+    """The files of what was remembered in the test's home folder."""
+    return lambda: sorted(tmp_path.rglob("starts/*.json"))
+
+
+@pytest.fixture
+def remembered(spawn: "Spawn", tmp_path: Path, memories: Callable[[], list[Path]]) -> Callable[..., Message]:
+    """Starts a server that is asked everything, ends it, and removes its database; returns what it said."""
+
+    def start(revision: str = "2025-11-25", **settings: str) -> Message:
+        child = spawn(**{**ON_DEMAND, **settings})
+        said = asked(child, revision)
+        until(memories)
+        assert ended(child) == 0
+        (tmp_path / "tasks.db").unlink(missing_ok=True)
+        return said
+
+    return start
+
+
+def is_loaded(folder: Path) -> bool:
+    """Whether a server has opened its database."""
+    return (folder / "tasks.db").exists()
+
+
+# What is said at once ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_second_start_says_the_same_and_loads_nothing(
+    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message], revision: str
+) -> None:
+    first = remembered(revision)
+    child = spawn(**ON_DEMAND)
+    second = asked(child, revision)
+    assert not is_loaded(tmp_path)
+    for message in (*first.values(), *second.values()):
+        message.pop("ttlMs", None)  # an early answer may be corrected soon
+    assert second == first
+    assert ended(child) == 0
+    assert not is_loaded(tmp_path)
+
+
+def test_early_answers_are_not_to_be_kept(spawn: "Spawn", remembered: Callable[..., Message]) -> None:
+    assert remembered(STATELESS)["tools/list"]["ttlMs"] > 0
+    assert asked(spawn(**ON_DEMAND), STATELESS)["tools/list"]["ttlMs"] == 0
+
+
+@pytest.mark.parametrize("load", ["demand", "background"])
+def test_call_after_early_answers_is_answered_and_none_comes_twice(
+    spawn: "Spawn", remembered: Callable[..., Message], load: str
+) -> None:
+    remembered(KIE_AI_LOAD=load)
+    child = spawn(KIE_AI_LOAD=load)
+    asked(child)
+    assert child.call("list_tasks")["isError"] is False
+    assert ended(child) == 0
+    numbers = [json.loads(line).get("id") for line in child.received]
+    assert numbers == [1, 3, 4, 5, 6]
+
+
+def test_everything_in_one_write_is_answered_once_and_in_order(
+    spawn: "Spawn", remembered: Callable[..., Message]
+) -> None:
+    remembered()
+    child = spawn(**ON_DEMAND)
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}
+    lines = [
+        {"jsonrpc": "2.0", "id": "a", "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": "b", "method": "tools/list"},
+        {"jsonrpc": "2.0", "id": "c", "method": "tools/call", "params": {"name": "list_tasks", "arguments": {}}},
+        {"jsonrpc": "2.0", "id": "d", "method": "tools/list", "params": {}},
+    ]
+    child.write("\n".join(map(json.dumps, lines)))
+    answers = [json.loads(child.line())["id"] for _ in lines[1:]]
+    assert ended(child) == 0
+    assert (answers[:2], sorted(answers[2:]), len(child.received)) == (["a", "b"], ["c", "d"], 4)
+
+
+def test_input_that_ends_after_known_questions_loads_nothing(
+    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]
+) -> None:
+    remembered(KIE_AI_LOAD="background")
+    child = spawn(KIE_AI_LOAD="background")
+    child.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "server/discover"}))
+    child = spawn(KIE_AI_LOAD="background")
+    child.close_input()
+    assert (child.ended(), is_loaded(tmp_path)) == (0, False)
+
+
+def test_server_loads_by_itself_while_the_client_pauses(
+    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]
+) -> None:
+    remembered(KIE_AI_LOAD="background")
+    child = spawn(KIE_AI_LOAD="background")
+    asked(child)
+    until(lambda: is_loaded(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"method": "initialize", "params": {"protocolVersion": "2025-11-25"}},
+        {"method": "initialize", "params": {"protocolVersion": 7, "capabilities": {}, "clientInfo": CLIENT}},
+        {"method": "tools/list"},
+        {"method": "tools/list", "params": {"cursor": "x"}},
+        {"method": "server/discover", "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": STATELESS}}},
+        {"method": "no/such"},
+    ],
+    ids=lambda line: line["method"],
+)
+def test_unusual_question_is_left_to_the_server(
+    spawn: "Spawn", remembered: Callable[..., Message], line: Message
+) -> None:
+    remembered(STATELESS)
+    answers = []
+    for load in ("demand", "background"):
+        child = spawn(KIE_AI_LOAD=load)
+        child.send(json.dumps({"jsonrpc": "2.0", "id": 1, **line}))
+        answers.append(child.answer(1))
+    assert "error" in answers[0]
+    assert answers[0] == answers[1]
+
+
+# When nothing is remembered ------------------------------------------------------------------------------------------
+
+
+def test_other_setting_has_a_memory_of_its_own(
+    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message], memories: Callable[[], list[Path]]
+) -> None:
+    remembered()
+    assert "generate_veo3_video" not in names(spawn(KIE_AI_KINDS="image", **ON_DEMAND))
+    assert is_loaded(tmp_path)
+    until(lambda: len(memories()) == 2)
+    assert "generate_veo3_video" in names(spawn(**ON_DEMAND))
+
+
+def test_settings_file_that_changes_is_read(spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]) -> None:
+    file = tmp_path / "config.toml"
+    settings = {"KIE_AI_CONFIG": str(file)}
+    file.write_text('kinds = ["image", "audio"]\n')
+    remembered(**settings)
+    file.write_text('kinds = ["video"]\n')
+    assert "generate_nano_banana" not in names(spawn(**settings, **ON_DEMAND))
+
+
+def test_provider_that_is_installed_edited_or_removed_is_noticed(
+    spawn: "Spawn", tmp_path: Path, plant: "Plant", remembered: Callable[..., Message]
+) -> None:
+    path = {"PYTHONPATH": plant("early", SOURCE.format(name="early"))}
+    remembered(**path)
+    plant("later", SOURCE.format(name="later"))
+    assert {"generate_early", "generate_later"} <= names(spawn(**path, **ON_DEMAND))
+    remembered(**path)
+    (module,) = tmp_path.rglob("kie_ai_mcp_early.py")
+    module.write_text(SOURCE.format(name="edited"))
+    assert {"generate_edited", "generate_later"} <= names(spawn(**path, **ON_DEMAND))
+    remembered(**path)
+    for file in tmp_path.rglob("*later*.dist-info/*"):
+        file.unlink()
+    for folder in tmp_path.rglob("*later*.dist-info"):
+        folder.rmdir()
+    assert "generate_later" not in names(spawn(**path, **ON_DEMAND))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"files": {}, "answers": []}', b"\xff\xfe", b'{"files": 7}'])
+def test_damaged_memory_leads_to_a_usual_start(
+    spawn: "Spawn", remembered: Callable[..., Message], memories: Callable[[], list[Path]], content: bytes
+) -> None:
+    said = remembered()
+    (file,) = memories()
+    file.write_bytes(content)
+    child = spawn(**ON_DEMAND)
+    assert asked(child) == said
+    assert ended(child) == 0
+
+
+def test_folder_that_can_not_be_written_leads_to_usual_starts(spawn: "Spawn", tmp_path: Path) -> None:
+    (tmp_path / ".cache").write_text("in the way")
+    said = [asked(child := spawn(**ON_DEMAND)), ended(child), asked(child := spawn(**ON_DEMAND)), ended(child)]
+    assert said[:2] == said[2:]
+    assert "Traceback" not in child.errors
+
+
+def test_six_first_starts_at_once_say_the_same(spawn: "Spawn", memories: Callable[[], list[Path]]) -> None:
+    children = [spawn(**ON_DEMAND) for _ in range(6)]
+    said = [asked(child) for child in children]
+    assert said == said[:1] * 6
+    until(memories)
+    assert [ended(child) for child in children] == [0] * 6
+    assert [path.suffix for path in memories()[0].parent.iterdir()] == [".json"]
+
+
+# What must not be said -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def liar(remembered: Callable[..., Message], memories: Callable[[], list[Path]]) -> Path:
+    """A memory in which a tool has another name."""
+    remembered()
+    (file,) = memories()
+    text = file.read_text(encoding="utf-8")
+    assert "generate_veo3_video" in text
+    file.write_text(text.replace("generate_veo3_video", "generate_veo9_video"), encoding="utf-8")
+    return file
+
+
+def test_wrong_memory_is_corrected_and_the_client_told(spawn: "Spawn", liar: Path) -> None:
+    child = spawn(**ON_DEMAND)
+    assert "generate_veo9_video" in names(child)
+    assert child.call("list_tasks")["isError"] is False
+    listed = child.answer(child.ask("tools/list"))["result"]["tools"]
+    assert ended(child) == 0
+    assert "generate_veo3_video" in {tool["name"] for tool in listed}
+    assert "notifications/tools/list_changed" in {json.loads(line).get("method") for line in child.received}
+    assert "no longer right" in child.errors
+    assert "generate_veo9_video" not in liar.read_text(encoding="utf-8")
+    assert "generate_veo3_video" in names(spawn(**ON_DEMAND))
+
+
+def test_stream_of_the_newest_revision_is_told_of_corrected_tools(spawn: "Spawn", liar: Path) -> None:
+    text = liar.read_text(encoding="utf-8")
+    liar.write_text(text.replace("generate_veo9_video", "generate_veo3_video"), encoding="utf-8")
+    child = spawn(**ON_DEMAND)
+    asked(child, STATELESS)
+    child.call("list_tasks")
+    assert ended(child) == 0
+    text = liar.read_text(encoding="utf-8")
+    liar.write_text(text.replace("generate_veo3_video", "generate_veo9_video"), encoding="utf-8")
+    child = spawn(**ON_DEMAND)
+    child.greet(STATELESS)
+    child.answer(child.ask("tools/list"))
+    child.ask("subscriptions/listen", notifications={"toolsListChanged": True})
+    heard = [json.loads(child.line()).get("method") for _ in range(2)]
+    assert heard == ["notifications/subscriptions/acknowledged", "notifications/tools/list_changed"]
+
+
+def test_server_says_that_its_tools_may_change(spawn: "Spawn") -> None:
+    assert spawn().greet("2025-11-25")["capabilities"]["tools"]["listChanged"] is True
+
+
+def test_memory_holds_no_secret_and_is_the_user_s_alone(
+    remembered: Callable[..., Message], memories: Callable[[], list[Path]]
+) -> None:
+    remembered(KIE_AI_API_KEY="a-secret-of-the-tests")
+    (file,) = memories()
+    assert "a-secret-of-the-tests" not in file.read_text(encoding="utf-8") + file.name
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_start_that_fails_after_an_early_answer_answers_what_is_open(
+    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    remembered(PYTHONPATH=str(site))
+    (site / "peewee.py").write_text("raise ImportError('this library is broken')")
+    child = spawn(PYTHONPATH=str(site), **ON_DEMAND)
+    asked(child)
+    answer = child.answer(child.ask("tools/call", name="list_tasks", arguments={}))
+    assert "this library is broken" in answer["error"]["message"]
+    assert "nothing was sent" in answer["error"]["message"]
+    assert ended(child) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_server_that_was_never_needed_ends_on_a_signal(spawn: "Spawn", remembered: Callable[..., Message]) -> None:
+    remembered()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        child = spawn(**ON_DEMAND)
+        asked(child)
+        child.process.send_signal(number)
+        assert child.ended() == 128 + number
+        assert "Traceback" not in child.errors
+
+
+def test_unknown_way_to_load_is_an_error_with_its_cure(spawn: "Spawn") -> None:
+    child = spawn(KIE_AI_LOAD="later")
+    child.greet("2025-11-25")
+    assert "KIE_AI_LOAD" in json.dumps(child.call("list_tasks"))
