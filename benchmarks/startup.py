@@ -1,9 +1,11 @@
-"""Start-up and memory: our server against an SDK low-tier hello-world, both spawned over stdio in the same run.
+"""Start-up and memory: our server against hello-worlds on the SDKs, all spawned over stdio in the same run.
 
     uv run python benchmarks/startup.py [--rounds 9] [--plugins 100]
 
-Prints medians and the ratio to the hello-world. ``--plugins N`` also installs N generated plugins in a throw-away
-environment folder on the path and prints what each adds.
+Prints medians, and ratios to the hello-worlds in Python and, where Node can be had, on the official TypeScript SDK. Our
+first start remembers nothing; a later one answers from what was said before, and loads when the client pauses or, on
+demand, when something else is asked. ``--plugins N`` also installs N generated plugins in a throw-away environment
+folder on the path and prints what each adds to a first start.
 """
 
 import argparse
@@ -36,6 +38,18 @@ async def main():
         await server.run(read, write, server.create_initialization_options())
 
 anyio.run(main)
+"""
+
+NODE_HELLO = """
+const { createRequire } = require("node:module");
+const load = createRequire(process.argv[2] + "/of-the-benchmark.cjs");
+const { Server } = load("@modelcontextprotocol/sdk/server/index.js");
+const { StdioServerTransport } = load("@modelcontextprotocol/sdk/server/stdio.js");
+const { ListToolsRequestSchema } = load("@modelcontextprotocol/sdk/types.js");
+const server = new Server({ name: "hello", version: "1" }, { capabilities: { tools: {} } });
+const hello = { name: "hello", description: "Say hello.", inputSchema: { type: "object" } };
+server.setRequestHandler(ListToolsRequestSchema, async () => ({ tools: [hello] }));
+server.connect(new StdioServerTransport());
 """
 
 PLUGIN = """
@@ -88,7 +102,7 @@ def once(command: list[str], env: dict[str, str]) -> tuple[float, float, float]:
     return initialized * 1000, listed * 1000, memory
 
 
-def install(folder: Path, count: int) -> None:
+def install_plugins(folder: Path, count: int) -> None:
     """Write `count` plugins with their metadata, as an installer would leave them."""
     for n in range(count):
         (folder / f"kie_ai_mcp_extra_{n}.py").write_text(PLUGIN.format(n=n), encoding="utf-8")
@@ -110,35 +124,60 @@ def main() -> None:
         (folder / "hello.py").write_text(HELLO, encoding="utf-8")
         extra = folder / "extra"
         extra.mkdir()
-        install(extra, options.plugins)
+        install_plugins(extra, options.plugins)
         env = {key: value for key, value in os.environ.items() if not key.startswith("KIE_AI_")}
         # A checkout's sources would be compiled anew at each start, which no installed server is.
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         env |= {"KIE_AI_DB_PATH": str(folder / "tasks.db"), "KIE_AI_CONFIG": str(folder / "config.toml")}
         (folder / "config.toml").touch()
         ours = [sys.executable, "-m", "kie_ai_mcp"]
+        # A file in the place of the cache's folder: nothing is remembered.
+        (folder / "none").touch()
+        first, later = env | {"XDG_CACHE_HOME": str(folder / "none")}, env | {"XDG_CACHE_HOME": str(folder / "cache")}
         cases: dict[str, tuple[list[str], dict[str, str]]] = {
             "hello-world": ([sys.executable, str(folder / "hello.py")], env),
-            "this server": (ours, env),
+            "first start": (ours, first),
+            "later start": (ours, later),
+            "on demand": (ours, later | {"KIE_AI_LOAD": "demand"}),
         }
+        if node := node_hello(folder):
+            cases["Node's hello"] = (node, env)
         if options.plugins:
-            cases[f"with {options.plugins} more"] = (ours, env | {"PYTHONPATH": str(extra)})
+            cases[f"with {options.plugins} more"] = (ours, first | {"PYTHONPATH": str(extra)})
         runs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in cases}
-        for _ in range(options.rounds + 1):  # the first round warms caches and compiles bytecode
+        for _ in range(options.rounds + 1):  # the first round warms caches, compiles bytecode and fills the memory
             for name, (command, environment) in cases.items():
                 runs[name].append(once(command, environment))
-    base = [statistics.median(column) for column in zip(*runs["hello-world"][1:], strict=True)]
-    print(f"median of {options.rounds} rounds, Python {sys.version.split()[0]}; in brackets the ratio to hello-world")
-    for name, rows in runs.items():
-        initialized, listed, memory = (statistics.median(column) for column in zip(*rows[1:], strict=True))
+    medians = {
+        name: [statistics.median(column) for column in zip(*rows[1:], strict=True)] for name, rows in runs.items()
+    }
+    print(f"median of {options.rounds} rounds, Python {sys.version.split()[0]}; ratios to the hello-worlds")
+    for name, (initialized, listed, memory) in medians.items():
+        ratios = [
+            f"{listed / medians[base][1]:.2f} x {base}" for base in ("hello-world", "Node's hello") if base in medians
+        ]
         print(
-            f"{name:>16}: initialize {initialized:6.0f} ms ({initialized / base[0]:.2f})   "
-            f"tools/list {listed:6.0f} ms ({listed / base[1]:.2f})   memory {memory:5.1f} MB ({memory / base[2]:.2f})"
+            f"{name:>16}: initialize {initialized:6.0f} ms   tools/list {listed:6.0f} ms ({', '.join(ratios)})   "
+            f"memory {memory:5.1f} MB"
         )
     if options.plugins:
-        medians = {name: statistics.median(row[1] for row in rows[1:]) for name, rows in runs.items()}
-        added = (medians[f"with {options.plugins} more"] - medians["this server"]) / options.plugins
+        added = (medians[f"with {options.plugins} more"][1] - medians["first start"][1]) / options.plugins
         print(f"each further plugin adds {added:.2f} ms")
+
+
+def node_hello(folder: Path) -> list[str] | None:
+    """Return the command of a hello-world on the TypeScript SDK; None, with the reason printed, without Node."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.hosts.node import PACKAGES, Missing, install  # noqa: PLC0415  the path is set now
+
+    name = "@modelcontextprotocol/sdk"
+    try:
+        node = install({name: PACKAGES[name]})
+    except Missing as exc:
+        print(f"without Node: {exc}")
+        return None
+    (folder / "hello.cjs").write_text(NODE_HELLO, encoding="utf-8")
+    return [node.program, str(folder / "hello.cjs"), str(node.modules)]
 
 
 if __name__ == "__main__":
