@@ -24,6 +24,9 @@ def _serve() -> None:
     # The server enables it again, once the providers are loaded.
     gc.disable()
     try:
+        from kie_ai_mcp._mcp.packages import defer_packages  # noqa: PLC0415  before the SDK is imported
+
+        defer_packages()
         from kie_ai_mcp._mcp.server import run_stdio  # noqa: PLC0415  only now: it takes most of a second
 
         run_stdio(start)
