@@ -20,7 +20,7 @@ Message = dict[str, Any]
 
 REVISIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", STATELESS)
 LISTS = ("tools/list", "prompts/list", "resources/templates/list")
-ON_DEMAND = {"KIE_AI_LOAD": "demand"}
+ON_DEMAND: Message = {"KIE_AI_LOAD": "demand"}
 SOURCE = '''
 from kie_ai_mcp import Prompt, Submission, hookimpl
 
@@ -63,7 +63,8 @@ def remembered(spawn: "Spawn", tmp_path: Path, memories: Callable[[], list[Path]
     """Starts a server that is asked everything, ends it, and removes its database; returns what it said."""
 
     def start(revision: str = "2025-11-25", **settings: str) -> Message:
-        child = spawn(**{**ON_DEMAND, **settings})
+        given: Message = {**ON_DEMAND, **settings}
+        child = spawn(**given)
         said = asked(child, revision)
         until(memories)
         assert ended(child) == 0
@@ -193,7 +194,7 @@ def test_other_setting_has_a_memory_of_its_own(
 
 def test_settings_file_that_changes_is_read(spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]) -> None:
     file = tmp_path / "config.toml"
-    settings = {"KIE_AI_CONFIG": str(file)}
+    settings: Message = {"KIE_AI_CONFIG": str(file)}
     file.write_text('kinds = ["image", "audio"]\n')
     remembered(**settings)
     file.write_text('kinds = ["video"]\n')
@@ -203,7 +204,7 @@ def test_settings_file_that_changes_is_read(spawn: "Spawn", tmp_path: Path, reme
 def test_provider_that_is_installed_edited_or_removed_is_noticed(
     spawn: "Spawn", tmp_path: Path, plant: "Plant", remembered: Callable[..., Message]
 ) -> None:
-    path = {"PYTHONPATH": plant("early", SOURCE.format(name="early"))}
+    path: Message = {"PYTHONPATH": plant("early", SOURCE.format(name="early"))}
     remembered(**path)
     plant("later", SOURCE.format(name="later"))
     assert {"generate_early", "generate_later"} <= names(spawn(**path, **ON_DEMAND))
