@@ -13,6 +13,7 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._mcp.content import listing
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
+from kie_ai_mcp._start.remembered import LOAD
 
 UV = "python3 -m pip install --target .uv uv && .uv/bin/uv run"
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def test_every_setting_is_explained() -> None:
 
 
 def test_no_variable_is_explained_that_does_not_exist() -> None:
-    known = {variable(name) for name in Settings.model_fields} | {"KIE_AI_CONFIG", "KIE_AI_PROVIDER_SORA2_MODEL"}
+    known = {variable(name) for name in Settings.model_fields} | {LOAD, "KIE_AI_CONFIG", "KIE_AI_PROVIDER_SORA2_MODEL"}
     assert set(re.findall(r"\bKIE_AI_[A-Z_]*[A-Z]\b", README)) - known == set()
 
 

@@ -15,16 +15,16 @@ def main() -> None:
 
 
 def _serve() -> None:
-    from kie_ai_mcp import _remembered  # noqa: PLC0415  commands leave stdin and stdout alone
+    from kie_ai_mcp._start import remembered  # noqa: PLC0415  commands leave stdin and stdout alone
 
-    start = _remembered.begin()
+    start = remembered.begin()
     if not start.wait():
         return
     # The objects that imports create live to the end, so collecting garbage among them would cost a fifth of the start.
     # The server enables it again, once the providers are loaded.
     gc.disable()
     try:
-        from kie_ai_mcp._mcp.packages import defer_packages  # noqa: PLC0415  before the SDK is imported
+        from kie_ai_mcp._start.packages import defer_packages  # noqa: PLC0415  before the SDK is imported
 
         defer_packages()
         from kie_ai_mcp._mcp.server import run_stdio  # noqa: PLC0415  only now: it takes most of a second

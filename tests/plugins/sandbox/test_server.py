@@ -258,7 +258,7 @@ def test_plugin_adds_its_commands_and_makes_nothing() -> None:
 
 def test_importing_the_plugin_loads_nothing_heavy() -> None:
     code = (
-        "import sys, kie_ai_mcp; before = set(sys.modules); import kie_ai_mcp_sandbox;"
+        "import sys, kie_ai_mcp.hookspecs; before = set(sys.modules); import kie_ai_mcp_sandbox;"
         "print(sorted(set(sys.modules) - before))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -17,7 +17,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._remembered import MESSAGE_BYTES, Start
+from kie_ai_mcp._start.remembered import MESSAGE_BYTES, Start
 
 log = logging.getLogger(__name__)
 Read = MemoryObjectReceiveStream[SessionMessage | Exception]

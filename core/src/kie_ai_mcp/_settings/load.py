@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kie_ai_mcp._remembered import LOAD, WAYS_TO_LOAD
 from kie_ai_mcp._settings.databases import is_usable
 from kie_ai_mcp._settings.keys import BLANKS, holds_key, is_no_key, unwrapped
 from kie_ai_mcp._settings.secrets import Mask
@@ -30,6 +29,7 @@ from kie_ai_mcp._settings.settings import (
     provider_variable,
     variable,
 )
+from kie_ai_mcp._start.remembered import LOAD, WAYS_TO_LOAD
 from kie_ai_mcp.errors import ConfigError, shorten
 from kie_ai_mcp.specs import KIE
 

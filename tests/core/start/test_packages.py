@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-START = "from kie_ai_mcp._mcp.packages import defer_packages; defer_packages(); import sys; "
+START = "from kie_ai_mcp._start.packages import defer_packages; defer_packages(); import sys; "
 
 
 def said(program: str) -> str:
@@ -43,5 +43,7 @@ def test_name_that_there_is_not_is_no_attribute() -> None:
 
 
 def test_package_that_is_loaded_stays_as_it_is() -> None:
-    program = "import mcp; before = mcp.Client; from kie_ai_mcp._mcp.packages import defer_packages; defer_packages(); "
+    program = (
+        "import mcp; before = mcp.Client; from kie_ai_mcp._start.packages import defer_packages; defer_packages(); "
+    )
     assert said(program + "import mcp; print(mcp.Client is before)") == "True"
