@@ -134,6 +134,8 @@ class Start:
         self._is_over = False
         self._revision: str | None = None  # that the client and this start have agreed upon
         self._quiet_since = time.monotonic()
+        # Before the first answer, after which a signal may come at once.
+        self._handlers = {} if self._is_passing else _ending_at_once()
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
     # Before the server is loaded
@@ -141,13 +143,10 @@ class Start:
     def wait(self) -> bool:
         """Wait until the server is to be loaded; return False where the input has ended without a need for it."""
         on_demand = os.environ.get(LOAD, "").strip().lower() == "demand"
-        before = {
-            number: signal.signal(number, _end) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN
-        }
         try:
             return self._wait(on_demand=on_demand)
         finally:
-            for number, handler in before.items():
+            for number, handler in self._handlers.items():
                 signal.signal(number, handler)
 
     def _wait(self, *, on_demand: bool) -> bool:
@@ -276,6 +275,11 @@ def _moved(number: int, other: int | None) -> int:
     if other is None:
         os.close(instead)
     return kept
+
+
+def _ending_at_once() -> dict[int, Any]:
+    """Let signals end the process at once, but for those that it ignores; return what handled them before."""
+    return {number: signal.signal(number, _end) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
 
 
 def _end(number: int, _frame: object) -> None:
