@@ -69,6 +69,7 @@ PLACES = {
     "grace": "kie_ai_mcp._flow.engine:GRACE_S",
     "silence": "kie_ai_mcp._record.recovery:SILENCE_S",
     "patience": "kie_ai_mcp._app.patience:USUAL_PATIENCE_S",
+    "cadence": "kie_ai_mcp._flow.waiting:CADENCE_S",
     "look": "kie_ai_mcp._flow.watching:LOOK_S",
     "lease": "kie_ai_mcp._flow.watching:LEASE_S",
     "usual": "kie_ai_mcp._flow.watching:USUAL_S",

@@ -238,14 +238,42 @@ def test_task_that_is_waited_for_is_read_once_it_can_be_done(launch: "Launch", h
 
 
 def test_several_servers_that_wait_for_one_task_read_it_as_often_as_one(launch: "Launch", held: Sandbox) -> None:
-    servers = [launch(held, KIE_AI_WATCH="false") for _ in range(3)]
+    quick = {"constants": {"cadence": {"image": 0.8}}}
+    # The first wait of a client of unknown patience would be short.
+    servers = [launch(held, quick, KIE_AI_WATCH="false", KIE_AI_PATIENCE_S="30") for _ in range(3)]
     task_id = started(servers[0])
     waiting = [server.ask("wait_for_tasks", task_ids=[task_id], timeout_s=9) for server in servers]
-    time.sleep(2.5)  # with a pause of two seconds
+    time.sleep(1)  # with a pause of 0.8 seconds
     assert 1 <= reads(held) <= 3
     held.finish(task_id)
     answers = [server.answer(number) for server, number in zip(servers, waiting, strict=True)]
     assert [answer["structuredContent"]["tasks"][0]["status"] for answer in answers] == ["completed"] * 3
+
+
+@pytest.mark.parametrize("end", ["killed", "cancelled", "failed", "hung"])
+def test_read_that_another_server_took_on_and_never_made_is_made_after_a_pause(
+    end: str, launch: "Launch", held: Sandbox, tmp_path: Path
+) -> None:
+    quick = {"constants": {"cadence": {"image": 0.5}}}
+    orders: dict[str, Any] = {"at": "read", "mark": str(tmp_path / "taken"), **quick}
+    orders |= {"do": "kill"} if end == "killed" else {"do": "pause", "seconds": 30.0 if end == "cancelled" else 0.0}
+    settings = {"KIE_AI_WATCH": "false", "KIE_AI_PATIENCE_S": "30"}
+    first = launch(held, orders, **settings)
+    second = launch(held, quick, **settings)
+    second.call("list_tasks")
+    task_id = started(first)
+    if end in {"failed", "hung"}:
+        held.play("http:500" if end == "failed" else "timeout", path="recordInfo")
+    waiting = first.ask("wait_for_tasks", task_ids=[task_id], timeout_s=20)
+    until((tmp_path / "taken").exists)
+    held.finish(task_id)
+    until(lambda: end in {"killed", "cancelled"} or reads(held))
+    if end == "cancelled":
+        first.cancel(waiting)
+    begun = time.monotonic()
+    (task,) = second.call("wait_for_tasks", task_ids=[task_id], timeout_s=9)["structuredContent"]["tasks"]
+    assert task["status"] == "completed"
+    assert time.monotonic() - begun < 3  # the pause is half a second
 
 
 def test_outcomes_of_many_tasks_outlive_a_server_that_is_killed_as_it_writes_them(
