@@ -16,7 +16,15 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._record import tables
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
-from kie_ai_mcp._record.tables import NEVER_SENT, Ending, SubmissionRecord, SubmissionRow, TaskRecord, TaskRow
+from kie_ai_mcp._record.tables import (
+    NEVER_SENT,
+    Ending,
+    SubmissionRecord,
+    SubmissionRow,
+    TaskRecord,
+    TaskRow,
+    WholeRows,
+)
 from kie_ai_mcp.errors import StorageError
 
 pytestmark = pytest.mark.anyio
@@ -249,3 +257,11 @@ async def test_any_number_of_tasks_is_read_by_row(make_record: MakeRecord) -> No
     record.database.connection.connection().setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
     tasks = await record.tasks.several({*range(2_000), *rows})
     assert [task.row_id for task in tasks] == rows
+
+
+def test_query_of_whole_rows_is_the_one_that_peewee_writes() -> None:
+    joined = {"on": SubmissionRow.id == TaskRow.submission_id}
+    plain = TaskRow.select(TaskRow, SubmissionRow.notes).join(SubmissionRow, **joined)
+    whole = WholeRows(TaskRow, SubmissionRow.notes).join(SubmissionRow, **joined)
+    for condition in (TaskRow.row_id == 7, SubmissionRow.owner == "x"):
+        assert whole.where(condition).limit(2).sql() == plain.where(condition).limit(2).sql()

@@ -202,17 +202,21 @@ class OwnTools:
         return answer_of(report, await self.resources.links([report]))
 
     async def _many(self, reports: Sequence[Report], extra: dict[str, Any], most: int | None = None) -> Answer:
-        shown, left = [], LIST_BYTES
-        for report in (replace(report, next_step="") for report in reports):  # one for all stands at the end
-            left -= len(report.text().encode(errors="replace"))
-            part = {name: getattr(report, name) for name in ("task_id", "status", "tool", "prompt")}
-            shown.append(
-                report if left > 0 else Report(**part, next_step="", notes=("get_task_status shows all of it.",))
-            )
+        shown, texts, left = list[Report](), list[str](), LIST_BYTES
+        for whole in reports:
+            report = replace(whole, next_step="")  # one for all stands at the end
+            text = report.text()
+            left -= len(text.encode(errors="replace"))
+            if left <= 0:
+                part = {name: getattr(report, name) for name in ("task_id", "status", "tool", "prompt")}
+                report = Report(**part, next_step="", notes=("get_task_status shows all of it.",))
+                text = report.text()
+            shown.append(report)
+            texts.append(text)
         tasks = [report.structured() for report in shown]
         is_error = bool(reports) and all(report.is_error for report in reports)
         links = await self.resources.links(shown, most)
-        return Answer(_text(shown, extra), {"tasks": tasks, **extra}, links, is_error=is_error)
+        return Answer(_text(texts, extra), {"tasks": tasks, **extra}, links, is_error=is_error)
 
 
 _SCHEMAS: dict[str, tuple[dict[str, Any] | None, bool]] = {
@@ -265,9 +269,9 @@ def _next_of_all(reports: Sequence[Report]) -> str:
     return " ".join(steps)
 
 
-def _text(reports: Sequence[Report], extra: dict[str, Any]) -> str:
+def _text(texts: Sequence[str], extra: dict[str, Any]) -> str:
     blocks = ["\n".join(map(_unresolved_line, extra["unresolved"]))] if "unresolved" in extra else []
-    blocks += [report.text() for report in reports] or ["No tasks."]
+    blocks += texts or ["No tasks."]
     if "next_cursor" in extra:
         blocks.append(f"Next cursor: {extra['next_cursor']}")
     if "credits_24h" in extra:

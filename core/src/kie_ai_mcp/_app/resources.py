@@ -89,9 +89,10 @@ class Resources:
 
     async def links(self, reports: Iterable[Report], most: int | None = None) -> tuple[Link, ...]:
         """Return the addresses of results that can be read now, of completed tasks on record; `most` at most."""
-        done = (report for report in reports if report.status == "completed" and report.task_id)
-        links = (link for report in done for link in _links(report))
-        return await anyio.to_thread.run_sync(tuple, islice(links, most))
+        done = [report for report in reports if report.status == "completed" and report.task_id]
+        links = islice((link for report in done for link in _links(report)), most)
+        is_saved = any(any(report.files) for report in done)  # perhaps on a drive that hangs
+        return await anyio.to_thread.run_sync(tuple, links) if is_saved else tuple(links)
 
     async def read(self, uri: str) -> Content:
         """Return the content of an address; raise KieError where there is none, or it can't be fetched."""

@@ -25,7 +25,7 @@ from kie_ai_mcp.errors import (
 )
 from kie_ai_mcp.specs import KIE
 
-BREAKS = rf"[\t\n\u2028\u2029{CONTROLS}]+"  # what ends a line, or is no text
+BREAKS = re.compile(rf"[\t\n\u2028\u2029{CONTROLS}]+")  # what ends a line, or is no text
 ERRORS = {"refused", "unknown", "unread", "not found", "not done"}  # the states of calls that tell of no task
 DATA_BYTES = 12_000  # the most that an answer shows of a result that is data
 TEXT: dict[str, Any] = {"type": "string"}
@@ -99,8 +99,7 @@ class Report:
 
     def structured(self) -> dict[str, Any]:
         """Return the answer as data; unknown values are left out, empty lists are kept, except of notes."""
-        whole = replace(self, notes=self.all_notes)
-        values = ((name, _plain(getattr(whole, name))) for name in _ANSWERED)
+        values = ((name, _plain(self.all_notes if name == "notes" else getattr(self, name))) for name in _ANSWERED)
         return {
             name: value for name, value in values if value is not None and (value or name not in {"notes", "next_step"})
         }
@@ -138,7 +137,7 @@ class Report:
             ("Next", self.next_step or None),
         )
         # One fact is one line, whatever it holds: no value may pass for another fact.
-        return "\n".join(f"{name}: {re.sub(BREAKS, ' ', str(value))}" for name, value in facts if value is not None)
+        return "\n".join(f"{name}: {BREAKS.sub(' ', str(value))}" for name, value in facts if value is not None)
 
     @property
     def is_final(self) -> bool:

@@ -23,6 +23,7 @@ from kie_ai_mcp._record.tables import (
     SubmissionRow,
     TaskRecord,
     TaskRow,
+    WholeRows,
     columns,
     loaded,
     stored,
@@ -35,6 +36,7 @@ from kie_ai_mcp.specs import Kind, Outcome, Task
 
 # In words, since bound values would keep SQLite from the partial index.
 OPEN = peewee.SQL("state IN ('sending', 'unknown')")
+_WHOLE = WholeRows(SubmissionRow)
 # The states of a request that an ending changes. A task that was made counts whatever was recorded before; no other
 # ending changes a request that its user settled meanwhile; one that ended otherwise was sent, so it can't be cancelled.
 BEFORE = {"accepted": ("sending", "unknown", "cancelled", "refused", "discarded"), "cancelled": ("sending",)}
@@ -282,7 +284,7 @@ class Submissions:
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[SubmissionRecord]:
         """Return submissions oldest first, at most `limit`, above `after_id`; for export."""
-        query = SubmissionRow.select().where(SubmissionRow.id > after_id).order_by(SubmissionRow.id).limit(limit)
+        query = _WHOLE.where(SubmissionRow.id > after_id).order_by(SubmissionRow.id).limit(limit)
         return [submission_record(row) for row in self.database.rows(query)]
 
     def _end(self, number: int, known: Mapping[str, Any], ending: Ending) -> TaskRecord | None:
@@ -308,7 +310,7 @@ class Submissions:
 
     def _open_rows(self) -> list[dict[str, Any]]:
         """Return the unsettled submissions, oldest first, after settling those of dead processes."""
-        rows = self.database.rows(SubmissionRow.select().where(OPEN).order_by(SubmissionRow.id))
+        rows = self.database.rows(_WHOLE.where(OPEN).order_by(SubmissionRow.id))
         seen: dict[str, float] = {}
         for row in rows:
             if row["state"] == "sending" and row["owner"] != self.process.owner:
@@ -344,7 +346,7 @@ class Submissions:
         return None if row is None else submission_record(row)
 
     def _row(self, *conditions: Any) -> dict[str, Any] | None:
-        return self.database.first(SubmissionRow.select().where(*conditions))
+        return self.database.first(_WHOLE.where(*conditions))
 
     def _change(self, submission_id: int, *conditions: Any, **values: Any) -> None:
         self.database.execute(SubmissionRow.update(values).where(SubmissionRow.id == submission_id, *conditions))

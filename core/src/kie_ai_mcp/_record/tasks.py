@@ -21,6 +21,7 @@ from kie_ai_mcp._record.tables import (
     TaskRecord,
     TaskRow,
     UploadRow,
+    WholeRows,
     columns,
     prefix_of,
     service_of,
@@ -31,7 +32,7 @@ from kie_ai_mcp.specs import KIE, Outcome, Task
 
 # Joined by the submission's number, of which there is one: two may name the same task.
 _OF_REQUEST = SubmissionRow.estimated_credits, SubmissionRow.arguments, SubmissionRow.notes
-_WITH_REQUEST = TaskRow.select(TaskRow, *_OF_REQUEST).join(
+_WITH_REQUEST = WholeRows(TaskRow, *_OF_REQUEST).join(
     SubmissionRow, peewee.JOIN.LEFT_OUTER, on=SubmissionRow.id == TaskRow.submission_id
 )
 _PROMPTS = (peewee.fn.json_extract(SubmissionRow.arguments, f"$.{name}") for name in PROMPTS)
@@ -384,8 +385,8 @@ def task_at(database: Database, key: TaskKey) -> TaskRecord | None:
         rows = database.rows(_WITH_REQUEST.where(TaskRow.row_id == key))
     else:
         gateway, _, task_id = key.partition(":")
-        rows = database.rows(_WITH_REQUEST.where(TaskRow.task_id == task_id, TaskRow.gateway == gateway))
-        rows = rows or database.rows(_WITH_REQUEST.where(TaskRow.task_id == key))
+        named = _WITH_REQUEST.where(TaskRow.task_id == task_id, TaskRow.gateway == gateway)
+        rows = (database.rows(named) if task_id else None) or database.rows(_WITH_REQUEST.where(TaskRow.task_id == key))
         # Answers write Kie.ai's ids alone, so that an id alone is Kie.ai's where there is such a one.
         rows = [row for row in rows if row["gateway"] == KIE] or rows
         if not rows and key != key.strip():  # as a person may give it

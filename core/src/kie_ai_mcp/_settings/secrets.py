@@ -44,20 +44,17 @@ class Mask:
             value, written = json.loads(sound), sound
         # Nearly every value is clean: one search in its text is cheaper than a look at each of its strings.
         # The text itself is not changed, since the end of an escape sequence may look like the start of a secret.
-        brackets = written.count("[") + written.count("{")
-        if brackets <= deepest and not any(spelling in written for spelling in self._escaped):
-            return value
-        return self._masked(value, deepest, deepest)
-
-    def _masked(self, value: Any, left: int, deepest: int) -> Any:
-        if left < 0:
+        if written.count("[") + written.count("{") > deepest and _is_deeper(value, deepest):
             raise _too_deep(deepest)
+        return self._masked(value) if any(spelling in written for spelling in self._escaped) else value
+
+    def _masked(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list | tuple):
-            return [self._masked(entry, left - 1, deepest) for entry in value]
+            return [self._masked(entry) for entry in value]
         if isinstance(value, dict):
-            return {self.text(str(name)): self._masked(entry, left - 1, deepest) for name, entry in value.items()}
+            return {self.text(str(name)): self._masked(entry) for name, entry in value.items()}
         return value
 
 
@@ -66,6 +63,13 @@ def _spellings(secret: str) -> set[str]:
     quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
     small = {re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), text) for text in quoted}
     return {secret, *quoted, *small, json.dumps(secret)[1:-1], secret.replace("/", "\\/")}
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    if most == 0:
+        return bool(value)
+    entries = value.values() if isinstance(value, dict) else value
+    return any(isinstance(entry, dict | list | tuple) and _is_deeper(entry, most - 1) for entry in entries)
 
 
 def _too_deep(deepest: int) -> ValueError:
