@@ -259,6 +259,20 @@ async def test_any_number_of_tasks_is_read_by_row(make_record: MakeRecord) -> No
     assert [task.row_id for task in tasks] == rows
 
 
+@pytest.mark.parametrize("status", ["completed", "failed"])
+async def test_task_that_has_ended_is_no_longer_noted_as_read(status: Any, make_record: MakeRecord) -> None:
+    record = make_record()
+    running, ended = [(await record.tasks.adopt(replace(TASK, task_id=name))).row_id for name in ("t-1", "t-2")]
+    for row in (running, ended):
+        assert (await record.tasks.claim(row, 0.0))[1]
+
+    await record.tasks.record_outcome(ended, Outcome(status))
+
+    with sqlite3.connect(record.path) as database:
+        assert database.execute("SELECT task FROM reads").fetchall() == [(running,)]
+    database.close()
+
+
 def test_query_of_whole_rows_is_the_one_that_peewee_writes() -> None:
     joined = {"on": SubmissionRow.id == TaskRow.submission_id}
     plain = TaskRow.select(TaskRow, SubmissionRow.notes).join(SubmissionRow, **joined)

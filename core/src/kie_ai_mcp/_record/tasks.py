@@ -350,6 +350,7 @@ def write_outcome(database: Database, row_id: int, outcome: Outcome) -> None:
         # Read again, a task has not finished again: links expire from the first time.
         query = TaskRow.update(finished_at=outcome.finished_at or now)
         database.execute(query.where(ours, TaskRow.finished_at.is_null()))
+        database.execute(ReadRow.delete().where(ReadRow.task == row_id))  # nobody polls it any more
 
 
 def says_more(outcome: Outcome, record: TaskRecord) -> bool:
