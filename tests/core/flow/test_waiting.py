@@ -130,3 +130,16 @@ async def test_usual_time_is_that_of_the_newest_fifty(make_record: Callable[...,
     for number in range(60):
         await finish(record, number, 1000 if number < 10 else 50)
     assert await record.tasks.usual_s(TOOL) == (50, 50)
+
+
+async def test_usual_time_is_not_looked_for_in_all_of_a_long_history(
+    make_record: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kie_ai_mcp._record.tasks.TIMED", 5)
+    record = make_record()
+    for number in range(8):
+        await finish(record, number, 60, tool=TOOL if number < 5 else "generate_kling_video")
+    assert await record.tasks.usual_s(TOOL) is None
+    await finish(record, 8, 60)
+    await finish(record, 9, 60, tool="generate_kling_video")
+    assert await record.tasks.usual_s("generate_kling_video") == (60, 60)

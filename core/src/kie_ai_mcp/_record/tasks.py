@@ -41,6 +41,7 @@ for _part in (TaskRow.model, *_PROMPTS):
     _SEARCHED = _SEARCHED.concat(" ").concat(peewee.fn.COALESCE(_part, ""))
 
 SEARCHED = 20_000  # how many tasks one search by words looks at: paid requests wait for it meanwhile
+TIMED = 5_000  # among how many of the newest tasks those of one tool are looked for, to know how long they take
 VALUES = 500  # of one query; SQLite before 3.32 takes 999
 # Errors of one row's values; all others are of the file.
 OF_ONE_ROW = (
@@ -213,11 +214,12 @@ class Tasks:
     def usual_s(self, tool: str, model: str | None = None) -> tuple[float, float] | None:
         """Return the 10th and 90th percentile of the seconds that a tool's newest 50 tasks took; None below three.
 
-        Of a `model`, those of its tasks alone.
+        Of a `model`, those of its tasks alone. They are looked for among the newest of all.
         """
-        rows = TaskRow
+        rows, others = TaskRow, TaskRow.alias()
+        newest = rows.row_id > others.select(peewee.fn.MAX(others.row_id) - TIMED)
         query = rows.select(rows.created_at, rows.finished_at, rows.updated_at).order_by(rows.row_id.desc()).limit(50)
-        query = query.where(rows.tool == tool, rows.status == "completed", rows.finished_at.is_null(False))
+        query = query.where(newest, rows.tool == tool, rows.status == "completed", rows.finished_at.is_null(False))
         query = query if model is None else query.where(rows.model == model)
         # The end is told by the clock of the service, and was written down by ours.
         ends = ((row["created_at"], min(row["finished_at"], row["updated_at"])) for row in self.database.rows(query))
