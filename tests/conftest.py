@@ -5,6 +5,7 @@ import ipaddress
 import os
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
@@ -15,6 +16,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+from kie_ai_mcp._start.remembered import FILL
 from kie_ai_mcp_sandbox.server import Sandbox
 
 PREFIX = "KIE_AI_"
@@ -154,6 +156,32 @@ def environment() -> Environment:
     return make
 
 
+# What servers remember -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def memory() -> bool:
+    """Whether servers over stdio remember what they said before; a module that is about that may replace it by both.
+
+    With TESTS_REMEMBER=1 all of them do, in every module.
+    """
+    return os.environ.get("TESTS_REMEMBER") == "1"
+
+
+@pytest.fixture(scope="module")
+def before_start(memory: bool) -> Callable[[dict[str, str], Path], None]:
+    """Lets the server of an environment and a folder say once what it will be asked first, where it is to remember."""
+    filled: set[object] = set()
+
+    def fill(environ: dict[str, str], folder: Path) -> None:
+        if memory and (key := (folder, *environ.items())) not in filled:
+            filled.add(key)
+            command = [sys.executable, "-m", "kie_ai_mcp", FILL]
+            subprocess.run(command, env=environ, cwd=folder, capture_output=True, timeout=60, check=False)
+
+    return fill
+
+
 # The service and the server ------------------------------------------------------------------------------------------
 
 
@@ -164,8 +192,8 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-@pytest.fixture(scope="session")
-def serve_in(environment: Environment) -> ServeIn:
+@pytest.fixture(scope="module")
+def serve_in(environment: Environment, before_start: Callable[[dict[str, str], Path], None]) -> ServeIn:
     """Starts the real server as a child in a folder: ``async with serve_in(folder, sandbox) as client``.
 
     Its log is ``server.log`` in the folder, its database ``tasks.db``, its results go to ``out``. Several servers may
@@ -174,9 +202,9 @@ def serve_in(environment: Environment) -> ServeIn:
 
     @asynccontextmanager
     async def start(folder: Path, sandbox: Sandbox | None = None, **settings: str) -> AsyncIterator[Client]:
-        server = StdioServerParameters(
-            command=sys.executable, args=["-m", "kie_ai_mcp"], env=environment(folder, sandbox, **settings), cwd=folder
-        )
+        environ = environment(folder, sandbox, **settings)
+        before_start(environ, folder)
+        server = StdioServerParameters(command=sys.executable, args=["-m", "kie_ai_mcp"], env=environ, cwd=folder)
         try:
             with (folder / "server.log").open("a", encoding="utf-8") as log:
                 transport = stdio_client(server, errlog=log)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,7 +12,9 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
+from kie_ai_mcp._cli import doctor
 from kie_ai_mcp._cli.console import PROGRAM
+from kie_ai_mcp._cli.install import command as install
 from kie_ai_mcp._cli.main import cli
 from kie_ai_mcp._flow import waiting
 from kie_ai_mcp._record.record import Record
@@ -54,6 +56,20 @@ def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task is looked at twenty times a second: what is made here takes 40 ms, not minutes."""
     for kind in waiting.CADENCE_S:
         monkeypatch.setitem(waiting.CADENCE_S, kind, 0.05)
+
+
+@pytest.fixture(autouse=True)
+def first_starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[str], Mapping[str, str]]]:
+    """The commands of starts that commands in this process made, with their environment; only children make them."""
+    made: list[tuple[Sequence[str], Mapping[str, str]]] = []
+
+    def note(command: Sequence[str], environ: Mapping[str, str]) -> str:
+        made.append((command, environ))
+        return ""
+
+    for module in (doctor, install):
+        monkeypatch.setattr(module, "start_once", note)
+    return made
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """``doctor``: each check finds its problem and names the cure."""
 
 import json
+import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -14,7 +16,8 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp._app.patience import PATIENCE_S
-from kie_ai_mcp._cli import doctor
+from kie_ai_mcp._cli import doctor, first_start
+from kie_ai_mcp._cli.first_start import start_once
 from kie_ai_mcp._service.caller import account_of, kie
 from kie_ai_mcp._settings import settings
 from kie_ai_mcp._settings.settings import Settings
@@ -39,7 +42,7 @@ def test_where_all_is_well_every_line_is_ok(run: "Run", sandbox: Sandbox) -> Non
     lines = {line[5:20].strip(): line for line in ended.stdout.splitlines()}
     assert {line.split()[0] for line in lines.values()} == {"ok"}
     assert {"versions", "settings", "providers", "key", "clock", "credits", "status routes"} <= set(lines)
-    assert {"database", "results", "client limits"} <= set(lines)
+    assert {"database", "results", "start", "client limits"} <= set(lines)
     assert "184 are known here, as of 2026-10-07, and the service's list of" in lines["models"]
     assert "10000 left" in lines["credits"]
     assert "veo3 0.1.0" in lines["providers"]
@@ -53,6 +56,30 @@ def test_offline_asks_the_service_nothing(run: "Run", sandbox: Sandbox) -> None:
     assert (ended.code, sandbox.requests) == (0, [])
     assert not {"credits", "clock", "status routes"} & set(findings(ended))
     assert findings(ended)["models"]["found"].endswith("; the service's own list was not read.")
+
+
+def test_server_that_does_not_start_is_named_with_the_reason(
+    run: "Run", monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "server.py"
+    script.write_text("import os, sys\nsys.exit(f'a library is broken: {os.environ[\"KIE_AI_API_KEY\"]}')", "utf-8")
+    for command, reason in (
+        ([sys.executable, str(script)], "a library is broken: "),
+        ([str(tmp_path / "none")], f"{tmp_path / 'none'} can't be run: No such file"),
+    ):
+        monkeypatch.setattr(doctor, "server_command", lambda command=command: (command[0], command[1:]))
+        monkeypatch.setattr(doctor, "start_once", start_once)
+        ended = run("doctor", "--offline", "--json", KIE_AI_API_KEY="a-secret-of-the-tests")
+        found = findings(ended)["start"]
+        assert (ended.code, found["state"]) == (1, "fail")
+        assert f"The server does not start: {reason}" in found["found"]
+        assert "a-secret-of-the-tests" not in ended.stdout
+
+
+def test_server_that_never_answers_is_waited_for_no_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_start, "LIMIT_S", 0.1)
+    command = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+    assert start_once(command, os.environ) == "it takes longer than 0.1 s"
 
 
 @pytest.mark.parametrize(

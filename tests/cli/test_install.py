@@ -77,6 +77,31 @@ def test_new_file_holds_the_entry_without_the_key(run: "Run", tmp_path: Path, na
     assert [place.name for place in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("name", CLIENTS)
+def test_server_is_started_once_as_the_client_will_start_it(
+    run: "Run", tmp_path: Path, name: str, first_starts: list[tuple[list[str], dict[str, str]]]
+) -> None:
+    install(run, name, "--yes", "--set", "compact=true")
+    install(run, name, "--yes")
+    entry = entry_in(name, file_of(name, tmp_path).read_text("utf-8"))
+    for command, environ in first_starts:
+        assert command == [entry["command"], *entry["args"]]
+        settings = {key: value for key, value in environ.items() if key.startswith("KIE_AI_") and value}
+        key = {} if name in LEFT_OUT else {"KIE_AI_API_KEY": KEY}
+        assert settings == {"KIE_AI_COMPACT": "true", **key}  # not those of this shell
+        assert environ["HOME"] == str(tmp_path)
+    assert len(first_starts) == 2
+
+
+def test_start_that_fails_is_not_the_entry_s_failure(
+    run: "Run", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for reason in ("it takes longer than 20 s", "exit code 1"):
+        monkeypatch.setattr(_cli_install, "start_once", lambda *_, reason=reason: reason)
+        ended = install(run, "cursor", "--yes")
+        assert (ended.code, ended.stderr.count(reason)) == (0, 0)
+
+
 @pytest.mark.parametrize("name", [name for name, client in CLIENTS.items() if client.form == "json"])
 def test_comments_order_and_other_servers_stay(run: "Run", tmp_path: Path, name: str) -> None:
     before, path = COMMENTED % CLIENTS[name].servers, file_of(name, tmp_path)

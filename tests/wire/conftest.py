@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -79,13 +79,16 @@ class Plant(Protocol):
 
 
 @pytest.fixture(scope="module")
-def spawn_in(environment: "Environment") -> Iterator[SpawnIn]:
+def spawn_in(environment: "Environment", before_start: Callable[[dict[str, str], Path], None]) -> Iterator[SpawnIn]:
     numbers = itertools.count(1)
     with ExitStack() as stack:
 
         def start(
             folder: Path, *arguments: str, sandbox: Sandbox | None = None, module: str = "kie_ai_mcp", **settings: str
         ) -> Child:
+            environ = environment(folder, sandbox, **settings)
+            if module == "kie_ai_mcp" and arguments in {(), ("serve",), ("serve", "--strict")}:
+                before_start(environ, folder)
             log = folder / f"stderr-{next(numbers)}.log"
             with log.open("w", encoding="utf-8") as errors:
                 process = subprocess.Popen(
@@ -93,7 +96,7 @@ def spawn_in(environment: "Environment") -> Iterator[SpawnIn]:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
-                    env=environment(folder, sandbox, **settings),
+                    env=environ,
                     cwd=folder,
                     encoding="utf-8",
                 )

@@ -2,18 +2,32 @@
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Callable
+from contextlib import closing
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._mcp import stdio
+from kie_ai_mcp._settings.load import load_settings
+from kie_ai_mcp._start.remembered import FILL, Memory, Start
+from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import until
-from tests.wire.processes import CLIENT, STATELESS
+from tests.wire.processes import CLIENT, PREFIX, STATELESS
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Plant, Spawn
+    from tests.conftest import Environment
+    from tests.wire.conftest import Plant, Run, Spawn
     from tests.wire.processes import Child
 
 Message = dict[str, Any]
@@ -179,6 +193,77 @@ def test_unusual_question_is_left_to_the_server(
     assert answers[0] == answers[1]
 
 
+# Before the first start in a host ------------------------------------------------------------------------------------
+
+
+def said_at_once(command: list[str], environ: dict[str, str], folder: Path, revision: str) -> list[Message]:
+    """What a host hears that asks everything at once and leaves."""
+    meta = {f"{PREFIX}protocolVersion": revision, f"{PREFIX}clientInfo": CLIENT, f"{PREFIX}clientCapabilities": {}}
+    hello: Message = {"protocolVersion": revision, "capabilities": {}, "clientInfo": CLIENT}
+    first: list[Message] = [{"id": 0, "method": "initialize", "params": hello}, {"method": "notifications/initialized"}]
+    more: Message = {}
+    if revision == STATELESS:
+        more = {"params": {"_meta": meta}}
+        first = [{"id": 0, "method": "server/discover", **more}]
+    asked_for = [*first, *({"id": method, "method": method, **more} for method in LISTS)]
+    text = "".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in asked_for)
+    done = subprocess.run(
+        command, input=text, env=environ, cwd=folder, capture_output=True, encoding="utf-8", timeout=20, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return [json.loads(line)["result"] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("name", ["cursor", "doctor"])
+def test_first_start_after_install_or_doctor_says_at_once_what_a_usual_one_says(
+    run: "Run", spawn: "Spawn", environment: "Environment", tmp_path: Path, name: str
+) -> None:
+    unset: Message = dict.fromkeys(("KIE_AI_BASE_URL", "KIE_AI_DB_PATH", "KIE_AI_OUTPUT_DIR"), "")
+    command = [str(Path(sysconfig.get_path("scripts"), "kie-ai-mcp-server"))]
+    if name == "doctor":
+        done = run("doctor", "--offline", **unset)
+        assert "The server starts and answers what hosts ask first." in done.stdout
+    else:  # the shell's other settings do not reach the server that the host starts
+        done = run("install", name, "--yes", KIE_AI_CONFIG=str(tmp_path / "none.toml"))
+        assert done.returncode == 0, done.stderr
+        entry = json.loads((tmp_path / ".cursor" / "mcp.json").read_text("utf-8"))["mcpServers"]["kie-ai"]
+        assert command == [entry["command"]]
+    assert not [*tmp_path.rglob("tasks.db*")]
+    environ, revisions = environment(tmp_path, **unset), ("2025-06-18", "2025-11-25", STATELESS)
+    early = [said_at_once(command, environ, tmp_path, revision) for revision in revisions]
+    assert not [*tmp_path.rglob("tasks.db*")]  # no server was loaded
+    usual = [[*asked(spawn(**unset), revision).values()] for revision in revisions]
+    for message in chain(*early, *usual):
+        message.pop("ttlMs", None)
+    assert early == usual
+
+
+def test_memory_is_filled_without_a_look_at_the_service_or_the_database(
+    run: "Run", sandbox: Sandbox, tmp_path: Path, memories: Callable[[], list[Path]]
+) -> None:
+    (tmp_path / "tasks.db").write_text("no database")
+    assert run(FILL, sandbox=sandbox).returncode == 0
+    assert (sandbox.requests, len(memories())) == ([], 1)
+    assert [path.name for path in tmp_path.glob("tasks.db*")] == ["tasks.db"]
+
+
+@pytest.mark.parametrize("form", ["module", "script", "uv run"])
+def test_every_way_to_launch_the_server_has_its_memory(environment: "Environment", tmp_path: Path, form: str) -> None:
+    script = str(Path(sysconfig.get_path("scripts"), "kie-ai-mcp-server"))
+    uv = shutil.which("uv")
+    if form == "uv run" and uv is None:
+        pytest.skip("uv is not installed")
+    command = {
+        "module": [sys.executable, "-m", "kie_ai_mcp"],
+        "script": [script],
+        "uv run": [str(uv), "run", "--no-project", "--offline", "--python", sys.executable, script],
+    }[form]
+    environ = environment(tmp_path, KIE_AI_DB_PATH="")
+    subprocess.run([*command, FILL], env=environ, cwd=tmp_path, timeout=20, check=True)
+    assert len(said_at_once(command, environ, tmp_path, "2025-11-25")) == 1 + len(LISTS)
+    assert not [*tmp_path.rglob("tasks.db*")]
+
+
 # When nothing is remembered ------------------------------------------------------------------------------------------
 
 
@@ -239,6 +324,58 @@ def test_folder_that_can_not_be_written_leads_to_usual_starts(spawn: "Spawn", tm
     assert "Traceback" not in child.errors
 
 
+def test_user_without_a_home_has_usual_starts(spawn: "Spawn", tmp_path: Path) -> None:
+    nowhere: Message = {"HOME": "~", "USERPROFILE": "~", "LOCALAPPDATA": ""}
+    child = spawn(**nowhere, **ON_DEMAND)
+    asked(child)
+    assert ended(child) == 0
+    assert not [*tmp_path.rglob("starts")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other owners, and links for administrators alone")
+@pytest.mark.parametrize("what", ["another user's file", "link", "pipe", "folder"])
+def test_what_is_no_file_of_the_user_s_is_not_read(
+    spawn: "Spawn", remembered: Callable[..., Message], memories: Callable[[], list[Path]], tmp_path: Path, what: str
+) -> None:
+    said = remembered()
+    (file,) = memories()
+    other = tmp_path / "other.json"
+    other.write_text(file.read_text("utf-8").replace("generate_veo3_video", "generate_veo9_video"), "utf-8")
+    content = other.read_bytes()
+    file.unlink()
+    if what == "another user's file":
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a file away")
+        other.rename(file)
+        os.chown(file, 12345, 12345)
+    elif what == "link":
+        file.symlink_to(other)
+    elif what == "pipe":
+        os.mkfifo(file)
+    else:
+        file.mkdir()
+    child = spawn(**ON_DEMAND)
+    assert asked(child) == said
+    assert ended(child) == 0
+    assert "Traceback" not in child.errors
+    if what == "link":
+        assert (file.is_symlink(), other.read_bytes()) == (False, content)
+
+
+def test_start_in_which_something_is_wrong_is_not_remembered(
+    spawn: "Spawn", plant: "Plant", memories: Callable[[], list[Path]]
+) -> None:
+    broken: list[Message] = [
+        {"KIE_AI_TIMEOUT": "60s"},
+        {"PYTHONPATH": plant("broken", "raise RuntimeError('not today')")},
+    ]
+    for settings in broken:
+        child = spawn(**settings)
+        asked(child)
+        assert ended(child) == 0
+        assert memories() == []
+
+
 def test_six_first_starts_at_once_say_the_same(spawn: "Spawn", memories: Callable[[], list[Path]]) -> None:
     children = [spawn(**ON_DEMAND) for _ in range(6)]
     said = [asked(child) for child in children]
@@ -292,6 +429,28 @@ def test_stream_of_the_newest_revision_is_told_of_corrected_tools(spawn: "Spawn"
     assert heard == ["notifications/subscriptions/acknowledged", "notifications/tools/list_changed"]
 
 
+def test_stored_schema_of_a_pinned_model_changes_no_remembered_answer(
+    spawn: "Spawn", tmp_path: Path, sandbox: Sandbox, remembered: Callable[..., Message]
+) -> None:
+    pinned: Message = {"KIE_AI_PINNED_MODELS": "z-image", "KIE_AI_BASE_URL": sandbox.base_url}
+    first = remembered(**pinned)
+    assert "z_image" in {tool["name"] for tool in first["tools/list"]["tools"]}
+    child = spawn(**pinned, **ON_DEMAND)
+    assert asked(child) == first
+    assert not is_loaded(tmp_path)
+    sandbox.drift("field:mood", "z-image")
+    child.call("z_image", prompt="A fox", aspect_ratio="1:1", mood="calm")
+    with closing(sqlite3.connect(tmp_path / "tasks.db")) as database:
+        (stored,) = database.execute("SELECT value FROM kept WHERE sort = 'schema'").fetchone()
+    assert "mood" in stored
+    assert ended(child) == 0
+    child = spawn(**pinned, **ON_DEMAND)
+    assert asked(child) == first
+    assert child.call("list_tasks")["isError"] is False
+    assert ended(child) == 0
+    assert "no longer right" not in child.errors
+
+
 def test_server_says_that_its_tools_may_change(spawn: "Spawn") -> None:
     assert spawn().greet("2025-11-25")["capabilities"]["tools"]["listChanged"] is True
 
@@ -303,6 +462,9 @@ def test_memory_holds_no_secret_and_is_the_user_s_alone(
     (file,) = memories()
     assert "a-secret-of-the-tests" not in file.read_text(encoding="utf-8") + file.name
     assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    remembered(KIE_AI_API_KEY="another-secret-of-the-tests")
+    assert len({path.name for path in memories()}) == 2
 
 
 def test_start_that_fails_after_an_early_answer_answers_what_is_open(
@@ -318,6 +480,57 @@ def test_start_that_fails_after_an_early_answer_answers_what_is_open(
     assert "this library is broken" in answer["error"]["message"]
     assert "nothing was sent" in answer["error"]["message"]
     assert ended(child) == 1
+
+
+def test_start_that_fails_ends_though_the_client_stays(
+    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    remembered(PYTHONPATH=str(site))
+    (site / "peewee.py").write_text("raise ImportError('this library is broken')")
+    child = spawn(PYTHONPATH=str(site), **ON_DEMAND)
+    asked(child)
+    child.ask("tools/call", name="list_tasks", arguments={})
+    assert child.ended() == 1
+
+
+def test_database_that_broke_since_is_told_by_calls_or_ends_a_strict_start_with_2(
+    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]
+) -> None:
+    said = remembered()
+    (tmp_path / "tasks.db").write_bytes(b"no database, but as long as one" * 1000)
+    for arguments in ([], ["serve", "--strict"]):
+        child = spawn(*arguments, **ON_DEMAND)
+        assert asked(child) == said
+        answer = child.answer(child.ask("tools/call", name="generate_nano_banana", arguments={"prompt": "A fox"}))
+        if arguments:
+            assert str(tmp_path / "tasks.db") in answer["error"]["message"]
+            assert "nothing was sent" in answer["error"]["message"]
+            assert (child.ended(), child.errors.count("\n")) == (2, 1)
+        else:
+            assert answer["result"]["isError"] is True
+            assert str(tmp_path / "tasks.db") in json.dumps(answer["result"])
+            assert ended(child) == 0
+
+
+def test_strict_start_is_remembered_as_the_usual_one_is(
+    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]
+) -> None:
+    said = remembered()
+    child = spawn("serve", "--strict", **ON_DEMAND)
+    assert (asked(child), is_loaded(tmp_path)) == (said, False)
+    assert child.call("list_tasks")["isError"] is False
+    assert ended(child) == 0
+
+
+@pytest.mark.anyio
+async def test_descriptors_that_were_taken_are_told_to_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(stdio, "rebind_std_handle_to_fd", told.append)  # its twin in the SDK does nothing but there
+    start = Start(BytesIO(), BytesIO(), Memory())
+    async with stdio.spoken(start, App.open(load_settings({}), []), lambda: None) as (read, write), read, write:
+        assert told == [0, 1]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")

@@ -3,36 +3,52 @@
 import gc
 import sys
 
+from kie_ai_mcp._start import remembered
+from kie_ai_mcp._start.packages import defer_packages
+
+STRICT = ["serve", "--strict"]
+
 
 def main() -> None:
     """Run ``kie-ai-mcp-server``. Exit codes: 0 done, 1 the task failed, 2 wrong usage or settings, 128+n signal n."""
-    if sys.argv[1:] in ([], ["serve"]):
+    if sys.argv[1:] in ([], ["serve"], STRICT):
         _serve()
-    else:
-        from kie_ai_mcp._cli.main import run  # noqa: PLC0415  serving must not pay for the command line's libraries
+    elif sys.argv[1:] == [remembered.FILL]:
+        _prepare()
+        from kie_ai_mcp._mcp.first import fill  # noqa: PLC0415  after the preparations
 
-        run()
+        fill()
+    else:
+        _run(None)
 
 
 def _serve() -> None:
-    from kie_ai_mcp._start import remembered  # noqa: PLC0415  commands leave stdin and stdout alone
-
     start = remembered.begin()
     if not start.wait():
-        return
-    # The objects that imports create live to the end, so collecting garbage among them would cost a fifth of the start.
-    # The server enables it again, once the providers are loaded.
-    gc.disable()
+        return None
+    _prepare()
+    if sys.argv[1:] == STRICT:
+        return _run(start)
     try:
-        from kie_ai_mcp._start.packages import defer_packages  # noqa: PLC0415  before the SDK is imported
-
-        defer_packages()
         from kie_ai_mcp._mcp.server import run_stdio  # noqa: PLC0415  only now: it takes most of a second
 
         run_stdio(start)
     except Exception as exc:
         start.fail(f"{type(exc).__name__}: {exc}")
         raise
+
+
+def _prepare() -> None:
+    # The objects that imports create live to the end, so collecting garbage among them would cost a fifth of the start.
+    # The server enables it again, once the providers are loaded.
+    gc.disable()
+    defer_packages()  # before the SDK is imported
+
+
+def _run(start: remembered.Start | None) -> None:
+    from kie_ai_mcp._cli.main import run  # noqa: PLC0415  serving must not pay for the command line's libraries
+
+    run(start)
 
 
 if __name__ == "__main__":

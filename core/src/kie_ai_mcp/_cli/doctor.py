@@ -17,11 +17,13 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 import anyio
+import anyio.to_thread
 import click
 
 from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
 from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, wants_json
+from kie_ai_mcp._cli.first_start import start_once
 from kie_ai_mcp._flow.catalogue import live
 from kie_ai_mcp._flow.drift import differences, models_of, words_of_gone, words_of_new, words_of_schema
 from kie_ai_mcp._flow.engine import NEEDED, Engine
@@ -34,7 +36,15 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, account_of, kie
 from kie_ai_mcp._service.envelope import address_cure
 from kie_ai_mcp._settings.folders import cure_of_access
-from kie_ai_mcp._settings.load import config_file, find_origins, find_warnings, load_settings, why_no_key
+from kie_ai_mcp._settings.installation import server_command
+from kie_ai_mcp._settings.load import (
+    config_file,
+    find_origins,
+    find_warnings,
+    full_environment,
+    load_settings,
+    why_no_key,
+)
 from kie_ai_mcp._settings.settings import Settings, windows_data_folders
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadFailed, StorageError
 from kie_ai_mcp.specs import DAY_S, KIE, StatusRoute, Task
@@ -69,8 +79,8 @@ Report = Callable[[Finding], None]  # takes each result as soon as it is there
 def doctor(offline: bool, schemas: bool) -> None:
     """Check everything that can be wrong, and say how to put it right.
 
-    Looks at settings, key, credits, status routes, clock, database, models, folders, providers, versions and the time
-    limits of clients. It starts no generation. Exit codes: 0 nothing fails, 1 something does.
+    Looks at settings, key, credits, status routes, clock, database, models, folders, providers, versions, the server's
+    start and the time limits of clients. It starts no generation. Exit codes: 0 nothing fails, 1 something does.
     """
     findings: list[Finding] = []
 
@@ -123,11 +133,23 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
     await _report_database(report, settings, plugins)
     await _report_models(report, settings, plugins, offline=offline, schemas=schemas)
     _report_folders(report, settings)
+    await _report_start(report, settings)
     usual = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
     limits = f": {usual}, others {USUAL_PATIENCE_S:g} s."
     if settings.patience_s is not None:
         limits = f" {settings.patience_s:g} s, as is set."
     report(Finding("client limits", "ok", f"A wait ends by itself after{limits}"))
+
+
+async def _report_start(report: Report, settings: Settings) -> None:
+    """Let the server start once without a client; afterwards its next start in this environment is a quick one."""
+    program, arguments = server_command()
+    reason = await anyio.to_thread.run_sync(start_once, [program, *arguments], full_environment())
+    if reason:
+        cure = f"Run {PROGRAM} serve, which says more, or install it anew."
+        report(Finding("start", "fail", f"The server does not start: {settings.mask.text(reason)}.", cure))
+    else:
+        report(Finding("start", "ok", "The server starts and answers what hosts ask first."))
 
 
 def _settings(origins: Mapping[str, str]) -> Finding:

@@ -31,6 +31,7 @@ from kie_ai_mcp._providers.loader import SERVER, Plugins
 from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.load import STRICT, Faults, full_environment, load_settings, mask_environment, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
+from kie_ai_mcp._start.remembered import Start
 from kie_ai_mcp.errors import ConfigError, KieError, StorageError
 
 log = logging.getLogger(__name__)
@@ -183,9 +184,10 @@ def serve(http: bool, host: str | None, port: int | None, reload: bool, strict: 
         raise click.UsageError("--host and --port go with --http.")
     if http and reload:
         raise click.UsageError("--reload serves over stdin and stdout; leave --http out.")
+    start: Start | None = click.get_current_context().obj
     faults: Faults = STRICT if strict else []
-    settings = load_settings(faults=faults)
     try:
+        settings = load_settings(faults=faults)
         if http:
             from kie_ai_mcp._web.site import serve_http  # noqa: PLC0415  brings the web server
 
@@ -195,9 +197,13 @@ def serve(http: bool, host: str | None, port: int | None, reload: bool, strict: 
             anyio.run(_serve_reloading, ("--strict",) if strict else ())
         from kie_ai_mcp._mcp.server import serve as serve_stdio  # noqa: PLC0415  heavy; other commands don't need it
 
-        anyio.run(serve_stdio, settings, faults)
-    except StorageError as exc:
-        raise ConfigError(exc.message, next_step=exc.next_step) from exc
+        anyio.run(serve_stdio, settings, faults, start)
+    except KieError as exc:
+        if start is not None:
+            start.fail(mask_environment().text(str(exc)))
+        if isinstance(exc, StorageError):
+            raise ConfigError(exc.message, next_step=exc.next_step) from exc
+        raise
 
 
 async def _serve_reloading(options: tuple[str, ...]) -> None:
@@ -231,7 +237,7 @@ def completion(shell: str) -> None:
     echo(script, nl=False)
 
 
-def run() -> None:
-    """Run the command line."""
+def run(start: Start | None) -> None:
+    """Run the command line; to serve strictly, over the pipes of a start."""
     take_secrets()
-    cli(prog_name=PROGRAM)
+    cli(prog_name=PROGRAM, obj=start)

@@ -177,17 +177,26 @@ async def serve(settings: Settings, faults: Faults, start: Start | None = None) 
 
             group.start_soon(partial(end_on_signal, finish, limit_s=CLEANUP_S))
             app.watch()
-            app.changes.tools_may_change = True  # what was remembered of them may be corrected
-            server = server_of(app)
-            remember = partial(_remember, start, settings)
-            async with spoken(start, app, remember) as (read, write):
-                await server.run(read, write, server.create_initialization_options())
+            await speak(app, start)
         group.cancel_scope.cancel()
 
 
-def _remember(start: Start, settings: Settings) -> None:
-    """Write down what was said, with what it depends on; tools of single models depend on the record as well."""
-    if not settings.pinned_models:
+async def speak(app: App, start: Start) -> None:
+    """Answer a client until its input ends, and remember what is said."""
+    app.changes.tools_may_change = True  # what was remembered of them may be corrected
+    server = server_of(app)
+    async with spoken(start, app, partial(_remember, start, app)) as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+
+
+def _remember(start: Start, app: App) -> None:
+    """Write down what was said, with what it depends on; not where something is wrong, which may come right by itself.
+
+    The schemas of single models, which tools may stand for, come with the providers; what the record keeps of the
+    service's own is only for calls.
+    """
+    plugins = app.engine.plugins.plugins.values()
+    if not app.engine.faults and all(plugin.state != "set aside" for plugin in plugins):
         start.memory.save([str(config_file()), *sys.path, *sources()], start.began_at)
 
 

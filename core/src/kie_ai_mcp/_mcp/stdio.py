@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.os.win32.utilities import rebind_std_handle_to_fd
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
@@ -44,12 +45,15 @@ async def spoken(start: Start, app: App, remember: Callable[[], None]) -> AsyncI
 
     What is said for the first time, or otherwise than before, `remember` writes down, in a worker.
     """
+    for descriptor in (0, 1):  # taken before the SDK was there; on Windows children would still get the client's pipes
+        with suppress(OSError):
+            rebind_std_handle_to_fd(descriptor)
     out = anyio.wrap_file(TextIOWrapper(start.stdout, encoding="utf-8"))
     # The SDK only writes: it would leave a line that is no message without an answer, and any length of one.
     async with stdio_server(anyio.wrap_file(StringIO()), out) as (unread, wire), unread, wire:
         forward, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         write, said = anyio.create_memory_object_stream[SessionMessage](0)
-        async with anyio.create_task_group() as group:
+        async with said, anyio.create_task_group() as group:
             group.start_soon(_tell, start, app, said, wire.send, remember)
             async with anyio.create_task_group() as reading:
                 reading.start_soon(read_messages, start, forward, wire.send)

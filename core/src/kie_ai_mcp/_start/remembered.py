@@ -12,6 +12,7 @@ depends on nothing but the installation and its settings, is answered from a fil
   a warning logged and the client told that the list of tools has changed. What is new is remembered.
 - A memory holds for one interpreter, import path, environment and home (`_name`), and as long as every file that the
   answers were made of is as it was (`Memory.of`): one that was installed, edited or configured leads to a usual start.
+- With the argument `FILL` the program asks itself, so that even the first start in a host is none without a memory.
 
 Until the server is loaded this module imports nothing but a few of the standard library's: each costs milliseconds.
 """
@@ -39,25 +40,28 @@ PAUSE_S = 0.05  # a client that asks nothing for so long can wait for the server
 WAITING = 64  # lines that are read before the server takes one
 LOAD = "KIE_AI_LOAD"
 WAYS_TO_LOAD = ("background", "demand")  # on demand only what is not remembered loads the server
+FILL = "remember"  # the one argument of a process that is to fill the memory, and to do nothing else
 HOME = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 LISTS = {"server/discover", "tools/list", "prompts/list", "resources/templates/list"}
 META = "io.modelcontextprotocol/"
 FILES = 20  # memories that are kept: of other settings, of other installations
 FORM = 1  # of the file
+PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # no link is followed, no pipe waited for
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 INSTALLED = (".dist-info", ".egg-info", ".pth", ".egg-link")  # what an installer leaves in a folder
 
 
 def _name() -> str:
     """Return the name of the memory of this interpreter, with this import path and environment."""
-    environment = sorted((key, value) for key, value in os.environ.items() if key.startswith("KIE_AI_") or key in HOME)
+    decisive = ((key, value) for key, value in os.environ.items() if key.startswith("KIE_AI_") or key in HOME)
+    environment = sorted((key, value) for key, value in decisive if value)  # an empty one is as good as none
     here = os.getcwd() if any(value.startswith(".") for key, value in environment if key.startswith("KIE_AI_")) else ""
     known = [FORM, sys.executable, sys.version, sys.path, here, environment]
     return blake2b(json.dumps(known).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def folder() -> str:
-    """Return the folder of the memories, in the user's cache."""
+    """Return the folder of the memories, in the user's cache; a relative path where this user has none."""
     home = os.path.expanduser("~")
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
@@ -87,10 +91,16 @@ class Memory:
         self.answers = dict(answers or {})
 
     @classmethod
+    def own(cls) -> "Memory":
+        """Return this process's memory; to be called before its environment changes."""
+        place = folder()
+        return cls.of(os.path.join(place, f"{_name()}.json")) if os.path.isabs(place) else cls()
+
+    @classmethod
     def of(cls, path: str) -> "Memory":
         """Return the memory in a file; an empty one where that is absent, another's, damaged or no longer holds."""
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=lambda name, flags: os.open(name, flags | PLAIN)) as file:
                 mine = not hasattr(os, "geteuid") or os.fstat(file.fileno()).st_uid == os.geteuid()
                 held = json.loads(file.read())
             answers = held["answers"]
@@ -109,7 +119,9 @@ class Memory:
         place, part = os.path.dirname(self.path), f"{self.path}.{os.getpid()}.part"
         with suppress(OSError):  # there is no such folder, and none can be made: the next start is a usual one
             os.makedirs(place, mode=0o700, exist_ok=True)
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            with open(
+                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | PLAIN, 0o600), "w", encoding="utf-8"
+            ) as file:
                 json.dump({"files": states, "answers": self.answers}, file)
             os.replace(part, self.path)
             found = sorted((entry.path for entry in os.scandir(place)), key=lambda path: (_state(path) or [0, 0])[1])
@@ -263,13 +275,14 @@ def begin(*, remembers: bool = True) -> Start:
     out = os.fdopen(_moved(1, 2), "wb", closefd=False)
     stdin = os.fdopen(_moved(0, None), "rb", closefd=False)  # a thread may still read from it at the end
     sys.stdout = sys.stderr
-    path = os.path.join(folder(), f"{_name()}.json")
-    return Start(stdin, out, Memory.of(path) if remembers else Memory())
+    return Start(stdin, out, Memory.own() if remembers else Memory())
 
 
 def _moved(number: int, other: int | None) -> int:
     """Return a new descriptor for what a standard one stood for, which then stands for another, else for no file."""
     kept = os.dup(number)
+    if kept <= 2:  # a host closed a standard one, and what is meant for that must not reach the client
+        return _moved(number, other)
     instead = os.open(os.devnull, os.O_RDONLY) if other is None else other
     os.dup2(instead, number)
     if other is None:

@@ -22,7 +22,7 @@ from tomlkit.items import InlineTable
 from kie_ai_mcp._cli.install import jsonc
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._settings.installation import server_command
-from kie_ai_mcp._settings.settings import variable
+from kie_ai_mcp._settings.settings import PREFIX, variable
 from kie_ai_mcp.errors import ConfigError
 
 KEY = variable("api_key")
@@ -131,6 +131,19 @@ def edited(client: Client, text: str, env: Env, name: str = ENTRY) -> str:
     if not complete or _others(before, client, name) != _others(after, client, name):
         raise Spoiled
     return text
+
+
+def start_of(client: Client, text: str, name: str, environ: Env) -> tuple[list[str], dict[str, str]]:
+    """Return the command of our entry in a client's file, and its environment where the client is started in `environ`.
+
+    No setting reaches it but those of the entry.
+    """
+    own = (jsonc.read if client.form == "json" else _read_toml)(text)[client.servers][name]
+    env = {key: str(value) for key, value in (own.get("env") or {}).items()}
+    if (KEY in env and env[KEY] == client.key) or KEY in own.get("env_vars", ()):
+        env[KEY] = environ.get(KEY, "")
+    others = {key: value for key, value in environ.items() if not key.startswith(PREFIX)}
+    return [own["command"], *own["args"]], others | env
 
 
 def _others(whole: Mapping[str, Any], client: Client, name: str) -> str:

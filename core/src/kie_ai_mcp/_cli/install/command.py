@@ -14,10 +14,11 @@ from pathlib import Path
 import click
 
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, echo, file_errors, json_option, show
-from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Spoiled, config_path, edited
+from kie_ai_mcp._cli.first_start import start_once
+from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Spoiled, config_path, edited, start_of
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._media.files import replacing
-from kie_ai_mcp._settings.load import config_file, find_origins, load_settings, nearest
+from kie_ai_mcp._settings.load import config_file, find_origins, full_environment, load_settings, nearest
 from kie_ai_mcp._settings.settings import SECRET_SETTINGS, SECTIONS, Settings, variable
 from kie_ai_mcp.errors import ConfigError
 
@@ -92,6 +93,8 @@ def install(
             _ask(path)
         backup = _write(path, before, after, private=write_key)
         text = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + f" Restart {client.title}."
+    # So that the client's own first start is as quick as its later ones; where this fails, that is a usual one.
+    start_once(*start_of(client, after.removeprefix(mark), entry, full_environment()))
     advice = _about_key(client, after)
     done = {"client": name, "path": path, "entry": entry, "changed": after != before, "backup": backup, "key": advice}
     show(done, f"{text}\n{advice}")
