@@ -84,6 +84,7 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
     store, newest = app.engine.record, tasks
     answers = Answers(app)
     month = (datetime.now(UTC) - timedelta(days=30)).isoformat()
+    recent = datetime.now(UTC) - timedelta(days=14)
 
     async def status(number: int) -> None:
         task_id = f"{1 + number * 7919 % tasks:032x}"
@@ -119,6 +120,16 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
             "list_tasks, since a month": await timed(rounds, lambda _: answers.list(since=month)),
             "get_task_status, its database part": await timed(rounds, status),
             "a paid request, written and taken back": await timed(rounds, write_ahead),
+            "a running task, taken on for a read": await timed(
+                rounds, lambda n: store.tasks.claim(newest - n * 10, time.time())
+            ),
+            "usual time of a tool": await timed(rounds, lambda _: store.tasks.usual_s("generate_nano_banana")),
+            "usual time of a tool that none used": await timed(
+                rounds, lambda _: store.tasks.usual_s("generate_x", "x")
+            ),
+            "running tasks to look after": await timed(
+                20, lambda n: store.tasks.running(recent, datetime.now(UTC), range(n * 10))
+            ),
         }
 
 

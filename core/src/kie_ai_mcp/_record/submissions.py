@@ -36,7 +36,7 @@ from kie_ai_mcp.specs import Kind, Outcome, Task
 
 # In words, since bound values would keep SQLite from the partial index.
 OPEN = peewee.SQL("state IN ('sending', 'unknown')")
-_WHOLE = WholeRows(SubmissionRow)
+_WHOLE, _WITH_STATUS = WholeRows(SubmissionRow), WholeRows(SubmissionRow, TaskRow.status)
 # The states of a request that an ending changes. A task that was made counts whatever was recorded before; no other
 # ending changes a request that its user settled meanwhile; one that ended otherwise was sent, so it can't be cancelled.
 BEFORE = {"accepted": ("sending", "unknown", "cancelled", "refused", "discarded"), "cancelled": ("sending",)}
@@ -424,7 +424,7 @@ def _accepted_twins(database: Database, new: NewSubmission) -> list[dict[str, An
     """Return the newest identical requests that made tasks, each with the status of its task."""
     rows, tasks = SubmissionRow, TaskRow
     own = rows.account.in_(database.accounts_at(new.gateway)) & (rows.user == new.user)
-    query = rows.select(rows, tasks.status).where(rows.body_hash == new.body_hash, rows.state == "accepted", own)
+    query = _WITH_STATUS.where(rows.body_hash == new.body_hash, rows.state == "accepted", own)
     same = (tasks.task_id == rows.task_id) & (tasks.gateway == rows.gateway) & (tasks.account == rows.account)
     query = query.join(tasks, peewee.JOIN.LEFT_OUTER, on=same)
     return database.rows(query.order_by(rows.id.desc()).limit(TWINS))
