@@ -20,7 +20,7 @@ from kie_ai_mcp.testing import check_provider
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md", *DOCS]
 GUIDE = ROOT / "docs/writing-a-provider.md"
 HOOKS_PAGE = ROOT / "docs/hooks.md"
 
