@@ -144,12 +144,13 @@ def wait_for_slot(
     under_way = granted.where(rows.answered_at.is_null(), rows.state == "sending").count(database.connection)
     # An answer of the future is one from before the clock was set back; it must not hold a slot until then.
     within = rows.answered_at.between(now - limit.window_s, now + limit.window_s)
-    answered = [row["answered_at"] for row in database.rows(granted.where(within).order_by(rows.answered_at))]
+    answered = granted.where(within)
     waiting = [row for row in before if row["state"] == "sending" and row["granted_at"] is None]
     waiting = [row for row in waiting if row["gateway"] == gateway and row["account"] in accounts]
     ahead = sum(row["asked_at"] > now - STALE_TICKET_S for row in waiting)
-    place = ahead - (limit.creates - under_way - len(answered))
+    place = ahead - (limit.creates - under_way - answered.count(database.connection))
     if place < 0:
         return 0.0, 0
-    due = answered[place] + limit.window_s - now if place < len(answered) else 1.0
+    leaves = database.first(answered.order_by(rows.answered_at).offset(place))
+    due = leaves["answered_at"] + limit.window_s - now if leaves else 1.0
     return min(max(due, 0.02), 1.0), ahead
