@@ -1,18 +1,24 @@
 """Progress messages: the text that a person reads while a task runs."""
 
-from collections.abc import Callable
+import math
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.tools import say_nothing
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._flow.waiting import _Board
+from kie_ai_mcp._flow.waiting import _Board, _Followed, _Wait, wake
 from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Outcome, Status, Task
+from tests.conftest import NOWHERE
 
 pytestmark = pytest.mark.anyio
 
@@ -73,35 +79,64 @@ def test_several_tasks_are_counted() -> None:
 # The pause between two looks ------------------------------------------------------------------------------------------
 
 
-async def test_end_of_one_task_cuts_short_the_pauses_of_the_others() -> None:
-    waiting = board(report("processing"), report("processing"))
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as group:
-            group.start_soon(waiting.pause, anyio.Event(), 0, 3600, 0)
-            while not waiting.spared:
-                await anyio.lowlevel.checkpoint()
-            waiting.stir()
-    assert waiting.spared == set()
+@pytest.fixture
+async def wait(tmp_path: Path) -> AsyncIterator[_Wait]:
+    """A call that waits for two tasks of which nothing is known, at a service that nobody reaches."""
+    settings = Settings.model_validate({"api_key": "key", "base_url": NOWHERE, "db_path": tmp_path / "tasks.db"})
+    app = App.open(settings)
+    async with app.engine.running():
+        wait = _Wait(app.engine, ["t1", "t2"], 60, say_nothing, board())
+        for task_id in wait.ids:
+            await wait._join(task_id)
+        yield wait
+        wait.leave(*wait.tasks)
+        assert not app.engine.listeners
 
 
-async def test_end_of_another_task_since_the_last_look_leaves_the_sure_part_of_a_pause() -> None:
-    with anyio.fail_after(10):
-        await board(report("processing"), report("completed")).pause(anyio.Event(), 0, 3600, 0)
+def by_id(wait: _Wait) -> list[_Followed]:
+    return sorted(wait.tasks, key=lambda task: task.task_id)
 
 
-async def test_pause_lasts_where_nothing_has_ended_and_no_end_shortens_its_sure_part() -> None:
-    waiting = board(report("processing"), report("completed"))
-    for sure_s, spare_s, ended in ((0, 3600, 1), (3600, 0, 0)):
-        with anyio.move_on_after(0.05) as limit:
-            await waiting.pause(anyio.Event(), sure_s, spare_s, ended)
-        assert limit.cancelled_caught
+async def test_end_of_one_task_cuts_short_the_pauses_of_the_others(wait: _Wait) -> None:
+    first, second = by_id(wait)
+    second.rest(10, 3600)
+    wait._end(first)
+    assert 9 < second.due - anyio.current_time() <= 10
 
 
-async def test_news_of_the_task_itself_ends_its_pause_at_once() -> None:
-    news = anyio.Event()
-    news.set()
-    with anyio.fail_after(10):
-        await board(report("processing")).pause(news, 3600, 3600, 0)
+@pytest.mark.parametrize("ends", [True, False])
+async def test_end_of_another_task_during_a_read_leaves_the_sure_part_of_a_pause(*, ends: bool, wait: _Wait) -> None:
+    first, second = by_id(wait)
+    async with anyio.create_task_group() as group:
+        wait._read_due(group)
+        await anyio.lowlevel.checkpoint()
+        assert {first.due, second.due} == {math.inf}
+        if ends:
+            wait._end(first)
+        assert second.due == math.inf  # never read twice at a time
+    assert (second.due == second.sure_at) is ends
+    assert second.sure_at > anyio.current_time()
+
+
+async def test_news_of_the_task_itself_end_its_pause_at_once(wait: _Wait) -> None:
+    first, second = by_id(wait)
+    for task in (first, second):
+        task.rest(3600, 3600)
+    assert wake(wait.engine, "t1")
+    assert first.due <= anyio.current_time() < second.due
+    wait._end(second)
+    assert first.due <= anyio.current_time()
+
+
+async def test_news_of_a_task_that_is_being_read_let_it_be_read_once_more(wait: _Wait) -> None:
+    first, _ = by_id(wait)
+    async with anyio.create_task_group() as group:
+        wait._read_due(group)
+        await anyio.lowlevel.checkpoint()
+        wake(wait.engine, "t1")
+        assert first.due == math.inf
+    assert first.due <= anyio.current_time()
+    assert first.since() == math.inf  # whoever else has read it
 
 
 # The usual time ------------------------------------------------------------------------------------------------------

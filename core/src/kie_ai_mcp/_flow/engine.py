@@ -39,17 +39,11 @@ IsHeard = Callable[[], Awaitable[bool]]
 """Tells whether the caller is still there to take the answer."""
 
 
-class Event(Protocol):
-    """What somebody waits for."""
+class Listener(Protocol):
+    """A call that waits for news of a task."""
 
     def set(self) -> None:
-        """Let those who wait go on."""
-
-    def is_set(self) -> bool:
-        """Return whether it has come."""
-
-    async def wait(self) -> None:
-        """Wait for it."""
+        """Tell it that there are news."""
 
 
 News = Literal["paid", "failed", "unseen"]  # what happened: a paid request, a failed task, an unknown status word
@@ -71,17 +65,17 @@ class Engine:
 
     `resting` says by row until when the background leaves a task alone, `usual` by tool and model how many seconds
     their tasks take, and until when that counts; `rates` are how often in a second each task that is waited for is to
-    be read. `listeners` are, by task id, what waiters set up and the service's news of
-    the task sets; `turns` are, by gateway, the calls that wait for a slot of the rate limit, by submission number; who
-    reads a live catalogue holds `reading`. `news` wait for the background, `unseen` are tasks by a status word that
-    this version does not know, and it `has_notices` for the next answer.
+    be read, and `listeners`, by task id, who is told of news of one; `turns` are, by gateway, the calls that wait for a
+    slot of the rate limit, by submission number; who reads a live catalogue holds `reading`. `news` wait for the
+    background, `unseen` are tasks by a status word that this version does not know, and it `has_notices` for the next
+    answer.
     """
 
     settings: Settings
     plugins: Plugins
     callers: Mapping[str, Caller]  # by gateway name
     record: Record
-    listeners: dict[str, set[Event]] = field(default_factory=dict)
+    listeners: dict[str, set[Listener]] = field(default_factory=dict)
     resting: dict[int, float] = field(default_factory=dict)
     usual: dict[tuple[str, str | None], tuple[tuple[float, float] | None, float]] = field(default_factory=dict)
     rates: dict[object, float] = field(default_factory=dict)

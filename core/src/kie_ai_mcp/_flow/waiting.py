@@ -1,27 +1,28 @@
 """Waiting for tasks: several at once, at a pace that spares the service, with progress."""
 
-import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import cast
 
 import anyio
+import anyio.abc
 
-from kie_ai_mcp._flow.engine import Engine, Event, Say
+from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.pace import SHORTEST, Pace, usual_of
 from kie_ai_mcp._flow.report import Report, report_of, report_of_error
 from kie_ai_mcp._flow.results import last_known, poll, unread
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
 
 CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0, "text": 2.0}  # seconds between two reads of one task
 READS_AT_ONCE = 8
 UNKNOWN_KIND_S = 3.0
+TELL_S = 5.0  # seconds between two messages of progress where nothing changes
 WORDS = {"pending": "queued", "processing": "generating"}  # the words for people instead of a status
 
 
@@ -32,31 +33,6 @@ class _Board:
     reports: dict[str, Report]
     titles: Callable[[str], str]
     usual: dict[str, tuple[float, float]] = field(default_factory=dict)
-    spared: set[Event] = field(default_factory=set)
-
-    async def pause(self, news: Event, sure_s: float, spare_s: float, ended: int) -> None:
-        """Wait until a task is worth another look: at once after `news` of it, else after `sure_s`.
-
-        Where no task has ended since there were `ended`, wait `spare_s` more: what was started together ends together.
-        But never less than `sure_s`, or a hundred tasks that end one by one would be read a hundred times each.
-        """
-        with anyio.move_on_after(sure_s):
-            await news.wait()
-        if news.is_set() or self.ended() > ended:
-            return
-        self.spared.add(news)
-        with anyio.move_on_after(spare_s):
-            await news.wait()
-        self.spared.discard(news)
-
-    def stir(self) -> None:
-        """End the pauses that need not last, since a task has ended."""
-        for news in self.spared:
-            news.set()
-
-    def ended(self) -> int:
-        """Return how many tasks are over."""
-        return sum(map(_over, self.reports.values()))
 
     def summary(self, waited_s: float) -> str:
         """Return the state in words: "Veo 3: generating, 40 s, usually 60-180 s"."""
@@ -76,43 +52,159 @@ class _Board:
 
 @dataclass(slots=True, eq=False)
 class _Followed:
-    """One task that is waited for; there may be thousands, so it holds little."""
+    """One task that is waited for; there may be thousands, so it holds little.
 
-    pace: Pace
+    It is read when it is `due`, or from `sure_at` on where another one ends; both are infinite while it is being read.
+    """
+
     task_id: str  # as the caller writes it
     written_id: str
+    pace: Pace
+    wake: Callable[[], None]  # called when it is due earlier
     row: int | None = None
     caller: Caller | None = None
-
-    @property
-    def quiet_s(self) -> float:
-        """The seconds for which the service has asked for no more reads."""
-        return self.caller.quiet_s if self.caller else 0.0
-
-
-class _News:
-    """An event that one task waits for, of a tenth of the size of the library's."""
-
-    __slots__ = ("_is_set", "_waiter")
-
-    def __init__(self) -> None:
-        self._is_set, self._waiter = False, cast("asyncio.Future[None] | None", None)
-
-    def is_set(self) -> bool:
-        """Return whether there were news."""
-        return self._is_set
+    due: float = 0.0
+    sure_at: float = 0.0
+    looked_at: float = field(default_factory=time.time)
+    is_read: bool = True  # whether the last look was a read of our own
+    is_announced: bool = False  # whether there were news since
 
     def set(self) -> None:
-        """Tell of news."""
-        self._is_set = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Let it be read at once, or once more: there are news of it."""
+        self.is_announced = True
+        if self.due < math.inf:
+            self.due = self.sure_at = 0.0
+            self.wake()
 
-    async def wait(self) -> None:
-        """Wait for news."""
-        if not self._is_set:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+    def since(self) -> float:
+        """Return from when on a read by another process spares the next one."""
+        if self.is_announced:
+            return math.inf
+        # What another process reads is left to it for as long as a pause lasts.
+        return self.looked_at if self.is_read else time.time() - SHORTEST * self.pace.cadence_s
+
+    def rest(self, sure_s: float, spare_s: float = 0.0) -> None:
+        """Pause for `sure_s`, and for `spare_s` more where no other task ends; not at all where there are news."""
+        self.sure_at = 0.0 if self.is_announced else anyio.current_time() + sure_s
+        self.due = self.sure_at + (0.0 if self.is_announced else spare_s)
+
+
+@dataclass(eq=False)
+class _Wait:
+    """One call that waits for tasks: each is read when it is due, a few at a time."""
+
+    engine: Engine
+    ids: Sequence[str]
+    timeout_s: float
+    say: Say
+    board: _Board
+    started: float = field(default_factory=anyio.current_time)
+    tasks: set[_Followed] = field(default_factory=set)  # that are not over
+    ended: int = 0
+    _reading: int = 0
+    _news: anyio.Event = field(default_factory=anyio.Event)  # something is due earlier, or a read is over
+
+    async def run(self) -> None:
+        """Read until every task is over."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._tell)
+            for task_id in self.ids:
+                group.start_soon(self._join, task_id)
+            while self.ended < len(self.ids):
+                self._news = anyio.Event()
+                self._read_due(group)
+                is_full = self._reading == READS_AT_ONCE
+                due = math.inf if is_full else min((task.due for task in self.tasks), default=math.inf)
+                with anyio.move_on_after(due - anyio.current_time()):
+                    await self._news.wait()
+            group.cancel_scope.cancel()
+
+    def leave(self, *tasks: _Followed) -> None:
+        """Follow tasks no more."""
+        for task in tasks:
+            self.tasks.discard(task)
+            task.pace.end()
+            listeners = self.engine.listeners.get(task.written_id, set())
+            listeners.discard(task)
+            if not listeners:
+                self.engine.listeners.pop(task.written_id, None)
+
+    def _read_due(self, group: anyio.abc.TaskGroup) -> None:
+        now = anyio.current_time()
+        due = sorted((task for task in self.tasks if task.due <= now), key=lambda task: task.due)
+        for task in due[: READS_AT_ONCE - self._reading]:
+            task.due = task.sure_at = math.inf
+            self._reading += 1
+            group.start_soon(self._look, task)
+
+    async def _join(self, task_id: str) -> None:
+        """Begin to follow a task; one that can't be done yet is shown as it is on record."""
+        task, known = await self._followed(task_id)
+        if known is not None and len(self.ids) == 1 and task.pace.usual:
+            self.board.usual[task_id] = task.pace.usual
+        if known is not None and (early_s := task.pace.early_s):
+            await self._show(task_id, report_of(known))
+            task.rest(early_s)
+        self.tasks.add(task)
+        self.engine.listeners.setdefault(task.written_id, set()).add(task)
+        self._wake()
+
+    async def _followed(self, task_id: str) -> tuple[_Followed, TaskRecord | None]:
+        """Return a task that is waited for, and what is on record of it."""
+        with suppress(KieError):
+            record, _ = await self.engine.record.tasks.claim(task_id, None)
+            if record is not None:
+                cadence = min(cadence_s(record.kind), max(self.timeout_s / 3, 1.0))  # also short waits
+                usual = await usual_of(self.engine, record)
+                pace = Pace(self.engine, cadence, record.created_at.timestamp(), usual)
+                caller, looked_at = self.engine.callers.get(record.gateway), time.time() - cadence / 2
+                place = record.row_id, caller
+                return _Followed(task_id, record.written_id, pace, self._wake, *place, looked_at=looked_at), record
+        return _Followed(task_id, task_id, Pace(self.engine, UNKNOWN_KIND_S), self._wake), None
+
+    async def _look(self, task: _Followed) -> None:
+        """Read a task, unless another process does, and let it rest if it is not over."""
+        ended, since = self.ended, task.since()
+        task.is_announced = False
+        report, task.is_read = await _read(self.engine, task, since)
+        task.looked_at = time.time()
+        self._reading -= 1
+        self._wake()
+        await self._show(task.task_id, report)
+        if _over(report):
+            self._end(task)
+        else:
+            sure_s, spare_s = task.pace.halves_s()
+            # What another process reads is on record soon after. And what was started together ends together, but the
+            # sure part lasts, or a hundred tasks that end one by one would be read a hundred times each.
+            is_short = not task.is_read or self.ended > ended
+            task.rest(max(sure_s, task.caller.quiet_s if task.caller else 0.0), 0.0 if is_short else spare_s)
+        self._wake()
+
+    def _end(self, task: _Followed) -> None:
+        self.ended += 1
+        self.leave(task)
+        for other in self.tasks:
+            other.due = other.sure_at
+        wake(self.engine, task.written_id)
+
+    async def _show(self, task_id: str, report: Report) -> None:
+        before = self.board.reports.get(task_id)
+        self.board.reports[task_id] = report
+        if before is None or before.status != report.status:
+            await self._say()
+
+    async def _tell(self) -> None:
+        while True:
+            await anyio.sleep(TELL_S)
+            if self.board.reports:
+                await self._say()
+
+    async def _say(self) -> None:
+        await self.say(self.board.summary(anyio.current_time() - self.started), self.board.share())
+
+    def _wake(self) -> None:
+        self._news.set()
 
 
 def in_words(report: Report, title: str, waited_s: float = 0.0, usual: tuple[float, float] | None = None) -> str:
@@ -141,61 +233,14 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
 
     A poll that fails never ends the wait. Progress is reported at every change of state and every few seconds.
     """
-    ids = list(dict.fromkeys(task_ids))
     board = _Board({}, lambda provider: engine.plugins.provider_of(provider).title or provider)
-    turn = anyio.CapacityLimiter(READS_AT_ONCE)
-    started = anyio.current_time()
-
-    async def show(task_id: str, report: Report) -> None:
-        changed = task_id not in board.reports or board.reports[task_id].status != report.status
-        board.reports[task_id] = report
-        if changed:
-            await say(board.summary(anyio.current_time() - started), board.share())
-
-    async def follow(task_id: str) -> None:
-        task, known = await _followed(engine, task_id, timeout_s)
-        if known is not None and len(ids) == 1 and task.pace.usual:
-            board.usual[task_id] = task.pace.usual
-        looked_at, is_read, is_announced = time.time() - task.pace.cadence_s / 2, True, False
-        try:
-            while True:
-                with _listening(engine, task.written_id) as news:
-                    if known is not None and task.pace.early_s:
-                        await show(task_id, known)
-                        await board.pause(news, task.pace.early_s, 0.0, 0)
-                    known = None
-                    async with turn:
-                        ended, is_announced = board.ended(), is_announced or news.is_set()
-                        # What another process reads is left to it for as long as a pause lasts.
-                        since = looked_at if is_read else time.time() - SHORTEST * task.pace.cadence_s
-                        report, is_read = await _look(engine, task, math.inf if is_announced else since)
-                        looked_at = time.time()
-                    await show(task_id, report)
-                    if _over(report):
-                        board.stir()
-                        wake(engine, task.written_id)
-                        return
-                    sure_s, spare_s = task.pace.halves_s()
-                    # And it is on record soon after.
-                    await board.pause(news, max(sure_s, task.quiet_s), spare_s if is_read else 0.0, ended)
-                    is_announced = news.is_set()
-        finally:
-            task.pace.end()
-
-    async def tell() -> None:
-        while True:
-            await anyio.sleep(5)
-            if board.reports:
-                await say(board.summary(anyio.current_time() - started), board.share())
-
-    with anyio.move_on_after(timeout_s):
-        async with anyio.create_task_group() as group:
-            group.start_soon(tell)
-            async with anyio.create_task_group() as polls:
-                for task_id in ids:
-                    polls.start_soon(follow, task_id)
-            group.cancel_scope.cancel()
-    return [await _at_the_end(engine, task_id, board) for task_id in ids]
+    wait = _Wait(engine, list(dict.fromkeys(task_ids)), timeout_s, say, board)
+    try:
+        with anyio.move_on_after(timeout_s):
+            await wait.run()
+    finally:
+        wait.leave(*wait.tasks)
+    return [await _at_the_end(engine, task_id, board) for task_id in wait.ids]
 
 
 def wake(engine: Engine, task_id: str) -> bool:
@@ -206,33 +251,7 @@ def wake(engine: Engine, task_id: str) -> bool:
     return bool(listeners)
 
 
-@contextmanager
-def _listening(engine: Engine, task_id: str) -> Iterator[_News]:
-    """Yield what `wake` sets for this task; also while it is being read, so that no news is missed in between."""
-    news = _News()
-    listeners = engine.listeners.setdefault(task_id, set())
-    listeners.add(news)
-    try:
-        yield news
-    finally:
-        listeners.discard(news)
-        if not listeners:
-            engine.listeners.pop(task_id, None)
-
-
-async def _followed(engine: Engine, task_id: str, timeout_s: float) -> tuple[_Followed, Report | None]:
-    """Return a task that is waited for, and what is on record of it."""
-    with suppress(KieError):
-        record, _ = await engine.record.tasks.claim(task_id, None)
-        if record is not None:
-            cadence = min(cadence_s(record.kind), max(timeout_s / 3, 1.0))  # also short waits
-            pace = Pace(engine, cadence, record.created_at.timestamp(), await usual_of(engine, record))
-            caller = engine.callers.get(record.gateway)
-            return _Followed(pace, task_id, record.written_id, record.row_id, caller), report_of(record)
-    return _Followed(Pace(engine, UNKNOWN_KIND_S), task_id, task_id), None
-
-
-async def _look(engine: Engine, task: _Followed, since: float) -> tuple[Report, bool]:
+async def _read(engine: Engine, task: _Followed, since: float) -> tuple[Report, bool]:
     try:
         return await poll(engine, task.task_id, since, task.row)
     except KieError as exc:
