@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PROJECT = "kie_ai_mcp"
 """The entry-point group and the pluggy project name."""
 
-CONTRACT = (1, 1)
+CONTRACT = (1, 2)
 """The contract's version as (major, minor). A plugin may set ``KIE_AI_MCP_CONTRACT = 1`` in its module; one
 built for another major is set aside."""
 

@@ -425,6 +425,9 @@ class Tool:
             and sent once like a `Submission`, and the answer is a task, which asks again until it has ended.
         once: Whether the service makes the same thing only once, and gives it for nothing when it is asked again.
             An equal call then leads to the first one's task; so it does for every `Query` that `charges`.
+        usual_s: The least and the most seconds that most of its tasks take, where somebody has published that; put its
+            source and date beside it. It counts until the user's own tasks say it: progress names it, and a task is
+            read seldom before most of the least is over. Leave it out rather than guess.
     """
 
     fn: Callable[..., Submission | Query]
@@ -432,6 +435,7 @@ class Tool:
     title: str | None = None
     charges: bool = False
     once: bool = False
+    usual_s: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:

@@ -1,11 +1,13 @@
 """Progress messages: the text that a person reads while a task runs."""
 
 import math
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -13,6 +15,7 @@ import pytest
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import say_nothing
+from kie_ai_mcp._flow.pace import Pace, usual_of
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.waiting import _Board, _Followed, _Wait, wake
 from kie_ai_mcp._record.record import Record
@@ -140,6 +143,24 @@ async def test_news_of_a_task_that_is_being_read_let_it_be_read_once_more(wait: 
 
 
 # The usual time ------------------------------------------------------------------------------------------------------
+
+
+async def test_usual_time_is_the_provider_s_until_own_tasks_say_it(wait: _Wait) -> None:
+    record, tool = wait.engine.record, "get_veo3_4k_video"
+    task = await record.tasks.adopt(Task("task", "veo3", "veo3", kind="video", tool=tool))
+    assert await usual_of(wait.engine, task) == (300, 600)
+    for number in range(3):
+        await finish(record, number, 60, tool=tool)
+    wait.engine.usual.clear()  # it is looked up again some seconds later
+    assert await usual_of(wait.engine, task) == (60, 60)
+
+
+@pytest.mark.parametrize(("age_s", "early_s"), [(0, 60), (230, 10), (241, 0)])
+def test_task_that_cannot_be_done_is_read_at_most_once_a_minute(age_s: float, early_s: float) -> None:
+    rates = dict[object, float]()
+    pace = Pace(cast("Any", SimpleNamespace(rates=rates)), 4.0, time.time() - age_s, (300, 600))
+    assert pace.early_s == pytest.approx(early_s, abs=1)
+    assert pace.halves_s()[0] == pytest.approx(max(early_s, 2), abs=1)
 
 
 async def test_usual_time_needs_three_finished_tasks_of_the_same_tool(make_record: Callable[..., Record]) -> None:

@@ -178,6 +178,12 @@ def test_bound_tool_says_of_itself_what_the_function_says() -> None:
     assert BoundTool.bind(Tool(generate_fox, title="A fox"), provider="fox", kind="video").title == "A fox"
 
 
+@pytest.mark.parametrize("usual", [(3, 2), (0, 5), (1, float("inf")), (float("nan"), 2), 5, ("1", "2"), (1, 2, 3)])
+def test_usual_time_that_is_no_least_and_most_seconds_is_refused(usual: Any) -> None:
+    with pytest.raises(PluginError, match=r"generate_fox: usual_s is .*, not the least and the most seconds"):
+        BoundTool.bind(Tool(generate_fox, usual_s=usual), provider="fox", kind="video")
+
+
 def test_reading_tool_is_not_paid() -> None:
     def get_fox(task_id: str) -> Query:
         """Look."""

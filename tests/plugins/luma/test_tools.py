@@ -13,8 +13,10 @@ HOOK = "https://example.com/hook"
 
 def luma(settings: dict[str, Any] | None = None, **arguments: Any) -> Submission:
     (generate,) = kie_ai_mcp_luma.kie_register_tools(settings or {})
-    assert generate.__name__ == "generate_luma_video"
-    return generate("make it snow", **arguments)
+    assert generate.name == "generate_luma_video"
+    submission = generate.fn("make it snow", **arguments)
+    assert isinstance(submission, Submission)
+    return submission
 
 
 @pytest.mark.parametrize(
@@ -57,5 +59,5 @@ def test_the_provider_says_that_it_is_retired_and_what_is_nearest() -> None:
     assert provider.checked
     assert "generate_veo3_video" in provider.note, "the nearest tool changes a clip, so who has none is told another"
     (generate,) = kie_ai_mcp_luma.kie_register_tools({})
-    assert (generate.__doc__ or "").startswith("Retired at Kie.ai; use generate_veo3_video")
-    assert provider.nearest in (generate.__doc__ or "")
+    assert (generate.fn.__doc__ or "").startswith("Retired at Kie.ai; use generate_veo3_video")
+    assert provider.nearest in (generate.fn.__doc__ or "")

@@ -1,4 +1,4 @@
-"""Pace of status reads: none before a task can be done, then often, and the more seldom the later it is."""
+"""Pace of status reads: seldom before a task can be done, then often, and the more seldom the later it is."""
 
 import random
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._record.tables import TaskRecord
 
-EARLY = 0.8  # the share of what nine of ten tasks take at least, in which none is read
+EARLY = 0.8  # the share of what nine of ten tasks take at least, in which none is expected to be done
 LATE = 0.05  # the pause of a task that takes longer than nine of ten, as a share of how much longer
 LATE_AFTER = 75  # a task of which that is not known is late after so many pauses
 SHORTEST, LONGEST_S = 0.9, 60.0  # the shortest pause, as a share of the cadence, and the longest
@@ -16,13 +16,17 @@ USUAL_FOR_S, UNUSUAL_FOR_S = 600.0, 10.0  # how long it counts how long tasks ta
 
 
 async def usual_of(engine: Engine, record: TaskRecord) -> tuple[float, float] | None:
-    """Return the seconds that most tasks of a tool and a model take, at least and at most; None where too few did."""
+    """Return the seconds that most tasks of a tool and a model take, at least and at most, or None.
+
+    Where too few of them are on record, its provider may say it.
+    """
     sort = record.tool, record.model
     usual, until = engine.usual.get(sort, (None, 0.0))
     if until < time.monotonic():
         usual = await engine.record.tasks.usual_s(*sort)
         engine.usual[sort] = usual, time.monotonic() + (UNUSUAL_FOR_S if usual is None else USUAL_FOR_S)
-    return usual
+    tool = engine.plugins.tools.get(record.tool) if usual is None else None
+    return tool.usual_s if tool else usual
 
 
 def early_s(begun_at: float, usual: tuple[float, float] | None, otherwise_s: float = 0.0) -> float:
@@ -45,8 +49,8 @@ class Pace:
 
     @property
     def early_s(self) -> float:
-        """The seconds from now in which the task can't be done."""
-        return early_s(self.begun_at, self.usual)
+        """The seconds from now in which it is not read, since it can't be done: few, as the figure may be wrong."""
+        return min(early_s(self.begun_at, self.usual), LONGEST_S)
 
     def halves_s(self) -> tuple[float, float]:
         """Return the two parts of the next pause: one that lasts, and one that ends where others have ended.
@@ -61,7 +65,7 @@ class Pace:
         rates[self] = 1 / pause_s
         pause_s *= max(1.0, sum(rates.values()) / READS_PER_S)
         sure_s = self.cadence_s * random.uniform(0.4, 0.6)  # noqa: S311  not a secret
-        return sure_s, pause_s * random.uniform(SHORTEST, 1.1) - self.cadence_s / 2  # noqa: S311
+        return max(sure_s, self.early_s), pause_s * random.uniform(SHORTEST, 1.1) - self.cadence_s / 2  # noqa: S311
 
     def end(self) -> None:
         """Count the task no more among those that are read."""

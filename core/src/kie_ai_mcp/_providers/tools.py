@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -69,6 +70,7 @@ class BoundTool:
     arguments: Arguments
     charges: bool = False
     once: bool = False
+    usual_s: tuple[float, float] | None = None
     model: Model | None = None  # that it is, where it is one
     usual: Mapping[str, Any] = field(default_factory=dict)  # the user's own defaults of its arguments
 
@@ -140,8 +142,11 @@ class BoundTool:
         arguments = Arguments(fn, hints=hints, more_names=OPTION_NAMES if paid else ())
         if taken := sorted(set(OPTION_NAMES) & set(arguments.names)):
             raise PluginError(f"{name}: the argument {taken[0]} is the server's own; name it otherwise.")
+        if tool.usual_s is not None and not _is_span(tool.usual_s):
+            raise PluginError(f"{name}: usual_s is {shorten(tool.usual_s)}, not the least and the most seconds.")
         title, kind, once = tool.title or title_of(name), tool.kind or kind, tool.once or not paid
-        return cls(name, title, description, provider, kind, paid, fn, arguments, tool.charges or paid, once)
+        charges, usual_s = tool.charges or paid, tool.usual_s
+        return cls(name, title, description, provider, kind, paid, fn, arguments, charges, once, usual_s)
 
 
 def check_defaults(name: str, usual: Mapping[str, Any], check: Callable[[Mapping[str, Any]], object]) -> None:
@@ -177,6 +182,14 @@ def tool_name(model_id: str) -> str:
     """Return a model's id as the name of a tool."""
     name = re.sub(r"[^a-z0-9]+", "_", model_id.lower()).strip("_")
     return (name if name[:1].isalpha() else f"model_{name}")[:NAME_LIMIT].rstrip("_")
+
+
+def _is_span(value: object) -> bool:
+    """Return whether a value is the least and the most seconds of something."""
+    match value:
+        case (int() | float() as least, int() | float() as most):
+            return 0 < least <= most < math.inf
+    return False
 
 
 @cache

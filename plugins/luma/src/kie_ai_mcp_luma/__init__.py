@@ -1,16 +1,17 @@
 """Luma: retired at Kie.ai; requests are still forwarded to the addresses that it had."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Task, hookimpl
+from kie_ai_mcp import Outcome, Provider, StatusRoute, Task, Tool, hookimpl
 from kie_ai_mcp_luma.results import task_outcome
 from kie_ai_mcp_luma.tools import GENERATE, luma_tools, status_paths
 
 
 @hookimpl
-def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission]]:
-    return luma_tools(settings)
+def kie_register_tools(settings: Mapping[str, Any]) -> list[Tool]:
+    # Simple changes of a clip, by the documentation of 2025; as of 2026-10 there is no later figure.
+    return [Tool(fn, usual_s=(120, 300)) for fn in luma_tools(settings)]
 
 
 @hookimpl

@@ -31,14 +31,18 @@ from kie_ai_mcp_veo3.tools import (
     get_veo3_1080p_video,
 )
 
+# Seconds that larger versions usually take by the service's documentation, as of 2026-10.
+HD_S, FOUR_K_S = (60, 180), (300, 600)
+
 
 @hookimpl
 def kie_register_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submission | Query] | Tool]:
     if is_on(settings, "unified"):
         *clips, in_4k = otherwise_first(generate_veo3_video, extend_veo3_video, get_veo3_4k_video)
-        return [*clips, Tool(unified.get_veo3_1080p_video, once=True), Tool(in_4k, once=True)]
-    larger = [Tool(get_veo3_1080p_video, charges=True), Tool(get_veo3_4k_video, once=True)]
-    return [generate_veo3_video, extend_veo3_video, *larger]
+        in_hd = Tool(unified.get_veo3_1080p_video, once=True, usual_s=HD_S)
+        return [*clips, in_hd, Tool(in_4k, once=True, usual_s=FOUR_K_S)]
+    in_hd = Tool(get_veo3_1080p_video, charges=True, usual_s=HD_S)
+    return [generate_veo3_video, extend_veo3_video, in_hd, Tool(get_veo3_4k_video, once=True, usual_s=FOUR_K_S)]
 
 
 @hookimpl
