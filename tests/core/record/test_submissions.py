@@ -518,6 +518,19 @@ async def test_refused_ticket_says_how_long_to_wait_and_how_many_are_ahead(
     assert all(0.02 <= entry.wait_s <= 1.0 for entry in tickets)
 
 
+async def test_each_waiting_request_waits_for_a_slot_of_its_own(make_record: MakeRecord, clock: Clock) -> None:
+    record = make_record(creates=2)
+    for word in ("first", "second"):
+        busy = await ticket(record, word)
+        await record.submissions.settled(busy.submission_id, Ending("refused", code=422, message="no"))
+        clock.now += 0.25
+    clock.now += 9.25
+
+    tickets = [await ticket(record, str(number)) for number in range(2)]
+
+    assert [entry.wait_s for entry in tickets] == [pytest.approx(0.25), pytest.approx(0.5)]
+
+
 @pytest.mark.parametrize("seed", range(2))
 async def test_no_window_of_the_service_ever_sees_more_than_the_limit(
     seed: int, make_record: MakeRecord, clock: Clock
