@@ -163,6 +163,14 @@ def test_task_that_cannot_be_done_is_read_at_most_once_a_minute(age_s: float, ea
     assert pace.halves_s()[0] == pytest.approx(max(early_s, 2), abs=1)
 
 
+@pytest.mark.parametrize(("age_s", "pause_s"), [(0, 4), (100, 20), (230, 46), (241, 4)])
+def test_task_that_others_say_cannot_be_done_is_read_at_once_then_rarely(age_s: float, pause_s: float) -> None:
+    engine = cast("Any", SimpleNamespace(rates=dict[object, float]()))
+    pace = Pace(engine, 4.0, time.time() - age_s, (300, 600), is_own=False)
+    assert pace.early_s == 0
+    assert sum(pace.halves_s()) == pytest.approx(pause_s, rel=0.15)
+
+
 async def test_usual_time_needs_three_finished_tasks_of_the_same_tool(make_record: Callable[..., Record]) -> None:
     record = make_record()
     for number in range(2):

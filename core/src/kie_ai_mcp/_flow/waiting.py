@@ -12,7 +12,7 @@ import anyio
 import anyio.abc
 
 from kie_ai_mcp._flow.engine import Engine, Say
-from kie_ai_mcp._flow.pace import SHORTEST, Pace, usual_of
+from kie_ai_mcp._flow.pace import SHORTEST, Pace, pace_of
 from kie_ai_mcp._flow.report import Report, report_of, report_of_error
 from kie_ai_mcp._flow.results import last_known, poll, unread
 from kie_ai_mcp._record.tables import TaskRecord
@@ -155,8 +155,7 @@ class _Wait:
             record, _ = await self.engine.record.tasks.claim(task_id, None)
             if record is not None:
                 cadence = min(cadence_s(record.kind), max(self.timeout_s / 3, 1.0))  # also short waits
-                usual = await usual_of(self.engine, record)
-                pace = Pace(self.engine, cadence, record.created_at.timestamp(), usual)
+                pace = await pace_of(self.engine, record, cadence)
                 caller, looked_at = self.engine.callers.get(record.gateway), time.time() - cadence / 2
                 place = record.row_id, caller
                 return _Followed(task_id, record.written_id, pace, self._wake, *place, looked_at=looked_at), record
