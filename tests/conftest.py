@@ -160,12 +160,12 @@ def environment() -> Environment:
 
 
 @pytest.fixture(scope="module")
-def memory() -> bool:
+def memory(request: pytest.FixtureRequest) -> bool:
     """Whether servers over stdio remember what they said before; a module that is about that may replace it by both.
 
     With TESTS_REMEMBER=1 all of them do, in every module.
     """
-    return os.environ.get("TESTS_REMEMBER") == "1"
+    return bool(getattr(request, "param", os.environ.get("TESTS_REMEMBER") == "1"))
 
 
 @pytest.fixture(scope="module")

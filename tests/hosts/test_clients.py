@@ -69,7 +69,12 @@ def finish(talk: Talk, ids: list[str]) -> None:
         assert "completed" in answer["result"]["content"][0]["text"], answer
 
 
-@pytest.mark.parametrize("transport", ["stdio", "http"])
+@pytest.mark.parametrize(
+    ("transport", "memory"),
+    [("stdio", False), ("stdio", True), ("http", False)],
+    ids=["stdio", "stdio-remembered", "http"],
+    indirect=["memory"],
+)
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_every_revision_calls_every_tool_although_the_server_is_killed(
     revision: str, transport: str, spawn_in: "SpawnIn", site_in: "SiteIn", tmp_path: Path, service: Sandbox

@@ -31,6 +31,12 @@ HALF = "cut in an emoji \ud83e"
 UTILITIES = {"get_task_status", "wait_for_tasks", "list_tasks", "get_credits", "show_result", "resolve_submission"}
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["usual", "remembered"])
+def memory(request: pytest.FixtureRequest) -> bool:
+    """Servers over stdio are loaded before they answer, or remember what they said."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module", params=REVISIONS)
 def revision(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -290,9 +296,11 @@ def test_request_that_can_not_be_read_is_answered(said: dict[str, Message]) -> N
     assert "tasks" in said["whole again"]["structuredContent"]
 
 
-def test_tool_list_may_be_kept_for_five_minutes(revision: str, said: dict[str, Message]) -> None:
+def test_tool_list_may_be_kept_for_five_minutes_unless_it_is_remembered(
+    revision: str, memory: bool, said: dict[str, Message]
+) -> None:
     kept = said["list"]["result"].get("ttlMs")
-    assert kept == (300_000 if revision == STATELESS else None)
+    assert kept == (None if revision != STATELESS else 0 if memory else 300_000)
 
 
 def test_byte_order_mark_before_the_first_line_is_ignored(spawn: "Spawn") -> None:

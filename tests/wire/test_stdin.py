@@ -16,6 +16,12 @@ MESSAGE = '{"jsonrpc": "2.0", "id": 77, "method": "tools/list", "params": %s}'
 PING = b'{"jsonrpc": "2.0", "id": 78, "method": "ping"}'
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["usual", "remembered"])
+def memory(request: pytest.FixtureRequest) -> bool:
+    """Servers over stdio are loaded before they answer, or remember what they said."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module")
 def child(spawn_in: "SpawnIn", tmp_path_factory: pytest.TempPathFactory) -> Iterator["Child"]:
     child = spawn_in(tmp_path_factory.mktemp("stdin"), KIE_AI_ENABLED_PROVIDERS="nano-banana")

@@ -46,6 +46,12 @@ def ended(child: "Child", task_id: str, service: Sandbox) -> Message:
     return get(child, task_id)
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["usual", "remembered"])
+def memory(request: pytest.FixtureRequest) -> bool:
+    """Servers over stdio are loaded before they answer, or remember what they said."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module")
 def service() -> Iterator[Sandbox]:
     with Sandbox(speed=0.01) as sandbox:
