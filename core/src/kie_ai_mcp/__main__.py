@@ -4,7 +4,7 @@ import gc
 import sys
 
 from kie_ai_mcp._start import remembered
-from kie_ai_mcp._start.packages import defer_packages
+from kie_ai_mcp._start.packages import defer_packages, without_web_server
 
 STRICT = ["serve", "--strict"]
 
@@ -30,8 +30,8 @@ def _serve() -> None:
     if sys.argv[1:] == STRICT:
         return _run(start)
     try:
-        from kie_ai_mcp._mcp.server import run_stdio  # noqa: PLC0415  only now: it takes most of a second
-
+        with without_web_server():
+            from kie_ai_mcp._mcp.server import run_stdio  # noqa: PLC0415  only now: it takes most of a second
         run_stdio(start)
     except Exception as exc:
         start.fail(f"{type(exc).__name__}: {exc}")

@@ -47,3 +47,14 @@ def test_package_that_is_loaded_stays_as_it_is() -> None:
         "import mcp; before = mcp.Client; from kie_ai_mcp._start.packages import defer_packages; defer_packages(); "
     )
     assert said(program + "import mcp; print(mcp.Client is before)") == "True"
+
+
+def test_web_server_is_missing_only_while_the_server_over_stdio_is_imported() -> None:
+    program = (
+        "from kie_ai_mcp._start.packages import without_web_server\n"
+        "with without_web_server(): import kie_ai_mcp._mcp.server\n"
+        "print('uvicorn' in sys.modules, 'click' in sys.modules); import uvicorn\n"
+        "with without_web_server(): from uvicorn.main import Server\n"
+        "print(Server is uvicorn.Server)"
+    )
+    assert said(START + "\n" + program).split() == ["False", "False", "True"]

@@ -5,12 +5,15 @@ nothing that stdio needs. It runs all the same as soon as somebody asks a packag
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
 PACKAGES = ("mcp", "mcp.server")
+WEB_SERVER = "uvicorn"  # a library of the SDK's changes how it ends, where it can be imported
 
 
 def defer_packages() -> None:
@@ -23,6 +26,20 @@ def defer_packages() -> None:
             parent, _, own = name.rpartition(".")
             if parent:
                 setattr(sys.modules[parent], own, package)
+
+
+@contextmanager
+def without_web_server() -> Iterator[None]:
+    """Let the web server be missing for what is imported in the context, unless it is there already."""
+    if WEB_SERVER in sys.modules:
+        yield
+        return
+    absent: Any = None
+    sys.modules[WEB_SERVER] = absent
+    try:
+        yield
+    finally:
+        del sys.modules[WEB_SERVER]
 
 
 class _Names:
