@@ -168,7 +168,7 @@ def test_task_that_others_say_cannot_be_done_is_read_at_once_then_rarely(age_s: 
     engine = cast("Any", SimpleNamespace(rates=dict[object, float]()))
     pace = Pace(engine, 4.0, time.time() - age_s, (300, 600), is_own=False)
     assert pace.early_s == 0
-    assert sum(pace.halves_s()) == pytest.approx(pause_s, rel=0.15)
+    assert sum(pace.halves_s()) == pytest.approx(pause_s, abs=0.4 + pause_s / 10)  # as far as pauses vary
 
 
 async def test_usual_time_needs_three_finished_tasks_of_the_same_tool(make_record: Callable[..., Record]) -> None:
