@@ -11,7 +11,6 @@ ours adds, and ratios.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,10 @@ import httpx
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._settings.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.shared.servers import OURS, OVER_STDIO, environment, hello_world
 
 TASK = count(1)
 RUNNING = {"model": "google/nano-banana", "state": "generating"}
@@ -170,23 +173,9 @@ def main() -> None:
 
 def at_once(base_url: str, folder: Path, rounds: int, many: int) -> tuple[float, float]:
     """Return the calls of a second over stdio: of a hello-world on the SDK, and paid ones of ours."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from benchmarks.startup import HELLO  # noqa: PLC0415  the path is set now
-
-    (folder / "hello.py").write_text(HELLO, encoding="utf-8")
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("KIE_AI_")}
-    settings = {
-        "KIE_AI_API_KEY": "bench",
-        "KIE_AI_BASE_URL": base_url,
-        "KIE_AI_CONFIG": os.devnull,
-        "KIE_AI_DB_PATH": str(folder / "at-once.db"),
-        "KIE_AI_RATE_LIMIT": "1000000",
-        "KIE_AI_WATCH": "false",
-        "XDG_CACHE_HOME": str(folder),
-    }
-    hello = per_second([sys.executable, str(folder / "hello.py")], plain, "hello", rounds * 4, many)
-    ours = [sys.executable, "-m", "kie_ai_mcp"]
-    return hello, per_second(ours, plain | settings, "generate_nano_banana", rounds, many)
+    env = environment(folder, base_url, KIE_AI_WATCH="false", KIE_AI_DB_PATH=str(folder / "at-once.db"))
+    hello = per_second(hello_world(folder, OVER_STDIO), env, "hello", rounds * 4, many)
+    return hello, per_second(OURS, env, "generate_nano_banana", rounds, many)
 
 
 if __name__ == "__main__":

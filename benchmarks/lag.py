@@ -8,12 +8,8 @@ the last of them to the answer. With a webhook the sandbox posts a signed callba
 """
 
 import argparse
-import os
 import random
-import re
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,39 +24,29 @@ import httpx
 from kie_ai_mcp._flow.waiting import CADENCE_S
 from kie_ai_mcp_sandbox.server import Sandbox
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.shared.servers import OURS, environment, free_port, over_http
+
 TASKS = (1, 16, 100)
 TOOLS = {"image": "generate_nano_banana", "video": "generate_veo3_video"}
 KEY = "signing-key-of-the-benchmark"
-START_S = 30
 WAIT_S = 60
+LIMIT_S = 90
 
 
 @contextmanager
 def served(sandbox: Sandbox, folder: Path, *, webhook: bool) -> Iterator[httpx.Client]:
     """Serve over HTTP as a child; yield a client of it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("KIE_AI_")},
-        "KIE_AI_API_KEY": "key-of-the-benchmark",
-        "KIE_AI_BASE_URL": sandbox.base_url,
-        "KIE_AI_CONFIG": os.devnull,
-        "KIE_AI_DB_PATH": str(folder / f"tasks-{webhook}.db"),
-        "KIE_AI_RATE_LIMIT": "1000000",
-        "KIE_AI_WEBHOOK_KEY": KEY,
-        **({"KIE_AI_PUBLIC_URL": url} if webhook else {}),
-    }
-    command = [sys.executable, "-m", "kie_ai_mcp", "serve", "--http", "--port", url.rpartition(":")[2]]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            if not re.search("serving MCP", line):
-                raise SystemExit(line)
-            with httpx.Client(base_url=url, timeout=START_S + WAIT_S, trust_env=False) as client:
-                yield client
-        finally:
-            process.terminate()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    env = environment(
+        folder, sandbox.base_url, KIE_AI_WEBHOOK_KEY=KEY, **({"KIE_AI_PUBLIC_URL": url} if webhook else {})
+    )
+    env["KIE_AI_DB_PATH"] = str(folder / f"tasks-{webhook}.db")
+    command = [*OURS, "serve", "--http", "--port", str(port)]
+    with over_http(command, port, env), httpx.Client(base_url=url, timeout=LIMIT_S, trust_env=False) as client:
+        yield client
 
 
 def call(client: httpx.Client, tool: str, **arguments: Any) -> dict[str, Any]:

@@ -10,16 +10,12 @@ own module for all of its neighbours.)
 
 import argparse
 import json
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from itertools import chain
@@ -28,27 +24,14 @@ from typing import Any
 
 from kie_ai_mcp_sandbox.server import Sandbox
 
-HELLO = """
-import sys
-import mcp_types as types
-import uvicorn
-from mcp.server.lowlevel import Server
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-async def list_tools(ctx, params):
-    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
-    return types.ListToolsResult(tools=[types.Tool(name="hello", description="Say hello.", input_schema=schema)])
-
-async def call_tool(ctx, params):
-    return types.CallToolResult(content=[types.TextContent(type="text", text="hello")])
-
-server = Server("hello", version="1", on_list_tools=list_tools, on_call_tool=call_tool)
-uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[1]), log_level="error", access_log=False)
-"""
+from benchmarks.shared.servers import OURS, OVER_HTTP, environment, free_port, hello_world, over_http
 
 STATELESS, SESSION = "2026-07-28", "2025-11-25"
 PLAIN = "POST /tools/call"
 CLIENT = {"name": "bench", "version": "1"}
-START_S = 30
+LIMIT_S = 30
 BLOCKS = 4  # both servers take turns, so that a slow moment of the machine meets both
 WARM = 20  # calls of each client that are not measured
 
@@ -64,7 +47,7 @@ class Caller:
 
     def __post_init__(self) -> None:
         """Connect, and say hello where the revision wants it."""
-        self.connection = HTTPConnection("127.0.0.1", self.port, timeout=START_S)
+        self.connection = HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
         self.headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
         if self.way == PLAIN:
             self.path, self.body = "/tools/call", json.dumps({"name": self.tool, "arguments": {}})
@@ -135,31 +118,6 @@ class Figures:
         return f"p50 {self.p50:7.2f} ms   p95 {p95:7.2f} ms   {rate:6.0f} /s{ratio}"
 
 
-@contextmanager
-def child(command: list[str], port: int, **settings: str) -> Iterator[None]:
-    """Run a server as a child, from when it takes connections."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("KIE_AI_")}
-    with subprocess.Popen(command, env={**plain, **settings}, stderr=subprocess.DEVNULL) as process:
-        try:
-            until = time.monotonic() + START_S
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                    break
-                except OSError:
-                    if time.monotonic() > until or process.poll() is not None:
-                        raise SystemExit(f"{' '.join(command)} did not start") from None
-                    time.sleep(0.05)
-            yield
-        finally:
-            process.terminate()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def make(port: int, count: int) -> None:
     """Make tasks, and wait until all of them are finished."""
 
@@ -182,18 +140,12 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=20, help="how many tasks are on record")
     options = parser.parse_args()
     hello, ours = free_port(), free_port()
-    with tempfile.TemporaryDirectory() as folder, Sandbox(speed=20, credits=1e9, rate_limit=1_000_000) as sandbox:
-        Path(folder, "hello.py").write_text(HELLO, encoding="utf-8")
-        settings = {
-            "KIE_AI_API_KEY": "key-of-the-benchmark",
-            "KIE_AI_BASE_URL": sandbox.base_url,
-            "KIE_AI_CONFIG": os.devnull,
-            "KIE_AI_DB_PATH": str(Path(folder, "tasks.db")),
-            "KIE_AI_RATE_LIMIT": "1000000",
-        }
+    with tempfile.TemporaryDirectory() as name, Sandbox(speed=20, credits=1e9, rate_limit=1_000_000) as sandbox:
+        folder = Path(name)
+        env = environment(folder, sandbox.base_url)
         with (
-            child([sys.executable, str(Path(folder, "hello.py")), str(hello)], hello),
-            child([sys.executable, "-m", "kie_ai_mcp", "serve", "--http", "--port", str(ours)], ours, **settings),
+            over_http(hello_world(folder, OVER_HTTP, str(hello)), hello, env),
+            over_http([*OURS, "serve", "--http", "--port", str(ours)], ours, env),
         ):
             make(ours, options.tasks)
             print(f"list_tasks with {options.tasks} tasks on record; Python {sys.version.split()[0]}")

@@ -10,7 +10,6 @@ folder on the path and prints what each adds to a first start.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -20,37 +19,9 @@ from pathlib import Path
 
 import psutil
 
-HELLO = """
-import anyio, mcp_types as types
-from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-async def list_tools(ctx, params):
-    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
-    return types.ListToolsResult(tools=[types.Tool(name="hello", description="Say hello.", input_schema=schema)])
-
-async def call_tool(ctx, params):
-    return types.CallToolResult(content=[types.TextContent(type="text", text="hello")])
-
-async def main():
-    server = Server("hello", version="1", on_list_tools=list_tools, on_call_tool=call_tool)
-    async with stdio_server() as (read, write):
-        await server.run(read, write, server.create_initialization_options())
-
-anyio.run(main)
-"""
-
-NODE_HELLO = """
-const { createRequire } = require("node:module");
-const load = createRequire(process.argv[2] + "/of-the-benchmark.cjs");
-const { Server } = load("@modelcontextprotocol/sdk/server/index.js");
-const { StdioServerTransport } = load("@modelcontextprotocol/sdk/server/stdio.js");
-const { ListToolsRequestSchema } = load("@modelcontextprotocol/sdk/types.js");
-const server = new Server({ name: "hello", version: "1" }, { capabilities: { tools: {} } });
-const hello = { name: "hello", description: "Say hello.", inputSchema: { type: "object" } };
-server.setRequestHandler(ListToolsRequestSchema, async () => ({ tools: [hello] }));
-server.connect(new StdioServerTransport());
-"""
+from benchmarks.shared.servers import OURS, OVER_STDIO, environment, hello_on_node, hello_world
 
 PLUGIN = """
 from kie_ai_mcp import Prompt, Submission, hookimpl
@@ -121,33 +92,29 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "hello.py").write_text(HELLO, encoding="utf-8")
         extra = folder / "extra"
         extra.mkdir()
         install_plugins(extra, options.plugins)
-        env = {key: value for key, value in os.environ.items() if not key.startswith("KIE_AI_")}
+        env = environment(folder)
         # A checkout's sources would be compiled anew at each start, which no installed server is.
         env.pop("PYTHONDONTWRITEBYTECODE", None)
-        env |= {"KIE_AI_DB_PATH": str(folder / "tasks.db"), "KIE_AI_CONFIG": str(folder / "config.toml")}
-        (folder / "config.toml").touch()
-        ours = [sys.executable, "-m", "kie_ai_mcp"]
-        # A file in the place of the cache's folder: nothing is remembered.
+        # A file in the place of the home: nothing is remembered.
         (folder / "none").touch()
-        first, later = env | {"XDG_CACHE_HOME": str(folder / "none")}, env | {"XDG_CACHE_HOME": str(folder / "cache")}
+        first = env | dict.fromkeys(("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME"), str(folder / "none"))
         cases: dict[str, tuple[list[str], dict[str, str]]] = {
-            "hello-world": ([sys.executable, str(folder / "hello.py")], env),
-            "first start": (ours, first),
-            "later start": (ours, later),
-            "on demand": (ours, later | {"KIE_AI_LOAD": "demand"}),
+            "hello-world": (hello_world(folder, OVER_STDIO), env),
+            "first start": (OURS, first),
+            "later start": (OURS, env),
+            "on demand": (OURS, env | {"KIE_AI_LOAD": "demand"}),
         }
-        if node := node_hello(folder):
+        if node := hello_on_node(folder):
             cases["Node's hello"] = (node, env)
         if options.plugins:
-            cases[f"with {options.plugins} more"] = (ours, first | {"PYTHONPATH": str(extra)})
+            cases[f"with {options.plugins} more"] = (OURS, first | {"PYTHONPATH": str(extra)})
         runs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in cases}
         for _ in range(options.rounds + 1):  # the first round warms caches, compiles bytecode and fills the memory
-            for name, (command, environment) in cases.items():
-                runs[name].append(once(command, environment))
+            for name, (command, variables) in cases.items():
+                runs[name].append(once(command, variables))
     medians = {
         name: [statistics.median(column) for column in zip(*rows[1:], strict=True)] for name, rows in runs.items()
     }
@@ -163,21 +130,6 @@ def main() -> None:
     if options.plugins:
         added = (medians[f"with {options.plugins} more"][1] - medians["first start"][1]) / options.plugins
         print(f"each further plugin adds {added:.2f} ms")
-
-
-def node_hello(folder: Path) -> list[str] | None:
-    """Return the command of a hello-world on the TypeScript SDK; None, with the reason printed, without Node."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.hosts.node import PACKAGES, Missing, install  # noqa: PLC0415  the path is set now
-
-    name = "@modelcontextprotocol/sdk"
-    try:
-        node = install({name: PACKAGES[name]})
-    except Missing as exc:
-        print(f"without Node: {exc}")
-        return None
-    (folder / "hello.cjs").write_text(NODE_HELLO, encoding="utf-8")
-    return [node.program, str(folder / "hello.cjs"), str(node.modules)]
 
 
 if __name__ == "__main__":

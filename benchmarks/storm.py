@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import signal
 import sqlite3
@@ -28,6 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from kie_ai_mcp_sandbox.server import Sandbox
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.shared.servers import OURS, environment
 
 LIMIT = 60_000  # credits; large enough to be reached only by what goes wrong
 BEGINNING = 1_000_000.0
@@ -66,8 +69,8 @@ class Books:
 class Server:
     """A server process that is started anew whenever it has died."""
 
-    def __init__(self, environment: dict[str, str], folder: Path, number: int) -> None:
-        self.environment, self.folder, self.log = environment, folder, folder / f"server-{number}.log"
+    def __init__(self, env: dict[str, str], folder: Path, number: int) -> None:
+        self.env, self.folder, self.log = env, folder, folder / f"server-{number}.log"
         self.process: asyncio.subprocess.Process | None = None
         self._waiting: Waiting = {}
         self._number = 0
@@ -111,11 +114,11 @@ class Server:
     async def _start(self) -> None:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "kie_ai_mcp"),
+                *OURS,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env=self.environment,
+                env=self.env,
                 cwd=self.folder,
                 limit=10_000_000,
             )
@@ -199,12 +202,7 @@ async def trouble(servers: list[Server], sandbox: Sandbox, books: Books, chance:
 
 async def storm(sandbox: Sandbox, folder: Path, seconds: float, count: int, seed: int) -> tuple[Books, dict[str, Any]]:
     """Let it rage; return what clients saw, and what a last server says."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("KIE_AI_")},
-        "KIE_AI_API_KEY": "key-of-the-storm",
-        "KIE_AI_BASE_URL": sandbox.base_url,
-        "KIE_AI_CONFIG": os.devnull,
-        "KIE_AI_DB_PATH": str(folder / "tasks.db"),
+    env = environment(folder, sandbox.base_url) | {
         "KIE_AI_ENABLED_PROVIDERS": "nano-banana,veo3",
         "KIE_AI_RATE_LIMIT": "60",
         "KIE_AI_RATE_WINDOW_S": "1",
@@ -212,7 +210,7 @@ async def storm(sandbox: Sandbox, folder: Path, seconds: float, count: int, seed
         "KIE_AI_TIMEOUT": "3000",
     }
     books, chance, until = Books(), random.Random(seed), time.time() + seconds
-    servers = [Server(environment, folder, number) for number in range(count)]
+    servers = [Server(env, folder, number) for number in range(count)]
     async with asyncio.TaskGroup() as group:
         for number, server in enumerate(servers):
             for lane in range(CALLS_AT_ONCE):
@@ -220,7 +218,7 @@ async def storm(sandbox: Sandbox, folder: Path, seconds: float, count: int, seed
         group.create_task(trouble(servers, sandbox, books, chance, until))
     for server in servers:
         await server.stop()
-    last = Server({**environment, "KIE_AI_TIMEOUT": "30000"}, folder, count)
+    last = Server({**env, "KIE_AI_TIMEOUT": "30000"}, folder, count)
     listed = await last.call("list_tasks") or {}
     await last.stop()
     return books, listed
