@@ -5,21 +5,26 @@ import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.resources import Resources
+from kie_ai_mcp._flow import watching
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._flow.results import refresh, save
-from kie_ai_mcp._flow.watching import catch_up
+from kie_ai_mcp._flow.results import poll, refresh, save
+from kie_ai_mcp._flow.watching import catch_up, watch
+from kie_ai_mcp._record.lane import Lane
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import MediaError
+from tests.helpers import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -122,6 +127,36 @@ async def test_status_that_says_nothing_new_writes_nothing(engine: Engine, servi
     service.expect_request("/jobs/recordInfo").respond_with_json({"code": 200, "data": data})
     assert (await refresh(engine, "t-1")).progress == 0.6
     assert await engine.record.tasks.stamp() != before
+
+
+@pytest.mark.parametrize("is_poll", [False, True])
+async def test_news_that_a_person_reads_are_written_before_polls(
+    is_poll: bool, engine: Engine, service: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await engine.record.tasks.adopt(Task("t-1", "nano-banana", "nano-banana", path="jobs/createTask"))
+    service.expect_request("/jobs/recordInfo").respond_with_json({"code": 200, "data": {"state": "generating"}})
+    turns, run = list[bool](), Lane.run
+
+    async def spy(lane: Lane, begin: Any, *, is_poll: bool = False) -> Any:
+        turns.append(is_poll)
+        return await run(lane, begin, is_poll=is_poll)
+
+    monkeypatch.setattr(Lane, "run", spy)
+    await (poll(engine, "t-1", 0.0) if is_poll else refresh(engine, "t-1"))
+    assert len(turns) >= 2
+    assert set(turns) == {is_poll}
+
+
+async def test_background_waits_behind_the_calls_of_people(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LOOK_S", 0.0)
+    lane = engine.record.database.lane
+    async with anyio.create_task_group() as group:
+        async with lane.turn():
+            group.start_soon(watch, engine)
+            group.start_soon(catch_up, engine)
+            await eventually(lambda: len(lane._polls) == 2)
+            assert not lane._calls
+        group.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(

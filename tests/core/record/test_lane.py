@@ -1,5 +1,6 @@
 """Turns of the database: calls of people come before polls, and polls that wait are done together."""
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
@@ -62,6 +63,27 @@ async def test_call_of_a_person_comes_before_a_poll_that_waits_longer(make_recor
     assert order == [1, 2, 0]
 
 
+async def test_outcome_that_a_person_asked_for_comes_before_polls(make_record: MakeRecord) -> None:
+    record = make_record()
+    rows = await adopt(record, 2)
+    write = record.tasks.record_outcome
+    order = await ended_after_a_turn(record, lambda: write(rows[0], DONE), lambda: write(rows[1], DONE, is_poll=False))
+    assert order == [1, 0]
+    with pytest.raises(StorageError, match="no longer on record"):
+        await write(999, DONE, is_poll=False)
+
+
+async def test_every_call_in_the_background_is_a_poll(make_record: MakeRecord) -> None:
+    record = make_record()
+    await adopt(record, 1)
+
+    async def find_in_background() -> None:
+        lane.IN_BACKGROUND.set(True)
+        await record.tasks.find("t-0")
+
+    assert await ended_after_a_turn(record, find_in_background, lambda: record.tasks.find("t-0")) == [1, 0]
+
+
 async def test_polls_go_on_while_people_call_without_a_pause(make_record: MakeRecord) -> None:
     record = make_record()
     await adopt(record, 1)
@@ -94,7 +116,7 @@ async def test_caller_that_is_gone_leaves_its_turn_to_the_next(is_poll: bool, ma
     assert seen[-1] == "is next"
 
 
-# Groups --------------------------------------------------------------------------------------------------------------
+# Batches -------------------------------------------------------------------------------------------------------------
 
 
 async def test_outcomes_that_come_together_are_written_in_one_transaction(make_record: MakeRecord) -> None:
@@ -124,7 +146,7 @@ async def test_outcome_that_can_not_be_written_takes_no_other_along(make_record:
     assert [task.status for task in await record.tasks.several(rows)] == ["completed", "pending", "completed"]
 
 
-async def test_file_that_fails_fails_every_outcome_of_the_group(
+async def test_file_that_fails_fails_every_outcome_of_the_batch(
     make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kie_ai_mcp._record.database.BUSY_TIMEOUT_S", 0.05)
@@ -144,7 +166,53 @@ async def test_file_that_fails_fails_every_outcome_of_the_group(
     assert (await record.tasks.record_outcome(rows[0], DONE)).status == "completed"
 
 
-async def test_group_is_done_although_the_first_of_its_callers_is_gone(make_record: MakeRecord) -> None:
+async def test_cancelled_call_ends_no_other_of_its_batch_and_none_of_the_next(make_record: MakeRecord) -> None:
+    record = make_record()
+    rows = await adopt(record, 3)
+    with anyio.fail_after(10):
+        async with record.database.lane.turn():
+            calls = [asyncio.create_task(_outcome(record, row)) for row in rows[:2]]
+            await anyio.lowlevel.checkpoint()
+            calls[0].cancel()  # as asyncio does it, which no shield stops
+            await anyio.lowlevel.checkpoint()
+        cancelled, other = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(cancelled, asyncio.CancelledError)
+        assert other == "completed"
+        assert await _outcome(record, rows[2]) == "completed"
+
+
+async def _outcome(record: Record, row: int) -> str:
+    return str((await record.tasks.record_outcome(row, DONE)).status)
+
+
+async def test_batch_whose_task_is_cancelled_raises_an_error_and_leaves_the_next_alone(make_record: MakeRecord) -> None:
+    record = make_record()
+    (row,) = await adopt(record, 1)
+    with anyio.fail_after(10):
+        async with record.database.lane.turn():
+            call = asyncio.create_task(_outcome(record, row))
+            await anyio.lowlevel.checkpoint()
+            (batch,) = record.database.lane.batches.values()
+            batch.task.cancel()
+            with pytest.raises(StorageError, match="the server is ending"):
+                await call
+        assert await _outcome(record, row) == "completed"
+
+
+async def test_polls_that_wait_are_done_before_the_record_is_closed(make_record: MakeRecord) -> None:
+    record = make_record()
+    (row,) = await adopt(record, 1)
+    async with anyio.create_task_group() as group, record.database.lane.turn():
+        group.start_soon(_outcome, record, row)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        group.start_soon(record.aclose)
+        await anyio.lowlevel.checkpoint()
+    assert record.database.connection.is_closed()
+    assert [task.status for task in await record.tasks.several([row])] == ["completed"]
+
+
+async def test_batch_is_done_although_the_first_of_its_callers_is_gone(make_record: MakeRecord) -> None:
     record = make_record()
     rows = await adopt(record, 2)
     results = []
@@ -170,7 +238,7 @@ async def test_group_is_done_although_the_first_of_its_callers_is_gone(make_reco
 
 async def test_more_polls_than_one_turn_takes_are_done_in_the_next(make_record: MakeRecord) -> None:
     record = make_record()
-    rows = await adopt(record, lane.MOST_TOGETHER + 3)
+    rows = await adopt(record, lane.BATCH_SIZE + 3)
     before = generation(record)
     await ended_after_a_turn(record, *[lambda row=row: record.tasks.record_outcome(row, DONE) for row in rows])
     assert generation(record) == before + 2

@@ -74,7 +74,7 @@ async def refresh(
             stored = _storable(engine, outcome)
             hidden = outcome.error if stored.error != outcome.error else None
             if says_more(stored, record):
-                record = await engine.record.tasks.record_outcome(record.row_id, stored)
+                record = await engine.record.tasks.record_outcome(record.row_id, stored, is_poll=polled is not None)
             if record.status == "failed":
                 engine.news.add("failed")
         except (ReadFailed, StorageError) as exc:

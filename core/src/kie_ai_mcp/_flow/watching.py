@@ -12,6 +12,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.pace import early_s, usual_of
 from kie_ai_mcp._flow.results import KEPT_LONGER, poll, with_files
 from kie_ai_mcp._flow.waiting import wake
+from kie_ai_mcp._record.lane import IN_BACKGROUND
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import KieError
@@ -30,6 +31,7 @@ SAVES_LOOKED_AT, SAVES_AT_ONCE = 100, 50
 
 async def watch(engine: Engine) -> None:
     """Look after the running tasks of all processes on the database until cancelled; log whatever goes wrong."""
+    IN_BACKGROUND.set(True)
     turn, saves_at = anyio.CapacityLimiter(AT_ONCE), time.monotonic() + SAVES_S
     async with anyio.create_task_group() as group:
         while True:
@@ -44,6 +46,7 @@ async def watch(engine: Engine) -> None:
 
 async def catch_up(engine: Engine) -> None:
     """Look at once after every running task and every unsaved result: what earlier sessions left."""
+    IN_BACKGROUND.set(True)
     turn = anyio.CapacityLimiter(AT_ONCE)
     async with anyio.create_task_group() as group:
         for record in await _due(engine, saves=True, eager=True) if engine.settings.watch else ():

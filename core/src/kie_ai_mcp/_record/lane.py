@@ -1,8 +1,10 @@
-"""Turns of a database's users: one at a time, calls of people before polls, and polls that wait together as one."""
+"""Order of database access: one call at a time, calls of people before polls, polls that wait together as one batch."""
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -10,8 +12,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
+from kie_ai_mcp.errors import StorageError
+
 MOST_BEFORE_POLL = 8  # calls of people that go before polls that wait, so that polls go on
-MOST_TOGETHER = 50  # polls in one turn, which a call of a person may have to wait for
+BATCH_SIZE = 50  # polls in one turn, which a call of a person may have to wait for
+# Set in a task that works for nobody who waits: all its calls are polls.
+IN_BACKGROUND = ContextVar("in_background", default=False)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,46 +29,53 @@ def in_worker(work: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[An
     @wraps(work)
     async def awaitable(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         lane: Lane = self.database.lane
-        return await lane.run(lambda: partial(work, self, *args, **kwargs))
+        return await lane.run(lambda: partial(work, self, *args, **kwargs), is_poll=IN_BACKGROUND.get())
 
     return awaitable
 
 
-def in_group(work: Callable[[Any, Sequence[Any]], Sequence[R | Exception]]) -> Callable[..., Awaitable[R]]:
-    """Make a method for many calls awaitable for one: those that come until it is their turn are done together.
+def batched(work: Callable[[Any, Sequence[Any]], Sequence[R | Exception]]) -> Callable[..., Awaitable[R]]:
+    """Batch a method: calls that arrive before its turn run together, in one transaction.
 
-    It takes the arguments of each, and returns for each a value, or the error that is raised for that one alone.
+    It takes the arguments of each call, and returns a value for each, or the error that is raised for that one alone.
+    A call with `is_poll=False` runs alone, before the polls.
     """
 
     @wraps(work)
-    async def awaitable(self: Any, /, *args: Any) -> R:
+    async def awaitable(self: Any, /, *args: Any, is_poll: bool = True) -> R:
         lane: Lane = self.database.lane
-        group = lane.groups.get(work)
-        if group is None or len(group.calls) >= MOST_TOGETHER:
-            group = lane.groups[work] = _Group()
-        number = len(group.calls)
-        group.calls.append(args)
-        if number == 0:  # it takes the others along, even where nobody waits for it any more
-            with anyio.CancelScope(shield=True):
-                await group.run(lane, work, self)
-        else:
-            await group.over.wait()
-        result: R = group.result(number)
+        if not is_poll and not IN_BACKGROUND.get():
+            return _value((await lane.run(lambda: partial(work, self, [args])))[0])
+        batch = lane.batches.get(work)
+        if batch is None or len(batch.calls) >= BATCH_SIZE:
+            batch = lane.batches[work] = _Batch(lane, work, self)
+        number = len(batch.calls)
+        batch.calls.append(args)
+        await asyncio.wait([batch.task])
+        if batch.task.cancelled():
+            raise StorageError("The database was not used: the server is ending.", next_step="Call again.")
+        result: R = _value(batch.task.result()[number])
         return result
 
     return awaitable
+
+
+def _value(result: R | Exception) -> R:
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 @dataclass
 class Lane:
     """The turns of one database; `use` is called in a worker thread with each work, then `after` in the event loop.
 
-    `groups` are the polls that wait, by their work.
+    `batches` are the polls that wait, by their work.
     """
 
     use: Callable[[Callable[[], Any]], Any]
     after: Callable[[], object]
-    groups: dict[Callable[..., Any], "_Group"] = field(default_factory=dict)
+    batches: dict[Callable[..., Any], "_Batch"] = field(default_factory=dict)
     _calls: deque[anyio.Event] = field(default_factory=deque)
     _polls: deque[anyio.Event] = field(default_factory=deque)
     _is_busy: bool = False
@@ -107,32 +120,23 @@ class Lane:
             queue.popleft().set()
 
 
-@dataclass
-class _Group:
-    """Calls that are done together: all that came until it was their turn."""
+class _Batch:
+    """Calls of one method that run together: all that arrive before its turn.
 
-    calls: list[tuple[Any, ...]] = field(default_factory=list)
-    over: anyio.Event = field(default_factory=anyio.Event)
-    _results: Sequence[Any] = ()
-    _error: BaseException | None = None
+    They run in a `task` of their own: a caller that is cancelled must not take the others along.
+    """
 
-    async def run(self, lane: Lane, work: Callable[..., Any], owner: Any) -> None:
-        """Do the work of all; raise nothing."""
+    def __init__(self, lane: Lane, work: Callable[..., Any], owner: Any) -> None:
+        self.lane, self.work, self.owner = lane, work, owner
+        self.calls: list[tuple[Any, ...]] = []
+        self.task: asyncio.Task[Sequence[Any]] = asyncio.create_task(lane.run(self._begin, is_poll=True))
+        self.task.add_done_callback(lambda _: self._close())
 
-        def begin() -> Callable[[], Any]:
-            if lane.groups.get(work) is self:  # what comes now is of the next one
-                del lane.groups[work]
-            return partial(work, owner, self.calls)
+    def _begin(self) -> Callable[[], Sequence[Any]]:
+        self._close()
+        return partial(self.work, self.owner, self.calls)
 
-        try:
-            self._results = await lane.run(begin, is_poll=True)
-        except BaseException as exc:  # noqa: BLE001  every call of the group raises it
-            self._error = exc
-        self.over.set()
-
-    def result(self, number: int) -> Any:
-        """Return the result of one of the calls, or raise its error."""
-        result = self._error or self._results[number]
-        if isinstance(result, BaseException):
-            raise result
-        return result
+    def _close(self) -> None:
+        """Take no more calls: those that come now are of the next batch."""
+        if self.lane.batches.get(self.work) is self:
+            del self.lane.batches[self.work]

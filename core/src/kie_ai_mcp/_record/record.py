@@ -96,7 +96,7 @@ class Record:
 
     async def aclose(self) -> None:
         """Close the file once no other work is under way: closing it below a running statement would crash."""
-        async with self.database.lane.turn():
+        async with self.database.lane.turn(is_poll=True):  # after the polls that wait, which would open it again
             await anyio.to_thread.run_sync(self.close)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import peewee
 
 from kie_ai_mcp._record.database import Database
-from kie_ai_mcp._record.lane import in_group, in_worker
+from kie_ai_mcp._record.lane import batched, in_worker
 from kie_ai_mcp._record.tables import (
     FINAL,
     PROMPTS,
@@ -87,7 +87,7 @@ class Tasks:
         with self.database.transaction():
             return insert_task(self.database, task)
 
-    @in_group
+    @batched
     def record_outcome(self, calls: Sequence[tuple[TaskKey, Outcome]]) -> list[TaskRecord | Exception]:
         """Write what the service says of a task, as `write_outcome` does."""
         database, records = self.database, list[TaskRecord | Exception]()
@@ -104,7 +104,7 @@ class Tasks:
                     records.append(exc)
         return records
 
-    @in_group
+    @batched
     def claim(self, calls: Sequence[tuple[TaskKey, float | None]]) -> list[tuple[TaskRecord | None, bool] | Exception]:
         """Return a task or None, and whether to ask the service for it: not if a process took that on since a time.
 
