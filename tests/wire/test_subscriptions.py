@@ -91,9 +91,8 @@ def test_task_that_nobody_watches_is_read_until_it_ends(revision: str, spawn: "S
         subscribe(child, revision, uri := f"kie://tasks/{task_id}")
         sandbox.finish(task_id)
         status = ""
-        while (
-            status != "completed"
-        ):  # a read before its end tells of its credits, and the one before is saved meanwhile
+        # A read before its end tells of its credits, and the one before is saved meanwhile.
+        while status != "completed":
             told(child)
             child.received.clear()
             (content,) = child.answer(child.ask("resources/read", uri=uri))["result"]["contents"]
