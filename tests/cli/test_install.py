@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Ended, Run
 
 KEY = "a-key-that-nobody-may-see-0123"
+STARTED = "Starting the server once, so that its first start in the client is fast ...\n"
 LEFT_OUT = ("claude-desktop",)
 
 COMMENTED = """\
@@ -99,7 +100,23 @@ def test_start_that_fails_is_not_the_entry_s_failure(
     for reason in ("it takes longer than 20 s", "exit code 1"):
         monkeypatch.setattr(_cli_install, "start_once", lambda *_, reason=reason: reason)
         ended = install(run, "cursor", "--yes")
-        assert (ended.code, ended.stderr.count(reason)) == (0, 0)
+        begun, said = ended.stderr.splitlines()[-2:]
+        assert (ended.code, f"{begun}\n") == (0, STARTED)
+        assert said == f"The server could not be started: {reason}. Run kie-ai-mcp-server doctor."
+        assert str(tmp_path) in ended.stdout
+
+
+def test_reason_of_a_start_that_fails_holds_no_key(run: "Run", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cli_install, "start_once", lambda *_: f"ValueError: {KEY} is no key")
+    assert KEY not in install(run, "cursor", "--yes").stderr
+
+
+def test_result_is_shown_before_the_server_is_started(run: "Run", monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(_cli_install, "show", lambda _value, text: shown.append(text))
+    monkeypatch.setattr(_cli_install, "start_once", lambda *_: shown.append("started"))
+    install(run, "cursor", "--yes")
+    assert (len(shown), shown[-1]) == (2, "started")
 
 
 @pytest.mark.parametrize("name", [name for name, client in CLIENTS.items() if client.form == "json"])
@@ -135,7 +152,7 @@ def test_second_time_changes_nothing(run: "Run", tmp_path: Path, name: str) -> N
     path = file_of(name, tmp_path)
     before = path.read_bytes()
     ended = install(run, name, "--set", "output_dir=~/Pictures/kie")
-    assert (ended.code, ended.stderr) == (0, "")
+    assert (ended.code, ended.stderr) == (0, STARTED)
     assert "has it already" in ended.stdout
     assert path.read_bytes() == before
     assert list(path.parent.glob("*.bak")) == []

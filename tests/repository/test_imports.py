@@ -114,6 +114,19 @@ def test_public_names_change_only_on_purpose() -> None:
     assert kie_ai_mcp.__all__ == PUBLIC
 
 
+def test_public_names_and_modules_come_with_the_package_alone() -> None:
+    code = "; ".join(
+        (
+            "import kie_ai_mcp",
+            *(f"kie_ai_mcp.{name}" for name in ("errors", "hookspecs", "models", "readings", "specs")),
+        )
+    )
+    code += "\nfor name in kie_ai_mcp.__all__: assert getattr(kie_ai_mcp, name) is not None and name in dir(kie_ai_mcp)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not hasattr(kie_ai_mcp, "no_such_name")
+
+
 def test_serving_does_not_pay_for_other_libraries() -> None:
     commands = (
         "kie_ai_mcp._cli",

@@ -305,6 +305,28 @@ def test_provider_that_is_installed_edited_or_removed_is_noticed(
     assert "generate_later" not in names(spawn(**path, **ON_DEMAND))
 
 
+@pytest.mark.parametrize("is_whole", [True, False], ids=["installed anew", "changed in place"])
+def test_new_entry_point_of_the_same_version_is_noticed(
+    spawn: "Spawn", tmp_path: Path, plant: "Plant", remembered: Callable[..., Message], is_whole: bool
+) -> None:
+    path: Message = {"PYTHONPATH": plant("early", SOURCE.format(name="early"))}
+    (tmp_path / "plugins" / "kie_ai_mcp_later.py").write_text(SOURCE.format(name="later"))
+    remembered(**path)
+    (about,) = tmp_path.rglob("*early*.dist-info")
+    entries = about / "entry_points.txt"
+    times, text = entries.stat(), entries.read_text("utf-8") + "later = kie_ai_mcp_later\n"
+    if is_whole:  # as an installer does that takes files from its cache
+        files = {file.name: file.read_text("utf-8") for file in about.iterdir()} | {entries.name: text}
+        shutil.rmtree(about)
+        about.mkdir()
+        for name, content in files.items():
+            (about / name).write_text(content, "utf-8")
+        os.utime(entries, ns=(times.st_atime_ns, times.st_mtime_ns))
+    else:
+        entries.write_text(text, "utf-8")
+    assert {"generate_early", "generate_later"} <= names(spawn(**path, **ON_DEMAND))
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"files": {}, "answers": []}', b"\xff\xfe", b'{"files": 7}'])
 def test_damaged_memory_leads_to_a_usual_start(
     spawn: "Spawn", remembered: Callable[..., Message], memories: Callable[[], list[Path]], content: bytes
@@ -467,18 +489,30 @@ def test_memory_holds_no_secret_and_is_the_user_s_alone(
     assert len({path.name for path in memories()}) == 2
 
 
+@pytest.mark.parametrize("arguments", [[], ["serve", "--strict"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "error",
+    [
+        "ImportError('this library is broken')",
+        "ExceptionGroup('several', [ImportError('this library is broken')])",
+        "ImportError('this library is broken: ' + __import__('os').environ['KIE_AI_API_KEY'])",
+    ],
+    ids=["one", "group", "secret"],
+)
 def test_start_that_fails_after_an_early_answer_answers_what_is_open(
-    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]
+    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message], arguments: list[str], error: str
 ) -> None:
     site = tmp_path / "site"
     site.mkdir()
-    remembered(PYTHONPATH=str(site))
-    (site / "peewee.py").write_text("raise ImportError('this library is broken')")
-    child = spawn(PYTHONPATH=str(site), **ON_DEMAND)
+    settings: Message = {"PYTHONPATH": str(site), "KIE_AI_API_KEY": "Bearer a-secret-of-the-tests"}
+    remembered(**settings)
+    (site / "peewee.py").write_text(f"raise {error}")
+    child = spawn(*arguments, **settings, **ON_DEMAND)
     asked(child)
-    answer = child.answer(child.ask("tools/call", name="list_tasks", arguments={}))
-    assert "this library is broken" in answer["error"]["message"]
-    assert "nothing was sent" in answer["error"]["message"]
+    message = child.answer(child.ask("tools/call", name="list_tasks", arguments={}))["error"]["message"]
+    assert "ImportError: this library is broken" in message
+    assert "nothing was sent" in message
+    assert "a-secret-of-the-tests" not in message
     assert ended(child) == 1
 
 

@@ -46,7 +46,16 @@ if TYPE_CHECKING:
         reject_arguments,
     )
 
-_MODULES = ("specs", "models", "errors", "hookspecs", "_models.choosing")
+_SUBMODULES = ("errors", "hookspecs", "models", "readings", "specs")
+_MODULES = {
+    **dict.fromkeys(("InvalidArgument", "KieError"), "errors"),
+    **dict.fromkeys(("CONTRACT", "hookimpl"), "hookspecs"),
+    **dict.fromkeys(("Choice", "Family"), "_models.choosing"),
+    **dict.fromkeys(
+        ("Form", "LiveCatalogue", "LiveModel", "LiveRead", "Model", "Price", "PriceLine", "Rule", "read_models"),
+        "models",
+    ),
+}  # of the names that do not come from `specs`
 
 __all__ = [
     "CONTRACT",
@@ -97,12 +106,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
     if name in __all__:
-        for module in _MODULES:
-            if hasattr(found := import_module(f"{__name__}.{module}"), name):
-                return globals().setdefault(name, getattr(found, name))
+        module = import_module(f"{__name__}.{_MODULES.get(name, 'specs')}")
+        return globals().setdefault(name, getattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -25,16 +25,17 @@ def main() -> None:
 def _serve() -> None:
     start = remembered.begin()
     if not start.wait():
-        return None
+        return
     _prepare()
-    if sys.argv[1:] == STRICT:
-        return _run(start)
     try:
         with without_web_server():
             from kie_ai_mcp._mcp.server import run_stdio  # noqa: PLC0415  only now: it takes most of a second
-        run_stdio(start)
+        if sys.argv[1:] == STRICT:
+            _run(start)
+        else:
+            run_stdio(start)
     except Exception as exc:
-        start.fail(f"{type(exc).__name__}: {exc}")
+        start.fail(exc)
         raise
 
 

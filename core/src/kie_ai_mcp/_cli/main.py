@@ -200,7 +200,7 @@ def serve(http: bool, host: str | None, port: int | None, reload: bool, strict: 
         anyio.run(serve_stdio, settings, faults, start)
     except KieError as exc:
         if start is not None:
-            start.fail(mask_environment().text(str(exc)))
+            start.fail_with(str(exc))
         if isinstance(exc, StorageError):
             raise ConfigError(exc.message, next_step=exc.next_step) from exc
         raise

@@ -2,10 +2,11 @@
 
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from io import StringIO, TextIOWrapper
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -29,21 +30,52 @@ Send = Callable[[SessionMessage], Awaitable[None]]
 TOOLS_CHANGED = types.JSONRPCNotification(jsonrpc="2.0", method="notifications/tools/list_changed")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BLANK = b"\0 \t\r\n"
+COLLECT_S = 0.2  # a client's first questions come together, and their answers are saved together
+SAVE_S = 5.0  # how long saving may delay the end of the server
 
 
-class Lines(Protocol):
-    """What gives lines, as a binary file does."""
+class _Saver(threading.Thread):
+    """A thread that calls `save` soon after there is news, so that no answer waits for a disk.
 
-    def readline(self, limit: int = -1, /) -> bytes:
-        """Return the next line, or as much of it as `limit` allows; nothing at the end."""
-        ...
+    A disk may hang for ever, and the process ends all the same: the thread is a daemon.
+    """
+
+    def __init__(self, save: Callable[[], None]) -> None:
+        super().__init__(name="memory", daemon=True)
+        self._save = save
+        self._wanted, self._is_ending, self._has_news = threading.Event(), threading.Event(), False
+        self.start()
+
+    def note_news(self) -> None:
+        """Let the news be saved soon."""
+        self._has_news = True
+        self._wanted.set()
+
+    def finish(self) -> None:
+        """Save what is not saved, and wait for that no longer than `SAVE_S`."""
+        self._is_ending.set()
+        self._wanted.set()
+        self.join(SAVE_S)
+
+    def run(self) -> None:
+        """Save until the end."""
+        is_last = False
+        while not is_last:
+            self._wanted.wait()
+            self._is_ending.wait(COLLECT_S)
+            self._wanted.clear()
+            is_last = self._is_ending.is_set()
+            has_news, self._has_news = self._has_news, False
+            if has_news:
+                with suppress(OSError, ValueError):  # the next start is a usual one
+                    self._save()
 
 
 @asynccontextmanager
 async def spoken(start: Start, app: App, remember: Callable[[], None]) -> AsyncIterator[tuple[Read, Write]]:
     """Yield the streams of messages that a server reads and writes, over stdin and stdout.
 
-    What is said for the first time, or otherwise than before, `remember` writes down, in a worker.
+    What is said for the first time, or otherwise than before, `remember` writes down, in a thread of its own.
     """
     for descriptor in (0, 1):  # taken before the SDK was there; on Windows children would still get the client's pipes
         with suppress(OSError):
@@ -53,16 +85,18 @@ async def spoken(start: Start, app: App, remember: Callable[[], None]) -> AsyncI
     async with stdio_server(anyio.wrap_file(StringIO()), out) as (unread, wire), unread, wire:
         forward, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         write, said = anyio.create_memory_object_stream[SessionMessage](0)
+        saver = _Saver(remember)
         async with said, anyio.create_task_group() as group:
-            group.start_soon(_tell, start, app, said, wire.send, remember)
+            group.start_soon(_tell, start, app, said, wire.send, saver.note_news)
             async with anyio.create_task_group() as reading:
                 reading.start_soon(read_messages, start, forward, wire.send)
                 yield read, write
                 reading.cancel_scope.cancel()
             write.close()  # what was said until now is still told
+        await anyio.to_thread.run_sync(saver.finish)
 
 
-async def _tell(start: Start, app: App, said: Said, send: Send, remember: Callable[[], None]) -> None:
+async def _tell(start: Start, app: App, said: Said, send: Send, note_news: Callable[[], None]) -> None:
     """Send what the server says, but for the answers that were given before it was loaded."""
     async for message in said:
         content = message.message
@@ -79,29 +113,22 @@ async def _tell(start: Start, app: App, said: Said, send: Send, remember: Callab
             elif method == "tools/list":
                 app.changes.tools_changed()
         if start.takes_news():
-            await anyio.to_thread.run_sync(remember)
+            note_news()
 
 
 async def read_messages(
-    stdin: Lines, forward: MemoryObjectSendStream[SessionMessage | Exception], answer: Send
+    start: Start, forward: MemoryObjectSendStream[SessionMessage | Exception], answer: Send
 ) -> None:
     """Pass messages on until the input ends; answer any other line with an error, for its sender waits."""
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the server has ended
         async with forward:
-            while line := await anyio.to_thread.run_sync(stdin.readline, MESSAGE_BYTES + 1):
-                if len(line) > MESSAGE_BYTES:
-                    await anyio.to_thread.run_sync(_skip_rest, stdin, line)
+            while line := await anyio.to_thread.run_sync(start.readline):
                 if line.strip(BLANK):
                     message = _message_in(line.removeprefix(BYTE_ORDER_MARK))
                     if isinstance(message, types.JSONRPCError):
                         await answer(SessionMessage(message))
                     else:
                         await forward.send(message)
-
-
-def _skip_rest(stdin: Lines, line: bytes) -> None:
-    while line and not line.endswith(b"\n"):
-        line = stdin.readline(1024 * 1024)
 
 
 def _message_in(line: bytes) -> SessionMessage | types.JSONRPCError:

@@ -5,6 +5,7 @@ names of this project's own providers are reserved for the distributions ``kie-a
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from itertools import groupby
@@ -75,7 +76,8 @@ class Plugin:
         self.cure = cure or f"Uninstall {self.distribution}."
 
 
-def sources() -> list[str]:
+@cache
+def sources() -> tuple[str, ...]:
     """Return every file of core and of the installed providers' packages, compiled ones left out."""
     found: list[str] = []
     for name in {__name__, *(entry.module for entry in entry_points(group=PROJECT))}:
@@ -85,7 +87,7 @@ def sources() -> list[str]:
             found += (str(path) for path in paths if path.is_file())
         if spec and spec.origin:
             found.append(spec.origin)
-    return found
+    return tuple(found)
 
 
 def installed() -> dict[str, Plugin]:

@@ -37,7 +37,7 @@ except ImportError:
 MESSAGE_BYTES = 16 * 1024 * 1024  # the largest message: a file of 10 MB in base64, and what surrounds it
 QUESTION_BYTES = 64 * 1024  # a longer line is no question that is remembered
 PAUSE_S = 0.05  # a client that asks nothing for so long can wait for the server
-WAITING = 64  # lines that are read before the server takes one
+WAITING_BYTES = 1024 * 1024  # once lines of so much memory wait for the server, no other one is read
 LOAD = "KIE_AI_LOAD"
 WAYS_TO_LOAD = ("background", "demand")  # on demand only what is not remembered loads the server
 FILL = "remember"  # the one argument of a process that is to fill the memory, and to do nothing else
@@ -49,6 +49,8 @@ FORM = 1  # of the file
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # no link is followed, no pipe waited for
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 INSTALLED = (".dist-info", ".egg-info", ".pth", ".egg-link")  # what an installer leaves in a folder
+SECRETS = ("key", "token", "secret", "password")  # endings of the variables whose values are never shown
+SHORTEST_SECRET = 6  # to mask a shorter one would damage other words
 
 
 def _name() -> str:
@@ -73,14 +75,26 @@ def folder() -> str:
 
 
 def _state(path: str) -> list[Any] | None:
-    """Return what tells a file, or a folder of distributions, from what it was; None where there is none."""
+    """Return what tells a file, or a folder of distributions, from what it was; None where there is none.
+
+    The time of the last change comes first. A distribution that is installed anew may keep its name, but not its times.
+    """
     try:
         state = os.stat(path)
         if not stat.S_ISDIR(state.st_mode):
-            return [state.st_size, state.st_mtime_ns]
-        return [0, 0, *sorted(name for name in os.listdir(path) if name.endswith(INSTALLED))]
+            return [state.st_mtime_ns, state.st_size]
+        with os.scandir(path) as entries:
+            own = (entry for entry in entries if entry.name.endswith(INSTALLED))
+            known = sorted((entry.name, entry.stat(follow_symlinks=False).st_mtime_ns) for entry in own)
     except OSError:
         return None
+    times = [time for _, time in known]
+    for name, _ in known:
+        try:
+            times.append(os.stat(os.path.join(path, name, "entry_points.txt")).st_mtime_ns)
+        except OSError:  # it offers none, or is a file
+            times.append(0)
+    return [max(times, default=0), *(name for name, _ in known), *times]
 
 
 class Memory:
@@ -114,17 +128,18 @@ class Memory:
         if not self.path:
             return
         states = {name: _state(name) for name in files}
-        if any(state is not None and state[1] > since * 1e9 for state in states.values()):
+        if any(state is not None and state[0] > since * 1e9 for state in states.values()):
             return
+        text = json.dumps({"files": states, "answers": dict(self.answers)})  # of a copy: it may grow meanwhile
         place, part = os.path.dirname(self.path), f"{self.path}.{os.getpid()}.part"
         with suppress(OSError):  # there is no such folder, and none can be made: the next start is a usual one
             os.makedirs(place, mode=0o700, exist_ok=True)
             with open(
                 os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | PLAIN, 0o600), "w", encoding="utf-8"
             ) as file:
-                json.dump({"files": states, "answers": self.answers}, file)
+                file.write(text)
             os.replace(part, self.path)
-            found = sorted((entry.path for entry in os.scandir(place)), key=lambda path: (_state(path) or [0, 0])[1])
+            found = sorted((entry.path for entry in os.scandir(place)), key=lambda path: (_state(path) or [0])[0])
             for path in found[:-FILES]:
                 os.remove(path)
 
@@ -141,6 +156,8 @@ class Start:
         self._has_news = False  # something is remembered that is not written down
         self._early: deque[bytes] = deque()  # lines that were answered
         self._lines: deque[bytes] = deque()  # lines that wait for the server
+        self._waiting_bytes = 0  # the memory that they take
+        self._secrets = _secrets()  # before they are taken out of the environment
         self._room = threading.Condition()
         self._is_passing = not memory.answers  # nothing is answered any more
         self._is_over = False
@@ -170,11 +187,19 @@ class Start:
                 self._room.wait(None if on_demand else left)
             return self._is_passing
 
-    def fail(self, reason: str) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Answer every request that waits for a server which could not be loaded, with the error's first cause."""
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        self.fail_with(f"{type(error).__name__}: {error}")
+
+    def fail_with(self, reason: str) -> None:
         """Answer every request that waits for a server which could not be loaded."""
+        for secret in self._secrets:
+            reason = reason.replace(secret, "[key]")
         with self._room:
             self._is_passing = True
-            lines, self._early, self._lines = [*self._lines], deque(), deque()
+            lines, self._early, self._lines, self._waiting_bytes = [*self._lines], deque(), deque(), 0
         for line in lines:
             with suppress(ValueError, AttributeError, OSError):
                 message = json.loads(line)
@@ -187,6 +212,9 @@ class Start:
 
     def _read(self) -> None:
         while line := self.stdin.readline(MESSAGE_BYTES + 1):
+            end = line
+            while len(line) > MESSAGE_BYTES and end and not end.endswith(b"\n"):
+                end = self.stdin.readline(MESSAGE_BYTES)  # the rest of a line that is refused
             with self._room:
                 question = _question(line, self._revision) if len(line) <= QUESTION_BYTES else None
                 if not self._is_passing and self._answer(question):
@@ -198,8 +226,9 @@ class Start:
                 if question is not None and question[1]:
                     self.asked[question[0]] = question[1]
                 self._lines.append(line)
+                self._waiting_bytes += sys.getsizeof(line)
                 self._room.notify_all()
-                self._room.wait_for(lambda: len(self._lines) < WAITING)
+                self._room.wait_for(lambda: self._waiting_bytes < WAITING_BYTES)
         with self._room:
             self._is_over = True
             self._room.notify_all()
@@ -227,14 +256,18 @@ class Start:
 
     # While it serves
 
-    def readline(self, _limit: int = -1) -> bytes:
-        """Return the next line for the server, at first those that were answered; empty at the end of the input."""
+    def readline(self) -> bytes:
+        """Return the next line for the server, at first those that were answered; empty at the end of the input.
+
+        Of a line that is longer than `MESSAGE_BYTES` only the beginning is given.
+        """
         with self._room:
             self._is_passing = True
             if self._early:
                 return self._early.popleft()
             self._room.wait_for(lambda: self._lines or self._is_over)
             line = self._lines.popleft() if self._lines else b""
+            self._waiting_bytes -= sys.getsizeof(line) if line else 0
             self._room.notify_all()
             return line
 
@@ -297,6 +330,15 @@ def _ending_at_once() -> dict[int, Any]:
 
 def _end(number: int, _frame: object) -> None:
     os._exit(128 + number)  # nothing has been loaded, so there is nothing to end
+
+
+def _secrets() -> list[str]:
+    """Return the keys and tokens in the environment, without what people write around them; the longest first."""
+    given = (
+        value for name, value in os.environ.items() if name.startswith("KIE_AI_") and name.lower().endswith(SECRETS)
+    )
+    found = {value.split()[-1].strip("\"'") for value in given if value.strip()}
+    return sorted((secret for secret in found if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _is_number(value: Any) -> bool:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -93,11 +93,18 @@ def install(
             _ask(path)
         backup = _write(path, before, after, private=write_key)
         text = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + f" Restart {client.title}."
-    # So that the client's own first start is as quick as its later ones; where this fails, that is a usual one.
-    start_once(*start_of(client, after.removeprefix(mark), entry, full_environment()))
     advice = _about_key(client, after)
     done = {"client": name, "path": path, "entry": entry, "changed": after != before, "backup": backup, "key": advice}
     show(done, f"{text}\n{advice}")
+    _start_first(*start_of(client, after.removeprefix(mark), entry, full_environment()))
+
+
+def _start_first(command: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Start the server as the client will; where that fails, say why: the entry is right all the same."""
+    echo("Starting the server once, so that its first start in the client is fast ...", err=True)
+    if reason := start_once(command, environ):
+        reason = load_settings(faults=[]).mask.text(reason)
+        echo(f"The server could not be started: {reason.rstrip('.')}. Run {PROGRAM} doctor.", err=True)
 
 
 def _variables(pairs: tuple[str, ...], *, write_key: bool) -> dict[str, str]:
