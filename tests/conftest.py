@@ -170,14 +170,17 @@ def memory(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="module")
 def before_start(memory: bool) -> Callable[[dict[str, str], Path], None]:
-    """Lets the server of an environment and a folder say once what it will be asked first, where it is to remember."""
+    """Fill the memory of a server before it starts, if `memory` is set."""
     filled: set[object] = set()
 
     def fill(environ: dict[str, str], folder: Path) -> None:
         if memory and (key := (folder, *environ.items())) not in filled:
             filled.add(key)
             command = [sys.executable, "-m", "kie_ai_mcp", FILL]
-            subprocess.run(command, env=environ, cwd=folder, capture_output=True, timeout=60, check=False)
+            done = subprocess.run(
+                command, env=environ, cwd=folder, capture_output=True, encoding="utf-8", timeout=60, check=False
+            )
+            assert done.returncode == 0, done.stderr
 
     return fill
 

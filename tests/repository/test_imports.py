@@ -145,6 +145,19 @@ def test_serving_does_not_pay_for_other_libraries() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_start_imports_nothing_that_takes_long() -> None:
+    heavy = {
+        *("asyncio", "dataclasses", "email", "hashlib", "importlib.metadata", "inspect", "logging", "pathlib"),
+        *("subprocess", "tempfile", "tomllib", "anyio", "click", "mcp", "mcp_types", "pydantic"),
+    }
+    code = (
+        "import sys; before = {*sys.modules}; import kie_ai_mcp.__main__; "
+        f"print(sorted({heavy!r} & (sys.modules.keys() - before)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("plugin", ["kie_ai_mcp_authors", "kie_ai_mcp_sandbox"])
 def test_plugin_of_commands_is_imported_without_its_commands(plugin: str) -> None:
     code = (

@@ -148,15 +148,15 @@ def test_everything_in_one_write_is_answered_once_and_in_order(
     assert (answers[:2], sorted(answers[2:]), len(child.received)) == (["a", "b"], ["c", "d"], 4)
 
 
+@pytest.mark.parametrize("revision", REVISIONS)
 def test_input_that_ends_after_known_questions_loads_nothing(
-    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]
+    environment: "Environment", tmp_path: Path, remembered: Callable[..., Message], revision: str
 ) -> None:
-    remembered(KIE_AI_LOAD="background")
-    child = spawn(KIE_AI_LOAD="background")
-    child.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "server/discover"}))
-    child = spawn(KIE_AI_LOAD="background")
-    child.close_input()
-    assert (child.ended(), is_loaded(tmp_path)) == (0, False)
+    background: Message = {"KIE_AI_LOAD": "background"}
+    said = remembered(revision, **background)
+    command = [sys.executable, "-m", "kie_ai_mcp"]
+    early = said_at_once(command, environment(tmp_path, **background), tmp_path, revision)
+    assert (len(early), is_loaded(tmp_path)) == (len(said), False)
 
 
 def test_server_loads_by_itself_while_the_client_pauses(
