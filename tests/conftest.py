@@ -16,7 +16,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from kie_ai_mcp._start.remembered import FILL
+from kie_ai_mcp._start.remembered import FILL_COMMAND
 from kie_ai_mcp_sandbox.server import Sandbox
 
 PREFIX = "KIE_AI_"
@@ -176,7 +176,7 @@ def before_start(memory: bool) -> Callable[[dict[str, str], Path], None]:
     def fill(environ: dict[str, str], folder: Path) -> None:
         if memory and (key := (folder, *environ.items())) not in filled:
             filled.add(key)
-            command = [sys.executable, "-m", "kie_ai_mcp", FILL]
+            command = [sys.executable, "-m", "kie_ai_mcp", FILL_COMMAND]
             done = subprocess.run(
                 command, env=environ, cwd=folder, capture_output=True, encoding="utf-8", timeout=60, check=False
             )

@@ -63,9 +63,8 @@ def first_starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[str], M
     """The commands of starts that commands in this process made, with their environment; only children make them."""
     made: list[tuple[Sequence[str], Mapping[str, str]]] = []
 
-    def note(command: Sequence[str], environ: Mapping[str, str]) -> str:
+    def note(command: Sequence[str], environ: Mapping[str, str]) -> None:
         made.append((command, environ))
-        return ""
 
     for module in (doctor, install):
         monkeypatch.setattr(module, "start_once", note)

@@ -16,8 +16,8 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp._app.patience import PATIENCE_S
-from kie_ai_mcp._cli import doctor, first_start
-from kie_ai_mcp._cli.first_start import start_once
+from kie_ai_mcp._cli import doctor, fill_memory
+from kie_ai_mcp._cli.fill_memory import start_once
 from kie_ai_mcp._service.caller import account_of, kie
 from kie_ai_mcp._settings import settings
 from kie_ai_mcp._settings.settings import Settings
@@ -77,7 +77,7 @@ def test_server_that_does_not_start_is_named_with_the_reason(
 
 
 def test_server_that_never_answers_is_waited_for_no_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first_start, "LIMIT_S", 0.1)
+    monkeypatch.setattr(fill_memory, "LIMIT_S", 0.1)
     command = [sys.executable, "-c", "import threading; threading.Event().wait()"]
     assert start_once(command, os.environ) == "it takes longer than 0.1 s"
 

@@ -13,7 +13,7 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._mcp.content import listing
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
-from kie_ai_mcp._start.remembered import LOAD
+from kie_ai_mcp._start.limits import LOAD
 
 UV = "python3 -m pip install --target .uv uv && .uv/bin/uv run"
 ROOT = Path(__file__).parents[2]

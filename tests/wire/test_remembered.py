@@ -20,7 +20,8 @@ import pytest
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._mcp import stdio
 from kie_ai_mcp._settings.load import load_settings
-from kie_ai_mcp._start.remembered import FILL, Memory, Start
+from kie_ai_mcp._start.memory import Memory
+from kie_ai_mcp._start.remembered import FILL_COMMAND, Start
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import until
 from tests.wire.processes import CLIENT, PREFIX, STATELESS
@@ -242,7 +243,7 @@ def test_memory_is_filled_without_a_look_at_the_service_or_the_database(
     run: "Run", sandbox: Sandbox, tmp_path: Path, memories: Callable[[], list[Path]]
 ) -> None:
     (tmp_path / "tasks.db").write_text("no database")
-    assert run(FILL, sandbox=sandbox).returncode == 0
+    assert run(FILL_COMMAND, sandbox=sandbox).returncode == 0
     assert (sandbox.requests, len(memories())) == ([], 1)
     assert [path.name for path in tmp_path.glob("tasks.db*")] == ["tasks.db"]
 
@@ -259,7 +260,7 @@ def test_every_way_to_launch_the_server_has_its_memory(environment: "Environment
         "uv run": [str(uv), "run", "--no-project", "--offline", "--python", sys.executable, script],
     }[form]
     environ = environment(tmp_path, KIE_AI_DB_PATH="")
-    subprocess.run([*command, FILL], env=environ, cwd=tmp_path, timeout=20, check=True)
+    subprocess.run([*command, FILL_COMMAND], env=environ, cwd=tmp_path, timeout=20, check=True)
     assert len(said_at_once(command, environ, tmp_path, "2025-11-25")) == 1 + len(LISTS)
     assert not [*tmp_path.rglob("tasks.db*")]
 
@@ -563,7 +564,11 @@ async def test_descriptors_that_were_taken_are_told_to_windows(monkeypatch: pyte
     told: list[int] = []
     monkeypatch.setattr(stdio, "rebind_std_handle_to_fd", told.append)  # its twin in the SDK does nothing but there
     start = Start(BytesIO(), BytesIO(), Memory())
-    async with stdio.spoken(start, App.open(load_settings({}), []), lambda: None) as (read, write), read, write:
+    async with (
+        stdio.message_streams(start, App.open(load_settings({}), []), lambda: None) as (read, write),
+        read,
+        write,
+    ):
         assert told == [0, 1]
 
 

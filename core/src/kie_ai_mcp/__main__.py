@@ -13,9 +13,9 @@ def main() -> None:
     """Run ``kie-ai-mcp-server``. Exit codes: 0 done, 1 the task failed, 2 wrong usage or settings, 128+n signal n."""
     if sys.argv[1:] in ([], ["serve"], STRICT):
         _serve()
-    elif sys.argv[1:] == [remembered.FILL]:
+    elif sys.argv[1:] == [remembered.FILL_COMMAND]:
         _prepare()
-        from kie_ai_mcp._mcp.first import fill  # noqa: PLC0415  after the preparations
+        from kie_ai_mcp._mcp.fill_memory import fill  # noqa: PLC0415  after the preparations
 
         fill()
     else:

@@ -13,10 +13,11 @@ from mcp.shared.message import SessionMessage
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._mcp import stdio
-from kie_ai_mcp._mcp.stdio import read_messages, spoken
+from kie_ai_mcp._mcp.stdio import message_streams, read_messages
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._start import remembered
-from kie_ai_mcp._start.remembered import Memory, Start
+from kie_ai_mcp._start.memory import Memory
+from kie_ai_mcp._start.remembered import Start
 from tests.helpers import until
 
 pytestmark = pytest.mark.anyio
@@ -95,7 +96,7 @@ async def answered(save: Callable[[Memory], None], out: io.BytesIO) -> None:
     lines = ({"jsonrpc": "2.0", "id": name, "method": name, "params": {"_meta": META}} for name in QUESTIONS)
     stdin = io.BytesIO("".join(json.dumps(line) + "\n" for line in lines).encode())
     app, start = App.open(load_settings({}), []), Start(stdin, out, memory)
-    async with spoken(start, app, lambda: save(memory)) as (read, write), read:
+    async with message_streams(start, app, lambda: save(memory)) as (read, write), read:
         async for message in read:
             assert isinstance(message, SessionMessage)
             number = json.loads(message.message.model_dump_json())["id"]

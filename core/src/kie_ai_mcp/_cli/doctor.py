@@ -23,7 +23,7 @@ import click
 from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
 from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, wants_json
-from kie_ai_mcp._cli.first_start import start_once
+from kie_ai_mcp._cli.fill_memory import start_once
 from kie_ai_mcp._flow.catalogue import live
 from kie_ai_mcp._flow.drift import differences, models_of, words_of_gone, words_of_new, words_of_schema
 from kie_ai_mcp._flow.engine import NEEDED, Engine

@@ -32,7 +32,7 @@ from kie_ai_mcp._mcp.content import (
 from kie_ai_mcp._mcp.icons import icons
 from kie_ai_mcp._mcp.prompts import prompt_handlers
 from kie_ai_mcp._mcp.signals import end_on_signal
-from kie_ai_mcp._mcp.stdio import spoken
+from kie_ai_mcp._mcp.stdio import message_streams
 from kie_ai_mcp._mcp.subscriptions import ChangingServer, Subscriptions
 from kie_ai_mcp._mcp.tasks import TaskRequests, task_made, wants_tasks
 from kie_ai_mcp._providers.installed import sources
@@ -177,15 +177,15 @@ async def serve(settings: Settings, faults: Faults, start: Start | None = None) 
 
             group.start_soon(partial(end_on_signal, finish, limit_s=CLEANUP_S))
             app.watch()
-            await speak(app, start)
+            await serve_client(app, start)
         group.cancel_scope.cancel()
 
 
-async def speak(app: App, start: Start) -> None:
+async def serve_client(app: App, start: Start) -> None:
     """Answer a client until its input ends, and remember what is said."""
     app.changes.tools_may_change = True  # what was remembered of them may be corrected
     server = server_of(app)
-    async with spoken(start, app, partial(_remember, start, app)) as (read, write):
+    async with message_streams(start, app, partial(_remember, start, app)) as (read, write):
         await server.run(read, write, server.create_initialization_options())
 
 

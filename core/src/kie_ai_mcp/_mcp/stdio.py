@@ -1,4 +1,4 @@
-"""Messages over stdin and stdout: lines read within limits, answered where they are none; no answer given twice."""
+"""MCP messages over stdin and stdout: line limits, errors for unreadable lines, comparison of early answers."""
 
 import json
 import logging
@@ -19,12 +19,13 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._start.remembered import MESSAGE_BYTES, Start
+from kie_ai_mcp._start.limits import MESSAGE_BYTES
+from kie_ai_mcp._start.remembered import Start
 
 log = logging.getLogger(__name__)
 Read = MemoryObjectReceiveStream[SessionMessage | Exception]
 Write = MemoryObjectSendStream[SessionMessage]
-Said = MemoryObjectReceiveStream[SessionMessage]
+Outgoing = MemoryObjectReceiveStream[SessionMessage]
 Send = Callable[[SessionMessage], Awaitable[None]]
 
 TOOLS_CHANGED = types.JSONRPCNotification(jsonrpc="2.0", method="notifications/tools/list_changed")
@@ -72,38 +73,38 @@ class _Saver(threading.Thread):
 
 
 @asynccontextmanager
-async def spoken(start: Start, app: App, remember: Callable[[], None]) -> AsyncIterator[tuple[Read, Write]]:
+async def message_streams(start: Start, app: App, save: Callable[[], None]) -> AsyncIterator[tuple[Read, Write]]:
     """Yield the streams of messages that a server reads and writes, over stdin and stdout.
 
-    What is said for the first time, or otherwise than before, `remember` writes down, in a thread of its own.
+    What is said for the first time, or otherwise than before, `save` writes down, in a thread of its own.
     """
     for descriptor in (0, 1):  # taken before the SDK was there; on Windows children would still get the client's pipes
         with suppress(OSError):
             rebind_std_handle_to_fd(descriptor)
     out = anyio.wrap_file(TextIOWrapper(start.stdout, encoding="utf-8"))
     # The SDK only writes: it would leave a line that is no message without an answer, and any length of one.
-    async with stdio_server(anyio.wrap_file(StringIO()), out) as (unread, wire), unread, wire:
+    async with stdio_server(anyio.wrap_file(StringIO()), out) as (unused, wire), unused, wire:
         forward, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-        write, said = anyio.create_memory_object_stream[SessionMessage](0)
-        saver = _Saver(remember)
-        async with said, anyio.create_task_group() as group:
-            group.start_soon(_tell, start, app, said, wire.send, saver.note_news)
+        write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+        saver = _Saver(save)
+        async with outgoing, anyio.create_task_group() as group:
+            group.start_soon(_send, start, app, outgoing, wire.send, saver.note_news)
             async with anyio.create_task_group() as reading:
                 reading.start_soon(read_messages, start, forward, wire.send)
                 yield read, write
                 reading.cancel_scope.cancel()
-            write.close()  # what was said until now is still told
+            write.close()  # what was said until now is still sent
         await anyio.to_thread.run_sync(saver.finish)
 
 
-async def _tell(start: Start, app: App, said: Said, send: Send, note_news: Callable[[], None]) -> None:
+async def _send(start: Start, app: App, outgoing: Outgoing, send: Send, note_news: Callable[[], None]) -> None:
     """Send what the server says, but for the answers that were given before it was loaded."""
-    async for message in said:
+    async for message in outgoing:
         content = message.message
         if not isinstance(content, types.JSONRPCResponse | types.JSONRPCError):
             await send(message)
             continue
-        if start.says(content.id, content.result if isinstance(content, types.JSONRPCResponse) else None):
+        if start.is_to_send(content.id, content.result if isinstance(content, types.JSONRPCResponse) else None):
             await send(message)
         for question in start.take_corrected():
             log.warning("The remembered answer to %s was no longer right; it is corrected.", question)
@@ -112,7 +113,7 @@ async def _tell(start: Start, app: App, said: Said, send: Send, note_news: Calla
                 await send(SessionMessage(TOOLS_CHANGED))
             elif method == "tools/list":
                 app.changes.tools_changed()
-        if start.takes_news():
+        if start.take_unsaved():
             note_news()
 
 

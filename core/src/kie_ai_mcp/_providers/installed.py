@@ -79,15 +79,15 @@ class Plugin:
 @cache
 def sources() -> tuple[str, ...]:
     """Return every file of core and of the installed providers' packages, compiled ones left out."""
-    found: list[str] = []
+    files: list[str] = []
     for name in {__name__, *(entry.module for entry in entry_points(group=PROJECT))}:
         spec = find_spec(name.partition(".")[0])
         for folder in (spec and spec.submodule_search_locations) or ():
             paths = (path for path in Path(folder).rglob("*") if path.parent.name != "__pycache__")
-            found += (str(path) for path in paths if path.is_file())
+            files += (str(path) for path in paths if path.is_file())
         if spec and spec.origin:
-            found.append(spec.origin)
-    return tuple(found)
+            files.append(spec.origin)
+    return tuple(files)
 
 
 def installed() -> dict[str, Plugin]:

@@ -29,7 +29,7 @@ from kie_ai_mcp._settings.settings import (
     provider_variable,
     variable,
 )
-from kie_ai_mcp._start.remembered import LOAD, WAYS_TO_LOAD
+from kie_ai_mcp._start.limits import LOAD, WAYS_TO_LOAD
 from kie_ai_mcp.errors import ConfigError, shorten
 from kie_ai_mcp.specs import KIE
 

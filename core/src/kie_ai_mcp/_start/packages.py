@@ -5,15 +5,18 @@ nothing that stdio needs. It runs all the same as soon as somebody asks a packag
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 PACKAGES = ("mcp", "mcp.server")
-WEB_SERVER = "uvicorn"  # a library of the SDK's changes how it ends, where it can be imported
+# sse_starlette, which the SDK imports, patches uvicorn's exit where uvicorn can be imported; stdio needs neither.
+WEB_SERVER = "uvicorn"
 
 
 def defer_packages() -> None:
@@ -22,7 +25,7 @@ def defer_packages() -> None:
         spec = None if name in sys.modules else find_spec(name)
         if spec is not None and spec.loader is not None:
             sys.modules[name] = package = module_from_spec(spec)
-            vars(package)["__getattr__"] = _Names(package, spec)
+            vars(package)["__getattr__"] = _importer_of(package, spec.loader)
             parent, _, own = name.rpartition(".")
             if parent:
                 setattr(sys.modules[parent], own, package)
@@ -42,16 +45,14 @@ def without_web_server() -> Iterator[None]:
         del sys.modules[WEB_SERVER]
 
 
-class _Names:
-    """The names of a package, which runs its code when it is asked for the first of them."""
+def _importer_of(package: ModuleType, loader: "Loader") -> Callable[[str], Any]:
+    """Return a package's `__getattr__`, which runs the package's code when it is asked for the first of its names."""
 
-    def __init__(self, package: ModuleType, spec: ModuleSpec) -> None:
-        self.package, self.spec = package, spec
-
-    def __call__(self, name: str) -> Any:
+    def find_name(name: str) -> Any:
         if name.startswith("__") and name != "__all__":
-            raise AttributeError(f"module {self.package.__name__!r} has no attribute {name!r}")
-        if vars(self.package).pop("__getattr__", None) is not None:
-            assert self.spec.loader is not None  # noqa: S101  else it was not deferred
-            self.spec.loader.exec_module(self.package)
-        return getattr(self.package, name)
+            raise AttributeError(f"module {package.__name__!r} has no attribute {name!r}")
+        if vars(package).pop("__getattr__", None) is not None:
+            loader.exec_module(package)
+        return getattr(package, name)
+
+    return find_name

@@ -1,4 +1,4 @@
-"""The remembered start over stdio: what the same server said before, said again while this one is being loaded.
+"""Early answers over stdio: remembered from the last start, checked against the server once it is loaded.
 
 To import the protocol's SDK takes most of a second, and hosts wait for it. So what a client asks first, and what
 depends on nothing but the installation and its settings, is answered from a file, a `Memory`:
@@ -8,11 +8,11 @@ depends on nothing but the installation and its settings, is answered from a fil
 - `Start.wait` returns when the server is needed or, unless KIE_AI_LOAD is "demand", when the client pauses. Input that
   ends before that ends the process, and nothing has been imported.
 - The server gets all lines, also those that were answered, through `Start.readline`, and each of its answers passes
-  `Start.says`. One that was given already is held back and compared: where it is another now, the memory is corrected,
-  a warning logged and the client told that the list of tools has changed. What is new is remembered.
-- A memory holds for one interpreter, import path, environment and home (`_name`), and as long as every file that the
-  answers were made of is as it was (`Memory.of`): one that was installed, edited or configured leads to a usual start.
-- With the argument `FILL` the program asks itself, so that even the first start in a host is none without a memory.
+  `Start.is_to_send`. One that was given already is held back and compared: where it is another now, the memory is
+  corrected, a warning logged and the client told that the list of tools has changed. What is new is remembered.
+- A memory holds for one interpreter, import path, environment and home, and as long as every file that the answers were
+  made of is as it was (`Memory.of`): one that was installed, edited or configured leads to a usual start.
+- With the argument `FILL_COMMAND` the program asks itself, so that even the first start in a host has a memory.
 
 Until the server is loaded this module imports nothing but a few of the standard library's: each costs milliseconds.
 """
@@ -20,128 +20,25 @@ Until the server is loaded this module imports nothing but a few of the standard
 import json
 import os
 import signal
-import stat
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-try:
-    from _blake2 import blake2b  # what `hashlib` gives, which takes as long to import as everything here
-except ImportError:
-    from hashlib import blake2b
+from kie_ai_mcp._start.limits import LOAD, MESSAGE_BYTES
+from kie_ai_mcp._start.memory import Memory
 
-MESSAGE_BYTES = 16 * 1024 * 1024  # the largest message: a file of 10 MB in base64, and what surrounds it
 QUESTION_BYTES = 64 * 1024  # a longer line is no question that is remembered
 PAUSE_S = 0.05  # a client that asks nothing for so long can wait for the server
 WAITING_BYTES = 1024 * 1024  # once lines of so much memory wait for the server, no other one is read
-LOAD = "KIE_AI_LOAD"
-WAYS_TO_LOAD = ("background", "demand")  # on demand only what is not remembered loads the server
-FILL = "remember"  # the one argument of a process that is to fill the memory, and to do nothing else
-HOME = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+FILL_COMMAND = "remember"  # the one argument of a process that is to fill the memory, and to do nothing else
 LISTS = {"server/discover", "tools/list", "prompts/list", "resources/templates/list"}
 META = "io.modelcontextprotocol/"
-FILES = 20  # memories that are kept: of other settings, of other installations
-FORM = 1  # of the file
-PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # no link is followed, no pipe waited for
-ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-INSTALLED = (".dist-info", ".egg-info", ".pth", ".egg-link")  # what an installer leaves in a folder
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 SECRETS = ("key", "token", "secret", "password")  # endings of the variables whose values are never shown
 SHORTEST_SECRET = 6  # to mask a shorter one would damage other words
-
-
-def _name() -> str:
-    """Return the name of the memory of this interpreter, with this import path and environment."""
-    decisive = ((key, value) for key, value in os.environ.items() if key.startswith("KIE_AI_") or key in HOME)
-    environment = sorted((key, value) for key, value in decisive if value)  # an empty one is as good as none
-    here = os.getcwd() if any(value.startswith(".") for key, value in environment if key.startswith("KIE_AI_")) else ""
-    known = [FORM, sys.executable, sys.version, sys.path, here, environment]
-    return blake2b(json.dumps(known).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-def folder() -> str:
-    """Return the folder of the memories, in the user's cache; a relative path where this user has none."""
-    home = os.path.expanduser("~")
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
-    elif sys.platform == "darwin":
-        base = os.path.join(home, "Library", "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
-    return os.path.join(base, "kie-ai-mcp-server", "starts")
-
-
-def _state(path: str) -> list[Any] | None:
-    """Return what tells a file, or a folder of distributions, from what it was; None where there is none.
-
-    The time of the last change comes first. A distribution that is installed anew may keep its name, but not its times.
-    """
-    try:
-        state = os.stat(path)
-        if not stat.S_ISDIR(state.st_mode):
-            return [state.st_mtime_ns, state.st_size]
-        with os.scandir(path) as entries:
-            own = (entry for entry in entries if entry.name.endswith(INSTALLED))
-            known = sorted((entry.name, entry.stat(follow_symlinks=False).st_mtime_ns) for entry in own)
-    except OSError:
-        return None
-    times = [time for _, time in known]
-    for name, _ in known:
-        try:
-            times.append(os.stat(os.path.join(path, name, "entry_points.txt")).st_mtime_ns)
-        except OSError:  # it offers none, or is a file
-            times.append(0)
-    return [max(times, default=0), *(name for name, _ in known), *times]
-
-
-class Memory:
-    """The answers of one installation with one set of settings, by question, as JSON; an empty one knows none."""
-
-    def __init__(self, path: str = "", answers: Mapping[str, str] | None = None) -> None:
-        self.path = path
-        self.answers = dict(answers or {})
-
-    @classmethod
-    def own(cls) -> "Memory":
-        """Return this process's memory; to be called before its environment changes."""
-        place = folder()
-        return cls.of(os.path.join(place, f"{_name()}.json")) if os.path.isabs(place) else cls()
-
-    @classmethod
-    def of(cls, path: str) -> "Memory":
-        """Return the memory in a file; an empty one where that is absent, another's, damaged or no longer holds."""
-        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            with open(path, "rb", opener=lambda name, flags: os.open(name, flags | PLAIN)) as file:
-                mine = not hasattr(os, "geteuid") or os.fstat(file.fileno()).st_uid == os.geteuid()
-                held = json.loads(file.read())
-            answers = held["answers"]
-            texts = all(isinstance(text, str) for pair in answers.items() for text in pair)
-            if mine and texts and all(_state(name) == state for name, state in held["files"].items()):
-                return cls(path, answers)
-        return cls(path)
-
-    def save(self, files: Iterable[str], since: float) -> None:
-        """Write the answers down; not where one of the `files` has changed `since` the server began to read them."""
-        if not self.path:
-            return
-        states = {name: _state(name) for name in files}
-        if any(state is not None and state[0] > since * 1e9 for state in states.values()):
-            return
-        text = json.dumps({"files": states, "answers": dict(self.answers)})  # of a copy: it may grow meanwhile
-        place, part = os.path.dirname(self.path), f"{self.path}.{os.getpid()}.part"
-        with suppress(OSError):  # there is no such folder, and none can be made: the next start is a usual one
-            os.makedirs(place, mode=0o700, exist_ok=True)
-            with open(
-                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | PLAIN, 0o600), "w", encoding="utf-8"
-            ) as file:
-                file.write(text)
-            os.replace(part, self.path)
-            found = sorted((entry.path for entry in os.scandir(place)), key=lambda path: (_state(path) or [0])[0])
-            for path in found[:-FILES]:
-                os.remove(path)
 
 
 class Start:
@@ -150,15 +47,16 @@ class Start:
     def __init__(self, stdin: BinaryIO, stdout: BinaryIO, memory: Memory) -> None:
         self.stdin, self.stdout, self.memory = stdin, stdout, memory
         self.began_at = time.time()
-        self.given: dict[str | int, str] = {}  # the question of each answer that was given, by the request's number
-        self.asked: dict[str | int, str] = {}  # the question of each that the server is to answer
+        # Questions by the request's number: those that were answered from memory, those that the server is to answer.
+        self.answered_early: dict[str | int, str] = {}
+        self.awaited: dict[str | int, str] = {}
         self._corrected: list[str] = []  # the questions of answers that were given and are others now
-        self._has_news = False  # something is remembered that is not written down
+        self._has_unsaved = False  # something is remembered that is not written down
         self._early: deque[bytes] = deque()  # lines that were answered
         self._lines: deque[bytes] = deque()  # lines that wait for the server
         self._waiting_bytes = 0  # the memory that they take
         self._secrets = _secrets()  # before they are taken out of the environment
-        self._room = threading.Condition()
+        self._condition = threading.Condition()
         self._is_passing = not memory.answers  # nothing is answered any more
         self._is_over = False
         self._revision: str | None = None  # that the client and this start have agreed upon
@@ -179,12 +77,12 @@ class Start:
                 signal.signal(number, handler)
 
     def _wait(self, *, on_demand: bool) -> bool:
-        with self._room:
+        with self._condition:
             while not self._is_passing and not self._is_over:
                 left = self._quiet_since + PAUSE_S - time.monotonic()
                 if left <= 0 and not on_demand:
                     return True
-                self._room.wait(None if on_demand else left)
+                self._condition.wait(None if on_demand else left)
             return self._is_passing
 
     def fail(self, error: BaseException) -> None:
@@ -197,7 +95,7 @@ class Start:
         """Answer every request that waits for a server which could not be loaded."""
         for secret in self._secrets:
             reason = reason.replace(secret, "[key]")
-        with self._room:
+        with self._condition:
             self._is_passing = True
             lines, self._early, self._lines, self._waiting_bytes = [*self._lines], deque(), deque(), 0
         for line in lines:
@@ -215,23 +113,23 @@ class Start:
             end = line
             while len(line) > MESSAGE_BYTES and end and not end.endswith(b"\n"):
                 end = self.stdin.readline(MESSAGE_BYTES)  # the rest of a line that is refused
-            with self._room:
+            with self._condition:
                 question = _question(line, self._revision) if len(line) <= QUESTION_BYTES else None
                 if not self._is_passing and self._answer(question):
                     self._early.append(line)
                     self._quiet_since = time.monotonic()
-                    self._room.notify_all()
+                    self._condition.notify_all()
                     continue
                 self._is_passing = True
                 if question is not None and question[1]:
-                    self.asked[question[0]] = question[1]
+                    self.awaited[question[0]] = question[1]
                 self._lines.append(line)
                 self._waiting_bytes += sys.getsizeof(line)
-                self._room.notify_all()
-                self._room.wait_for(lambda: self._waiting_bytes < WAITING_BYTES)
-        with self._room:
+                self._condition.notify_all()
+                self._condition.wait_for(lambda: self._waiting_bytes < WAITING_BYTES)
+        with self._condition:
             self._is_over = True
-            self._room.notify_all()
+            self._condition.notify_all()
 
     def _answer(self, question: tuple[Any, str] | None) -> bool:
         """Answer a question from memory, where it is remembered; an empty one needs no answer."""
@@ -241,10 +139,10 @@ class Start:
         if not key:
             return True
         result = self.memory.answers.get(key)
-        if result is None or number in self.given:
+        if result is None or number in self.answered_early:
             return False
         self._write(f'{{"jsonrpc":"2.0","id":{json.dumps(number)},"result":{result}}}')
-        self.given[number] = key
+        self.answered_early[number] = key
         if key.startswith("initialize "):
             self._revision = json.loads(result).get("protocolVersion")
         return True
@@ -261,21 +159,21 @@ class Start:
 
         Of a line that is longer than `MESSAGE_BYTES` only the beginning is given.
         """
-        with self._room:
+        with self._condition:
             self._is_passing = True
             if self._early:
                 return self._early.popleft()
-            self._room.wait_for(lambda: self._lines or self._is_over)
+            self._condition.wait_for(lambda: self._lines or self._is_over)
             line = self._lines.popleft() if self._lines else b""
             self._waiting_bytes -= sys.getsizeof(line) if line else 0
-            self._room.notify_all()
+            self._condition.notify_all()
             return line
 
-    def says(self, number: Any, result: Any) -> bool:
+    def is_to_send(self, number: Any, result: Any) -> bool:
         """Return whether an answer of the server is to be sent: not one that was given. Remember it, if it is new."""
         if not _is_number(number):
             return True
-        early, question = self.given.pop(number, None), self.asked.pop(number, None)
+        early, question = self.answered_early.pop(number, None), self.awaited.pop(number, None)
         key = early or question
         if key is None:
             return True
@@ -286,7 +184,7 @@ class Start:
             self.memory.answers.pop(key, None)
             if text is not None:
                 self.memory.answers[key] = text
-            self._has_news = True
+            self._has_unsaved = True
             self._corrected += [early] if early else []
         if key.startswith("initialize ") and isinstance(result, dict):
             self._revision = result.get("protocolVersion")
@@ -297,25 +195,25 @@ class Start:
         corrected, self._corrected = self._corrected, []
         return corrected
 
-    def takes_news(self) -> bool:
+    def take_unsaved(self) -> bool:
         """Return whether there is something to write down since the last call of this."""
-        has_news, self._has_news = self._has_news, False
+        has_news, self._has_unsaved = self._has_unsaved, False
         return has_news
 
 
 def begin(*, remembers: bool = True) -> Start:
     """Take stdin and stdout from everything else in this process, and start to answer, if it `remembers`."""
-    out = os.fdopen(_moved(1, 2), "wb", closefd=False)
-    stdin = os.fdopen(_moved(0, None), "rb", closefd=False)  # a thread may still read from it at the end
+    out = os.fdopen(_take_descriptor(1, 2), "wb", closefd=False)
+    stdin = os.fdopen(_take_descriptor(0, None), "rb", closefd=False)  # a thread may still read from it at the end
     sys.stdout = sys.stderr
     return Start(stdin, out, Memory.own() if remembers else Memory())
 
 
-def _moved(number: int, other: int | None) -> int:
+def _take_descriptor(number: int, other: int | None) -> int:
     """Return a new descriptor for what a standard one stood for, which then stands for another, else for no file."""
     kept = os.dup(number)
     if kept <= 2:  # a host closed a standard one, and what is meant for that must not reach the client
-        return _moved(number, other)
+        return _take_descriptor(number, other)
     instead = os.open(os.devnull, os.O_RDONLY) if other is None else other
     os.dup2(instead, number)
     if other is None:
@@ -325,7 +223,7 @@ def _moved(number: int, other: int | None) -> int:
 
 def _ending_at_once() -> dict[int, Any]:
     """Let signals end the process at once, but for those that it ignores; return what handled them before."""
-    return {number: signal.signal(number, _end) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
+    return {number: signal.signal(number, _end) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
 
 
 def _end(number: int, _frame: object) -> None:

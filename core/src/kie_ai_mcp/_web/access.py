@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._settings.hosts import host_of, names_of
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp._start.remembered import MESSAGE_BYTES
+from kie_ai_mcp._start.limits import MESSAGE_BYTES
 from kie_ai_mcp.errors import shorten
 
 GALLERY_PATH = "/gallery"

@@ -30,7 +30,7 @@ from kie_ai_mcp._mcp.server import CLEANUP_S, server_of
 from kie_ai_mcp._mcp.signals import exit_after, signalled
 from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp._start.remembered import MESSAGE_BYTES
+from kie_ai_mcp._start.limits import MESSAGE_BYTES
 from kie_ai_mcp._web import connections
 from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, Access, ending, is_local, refusal
 from kie_ai_mcp._web.callbacks import Callbacks

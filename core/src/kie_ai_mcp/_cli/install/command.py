@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, echo, file_errors, json_option, show
-from kie_ai_mcp._cli.first_start import start_once
+from kie_ai_mcp._cli.fill_memory import start_once
 from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Spoiled, config_path, edited, start_of
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._media.files import replacing

@@ -14,15 +14,16 @@ from typing import Any
 import anyio
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._mcp.server import speak
+from kie_ai_mcp._mcp.server import serve_client
 from kie_ai_mcp._settings.load import Faults, load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp._start.remembered import META, Memory, Start
+from kie_ai_mcp._start.memory import Memory
+from kie_ai_mcp._start.remembered import META, Start
 from kie_ai_mcp.errors import ConfigError
 
 STATELESS = "2026-07-28"
-REVISIONS = ("2025-06-18", "2025-11-25", STATELESS)  # of the protocol, those that hosts speak
+REVISIONS = ("2025-06-18", "2025-11-25", STATELESS)  # of the protocol, those that hosts serve_client
 LISTS = ("tools/list", "prompts/list", "resources/templates/list")
 CLIENT = {"name": "kie-ai-mcp-server", "version": "1"}
 
@@ -73,7 +74,7 @@ async def _answers(settings: Settings, faults: Faults, memory: Memory, began_at:
         client = Asking(revision)
         start = Start(client, client, memory)
         start.began_at = began_at
-        await speak(app, start)
+        await serve_client(app, start)
         errors += client.errors
     return errors
 
