@@ -4,12 +4,14 @@
 
 The sandbox runs as a child and holds every task; the real server serves over HTTP as another one. For each number of
 tasks the same is measured while nobody waits, which is the baseline of the same run, and while `wait_for_tasks` waits
-for all of them, a hundred in each call. At the end all are finished at once: what counts is the time from the last of
-them to each answer.
+for all of them: for up to twenty in a call each, for the others in calls of a hundred. Then the twenty are finished one
+by one at random moments, and what counts is the time from each to its answer. At the end all others are finished at
+once: what counts is the time from the last of them to each answer.
 """
 
 import argparse
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -26,6 +28,8 @@ import httpx
 
 TOOLS = {"image": "generate_nano_banana", "video": "generate_veo3_video"}
 AT_ONCE = 100  # the most tasks of one call
+SINGLE = 20  # calls that wait for one task, at most half of all tasks
+MOST_BETWEEN_S = 1.0  # between the ends of two of these
 MAKERS = 8
 TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT_S = 600
@@ -115,19 +119,28 @@ def measure(bench: Bench, finish: Callable[[str], object], count: int, seconds: 
         assert {task["status"] for task in tasks} == {"completed"}
         return time.perf_counter()
 
-    groups = [ids[first : first + AT_ONCE] for first in range(0, count, AT_ONCE)]
+    singles, others = ids[: min(SINGLE, count // 2)], ids[min(SINGLE, count // 2) :]
+    alone = [bench.pool.submit(wait, [task_id]) for task_id in singles]
+    groups = [others[first : first + AT_ONCE] for first in range(0, len(others), AT_ONCE)]
     answers: list[Future[float]] = [bench.pool.submit(wait, group) for group in groups]
     time.sleep(seconds / 2 + count / 50)  # each has been read once
     kib = (bench.kib() - before) / count
     busy = bench.figures(seconds, f"busy beside {count},")
-    for task_id in ids:
+    ends = []
+    for task_id in singles:
+        time.sleep(random.uniform(0, MOST_BETWEEN_S))
+        finish(task_id)
+        ends.append(time.perf_counter())
+    single_lags = [answer.result() - end for answer, end in zip(alone, ends, strict=True)]
+    for task_id in others:
         finish(task_id)
     finished = time.perf_counter()
     lags = [answer.result() - finished for answer in answers]
     print(
         f"{count:>5} waiting: {busy.processor:5.1%} of a core (idle {idle.processor:.1%})   list_tasks p50 "
         f"{busy.lists_ms:6.1f} ms ({busy.lists_ms / idle.lists_ms:.2f})   generate {busy.made_per_s:5.1f} /s "
-        f"({busy.made_per_s / idle.made_per_s:.2f})   {kib:5.1f} KiB a task   finished to answered "
+        f"({busy.made_per_s / idle.made_per_s:.2f})   {kib:5.1f} KiB a task   finished to answered: single ones "
+        f"{statistics.median(single_lags):.2f} s, at most {max(single_lags):.2f} s; all at once "
         f"{statistics.median(lags):.2f} s, at most {max(lags):.2f} s",
         flush=True,
     )
@@ -156,7 +169,7 @@ def main() -> None:
             ) as (pid, url),
             httpx.Client(base_url=url.removesuffix("/mcp"), timeout=LIMIT_S, trust_env=False) as client,
             httpx.Client(base_url=service.partition("/api")[0], trust_env=False) as control,
-            ThreadPoolExecutor(max(options.tasks)) as pool,
+            ThreadPoolExecutor(max(options.tasks) + SINGLE) as pool,
         ):
 
             def finish(task_id: str, control: httpx.Client = control) -> object:
