@@ -13,7 +13,7 @@ from mcp import Client
 from kie_ai_mcp import InvalidArgument, Outcome, Task
 from kie_ai_mcp._app import changes
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.changes import Listener
+from kie_ai_mcp._app.changes import Change, ListChanged, Listener
 from kie_ai_mcp._flow import waiting
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._mcp.server import server_of
@@ -45,13 +45,13 @@ async def app(settings: Settings) -> AsyncIterator[App]:
 
 
 @pytest.fixture
-def heard() -> list[str | None]:
+def heard() -> list[Change]:
     return []
 
 
 @pytest.fixture
-def listener(heard: list[str | None]) -> Listener:
-    async def notify(uri: str | None) -> None:
+def listener(heard: list[Change]) -> Listener:
+    async def notify(uri: Change) -> None:
         heard.append(uri)
 
     return Listener(notify, lambda: heard.append("the end"))
@@ -66,7 +66,7 @@ def other(settings: Settings) -> Iterator[Record]:
 
 
 async def test_each_kind_of_change_is_told_once_and_at_once(
-    app: App, listener: Listener, heard: list[str | None], monkeypatch: pytest.MonkeyPatch
+    app: App, listener: Listener, heard: list[Change], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "LOOK_S", 1000.0)
     await app.changes.add(listener, FOX)
@@ -84,7 +84,7 @@ async def test_each_kind_of_change_is_told_once_and_at_once(
     await eventually(lambda: heard == [FOX])
 
 
-async def test_what_is_only_read_again_is_not_told(app: App, listener: Listener, heard: list[str | None]) -> None:
+async def test_what_is_only_read_again_is_not_told(app: App, listener: Listener, heard: list[Change]) -> None:
     await app.engine.record.tasks.record_outcome("fox", Outcome("processing"))
     await app.changes.add(listener, FOX)
     await app.changes.add(listener, OWL)
@@ -96,7 +96,7 @@ async def test_what_is_only_read_again_is_not_told(app: App, listener: Listener,
 
 
 async def test_change_of_another_process_is_found(
-    app: App, listener: Listener, heard: list[str | None], other: Record, monkeypatch: pytest.MonkeyPatch
+    app: App, listener: Listener, heard: list[Change], other: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "LOOK_S", 0.05)
     await app.changes.add(listener, FOX)
@@ -106,7 +106,7 @@ async def test_change_of_another_process_is_found(
 
 
 async def test_task_that_is_deleted_is_told_once(
-    app: App, listener: Listener, heard: list[str | None], tmp_path: Path
+    app: App, listener: Listener, heard: list[Change], tmp_path: Path
 ) -> None:
     await app.changes.add(listener, FOX)
     app.changes.open(listener)
@@ -120,12 +120,12 @@ async def test_task_that_is_deleted_is_told_once(
 
 
 async def test_change_between_two_listeners_is_told_to_the_first(
-    app: App, listener: Listener, heard: list[str | None]
+    app: App, listener: Listener, heard: list[Change]
 ) -> None:
     """What changed before an address was added is known to who adds it then."""
-    late: list[str | None] = []
+    late: list[Change] = []
 
-    async def notify(uri: str | None) -> None:
+    async def notify(uri: Change) -> None:
         late.append(uri)
 
     second = Listener(notify)
@@ -139,7 +139,7 @@ async def test_change_between_two_listeners_is_told_to_the_first(
 
 
 async def test_list_is_told_of_new_tasks_and_saved_files_alone(
-    app: App, listener: Listener, heard: list[str | None]
+    app: App, listener: Listener, heard: list[Change]
 ) -> None:
     await app.changes.add_list(listener)
     await app.changes.add(listener, OWL)
@@ -148,12 +148,12 @@ async def test_list_is_told_of_new_tasks_and_saved_files_alone(
     await tasks.record_outcome("owl", Outcome("processing"))
     await eventually(lambda: heard == [OWL])
     await tasks.adopt(Task("hen", "x", "nano-banana"))
-    await eventually(lambda: heard == [OWL, None])
+    await eventually(lambda: heard == [OWL, ListChanged.RESOURCES])
     await tasks.record_files("owl", ["/home/me/owl.png"])
     await eventually(lambda: len(heard) == 4)
     await tasks.record_outcome("owl", Outcome("processing", progress=0.5))
     await eventually(lambda: heard.count(OWL) == 3)
-    assert heard.count(None) == 2
+    assert heard.count(ListChanged.RESOURCES) == 2
 
 
 async def test_nothing_is_looked_for_while_nobody_listens(app: App, listener: Listener) -> None:
@@ -167,7 +167,7 @@ async def test_nothing_is_looked_for_while_nobody_listens(app: App, listener: Li
     await eventually(lambda: app.changes.is_looking)
 
 
-async def test_listeners_are_told_that_the_server_ends(app: App, listener: Listener, heard: list[str | None]) -> None:
+async def test_listeners_are_told_that_the_server_ends(app: App, listener: Listener, heard: list[Change]) -> None:
     app.changes.open(listener)
     await eventually(lambda: app.changes.is_looking)
     await app.engine.drain()
@@ -176,7 +176,7 @@ async def test_listeners_are_told_that_the_server_ends(app: App, listener: Liste
 
 @pytest.mark.parametrize("mode", ["own", "auto"])
 async def test_listener_that_comes_while_the_server_ends_is_ended(
-    app: App, listener: Listener, heard: list[str | None], mode: Any
+    app: App, listener: Listener, heard: list[Change], mode: Any
 ) -> None:
     await app.engine.drain()
     if mode == "own":
@@ -192,7 +192,7 @@ async def test_listener_that_comes_while_the_server_ends_is_ended(
 @pytest.mark.parametrize("name", ["stamp", "several", "outline"])
 @pytest.mark.parametrize("error", [StorageError("The database is busy.", next_step="Wait."), ValueError("odd")])
 async def test_change_is_told_after_a_failure_to_read_it(
-    app: App, listener: Listener, heard: list[str | None], name: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+    app: App, listener: Listener, heard: list[Change], name: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "LIST_S", 0.01)
     await app.changes.add(listener, FOX)
@@ -202,16 +202,16 @@ async def test_change_is_told_after_a_failure_to_read_it(
     failures = [error]
     before(app, name, lambda: raised(failures), monkeypatch)
     app.changes.open(listener)
-    await eventually(lambda: {*heard} == {FOX, None})
+    await eventually(lambda: {*heard} == {FOX, ListChanged.RESOURCES})
     assert (failures, len(heard)) == ([], 2)
 
 
 async def test_what_is_added_or_removed_during_a_look_is_not_told_of_it(
-    app: App, listener: Listener, heard: list[str | None], monkeypatch: pytest.MonkeyPatch
+    app: App, listener: Listener, heard: list[Change], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late: list[str | None] = []
+    late: list[Change] = []
 
-    async def notify(uri: str | None) -> None:
+    async def notify(uri: Change) -> None:
         late.append(uri)
 
     second, tasks = Listener(notify), app.engine.record.tasks
@@ -238,9 +238,9 @@ async def test_what_is_added_or_removed_during_a_look_is_not_told_of_it(
 
 
 async def test_listener_that_fails_ends_no_other(
-    app: App, listener: Listener, heard: list[str | None], caplog: pytest.LogCaptureFixture
+    app: App, listener: Listener, heard: list[Change], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(uri: str | None) -> None:
+    async def fail(uri: Change) -> None:
         raise anyio.BrokenResourceError
 
     broken = Listener(fail, lambda: heard.append("the end of the broken one"))
@@ -255,7 +255,7 @@ async def test_listener_that_fails_ends_no_other(
 
 
 async def test_task_that_could_not_be_read_is_read_again(
-    settings: Settings, listener: Listener, heard: list[str | None], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, listener: Listener, heard: list[Change], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures: list[Exception] = [ValueError("odd")]
 

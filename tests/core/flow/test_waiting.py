@@ -15,9 +15,9 @@ import pytest
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import say_nothing
-from kie_ai_mcp._flow.pace import Pace, usual_of
+from kie_ai_mcp._flow.pace import Pace, Usual, usual_of
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._flow.waiting import _Board, _Followed, _Wait, wake
+from kie_ai_mcp._flow.waiting import _Board, _Wait, _WaitingTask, wake
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Outcome, Status, Task
@@ -32,7 +32,7 @@ def report(status: str, **values: Any) -> Report:
     return Report(status=status, next_step="Wait.", task_id="t-1", provider="veo3", **values)
 
 
-def board(*reports: Report, **usual: tuple[float, float]) -> _Board:
+def board(*reports: Report, **usual: Usual) -> _Board:
     titles = {"veo3": "Veo 3"}
     ids = [f"t{number}" for number in range(1, len(reports) + 1)]
     return _Board(dict(zip(ids, reports, strict=True)), titles.__getitem__, usual)
@@ -54,7 +54,7 @@ async def finish(record: Record, number: int, took_s: float, status: Status = "c
 
 
 def test_one_task_is_reported_with_its_title_its_time_and_the_usual_time() -> None:
-    words = board(report("processing", created_at=ago(40)), t1=(60.2, 179.6)).summary(12)
+    words = board(report("processing", created_at=ago(40)), t1=Usual(60.2, 179.6)).summary(12)
     assert words == "Veo 3: generating, 40 s, usually 60-180 s"
 
 
@@ -63,13 +63,13 @@ def test_one_task_is_reported_with_its_title_its_time_and_the_usual_time() -> No
     [
         (report("pending"), {}, "Veo 3: queued, 12 s"),
         (report("processing", progress=0.4), {}, "Veo 3: generating, 40%, 12 s"),
-        (report("processing"), {"t1": (0.04, 0.2)}, "Veo 3: generating, 12 s, usually 1 s"),
-        (report("completed", created_at=ago(9000)), {"t1": (60, 180)}, "Veo 3: completed"),
+        (report("processing"), {"t1": Usual(0.04, 0.2)}, "Veo 3: generating, 12 s, usually 1 s"),
+        (report("completed", created_at=ago(9000)), {"t1": Usual(60, 180)}, "Veo 3: completed"),
         (report("failed"), {}, "Veo 3: failed"),
         (replace(report("unread"), provider=None), {}, "Task t1: unread"),
     ],
 )
-def test_state_is_reported_in_words(given: Report, usual: dict[str, tuple[float, float]], words: str) -> None:
+def test_state_is_reported_in_words(given: Report, usual: dict[str, Usual], words: str) -> None:
     assert board(given, **usual).summary(12) == words
 
 
@@ -93,10 +93,10 @@ async def wait(tmp_path: Path) -> AsyncIterator[_Wait]:
             await wait._join(task_id)
         yield wait
         wait.leave(*wait.tasks)
-        assert not app.engine.listeners
+        assert not app.engine.waiters
 
 
-def by_id(wait: _Wait) -> list[_Followed]:
+def by_id(wait: _Wait) -> list[_WaitingTask]:
     return sorted(wait.tasks, key=lambda task: task.task_id)
 
 
@@ -148,27 +148,43 @@ async def test_news_of_a_task_that_is_being_read_let_it_be_read_once_more(wait: 
 async def test_usual_time_is_the_provider_s_until_own_tasks_say_it(wait: _Wait) -> None:
     record, tool = wait.engine.record, "get_veo3_4k_video"
     task = await record.tasks.adopt(Task("task", "veo3", "veo3", kind="video", tool=tool))
-    assert await usual_of(wait.engine, task) == (300, 600)
+    assert await usual_of(wait.engine, task) == Usual(300, 600, is_own=False)
     for number in range(3):
         await finish(record, number, 60, tool=tool)
     wait.engine.usual.clear()  # it is looked up again some seconds later
-    assert await usual_of(wait.engine, task) == (60, 60)
+    assert await usual_of(wait.engine, task) == Usual(60, 60)
 
 
 @pytest.mark.parametrize(("age_s", "early_s"), [(0, 60), (230, 10), (241, 0)])
 def test_task_that_cannot_be_done_is_read_at_most_once_a_minute(age_s: float, early_s: float) -> None:
-    rates = dict[object, float]()
-    pace = Pace(cast("Any", SimpleNamespace(rates=rates)), 4.0, time.time() - age_s, (300, 600))
+    pace = Pace(cast("Any", SimpleNamespace(rates=({}, {}))), 4.0, time.time() - age_s, Usual(300, 600))
     assert pace.early_s == pytest.approx(early_s, abs=1)
-    assert pace.halves_s()[0] == pytest.approx(max(early_s, 2), abs=1)
+    assert pace.next_pause_s()[0] == pytest.approx(max(early_s, 2), abs=1)
 
 
 @pytest.mark.parametrize(("age_s", "pause_s"), [(0, 4), (100, 20), (230, 46), (241, 4)])
 def test_task_that_others_say_cannot_be_done_is_read_at_once_then_rarely(age_s: float, pause_s: float) -> None:
-    engine = cast("Any", SimpleNamespace(rates=dict[object, float]()))
-    pace = Pace(engine, 4.0, time.time() - age_s, (300, 600), is_own=False)
+    engine = cast("Any", SimpleNamespace(rates=({}, {})))
+    pace = Pace(engine, 4.0, time.time() - age_s, Usual(300, 600, is_own=False))
     assert pace.early_s == 0
-    assert sum(pace.halves_s()) == pytest.approx(pause_s, abs=0.4 + pause_s / 10)  # as far as pauses vary
+    assert sum(pace.next_pause_s()) == pytest.approx(pause_s, abs=0.4 + pause_s / 10)  # as far as pauses vary
+
+
+@pytest.mark.parametrize(("likely", "pause_s"), [(0, 20), (120, 40), (480, 80)])
+def test_tasks_that_may_end_now_are_read_first_where_there_are_too_many(likely: int, pause_s: float) -> None:
+    engine = cast("Any", SimpleNamespace(rates=({}, {})))
+    now, usual = time.time(), Usual(100, 200)
+    paces = [Pace(engine, 4.0, now - 150, usual) for _ in range(likely)]
+    for pace in (*paces, *(Pace(engine, 4.0) for _ in range(1200))):
+        pauses = pace.next_pause_s()
+    assert sum(pauses) == pytest.approx(pause_s, rel=0.15)
+    if likely:
+        first = next(iter(engine.rates[0]))
+        assert sum(first.next_pause_s()) == pytest.approx(4.0 * max(1, likely / 240), rel=0.25)
+    for rates in engine.rates:
+        for pace in [*rates]:
+            pace.end()
+    assert engine.rates == ({}, {})
 
 
 async def test_usual_time_needs_three_finished_tasks_of_the_same_tool(make_record: Callable[..., Record]) -> None:

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -24,21 +25,29 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 LIST_S = 10.0  # likewise, while nobody listens to a task; and after a failure
 REST_S = 0.1  # the shortest time between two looks
-TOOLS = "tools/list"  # what a listener is told in place of an address
 MOST = 1_000  # addresses of one listener
 
 State = tuple[Any, ...] | None
+
+
+class ListChanged(Enum):
+    """A list that has changed."""
+
+    RESOURCES = "the list of resources"
+    TOOLS = "the list of tools"
+
+
+Change = str | ListChanged  # the address of what has changed, or a list
 
 
 @dataclass(eq=False)
 class Listener:
     """A receiver of changes at some addresses, of the list of resources where `listing` is set, and of that of `tools`.
 
-    `notify` is called with an address, `TOOLS`, or None for the list of resources; `end` where no more notifications
-    will come.
+    `notify` is called with each change; `end` where no more notifications will come.
     """
 
-    notify: Callable[[str | None], Coroutine[Any, Any, None]]
+    notify: Callable[[Change], Coroutine[Any, Any, None]]
     end: Callable[[], None] = lambda: None
     seen: dict[str, tuple[int, State]] = field(default_factory=dict)  # row and state by address; row 0 is the list
     listing: State = None
@@ -49,7 +58,7 @@ class Listener:
 class Changes:
     """The listeners of this process, and the loop that looks for changes while there are any.
 
-    `tools_may_change` where what was remembered of them may be corrected.
+    `tools_may_change` where an early answer with their list may be corrected.
     """
 
     engine: Engine
@@ -92,7 +101,7 @@ class Changes:
 
     def _notify_of_tools(self, listener: Listener) -> None:
         if listener.tools and self._tools_changed:
-            self.engine.start_in_background(listener.notify(TOOLS))
+            self.engine.start_in_background(listener.notify(ListChanged.TOOLS))
 
     def remove(self, listener: Listener, uri: str) -> None:
         """Notify a listener no more of an address."""
@@ -162,7 +171,7 @@ class Changes:
         for listener, listing in lists:
             if _listing(outline) != listing and listener in self._listeners:
                 listener.listing = _listing(outline)
-                _notify(group, listener, None)
+                _notify(group, listener, ListChanged.RESOURCES)
         for row in self._reads.keys() - rows:
             self._reads.pop(row).cancel()
         for row, record in records.items():
@@ -183,8 +192,9 @@ class Changes:
         return await self.engine.record.tasks.outline(SEARCHED, ("status", "progress"))
 
 
-def _notify(group: anyio.abc.TaskGroup, listener: Listener, uri: str | None) -> None:
-    group.start_soon(_succeeds, f"A notification of {uri or 'the list of resources'}", partial(listener.notify, uri))
+def _notify(group: anyio.abc.TaskGroup, listener: Listener, change: Change) -> None:
+    name = change.value if isinstance(change, ListChanged) else change
+    group.start_soon(_succeeds, f"A notification of {name}", partial(listener.notify, change))
 
 
 async def _succeeds(what: str, work: Callable[[], Awaitable[object]]) -> bool:

@@ -39,11 +39,11 @@ IsHeard = Callable[[], Awaitable[bool]]
 """Tells whether the caller is still there to take the answer."""
 
 
-class Listener(Protocol):
-    """A call that waits for news of a task."""
+class Waiter(Protocol):
+    """A call that waits for a task."""
 
-    def set(self) -> None:
-        """Tell it that there are news."""
+    def read_now(self) -> None:
+        """Read the task at once: there is news of it."""
 
 
 News = Literal["paid", "failed", "unseen"]  # what happened: a paid request, a failed task, an unknown status word
@@ -65,20 +65,20 @@ class Engine:
 
     `resting` says by row until when the background leaves a task alone, `usual` by tool and model how many seconds
     their tasks take, and until when that counts; `rates` are how often in a second each task that is waited for is to
-    be read, and `listeners`, by task id, who is told of news of one; `turns` are, by gateway, the calls that wait for a
-    slot of the rate limit, by submission number; who reads a live catalogue holds `reading`. `news` wait for the
-    background, `unseen` are tasks by a status word that this version does not know, and it `has_notices` for the next
-    answer.
+    be read, those first that likely end now, and `waiters`, by task id, the calls that wait for one; `turns` are, by
+    gateway, the calls that wait for a slot of the rate limit, by submission number; who reads a live catalogue holds
+    `reading`. `news` wait for the background, `unseen` are tasks by a status word that this version does not know, and
+    it `has_notices` for the next answer.
     """
 
     settings: Settings
     plugins: Plugins
     callers: Mapping[str, Caller]  # by gateway name
     record: Record
-    listeners: dict[str, set[Listener]] = field(default_factory=dict)
+    waiters: dict[str, set[Waiter]] = field(default_factory=dict)
     resting: dict[int, float] = field(default_factory=dict)
     usual: dict[tuple[str, str | None], tuple[tuple[float, float] | None, float]] = field(default_factory=dict)
-    rates: dict[object, float] = field(default_factory=dict)
+    rates: tuple[dict[object, float], dict[object, float]] = field(default_factory=lambda: ({}, {}))
     turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
     news: set[News] = field(default_factory=set)
     unseen: dict[str, set[str]] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 
@@ -17,7 +17,7 @@ from kie_ai_mcp._media.saving import allowed_folder, copied, save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prefix_of, service_of
-from kie_ai_mcp._record.tasks import says_more
+from kie_ai_mcp._record.tasks import has_news
 from kie_ai_mcp._service.envelope import error_of, error_text
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError, service_says, shorten
@@ -28,15 +28,22 @@ KEPT_LONGER = timedelta(days=14)  # services keep results longer than they say, 
 RECORD_BYTES = 20_000  # the most that an answer shows of the service's own record
 
 
-async def poll(engine: Engine, task_id: str, since: float, row: int | None = None) -> tuple[Report, bool]:
-    """Refresh a task unless a process has read it `since` a time; else return what is on record. Say which it was."""
+class Poll(NamedTuple):
+    """The report of a task, and whether this process read its status for it."""
+
+    report: Report
+    is_ours: bool = True
+
+
+async def poll(engine: Engine, task_id: str, since: float, row: int | None = None) -> Poll:
+    """Read a task's status, unless a process has read it since `since`; return the report."""
     try:
         record, is_ours = await engine.record.tasks.claim(row or task_id, since)
     except StorageError as exc:
-        return unread(task_id, exc.message, "Call get_task_status again."), True
+        return Poll(unread(task_id, exc.message, "Call get_task_status again."))
     if record is None or is_ours:
-        return await refresh(engine, task_id, polled=record), True
-    return report_of(record), False
+        return Poll(await refresh(engine, task_id, polled=record))
+    return Poll(report_of(record), is_ours=False)
 
 
 async def refresh(
@@ -73,7 +80,7 @@ async def refresh(
             outcome, payload = again or await outcome_of(engine, record.task, payload)
             stored = _storable(engine, outcome)
             hidden = outcome.error if stored.error != outcome.error else None
-            if says_more(stored, record):
+            if has_news(stored, record):
                 record = await engine.record.tasks.record_outcome(record.row_id, stored, is_poll=polled is not None)
             if record.status == "failed":
                 engine.news.add("failed")

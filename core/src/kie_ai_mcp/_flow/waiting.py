@@ -12,9 +12,9 @@ import anyio
 import anyio.abc
 
 from kie_ai_mcp._flow.engine import Engine, Say
-from kie_ai_mcp._flow.pace import SHORTEST, Pace, pace_of
+from kie_ai_mcp._flow.pace import SHORTEST, Pace, Usual, usual_of
 from kie_ai_mcp._flow.report import Report, report_of, report_of_error
-from kie_ai_mcp._flow.results import last_known, poll, unread
+from kie_ai_mcp._flow.results import Poll, last_known, poll, unread
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
@@ -32,7 +32,7 @@ class _Board:
 
     reports: dict[str, Report]
     titles: Callable[[str], str]
-    usual: dict[str, tuple[float, float]] = field(default_factory=dict)
+    usual: dict[str, Usual] = field(default_factory=dict)
 
     def summary(self, waited_s: float) -> str:
         """Return the state in words: "Veo 3: generating, 40 s, usually 60-180 s"."""
@@ -51,7 +51,7 @@ class _Board:
 
 
 @dataclass(slots=True, eq=False)
-class _Followed:
+class _WaitingTask:
     """One task that is waited for; there may be thousands, so it holds little.
 
     It is read when it is `due`, or from `sure_at` on where another one ends; both are infinite while it is being read.
@@ -60,21 +60,21 @@ class _Followed:
     task_id: str  # as the caller writes it
     written_id: str
     pace: Pace
-    wake: Callable[[], None]  # called when it is due earlier
+    on_due: Callable[[], None]  # called when it is due earlier
     row: int | None = None
     caller: Caller | None = None
     due: float = 0.0
     sure_at: float = 0.0
     looked_at: float = field(default_factory=time.time)
     is_read: bool = True  # whether the last look was a read of our own
-    is_announced: bool = False  # whether there were news since
+    is_announced: bool = False  # whether there was news since
 
-    def set(self) -> None:
-        """Let it be read at once, or once more: there are news of it."""
+    def read_now(self) -> None:
+        """Let it be read at once, or once more: there is news of it."""
         self.is_announced = True
         if self.due < math.inf:
             self.due = self.sure_at = 0.0
-            self.wake()
+            self.on_due()
 
     def since(self) -> float:
         """Return from when on a read by another process spares the next one."""
@@ -84,7 +84,7 @@ class _Followed:
         return self.looked_at if self.is_read else time.time() - SHORTEST * self.pace.cadence_s
 
     def rest(self, sure_s: float, spare_s: float = 0.0) -> None:
-        """Pause for `sure_s`, and for `spare_s` more where no other task ends; not at all where there are news."""
+        """Pause for `sure_s`, and for `spare_s` more where no other task ends; not at all where there is news."""
         self.sure_at = 0.0 if self.is_announced else anyio.current_time() + sure_s
         self.due = self.sure_at + (0.0 if self.is_announced else spare_s)
 
@@ -99,7 +99,7 @@ class _Wait:
     say: Say
     board: _Board
     started: float = field(default_factory=anyio.current_time)
-    tasks: set[_Followed] = field(default_factory=set)  # that are not over
+    tasks: set[_WaitingTask] = field(default_factory=set)  # that are not over
     ended: int = 0
     _reading: int = 0
     _news: anyio.Event = field(default_factory=anyio.Event)  # something is due earlier, or a read is over
@@ -119,15 +119,15 @@ class _Wait:
                     await self._news.wait()
             group.cancel_scope.cancel()
 
-    def leave(self, *tasks: _Followed) -> None:
+    def leave(self, *tasks: _WaitingTask) -> None:
         """Follow tasks no more."""
         for task in tasks:
             self.tasks.discard(task)
             task.pace.end()
-            listeners = self.engine.listeners.get(task.written_id, set())
-            listeners.discard(task)
-            if not listeners:
-                self.engine.listeners.pop(task.written_id, None)
+            waiters = self.engine.waiters.get(task.written_id, set())
+            waiters.discard(task)
+            if not waiters:
+                self.engine.waiters.pop(task.written_id, None)
 
     def _read_due(self, group: anyio.abc.TaskGroup) -> None:
         now = anyio.current_time()
@@ -139,48 +139,55 @@ class _Wait:
 
     async def _join(self, task_id: str) -> None:
         """Begin to follow a task; one that can't be done yet is shown as it is on record."""
-        task, known = await self._followed(task_id)
+        task, known = await self._waiting_task(task_id)
         if known is not None and len(self.ids) == 1 and task.pace.usual:
             self.board.usual[task_id] = task.pace.usual
         if known is not None and (early_s := task.pace.early_s):
             await self._show(task_id, report_of(known))
             task.rest(early_s)
         self.tasks.add(task)
-        self.engine.listeners.setdefault(task.written_id, set()).add(task)
-        self._wake()
+        self.engine.waiters.setdefault(task.written_id, set()).add(task)
+        self._reschedule()
 
-    async def _followed(self, task_id: str) -> tuple[_Followed, TaskRecord | None]:
+    async def _waiting_task(self, task_id: str) -> tuple[_WaitingTask, TaskRecord | None]:
         """Return a task that is waited for, and what is on record of it."""
         with suppress(KieError):
-            record, _ = await self.engine.record.tasks.claim(task_id, None)
+            record = await self.engine.record.tasks.find_batched(task_id)
             if record is not None:
                 cadence = min(cadence_s(record.kind), max(self.timeout_s / 3, 1.0))  # also short waits
-                pace = await pace_of(self.engine, record, cadence)
-                caller, looked_at = self.engine.callers.get(record.gateway), time.time() - cadence / 2
-                place = record.row_id, caller
-                return _Followed(task_id, record.written_id, pace, self._wake, *place, looked_at=looked_at), record
-        return _Followed(task_id, task_id, Pace(self.engine, UNKNOWN_KIND_S), self._wake), None
+                pace = Pace(self.engine, cadence, record.created_at.timestamp(), await usual_of(self.engine, record))
+                task = _WaitingTask(
+                    task_id,
+                    record.written_id,
+                    pace,
+                    self._reschedule,
+                    row=record.row_id,
+                    caller=self.engine.callers.get(record.gateway),
+                    looked_at=time.time() - cadence / 2,
+                )
+                return task, record
+        return _WaitingTask(task_id, task_id, Pace(self.engine, UNKNOWN_KIND_S), self._reschedule), None
 
-    async def _look(self, task: _Followed) -> None:
+    async def _look(self, task: _WaitingTask) -> None:
         """Read a task, unless another process does, and let it rest if it is not over."""
         ended, since = self.ended, task.since()
         task.is_announced = False
         report, task.is_read = await _read(self.engine, task, since)
         task.looked_at = time.time()
         self._reading -= 1
-        self._wake()
+        self._reschedule()
         await self._show(task.task_id, report)
         if _over(report):
             self._end(task)
         else:
-            sure_s, spare_s = task.pace.halves_s()
+            sure_s, spare_s = task.pace.next_pause_s()
             # What another process reads is on record soon after. And what was started together ends together, but the
             # sure part lasts, or a hundred tasks that end one by one would be read a hundred times each.
             is_short = not task.is_read or self.ended > ended
             task.rest(max(sure_s, task.caller.quiet_s if task.caller else 0.0), 0.0 if is_short else spare_s)
-        self._wake()
+        self._reschedule()
 
-    def _end(self, task: _Followed) -> None:
+    def _end(self, task: _WaitingTask) -> None:
         self.ended += 1
         self.leave(task)
         for other in self.tasks:
@@ -202,12 +209,12 @@ class _Wait:
     async def _say(self) -> None:
         await self.say(self.board.summary(anyio.current_time() - self.started), self.board.share())
 
-    def _wake(self) -> None:
+    def _reschedule(self) -> None:
         self._news.set()
 
 
-def in_words(report: Report, title: str, waited_s: float = 0.0, usual: tuple[float, float] | None = None) -> str:
-    """Return the state of a task in words; `usual` are the least and the most seconds that tasks of its tool take."""
+def in_words(report: Report, title: str, waited_s: float = 0.0, usual: Usual | None = None) -> str:
+    """Return the state of a task in words, with the usual time of tasks of its tool."""
     parts = [f"{title}: {WORDS.get(report.status, report.status)}"]
     if report.status not in WORDS:
         return parts[0]
@@ -217,7 +224,7 @@ def in_words(report: Report, title: str, waited_s: float = 0.0, usual: tuple[flo
         waited_s = max(waited_s, (datetime.now(UTC) - report.created_at).total_seconds())
     parts.append(f"{waited_s:.0f} s")
     if usual is not None:
-        least, most = (max(1, round(seconds)) for seconds in usual)
+        least, most = (max(1, round(seconds)) for seconds in usual[:2])
         parts.append(f"usually {least} s" if least == most else f"usually {least}-{most} s")
     return ", ".join(parts)
 
@@ -244,18 +251,18 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
 
 def wake(engine: Engine, task_id: str) -> bool:
     """Let everybody in this process who waits for a task read it now; return whether there is anybody."""
-    listeners = engine.listeners.get(task_id, ())
-    for news in listeners:
-        news.set()
-    return bool(listeners)
+    waiters = engine.waiters.get(task_id, ())
+    for waiter in waiters:
+        waiter.read_now()
+    return bool(waiters)
 
 
-async def _read(engine: Engine, task: _Followed, since: float) -> tuple[Report, bool]:
+async def _read(engine: Engine, task: _WaitingTask, since: float) -> Poll:
     try:
         return await poll(engine, task.task_id, since, task.row)
     except KieError as exc:
         stuck = isinstance(exc, InvalidArgument)  # an id that several services know
-        return replace(report_of_error(exc, "unread"), task_id=task.task_id, charged=None, stuck=stuck), True
+        return Poll(replace(report_of_error(exc, "unread"), task_id=task.task_id, charged=None, stuck=stuck))
 
 
 async def _at_the_end(engine: Engine, task_id: str, board: _Board) -> Report:

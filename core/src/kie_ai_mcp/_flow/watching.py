@@ -74,7 +74,7 @@ async def _due(engine: Engine, *, saves: bool, eager: bool = False) -> list[Task
 
 
 async def _readable(engine: Engine, *, eager: bool) -> dict[str, list[TaskRecord]]:
-    """Return by gateway the running tasks that may be done by now and were not read lately, or all if `eager`."""
+    """Return by gateway the running tasks that may be done and have not changed for a pause, or all if `eager`."""
     callers = engine.callers.items()
     ready = {name for name, caller in callers if not caller.quiet_s and (caller.gateway.key or not caller.needs_key)}
     tasks, now = engine.record.tasks, datetime.now(UTC)
@@ -110,7 +110,7 @@ async def _tend(engine: Engine, record: TaskRecord, turn: anyio.CapacityLimiter)
     since = time.time() - _pause(age).total_seconds() / 2  # its own last read was earlier, however the pauses vary
     async with turn:
         try:
-            if task_id not in engine.listeners:
+            if task_id not in engine.waiters:
                 if record.final:
                     report = await with_files(engine, record)
                 else:

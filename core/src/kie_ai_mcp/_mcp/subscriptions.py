@@ -16,7 +16,7 @@ from mcp.server.subscriptions import (
 )
 
 from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.changes import TOOLS, Listener
+from kie_ai_mcp._app.changes import Change, ListChanged, Listener
 from kie_ai_mcp._mcp.content import RESOURCE_NOT_FOUND, Context, answered, has_handshake
 from kie_ai_mcp.errors import InvalidArgument
 
@@ -27,7 +27,7 @@ LISTENER = "listener"  # in the state of a connection
 class ChangingServer(Server[Any]):
     """A server whose list of resources changes while it runs, and whose prompts stay as they are.
 
-    Its tools stay, too, but what was remembered of them may be corrected where `tools_change`.
+    Its tools stay, too, but an early answer with their list may be corrected where `tools_change`.
     """
 
     tools_change = False
@@ -85,10 +85,14 @@ class Subscriptions:
         bus = InMemorySubscriptionBus()
         stream = ListenHandler(bus)
 
-        async def notify(uri: str | None) -> None:
-            await bus.publish(
-                ResourcesListChanged() if uri is None else ToolsListChanged() if uri == TOOLS else ResourceUpdated(uri)
-            )
+        async def notify(change: Change) -> None:
+            match change:
+                case ListChanged.RESOURCES:
+                    await bus.publish(ResourcesListChanged())
+                case ListChanged.TOOLS:
+                    await bus.publish(ToolsListChanged())
+                case str() as uri:
+                    await bus.publish(ResourceUpdated(uri))
 
         listener = Listener(notify, stream.close)
         honored = await answered(self.app, self._added(listener, params.notifications))
@@ -119,12 +123,15 @@ class Subscriptions:
         # The SDK documents the exit stack of a connection as the place for this, and gives handlers no other way to it.
         session, connection = ctx.session, ctx.session._connection
 
-        async def notify(uri: str | None) -> None:
+        async def notify(change: Change) -> None:
             with anyio.move_on_after(SEND_S):
-                if uri is None:
-                    await session.send_notification(types.ResourceListChangedNotification())
-                else:
-                    await session.send_resource_updated(uri)
+                match change:
+                    case ListChanged.RESOURCES:
+                        await session.send_notification(types.ResourceListChangedNotification())
+                    case ListChanged.TOOLS:
+                        await session.send_notification(types.ToolListChangedNotification())
+                    case str() as uri:
+                        await session.send_resource_updated(uri)
 
         if LISTENER not in connection.state:
             listener = connection.state[LISTENER] = Listener(notify)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from kie_ai_mcp.errors import KieError, PluginError
 
@@ -24,35 +24,46 @@ _CORE = str(Path(__file__).parents[1])
 AGAIN_S = 1.0  # seconds until code that ignores the first alarm is interrupted once more
 
 
-_idle: list["SimpleQueue[tuple[str, Callable[[], Any], Callable[[Any], object]]]"] = []  # of the threads that wait
+class _Job(NamedTuple):
+    """A function to run in a thread, which is named so meanwhile, and the function that takes its result."""
+
+    name: str
+    work: Callable[[], Any]
+    deliver: Callable[[Any], object]
+
+
+_idle: list["SimpleQueue[_Job]"] = []  # of the threads that wait
 
 
 class _TimeUp(BaseException):
     """Interrupts code that takes too long; an ``except Exception`` in that code can't catch it."""
 
 
-def _run_in_thread(who: str, work: Callable[[], T], tell: Callable[[T], object]) -> None:
-    """Run a work in a thread that waits for one, else in a new one, which costs more than most work; tell its result.
+def _run_in_thread(job: _Job) -> None:
+    """Run a job in a thread that waits for one, else in a new one, which costs more than most work.
 
     They are daemons: code that never returns must not keep the process from ending.
     """
-
-    def serve() -> None:
-        is_kept = True
-        while is_kept:
-            threading.current_thread().name, work, tell = queue.get()
-            result = work()
-            if is_kept := len(_idle) < IDLE:  # first, so that the next call finds it
-                _idle.append(queue)
-            tell(result)
-            del work, tell, result  # what they hold is not to wait with the thread
-
     try:
         queue = _idle.pop()
     except IndexError:
         queue = SimpleQueue()
-        threading.Thread(target=serve, daemon=True).start()
-    queue.put((who, work, tell))
+        threading.Thread(target=_run_jobs, args=[queue], daemon=True).start()
+    queue.put(job)
+
+
+def _run_jobs(queue: "SimpleQueue[_Job]") -> None:
+    """Run the jobs of a queue, until as many other threads wait as are kept."""
+    is_kept = True
+    while is_kept:
+        job = queue.get()
+        threading.current_thread().name = job.name
+        result = job.work()
+        is_kept = len(_idle) < IDLE
+        if is_kept:  # before the result is delivered, so that the next call finds it
+            _idle.append(queue)
+        job.deliver(result)
+        del job, result  # what they hold is not to wait with the thread
 
 
 async def run_isolated(who: str, work: Callable[[], T]) -> T:
@@ -70,11 +81,11 @@ async def run_isolated(who: str, work: Callable[[], T]) -> T:
         except BaseException as exc:  # noqa: BLE001  a plugin's code may raise anything
             return None, exc
 
-    def tell(result: tuple[T | None, BaseException | None]) -> None:
+    def deliver(result: tuple[T | None, BaseException | None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, so there is no caller any more
             loop.call_soon_threadsafe(ended.set_result, result)
 
-    _run_in_thread(who, run, tell)
+    _run_in_thread(_Job(who, run, deliver))
     await asyncio.wait([ended], timeout=ANSWER_S)
     if not ended.done():  # checked after the wait: a machine that slept wakes with the time over and the answer there
         raise PluginError(f"{who} gave no answer within {ANSWER_S:g} s.")

@@ -60,17 +60,17 @@ class _Data(peewee.TextField):
 
 
 class WholeRows(peewee.ModelSelect):
-    """Query whose columns are put into words once: for each query anew, that takes longer than all the rest of it."""
+    """Select query that caches the SQL of its columns: to build it anew for each query takes longer than the rest."""
 
     def __init__(self, model: type[peewee.Model], *more: peewee.Field) -> None:
         columns = model, *more
         super().__init__(model, columns)
         # Shared by the queries that are made of this one.
-        self._words = cache(lambda: peewee.ModelSelect(model, columns).sql()[0].partition(" FROM ")[0])
+        self._sql = cache(lambda: peewee.ModelSelect(model, columns).sql()[0].partition(" FROM ")[0])
 
     def __sql_selection__(self, ctx: Any, is_subquery: bool = False) -> Any:
         """Write the columns; called by peewee."""
-        return ctx.literal(self._words().removeprefix("SELECT "))
+        return ctx.literal(self._sql().removeprefix("SELECT "))
 
 
 class TaskRow(peewee.Model):

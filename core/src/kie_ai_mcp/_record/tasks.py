@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, NamedTuple
 
 import peewee
 
@@ -67,6 +67,13 @@ class Filters:
     readable: bool = False  # whether it must be one that this process can ask a service for
 
 
+class Claim(NamedTuple):
+    """A task on record, or None, and whether it is for this call to ask the service for it."""
+
+    record: TaskRecord | None
+    is_ours: bool = True
+
+
 @dataclass
 class Tasks:
     """The tasks in a database."""
@@ -99,36 +106,48 @@ class Tasks:
                         write_outcome(database, row_id, outcome)
                         records.append(recorded(database, row_id))
                 except KieError as exc:
-                    if not isinstance(exc.__cause__, OF_ONE_ROW | None):  # the file's, which ends it for all
+                    # An error of the file, not of this row, fails the whole batch.
+                    if not isinstance(exc.__cause__, OF_ONE_ROW | None):
                         raise exc.__cause__ from None
                     records.append(exc)
         return records
 
     @batched
-    def claim(self, calls: Sequence[tuple[TaskKey, float | None]]) -> list[tuple[TaskRecord | None, bool] | Exception]:
-        """Return a task or None, and whether to ask the service for it: not if a process took that on since a time.
+    def find_batched(self, calls: Sequence[tuple[TaskKey]]) -> list[TaskRecord | Exception | None]:
+        """Return one task, or None, as `find` does, together with what others look for."""
+        return [self._found(key) for (key,) in calls]
 
-        Without a time none is taken on. To take one on is not synced to disk: where that is lost, it is read once more.
+    @batched
+    def claim(self, calls: Sequence[tuple[TaskKey, float]]) -> list[Claim | Exception]:
+        """Return a task, and whether to ask the service for it: not where a process has claimed it since a time.
+
+        The claim is not synced to disk: where it is lost, the task is read once more.
         """
-        claims = [self._claimed(key, since) for key, since in calls]
-        records = [claim[0] for claim in claims if isinstance(claim, tuple) and claim[1]]
-        running = [record.row_id for record in records if record is not None and not record.final]
+        results = [self._found(key) for key, _ in calls]
+        claims = [result if isinstance(result, Exception) else Claim(result) for result in results]
+        running = {
+            number: result
+            for number, result in enumerate(results)
+            if isinstance(result, TaskRecord) and not result.final
+        }
         if not running:
             return claims
         with self.database.unsynced(), self.database.transaction():
-            now = time.time()
-            query, taken = ReadRow.select().where(ReadRow.task.in_(running)), set[int]()
+            now, ours = time.time(), set[int]()
+            query = ReadRow.select().where(ReadRow.task.in_({record.row_id for record in running.values()}))
             read_at = {row["task"]: row["read_at"] for row in self.database.rows(query)}
-            for number, (claim, (_, since)) in enumerate(zip(claims, calls, strict=True)):
-                if isinstance(claim, tuple) and claim[0] and claim[1] and (row := claim[0].row_id) in running:
-                    if row in taken or (since or 0.0) < read_at.get(row, 0.0) <= now:
-                        claims[number] = claim[0], False
-                    else:
-                        taken.add(row)
-            if taken:  # no news, so that nobody is stirred
-                marks = ReadRow.insert_many([{"task": row, "read_at": now} for row in taken])
-                marks.on_conflict_replace().execute(self.database.connection)
+            for number, record in running.items():
+                if record.row_id in ours or calls[number][1] < read_at.get(record.row_id, 0.0) <= now:
+                    claims[number] = Claim(record, is_ours=False)
+                else:
+                    ours.add(record.row_id)
+            self._mark_reads(ours, now)
         return claims
+
+    def _mark_reads(self, row_ids: Iterable[int], now: float) -> None:
+        if marks := [{"task": row_id, "read_at": now} for row_id in row_ids]:
+            # No news of a task, so that what waits for news in this process is not woken.
+            ReadRow.insert_many(marks).on_conflict_replace().execute(self.database.connection)
 
     @in_worker
     def record_files(self, key: TaskKey, files: Iterable[str]) -> TaskRecord:
@@ -172,15 +191,15 @@ class Tasks:
 
     @in_worker
     def running(
-        self, since: datetime, before: datetime, besides: Iterable[int] = (), limit: int = 200
+        self, since: datetime, before: datetime, excluded: Iterable[int] = (), limit: int = 200
     ) -> Sequence[TaskRecord]:
-        """Return running tasks that this process can read, made after `since`, last heard of before `before`.
+        """Return running tasks that this process can read, made after `since`, last changed before `before`.
 
-        `besides` are rows that are left out.
+        `excluded` are rows that are left out.
         """
         rows = TaskRow
         late = rows.status.in_(("pending", "processing")) & (rows.created_at > since) & (rows.updated_at < before)
-        others = rows.row_id.not_in(peewee.SQL("(SELECT value FROM json_each(?))", [json.dumps([*besides])]))
+        others = rows.row_id.not_in(peewee.SQL("(SELECT value FROM json_each(?))", [json.dumps([*excluded])]))
         query = rows.select().where(late, others, self._readable())
         return self._records(query.order_by(rows.updated_at.desc()).limit(limit))
 
@@ -290,9 +309,9 @@ class Tasks:
         query = UploadRow.select().where(UploadRow.expires_at > datetime.now(UTC) - timedelta(days=3))
         return {row["url"]: row["sha256"] for row in self.database.rows(query)}
 
-    def _claimed(self, key: TaskKey, since: float | None) -> tuple[TaskRecord | None, bool] | Exception:
+    def _found(self, key: TaskKey) -> TaskRecord | Exception | None:
         try:
-            return task_at(self.database, key), since is not None
+            return task_at(self.database, key)
         except InvalidArgument as exc:
             return exc
 
@@ -335,7 +354,7 @@ def write_outcome(database: Database, row_id: int, outcome: Outcome) -> None:
     A final status stays, but results win over a failure, and the reason of the failure is kept with them.
     """
     now = datetime.now(UTC)
-    values, reason = _said(outcome)
+    values, reason = _columns_of(outcome)
     values |= {"updated_at": now} | ({"result_url": outcome.urls[0]} if outcome.urls else {})
     ours = TaskRow.row_id == row_id
     if outcome.status == "completed" and (outcome.urls or outcome.data is not None):
@@ -355,12 +374,12 @@ def write_outcome(database: Database, row_id: int, outcome: Outcome) -> None:
         database.execute(ReadRow.delete().where(ReadRow.task == row_id))  # nobody polls it any more
 
 
-def says_more(outcome: Outcome, record: TaskRecord) -> bool:
+def has_news(outcome: Outcome, record: TaskRecord) -> bool:
     """Return whether an outcome says anything of a task that is not on record."""
-    return any(getattr(record, name) != value for name, value in _said(outcome)[0].items())
+    return any(getattr(record, name) != value for name, value in _columns_of(outcome)[0].items())
 
 
-def _said(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
+def _columns_of(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what an outcome says, by the names of columns, and the reason of a failure by itself."""
     values = columns(TaskRow, Outcome, outcome)
     del values["finished_at"]
