@@ -121,7 +121,7 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
             "get_task_status, its database part": await timed(rounds, status),
             "a paid request, written and taken back": await timed(rounds, write_ahead),
             "a running task, taken on for a read": await timed(
-                rounds, lambda n: store.tasks.claim(newest - n * 10, time.time())
+                rounds, lambda n: store.polls.claim(newest - n * 10, time.time())
             ),
             "usual time of a tool": await timed(rounds, lambda _: store.tasks.usual_s("generate_nano_banana")),
             "usual time of a tool that none used": await timed(

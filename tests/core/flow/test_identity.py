@@ -20,7 +20,6 @@ from kie_ai_mcp import Media, Submission
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import Answer
 from kie_ai_mcp._flow.identity import hash_of
-from kie_ai_mcp._flow.waiting import wake
 from kie_ai_mcp._flow.watching import catch_up
 from kie_ai_mcp._gallery.page import entries
 from kie_ai_mcp._record.submissions import NewSubmission
@@ -423,7 +422,7 @@ async def test_news_of_a_task_wakes_those_who_wait_for_that_service_s_alone(
         for task_id in ("kie:job_1", "acme:job_1"):
             group.start_soon(partial(app.call, "wait_for_tasks", {"task_ids": [task_id], "timeout_s": 60}))
         await eventually(lambda: sorted(services.read) == [("acme", "job_1"), ("kie", "job_1")])
-        assert wake(app.engine, ids[0])
+        assert app.engine.wake(ids[0])
         await eventually(lambda: services.read.count(("kie", "job_1")) == 2)
         assert services.read.count(("acme", "job_1")) == 1
         group.cancel_scope.cancel()

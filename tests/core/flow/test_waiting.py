@@ -17,7 +17,7 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import say_nothing
 from kie_ai_mcp._flow.pace import Pace, Usual, usual_of
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._flow.waiting import _Board, _Wait, _WaitingTask, wake
+from kie_ai_mcp._flow.waiting import _Board, _Wait, _WaitingTask
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Outcome, Status, Task
@@ -125,7 +125,7 @@ async def test_news_of_the_task_itself_end_its_pause_at_once(wait: _Wait) -> Non
     first, second = by_id(wait)
     for task in (first, second):
         task.rest(3600, 3600)
-    assert wake(wait.engine, "t1")
+    assert wait.engine.wake("t1")
     assert first.due <= anyio.current_time() < second.due
     wait._end(second)
     assert first.due <= anyio.current_time()
@@ -136,7 +136,7 @@ async def test_news_of_a_task_that_is_being_read_let_it_be_read_once_more(wait: 
     async with anyio.create_task_group() as group:
         wait._read_due(group)
         await anyio.lowlevel.checkpoint()
-        wake(wait.engine, "t1")
+        wait.engine.wake("t1")
         assert first.due == math.inf
     assert first.due <= anyio.current_time()
     assert first.since() == math.inf  # whoever else has read it

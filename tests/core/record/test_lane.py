@@ -59,7 +59,7 @@ async def test_call_of_a_person_comes_before_a_poll_that_waits_longer(make_recor
     record = make_record()
     await adopt(record, 1)
     tasks = record.tasks
-    order = await ended_after_a_turn(record, lambda: tasks.claim("t-0", 0.0), *[lambda: tasks.find("t-0")] * 2)
+    order = await ended_after_a_turn(record, lambda: record.polls.claim("t-0", 0.0), *[lambda: tasks.find("t-0")] * 2)
     assert order == [1, 2, 0]
 
 
@@ -88,7 +88,7 @@ async def test_polls_go_on_while_people_call_without_a_pause(make_record: MakeRe
     record = make_record()
     await adopt(record, 1)
     calls = [lambda: record.tasks.find("t-0")] * (3 * lane.MOST_BEFORE_POLL)
-    order = await ended_after_a_turn(record, *calls, lambda: record.tasks.claim("t-0", 0.0))
+    order = await ended_after_a_turn(record, *calls, lambda: record.polls.claim("t-0", 0.0))
     assert order.index(len(calls)) == lane.MOST_BEFORE_POLL
 
 
@@ -252,12 +252,12 @@ async def test_task_that_a_process_has_read_since_then_is_not_read_by_another(ma
     first, second = make_record(), make_record()
     await adopt(first, 2)
     began = time.time()
-    assert (await first.tasks.claim("t-0", began))[1]
-    assert not (await second.tasks.claim("t-0", began))[1]
-    assert (await second.tasks.claim("t-1", began))[1]
+    assert (await first.polls.claim("t-0", began))[1]
+    assert not (await second.polls.claim("t-0", began))[1]
+    assert (await second.polls.claim("t-1", began))[1]
     # Its own last look was later: the process that has read may be dead.
-    assert (await second.tasks.claim("t-0", time.time()))[1]
-    assert not (await first.tasks.claim("t-0", began))[1]
+    assert (await second.polls.claim("t-0", time.time()))[1]
+    assert not (await first.polls.claim("t-0", began))[1]
 
 
 async def test_claim_of_the_future_holds_nobody_up(make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,9 +265,9 @@ async def test_claim_of_the_future_holds_nobody_up(make_record: MakeRecord, monk
     await adopt(record, 1)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 3600)
-    assert (await record.tasks.claim("t-0", now))[1]
+    assert (await record.polls.claim("t-0", now))[1]
     monkeypatch.setattr(time, "time", lambda: now + 1)  # the clock was set back
-    assert (await record.tasks.claim("t-0", now))[1]
+    assert (await record.polls.claim("t-0", now))[1]
 
 
 async def test_claims_of_many_tasks_are_one_change_and_tell_nobody_of_news(make_record: MakeRecord) -> None:
@@ -275,7 +275,7 @@ async def test_claims_of_many_tasks_are_one_change_and_tell_nobody_of_news(make_
     rows = await adopt(record, 20)
     before, news = generation(record), anyio.Event()
     record.database.waiting.add(news)
-    await ended_after_a_turn(record, *[lambda row=row: record.tasks.claim(row, 0.0) for row in rows])
+    await ended_after_a_turn(record, *[lambda row=row: record.polls.claim(row, 0.0) for row in rows])
     assert generation(record) == before + 1
     assert not news.is_set()
 
@@ -285,7 +285,7 @@ async def test_task_that_has_ended_or_is_unknown_is_claimed_without_a_write(make
     (row,) = await adopt(record, 1)
     await record.tasks.record_outcome(row, DONE)
     before = generation(record)
-    assert [(await record.tasks.claim(key, 0.0))[1] for key in (row, row, "unknown")] == [True] * 3
+    assert [(await record.polls.claim(key, 0.0))[1] for key in (row, row, "unknown")] == [True] * 3
     assert generation(record) == before
 
 
@@ -293,7 +293,7 @@ async def test_claims_are_deleted_with_their_tasks(make_record: MakeRecord) -> N
     record = make_record()
     old = datetime.now(UTC) - timedelta(days=9)
     task = await record.tasks.adopt(Task("old", "x", "x", created_at=old))
-    await record.tasks.claim(task.row_id, 0.0)
+    await record.polls.claim(task.row_id, 0.0)
     await record.tasks.record_outcome(task.row_id, DONE)
     assert await record.prune(datetime.now(UTC), dry_run=False) == 1
     with closing(sqlite3.connect(record.path)) as database:

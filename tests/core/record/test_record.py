@@ -264,7 +264,7 @@ async def test_task_that_has_ended_is_no_longer_noted_as_read(status: Any, make_
     record = make_record()
     running, ended = [(await record.tasks.adopt(replace(TASK, task_id=name))).row_id for name in ("t-1", "t-2")]
     for row in (running, ended):
-        assert (await record.tasks.claim(row, 0.0))[1]
+        assert (await record.polls.claim(row, 0.0))[1]
 
     await record.tasks.record_outcome(ended, Outcome(status))
 

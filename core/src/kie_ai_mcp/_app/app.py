@@ -269,8 +269,7 @@ class App:
             if wait_s and report.error is None and report.status in {"pending", "processing"}:
                 left_s = max(0.0, min(wait_s, began + call.most_s - anyio.current_time()))
                 (ending,) = await wait_for(self.engine, [str(report.task_id)], left_s, call.say)
-                charged = "no" if report.charged == "no" else ending.charged
-                report = replace(ending, notes=(*report.notes, *ending.notes), request=report.request, charged=charged)
+                report = _ended(report, ending)
             if wait_s:
                 await deliver(self.engine, report, call.is_heard)
             return answer_of(report, await self.resources.links([report]))
@@ -294,6 +293,14 @@ def own_arguments(name: str) -> tuple[str, Arguments]:
     """Return the description of one of the server's own tools, and its arguments; needs no engine."""
     method = getattr(OwnTools if name in NAMES else ModelTools, name)
     return describe(method), Arguments(method, ignore=("self", *(UNLISTED if name == RUN else ())))
+
+
+def _ended(report: Report, ending: Report) -> Report:
+    """Return the report of a paid request once its task was waited for; what was paid for stays known."""
+    if ending.status == "unread":
+        return replace(report, read_error=ending.read_error)
+    charged = "no" if report.charged == "no" else ending.charged
+    return replace(ending, notes=(*report.notes, *ending.notes), request=report.request, charged=charged)
 
 
 def _noted(answer: Answer, notes: Sequence[str], place: int) -> Answer:

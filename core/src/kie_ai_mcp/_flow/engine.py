@@ -224,6 +224,13 @@ class Engine:
         work.close()
         return False
 
+    def wake(self, task_id: str) -> bool:
+        """Let everybody in this process who waits for a task read it now; return whether there is anybody."""
+        waiters = self.waiters.get(task_id, ())
+        for waiter in waiters:
+            waiter.read_now()
+        return bool(waiters)
+
     def take_news(self) -> set[News]:
         """Return what has happened since the last call of this; nothing while a paid request is under way."""
         news = set[News]() if self._requests else self.news.copy()

@@ -45,7 +45,8 @@ def early_s(began_at: float, usual: Usual | None, otherwise_s: float = 0.0) -> f
     It began at a time, as `time.time()`.
     """
     least_s = otherwise_s if usual is None else EARLY * usual.least_s
-    return max(0.0, began_at + least_s - time.time())
+    left_s = began_at + least_s - time.time()
+    return left_s if 0 < left_s <= least_s else 0.0  # more is left only where the clock was set back meanwhile
 
 
 @dataclass(eq=False, slots=True)

@@ -1,6 +1,7 @@
 """Results of tasks: read when a task has ended, saved where a folder is set, and reported."""
 
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -25,6 +26,7 @@ from kie_ai_mcp.specs import Outcome, Query
 
 log = logging.getLogger(__name__)
 KEPT_LONGER = timedelta(days=14)  # services keep results longer than they say, so that long they are tried
+SLOW_S = 0.1  # a read that takes longer may be overtaken by another one
 RECORD_BYTES = 20_000  # the most that an answer shows of the service's own record
 
 
@@ -38,9 +40,9 @@ class Poll(NamedTuple):
 async def poll(engine: Engine, task_id: str, since: float, row: int | None = None) -> Poll:
     """Read a task's status, unless a process has read it since `since`; return the report."""
     try:
-        record, is_ours = await engine.record.tasks.claim(row or task_id, since)
-    except StorageError as exc:
-        return Poll(unread(task_id, exc.message, "Call get_task_status again."))
+        record, is_ours = await engine.record.polls.claim(row or task_id, since)
+    except StorageError:
+        return Poll(await refresh(engine, task_id))  # what is known may be read all the same
     if record is None or is_ours:
         return Poll(await refresh(engine, task_id, polled=record))
     return Poll(report_of(record), is_ours=False)
@@ -63,7 +65,7 @@ async def refresh(
     is_done = record is not None and record.status == "completed" and not with_record
     if record is not None and is_done and await anyio.to_thread.run_sync(_is_saved, record):
         return report_of(record)
-    caller = None if polled is None else engine.callers.get(polled.gateway)
+    caller, began = None if polled is None else engine.callers.get(polled.gateway), time.monotonic()
     async with nullcontext() if caller is None else caller.polls:
         again = None
         if record is None:
@@ -82,14 +84,29 @@ async def refresh(
             hidden = outcome.error if stored.error != outcome.error else None
             if has_news(stored, record):
                 record = await engine.record.tasks.record_outcome(record.row_id, stored, is_poll=polled is not None)
+            elif time.monotonic() - began > SLOW_S:  # another read may have been quicker, and known more
+                record = await engine.record.tasks.find(record.row_id) or record
             if record.status == "failed":
                 engine.news.add("failed")
         except (ReadFailed, StorageError) as exc:
             return _unread(report_of(record), exc)
     report = await with_files(engine, record)
+    if report.is_final:
+        engine.wake(record.written_id)
     if report.error and hidden:
         report = replace(report, error=service_says(hidden, record.error_code))
     return replace(report, service_record=bounded(dict(payload), RECORD_BYTES) if with_record else None)
+
+
+async def is_readable(engine: Engine, record: TaskRecord) -> bool:
+    """Return whether a task's status can be asked for with these settings and providers."""
+    try:
+        _check_service(engine, record)
+        engine.caller(record.gateway).check_key()
+        await engine.asking.route(with_provider(engine, record).task)
+    except KieError:
+        return False
+    return True
 
 
 def _check_service(engine: Engine, record: TaskRecord) -> None:

@@ -14,7 +14,7 @@ import anyio.abc
 from kie_ai_mcp._flow.engine import Engine, Say
 from kie_ai_mcp._flow.pace import SHORTEST, Pace, Usual, usual_of
 from kie_ai_mcp._flow.report import Report, report_of, report_of_error
-from kie_ai_mcp._flow.results import Poll, last_known, poll, unread
+from kie_ai_mcp._flow.results import Poll, is_readable, last_known, poll, unread
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
@@ -22,6 +22,7 @@ from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
 CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0, "text": 2.0}  # seconds between two reads of one task
 READS_AT_ONCE = 8
 UNKNOWN_KIND_S = 3.0
+RECORD_S = 1.0  # seconds between two looks for tasks that others have seen end
 TELL_S = 5.0  # seconds between two messages of progress where nothing changes
 WORDS = {"pending": "queued", "processing": "generating"}  # the words for people instead of a status
 
@@ -108,6 +109,7 @@ class _Wait:
         """Read until every task is over."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._tell)
+            group.start_soon(self._watch_record)
             for task_id in self.ids:
                 group.start_soon(self._join, task_id)
             while self.ended < len(self.ids):
@@ -142,7 +144,8 @@ class _Wait:
         task, known = await self._waiting_task(task_id)
         if known is not None and len(self.ids) == 1 and task.pace.usual:
             self.board.usual[task_id] = task.pace.usual
-        if known is not None and (early_s := task.pace.early_s):
+        early_s = 0.0 if known is None or known.final else task.pace.early_s
+        if known is not None and early_s and await is_readable(self.engine, known):
             await self._show(task_id, report_of(known))
             task.rest(early_s)
         self.tasks.add(task)
@@ -152,7 +155,7 @@ class _Wait:
     async def _waiting_task(self, task_id: str) -> tuple[_WaitingTask, TaskRecord | None]:
         """Return a task that is waited for, and what is on record of it."""
         with suppress(KieError):
-            record = await self.engine.record.tasks.find_batched(task_id)
+            record = await self.engine.record.polls.find(task_id)
             if record is not None:
                 cadence = min(cadence_s(record.kind), max(self.timeout_s / 3, 1.0))  # also short waits
                 pace = Pace(self.engine, cadence, record.created_at.timestamp(), await usual_of(self.engine, record))
@@ -192,13 +195,28 @@ class _Wait:
         self.leave(task)
         for other in self.tasks:
             other.due = other.sure_at
-        wake(self.engine, task.written_id)
 
     async def _show(self, task_id: str, report: Report) -> None:
         before = self.board.reports.get(task_id)
+        if before is not None and report.status == "unread" and not report.stuck:
+            report = replace(before, read_error=report.read_error)  # what is known stays known
         self.board.reports[task_id] = report
         if before is None or before.status != report.status:
             await self._say()
+
+    async def _watch_record(self) -> None:
+        """Let tasks be read at once that others have seen end: other calls, other processes."""
+        while True:
+            await anyio.sleep(RECORD_S)
+            for task in await self.ended_on_record():
+                task.read_now()
+
+    async def ended_on_record(self) -> list[_WaitingTask]:
+        """Return the tasks that are waited for and are over on record; none where it can't be read."""
+        tasks = {task.row: task for task in self.tasks if task.row is not None and task.due < math.inf}
+        with suppress(StorageError):
+            return [tasks[row] for row in await self.engine.record.polls.ended(tasks)]
+        return []
 
     async def _tell(self) -> None:
         while True:
@@ -244,17 +262,12 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
     try:
         with anyio.move_on_after(timeout_s):
             await wait.run()
+        for task in await wait.ended_on_record():
+            with suppress(StorageError):
+                board.reports[task.task_id] = await last_known(engine, task.task_id) or board.reports[task.task_id]
     finally:
         wait.leave(*wait.tasks)
     return [await _at_the_end(engine, task_id, board) for task_id in wait.ids]
-
-
-def wake(engine: Engine, task_id: str) -> bool:
-    """Let everybody in this process who waits for a task read it now; return whether there is anybody."""
-    waiters = engine.waiters.get(task_id, ())
-    for waiter in waiters:
-        waiter.read_now()
-    return bool(waiters)
 
 
 async def _read(engine: Engine, task: _WaitingTask, since: float) -> Poll:

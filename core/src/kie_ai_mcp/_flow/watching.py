@@ -11,7 +11,6 @@ from kie_ai_mcp._flow.drift import look
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.pace import early_s, usual_of
 from kie_ai_mcp._flow.results import KEPT_LONGER, poll, with_files
-from kie_ai_mcp._flow.waiting import wake
 from kie_ai_mcp._record.lane import IN_BACKGROUND
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
@@ -117,8 +116,6 @@ async def _tend(engine: Engine, record: TaskRecord, turn: anyio.CapacityLimiter)
                     report, _ = await poll(engine, task_id, since, record.row_id)
                 if report.is_final and report.notes and engine.settings.output_dir is not None and not report.is_saved:
                     log.warning("task %s is not saved whole: %s", task_id, " ".join(report.notes))
-                if report.is_final:
-                    wake(engine, task_id)
         except Exception:
             log.exception("looking after task %s failed inside", task_id)
         finally:

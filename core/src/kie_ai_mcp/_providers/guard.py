@@ -7,6 +7,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
@@ -77,7 +78,7 @@ async def run_isolated(who: str, work: Callable[[], T]) -> T:
 
     def run() -> tuple[T | None, BaseException | None]:
         try:
-            return work(), None
+            return Context().run(work), None  # nothing that another one has set
         except BaseException as exc:  # noqa: BLE001  a plugin's code may raise anything
             return None, exc
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reaches the disk as it is
 RESCUE = "Stop every server, and rescue what can be: sqlite3 {0} .recover | sqlite3 {0}.new"
 BUSY_TIMEOUT_S = 10  # how long one statement, or one file lock, waits for another process
+IMPATIENT_S = 0.2  # the same, for what need not be written
 
 R = TypeVar("R")
 
@@ -173,6 +174,15 @@ class Database:
             yield
         finally:
             self.connection.pragma("synchronous", "full")
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Give up soon where another process writes."""
+        self.connection.pragma("busy_timeout", IMPATIENT_S * 1000)
+        try:
+            yield
+        finally:
+            self.connection.pragma("busy_timeout", BUSY_TIMEOUT_S * 1000)
 
     def execute(self, query: Any) -> Any:
         """Change what a query says; return the id of a new row, or the number of changed ones."""

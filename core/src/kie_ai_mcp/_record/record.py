@@ -17,6 +17,7 @@ from kie_ai_mcp._record.consents import Consents
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.kept import Keeping
 from kie_ai_mcp._record.lane import in_worker
+from kie_ai_mcp._record.polls import Polls
 from kie_ai_mcp._record.recovery import Process, RecoveryFile
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.submissions import Submissions
@@ -82,6 +83,7 @@ class Record:
         self.recovery = RecoveryFile(self.database)
         self.process = Process(self.database)
         self.tasks = Tasks(self.database)
+        self.polls = Polls(self.database)
         self.kept = Keeping(self.database)
         self.consents = Consents(self.database)
         self.submissions = Submissions(self.database, self.recovery, self.process, self.limit, self.budget, self.limits)

@@ -1,13 +1,12 @@
 """Tasks on record: where each came from, how it stands and where its results are; and uploads of files for them."""
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
-from typing import Any, NamedTuple
+from typing import Any
 
 import peewee
 
@@ -67,13 +66,6 @@ class Filters:
     readable: bool = False  # whether it must be one that this process can ask a service for
 
 
-class Claim(NamedTuple):
-    """A task on record, or None, and whether it is for this call to ask the service for it."""
-
-    record: TaskRecord | None
-    is_ours: bool = True
-
-
 @dataclass
 class Tasks:
     """The tasks in a database."""
@@ -111,43 +103,6 @@ class Tasks:
                         raise exc.__cause__ from None
                     records.append(exc)
         return records
-
-    @batched
-    def find_batched(self, calls: Sequence[tuple[TaskKey]]) -> list[TaskRecord | Exception | None]:
-        """Return one task, or None, as `find` does, together with what others look for."""
-        return [self._found(key) for (key,) in calls]
-
-    @batched
-    def claim(self, calls: Sequence[tuple[TaskKey, float]]) -> list[Claim | Exception]:
-        """Return a task, and whether to ask the service for it: not where a process has claimed it since a time.
-
-        The claim is not synced to disk: where it is lost, the task is read once more.
-        """
-        results = [self._found(key) for key, _ in calls]
-        claims = [result if isinstance(result, Exception) else Claim(result) for result in results]
-        running = {
-            number: result
-            for number, result in enumerate(results)
-            if isinstance(result, TaskRecord) and not result.final
-        }
-        if not running:
-            return claims
-        with self.database.unsynced(), self.database.transaction():
-            now, ours = time.time(), set[int]()
-            query = ReadRow.select().where(ReadRow.task.in_({record.row_id for record in running.values()}))
-            read_at = {row["task"]: row["read_at"] for row in self.database.rows(query)}
-            for number, record in running.items():
-                if record.row_id in ours or calls[number][1] < read_at.get(record.row_id, 0.0) <= now:
-                    claims[number] = Claim(record, is_ours=False)
-                else:
-                    ours.add(record.row_id)
-            self._mark_reads(ours, now)
-        return claims
-
-    def _mark_reads(self, row_ids: Iterable[int], now: float) -> None:
-        if marks := [{"task": row_id, "read_at": now} for row_id in row_ids]:
-            # No news of a task, so that what waits for news in this process is not woken.
-            ReadRow.insert_many(marks).on_conflict_replace().execute(self.database.connection)
 
     @in_worker
     def record_files(self, key: TaskKey, files: Iterable[str]) -> TaskRecord:
@@ -308,12 +263,6 @@ class Tasks:
         """Return the hashes of the bytes that were uploaded lately, by the addresses they have."""
         query = UploadRow.select().where(UploadRow.expires_at > datetime.now(UTC) - timedelta(days=3))
         return {row["url"]: row["sha256"] for row in self.database.rows(query)}
-
-    def _found(self, key: TaskKey) -> TaskRecord | Exception | None:
-        try:
-            return task_at(self.database, key)
-        except InvalidArgument as exc:
-            return exc
 
     def _readable(self) -> Any:
         services = map(service_of, self.database.accounts.values())

@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse, Response
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.results import refresh
-from kie_ai_mcp._flow.waiting import wake
 from kie_ai_mcp._service.envelope import task_ids_in
 from kie_ai_mcp._web.access import refusal
 from kie_ai_mcp.errors import KieError
@@ -62,7 +61,7 @@ class Callbacks:
         return answer
 
     async def _read(self, task_id: str) -> None:
-        if wake(self.engine, task_id):
+        if self.engine.wake(task_id):
             return
         try:
             await refresh(self.engine, task_id)
