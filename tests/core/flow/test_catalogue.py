@@ -22,6 +22,8 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow import catalogue
 from kie_ai_mcp._flow.catalogue import Kept, Sort, live
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._models.catalogue import Catalogue
+from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -187,6 +189,23 @@ async def test_processes_that_want_the_same_schema_make_one_call(open_engine: Op
     assert {json.dumps(answer.value) for answer in answers} == {json.dumps({**schema, "additionalProperties": False})}
     assert len(answers) == 6
     assert len(service.log) == 1
+
+
+async def test_providers_are_asked_once_for_models_that_two_calls_want_at_once(
+    open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, asked, values = await open_engine(), list[str](), Catalogue._values
+
+    def counted(self: Catalogue, plugin: Plugin) -> Any:
+        asked.append(plugin.name)
+        return values(self, plugin)
+
+    monkeypatch.setattr(Catalogue, "_values", counted)
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(engine.catalogue.load)
+    assert asked
+    assert len(asked) == len(set(asked))
 
 
 async def test_process_that_dies_while_it_reads_holds_nobody_up(

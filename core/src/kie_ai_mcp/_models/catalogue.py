@@ -62,20 +62,22 @@ class Catalogue:
     settings: Settings
     faults: dict[str, str] = field(default_factory=dict)
     _registered: dict[str, Registered] | None = None
+    _loading: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def load(self) -> Self:
         """Ask each provider for its models, isolated; what is read before is asked at once, as at a start."""
-        if self._registered is None:
-            registered: dict[str, Registered] = {}
-            for plugin in self._asked:
-                registered[plugin.name] = []
-                try:
-                    work = partial(self._values, plugin)
-                    registered[plugin.name] = await run_isolated(f"The provider {plugin.name}", work)
-                except KieError as exc:
-                    self._leave_out(plugin, exc)
-            self._registered = registered
-            await anyio.to_thread.run_sync(lambda: self.entries)
+        async with self._loading:  # or calls at the same time would ask twice, and mix what they were given
+            if self._registered is None:
+                registered: dict[str, Registered] = {}
+                for plugin in self._asked:
+                    registered[plugin.name] = []
+                    try:
+                        work = partial(self._values, plugin)
+                        registered[plugin.name] = await run_isolated(f"The provider {plugin.name}", work)
+                    except KieError as exc:
+                        self._leave_out(plugin, exc)
+                self._registered = registered
+                await anyio.to_thread.run_sync(lambda: self.entries)
         return self
 
     @property
