@@ -10,47 +10,32 @@ once: what counts is the time from the last of them to each answer.
 """
 
 import argparse
-import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.shared.servers import OURS, environment, free_port, over_http
+
+SANDBOX = [*OURS, "sandbox", "--hold", "--credits", "1e9", "--rate-limit", "1000000", "--port"]
+SERVER = [*OURS, "serve", "--http", "--port"]
 TOOLS = {"image": "generate_nano_banana", "video": "generate_veo3_video"}
 AT_ONCE = 100  # the most tasks of one call
 SINGLE = 20  # calls that wait for one task, at most half of all tasks
 MOST_BETWEEN_S = 1.0  # between the ends of two of these
 MAKERS = 8
-TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT_S = 600
-
-
-@contextmanager
-def child(words: list[str], says: str, **settings: str) -> Iterator[tuple[int, str]]:
-    """Run a command of ours as a child; yield its process id and the address that it says it serves."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("KIE_AI_")}
-    command = [sys.executable, "-m", "kie_ai_mcp", *words]
-    with subprocess.Popen(
-        command, env={**plain, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            line = next((line for line in process.stdout if says in line), "")
-            if not line:
-                raise SystemExit(f"{' '.join(words)} did not start")
-            yield process.pid, next(word for word in line.split() if word.startswith("http"))
-        finally:
-            process.terminate()
 
 
 @dataclass
@@ -67,7 +52,7 @@ class Bench:
     """The server as a client and as a process."""
 
     client: httpx.Client
-    pid: int
+    server: psutil.Process
     tool: str
     pool: ThreadPoolExecutor
 
@@ -84,13 +69,12 @@ class Bench:
 
     def busy_s(self) -> float:
         """Return the seconds of the processor that the server has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        times = self.server.cpu_times()
+        return float(times.user + times.system)
 
     def kib(self) -> int:
         """Return the KiB of memory that the server holds."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        return int(status.partition("VmRSS:")[2].split()[0])
+        return int(self.server.memory_info().rss) // 1024
 
     def figures(self, seconds: float, name: str) -> Figures:
         """Measure the processor alone first, then the calls of people."""
@@ -153,29 +137,22 @@ def main() -> None:
     parser.add_argument("--kind", choices=TOOLS, default="image")
     options = parser.parse_args()
     print(f"{options.kind}s; in brackets the ratio to the same while nobody waits")
-    limits = ("--credits", "1e9", "--rate-limit", "1000000")
     for count in options.tasks:
+        ports = free_port(), free_port()
+        service, url = (f"http://127.0.0.1:{port}" for port in ports)
         with (
-            tempfile.TemporaryDirectory() as folder,
-            child(["sandbox", "--hold", "--port", "0", *limits], "listening") as (_, service),
-            child(
-                ["serve", "--http", "--port", "0"],
-                "serving MCP",
-                KIE_AI_API_KEY="key-of-the-benchmark",
-                KIE_AI_BASE_URL=service,
-                KIE_AI_CONFIG=os.devnull,
-                KIE_AI_DB_PATH=str(Path(folder, "tasks.db")),
-                KIE_AI_RATE_LIMIT="1000000",
-            ) as (pid, url),
-            httpx.Client(base_url=url.removesuffix("/mcp"), timeout=LIMIT_S, trust_env=False) as client,
-            httpx.Client(base_url=service.partition("/api")[0], trust_env=False) as control,
+            tempfile.TemporaryDirectory() as name,
+            over_http([*SANDBOX, str(ports[0])], ports[0], environment(Path(name))),
+            over_http([*SERVER, str(ports[1])], ports[1], environment(Path(name), f"{service}/api/v1")) as pid,
+            httpx.Client(base_url=url, timeout=LIMIT_S, trust_env=False) as client,
+            httpx.Client(base_url=service, trust_env=False) as control,
             ThreadPoolExecutor(max(options.tasks) + SINGLE) as pool,
         ):
 
             def finish(task_id: str, control: httpx.Client = control) -> object:
                 return control.post("/_sandbox/finish", json={"task_id": task_id}).raise_for_status()
 
-            measure(Bench(client, pid, TOOLS[options.kind], pool), finish, count, options.seconds)
+            measure(Bench(client, psutil.Process(pid), TOOLS[options.kind], pool), finish, count, options.seconds)
 
 
 if __name__ == "__main__":
