@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -565,7 +566,7 @@ async def test_descriptors_that_were_taken_are_told_to_windows(monkeypatch: pyte
     monkeypatch.setattr(stdio, "rebind_std_handle_to_fd", told.append)  # its twin in the SDK does nothing but there
     start = Start(BytesIO(), BytesIO(), Memory())
     async with (
-        stdio.message_streams(start, App.open(load_settings({}), []), lambda: None) as (read, write),
+        stdio.message_streams(start, App.open(load_settings({}), []), lambda: None, lambda: None) as (read, write),
         read,
         write,
     ):
@@ -587,3 +588,167 @@ def test_unknown_way_to_load_is_an_error_with_its_cure(spawn: "Spawn") -> None:
     child = spawn(KIE_AI_LOAD="later")
     child.greet("2025-11-25")
     assert "KIE_AI_LOAD" in json.dumps(child.call("list_tasks"))
+
+
+# What a memory must not do -------------------------------------------------------------------------------------------
+
+
+def modern(method: str, number: int, revision: str = STATELESS) -> Message:
+    """A request that names its own revision."""
+    meta = {f"{PREFIX}protocolVersion": revision, f"{PREFIX}clientInfo": CLIENT, f"{PREFIX}clientCapabilities": {}}
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": {"_meta": meta}}
+
+
+def test_handshake_after_a_question_of_the_newest_revision_is_refused_as_usual(
+    spawn: "Spawn", remembered: Callable[..., Message], memories: Callable[[], list[Path]]
+) -> None:
+    remembered(STATELESS)
+    remembered("2025-06-18")
+    (before,) = (path.read_bytes() for path in memories())
+    child = spawn(KIE_AI_LOAD="demand")
+    hello: Message = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": CLIENT}
+    for message in (
+        modern("server/discover", 1),
+        {"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": hello},
+        modern("tools/list", 3, "2025-11-25"),
+        modern("tools/list", 4),
+    ):
+        child.send(json.dumps(message))
+    answers = {number: child.answer(number) for number in (1, 2, 3, 4)}
+    assert ["error" in answers[number] for number in (1, 2, 3, 4)] == [False, True, True, False]
+    assert ended(child) == 0
+    assert "no longer right" not in child.errors
+    assert [path.read_bytes() for path in memories()] == [before]
+
+
+@pytest.mark.parametrize("is_warm", [True, False], ids=["with a memory", "without"])
+def test_number_that_cannot_be_written_ends_nothing(
+    spawn: "Spawn", remembered: Callable[..., Message], is_warm: bool
+) -> None:
+    if is_warm:
+        remembered()
+    child = spawn(**ON_DEMAND)
+    child.greet("2025-11-25")
+    child.send('{"jsonrpc":"2.0","id":"\\ud800","method":"ping"}')
+    assert json.loads(child.line())["id"] is None
+    assert child.answer(child.ask("ping"))["result"] == {}
+
+
+def test_provider_that_is_removed_while_a_server_runs_is_noticed_by_the_next(
+    spawn: "Spawn", tmp_path: Path, plant: "Plant"
+) -> None:
+    path: Message = {"PYTHONPATH": plant("early", SOURCE.format(name="early")), **ON_DEMAND}
+    child = spawn(**path)
+    assert "generate_early" in names(child)
+    until(lambda: [*tmp_path.rglob("starts/*.json")])
+    for folder in tmp_path.rglob("*early*.dist-info"):
+        shutil.rmtree(folder)
+    child.answer(child.ask("prompts/list"))  # and that is remembered, too
+    assert ended(child) == 0
+    assert "generate_early" not in names(spawn(**path))
+
+
+def test_memory_of_a_provider_that_no_longer_loads_is_forgotten(
+    spawn: "Spawn", tmp_path: Path, plant: "Plant", memories: Callable[[], list[Path]]
+) -> None:
+    gone = tmp_path / "licence"
+    check = f"import pathlib\nassert not pathlib.Path({str(gone)!r}).exists()\n"
+    path: Message = {"PYTHONPATH": plant("early", check + SOURCE.format(name="early"))}
+    child = spawn(**path)
+    assert "generate_early" in names(child)
+    until(memories)
+    assert ended(child) == 0
+    gone.touch()
+    child = spawn(**path)
+    names(child)
+    child.call("list_tasks")
+    assert ended(child) == 0
+    assert memories() == []
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_closed_stream_ends_the_server(environment: "Environment", tmp_path: Path, closed: str) -> None:
+    command = f'exec "{sys.executable}" -m kie_ai_mcp {closed}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env=environment(tmp_path), input=b"", cwd=tmp_path, timeout=20, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_connection_that_breaks_ends_the_server(environment: "Environment", tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kie_ai_mcp"],
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            stderr=log,
+            env=environment(tmp_path),
+        )
+    theirs.close()
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT}
+    ours.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}).encode() + b"\n")
+    assert ours.recv(1)  # the rest is never read
+    ours.close()
+    assert process.wait(20) in {0, 1}
+
+
+@pytest.mark.parametrize("damage", ["garbage", "[]", "half", "nested"])
+def test_damaged_answers_are_those_of_the_server(
+    spawn: "Spawn", remembered: Callable[..., Message], memories: Callable[[], list[Path]], damage: str
+) -> None:
+    said = remembered()
+    (path,) = memories()
+    held = json.loads(path.read_text("utf-8"))
+    bad = {"garbage": "garbage", "[]": "[]", "half": '{"tools":["\ud800"]}', "nested": "[" * 100_000}[damage]
+    held["answers"] = dict.fromkeys(held["answers"], bad)
+    path.write_text("[" * 200_000 if damage == "nested" else json.dumps(held), "utf-8")
+    child = spawn(**ON_DEMAND)
+    assert asked(child) == said
+    assert ended(child) == 0
+
+
+def test_folder_of_memories_that_is_a_link_is_left_alone(spawn: "Spawn", tmp_path: Path) -> None:
+    letters = tmp_path / "letters"
+    letters.mkdir()
+    for number in range(30):
+        (letters / f"{number}.json").touch()
+    cache = tmp_path / "cache"
+    (cache / "kie-ai-mcp-server").mkdir(parents=True)
+    (cache / "kie-ai-mcp-server" / "starts").symlink_to(letters)
+    child = spawn(XDG_CACHE_HOME=str(cache))
+    asked(child)
+    assert ended(child) == 0
+    assert len([*letters.iterdir()]) == 30
+
+
+def test_current_folder_that_is_gone_leads_to_a_usual_start(environment: "Environment", tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'rmdir "{gone}"; exec "{sys.executable}" -P -m kie_ai_mcp'
+    environ = environment(tmp_path, KIE_AI_LOG_LEVEL="error") | {"KIE_AI_UPLOAD_ROOTS": "./x"}
+    done = subprocess.run(["/bin/sh", "-c", command], env=environ, input=b"", cwd=gone, timeout=20, check=False)
+    assert done.returncode == 0
+
+
+def test_strict_server_is_checked_whatever_it_is_asked(
+    environment: "Environment", tmp_path: Path, remembered: Callable[..., Message]
+) -> None:
+    remembered()
+    (tmp_path / "tasks.db").write_text("no database")
+    command = [sys.executable, "-m", "kie_ai_mcp", "serve", "--strict"]
+    environ = environment(tmp_path, **ON_DEMAND)
+    done = subprocess.run(command, env=environ, input=b"", cwd=tmp_path, capture_output=True, timeout=20, check=False)
+    assert done.returncode == 2
+
+
+def test_early_answers_without_end_take_no_memory_without_end(
+    spawn: "Spawn", tmp_path: Path, remembered: Callable[..., Message]
+) -> None:
+    remembered()
+    child = spawn(**ON_DEMAND)
+    child.greet("2025-11-25")
+    for _ in range(40):
+        child.answer(child.ask("tools/list", _meta={"padding": "x" * 50_000}))
+    assert is_loaded(tmp_path)
+    assert ended(child) == 0

@@ -17,6 +17,7 @@ from kie_ai_mcp._mcp.stdio import message_streams, read_messages
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._start import remembered
 from kie_ai_mcp._start.memory import Memory
+from kie_ai_mcp._start.questions import MODERN
 from kie_ai_mcp._start.remembered import Start
 from tests.helpers import until
 
@@ -96,7 +97,7 @@ async def answered(save: Callable[[Memory], None], out: io.BytesIO) -> None:
     lines = ({"jsonrpc": "2.0", "id": name, "method": name, "params": {"_meta": META}} for name in QUESTIONS)
     stdin = io.BytesIO("".join(json.dumps(line) + "\n" for line in lines).encode())
     app, start = App.open(load_settings({}), []), Start(stdin, out, memory)
-    async with message_streams(start, app, lambda: save(memory)) as (read, write), read:
+    async with message_streams(start, app, lambda: None, lambda: save(memory)) as (read, write), read:
         async for message in read:
             assert isinstance(message, SessionMessage)
             number = json.loads(message.message.model_dump_json())["id"]
@@ -138,4 +139,4 @@ async def test_answers_that_come_together_are_saved_once(error: Exception | None
             raise error
 
     await answered(save, out)
-    assert (out.answers(), saved) == ([*QUESTIONS], [[f"{name} 2026-07-28" for name in QUESTIONS]])
+    assert (out.answers(), saved) == ([*QUESTIONS], [[f"{name} {MODERN} 2026-07-28" for name in QUESTIONS]])

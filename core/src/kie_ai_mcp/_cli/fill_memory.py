@@ -27,8 +27,8 @@ def start_once(command: Sequence[str], environ: Mapping[str, str]) -> str | None
             ).returncode
         except subprocess.TimeoutExpired:
             return f"it takes longer than {LIMIT_S:g} s"
-        except OSError as exc:
-            return f"{command[0]} can't be run: {exc.strerror}"
+        except (OSError, ValueError) as exc:  # a name or a value that no environment takes
+            return f"{command[0]} can't be run: {getattr(exc, 'strerror', None) or exc}"
         if code == 0:
             return None
         errors.seek(max(0, os.fstat(errors.fileno()).st_size - 1000))

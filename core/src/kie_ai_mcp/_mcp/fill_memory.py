@@ -19,7 +19,8 @@ from kie_ai_mcp._settings.load import Faults, load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._start.memory import Memory
-from kie_ai_mcp._start.remembered import META, Start
+from kie_ai_mcp._start.questions import META
+from kie_ai_mcp._start.remembered import Start
 from kie_ai_mcp.errors import ConfigError
 
 STATELESS = "2026-07-28"

@@ -185,19 +185,29 @@ async def serve_client(app: App, start: Start) -> None:
     """Answer a client until its input ends, and remember what is said."""
     app.changes.tools_may_change = True  # what was remembered of them may be corrected
     server = server_of(app)
-    async with message_streams(start, app, partial(_remember, start, app)) as (read, write):
+    async with message_streams(start, app, partial(_look_at_sources, start), partial(_remember, start, app)) as (
+        read,
+        write,
+    ):
         await server.run(read, write, server.create_initialization_options())
 
 
 def _remember(start: Start, app: App) -> None:
-    """Write down what was said, with what it depends on; not where something is wrong, which may come right by itself.
+    """Write down what was said, with what it depends on; forget it where something is wrong that may come right.
 
     The schemas of single models, which tools may stand for, come with the providers; what the record keeps of the
     service's own is only for calls.
     """
     plugins = app.engine.plugins.plugins.values()
-    if not app.engine.faults and all(plugin.state != "set aside" for plugin in plugins):
-        start.memory.save([str(config_file()), *sys.path, *sources()], start.began_at)
+    if app.engine.faults or any(plugin.state == "set aside" for plugin in plugins):
+        start.memory.forget()
+    else:
+        start.memory.save()
+
+
+def _look_at_sources(start: Start) -> None:
+    if start.memory.files is None:
+        start.memory.look_at([str(config_file()), *sys.path, *sources()], start.began_at)
 
 
 def _circumstances(ctx: Context) -> dict[str, Any]:

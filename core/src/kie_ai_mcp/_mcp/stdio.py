@@ -36,14 +36,14 @@ SAVE_S = 5.0  # how long saving may delay the end of the server
 
 
 class _Saver(threading.Thread):
-    """A thread that calls `save` soon after there is news, so that no answer waits for a disk.
+    """A thread that calls `look` once, and `save` soon after there is news, so that no answer waits for a disk.
 
     A disk may hang for ever, and the process ends all the same: the thread is a daemon.
     """
 
-    def __init__(self, save: Callable[[], None]) -> None:
+    def __init__(self, look: Callable[[], None], save: Callable[[], None]) -> None:
         super().__init__(name="memory", daemon=True)
-        self._save = save
+        self._look, self._save = look, save
         self._wanted, self._is_ending, self._has_news = threading.Event(), threading.Event(), False
         self.start()
 
@@ -61,6 +61,9 @@ class _Saver(threading.Thread):
     def run(self) -> None:
         """Save until the end."""
         is_last = False
+        self._is_ending.wait(COLLECT_S)
+        with suppress(OSError, ValueError):
+            self._look()
         while not is_last:
             self._wanted.wait()
             self._is_ending.wait(COLLECT_S)
@@ -73,10 +76,13 @@ class _Saver(threading.Thread):
 
 
 @asynccontextmanager
-async def message_streams(start: Start, app: App, save: Callable[[], None]) -> AsyncIterator[tuple[Read, Write]]:
+async def message_streams(
+    start: Start, app: App, look: Callable[[], None], save: Callable[[], None]
+) -> AsyncIterator[tuple[Read, Write]]:
     """Yield the streams of messages that a server reads and writes, over stdin and stdout.
 
-    What is said for the first time, or otherwise than before, `save` writes down, in a thread of its own.
+    What is said for the first time, or otherwise than before, `save` writes down, in a thread of its own, with what
+    `look` has seen at the start.
     """
     for descriptor in (0, 1):  # taken before the SDK was there; on Windows children would still get the client's pipes
         with suppress(OSError):
@@ -86,7 +92,7 @@ async def message_streams(start: Start, app: App, save: Callable[[], None]) -> A
     async with stdio_server(anyio.wrap_file(StringIO()), out) as (unused, wire), unused, wire:
         forward, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
-        saver = _Saver(save)
+        saver = _Saver(look, save)
         async with outgoing, anyio.create_task_group() as group:
             group.start_soon(_send, start, app, outgoing, wire.send, saver.note_news)
             async with anyio.create_task_group() as reading:
@@ -162,7 +168,15 @@ def _json_in(line: bytes) -> Any:
 def _error(code: int, problem: str, line: bytes = b"") -> types.JSONRPCError:
     request = _json_in(line)
     number = request.get("id") if isinstance(request, dict) and "method" in request else None
-    if isinstance(number, bool) or not isinstance(number, str | int):
+    if isinstance(number, bool) or not isinstance(number, str | int) or not _is_text(number):
         number = None
     error = types.ErrorData(code=code, message=f"The request can't be read, so nothing was recorded or sent. {problem}")
     return types.JSONRPCError(jsonrpc="2.0", id=number, error=error)
+
+
+def _is_text(value: str | int) -> bool:
+    """Return whether a value can be written: a text may hold half of a character."""
+    with suppress(UnicodeEncodeError):
+        str(value).encode()
+        return True
+    return False

@@ -29,13 +29,12 @@ from typing import Any, BinaryIO
 
 from kie_ai_mcp._start.limits import LOAD, MESSAGE_BYTES
 from kie_ai_mcp._start.memory import Memory
+from kie_ai_mcp._start.questions import MODERN, is_modern, is_number, question_in
 
 QUESTION_BYTES = 64 * 1024  # a longer line is no question that is remembered
 PAUSE_S = 0.05  # a client that asks nothing for so long can wait for the server
 WAITING_BYTES = 1024 * 1024  # once lines of so much memory wait for the server, no other one is read
 FILL_COMMAND = "remember"  # the one argument of a process that is to fill the memory, and to do nothing else
-LISTS = {"server/discover", "tools/list", "prompts/list", "resources/templates/list"}
-META = "io.modelcontextprotocol/"
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 SECRETS = ("key", "token", "secret", "password")  # endings of the variables whose values are never shown
 SHORTEST_SECRET = 6  # to mask a shorter one would damage other words
@@ -59,10 +58,9 @@ class Start:
         self._condition = threading.Condition()
         self._is_passing = not memory.answers  # nothing is answered any more
         self._is_over = False
-        self._revision: str | None = None  # that the client and this start have agreed upon
+        self._early_bytes = 0  # the memory of lines that were answered
+        self._agreed: str | None = None  # the revision that client and server have agreed upon, or MODERN
         self._quiet_since = time.monotonic()
-        # Before the first answer, after which a signal may come at once.
-        self._handlers = {} if self._is_passing else _ending_at_once()
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
     # Before the server is loaded
@@ -70,13 +68,6 @@ class Start:
     def wait(self) -> bool:
         """Wait until the server is to be loaded; return False where the input has ended without a need for it."""
         on_demand = os.environ.get(LOAD, "").strip().lower() == "demand"
-        try:
-            return self._wait(on_demand=on_demand)
-        finally:
-            for number, handler in self._handlers.items():
-                signal.signal(number, handler)
-
-    def _wait(self, *, on_demand: bool) -> bool:
         with self._condition:
             while not self._is_passing and not self._is_over:
                 left = self._quiet_since + PAUSE_S - time.monotonic()
@@ -101,7 +92,7 @@ class Start:
         for line in lines:
             with suppress(ValueError, AttributeError, OSError):
                 message = json.loads(line)
-                if _is_number(message.get("id")) and "method" in message:
+                if is_number(message.get("id")) and "method" in message:
                     error = {
                         "code": -32603,
                         "message": f"The server could not be started, and nothing was sent: {reason}",
@@ -109,14 +100,28 @@ class Start:
                     self._write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}))
 
     def _read(self) -> None:
+        try:
+            self._read_lines()
+        except (OSError, ValueError):  # a connection that broke, or a file that cannot be read
+            pass
+        finally:
+            with self._condition:
+                self._is_over = True
+                self._condition.notify_all()
+
+    def _read_lines(self) -> None:
         while line := self.stdin.readline(MESSAGE_BYTES + 1):
             end = line
             while len(line) > MESSAGE_BYTES and end and not end.endswith(b"\n"):
                 end = self.stdin.readline(MESSAGE_BYTES)  # the rest of a line that is refused
             with self._condition:
-                question = _question(line, self._revision) if len(line) <= QUESTION_BYTES else None
-                if not self._is_passing and self._answer(question):
+                question = question_in(line, self._agreed) if len(line) <= QUESTION_BYTES else None
+                if question is not None and is_modern(question[1]):
+                    self._agreed = MODERN
+                is_room = self._early_bytes < WAITING_BYTES  # they are kept until the server has them
+                if not self._is_passing and is_room and self._answer(question):
                     self._early.append(line)
+                    self._early_bytes += sys.getsizeof(line)
                     self._quiet_since = time.monotonic()
                     self._condition.notify_all()
                     continue
@@ -127,9 +132,6 @@ class Start:
                 self._waiting_bytes += sys.getsizeof(line)
                 self._condition.notify_all()
                 self._condition.wait_for(lambda: self._waiting_bytes < WAITING_BYTES)
-        with self._condition:
-            self._is_over = True
-            self._condition.notify_all()
 
     def _answer(self, question: tuple[Any, str] | None) -> bool:
         """Answer a question from memory, where it is remembered; an empty one needs no answer."""
@@ -141,10 +143,16 @@ class Start:
         result = self.memory.answers.get(key)
         if result is None or number in self.answered_early:
             return False
-        self._write(f'{{"jsonrpc":"2.0","id":{json.dumps(number)},"result":{result}}}')
+        text = f'{{"jsonrpc":"2.0","id":{json.dumps(number)},"result":{result}}}'
+        try:
+            text.encode()
+            agreed = json.loads(text)["result"].get("protocolVersion")
+        except (ValueError, AttributeError, RecursionError):  # the file was damaged
+            return False
+        self._write(text)
         self.answered_early[number] = key
         if key.startswith("initialize "):
-            self._revision = json.loads(result).get("protocolVersion")
+            self._agreed = agreed
         return True
 
     def _write(self, text: str) -> None:
@@ -171,7 +179,7 @@ class Start:
 
     def is_to_send(self, number: Any, result: Any) -> bool:
         """Return whether an answer of the server is to be sent: not one that was given. Remember it, if it is new."""
-        if not _is_number(number):
+        if not is_number(number):
             return True
         early, question = self.answered_early.pop(number, None), self.awaited.pop(number, None)
         key = early or question
@@ -187,7 +195,7 @@ class Start:
             self._has_unsaved = True
             self._corrected += [early] if early else []
         if key.startswith("initialize ") and isinstance(result, dict):
-            self._revision = result.get("protocolVersion")
+            self._agreed = result.get("protocolVersion")
         return early is None
 
     def take_corrected(self) -> list[str]:
@@ -203,6 +211,11 @@ class Start:
 
 def begin(*, remembers: bool = True) -> Start:
     """Take stdin and stdout from everything else in this process, and start to answer, if it `remembers`."""
+    # Before the first answer, after which a signal may come at once. The server sets its own.
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _end)
+    _open_standard_ones()
     out = os.fdopen(_take_descriptor(1, 2), "wb", closefd=False)
     stdin = os.fdopen(_take_descriptor(0, None), "rb", closefd=False)  # a thread may still read from it at the end
     sys.stdout = sys.stderr
@@ -212,8 +225,6 @@ def begin(*, remembers: bool = True) -> Start:
 def _take_descriptor(number: int, other: int | None) -> int:
     """Return a new descriptor for what a standard one stood for, which then stands for another, else for no file."""
     kept = os.dup(number)
-    if kept <= 2:  # a host closed a standard one, and what is meant for that must not reach the client
-        return _take_descriptor(number, other)
     instead = os.open(os.devnull, os.O_RDONLY) if other is None else other
     os.dup2(instead, number)
     if other is None:
@@ -221,13 +232,15 @@ def _take_descriptor(number: int, other: int | None) -> int:
     return kept
 
 
-def _ending_at_once() -> dict[int, Any]:
-    """Let signals end the process at once, but for those that it ignores; return what handled them before."""
-    return {number: signal.signal(number, _end) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+def _open_standard_ones() -> None:
+    """Open descriptors that a host has closed, so that what is meant for one of them never reaches another file."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def _end(number: int, _frame: object) -> None:
-    os._exit(128 + number)  # nothing has been loaded, so there is nothing to end
+    os._exit(128 + number)  # nothing has been sent, so there is nothing to end
 
 
 def _secrets() -> list[str]:
@@ -237,38 +250,3 @@ def _secrets() -> list[str]:
     )
     found = {value.split()[-1].strip("\"'") for value in given if value.strip()}
     return sorted((secret for secret in found if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool)
-
-
-def _question(line: bytes, revision: str | None) -> tuple[Any, str] | None:
-    """Return the number and the question of a request whose answer can be remembered; None for any other line.
-
-    A question names all that its answer depends on. For the notification that ends a handshake it is empty.
-    """
-    try:
-        message = json.loads(line)
-        params, method = message.get("params") or {}, message["method"]
-        if message["jsonrpc"] != "2.0" or not isinstance(method, str) or not isinstance(params, dict):
-            return None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    number, meta = message.get("id"), params.get("_meta") or {}
-    if "id" not in message:
-        return (None, "") if method == "notifications/initialized" and revision and not params else None
-    if not _is_number(number) or not isinstance(meta, dict):
-        return None
-    if method == "initialize" and revision is None:
-        wanted, client = params.get("protocolVersion"), params.get("clientInfo")
-        if not (isinstance(client, dict) and isinstance(params.get("capabilities"), dict) and isinstance(wanted, str)):
-            return None
-        is_named = all(isinstance(client.get(name), str) for name in ("name", "version"))
-        return (number, f"initialize {wanted}") if is_named else None
-    declared = meta.get(f"{META}protocolVersion")
-    if method not in LISTS or params.keys() - {"_meta"} or (declared is None) == (revision is None):
-        return None
-    if declared is not None and not isinstance(meta.get(f"{META}clientCapabilities"), dict):
-        return None
-    return (number, f"{method} {revision or declared}") if isinstance(revision or declared, str) else None

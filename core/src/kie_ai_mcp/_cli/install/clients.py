@@ -139,7 +139,8 @@ def start_of(client: Client, text: str, name: str, environ: Env) -> tuple[list[s
     No setting reaches it but those of the entry.
     """
     own = (jsonc.read if client.form == "json" else _read_toml)(text)[client.servers][name]
-    env = {key: str(value) for key, value in (own.get("env") or {}).items()}
+    written = own.get("env")
+    env = {key: str(value) for key, value in written.items()} if isinstance(written, Mapping) else {}
     if (KEY in env and env[KEY] == client.key) or KEY in own.get("env_vars", ()):
         env[KEY] = environ.get(KEY, "")
     others = {key: value for key, value in environ.items() if not key.startswith(PREFIX)}
