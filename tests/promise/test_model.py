@@ -168,7 +168,7 @@ class Process:
 
         record, mark = self.record, self.record.process._mark
         patches = pytest.MonkeyPatch()  # refuses a name that is not there; never undone
-        patches.setattr(record.database, "guarded", die)
+        patches.setattr(record.database.lane, "use", die)
         patches.setattr(record.recovery, "append", die)
         patches.setattr(record, "close", lambda: None)
         for scope in tuple(self.engine._requests.values()):
