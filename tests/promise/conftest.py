@@ -288,3 +288,10 @@ def restarts_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(engine, "Plugins", load_once)
     monkeypatch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+
+
+@pytest.fixture
+def held() -> Iterator[Sandbox]:
+    """The service, where a task ends once a test says so."""
+    with Sandbox(hold=True) as sandbox:
+        yield sandbox

@@ -1,7 +1,6 @@
 """Waits that end when they can, and never say less of a task than is on record, whatever the database takes."""
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,21 +9,14 @@ import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import until
-from tests.promise.test_watching import TOOL, reads, started, took
+from tests.promise.pictures import TOOL, reads, started, took
 
 if TYPE_CHECKING:
-    from tests.promise.conftest import Launch, Message
+    from tests.promise.conftest import Launch, Message, Server
 
 ALONE: dict[str, Any] = {"KIE_AI_WATCH": "false", "KIE_AI_PATIENCE_S": "90"}
 LONG = {"timeout_s": 60}  # longer than a test may last: such a wait must end by itself
 FULL = {"do": "limit", "size": 0}
-
-
-@pytest.fixture
-def held() -> Iterator[Sandbox]:
-    """The service, where a task ends once a test says so."""
-    with Sandbox(hold=True) as sandbox:
-        yield sandbox
 
 
 def only(answer: "Message") -> dict[str, Any]:
@@ -32,6 +24,14 @@ def only(answer: "Message") -> dict[str, Any]:
     (task,) = answer["structuredContent"]["tasks"]
     assert isinstance(task, dict)
     return task
+
+
+def two_servers(launch: "Launch", held: Sandbox, folder: Path) -> "tuple[Server, Server, str]":
+    """Two servers on one database, and a task of the first that is not expected to end within a minute."""
+    first, second = launch(held, **ALONE), launch(held, **ALONE)
+    task_id = started(first)
+    took(folder, 60)
+    return first, second, task_id
 
 
 # A database that takes nothing ---------------------------------------------------------------------------------------
@@ -89,9 +89,7 @@ def test_task_that_is_over_on_record_is_not_waited_for(
 def test_every_wait_ends_with_a_task_that_another_call_has_read(
     launch: "Launch", held: Sandbox, tmp_path: Path
 ) -> None:
-    first, second = launch(held, **ALONE), launch(held, **ALONE)
-    task_id = started(first)
-    took(tmp_path, 60)
+    first, second, task_id = two_servers(launch, held, tmp_path)
     waiting = [(server, server.ask("wait_for_tasks", task_ids=[task_id], **LONG)) for server in (first, second)]
     first.call("list_tasks")  # the waits have begun
     second.call("list_tasks")
@@ -103,9 +101,7 @@ def test_every_wait_ends_with_a_task_that_another_call_has_read(
 def test_wait_that_runs_out_says_what_another_server_wrote_last(
     launch: "Launch", held: Sandbox, tmp_path: Path
 ) -> None:
-    first, second = launch(held, **ALONE), launch(held, **ALONE)
-    task_id = started(first)
-    took(tmp_path, 60)
+    first, second, task_id = two_servers(launch, held, tmp_path)
     second.call("list_tasks")
     waiting = second.ask("wait_for_tasks", task_ids=[task_id], timeout_s=1)
     second.call("list_tasks")

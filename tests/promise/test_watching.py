@@ -5,7 +5,7 @@ import json
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,36 +14,20 @@ import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import until
+from tests.promise.pictures import reads, started, took
 
 if TYPE_CHECKING:
     from tests.conftest import Rows
     from tests.promise.conftest import Launch, Server
 
-TOOL = "generate_nano_banana"
 QUICK = {"look": 0.05, "lease": 1.0, "least": 0.2, "usual": {"image": 0.0}}
 
 Tasks = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def held() -> Iterator[Sandbox]:
-    """The service, where a task ends once a test says so."""
-    with Sandbox(hold=True) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
 def tasks(rows: "Rows", tmp_path: Path) -> Tasks:
     return lambda: rows(tmp_path, "tasks")
-
-
-def started(server: "Server", prompt: str = "A fox") -> str:
-    task_id: str = server.call(TOOL, prompt=prompt)["structuredContent"]["task_id"]
-    return task_id
-
-
-def reads(sandbox: Sandbox) -> int:
-    return sum("recordInfo" in seen.path for seen in sandbox.requests)
 
 
 def saved(tasks: Tasks) -> bool:
@@ -196,20 +180,6 @@ def test_failing_database_does_not_end_the_watching(launch: "Launch", held: Sand
 
 
 # Waiting --------------------------------------------------------------------------------------------------------------
-
-
-def took(folder: Path, seconds: float, count: int = 5) -> None:
-    """Put finished pictures on record that took so long."""
-    columns = "task_id, api_type, status, created_at, updated_at, finished_at, provider, tool, kind, model, result_urls"
-    with closing(sqlite3.connect(folder / "tasks.db")) as database, database:
-        (model,) = database.execute("SELECT model FROM tasks").fetchone()
-        begin, end = (f"datetime('now', '-1 day', '+{after} seconds')" for after in (0, seconds))
-        for number in range(count):
-            database.execute(
-                f"INSERT INTO tasks ({columns}) VALUES (?, 'x', 'completed', {begin}, {end}, {end}, 'nano-banana', ?, "
-                "'image', ?, '[]')",
-                (f"old-{number}", TOOL, model),
-            )
 
 
 def test_task_that_is_waited_for_is_not_read_before_it_can_be_done(
