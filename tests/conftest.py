@@ -4,11 +4,10 @@ import errno
 import ipaddress
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +15,13 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._start.remembered import FILL_COMMAND
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.databases import address, current, postgres, rows_of, wire
+
+__all__ = ["address", "postgres", "wire"]
 
 PREFIX = "KIE_AI_"
 NOWHERE = "http://127.0.0.1:9/api/v1"
@@ -149,6 +153,7 @@ def environment() -> Environment:
             "KIE_AI_BASE_URL": sandbox.base_url if sandbox else NOWHERE,
             "KIE_AI_DB_PATH": str(folder / "tasks.db"),
             "KIE_AI_OUTPUT_DIR": str(folder / "out"),
+            "KIE_AI_DATABASE_URL": "".join(current),
             **settings,
         }
         return {name: value for name, value in values.items() if value}
@@ -235,9 +240,7 @@ def serve(serve_in: ServeIn, tmp_path: Path) -> Serve:
 @pytest.fixture(scope="session")
 def rows() -> Rows:
     def read(folder: Path, table: str) -> list[dict[str, Any]]:
-        with closing(sqlite3.connect(f"{(folder / 'tasks.db').as_uri()}?mode=ro", uri=True)) as database:
-            database.row_factory = sqlite3.Row
-            return [dict(row) for row in database.execute(f"SELECT * FROM {table} ORDER BY id")]
+        return rows_of(Record(folder / "tasks.db", RateLimit(20, 10.0), address="".join(current)), table)
 
     return read
 

@@ -160,14 +160,14 @@ def _request(connection: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def make_record(tmp_path: Path) -> Iterator[Callable[..., Record]]:
+def make_record(tmp_path: Path, address: str) -> Iterator[Callable[..., Record]]:
     """Opens databases, each like a process of its own, and closes them: ``make_record(creates=3, window_s=1)``."""
     with ExitStack() as stack:
 
         def make(
             path: Path = tmp_path / "tasks.db", creates: int = 20, window_s: float = 10.0, budget: Budget | None = None
         ) -> Record:
-            record = Record(path, RateLimit(creates, window_s), budget or Budget())
+            record = Record(path, RateLimit(creates, window_s), budget or Budget(), address=address)
             stack.callback(record.close)
             record.open()
             return record

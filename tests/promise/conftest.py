@@ -27,6 +27,7 @@ from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.databases import current
 
 if TYPE_CHECKING:
     from tests.conftest import Environment
@@ -269,6 +270,7 @@ def open_desk() -> OpenDesk:
             "enabled_providers": ("nano-banana",),
         }
         # `model_copy` doesn't validate: a test's time limit may be shorter than any that a user may set.
+        usual |= {"database_url": current[0]} if current else {}
         app = App.open(Settings.model_validate(usual).model_copy(update=settings))
         async with app.engine.running(), Client(server_of(app)) as client:
             yield Desk(client, app, folder)

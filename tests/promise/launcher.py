@@ -67,7 +67,7 @@ PLACES = {
     "list unsettled": "kie_ai_mcp._record.submissions:Submissions.unsettled",
     "busy timeout": "kie_ai_mcp._record.database:BUSY_TIMEOUT_S",
     "grace": "kie_ai_mcp._flow.engine:GRACE_S",
-    "silence": "kie_ai_mcp._record.recovery:SILENCE_S",
+    "silence": "kie_ai_mcp._record.processes:SILENCE_S",
     "patience": "kie_ai_mcp._app.patience:USUAL_PATIENCE_S",
     "cadence": "kie_ai_mcp._flow.waiting:CADENCE_S",
     "look": "kie_ai_mcp._flow.watching:LOOK_S",

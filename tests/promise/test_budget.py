@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.conftest import Rows
     from tests.promise.conftest import Desk, Launch, OpenDesk
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("address")]
 
 PICTURE = "https://example.com/a.png"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)

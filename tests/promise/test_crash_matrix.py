@@ -38,6 +38,8 @@ STEPS: dict[str, tuple[dict[str, str], str, set[int]]] = {
     "before the record of a refusal": ({"at": "record settled"}, "unknown", {0}),
     "after the record of a refusal": ({"at": "record settled", "when": "after"}, "refused", {0}),
 }
+# One of each fate; the rest is the same code.
+ON_BOTH = "waiting for a slot", "sent", "answered", "after the record", "after the record of a refusal"
 SAVING: dict[str, dict[str, Any]] = {
     "before the download": {"at": "record outcome", "when": "after"},
     "in the middle of the download": {"at": "write", "within": "save", "when": "after"},
@@ -87,14 +89,20 @@ def fates(prompt: str, times: int, submissions: list[dict[str, Any]], listed: di
     return found
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("address", "step"),
+    [*(("sqlite", step) for step in STEPS), *(("postgres", step) for step in ON_BOTH)],
+    indirect=["address"],
+)
 def test_request_of_a_killed_server_has_exactly_one_fate_and_is_never_sent_by_itself(
-    step: str, service: Sandbox, broke: Sandbox, launch_in: "LaunchIn", rows: "Rows", tmp_path: Path
+    address: str, step: str, service: Sandbox, broke: Sandbox, launch_in: "LaunchIn", rows: "Rows", tmp_path: Path
 ) -> None:
     where, fate, may_be_paid = STEPS[step]
     asked = broke if "refus" in step else service
     settings = {"KIE_AI_RATE_WINDOW_S": "1000", "KIE_AI_RATE_LIMIT": "1" if "slot" in step else "1000"}
-    prompts = [f"{step}, {seed}" for seed in SEEDS]
+    prompts = (
+        [f"{step}, on PostgreSQL {seed}" for seed in SEEDS[:3]] if address else [f"{step}, {seed}" for seed in SEEDS]
+    )
     if "slot" in step:
         with launch_in(tmp_path, asked, None, **settings) as server:
             server.call("generate_nano_banana", prompt=f"{step}, the one before")
@@ -124,9 +132,9 @@ def test_request_of_a_killed_server_has_exactly_one_fate_and_is_never_sent_by_it
 
 
 def test_unknown_request_after_a_kill_is_settled_by_the_ledger_and_never_paid_twice(
-    service: Sandbox, launch_in: "LaunchIn", tmp_path: Path
+    address: str, service: Sandbox, launch_in: "LaunchIn", tmp_path: Path
 ) -> None:
-    prompts = {"paid": "settled, paid", "lost": "settled, lost"}
+    prompts = {name: f"settled, {name} on {address[:4] or 'file'}" for name in ("paid", "lost")}
     for name, at in (("paid", "record accepted"), ("lost", "create")):
         with launch_in(tmp_path, service, {"at": at}) as server:
             server.ask("generate_nano_banana", prompt=prompts[name])

@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, Future, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -32,6 +32,7 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow import engine, submit
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._flow.settle import resolve
+from kie_ai_mcp._record.processes import LockFile
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, Refused, TaskNotFound, Unknown
 
@@ -166,7 +167,7 @@ class Process:
         def die(*_: object) -> Any:
             raise Dead
 
-        record, mark = self.record, self.record.process._mark
+        record, mark = self.record, cast(LockFile, self.record.process)._mark
         patches = pytest.MonkeyPatch()  # refuses a name that is not there; never undone
         patches.setattr(record.database.lane, "use", die)
         patches.setattr(record.recovery, "append", die)

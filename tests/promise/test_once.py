@@ -1,10 +1,9 @@
 """Single payment: equal requests at the same time, and keys that name a request for good."""
 
 import re
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,14 @@ from kie_ai_mcp._record import submissions
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.databases import outside
 from tests.helpers import eventually
 
 if TYPE_CHECKING:
     from tests.conftest import Rows
     from tests.promise.conftest import Desk, Launch, OpenDesk, Reply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("address")]
 
 TOOL = "generate_nano_banana"
 
@@ -361,7 +361,7 @@ async def test_key_of_a_task_that_was_taken_off_the_record_does_not_hang(
     desks: list["Desk"], sandbox: Sandbox, tmp_path: Path
 ) -> None:
     await desks[0].call(TOOL, prompt="A fox", idempotency_key="k")
-    with closing(sqlite3.connect(tmp_path / "tasks.db")) as database, database:
+    with outside(desks[0].app.engine.record) as database:
         database.execute("DELETE FROM tasks")
     with anyio.fail_after(2):
         await desks[1].call(TOOL, prompt="A fox", idempotency_key="k")

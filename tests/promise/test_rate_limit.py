@@ -12,10 +12,13 @@ import pytest
 
 from kie_ai_mcp._flow import submit
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.databases import current
 
 if TYPE_CHECKING:
     from tests.conftest import Rows
     from tests.promise.conftest import Launch, LaunchIn, OpenDesk
+
+on_both = pytest.mark.usefixtures("address")
 
 PROCESSES = 4
 CALLS = 50
@@ -35,21 +38,28 @@ class Rush:
     submissions: list[dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def rush(launch_in: "LaunchIn", rows: "Rows", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rush]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def rush(
+    request: pytest.FixtureRequest, launch_in: "LaunchIn", rows: "Rows", tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Rush]:
     folder: Path = tmp_path_factory.mktemp("rush")
-    with Sandbox(rate_limit=LIMIT, rate_window_s=WINDOW_S) as sandbox, ExitStack() as stack:
-        servers = [stack.enter_context(launch_in(folder, sandbox, None, **SETTINGS)) for _ in range(PROCESSES)]
-        asked = [
-            [server.ask("generate_nano_banana", prompt=f"Fox {process}.{number}") for number in range(CALLS)]
-            for process, server in enumerate(servers)
-        ]
-        answers = [
-            server.answer(number)["structuredContent"]
-            for server, numbers in zip(servers, asked, strict=True)
-            for number in numbers
-        ]
-        yield Rush(sandbox, answers, rows(folder, "submissions"))
+    if request.param == "postgres":
+        current.append(request.getfixturevalue("postgres").empty())
+    with Sandbox(rate_limit=LIMIT, rate_window_s=WINDOW_S) as sandbox:
+        with ExitStack() as stack:
+            servers = [stack.enter_context(launch_in(folder, sandbox, None, **SETTINGS)) for _ in range(PROCESSES)]
+            asked = [
+                [server.ask("generate_nano_banana", prompt=f"Fox {process}.{number}") for number in range(CALLS)]
+                for process, server in enumerate(servers)
+            ]
+            answers = [
+                server.answer(number)["structuredContent"]
+                for server, numbers in zip(servers, asked, strict=True)
+                for number in numbers
+            ]
+            submissions = rows(folder, "submissions")
+        current.clear()
+        yield Rush(sandbox, answers, submissions)
 
 
 def test_no_window_sees_more_than_the_limit(rush: Rush) -> None:
@@ -75,6 +85,7 @@ def test_whoever_came_first_is_sent_first(rush: Rush) -> None:
     assert max(overtaken) <= MAY_OVERTAKE
 
 
+@on_both
 def test_call_that_waits_longer_than_its_client_is_refused_and_not_sent(
     launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
@@ -89,6 +100,7 @@ def test_call_that_waits_longer_than_its_client_is_refused_and_not_sent(
     assert len(sandbox.requests) == 1
 
 
+@on_both
 @pytest.mark.parametrize("end", ["cancelled while waiting to try again", "given up after refusals"])
 def test_request_that_was_not_made_gives_its_slot_back(
     end: str, launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
@@ -108,6 +120,7 @@ def test_request_that_was_not_made_gives_its_slot_back(
     assert server.call("generate_nano_banana", prompt="The second fox")["structuredContent"]["status"] == "pending"
 
 
+@on_both
 def test_dead_process_does_not_hold_its_place(launch: "Launch", sandbox: Sandbox) -> None:
     settings = {"KIE_AI_RATE_LIMIT": "1", "KIE_AI_RATE_WINDOW_S": "0.5"}
     dying = launch(sandbox, {"at": "ask for a slot", "when": "after"}, **settings)
@@ -119,6 +132,7 @@ def test_dead_process_does_not_hold_its_place(launch: "Launch", sandbox: Sandbox
     assert [entry.body["input"]["prompt"] for entry in sandbox.ledger] == ["The first fox", "The next fox"]
 
 
+@on_both
 def test_slot_is_held_until_a_window_after_the_answer(launch: "Launch", tmp_path: Path) -> None:
     # The service counts a request when it arrives, which may be long after its slot was granted.
     slow = {"at": "connect", "within": "create", "do": "pause", "seconds": 0.4}
@@ -130,6 +144,7 @@ def test_slot_is_held_until_a_window_after_the_answer(launch: "Launch", tmp_path
         assert [seen.code for seen in sandbox.requests] == [200, 200]
 
 
+@on_both
 @pytest.mark.parametrize("limit", [1, 3])
 def test_request_that_must_come_back_later_does_not_stop_those_behind_it(
     limit: int, launch: "Launch", sandbox: Sandbox
@@ -141,6 +156,7 @@ def test_request_that_must_come_back_later_does_not_stop_those_behind_it(
     assert len(sandbox.ledger) == limit + 2
 
 
+@on_both
 def test_service_that_asks_for_no_pause_is_not_hammered(launch: "Launch", sandbox: Sandbox) -> None:
     sandbox.play("429:0*always", path="createTask")
     server = launch(sandbox, {"constants": {"patience": 1.0}})
@@ -150,6 +166,7 @@ def test_service_that_asks_for_no_pause_is_not_hammered(launch: "Launch", sandbo
 
 
 @pytest.mark.anyio
+@on_both
 async def test_client_that_waits_for_its_turn_gets_progress_all_the_time(
     open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

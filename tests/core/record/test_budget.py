@@ -1,8 +1,6 @@
 """The user's limits on credits and requests: what counts, from when on, and for how long."""
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +14,7 @@ from kie_ai_mcp._record.slots import Budget
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, Ending
 from kie_ai_mcp.errors import LimitReached
+from tests.databases import outside
 
 pytestmark = pytest.mark.anyio
 
@@ -148,8 +147,8 @@ async def test_task_that_was_adopted_for_a_lost_request_lowers_no_booking(make_r
 async def test_what_was_made_long_ago_counts_no_more(make_record: MakeRecord) -> None:
     record = make_record(budget=Budget(credits_per_day=1.0, submissions_per_hour=1))
     await write(record, "a", 1.0)
-    with closing(sqlite3.connect(record.path)) as database, database:
-        database.execute("UPDATE submissions SET created_at = datetime('now', '-25 hours')")
+    with outside(record) as database:
+        database.execute("UPDATE submissions SET created_at = ?", (str(datetime.now(UTC) - timedelta(hours=25)),))
 
     await write(record, "b", 1.0)
 

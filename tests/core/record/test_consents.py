@@ -1,11 +1,10 @@
 """Consents on record: what a yes covers, how long, that it is used once, and which answers count."""
 
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,6 +21,7 @@ from kie_ai_mcp._record.submissions import NeedsConsent, NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, Ending, SubmissionRecord
 from kie_ai_mcp.errors import LimitReached
 from kie_ai_mcp.specs import Task
+from tests.databases import outside
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ async def agree(record: Record, word: str, price: float | None = 8.0) -> int:
 
 
 def change(record: Record, values: str) -> None:
-    with closing(sqlite3.connect(record.path)) as database, database:
+    with outside(record) as database:
         database.execute(f"UPDATE consents SET {values}")
 
 
@@ -151,7 +151,7 @@ async def test_limits_of_credits_refuse_before_a_person_is_asked(make_record: Ma
         await record.submissions.write_ahead(request("a"))
 
 
-def spend(path: str, key: str) -> None:
+def spend(path: str, address: str, key: str) -> None:
     """Try in a process of its own to use the yes to each request that a line of stdin names; say whether it did."""
 
     def say(word: object) -> None:
@@ -159,7 +159,7 @@ def spend(path: str, key: str) -> None:
         sys.stdout.flush()
 
     async def work() -> None:
-        record = Record(Path(path), RateLimit(1000, 1.0), ABOVE_5)
+        record = Record(Path(path), RateLimit(1000, 1.0), ABOVE_5, address=address)
         record.open()
         say("ready")
         for line in sys.stdin:
@@ -176,7 +176,7 @@ async def test_of_two_processes_with_one_yes_exactly_one_may_send(make_record: M
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with ExitStack() as stack:
         start = partial(subprocess.Popen, **pipes)
-        commands = ([sys.executable, "-c", program, str(record.path), key] for key in "ab")
+        commands = ([sys.executable, "-c", program, str(record.path), record.address, key] for key in "ab")
         processes: list[Any] = [stack.enter_context(start(command)) for command in commands]
         assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
         for number in range(ROUNDS):

@@ -1,10 +1,8 @@
 """Turns of the database: calls of people come before polls, and polls that wait are done together."""
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +14,7 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._record import lane
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.errors import StorageError
+from tests.databases import locked, outside
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +47,7 @@ async def ended_after_a_turn(record: Record, *calls: Callable[[], Awaitable[Any]
 
 def generation(record: Record) -> int:
     """Return how often the database was changed, read from outside."""
-    with closing(sqlite3.connect(record.path)) as database:
+    with outside(record) as database:
         return int(database.execute("SELECT generation FROM place").fetchone()[0])
 
 
@@ -159,8 +158,7 @@ async def test_file_that_fails_fails_every_outcome_of_the_batch(
             await record.tasks.record_outcome(row, DONE)
         errors.append(caught.value)
 
-    with closing(sqlite3.connect(record.path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(record):
         await ended_after_a_turn(record, *[lambda row=row: write(row) for row in rows])
     assert len(errors) == 3
     assert (await record.tasks.record_outcome(rows[0], DONE)).status == "completed"
@@ -296,5 +294,5 @@ async def test_claims_are_deleted_with_their_tasks(make_record: MakeRecord) -> N
     await record.polls.claim(task.row_id, 0.0)
     await record.tasks.record_outcome(task.row_id, DONE)
     assert await record.prune(datetime.now(UTC), dry_run=False) == 1
-    with closing(sqlite3.connect(record.path)) as database:
+    with outside(record) as database:
         assert database.execute("SELECT count(*) FROM reads").fetchone() == (0,)

@@ -43,6 +43,12 @@ BY_SEED = "INSERT INTO tasks (task_id, api_type, status, result_url, error_messa
 
 
 @pytest.fixture
+def address() -> str:
+    """The record is a file, of which there are some of every earlier version."""
+    return ""
+
+
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the database stands that a test is about."""
     return tmp_path / "tasks.db"

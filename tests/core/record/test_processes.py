@@ -1,10 +1,8 @@
 """Processes on one database: a living one that is taken for dead, by its lock file, loses no request and no slot."""
 
 import os
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, Ending
 from kie_ai_mcp.errors import StorageError
+from tests.databases import locked, on_sqlite, outside, rows_of
+from tests.helpers import until
 
 pytestmark = pytest.mark.anyio
 
@@ -30,28 +30,43 @@ async def ticket(record: Record, word: str) -> Ticket:
     return written
 
 
+def give_up(record: Record) -> None:
+    """Let a living process seem dead: the lock is lost that shows its life."""
+    if record.address:
+        record.database.close()
+        until(lambda: living(record) == 0)
+    else:
+        sweep(record)
+
+
+def living(record: Record) -> int:
+    """Return how many connections hold the lock of a process."""
+    with outside(record) as database:
+        query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid::bigint = "
+        query += "(hashtextextended(?, 0) & 4294967295)"
+        return int(database.execute(query, (record.process.owner,)).fetchone()[0])
+
+
 def sweep(record: Record, *, silent: bool = True) -> Path:
     """Remove the process's lock file, as cleaners of temporary folders do; `silent`: it wrote nothing lately."""
     lock = record.path.with_name(f"tasks.db.{record.process.owner}.lock")
     lock.unlink()
     if silent:
-        with closing(sqlite3.connect(record.path)) as database, database:
+        with outside(record) as database:
             ago = time.time() - LONG_AGO
             database.execute("UPDATE submissions SET asked_at = ?, granted_at = granted_at * 0 + ?", (ago, ago))
     return lock
 
 
 def rows(record: Record) -> list[dict[str, Any]]:
-    with closing(sqlite3.connect(record.path)) as database:
-        database.row_factory = sqlite3.Row
-        return [dict(row) for row in database.execute("SELECT * FROM submissions ORDER BY id")]
+    return rows_of(record, "submissions")
 
 
 async def test_request_once_given_up_gets_no_slot_and_holds_none(make_record: MakeRecord) -> None:
     ours, theirs = make_record(creates=1, window_s=0.01), make_record(creates=1, window_s=0.01)
     busy = await ticket(theirs, "busy")
     waiting = await ticket(ours, "waiting")
-    sweep(ours)
+    give_up(ours)
     assert [entry.state for entry in await theirs.submissions.unsettled()] == ["sending"]
     await theirs.submissions.settled(busy.submission_id, Ending("refused", message="no"))
     await anyio.sleep(0.02)
@@ -69,7 +84,7 @@ async def test_request_once_given_up_gets_no_slot_and_holds_none(make_record: Ma
 async def test_slot_that_an_earlier_version_left_with_a_cancelled_request_is_free(make_record: MakeRecord) -> None:
     record = make_record(creates=1)
     first = await ticket(record, "first")
-    with closing(sqlite3.connect(record.path)) as database, database:
+    with outside(record) as database:
         database.execute("UPDATE submissions SET state = 'cancelled' WHERE id = ?", (first.submission_id,))
 
     assert (await ticket(record, "second")).granted
@@ -83,7 +98,7 @@ async def test_answer_to_a_request_that_was_given_up_is_recorded_as_what_it_is(
     if not sent:
         await ticket(theirs, "before")
     given_up = await ticket(ours, "a fox")
-    sweep(ours)
+    give_up(ours)
     await theirs.submissions.unsettled()
     assert rows(ours)[-1]["state"] == ("unknown" if sent else "cancelled")
 
@@ -103,7 +118,7 @@ async def test_accepted_task_from_the_recovery_file_wins_over_what_was_supposed(
     record = make_record()
     written = await ticket(record, "a fox")
     await record.recovery.keep(written.submission_id, Ending("accepted", Task("t-1", "x", "x")))
-    with closing(sqlite3.connect(record.path)) as database, database:
+    with outside(record) as database:
         database.execute("UPDATE submissions SET state = ?", (meanwhile,))
 
     await record.submissions.unsettled()
@@ -114,7 +129,7 @@ async def test_accepted_task_from_the_recovery_file_wins_over_what_was_supposed(
 async def test_busy_service_answers_a_request_that_was_given_up_and_it_may_wait_on(make_record: MakeRecord) -> None:
     ours, theirs = make_record(), make_record()
     written = await ticket(ours, "a fox")
-    sweep(ours)
+    give_up(ours)
     assert [entry.state for entry in await theirs.submissions.unsettled()] == ["unknown"]
 
     await ours.submissions.waiting(written.submission_id)
@@ -122,6 +137,7 @@ async def test_busy_service_answers_a_request_that_was_given_up_and_it_may_wait_
     assert (await ours.submissions.ask_again(written.submission_id, "kie")).granted
 
 
+@on_sqlite
 async def test_lock_file_that_was_swept_away_alone_proves_no_death(make_record: MakeRecord) -> None:
     ours, theirs = make_record(), make_record()
     await ticket(ours, "a fox")
@@ -132,6 +148,7 @@ async def test_lock_file_that_was_swept_away_alone_proves_no_death(make_record: 
     assert not lock.exists()
 
 
+@on_sqlite
 @pytest.mark.parametrize("use", ["the next request", "a request that waits"])
 async def test_lock_file_that_was_swept_away_is_made_again(use: str, make_record: MakeRecord) -> None:
     ours, theirs = make_record(creates=1), make_record()
@@ -145,11 +162,12 @@ async def test_lock_file_that_was_swept_away_is_made_again(use: str, make_record
         await ours.submissions.ask_again(waiting.submission_id, "kie")
 
     assert lock.exists()
-    with closing(sqlite3.connect(ours.path)) as database, database:
+    with outside(ours) as database:
         database.execute("UPDATE submissions SET asked_at = 1, granted_at = granted_at * 0 + 1")
     assert {entry.state for entry in await theirs.submissions.unsettled()} == {"sending"}
 
 
+@on_sqlite
 async def test_lock_file_of_a_process_that_sends_stays_young(make_record: MakeRecord) -> None:
     record = make_record()
     await ticket(record, "a fox")
@@ -161,6 +179,7 @@ async def test_lock_file_of_a_process_that_sends_stays_young(make_record: MakeRe
     assert time.time() - lock.stat().st_mtime < LONG_AGO
 
 
+@on_sqlite
 async def test_lock_file_in_the_place_of_the_one_that_was_swept_away_is_noticed(make_record: MakeRecord) -> None:
     ours, theirs = make_record(), make_record()
     await ticket(ours, "a fox")
@@ -178,12 +197,10 @@ async def test_lease_that_is_taken_while_another_process_waits_for_the_database_
     async def hold() -> None:
         held.append(await ours.hold("reading", LONG_AGO))
 
-    with closing(sqlite3.connect(theirs.path, isolation_level=None)) as database:
-        async with anyio.create_task_group() as group:
-            database.execute("BEGIN IMMEDIATE")
+    async with anyio.create_task_group() as group:
+        with locked(theirs) as database:
             group.start_soon(hold)
             await anyio.sleep(0.1)
             lease = ("reading", theirs.process.owner, time.time() + LONG_AGO)
             database.execute("INSERT INTO leases VALUES (?, ?, ?)", lease)
-            database.execute("COMMIT")
     assert held == [False]

@@ -1,9 +1,7 @@
 """Recovery file and privacy of all files: nothing that was kept is lost for the sake of a broken neighbour."""
 
 import os
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +15,7 @@ from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending, SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import StorageError
+from tests.databases import on_sqlite, outside
 
 pytestmark = pytest.mark.anyio
 
@@ -37,8 +36,9 @@ async def ahead(record: Record, word: str = "a fox", key: str | None = None) -> 
 
 
 def change(record: Record, statement: str) -> None:
-    with closing(sqlite3.connect(record.path)) as database, database:
-        database.executescript(statement)
+    with outside(record) as database:
+        for each in filter(str.strip, statement.split(";")):
+            database.execute(each)
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------
@@ -114,6 +114,7 @@ async def test_line_of_an_earlier_version_is_read(make_record: MakeRecord) -> No
 # A file that does not know the request -------------------------------------------------------------------------------
 
 
+@on_sqlite
 @pytest.mark.parametrize("state", ["accepted", "unknown"])
 async def test_request_that_the_file_does_not_know_is_recorded_anew_and_changes_no_other(
     state: str, tmp_path: Path, make_record: MakeRecord
@@ -154,6 +155,7 @@ async def test_request_that_is_recovered_twice_is_recorded_once(make_record: Mak
 posix = pytest.mark.skipif(os.name != "posix", reason="other systems have other rights")
 
 
+@on_sqlite
 @posix
 async def test_every_file_of_the_record_is_its_owners_alone(tmp_path: Path, make_record: MakeRecord) -> None:
     record = make_record(tmp_path / "data" / "tasks.db")
@@ -170,6 +172,7 @@ async def test_every_file_of_the_record_is_its_owners_alone(tmp_path: Path, make
     assert side.parent.stat().st_mode & 0o777 == 0o700
 
 
+@on_sqlite
 @posix
 @pytest.mark.parametrize(("before", "after"), [(0o644, 0o600), (0o444, 0o400), (0o660, 0o660), (0o600, 0o600)])
 async def test_file_of_an_earlier_version_becomes_private_unless_its_group_shares_it(
@@ -183,6 +186,7 @@ async def test_file_of_an_earlier_version_becomes_private_unless_its_group_share
     assert (tmp_path / "tasks.db").stat().st_mode & 0o777 == after
 
 
+@on_sqlite
 @posix
 @pytest.mark.parametrize("name", ["tasks.db.unrecorded.jsonl", "tasks.db.unrecorded.jsonl.lock"])
 async def test_link_under_the_name_of_the_recovery_file_is_not_followed(
@@ -202,6 +206,7 @@ async def test_link_under_the_name_of_the_recovery_file_is_not_followed(
     assert await record.submissions.unsettled() == []
 
 
+@on_sqlite
 @posix
 async def test_link_to_nothing_under_the_name_of_the_log_is_an_error(tmp_path: Path, make_record: MakeRecord) -> None:
     target = tmp_path / "somewhere"

@@ -1,13 +1,13 @@
 """Submissions on record: written before sending, shared by processes, correct after crashes, never changed back."""
 
+import json
 import random
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from kie_ai_mcp._record.tables import NEVER_SENT, Ending, SubmissionRecord, Task
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import InvalidArgument, StorageError
 from kie_ai_mcp.specs import Status
+from tests.databases import locked, on_sqlite, outside, rows_of
 
 pytestmark = pytest.mark.anyio
 
@@ -53,9 +54,7 @@ async def ticket(record: Record, word: str, gateway: str = "kie") -> Ticket:
 
 async def states(record: Record) -> dict[str, str]:
     """The state of every submission by its prompt, as another process reads it."""
-    with closing(sqlite3.connect(record.path)) as database:
-        rows = database.execute("SELECT json_extract(arguments, '$.prompt'), state FROM submissions ORDER BY id")
-        return dict(rows.fetchall())
+    return {json.loads(row["arguments"])["prompt"]: row["state"] for row in rows_of(record, "submissions")}
 
 
 @dataclass
@@ -79,13 +78,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def of_account(tmp_path: Path) -> Iterator[Callable[..., Record]]:
+def of_account(tmp_path: Path, address: str) -> Iterator[Callable[..., Record]]:
     """Opens the test's database for an account at Kie.ai and one at fal: ``of_account("a")``."""
     with ExitStack() as stack:
 
         def make(account: str, creates: int = 20) -> Record:
             accounts = {"kie": account, "fal": f"fal of {account}", "luma": f"luma of {account}"}
-            record = Record(tmp_path / "tasks.db", RateLimit(creates, 10.0), accounts=accounts)
+            record = Record(tmp_path / "tasks.db", RateLimit(creates, 10.0), accounts=accounts, address=address)
             stack.callback(record.close)
             return record
 
@@ -227,9 +226,9 @@ async def test_each_account_has_slots_of_its_own(of_account: MakeRecord) -> None
 
 
 async def test_request_of_before_accounts_blocks_holds_its_key_and_its_slot(
-    of_account: MakeRecord, tmp_path: Path
+    of_account: MakeRecord, tmp_path: Path, address: str
 ) -> None:
-    earlier = Record(tmp_path / "tasks.db", RateLimit(1, 10.0))
+    earlier = Record(tmp_path / "tasks.db", RateLimit(1, 10.0), address=address)
     keyed = await earlier.submissions.write_ahead(replace(request("a fox"), idempotency_key="mine"))
     assert isinstance(keyed, Ticket)
     earlier.database.connection.close()
@@ -247,7 +246,7 @@ async def test_pruning_one_service_s_task_leaves_another_s_of_that_id(of_account
     await made(record, "a fox", "job_1")
     await made(record, "an owl", "job_1", "fal")
     await record.tasks.record_outcome("fal:job_1", Outcome("completed", (B,)))
-    with closing(sqlite3.connect(tmp_path / "tasks.db")) as database, database:
+    with outside(record) as database:
         database.execute("UPDATE tasks SET created_at = '2020-01-01 00:00:00.000000'")
 
     assert await record.prune(datetime.now(UTC), dry_run=False) == 1
@@ -280,6 +279,7 @@ async def test_request_is_on_record_for_every_process_before_it_is_sent(make_rec
     assert [entry.id for entry in await theirs.submissions.unsettled()] == [written.submission_id]
 
 
+@on_sqlite
 async def test_every_commit_is_flushed_to_the_disk(make_record: MakeRecord) -> None:
     record = make_record()
     await ticket(record, "a fox")
@@ -693,7 +693,7 @@ async def test_outcome_is_written_whole(make_record: MakeRecord) -> None:
 
     assert (done.status, done.progress, done.credits, done.model) == ("completed", 0.4, 70.0, "x-2")
     assert (done.result_urls, done.finished_at, done.keeps_s) == ((A, B), end, 600)
-    with closing(sqlite3.connect(record.path)) as database:
+    with outside(record) as database:
         assert database.execute("SELECT result_url FROM tasks").fetchall() == [(A,)]
 
 
@@ -1041,7 +1041,7 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.submissions import NewSubmission
 
 async def main():
-    record = Record(Path(sys.argv[1]), RateLimit(1, 10.0))
+    record = Record(Path(sys.argv[1]), RateLimit(1, 10.0), address=sys.argv[2])
     record.open()
     for word in ("sent", "waiting"):
         new = NewSubmission("generate_x", "x", "x", "image", "kie", None, {"prompt": word}, word)
@@ -1054,9 +1054,10 @@ anyio.run(main)
 
 
 @contextmanager
-def doomed(path: Path) -> Iterator["subprocess.Popen[str]"]:
+def doomed(record: Record) -> Iterator["subprocess.Popen[str]"]:
     """A process with one request on its way and one that waits for a slot."""
-    child = subprocess.Popen([sys.executable, "-c", DOOMED, str(path)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", DOOMED, str(record.path), record.address]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
@@ -1074,7 +1075,7 @@ async def test_requests_of_a_killed_process_become_unknown_or_were_never_sent(
 ) -> None:
     record = make_record(creates=1, window_s=0.05)
 
-    with doomed(record.path) as child:
+    with doomed(record) as child:
         assert {entry.state for entry in await record.submissions.unsettled()} == {"sending"}
         child.kill()
         child.wait(10)
@@ -1091,7 +1092,8 @@ async def test_requests_of_a_killed_process_become_unknown_or_were_never_sent(
     )
     await anyio.sleep(0.06)
     assert (await ticket(record, "next")).granted
-    assert [path.name for path in record.path.parent.glob("*.lock")] == [f"tasks.db.{record.process.owner}.lock"]
+    ours = [] if record.address else [f"tasks.db.{record.process.owner}.lock"]
+    assert [path.name for path in record.path.parent.glob("*.lock")] == ours
 
 
 async def test_requests_of_a_process_that_ended_are_settled_and_it_leaves_no_file(make_record: MakeRecord) -> None:
@@ -1112,6 +1114,7 @@ async def test_requests_of_a_living_process_are_left_alone(make_record: MakeReco
         assert [entry.state for entry in await make_record().submissions.unsettled()] == ["sending"]
 
 
+@on_sqlite
 @pytest.mark.parametrize("opened_first", [True, False])
 async def test_process_that_opens_the_file_through_a_link_takes_no_other_for_dead(
     opened_first: bool, tmp_path: Path, make_record: MakeRecord
@@ -1154,6 +1157,7 @@ def noise(path: Path) -> None:
     path.write_bytes(random.Random(1).randbytes(50_000))
 
 
+@on_sqlite
 @pytest.mark.parametrize("spoil", [folder, below_a_file, words, noise])
 async def test_file_that_can_not_be_used_is_one_error_with_a_cure(
     spoil: Callable[[Path], None], tmp_path: Path, make_record: MakeRecord
@@ -1171,6 +1175,7 @@ async def test_file_that_can_not_be_used_is_one_error_with_a_cure(
     assert error.value.charged == "no"
 
 
+@on_sqlite
 async def test_file_that_is_damaged_inside_is_one_error_with_a_cure(tmp_path: Path, make_record: MakeRecord) -> None:
     record = make_record(tmp_path / "good.db")
     for number in range(40):
@@ -1186,6 +1191,7 @@ async def test_file_that_is_damaged_inside_is_one_error_with_a_cure(tmp_path: Pa
     assert "set KIE_AI_DB_PATH" in error.value.next_step
 
 
+@on_sqlite
 @pytest.mark.parametrize("what", ["new file in a read-only folder", "read-only file", "read-only file and folder"])
 async def test_file_that_can_not_be_written_is_one_error_with_a_cure(
     what: str, open_folder: Path, make_record: MakeRecord, powerless: Callable[[], AbstractContextManager[None]]
@@ -1206,6 +1212,7 @@ async def test_file_that_can_not_be_written_is_one_error_with_a_cure(
     assert "set KIE_AI_DB_PATH" in error.value.next_step
 
 
+@on_sqlite
 async def test_full_disk_is_an_error_and_what_was_recorded_stays(make_record: MakeRecord) -> None:
     record = make_record()
     await ticket(record, "before")
@@ -1227,12 +1234,10 @@ async def test_writer_waits_for_another_process_and_then_says_so(
     monkeypatch.setattr("kie_ai_mcp._record.database.BUSY_TIMEOUT_S", 0.05)
     record = make_record()
 
-    with closing(sqlite3.connect(record.path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageError, match="can't be used: database is locked"):
+    with locked(record):
+        with pytest.raises(StorageError, match=r"can't be used: (database is locked|canceling statement)"):
             await record.tasks.adopt(task("t-1"))
         assert await record.tasks.newest(Filters()) == []
-        other.execute("COMMIT")
 
     assert (await record.tasks.adopt(task("t-1"))).status == "pending"
 
@@ -1242,9 +1247,7 @@ async def test_writer_waits_for_another_process_and_then_says_so(
     [
         lambda record: record.tasks.find("\ud800"),
         lambda record: record.tasks.adopt(task("\ud800")),
-        lambda record: record.submissions.find(10**30),
         lambda record: record.submissions.resolve(10**30, None),
-        lambda record: record.tasks.newest(Filters(before_id=10**30)),
         lambda record: record.submissions.settled(1, Ending("refused", code=10**30, message="x")),
     ],
 )
@@ -1259,11 +1262,26 @@ async def test_value_that_no_database_can_hold_is_an_error_and_the_store_goes_on
     assert (await ticket(record, "a fox")).granted
 
 
+@pytest.mark.parametrize(
+    "use",
+    [lambda record: record.submissions.find(10**30), lambda record: record.tasks.newest(Filters(before_id=10**30))],
+)
+async def test_number_that_no_row_can_have_finds_none_or_is_an_error(
+    use: Callable[[Record], Awaitable[object]], make_record: MakeRecord
+) -> None:
+    record = make_record()
+
+    with suppress(StorageError):
+        assert not await use(record)
+
+    assert (await ticket(record, "a fox")).granted
+
+
 @pytest.mark.parametrize("damage", ["created_at = 'yesterday'", "result_urls = '[\"https'", "files = 'x'"])
 async def test_value_in_the_file_that_can_not_be_read_is_an_error_of_ours(damage: str, make_record: MakeRecord) -> None:
     record = make_record()
     await record.tasks.adopt(task("t-1"))
-    with closing(sqlite3.connect(record.path)) as database, database:
+    with outside(record) as database:
         database.execute(f"UPDATE tasks SET {damage}")
 
     with pytest.raises(StorageError):
@@ -1272,6 +1290,7 @@ async def test_value_in_the_file_that_can_not_be_read_is_an_error_of_ours(damage
     assert (await ticket(record, "a fox")).granted
 
 
+@on_sqlite
 async def test_folder_of_the_database_is_made(tmp_path: Path, make_record: MakeRecord) -> None:
     make_record(tmp_path / "a" / "b" / "tasks.db")
 

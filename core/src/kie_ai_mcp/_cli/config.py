@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, show, terminal
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.databases import place_in
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, variable
 from kie_ai_mcp.errors import KEYS_PAGE
@@ -21,6 +22,7 @@ SHORTEST = 16  # characters that a key must have before its last ones are shown,
 EXAMPLES: dict[str, Any] = {
     "api_key": "your key",
     "db_path": "~/kie/tasks.db",
+    "database_url": "postgresql://USER:PASSWORD@HOST/NAME",
     "output_dir": "~/Pictures/kie",
     "max_credits_per_day": 500,
     "max_credits_per_request": 100,
@@ -122,6 +124,8 @@ def _rows(settings: Settings, origins: dict[str, str]) -> Iterator[tuple[str, An
     for name, field in Settings.model_fields.items():
         if name not in SECTIONS:
             value = settings.database if name == "db_path" else getattr(settings, name)
+            if name == "database_url" and value is not None:
+                value = place_in(settings.database_address)
             value = settings.mask.text(value) if isinstance(value, str) else value  # an address may hold a password
             yield name, _plain(value), origins.get(name, "default"), field.description or ""
     for sort, sections in ("providers", settings.providers), ("tools", settings.tools):

@@ -30,9 +30,9 @@ from kie_ai_mcp._flow.engine import NEEDED, Engine
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins, load
-from kie_ai_mcp._record.database import RESCUE
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.sqlite import RESCUE
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, account_of, kie
 from kie_ai_mcp._service.envelope import address_cure
 from kie_ai_mcp._settings.folders import cure_of_access
@@ -255,6 +255,12 @@ async def _routes(plugins: Plugins, caller: Caller) -> Finding:
 
 
 async def _report_database(report: Report, settings: Settings, plugins: Plugins) -> None:
+    if settings.database_address or _report_file(report, settings):
+        await _report_record(report, settings, plugins)
+
+
+def _report_file(report: Report, settings: Settings) -> bool:
+    """Report what is wrong with the place of the database's file; return whether it is there."""
     path = settings.database
     if sys.platform == "win32" and settings.db_path is None:
         new, *apart = windows_data_folders()
@@ -269,10 +275,15 @@ async def _report_database(report: Report, settings: Settings, plugins: Plugins)
             report(Finding("database", "fail", reason, "Set KIE_AI_DB_PATH to a place of yours."))
         else:
             report(Finding("database", "ok", f"{path} will be made at the first start."))
-        return
+        return False
+    return True
+
+
+async def _report_record(report: Report, settings: Settings, plugins: Plugins) -> None:
     try:
         with closing(Record.of(settings)) as record:
             record.open()
+            place, unreadable = record.database.name, record.recovery.path.with_suffix(".unreadable")
             damage = await record.damage()
             unsettled = [entry for entry in await record.submissions.unsettled() if entry.state == "unknown"]
             unsaved, spent = await record.tasks.unsaved(), await record.spent_today()
@@ -281,9 +292,9 @@ async def _report_database(report: Report, settings: Settings, plugins: Plugins)
         report(Finding("database", "fail", exc.message, cure))
         return
     if damage:
-        report(Finding("database", "fail", f"{path} is damaged: {damage[0]}.", RESCUE.format(path)))
+        report(Finding("database", "fail", f"{place} is damaged: {damage[0]}.", RESCUE.format(place)))
     else:
-        report(Finding("database", "ok", f"{path} is sound and not locked, schema version {SCHEMA_VERSION}."))
+        report(Finding("database", "ok", f"{place} is sound and not locked, schema version {SCHEMA_VERSION}."))
     if (limit := settings.max_credits_per_day) is not None:
         state: Literal["ok", "warn"] = "ok" if spent < limit else "warn"
         reason = f"{spent:g} of {limit:g} credits were spent in the last 24 hours, estimates included."
@@ -297,7 +308,7 @@ async def _report_database(report: Report, settings: Settings, plugins: Plugins)
     if valid := [task for task in unsaved if (task.expires_at or task.updated_at) > datetime.now(UTC)]:
         reason = f"Tasks whose results are not saved and will expire: {len(valid)}."
         report(Finding("unsaved", "warn", reason, f"Run: {PROGRAM} tasks save --to DIR"))
-    if (unreadable := path.with_name(f"{path.name}.unrecorded.unreadable")).exists():
+    if unreadable.exists():
         cure = f"It names paid tasks: adopt them with {PROGRAM} tasks show TASK --refresh, then delete it."
         report(Finding("recovery file", "warn", f"{unreadable} holds lines that could not be recorded.", cure))
 
@@ -307,7 +318,7 @@ async def _report_models(report: Report, settings: Settings, plugins: Plugins, *
     caller = Caller(settings, kie(settings))
     with TemporaryDirectory() as folder:  # a database that is not there yet is not made here
         record = Record.of(settings, accounts={KIE: account_of(caller.gateway)})
-        record = record if record.path.exists() else replace(record, path=Path(folder, "tasks.db"))
+        record = record if record.address or record.path.exists() else replace(record, path=Path(folder, "tasks.db"))
         engine = Engine(settings, plugins, {KIE: caller}, record)
         try:
             await _report_list(report, engine, offline=offline)

@@ -108,7 +108,9 @@ class Engine:
             record = Record.of(settings, limits, accounts)
         except ConfigError as exc:  # this user has no folder for one
             faults.append(exc)
-            record = Record.of(settings.model_copy(update={"db_path": Path(os.devnull, "db")}), limits, accounts)
+            record = Record.of(
+                settings.model_copy(update={"db_path": Path(os.devnull, "db"), "database_url": None}), limits, accounts
+            )
         if faults is STRICT:
             if wrong := _fault_of(settings.output_dir):
                 raise wrong
@@ -185,6 +187,7 @@ class Engine:
     async def running(self) -> AsyncIterator[Self]:
         """Be able to send until the end of the context; paid requests under way are then awaited and recorded."""
         self._is_running = True
+        self.record.database.listen(self.wake)
         for problem in await self.problems():
             log.error("%s", problem)
         try:
@@ -196,6 +199,13 @@ class Engine:
                 for caller in self.callers.values():
                     await caller.close()
                 await self.record.aclose()
+
+    def wake(self, task_id: str) -> bool:
+        """Let everybody in this process who waits for a task read it now; return whether there is anybody."""
+        waiters = self.waiters.get(task_id, ())
+        for waiter in waiters:
+            waiter.read_now()
+        return bool(waiters)
 
     def check_open(self) -> None:
         """Raise Refused where the server is ending."""
@@ -223,13 +233,6 @@ class Engine:
             return True
         work.close()
         return False
-
-    def wake(self, task_id: str) -> bool:
-        """Let everybody in this process who waits for a task read it now; return whether there is anybody."""
-        waiters = self.waiters.get(task_id, ())
-        for waiter in waiters:
-            waiter.read_now()
-        return bool(waiters)
 
     def take_news(self) -> set[News]:
         """Return what has happened since the last call of this; nothing while a paid request is under way."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.lane import in_worker
-from kie_ai_mcp._record.tables import KeptRow
+from kie_ai_mcp._record.tables import KeptRow, put
 
 
 class Key(NamedTuple):
@@ -57,7 +57,8 @@ class Keeping:
         with self.database.unsynced(), self.database.transaction():
             new = [key for key in keys if self._row(key) is None]
             for key in new:
-                self._write(key, {"value": words([each.name for each in new]) if key == new[0] else None})
+                text = words([each.name for each in new]) if key == new[0] else None
+                self._write(key, {"value": text, "until": time.time()})  # by which they are told in their order
 
     @in_worker
     def notices(self, since: float = math.inf) -> list[str]:
@@ -78,7 +79,8 @@ class Keeping:
 
     def _told_since(self, since: float) -> list[str]:
         late = (KeptRow.read_at == 0) | (KeptRow.read_at >= since)
-        return [row["value"] for row in self.database.rows(KeptRow.select().where(self._is_notice(), late))]
+        query = KeptRow.select().where(self._is_notice(), late).order_by(KeptRow.until, KeptRow.name)
+        return [row["value"] for row in self.database.rows(query)]
 
     def _row(self, key: Key) -> dict[str, Any] | None:
         same = [getattr(KeptRow, name) == value for name, value in key._asdict().items()]
@@ -86,4 +88,4 @@ class Keeping:
 
     def _write(self, key: Key, columns: Mapping[str, Any]) -> None:
         row = {**(self._row(key) or {}), **key._asdict(), **columns}
-        self.database.execute(KeptRow.insert(row).on_conflict_replace())
+        self.database.execute(put(KeptRow, row))

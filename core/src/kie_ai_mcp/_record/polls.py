@@ -1,5 +1,6 @@
 """Polls of running tasks: what is on record of them, which of them are over, and who asks the service for one."""
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ import peewee
 
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.lane import batched
-from kie_ai_mcp._record.tables import FINAL, ReadRow, TaskRecord, TaskRow
+from kie_ai_mcp._record.tables import FINAL, ReadRow, TaskRecord, TaskRow, put
 from kie_ai_mcp._record.tasks import VALUES, TaskKey, task_at
 from kie_ai_mcp.errors import InvalidArgument
 
@@ -48,19 +49,21 @@ class Polls:
         }
         if not running:
             return claims
-        now, ours, database = time.time(), set[int](), self.database
+        ours, database = set[int](), self.database
         # What can't be marked is read all the same, perhaps twice: on a full disk, or beside a long write.
         with suppress(peewee.OperationalError), database.unsynced(), database.impatient(), database.transaction():
+            now = time.time() + database.ahead_s
             query = ReadRow.select().where(ReadRow.task.in_({record.row_id for record in running.values()}))
             read_at = {row["task"]: row["read_at"] for row in database.rows(query)}
             for number, record in running.items():
-                if record.row_id in ours or calls[number][1] < read_at.get(record.row_id, 0.0) <= now:
+                read = read_at.get(record.row_id, -math.inf)
+                if record.row_id in ours or calls[number][1] + database.ahead_s < read <= now:
                     claims[number] = Claim(record, is_ours=False)
                 else:
                     ours.add(record.row_id)
             if marks := [{"task": row_id, "read_at": now} for row_id in ours]:
                 # No news of a task, so that what waits for news in this process is not woken.
-                ReadRow.insert_many(marks).on_conflict_replace().execute(database.connection)
+                put(ReadRow, *marks).execute(database.connection)
         return claims
 
     @batched

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +19,10 @@ from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.kept import Keeping
 from kie_ai_mcp._record.lane import in_worker
 from kie_ai_mcp._record.polls import Polls
-from kie_ai_mcp._record.recovery import Process, RecoveryFile
+from kie_ai_mcp._record.processes import LockFile, Process
+from kie_ai_mcp._record.recovery import RecoveryFile
 from kie_ai_mcp._record.slots import Budget, RateLimit
+from kie_ai_mcp._record.sqlite import SqliteFile
 from kie_ai_mcp._record.submissions import Submissions
 from kie_ai_mcp._record.tables import (
     FINAL,
@@ -31,6 +34,7 @@ from kie_ai_mcp._record.tables import (
     SubmissionRow,
     TaskRecord,
     TaskRow,
+    put,
 )
 from kie_ai_mcp._record.tasks import Tasks
 from kie_ai_mcp._settings.settings import Settings
@@ -58,6 +62,7 @@ class Record:
     budget: Budget = field(default_factory=Budget)
     limits: Mapping[str, RateLimit] = field(default_factory=dict)  # of gateways that have their own, by name
     accounts: Mapping[str, str] = field(default_factory=dict)  # of every gateway: what stands for its address and key
+    address: str = ""  # of a PostgreSQL database, which takes the place of the file
     _holds: bool = field(default=False, init=False)
 
     @classmethod
@@ -76,12 +81,19 @@ class Record:
             settings.confirm_credits,
         )
         limit = RateLimit(settings.rate_limit, settings.rate_window_s)
-        return cls(settings.database, limit, budget, limits or {}, accounts or {})
+        return cls(settings.database, limit, budget, limits or {}, accounts or {}, settings.database_address)
 
     def __post_init__(self) -> None:
-        self.database = Database(self.path, self.accounts)
+        self.database: Database
+        self.process: Process
+        if self.address:
+            postgres = import_module("kie_ai_mcp._record.postgres")  # few need it, and it takes its time at each start
+            self.database = postgres.Postgres(self.path, self.accounts, address=self.address)
+            self.process = postgres.Session(self.database)
+        else:
+            self.database = SqliteFile(self.path, self.accounts)
+            self.process = LockFile(self.database)
         self.recovery = RecoveryFile(self.database)
-        self.process = Process(self.database)
         self.tasks = Tasks(self.database)
         self.polls = Polls(self.database)
         self.kept = Keeping(self.database)
@@ -106,12 +118,12 @@ class Record:
         with suppress(StorageError):
             if self.recovery.in_memory:  # the last chance: no file took them
                 self.database.guarded(self.submissions.take_in)
-            if not self.database.connection.is_closed():
+            if self.database.is_open:
                 self.database.guarded(self.submissions.leave)
                 if self._holds:
                     leases = LeaseRow.delete().where(LeaseRow.owner == self.process.owner)
                     self.database.guarded(partial(self.database.execute, leases))
-        self.database.connection.close()
+        self.database.close()
         self.process.retire()
 
     async def end(self, submission_id: int, ending: Ending) -> Ended:
@@ -137,16 +149,15 @@ class Record:
     def hold(self, name: str, lease_s: float) -> bool:
         """Return whether this process does some work now; it passes on `lease_s` after the last call, or its end."""
         with self.database.unsynced(), self.database.transaction():
-            now = (
-                time.time()
-            )  # not before: what was written while this one waited for the database is not of the future
+            # Not before: what was written while this one waited for the database is not of the future.
+            now = time.time() + self.database.ahead_s
             row = self.database.first(LeaseRow.select().where(LeaseRow.name == name))
             others = row is not None and row["owner"] != self.process.owner and now < row["until"] <= now + lease_s
             if row is not None and others and not self.submissions.settle_if_dead(row["owner"], row["until"] - lease_s):
                 return False
             self.process.announce()
             lease = {"name": name, "owner": self.process.owner, "until": now + lease_s}
-            self.database.execute(LeaseRow.insert(lease).on_conflict_replace())
+            self.database.execute(put(LeaseRow, lease))
         self._holds = True
         return True
 
@@ -162,9 +173,8 @@ class Record:
 
     @in_worker
     def damage(self) -> list[str]:
-        """Return what SQLite's own check finds wrong with the file; nothing for a sound one."""
-        answer = self.database.connection.pragma("integrity_check")
-        return [] if answer == "ok" else [str(answer)]
+        """Return what the database's own check finds wrong with it; nothing for a sound one."""
+        return self.database.damage()
 
     @in_worker
     def prune(self, before: datetime, *, dry_run: bool) -> int:

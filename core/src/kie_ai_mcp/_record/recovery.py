@@ -1,35 +1,27 @@
-"""Recovery file of endings that the database did not take, and locks that tell which processes are alive.
-
-No paid request may be forgotten: the next process records what the file keeps, and what a dead one left open.
-"""
+"""Recovery file of endings that the database did not take: the next process records what it keeps."""
 
 import json
 import os
-import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio.to_thread
-from peewee import IntegrityError, InterfaceError
+from peewee import DataError, IntegrityError, InterfaceError
 from pydantic import TypeAdapter
 
-from kie_ai_mcp._record.database import Database, file_lock, open_private, place_of
+from kie_ai_mcp._record.database import Database, file_lock, open_private
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp.errors import StorageError
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
-SILENCE_S = 120.0  # how long a process without a lock file counts as alive after it wrote to the database
 REMEMBERED = 5_000  # requests of this process, the newest, that are kept in case that the database is lost
 adapter_of = cache(TypeAdapter[Ending])  # built at first use: most processes recover nothing
+OF_ITS_VALUES = IntegrityError, InterfaceError, DataError  # errors of what a line says
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 # Records how a submission, by its number and what was written down of it, ended, inside a transaction.
@@ -119,7 +111,7 @@ class RecoveryFile:
                 return False
             with self._database.connection.savepoint():
                 write(int(entry["submission_id"]), entry.get("request") or {}, ending)
-        except (ValueError, TypeError, KeyError, RecursionError, OverflowError, IntegrityError, InterfaceError):
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError, *OF_ITS_VALUES):
             return False
         return True
 
@@ -130,53 +122,3 @@ def _line(submission_id: int, request: Mapping[str, Any] | None, ending: Ending)
         ending = replace(ending, task=replace(ending.task, created_at=made_at))
     entry = {"submission_id": submission_id, "request": request, **asdict(ending)}
     return json.dumps(entry, ensure_ascii=False, default=str).encode(errors="replace").decode()
-
-
-class Process:
-    """This process, among those that use a database at the same time."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._mark: BaseFileLock | None = None
-        self._place: tuple[int, int] | None = None
-        self.owner = uuid.uuid4().hex[:12]
-
-    def announce(self) -> None:
-        """Hold a lock for as long as this process lives; keep its file young, or make it again, for cleaners sweep."""
-        if self._mark is not None and place_of(Path(self._mark.lock_file)) != self._place:
-            self._mark.release()
-            self._mark = None
-        if self._mark is None:
-            self._mark = self._lock_of(self.owner).acquire(timeout=1).lock
-            self._place = place_of(Path(self._mark.lock_file))
-        with suppress(OSError):
-            os.utime(self._mark.lock_file)
-
-    def retire(self) -> None:
-        """Give up the lock: what this process left open may be settled by others."""
-        if self._mark is not None:
-            self._mark.release()
-            with suppress(OSError):  # on Windows another process may have it open
-                Path(self._mark.lock_file).unlink()
-            self._mark = None
-
-    @contextmanager
-    def dead(self, owner: str, seen_at: float) -> Iterator[bool]:
-        """Yield whether a process, `seen_at` its last write, is dead; if so, no third one settles its requests now."""
-        lock = self._lock_of(owner)
-        # Cleaners of temporary folders sweep lock files away below living processes.
-        if not Path(lock.lock_file).exists() and abs(time.time() - seen_at) < SILENCE_S:
-            yield False
-            return
-        try:
-            acquired = lock.acquire(timeout=0)
-        except TimeoutError:
-            yield False
-            return
-        with acquired:
-            yield True
-        with suppress(OSError):
-            Path(lock.lock_file).unlink()
-
-    def _lock_of(self, owner: str) -> "BaseFileLock":
-        return file_lock(f"{self._database.real_path}.{owner}.lock")

@@ -114,7 +114,7 @@ class Budget:
         # An answer named the task, which has an address then; an adopted one may have been made by another request.
         named = SubmissionRow.path.is_null(False)
         ended = named & TaskRow.status.in_(FINAL) & charge.is_null(False)
-        cost = peewee.Case(None, [(ended, charge)], peewee.fn.MAX(booked, peewee.fn.COALESCE(charge, 0)))
+        cost = peewee.Case(None, [(ended | (charge > booked), charge)], booked)
         # A task that another request made says nothing of the charge for this one.
         own = (TaskRow.task_id == SubmissionRow.task_id) & (TaskRow.submission_id == SubmissionRow.id)
         rows = _sent_since(timedelta(days=1)).where(SubmissionRow.gateway == KIE)

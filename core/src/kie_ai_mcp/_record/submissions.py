@@ -12,7 +12,8 @@ import peewee
 from kie_ai_mcp._record.consents import give_back, use, yes_for
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.lane import in_worker
-from kie_ai_mcp._record.recovery import Process, RecoveryFile
+from kie_ai_mcp._record.processes import Process
+from kie_ai_mcp._record.recovery import RecoveryFile
 from kie_ai_mcp._record.slots import Budget, RateLimit, wait_for_slot
 from kie_ai_mcp._record.tables import (
     MAY_COST,
@@ -26,6 +27,7 @@ from kie_ai_mcp._record.tables import (
     WholeRows,
     columns,
     loaded,
+    put,
     stored,
     submission_record,
 )
@@ -122,7 +124,7 @@ class Submissions:
         self.database.check_sound()
         self.process.announce()
         self.take_in()
-        now = time.time()
+        now = time.time() + self.database.ahead_s
         with self.database.transaction():
             open_rows, account = self._open_rows(), self.database.accounts_at(new.gateway)[0]
             earlier, besides = _alike(self.database, new, open_rows, now - lost_s)
@@ -137,16 +139,18 @@ class Submissions:
             values |= {"account": account, "booked_credits": booked, "created_at": datetime.now(UTC), "asked_at": now}
             submission_id = _insert(self.database, values, new.idempotency_key)
             _use_yes(self.database, new, submission_id)
-            self.recovery.requests[submission_id] = stored(SubmissionRow, values) | {"key": new.idempotency_key}
             twin = submission_record(besides[0]) if besides else None
-            return replace(self._take_slot(submission_id, new.gateway, open_rows, now), twin=twin)
+            ticket = replace(self._take_slot(submission_id, new.gateway, open_rows, now), twin=twin)
+        granted = {"granted_at": now} if ticket.granted else {}
+        self.recovery.requests[submission_id] = stored(SubmissionRow, values) | {"key": new.idempotency_key} | granted
+        return ticket
 
     @in_worker
     def lacks_yes(self, new: NewSubmission, lost_s: float = 0.0) -> bool:
         """Return whether `write_ahead` would find no yes as things stand; raise `LimitReached` as it would."""
         if not _lacks_yes(self.database, self.budget, new):
             return False
-        if _alike(self.database, new, self.catch_up(), time.time() - lost_s)[0] is not None:
+        if _alike(self.database, new, self.catch_up(), time.time() + self.database.ahead_s - lost_s)[0] is not None:
             return False
         _booked(self.database, self.budget, new)
         return True
@@ -158,7 +162,7 @@ class Submissions:
         Raise `StorageError` where the request was given up meanwhile: it must not be sent any more.
         """
         self.process.announce()
-        now = time.time()
+        now = time.time() + self.database.ahead_s
         with self.database.transaction():
             open_rows = self._open_rows()
             mine = [row["id"] for row in open_rows if row["state"] == "sending" and row["owner"] == self.process.owner]
@@ -212,13 +216,10 @@ class Submissions:
             self.recovery.take_in(self._end)
 
     def begin(self) -> None:
-        """Catch up with a file that was just opened; one that took another's place learns what is under way."""
-        if self.recovery.requests:
-            self.recovery.has_moved = True
-            with self.database.transaction():
-                for number, known in self.recovery.requests.items():
-                    _number_of(self.database, number, known)
+        """Catch up with a database that was just opened; opened anew, it learns what is under way, and what is not."""
+        under_way = _known_again(self.database, self.recovery)
         self.catch_up()
+        _cancel_besides(self.database, self.process.owner, under_way)
 
     def catch_up(self) -> list[dict[str, Any]]:
         """Record what was kept, settle what dead processes left, and return the rows that are open; in the worker."""
@@ -303,7 +304,8 @@ class Submissions:
                 task = recorded(self.database, task.row_id)
             values |= ending.sent | {"task_id": task.task_id, "path": ending.task.path}
         # A slot is held for one window after the answer; what was never sent holds none.
-        values |= {"granted_at": None} if ending.state == "cancelled" else {"answered_at": time.time()}
+        now = time.time() + self.database.ahead_s
+        values |= {"granted_at": None} if ending.state == "cancelled" else {"answered_at": now}
         self._change(number, SubmissionRow.state.in_(BEFORE.get(ending.state, BEFORE_OTHERS)), **values)
         give_back(self.database, _nothing_bought(SubmissionRow.id == number))
         return task
@@ -323,7 +325,7 @@ class Submissions:
         with self.process.dead(owner, seen_at) as dead:
             if dead:
                 _settle_ended(self.database, owner)
-        return dead
+        return bool(dead)
 
     def _take_slot(self, submission_id: int, gateway: str, before: Iterable[Mapping[str, Any]], now: float) -> Ticket:
         limit = self.limits.get(gateway, self.limit)
@@ -366,7 +368,28 @@ def _settle_ended(database: Database, owner: str) -> None:
     database.execute(query.where(theirs, rows.granted_at.is_null()))
     give_back(database, _nothing_bought(rows.owner == owner))
     message = "its process ended before the answer was recorded"
-    database.execute(rows.update(state="unknown", answered_at=time.time(), message=message).where(theirs))
+    answered_at = time.time() + database.ahead_s
+    database.execute(rows.update(state="unknown", answered_at=answered_at, message=message).where(theirs))
+
+
+def _known_again(database: Database, recovery: RecoveryFile) -> list[int]:
+    """Let a database that took another one's place know what is under way; return the numbers that it has there."""
+    recovery.has_moved = recovery.has_moved or bool(recovery.requests)
+    if not recovery.requests:
+        return []
+    with database.transaction():
+        return [_number_of(database, *request) for request in recovery.requests.items()]
+
+
+def _cancel_besides(database: Database, owner: str, under_way: Iterable[int]) -> None:
+    """Cancel what a process wrote down and did not send: its connection was lost before it knew that it had."""
+    rows = SubmissionRow
+    doubtful = (rows.state == "sending") & (rows.owner == owner) & rows.id.not_in([*under_way])
+    if database.openings > 1 and database.first(rows.select(rows.id).where(OPEN, doubtful)):
+        with database.transaction():
+            values = {"state": "cancelled", "granted_at": None, "message": "it was not known to be on record"}
+            database.execute(rows.update(values).where(doubtful))
+            give_back(database, _nothing_bought(rows.owner == owner))
 
 
 def _alike(
@@ -449,8 +472,11 @@ def _number_of(database: Database, number: int, known: Mapping[str, Any]) -> int
     same = rows.select(rows.id).where(rows.created_at == values["created_at"], rows.owner == values["owner"])
     if row := database.first(same):
         return int(row["id"])
-    is_free = database.first(rows.select(rows.id).where(rows.id == number)) is None
-    return _insert(database, values | ({"id": number} if is_free else {}), known.get("key"))
+    if database.first(rows.select(rows.id).where(rows.id == number)) is not None:
+        return _insert(database, values, known.get("key"))
+    _insert(database, values | {"id": number}, known.get("key"))
+    database.skip_number(rows)
+    return number
 
 
 def _insert(database: Database, values: Mapping[str, Any], key: str | None) -> int:
@@ -463,5 +489,5 @@ def _insert(database: Database, values: Mapping[str, Any], key: str | None) -> i
 def _bind(database: Database, key: str | None, owner: Mapping[str, Any], submission_id: int) -> None:
     """Bind an idempotency key, if there is one, of an owner's account and user to a submission."""
     if key is not None:
-        query = KeyRow.insert(key=key, account=owner["account"], user=owner["user"], submission_id=submission_id)
-        database.execute(query.on_conflict_replace())
+        bound = {"key": key, "account": owner["account"], "user": owner["user"], "submission_id": submission_id}
+        database.execute(put(KeyRow, bound))

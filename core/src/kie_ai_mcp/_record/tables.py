@@ -4,6 +4,7 @@ A value's field and the column of the same name belong together; a new one is ty
 """
 
 import json
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ MAY_COST = ("sending", "unknown", "accepted")
 FINAL = ("completed", "failed")
 # Arguments that hold the user's words, the most telling first.
 PROMPTS = ("prompt", "text", "lyrics", "shots", "dialogue", "dialogue_turns", "description", "content", "title")
+ZERO = r"(?<!\\)((?:\\\\)*)\\u0000"  # as JSON writes the zero byte
 
 
 class _Moment(peewee.TextField):
@@ -43,7 +45,8 @@ class _Json(peewee.TextField):
         self.kind = kind
 
     def db_value(self, value: Any) -> str:
-        return json.dumps(self.kind(value), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(self.kind(value), ensure_ascii=False, separators=(",", ":"))
+        return str(without_zeros(self, text))
 
     def python_value(self, value: str | None) -> Any:
         return self.kind((json.loads(value) if value else None) or ())
@@ -349,13 +352,32 @@ class Ending:
 NEVER_SENT = Ending("cancelled", message="ended before it was sent")
 
 
+def put(table: type[peewee.Model], *rows: Mapping[str, Any]) -> Any:
+    """Return the query that writes whole rows, each in place of the one with its key if there is one."""
+    keys = table._meta.get_primary_keys()  # type: ignore[no-untyped-call]
+    names = {key.name for key in keys}
+    others = [each for each in table._meta.sorted_fields if each.name not in names]
+    return table.insert_many([*rows]).on_conflict(conflict_target=keys, preserve=others)
+
+
 def columns(table: type[peewee.Model], kind: type[Any], value: Any) -> dict[str, Any]:
     """Return those fields of a dataclass that a table has columns for; what a subclass adds is left out.
 
-    Halves of surrogate pairs in texts, which no database takes, become ``?``.
+    Halves of surrogate pairs and zero bytes in texts, which not every database takes, become ``?``.
     """
     values = {name: getattr(value, name) for name in kind.__dataclass_fields__ if name in table._meta.fields}
-    return {name: v.encode(errors="replace").decode() if isinstance(v, str) else v for name, v in values.items()}
+    return {name: _sound(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def without_zeros(field: peewee.Field, value: Any) -> Any:
+    """Return a stored value of a column with ``?`` for zero bytes, which PostgreSQL takes in no text."""
+    if not isinstance(value, str):
+        return value
+    return (re.sub(ZERO, r"\1?", value) if isinstance(field, _Json) else value).replace("\0", "?")
+
+
+def _sound(text: str) -> str:
+    return text.encode(errors="replace").decode().replace("\0", "?")
 
 
 def stored(table: type[peewee.Model], values: Mapping[str, Any]) -> dict[str, Any]:

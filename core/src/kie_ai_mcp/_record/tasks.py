@@ -1,6 +1,5 @@
 """Tasks on record: where each came from, how it stands and where its results are; and uploads of files for them."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from kie_ai_mcp._record.tables import (
     WholeRows,
     columns,
     prefix_of,
+    put,
     service_of,
     task_record,
 )
@@ -34,10 +34,6 @@ _OF_REQUEST = SubmissionRow.estimated_credits, SubmissionRow.arguments, Submissi
 _WITH_REQUEST = WholeRows(TaskRow, *_OF_REQUEST).join(
     SubmissionRow, peewee.JOIN.LEFT_OUTER, on=SubmissionRow.id == TaskRow.submission_id
 )
-_PROMPTS = (peewee.fn.json_extract(SubmissionRow.arguments, f"$.{name}") for name in PROMPTS)
-_SEARCHED: Any = TaskRow.tool
-for _part in (TaskRow.model, *_PROMPTS):
-    _SEARCHED = _SEARCHED.concat(" ").concat(peewee.fn.COALESCE(_part, ""))
 
 SEARCHED = 20_000  # how many tasks one search by words looks at: paid requests wait for it meanwhile
 TIMED = 5_000  # among how many of the newest tasks those of one tool are looked for, to know how long they take
@@ -96,7 +92,9 @@ class Tasks:
                     with database.translated("used"), database.connection.savepoint():
                         row_id = _row_id(database, key)
                         write_outcome(database, row_id, outcome)
-                        records.append(recorded(database, row_id))
+                        records.append(record := recorded(database, row_id))
+                    if record.final:
+                        database.ended.append(record.written_id)
                 except KieError as exc:
                     # An error of the file, not of this row, fails the whole batch.
                     if not isinstance(exc.__cause__, OF_ONE_ROW | None):
@@ -121,9 +119,9 @@ class Tasks:
         values |= {name: getattr(filters, name) for name in ("status", "provider", "kind")}
         query = query.where(self._readable()) if filters.readable else query
         for word in filters.words.split():
-            # SQLite ignores the case of ASCII alone.
+            # The database ignores the case of ASCII alone.
             forms = {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
-            query = query.where(reduce(or_, map(_SEARCHED.contains, sorted(forms))))
+            query = query.where(reduce(or_, map(_searched(self.database).contains, sorted(forms))))
         return self._records(query.filter(**{name: value for name, value in values.items() if value is not None}))
 
     @in_worker
@@ -152,18 +150,19 @@ class Tasks:
 
         `excluded` are rows that are left out.
         """
-        rows = TaskRow
+        rows, others = TaskRow, set(excluded)
         late = rows.status.in_(("pending", "processing")) & (rows.created_at > since) & (rows.updated_at < before)
-        others = rows.row_id.not_in(peewee.SQL("(SELECT value FROM json_each(?))", [json.dumps([*excluded])]))
-        query = rows.select().where(late, others, self._readable())
-        return self._records(query.order_by(rows.updated_at.desc()).limit(limit))
+        query = rows.select().where(late, self._readable()).order_by(rows.updated_at.desc())
+        found = self.database.rows(query.limit(limit + len(others)))
+        rest = [row for row in found if row["row_id"] not in others][:limit]
+        return [task_record(row, self.database.accounts) for row in rest]
 
     @in_worker
     def several(self, row_ids: Iterable[int]) -> Sequence[TaskRecord]:
         """Return tasks by the numbers of their rows; without their requests."""
-        rows = sorted(row_ids)
+        rows, query = sorted(row_ids), TaskRow.select().order_by(TaskRow.row_id)
         parts = (rows[start : start + VALUES] for start in range(0, len(rows), VALUES))
-        return [each for part in parts for each in self._records(TaskRow.select().where(TaskRow.row_id.in_(part)))]
+        return [each for part in parts for each in self._records(query.where(TaskRow.row_id.in_(part)))]
 
     @in_worker
     def outline(self, limit: int, names: Sequence[str]) -> tuple[tuple[Any, ...], ...]:
@@ -176,8 +175,7 @@ class Tasks:
     @in_worker
     def stamp(self) -> tuple[int, ...]:
         """Return numbers that differ from those before if anything was written since, by any process."""
-        connection, openings = self.database.connection, self.database.openings
-        return openings, int(connection.pragma("data_version")), connection.connection().total_changes
+        return self.database.stamp()
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[TaskRecord]:
@@ -204,10 +202,12 @@ class Tasks:
     @in_worker
     def unsaved(self) -> Sequence[TaskRecord]:
         """Return completed tasks with results that are not saved, the one that expires first at the start."""
-        rows, length = TaskRow, peewee.fn.json_array_length
+        rows, length = TaskRow, self.database.length_of
         # The seed's rows have one address, in a column of its own.
-        results = peewee.fn.MAX(length(rows.result_urls), rows.result_url.is_null(False)) + rows.data.is_null(False)
-        missing = (length(rows.files) < results) | (peewee.fn.INSTR(rows.files, '""') > 0)
+        count, one = length(rows.result_urls), peewee.Case(None, [(rows.result_url.is_null(False), 1)], 0)
+        results = peewee.Case(None, [(count > 0, count)], one) + peewee.Case(None, [(rows.data.is_null(False), 1)], 0)
+        is_empty = peewee.fn.LENGTH(peewee.fn.REPLACE(rows.files, '""', "")) < peewee.fn.LENGTH(rows.files)
+        missing = (length(rows.files) < results) | is_empty
         query = rows.select().where(rows.status == "completed", missing)
         return sorted(self._records(query), key=lambda record: record.expires_at or record.updated_at)
 
@@ -217,7 +217,7 @@ class Tasks:
         rows = TaskRow
         query = rows.select(rows.gateway, rows.model).group_by(rows.gateway, rows.model)
         query = query.where(rows.status == "failed", rows.finished_at > since, rows.model.is_null(False))
-        often = query.having(peewee.fn.COUNT(rows.row_id) >= 2)
+        often = query.having(peewee.fn.COUNT(rows.row_id) >= 2).order_by(rows.gateway, rows.model)
         return [(row["gateway"], row["model"]) for row in self.database.rows(often)]
 
     @in_worker
@@ -240,7 +240,7 @@ class Tasks:
             query = rows.select(
                 code.alias("code"), peewee.fn.COUNT(code).alias("count"), peewee.fn.MAX(number).alias("last")
             )
-            query = query.where(rows.gateway == KIE, code.is_null(False)).group_by(code)
+            query = query.where(rows.gateway == KIE, code.is_null(False)).group_by(code).order_by(code)
             codes += [(str(row["code"]), row["count"], str(row["last"])) for row in self.database.rows(query)]
         return codes
 
@@ -256,7 +256,7 @@ class Tasks:
     def record_upload(self, sha256: str, url: str, expires_at: datetime, account: str = "") -> None:
         """Write where the service holds bytes for an account."""
         values = {"sha256": sha256, "url": url, "expires_at": expires_at, "account": account}
-        self.database.execute(UploadRow.insert(values).on_conflict_replace())
+        self.database.execute(put(UploadRow, values))
 
     @in_worker
     def uploaded(self) -> dict[str, str]:
@@ -368,6 +368,14 @@ def task_at(database: Database, key: TaskKey) -> TaskRecord | None:
     own = [row for row in rows if row["account"] == database.accounts.get(row["gateway"], "")]
     row = max(own or rows, key=lambda row: (row["account"] == "", row["row_id"]), default=None)
     return None if row is None else task_record(row, database.accounts)
+
+
+def _searched(database: Database) -> Any:
+    """Return the expression of what a search by words looks through."""
+    searched: Any = TaskRow.tool
+    for part in (TaskRow.model, *(database.text_in(SubmissionRow.arguments, name) for name in PROMPTS)):
+        searched = searched.concat(" ").concat(peewee.fn.COALESCE(part, ""))
+    return searched
 
 
 def _row_id(database: Database, key: TaskKey) -> int:

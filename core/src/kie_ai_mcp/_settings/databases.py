@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 SEED_COLUMNS = {"id", "task_id", "api_type", "status", "created_at", "updated_at", "result_url", "error_message"}
 
@@ -25,6 +26,14 @@ class Look:
     is_ours: bool
     known: tuple[str, int] = ("", 0)
     place: Path | None = None
+
+
+def place_in(address: str) -> str:
+    """Return of a PostgreSQL address what says where the database is: no user, no password."""
+    parts = urlsplit(address)
+    where = [(name, value) for name, value in parse_qsl(parts.query) if name in {"host", "port", "dbname", "service"}]
+    netloc = parts.netloc.rpartition("@")[2]
+    return f"postgresql://{netloc}{parts.path or '/'}" + (f"?{urlencode(where, safe='/')}" if where else "")
 
 
 def look_at(path: Path) -> Look:

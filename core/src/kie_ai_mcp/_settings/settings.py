@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr
 
@@ -25,7 +25,7 @@ PREFIX = "KIE_AI_"
 SUBPREFIX = "KIE_AI_PROVIDER_"  # KIE_AI_PROVIDER_FAL_KEY is `key` in [providers.fal]
 SECTIONS = ("providers", "provider_variables", "tools")  # fields that have no variable of their own
 SECRET_SETTINGS = ("key", "token", "secret", "password")  # endings of the providers' settings that are never shown
-SECRETS = ("api_key", "http_token", "webhook_key")
+SECRETS = ("api_key", "http_token", "webhook_key", "database_url")
 TOKEN_CHARS = 16  # the shortest token that may open this server to other machines
 APP = "kie-ai-mcp-server"
 HERE = Path("tasks.db")  # where the seed's server kept its tasks: in the folder that the host started it in
@@ -91,6 +91,12 @@ def _database(value: Path) -> Path:
     return value.absolute()
 
 
+def _postgres(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().strip().startswith(("postgresql://", "postgres://")):
+        raise ValueError("it must start with postgresql://")
+    return value
+
+
 def _absolute(folders: tuple[Path, ...]) -> tuple[Path, ...]:
     if not all(folder.is_absolute() for folder in folders):
         raise ValueError("every folder must be absolute or start with ~")
@@ -122,6 +128,9 @@ class Settings(BaseModel):
     base_url: Address = Field(BASE_URL, description="the service's address")
     timeout: int = Field(60_000, ge=1_000, description="milliseconds that one call to the service may take")
     db_path: DatabasePath | None = Field(None, description="the task database")
+    database_url: Annotated[Secret, AfterValidator(_postgres)] | None = Field(
+        None, description="PostgreSQL address of a task database that servers on several machines share"
+    )
     output_dir: OutputPath = Field(None, description="folder where finished media are saved; nothing is saved if unset")
     max_download_mb: int = Field(1024, ge=1, description="largest result file that is saved, in MB")
     upload_roots: Folders = Field((), description="folders whose files may be sent, or be saved in; none if unset")
@@ -197,6 +206,11 @@ class Settings(BaseModel):
         """The key of the service's signatures in clear; for checking them."""
         return _clear(self.webhook_key)
 
+    @property
+    def database_address(self) -> str:
+        """The address of the PostgreSQL database in clear; empty where the record is the file `database`."""
+        return _clear(self.database_url) or ""
+
     @cached_property
     def database(self) -> Path:
         """The file of the task database: `db_path`, else ``./tasks.db`` if it is one, else that in the data folder."""
@@ -215,7 +229,10 @@ class Settings(BaseModel):
     @cached_property
     def mask(self) -> Mask:
         """The mask of every secret: keys, tokens, passwords in addresses, secrets among the providers' settings."""
-        secrets = [self.key or "", self.token or "", self.signing_key or ""]
+        secrets = [self.key or "", self.token or "", self.signing_key or "", self.database_address]
+        address = urlsplit(self.database_address)
+        secrets += [unquote(address.netloc.rpartition("@")[0].partition(":")[2])]
+        secrets += [word for name, word in parse_qsl(address.query) if name.endswith("password")]
         secrets += [unquote(urlsplit(address).password or "") for address in (self.base_url, self.upload_url)]
         for section in (self.provider_variables, *self.providers.values()):
             secrets += [str(value) for name, value in section.items() if name.lower().endswith(SECRET_SETTINGS)]

@@ -1,0 +1,72 @@
+"""Commands ``database``: check the database that keeps the record, and copy a record to another one."""
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kie_ai_mcp._cli import console
+from kie_ai_mcp._record.copying import copy, counts
+from kie_ai_mcp._record.migrations import SCHEMA_VERSION
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._settings.load import load_settings
+from kie_ai_mcp._settings.settings import Settings, at_home
+from kie_ai_mcp.errors import StorageError
+
+
+@click.group()
+def database() -> None:
+    """Work with the database that keeps the record: check it, and copy a record to another one."""
+
+
+@database.command()
+@console.json_option
+def check() -> None:
+    """Say where the database is, what it holds, and whether it is sound."""
+    with closing(Record.of(load_settings())) as record:
+        record.open()
+        begun = time.perf_counter()
+        rows, damage = record.database.guarded(lambda: (counts(record), record.database.damage()))
+        place, took_ms = record.database.name, round((time.perf_counter() - begun) * 1000, 1)
+    if damage:
+        raise StorageError(f"The task database {place} is damaged: {damage[0]}.", next_step="Run: doctor")
+    found = {"database": place, "schema_version": SCHEMA_VERSION, "rows": rows, "took_ms": took_ms}
+    numbers = ", ".join(f"{number} {name}" for name, number in rows.items() if number) or "no rows"
+    console.show(found, f"{place} is sound: schema version {SCHEMA_VERSION}, {numbers}, read in {took_ms:g} ms.")
+
+
+@database.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@console.json_option
+def copy_record(source: str, target: str) -> None:
+    """Copy the record FROM one database TO an empty one, row by row.
+
+    Each is a file or a postgresql:// address; a password is better kept in PGPASSWORD or ~/.pgpass than written here.
+    Stop every server first. Every row is compared; FROM keeps all that it holds.
+    """
+    settings = load_settings(faults=[])
+    if not _is_address(source) and not at_home(Path(source)).is_file():
+        raise click.UsageError(f"There is no file {source}.")
+    records = _record_at(settings, source), _record_at(settings, target)
+    with closing(records[0]), closing(records[1]):
+        rows = copy(*records)
+        ours, theirs = (record.database.name for record in records)
+    numbers = ", ".join(f"{number} {name}" for name, number in rows.items() if number) or "no rows"
+    console.show(
+        {"from": ours, "to": theirs, "rows": rows}, f"Copied from {ours} to {theirs}, and compared: {numbers}."
+    )
+
+
+def _is_address(place: str) -> bool:
+    return place.startswith(("postgresql://", "postgres://"))
+
+
+def _record_at(settings: Settings, place: str) -> Record:
+    """Return the record at a file or an address."""
+    values: dict[str, Any] = (
+        {"database_url": place} if _is_address(place) else {"db_path": at_home(Path(place)).absolute()}
+    )
+    return Record.of(Settings.model_validate({"db_path": settings.database, **values}))

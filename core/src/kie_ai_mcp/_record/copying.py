@@ -1,0 +1,96 @@
+"""Copy of a whole record from one database to another, in one transaction of each, compared row by row."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import peewee
+
+from kie_ai_mcp._record.database import Database
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.tables import (
+    ConsentRow,
+    KeptRow,
+    KeyRow,
+    LeaseRow,
+    ReadRow,
+    SubmissionRow,
+    TaskRow,
+    UploadRow,
+    without_zeros,
+)
+from kie_ai_mcp.errors import StorageError
+
+TABLES: tuple[type[peewee.Model], ...] = (
+    TaskRow, SubmissionRow, KeyRow, UploadRow, KeptRow, ConsentRow, LeaseRow, ReadRow,
+)  # fmt: skip
+AT_ONCE = 500  # rows in one statement
+
+
+def copy(source: Record, target: Record) -> dict[str, int]:
+    """Copy every row to a record that has none; return how many there are by the names of their tables.
+
+    Raise `StorageError` where the target is not empty, a request is on its way, or a row is another one afterwards; the
+    target is then as it was.
+    """
+    for record in (source, target):
+        if not record.database.is_open:
+            record.open()
+    with ExitStack() as stack:
+        for record in (source, target):
+            stack.enter_context(record.database.translated("copied"))
+            stack.enter_context(record.database.at_leisure())
+            stack.enter_context(record.database.transaction())
+        if full := {name: number for name, number in counts(target).items() if number}:
+            rows = ", ".join(f"{number} rows in {name}" for name, number in full.items())
+            message = f"The task database {target.database.name} is not empty: it has {rows}. Nothing was copied."
+            raise StorageError(message, next_step="Copy to a new database.")
+        if source.database.first(SubmissionRow.select(SubmissionRow.id).where(SubmissionRow.state == "sending")):
+            message = f"Requests of {source.database.name} are on their way. Nothing was copied."
+            raise StorageError(message, next_step="Stop every server that uses it, then copy again.")
+        return {table._meta.table_name: _copy_table(source.database, target.database, table) for table in TABLES}
+
+
+def counts(record: Record) -> dict[str, int]:
+    """Return the number of rows by the names of the tables. Call it where the database is open."""
+    return {table._meta.table_name: table.select().count(record.database.connection) for table in TABLES}
+
+
+def _copy_table(source: Database, target: Database, table: type[peewee.Model]) -> int:
+    number, names = 0, [field.column_name for field in table._meta.sorted_fields]
+    places = ", ".join([target.connection.param] * len(names))
+    insert = f"INSERT INTO {table._meta.table_name} ({_quoted(names)}) VALUES ({places})"  # noqa: S608  our own names
+    for page in _pages(source, table):
+        target.connection.connection().cursor().executemany(insert, page)
+        number += len(page)
+    for ours, theirs in zip(_pages(source, table), _pages(target, table), strict=True):
+        for row, copied in zip(ours, theirs, strict=True):
+            if row != copied:
+                message = f"A row of {table._meta.table_name} is another one in {target.name}. Nothing was copied."
+                raise StorageError(message, next_step=f"Report it, with the key of the row: {row[0]}.")
+    if number and isinstance(table._meta.primary_key, peewee.AutoField):
+        target.skip_number(table)
+    return number
+
+
+def _pages(database: Database, table: type[peewee.Model]) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows of a table as they are stored, some at a time, in the order of their keys."""
+    fields = table._meta.sorted_fields
+    names = [field.column_name for field in fields]
+    keys = [key.column_name for key in table._meta.get_primary_keys()]  # type: ignore[no-untyped-call]
+    places = ", ".join([database.connection.param] * len(keys))
+    query = f"SELECT {_quoted(names)} FROM {table._meta.table_name}"  # noqa: S608  our own names
+    last: tuple[Any, ...] = ()
+    while True:
+        after = f" WHERE ({_quoted(keys)}) > ({places})" if last else ""
+        end = f" ORDER BY {_quoted(keys)} LIMIT {AT_ONCE}"
+        page = database.connection.execute_sql(query + after + end, last).fetchall()
+        if page:
+            yield [tuple(map(without_zeros, fields, row)) for row in page]
+            last = tuple(page[-1][names.index(key)] for key in keys)
+        if len(page) < AT_ONCE:
+            return
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

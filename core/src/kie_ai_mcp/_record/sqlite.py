@@ -1,0 +1,241 @@
+"""SQLite file that keeps the record of one machine: opened once, and used while it is the one at its path."""
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import peewee
+
+from kie_ai_mcp._record.database import (
+    BUSY_TIMEOUT_S,
+    ERRORS,
+    IMPATIENT_S,
+    Database,
+    Lost,
+    R,
+    newer_than,
+    open_private,
+    place_of,
+)
+from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate
+from kie_ai_mcp._settings.databases import look_at
+from kie_ai_mcp.errors import StorageError
+
+RESCUE = "Stop every server, and rescue what can be: sqlite3 {0} .recover | sqlite3 {0}.new"
+ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reaches the disk as it is
+
+
+@dataclass
+class SqliteFile(Database):
+    """One SQLite file of this process, created with its folder if absent.
+
+    It is written to only while the open files are those at the path, and older content has not taken their place.
+    """
+
+    errors: tuple[type[Exception], ...] = (*ERRORS, sqlite3.Error)
+    cure: str = "Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH."
+    _places: dict[Path, tuple[int, int] | None] = field(default_factory=dict)  # of each file that SQLite keeps open
+    _written: tuple[tuple[int, int], tuple[str, int]] | None = None  # the file's time and size; `_known` without log
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.connection = peewee.SqliteDatabase(
+            str(self.path),
+            pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1} | ON_MACOS,
+            timeout=self.busy_s,
+            thread_safe=False,  # one connection, used by one worker thread at a time (see lane)
+            check_same_thread=False,
+        )
+        self.name = str(self.path)
+        # Where the file itself lies: a process that opens it through a link must find the same files beside it.
+        self.real_path = Path(os.path.realpath(self.path))
+        self._log, self._index = Path(f"{self.real_path}-wal"), Path(f"{self.real_path}-shm")
+
+    def open(self) -> None:
+        """Open the file and bring it up to this program's version."""
+        with self.translated("opened"):
+            try:
+                self._create()
+                place = self._examine()
+                self._connect()
+                version = int(self.connection.pragma("user_version"))
+                self._check_version(version)
+                if version != SCHEMA_VERSION:
+                    migrate(self.connection)
+                if not os.access(self.path, os.W_OK):
+                    raise PermissionError(13, "it is read-only")
+                if version != SCHEMA_VERSION or place is None:
+                    # For the eyes of a process that sees this file under another name, and not its log.
+                    self.connection.execute_sql("UPDATE place SET path = ?", (os.fsencode(self.real_path),))
+                    self.connection.pragma("wal_checkpoint", "passive")
+                if self.is_damaged:
+                    self.is_damaged = self.connection.pragma("quick_check") != "ok"
+                self._places = {path: place_of(path) for path in (self.real_path, self._log, self._index)}
+                self._known = self._written = None
+                self.openings += 1
+                self.on_open()
+            except BaseException:  # the next call must not use what was refused once
+                self.connection.close()
+                raise
+
+    def guarded(self, work: Callable[[], R]) -> R:
+        """Return what `work` returns on the open file; raise `StorageError` where the file can't be used."""
+        with self.translated("used"):
+            if self.connection.is_closed():
+                self.open()
+            try:
+                self._check_files()
+                result = work()
+                self._check_files()
+            except Lost as lost:
+                self._give_up()
+                cure = "Call again: what this server paid for is kept, and recorded in the file that is there."
+                raise self._error(f"{lost} while it was in use", cure) from None
+            except (peewee.DatabaseError, sqlite3.DatabaseError) as exc:
+                if type(exc).__name__ == "DatabaseError":  # no file, or a damaged one
+                    self.is_damaged = True
+                    self._give_up()
+                raise
+            return result
+
+    def check_sound(self) -> None:
+        """Raise `StorageError` where the file was found damaged: what is written to it may not be found again."""
+        if self.is_damaged:
+            raise self._error("is damaged", RESCUE.format(self.path))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit together what changes in the context; it keeps other processes from writing meanwhile."""
+        with self.connection.atomic("IMMEDIATE"):
+            identity, generation = self.connection.execute_sql("SELECT identity, generation FROM place").fetchone()
+            self._known = newer_than(self._known, (identity, generation))
+            changes = self.connection.connection().total_changes
+            yield
+            if self.connection.connection().total_changes != changes:
+                self.connection.execute_sql("UPDATE place SET generation = ?", (generation + 1,))
+
+    @contextmanager
+    def unsynced(self) -> Iterator[None]:
+        """Commit without waiting for the disk: other processes see it at once, a power failure may undo it."""
+        self.connection.pragma("synchronous", "normal")
+        try:
+            yield
+        finally:
+            self.connection.pragma("synchronous", "full")
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Give up soon where another process writes."""
+        self.connection.pragma("busy_timeout", IMPATIENT_S * 1000)
+        try:
+            yield
+        finally:
+            self.connection.pragma("busy_timeout", BUSY_TIMEOUT_S * 1000)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Return numbers that differ from those before if anything was written since, by any process."""
+        return self.openings, int(self.connection.pragma("data_version")), self.connection.connection().total_changes
+
+    def damage(self) -> list[str]:
+        """Return what SQLite's own check finds wrong with the file; nothing for a sound one."""
+        answer = self.connection.pragma("integrity_check")
+        return [] if answer == "ok" else [str(answer)]
+
+    def text_in(self, column: Any, name: str) -> Any:
+        """Return the expression of a text by its name in a column of JSON objects."""
+        return peewee.fn.json_extract(column, f"$.{name}")
+
+    def length_of(self, column: Any) -> Any:
+        """Return the expression of the number of values in a column of JSON lists."""
+        return peewee.fn.json_array_length(column)
+
+    def _create(self) -> None:
+        """Create the file if absent, for its owner alone; SQLite gives the files beside it the same rights."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.real_path.exists() and (self._places or self._has_log()):
+            step = "restart the server" if self._places else f"delete {self._log}"
+            cure = f"Put it back; or, to begin a new one, {step}."
+            raise self._error("is gone: it was deleted or moved while a server used it", cure)
+        with suppress(FileExistsError):
+            open_private(self.real_path, os.O_CREAT | os.O_EXCL).close()
+        mode = self.path.stat().st_mode
+        with suppress(PermissionError):
+            if not mode & stat.S_IWGRP:  # earlier versions let all read it; a group that may write shares it
+                self.path.chmod(stat.S_IMODE(mode) & stat.S_IRWXU)
+
+    def _examine(self) -> Path | None:
+        """Return the path by which the file was last opened; raise `StorageError` for one that is to be left alone."""
+        look = look_at(self.real_path)
+        self._check_version(look.version)
+        if look.tables and not look.is_ours:
+            tables = ", ".join(sorted(look.tables)[:5])
+            problem = f"The file {self.path} belongs to another program (its tables: {tables}). It was left as it is."
+            raise StorageError(problem, next_step=f"Set {self.setting}.")
+        place = look.place and Path(os.path.realpath(look.place))  # a link to where it was moved is no other name
+        links = self.real_path.stat().st_nlink
+        if place and place_of(place) == place_of(self.real_path):
+            links += place.name != self.real_path.name or not place.parent.samefile(self.real_path.parent)
+        else:
+            place = None
+        if links > 1:  # each name has a write-ahead log of its own: what one process writes, another one overwrites
+            name = f": {place} is the same file" if place and place != self.real_path else ""
+            cure = "Use one name everywhere (KIE_AI_DB_PATH), and share its folder, not the file alone."
+            raise self._error(f"has more than one name{name}, which would lose paid tasks", cure)
+        return place
+
+    def _check_files(self) -> None:
+        """Raise where the open files are no longer those at the path, or the file was written to without SQLite."""
+        for path, place in self._places.items():
+            now = place_of(path)
+            if now != place and path != self.real_path:
+                raise Lost(f"lost {path.name}")
+            if now != place:
+                raise Lost("was deleted or moved" if now is None else "was replaced by another file")
+        status = self.real_path.stat()
+        if status.st_nlink > 1:
+            raise Lost("got a second name")
+        written = status.st_mtime_ns, status.st_size
+        if self._written is None or written != self._written[0]:  # a process has written its log into the file
+            known = None if self._written is None else self._written[1]
+            self._written = None
+            self._written = written, newer_than(known, look_at(self.real_path).known)
+
+    def _give_up(self) -> None:
+        """Close what is no longer the database at the path, without harm to that."""
+        self.on_lost()
+        path, log = self.real_path, self._log
+        is_there, log_is_ours = (place_of(file) == self._places[file] for file in (path, log))
+        is_ours = is_there and self._written is not None
+        if not is_there:  # the file goes with all that its log holds, wherever it is now
+            with suppress(peewee.DatabaseError):
+                self.connection.pragma("wal_checkpoint", "passive")
+        elif not (is_ours and (log_is_ours or not self._has_log())):
+            # Of a file that seems moved SQLite writes no log back, and deletes none.
+            aside = path.with_name(f"{path.name}.moved")
+            path.rename(aside)
+            self.connection.close()
+            aside.rename(path)
+        self.connection.close()
+        if log_is_ours and not is_ours and log.exists():  # it would be read as that of another file
+            log.replace(f"{log}.old")
+            self._index.unlink(missing_ok=True)
+
+    def _has_log(self) -> bool:
+        return self._log.exists() and self._log.stat().st_size > 0
+
+    def _connect(self) -> None:
+        """Connect; wait while another process creates the file, which SQLite itself does not wait for."""
+        until = time.monotonic() + self.busy_s
+        while self.connection.is_closed():
+            try:
+                self.connection.connect()
+            except peewee.OperationalError as exc:
+                if "locked" not in str(exc) or time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
