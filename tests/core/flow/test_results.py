@@ -256,6 +256,27 @@ async def test_rescue_goes_on_after_a_broken_result_and_tries_expired_ones_last(
     assert [record.task_id for record in await engine.record.tasks.unsaved()] == ["long-gone", "half"]
 
 
+async def test_rescue_of_many_results_goes_on_in_the_background(
+    engine: Engine, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SAVES_AT_ONCE", "SAVES_LOOKED_AT"):
+        monkeypatch.setattr(watching, name, 2)
+    for name in ("LOOK_S", "SAVES_S"):
+        monkeypatch.setattr(watching, name, 0.01)
+    names = [f"{number}" for number in range(7)]
+    for name in names:
+        await completed(engine, files[1], task_id=name, days_ago=0.5)
+
+    await catch_up(engine)
+    assert len(await engine.record.tasks.unsaved()) == len(names) - 2
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch, engine)
+        with anyio.fail_after(10):
+            while await engine.record.tasks.unsaved():  # noqa: ASYNC110  the database sets no event
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+
+
 async def test_expired_result_says_what_it_was_and_what_making_it_again_costs(
     engine: Engine, service: HTTPServer, files: list[str]
 ) -> None:

@@ -961,6 +961,31 @@ async def test_unsaved_results_are_those_that_expire_first(make_record: MakeReco
     assert [entry.task_id for entry in await record.tasks.unsaved()] == ["sooner", "later"]
 
 
+async def test_few_unsaved_results_are_those_that_expire_next_and_expired_ones_last(make_record: MakeRecord) -> None:
+    record, now = make_record(), datetime.now(UTC)
+    for name, ago_s, keeps_s in (
+        ("long gone", 2000, 10),
+        ("expired", 1000, 900),
+        ("later", 1000, 5000),
+        ("next", 10, 60),
+        ("resting", 10, 50),
+    ):
+        await record.tasks.adopt(task(name))
+        finished_at = now - timedelta(seconds=ago_s)
+        await record.tasks.record_outcome(name, Outcome("completed", (A,), finished_at=finished_at, keeps_s=keeps_s))
+    await record.tasks.adopt(task("words"))
+    await record.tasks.record_outcome("words", Outcome("completed", data="la"))
+    resting = await record.tasks.find("resting")
+    assert resting is not None
+
+    async def some(limit: int) -> list[str]:
+        late = now - timedelta(seconds=500)
+        return [each.task_id for each in await record.tasks.unsaved(limit, late, [resting.row_id])]
+
+    assert await some(9) == ["words", "next", "later", "expired"]
+    assert await some(2) == ["words", "next"]
+
+
 # What the database did not take --------------------------------------------------------------------------------------
 
 

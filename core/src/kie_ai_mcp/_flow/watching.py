@@ -32,6 +32,7 @@ async def watch(engine: Engine) -> None:
     """Look after the running tasks of all processes on the database until cancelled; log whatever goes wrong."""
     IN_BACKGROUND.set(True)
     turn, saves_at = anyio.CapacityLimiter(AT_ONCE), time.monotonic() + SAVES_S
+    more = True  # whether there may be more unsaved results than the start has taken on
     async with anyio.create_task_group() as group:
         while True:
             await anyio.sleep(_about(LOOK_S))
@@ -39,7 +40,10 @@ async def watch(engine: Engine) -> None:
                 saves_at = time.monotonic() + _about(SAVES_S)
             if news := engine.take_news():
                 group.start_soon(look, engine, news)
-            for record in await _due(engine, saves=saves):
+            due = await _due(engine, saves=saves, more=more)
+            if saves:
+                more = sum(record.final for record in due) >= SAVES_AT_ONCE
+            for record in due:
                 group.start_soon(_tend, engine, record, turn)
 
 
@@ -48,20 +52,23 @@ async def catch_up(engine: Engine) -> None:
     IN_BACKGROUND.set(True)
     turn = anyio.CapacityLimiter(AT_ONCE)
     async with anyio.create_task_group() as group:
-        for record in await _due(engine, saves=True, eager=True) if engine.settings.watch else ():
+        for record in await _due(engine, saves=True, more=True, eager=True) if engine.settings.watch else ():
             group.start_soon(_tend, engine, record, turn)
     await look(engine, ())  # what an earlier session noticed and did not tell
 
 
-async def _due(engine: Engine, *, saves: bool, eager: bool = False) -> list[TaskRecord]:
-    """Return the tasks that this process is to tend now, and mark them; none where another process does."""
+async def _due(engine: Engine, *, saves: bool, more: bool, eager: bool = False) -> list[TaskRecord]:
+    """Return the tasks that this process is to tend now, and mark them; none where another process does.
+
+    Where results are to be saved, those of the newest tasks, or, if there may be `more`, of all.
+    """
     due: list[TaskRecord] = []
     try:
         for gateway, records in (await _readable(engine, eager=eager)).items():
             if records and await engine.record.hold(f"read {gateway} {engine.record.accounts.get(gateway)}", LEASE_S):
                 due += records
         if saves and engine.settings.output_dir is not None:
-            unsaved = await _unsaved(engine, eager=eager)
+            unsaved = await _unsaved(engine, more=more)
             if unsaved and await engine.record.hold("save", LEASE_S + SAVES_S):
                 due += unsaved
     except KieError as exc:
@@ -90,11 +97,12 @@ async def _readable(engine: Engine, *, eager: bool) -> dict[str, list[TaskRecord
     return by_gateway
 
 
-async def _unsaved(engine: Engine, *, eager: bool) -> list[TaskRecord]:
+async def _unsaved(engine: Engine, *, more: bool) -> list[TaskRecord]:
     """Return completed tasks of which a result is not saved, those first that expire first."""
     tasks, late = engine.record.tasks, datetime.now(UTC) - KEPT_LONGER
-    newest = Filters(status="completed", limit=SAVES_LOOKED_AT)
-    records = await (tasks.unsaved() if eager else tasks.newest(newest))
+    if more:
+        return list(await tasks.unsaved(SAVES_AT_ONCE, late, engine.resting))
+    records = await tasks.newest(Filters(status="completed", limit=SAVES_LOOKED_AT))
     kept = (record for record in records if record.unsaved and (record.expires_at or late) >= late)
     unsaved = [record for record in kept if record.row_id not in engine.resting]
     return sorted(unsaved, key=lambda record: (record.expired, record.expires_at or record.updated_at))[:SAVES_AT_ONCE]

@@ -131,6 +131,10 @@ class Database(ABC):
     def length_of(self, column: Any) -> Any:
         """Return the expression of the number of values in a column of JSON lists."""
 
+    @abstractmethod
+    def seconds_of(self, column: Any) -> Any:
+        """Return the expression of a column's moments as whole seconds since 1970."""
+
     @property
     def is_open(self) -> bool:
         """Whether it is open, as far as is known here."""

@@ -207,6 +207,10 @@ class Postgres(Database):
         """Return the expression of the number of values in a column of JSON lists."""
         return peewee.fn.json_array_length(column.cast("json"))
 
+    def seconds_of(self, column: Any) -> Any:
+        """Return the expression of a column's moments as whole seconds since 1970."""
+        return peewee.fn.floor(peewee.fn.date_part("epoch", column.cast("timestamp")))
+
     def skip_number(self, table: type[peewee.Model]) -> None:
         """Take note that a row was added whose number the database did not choose."""
         name, key = table._meta.table_name, "id"

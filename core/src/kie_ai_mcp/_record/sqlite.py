@@ -155,6 +155,10 @@ class SqliteFile(Database):
         """Return the expression of the number of values in a column of JSON lists."""
         return peewee.fn.json_array_length(column)
 
+    def seconds_of(self, column: Any) -> Any:
+        """Return the expression of a column's moments as whole seconds since 1970."""
+        return peewee.fn.strftime("%s", column).cast("integer")
+
     def _create(self) -> None:
         """Create the file if absent, for its owner alone; SQLite gives the files beside it the same rights."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,9 +1,11 @@
 """Tasks on record: where each came from, how it stands and where its results are; and uploads of files for them."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from itertools import islice
 from operator import or_
 from typing import Any
 
@@ -150,19 +152,15 @@ class Tasks:
 
         `excluded` are rows that are left out.
         """
-        rows, others = TaskRow, set(excluded)
+        rows = TaskRow
         late = rows.status.in_(("pending", "processing")) & (rows.created_at > since) & (rows.updated_at < before)
-        query = rows.select().where(late, self._readable()).order_by(rows.updated_at.desc())
-        found = self.database.rows(query.limit(limit + len(others)))
-        rest = [row for row in found if row["row_id"] not in others][:limit]
-        return [task_record(row, self.database.accounts) for row in rest]
+        query = rows.select(rows.row_id).where(late, self._readable()).order_by(rows.updated_at.desc())
+        return self._first(query, limit, excluded)
 
     @in_worker
     def several(self, row_ids: Iterable[int]) -> Sequence[TaskRecord]:
         """Return tasks by the numbers of their rows; without their requests."""
-        rows, query = sorted(row_ids), TaskRow.select().order_by(TaskRow.row_id)
-        parts = (rows[start : start + VALUES] for start in range(0, len(rows), VALUES))
-        return [each for part in parts for each in self._records(query.where(TaskRow.row_id.in_(part)))]
+        return self._by_row(sorted(row_ids))
 
     @in_worker
     def outline(self, limit: int, names: Sequence[str]) -> tuple[tuple[Any, ...], ...]:
@@ -200,16 +198,29 @@ class Tasks:
         return (_tenth(durations, 1), _tenth(durations, 9)) if len(durations) >= 3 else None
 
     @in_worker
-    def unsaved(self) -> Sequence[TaskRecord]:
-        """Return completed tasks with results that are not saved, the one that expires first at the start."""
+    def unsaved(
+        self, limit: int | None = None, late: datetime | None = None, excluded: Iterable[int] = ()
+    ) -> Sequence[TaskRecord]:
+        """Return completed tasks with results that are not saved, the one that expires first at the start.
+
+        With a `limit`, expired ones stand last, and those that expired before `late` and rows of `excluded` are left
+        out.
+        """
         rows, length = TaskRow, self.database.length_of
         # The seed's rows have one address, in a column of its own.
         count, one = length(rows.result_urls), peewee.Case(None, [(rows.result_url.is_null(False), 1)], 0)
         results = peewee.Case(None, [(count > 0, count)], one) + peewee.Case(None, [(rows.data.is_null(False), 1)], 0)
         is_empty = peewee.fn.LENGTH(peewee.fn.REPLACE(rows.files, '""', "")) < peewee.fn.LENGTH(rows.files)
         missing = (length(rows.files) < results) | is_empty
-        query = rows.select().where(rows.status == "completed", missing)
-        return sorted(self._records(query), key=lambda record: record.expires_at or record.updated_at)
+        missing &= rows.status == "completed"
+        if limit is None:
+            every = self._records(rows.select().where(missing))
+            return sorted(every, key=lambda record: record.expires_at or record.updated_at)
+        seconds, has_urls = self.database.seconds_of, (count > 0) | rows.result_url.is_null(False)
+        end = peewee.Case(None, [(has_urls, seconds(rows.finished_at) + rows.keeps_s)])  # as `TaskRecord.expires_at`
+        first = peewee.Case(None, [(end < time.time(), 1)], 0), peewee.fn.COALESCE(end, seconds(rows.updated_at))
+        query = rows.select(rows.row_id).where(missing, end.is_null() | (end >= late.timestamp() if late else True))
+        return self._first(query.order_by(*first, rows.row_id), limit, excluded)
 
     @in_worker
     def failing(self, since: datetime) -> list[tuple[str, str]]:
@@ -268,6 +279,19 @@ class Tasks:
         services = map(service_of, self.database.accounts.values())
         at_these = (TaskRow.account.startswith(f"{service}-") for service in services)
         return reduce(or_, at_these, TaskRow.account == "")
+
+    def _first(self, query: Any, limit: int, excluded: Iterable[int]) -> list[TaskRecord]:
+        """Return the first tasks of a query of rows, without those excluded: only what is returned is read whole."""
+        others = set(excluded)
+        numbers = (row["row_id"] for row in self.database.rows(query.limit(limit + len(others))))
+        order = list(islice((number for number in numbers if number not in others), limit))
+        found = {record.row_id: record for record in self._by_row(order)}
+        return [found[number] for number in order if number in found]
+
+    def _by_row(self, numbers: Sequence[int]) -> list[TaskRecord]:
+        query = TaskRow.select().order_by(TaskRow.row_id)
+        parts = (numbers[start : start + VALUES] for start in range(0, len(numbers), VALUES))
+        return [each for part in parts for each in self._records(query.where(TaskRow.row_id.in_(part)))]
 
     def _records(self, query: Any) -> list[TaskRecord]:
         return [task_record(row, self.database.accounts) for row in self.database.rows(query)]
