@@ -12,6 +12,7 @@ from kie_ai_mcp._settings.installation import server_command
 from kie_ai_mcp.errors import ConfigError
 
 CONTAINER = "AppData/Local/Packages/Claude_pzs8sxrjxfjjc/LocalCache/Roaming/Claude/claude_desktop_config.json"
+CLINE = "saoudrizwan.claude-dev/settings/cline_mcp_settings.json"
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,9 @@ CONTAINER = "AppData/Local/Packages/Claude_pzs8sxrjxfjjc/LocalCache/Roaming/Clau
         ("codex", "linux", ".codex/config.toml"),
         ("gemini", "darwin", ".gemini/settings.json"),
         ("windsurf", "linux", ".codeium/windsurf/mcp_config.json"),
+        ("zed", "darwin", ".config/zed/settings.json"),
+        ("zed", "win32", "AppData/Roaming/Zed/settings.json"),
+        ("cline", "linux", f".config/Code/User/globalStorage/{CLINE}"),
     ],
 )
 def test_file_is_where_the_client_looks_on_each_platform(name: str, platform: str, place: str, tmp_path: Path) -> None:
@@ -52,7 +56,11 @@ def test_folder_that_a_variable_names_is_used(
 
 @pytest.mark.parametrize(
     ("name", "platform", "newer"),
-    [("claude-desktop", "win32", CONTAINER), ("windsurf", "linux", ".config/devin/mcp_config.json")],
+    [
+        ("claude-desktop", "win32", CONTAINER),
+        ("windsurf", "linux", ".config/devin/mcp_config.json"),
+        ("cline", "linux", ".cline/data/settings/cline_mcp_settings.json"),
+    ],
 )
 def test_newer_place_wins_where_it_exists(name: str, platform: str, newer: str, tmp_path: Path) -> None:
     older = config_path(name, platform, {}, tmp_path)

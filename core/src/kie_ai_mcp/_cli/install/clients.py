@@ -28,6 +28,8 @@ from kie_ai_mcp.errors import ConfigError
 KEY = variable("api_key")
 ENTRY = "kie-ai"
 ADDRESSES = ("url", "httpUrl", "serverUrl")
+CLINE = "cline_mcp_settings.json"
+PATIENCE = {"startup_timeout_sec": 60, "tool_timeout_sec": 300}  # Codex's own limits are 10 s and 60 s
 
 Keys = tuple[str, ...]
 Env = Mapping[str, str]
@@ -39,23 +41,47 @@ class Client:
 
     title: str
     servers: str = "mcpServers"  # the key in its file that holds the servers
-    key: str | None = None  # its reference to the variable that holds our key; None where it supports no variables
+    reference: str | None = None  # how it refers to a variable, as a format; None where it supports no variables
     form: Literal["json", "toml"] = "json"
     usual: Mapping[str, Any] = field(default_factory=dict)  # further values, unless the file has them already
+    address: str | None = "url"  # the key of a remote server's address; None where its file takes commands alone
+    remote: Mapping[str, Any] = field(default_factory=dict)  # further values of a remote server
+    asks: bool = False  # whether it can ask for a token itself, and keep it
+
+    @property
+    def key(self) -> str | None:
+        """Its reference to the variable that holds our key."""
+        return self.reference and self.reference.format(KEY)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A server at an address, and what proves to it who calls: a token, a variable with a token, or neither."""
+
+    url: str
+    token: str = field(default="", repr=False)
+    variable: str = ""
 
 
 CLIENTS: dict[str, Client] = {
-    "claude-desktop": Client("Claude Desktop"),
+    "claude-desktop": Client("Claude Desktop", address=None),
     # Without the default, an unset variable reaches the server as the text "${...}", or nothing starts at all.
-    "claude-code": Client("Claude Code", key=f"${{{KEY}:-}}", usual={"type": "stdio"}),
-    "cursor": Client("Cursor", key=f"${{env:{KEY}}}"),
-    "vscode": Client("VS Code", servers="servers", key=f"${{env:{KEY}}}", usual={"type": "stdio"}),
-    # It passes on only the variables that are named in its file. Its own limits are 10 s to start and 60 s for a call.
-    "codex": Client(
-        "Codex", servers="mcp_servers", key=KEY, form="toml", usual={"startup_timeout_sec": 60, "tool_timeout_sec": 300}
+    "claude-code": Client("Claude Code", reference="${{{}:-}}", usual={"type": "stdio"}, remote={"type": "http"}),
+    "cursor": Client("Cursor", reference="${{env:{}}}"),
+    "vscode": Client(
+        "VS Code",
+        servers="servers",
+        reference="${{env:{}}}",
+        usual={"type": "stdio"},
+        remote={"type": "http"},
+        asks=True,
     ),
-    "gemini": Client("Gemini CLI", key=f"${{{KEY}}}"),
-    "windsurf": Client("Windsurf", key=f"${{env:{KEY}}}"),
+    # It passes on only the variables that are named in its file.
+    "codex": Client("Codex", servers="mcp_servers", reference="{}", form="toml", usual=PATIENCE, remote=PATIENCE),
+    "gemini": Client("Gemini CLI", reference="${{{}}}", address="httpUrl"),
+    "windsurf": Client("Windsurf", reference="${{env:{}}}", address="serverUrl"),
+    "zed": Client("Zed", servers="context_servers"),
+    "cline": Client("Cline", remote={"type": "streamableHttp"}),
 }
 
 
@@ -76,12 +102,13 @@ def config_path(name: str, platform: str = sys.platform, environ: Env = os.envir
 
 def _places(name: str, platform: str, environ: Env, home: Path) -> list[Path]:
     """Return where a client's file may be, newest first, the usual one last."""
+    xdg = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
     if platform == "win32":
         programs = Path(environ.get("APPDATA") or home / "AppData" / "Roaming")
     elif platform == "darwin":
         programs = home / "Library" / "Application Support"
     else:
-        programs = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+        programs = xdg
     usual = {
         "claude-desktop": programs / "Claude" / "claude_desktop_config.json",
         "claude-code": Path(environ.get("CLAUDE_CONFIG_DIR") or home) / ".claude.json",
@@ -90,6 +117,8 @@ def _places(name: str, platform: str, environ: Env, home: Path) -> list[Path]:
         "codex": Path(environ.get("CODEX_HOME") or home / ".codex") / "config.toml",
         "gemini": home / ".gemini" / "settings.json",
         "windsurf": home / ".codeium" / "windsurf" / "mcp_config.json",
+        "zed": (programs / "Zed" if platform == "win32" else xdg / "zed") / "settings.json",
+        "cline": programs / "Code" / "User" / "globalStorage" / "saoudrizwan.claude-dev" / "settings" / CLINE,
     }
     newer: list[Path] = []
     if name == "claude-desktop" and platform == "win32":  # as a packaged app it sees a copy in its own container
@@ -98,6 +127,8 @@ def _places(name: str, platform: str, environ: Env, home: Path) -> list[Path]:
         newer = [folder / "LocalCache" / "Roaming" / "Claude" / usual[name].name for folder in packages]
     elif name == "windsurf":  # called Devin Desktop since June 2026
         newer = [(programs if platform == "win32" else home / ".config") / "devin" / usual[name].name]
+    elif name == "cline":  # its command line and newer extensions share one file
+        newer = [home / ".cline" / "data" / "settings" / CLINE]
     return [*newer, usual[name]]
 
 
@@ -105,21 +136,30 @@ class Spoiled(Exception):
     """The file that an edit made does not read back as it should: it differs in more than our entry."""
 
 
-def edited(client: Client, text: str, env: Env, name: str = ENTRY) -> str:
+def edited(client: Client, text: str, wanted: Env | Remote, name: str = ENTRY) -> str:
     """Return a client's file with our entry in it, and everything else as it was.
 
-    The entry sets the variables of `env` in clear text. In an existing entry, only the command, its arguments and these
-    variables change: its key and what the user added stay. A file of another form raises `Malformed`; an edit that
-    does not read back as it should raises `Spoiled`.
+    The entry starts this server with the variables of `wanted` in clear text, or leads to a server elsewhere. In an
+    existing entry, only the command, its arguments and these variables change, or the address and its token: its key
+    and what the user added stay. A file of another form raises `Malformed`; an edit that does not read back as it
+    should raises `Spoiled`.
     """
     read, put = (jsonc.read, jsonc.put) if client.form == "json" else (_read_toml, _put_toml)
-    before, entry = read(text), _new_entry(client, env)
+    before = read(text)
     servers = before.get(client.servers)
     existing = servers.get(name) if isinstance(servers, dict) else None
-    changes: dict[Keys, Any] = _changes(entry, existing, env) if isinstance(existing, dict) else {(): entry}
+    changes: dict[Keys, Any]
+    if isinstance(wanted, Remote):
+        entry = _remote_entry(client, wanted, name)
+        changes = _remote_changes(entry, existing) if isinstance(existing, dict) else {(): entry}
+    else:
+        entry = _new_entry(client, wanted)
+        changes = _changes(entry, existing, wanted) if isinstance(existing, dict) else {(): entry}
     try:
         for keys, value in changes.items():
             text = put(text, (client.servers, name, *keys), value)
+        if isinstance(wanted, Remote) and wanted.token and client.asks:
+            text = _put_question(text, before.get("inputs"), name)
         after = read(text)
         own = after[client.servers][name]
         complete = all(reduce(getitem, keys, own) == value for keys, value in changes.items())
@@ -151,7 +191,10 @@ def _others(whole: Mapping[str, Any], client: Client, name: str) -> str:
     """Return all that a file holds besides our entry, for comparing."""
     servers = whole.get(client.servers, {})
     rest = {key: value for key, value in servers.items() if key != name} if isinstance(servers, dict) else servers
-    return json.dumps({**whole, client.servers: rest}, sort_keys=True, default=repr)
+    rest = {**whole, client.servers: rest}
+    if client.asks and isinstance(inputs := whole.get("inputs", []), list):
+        rest["inputs"] = [question for question in inputs if question != _question(name)]
+    return json.dumps(rest, sort_keys=True, default=repr)
 
 
 def _new_entry(client: Client, env: Env) -> dict[str, Any]:
@@ -163,6 +206,34 @@ def _new_entry(client: Client, env: Env) -> dict[str, Any]:
         entry = {**client.usual, **entry}
         env = {KEY: client.key, **env} if client.key else env
     return {**entry, "env": dict(env)} if env else entry
+
+
+def _remote_entry(client: Client, remote: Remote, name: str) -> dict[str, Any]:
+    assert client.address is not None  # noqa: S101  it was asked for before
+    entry = {**client.remote, client.address: remote.url}
+    proof = remote.token
+    if remote.variable and client.form == "toml":
+        return {**entry, "bearer_token_env_var": remote.variable}
+    if remote.variable and client.reference:
+        proof = client.reference.format(remote.variable)
+    elif proof and client.asks:
+        proof = f"${{input:{_question(name)['id']}}}"
+    headers = {"http_headers" if client.form == "toml" else "headers": {"Authorization": f"Bearer {proof}"}}
+    return {**entry, **(headers if proof else {})}
+
+
+def _question(name: str) -> dict[str, Any]:
+    """Return the question for a token as VS Code puts it; it keeps the answer encrypted."""
+    return {"type": "promptString", "id": f"{name}-token", "description": f"Token for {name}", "password": True}
+
+
+def _put_question(text: str, questions: Any, name: str) -> str:
+    question = _question(name)
+    if questions is None:
+        return jsonc.put(text, ("inputs",), [question])
+    if not isinstance(questions, list):
+        raise Malformed("inputs is not a list")
+    return text if question in questions else jsonc.put(text, ("inputs", str(len(questions))), question)
 
 
 def _read_toml(text: str) -> dict[str, Any]:
@@ -207,4 +278,21 @@ def _changes(entry: Mapping[str, Any], existing: Mapping[str, Any], own: Env) ->
         changes.pop(("env_vars",), None)
     elif "env_vars" in entry and isinstance(names, list) and KEY not in names:
         changes[("env_vars",)] = [*names, KEY]
+    return changes
+
+
+def _remote_changes(entry: Mapping[str, Any], existing: Mapping[str, Any]) -> dict[Keys, Any]:
+    """Return the values that have to be written into an existing entry of a remote server; its numbers stay."""
+    if "command" in existing:
+        raise Malformed("its entry of that name starts a program; remove that entry, or choose another --name")
+    changes: dict[Keys, Any] = {}
+    for key, value in entry.items():
+        old = existing.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            changes |= {(key, part): text for part, text in value.items() if old.get(part) != text}
+        elif key not in existing or (isinstance(value, str | dict) and old != value):
+            changes[key,] = value
+    headers = {**existing.get("http_headers", {}), **entry.get("http_headers", {})}
+    if "Authorization" in headers and "bearer_token_env_var" in {**existing, **entry}:
+        raise Malformed("its entry of that name has its token elsewhere; remove that entry, or choose another --name")
     return changes

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,8 +16,20 @@ import click
 
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, echo, file_errors, json_option, show
 from kie_ai_mcp._cli.fill_memory import start_once
-from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Spoiled, config_path, edited, start_of
+from kie_ai_mcp._cli.install.clients import (
+    CLIENTS,
+    ENTRY,
+    KEY,
+    Client,
+    Env,
+    Remote,
+    Spoiled,
+    config_path,
+    edited,
+    start_of,
+)
 from kie_ai_mcp._cli.install.jsonc import Malformed
+from kie_ai_mcp._cli.install.remote import about_token, remote_of
 from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._settings.load import config_file, find_origins, full_environment, load_settings, nearest
 from kie_ai_mcp._settings.settings import SECRET_SETTINGS, SECTIONS, Settings, variable
@@ -39,6 +52,9 @@ COLOURS = {"+": "green", "-": "red"}
 @click.option("--write-key", is_flag=True, help="Write the key itself into the file, in clear text.")
 @click.option("--set", "pairs", metavar="SETTING=VALUE", multiple=True, help="A setting for this client; repeatable.")
 @click.option("--current-only", is_flag=True, help="Leave out the tools of families that Kie.ai no longer has.")
+@click.option("--url", help="Enter a server that runs elsewhere, by its address, instead of one that is started here.")
+@click.option("--token-variable", metavar="NAME", help="With --url: the environment variable that holds its token.")
+@click.option("--token", help="With --url: the token itself; with - it is asked for, or read from stdin.")
 @click.option("--name", "entry", default=ENTRY, show_default=True, help="What the entry is called.")
 @click.option("--file", "path", type=UserPath(dir_okay=False), help="The client's file, if it is elsewhere.")
 @json_option
@@ -49,36 +65,57 @@ def install(
     write_key: bool,
     pairs: tuple[str, ...],
     current_only: bool,
+    url: str | None,
+    token_variable: str | None,
+    token: str | None,
     entry: str,
     path: Path | None,
 ) -> None:
     """Enter this server into the configuration of an MCP client.
 
-    CLIENT is claude-desktop, claude-code, cursor, vscode, codex, gemini or windsurf. The change is shown before it is
-    made, the file as it was stays beside it with the time in its name, and everything else in it stays as it is,
-    comments too. Entering it twice changes nothing.
+    CLIENT is claude-desktop, claude-code, cursor, vscode, codex, gemini, windsurf, zed or cline. The change is shown
+    before it is made, the file as it was stays beside it with the time in its name, and everything else in it stays as
+    it is, comments too. Entering it twice changes nothing.
 
     The key is not written: the entry refers to the variable KIE_AI_API_KEY where the client can do that, and otherwise
     leaves it to the configuration file (see `kie-ai-mcp-server config --help`). With --current-only the entry sets
     KIE_AI_AVAILABILITY=current: families that Kie.ai retired or never documented are otherwise listed last.
 
+    With --url the entry leads to a server that runs elsewhere, over HTTP. No key is needed here then; a token comes
+    from an environment variable, or from VS Code's own question, where the client can do that.
+
     \b
     kie-ai-mcp-server install claude-desktop
     kie-ai-mcp-server install cursor --set output_dir=~/Pictures/kie --yes
+    kie-ai-mcp-server install claude-code --url https://kie.example/mcp --token-variable KIE_TOKEN
     """
     client = CLIENTS[name]
     path = (path or config_path(name)).absolute()
-    env = _variables((*pairs, *(["availability=current"] if current_only else ())), write_key=write_key)
+    wanted: Env | Remote
+    if url is not None:
+        if pairs or current_only or write_key:
+            reason = "--set, --current-only and --write-key are for a server that is started here; leave --url out."
+            raise click.UsageError(reason)
+        wanted = remote_of(client, url, token_variable, token)
+    elif token is not None or token_variable is not None:
+        raise click.UsageError("A token is for a server elsewhere; give its address with --url.")
+    else:
+        wanted = _variables((*pairs, *(["availability=current"] if current_only else ())), write_key=write_key)
     if only_print:
         echo(f"# for {path}", err=True)
-        echo(edited(client, "", env, entry).rstrip())
+        echo(_shown_entry(client, wanted, entry))
         return
-    before = _read(path)
+    _enter(name, path, wanted, entry, yes=yes, private=write_key)
+
+
+def _enter(name: str, path: Path, wanted: Env | Remote, entry: str, *, yes: bool, private: bool) -> None:
+    """Write the entry, once it was shown and agreed to, and say what was done."""
+    client, before = CLIENTS[name], _read(path)
     mark = "\ufeff" if before.startswith("\ufeff") else ""
     try:
-        after = mark + edited(client, before.removeprefix(mark), env, entry)
+        after = mark + edited(client, before.removeprefix(mark), wanted, entry)
     except Spoiled:
-        echo(edited(client, "", env, entry).rstrip())
+        echo(_shown_entry(client, wanted, entry))
         reason = f"{path} would have changed in more than this entry, so nothing was written. Enter the entry by hand."
         raise click.ClickException(reason) from None
     except Malformed as exc:
@@ -86,17 +123,30 @@ def install(
         raise click.ClickException(f"{path} can't be understood ({exc}), so it was not changed. {cure}") from None
     backup, text = None, f"{client.title} has it already: {path}"
     if after != before:
-        _show_change(before, after, path, _public_words(client, env, entry))
+        _show_change(before, after, path, _public_words(client, wanted, entry))
         if not yes:
-            if variable("availability") not in env:
+            if not isinstance(wanted, Remote) and variable("availability") not in wanted:
                 echo(OFFER, err=True)
             _ask(path)
-        backup = _write(path, before, after, private=write_key)
+        if isinstance(wanted, Remote):
+            private = bool(wanted.token) and not client.asks
+        backup = _write(path, before, after, private=private)
         text = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + f" Restart {client.title}."
+    about = {"client": name, "path": path, "entry": entry, "changed": after != before, "backup": backup}
+    if isinstance(wanted, Remote):
+        advice = about_token(client, wanted)
+        show({**about, "url": wanted.url, "token": advice}, f"{text}\n{advice}")
+        return
     advice = _about_key(client, after)
-    done = {"client": name, "path": path, "entry": entry, "changed": after != before, "backup": backup, "key": advice}
-    show(done, f"{text}\n{advice}")
+    show({**about, "key": advice}, f"{text}\n{advice}")
     _start_first(*start_of(client, after.removeprefix(mark), entry, full_environment()))
+
+
+def _shown_entry(client: Client, wanted: Env | Remote, entry: str) -> str:
+    """Return the entry for entering it by hand; a token is left to the user."""
+    if isinstance(wanted, Remote) and wanted.token:
+        wanted = replace(wanted, token="YOUR_TOKEN")  # noqa: S106  stands for one
+    return edited(client, "", wanted, entry).rstrip()
 
 
 def _start_first(command: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -136,8 +186,10 @@ def _read(path: Path) -> str:
         raise click.ClickException(f"{path} is not UTF-8 text, so it was not changed. Save it as UTF-8.") from None
 
 
-def _public_words(client: Client, env: Mapping[str, str], entry: str) -> set[str]:
-    """Return the words of our entry as they are written, without the secrets among its variables."""
+def _public_words(client: Client, env: Env | Remote, entry: str) -> set[str]:
+    """Return the words of our entry as they are written, without the secrets among its variables, or its token."""
+    if isinstance(env, Remote):
+        return set(WORDS.findall(_shown_entry(client, env, entry)))
     mask = load_settings({**env, "KIE_AI_CONFIG": os.devnull}).mask
     env = {name: value for name, value in env.items() if not name.lower().endswith(SECRET_SETTINGS)}
     return {word for word in WORDS.findall(edited(client, "", env, entry)) if mask.text(word) == word}

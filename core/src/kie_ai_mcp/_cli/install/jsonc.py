@@ -35,7 +35,7 @@ def read(text: str) -> dict[str, Any]:
 
 
 def put(text: str, path: Sequence[str], value: Any) -> str:
-    """Return the text with `value` at `path`; missing objects on the way are created.
+    """Return the text with `value` at `path`, where a number leads into a list; missing objects are created.
 
     Comments, order and layout of everything else stay. Where the value is the same already, nothing changes.
     """
@@ -48,10 +48,11 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
         if name not in members:
             for key in reversed(path[depth:]):
                 value = {key: value}
-            return _inserted(text, at, members, close, f"{json.dumps(name)}: ", value)
+            key = f"{json.dumps(name)}: " if strict[at] == "{" else ""
+            return _inserted(text, at, members, close, key, value)
         key_at, at, end = members[name]
         if depth < len(path):
-            if strict[at] != "{":
+            if strict[at] != ("[" if path[depth].isdigit() else "{"):
                 raise Malformed(f"{name} is not an object")
         elif json.loads(strict[at:end]) != value:
             return text[:at] + _rendered(text, value, _indent_at(text, key_at)) + text[end:]
@@ -70,13 +71,15 @@ def _strict(text: str) -> str:
 
 
 def _members(strict: str, at: int) -> tuple[Members, int]:
-    """Return the members of the object that begins at `at`, and where it closes."""
+    """Return the members of the object or list that begins at `at`, and where it closes."""
     members: Members = {}
-    at = _next(strict, at + 1)
-    while strict[at] != "}":
-        key_at = at if strict[at] == '"' else _next(strict, at + 1)
-        key, end = _DECODER.raw_decode(strict, key_at)
-        start = _next(strict, _next(strict, end) + 1)
+    is_object, at = strict[at] == "{", _next(strict, at + 1)
+    while strict[at] not in "}]":
+        start = key_at = _next(strict, at + 1) if strict[at] == "," else at
+        key = str(len(members))
+        if is_object:
+            key, end = _DECODER.raw_decode(strict, key_at)
+            start = _next(strict, _next(strict, end) + 1)
         _, end = _DECODER.raw_decode(strict, start)
         members[key] = key_at, start, end
         at = _next(strict, end)
