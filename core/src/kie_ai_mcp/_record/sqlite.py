@@ -12,17 +12,7 @@ from typing import Any
 
 import peewee
 
-from kie_ai_mcp._record.database import (
-    BUSY_TIMEOUT_S,
-    ERRORS,
-    IMPATIENT_S,
-    Database,
-    Lost,
-    R,
-    newer_than,
-    open_private,
-    place_of,
-)
+from kie_ai_mcp._record.database import ERRORS, IMPATIENT_S, Database, Lost, R, newer_than, open_private, place_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate
 from kie_ai_mcp._settings.databases import look_at
 from kie_ai_mcp.errors import StorageError
@@ -136,7 +126,7 @@ class SqliteFile(Database):
         try:
             yield
         finally:
-            self.connection.pragma("busy_timeout", BUSY_TIMEOUT_S * 1000)
+            self.connection.pragma("busy_timeout", self.busy_s * 1000)
 
     def stamp(self) -> tuple[int, ...]:
         """Return numbers that differ from those before if anything was written since, by any process."""
