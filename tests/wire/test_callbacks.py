@@ -115,6 +115,26 @@ def test_those_who_wait_are_answered_at_once_and_by_one_read(scene: Scene, fail:
     assert scene.reads(task_id) == 2
 
 
+def test_those_who_wait_at_another_server_are_answered_before_the_next_poll(
+    address: str, site_in: "SiteIn", tmp_path: Path
+) -> None:
+    port = str(unused_port())
+    settings = {"KIE_AI_PUBLIC_URL": f"http://127.0.0.1:{port}/", "KIE_AI_WEBHOOK_KEY": KEY}
+    with (
+        Sandbox(hold=True, webhook_key=KEY) as sandbox,
+        site_in(tmp_path, "--port", port, sandbox=sandbox, **settings),  # the service posts to this one
+        site_in(tmp_path, sandbox=sandbox, **settings) as ours,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        scene = Scene(ours, sandbox, tmp_path)
+        task_id = scene.make("A fox that is waited for elsewhere")
+        waiting = pool.submit(ours.tool, "wait_for_tasks", task_ids=[task_id], timeout_s=20)
+        until(lambda: scene.reads(task_id) == 1)
+        sandbox.finish(task_id)
+        (task,) = waiting.result(BEFORE_THE_NEXT_POLL_S)["structuredContent"]["tasks"]
+        assert (task["status"], scene.reads(task_id)) == ("completed", 2)
+
+
 def test_task_without_a_waiting_caller_is_recorded_and_saved(scene: Scene, rows: "Rows") -> None:
     task_id = scene.make("A fox that is left alone")
     scene.sandbox.finish(task_id)

@@ -37,12 +37,19 @@ class Poll(NamedTuple):
     is_ours: bool = True
 
 
-async def poll(engine: Engine, task_id: str, since: float, row: int | None = None) -> Poll:
-    """Read a task's status, unless a process has read it since `since`; return the report."""
+async def poll(
+    engine: Engine, task_id: str, since: float, row: int | None = None, *, is_followed: bool = False
+) -> Poll:
+    """Read a task's status, unless a process has read it since `since`; return the report.
+
+    The end of one that is followed, and so was not over a moment ago, was read by another call just now.
+    """
     try:
         record, is_ours = await engine.record.polls.claim(row or task_id, since)
     except StorageError:
         return Poll(await refresh(engine, task_id))  # what is known may be read all the same
+    if record is not None and record.final and is_followed:
+        return Poll(await with_files(engine, record), is_ours=False)
     if record is None or is_ours:
         return Poll(await refresh(engine, task_id, polled=record))
     return Poll(report_of(record), is_ours=False)

@@ -175,7 +175,8 @@ class _Wait:
         """Read a task, unless another process does, and let it rest if it is not over."""
         ended, since = self.ended, task.since()
         task.is_announced = False
-        report, task.is_read = await _read(self.engine, task, since)
+        is_followed = task.task_id in self.board.reports
+        report, task.is_read = await _read(self.engine, task, since, is_followed=is_followed)
         task.looked_at = time.time()
         self._reading -= 1
         self._reschedule()
@@ -270,9 +271,9 @@ async def wait_for(engine: Engine, task_ids: Sequence[str], timeout_s: float, sa
     return [await _at_the_end(engine, task_id, board) for task_id in wait.ids]
 
 
-async def _read(engine: Engine, task: _WaitingTask, since: float) -> Poll:
+async def _read(engine: Engine, task: _WaitingTask, since: float, *, is_followed: bool) -> Poll:
     try:
-        return await poll(engine, task.task_id, since, task.row)
+        return await poll(engine, task.task_id, since, task.row, is_followed=is_followed)
     except KieError as exc:
         stuck = isinstance(exc, InvalidArgument)  # an id that several services know
         return Poll(replace(report_of_error(exc, "unread"), task_id=task.task_id, charged=None, stuck=stuck))
