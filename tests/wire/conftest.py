@@ -116,7 +116,7 @@ def site_in(spawn_in: SpawnIn) -> SiteIn:
         settings = {"KIE_AI_ENABLED_PROVIDERS": "nano-banana,veo3", **settings}
         with closing(spawn_in(folder, "serve", "--http", *arguments, sandbox=sandbox, **settings)) as child:
             deadline = time.monotonic() + LIMIT_S
-            while not (found := re.search(r"http://\S+:(\d+)/mcp\n", child.errors)):
+            while not (found := re.search(r"http://\S+:(\d+)/mcp[\"\n]", child.errors)):
                 assert child.process.poll() is None, child.errors
                 assert time.monotonic() < deadline, "it never listened"
                 time.sleep(0.01)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no su
 WAYS: dict[str, tuple[Callable[["Child"], None], int]] = {
     "EOF": (lambda child: child.close_input(), 0),
     "SIGINT": (lambda child: child.process.send_signal(signal.SIGINT), 130),
-    "SIGTERM": (lambda child: child.process.send_signal(signal.SIGTERM), 143),
+    "SIGTERM": (lambda child: child.process.send_signal(signal.SIGTERM), 0),
     "SIGHUP": (lambda child: child.process.send_signal(signal.SIGHUP), 129),
 }
 """How a host ends a server, and the exit code it then sees."""

@@ -10,7 +10,10 @@ STRICT = ["serve", "--strict"]
 
 
 def main() -> None:
-    """Run ``kie-ai-mcp-server``. Exit codes: 0 done, 1 the task failed, 2 wrong usage or settings, 128+n signal n."""
+    """Run ``kie-ai-mcp-server``.
+
+    Exit codes: 0 done, 1 the task failed, 2 wrong usage or settings, 128+n signal n (a server: 0 after SIGTERM).
+    """
     if sys.argv[1:] in ([], ["serve"], STRICT):
         _serve()
     elif sys.argv[1:] == [remembered.FILL_COMMAND]:

@@ -58,6 +58,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "public_url": ("https://kie.example/hooks/", "https://kie.example/hooks"),
     "webhook_key": ("a-signing-key", SecretStr("a-signing-key")),
     "log_level": ("debug", "debug"),
+    "log_format": ("json", "json"),
+    "log_prompts": ("true", True),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from kie_ai_mcp._app.calls import Calls
 from kie_ai_mcp._app.changes import Changes
 from kie_ai_mcp._app.gallery import SHOWN_BY, Gallery
 from kie_ai_mcp._app.model_tools import MODEL_TOOLS, UNLISTED, ModelTools, model_tools, pinned
@@ -71,6 +72,11 @@ class App:
                 faults.append(exc)
                 engine.settings = engine.settings.without(*exc.where)
         return cls(engine.settings, engine)
+
+    @cached_property
+    def calls(self) -> Calls:
+        """The calls of tools, as they are logged and counted."""
+        return Calls(self.engine)
 
     @cached_property
     def states(self) -> TaskStates:
@@ -180,40 +186,39 @@ class App:
         waits are short at first, by `session`, unless that is None: who wants progress waits for it. With `at_once` a
         paid call does not wait for its task.
         """
-        tool = self.tool(name)
-        patience_s = self.settings.patience_s or patience_of(client or "")
-        most_s, who, began = math.inf if client is None else patience_s, f"{client} {session}", anyio.current_time()
-        if client is not None and session is not None and patience_s == USUAL_PATIENCE_S != self.settings.patience_s:
-            most_s = min(most_s, abs(self._waits.get(who, FIRST_WAIT_S)))
-        call = Call(say, patience_s, 0.0 if at_once and tool.charges else most_s, is_heard, agreed)
-        if not self._has_caught_up:  # at the first call: before it nothing asks the service
-            self._has_caught_up = True
-            self.engine.start_in_background(catch_up(self.engine))
-        try:
-            answer = await tool.run(arguments or {}, call)
-            if tool.reads_only:
-                answer = await self._with_problems(answer)
-            if self.engine.has_notices:
-                answer = await self._with_notices(answer)
-            if shows and name in SHOWN_BY:
-                answer = replace(answer, entries=await self.gallery.beside(answer.data or {}))
-            answer = _limited(tool.for_client(self._clean(answer)))
-            self._waits.learn(who, anyio.current_time() - began, given_up=False)
-            return answer
-        except KieError as exc:
-            if asks and isinstance(exc, ConsentNeeded):
+        with self.calls.made(arguments) as made:
+            made.tool = tool = self.tool(name)
+            patience_s = self.settings.patience_s or patience_of(client or "")
+            most_s, who, began = math.inf if client is None else patience_s, f"{client} {session}", anyio.current_time()
+            is_usual = patience_s == USUAL_PATIENCE_S != self.settings.patience_s
+            if client is not None and session is not None and is_usual:
+                most_s = min(most_s, abs(self._waits.get(who, FIRST_WAIT_S)))
+            call = Call(say, patience_s, 0.0 if at_once and tool.charges else most_s, is_heard, agreed)
+            if not self._has_caught_up:  # at the first call: before it nothing asks the service
+                self._has_caught_up = True
+                self.engine.start_in_background(catch_up(self.engine))
+            try:
+                answer = made.answered(await tool.run(arguments or {}, call))
+                if tool.reads_only:
+                    answer = await self._with_problems(answer)
+                if self.engine.has_notices:
+                    answer = await self._with_notices(answer)
+                if shows and name in SHOWN_BY:
+                    answer = replace(answer, entries=await self.gallery.beside(answer.data or {}))
+                answer = _limited(tool.for_client(self._clean(answer)))
+                self._waits.learn(who, anyio.current_time() - began, given_up=False)
+                return answer
+            except KieError as exc:
+                if asks and isinstance(exc, ConsentNeeded):
+                    raise
+                error = exc
+            except anyio.get_cancelled_exc_class():
+                self._waits.learn(who, anyio.current_time() - began, given_up=True)
                 raise
-            error = exc
-        except anyio.get_cancelled_exc_class():
-            self._waits.learn(who, anyio.current_time() - began, given_up=True)
-            raise
-        except Exception:
-            log.exception("tool %s failed", name)
-            message = f"The server failed inside {name}; its log on stderr says more."
-            error = ReadFailed(message, next_step="Report this as a bug.")
-            if tool.charges:
-                error = Unknown(message, next_step="list_tasks shows whether a task was made. Report this as a bug.")
-        return await self.refused(name, error)
+            except Exception:
+                log.exception("tool %s failed", name)
+                error = _failed_inside(tool)
+            return made.answered(await self.refused(name, error))
 
     async def refused(self, name: str, error: KieError) -> Answer:
         """Return the error of a tool's call as the answer."""
@@ -293,6 +298,14 @@ def own_arguments(name: str) -> tuple[str, Arguments]:
     """Return the description of one of the server's own tools, and its arguments; needs no engine."""
     method = getattr(OwnTools if name in NAMES else ModelTools, name)
     return describe(method), Arguments(method, ignore=("self", *(UNLISTED if name == RUN else ())))
+
+
+def _failed_inside(tool: Tool) -> KieError:
+    """Return the error of a tool that raised what it should not have raised."""
+    message = f"The server failed inside {tool.name}; its log on stderr says more."
+    if tool.charges:
+        return Unknown(message, next_step="list_tasks shows whether a task was made. Report this as a bug.")
+    return ReadFailed(message, next_step="Report this as a bug.")
 
 
 def _ended(report: Report, ending: Report) -> Report:

@@ -30,7 +30,7 @@ from kie_ai_mcp._mcp.signals import end_on_signal, exit_process
 from kie_ai_mcp._providers.loader import SERVER, Plugins
 from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.load import STRICT, Faults, full_environment, load_settings, mask_environment, take_secrets
-from kie_ai_mcp._settings.logging import log_to_stderr
+from kie_ai_mcp._settings.logging import log_to_stderr, log_warnings
 from kie_ai_mcp._start.remembered import Start
 from kie_ai_mcp.errors import ConfigError, KieError, StorageError
 
@@ -162,10 +162,12 @@ def cli(ctx: click.Context) -> None:
     """Make pictures, videos, music and speech through Kie.ai from any MCP client, or from here.
 
     Without a command it serves MCP over stdin and stdout. Exit codes: 0 done, 1 failed, 2 wrong usage or settings,
-    128 + n ended by signal n.
+    128 + n ended by signal n; a server that SIGTERM has ended: 0.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(serve)
+    elif ctx.invoked_subcommand != "serve":  # which says in what format first
+        log_warnings()
 
 
 @cli.command()
@@ -174,18 +176,25 @@ def cli(ctx: click.Context) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="With --http: the port; 0 is any.  [default: 3000]")
 @click.option("--reload", is_flag=True, help="Start anew when the source of an editable provider changes.")
 @click.option("--strict", is_flag=True, help="End with exit code 2 where a setting, the database or a folder is wrong.")
-def serve(http: bool, host: str | None, port: int | None, reload: bool, strict: bool) -> None:
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Lines of the log as text, or as JSON objects.")
+def serve(
+    http: bool, host: str | None, port: int | None, reload: bool, strict: bool, log_format: str | None = None
+) -> None:
     """Serve MCP over stdin and stdout (the default), or over HTTP.
 
-    Over HTTP it also has the history at /gallery, /healthz, and /callbacks/kie for what the service posts. It listens
-    on this machine alone, unless --host and KIE_AI_HTTP_TOKEN are given. While anything is wrong with the settings, the
-    database or the output folder, each call says what, and paid requests are refused.
+    Over HTTP it also has the history at /gallery, /healthz, /readyz, /metrics, and /callbacks/kie for what the service
+    posts, and logs each call. It listens on this machine alone, unless --host and KIE_AI_HTTP_TOKEN are given. While
+    anything is wrong with the settings, the database or the output folder, each call says what, and paid requests are
+    refused.
     """
     if not http and (host is not None or port is not None):
         raise click.UsageError("--host and --port go with --http.")
     if http and reload:
         raise click.UsageError("--reload serves over stdin and stdout; leave --http out.")
     start: Start | None = click.get_current_context().obj
+    style = {} if log_format is None else {"log_format": log_format}
+    log_to_stderr(load_settings(faults=[]).model_copy(update=style), "info" if http else "warning")
+    log_warnings()
     faults: Faults = STRICT if strict else []
     try:
         settings = load_settings(faults=faults)
@@ -195,7 +204,8 @@ def serve(http: bool, host: str | None, port: int | None, reload: bool, strict: 
             address = host or "127.0.0.1", 3000 if port is None else port
             raise click.exceptions.Exit(anyio.run(serve_http, settings, *address, faults))
         if reload:
-            anyio.run(_serve_reloading, ("--strict",) if strict else ())
+            options = ("--strict",) * strict + ("--log-format", str(log_format)) * (log_format is not None)
+            anyio.run(_serve_reloading, options)
         from kie_ai_mcp._mcp.server import serve as serve_stdio  # noqa: PLC0415  heavy; other commands don't need it
 
         anyio.run(serve_stdio, settings, faults, start)

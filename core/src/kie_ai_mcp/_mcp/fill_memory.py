@@ -16,7 +16,7 @@ import anyio
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._mcp.server import serve_client
 from kie_ai_mcp._settings.load import Faults, load_settings, take_secrets
-from kie_ai_mcp._settings.logging import log_to_stderr
+from kie_ai_mcp._settings.logging import log_to_stderr, log_warnings
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._start.memory import Memory
 from kie_ai_mcp._start.questions import META
@@ -65,6 +65,7 @@ def fill() -> None:
     faults: list[ConfigError] = []
     settings = load_settings(faults=faults)
     log_to_stderr(settings)
+    log_warnings()
     if errors := anyio.run(_answers, settings, faults, memory, began_at):
         sys.exit(f"The server answers what hosts ask first with an error: {errors[0]}")
 

@@ -37,7 +37,7 @@ from kie_ai_mcp._mcp.subscriptions import ChangingServer, Subscriptions
 from kie_ai_mcp._mcp.tasks import TaskRequests, task_made, wants_tasks
 from kie_ai_mcp._providers.installed import sources
 from kie_ai_mcp._settings.load import Faults, config_file, load_settings, take_secrets
-from kie_ai_mcp._settings.logging import log_to_stderr
+from kie_ai_mcp._settings.logging import log_to_stderr, log_warnings
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._start.remembered import Start, begin
 from kie_ai_mcp.errors import ConfigError, InvalidArgument
@@ -157,6 +157,7 @@ def run_stdio(start: Start) -> None:
     faults: list[ConfigError] = []
     settings = load_settings(faults=faults)
     log_to_stderr(settings)
+    log_warnings()
     anyio.run(serve, settings, faults, start)
 
 

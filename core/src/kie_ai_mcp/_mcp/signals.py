@@ -47,9 +47,10 @@ def signalled(numbers: Iterable[signal.Signals] = ENDING) -> Iterator["asyncio.F
 
 
 async def end_on_signal(finish: Callable[[signal.Signals], Awaitable[None]], *, limit_s: float) -> None:
-    """Wait for a signal of `ENDING`, call `finish`, and end the process with exit code 128 + the signal's number.
+    """Wait for a signal of `ENDING`, call `finish`, and end the process with the exit code of `code_after`.
 
-    Further signals are ignored. After `limit_s` the process ends even if `finish` still runs.
+    Further signals are ignored. After `limit_s` the process ends even if `finish` still runs, with 128 + the signal's
+    number.
     """
     with signalled() as first:
         received = await first
@@ -57,7 +58,12 @@ async def end_on_signal(finish: Callable[[signal.Signals], Awaitable[None]], *, 
             # Not a timeout around `finish`: a thread that waits for a locked database can't be cancelled.
             group.start_soon(exit_after, limit_s, 128 + received)
             await finish(received)
-            exit_process(128 + received)
+            exit_process(code_after(received))
+
+
+def code_after(number: int) -> int:
+    """Return the exit code of a server that ended as a signal asked: 0 after SIGTERM, by which services are stopped."""
+    return 0 if number == signal.SIGTERM else 128 + number
 
 
 async def exit_after(limit_s: float, code: int) -> None:

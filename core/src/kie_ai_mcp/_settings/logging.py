@@ -1,8 +1,14 @@
 """Logging to stderr, with secrets masked in messages and tracebacks, and control characters made visible."""
 
+import io
+import json
 import logging
 import re
 import sys
+import threading
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, TextIO
 
 from kie_ai_mcp._settings.load import find_warnings
 from kie_ai_mcp._settings.settings import Settings
@@ -16,15 +22,81 @@ def visible(text: str) -> str:
     return re.sub(f"[{CONTROLS}]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def log_to_stderr(settings: Settings) -> None:
-    """Send every log line of this process to stderr at the level that the settings name; begin with their warnings."""
+class _Handler(logging.StreamHandler[TextIO]):
+    """The handler of this program, which takes the place of an earlier one."""
+
+
+def log_to_stderr(settings: Settings, usual: str = "warning") -> None:
+    """Send every log line of this process to stderr at the level that the settings name.
+
+    Where they name none, lines of this program have the `usual` level, and those of libraries are warnings and errors.
+    """
 
     class MaskedFormatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
             return visible(settings.mask.text(super().format(record)))
 
-    handler = logging.StreamHandler(sys.stderr)
+    class JsonFormatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+            values = {"time": moment.replace("+00:00", "Z"), "level": record.levelname.lower(), "logger": record.name}
+            values |= {"message": record.getMessage()} | getattr(record, "fields", {})
+            if record.exc_info:
+                values["traceback"] = self.formatException(record.exc_info)
+            # Masked before it is written: a key with quotes in it reads otherwise in JSON.
+            return visible(json.dumps(settings.mask.json(values, encodable=True), ensure_ascii=False))
+
+    stream = sys.stderr.stream if isinstance(sys.stderr, _Lines) else sys.stderr
+    handler = _Handler(stream)
     handler.setFormatter(MaskedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    if settings.log_format == "json":
+        handler.setFormatter(JsonFormatter())
+        _log_everything(stream)
+    root = logging.getLogger()
+    for earlier in [each for each in root.handlers if isinstance(each, _Handler)]:
+        root.removeHandler(earlier)
+    logging.basicConfig(level=(settings.log_level or "warning").upper(), handlers=[handler])
+    logging.getLogger("kie_ai_mcp").setLevel((settings.log_level or usual).upper())
+
+
+def log_warnings() -> None:
+    """Log what was left out of the settings."""
     for text in find_warnings().values():
         log.warning(text)
+
+
+class _Lines(io.TextIOBase):
+    """A stream in place of stderr whose lines become lines of the log, whoever writes them."""
+
+    encoding, errors = "utf-8", "backslashreplace"
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in filter(str.strip, lines):
+            record = logging.LogRecord("stderr", logging.INFO, "", 0, "%s", (line,), None)
+            logging.getLogger().handle(record)  # at every level: it was to be seen
+        return len(text)
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+
+def _log_everything(stream: TextIO) -> None:
+    """Log what else would be written to stderr: uncaught exceptions, warnings, and whatever is printed there."""
+
+    def uncaught(kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:
+        log.critical("The program failed.", exc_info=(kind, exc, trace))
+
+    def in_thread(args: Any) -> None:
+        uncaught(args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback)
+
+    sys.excepthook, threading.excepthook = uncaught, in_thread
+    logging.captureWarnings(capture=True)
+    sys.stderr = _Lines(stream)

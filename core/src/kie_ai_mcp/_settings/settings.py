@@ -184,7 +184,11 @@ class Settings(BaseModel):
         None, description="this server's address in the internet, to which the service then posts finished tasks"
     )
     webhook_key: Secret | None = Field(None, description="the account's key that signs what the service posts")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="what is logged to stderr")
+    log_level: Literal["debug", "info", "warning", "error"] | None = Field(
+        None, description="what is logged to stderr (default: warning; by serve --http info)"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="how lines of the log are written: text or json")
+    log_prompts: bool = Field(False, description="whether the log's line of a call has its arguments, prompts as well")
     providers: Sections = Field({}, repr=False, description="sections [providers.NAME], only in the file")
     provider_variables: dict[str, str] = Field({}, repr=False, description="environment variables of single providers")
     tools: Sections = Field(

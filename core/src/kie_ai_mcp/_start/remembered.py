@@ -240,7 +240,7 @@ def _open_standard_ones() -> None:
 
 
 def _end(number: int, _frame: object) -> None:
-    os._exit(128 + number)  # nothing has been sent, so there is nothing to end
+    os._exit(0 if number == signal.SIGTERM else 128 + number)  # nothing has been sent, so there is nothing to end
 
 
 def _secrets() -> list[str]:

@@ -24,7 +24,8 @@ from kie_ai_mcp._start.limits import MESSAGE_BYTES
 from kie_ai_mcp.errors import shorten
 
 GALLERY_PATH = "/gallery"
-HEALTH_PATH = "/healthz"
+HEALTH_PATH, READY_PATH = "/healthz", "/readyz"
+PROBES = HEALTH_PATH, READY_PATH  # they say nothing that is to be kept, and are answered to the end
 CALLBACK_LIMIT = 1024 * 1024  # the largest callback, in bytes; the service posts addresses, not media
 RESUME = b"last-event-id"  # a client asks for what it missed; nothing is kept, and the SDK would answer 500
 EXPOSED = ("Mcp-Session-Id", "Mcp-Protocol-Version", "Retry-After", "WWW-Authenticate")  # what pages may read
@@ -42,8 +43,8 @@ class Access:
     host: str
     closing: bool = False
 
-    OPEN: ClassVar[frozenset[str]] = frozenset({HEALTH_PATH, CALLBACK_PATH})
-    """Addresses that need no token: one says nothing, the other has a proof of its own."""
+    OPEN: ClassVar[frozenset[str]] = frozenset({*PROBES, CALLBACK_PATH})
+    """Addresses that need no token: the probes, and one whose callers have a proof of their own."""
 
     def __post_init__(self) -> None:
         self._limited = RequestBodyLimitMiddleware(self._whole, MESSAGE_BYTES)
@@ -91,7 +92,7 @@ class Access:
     def _misdirected(self, path: str, headers: Headers) -> Response | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         # A probe of the machine asks by whatever address it knows.
-        if path != HEALTH_PATH and not self._is_ours(host):
+        if path not in PROBES and not self._is_ours(host):
             message = f"This server is not known as {shorten(host)}; KIE_AI_ALLOWED_HOSTS names further ones."
             return refusal(HTTPStatus.MISDIRECTED_REQUEST, message)
         if origin is not None and not self._may_call(origin):
@@ -100,7 +101,7 @@ class Access:
         return None
 
     def _refusal(self, path: str, headers: Headers) -> Response | None:
-        if self.closing:
+        if self.closing and path not in PROBES:
             return ending("The server is ending; nothing was done.")
         token = self.settings.token
         if token is None or path in self.OPEN:

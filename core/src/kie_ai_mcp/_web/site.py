@@ -27,13 +27,14 @@ from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import entries, page
 from kie_ai_mcp._mcp.content import result_of
 from kie_ai_mcp._mcp.server import CLEANUP_S, server_of
-from kie_ai_mcp._mcp.signals import exit_after, signalled
+from kie_ai_mcp._mcp.signals import code_after, exit_after, signalled
 from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._start.limits import MESSAGE_BYTES
 from kie_ai_mcp._web import connections
-from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, Access, ending, is_local, refusal
+from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, PROBES, READY_PATH, Access, ending, is_local, refusal
 from kie_ai_mcp._web.callbacks import Callbacks
+from kie_ai_mcp._web.readiness import Readiness
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, StorageError, shorten
 from kie_ai_mcp.readings import object_in
 
@@ -90,7 +91,7 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
                     site.drained.set()
                     server.should_exit = True
             group.cancel_scope.cancel()
-    return 128 + received
+    return code_after(received)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -133,6 +134,7 @@ class Site:
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             custom_starlette_routes=[
                 Route(HEALTH_PATH, _health, methods=["GET"]),
+                Route(READY_PATH, Readiness(self.app.engine).answer, methods=["GET"]),
                 Route(CALL_PATH, self._call, methods=["POST"]),
                 Route(GALLERY_PATH, self._gallery, methods=["GET"]),
                 Route(GALLERY_PATH + ENTRIES, self._entries, methods=["GET"]),
@@ -236,6 +238,6 @@ async def _health(_: Request) -> Response:
 async def _nothing_there(request: Request, exc: Exception) -> Response:
     """Refuse a request that no address takes, or not by this method."""
     assert isinstance(exc, HTTPException)  # noqa: S101  what it is registered for
-    known = f"There are {MCP_PATH}, POST {CALL_PATH}, {GALLERY_PATH}, {HEALTH_PATH} and POST {CALLBACK_PATH}."
+    known = f"There are {MCP_PATH}, POST {CALL_PATH}, {GALLERY_PATH}, {', '.join(PROBES)} and POST {CALLBACK_PATH}."
     what = f"{request.method} {shorten(request.url.path)}"
     return refusal(HTTPStatus(exc.status_code), f"{what} is not answered here. {known}", exc.headers)

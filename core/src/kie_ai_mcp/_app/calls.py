@@ -1,0 +1,89 @@
+"""Calls of tools as they are logged and counted: one line each, without what was asked for."""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from kie_ai_mcp._app.tools import Answer, Tool
+from kie_ai_mcp._flow.consent import ConsentNeeded
+from kie_ai_mcp._flow.engine import Engine
+
+log = logging.getLogger("kie_ai_mcp.requests")
+MOST_CHARS = 2_000  # of arguments in a line, where they are logged at all
+
+
+@dataclass
+class Made:
+    """One call, and what became of it."""
+
+    tool: Tool | None = None  # None: there is none of that name
+    outcome: str = "error"
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def answered(self, answer: Answer) -> Answer:
+        """Take note of the answer, and return it."""
+        self.data, status = answer.data or {}, (answer.data or {}).get("status")
+        self.outcome = "error" if answer.is_error else "ok"
+        if self.tool is not None and self.tool.charges:
+            charged = self.data.get("charged")
+            if charged == "unknown":
+                self.outcome = "unknown"
+            elif status == "refused":
+                self.outcome = "refused"
+            elif charged == "yes" or status == "failed":  # else it tells of an earlier request
+                self.outcome = "accepted"
+        return answer
+
+
+@dataclass
+class Calls:
+    """The calls of one user: a line of the log for each, and their number by tool and outcome."""
+
+    engine: Engine
+    who: str = "-"
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @contextmanager
+    def made(self, arguments: Mapping[str, Any] | None) -> Iterator[Made]:
+        """Log and count the call that is made in the context."""
+        made, began = Made(), time.monotonic()
+        try:
+            yield made
+        except ConsentNeeded:
+            made.outcome = "asked"
+            raise
+        except anyio.get_cancelled_exc_class():
+            made.outcome = "cancelled"
+            raise
+        finally:
+            self._note(made, arguments, time.monotonic() - began)
+
+    def _note(self, made: Made, arguments: Mapping[str, Any] | None, took_s: float) -> None:
+        tool = made.tool.name if made.tool else "-"
+        self.counts[tool, made.outcome] += 1
+        if not log.isEnabledFor(logging.INFO):
+            return
+        fields: dict[str, Any] = {"who": self.who, "tool": tool, "outcome": made.outcome}
+        known = {name: made.data.get(name) for name in ("task_id", "submission_id", "credits", "estimated_credits")}
+        fields |= {name: value for name, value in known.items() if value is not None}
+        fields["took_s"] = round(took_s, 3)
+        if self.engine.settings.log_prompts and arguments:
+            fields["arguments"] = self._text_of(arguments)
+        text = " ".join(f"{name}={value}" for name, value in fields.items())
+        log.info("%s", text, extra={"fields": fields})
+
+    def _text_of(self, arguments: Mapping[str, Any]) -> str:
+        try:
+            text = json.dumps(arguments, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return "[no JSON]"
+        # Before it is cut: of a half key nobody would see that it is one.
+        text = self.engine.settings.mask.text(text)
+        return text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]}…"

@@ -1,0 +1,176 @@
+"""What who runs the server over HTTP sees of it: lines of the log, probes, figures."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from kie_ai_mcp_sandbox.server import Sandbox
+from tests.databases import Wire
+from tests.helpers import until
+
+if TYPE_CHECKING:
+    from tests.wire.conftest import Run, SiteIn, Spawn
+    from tests.wire.processes import Site
+
+PROMPT = "A fox that stays among us"
+TOKEN = "a-token-of-the-tests"
+LOGGER = "kie_ai_mcp.requests"
+AWKWARD = 'kie-"secret"\\0123456789'
+
+
+def records(site: "Site") -> list[dict[str, Any]]:
+    """The lines of its stderr, each of which must be a JSON object."""
+    return [json.loads(line) for line in site.child.errors.splitlines()]
+
+
+def calls(site: "Site") -> list[dict[str, Any]]:
+    """The lines about calls among them."""
+    return [record for record in records(site) if record["logger"] == LOGGER]
+
+
+# The log -------------------------------------------------------------------------------------------------------------
+
+
+def test_each_call_is_one_line_without_its_words(site_in: "SiteIn", sandbox: Sandbox, tmp_path: Path) -> None:
+    with site_in(tmp_path, sandbox=sandbox) as site:
+        task_id = site.tool("generate_nano_banana", prompt=PROMPT)["structuredContent"]["task_id"]
+        site.tool("list_tasks")
+        site.tool("generate_nano_banana", prompt=PROMPT, no_such_argument=1)
+        assert site.client.post("/tools/call", json={"name": "no_such_tool"}).status_code == 404
+        sandbox.play("drop-after@createTask")
+        site.tool("generate_nano_banana", prompt=f"{PROMPT}, again")
+    lines = [line for line in site.child.errors.splitlines() if LOGGER in line]
+    assert len(lines) == 5
+    assert re.search(
+        rf"INFO {LOGGER}: who=- tool=generate_nano_banana outcome=accepted task_id={task_id} "
+        r"estimated_credits=[\d.]+ took_s=[\d.]+$",
+        lines[0],
+    )
+    assert [re.findall("tool=(.*?) outcome=([a-z]+)", line)[0] for line in lines[1:]] == [
+        ("list_tasks", "ok"),
+        ("generate_nano_banana", "refused"),
+        ("-", "error"),
+        ("generate_nano_banana", "unknown"),
+    ]
+    assert PROMPT not in site.child.errors
+
+
+def test_server_over_stdio_logs_no_calls_unless_asked(spawn: "Spawn", sandbox: Sandbox) -> None:
+    for level, count in ("", 0), ("info", 1):
+        child = spawn(sandbox=sandbox, KIE_AI_LOG_LEVEL=level, KIE_AI_ENABLED_PROVIDERS="nano-banana")
+        child.greet("2025-11-25")
+        child.call("list_tasks")
+        child.close_input()
+        assert child.ended() == 0
+        assert child.errors.count(LOGGER) == count
+
+
+def test_every_line_is_an_object_and_masked(site_in: "SiteIn", sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "out").touch()  # a file, where a folder is to be
+    more = {"KIE_AI_LOG_PROMPTS": "true", "KIE_AI_API_KEY": AWKWARD, "KIE_AI_LOG_LEVEL": "debug", "KIE_AI_NOTHING": "1"}
+    with site_in(tmp_path, "--log-format", "json", sandbox=sandbox, **more) as site:
+        site.tool("generate_nano_banana", prompt=f"{PROMPT} {AWKWARD}")
+        site.client.post("/mcp", content="no JSON", headers={"Accept": "application/json, text/event-stream"})
+        site.child.process.send_signal(signal.SIGTERM)
+        assert site.child.ended() == 0
+    lines = records(site)
+    assert {"time", "level", "logger", "message"} <= set.intersection(*map(set, lines))
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) for line in lines)
+    loggers = {line["logger"] for line in lines}
+    assert {"stderr", "uvicorn.error", LOGGER} <= loggers
+    assert any(logger.startswith("mcp.") for logger in loggers)
+    (call,) = calls(site)
+    assert (call["tool"], call["outcome"], call["who"]) == ("generate_nano_banana", "refused", "-")
+    assert json.loads(call["arguments"]) == {"prompt": f"{PROMPT} [key]"}
+    assert not {AWKWARD, json.dumps(AWKWARD)[1:-1], json.dumps(json.dumps(AWKWARD))[3:-3]} & {site.child.errors}
+    assert "0123456789" not in site.child.errors
+    assert any("KIE_AI_NOTHING" in line["message"] for line in lines)
+
+
+def test_failure_at_the_start_is_an_object_as_well(run: "Run", tmp_path: Path) -> None:
+    (tmp_path / "tasks.db").write_bytes(b"no database" * 100)
+    done = run("serve", "--http", "--strict", "--port", "0", "--log-format", "json")
+    assert done.returncode == 2
+    (line,) = map(json.loads, done.stderr.splitlines())
+    assert "tasks.db" in line["message"]
+
+
+def test_traceback_is_a_field_of_one_line(tmp_path: Path) -> None:
+    source = (
+        "import sys, threading, warnings\n"
+        "from kie_ai_mcp._settings.load import load_settings\n"
+        "from kie_ai_mcp._settings.logging import log_to_stderr\n"
+        "log_to_stderr(load_settings())\n"
+        "warnings.warn('Beware of key-of-the-tests')\n"
+        "thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()\n"
+        "print('printed', file=sys.stderr)\n"
+        "raise ValueError('key-of-the-tests\\nand more')\n"
+    )
+    (tmp_path / "fails.py").write_text(source, encoding="utf-8")
+    environ = {"KIE_AI_API_KEY": "key-of-the-tests", "KIE_AI_LOG_FORMAT": "json", "HOME": str(tmp_path)}
+    command = [sys.executable, str(tmp_path / "fails.py")]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    lines = [*map(json.loads, done.stderr.splitlines())]
+    ours = "kie_ai_mcp._settings.logging"
+    assert [line["logger"] for line in lines] == ["py.warnings", ours, "stderr", ours]
+    assert "ZeroDivisionError" in lines[1]["traceback"]
+    assert "ValueError: [key]\nand more" in lines[3]["traceback"]
+    assert "key-of-the-tests" not in done.stderr
+
+
+# Probes --------------------------------------------------------------------------------------------------------------
+
+
+def ready(site: "Site") -> tuple[int, list[str]]:
+    """The answer of the probe, and its reasons."""
+    answer = site.client.get("/readyz", headers={"Host": "10.1.2.3:8080"})
+    return answer.status_code, answer.json().get("reasons", [])
+
+
+def test_server_is_ready_while_it_takes_paid_requests(site_in: "SiteIn", sandbox: Sandbox, tmp_path: Path) -> None:
+    out, database = tmp_path / "out", tmp_path / "tasks.db"
+    with site_in(tmp_path, "--host", "0.0.0.0", sandbox=sandbox, KIE_AI_HTTP_TOKEN=TOKEN) as site:
+        assert ready(site) == (200, [])
+        out.rename(tmp_path / "away")
+        out.touch()
+        assert ready(site) == (503, ["The output folder can't be written."])
+        out.unlink()
+        assert ready(site) == (200, [])
+        database.with_name("tasks.db-wal").unlink(missing_ok=True)
+        database.unlink()
+        assert ready(site) == (503, ["The task database can't be used."])
+        assert site.client.get("/healthz").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"KIE_AI_API_KEY": ""}, "No key of a service is set."),
+        ({"KIE_AI_BASE_URL": "ftp://me:secret-word@x.example"}, "A setting can't be used: base_url."),
+    ],
+)
+def test_reason_names_no_value(settings: Any, reason: str, site_in: "SiteIn", tmp_path: Path) -> None:
+    with site_in(tmp_path, **settings) as site:
+        assert ready(site) == (503, [reason])
+
+
+def test_database_that_hangs_is_answered_for_in_time(site_in: "SiteIn", wire: Wire, tmp_path: Path) -> None:
+    with site_in(tmp_path, KIE_AI_DATABASE_URL=wire.address) as site:
+        assert ready(site) == (200, [])
+        wire.hangs.set()
+        for _ in range(2):
+            begun = time.monotonic()
+            status, (reason,) = ready(site)
+            assert (status, time.monotonic() - begun < 2) == (503, True)
+            assert reason == "The task database or the output folder did not answer within 1.5 s."
+        assert httpx.get(f"{site.url}/healthz", trust_env=False).status_code == 200
+        wire.hangs.clear()
+        until(lambda: ready(site) == (200, []))
