@@ -141,7 +141,7 @@ async def test_page_that_a_server_gives_out_shows_what_the_same_server_has(
     past: "Past", browser: "Browser", server: HTTPServer
 ) -> None:
     await past.task(outcome=past.done(), files=(past.picture(size=(1200, 900)),))
-    text = await page(past.record, address=lambda path: f"/gallery/{path.name}")
+    text = await page(past.record, address=lambda _record, _number, path: f"/gallery/{path.name}")
     server.expect_request("/gallery").respond_with_data(text, content_type="text/html")
     server.expect_request("/gallery/picture.png").respond_with_data(
         (past.folder / "picture.png").read_bytes(), content_type="image/png"

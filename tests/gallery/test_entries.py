@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 async def only(past: "Past") -> dict[str, Any]:
     """The only entry of a history."""
-    (entry,) = (await entries(past.record, address=lambda path: f"files/{path.name}"))["entries"]
+    (entry,) = (await entries(past.record, address=lambda _record, _number, path: f"files/{path.name}"))["entries"]
     return dict(entry)
 
 

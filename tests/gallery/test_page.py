@@ -398,7 +398,7 @@ async def test_server_may_address_files_its_own_way(past: "Past", read: "Read") 
     clip = past.folder.parent / "clip.mp4"
     clip.write_bytes(CLIP)
     await past.task(outcome=past.done(), files=(past.picture(), clip))
-    text = await page(past.record, address=lambda path: f"/files/{path.name}?a=1&b=2")
+    text = await page(past.record, address=lambda _record, _number, path: f"/files/{path.name}?a=1&b=2")
     (card,) = read(text).cards
     assert card.one("a", class_="shot").attributes["href"] == "/files/picture.png?a=1&b=2"
     assert card.one("video").attributes["src"] == "/files/clip.mp4?a=1&b=2"

@@ -165,11 +165,16 @@ def test_gallery_shows_saved_pictures_and_nothing_else_can_be_fetched(site: "Sit
     made = site.tool("generate_nano_banana", prompt="A fox in a gallery")["structuredContent"]
     (task,) = site.tool("wait_for_tasks", task_ids=[made["task_id"]])["structuredContent"]["tasks"]
     picture = Path(task["files"][0])
-    found = re.search(rf'"\.(/gallery/[0-9a-f]+/{picture.name})"', site.client.get("/gallery").text)
+    found = re.search(rf'"\.(/gallery/[0-9a-f]+/[^/"]+/1/{picture.name})"', site.client.get("/gallery").text)
     assert found
     answer = site.client.get(found[1])
     assert (answer.headers["content-type"], answer.content) == ("image/png", picture.read_bytes())
-    others = (f"/gallery/0/{picture.name}", f"{found[1]}.json", "/gallery/..%2f..%2ftasks.db", "/gallery//etc/passwd")
+    others = (
+        f"/gallery/0/{made['task_id']}/1/{picture.name}",
+        f"{found[1]}.json",
+        "/gallery/..%2f..%2ftasks.db",
+        "/gallery//etc/passwd",
+    )
     assert {site.client.get(address).status_code for address in others[:1] + others[2:]} == {404}
     assert site.client.get(others[1]).content == picture.read_bytes()  # the mark counts, not the name
     picture.unlink()

@@ -20,7 +20,7 @@ from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, pati
 from kie_ai_mcp._app.prompts import Prompts
 from kie_ai_mcp._app.resources import Resources
 from kie_ai_mcp._app.states import TaskStates
-from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, offers, say_nothing
+from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, answer_on_record, offers, say_nothing
 from kie_ai_mcp._flow.consent import ConsentNeeded
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.refusal import completed
@@ -228,7 +228,7 @@ class App:
 
     async def told(self, report: Report) -> Answer:
         """Return a report as the answer of a call."""
-        return _limited(self._clean(answer_of(report, await self.resources.links([report]))))
+        return _limited(self._clean(await answer_on_record(self.resources, report)))
 
     async def _with_problems(self, answer: Answer) -> Answer:
         """Add to a read's answer what keeps paid requests from being made, so that none is planned."""
@@ -243,11 +243,11 @@ class App:
 
     def clean(self, text: str) -> str:
         """Return text without the key, also where an argument held it, and with nothing that no encoder takes."""
-        return str(self.settings.mask.json(text, encodable=True))
+        return str(self.resources.mask.json(text, encodable=True))
 
     def _clean(self, answer: Answer) -> Answer:
         links = [[link.uri, link.name] for link in answer.links]
-        text, data, links = self.settings.mask.json([answer.text, answer.data, links], DEEPEST, encodable=True)
+        text, data, links = self.resources.mask.json([answer.text, answer.data, links], DEEPEST, encodable=True)
         named = (replace(link, uri=uri, name=name) for link, (uri, name) in zip(answer.links, links, strict=True))
         return replace(answer, text=text, data=data, links=tuple(named))
 
@@ -277,7 +277,7 @@ class App:
                 report = _ended(report, ending)
             if wait_s:
                 await deliver(self.engine, report, call.is_heard)
-            return answer_of(report, await self.resources.links([report]))
+            return await answer_on_record(self.resources, report)
 
         return Tool(
             name=tool.name,

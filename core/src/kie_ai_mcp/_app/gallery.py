@@ -42,7 +42,7 @@ class Gallery:
     async def beside(self, data: Mapping[str, Any]) -> list[Entry]:
         """Return the entries for an answer's data without any secret; the answer is whole without those that fail."""
         try:
-            made: list[Entry] = self.engine.settings.mask.json(await self.entries(data), DEEPEST_ENTRY, encodable=True)
+            made: list[Entry] = self.resources.mask.json(await self.entries(data), DEEPEST_ENTRY, encodable=True)
         except Exception:
             log.exception("the gallery's entries could not be made")
             return []
@@ -87,7 +87,7 @@ class Gallery:
         if request.tool != RUN and not (tool and tool.paid):
             return None
         name, arguments, unstored = call_again(request, tool, saves=self.engine.settings.output_dir is not None)
-        if unstored or self.engine.settings.mask.json(arguments, DEEPEST + 1) != arguments:
+        if unstored or self.resources.mask.json(arguments, DEEPEST + 1) != arguments:
             return None
         place = ["input"] if name == RUN else []
         if not self.is_listed(name):

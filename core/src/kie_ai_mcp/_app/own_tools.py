@@ -12,7 +12,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from kie_ai_mcp._app.resources import DATA_LISTED, Resources
-from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, offers, tool_of_method
+from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_on_record, offers, tool_of_method
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import (
     LIST,
@@ -177,10 +177,10 @@ class OwnTools:
     ) -> Answer:
         """Show small pictures of a finished task's results, of a video one frame, with the links."""
         report, pictures, notes = await self.resources.show(task_id, number)
+        answer = await answer_on_record(self.resources, report)
         # Hosts that are given data show their model nothing else, so a client gets none; the command line does.
-        data = {**report.structured(), "previews": notes}
-        links = await self.resources.links([report])
-        return Answer("\n".join([report.text(), *notes]), data, links, tuple(pictures))
+        data = {**(answer.data or {}), "previews": notes}
+        return Answer("\n".join([answer.text, *notes]), data, answer.links, tuple(pictures))
 
     async def resolve_submission(
         self,
@@ -199,23 +199,25 @@ class OwnTools:
         return await self._one(await resolve(self.engine, submission_id, task_id))
 
     async def _one(self, report: Report) -> Answer:
-        return answer_of(report, await self.resources.links([report]))
+        return await answer_on_record(self.resources, report)
 
     async def _many(self, reports: Sequence[Report], extra: dict[str, Any], most: int | None = None) -> Answer:
-        shown, texts, left = list[Report](), list[str](), LIST_BYTES
+        linked, shown, texts, left = list[Report](), list[Report](), list[str](), LIST_BYTES
         for whole in reports:
-            report = replace(whole, next_step="")  # one for all stands at the end
+            report = replace(self.resources.shown(whole), next_step="")  # one for all stands at the end
             text = report.text()
             left -= len(text.encode(errors="replace"))
             if left <= 0:
                 part = {name: getattr(report, name) for name in ("task_id", "status", "tool", "prompt")}
                 report = Report(**part, next_step="", notes=("get_task_status shows all of it.",))
                 text = report.text()
+            else:
+                linked.append(whole)
             shown.append(report)
             texts.append(text)
         tasks = [report.structured() for report in shown]
         is_error = bool(reports) and all(report.is_error for report in reports)
-        links = await self.resources.links(shown, most)
+        links = await self.resources.links(linked, most)
         return Answer(_text(texts, extra), {"tasks": tasks, **extra}, links, is_error=is_error)
 
 

@@ -24,6 +24,7 @@ from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._settings.installation import PREVIEW, install_command
+from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import InvalidArgument, KieError, MediaError, TaskNotFound, shorten
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,15 @@ class Resources:
 
     engine: Engine
 
+    @property
+    def mask(self) -> Mask:
+        """The mask of every answer: secrets, and for users of other machines where things lie on this one."""
+        return self.engine.links.mask if self.engine.links else self.engine.settings.mask
+
+    def shown(self, report: Report) -> Report:
+        """Return a report as its user gets it: of saved results the paths, or links where the disk is not theirs."""
+        return self.engine.links.shown(report) if self.engine.links and report.files else report
+
     async def listed(self) -> list[Link]:
         """Return the lists and the newest saved results."""
         fixed = [
@@ -98,13 +108,14 @@ class Resources:
         """Return the content of an address; raise KieError where there is none, or it can't be fetched."""
         if uri == TASKS:
             records = await self.engine.record.tasks.newest(Filters(limit=TASKS_READ))
-            return _json({"tasks": [report_of(record, DATA_LISTED).structured() for record in records]})
+            reports = (report_of(record, DATA_LISTED) for record in records)
+            return _json({"tasks": [self.shown(report).structured() for report in reports]})
         if uri == PROVIDERS:
             return _json({"providers": self._providers()})
         record, number = await self.located(uri)
         assert record is not None  # noqa: S101  both lists were read above
         if not number:
-            return _json(report_of(record).structured())
+            return _json(self.shown(report_of(record)).structured())
         file, form = await self._opened(record, number)
         with file:
             data = await anyio.to_thread.run_sync(file.read, READ_BYTES + 1)
@@ -151,7 +162,7 @@ class Resources:
                 file, form = await self._opened(record, number)
                 if form.kind in {"audio", "text"}:
                     file.close()
-                    notes.append(f"Result {number}: {_unseen(record, number, form)}")
+                    notes.append(f"Result {number}: {_unseen(record, self.shown(report), number, form)}")
                     continue
                 picture, note = await anyio.to_thread.run_sync(preview, file, form, PREVIEW_BYTES // len(numbers))
                 pictures.append(picture)
@@ -282,12 +293,12 @@ def _links(report: Report) -> Iterator[Link]:
             yield Link(uri, f"{report.task_id}-{number}.{form.extension}".rstrip("."), form.mime_type)
 
 
-def _unseen(record: TaskRecord, number: int, form: Format) -> str:
+def _unseen(record: TaskRecord, shown: Report, number: int, form: Format) -> str:
     """Say what a result is that has no picture, and where the user gets it."""
     if form.kind == "text":
         return "text, shown above." if isinstance(record.data, str) else "data, shown above."
     path, url = _place(record, number)
-    place = path if path and _size_of(path) else url
+    place = shown.files[number - 1] if path and _size_of(path) else url
     return f"a sound ({form.extension}), which has no picture; the user can play it: {place}"
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kie_ai_mcp._app.patience import USUAL_PATIENCE_S
-from kie_ai_mcp._app.resources import Link
+from kie_ai_mcp._app.resources import Link, Resources
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._models.search import Offer, default_of_tool, offer_of_model, offer_of_tool
@@ -49,6 +49,11 @@ def answer_of(report: Report, links: tuple[Link, ...] = ()) -> Answer:
     """Return a report as the answer of a tool."""
     text, data, is_error = report.rendered()
     return Answer(text, data, links, is_error=is_error)
+
+
+async def answer_on_record(resources: Resources, report: Report) -> Answer:
+    """Return a report of what is on record as the answer of a tool, with the addresses of its results."""
+    return answer_of(resources.shown(report), await resources.links([report]))
 
 
 @dataclass(frozen=True)

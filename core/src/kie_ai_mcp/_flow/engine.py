@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, Self, TypeVar
 import anyio
 import anyio.to_thread
 
+from kie_ai_mcp._flow.links import Links
 from kie_ai_mcp._media.uploading import Uploads
 from kie_ai_mcp._models.catalogue import Catalogue
 from kie_ai_mcp._providers.arguments import without_words
@@ -68,7 +69,7 @@ class Engine:
     be read, those first that likely end now, and `waiters`, by task id, the calls that wait for one; `turns` are, by
     gateway, the calls that wait for a slot of the rate limit, by submission number; who reads a live catalogue holds
     `reading`. `news` wait for the background, `unseen` are tasks by a status word that this version does not know, and
-    it `has_notices` for the next answer.
+    it `has_notices` for the next answer. There are `links` where users may be on other machines than this one.
     """
 
     settings: Settings
@@ -83,6 +84,7 @@ class Engine:
     news: set[News] = field(default_factory=set)
     unseen: dict[str, set[str]] = field(default_factory=dict)
     has_notices: bool = False
+    links: Links | None = None
     reading: anyio.Lock = field(default_factory=anyio.Lock)
     faults: Faults = field(default_factory=list)  # what is wrong with the settings
     _requests: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
@@ -157,7 +159,7 @@ class Engine:
     @property
     def uploads(self) -> Uploads:
         """The uploads of local files to Kie.ai."""
-        return Uploads(self.settings, self.callers[KIE], self.record)
+        return Uploads(self.settings, self.callers[KIE], self.record, self.links.base_url if self.links else None)
 
     def redacted(
         self, arguments: Mapping[str, Any], tool: BoundTool, notes: Sequence[str] = ()

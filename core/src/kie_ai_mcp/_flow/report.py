@@ -46,8 +46,8 @@ class Report:
     The order of the fields is the order of the answer. Those with metadata stand in the output schema, which is short
     because a model reads it once per tool. A report is `stuck` where its status can't be read until the user acts;
     `request` is the number of the paid request that it answers, and `request_notes` are those that stay with that;
-    `gateway` is the service whose credits it counts. `files` has an entry for each result, "" for one that is not
-    saved; the answer leaves those out.
+    `gateway` is the service whose credits it counts, `user` whose task it is. `files` has an entry for each result, ""
+    for one that is not saved; the answer leaves those out.
     """
 
     task_id: str | None = field(default=None, metadata=TEXT)
@@ -77,6 +77,7 @@ class Report:
     request: int | None = None
     request_notes: Sequence[str] = ()
     gateway: str = KIE
+    user: str = ""
 
     def noted(self, *notes: str, **changes: Any) -> Self:
         """Return this report with more notes, and with other changes."""
@@ -151,10 +152,10 @@ class Report:
 
 
 _ANSWERED = tuple(
-    entry.name for entry in fields(Report) if entry.name not in {"stuck", "request", "request_notes", "gateway"}
+    entry.name for entry in fields(Report) if entry.name not in {"stuck", "request", "request_notes", "gateway", "user"}
 )
 # Copied by name; a request's number is shown only where the user may have to settle it.
-_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} & {*_ANSWERED, "gateway"}) - {"submission_id"}
+_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} & {*_ANSWERED, "gateway", "user"}) - {"submission_id"}
 
 OUTPUT_SCHEMA = {
     **object_schema(**{entry.name: dict(entry.metadata) for entry in fields(Report) if entry.metadata}),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,7 +170,8 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     record = replace(record, result_urls=outcome.urls, files=(), finished_at=finished_at, **stands)
     folder = engine.settings.output_dir
     notes: tuple[str, ...] = ()
-    if record.results and folder is not None:
+    # No link leads to the file of what is not on record.
+    if record.results and folder is not None and engine.links is None:
         caller = engine.caller(record.gateway)
         named = replace(record, labels=_storable(engine, outcome).labels)
         redacted, _ = engine.redacted(arguments, tool)
@@ -186,7 +188,8 @@ async def save(engine: Engine, task_id: str, folder: str | None = None) -> Repor
 
     In a `folder`, which must lie below the output folder or an allowed one, saved results are copied.
     """
-    target = None if folder is None else await anyio.to_thread.run_sync(allowed_folder, engine.settings, folder)
+    allowed = partial(allowed_folder, engine.settings, folder or "", by_path=engine.links is None)
+    target = None if folder is None else await anyio.to_thread.run_sync(allowed)
     if target is None and engine.settings.output_dir is None:
         raise ConfigError("No folder for results is set.", next_step="Set KIE_AI_OUTPUT_DIR and restart.")
     record = await engine.record.tasks.find(task_id)

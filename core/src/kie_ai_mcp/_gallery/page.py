@@ -26,10 +26,11 @@ from kie_ai_mcp._models.pricing import USD
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import MediaError
 
 IDENTITY = attrgetter("gateway", "account", "task_id")
-Address = Callable[[Path], str]
+Address = Callable[[TaskRecord, int, Path], str]
 Row = TaskRecord | SubmissionRecord  # a submission only where it has no task
 LIMIT = 1000  # default number of entries on a page, which then opens quickly and has some megabytes at most
 READ_AT_ONCE = 500
@@ -39,22 +40,31 @@ MARK = b'content="kie-ai-mcp-server gallery"'  # near the start of every gallery
 SCRIPTS = ("elements.js", "cards.js", "filters.js", "viewer.js", "actions.js", "host.js", "page.js")
 
 
-async def page(record: Record, *, limit: int = LIMIT, address: Address = Path.as_uri, live: str = "") -> str:
+def as_uri(_record: TaskRecord, _number: int, path: Path) -> str:
+    """Return the ``file:`` address of a saved file, which a browser follows only from a page that is a file itself."""
+    return path.as_uri()
+
+
+async def page(
+    record: Record, *, limit: int = LIMIT, address: Address = as_uri, live: str = "", mask: Mask | None = None
+) -> str:
     """Return the gallery of the newest `limit` tasks and settled requests, and of every unsettled request.
 
-    `address` returns the address of a saved file from the page. The default is a ``file:`` address, which a browser
-    follows only from a page that is a file itself. `live` is where the page gets its entries anew, as `entries`
-    returns them; without it, it stays as it is.
+    `address` returns the address of a task's saved result from the page. `live` is where the page gets its entries
+    anew, as `entries` returns them; without it, it stays as it is. A `mask` hides what it hides of them.
     """
-    stage = await entries(record, limit=limit, address=address)
+    stage = await entries(record, limit=limit, address=address, mask=mask)
     return html({"mode": "page", **stage, "live": live, "nothing": NOTHING})
 
 
-async def entries(record: Record, *, limit: int = LIMIT, address: Address = Path.as_uri) -> dict[str, Any]:
+async def entries(
+    record: Record, *, limit: int = LIMIT, address: Address = as_uri, mask: Mask | None = None
+) -> dict[str, Any]:
     """Return what the page of these entries shows, as JSON."""
     records, requests, older = await _history(record, limit)
     now = datetime.now(UTC)
     drawn = await anyio.to_thread.run_sync(_entries, records, requests, address, now)
+    drawn = mask.json(drawn) if mask else drawn
     return {"entries": drawn, "older": older, "written": now.isoformat()}
 
 
@@ -117,7 +127,7 @@ def _entries(
 
     def results(record: TaskRecord) -> list[dict[str, Any]]:
         found = enumerate(zip_longest(record.result_urls, record.files, record.labels, fillvalue=""), start=1)
-        return [_result(number, *result, address, formats, small) for number, result in found]
+        return [_result(number, *result, partial(address, record, number), formats, small) for number, result in found]
 
     return [
         task_entry(record, requests.get(record.row_id), results(record), now)
@@ -132,7 +142,7 @@ def _result(
     url: str,
     file: str,
     label: str,
-    address: Address,
+    address: Callable[[Path], str],
     formats: Mapping[Path, Format],
     small: Mapping[Path, str],
 ) -> dict[str, Any]:
@@ -164,7 +174,7 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  symbolic links stay as they are
 
 
-def _from_folder(folder: Path, path: Path) -> str:
+def _from_folder(folder: Path, _record: TaskRecord, _number: int, path: Path) -> str:
     """Return the address of a file from a page in `folder`: relative below it, so that both can be moved together."""
     if path.is_relative_to(folder):
         return f"./{quote(path.relative_to(folder).as_posix())}"

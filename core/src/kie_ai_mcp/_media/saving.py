@@ -86,9 +86,12 @@ async def save_results(
     return Saved(tuple(files), notes, gone)
 
 
-def allowed_folder(settings: Settings, folder: str) -> Path:
-    """Return a folder that the user allows results to be saved in, links resolved; else raise InvalidArgument."""
-    roots = [*filter(None, [settings.output_dir]), *settings.upload_roots]
+def allowed_folder(settings: Settings, folder: str, *, by_path: bool = True) -> Path:
+    """Return a folder that the user allows results to be saved in, links resolved; else raise InvalidArgument.
+
+    Where users know no paths of this machine, not `by_path`, it must lie in the output folder.
+    """
+    roots = [*filter(None, [settings.output_dir]), *(settings.upload_roots if by_path else ())]
     try:
         path = at_home(path_in(folder))
         if settings.output_dir is not None:
@@ -98,6 +101,9 @@ def allowed_folder(settings: Settings, folder: str) -> Path:
         raise InvalidArgument("folder", folder, "it is no folder's path") from None
     if path.is_absolute() and any(real.is_relative_to(root.resolve()) or is_below(real, root) for root in roots):
         return real
+    if not by_path:
+        where = "name one inside of your results, such as drafts/foxes" if roots else "the server saves no files"
+        raise InvalidArgument("folder", folder, where)
     allowed = f"give one below {' or '.join(map(str, roots))}, or let" if roots else "let"
     cure = "the user allow it: set KIE_AI_UPLOAD_ROOTS to its absolute path, and restart"
     raise InvalidArgument("folder", folder, f"{allowed} {cure}")

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import stat
 import tempfile
@@ -46,6 +47,7 @@ from kie_ai_mcp.specs import Gateway, Media, is_web_address, texts_at
 
 RESULT = re.compile(r"kie://(?:files|tasks)/([^/]+)(?:/([0-9]{1,3}))?|([^/\\]{1,500})")
 TAKEN = ("png", "jpg", "webp", "gif")  # pictures that are sent as they are where the service names no types
+UPLOADS_PATH = "/uploads"  # where `serve --http` takes the bytes of a file
 KEPT_FOR = timedelta(hours=20)  # how long an upload is used again; the service keeps it for a day, or for three
 
 
@@ -72,12 +74,15 @@ class LocalFile:
 class Uploads:
     """The uploads of one server; the same bytes are sent once while the service keeps them.
 
+    With a `base_url` its users are on other machines, and send their files to the address for uploads below it.
+
     Its methods raise InvalidArgument for a file that may not be used, and MediaError where the service takes none.
     """
 
     settings: Settings
     caller: Caller
     record: Record
+    base_url: str | None = None
 
     async def addresses(
         self, arguments: Mapping[str, Any], media: Mapping[str, Media], files: Mapping[str, LocalFile], gateway: Gateway
@@ -211,6 +216,12 @@ class Uploads:
 
     def _allowed(self, text: str) -> Path:
         """Return the file's own path, links resolved; raise ValueError where the user does not allow it."""
+        if self.base_url is not None:
+            name = quote(text.replace("\\", "/").rpartition("/")[2])
+            data = f"--data-binary {shlex.quote(f'@{text}')} '{self.base_url}{UPLOADS_PATH}?name={name}'"
+            ways = "give an https:// or data: address, or upload the file and give the url of the answer"
+            curl = f'curl -H "Authorization: Bearer $TOKEN" {data}'
+            raise ValueError(f"the server is on another machine than your files; {ways}: {curl}")
         path = at_home(path_in(text))
         roots = (*self.settings.upload_roots, *filter(None, [self.settings.output_dir]))
         if not self.settings.upload_roots and not any(map(path.is_relative_to, roots)):

@@ -1,19 +1,26 @@
-"""Masking of secrets: keys, tokens and passwords are replaced in all that is shown, logged or stored."""
+"""Masking: keys, tokens and passwords are replaced in all that is shown, logged or stored, and folders if wanted."""
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 SHORTEST_SECRET = 6  # no real service has a shorter key, and masking one would damage other words
+ADDRESS = r"""(?:https?|kie|ui)://[^\s"'<>]+|data:[^\s"'<>]+"""  # what looks like a path in it is none
 DEEPEST = 60  # how deep a JSON value may be nested; no real answer comes near
 
 
 class Mask:
-    """Replacement of secrets by ``[key]``, also where they are spelled as URLs and JSON write them."""
+    """Replacement of secrets by ``[key]``, also where they are spelled as URLs and JSON write them.
 
-    def __init__(self, secrets: Iterable[str]) -> None:
+    What `folders` names is replaced as well, by the word that is given for it; web addresses stay as they are.
+    """
+
+    def __init__(self, secrets: Iterable[str], folders: Mapping[str, str] | None = None) -> None:
+        self._folders = {form: word for name, word in (folders or {}).items() for form in {name, repr(name)[1:-1]}}
+        forms = "|".join(map(re.escape, sorted(self._folders, key=len, reverse=True)))
+        self._paths = re.compile(rf"{ADDRESS}|(?<![\w.~])(?:{forms})(?![\w-])") if forms else None
         self._secrets = frozenset(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
         spellings = {spelling for secret in self._secrets for spelling in _spellings(secret)}
         # The longest first, so that a secret which is part of another one leaves nothing of it.
@@ -22,12 +29,18 @@ class Mask:
 
     def extended(self, *secrets: str) -> "Mask":
         """Return a mask that replaces further secrets, too."""
-        return Mask({*self._secrets, *secrets})
+        return Mask({*self._secrets, *secrets}, self._folders)
+
+    def hiding(self, folders: Mapping[str, str]) -> "Mask":
+        """Return a mask that replaces the names of folders as well."""
+        return Mask(self._secrets, folders)
 
     def text(self, text: str) -> str:
         """Return `text` without any secret."""
         for spelling in self._spellings:
             text = text.replace(spelling, "[key]")
+        if self._paths is not None:
+            text = self._paths.sub(lambda match: self._folders.get(match[0], match[0]), text)
         return text
 
     def json(self, value: Any, deepest: int = DEEPEST, *, encodable: bool = False) -> Any:
@@ -46,7 +59,8 @@ class Mask:
         # The text itself is not changed, since the end of an escape sequence may look like the start of a secret.
         if written.count("[") + written.count("{") > deepest and _is_deeper(value, deepest):
             raise _too_deep(deepest)
-        return self._masked(value) if any(spelling in written for spelling in self._escaped) else value
+        is_clean = self._paths is None and not any(spelling in written for spelling in self._escaped)
+        return value if is_clean else self._masked(value)
 
     def _masked(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kie_ai_mcp._flow.links import FILES_PATH
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._settings.hosts import host_of, names_of
 from kie_ai_mcp._settings.settings import Settings
@@ -27,6 +28,7 @@ GALLERY_PATH = "/gallery"
 HEALTH_PATH, READY_PATH = "/healthz", "/readyz"
 PROBES = HEALTH_PATH, READY_PATH  # they say nothing that is to be kept, and are answered to the end
 CALLBACK_LIMIT = 1024 * 1024  # the largest callback, in bytes; the service posts addresses, not media
+EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  hosts to listen on that are no address
 RESUME = b"last-event-id"  # a client asks for what it missed; nothing is kept, and the SDK would answer 500
 EXPOSED = ("Mcp-Session-Id", "Mcp-Protocol-Version", "Retry-After", "WWW-Authenticate")  # what pages may read
 
@@ -44,7 +46,7 @@ class Access:
     closing: bool = False
 
     OPEN: ClassVar[frozenset[str]] = frozenset({*PROBES, CALLBACK_PATH})
-    """Addresses that need no token: the probes, and one whose callers have a proof of their own."""
+    """Addresses that need no token: the probes, and one whose callers have a proof of their own, as links have."""
 
     def __post_init__(self) -> None:
         self._limited = RequestBodyLimitMiddleware(self._whole, MESSAGE_BYTES)
@@ -59,8 +61,8 @@ class Access:
             allow_private_network=True,
         )
         public = urlsplit(self.settings.public_url or "").hostname
-        named = {self.host, public} - {None, "", "0.0.0.0", "::"}  # noqa: S104  not an address
-        self._hosts = {*map(host_of, map(str, named)), *self.settings.allowed_hosts}
+        named = {self.host, public or ""} - EVERYWHERE
+        self._hosts = {*map(host_of, named), *self.settings.allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
@@ -104,7 +106,7 @@ class Access:
         if self.closing and path not in PROBES:
             return ending("The server is ending; nothing was done.")
         token = self.settings.token
-        if token is None or path in self.OPEN:
+        if token is None or path in self.OPEN or path.startswith(f"{FILES_PATH}/"):
             return None
         in_browser = path.startswith(GALLERY_PATH)
         if hmac.compare_digest(_token_in(headers, in_browser=in_browser).encode(), token.encode()):

@@ -8,9 +8,9 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import anyio
@@ -19,21 +19,34 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from kie_ai_mcp._app.app import App
+from kie_ai_mcp._flow.links import FILES_PATH, Links
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import entries, page
 from kie_ai_mcp._mcp.content import result_of
 from kie_ai_mcp._mcp.server import CLEANUP_S, server_of
 from kie_ai_mcp._mcp.signals import code_after, exit_after, signalled
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._start.limits import MESSAGE_BYTES
 from kie_ai_mcp._web import connections
-from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, PROBES, READY_PATH, Access, ending, is_local, refusal
+from kie_ai_mcp._web.access import (
+    EVERYWHERE,
+    GALLERY_PATH,
+    HEALTH_PATH,
+    PROBES,
+    READY_PATH,
+    Access,
+    ending,
+    is_local,
+    refusal,
+)
 from kie_ai_mcp._web.callbacks import Callbacks
+from kie_ai_mcp._web.files import FILE, Files
 from kie_ai_mcp._web.readiness import Readiness
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, StorageError, shorten
 from kie_ai_mcp.readings import object_in
@@ -61,6 +74,9 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     except ConfigError:
         app.engine.record.close()
         raise
+    if is_remote(settings, host):
+        base_url = settings.public_url or _local_url(settings, host, listener)
+        app.engine.links = Links.of(settings, base_url, app.engine.record.path)
     site = Site(app, host)
     config = uvicorn.Config(
         site.access,
@@ -109,9 +125,25 @@ def _check_closed(settings: Settings, host: str) -> None:
         )
 
 
-def _announce(host: str, listener: socket.socket) -> None:
+def is_remote(settings: Settings, host: str) -> bool:
+    """Return whether users may be on other machines, so that paths of this one mean nothing to them."""
+    return settings.public_url is not None or not is_local(host)
+
+
+def _local_url(settings: Settings, host: str, listener: socket.socket) -> str:
+    """Return the address of this server where no public one is set; one that listens everywhere by a name it has."""
+    if host in EVERYWHERE:
+        host = next(iter(settings.allowed_hosts), "127.0.0.1")
+    return _url(host, listener)
+
+
+def _url(host: str, listener: socket.socket) -> str:
     shown = f"[{host}]" if ":" in host else host
-    sys.stderr.write(f"kie-ai-mcp-server: serving MCP at http://{shown}:{listener.getsockname()[1]}{MCP_PATH}\n")
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def _announce(host: str, listener: socket.socket) -> None:
+    sys.stderr.write(f"kie-ai-mcp-server: serving MCP at {_url(host, listener)}{MCP_PATH}\n")
     sys.stderr.flush()
 
 
@@ -122,11 +154,13 @@ class Site:
     app: App
     host: str
     drained: anyio.Event = field(default_factory=anyio.Event)
-    _shown: dict[str, Path] = field(default_factory=dict)
     _current: dict[str, tuple[str, tuple[int, ...], str]] = field(default_factory=dict)  # as `_entries` keeps it
 
     def __post_init__(self) -> None:
-        callbacks = Callbacks(self.app.engine)
+        callbacks, engine = Callbacks(self.app.engine), self.app.engine
+        # Also where answers name paths, pages can only follow links.
+        self.links = engine.links or Links.of(self.app.settings, "", engine.record.path)
+        files = Files(engine.record, self.links)
         starlette = server_of(self.app).streamable_http_app(
             streamable_http_path=MCP_PATH,
             max_request_body_size=MESSAGE_BYTES,
@@ -138,7 +172,8 @@ class Site:
                 Route(CALL_PATH, self._call, methods=["POST"]),
                 Route(GALLERY_PATH, self._gallery, methods=["GET"]),
                 Route(GALLERY_PATH + ENTRIES, self._entries, methods=["GET"]),
-                Route(GALLERY_PATH + "/{mark}/{name}", self._file, methods=["GET"]),
+                Route(GALLERY_PATH + FILE, files.send, methods=["GET"]),
+                Route(FILES_PATH + FILE, files.send, methods=["GET"]),
                 Route(CALLBACK_PATH, callbacks.take, methods=["POST"]),
             ],
         )
@@ -185,9 +220,9 @@ class Site:
         start = "." if request.scope["raw_path"].endswith(b"/") else f".{GALLERY_PATH}"
         live = f"{start}{ENTRIES}?start={quote(start)}"
         try:
-            text = await page(self.app.engine.record, address=partial(self._address, start), live=live)
+            text = await page(self.app.engine.record, live=live, **self._shown_at(start))
         except StorageError as exc:
-            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(exc))
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, self.app.clean(str(exc)))
         return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
     async def _entries(self, request: Request) -> Response:
@@ -200,9 +235,9 @@ class Site:
             stamp = await record.tasks.stamp()
             if known == tag and stamp == written and f"{now:{MOMENT}}" < until:
                 return _same(tag)
-            stage = await entries(record, address=partial(self._address, start))
+            stage = await entries(record, **self._shown_at(start))
         except StorageError as exc:
-            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(exc))
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, self.app.clean(str(exc)))
         del stage["written"]
         text = json.dumps(stage, ensure_ascii=False).encode("utf-8", "replace")
         tag = f'"{hashlib.sha256(text).hexdigest()[:32]}"'
@@ -210,17 +245,13 @@ class Site:
         self._current[start] = tag, stamp, min([*ends, f"{now + UNSEEN:{MOMENT}}"])
         return _same(tag) if known == tag else Response(text, headers=_tagged(tag), media_type="application/json")
 
-    def _address(self, start: str, path: Path) -> str:
-        """Return where the page finds a saved file; only what a page has shown can be fetched."""
-        mark = hashlib.sha256(str(path).encode(errors="replace")).hexdigest()[:32]
-        self._shown[mark] = path
-        return f"{start}/{mark}/{quote(path.name)}"
+    def _shown_at(self, start: str) -> dict[str, Any]:
+        """Return how the page that an address begins shows saved files, by links, and what it hides."""
 
-    async def _file(self, request: Request) -> Response:
-        path = self._shown.get(request.path_params["mark"])
-        if path is None or not await anyio.Path(path).is_file():
-            return refusal(HTTPStatus.NOT_FOUND, "There is no such file; reload the gallery.")
-        return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private"})
+        def address(record: TaskRecord, number: int, path: Path) -> str:
+            return f"{start}{self.links.path(record.user, record.written_id, number, path.name)}"
+
+        return {"address": address, "mask": self.app.engine.links and self.links.mask}
 
 
 def _tagged(tag: str) -> dict[str, str]:

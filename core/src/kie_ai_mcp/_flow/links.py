@@ -1,0 +1,79 @@
+"""Links to saved results, which answers name where a user is on another machine than the server and its disk."""
+
+import hashlib
+import hmac
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from kie_ai_mcp._flow.report import Report
+from kie_ai_mcp._settings.load import config_file
+from kie_ai_mcp._settings.secrets import Mask
+from kie_ai_mcp._settings.settings import Settings
+
+FILES_PATH = "/files"  # where `serve --http` hands out saved results; below the address that links begin with
+
+
+@dataclass(frozen=True)
+class Links:
+    """The links of one server: each is the permission to open one result, for whoever has it.
+
+    They begin with `base_url`, and `mask` hides where things lie on the server's disk. The `key` is that of every
+    server with the same secrets, so that each opens the links of all.
+    """
+
+    base_url: str
+    key: bytes
+    mask: Mask
+
+    @classmethod
+    def of(cls, settings: Settings, base_url: str, database: Path, key: bytes | None = None) -> Self:
+        """Return the links of a server with these settings, or those of the server whose `key` is given."""
+        folders = {path: name for path, name in _folders(settings, database) if path != path.parent}
+        hidden = {str(form): f"[{name}]" for path, name in folders.items() for form in (path, path.resolve())}
+        return cls(base_url, key or key_of(settings), settings.mask.hiding(hidden))
+
+    def mac(self, user: str, task_id: str, number: int) -> str:
+        """Return what proves that this server made the link to a user's result."""
+        told = json.dumps([user, task_id, number]).encode()
+        return hmac.new(self.key, told, hashlib.sha256).hexdigest()[:32]
+
+    def path(self, user: str, task_id: str, number: int, name: str) -> str:
+        """Return the end of the link to a result: the proof, the task's written id, the number, the file's name."""
+        words = (quote(text, safe="", errors="replace") for text in (task_id, str(number), name))
+        return "/".join(["", self.mac(user, task_id, number), *words])
+
+    def shown(self, report: Report) -> Report:
+        """Return a report with links to the saved results in place of their paths."""
+        start, user, task_id = f"{self.base_url}{FILES_PATH}", report.user, report.task_id or ""
+        files = enumerate(report.files, start=1)
+        links = (file and f"{start}{self.path(user, task_id, number, Path(file).name)}" for number, file in files)
+        return replace(report, files=tuple(links))
+
+
+def key_of(settings: Settings) -> bytes:
+    """Return the key of a server's links, made of its secrets; without any, one that lasts as long as the process."""
+    secrets = [settings.key, settings.token, settings.signing_key, settings.database_address]
+    return hashlib.sha256(json.dumps(["links", *secrets]).encode()).digest() if any(secrets) else os.urandom(32)
+
+
+def _folders(settings: Settings, database: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the places of the server's disk that may stand in a message, with what a user is told instead."""
+    yield Path(sys.base_prefix), "Python"
+    yield Path(sys.prefix), "Python"
+    yield from ((Path(folder), "Python") for folder in sys.path if Path(folder).is_absolute())
+    yield Path.cwd(), "work folder"
+    yield Path.home(), "home folder"
+    yield config_file().parent, "configuration"
+    yield database.parent, "data folder"
+    yield database, "database"
+    hosts = (Path(value) for name, value in parse_qsl(urlsplit(settings.database_address).query) if name == "host")
+    yield from ((path, "database") for path in hosts if path.is_absolute())
+    yield from ((folder, "upload_roots") for folder in settings.upload_roots)
+    if settings.output_dir is not None:
+        yield settings.output_dir, "output_dir"
