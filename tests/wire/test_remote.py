@@ -175,7 +175,9 @@ def protocol(site: "Site", task_id: str) -> list[str]:
     headers = {**accept, "Mcp-Session-Id": begun.headers["mcp-session-id"]}
     uris = ["kie://tasks", "kie://providers", f"kie://tasks/{task_id}", "ui://kie/gallery", "kie://tasks/none"]
     reads = [("resources/read", {"uri": uri}) for uri in uris]
-    lists = [(f"{what}/list", {}) for what in ("resources", "resources/templates", "prompts", "tools")]
+    lists: list[tuple[str, dict[str, Any]]] = [
+        (f"{what}/list", {}) for what in ("resources", "resources/templates", "prompts", "tools")
+    ]
     typed = {"ref": {"type": "ref/resource", "uri": "kie://tasks/{id}"}, "argument": {"name": "id", "value": ""}}
     asked = [*reads, *lists, ("completion/complete", typed)]
     answers = [site.client.post("/mcp", json=_message(method, **given), headers=headers) for method, given in asked]

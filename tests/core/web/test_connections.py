@@ -107,6 +107,28 @@ def test_bytes_that_drip_do_not_lengthen_the_time(connect: Connect, start: bytes
     raise AssertionError("the connection never ended")
 
 
+def test_body_that_keeps_coming_may_take_longer(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PART_BYTES", 1000)
+    client = connect(b"POST / HTTP/1.1\r\nHost: kie\r\nContent-Length: 10011\r\n\r\n")
+    for _ in range(10):
+        client.sendall(b"x" * 1000)
+        time.sleep(SHORT_S / 5)
+    client.sendall(b"half, whole")
+    assert answer(client).endswith(b"half, whole")
+
+
+def test_body_that_was_answered_already_has_no_time_anew(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PART_BYTES", 1000)
+    client = connect(b"POST /early HTTP/1.1\r\nHost: kie\r\nContent-Length: 999999\r\n\r\n")
+    for _ in range(200):
+        try:
+            client.sendall(b"x" * 1000)
+        except OSError:
+            return
+        time.sleep(SHORT_S / 20)
+    raise AssertionError("the connection never ended")
+
+
 def test_answer_may_take_longer_than_a_request(connect: Connect) -> None:
     assert answer(connect(b"GET /0.6 HTTP/1.1\r\nHost: kie\r\n\r\n")).endswith(b"done")
 

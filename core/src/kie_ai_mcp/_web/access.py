@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kie_ai_mcp._flow.links import FILES_PATH
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
+from kie_ai_mcp._media.uploading import UPLOADS_PATH
 from kie_ai_mcp._settings.hosts import host_of, names_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._start.limits import MESSAGE_BYTES
@@ -76,7 +77,9 @@ class Access:
         await answer(scope, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limited = self._limited_callback if scope["path"] == CALLBACK_PATH else self._limited
+        # A file is limited by whoever takes it, for it is not held in memory.
+        own: dict[str, ASGIApp] = {CALLBACK_PATH: self._limited_callback, UPLOADS_PATH: self.site}
+        limited = own.get(scope["path"], self._limited)
         answer = self._refusal(scope["path"], Headers(scope=scope)) or limited
         await answer(scope, receive, send)
 

@@ -16,7 +16,8 @@ if sys.platform != "win32":
     import resource
 
 HEADERS_S = 10.0  # how long a connection may take until it has sent all headers of a request
-BODY_S = 120.0  # and then its body
+BODY_S = 120.0  # and then its body, or the next part of one
+PART_BYTES = 1_000_000  # of a body, so that a file may take its time and a drip may not
 IDLE_S = 5  # and then without another request
 MOST = 1000  # connections at once
 OWN_FILES = 48  # file descriptors that are kept for the database and the calls of the service, beside half of all
@@ -47,6 +48,7 @@ class Connection(H11Protocol):
 
     _awaited: object = None  # what the client has to send, as the HTTP library names it
     _since: float = 0.0
+    _came: int = 0  # bytes since the time limit was last set for them
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the library's
@@ -64,6 +66,9 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        self._came += len(data)
+        if self._came >= PART_BYTES and not getattr(self.cycle, "response_complete", False):
+            self._came, self._awaited = 0, None
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -29,6 +29,7 @@ from kie_ai_mcp._gallery.page import entries, page
 from kie_ai_mcp._mcp.content import result_of
 from kie_ai_mcp._mcp.server import CLEANUP_S, server_of
 from kie_ai_mcp._mcp.signals import code_after, exit_after, signalled
+from kie_ai_mcp._media.uploading import UPLOADS_PATH
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings
@@ -48,6 +49,7 @@ from kie_ai_mcp._web.access import (
 from kie_ai_mcp._web.callbacks import Callbacks
 from kie_ai_mcp._web.files import FILE, Files
 from kie_ai_mcp._web.readiness import Readiness
+from kie_ai_mcp._web.uploads import UploadAddress
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, StorageError, shorten
 from kie_ai_mcp.readings import object_in
 
@@ -174,6 +176,7 @@ class Site:
                 Route(GALLERY_PATH + ENTRIES, self._entries, methods=["GET"]),
                 Route(GALLERY_PATH + FILE, files.send, methods=["GET"]),
                 Route(FILES_PATH + FILE, files.send, methods=["GET"]),
+                Route(UPLOADS_PATH, UploadAddress(self.app).take, methods=["POST"]),
                 Route(CALLBACK_PATH, callbacks.take, methods=["POST"]),
             ],
         )
@@ -269,6 +272,7 @@ async def _health(_: Request) -> Response:
 async def _nothing_there(request: Request, exc: Exception) -> Response:
     """Refuse a request that no address takes, or not by this method."""
     assert isinstance(exc, HTTPException)  # noqa: S101  what it is registered for
-    known = f"There are {MCP_PATH}, POST {CALL_PATH}, {GALLERY_PATH}, {', '.join(PROBES)} and POST {CALLBACK_PATH}."
+    posts = f"POST {CALL_PATH}, POST {UPLOADS_PATH}, POST {CALLBACK_PATH}"
+    known = f"There are {MCP_PATH}, {posts}, {GALLERY_PATH} and {', '.join(PROBES)}."
     what = f"{request.method} {shorten(request.url.path)}"
     return refusal(HTTPStatus(exc.status_code), f"{what} is not answered here. {known}", exc.headers)
