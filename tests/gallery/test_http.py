@@ -19,8 +19,10 @@ from kie_ai_mcp._gallery.page import entries
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._web.access import Access
 from kie_ai_mcp._web.connections import listen
 from kie_ai_mcp._web.site import Site
+from kie_ai_mcp._web.visitors import Visitors
 from tests.gallery.conftest import Past
 from tests.helpers import until
 
@@ -37,14 +39,14 @@ def proxy(tmp_path: Path) -> Iterator[str]:
     """The address of a proxy that takes its prefix off and says nothing of it; other paths are not ours."""
     settings = {"db_path": tmp_path / "tasks.db", "enabled_providers": ("nano-banana",)}
     app = App.open(Settings.model_validate(settings))
-    site = Site(app, "127.0.0.1")
+    access = Access(Site(app).starlette, app.settings, "127.0.0.1", Visitors(app.engine.record.users))
 
     async def take_prefix_off(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             assert scope["path"].startswith(f"{PREFIX}/"), scope["path"]
             inner = {name: scope[name][len(PREFIX) :] for name in ("path", "raw_path")}
             scope = {**scope, **inner}
-        await site.access(scope, receive, send)
+        await access(scope, receive, send)
 
     listener = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(take_prefix_off, log_config=None, lifespan="on"))

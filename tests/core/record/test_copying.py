@@ -16,6 +16,7 @@ from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._record.users import User
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Outcome, Task
 from tests.databases import Postgres, outside
@@ -66,6 +67,7 @@ async def fill(record: Record, count: int = 3) -> None:
     await record.kept.put(Key("models", "kie", "a"), {"value": "[]", "read_at": 1.5})
     await record.consents.ask(Question("i", "kie", "a", "generate_x", None, {}, 2.5))
     assert await record.hold("reading", 30)
+    await record.users.add(User("ada", credits_per_day=10.0))
     await record.polls.claim((await record.tasks.adopt(Task("running", "x", "x"))).row_id, 1.0)
 
 

@@ -23,6 +23,7 @@ from kie_ai_mcp._app.states import TaskStates
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_of, answer_on_record, offers, say_nothing
 from kie_ai_mcp._flow.consent import ConsentNeeded
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
+from kie_ai_mcp._flow.people import People
 from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, Report, bounded, report_of_error
 from kie_ai_mcp._flow.results import query
@@ -71,6 +72,7 @@ class App:
             except ConfigError as exc:
                 faults.append(exc)
                 engine.settings = engine.settings.without(*exc.where)
+        engine.people = People(engine)
         return cls(engine.settings, engine)
 
     @cached_property

@@ -49,6 +49,7 @@ COMMANDS = {
     "providers": "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
     "tasks": "Work with the record: list, wait for, save, make again, export, prune and settle.",
     "tools": "Show every tool that a client is offered; with --json also the input schemas.",
+    "users": "Say who may use this server over HTTP, and how much each may spend.",
 }
 MODULES = {
     "estimate": "models",
@@ -199,7 +200,7 @@ def serve(
     try:
         settings = load_settings(faults=faults)
         if http:
-            from kie_ai_mcp._web.site import serve_http  # noqa: PLC0415  brings the web server
+            from kie_ai_mcp._web.serving import serve_http  # noqa: PLC0415  brings the web server
 
             address = host or "127.0.0.1", 3000 if port is None else port
             raise click.exceptions.Exit(anyio.run(serve_http, settings, *address, faults))

@@ -59,8 +59,9 @@ class ConsentNeeded(LimitReached):
     """A request is not sent without a yes of a person, and none is on record."""
 
     def __init__(self, purchase: Purchase, why: str = "", sent: str = "Nothing was sent.") -> None:
+        who = "an administrator of this server" if purchase.question.user else "the user"
         message = f"{why}A person has to agree to this purchase first. {'. '.join(purchase.facts())}. {sent}"
-        way = f"Ask the user to run `{APP} tasks approve {purchase.question.id}`, then {IN_TIME}."
+        way = f"Ask {who} to run `{APP} tasks approve {purchase.question.id}`, then {IN_TIME}."
         super().__init__(message, next_step=way)
         self.purchase = purchase
 
@@ -86,6 +87,7 @@ async def consent_needed(
         arguments=new.arguments,
         price=new.estimated_credits,
         notes=new.notes or tuple(note for note in request.notes if note == MOST),
+        user=new.user,
     )
     question = await engine.record.consents.ask(question, new.agreed)
     shown = replace(question, notes=tuple(map(engine.settings.mask.text, request.notes)))

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, TypeVar
 
@@ -23,6 +22,8 @@ from kie_ai_mcp._providers.loader import Plugins, load
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.tables import TaskRecord
+from kie_ai_mcp._record.users import User
 from kie_ai_mcp._service.caller import Caller, account_of, kie
 from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.installation import install_command
@@ -38,6 +39,25 @@ Say = Callable[[str, float | None], Awaitable[None]]
 """Reports a call's progress to the client: words for people, and a share between 0 and 1 where there is one."""
 IsHeard = Callable[[], Awaitable[bool]]
 """Tells whether the caller is still there to take the answer."""
+
+
+class Owners(Protocol):
+    """The users of a server."""
+
+    def engine_for(self, user: User) -> "Engine":
+        """Return the engine of a user as it is on record now."""
+
+    async def engine_of(self, name: str) -> "Engine":
+        """Return the engine of a task's owner."""
+
+    async def close(self) -> None:
+        """Close the connections that users have of their own."""
+
+
+@dataclass
+class _Life:
+    is_running: bool = False
+    is_closing: bool = False
 
 
 class Waiter(Protocol):
@@ -69,7 +89,10 @@ class Engine:
     be read, those first that likely end now, and `waiters`, by task id, the calls that wait for one; `turns` are, by
     gateway, the calls that wait for a slot of the rate limit, by submission number; who reads a live catalogue holds
     `reading`. `news` wait for the background, `unseen` are tasks by a status word that this version does not know, and
-    it `has_notices` for the next answer. There are `links` where users may be on other machines than this one.
+    it `has_notices` for the next answer. There are `links` where users may be on other machines than this one. `people`
+    are the users, each with an engine that shares all of this but settings, callers and the view of the record; it
+    `adopts` tasks that were made elsewhere, and the background `tends_all` tasks, whosoever they are, or the user's
+    alone.
     """
 
     settings: Settings
@@ -87,11 +110,14 @@ class Engine:
     links: Links | None = None
     reading: anyio.Lock = field(default_factory=anyio.Lock)
     faults: Faults = field(default_factory=list)  # what is wrong with the settings
+    people: Owners | None = None
+    adopts: bool = True
+    tends_all: bool = False
     _requests: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _background: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _calls: set["asyncio.Future[None]"] = field(default_factory=set)
-    _is_running: bool = False
-    _closing: bool = False
+    _life: _Life = field(default_factory=_Life)
+    _catalogue: Catalogue | None = None
 
     @classmethod
     def open(cls, settings: Settings, reserved: Iterable[str], faults: Faults = STRICT) -> Self:
@@ -133,15 +159,21 @@ class Engine:
         folder = self.settings.output_dir
         return None if folder is None else await anyio.to_thread.run_sync(_fault_of, folder)
 
-    @cached_property
-    def catalogue(self) -> Catalogue:
-        """The models of the enabled providers, which are loaded when the first is asked for."""
-        return Catalogue(self.plugins, self.settings)
-
     @property
     def asking(self) -> Asking:
         """The calls of providers' functions."""
         return Asking(self.plugins)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models of the enabled providers, which are loaded when the first is asked for."""
+        self._catalogue = self._catalogue or Catalogue(self.plugins, self.settings)
+        return self._catalogue
+
+    async def of_owner(self, record: TaskRecord) -> "Engine":
+        """Return the engine of a task's owner: their key reads it, and their folder takes its results."""
+        is_ours = self.people is None or record.user == self.record.user
+        return self if is_ours or self.people is None else await self.people.engine_of(record.user)
 
     def caller(self, gateway: str) -> Caller:
         """Return the caller of a task's service, or raise ReadFailed where no enabled provider registers it."""
@@ -188,7 +220,7 @@ class Engine:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Be able to send until the end of the context; paid requests under way are then awaited and recorded."""
-        self._is_running = True
+        self._life.is_running = True
         self.record.database.listen(self.wake)
         for problem in await self.problems():
             log.error("%s", problem)
@@ -200,6 +232,8 @@ class Engine:
             with anyio.move_on_after(GRACE_S, shield=True):
                 for caller in self.callers.values():
                     await caller.close()
+                if self.people is not None:
+                    await self.people.close()
                 await self.record.aclose()
 
     def wake(self, task_id: str) -> bool:
@@ -211,7 +245,7 @@ class Engine:
 
     def check_open(self) -> None:
         """Raise Refused where the server is ending."""
-        if self._closing:
+        if self._life.is_closing:
             raise Refused("The server is ending; nothing was sent.", next_step="Call again once it runs.")
 
     async def check_ready(self) -> None:
@@ -230,7 +264,7 @@ class Engine:
 
     def start_in_background(self, work: Coroutine[Any, Any, None]) -> bool:
         """Run work that costs nothing beside the calls until the server ends; return False where it is ending."""
-        if self._is_running and not self._closing:
+        if self._life.is_running and not self._life.is_closing:
             _task(work, self._background)
             return True
         work.close()
@@ -255,7 +289,7 @@ class Engine:
 
     async def drain(self) -> None:
         """Take no new requests, and let those under way end: by themselves, or after a grace as unknown."""
-        self._closing = True
+        self._life.is_closing = True
         for scope in self._background.values():
             scope.cancel()
         await _ended(self._requests, GRACE_S)

@@ -68,6 +68,7 @@ async def refresh(
     """
     try:
         record = polled or await engine.record.tasks.find(task_id)
+        engine = engine if record is None else await engine.of_owner(record)
     except StorageError as exc:
         return unread(task_id, exc.message, "Call get_task_status again.")
     is_done = record is not None and record.status == "completed" and not with_record
@@ -213,9 +214,11 @@ async def with_files(engine: Engine, record: TaskRecord, target: Path | None = N
 
     What goes wrong stands in the notes; of results that are gone, the next step says what they were.
     """
-    folder, gone = target or engine.settings.output_dir, False
+    gone = False
     notes: tuple[str, ...] = ()
     try:
+        engine = await engine.of_owner(record)
+        folder = target or engine.settings.output_dir
         request = await engine.record.submissions.of_task(record.row_id) if record.unsaved else None
         if record.unsaved and folder is not None:
             caller, arguments = engine.caller(record.gateway), request.arguments if request else {}

@@ -72,6 +72,9 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
         message = f"{shorten(task_id)} is no task's id: it has {len(task_id)} characters."
         raise TaskNotFound(message, next_step="Give the id that an earlier answer names.")
     probes: dict[tuple[str, ...], Task] = {}
+    if not engine.adopts:
+        message = f"No task {shorten(task_id)} of yours is on record here."
+        raise TaskNotFound(message, next_step="Check the id; list_tasks shows yours.")
     task_id = engine.checked("task_id", task_id.strip())
     if (gateway := task_id.partition(":")[0]) in engine.callers.keys() - {KIE}:
         message = (

@@ -116,6 +116,7 @@ async def _new(
         max_credits=options.max_credits,
         once=tool.once,
         exact_hash=exact,
+        user=engine.record.user,
     )
 
 

@@ -63,13 +63,16 @@ async def _due(engine: Engine, *, saves: bool, more: bool, eager: bool = False) 
     Where results are to be saved, those of the newest tasks, or, if there may be `more`, of all.
     """
     due: list[TaskRecord] = []
+    whose = " of all" if engine.tends_all else f" of {engine.record.user}" if engine.record.user else ""
     try:
         for gateway, records in (await _readable(engine, eager=eager)).items():
-            if records and await engine.record.hold(f"read {gateway} {engine.record.accounts.get(gateway)}", LEASE_S):
+            if records and await engine.record.hold(
+                f"read {gateway} {engine.record.accounts.get(gateway)}{whose}", LEASE_S
+            ):
                 due += records
         if saves and engine.settings.output_dir is not None:
             unsaved = await _unsaved(engine, more=more)
-            if unsaved and await engine.record.hold("save", LEASE_S + SAVES_S):
+            if unsaved and await engine.record.hold(f"save{whose}", LEASE_S + SAVES_S):
                 due += unsaved
     except KieError as exc:
         log.warning("running tasks could not be looked after: %s", exc)
@@ -87,7 +90,8 @@ async def _readable(engine: Engine, *, eager: bool) -> dict[str, list[TaskRecord
     engine.resting = {row: until for row, until in engine.resting.items() if until > time.time()}
     before = now - timedelta(seconds=0 if eager else LEAST_S)
     by_gateway: dict[str, list[TaskRecord]] = {}
-    for record in await tasks.running(now - KEPT_LONGER, before, engine.resting):
+    user = None if engine.tends_all else engine.record.user
+    for record in await tasks.running(now - KEPT_LONGER, before, engine.resting, user=user):
         if record.gateway not in ready:
             continue
         usual, otherwise_s = await usual_of(engine, record), USUAL_S.get(record.kind, LEAST_S)
@@ -101,9 +105,11 @@ async def _unsaved(engine: Engine, *, more: bool) -> list[TaskRecord]:
     """Return completed tasks of which a result is not saved, those first that expire first."""
     tasks, late = engine.record.tasks, datetime.now(UTC) - KEPT_LONGER
     if more:
-        return list(await tasks.unsaved(SAVES_AT_ONCE, late, engine.resting))
+        user = None if engine.tends_all else engine.record.user
+        return list(await tasks.unsaved(SAVES_AT_ONCE, late, engine.resting, user))
     records = await tasks.newest(Filters(status="completed", limit=SAVES_LOOKED_AT))
-    kept = (record for record in records if record.unsaved and (record.expires_at or late) >= late)
+    ours = (record for record in records if engine.tends_all or record.user == engine.record.user)
+    kept = (record for record in ours if record.unsaved and (record.expires_at or late) >= late)
     unsaved = [record for record in kept if record.row_id not in engine.resting]
     return sorted(unsaved, key=lambda record: (record.expired, record.expires_at or record.updated_at))[:SAVES_AT_ONCE]
 

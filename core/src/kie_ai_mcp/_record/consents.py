@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.lane import in_worker
+from kie_ai_mcp._record.scope import Scope
 from kie_ai_mcp._record.tables import ConsentRow
 from kie_ai_mcp.errors import LimitReached
 
@@ -43,13 +44,19 @@ class Question:
     answered_by: str | None = None
     submission_id: int | None = None
     notes: tuple[str, ...] = ()
+    user: str = ""
 
 
 @dataclass
 class Consents:
-    """The questions in a database."""
+    """The questions in a database, as far as they are seen."""
 
-    database: Database
+    scope: Scope
+
+    @property
+    def database(self) -> Database:
+        """The database that they are in."""
+        return self.scope.database
 
     @in_worker
     def ask(self, question: Question, agreed: int = 0) -> Question:
@@ -60,9 +67,10 @@ class Consents:
         rows, now = ConsentRow, time.time()
         price = rows.price.is_null() if question.price is None else rows.price == question.price
         values = {name: value for name, value in asdict(question).items() if name != "id"} | {"asked_at": now}
+        same = (rows.identity == question.identity) & (rows.user == question.user)
         with self.database.transaction():
-            use(self.database, CLOSED, agreed)
-            if row := self.database.first(self._open(now).where(rows.identity == question.identity, price)):
+            use(self.database, CLOSED, question.user, agreed)
+            if row := self.database.first(self._open(now).where(same, price)):
                 self._change(row["id"], asked_at=now, secret=None)
                 return _question(row)
             return _question(values | {"id": self.database.execute(rows.insert(values))})
@@ -118,21 +126,25 @@ class Consents:
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[Question]:
         """Return questions oldest first, at most `limit`, above `after_id`; for export."""
-        query = ConsentRow.select().where(ConsentRow.id > after_id).order_by(ConsentRow.id).limit(limit)
+        query = ConsentRow.select().where(self.scope.seen(ConsentRow), ConsentRow.id > after_id)
+        query = query.order_by(ConsentRow.id).limit(limit)
         return [*map(_question, self.database.rows(query))]
 
     def _open(self, now: float) -> Any:
-        return ConsentRow.select().where(ConsentRow.answer.is_null(), ConsentRow.asked_at.between(now - OPEN_S, now))
+        rows, seen = ConsentRow, self.scope.seen(ConsentRow)
+        return rows.select().where(seen, rows.answer.is_null(), rows.asked_at.between(now - OPEN_S, now))
 
     def _row(self, number: int) -> dict[str, Any] | None:
-        return self.database.first(ConsentRow.select().where(ConsentRow.id == min(number, LAST - 1)))
+        seen = self.scope.seen(ConsentRow)
+        return self.database.first(ConsentRow.select().where(seen, ConsentRow.id == min(number, LAST - 1)))
 
     def _change(self, number: int, *conditions: Any, **values: Any) -> None:
-        self.database.execute(ConsentRow.update(values).where(ConsentRow.id == number, *conditions))
+        ours = self.scope.seen(ConsentRow), ConsentRow.id == number
+        self.database.execute(ConsentRow.update(values).where(*ours, *conditions))
 
 
-def yes_for(database: Database, identity: str, price: float | None, agreed: int) -> int | None:
-    """Return the number of an unused yes to a request of this price, None if unknown; None where there is no such yes.
+def yes_for(database: Database, identity: str, user: str, price: float | None, agreed: int) -> int | None:
+    """Return the number of an unused yes to a user's request of this price, None if unknown; None if there is none.
 
     It is that to question `agreed`, which the request's call has brought, or one that was given at the command line.
     Call it in the transaction in which it is used.
@@ -142,14 +154,15 @@ def yes_for(database: Database, identity: str, price: float | None, agreed: int)
     unused = (rows.answer == "yes") & rows.submission_id.is_null() & rows.answered_at.between(now - YES_S, now)
     covers = rows.price.is_null() if price is None else rows.price >= price
     whose = (rows.id == agreed) | (rows.answered_by == COMMAND_LINE)
-    query = rows.select(rows.id).where(rows.identity == identity, unused, covers, whose)
+    query = rows.select(rows.id).where(rows.identity == identity, rows.user == user, unused, covers, whose)
     row = database.first(query.order_by(rows.id != agreed, rows.id))
     return None if row is None else int(row["id"])
 
 
-def use(database: Database, submission_id: int, *numbers: int | None) -> None:
-    """Use each yes up for a request, if there is one that is unused."""
-    unused = ConsentRow.id.in_(numbers), ConsentRow.answer == "yes", ConsentRow.submission_id.is_null()
+def use(database: Database, submission_id: int, user: str, *numbers: int | None) -> None:
+    """Use each yes of a user up for a request, if there is one that is unused."""
+    theirs = ConsentRow.id.in_(numbers), ConsentRow.user == user
+    unused = *theirs, ConsentRow.answer == "yes", ConsentRow.submission_id.is_null()
     database.execute(ConsentRow.update(submission_id=submission_id).where(*unused))
 
 

@@ -17,12 +17,13 @@ from kie_ai_mcp._record.tables import (
     SubmissionRow,
     TaskRow,
     UploadRow,
+    UserRow,
     without_zeros,
 )
 from kie_ai_mcp.errors import StorageError
 
 TABLES: tuple[type[peewee.Model], ...] = (
-    TaskRow, SubmissionRow, KeyRow, UploadRow, KeptRow, ConsentRow, LeaseRow, ReadRow,
+    TaskRow, SubmissionRow, KeyRow, UploadRow, KeptRow, ConsentRow, LeaseRow, ReadRow, UserRow,
 )  # fmt: skip
 AT_ONCE = 500  # rows in one statement
 

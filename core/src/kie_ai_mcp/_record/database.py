@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +74,6 @@ class Database(ABC):
     """
 
     path: Path  # its file; of a database elsewhere, the file that would take its place, which others here stand beside
-    accounts: Mapping[str, str] = field(default_factory=dict)  # those of `Record`
     connection: Any = field(init=False)
     real_path: Path = field(init=False)
     name: str = field(init=False)
@@ -156,10 +155,6 @@ class Database(ABC):
 
     def check_sound(self) -> None:  # noqa: B027  PostgreSQL refuses by itself
         """Raise `StorageError` where it was found damaged: what is written to it may not be found again."""
-
-    def accounts_at(self, gateway: str) -> tuple[str, str]:
-        """Return this process's account at a gateway, and the one of rows that name none."""
-        return self.accounts.get(gateway, ""), ""
 
     def execute(self, query: Any) -> Any:
         """Change what a query says; return the id of a new row, or the number of changed ones."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.lane import in_worker
+from kie_ai_mcp._record.scope import Scope
 from kie_ai_mcp._record.tables import KeptRow, put
 
 
@@ -24,7 +25,12 @@ class Key(NamedTuple):
 class Keeping:
     """The kept values of a database. Times are seconds since 1970."""
 
-    database: Database
+    scope: Scope
+
+    @property
+    def database(self) -> Database:
+        """The database that they are in."""
+        return self.scope.database
 
     @in_worker
     def find(self, key: Key) -> dict[str, Any] | None:
@@ -74,7 +80,7 @@ class Keeping:
         return texts
 
     def _is_notice(self) -> Any:
-        accounts = list(self.database.accounts.values())
+        accounts = list(self.scope.accounts.values())
         return KeptRow.sort.startswith("notice") & KeptRow.value.is_null(False) & KeptRow.account.in_(accounts)
 
     def _told_since(self, since: float) -> list[str]:

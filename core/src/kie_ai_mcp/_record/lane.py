@@ -46,9 +46,9 @@ def batched(work: Callable[[Any, Sequence[Any]], Sequence[R | Exception]]) -> Ca
         lane: Lane = self.database.lane
         if not is_poll and not IN_BACKGROUND.get():
             return _value((await lane.run(lambda: partial(work, self, [args])))[0])
-        batch = lane.batches.get(work)
+        batch = lane.batches.get((work, id(self)))
         if batch is None or len(batch.calls) >= BATCH_SIZE:
-            batch = lane.batches[work] = _Batch(lane, work, self)
+            batch = lane.batches[work, id(self)] = _Batch(lane, work, self)
         number = len(batch.calls)
         batch.calls.append(args)
         await asyncio.wait([batch.task])
@@ -70,12 +70,12 @@ def _value(result: R | Exception) -> R:
 class Lane:
     """The turns of one database; `use` is called in a worker thread with each work, then `after` in the event loop.
 
-    `batches` are the polls that wait, by their work.
+    `batches` are the polls that wait, by their work and whose it is.
     """
 
     use: Callable[[Callable[[], Any]], Any]
     after: Callable[[], object]
-    batches: dict[Callable[..., Any], "_Batch"] = field(default_factory=dict)
+    batches: dict[tuple[Callable[..., Any], int], "_Batch"] = field(default_factory=dict)
     _calls: deque[anyio.Event] = field(default_factory=deque)
     _polls: deque[anyio.Event] = field(default_factory=deque)
     _is_busy: bool = False
@@ -138,5 +138,6 @@ class _Batch:
 
     def _close(self) -> None:
         """Take no more calls: those that come now are of the next batch."""
-        if self.lane.batches.get(self.work) is self:
-            del self.lane.batches[self.work]
+        key = self.work, id(self.owner)
+        if self.lane.batches.get(key) is self:
+            del self.lane.batches[key]

@@ -175,9 +175,26 @@ CREATE TABLE reads (
 );
 """
 
+# A token is kept as its hash. Who was removed stays, as the owner of tasks.
+_USERS = """
+CREATE TABLE users (
+    name TEXT PRIMARY KEY,
+    is_admin INTEGER NOT NULL,
+    own_key INTEGER NOT NULL,
+    credits_per_day REAL,
+    credits_per_request REAL,
+    submissions_per_hour INTEGER,
+    token_hash TEXT UNIQUE,
+    created_at TEXT NOT NULL,
+    removed_at TEXT
+);
+ALTER TABLE consents ADD COLUMN user TEXT NOT NULL DEFAULT '';
+CREATE INDEX tasks_by_user ON tasks (user, id);
+"""
+
 _STEPS = (
     _SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT, _DATA,
-    _NOTES, _CONSENTS, _CONSENT_NOTES, _READS,
+    _NOTES, _CONSENTS, _CONSENT_NOTES, _READS, _USERS,
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

@@ -11,6 +11,7 @@ import peewee
 
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.lane import batched
+from kie_ai_mcp._record.scope import Scope
 from kie_ai_mcp._record.tables import FINAL, ReadRow, TaskRecord, TaskRow, put
 from kie_ai_mcp._record.tasks import VALUES, TaskKey, task_at
 from kie_ai_mcp.errors import InvalidArgument
@@ -27,7 +28,12 @@ class Claim(NamedTuple):
 class Polls:
     """The polls of all processes on a database."""
 
-    database: Database
+    scope: Scope
+
+    @property
+    def database(self) -> Database:
+        """The database of the tasks."""
+        return self.scope.database
 
     @batched
     def find(self, calls: Sequence[tuple[TaskKey]]) -> list[TaskRecord | Exception | None]:
@@ -77,6 +83,6 @@ class Polls:
 
     def _found(self, key: TaskKey) -> TaskRecord | Exception | None:
         try:
-            return task_at(self.database, key)
+            return task_at(self.scope, key)
         except InvalidArgument as exc:
             return exc

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,6 +22,7 @@ from kie_ai_mcp._record.lane import in_worker
 from kie_ai_mcp._record.polls import Polls
 from kie_ai_mcp._record.processes import LockFile, Process
 from kie_ai_mcp._record.recovery import RecoveryFile
+from kie_ai_mcp._record.scope import Scope
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.sqlite import SqliteFile
 from kie_ai_mcp._record.submissions import Submissions
@@ -37,6 +39,7 @@ from kie_ai_mcp._record.tables import (
     put,
 )
 from kie_ai_mcp._record.tasks import Tasks
+from kie_ai_mcp._record.users import User, Users
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import StorageError
 
@@ -63,6 +66,7 @@ class Record:
     limits: Mapping[str, RateLimit] = field(default_factory=dict)  # of gateways that have their own, by name
     accounts: Mapping[str, str] = field(default_factory=dict)  # of every gateway: what stands for its address and key
     address: str = ""  # of a PostgreSQL database, which takes the place of the file
+    user: str = ""  # whose it is; "" where there are no users
     _holds: bool = field(default=False, init=False)
 
     @classmethod
@@ -88,19 +92,38 @@ class Record:
         self.process: Process
         if self.address:
             postgres = import_module("kie_ai_mcp._record.postgres")  # few need it, and it takes its time at each start
-            self.database = postgres.Postgres(self.path, self.accounts, address=self.address)
+            self.database = postgres.Postgres(self.path, address=self.address)
             self.process = postgres.Session(self.database)
         else:
-            self.database = SqliteFile(self.path, self.accounts)
+            self.database = SqliteFile(self.path)
             self.process = LockFile(self.database)
         self.recovery = RecoveryFile(self.database)
-        self.tasks = Tasks(self.database)
-        self.polls = Polls(self.database)
-        self.kept = Keeping(self.database)
-        self.consents = Consents(self.database)
-        self.submissions = Submissions(self.database, self.recovery, self.process, self.limit, self.budget, self.limits)
+        self.users = Users(self.database)
+        self._look_through(Scope(self.database, self.accounts))
         self.database.on_open = self.submissions.begin
         self.database.on_lost = self.recovery.rescue
+
+    def of_user(self, user: User, accounts: Mapping[str, str]) -> Self:
+        """Return the record as a user sees it, whose accounts these are: all of it where that is an administrator."""
+        record = copy(self)
+        record.user, record.accounts = user.name, accounts
+        record._look_through(Scope(self.database, accounts, user.name, user.is_admin))
+        record.limit_to(user, self.budget)
+        return record
+
+    def limit_to(self, user: User, budget: Budget) -> None:
+        """Let this record of a user have the user's limits, beside a budget of the server."""
+        self.budget = budget.of_user(
+            user.name, user.credits_per_day, user.submissions_per_hour, user.credits_per_request
+        )
+        self.submissions.budget = self.budget
+
+    def _look_through(self, scope: Scope) -> None:
+        self.tasks = Tasks(scope)
+        self.polls = Polls(scope)
+        self.kept = Keeping(scope)
+        self.consents = Consents(scope)
+        self.submissions = Submissions(scope, self.recovery, self.process, self.limit, self.budget, self.limits)
 
     check = in_worker(lambda self: self.database.check_sound())  # raises `StorageError` where the file can't be used
 

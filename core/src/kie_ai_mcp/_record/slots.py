@@ -8,10 +8,12 @@ from typing import Any
 import peewee
 
 from kie_ai_mcp._record.database import Database
+from kie_ai_mcp._record.scope import Scope
 from kie_ai_mcp._record.tables import FINAL, MAY_COST, SubmissionRow, TaskRow
 from kie_ai_mcp.errors import LimitReached
 from kie_ai_mcp.specs import KIE
 
+ASK = "ask an administrator of this server to raise it"
 STALE_TICKET_S = 5.0  # A waiting request whose process has not asked for a slot for so long no longer holds its place
 
 
@@ -28,7 +30,8 @@ class Budget:
     """Limits that the user sets; None is no limit. Limits of credits count Kie.ai's alone.
 
     Of a request whose price its provider does not know, `assumed_credits` are booked. Above `confirm_credits` a person
-    is asked, and at every price in another unit, which nobody can compare with it.
+    is asked, and at every price in another unit, which nobody can compare with it. Where it is a `user`'s, it counts
+    that one's requests, and `beside` it the server's holds, which counts everybody's.
     """
 
     credits_per_day: float | None = None
@@ -36,12 +39,25 @@ class Budget:
     credits_per_request: float | None = None
     assumed_credits: float | None = None
     confirm_credits: float | None = None
+    user: str | None = None
+    beside: "Budget | None" = None
+
+    def of_user(
+        self,
+        user: str,
+        credits_per_day: float | None,
+        submissions_per_hour: int | None,
+        credits_per_request: float | None,
+    ) -> "Budget":
+        """Return the budget of a user with these limits, beside this one."""
+        limits = credits_per_day, submissions_per_hour, credits_per_request
+        return Budget(*limits, self.assumed_credits, self.confirm_credits, user, self)
 
     @property
     def limits_credits(self) -> bool:
         """Whether the credits of a request, of a day, or without a person's yes are limited."""
         limits = self.credits_per_day, self.credits_per_request, self.confirm_credits
-        return any(limit is not None for limit in limits)
+        return any(limit is not None for limit in limits) or (self.beside is not None and self.beside.limits_credits)
 
     def asks(self, price: float | None, gateway: str) -> bool:
         """Return whether a request of this price, None if it is unknown, is sent only with a person's yes."""
@@ -56,43 +72,54 @@ class Budget:
         Raise `LimitReached` where the price is unknown although credits are limited, or above the limit of one request
         or the `most` that its caller allows. Prices of other services are in units of their own: `most` alone counts.
         """
+        if self.beside is not None:
+            try:
+                self.beside.credits_to_book(tool, gateway, estimate)
+            except LimitReached as exc:
+                raise LimitReached(exc.message, next_step=f"Make a cheaper request, or {ASK}.") from exc
         ours = gateway == KIE
         price = self.assumed_credits if estimate is None and ours else estimate
         limits = {"max_credits": most}
         if ours:
-            limits["KIE_AI_MAX_CREDITS_PER_DAY"] = self.credits_per_day
-            limits["KIE_AI_MAX_CREDITS_PER_REQUEST"] = self.credits_per_request
+            limits[self._name_of("MAX_CREDITS_PER_DAY")] = self.credits_per_day
+            limits[self._name_of("MAX_CREDITS_PER_REQUEST")] = self.credits_per_request
         limited = [name for name, limit in limits.items() if limit is not None]
         if price is None and limited:
+            assume = "Set KIE_AI_ASSUMED_CREDITS to the credits that are booked for a request of unknown price, "
+            assume += "until the service names the charge; or make a request whose price is known."
+            others = "Leave out max_credits, or make a request whose price is known."
             raise LimitReached(
                 f"The price of this {tool} is unknown, and {limited[0]} limits the credits. Nothing was sent.",
-                next_step="Set KIE_AI_ASSUMED_CREDITS to the credits that are booked for a request of unknown price, "
-                "until the service names the charge; or make a request whose price is known."
-                if ours
-                else "Leave out max_credits, or make a request whose price is known.",
+                next_step=assume if ours and self.user is None else others,
             )
         for name, what in (
             ("max_credits", "max_credits"),
-            ("KIE_AI_MAX_CREDITS_PER_REQUEST", "the limit of one request"),
+            (self._name_of("MAX_CREDITS_PER_REQUEST"), "the limit of one request"),
         ):
             limit = limits.get(name)
             if price is not None and limit is not None and price > limit:
                 costs = "costs about" if estimate is not None else "is assumed to cost"
                 raise LimitReached(
                     f"This {tool} {costs} {price:g} credits; {what} is {limit:g}. Nothing was sent.",
-                    next_step=f"Make a cheaper request, or raise {name}.",
+                    next_step=f"Make a cheaper request, or {self._cure(name)}.",
                 )
         return price if ours else None
 
     def check(self, database: Database, price: float | None) -> None:
         """Raise `LimitReached` for a request for which `price` is to be booked, where it would pass a limit."""
+        if self.beside is not None:
+            try:
+                self.beside.check(database, price)
+            except LimitReached:  # it says what others spend
+                message = "All that this server may spend now is spent. Nothing was sent."
+                raise LimitReached(message, next_step=f"Wait, or {ASK}.") from None
         per_hour, per_day = self.submissions_per_hour, self.credits_per_day
         if per_hour is not None:
-            count = _sent_since(timedelta(hours=1)).count(database.connection)
+            count = self._sent_since(timedelta(hours=1)).count(database.connection)
             if count >= per_hour:
                 raise LimitReached(
                     f"{count} paid requests were made in the last hour; the limit is {per_hour}. Nothing was sent.",
-                    next_step="Wait, or raise KIE_AI_MAX_SUBMISSIONS_PER_HOUR.",
+                    next_step=f"Wait, or {self._cure(self._name_of('MAX_SUBMISSIONS_PER_HOUR'))}.",
                 )
         if per_day is not None and price is not None:
             spent = self.spent_today(database)
@@ -101,7 +128,7 @@ class Budget:
                 raise LimitReached(
                     f"{spent:g} credits were spent in the last 24 hours{reason}; the limit is {per_day:g}. "
                     "Nothing was sent.",
-                    next_step="Wait, or raise KIE_AI_MAX_CREDITS_PER_DAY.",
+                    next_step=f"Wait, or {self._cure(self._name_of('MAX_CREDITS_PER_DAY'))}.",
                 )
 
     def spent_today(self, database: Database) -> float:
@@ -117,25 +144,31 @@ class Budget:
         cost = peewee.Case(None, [(ended | (charge > booked), charge)], booked)
         # A task that another request made says nothing of the charge for this one.
         own = (TaskRow.task_id == SubmissionRow.task_id) & (TaskRow.submission_id == SubmissionRow.id)
-        rows = _sent_since(timedelta(days=1)).where(SubmissionRow.gateway == KIE)
+        rows = self._sent_since(timedelta(days=1)).where(SubmissionRow.gateway == KIE)
         total = rows.select(peewee.fn.SUM(cost)).join(TaskRow, peewee.JOIN.LEFT_OUTER, on=own)
         return float(total.scalar(database.connection) or 0.0)
 
+    def _sent_since(self, span: timedelta) -> Any:
+        """Return the query of the requests that may have been charged; to discard one gives no money back."""
+        rows = SubmissionRow
+        sent = rows.select().where(rows.created_at > datetime.now(UTC) - span, rows.state.in_((*MAY_COST, "discarded")))
+        return sent if self.user is None else sent.where(rows.user == self.user)
 
-def _sent_since(span: timedelta) -> Any:
-    """Return the query of the requests that may have been charged; to discard one gives no money back."""
-    rows = SubmissionRow
-    return rows.select().where(rows.created_at > datetime.now(UTC) - span, rows.state.in_((*MAY_COST, "discarded")))
+    def _name_of(self, limit: str) -> str:
+        return f"KIE_AI_{limit}" if self.user is None else f"{self.user}'s {limit.lower().replace('_', ' ')}"
+
+    def _cure(self, limit: str) -> str:
+        return f"raise {limit}" if self.user is None or limit == "max_credits" else ASK
 
 
 def wait_for_slot(
-    database: Database, limit: RateLimit, before: Iterable[Mapping[str, Any]], gateway: str, now: float
+    scope: Scope, limit: RateLimit, before: Iterable[Mapping[str, Any]], gateway: str, now: float
 ) -> tuple[float, int]:
     """Return the seconds until asking is worth it, and how many of `before` wait; both are 0 where a slot is free.
 
     The slots are those of this process's account at the gateway; a request of an unknown account counts for each.
     """
-    rows, accounts = SubmissionRow, database.accounts_at(gateway)
+    database, rows, accounts = scope.database, SubmissionRow, scope.accounts_at(gateway)
     # The service counts a request somewhere between our sending and its answer. A slot is therefore held
     # from the grant until one window after the answer; then no window of theirs can see more than the limit.
     # Two queries: with an "or" SQLite would read every request that was ever granted.

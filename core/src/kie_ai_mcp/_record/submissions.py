@@ -14,6 +14,7 @@ from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.lane import in_worker
 from kie_ai_mcp._record.processes import Process
 from kie_ai_mcp._record.recovery import RecoveryFile
+from kie_ai_mcp._record.scope import Scope
 from kie_ai_mcp._record.slots import Budget, RateLimit, wait_for_slot
 from kie_ai_mcp._record.tables import (
     MAY_COST,
@@ -103,14 +104,19 @@ class NeedsConsent:
 
 @dataclass
 class Submissions:
-    """The paid requests in a database; every process on it shares the limits, which are those of `Record`."""
+    """The paid requests in a database, as far as they are seen; all processes share the limits, those of `Record`."""
 
-    database: Database
+    scope: Scope
     recovery: RecoveryFile
     process: Process
     limit: RateLimit
     budget: Budget
     limits: Mapping[str, RateLimit]
+
+    @property
+    def database(self) -> Database:
+        """The database that they are in."""
+        return self.scope.database
 
     @in_worker
     def write_ahead(self, new: NewSubmission, lost_s: float = 0.0) -> Ticket | SubmissionRecord | NeedsConsent:
@@ -126,8 +132,8 @@ class Submissions:
         self.take_in()
         now = time.time() + self.database.ahead_s
         with self.database.transaction():
-            open_rows, account = self._open_rows(), self.database.accounts_at(new.gateway)[0]
-            earlier, besides = _alike(self.database, new, open_rows, now - lost_s)
+            open_rows, account = self._open_rows(), self.scope.accounts_at(new.gateway)[0]
+            earlier, besides = _alike(self.scope, new, open_rows, now - lost_s)
             if earlier is not None:
                 _bind(self.database, new.idempotency_key, {"account": account, "user": new.user}, earlier["id"])
                 _use_yes(self.database, new, earlier["id"])
@@ -150,7 +156,7 @@ class Submissions:
         """Return whether `write_ahead` would find no yes as things stand; raise `LimitReached` as it would."""
         if not _lacks_yes(self.database, self.budget, new):
             return False
-        if _alike(self.database, new, self.catch_up(), time.time() + self.database.ahead_s - lost_s)[0] is not None:
+        if _alike(self.scope, new, self.catch_up(), time.time() + self.database.ahead_s - lost_s)[0] is not None:
             return False
         _booked(self.database, self.budget, new)
         return True
@@ -236,27 +242,27 @@ class Submissions:
     def unknown(self, submission_id: int) -> SubmissionRecord:
         """Return a submission that is unknown; raise `StorageError` for any other."""
         self.catch_up()  # settles it if its process has died
-        return submission_record(self._unknown(submission_id))
+        return submission_record(_unknown(self.scope, submission_id))
 
     @in_worker
     def resolve(self, submission_id: int, task: Task | None) -> SubmissionRecord:
         """Link an unknown submission to its task, or discard it; raise `StorageError` where it is not unknown."""
         with self.database.transaction():
-            row = self._unknown(submission_id)
+            row = _unknown(self.scope, submission_id)
             if task is None:
                 self._change(submission_id, state="discarded")
-            elif owner := self._row(SubmissionRow.task_id == task.task_id, *_at(self.database, row)):
+            elif owner := self._row(SubmissionRow.task_id == task.task_id, *_at(self.scope, row)):
                 message = f"Task {task.task_id} belongs to submission {owner['id']} already."
                 step = "Look for another id in the service's log, or discard this submission."
                 raise StorageError(message, next_step=step)
             else:
                 self._change(submission_id, state="accepted", task_id=task.task_id, delivered_at=time.time())
                 # What is looked up at the service says less of a task than the request that made it.
-                origin = {name: row[name] for name in ("api_type", "kind", "tool")}
+                origin = {name: row[name] for name in ("api_type", "kind", "tool", "user")}
                 query = TaskRow.update({**origin, "submission_id": submission_id})
                 ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
                 self.database.execute(
-                    query.where(ours, TaskRow.submission_id.is_null(), *_at(self.database, row, TaskRow))
+                    query.where(ours, TaskRow.submission_id.is_null(), *_at(self.scope, row, TaskRow))
                 )
             return submission_record(self._row(SubmissionRow.id == submission_id) or row)
 
@@ -270,22 +276,23 @@ class Submissions:
     @in_worker
     def of_task(self, key: TaskKey) -> SubmissionRecord | None:
         """Return the request that made a task; None where it was not made here."""
-        task = task_at(self.database, key)
+        task = task_at(self.scope, key)
         if task is None:
             return self._record(SubmissionRow.task_id == key)
         if task.submission_id is not None:
             return self._record(SubmissionRow.id == task.submission_id)
-        return self._record(SubmissionRow.task_id == task.task_id, *_at(self.database, vars(task)))
+        return self._record(SubmissionRow.task_id == task.task_id, *_at(self.scope, vars(task)))
 
     @in_worker
     def unsettled(self) -> Sequence[SubmissionRecord]:
         """Return the submissions whose ending is not on record, or unknown, oldest first."""
-        return [submission_record(row) for row in self.catch_up()]
+        return [submission_record(row) for row in self.catch_up() if self.scope.sees(row)]
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[SubmissionRecord]:
         """Return submissions oldest first, at most `limit`, above `after_id`; for export."""
-        query = _WHOLE.where(SubmissionRow.id > after_id).order_by(SubmissionRow.id).limit(limit)
+        query = _WHOLE.where(self.scope.seen(SubmissionRow), SubmissionRow.id > after_id)
+        query = query.order_by(SubmissionRow.id).limit(limit)
         return [submission_record(row) for row in self.database.rows(query)]
 
     def _end(self, number: int, known: Mapping[str, Any], ending: Ending) -> TaskRecord | None:
@@ -294,14 +301,14 @@ class Submissions:
         values: dict[str, Any] = {"state": ending.state, "code": ending.code, "message": ending.message}
         if ending.task is not None:
             request = self._row(SubmissionRow.id == number)
-            task = insert_task(self.database, ending.task, request)
+            task = insert_task(self.scope.whole, ending.task, request)
             if ending.outcome is not None:
                 # The id is ours for what finished at once, but the service may have used it.
                 if request and task.submission_id != number:
                     other = replace(ending.task, task_id=f"{ending.task.task_id}-{self.process.owner}")
-                    task = insert_task(self.database, other, request)
+                    task = insert_task(self.scope.whole, other, request)
                 write_outcome(self.database, task.row_id, ending.outcome)
-                task = recorded(self.database, task.row_id)
+                task = recorded(self.scope.whole, task.row_id)
             values |= ending.sent | {"task_id": task.task_id, "path": ending.task.path}
         # A slot is held for one window after the answer; what was never sent holds none.
         now = time.time() + self.database.ahead_s
@@ -329,22 +336,14 @@ class Submissions:
 
     def _take_slot(self, submission_id: int, gateway: str, before: Iterable[Mapping[str, Any]], now: float) -> Ticket:
         limit = self.limits.get(gateway, self.limit)
-        wait_s, ahead = wait_for_slot(self.database, limit, before, gateway, now)
+        wait_s, ahead = wait_for_slot(self.scope, limit, before, gateway, now)
         if wait_s == 0:
             self._change(submission_id, granted_at=now)
             self.recovery.requests.get(submission_id, {})["granted_at"] = now
         return Ticket(submission_id, wait_s == 0, wait_s, ahead)
 
-    def _unknown(self, submission_id: int) -> dict[str, Any]:
-        row = self._row(SubmissionRow.id == submission_id)
-        if row is None or row["state"] != "unknown":
-            state = "not on record" if row is None else row["state"]
-            message = f"Submission {submission_id} is {state}; only an unknown one can be resolved."
-            raise StorageError(message, next_step="list_tasks names the unresolved ones.")
-        return row
-
     def _record(self, *conditions: Any) -> SubmissionRecord | None:
-        row = self._row(*conditions)
+        row = self._row(*conditions, self.scope.seen(SubmissionRow))
         return None if row is None else submission_record(row)
 
     def _row(self, *conditions: Any) -> dict[str, Any] | None:
@@ -354,9 +353,18 @@ class Submissions:
         self.database.execute(SubmissionRow.update(values).where(SubmissionRow.id == submission_id, *conditions))
 
 
-def _at(database: Database, row: Mapping[str, Any], rows: Any = SubmissionRow) -> tuple[Any, ...]:
+def _unknown(scope: Scope, submission_id: int) -> dict[str, Any]:
+    row = scope.database.first(_WHOLE.where(SubmissionRow.id == submission_id, scope.seen(SubmissionRow)))
+    if row is None or row["state"] != "unknown":
+        state = "not on record" if row is None else row["state"]
+        message = f"Submission {submission_id} is {state}; only an unknown one can be resolved."
+        raise StorageError(message, next_step="list_tasks names the unresolved ones.")
+    return row
+
+
+def _at(scope: Scope, row: Mapping[str, Any], rows: Any = SubmissionRow) -> tuple[Any, ...]:
     """Return the conditions of being of a row's account at its gateway; an unknown account may be any."""
-    account = row["account"] or database.accounts_at(row["gateway"])[0]
+    account = row["account"] or scope.accounts_at(row["gateway"])[0]
     return rows.gateway == row["gateway"], rows.account.in_((account, ""))
 
 
@@ -393,10 +401,10 @@ def _cancel_besides(database: Database, owner: str, under_way: Iterable[int]) ->
 
 
 def _alike(
-    database: Database, new: NewSubmission, open_rows: Iterable[Mapping[str, Any]], lost_since: float
+    scope: Scope, new: NewSubmission, open_rows: Iterable[Mapping[str, Any]], lost_since: float
 ) -> tuple[Mapping[str, Any] | None, list[Mapping[str, Any]]]:
     """Return the earlier request that stands for a new one, or None; and others like it that are running."""
-    accounts, twins = database.accounts_at(new.gateway), _accepted_twins(database, new)
+    accounts, twins = scope.accounts_at(new.gateway), _accepted_twins(scope, new)
     ours = (row for row in open_rows if row["account"] in accounts and row["user"] == new.user)
     same = [row for row in ours if row["gateway"] == new.gateway and new.repeats(row)]
     besides: list[Mapping[str, Any]] = [row for row in twins if row["status"] in ("pending", "processing")]
@@ -407,7 +415,7 @@ def _alike(
         same += lost
     else:  # deliberate; only one whose answer nobody has seen is worth a word
         same, besides = [row for row in same if row["state"] == "unknown"], [*same, *lost]
-    return _bought(database, new) or _keyed(database, new) or next(iter(same), None), besides
+    return _bought(scope, new) or _keyed(scope, new) or next(iter(same), None), besides
 
 
 def _booked(database: Database, budget: Budget, new: NewSubmission) -> float | None:
@@ -420,22 +428,23 @@ def _booked(database: Database, budget: Budget, new: NewSubmission) -> float | N
 def _lacks_yes(database: Database, budget: Budget, new: NewSubmission) -> bool:
     """Return whether a person has to agree to a request, and none has."""
     asks = budget.asks(new.estimated_credits, new.gateway)
-    return asks and yes_for(database, new.exact_hash, new.estimated_credits, new.agreed) is None
+    return asks and yes_for(database, new.exact_hash, new.user, new.estimated_credits, new.agreed) is None
 
 
 def _use_yes(database: Database, new: NewSubmission, submission_id: int) -> None:
     """Use up what a person has agreed to for a request, or for the earlier one that stands for it."""
     if new.exact_hash:
-        yes = yes_for(database, new.exact_hash, new.estimated_credits, new.agreed)
-        use(database, submission_id, new.agreed, yes)
+        yes = yes_for(database, new.exact_hash, new.user, new.estimated_credits, new.agreed)
+        use(database, submission_id, new.user, new.agreed, yes)
 
 
-def _bought(database: Database, new: NewSubmission) -> dict[str, Any] | None:
+def _bought(scope: Scope, new: NewSubmission) -> dict[str, Any] | None:
     """Return the request that the yes of the new one's call was used for before; None for one that made nothing."""
     if not new.agreed:
         return None
     used = ConsentRow.select(ConsentRow.submission_id).where(ConsentRow.id == new.agreed)
-    return database.first(SubmissionRow.select().where(SubmissionRow.id.in_(used), SubmissionRow.state.in_(MAY_COST)))
+    bought = SubmissionRow.select().where(SubmissionRow.id.in_(used), SubmissionRow.state.in_(MAY_COST))
+    return scope.database.first(bought.where(SubmissionRow.user == new.user))
 
 
 def _nothing_bought(which: Any) -> Any:
@@ -443,25 +452,25 @@ def _nothing_bought(which: Any) -> Any:
     return SubmissionRow.select(SubmissionRow.id).where(which, SubmissionRow.state.in_(BOUGHT_NOTHING))
 
 
-def _accepted_twins(database: Database, new: NewSubmission) -> list[dict[str, Any]]:
+def _accepted_twins(scope: Scope, new: NewSubmission) -> list[dict[str, Any]]:
     """Return the newest identical requests that made tasks, each with the status of its task."""
     rows, tasks = SubmissionRow, TaskRow
-    own = rows.account.in_(database.accounts_at(new.gateway)) & (rows.user == new.user)
+    own = rows.account.in_(scope.accounts_at(new.gateway)) & (rows.user == new.user)
     query = _WITH_STATUS.where(rows.body_hash == new.body_hash, rows.state == "accepted", own)
     same = (tasks.task_id == rows.task_id) & (tasks.gateway == rows.gateway) & (tasks.account == rows.account)
     query = query.join(tasks, peewee.JOIN.LEFT_OUTER, on=same)
-    return database.rows(query.order_by(rows.id.desc()).limit(TWINS))
+    return scope.database.rows(query.order_by(rows.id.desc()).limit(TWINS))
 
 
-def _keyed(database: Database, new: NewSubmission) -> dict[str, Any] | None:
+def _keyed(scope: Scope, new: NewSubmission) -> dict[str, Any] | None:
     """Return the submission that an idempotency key is bound to; a key whose request made nothing is free again."""
     if new.idempotency_key is None:
         return None
-    rows, keys, accounts = SubmissionRow, KeyRow, database.accounts_at(new.gateway)
+    rows, keys, accounts = SubmissionRow, KeyRow, scope.accounts_at(new.gateway)
     ours = (keys.key == new.idempotency_key) & (keys.user == new.user) & keys.account.in_(accounts)
     query = rows.select().where(rows.id.in_(keys.select(keys.submission_id).where(ours)))
     query = query.where(rows.gateway == new.gateway, rows.state.in_(MAY_COST))
-    return database.first(query.order_by(rows.account.desc()))
+    return scope.database.first(query.order_by(rows.account.desc()))
 
 
 def _number_of(database: Database, number: int, known: Mapping[str, Any]) -> int:

@@ -227,9 +227,27 @@ class ConsentRow(peewee.Model):
     answered_by = peewee.TextField(null=True)
     submission_id = peewee.IntegerField(null=True)
     notes = _Json(tuple, default=())
+    user = peewee.TextField(default="")
 
     class Meta:
         table_name = "consents"
+
+
+class UserRow(peewee.Model):
+    """One row of ``users``: who may use a server over HTTP, and how much."""
+
+    name = peewee.TextField(primary_key=True)
+    is_admin = peewee.IntegerField(default=0)
+    own_key = peewee.IntegerField(default=0)
+    credits_per_day = peewee.FloatField(null=True)
+    credits_per_request = peewee.FloatField(null=True)
+    submissions_per_hour = peewee.IntegerField(null=True)
+    token_hash = peewee.TextField(null=True)
+    created_at = _Moment()
+    removed_at = _Moment(null=True)
+
+    class Meta:
+        table_name = "users"
 
 
 @dataclass(frozen=True, kw_only=True)

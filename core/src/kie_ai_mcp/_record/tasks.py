@@ -13,6 +13,7 @@ import peewee
 
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.lane import batched, in_worker
+from kie_ai_mcp._record.scope import Scope
 from kie_ai_mcp._record.tables import (
     FINAL,
     PROMPTS,
@@ -28,7 +29,7 @@ from kie_ai_mcp._record.tables import (
     service_of,
     task_record,
 )
-from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
+from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError, TaskNotFound
 from kie_ai_mcp.specs import KIE, Outcome, Task
 
 # Joined by the submission's number, of which there is one: two may name the same task.
@@ -66,9 +67,14 @@ class Filters:
 
 @dataclass
 class Tasks:
-    """The tasks in a database."""
+    """The tasks in a database, as far as they are seen."""
 
-    database: Database
+    scope: Scope
+
+    @property
+    def database(self) -> Database:
+        """The database that they are in."""
+        return self.scope.database
 
     @in_worker
     def find(self, key: TaskKey) -> TaskRecord | None:
@@ -76,13 +82,16 @@ class Tasks:
 
         Of several accounts with that id, the task of this process's own comes first.
         """
-        return task_at(self.database, key)
+        return task_at(self.scope, key)
 
     @in_worker
     def adopt(self, task: Task) -> TaskRecord:
-        """Record a task that was not made here; one that is on record stays as it is."""
+        """Record a task that was not made here; one on record stays as it is. Raise `TaskNotFound` for another's."""
         with self.database.transaction():
-            return insert_task(self.database, task)
+            record = task_at(self.scope, insert_task(self.scope.whole, task).row_id)
+        if record is None:
+            raise TaskNotFound(f"No task {task.task_id} of yours is on record here.")
+        return record
 
     @batched
     def record_outcome(self, calls: Sequence[tuple[TaskKey, Outcome]]) -> list[TaskRecord | Exception]:
@@ -92,9 +101,9 @@ class Tasks:
             for key, outcome in calls:
                 try:
                     with database.translated("used"), database.connection.savepoint():
-                        row_id = _row_id(database, key)
+                        row_id = _row_id(self.scope, key)
                         write_outcome(database, row_id, outcome)
-                        records.append(record := recorded(database, row_id))
+                        records.append(record := recorded(self.scope, row_id))
                     if record.final:
                         database.ended.append(record.written_id)
                 except KieError as exc:
@@ -107,15 +116,15 @@ class Tasks:
     @in_worker
     def record_files(self, key: TaskKey, files: Iterable[str]) -> TaskRecord:
         """Write where a task's results were saved."""
-        row_id = _row_id(self.database, key)
+        row_id = _row_id(self.scope, key)
         query = TaskRow.update(files=tuple(files), updated_at=datetime.now(UTC))
         self.database.execute(query.where(TaskRow.row_id == row_id))
-        return recorded(self.database, row_id)
+        return recorded(self.scope, row_id)
 
     @in_worker
     def newest(self, filters: Filters) -> Sequence[TaskRecord]:
         """Return tasks newest first, at most `limit`, below `before_id` and from `from_id` on."""
-        query = _WITH_REQUEST.order_by(TaskRow.row_id.desc()).limit(filters.limit)
+        query = _WITH_REQUEST.where(self.scope.seen(TaskRow)).order_by(TaskRow.row_id.desc()).limit(filters.limit)
         values: dict[str, Any] = {"created_at__gte": filters.since, "row_id__lt": filters.before_id}
         values["row_id__gte"] = filters.from_id
         values |= {name: getattr(filters, name) for name in ("status", "provider", "kind")}
@@ -137,25 +146,26 @@ class Tasks:
         """Return the ids of tasks that begin so, of one status if given, as answers write them, `most` at most."""
         gateway, _, after = start.rpartition(":")
         rows = TaskRow
-        begins = (rows.task_id >= after) & (rows.task_id < f"{after}\U0010ffff")
+        begins = self.scope.seen(rows) & (rows.task_id >= after) & (rows.task_id < f"{after}\U0010ffff")
         query = rows.select(rows.task_id, rows.gateway).where(begins, *[rows.gateway == gateway] * bool(gateway))
         query = query.where(rows.status == status) if status else query
-        accounts = self.database.accounts
+        accounts = self.scope.accounts
         named = (row.values() for row in self.database.rows(query.distinct().limit(most)))
         return [f"{prefix_of(gateway, task_id, accounts)}{task_id}" for task_id, gateway in named]
 
     @in_worker
     def running(
-        self, since: datetime, before: datetime, excluded: Iterable[int] = (), limit: int = 200
+        self, since: datetime, before: datetime, excluded: Iterable[int] = (), limit: int = 200, user: str | None = None
     ) -> Sequence[TaskRecord]:
         """Return running tasks that this process can read, made after `since`, last changed before `before`.
 
-        `excluded` are rows that are left out.
+        `excluded` are rows that are left out; `user` is whose they must be, or None.
         """
         rows = TaskRow
         late = rows.status.in_(("pending", "processing")) & (rows.created_at > since) & (rows.updated_at < before)
-        query = rows.select(rows.row_id).where(late, self._readable()).order_by(rows.updated_at.desc())
-        return self._first(query, limit, excluded)
+        late = late if user is None else late & (rows.user == user)
+        query = rows.select(rows.row_id).where(late, self.scope.seen(rows), self._readable())
+        return self._first(query.order_by(rows.updated_at.desc()), limit, excluded)
 
     @in_worker
     def several(self, row_ids: Iterable[int]) -> Sequence[TaskRecord]:
@@ -167,7 +177,7 @@ class Tasks:
         """Return of the newest tasks the row, the columns of these names, and the length of what names their files."""
         rows, saved = TaskRow, peewee.fn.LENGTH(TaskRow.files)
         query = rows.select(rows.row_id, *(getattr(rows, name) for name in names), saved)
-        query = query.order_by(rows.row_id.desc()).limit(limit)
+        query = query.where(self.scope.seen(rows)).order_by(rows.row_id.desc()).limit(limit)
         return tuple(tuple(row.values()) for row in self.database.rows(query))
 
     @in_worker
@@ -178,7 +188,8 @@ class Tasks:
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[TaskRecord]:
         """Return tasks oldest first, at most `limit`, above the row `after_id`; for export."""
-        return self._records(_WITH_REQUEST.where(TaskRow.row_id > after_id).order_by(TaskRow.row_id).limit(limit))
+        query = _WITH_REQUEST.where(self.scope.seen(TaskRow), TaskRow.row_id > after_id)
+        return self._records(query.order_by(TaskRow.row_id).limit(limit))
 
     @in_worker
     def usual_s(self, tool: str, model: str | None = None) -> tuple[float, float] | None:
@@ -199,12 +210,16 @@ class Tasks:
 
     @in_worker
     def unsaved(
-        self, limit: int | None = None, late: datetime | None = None, excluded: Iterable[int] = ()
+        self,
+        limit: int | None = None,
+        late: datetime | None = None,
+        excluded: Iterable[int] = (),
+        user: str | None = None,
     ) -> Sequence[TaskRecord]:
         """Return completed tasks with results that are not saved, the one that expires first at the start.
 
-        With a `limit`, expired ones stand last, and those that expired before `late` and rows of `excluded` are left
-        out.
+        With a `limit`, expired ones stand last, and those that expired before `late`, rows of `excluded` and, where a
+        `user` is given, those of others are left out.
         """
         rows, length = TaskRow, self.database.length_of
         # The seed's rows have one address, in a column of its own.
@@ -212,10 +227,11 @@ class Tasks:
         results = peewee.Case(None, [(count > 0, count)], one) + peewee.Case(None, [(rows.data.is_null(False), 1)], 0)
         is_empty = peewee.fn.LENGTH(peewee.fn.REPLACE(rows.files, '""', "")) < peewee.fn.LENGTH(rows.files)
         missing = (length(rows.files) < results) | is_empty
-        missing &= rows.status == "completed"
+        missing &= self.scope.seen(rows) & (rows.status == "completed")
         if limit is None:
             every = self._records(rows.select().where(missing))
             return sorted(every, key=lambda record: record.expires_at or record.updated_at)
+        missing = missing if user is None else missing & (rows.user == user)
         seconds, has_urls = self.database.seconds_of, (count > 0) | rows.result_url.is_null(False)
         end = peewee.Case(None, [(has_urls, seconds(rows.finished_at) + rows.keeps_s)])  # as `TaskRecord.expires_at`
         first = peewee.Case(None, [(end < time.time(), 1)], 0), peewee.fn.COALESCE(end, seconds(rows.updated_at))
@@ -238,7 +254,7 @@ class Tasks:
         query = rows.select(rows.model, rows.credits, requests.tool, requests.estimated_credits, requests.arguments)
         query = query.join(requests, on=requests.id == rows.submission_id).order_by(rows.row_id.desc()).limit(limit)
         known = (rows.status == "completed") & (rows.gateway == KIE) & (rows.credits > 0)
-        return self.database.rows(query.where(known, self._readable()))
+        return self.database.rows(query.where(known, self.scope.seen(rows), self._readable()))
 
     @in_worker
     def codes(self) -> list[tuple[str, int, str]]:
@@ -276,7 +292,7 @@ class Tasks:
         return {row["url"]: row["sha256"] for row in self.database.rows(query)}
 
     def _readable(self) -> Any:
-        services = map(service_of, self.database.accounts.values())
+        services = map(service_of, self.scope.accounts.values())
         at_these = (TaskRow.account.startswith(f"{service}-") for service in services)
         return reduce(or_, at_these, TaskRow.account == "")
 
@@ -289,22 +305,22 @@ class Tasks:
         return [found[number] for number in order if number in found]
 
     def _by_row(self, numbers: Sequence[int]) -> list[TaskRecord]:
-        query = TaskRow.select().order_by(TaskRow.row_id)
+        query = TaskRow.select().where(self.scope.seen(TaskRow)).order_by(TaskRow.row_id)
         parts = (numbers[start : start + VALUES] for start in range(0, len(numbers), VALUES))
         return [each for part in parts for each in self._records(query.where(TaskRow.row_id.in_(part)))]
 
     def _records(self, query: Any) -> list[TaskRecord]:
-        return [task_record(row, self.database.accounts) for row in self.database.rows(query)]
+        return [task_record(row, self.scope.accounts) for row in self.database.rows(query)]
 
 
-def insert_task(database: Database, task: Task, request: Mapping[str, Any] | None = None) -> TaskRecord:
+def insert_task(scope: Scope, task: Task, request: Mapping[str, Any] | None = None) -> TaskRecord:
     """Record the task of a request's row, or one that was not made here, and return it as it is on record then.
 
     One on record stays as it is. It is linked to the request where it was found at the service meanwhile; where it is
     older, the service has used the id again, and the record does not name this request.
     """
-    rows, now, accounts = TaskRow, datetime.now(UTC), database.accounts_at(task.gateway)
-    origin: dict[str, Any] = {}
+    database, rows, now, accounts = scope.database, TaskRow, datetime.now(UTC), scope.accounts_at(task.gateway)
+    origin: dict[str, Any] = {"user": scope.user}
     if request is not None:
         accounts = request["account"] or accounts[0], ""
         origin = {"submission_id": request["id"], "user": request["user"]}
@@ -313,12 +329,12 @@ def insert_task(database: Database, task: Task, request: Mapping[str, Any] | Non
     row = database.first(rows.select(rows.row_id).where(known).order_by(rows.account.desc()))
     if row is None:
         values |= {"created_at": task.created_at or now, "updated_at": now}
-        return recorded(database, database.execute(rows.insert(values)))
+        return recorded(scope, database.execute(rows.insert(values)))
     if request is not None:
         found = rows.submission_id.is_null() & (rows.created_at >= request["created_at"])
         del values["created_at"]
         database.execute(rows.update(values).where(rows.row_id == row["row_id"], found))
-    return recorded(database, row["row_id"])
+    return recorded(scope, row["row_id"])
 
 
 def write_outcome(database: Database, row_id: int, outcome: Outcome) -> None:
@@ -365,33 +381,34 @@ def _columns_of(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
     return values | (reason if outcome.status == "failed" else {}), reason
 
 
-def recorded(database: Database, key: TaskKey) -> TaskRecord:
+def recorded(scope: Scope, key: TaskKey) -> TaskRecord:
     """Return a task that was written a moment ago; raise `StorageError` where another process deleted it meanwhile."""
-    record = task_at(database, key)
+    record = task_at(scope, key)
     if record is None:
         name = f"Task {key}" if isinstance(key, str) else "The task"
         raise StorageError(f"{name} is no longer on record.", next_step="Ask get_task_status for it again.")
     return record
 
 
-def task_at(database: Database, key: TaskKey) -> TaskRecord | None:
+def task_at(scope: Scope, key: TaskKey) -> TaskRecord | None:
     """Return one task, or None; raise `InvalidArgument` as `Tasks.find`."""
+    database, tasks = scope.database, _WITH_REQUEST.where(scope.seen(TaskRow))
     if isinstance(key, int):
-        rows = database.rows(_WITH_REQUEST.where(TaskRow.row_id == key))
+        rows = database.rows(tasks.where(TaskRow.row_id == key))
     else:
         gateway, _, task_id = key.partition(":")
-        named = _WITH_REQUEST.where(TaskRow.task_id == task_id, TaskRow.gateway == gateway)
-        rows = (database.rows(named) if task_id else None) or database.rows(_WITH_REQUEST.where(TaskRow.task_id == key))
+        named = tasks.where(TaskRow.task_id == task_id, TaskRow.gateway == gateway)
+        rows = (database.rows(named) if task_id else None) or database.rows(tasks.where(TaskRow.task_id == key))
         # Answers write Kie.ai's ids alone, so that an id alone is Kie.ai's where there is such a one.
         rows = [row for row in rows if row["gateway"] == KIE] or rows
         if not rows and key != key.strip():  # as a person may give it
-            return task_at(database, key.strip())
+            return task_at(scope, key.strip())
         if len(gateways := sorted({row["gateway"] for row in rows})) > 1:
             forms = " or ".join(f"{gateway}:{key}" for gateway in gateways)
             raise InvalidArgument("task_id", key, f"several services have a task of this id; give {forms}")
-    own = [row for row in rows if row["account"] == database.accounts.get(row["gateway"], "")]
+    own = [row for row in rows if row["account"] == scope.accounts.get(row["gateway"], "")]
     row = max(own or rows, key=lambda row: (row["account"] == "", row["row_id"]), default=None)
-    return None if row is None else task_record(row, database.accounts)
+    return None if row is None else task_record(row, scope.accounts)
 
 
 def _searched(database: Database) -> Any:
@@ -402,8 +419,8 @@ def _searched(database: Database) -> Any:
     return searched
 
 
-def _row_id(database: Database, key: TaskKey) -> int:
-    return key if isinstance(key, int) else recorded(database, key).row_id
+def _row_id(scope: Scope, key: TaskKey) -> int:
+    return key if isinstance(key, int) else recorded(scope, key).row_id
 
 
 def _tenth(ordered: Sequence[float], tenth: int) -> float:

@@ -1,5 +1,6 @@
 """Folders as systems treat them: names that Windows keeps for devices, spellings of one name, what macOS protects."""
 
+import hashlib
 import re
 import sys
 from contextlib import suppress
@@ -11,6 +12,14 @@ _DEVICE = r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b
 def is_unusable_on_windows(name: str) -> bool:
     """Return whether Windows takes the name of a file or folder for a device, or drops its end."""
     return re.fullmatch(_DEVICE, name) is not None or name != name.rstrip(" .")
+
+
+def folder_name(name: str) -> str:
+    """Return the name of a folder for a user's name: the same, where it is one on every system and like no other."""
+    plain = re.sub("[^a-z0-9_-]", "-", name.lower())[:40].strip("-") or "user"
+    if plain == name and not is_unusable_on_windows(name):
+        return name
+    return f"{plain}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
 
 
 def is_below(path: Path, folder: Path) -> bool:

@@ -44,7 +44,8 @@ def take_secrets() -> None:
 
     The settings are read as before.
     """
-    for name in [name for name in os.environ if name.startswith(PREFIX) and name.lower().endswith(SECRET_SETTINGS)]:
+    endings = (*SECRET_SETTINGS, *SECRETS)
+    for name in [name for name in os.environ if name.startswith(PREFIX) and name.lower().endswith(endings)]:
         _taken[name] = os.environ.pop(name)
 
 
@@ -109,7 +110,8 @@ def config_file(environ: Mapping[str, str] = os.environ) -> Path:
 def mask_environment(environ: Mapping[str, str] = os.environ) -> Mask:
     """Return the mask of the environment's own secrets, for errors that come before there are settings."""
     environ = full_environment(environ)
-    return Mask(unwrapped(environ.get(variable(name), "")) for name in SECRETS)
+    values = [unwrapped(environ.get(variable(name), "")) for name in SECRETS]
+    return Mask([*values, *(part for value in values for pair in value.split(",") for part in pair.split("=")[1:])])
 
 
 def decoded(data: bytes) -> str:

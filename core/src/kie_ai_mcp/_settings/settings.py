@@ -25,7 +25,7 @@ PREFIX = "KIE_AI_"
 SUBPREFIX = "KIE_AI_PROVIDER_"  # KIE_AI_PROVIDER_FAL_KEY is `key` in [providers.fal]
 SECTIONS = ("providers", "provider_variables", "tools")  # fields that have no variable of their own
 SECRET_SETTINGS = ("key", "token", "secret", "password")  # endings of the providers' settings that are never shown
-SECRETS = ("api_key", "http_token", "webhook_key", "database_url")
+SECRETS = ("api_key", "http_token", "webhook_key", "database_url", "user_keys")
 TOKEN_CHARS = 16  # the shortest token that may open this server to other machines
 APP = "kie-ai-mcp-server"
 HERE = Path("tasks.db")  # where the seed's server kept its tasks: in the folder that the host started it in
@@ -94,6 +94,14 @@ def _database(value: Path) -> Path:
 def _postgres(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().strip().startswith(("postgresql://", "postgres://")):
         raise ValueError("it must start with postgresql://")
+    return value
+
+
+def _pairs(value: SecretStr) -> SecretStr:
+    for pair in filter(None, map(str.strip, value.get_secret_value().split(","))):
+        name, _, key = pair.rpartition("=")
+        if not (name.strip() and key.strip()):
+            raise ValueError("it must be NAME=KEY, or several of them with commas in between")
     return value
 
 
@@ -180,6 +188,9 @@ class Settings(BaseModel):
     )
     allowed_hosts: Hosts = Field((), description="further hosts by which HTTP clients may address this server")
     allowed_origins: Origins = Field((), description="further origins whose web pages may call this server over HTTP")
+    user_keys: Annotated[Secret, AfterValidator(_pairs)] | None = Field(
+        None, description="keys of users with accounts of their own: NAME=KEY, several with commas between them"
+    )
     public_url: Annotated[Address, AfterValidator(_can_be_extended)] | None = Field(
         None, description="this server's address in the internet, to which the service then posts finished tasks"
     )
@@ -216,6 +227,12 @@ class Settings(BaseModel):
         return _clear(self.database_url) or ""
 
     @cached_property
+    def keys_of_users(self) -> Mapping[str, str]:
+        """The keys of users with accounts of their own in clear, by name; for the Authorization header."""
+        pairs = (pair.rpartition("=") for pair in (_clear(self.user_keys) or "").split(",") if pair.strip())
+        return {name.strip(): key.strip() for name, _, key in pairs}
+
+    @cached_property
     def database(self) -> Path:
         """The file of the task database: `db_path`, else ``./tasks.db`` if it is one, else that in the data folder."""
         if self.db_path is None and is_usable(HERE):
@@ -234,6 +251,7 @@ class Settings(BaseModel):
     def mask(self) -> Mask:
         """The mask of every secret: keys, tokens, passwords in addresses, secrets among the providers' settings."""
         secrets = [self.key or "", self.token or "", self.signing_key or "", self.database_address]
+        secrets += self.keys_of_users.values()
         address = urlsplit(self.database_address)
         secrets += [unquote(address.netloc.rpartition("@")[0].partition(":")[2])]
         secrets += [word for name, word in parse_qsl(address.query) if name.endswith("password")]

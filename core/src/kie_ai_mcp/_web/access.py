@@ -23,11 +23,13 @@ from kie_ai_mcp._media.uploading import UPLOADS_PATH
 from kie_ai_mcp._settings.hosts import host_of, names_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._start.limits import MESSAGE_BYTES
-from kie_ai_mcp.errors import shorten
+from kie_ai_mcp._web.visitors import Visitors
+from kie_ai_mcp.errors import StorageError, shorten
 
 GALLERY_PATH = "/gallery"
 HEALTH_PATH, READY_PATH = "/healthz", "/readyz"
 PROBES = HEALTH_PATH, READY_PATH  # they say nothing that is to be kept, and are answered to the end
+USER = "kie_ai_mcp.user"  # the name in a request's scope of the user who makes it
 CALLBACK_LIMIT = 1024 * 1024  # the largest callback, in bytes; the service posts addresses, not media
 EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  hosts to listen on that are no address
 RESUME = b"last-event-id"  # a client asks for what it missed; nothing is kept, and the SDK would answer 500
@@ -44,6 +46,7 @@ class Access:
     site: ASGIApp
     settings: Settings
     host: str
+    visitors: Visitors
     closing: bool = False
 
     OPEN: ClassVar[frozenset[str]] = frozenset({*PROBES, CALLBACK_PATH})
@@ -80,7 +83,10 @@ class Access:
         # A file is limited by whoever takes it, for it is not held in memory.
         own: dict[str, ASGIApp] = {CALLBACK_PATH: self._limited_callback, UPLOADS_PATH: self.site}
         limited = own.get(scope["path"], self._limited)
-        answer = self._refusal(scope["path"], Headers(scope=scope)) or limited
+        try:
+            answer = await self._refusal(scope) or limited
+        except StorageError as exc:
+            answer = refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"Users can't be looked up. {exc}", {"Retry-After": "5"})
         await answer(scope, receive, send)
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,16 +111,24 @@ class Access:
             return refusal(HTTPStatus.FORBIDDEN, message)
         return None
 
-    def _refusal(self, path: str, headers: Headers) -> Response | None:
-        if self.closing and path not in PROBES:
+    async def _refusal(self, scope: Scope) -> Response | None:
+        """Return the refusal of who may not get in; the user of who may, if there are any, stands in the scope then."""
+        if self.closing and scope["path"] not in PROBES:
             return ending("The server is ending; nothing was done.")
-        token = self.settings.token
-        if token is None or path in self.OPEN or path.startswith(f"{FILES_PATH}/"):
+        path, token = scope["path"], self.settings.token
+        if path in self.OPEN or path.startswith(f"{FILES_PATH}/"):
             return None
         in_browser = path.startswith(GALLERY_PATH)
-        if hmac.compare_digest(_token_in(headers, in_browser=in_browser).encode(), token.encode()):
+        sent = _token_in(Headers(scope=scope), in_browser=in_browser)
+        if await self.visitors.exist():
+            scope[USER] = await self.visitors.find(sent)
+            if scope[USER] is not None:
+                return None
+            message = "Send the header Authorization: Bearer with your own token, which an administrator has given you."
+        elif token is None or hmac.compare_digest(sent.encode(), token.encode()):
             return None
-        message = "Send the header Authorization: Bearer with the token that KIE_AI_HTTP_TOKEN holds on the server."
+        else:
+            message = "Send the header Authorization: Bearer with the token that KIE_AI_HTTP_TOKEN holds on the server."
         scheme = 'Basic realm="kie-ai-mcp-server: any name, the token as password"' if in_browser else "Bearer"
         return refusal(HTTPStatus.UNAUTHORIZED, message, {"WWW-Authenticate": scheme})
 

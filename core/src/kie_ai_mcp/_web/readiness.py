@@ -57,7 +57,8 @@ class Readiness:
             await engine.record.tasks.stamp()  # what PostgreSQL is asked, while the check only connects
         except StorageError:
             reasons.append("The task database can't be used.")
-        if not reasons and not any(map(_has_key, engine.callers.values())):
+        has_keys = engine.settings.keys_of_users or any(map(_has_key, engine.callers.values()))
+        if not reasons and not has_keys:
             reasons.append("No key of a service is set.")
         return reasons
 

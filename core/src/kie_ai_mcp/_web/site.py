@@ -2,10 +2,6 @@
 
 import hashlib
 import json
-import logging
-import socket
-import sys
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -15,7 +11,6 @@ from urllib.parse import quote
 
 import anyio
 import anyio.abc
-import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,30 +22,17 @@ from kie_ai_mcp._flow.links import FILES_PATH, Links
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import entries, page
 from kie_ai_mcp._mcp.content import result_of
-from kie_ai_mcp._mcp.server import CLEANUP_S, server_of
-from kie_ai_mcp._mcp.signals import code_after, exit_after, signalled
+from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._media.uploading import UPLOADS_PATH
 from kie_ai_mcp._record.tables import TaskRecord
-from kie_ai_mcp._settings.load import Faults, nearest
-from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._start.limits import MESSAGE_BYTES
-from kie_ai_mcp._web import connections
-from kie_ai_mcp._web.access import (
-    EVERYWHERE,
-    GALLERY_PATH,
-    HEALTH_PATH,
-    PROBES,
-    READY_PATH,
-    Access,
-    ending,
-    is_local,
-    refusal,
-)
+from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, PROBES, READY_PATH, ending, refusal
 from kie_ai_mcp._web.callbacks import Callbacks
 from kie_ai_mcp._web.files import FILE, Files
 from kie_ai_mcp._web.readiness import Readiness
 from kie_ai_mcp._web.uploads import UploadAddress
-from kie_ai_mcp.errors import ConfigError, InvalidArgument, StorageError, shorten
+from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
 from kie_ai_mcp.readings import object_in
 
 MCP_PATH = "/mcp"
@@ -61,100 +43,11 @@ UNSEEN = timedelta(minutes=1)  # how long a deleted file may go unnoticed: nothi
 CLOSE_S = 1  # how long answers may still be written once every paid request has ended, in whole seconds
 
 
-async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -> int:
-    """Serve over HTTP until a signal; return the exit code that stands for it.
-
-    Raises what `App.open` raises, and ConfigError where others could get in or the port is not free.
-    """
-    _check_closed(settings, host)
-    for fault in faults:
-        if "http_token" in fault.where:  # without it everybody on this machine could get in
-            raise fault
-    app = App.open(settings, faults)
-    try:
-        listener = connections.listen(host, port)
-    except ConfigError:
-        app.engine.record.close()
-        raise
-    if is_remote(settings, host):
-        base_url = settings.public_url or _local_url(settings, host, listener)
-        app.engine.links = Links.of(settings, base_url, app.engine.record.path)
-    site = Site(app, host)
-    config = uvicorn.Config(
-        site.access,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        lifespan="on",
-        timeout_graceful_shutdown=CLOSE_S,
-        **connections.options(),
-    )
-    for name in ("uvicorn.error", "asyncio"):
-        logging.getLogger(name).addFilter(connections.Quiet())
-    server = _Uvicorn(config)
-    with signalled() as first:
-        async with anyio.create_task_group() as group, app.engine.running():
-            # Draining cancels what the flow itself has started; the answers are still to be written then.
-            with anyio.CancelScope(shield=True):
-                async with anyio.create_task_group() as serving:
-                    serving.start_soon(server.serve, [listener])
-                    _announce(host, listener)
-                    app.watch()
-                    received = await first
-                    group.start_soon(exit_after, CLEANUP_S + CLOSE_S, 128 + received)
-                    site.access.closing = True
-                    await app.engine.drain()
-                    site.drained.set()
-                    server.should_exit = True
-            group.cancel_scope.cancel()
-    return code_after(received)
-
-
-class _Uvicorn(uvicorn.Server):
-    """Leaves the signals to us: requests that are paid for end first."""
-
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator's is one
-        return nullcontext()
-
-
-def _check_closed(settings: Settings, host: str) -> None:
-    if settings.token is None and not is_local(host):
-        raise ConfigError(
-            f"--host {host} opens this server, and the account it spends from, to other machines, and no token is set.",
-            next_step="Set KIE_AI_HTTP_TOKEN to a secret of 16 characters or more, or leave --host out.",
-        )
-
-
-def is_remote(settings: Settings, host: str) -> bool:
-    """Return whether users may be on other machines, so that paths of this one mean nothing to them."""
-    return settings.public_url is not None or not is_local(host)
-
-
-def _local_url(settings: Settings, host: str, listener: socket.socket) -> str:
-    """Return the address of this server where no public one is set; one that listens everywhere by a name it has."""
-    if host in EVERYWHERE:
-        host = next(iter(settings.allowed_hosts), "127.0.0.1")
-    return _url(host, listener)
-
-
-def _url(host: str, listener: socket.socket) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listener.getsockname()[1]}"
-
-
-def _announce(host: str, listener: socket.socket) -> None:
-    sys.stderr.write(f"kie-ai-mcp-server: serving MCP at {_url(host, listener)}{MCP_PATH}\n")
-    sys.stderr.flush()
-
-
 @dataclass
 class Site:
     """Everything that is served. Once `drained`, all paid requests are recorded, and calls that still wait are cut."""
 
     app: App
-    host: str
     drained: anyio.Event = field(default_factory=anyio.Event)
     _current: dict[str, tuple[str, tuple[int, ...], str]] = field(default_factory=dict)  # as `_entries` keeps it
 
@@ -163,7 +56,7 @@ class Site:
         # Also where answers name paths, pages can only follow links.
         self.links = engine.links or Links.of(self.app.settings, "", engine.record.path)
         files = Files(engine.record, self.links)
-        starlette = server_of(self.app).streamable_http_app(
+        self.starlette = server_of(self.app).streamable_http_app(
             streamable_http_path=MCP_PATH,
             max_request_body_size=MESSAGE_BYTES,
             # `Access` has checked host and origin.
@@ -180,8 +73,7 @@ class Site:
                 Route(CALLBACK_PATH, callbacks.take, methods=["POST"]),
             ],
         )
-        starlette.add_exception_handler(HTTPException, _nothing_there)
-        self.access = Access(starlette, self.app.settings, self.host)
+        self.starlette.add_exception_handler(HTTPException, _nothing_there)
 
     async def _call(self, request: Request) -> Response:
         """Call one tool: ``{"name", "arguments"}`` in, the tool's result out, as the protocol writes it."""

@@ -1,0 +1,65 @@
+"""Users of a server: an engine of each, which sees, pays and saves for that user alone."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import SecretStr
+
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._record.users import User
+from kie_ai_mcp._service.caller import Caller, account_of, kie
+from kie_ai_mcp._settings.folders import folder_name
+from kie_ai_mcp._settings.settings import Settings, variable
+from kie_ai_mcp.specs import KIE
+
+
+@dataclass
+class People:
+    """The engines of the users, over the server's own one, with which they share the database and all that runs."""
+
+    server: Engine
+    _engines: dict[str, tuple[User, Engine]] = field(default_factory=dict)
+
+    async def engine_of(self, name: str) -> Engine:
+        """Return the engine of a task's owner; of one who was removed as well: what was paid for goes on."""
+        return self.engine_for(await self.server.record.users.find(name) or User(name)) if name else self.server
+
+    def engine_for(self, user: User) -> Engine:
+        """Return the engine of a user as it is on record now."""
+        known, engine = self._engines.get(user.name, (None, None))
+        if known is None or engine is None or (known.is_admin, known.own_key) != (user.is_admin, user.own_key):
+            engine = _engine_for(self.server, user)
+        if known != user:
+            engine.record.limit_to(user, self.server.record.budget)
+            self._engines[user.name] = user, engine
+        return engine
+
+    async def close(self) -> None:
+        """Close the connections that users have of their own."""
+        for _, engine in self._engines.values():
+            for caller in engine.callers.values():
+                await caller.close()
+
+
+def _engine_for(server: Engine, user: User) -> Engine:
+    settings = _settings_for(server.settings, user)
+    callers = dict(server.callers)
+    if user.own_key:  # nothing is paid from any account of the server
+        step = f"An administrator of this server adds a key of {user.name} to {variable('user_keys')} and restarts it."
+        gateways = [replace(kie(settings), key_help=step)]
+        gateways += [replace(each.gateway, key=None) for name, each in callers.items() if name != KIE]
+        callers = {gateway.name: Caller(settings, gateway) for gateway in gateways}
+    accounts = {name: account_of(caller.gateway) for name, caller in callers.items()}
+    record = server.record.of_user(user, accounts)
+    # An id tells no stranger what it leads to; in an account of their own everything is the user's.
+    parts = {"settings": settings, "callers": callers, "record": record, "_catalogue": server.catalogue}
+    return replace(server, **parts, adopts=user.is_admin or user.own_key)  # type: ignore[arg-type]
+
+
+def _settings_for(settings: Settings, user: User) -> Settings:
+    """Return the settings as they hold for a user: the key, and where results are saved."""
+    key, folder = settings.keys_of_users.get(user.name), settings.output_dir
+    own: dict[str, Any] = {"api_key": SecretStr(key) if key else None} if user.own_key else {}
+    _ = settings.mask  # which a copy keeps: it knows the secrets of the server and of every user
+    saved: dict[str, Any] = {"output_dir": folder and folder / folder_name(user.name), "upload_roots": ()}
+    return settings.model_copy(update={**saved, **own})

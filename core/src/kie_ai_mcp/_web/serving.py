@@ -1,0 +1,120 @@
+"""Serving over HTTP, from the listening socket to the end by a signal."""
+
+import logging
+import socket
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+import anyio
+import uvicorn
+
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._flow.links import Links
+from kie_ai_mcp._mcp.server import CLEANUP_S
+from kie_ai_mcp._mcp.signals import code_after, exit_after, signalled
+from kie_ai_mcp._settings.load import Faults
+from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._web import connections
+from kie_ai_mcp._web.access import EVERYWHERE, Access, is_local
+from kie_ai_mcp._web.site import CLOSE_S, MCP_PATH, Site
+from kie_ai_mcp._web.sites import Sites
+from kie_ai_mcp._web.visitors import Visitors
+from kie_ai_mcp.errors import ConfigError, StorageError
+
+
+async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -> int:
+    """Serve over HTTP until a signal; return the exit code that stands for it.
+
+    Raises what `App.open` raises, and ConfigError where others could get in or the port is not free.
+    """
+    for fault in faults:
+        if "http_token" in fault.where:  # without it everybody on this machine could get in
+            raise fault
+    app = App.open(settings, faults)
+    visitors = Visitors(app.engine.record.users)
+    try:
+        if settings.token is None and not is_local(host):
+            await _check_closed(visitors, host)
+        listener = connections.listen(host, port)
+    except (ConfigError, StorageError):
+        app.engine.record.close()
+        raise
+    app.engine.tends_all = True
+    base_url = settings.public_url or _local_url(settings, host, listener)
+    links = Links.of(settings, base_url, app.engine.record.path)
+    app.engine.links = links if is_remote(settings, host) else None
+    site = Site(app)
+    with signalled() as first:
+        async with anyio.create_task_group() as group, app.engine.running():
+            access = Access(Sites(site, links, group), app.settings, host, visitors)
+            server = _server_of(access)
+            # Draining cancels what the flow itself has started; the answers are still to be written then.
+            with anyio.CancelScope(shield=True):
+                async with anyio.create_task_group() as serving:
+                    serving.start_soon(server.serve, [listener])
+                    _announce(host, listener)
+                    app.watch()
+                    received = await first
+                    group.start_soon(exit_after, CLEANUP_S + CLOSE_S, 128 + received)
+                    access.closing = True
+                    await app.engine.drain()
+                    site.drained.set()
+                    server.should_exit = True
+            group.cancel_scope.cancel()
+    return code_after(received)
+
+
+def _server_of(access: Access) -> "_Uvicorn":
+    config = uvicorn.Config(
+        access,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=CLOSE_S,
+        **connections.options(),
+    )
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(connections.Quiet())
+    return _Uvicorn(config)
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves the signals to us: requests that are paid for end first."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator's is one
+        return nullcontext()
+
+
+async def _check_closed(visitors: Visitors, host: str) -> None:
+    """Raise ConfigError where everybody who reaches the server would be let in."""
+    if not await visitors.exist():
+        step = "Set KIE_AI_HTTP_TOKEN to a secret of 16 characters or more, add users with users add, "
+        raise ConfigError(
+            f"--host {host} opens this server, and the account it spends from, to other machines, and no token is set.",
+            next_step=f"{step}or leave --host out.",
+        )
+
+
+def is_remote(settings: Settings, host: str) -> bool:
+    """Return whether users may be on other machines, so that paths of this one mean nothing to them."""
+    return settings.public_url is not None or not is_local(host)
+
+
+def _local_url(settings: Settings, host: str, listener: socket.socket) -> str:
+    """Return the address of this server where no public one is set; one that listens everywhere by a name it has."""
+    if host in EVERYWHERE:
+        host = next(iter(settings.allowed_hosts), "127.0.0.1")
+    return _url(host, listener)
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def _announce(host: str, listener: socket.socket) -> None:
+    sys.stderr.write(f"kie-ai-mcp-server: serving MCP at {_url(host, listener)}{MCP_PATH}\n")
+    sys.stderr.flush()

@@ -1,0 +1,37 @@
+"""Visitors of the HTTP server: which user a token belongs to, and whether there are users at all."""
+
+import time
+from dataclasses import dataclass, field
+
+from kie_ai_mcp._record.users import User, Users
+
+KNOWN_S = 1.0  # how long what is on record of users counts without another look
+MOST_KNOWN = 1_000
+
+
+@dataclass
+class Visitors:
+    """The users on record, looked up for each request; one who is removed gets in for `KNOWN_S` at most."""
+
+    users: Users
+    _exist: bool = False
+    _looked_at: float = float("-inf")
+    _known: dict[str, tuple[float, User]] = field(default_factory=dict)  # until when, by token
+
+    async def exist(self) -> bool:
+        """Return whether the server has users, or had any: then it is open to nobody else."""
+        if not self._exist and time.monotonic() - self._looked_at > KNOWN_S:
+            self._exist = await self.users.exist()
+            self._looked_at = time.monotonic()
+        return self._exist
+
+    async def find(self, token: str) -> User | None:
+        """Return the user whose token this is, or None; raise `StorageError` where the record can't be read."""
+        now = time.monotonic()
+        if (known := self._known.get(token)) and now < known[0]:
+            return known[1]
+        user = await self.users.of_token(token) if token else None
+        self._known = {name: each for name, each in self._known.items() if now < each[0]}
+        if user is not None and len(self._known) < MOST_KNOWN:
+            self._known[token] = now + KNOWN_S, user
+        return user
