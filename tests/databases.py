@@ -28,7 +28,7 @@ from kie_ai_mcp._record.slots import RateLimit
 on_sqlite = pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 on_postgres = pytest.mark.parametrize("address", ["postgres"], indirect=True)
 
-TABLES = "tasks", "submissions", "idempotency_keys", "uploads", "leases", "reads", "kept", "consents"
+TABLES = "tasks", "submissions", "idempotency_keys", "uploads", "leases", "reads", "users", "kept", "consents"
 current: list[str] = []
 """The address that servers of this test are given, if any."""
 

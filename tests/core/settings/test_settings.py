@@ -22,6 +22,7 @@ KEY = "kie/secret+0123456789"
 TEXTS: dict[str, tuple[str, Any]] = {
     "base_url": ("http://127.0.0.1:8000/api/v1/", "http://127.0.0.1:8000/api/v1"),
     "timeout": ("30000", 30_000),
+    "user_keys": ("ada=her-key", SecretStr("ada=her-key")),
     "database_url": ("postgresql://me:secret@db/kie", SecretStr("postgresql://me:secret@db/kie")),
     "db_path": ("/data/tasks.db", Path("/data/tasks.db")),
     "output_dir": ("/data/out", Path("/data/out")),

@@ -95,6 +95,9 @@ class OwnTools:
             reason = f"no such provider is installed, and no task fits. {nearest(provider, installed)}"
             raise InvalidArgument("provider", provider, reason)
         reports = [report_of(record, DATA_LISTED) for record in records[:limit]]
+        if self.engine.record.sees_all:
+            pairs = zip(reports, records, strict=False)
+            reports = [replace(report, user=record.user or None) for report, record in pairs]
         extra: dict[str, Any] = {}
         if unsettled and cursor is None:
             extra["unresolved"] = [_unresolved(entry, self.engine) for entry in unsettled]
@@ -102,6 +105,8 @@ class OwnTools:
         costs = (report.credits or report.estimated_credits for record, report in ours if record.gateway == KIE)
         extra["credits_listed"] = sum(cost or 0.0 for cost in costs)
         extra["credits_24h"] = await self.engine.record.spent_today()
+        if self.engine.record.user and self.engine.record.sees_all:
+            extra["credits_24h_by_user"] = await self.engine.record.spent_by_user()
         running = [str(report.task_id) for report in reports if not report.is_final]
         steps = [f"Call {wait_call(running)}."] if running else []
         if len(records) > limit:
@@ -284,7 +289,9 @@ def _text(texts: Sequence[str], extra: dict[str, Any]) -> str:
 def credits_line(listed: Mapping[str, Any]) -> str:
     """Return in words what the tasks of a list cost, and all of the last day."""
     costs = f"{listed['credits_listed']:g} in this list, {listed['credits_24h']:g} in the last 24 hours"
-    return f"Credits, estimates included: {costs}"
+    users = (f"{user or 'nobody'} {spent:g}" for user, spent in listed.get("credits_24h_by_user", {}).items())
+    whose = ", ".join(users)
+    return f"Credits, estimates included: {costs}{f' (yours; of all: {whose})' if whose else ''}"
 
 
 def _unresolved(entry: SubmissionRecord, engine: Engine) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def list_users() -> None:
     """List every user with what they may spend, and what they have spent in the last 24 hours."""
 
     async def read(record: Record) -> list[tuple[User, float]]:
-        everybody = await record.users.all()
-        return [(user, await record.of_user(user, record.accounts).spent_today()) for user in everybody]
+        spent = await record.spent_by_user()
+        return [(user, spent.get(user.name, 0.0)) for user in await record.users.all()]
 
     rows = _in_record(read)
     found = [{**_plain(user), "credits_24h": spent} for user, spent in rows]

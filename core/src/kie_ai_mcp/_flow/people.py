@@ -1,16 +1,38 @@
 """Users of a server: an engine of each, which sees, pays and saves for that user alone."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import SecretStr
 
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp._service.caller import Caller, account_of, kie
 from kie_ai_mcp._settings.folders import folder_name
 from kie_ai_mcp._settings.settings import Settings, variable
+from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import KIE
+
+
+async def check_named(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> None:
+    """Raise InvalidArgument where a user's call names a task of somebody else: the service would take it."""
+    if not engine.record.user or engine.record.sees_all:
+        return
+    named = {str(arguments[name]): name for name in tool.arguments.task_ids if name in arguments}
+    others = await engine.record.tasks.not_seen(_texts(arguments))
+    if not engine.adopts:  # in the server's account it may be anybody's
+        others |= {text for text in named if await engine.record.tasks.find(text) is None}
+    for text in others:
+        raise InvalidArgument(named.get(text, "arguments"), text, "no task of yours has this id")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for part in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _texts(part)
 
 
 @dataclass

@@ -78,6 +78,7 @@ class Report:
     request_notes: Sequence[str] = ()
     gateway: str = KIE
     user: str = ""
+    shows_user: bool = False
 
     def noted(self, *notes: str, **changes: Any) -> Self:
         """Return this report with more notes, and with other changes."""
@@ -119,6 +120,7 @@ class Report:
             ("Model", self.model or None),
             ("Prompt", self.prompt or None),
             ("Submission", self.submission_id),
+            ("User", (self.shows_user and self.user) or None),
             *(("Result", url) for url in self.result_urls),
             *(("Text", line) for line in (self.data.splitlines() if isinstance(self.data, str) else ())),
             ("Data", None if self.data is None or isinstance(self.data, str) else _json(self.data)),
@@ -152,7 +154,9 @@ class Report:
 
 
 _ANSWERED = tuple(
-    entry.name for entry in fields(Report) if entry.name not in {"stuck", "request", "request_notes", "gateway", "user"}
+    entry.name
+    for entry in fields(Report)
+    if entry.name not in {"stuck", "request", "request_notes", "gateway", "user", "shows_user"}
 )
 # Copied by name; a request's number is shown only where the user may have to settle it.
 _IN_RECORD = ({entry.name for entry in fields(TaskRecord)} & {*_ANSWERED, "gateway", "user"}) - {"submission_id"}

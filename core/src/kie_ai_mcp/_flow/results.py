@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.people import check_named
 from kie_ai_mcp._flow.report import PROMPT_CHARS, Report, bounded, in_credits, report_of
 from kie_ai_mcp._flow.status import asked_again, look_up, meaning_of_read, outcome_of, payload_of, with_provider
 from kie_ai_mcp._media.saving import allowed_folder, copied, save_results
@@ -150,7 +151,9 @@ async def last_known(engine: Engine, task_id: str) -> Report | None:
 
 async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> Report:
     """Run a reading tool of a provider that costs nothing, save its results, report; raise KieError where it fails."""
-    request = await engine.asking.request(tool, tool.check(arguments, saves=False)[1], Query)
+    checked = tool.check(arguments, saves=False)[1]
+    await check_named(engine, tool, checked)
+    request = await engine.asking.request(tool, checked, Query)
     answer = await engine.caller(request.gateway).read(request.paths, request.params)
     if answer.code in ACCOUNT_CODES:
         raise error_of(answer, engine.caller(request.gateway).gateway)

@@ -13,6 +13,7 @@ import anyio.lowlevel
 from kie_ai_mcp._flow.consent import consent_needed
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
 from kie_ai_mcp._flow.identity import exact_hash_of, hash_of, identity_of
+from kie_ai_mcp._flow.people import check_named
 from kie_ai_mcp._flow.pricing import has_models, made_of, priced
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
@@ -56,6 +57,7 @@ async def submit(
     # Refusals by the provider and a missing key come before any file is uploaded.
     saves = engine.settings.output_dir is not None
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
+    await check_named(engine, tool, checked)
     engine.caller(submission.gateway).check_key()
     submission, files = await _priced(engine, tool, options, checked, submission)
     new = replace(await _new(engine, tool, options, checked, submission, files), agreed=agreed)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
@@ -111,6 +111,11 @@ class Record:
         record.limit_to(user, self.budget)
         return record
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether everybody's rows are seen in it."""
+        return self.tasks.scope.sees_all
+
     def limit_to(self, user: User, budget: Budget) -> None:
         """Let this record of a user have the user's limits, beside a budget of the server."""
         self.budget = budget.of_user(
@@ -188,6 +193,11 @@ class Record:
     def spent_today(self) -> float:
         """Return the Kie.ai credits of the last 24 hours, as the day's limit counts them."""
         return self.budget.spent_today(self.database)
+
+    @in_worker
+    def spent_by_user(self) -> dict[str, float]:
+        """Return the same of every user who has spent any, by name; what has no user under an empty one."""
+        return replace(self.budget, user=None).spent_by_user(self.database)
 
     @in_worker
     def check_limits(self, tool: str, gateway: str, estimate: float | None, most: float | None) -> None:

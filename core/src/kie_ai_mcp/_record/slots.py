@@ -132,6 +132,10 @@ class Budget:
                 )
 
     def spent_today(self, database: Database) -> float:
+        """Return the credits of the last 24 hours, as `spent_by_user`, of all whose requests count."""
+        return sum(self.spent_by_user(database).values())
+
+    def spent_by_user(self, database: Database) -> dict[str, float]:
         """Return the credits of the last 24 hours: what the service charged for a task, else what was booked for it.
 
         The charge of a running task may still grow, so of the two the larger counts until the task has ended.
@@ -145,8 +149,9 @@ class Budget:
         # A task that another request made says nothing of the charge for this one.
         own = (TaskRow.task_id == SubmissionRow.task_id) & (TaskRow.submission_id == SubmissionRow.id)
         rows = self._sent_since(timedelta(days=1)).where(SubmissionRow.gateway == KIE)
-        total = rows.select(peewee.fn.SUM(cost)).join(TaskRow, peewee.JOIN.LEFT_OUTER, on=own)
-        return float(total.scalar(database.connection) or 0.0)
+        spent = rows.select(SubmissionRow.user, peewee.fn.SUM(cost).alias("credits"))
+        spent = spent.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=own).group_by(SubmissionRow.user)
+        return {row["user"]: float(row["credits"] or 0.0) for row in database.rows(spent.order_by(SubmissionRow.user))}
 
     def _sent_since(self, span: timedelta) -> Any:
         """Return the query of the requests that may have been charged; to discard one gives no money back."""

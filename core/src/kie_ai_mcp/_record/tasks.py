@@ -41,6 +41,7 @@ _WITH_REQUEST = WholeRows(TaskRow, *_OF_REQUEST).join(
 SEARCHED = 20_000  # how many tasks one search by words looks at: paid requests wait for it meanwhile
 TIMED = 5_000  # among how many of the newest tasks those of one tool are looked for, to know how long they take
 VALUES = 500  # of one query; SQLite before 3.32 takes 999
+LONGEST_ID = 500  # characters; longer texts are no ids
 # Errors of one row's values; all others are of the file.
 OF_ONE_ROW = (
     OverflowError | ValueError | peewee.IntegrityError | peewee.DataError | peewee.InterfaceError
@@ -134,6 +135,16 @@ class Tasks:
             forms = {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
             query = query.where(reduce(or_, map(_searched(self.database).contains, sorted(forms))))
         return self._records(query.filter(**{name: value for name, value in values.items() if value is not None}))
+
+    @in_worker
+    def not_seen(self, texts: Iterable[str]) -> set[str]:
+        """Return those of these texts that are ids of tasks that are not seen."""
+        ids = {text: text.rpartition(":")[2] for text in texts if 0 < len(text) <= LONGEST_ID}
+        wanted, rows = sorted(set(ids.values())), TaskRow
+        query = rows.select(rows.task_id).where(~self.scope.seen(rows))
+        parts = (wanted[start : start + VALUES] for start in range(0, len(wanted), VALUES))
+        others = {row["task_id"] for part in parts for row in self.database.rows(query.where(rows.task_id.in_(part)))}
+        return {text for text, task_id in ids.items() if task_id in others}
 
     @in_worker
     def search_from(self, before_id: int | None) -> int:
