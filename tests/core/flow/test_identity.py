@@ -545,7 +545,7 @@ async def test_file_that_changes_while_it_is_sent_is_not_paid_for(
     assert refused.is_error
     assert "was changed after it was looked at" in refused.text
     assert (len(services.uploads), services.created) == (1, [])
-    assert await app.engine.record.tasks.uploaded() == {}
+    assert await app.engine.record.uploads.hashes() == {}
 
 
 FILE = "https://files.example/a/fox.png"

@@ -344,7 +344,7 @@ async def test_upload_that_the_service_does_not_take_is_an_error(
         await send_files(sender, {"image_urls": [str(root / "fox.png")]}, MEDIA)
 
     assert ("KIE_AI_API_KEY" if status == 401 else "Call again later") in error.value.next_step
-    assert await sender.record.tasks.upload_of((await sender.file("path", str(root / "fox.png"))).sha256) is None
+    assert await sender.record.uploads.find((await sender.file("path", str(root / "fox.png"))).sha256) is None
 
 
 @pytest.mark.parametrize("text", ["PLAIN", "data:image/png;base64,PLAIN"])

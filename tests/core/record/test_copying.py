@@ -61,9 +61,7 @@ async def fill(record: Record, count: int = 3) -> None:
         assert isinstance(ticket, Ticket)
         made = Ending("accepted", Task(f"t-{number}", "x", "x"), Outcome("completed", ("https://example.com/ä.png",)))
         await record.end(ticket.submission_id, made)
-    await record.tasks.record_upload(
-        "sha", "https://example.com/b.png", (await record.tasks.newest(Filters()))[0].created_at
-    )
+    await record.uploads.add("sha", "https://example.com/b.png", (await record.tasks.newest(Filters()))[0].created_at)
     await record.kept.put(Key("models", "kie", "a"), {"value": "[]", "read_at": 1.5})
     await record.consents.ask(Question("i", "kie", "a", "generate_x", None, {}, 2.5))
     assert await record.hold("reading", 30)

@@ -937,11 +937,11 @@ async def test_upload_is_known_until_the_service_drops_it(make_record: MakeRecor
     ours, theirs = make_record(), make_record()
     later = datetime.now(UTC) + timedelta(hours=1)
 
-    await ours.tasks.record_upload("abc", A, later)
-    assert await theirs.tasks.upload_of("abc") == (A, later)
-    assert await theirs.tasks.upload_of("abd") is None
-    await theirs.tasks.record_upload("abc", B, datetime.now(UTC) - timedelta(seconds=1))
-    assert await ours.tasks.upload_of("abc") is None
+    await ours.uploads.add("abc", A, later)
+    assert await theirs.uploads.find("abc") == (A, later)
+    assert await theirs.uploads.find("abd") is None
+    await theirs.uploads.add("abc", B, datetime.now(UTC) - timedelta(seconds=1))
+    assert await ours.uploads.find("abc") is None
 
 
 async def test_unsaved_results_are_those_that_expire_first(make_record: MakeRecord) -> None:

@@ -35,7 +35,7 @@ async def identity_of(
     """
     account, media, request = engine.record.accounts.get(made.gateway, ""), tool.arguments.media, made
     if not asked.keys().isdisjoint((*map(field_of, media), *tool.arguments.callbacks)):
-        content = await engine.record.tasks.uploaded() | {text: file.sha256 for text, file in files.items()}
+        content = await engine.record.uploads.hashes() | {text: file.sha256 for text, file in files.items()}
         same = replaced(asked, media, lambda text: CONTENT + content[text] if text in content else _unsigned(text))
         same = {name: value for name, value in same.items() if name not in tool.arguments.callbacks}
         try:

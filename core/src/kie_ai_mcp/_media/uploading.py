@@ -154,13 +154,13 @@ class Uploads:
         if file.url:
             return file
         account = account_of(self.caller.gateway, self.settings.upload_url)
-        earlier = await self.record.tasks.upload_of(file.sha256, account)
+        earlier = await self.record.uploads.find(file.sha256, account)
         if earlier is not None:
             return replace(file, url=earlier[0], expires_at=earlier[1])
         name = f"{file.sha256[:32]}.{file.format.extension}"
         url = await transfer.upload(self.caller, file.path, file.mark, name, file.format.mime_type, file.sha256)
         expires_at = datetime.now(UTC) + KEPT_FOR
-        await self.record.tasks.record_upload(file.sha256, url, expires_at, account)
+        await self.record.uploads.add(file.sha256, url, expires_at, account)
         return replace(file, url=url, expires_at=expires_at)
 
     async def send_data(self, text: str) -> LocalFile:

@@ -39,6 +39,7 @@ from kie_ai_mcp._record.tables import (
     put,
 )
 from kie_ai_mcp._record.tasks import Tasks
+from kie_ai_mcp._record.uploads import Uploads
 from kie_ai_mcp._record.users import User, Users
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import StorageError
@@ -99,6 +100,7 @@ class Record:
             self.process = LockFile(self.database)
         self.recovery = RecoveryFile(self.database)
         self.users = Users(self.database)
+        self.uploads = Uploads(self.database)
         self._look_through(Scope(self.database, self.accounts))
         self.database.on_open = self.submissions.begin
         self.database.on_lost = self.recovery.rescue

@@ -1,9 +1,9 @@
-"""Tasks on record: where each came from, how it stands and where its results are; and uploads of files for them."""
+"""Tasks on record: where each came from, how it stands and where its results are."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import reduce
 from itertools import islice
 from operator import or_
@@ -21,11 +21,9 @@ from kie_ai_mcp._record.tables import (
     SubmissionRow,
     TaskRecord,
     TaskRow,
-    UploadRow,
     WholeRows,
     columns,
     prefix_of,
-    put,
     service_of,
     task_record,
 )
@@ -281,26 +279,6 @@ class Tasks:
             query = query.where(rows.gateway == KIE, code.is_null(False)).group_by(code).order_by(code)
             codes += [(str(row["code"]), row["count"], str(row["last"])) for row in self.database.rows(query)]
         return codes
-
-    @in_worker
-    def upload_of(self, sha256: str, account: str = "") -> tuple[str, datetime] | None:
-        """Return where the service holds these bytes for an account and until when, if it does."""
-        rows = UploadRow
-        held = (rows.sha256 == sha256) & (rows.account == account) & (rows.expires_at > datetime.now(UTC))
-        row = self.database.first(rows.select().where(held))
-        return (row["url"], row["expires_at"]) if row else None
-
-    @in_worker
-    def record_upload(self, sha256: str, url: str, expires_at: datetime, account: str = "") -> None:
-        """Write where the service holds bytes for an account."""
-        values = {"sha256": sha256, "url": url, "expires_at": expires_at, "account": account}
-        self.database.execute(put(UploadRow, values))
-
-    @in_worker
-    def uploaded(self) -> dict[str, str]:
-        """Return the hashes of the bytes that were uploaded lately, by the addresses they have."""
-        query = UploadRow.select().where(UploadRow.expires_at > datetime.now(UTC) - timedelta(days=3))
-        return {row["url"]: row["sha256"] for row in self.database.rows(query)}
 
     def _readable(self) -> Any:
         services = map(service_of, self.scope.accounts.values())
