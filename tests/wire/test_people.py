@@ -173,9 +173,17 @@ def test_gallery_shows_each_user_their_own(people: People, adas: Mapping[str, An
         assert PROMPT not in shown["bob"]
     results = [part for entry in json.loads(entries["ada"])["entries"] for part in entry.get("results", ())]
     address = next(part["address"] for part in results if "address" in part)
-    file = f"/gallery/{'/'.join(address.split('/')[-2:])}"
+    file = f"/gallery/{'/'.join(address.split('/')[-4:])}"
     assert people.seen_by("ada").client.get(file).status_code == 200
     assert people.seen_by("bob").client.get(file).status_code == 404
+
+
+def test_link_to_a_file_leads_to_that_one_alone(people: People, adas: Mapping[str, Any]) -> None:
+    (image, video) = adas["files"]
+    assert [people.site.client.get(link).status_code for link in (image, video)] == [200, 200]
+    proof, other = (link.split("/files/")[1].split("/")[0] for link in (image, video))
+    for forged in (video.replace(other, proof), image.replace("/1/", "/2/"), image.replace(adas["image"], NOBODYS)):
+        assert people.site.client.get(forged).status_code == 404, forged
 
 
 def test_session_of_another_is_unknown(people: People) -> None:

@@ -96,8 +96,7 @@ class OwnTools:
             raise InvalidArgument("provider", provider, reason)
         reports = [report_of(record, DATA_LISTED) for record in records[:limit]]
         if self.engine.record.sees_all:
-            pairs = zip(reports, records, strict=False)
-            reports = [replace(report, user=record.user or None) for report, record in pairs]
+            reports = [replace(report, shows_user=True) for report in reports]
         extra: dict[str, Any] = {}
         if unsettled and cursor is None:
             extra["unresolved"] = [_unresolved(entry, self.engine) for entry in unsettled]

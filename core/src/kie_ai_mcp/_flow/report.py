@@ -46,8 +46,9 @@ class Report:
     The order of the fields is the order of the answer. Those with metadata stand in the output schema, which is short
     because a model reads it once per tool. A report is `stuck` where its status can't be read until the user acts;
     `request` is the number of the paid request that it answers, and `request_notes` are those that stay with that;
-    `gateway` is the service whose credits it counts, `user` whose task it is. `files` has an entry for each result, ""
-    for one that is not saved; the answer leaves those out.
+    `gateway` is the service whose credits it counts, `user` whose task it is, which it
+    `shows_user` to an administrator. `files` has an entry for each result, "" for one that is not saved; the answer
+    leaves those out.
     """
 
     task_id: str | None = field(default=None, metadata=TEXT)
@@ -102,9 +103,10 @@ class Report:
     def structured(self) -> dict[str, Any]:
         """Return the answer as data; unknown values are left out, empty lists are kept, except of notes."""
         values = ((name, _plain(self.all_notes if name == "notes" else getattr(self, name))) for name in _ANSWERED)
-        return {
+        said = {
             name: value for name, value in values if value is not None and (value or name not in {"notes", "next_step"})
         }
+        return said | {"user": self.user} if self.shows_user and self.user else said
 
     def text(self) -> str:
         """Return the answer in words, one fact a line."""
@@ -153,11 +155,8 @@ class Report:
         return self.status in ERRORS
 
 
-_ANSWERED = tuple(
-    entry.name
-    for entry in fields(Report)
-    if entry.name not in {"stuck", "request", "request_notes", "gateway", "user", "shows_user"}
-)
+_UNSAID = {"stuck", "request", "request_notes", "gateway", "user", "shows_user"}
+_ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in _UNSAID)
 # Copied by name; a request's number is shown only where the user may have to settle it.
 _IN_RECORD = ({entry.name for entry in fields(TaskRecord)} & {*_ANSWERED, "gateway", "user"}) - {"submission_id"}
 
