@@ -163,6 +163,23 @@ def test_no_resource_prompt_or_completion_tells_of_another(
         assert secret not in listed + read
 
 
+def test_change_of_a_task_is_told_to_its_user_alone(people: People, adas: Mapping[str, Any]) -> None:
+    ada, bob = (Posts(people.seen_by(name), "2025-11-25") for name in ("ada", "bob"))
+    uri = f"kie://tasks/{adas['image']}"
+    assert "result" in ada.answer("resources/subscribe", {"uri": uri})
+    none = bob.answer("resources/subscribe", {"uri": f"kie://tasks/{NOBODYS}"})["error"]
+    assert said(bob.answer("resources/subscribe", {"uri": uri})["error"], adas["image"]) == said(none, NOBODYS)
+
+
+def test_administrator_waits_for_and_saves_what_is_anothers_where_it_belongs(people: People) -> None:
+    bob, root = people.seen_by("bob"), people.seen_by("root")
+    task = bob.tool("generate_nano_banana", prompt="Bobs hare")["structuredContent"]["task_id"]
+    done = root.tool("wait_for_tasks", task_ids=[task], timeout_s=20)["structuredContent"]["tasks"][0]
+    assert done["status"] == "completed"
+    assert [*(people.folder / "out" / "bob").glob(f"*{task}*.png")]
+    assert bob.client.get(done["files"][0]).status_code == 200
+
+
 def test_gallery_shows_each_user_their_own(people: People, adas: Mapping[str, Any]) -> None:
     pages = {name: people.seen_by(name).client.get("/gallery").text for name in people.tokens}
     entries = {name: people.seen_by(name).client.get("/gallery/entries.json").text for name in people.tokens}
