@@ -31,6 +31,7 @@ from kie_ai_mcp._flow.results import refresh, save
 from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._flow.waiting import wait_for
+from kie_ai_mcp._record.slots import ASK
 from kie_ai_mcp._record.tables import SubmissionRecord, prompt_of
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest
@@ -125,7 +126,7 @@ class OwnTools:
             return Answer("\n".join(lines), {"balances": others, "next_step": "Use the tools of these services."})
         credits = await credits_left(self.engine)
         answer: dict[str, Any] = {"credits": credits, "next_step": "Generations can be started."}
-        lines, limit = [f"Left: {in_credits(credits)}"], self.engine.settings.max_credits_per_day
+        lines, limit = [f"Left: {in_credits(credits)}"], self.engine.record.budget.credits_per_day
         if buys := await _bought_with(self.engine, credits):
             answer["buys"] = buys
             each = (f"{entry['count']} by {entry['tool']} (from {entry['credits']:g})" for entry in buys)
@@ -138,7 +139,8 @@ class OwnTools:
             of_limit = "" if limit is None else f" of {limit:g}"
             lines.append(f"Spent in the last 24 hours, estimates included: {spent:g}{of_limit}")
             if limit is not None and spent >= limit:
-                answer["next_step"] = "The day's limit is reached: wait, or raise KIE_AI_MAX_CREDITS_PER_DAY."
+                cure = ASK if self.engine.record.user else "raise KIE_AI_MAX_CREDITS_PER_DAY"
+                answer["next_step"] = f"The day's limit is reached: wait, or {cure}."
         if credits <= 0:
             answer["next_step"] = "Top up at https://kie.ai/billing."
         return Answer("\n".join([*lines, f"Next: {answer['next_step']}"]), answer)

@@ -1,5 +1,6 @@
 """Users of a server: an engine of each, which sees, pays and saves for that user alone."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,8 @@ from kie_ai_mcp._settings.folders import folder_name
 from kie_ai_mcp._settings.settings import Settings, variable
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import KIE
+
+KNOWN_S = 1.0  # how long what is on record of a user counts for the background
 
 
 async def check_named(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> None:
@@ -41,10 +44,17 @@ class People:
 
     server: Engine
     _engines: dict[str, tuple[User, Engine]] = field(default_factory=dict)
+    _known: dict[str, float] = field(default_factory=dict)  # until when an engine counts without another look
 
     async def engine_of(self, name: str) -> Engine:
         """Return the engine of a task's owner; of one who was removed as well: what was paid for goes on."""
-        return self.engine_for(await self.server.record.users.find(name) or User(name)) if name else self.server
+        if not name:
+            return self.server
+        if time.monotonic() < self._known.get(name, 0.0):
+            return self._engines[name][1]
+        engine = self.engine_for(await self.server.record.users.find(name) or User(name))
+        self._known[name] = time.monotonic() + KNOWN_S
+        return engine
 
     def engine_for(self, user: User) -> Engine:
         """Return the engine of a user as it is on record now."""
