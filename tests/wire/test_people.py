@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.databases import Postgres
 from tests.helpers import until
 from tests.hosts.talk import Posts
 from tests.wire.conftest import RunIn, SiteIn
@@ -254,15 +255,15 @@ def test_user_with_their_own_key_spends_nothing_of_the_servers(people: People) -
     assert "KIE_AI_USER_KEYS" in refused["next_step"]
 
 
-def ends_within_seconds(call: Callable[[], int]) -> None:
-    until(lambda: call() == 401)
+def ends_within_seconds(client: httpx.Client) -> None:
+    until(lambda: client.get("/gallery").status_code == 401)
 
 
 def test_removed_user_is_let_in_no_more_and_their_task_goes_on(people: People) -> None:
     emil = people.add("emil")
     task = emil.tool("generate_nano_banana", prompt="Emils one")["structuredContent"]["task_id"]
     people.command("remove", "emil")
-    ends_within_seconds(lambda: emil.client.get("/gallery").status_code)
+    ends_within_seconds(emil.client)
     root = people.seen_by("root")
     seen = root.tool("wait_for_tasks", task_ids=[task], timeout_s=20)["structuredContent"]["tasks"]
     assert seen[0]["status"] == "completed"
@@ -273,5 +274,31 @@ def test_new_token_takes_the_place_of_the_one_before(people: People) -> None:
     before = people.add("fred")
     assert before.client.get("/gallery").status_code == 200
     people.tokens["fred"] = people.command("rotate", "fred")["token"]
-    ends_within_seconds(lambda: before.client.get("/gallery").status_code)
+    ends_within_seconds(before.client)
     assert people.seen_by("fred").client.get("/gallery").status_code == 200
+
+
+def test_users_are_the_same_at_every_server_of_a_database(
+    site_in: SiteIn, run_in: RunIn, postgres: Postgres, tmp_path: Path
+) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    settings: Any = {"KIE_AI_DATABASE_URL": postgres.empty(), "KIE_AI_OUTPUT_DIR": str(tmp_path / "out")}
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox(speed=10_000))
+        for folder in folders:
+            folder.mkdir()
+        added = run_in(folders[0], "users", "add", "ada", "--json", **settings)
+        sites = [stack.enter_context(site_in(folder, sandbox=sandbox, **settings)) for folder in folders]
+        headers = {"Authorization": f"Bearer {json.loads(added.stdout)['token']}"}
+        clients = [
+            stack.enter_context(httpx.Client(base_url=site.url, headers=headers, timeout=LIMIT_S, trust_env=False))
+            for site in sites
+        ]
+        first, second = (Site(site.child, site.url, client) for site, client in zip(sites, clients, strict=True))
+        task = first.tool("generate_nano_banana", prompt="A fox")["structuredContent"]["task_id"]
+        done = second.tool("wait_for_tasks", task_ids=[task], timeout_s=20)["structuredContent"]["tasks"][0]
+        assert done["status"] == "completed"
+        assert clients[1].get(done["files"][0]).status_code == 200
+        run_in(folders[1], "users", "remove", "ada", **settings)
+        for client in clients:
+            ends_within_seconds(client)
