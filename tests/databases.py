@@ -239,6 +239,13 @@ def outside(record: Record) -> Iterator[Outside]:
             yield database
 
 
+@contextmanager
+def beside(folder: Path) -> Iterator[Outside]:
+    """Give such a connection to the database that servers of this test use, or to ``tasks.db`` in a folder."""
+    with outside(Record(folder / "tasks.db", RateLimit(20, 10.0), address="".join(current))) as database:
+        yield database
+
+
 def rows_of(record: Record, table: str) -> list[dict[str, Any]]:
     """Return the rows of a table in order, read from outside."""
     with outside(record) as database:

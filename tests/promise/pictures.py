@@ -1,11 +1,11 @@
 """Pictures that tests of waiting and watching start, read, and put on record."""
 
-import sqlite3
-from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.databases import beside
 
 if TYPE_CHECKING:
     from tests.promise.conftest import Server
@@ -25,12 +25,13 @@ def reads(sandbox: Sandbox) -> int:
 def took(folder: Path, seconds: float, count: int = 5) -> None:
     """Put finished pictures on record that took so long."""
     columns = "task_id, api_type, status, created_at, updated_at, finished_at, provider, tool, kind, model, result_urls"
-    with closing(sqlite3.connect(folder / "tasks.db")) as database, database:
+    begun = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=1)
+    begin, end = (str(moment) for moment in (begun, begun + timedelta(seconds=seconds)))
+    with beside(folder) as database:
         (model,) = database.execute("SELECT model FROM tasks").fetchone()
-        begin, end = (f"datetime('now', '-1 day', '+{after} seconds')" for after in (0, seconds))
         for number in range(count):
             database.execute(
-                f"INSERT INTO tasks ({columns}) VALUES (?, 'x', 'completed', {begin}, {end}, {end}, 'nano-banana', ?, "
-                "'image', ?, '[]')",
-                (f"old-{number}", TOOL, model),
+                f"INSERT INTO tasks ({columns}) VALUES (?, 'x', 'completed', ?, ?, ?, 'nano-banana', ?, 'image', ?, "
+                "'[]')",
+                (f"old-{number}", begin, end, end, TOOL, model),
             )

@@ -4,10 +4,9 @@ import itertools
 import json
 import re
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +20,7 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.databases import beside
 from tests.helpers import until
 from tests.wire.processes import CLIENT, PREFIX, STATELESS, Message
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.conftest import Rows
     from tests.promise.conftest import Launch, Server
 
+on_both = pytest.mark.usefixtures("address")
 OLD, NEW = "2025-11-25", STATELESS
 TASKS: Message = {"extensions": {f"{PREFIX}tasks": {}}}
 FORMS: Message = {"elicitation": {}}
@@ -213,14 +214,14 @@ def consents(rows: "Rows", tmp_path: Path) -> Callable[[], list[Message]]:
 
 def age(folder: Path, seconds: float) -> None:
     """Let every question have been asked so much earlier."""
-    with closing(sqlite3.connect(folder / "tasks.db")) as database, database:
+    with beside(folder) as database:
         database.execute("UPDATE consents SET asked_at = asked_at - ?", (seconds,))
 
 
 def approve(folder: Path, number: int = 1) -> None:
     """Agree as `tasks approve` does."""
     values = "answer = 'yes', answered_at = ?, answered_by = 'command line'"
-    with closing(sqlite3.connect(folder / "tasks.db")) as database, database:
+    with beside(folder) as database:
         database.execute(f"UPDATE consents SET {values} WHERE id = ?", (time.time() - 0.01, number))
 
 
@@ -303,6 +304,7 @@ def test_what_is_neither_yes_nor_no_leaves_the_question_open(
     assert host.buy().result["structuredContent"]["status"] == "pending"
 
 
+@on_both
 @pytest.mark.parametrize(
     ("revision", "reply"),
     [(OLD, {"action": "cancel"}), (NEW, {"action": "cancel"}), (OLD, None)],
@@ -319,6 +321,7 @@ def test_yes_at_the_command_line_counts_while_a_form_is_shown(
     assert len(sandbox.ledger) == 1
 
 
+@on_both
 @pytest.mark.parametrize("revision", [OLD, NEW])
 def test_yes_to_what_was_bought_meanwhile_buys_nothing_later(
     revision: str,
@@ -354,6 +357,7 @@ def test_yes_of_a_request_that_bought_nothing_counts_once_more(
     assert len(sandbox.ledger) == 1
 
 
+@on_both
 @pytest.mark.parametrize("revision", [OLD, NEW])
 def test_each_yes_to_an_equal_request_buys_one(
     revision: str, meet_over: Callable[..., Host], sandbox: Sandbox, consents: Callable[[], list[Message]]
@@ -582,6 +586,7 @@ def test_question_outlives_its_server(meet: Meet, launch: "Launch", sandbox: San
     assert len(sandbox.ledger) == 1
 
 
+@on_both
 def test_yes_of_a_server_that_died_before_it_sent_is_used_once(
     meet_over: Callable[..., Host], sandbox: Sandbox, consents: Callable[[], list[Message]]
 ) -> None:
@@ -598,6 +603,7 @@ def test_yes_of_a_server_that_died_before_it_sent_is_used_once(
     assert len(sandbox.ledger) == 1
 
 
+@on_both
 def test_yes_is_used_up_by_a_request_that_may_have_been_sent(
     meet_over: Callable[..., Host], sandbox: Sandbox, consents: Callable[[], list[Message]]
 ) -> None:
@@ -614,6 +620,7 @@ def test_yes_is_used_up_by_a_request_that_may_have_been_sent(
     assert not sandbox.ledger
 
 
+@on_both
 def test_one_answer_at_two_servers_at_once_buys_once(meet_over: Callable[..., Host], sandbox: Sandbox) -> None:
     hosts = [meet_over("stdio", NEW) for _ in range(2)]
     purchase = hosts[0].buy()
@@ -638,7 +645,7 @@ def test_price_that_rose_since_the_question_is_asked_about_again(
     revision: str, meet_over: Callable[..., Host], sandbox: Sandbox, tmp_path: Path
 ) -> None:
     purchase = meet_over("stdio", revision).buy()
-    with closing(sqlite3.connect(tmp_path / "tasks.db")) as database, database:
+    with beside(tmp_path) as database:
         database.execute("UPDATE consents SET price = price - 1")
     result = purchase.answer(YES)
     assert not sandbox.ledger

@@ -301,6 +301,7 @@ async def test_adoption_of_an_id_that_the_service_does_not_show_settles_nothing(
     assert rows(desk.folder, "submissions")[-1]["state"] == "unknown"
 
 
+@pytest.mark.usefixtures("address")
 @pytest.mark.parametrize("fault", ["drop-after", "cut", "html", "code:402", "http:500", "429:0", "echo-key"])
 def test_answer_over_the_wire_is_the_same(
     fault: str, service: Sandbox, launch: "Launch", rows: "Rows", tmp_path: "Path"

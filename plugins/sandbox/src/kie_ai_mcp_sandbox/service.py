@@ -72,6 +72,7 @@ class Seen:
         body: Its JSON body; None when there was none or it wasn't read.
         time: When it arrived.
         code: The code that was answered; None as long as nothing was.
+        query: What stands behind the question mark of its address.
     """
 
     method: str
@@ -79,6 +80,7 @@ class Seen:
     body: Any
     time: float
     code: int | None = None
+    query: str = ""
 
 
 class Service:
@@ -339,10 +341,10 @@ class Service:
                 return plan
         return None
 
-    def note(self, method: str, path: str) -> int:
+    def note(self, method: str, path: str, query: str = "") -> int:
         """Write down that a request arrived."""
         self._numbers += 1
-        self.seen[self._numbers] = Seen(method, path, None, time.time())
+        self.seen[self._numbers] = Seen(method, path, None, time.time(), query=query)
         return self._numbers
 
     def note_body(self, number: int, body: Any) -> None:

@@ -60,7 +60,7 @@ class Interceptor:
         path = scope["path"]
         read_only = scope["method"] in {"GET", "HEAD"} and not path.endswith(GET_1080P)  # which takes credits
         plan = self.service.next_fault(path)
-        number = self.service.note(scope["method"], path)
+        number = self.service.note(scope["method"], path, scope["query_string"].decode("latin-1"))
         if plan and plan.fault.name == "drop-before":
             scope["state"][TRANSPORT].close()
             await _gone(receive)
