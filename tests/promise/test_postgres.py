@@ -111,6 +111,12 @@ def check(service: Sandbox, lines: list[Line], submissions: list[dict[str, Any]]
     return Counter(row["state"] for row in submissions)
 
 
+def in_flight(service: Sandbox, line: Line) -> bool:
+    """Tell whether the service is at a request of a server."""
+    seen = [each for each in service.requests if each.code is None and each.body]
+    return any(each.body["input"]["prompt"].startswith(line.name) for each in seen)
+
+
 def listed(server: "Server") -> dict[str, Any]:
     return data(server.call("list_tasks", limit=50))
 
@@ -123,7 +129,7 @@ def record_at(address: str, folder: Path) -> Record:
 def service() -> Iterator[Sandbox]:
     """A service that takes some time for each request, and any number of them."""
     with Sandbox(speed=10_000, rate_limit=100_000, credits=1e9) as service:
-        service.play("slow:0.03*always", path="createTask")
+        service.play("slow:0.08*always", path="createTask")
         yield service
 
 
@@ -225,8 +231,9 @@ def test_four_servers_of_which_two_are_killed_lose_and_repeat_nothing(
     servers = [launch(service, None, **settings) for _ in range(4)]
     with busy(servers) as lines:
         until(lambda: all(line.made >= 2 * AT_ONCE for line in lines))
-        for number in range(2):
-            lines[number].kill()
+        for line in lines[:2]:
+            until(lambda: in_flight(service, line))  # noqa: B023
+            line.kill()
             before = [line.made for line in lines[2:]]
             until(lambda: all(line.made >= had + 3 for line, had in zip(lines[2:], before, strict=True)))  # noqa: B023
 
@@ -237,7 +244,7 @@ def test_four_servers_of_which_two_are_killed_lose_and_repeat_nothing(
     until(lambda: not unsettled())
     unresolved = listed(servers[3]).get("unresolved", [])
     states = check(service, lines, rows(tmp_path, "submissions"))
-    assert states["unknown"] == len(unresolved) <= 2 * AT_ONCE
+    assert 1 <= states["unknown"] == len(unresolved) <= 2 * AT_ONCE
     assert {row["task_id"] for row in rows(tmp_path, "tasks")} <= {entry.task_id for entry in service.ledger}
     assert all(reply["status"] == "pending" for line in lines for reply in line.replies.values())
 
