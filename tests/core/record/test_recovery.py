@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp import Outcome, Task
+from kie_ai_mcp._record import submissions
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending, SubmissionRecord
@@ -56,6 +57,38 @@ async def test_task_that_was_finished_at_once_is_recovered_with_its_results(make
     assert found is not None
     assert (found.status, found.result_urls, found.credits) == ("completed", (A,), 4.5)
     assert (found.finished_at, found.keeps_s) == (end, 60)
+
+
+async def test_end_is_kept_whatever_fails_as_it_is_recorded(
+    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = make_record()
+    number = await ahead(record)
+    with monkeypatch.context() as patch:
+        patch.setattr(record.submissions, "_end", None)
+        ended = await record.end(number, accepted("t-1"))
+    assert ended.error is not None
+    assert ended.kept_in == record.recovery.path
+
+    assert await record.submissions.unsettled() == []
+    assert await record.tasks.find("t-1") is not None
+
+
+async def test_request_that_ends_while_the_database_is_opened_anew_stops_no_other(
+    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, find = make_record(), submissions._number_of
+    numbers = [await ahead(record, word) for word in ("a fox", "an owl", "a hare")]
+
+    def find_and_end(*request: Any) -> int:
+        record.recovery.requests.pop(numbers[0], None)
+        return find(*request)
+
+    monkeypatch.setattr(submissions, "_number_of", find_and_end)
+    record.database.close()
+
+    ended = await record.end(numbers[1], accepted("t-1"))
+    assert ended.task is not None
 
 
 HALF = "\ud83d"

@@ -1,5 +1,6 @@
 """The record as a whole: the tasks and the paid requests of a database, opened, closed and tidied together."""
 
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -45,6 +46,8 @@ from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import StorageError
 
 PRUNED_AT_ONCE = 5_000
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class Record:
         self.process.retire()
 
     async def end(self, submission_id: int, ending: Ending) -> Ended:
-        """Write down how a request ended, even where the caller is cancelled meanwhile; raise no `StorageError`."""
+        """Write down how a request ended, even where the caller is cancelled meanwhile; whatever fails, it is kept."""
         ended = Ended()
         with anyio.CancelScope(shield=True):
             try:
@@ -167,7 +170,14 @@ class Record:
                     made = ending.task, ending.outcome, ending.price
                     ended = Ended(await self.submissions.accepted(submission_id, *made))
                 self.recovery.remember(submission_id, ending)
-            except StorageError as error:
+            except Exception as exc:
+                error = (
+                    exc
+                    if isinstance(exc, StorageError)
+                    else StorageError(f"The record failed inside ({type(exc).__name__}).")
+                )
+                if error is not exc:
+                    log.exception("the end of submission %s failed inside", submission_id)
                 try:
                     ended = Ended(error=error, kept_in=await self.recovery.keep(submission_id, ending))
                 except StorageError as lost:

@@ -67,7 +67,7 @@ class RecoveryFile:
     def rescue(self) -> None:
         """Keep all that this process paid for, since the database may have lost it; what is not lost stays as it is."""
         lost = Ending("unknown", message="the database was lost before the answer was recorded")
-        under_way = (item for item in self.requests.items() if item[1].get("granted_at"))
+        under_way = (item for item in self.requests.copy().items() if item[1].get("granted_at"))
         self.in_memory += [*self._sent, *(_line(number, known, lost) for number, known in under_way)]
         if self.in_memory:
             with suppress(OSError):

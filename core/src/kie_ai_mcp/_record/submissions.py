@@ -386,7 +386,7 @@ def _known_again(database: Database, recovery: RecoveryFile) -> list[int]:
     if not recovery.requests:
         return []
     with database.transaction():
-        return [_number_of(database, *request) for request in recovery.requests.items()]
+        return [_number_of(database, *request) for request in recovery.requests.copy().items()]  # others end
 
 
 def _cancel_besides(database: Database, owner: str, under_way: Iterable[int]) -> None:
