@@ -107,7 +107,7 @@ def check(service: Sandbox, lines: list[Line], submissions: list[dict[str, Any]]
                 assert prompt not in paid, reply
             case told:
                 assert told == ("unknown", "unknown"), reply
-                assert rows[prompt]["state"] == "unknown", reply
+                assert rows[prompt]["state"] == "unknown", (reply, rows[prompt])
     return Counter(row["state"] for row in submissions)
 
 
