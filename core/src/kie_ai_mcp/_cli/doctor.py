@@ -24,6 +24,8 @@ from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
 from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, wants_json
 from kie_ai_mcp._cli.fill_memory import start_once
+from kie_ai_mcp._cli.install.remote import checked
+from kie_ai_mcp._cli.remote_look import Look
 from kie_ai_mcp._flow.catalogue import live
 from kie_ai_mcp._flow.drift import differences, models_of, words_of_gone, words_of_new, words_of_schema
 from kie_ai_mcp._flow.engine import NEEDED, Engine
@@ -75,8 +77,10 @@ Report = Callable[[Finding], None]  # takes each result as soon as it is there
 @click.command()
 @click.option("--offline", is_flag=True, help="Ask the service nothing: no key, credits, routes, models or clock.")
 @click.option("--schemas", is_flag=True, help="Compare the fields of every model that a tool sells, one a second.")
+@click.option("--url", help="Look at the server at this address instead, as a client of it does.")
+@click.option("--token-variable", metavar="NAME", help="With --url: the environment variable that holds its token.")
 @json_option
-def doctor(offline: bool, schemas: bool) -> None:
+def doctor(offline: bool, schemas: bool, url: str | None, token_variable: str | None) -> None:
     """Check everything that can be wrong, and say how to put it right.
 
     Looks at settings, key, credits, status routes, clock, database, models, folders, providers, versions, the server's
@@ -90,11 +94,24 @@ def doctor(offline: bool, schemas: bool) -> None:
             echo(f"{finding.state:<5} ", fg=COLOURS[finding.state], bold=True, nl=False)
             echo(f"{finding.check:<14} {finding.found} {finding.cure}".replace("\n", " ").rstrip())
 
-    anyio.run(_examine, report, offline, schemas)
+    if url is not None:
+        report(_remote(checked(url), token_variable))
+    else:
+        anyio.run(_examine, report, offline, schemas)
     if wants_json():
         print_json([asdict(finding) for finding in findings])
     if any(finding.state == "fail" for finding in findings):
         raise click.exceptions.Exit(FAILED)
+
+
+def _remote(url: str, token_variable: str | None) -> Finding:
+    token = full_environment().get(token_variable or "", "").strip()
+    if token_variable is not None and not token:
+        return Finding("token", "fail", f"{token_variable} holds no token.", "Set it, or correct --token-variable.")
+    try:
+        return Finding("server", "ok", Look(url, token).words())
+    except ConfigError as exc:
+        return Finding("server", "fail", exc.message, exc.next_step)
 
 
 async def _examine(report: Report, offline: bool, schemas: bool) -> None:

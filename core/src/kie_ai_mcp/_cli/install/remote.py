@@ -23,7 +23,7 @@ def remote_of(client: Client, url: str, variable: str | None, token: str | None)
 
     Raises what click raises for wrong usage, without the token, and ConfigError where the client can't do it.
     """
-    url = _checked(url)
+    url = checked(url)
     if client.address is None:
         bridge = f"npx with the arguments -y mcp-remote {url}"
         cure = (
@@ -56,7 +56,7 @@ def about_token(client: Client, remote: Remote) -> str:
     return f"No token is entered: {client.title} signs in through the browser where the server asks for that (OAuth)."
 
 
-def _checked(text: str) -> str:
+def checked(text: str) -> str:
     """Return the whole address of a server, which ends with its path."""
     try:
         parts = urlsplit(text.strip())
