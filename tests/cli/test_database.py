@@ -9,6 +9,7 @@ import pytest
 
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.specs import Task
+from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import Postgres
 
 if TYPE_CHECKING:
@@ -57,3 +58,36 @@ def test_address_of_another_scheme_is_an_error_that_shows_no_password(run: "Run"
     assert answer.code == 2
     assert "it must start with postgresql://" in answer.stderr
     assert "secret-word" not in answer.stderr
+
+
+@pytest.mark.parametrize("place", ["sqlite", "postgres"])
+def test_backup_holds_the_history_and_no_secret(
+    run: "Run", sandbox: Sandbox, tmp_path: Path, place: str, request: pytest.FixtureRequest
+) -> None:
+    secrets = ["key-of-the-tests", "a-token-of-the-tests", "a-signing-key", "key-of-fal-for-tests", "secret-word"]
+    settings: Any = {"KIE_AI_HTTP_TOKEN": secrets[1], "KIE_AI_WEBHOOK_KEY": secrets[2]}
+    settings |= {"KIE_AI_PROVIDER_FAL_KEY": secrets[3], "KIE_AI_ENABLED_PROVIDERS": "nano-banana,fal"}
+    if place == "sqlite":
+        secrets.remove("secret-word")
+    else:
+        address = request.getfixturevalue("postgres").empty()
+        settings["KIE_AI_DATABASE_URL"] = address.replace("postgres:@", "postgres:secret-word@")
+    words = f"prompt=A fox with {' and '.join(secrets)}"
+    run("call", "generate_nano_banana", words, "--wait", sandbox=sandbox, **settings)
+    target = tmp_path / "kept.db"
+    answer = run("database", "backup", str(target), **settings)
+    assert (answer.code, "bytes, sound." in answer.stdout) == (0, True), answer.stderr
+    assert [secret for secret in secrets if secret.encode() in target.read_bytes()] == []
+    assert run("database", "backup", str(target), **settings).code == 1
+    kept: Any = {"KIE_AI_DB_PATH": str(target)}
+    listed = json.loads(run("tasks", "list", "--json", **kept).stdout)["tasks"]
+    assert listed == json.loads(run("tasks", "list", "--json", **settings).stdout)["tasks"]
+    assert listed[0]["prompt"].startswith("A fox with [key]")
+    assert not [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")]
+
+
+def test_backup_of_nothing_leaves_nothing(run: "Run", tmp_path: Path) -> None:
+    answer = run("database", "backup", "kept.db")
+    assert answer.code == 1
+    assert "is no task database" in answer.stderr
+    assert [*tmp_path.glob("*.db*")] == []

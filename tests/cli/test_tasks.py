@@ -1,5 +1,7 @@
 """``tasks``: the record listed, shown, waited for, saved, pruned, exported and settled."""
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kie_ai_mcp._cli.figures import line_of
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -370,3 +373,50 @@ def test_resolve_needs_one_way_to_settle_and_a_number(run: "Run", arguments: tup
     ended = run("tasks", "resolve", *arguments)
     assert (ended.code, ended.stdout) == (2, "")
     assert ended.stderr.count("\n") == 1
+
+
+# stats and CSV -------------------------------------------------------------------------------------------------------
+
+
+def test_stats_say_what_a_project_cost(run: "Run", sandbox: Sandbox) -> None:
+    for prompt in ("A harbour", "The harbour at night", "A fox"):
+        run("call", PICTURE, f"prompt={prompt}", "--wait", sandbox=sandbox)
+    answer = run("tasks", "stats", "--by", "day,model", "--words", "harbour", "--json", "--since", "1d")
+    (row,) = json.loads(answer.stdout)
+    assert (row["day"], row["tasks"]) == (f"{datetime.now(UTC):%Y-%m-%d}", {"completed": 2})
+    assert row["credits"] > 0
+    assert row["median_s"] is not None
+    (whole,) = json.loads(run("tasks", "stats", "--by", "", "--json").stdout)
+    assert whole["tasks"] == {"completed": 3}
+    shown = run("tasks", "stats").stdout
+    assert f"Kie.ai credits: {whole['credits']:g}, of which the service has named" in shown
+    assert "No tasks." in run("tasks", "stats", "--words", "nobody").stdout
+    wrong = run("tasks", "stats", "--by", "moon")
+    assert (wrong.code, "'moon' is none of: day, model" in wrong.stderr) == (2, True)
+
+
+def test_csv_is_safe_for_spreadsheets(run: "Run", in_store: InStore, sandbox: Sandbox, tmp_path: Path) -> None:
+    formulas = ["=1+1", "+1", "-1", 'Say "hi",\nto all']
+    for prompt in formulas:
+        run("call", PICTURE, f"prompt={prompt}", "--wait", sandbox=sandbox)
+    sandbox.play("drop-after@createTask")
+    run("call", PICTURE, "prompt=lost", sandbox=sandbox)
+    assert run("tasks", "export", "--csv", "--output", "all.csv").code == 0
+    content = (tmp_path / "all.csv").read_bytes()
+    assert content.endswith(b"\r\n")
+    assert run("tasks", "export", "--csv").stdout.encode() == content.replace(b"\r\n", b"\n")  # as the runner shows it
+    rows = [*csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))]
+    assert [row["prompt"] for row in rows] == ["'=1+1", "'+1", "'-1", formulas[3], "lost"]
+    assert [(row["record"], row["status"]) for row in rows[-2:]] == [("task", "completed"), ("request", "unknown")]
+    assert float(rows[0]["estimated_credits"]) > 0
+    assert rows[0]["files"].startswith(str(tmp_path / "out"))
+    assert not [cell for row in rows for cell in row.values() if cell[:1] in {"=", "+", "-", "@", "\t", "\r"}]
+
+
+def test_csv_keeps_numbers_and_holds_no_prompt_that_is_not_stored(run: "Run", sandbox: Sandbox) -> None:
+    assert line_of(["@SUM(A1)", "\tx", "\rx"]) == b"'@SUM(A1),'\tx,'\\u000dx\r\n"
+    assert line_of([-1.5, None, "-1.5", "a\rb", datetime(2026, 1, 2, tzinfo=UTC), ("x", "", "y")]) == (
+        b"-1.5,,'-1.5,a\\u000db,2026-01-02T00:00:00Z,x y\r\n"
+    )
+    run("call", PICTURE, "prompt=Nobody may know", sandbox=sandbox, KIE_AI_STORE_PROMPTS="false")
+    assert "Nobody" not in run("tasks", "export", "--csv").stdout

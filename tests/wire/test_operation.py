@@ -1,11 +1,14 @@
 """What who runs the server over HTTP sees of it: lines of the log, probes, figures."""
 
+import base64
 import json
 import re
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,7 @@ from tests.databases import Wire
 from tests.helpers import until
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Run, SiteIn, Spawn
+    from tests.wire.conftest import Run, RunIn, SiteIn, Spawn
     from tests.wire.processes import Site
 
 PROMPT = "A fox that stays among us"
@@ -174,3 +177,120 @@ def test_database_that_hangs_is_answered_for_in_time(site_in: "SiteIn", wire: Wi
         assert httpx.get(f"{site.url}/healthz", trust_env=False).status_code == 200
         wire.hangs.clear()
         until(lambda: ready(site) == (200, []))
+
+
+# Figures -------------------------------------------------------------------------------------------------------------
+
+
+def figures(site: "Site", **headers: str) -> dict[str, float]:
+    """What /metrics says, read by the library's own parser: numbers by name and labels."""
+    answer = site.client.get("/metrics", headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    found = {}
+    for family in import_module("prometheus_client.parser").text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def test_figures_say_what_was_done_and_nothing_of_its_words(site_in: "SiteIn", tmp_path: Path) -> None:
+    with Sandbox(hold=True) as sandbox, site_in(tmp_path, sandbox=sandbox) as site:
+        first = figures(site)
+        assert (first["kie_ai_tasks_running"], first["kie_ai_oldest_running_task_age_seconds"]) == (0, 0)
+        task_id = site.tool("generate_nano_banana", prompt=PROMPT)["structuredContent"]["task_id"]
+        site.tool("generate_nano_banana", prompt=PROMPT, max_credits=0.5)
+        sandbox.play("drop-after@createTask")
+        site.tool("generate_nano_banana", prompt=f"{PROMPT}, again")
+        site.tool("list_tasks")
+        site.client.post("/tools/call", json={"name": PROMPT})
+        with ThreadPoolExecutor(1) as pool:
+            wait = {"name": "wait_for_tasks", "arguments": {"task_ids": [task_id], "timeout_s": 60}}
+            waiting = pool.submit(site.client.post, "/tools/call", json=wait)
+            until(lambda: figures(site)["kie_ai_tasks_awaited"] == 1)
+            found = figures(site)
+            sandbox.finish(task_id)
+            waiting.result()
+        text = site.client.get("/metrics").text
+        after = figures(site)
+    calls = {
+        name.partition("{")[2]: value for name, value in found.items() if name.startswith("kie_ai_tool_calls_total")
+    }
+    assert calls == {
+        "outcome=accepted,tool=generate_nano_banana}": 1,
+        "outcome=refused,tool=generate_nano_banana}": 1,
+        "outcome=unknown,tool=generate_nano_banana}": 1,
+        "outcome=ok,tool=list_tasks}": 1,
+        "outcome=error,tool=-}": 1,
+    }
+    made = {outcome: found[f"kie_ai_paid_requests_total{{outcome={outcome}}}"] for outcome in ("accepted", "unknown")}
+    assert made == {"accepted": 1, "unknown": 1}
+    price = found["kie_ai_credits_total{outcome=accepted}"]
+    assert price == found["kie_ai_credits_total{outcome=unknown}"] > 0
+    assert found["kie_ai_tasks_running"] == 1
+    assert 0 < found["kie_ai_oldest_running_task_age_seconds"] < 60
+    assert found["kie_ai_requests_waiting"] == 0
+    assert found["kie_ai_database_seconds_count"] == found["kie_ai_database_seconds_bucket{le=+Inf}"] > 5
+    assert found["kie_ai_database_seconds_sum"] > 0
+    assert sys.platform != "linux" or found["process_resident_memory_bytes"] > 0
+    assert (after["kie_ai_tasks_awaited"], after["kie_ai_tasks_running"]) == (0, 0)
+    assert after["kie_ai_tool_calls_total{outcome=ok,tool=wait_for_tasks}"] == 1
+    assert not [secret for secret in (PROMPT, task_id, "key-of-the-tests") if secret in text]
+
+
+def test_requests_that_wait_for_a_slot_are_counted(site_in: "SiteIn", tmp_path: Path) -> None:
+    limits = {"KIE_AI_RATE_LIMIT": "1", "KIE_AI_RATE_WINDOW_S": "30"}
+    with Sandbox(hold=True) as sandbox, site_in(tmp_path, sandbox=sandbox, **limits) as site:
+        site.tool("generate_nano_banana", prompt="One")
+        with ThreadPoolExecutor(2) as pool:
+            for number in range(2):
+                call = {"name": "generate_nano_banana", "arguments": {"prompt": f"{number}"}}
+                pool.submit(site.client.post, "/tools/call", json=call)
+            until(lambda: figures(site)["kie_ai_requests_waiting"] == 2)
+            site.child.process.send_signal(signal.SIGTERM)
+
+
+def test_figures_need_the_token_where_there_is_one(site_in: "SiteIn", tmp_path: Path) -> None:
+    with site_in(tmp_path, "--host", "0.0.0.0", KIE_AI_HTTP_TOKEN=TOKEN) as site:
+        assert site.client.get("/metrics").status_code == 401
+        basic = base64.b64encode(f"x:{TOKEN}".encode()).decode()
+        assert site.client.get("/metrics", headers={"Authorization": f"Basic {basic}"}).status_code == 401
+        assert "kie_ai_tasks_running" in figures(site, Authorization=f"Bearer {TOKEN}")
+
+
+def test_users_are_named_in_the_log_and_counted_together(
+    site_in: "SiteIn", run_in: "RunIn", sandbox: Sandbox, tmp_path: Path
+) -> None:
+    tokens = {}
+    for name in ("ada", "root"):
+        done = run_in(tmp_path, "users", "add", name, *["--admin"] * (name == "root"), "--json")
+        tokens[name] = json.loads(done.stdout)["token"]
+    with site_in(tmp_path, sandbox=sandbox, KIE_AI_HTTP_TOKEN=TOKEN) as site:
+        for name, token in tokens.items():
+            site.client.headers["Authorization"] = f"Bearer {token}"
+            site.tool("generate_nano_banana", prompt=f"{PROMPT} and {name}")
+            assert site.client.get("/metrics").status_code == 401
+        assert site.client.get("/metrics", headers={"Authorization": ""}).status_code == 401
+        found = figures(site, Authorization=f"Bearer {TOKEN}")
+        assert site.client.post("/tools/call", headers={"Authorization": f"Bearer {TOKEN}"}, json={}).status_code == 401
+        assert ready(site) == (200, [])
+    assert found["kie_ai_tool_calls_total{outcome=accepted,tool=generate_nano_banana}"] == 2
+    assert found["kie_ai_paid_requests_total{outcome=accepted}"] == 2
+    lines = [line for line in site.child.errors.splitlines() if LOGGER in line]
+    assert ["who=ada" in lines[0], "who=root" in lines[1], len(lines)] == [True, True, 2]
+    assert not [token for token in (*tokens.values(), TOKEN) if token in site.child.errors]
+
+
+def test_database_that_hangs_does_not_hold_up_the_other_figures(site_in: "SiteIn", wire: Wire, tmp_path: Path) -> None:
+    with site_in(tmp_path, KIE_AI_DATABASE_URL=wire.address, KIE_AI_HTTP_TOKEN=TOKEN) as site:
+        site.client.headers["Authorization"] = f"Bearer {TOKEN}"
+        assert "kie_ai_tasks_running" in figures(site)
+        wire.hangs.set()
+        begun = time.monotonic()
+        found = figures(site)
+        assert time.monotonic() - begun < 4
+        assert "kie_ai_tasks_running" not in found
+        assert "kie_ai_requests_waiting" in found
+        wire.hangs.clear()
+        until(lambda: "kie_ai_tasks_running" in figures(site))

@@ -60,6 +60,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "webhook_key": ("a-signing-key", SecretStr("a-signing-key")),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
+    "retention_days": ("30", 30),
     "log_prompts": ("true", True),
 }
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from kie_ai_mcp._flow.people import People
 from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import OUTPUT_SCHEMA, Report, bounded, report_of_error
 from kie_ai_mcp._flow.results import query
+from kie_ai_mcp._flow.retention import forget
 from kie_ai_mcp._flow.submit import deliver, submit
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._flow.watching import catch_up, watch
@@ -157,9 +159,11 @@ class App:
         return tools[name]
 
     def watch(self) -> None:
-        """Look after running tasks for as long as the engine runs, where the settings want it; for a server."""
+        """Look after running tasks and old ones for as long as the engine runs, as settings want it; for a server."""
         if self.settings.watch:
             self.engine.start_in_background(watch(self.engine))
+        if self.settings.retention_days is not None:
+            self.engine.start_in_background(forget(self.engine, timedelta(days=self.settings.retention_days)))
 
     async def run(self, name: str, arguments: Mapping[str, Any] | None, call: Call) -> Answer:
         """Call one tool; raise KieError where it fails, or there is none of that name."""

@@ -3,7 +3,6 @@
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,11 +43,9 @@ class Made:
 
 @dataclass
 class Calls:
-    """The calls of one user: a line of the log for each, and their number by tool and outcome."""
+    """The calls of one user: a line of the log for each; they are counted with everybody's."""
 
     engine: Engine
-    who: str = "-"
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @contextmanager
     def made(self, arguments: Mapping[str, Any] | None) -> Iterator[Made]:
@@ -67,10 +64,10 @@ class Calls:
 
     def _note(self, made: Made, arguments: Mapping[str, Any] | None, took_s: float) -> None:
         tool = made.tool.name if made.tool else "-"
-        self.counts[tool, made.outcome] += 1
+        self.engine.calls[tool, made.outcome] += 1
         if not log.isEnabledFor(logging.INFO):
             return
-        fields: dict[str, Any] = {"who": self.who, "tool": tool, "outcome": made.outcome}
+        fields: dict[str, Any] = {"who": self.engine.record.user or "-", "tool": tool, "outcome": made.outcome}
         known = {name: made.data.get(name) for name in ("task_id", "submission_id", "credits", "estimated_credits")}
         fields |= {name: value for name, value in known.items() if value is not None}
         fields["took_s"] = round(took_s, 3)

@@ -29,6 +29,7 @@ EXAMPLES: dict[str, Any] = {
     "assumed_credits": 50,
     "confirm_credits": 20,
     "patience_s": 120.0,
+    "retention_days": 365,
     "log_level": "info",
     "max_submissions_per_hour": 60,
     "http_token": "a long text that nobody guesses",

@@ -1,4 +1,4 @@
-"""Commands ``database``: check the database that keeps the record, and copy a record to another one."""
+"""Commands ``database``: check the database that keeps the record, back it up, and copy a record to another one."""
 
 import time
 from contextlib import closing
@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from kie_ai_mcp._cli import console
-from kie_ai_mcp._record.copying import copy, counts
+from kie_ai_mcp._cli.console import UserPath
+from kie_ai_mcp._record.copying import back_up, copy, counts
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.load import load_settings
@@ -18,7 +19,7 @@ from kie_ai_mcp.errors import StorageError
 
 @click.group()
 def database() -> None:
-    """Work with the database that keeps the record: check it, and copy a record to another one."""
+    """Work with the database that keeps the record: check it, back it up, and copy a record to another one."""
 
 
 @database.command()
@@ -35,6 +36,25 @@ def check() -> None:
     found = {"database": place, "schema_version": SCHEMA_VERSION, "rows": rows, "took_ms": took_ms}
     numbers = ", ".join(f"{number} {name}" for name, number in rows.items() if number) or "no rows"
     console.show(found, f"{place} is sound: schema version {SCHEMA_VERSION}, {numbers}, read in {took_ms:g} ms.")
+
+
+@database.command()
+@click.argument("file", type=UserPath(dir_okay=False))
+@console.json_option
+def backup(file: Path) -> None:
+    """Write the record into a new SQLite FILE, while servers go on.
+
+    It is the record as it is at one moment, for you alone to read, and found sound before it has its name; nothing is
+    ever overwritten. To restore it, stop every server and put it in the database's place; into PostgreSQL it goes with
+    `database copy`.
+    """
+    with closing(Record.of(load_settings())) as record:
+        back_up(record, file.absolute())
+        place = record.database.name
+    size = file.stat().st_size
+    console.show(
+        {"database": place, "file": str(file), "bytes": size}, f"{place} was copied to {file}: {size} bytes, sound."
+    )
 
 
 @database.command("copy")

@@ -40,14 +40,14 @@ log = logging.getLogger(__name__)
 COMMANDS = {
     "call": "Call one tool, with the same checks as an MCP client's call.",
     "config": "Show the settings, say where they are kept, or begin a file of them.",
-    "database": "Work with the database that keeps the record: check it, and copy a record to another one.",
+    "database": "Work with the database that keeps the record: check it, back it up, and copy a record to another one.",
     "doctor": "Check everything that can be wrong, and say how to put it right.",
     "estimate": "Say what a call of a tool or model would cost, and send nothing paid.",
     "gallery": "Write the history as one HTML page: pictures, clips, prompts, costs.",
     "install": "Enter this server into the configuration of an MCP client.",
     "models": "Find, describe and run single models of a service.",
     "providers": "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
-    "tasks": "Work with the record: list, wait for, save, make again, export, prune and settle.",
+    "tasks": "Work with the record: list, add up, wait for, save, make again, export, prune and settle.",
     "tools": "Show every tool that a client is offered; with --json also the input schemas.",
     "users": "Say who may use this server over HTTP, and how much each may spend.",
 }

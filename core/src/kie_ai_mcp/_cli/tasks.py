@@ -1,4 +1,4 @@
-"""Commands ``tasks``: list, show, wait for, save, make again, export, prune and settle what is on record."""
+"""Commands ``tasks``: list, show, add up, wait for, save, make again, export, prune and settle what is on record."""
 
 import json
 from collections import Counter
@@ -17,6 +17,7 @@ from kie_ai_mcp._app.own_tools import OwnTools, credits_line
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.call import Wanted, arguments_of, dry_run_option, pairs_argument, perform, wait_option
 from kie_ai_mcp._cli.console import UserPath
+from kie_ai_mcp._cli.figures import COLUMNS, PAGE, line_of, print_figures, rows_of, rows_of_figures
 from kie_ai_mcp._flow import consent, results, settle
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.models import find
@@ -24,6 +25,7 @@ from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.waiting import READS_AT_ONCE, wait_for
 from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._record.consents import CLOSED, COMMAND_LINE, Question
+from kie_ai_mcp._record.stats import GROUPS
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
@@ -34,12 +36,11 @@ from kie_ai_mcp.specs import Kind, Status
 MOST_TASKS = 100  # how many running tasks `wait` waits for where none is named
 ESTIMATE = "estimated_credits"
 PROMPT_CHARS = 60  # the most of a prompt in a list
-PAGE = 500  # rows read at once for an export
 
 
 @click.group()
 def tasks() -> None:
-    """Work with the record: list, wait for, save, make again, export, prune and settle.
+    """Work with the record: list, add up, wait for, save, make again, export, prune and settle.
 
     The record is the database that all servers of this user share; `kie-ai-mcp-server config show` names it.
     """
@@ -297,13 +298,42 @@ def prune(before: datetime, dry_run: bool) -> None:
     console.show(data, f"Finished tasks from before {time} that {verb} deleted: {count}")
 
 
+def _groups(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(filter(None, (name.strip() for name in value.split(",")))))
+    if unknown := [name for name in names if name not in GROUPS]:
+        raise click.BadParameter(f"{unknown[0]!r} is none of: {', '.join(GROUPS)}.")
+    return names
+
+
+@tasks.command()
+@click.option("--by", callback=_groups, default="day", show_default=True, help=f"One or several of {','.join(GROUPS)}.")
+@click.option("--words", default="", help="Only tasks whose tool, model or prompt has each of these words.")
+@click.option("--since", type=console.when, help="Only tasks made since a date, a time (UTC) or an age such as 7d.")
+@console.json_option
+def stats(by: tuple[str, ...], words: str, since: datetime | None) -> None:
+    """Add up tasks: how many, what they cost, how long they take.
+
+    Credits are Kie.ai's, counted as the day's limit counts them: what the service charged, else what was booked, also
+    for requests whose outcome is unknown. Days are in UTC. What was pruned does not count.
+
+    \b
+    kie-ai-mcp-server tasks stats --by day,model --since 30d
+    kie-ai-mcp-server tasks stats --by subfolder --words harbour
+    """
+    found = console.run_with_app(load_settings(), lambda app: app.engine.record.stats.by(by, since, words))
+    rows = rows_of_figures(by, found)
+    console.show(rows, lambda: print_figures(by, rows))
+
+
 @tasks.command()
 @click.option("--output", type=UserPath(dir_okay=False), help="Write to this file, which must not exist yet.")
-def export(output: Path | None) -> None:
-    """Print all requests and tasks as JSON Lines.
+@click.option("--csv", "as_csv", is_flag=True, help="As CSV: a line for each task, and each request that made none.")
+def export(output: Path | None, as_csv: bool) -> None:
+    """Print all requests and tasks as JSON Lines, or as CSV.
 
     They come oldest first, requests before tasks, and last what a person was asked before a request ("consent"); each
-    line says in "record" which of them it is.
+    line says in "record" which of them it is. In CSV, an apostrophe stands before texts that a spreadsheet would take
+    for a formula.
     """
     if output is not None and output.exists():
         raise click.UsageError(f"{output} exists already; choose another --output.")
@@ -314,14 +344,26 @@ def export(output: Path | None) -> None:
             console.file_errors(output or "stdout", "written", "Choose another --output."),
             replacing(output) if output else click.open_file("-", "wb") as file,
         ):
-            async for entry in _history(app):
-                file.write(visible(json.dumps(entry, ensure_ascii=False, default=str)).encode() + b"\n")
+            if as_csv:
+                file.write(line_of(COLUMNS))
+            async for line in _csv_lines(app) if as_csv else _json_lines(app):
+                file.write(line)
                 count += 1
         return count
 
     count = console.run_with_app(load_settings(), work)
     if output is not None:
         console.echo(f"Lines written to {output}: {count}")
+
+
+async def _csv_lines(app: App) -> AsyncIterator[bytes]:
+    async for cells in rows_of(app.engine.record):
+        yield line_of(cells)
+
+
+async def _json_lines(app: App) -> AsyncIterator[bytes]:
+    async for entry in _history(app):
+        yield visible(json.dumps(entry, ensure_ascii=False, default=str)).encode() + b"\n"
 
 
 async def _history(app: App) -> AsyncIterator[dict[str, Any]]:

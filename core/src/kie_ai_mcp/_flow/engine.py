@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -106,6 +106,7 @@ class Engine:
     turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
     news: set[News] = field(default_factory=set)
     unseen: dict[str, set[str]] = field(default_factory=dict)
+    calls: Counter[tuple[str, str]] = field(default_factory=Counter)  # of tools, by tool and outcome, of all users
     has_notices: bool = False
     links: Links | None = None
     reading: anyio.Lock = field(default_factory=anyio.Lock)

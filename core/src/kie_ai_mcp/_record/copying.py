@@ -1,11 +1,15 @@
 """Copy of a whole record from one database to another, in one transaction of each, compared row by row."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import peewee
 
+from kie_ai_mcp._record.backups import copy_file, seal, unnamed
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.tables import (
@@ -20,7 +24,8 @@ from kie_ai_mcp._record.tables import (
     UserRow,
     without_zeros,
 )
-from kie_ai_mcp.errors import StorageError
+from kie_ai_mcp._settings.databases import is_usable
+from kie_ai_mcp.errors import StorageError, one_line
 
 TABLES: tuple[type[peewee.Model], ...] = (
     TaskRow, SubmissionRow, KeyRow, UploadRow, KeptRow, ConsentRow, LeaseRow, ReadRow, UserRow,
@@ -28,11 +33,35 @@ TABLES: tuple[type[peewee.Model], ...] = (
 AT_ONCE = 500  # rows in one statement
 
 
-def copy(source: Record, target: Record) -> dict[str, int]:
+def back_up(source: Record, target: Path) -> None:
+    """Write a record, as it is at one moment, into a new SQLite file, which is found sound; others may write meanwhile.
+
+    Raise `StorageError` where that can't be done; nothing is then there.
+    """
+    try:
+        if not source.address:
+            if not is_usable(source.path):
+                raise FileNotFoundError(2, f"{source.path} is no task database")
+            copy_file(source.path, target)
+            return
+        with unnamed(target) as part:
+            with closing(replace(source, path=part, address="")) as copied:
+                copy(source, copied, in_use=True)
+            seal(part)
+    except (OSError, sqlite3.Error) as exc:
+        reason = one_line(getattr(exc, "strerror", None) or str(exc)).rstrip(".")
+        message = (
+            f"The task database {source.database.name} can't be copied to {target}: {reason}. Nothing was written."
+        )
+        step = "Choose another file, and look at the space that is left; doctor says more of a damaged database."
+        raise StorageError(message, next_step=step) from exc
+
+
+def copy(source: Record, target: Record, *, in_use: bool = False) -> dict[str, int]:
     """Copy every row to a record that has none; return how many there are by the names of their tables.
 
     Raise `StorageError` where the target is not empty, a request is on its way, or a row is another one afterwards; the
-    target is then as it was.
+    target is then as it was. Of a source that is `in_use`, a request may be on its way.
     """
     for record in (source, target):
         if not record.database.is_open:
@@ -41,12 +70,15 @@ def copy(source: Record, target: Record) -> dict[str, int]:
         for record in (source, target):
             stack.enter_context(record.database.translated("copied"))
             stack.enter_context(record.database.at_leisure())
-            stack.enter_context(record.database.transaction())
+            reads_only = in_use and record is source
+            stack.enter_context(record.database.snapshot() if reads_only else record.database.transaction())
         if full := {name: number for name, number in counts(target).items() if number}:
             rows = ", ".join(f"{number} rows in {name}" for name, number in full.items())
             message = f"The task database {target.database.name} is not empty: it has {rows}. Nothing was copied."
             raise StorageError(message, next_step="Copy to a new database.")
-        if source.database.first(SubmissionRow.select(SubmissionRow.id).where(SubmissionRow.state == "sending")):
+        if not in_use and source.database.first(
+            SubmissionRow.select(SubmissionRow.id).where(SubmissionRow.state == "sending")
+        ):
             message = f"Requests of {source.database.name} are on their way. Nothing was copied."
             raise StorageError(message, next_step="Stop every server that uses it, then copy again.")
         return {table._meta.table_name: _copy_table(source.database, target.database, table) for table in TABLES}

@@ -147,6 +147,11 @@ class Database(ABC):
         """Let work in the context take any time."""
         return nullcontext()
 
+    def snapshot(self) -> AbstractContextManager[Any]:
+        """Read it in the context as it is at one moment, while others may write."""
+        context: AbstractContextManager[Any] = self.connection.atomic()
+        return context
+
     def skip_number(self, table: type[peewee.Model]) -> None:  # noqa: B027  what SQLite does by itself
         """Take note that a row was added whose number the database did not choose."""
 

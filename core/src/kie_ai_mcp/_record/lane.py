@@ -1,6 +1,8 @@
 """Order of database access: one call at a time, calls of people before polls, polls that wait together as one batch."""
 
 import asyncio
+import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +18,7 @@ from kie_ai_mcp.errors import StorageError
 
 MOST_BEFORE_POLL = 8  # calls of people that go before polls that wait, so that polls go on
 BATCH_SIZE = 50  # polls in one turn, which a call of a person may have to wait for
+BUCKETS_S = 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0  # of durations
 # Set in a task that works for nobody who waits: all its calls are polls.
 IN_BACKGROUND = ContextVar("in_background", default=False)
 
@@ -67,15 +70,29 @@ def _value(result: R | Exception) -> R:
 
 
 @dataclass
+class Durations:
+    """How many took at most so many seconds, by the limits of `BUCKETS_S` and one for the rest; and all together."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+    total_s: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.total_s += seconds
+
+
+@dataclass
 class Lane:
     """The turns of one database; `use` is called in a worker thread with each work, then `after` in the event loop.
 
-    `batches` are the polls that wait, by their work and whose it is.
+    `batches` are the polls that wait, by their work and whose it is; `took` says how long the works of turns took.
     """
 
     use: Callable[[Callable[[], Any]], Any]
     after: Callable[[], object]
     batches: dict[tuple[Callable[..., Any], int], "_Batch"] = field(default_factory=dict)
+    took: Durations = field(default_factory=Durations)
     _calls: deque[anyio.Event] = field(default_factory=deque)
     _polls: deque[anyio.Event] = field(default_factory=deque)
     _is_busy: bool = False
@@ -87,7 +104,11 @@ class Lane:
         """Return the result of a work, for which `begin` is asked once it is its turn."""
         try:
             async with self.turn(is_poll=is_poll):
-                return await anyio.to_thread.run_sync(self.use, begin(), limiter=self._thread)
+                began = time.perf_counter()
+                try:
+                    return await anyio.to_thread.run_sync(self.use, begin(), limiter=self._thread)
+                finally:
+                    self.took.add(time.perf_counter() - began)
         finally:
             self.after()
 

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -210,6 +210,11 @@ class Postgres(Database):
     def seconds_of(self, column: Any) -> Any:
         """Return the expression of a column's moments as whole seconds since 1970."""
         return peewee.fn.floor(peewee.fn.date_part("epoch", column.cast("timestamp")))
+
+    def snapshot(self) -> AbstractContextManager[Any]:
+        """Read it in the context as it is at one moment, while others may write."""
+        context: AbstractContextManager[Any] = self.connection.atomic("REPEATABLE READ")
+        return context
 
     def skip_number(self, table: type[peewee.Model]) -> None:
         """Take note that a row was added whose number the database did not choose."""

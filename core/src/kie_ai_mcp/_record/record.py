@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import copy
@@ -26,9 +27,11 @@ from kie_ai_mcp._record.recovery import RecoveryFile
 from kie_ai_mcp._record.scope import Scope
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.sqlite import SqliteFile
+from kie_ai_mcp._record.stats import Stats
 from kie_ai_mcp._record.submissions import Submissions
 from kie_ai_mcp._record.tables import (
     FINAL,
+    MAY_COST,
     ConsentRow,
     Ending,
     KeyRow,
@@ -71,6 +74,8 @@ class Record:
     accounts: Mapping[str, str] = field(default_factory=dict)  # of every gateway: what stands for its address and key
     address: str = ""  # of a PostgreSQL database, which takes the place of the file
     user: str = ""  # whose it is; "" where there are no users
+    made: Counter[str] = field(default_factory=Counter)  # the requests of this process by how they ended
+    spent: Counter[str] = field(default_factory=Counter)  # and the Kie.ai credits that were booked for them
     _holds: bool = field(default=False, init=False)
 
     @classmethod
@@ -133,6 +138,7 @@ class Record:
         self.polls = Polls(scope)
         self.kept = Keeping(scope)
         self.consents = Consents(scope)
+        self.stats = Stats(scope, self.budget)
         self.submissions = Submissions(scope, self.recovery, self.process, self.limit, self.budget, self.limits)
 
     check = in_worker(lambda self: self.database.check_sound())  # raises `StorageError` where the file can't be used
@@ -182,7 +188,10 @@ class Record:
                     ended = Ended(error=error, kept_in=await self.recovery.keep(submission_id, ending))
                 except StorageError as lost:
                     ended = Ended(error=error, lost=lost)
-            self.recovery.requests.pop(submission_id, None)
+            known = self.recovery.requests.pop(submission_id, {})
+        self.made[ending.state] += 1
+        booked = ending.sent["booked_credits"] if "booked_credits" in ending.sent else known.get("booked_credits")
+        self.spent[ending.state] += (booked or 0.0) * (ending.state in MAY_COST)  # type: ignore[assignment]
         return ended
 
     @in_worker
@@ -221,28 +230,39 @@ class Record:
         """Return what the database's own check finds wrong with it; nothing for a sound one."""
         return self.database.damage()
 
-    @in_worker
-    def prune(self, before: datetime, *, dry_run: bool) -> int:
+    async def prune(self, before: datetime, *, dry_run: bool = False, saved: bool = False) -> int:
         """Delete final tasks older than `before` and a day, with their submissions; return how many there are.
 
-        Settled requests and questions that are as old go as well.
+        Settled requests and questions that are as old go as well. With `saved`, those stay of which a result is not
+        saved. It takes many turns: paid requests wait for none but the next.
         """
         # What was spent in the last day counts against the user's limits.
         before = min(before, datetime.now(UTC) - timedelta(days=1))
         old = (TaskRow.created_at < before) & TaskRow.status.in_(FINAL)
+        if saved:
+            old &= (TaskRow.status == "failed") | ~self.tasks.lacks_files()
         if dry_run:
-            return int(TaskRow.select().where(old).count(self.database.connection))
+            return int(await self._count(old))
         deleted = 0
-        while some := self._prune_some(old):
+        while some := await self._prune_some(old):
             deleted += some
+        await self._prune_requests(before)
+        return deleted
+
+    @in_worker
+    def _count(self, which: Any) -> int:
+        return int(TaskRow.select().where(which).count(self.database.connection))
+
+    @in_worker
+    def _prune_requests(self, before: datetime) -> None:
         with self.database.transaction():
             settled = SubmissionRow.state.in_(("refused", "cancelled", "discarded"))
             self.database.execute(SubmissionRow.delete().where(settled, SubmissionRow.created_at < before))
             self.database.execute(ConsentRow.delete().where(ConsentRow.asked_at < before.timestamp()))
             requests = SubmissionRow.select(SubmissionRow.id)
             self.database.execute(KeyRow.delete().where(KeyRow.submission_id.not_in(requests)))
-        return deleted
 
+    @in_worker
     def _prune_some(self, old: Any) -> int:
         """Delete some tasks at once: other processes, which may be about to send, write in between."""
         with self.database.transaction():

@@ -136,22 +136,28 @@ class Budget:
         return sum(self.spent_by_user(database).values())
 
     def spent_by_user(self, database: Database) -> dict[str, float]:
-        """Return the credits of the last 24 hours: what the service charged for a task, else what was booked for it.
+        """Return the credits of the last 24 hours by user, as `cost_and_charge` counts them."""
+        # A task that another request made says nothing of the charge for this one.
+        own = (TaskRow.task_id == SubmissionRow.task_id) & (TaskRow.submission_id == SubmissionRow.id)
+        rows = self._sent_since(timedelta(days=1)).where(SubmissionRow.gateway == KIE)
+        spent = rows.select(SubmissionRow.user, peewee.fn.SUM(self.cost_and_charge()[0]).alias("credits"))
+        spent = spent.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=own).group_by(SubmissionRow.user)
+        return {row["user"]: float(row["credits"] or 0.0) for row in database.rows(spent.order_by(SubmissionRow.user))}
 
-        The charge of a running task may still grow, so of the two the larger counts until the task has ended.
+    def cost_and_charge(self) -> tuple[Any, Any]:
+        """Return the expressions of a request's Kie.ai credits, and of those that the service has named.
+
+        What the service charged for the task counts, else what was booked for the request. The charge of a running task
+        may still grow, so of the two the larger counts until the task has ended.
         """
-        charge = TaskRow.credits
+        charge, ours = TaskRow.credits, SubmissionRow.gateway == KIE
         booked = peewee.fn.COALESCE(SubmissionRow.booked_credits, self.assumed_credits, 0)
         # An answer named the task, which has an address then; an adopted one may have been made by another request.
         named = SubmissionRow.path.is_null(False)
         ended = named & TaskRow.status.in_(FINAL) & charge.is_null(False)
-        cost = peewee.Case(None, [(ended | (charge > booked), charge)], booked)
-        # A task that another request made says nothing of the charge for this one.
-        own = (TaskRow.task_id == SubmissionRow.task_id) & (TaskRow.submission_id == SubmissionRow.id)
-        rows = self._sent_since(timedelta(days=1)).where(SubmissionRow.gateway == KIE)
-        spent = rows.select(SubmissionRow.user, peewee.fn.SUM(cost).alias("credits"))
-        spent = spent.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=own).group_by(SubmissionRow.user)
-        return {row["user"]: float(row["credits"] or 0.0) for row in database.rows(spent.order_by(SubmissionRow.user))}
+        is_charged = ours & (ended | (charge > booked))
+        cost = peewee.Case(None, [(is_charged, charge), (ours, booked)], None)
+        return cost, peewee.Case(None, [(is_charged, charge)], None)
 
     def _sent_since(self, span: timedelta) -> Any:
         """Return the query of the requests that may have been charged; to discard one gives no money back."""

@@ -1,5 +1,6 @@
 """SQLite file that keeps the record of one machine: opened once, and used while it is the one at its path."""
 
+import logging
 import os
 import sqlite3
 import stat
@@ -12,11 +13,13 @@ from typing import Any
 
 import peewee
 
+from kie_ai_mcp._record.backups import copy_file
 from kie_ai_mcp._record.database import ERRORS, IMPATIENT_S, Database, Lost, R, newer_than, open_private, place_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate
 from kie_ai_mcp._settings.databases import look_at
-from kie_ai_mcp.errors import StorageError
+from kie_ai_mcp.errors import StorageError, one_line
 
+log = logging.getLogger(__name__)
 RESCUE = "Stop every server, and rescue what can be: sqlite3 {0} .recover | sqlite3 {0}.new"
 ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reaches the disk as it is
 
@@ -57,6 +60,8 @@ class SqliteFile(Database):
                 version = int(self.connection.pragma("user_version"))
                 self._check_version(version)
                 if version != SCHEMA_VERSION:
+                    if self.connection.get_tables():
+                        self._keep_copy(version)
                     migrate(self.connection)
                 if not os.access(self.path, os.W_OK):
                     raise PermissionError(13, "it is read-only")
@@ -148,6 +153,21 @@ class SqliteFile(Database):
     def seconds_of(self, column: Any) -> Any:
         """Return the expression of a column's moments as whole seconds since 1970."""
         return peewee.fn.strftime("%s", column).cast("integer")
+
+    def _keep_copy(self, version: int) -> None:
+        """Copy the file beside itself before its schema is changed, once for each version."""
+        copied = Path(f"{self.real_path}.version-{version}.bak")
+        try:
+            copy_file(self.real_path, copied)
+        except FileExistsError:
+            return
+        except (OSError, sqlite3.Error) as exc:
+            problem = (
+                f"has schema version {version}, and no copy of it could be made before a change: {one_line(str(exc))}"
+            )
+            cure = f"Make room beside it, or put a copy of your own there as {copied.name}; then call again."
+            raise self._error(problem, cure) from exc
+        log.warning("before its schema was changed, the task database was copied to %s", copied)
 
     def _create(self) -> None:
         """Create the file if absent, for its owner alone; SQLite gives the files beside it the same rights."""

@@ -128,10 +128,8 @@ class Tasks:
         values["row_id__gte"] = filters.from_id
         values |= {name: getattr(filters, name) for name in ("status", "provider", "kind")}
         query = query.where(self._readable()) if filters.readable else query
-        for word in filters.words.split():
-            # The database ignores the case of ASCII alone.
-            forms = {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
-            query = query.where(reduce(or_, map(_searched(self.database).contains, sorted(forms))))
+        for condition in holding(self.database, filters.words):
+            query = query.where(condition)
         return self._records(query.filter(**{name: value for name, value in values.items() if value is not None}))
 
     @in_worker
@@ -218,6 +216,15 @@ class Tasks:
         return (_tenth(durations, 1), _tenth(durations, 9)) if len(durations) >= 3 else None
 
     @in_worker
+    def load(self, since: datetime) -> tuple[int, datetime | None]:
+        """Return how many tasks made since then are running, whoever made them, and when the oldest of them was."""
+        rows = TaskRow
+        query = rows.select(peewee.fn.COUNT(rows.row_id).alias("count"), peewee.fn.MIN(rows.created_at).alias("oldest"))
+        running = (rows.status.in_(("pending", "processing"))) & (rows.created_at > since)
+        (row,) = self.database.rows(query.where(running))
+        return row["count"], row["oldest"]
+
+    @in_worker
     def unsaved(
         self,
         limit: int | None = None,
@@ -230,22 +237,26 @@ class Tasks:
         With a `limit`, expired ones stand last, and those that expired before `late`, rows of `excluded` and, where a
         `user` is given, those of others are left out.
         """
+        rows, missing = TaskRow, self.lacks_files() & self.scope.seen(TaskRow) & (TaskRow.status == "completed")
+        if limit is None:
+            every = self._records(rows.select().where(missing))
+            return sorted(every, key=lambda record: record.expires_at or record.updated_at)
+        missing = missing if user is None else missing & (rows.user == user)
+        has_urls = (self.database.length_of(rows.result_urls) > 0) | rows.result_url.is_null(False)
+        seconds = self.database.seconds_of
+        end = peewee.Case(None, [(has_urls, seconds(rows.finished_at) + rows.keeps_s)])  # as `TaskRecord.expires_at`
+        first = peewee.Case(None, [(end < time.time(), 1)], 0), peewee.fn.COALESCE(end, seconds(rows.updated_at))
+        query = rows.select(rows.row_id).where(missing, end.is_null() | (end >= late.timestamp() if late else True))
+        return self._first(query.order_by(*first, rows.row_id), limit, excluded)
+
+    def lacks_files(self) -> Any:
+        """Return the condition that a result is not saved."""
         rows, length = TaskRow, self.database.length_of
         # The seed's rows have one address, in a column of its own.
         count, one = length(rows.result_urls), peewee.Case(None, [(rows.result_url.is_null(False), 1)], 0)
         results = peewee.Case(None, [(count > 0, count)], one) + peewee.Case(None, [(rows.data.is_null(False), 1)], 0)
         is_empty = peewee.fn.LENGTH(peewee.fn.REPLACE(rows.files, '""', "")) < peewee.fn.LENGTH(rows.files)
-        missing = (length(rows.files) < results) | is_empty
-        missing &= self.scope.seen(rows) & (rows.status == "completed")
-        if limit is None:
-            every = self._records(rows.select().where(missing))
-            return sorted(every, key=lambda record: record.expires_at or record.updated_at)
-        missing = missing if user is None else missing & (rows.user == user)
-        seconds, has_urls = self.database.seconds_of, (count > 0) | rows.result_url.is_null(False)
-        end = peewee.Case(None, [(has_urls, seconds(rows.finished_at) + rows.keeps_s)])  # as `TaskRecord.expires_at`
-        first = peewee.Case(None, [(end < time.time(), 1)], 0), peewee.fn.COALESCE(end, seconds(rows.updated_at))
-        query = rows.select(rows.row_id).where(missing, end.is_null() | (end >= late.timestamp() if late else True))
-        return self._first(query.order_by(*first, rows.row_id), limit, excluded)
+        return (length(rows.files) < results) | is_empty
 
     @in_worker
     def failing(self, since: datetime) -> list[tuple[str, str]]:
@@ -400,10 +411,20 @@ def task_at(scope: Scope, key: TaskKey) -> TaskRecord | None:
     return None if row is None else task_record(row, scope.accounts)
 
 
-def _searched(database: Database) -> Any:
+def holding(database: Database, words: str, rows: Any = TaskRow) -> list[Any]:
+    """Return the conditions of holding each word in tool, model or prompt, for tasks or requests joined with them."""
+    conditions = []
+    for word in words.split():
+        # The database ignores the case of ASCII alone.
+        forms = {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
+        conditions.append(reduce(or_, map(_searched(database, rows).contains, sorted(forms))))
+    return conditions
+
+
+def _searched(database: Database, rows: Any) -> Any:
     """Return the expression of what a search by words looks through."""
-    searched: Any = TaskRow.tool
-    for part in (TaskRow.model, *(database.text_in(SubmissionRow.arguments, name) for name in PROMPTS)):
+    searched: Any = rows.tool
+    for part in (rows.model, *(database.text_in(SubmissionRow.arguments, name) for name in PROMPTS)):
         searched = searched.concat(" ").concat(peewee.fn.COALESCE(part, ""))
     return searched
 

@@ -183,6 +183,11 @@ class Settings(BaseModel):
         description="whether prompts are kept in the database, beside saved files and in their names, "
         "and notes on requests in the database",
     )
+    retention_days: int | None = Field(
+        None,
+        ge=1,
+        description="days after which a server deletes finished tasks, with prompts and links, from the record",
+    )
     http_token: Token | None = Field(
         None, description="bearer token that HTTP clients must send; needed to listen beyond this machine"
     )

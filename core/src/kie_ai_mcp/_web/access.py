@@ -28,6 +28,7 @@ from kie_ai_mcp.errors import StorageError, shorten
 
 GALLERY_PATH = "/gallery"
 HEALTH_PATH, READY_PATH = "/healthz", "/readyz"
+METRICS_PATH = "/metrics"
 PROBES = HEALTH_PATH, READY_PATH  # they say nothing that is to be kept, and are answered to the end
 USER = "kie_ai_mcp.user"  # the name in a request's scope of the user who makes it
 CALLBACK_LIMIT = 1024 * 1024  # the largest callback, in bytes; the service posts addresses, not media
@@ -120,15 +121,18 @@ class Access:
             return None
         in_browser = path.startswith(GALLERY_PATH)
         sent = _token_in(Headers(scope=scope), in_browser=in_browser)
-        if await self.visitors.exist():
+        is_known = token is not None and hmac.compare_digest(sent.encode(), token.encode())
+        if path == METRICS_PATH and is_known:  # the figures are those of all users, and are asked for by no user
+            return None
+        message = "Send the header Authorization: Bearer with the token that KIE_AI_HTTP_TOKEN holds on the server."
+        has_users = await self.visitors.exist()
+        if has_users and path != METRICS_PATH:
             scope[USER] = await self.visitors.find(sent)
             if scope[USER] is not None:
                 return None
             message = "Send the header Authorization: Bearer with your own token, which an administrator has given you."
-        elif token is None or hmac.compare_digest(sent.encode(), token.encode()):
+        elif not has_users and (token is None or is_known):
             return None
-        else:
-            message = "Send the header Authorization: Bearer with the token that KIE_AI_HTTP_TOKEN holds on the server."
         scheme = 'Basic realm="kie-ai-mcp-server: any name, the token as password"' if in_browser else "Bearer"
         return refusal(HTTPStatus.UNAUTHORIZED, message, {"WWW-Authenticate": scheme})
 

@@ -27,9 +27,10 @@ from kie_ai_mcp._media.uploading import UPLOADS_PATH
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._start.limits import MESSAGE_BYTES
-from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, PROBES, READY_PATH, ending, refusal
+from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, METRICS_PATH, PROBES, READY_PATH, ending, refusal
 from kie_ai_mcp._web.callbacks import Callbacks
 from kie_ai_mcp._web.files import FILE, Files
+from kie_ai_mcp._web.metrics import Metrics
 from kie_ai_mcp._web.readiness import Readiness
 from kie_ai_mcp._web.uploads import UploadAddress
 from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
@@ -63,6 +64,7 @@ class Site:
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             custom_starlette_routes=[
                 Route(HEALTH_PATH, _health, methods=["GET"]),
+                Route(METRICS_PATH, Metrics(self.app.engine).answer, methods=["GET"]),
                 Route(READY_PATH, Readiness(self.app.engine).answer, methods=["GET"]),
                 Route(CALL_PATH, self._call, methods=["POST"]),
                 Route(GALLERY_PATH, self._gallery, methods=["GET"]),
@@ -165,6 +167,6 @@ async def _nothing_there(request: Request, exc: Exception) -> Response:
     """Refuse a request that no address takes, or not by this method."""
     assert isinstance(exc, HTTPException)  # noqa: S101  what it is registered for
     posts = f"POST {CALL_PATH}, POST {UPLOADS_PATH}, POST {CALLBACK_PATH}"
-    known = f"There are {MCP_PATH}, {posts}, {GALLERY_PATH} and {', '.join(PROBES)}."
+    known = f"There are {MCP_PATH}, {posts}, {', '.join((GALLERY_PATH, METRICS_PATH, *PROBES))}."
     what = f"{request.method} {shorten(request.url.path)}"
     return refusal(HTTPStatus(exc.status_code), f"{what} is not answered here. {known}", exc.headers)

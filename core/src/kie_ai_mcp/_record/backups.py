@@ -1,0 +1,48 @@
+"""Copies of an SQLite file while it is in use, made by SQLite itself and looked through before they get their names."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def unnamed(target: Path) -> Iterator[Path]:
+    """Give a new file, for its owner alone, that gets its name once the context has filled it; nothing is overwritten.
+
+    Raise FileExistsError where anything has that name.
+    """
+    if os.path.lexists(target):
+        raise FileExistsError(17, "a file of that name exists", str(target))
+    part = target.with_name(f"{target.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    try:
+        yield part
+        try:
+            os.link(part, target)  # unlike a rename it never takes the place of another file
+        except FileExistsError:
+            raise
+        except OSError:  # a file system that knows no links
+            part.rename(target)
+    finally:
+        for path in (part, *(Path(f"{part}{end}") for end in ("-wal", "-shm", "-journal"))):
+            path.unlink(missing_ok=True)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a database as it is at one moment to a new file, which is found sound; others may write meanwhile."""
+    address = f"{source.absolute().as_uri()}?mode=ro"
+    with unnamed(target) as part:
+        with closing(sqlite3.connect(address, uri=True)) as ours, closing(sqlite3.connect(part)) as theirs:
+            ours.backup(theirs)  # in one step, which the writing of others does not make begin anew
+        seal(part)
+
+
+def seal(path: Path) -> None:
+    """Make a database one file without a log beside it, and look it through."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+        ((answer,), *_) = database.execute("PRAGMA integrity_check").fetchall()
+        if answer != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged: {answer}")
