@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import Wire
 from tests.helpers import until
+from tests.hosts.talk import Posts
+from tests.wire.processes import STATELESS
 
 if TYPE_CHECKING:
     from tests.wire.conftest import Run, RunIn, SiteIn, Spawn
@@ -294,3 +297,43 @@ def test_database_that_hangs_does_not_hold_up_the_other_figures(site_in: "SiteIn
         assert "kie_ai_requests_waiting" in found
         wire.hangs.clear()
         until(lambda: "kie_ai_tasks_running" in figures(site))
+
+
+# Traces --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["stdio", "http"])
+def test_spans_reach_the_collector_before_the_end(
+    way: str, site_in: "SiteIn", spawn: "Spawn", httpserver: HTTPServer, tmp_path: Path
+) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    httpserver.expect_request("/v1/traces", method="POST").respond_with_data(b"")
+    settings: Any = {"OTEL_EXPORTER_OTLP_ENDPOINT": httpserver.url_for(""), "KIE_AI_ENABLED_PROVIDERS": "nano-banana"}
+    settings["OTEL_BSP_SCHEDULE_DELAY"] = "60000"
+    if way == "stdio":
+        child = spawn(**settings)
+        child.greet("2025-11-25")
+        child.call("list_tasks", words=PROMPT)
+        child.process.send_signal(signal.SIGTERM)
+        assert child.ended() == 0
+    else:
+        with site_in(tmp_path, **settings) as site:
+            Posts(site, STATELESS).answer("tools/call", {"name": "list_tasks", "arguments": {"words": PROMPT}})
+            site.child.process.send_signal(signal.SIGTERM)
+            assert site.child.ended() == 0
+    sent = b"".join(request.get_data() for request, _ in httpserver.log)
+    assert b"tools/call list_tasks" in sent
+    assert b"kie-ai-mcp-server" in sent
+    assert PROMPT.encode() not in sent
+
+
+def test_collector_that_is_not_there_does_not_hold_up_the_end(spawn: "Spawn") -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    child = spawn(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", KIE_AI_ENABLED_PROVIDERS="nano-banana")
+    child.greet("2025-11-25")
+    child.call("list_tasks")
+    begun = time.monotonic()
+    child.process.send_signal(signal.SIGTERM)
+    assert child.ended() == 0
+    assert time.monotonic() - begun < 5
+    assert "Traceback" not in child.errors

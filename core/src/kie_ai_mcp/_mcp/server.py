@@ -35,6 +35,7 @@ from kie_ai_mcp._mcp.signals import end_on_signal
 from kie_ai_mcp._mcp.stdio import message_streams
 from kie_ai_mcp._mcp.subscriptions import ChangingServer, Subscriptions
 from kie_ai_mcp._mcp.tasks import TaskRequests, task_made, wants_tasks
+from kie_ai_mcp._mcp.traces import Traced, begin_traces
 from kie_ai_mcp._providers.installed import sources
 from kie_ai_mcp._settings.load import Faults, config_file, load_settings, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr, log_warnings
@@ -128,7 +129,7 @@ def server_of(app: App) -> ChangingServer:
         cache_hints={"tools/list": CacheHint(ttl_ms=LIST_TTL_MS)},
     )
     server.tools_change = app.changes.tools_may_change
-    server.middleware.append(without_newer)
+    server.middleware[:] = [Traced(app), without_newer]  # in place of the SDK's own spans
     server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)
     TaskRequests(app).serve(server)
     subscriptions.serve(server)
@@ -164,7 +165,7 @@ def run_stdio(start: Start) -> None:
 async def serve(settings: Settings, faults: Faults, start: Start | None = None) -> None:
     """Serve MCP over stdin and stdout until the input ends. A signal ends the process from within."""
     start = start or begin(remembers=False)
-    app = App.open(settings, faults)
+    app, flush = App.open(settings, faults), begin_traces()
     # What was loaded until now stays to the end; the collector, switched off at the start, need never look at it.
     gc.freeze()
     gc.enable()
@@ -175,11 +176,13 @@ async def serve(settings: Settings, faults: Faults, start: Start | None = None) 
                 await app.engine.drain()
                 with anyio.move_on_after(CLOSE_S):
                     await app.engine.record.aclose()
+                flush()
 
             group.start_soon(partial(end_on_signal, finish, limit_s=CLEANUP_S))
             app.watch()
             await serve_client(app, start)
         group.cancel_scope.cancel()
+    flush()
 
 
 async def serve_client(app: App, start: Start) -> None:

@@ -12,6 +12,7 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.links import Links
 from kie_ai_mcp._mcp.server import CLEANUP_S
 from kie_ai_mcp._mcp.signals import code_after, exit_after, signalled
+from kie_ai_mcp._mcp.traces import begin_traces
 from kie_ai_mcp._settings.load import Faults
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web import connections
@@ -43,7 +44,7 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     base_url = settings.public_url or _local_url(settings, host, listener)
     links = Links.of(settings, base_url, app.engine.record.path)
     app.engine.links = links if is_remote(settings, host) else None
-    site = Site(app)
+    site, flush = Site(app), begin_traces()
     with signalled() as first:
         async with anyio.create_task_group() as group, app.engine.running():
             access = Access(Sites(site, links, group), app.settings, host, visitors)
@@ -61,6 +62,7 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
                     site.drained.set()
                     server.should_exit = True
             group.cancel_scope.cancel()
+    flush()
     return code_after(received)
 
 
