@@ -20,6 +20,7 @@ from tests.wire.processes import LIMIT_S, STATELESS, Message, Site
 
 PROMPT = "Adas secret fox"
 NOBODYS = "0f" * 16  # an id that no task has
+MODEL = "grok-imagine/upscale"  # takes the id of a task
 
 
 @dataclass
@@ -55,6 +56,7 @@ class People:
 def people(site_in: SiteIn, run_in: RunIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
     folder = tmp_path_factory.mktemp("people")
     settings = {"KIE_AI_OUTPUT_DIR": str(folder / "out"), "KIE_AI_RATE_LIMIT": "1000", "KIE_AI_TIMEOUT": "1000"}
+    settings["KIE_AI_ENABLED_PROVIDERS"] = "nano-banana,veo3,market"
     with Sandbox(speed=10_000) as sandbox, site_in(folder, sandbox=sandbox, **settings) as site, ExitStack() as clients:
         made = People(site, sandbox, folder, run_in, {}, clients)
         made.add("ada")
@@ -111,6 +113,29 @@ def test_no_tool_tells_a_stranger_more_of_a_task_than_of_none(people: People, ad
                 tried.append(name)
     assert {"get_task_status", "wait_for_tasks", "save_result", "show_result", "resolve_submission"} <= {*tried}
     assert {"extend_veo3_video", "get_veo3_1080p_video"} <= {*tried}
+    assert len(people.sandbox.ledger) == before
+
+
+def test_file_of_another_is_no_picture_to_work_on(people: People, adas: Mapping[str, Any]) -> None:
+    bob = people.seen_by("bob")
+    for form in ("{}", "kie://files/{}/1", "kie://tasks/{}"):
+        ours, none = (
+            bob.tool("edit_nano_banana", prompt="Take it", image_urls=[form.format(each)])
+            for each in (adas["image"], NOBODYS)
+        )
+        assert said(ours, adas["image"]) == said(none, NOBODYS)
+        assert ours["isError"]
+
+
+def test_model_takes_no_task_of_another(people: People, adas: Mapping[str, Any]) -> None:
+    bob, before = people.seen_by("bob"), len(people.sandbox.ledger)
+    for field in ("taskId", "task_id"):
+        ours, none = (
+            bob.tool("run_model", model="grok-imagine/upscale", input={field: each})
+            for each in (adas["video"], NOBODYS)
+        )
+        assert said(ours, adas["video"]) == said(none, NOBODYS)
+        assert ours["isError"]
     assert len(people.sandbox.ledger) == before
 
 
@@ -248,8 +273,11 @@ def test_limits_of_a_user_hold_for_that_one_alone(people: People) -> None:
     until(lambda: not cara.tool("generate_nano_banana", prompt="Caras two")["isError"])
 
 
-def test_user_with_their_own_key_spends_nothing_of_the_servers(people: People) -> None:
+def test_user_with_their_own_key_spends_nothing_of_the_servers(people: People, adas: Mapping[str, Any]) -> None:
     dora = people.add("dora", "--own-key")
+    ours = dora.tool("get_task_status", task_id=adas["image"])
+    assert ours["structuredContent"]["status"] == "not found"
+    assert PROMPT not in said(ours)
     refused = dora.tool("generate_nano_banana", prompt="Doras one")["structuredContent"]
     assert refused["charged"] == "no"
     assert "KIE_AI_USER_KEYS" in refused["next_step"]

@@ -1,5 +1,6 @@
 """Users of a server: an engine of each, which sees, pays and saves for that user alone."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,26 +17,32 @@ from kie_ai_mcp._settings.settings import Settings, variable
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import KIE
 
+TASK_FIELD = re.compile("(?i).*task_?ids?").fullmatch  # names fields of models that take the id of a task
 KNOWN_S = 1.0  # how long what is on record of a user counts for the background
 
 
 async def check_named(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> None:
-    """Raise InvalidArgument where a user's call names a task of somebody else: the service would take it."""
+    """Raise InvalidArgument where a user's call names a task that is not theirs: the service might take it."""
     if not engine.record.user or engine.record.sees_all:
         return
-    named = {str(arguments[name]): name for name in tool.arguments.task_ids if name in arguments}
-    others = await engine.record.tasks.not_seen(_texts(arguments))
+    named = {text: name for name, text in _ids_in(arguments) if name in tool.arguments.task_ids or TASK_FIELD(name)}
+    others = await engine.record.tasks.not_seen(named)
     if not engine.adopts:  # in the server's account it may be anybody's
         others |= {text for text in named if await engine.record.tasks.find(text) is None}
     for text in others:
-        raise InvalidArgument(named.get(text, "arguments"), text, "no task of yours has this id")
+        raise InvalidArgument(named[text], text, "no task of yours has this id")
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _ids_in(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts in arguments, each with the name of its field."""
     if isinstance(value, str):
-        yield value
-    for part in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
-        yield from _texts(part)
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _ids_in(part, key)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _ids_in(part, name)
 
 
 @dataclass

@@ -82,6 +82,10 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
         )
         raise TaskNotFound(message, next_step=f"Check the id; {engine.logs_of(gateway)} may show it.")
     task_id = task_id.removeprefix(f"{KIE}:")
+    message = f"No task {shorten(task_id)} is on record here, and no status route of the enabled providers knows it."
+    step = "Check the id; list_tasks shows the recorded ones. A disabled provider's tasks need it enabled."
+    if await engine.record.tasks.not_seen([task_id]):  # the service may tell everybody of it
+        raise TaskNotFound(message, next_step=step)
     for task in (Task(task_id, "market", "", path=MARKET_CREATE[0]), *engine.plugins.probes(task_id)):
         with suppress(ReadFailed):
             probes.setdefault((await engine.asking.route(task)).paths, task)
@@ -100,8 +104,6 @@ async def look_up(engine: Engine, task_id: str) -> tuple[TaskRecord, Mapping[str
     if unread:
         problem = f"The task {shorten(task_id)} is not on record here, and the service could not be asked everywhere:"
         raise ReadFailed(f"{problem} {unread[0].message}", next_step=unread[0].next_step or "Ask again later.")
-    message = f"No task {shorten(task_id)} is on record here, and no status route of the enabled providers knows it."
-    step = "Check the id; list_tasks shows the recorded ones. A disabled provider's tasks need it enabled."
     if codes == {404}:
         step = f"{meaning_of(404).next_step} {step}"
     raise TaskNotFound(message, next_step=step)
