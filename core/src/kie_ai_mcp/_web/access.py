@@ -4,6 +4,7 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._start.limits import MESSAGE_BYTES
 from kie_ai_mcp._web.visitors import Visitors
 from kie_ai_mcp.errors import StorageError, shorten
+
+log = logging.getLogger(__name__)
 
 GALLERY_PATH = "/gallery"
 HEALTH_PATH, READY_PATH = "/healthz", "/readyz"
@@ -87,7 +90,9 @@ class Access:
         try:
             answer = await self._refusal(scope) or limited
         except StorageError as exc:
-            answer = refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"Users can't be looked up. {exc}", {"Retry-After": "5"})
+            log.warning("users can't be looked up: %s", exc)
+            message = "Who calls can't be looked up now: the server's database can't be used. Call again."
+            answer = refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, {"Retry-After": "5"})
         await answer(scope, receive, send)
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
