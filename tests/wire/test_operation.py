@@ -109,6 +109,13 @@ def test_failure_at_the_start_is_an_object_as_well(run: "Run", tmp_path: Path) -
     assert "tasks.db" in line["message"]
 
 
+def test_command_speaks_to_a_person_whatever_a_server_logs(run: "Run") -> None:
+    done = run("tasks", "show", "no-such-task", KIE_AI_LOG_FORMAT="json", KIE_AI_NOTHING="1")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("kie-ai-mcp-server: No task 'no-such-task'")
+    assert "{" not in done.stderr
+
+
 def test_traceback_is_a_field_of_one_line(tmp_path: Path) -> None:
     source = (
         "import sys, threading, warnings\n"

@@ -10,6 +10,7 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending
+from kie_ai_mcp._record.users import User
 from tests.databases import outside
 
 pytestmark = pytest.mark.anyio
@@ -53,12 +54,12 @@ async def test_credits_are_counted_as_the_days_limit_counts_them(make_record: Ma
     await record.end(lost, Ending("unknown"))
     await record.end(await ask(record, "refused"), Ending("refused"))
     await record.tasks.adopt(Task("made elsewhere", "x", "x"))
-    (all_of_it,) = await record.stats.by(())
+    (all_of_it,) = record.stats.by(())
     assert all_of_it.counts == {"completed": 3, "pending": 1, "processing": 1, "unknown": 1}
     assert (all_of_it.credits, all_of_it.charged) == (4 + 10 + 25 + 10, 4 + 25)
     assert all_of_it.credits == await record.spent_today()
     await record.submissions.resolve(lost, None)
-    (all_of_it,) = await record.stats.by(())
+    (all_of_it,) = record.stats.by(())
     assert (all_of_it.counts["discarded"], all_of_it.credits) == (1, await record.spent_today())
 
 
@@ -68,22 +69,22 @@ async def test_groups_are_told_apart_and_searched_by_words(make_record: MakeReco
         await make(record, f"A harbour {number}", done(2.0), subfolder="port", model="a")
     await make(record, "A Fox, 100% red", Outcome("failed", error="no"), model="b", subfolder="wood", user="eve")
     await ask(record, "A fox on its way", model="b")
-    found = await record.stats.by(("subfolder", "model"))
+    found = record.stats.by(("subfolder", "model"))
     assert [(each.names, each.counts) for each in found] == [
         (("", "b"), {"sending": 1}),
         (("port", "a"), {"completed": 3}),
         (("wood", "b"), {"failed": 1}),
     ]
     assert [each.credits for each in found] == [10.0, 6.0, 10.0]
-    assert [each.counts for each in await record.stats.by((), words="harbour GENERATE_X")] == [{"completed": 3}]
-    assert [each.counts for each in await record.stats.by((), words="100% fox")] == [{"failed": 1}]
-    assert await record.stats.by((), words="nobody") == []
+    assert [each.counts for each in record.stats.by((), words="harbour GENERATE_X")] == [{"completed": 3}]
+    assert [each.counts for each in record.stats.by((), words="100% fox")] == [{"failed": 1}]
+    assert record.stats.by((), words="nobody") == []
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    assert [each.names for each in await record.stats.by(("day", "user", "tool", "provider", "kind"))] == [
+    assert [each.names for each in record.stats.by(("day", "user", "tool", "provider", "kind"))] == [
         (today, "", "generate_x", "x", "image"),
         (today, "eve", "generate_x", "x", "image"),
     ]
-    assert await record.stats.by((), datetime.now(UTC) + timedelta(days=1)) == []
+    assert record.stats.by((), datetime.now(UTC) + timedelta(days=1)) == []
 
 
 @pytest.mark.parametrize(("seconds", "median"), [([5], 5), ([9, 1, 4], 4), ([1, 2, 10, 40], 6)])
@@ -98,7 +99,7 @@ async def test_median_is_that_of_completed_tasks(make_record: MakeRecord, second
                 (moments[0], moments[1], "2026-01-02 10:00:00"),
             )
     await make(record, "failed", Outcome("failed", error="no"))
-    (found,) = await record.stats.by(("model",))
+    (found,) = record.stats.by(("model",))
     assert found.median_s == pytest.approx(median)
 
 
@@ -110,3 +111,14 @@ async def test_load_is_that_of_all_users_and_not_of_what_is_long_lost(make_recor
         await record.tasks.adopt(Task(name, "x", "x", created_at=now - timedelta(hours=age)))
     await make(record, "done", done())
     assert await record.tasks.load(now - timedelta(days=14)) == (2, now - timedelta(hours=5))
+
+
+async def test_figures_are_those_of_the_rows_that_a_user_sees(make_record: MakeRecord) -> None:
+    record = make_record()
+    await make(record, "mine", done(3.0), user="ada")
+    await make(record, "yours", done(4.0), user="eve")
+    (whole,) = record.stats.by(())
+    (adas,) = record.of_user(User("ada"), {}).stats.by(("user",))
+    (admins,) = record.of_user(User("root", is_admin=True), {}).stats.by(())
+    assert (whole.credits, adas.credits, admins.credits) == (7.0, 3.0, 7.0)
+    assert adas.names == ("ada",)

@@ -128,7 +128,8 @@ class Commands(click.Group):
         if not standalone_mode:
             return run_command(*args, standalone_mode=False, **extra)
         prepare_streams()
-        log_to_stderr(load_settings(faults=[]))
+        # A person reads what commands say; a server's lines are for whoever gathers them, and it says so itself.
+        log_to_stderr(load_settings(faults=[]).model_copy(update={"log_format": "text"}))
         try:
             code: Any = run_command(*args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as exc:

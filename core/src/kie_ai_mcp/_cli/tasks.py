@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.waiting import READS_AT_ONCE, wait_for
 from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._record.consents import CLOSED, COMMAND_LINE, Question
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.stats import GROUPS
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
@@ -320,8 +322,10 @@ def stats(by: tuple[str, ...], words: str, since: datetime | None) -> None:
     kie-ai-mcp-server tasks stats --by day,model --since 30d
     kie-ai-mcp-server tasks stats --by subfolder --words harbour
     """
-    found = console.run_with_app(load_settings(), lambda app: app.engine.record.stats.by(by, since, words))
-    rows = rows_of_figures(by, found)
+    with closing(Record.of(load_settings())) as record:
+        record.open()
+        with record.database.translated("read"), record.database.at_leisure():
+            rows = rows_of_figures(by, record.stats.by(by, since, words))
     console.show(rows, lambda: print_figures(by, rows))
 
 

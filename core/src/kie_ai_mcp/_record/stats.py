@@ -7,8 +7,6 @@ from typing import Any
 
 import peewee
 
-from kie_ai_mcp._record.database import Database
-from kie_ai_mcp._record.lane import in_worker
 from kie_ai_mcp._record.scope import Scope
 from kie_ai_mcp._record.slots import Budget
 from kie_ai_mcp._record.tables import MAY_COST, SubmissionRow, TaskRow
@@ -39,14 +37,11 @@ class Stats:
     scope: Scope
     budget: Budget
 
-    @property
-    def database(self) -> Database:
-        """The database, whose turns its work waits for."""
-        return self.scope.database
-
-    @in_worker
     def by(self, groups: Sequence[str], since: datetime | None = None, words: str = "") -> list[Figures]:
-        """Return the figures of each group, in the order of their names; of all together without `groups`."""
+        """Return the figures of each group, in the order of their names; of all together without `groups`.
+
+        It reads every row, so nobody else may wait for this use of the database.
+        """
         names = [f"k{number}" for number in range(len(groups))]
         listed = ", ".join(names) or "1"
         parts = [self._selected(rows, groups, since, words) for rows in (SubmissionRow, TaskRow)]
@@ -63,13 +58,13 @@ class Stats:
         )
         found: dict[tuple[str, ...], Figures] = {}
         count = len(groups) or 1
-        for row in self.database.connection.execute_sql(sums, values).fetchall():
+        for row in self.scope.database.connection.execute_sql(sums, values).fetchall():
             key, (status, number, cost, charge) = row[: len(groups)], row[count:]
             figures = found.setdefault(key, Figures(key))
             figures.counts[status] = number
             figures.credits += cost or 0.0
             figures.charged += charge or 0.0
-        for row in self.database.connection.execute_sql(middle, values).fetchall():
+        for row in self.scope.database.connection.execute_sql(middle, values).fetchall():
             found[row[: len(groups)]].median_s = float(row[count])
         return list(found.values())
 
@@ -84,7 +79,7 @@ class Stats:
         columns |= {"day": peewee.fn.SUBSTR(made, 1, 10), "subfolder": requests.subfolder}
         keys = [peewee.fn.COALESCE(columns[name], "").alias(f"k{place}") for place, name in enumerate(groups)]
         ends = peewee.Case(None, [(tasks.finished_at > tasks.updated_at, tasks.updated_at)], tasks.finished_at)
-        took = self.database.seconds_of(ends) - self.database.seconds_of(tasks.created_at)
+        took = self.scope.database.seconds_of(ends) - self.scope.database.seconds_of(tasks.created_at)
         cost, charge = none, none
         if is_request:
             cost, charge = self.budget.cost_and_charge()
@@ -104,7 +99,7 @@ class Stats:
         query = query.where(self.scope.seen(rows))
         if since is not None:
             query = query.where(made >= since)
-        for condition in holding(self.database, words, rows):
+        for condition in holding(self.scope.database, words, rows):
             query = query.where(condition)
-        sql, values = self.database.connection.get_sql_context().sql(query).query()
+        sql, values = self.scope.database.connection.get_sql_context().sql(query).query()
         return str(sql), values

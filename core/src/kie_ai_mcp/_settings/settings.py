@@ -203,7 +203,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(
         None, description="what is logged to stderr (default: warning; by serve --http info)"
     )
-    log_format: Literal["text", "json"] = Field("text", description="how lines of the log are written: text or json")
+    log_format: Literal["text", "json"] = Field("text", description="how a server writes its log: text or json")
     log_prompts: bool = Field(False, description="whether the log's line of a call has its arguments, prompts as well")
     providers: Sections = Field({}, repr=False, description="sections [providers.NAME], only in the file")
     provider_variables: dict[str, str] = Field({}, repr=False, description="environment variables of single providers")
