@@ -392,6 +392,8 @@ def taken() -> Iterator[str]:
             {"KIE_AI_ALLOWED_ORIGINS": "*"},
             ("KIE_AI_ALLOWED_ORIGINS", "* is no origin", "https://app.example"),
         ),
+        ("--http", {"KIE_AI_OAUTH_ISSUER": "https://login.example"}, ("KIE_AI_OAUTH_ISSUER", "KIE_AI_PUBLIC_URL")),
+        ("--http", {"KIE_AI_OAUTH_ISSUER": "http://login.example"}, ("KIE_AI_OAUTH_ISSUER", "https://")),
         ("--port 3000", {}, ("--http",)),
         ("--http --reload", {}, ("--http",)),
     ],

@@ -57,6 +57,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "allowed_hosts": ("box.local, kie.example", ("box.local", "kie.example")),
     "allowed_origins": ("https://app.example/, tauri://localhost", ("https://app.example", "tauri://localhost")),
     "public_url": ("https://kie.example/hooks/", "https://kie.example/hooks"),
+    "oauth_issuer": ("https://login.example/kie/", "https://login.example/kie/"),
     "webhook_key": ("a-signing-key", SecretStr("a-signing-key")),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),

@@ -34,6 +34,7 @@ EXAMPLES: dict[str, Any] = {
     "max_submissions_per_hour": 60,
     "http_token": "a long text that nobody guesses",
     "public_url": "https://example.com/kie",
+    "oauth_issuer": "https://login.example.com/",
     "webhook_key": "your account's webhook key",
 }
 

@@ -61,3 +61,11 @@ def _host_and_port(text: str) -> tuple[str, str]:
     if parts.netloc != address.removesuffix(":*") or "@" in address or not _NAME.fullmatch(name):
         raise ValueError(text)
     return name, port
+
+
+def is_local(host: str) -> bool:
+    """Return whether a host is this machine, as it calls itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

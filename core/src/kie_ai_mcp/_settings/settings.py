@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from kie_ai_mcp._settings.databases import is_usable
 from kie_ai_mcp._settings.folders import is_unusable_on_windows
-from kie_ai_mcp._settings.hosts import host_of, named_host, named_origin
+from kie_ai_mcp._settings.hosts import host_of, is_local, named_host, named_origin
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import BASE_URL, ConfigError
 from kie_ai_mcp.specs import Availability, Kind
@@ -60,6 +60,13 @@ def _can_be_extended(value: str) -> str:
     if urlsplit(value).query or urlsplit(value).fragment:
         raise ValueError("it must end before any ? or #")
     host_of(urlsplit(value).hostname or "")
+    return value
+
+
+def _issuer(value: str) -> str:
+    parts = urlsplit(_can_be_extended(value))
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_local(parts.hostname or "")):
+        raise ValueError("it must be an address that starts with https://")
     return value
 
 
@@ -198,6 +205,9 @@ class Settings(BaseModel):
     )
     public_url: Annotated[Address, AfterValidator(_can_be_extended)] | None = Field(
         None, description="this server's address in the internet, to which the service then posts finished tasks"
+    )
+    oauth_issuer: Annotated[str, AfterValidator(_issuer)] | None = Field(
+        None, description="OAuth issuer whose tokens HTTP clients must send; the name in a token is the user"
     )
     webhook_key: Secret | None = Field(None, description="the account's key that signs what the service posts")
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(

@@ -3,13 +3,12 @@
 import base64
 import binascii
 import hmac
-import ipaddress
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from mcp.server.transport_security import RequestBodyLimitMiddleware
@@ -21,11 +20,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kie_ai_mcp._flow.links import FILES_PATH
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._media.uploading import UPLOADS_PATH
-from kie_ai_mcp._settings.hosts import host_of, names_of
+from kie_ai_mcp._record.users import BEGINNING
+from kie_ai_mcp._settings.hosts import host_of, is_local, names_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._start.limits import MESSAGE_BYTES
-from kie_ai_mcp._web.visitors import Visitors
-from kie_ai_mcp.errors import StorageError, shorten
+from kie_ai_mcp._web.visitors import RESOURCE_PATH, IssuerAway, TokenRefused, Visitors
+from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
+
+if TYPE_CHECKING:
+    from kie_ai_mcp._web.oauth import Issuer
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ USER = "kie_ai_mcp.user"  # the name in a request's scope of the user who makes 
 CALLBACK_LIMIT = 1024 * 1024  # the largest callback, in bytes; the service posts addresses, not media
 EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  hosts to listen on that are no address
 RESUME = b"last-event-id"  # a client asks for what it missed; nothing is kept, and the SDK would answer 500
+IN_BROWSER = 'Basic realm="kie-ai-mcp-server: any name, the token as password"'
 EXPOSED = ("Mcp-Session-Id", "Mcp-Protocol-Version", "Retry-After", "WWW-Authenticate")  # what pages may read
 
 
@@ -51,6 +55,7 @@ class Access:
     settings: Settings
     host: str
     visitors: Visitors
+    issuer: "Issuer | None" = None  # of tokens whose users it vouches for
     closing: bool = False
 
     OPEN: ClassVar[frozenset[str]] = frozenset({*PROBES, CALLBACK_PATH})
@@ -129,8 +134,10 @@ class Access:
         is_known = token is not None and hmac.compare_digest(sent.encode(), token.encode())
         if path == METRICS_PATH and is_known:  # the figures are those of all users, and are asked for by no user
             return None
+        if self.issuer is not None and path != METRICS_PATH and not sent.startswith(BEGINNING):
+            return await self._unknown_to(self.issuer, sent, scope)
         message = "Send the header Authorization: Bearer with the token that KIE_AI_HTTP_TOKEN holds on the server."
-        has_users = await self.visitors.exist()
+        has_users = self.issuer is not None or await self.visitors.exist()
         if has_users and path != METRICS_PATH:
             scope[USER] = await self.visitors.find(sent)
             if scope[USER] is not None:
@@ -138,7 +145,28 @@ class Access:
             message = "Send the header Authorization: Bearer with your own token, which an administrator has given you."
         elif not has_users and (token is None or is_known):
             return None
-        scheme = 'Basic realm="kie-ai-mcp-server: any name, the token as password"' if in_browser else "Bearer"
+        return refusal(HTTPStatus.UNAUTHORIZED, message, {"WWW-Authenticate": IN_BROWSER if in_browser else "Bearer"})
+
+    async def _unknown_to(self, issuer: "Issuer", token: str, scope: Scope) -> Response | None:
+        """Return the refusal of a token that is not the issuer's; else None, with its user in the scope."""
+        path, fault = scope["path"], ""
+        if path.startswith(RESOURCE_PATH):
+            return None
+        try:
+            if token:
+                name = await issuer.user_of(token)
+                scope[USER] = await self.visitors.admit(name)
+                gone = f"{shorten(name)} was removed from this server; an administrator lets users in again."
+                return None if scope[USER] is not None else refusal(HTTPStatus.FORBIDDEN, gone)
+        except InvalidArgument as exc:  # no user has such a name
+            return refusal(HTTPStatus.FORBIDDEN, str(exc))
+        except IssuerAway as exc:
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(exc), {"Retry-After": "10"})
+        except TokenRefused as exc:
+            fault = exc.message
+        why = f"The token is refused: {fault}. " if fault else ""
+        message = f"{why}Send the header Authorization: Bearer with a token for {issuer.resource} from {issuer.issuer}."
+        scheme = IN_BROWSER if path.startswith(GALLERY_PATH) else issuer.challenge(fault)
         return refusal(HTTPStatus.UNAUTHORIZED, message, {"WWW-Authenticate": scheme})
 
     def _is_ours(self, host: str) -> bool:
@@ -169,13 +197,6 @@ def _token_in(headers: Headers, *, in_browser: bool) -> str:
         with suppress(binascii.Error, UnicodeDecodeError):
             return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
     return ""
-
-
-def is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def ending(message: str) -> Response:

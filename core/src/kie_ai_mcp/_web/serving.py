@@ -4,6 +4,8 @@ import logging
 import socket
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import anyio
 import uvicorn
@@ -13,14 +15,18 @@ from kie_ai_mcp._flow.links import Links
 from kie_ai_mcp._mcp.server import CLEANUP_S
 from kie_ai_mcp._mcp.signals import code_after, exit_after, signalled
 from kie_ai_mcp._mcp.traces import begin_traces
+from kie_ai_mcp._settings.hosts import is_local
 from kie_ai_mcp._settings.load import Faults
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web import connections
-from kie_ai_mcp._web.access import EVERYWHERE, Access, is_local
-from kie_ai_mcp._web.site import CLOSE_S, MCP_PATH, Site
+from kie_ai_mcp._web.access import EVERYWHERE, Access
+from kie_ai_mcp._web.site import CLOSE_S, Site
 from kie_ai_mcp._web.sites import Sites
-from kie_ai_mcp._web.visitors import Visitors
+from kie_ai_mcp._web.visitors import MCP_PATH, Visitors
 from kie_ai_mcp.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from kie_ai_mcp._web.oauth import Issuer
 
 
 async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -> int:
@@ -29,12 +35,15 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     Raises what `App.open` raises, and ConfigError where others could get in or the port is not free.
     """
     for fault in faults:
-        if "http_token" in fault.where:  # without it everybody on this machine could get in
+        if {"http_token", "oauth_issuer"} & {*fault.where}:  # without it everybody on this machine could get in
             raise fault
+    if settings.oauth_issuer is not None and settings.public_url is None:
+        problem = "KIE_AI_OAUTH_ISSUER is set, but not the address that its tokens are for."
+        raise ConfigError(problem, next_step="Set KIE_AI_PUBLIC_URL to the address at which users reach this server.")
     app = App.open(settings, faults)
     visitors = Visitors(app.engine.record.users)
     try:
-        if settings.token is None and not is_local(host):
+        if (settings.token or settings.oauth_issuer) is None and not is_local(host):
             await _check_closed(visitors, host)
         listener = connections.listen(host, port)
     except (ConfigError, StorageError):
@@ -44,10 +53,11 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     base_url = settings.public_url or _local_url(settings, host, listener)
     links = Links.of(settings, base_url, app.engine.record.path)
     app.engine.links = links if is_remote(settings, host) else None
-    site, flush = Site(app), begin_traces()
+    issuer = _issuer_of(settings)
+    site, flush = Site(app, more=issuer.routes() if issuer else ()), begin_traces()
     with signalled() as first:
         async with anyio.create_task_group() as group, app.engine.running():
-            access = Access(Sites(site, links, group), app.settings, host, visitors)
+            access = Access(Sites(site, links, group), app.settings, host, visitors, issuer)
             server = _server_of(access)
             # Draining cancels what the flow itself has started; the answers are still to be written then.
             with anyio.CancelScope(shield=True):
@@ -64,6 +74,13 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
             group.cancel_scope.cancel()
     flush()
     return code_after(received)
+
+
+def _issuer_of(settings: Settings) -> "Issuer | None":
+    if settings.oauth_issuer is None:
+        return None
+    issuer: Issuer = import_module("kie_ai_mcp._web.oauth").Issuer.of(settings)  # few need it, and it takes its time
+    return issuer
 
 
 def _server_of(access: Access) -> "_Uvicorn":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -33,10 +34,10 @@ from kie_ai_mcp._web.files import FILE, Files
 from kie_ai_mcp._web.metrics import Metrics
 from kie_ai_mcp._web.readiness import Readiness
 from kie_ai_mcp._web.uploads import UploadAddress
+from kie_ai_mcp._web.visitors import MCP_PATH
 from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
 from kie_ai_mcp.readings import object_in
 
-MCP_PATH = "/mcp"
 CALL_PATH = "/tools/call"
 ENTRIES = "/entries.json"  # below the gallery: what its page shows, for the page to ask again
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"  # as entries write it
@@ -50,6 +51,7 @@ class Site:
 
     app: App
     drained: anyio.Event = field(default_factory=anyio.Event)
+    more: Iterable[Route] = ()  # addresses that others answer
     _current: dict[str, tuple[str, tuple[int, ...], str]] = field(default_factory=dict)  # as `_entries` keeps it
 
     def __post_init__(self) -> None:
@@ -73,6 +75,7 @@ class Site:
                 Route(FILES_PATH + FILE, files.send, methods=["GET"]),
                 Route(UPLOADS_PATH, UploadAddress(self.app).take, methods=["POST"]),
                 Route(CALLBACK_PATH, callbacks.take, methods=["POST"]),
+                *self.more,
             ],
         )
         self.starlette.add_exception_handler(HTTPException, _nothing_there)

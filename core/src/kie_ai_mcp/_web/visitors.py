@@ -1,12 +1,24 @@
 """Visitors of the HTTP server: which user a token belongs to, and whether there are users at all."""
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from kie_ai_mcp._record.users import User, Users
+from kie_ai_mcp.errors import KieError
 
+MCP_PATH = "/mcp"
+RESOURCE_PATH = "/.well-known/oauth-protected-resource"  # what clients read to find the issuer of tokens
 KNOWN_S = 1.0  # how long what is on record of users counts without another look
 MOST_KNOWN = 1_000
+
+
+class TokenRefused(KieError):
+    """A token is none, or none for this server now."""
+
+
+class IssuerAway(KieError):
+    """A token can't be checked, since its issuer does not answer."""
 
 
 @dataclass
@@ -16,7 +28,7 @@ class Visitors:
     users: Users
     _exist: bool = False
     _looked_at: float = float("-inf")
-    _known: dict[str, tuple[float, User]] = field(default_factory=dict)  # until when, by token
+    _known: dict[str, tuple[float, User]] = field(default_factory=dict)  # until when, by token or name
 
     async def exist(self) -> bool:
         """Return whether the server has users, or had any: then it is open to nobody else."""
@@ -25,13 +37,20 @@ class Visitors:
             self._looked_at = time.monotonic()
         return self._exist
 
+    async def admit(self, name: str) -> User | None:
+        """Return the user of a name that an issuer vouches for, added if new; None for one that was removed."""
+        return await self._looked_up(f" {name}", self.users.admit, name)  # no token begins like this
+
     async def find(self, token: str) -> User | None:
         """Return the user whose token this is, or None; raise `StorageError` where the record can't be read."""
+        return await self._looked_up(token, self.users.of_token, token) if token else None
+
+    async def _looked_up(self, mark: str, look_up: Callable[[str], Awaitable[User | None]], text: str) -> User | None:
         now = time.monotonic()
-        if (known := self._known.get(token)) and now < known[0]:
+        if (known := self._known.get(mark)) and now < known[0]:
             return known[1]
-        user = await self.users.of_token(token) if token else None
+        user = await look_up(text)
         self._known = {name: each for name, each in self._known.items() if now < each[0]}
         if user is not None and len(self._known) < MOST_KNOWN:
-            self._known[token] = now + KNOWN_S, user
+            self._known[mark] = now + KNOWN_S, user
         return user
