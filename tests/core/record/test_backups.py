@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp import Task
-from kie_ai_mcp._record import sqlite
+from kie_ai_mcp._record import copying, sqlite
 from kie_ai_mcp._record.backups import unnamed
 from kie_ai_mcp._record.copying import back_up
 from kie_ai_mcp._record.migrations import _STEPS, SCHEMA_VERSION
@@ -22,7 +22,7 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission
 from kie_ai_mcp.errors import StorageError
-from tests.databases import on_sqlite
+from tests.databases import on_postgres, on_sqlite, outside
 
 pytestmark = pytest.mark.anyio
 
@@ -103,6 +103,28 @@ async def test_backup_of_a_file_that_is_written_to_is_of_one_moment(make_record:
         writer.wait()
         if writer.stdout is not None:
             writer.stdout.close()
+
+
+@on_postgres
+async def test_backup_of_a_database_that_is_written_to_is_of_one_moment(
+    make_record: MakeRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, copy_table = make_record(), copying._copy_table
+    await record.tasks.adopt(Task("t-1", "x", "x"))
+
+    def copy_and_write(*args: Any) -> int:
+        number = copy_table(*args)
+        with outside(record) as database:  # nobody waits for the copy
+            for sql in ("INSERT INTO leases VALUES (?, 'x', 0)", "UPDATE tasks SET task_id = ?"):
+                database.execute(sql, (args[2].__name__,))
+        return number
+
+    monkeypatch.setattr(copying, "_copy_table", copy_and_write)
+    back_up(record, tmp_path / "kept.db")
+    assert rows(tmp_path / "kept.db") == [("t-1",)]
+    assert rows(tmp_path / "kept.db", "SELECT count(*) FROM leases") == [(0,)]
+    with outside(record) as database:
+        assert database.execute("SELECT count(*) FROM leases").fetchone()[0] == len(copying.TABLES)
 
 
 @on_sqlite

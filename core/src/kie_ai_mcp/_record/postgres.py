@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import re
 import selectors
 import socket
@@ -23,6 +24,7 @@ from kie_ai_mcp._settings.databases import place_in
 from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp.errors import StorageError
 
+log = logging.getLogger(__name__)
 # The longest that one of each may take: nobody waits longer than 10 s. No statement is given less than the last.
 CONNECT_S, STATEMENT_S, WORK_S, LEAST_S = 4, 6, 8, 0.5
 SLOW_S = 1.0  # an attempt to connect that failed after so long is not repeated for a moment, by the same call above all
@@ -272,6 +274,8 @@ class Postgres(Database):
         self._check_version(version)
         if version != SCHEMA_VERSION:
             migrate_postgres(self.connection)
+            if version:
+                log.warning("the schema of %s was changed from version %s to %s", self.name, version, SCHEMA_VERSION)
 
     def _hold(self, connection: Any) -> None:
         """Hold the lock of this process on a connection, for as long as that lasts."""

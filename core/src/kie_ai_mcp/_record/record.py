@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import copy
@@ -75,7 +75,7 @@ class Record:
     address: str = ""  # of a PostgreSQL database, which takes the place of the file
     user: str = ""  # whose it is; "" where there are no users
     made: Counter[str] = field(default_factory=Counter)  # the requests of this process by how they ended
-    spent: Counter[str] = field(default_factory=Counter)  # and the Kie.ai credits that were booked for them
+    spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # Kie.ai credits, likewise
     _holds: bool = field(default=False, init=False)
 
     @classmethod
@@ -190,8 +190,9 @@ class Record:
                     ended = Ended(error=error, lost=lost)
             known = self.recovery.requests.pop(submission_id, {})
         self.made[ending.state] += 1
-        booked = ending.sent["booked_credits"] if "booked_credits" in ending.sent else known.get("booked_credits")
-        self.spent[ending.state] += (booked or 0.0) * (ending.state in MAY_COST)  # type: ignore[assignment]
+        if ending.state in MAY_COST:
+            booked = ending.sent.get("booked_credits", known.get("booked_credits"))
+            self.spent[ending.state] += booked or 0.0
         return ended
 
     @in_worker
