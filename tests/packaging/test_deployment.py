@@ -31,7 +31,7 @@ from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.settings import SECRET_SETTINGS, SECTIONS, Settings, variable
 from kie_ai_mcp._start.limits import LOAD
 from kie_ai_mcp._web import site
-from kie_ai_mcp._web.access import HEALTH_PATH, READY_PATH
+from kie_ai_mcp._web.access import HEALTH_PATH, METRICS_PATH, READY_PATH
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -242,6 +242,7 @@ def test_steps_of_the_image_make_a_server_that_runs_and_ends_as_it_says(run_uv: 
             assert asked(int(port), "POST", site.CALL_PATH, call)[0] == 401
             status, answer = asked(int(port), "POST", site.CALL_PATH, call, Authorization=f"Bearer {TOKEN}")
             assert (status, '"isError":false' in answer.replace(" ", "")) == (200, True), answer
+            assert asked(int(port), "GET", METRICS_PATH, Authorization=f"Bearer {TOKEN}")[0] == 200
             server.send_signal(signal.SIGTERM)
             assert server.wait(DRAIN_S) == 0
         owner = (image.root / "data/tasks.db").stat().st_uid
