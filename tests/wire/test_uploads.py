@@ -3,7 +3,10 @@
 import hashlib
 import io
 import json
+import os
+import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -89,6 +92,18 @@ def test_uploaded_bytes_become_an_address_that_a_tool_takes(site: "Site", servic
     assert service.ledger[-1].body["input"]["image_urls"] == [sent["url"]]
     again = site.client.post("/uploads", content=PICTURE, headers={"Content-Type": "text/html"})
     assert again.json()["url"] == sent["url"]
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("sh", "curl"))), reason="there is no shell with curl here")
+def test_line_of_a_refused_path_uploads_the_file(site: "Site", tmp_path: Path) -> None:
+    picture = tmp_path / "Ann's $(fox) & \u00e9.png"
+    picture.write_bytes(PICTURE)
+    error = site.tool("upload_file", path=str(picture))["structuredContent"]["error"]
+    line = error[error.index("curl -H") :].removesuffix(".")
+    done = subprocess.run(
+        ["sh", "-c", line], env={"TOKEN": TOKEN, "PATH": os.environ["PATH"]}, capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["type"] == "image/png"
 
 
 def test_body_in_chunks_and_one_that_waits_are_taken(site: "Site") -> None:

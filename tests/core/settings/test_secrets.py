@@ -37,6 +37,28 @@ def test_extended_mask_knows_both_secrets_and_the_first_one_only_its_own() -> No
     assert first.text("first-key, second-key") == "[key], second-key"
 
 
+FOLDERS = {"/srv/out": "[output_dir]", "/srv": "[data]", "C:\\kie out": "[C]", "/root": "[home]"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("in /srv/out/a b.png: no space", "in [output_dir]/a b.png: no space"),
+        ("'/srv/tasks.db', KIE=/srv:/root", "'[data]/tasks.db', KIE=[data]:[home]"),
+        ("file:///srv/out/1.png (/root)", "file://[output_dir]/1.png ([home])"),
+        ("{'path': 'C:\\\\kie out\\\\1.png'} C:\\kie out\\2.png", "{'path': '[C]\\\\1.png'} [C]\\2.png"),
+        ("/srv/outer", "[data]/outer"),
+        ("/srv2, /data/srv, ./srv, ~/srv, /root-cause", "/srv2, /data/srv, ./srv, ~/srv, /root-cause"),
+        ("https://a.example/srv/out/1.png?p=/srv", "https://a.example/srv/out/1.png?p=/srv"),
+        ("kie://files/1/srv data:image/png;base64,A+/srv/out+", "kie://files/1/srv data:image/png;base64,A+/srv/out+"),
+    ],
+)
+def test_folders_are_hidden_and_addresses_stay(text: str, shown: str) -> None:
+    mask = Mask(["first-key"]).hiding(FOLDERS).extended("second-key")
+    assert mask.text(f"{text} second-key") == f"{shown} [key]"
+    assert mask.json({text: [text]}) == {shown: [shown]}
+
+
 def test_secret_too_short_to_be_one_is_left_alone() -> None:
     assert Mask(["", "a", "short"]).text("a short text") == "a short text"
 

@@ -1,8 +1,10 @@
 """Who may get in, where that can't be looked up."""
 
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -12,6 +14,7 @@ from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web.access import Access
 from kie_ai_mcp._web.visitors import Visitors
+from kie_ai_mcp.errors import InvalidArgument
 
 pytestmark = pytest.mark.anyio
 
@@ -26,3 +29,17 @@ async def test_nobody_gets_in_while_users_cannot_be_looked_up_nor_learns_where_t
                 assert answer.status_code == 503
                 assert "Retry-After" in answer.headers
                 assert str(tmp_path) not in answer.text
+
+
+async def test_user_whom_an_issuer_vouches_for_waits_for_nobody_who_writes(tmp_path: Path) -> None:
+    with closing(Record(tmp_path / "tasks.db", RateLimit(20, 10.0))) as record:
+        with closing(sqlite3.connect(tmp_path / "tasks.db", isolation_level=None)) as other:
+            assert await Visitors(record.users).admit("ann") is not None
+            other.execute("BEGIN IMMEDIATE")
+            with anyio.fail_after(3):
+                assert await Visitors(record.users).admit("ann") is not None
+            other.execute("ROLLBACK")
+        await record.users.remove("ann")
+        assert await Visitors(record.users).admit("ann") is None
+        with pytest.raises(InvalidArgument):
+            await Visitors(record.users).admit("a name")

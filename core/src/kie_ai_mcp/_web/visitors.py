@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from kie_ai_mcp._record.users import User, Users
+from kie_ai_mcp._record.users import User, Users, check_name
 from kie_ai_mcp.errors import KieError
 
 MCP_PATH = "/mcp"
@@ -38,8 +38,18 @@ class Visitors:
         return self._exist
 
     async def admit(self, name: str) -> User | None:
-        """Return the user of a name that an issuer vouches for, added if new; None for one that was removed."""
-        return await self._looked_up(f" {name}", self.users.admit, name)  # no token begins like this
+        """Return the user of a name that an issuer vouches for, added if new; None for one that was removed.
+
+        Raise `InvalidArgument` for a name that can't be one.
+        """
+        check_name(name)
+        return await self._looked_up(f" {name}", self._vouched_for, name)  # no token begins like this
+
+    async def _vouched_for(self, name: str) -> User | None:
+        user = await self.users.find(name)  # nearly each is there, and waits for nobody who writes
+        if user is None:
+            return await self.users.admit(name)
+        return user if user.removed_at is None else None
 
     async def find(self, token: str) -> User | None:
         """Return the user whose token this is, or None; raise `StorageError` where the record can't be read."""
