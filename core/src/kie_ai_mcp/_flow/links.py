@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -59,7 +60,12 @@ class Links:
 def key_of(settings: Settings) -> bytes:
     """Return the key of a server's links, made of its secrets; without any, one that lasts as long as the process."""
     secrets = [settings.key, settings.token, settings.signing_key, settings.database_address]
-    return hashlib.sha256(json.dumps(["links", *secrets]).encode()).digest() if any(secrets) else os.urandom(32)
+    return hashlib.sha256(json.dumps(["links", *secrets]).encode()).digest() if any(secrets) else _own_key()
+
+
+@cache
+def _own_key() -> bytes:
+    return os.urandom(32)
 
 
 def _folders(settings: Settings, database: Path) -> Iterator[tuple[Path, str]]:
