@@ -526,3 +526,16 @@ def test_settings_can_not_be_changed_afterwards() -> None:
 
     with pytest.raises(ValidationError):
         settings.timeout = 1
+
+
+def test_password_of_the_database_leaves_the_environment_and_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"KIE_AI_DATABASE_URL": "postgresql://me@db/kie", "PGPASSWORD": "pass/wörd"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(load, "_taken", {})
+    load.take_secrets()
+    assert not {"PGPASSWORD", "KIE_AI_DATABASE_URL"} & os.environ.keys()
+    settings = load.load_settings()
+    assert settings.database_address == "postgresql://me@db/kie?password=pass%2Fw%C3%B6rd"
+    assert "pass" not in settings.mask.text("it was pass/wörd")
+    own = {"KIE_AI_DATABASE_URL": "postgresql://me:own@db/kie", "PGPASSWORD": "other"}
+    assert load.load_settings(own).database_address == "postgresql://me:own@db/kie"

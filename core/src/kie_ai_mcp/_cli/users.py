@@ -59,7 +59,10 @@ def add(name: str, no_token: bool, **values: Any) -> None:
 @name_argument
 @console.json_option
 def rotate(name: str) -> None:
-    """Make a new token of the user NAME, and print it once; the one before ends."""
+    """Give the user NAME a new token, printed once.
+
+    The one before is not taken any more.
+    """
     token = _in_record(lambda record: record.users.rotate(name))
     _show_token(f"{name} has a new token; the one before is not taken any more.", name, token)
 
@@ -72,7 +75,10 @@ def rotate(name: str) -> None:
 @click.option("--unlimited", is_flag=True, help="Take every limit off that is not given here.")
 @console.json_option
 def change(name: str, unlimited: bool, **given: Any) -> None:
-    """Change the limits and rights of the user NAME; what is not given stays."""
+    """Change limits and rights of the user NAME.
+
+    What is not given stays as it is.
+    """
     values = {key: value for key, value in given.items() if value is not None}
     if unlimited:
         caps = ("credits_per_day", "credits_per_request", "submissions_per_hour")
@@ -100,7 +106,10 @@ def remove(name: str) -> None:
 @users.command("list")
 @console.json_option
 def list_users() -> None:
-    """List every user with what they may spend, and what they have spent in the last 24 hours."""
+    """List every user with limits and credits.
+
+    The credits are those of the last 24 hours, estimates included.
+    """
 
     async def read(record: Record) -> list[tuple[User, float]]:
         spent = await record.spent_by_user()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
 
@@ -45,7 +46,8 @@ def take_secrets() -> None:
     The settings are read as before.
     """
     endings = (*SECRET_SETTINGS, *SECRETS)
-    for name in [name for name in os.environ if name.startswith(PREFIX) and name.lower().endswith(endings)]:
+    ours = [name for name in os.environ if name.startswith(PREFIX) and name.lower().endswith(endings)]
+    for name in [*ours, *{"PGPASSWORD"} & os.environ.keys()]:
         _taken[name] = os.environ.pop(name)
 
 
@@ -179,6 +181,9 @@ def _read(
         else:
             guess = get_close_matches(field, fields, n=1)
             foreign.append(f"{name} (did you mean {variable(guess[0])}?)" if guess else name)
+    address, password = str(values.get("database_url") or ""), environ.get("PGPASSWORD")
+    if address and password and not urlsplit(address).password and "password=" not in address:
+        values["database_url"] = f"{address}{'&' if '?' in address else '?'}password={quote(password, safe='')}"
     unset = {name: text for name, text in unset.items() if not (values | variables).get(name)}
     if foreign:
         text = f"Variables that are no settings of this server, and are ignored: {', '.join(sorted(foreign))}."
