@@ -90,11 +90,12 @@ async def test_hostile_words_are_shown_as_they_were_written(past: "Past", read: 
         await past.record.submissions.settled(submission, Ending("refused", code=400, message=words))
         root = read(await page(past.record))
         refused, made = root.cards
-        assert made.one(class_="prompt").text == normal(words)
-        assert made.fact("Model") == made.fact("negative_prompt") == normal(words)
-        assert made.fact(normal(words)) == "value"
-        assert refused.one("h2").text == normal(f"{words} image")
-        assert refused.fact("Tool") == normal(words)
+        kept = normal(words.replace("\0", "?"))  # which no database takes in a text
+        assert made.one(class_="prompt").text == kept
+        assert made.fact("Model") == made.fact("negative_prompt") == kept
+        assert made.fact(kept) == "value"
+        assert refused.one("h2").text == f"{kept} image"
+        assert refused.fact("Tool") == kept
         assert refused.one(class_="error").text == f"{normal(words)} (code 400)"
         assert [len(root.all(name)) for name in ("script", "style", "h1", "main", "ul")] == [2, 1, 1, 1, 1]
 

@@ -36,6 +36,7 @@ EXAMPLES: dict[str, Any] = {
     "public_url": "https://example.com/kie",
     "oauth_issuer": "https://login.example.com/",
     "webhook_key": "your account's webhook key",
+    "user_keys": "NAME=KEY",
 }
 
 HEAD = f"""\
