@@ -95,7 +95,7 @@ class Place:
                 database.execute(f"PRAGMA {setting}")
             for statement in (SUBMISSIONS, TASKS):
                 database.execute(Template(statement).substitute(words))
-            for end in ("ANALYZE", "CHECKPOINT") if self.address else ("PRAGMA wal_checkpoint(truncate)",):
+            for end in ("VACUUM ANALYZE", "CHECKPOINT") if self.address else ("PRAGMA wal_checkpoint(truncate)",):
                 database.execute(end)  # the first is done by PostgreSQL itself within a minute
 
     def megabytes(self) -> float:
