@@ -28,7 +28,10 @@ from kie_ai_mcp._record.slots import RateLimit
 on_sqlite = pytest.mark.parametrize("address", ["sqlite"], indirect=True)
 on_postgres = pytest.mark.parametrize("address", ["postgres"], indirect=True)
 
-TABLES = "tasks", "submissions", "idempotency_keys", "uploads", "leases", "reads", "kept", "consents"
+EMPTY = """DO $$ BEGIN EXECUTE (
+    SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' RESTART IDENTITY' FROM pg_tables
+    WHERE schemaname = current_schema() AND tablename NOT IN ('place', 'kie_ai_schema')
+); END $$"""
 current: list[str] = []
 """The address that servers of this test are given, if any."""
 
@@ -69,7 +72,7 @@ class Postgres:
             name,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()",
-            f"TRUNCATE {', '.join(TABLES)} RESTART IDENTITY",
+            EMPTY,
             "UPDATE place SET identity = gen_random_uuid()::text, generation = 0",
         )
         return self.usual
