@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -298,6 +299,46 @@ def test_removed_user_is_let_in_no_more_and_their_task_goes_on(people: People) -
     seen = root.tool("wait_for_tasks", task_ids=[task], timeout_s=20)["structuredContent"]["tasks"]
     assert seen[0]["status"] == "completed"
     assert [*(people.folder / "out" / "emil").glob(f"*{task}*.png")]
+
+
+def listens(site: Site) -> "subprocess.Popen[bytes]":
+    """Return a process that holds a stream of changes open, once that has begun; it ends with the stream."""
+    about = {"protocolVersion": STATELESS, "clientInfo": {"name": "by hand", "version": "1"}, "clientCapabilities": {}}
+    params = {"notifications": {"resourcesListChanged": True}}
+    params |= {"_meta": {f"io.modelcontextprotocol/{key}": value for key, value in about.items()}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params})
+    headers: dict[str, str] = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    headers |= {"MCP-Protocol-Version": STATELESS, "Mcp-Method": "subscriptions/listen"}
+    headers |= {"Authorization": site.client.headers.get("Authorization", "")}
+    options = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    listener = subprocess.Popen(["curl", "-sN", *options, "-d", body, f"{site.url}/mcp"], stdout=subprocess.PIPE)
+    assert listener.stdout is not None
+    assert any(b"acknowledged" in line for line in listener.stdout)
+    return listener
+
+
+@pytest.mark.parametrize("change", [("remove",), ("rotate",), ("change", "--no-admin")])
+def test_stream_ends_with_the_right_to_it(people: People, change: tuple[str, ...]) -> None:
+    name = f"hank-{change[0]}"
+    with listens(people.add(name, "--admin")) as listener:
+        people.command(change[0], name, *change[1:])
+        assert listener.wait(LIMIT_S) == 0
+
+
+def test_what_was_open_to_everybody_ends_with_the_first_user(site_in: SiteIn, run_in: RunIn, tmp_path: Path) -> None:
+    with Sandbox() as sandbox, site_in(tmp_path, sandbox=sandbox) as site, listens(site) as listener:
+        assert run_in(tmp_path, "users", "add", "ada").returncode == 0
+        assert listener.wait(LIMIT_S) == 0
+        until(lambda: site.client.get("/gallery").status_code == 401)
+
+
+def test_token_that_was_replaced_does_not_end_the_session_of_the_new_one(people: People) -> None:
+    before = people.add("ivy")
+    assert before.client.get("/gallery").status_code == 200
+    people.tokens["ivy"] = people.command("rotate", "ivy")["token"]
+    after = Posts(people.seen_by("ivy"), "2025-11-25")
+    assert before.client.get("/gallery").status_code == 401
+    assert "result" in after.answer("tools/list", {})
 
 
 def test_new_token_takes_the_place_of_the_one_before(people: People) -> None:

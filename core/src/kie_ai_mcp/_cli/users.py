@@ -51,8 +51,14 @@ def limits(command: Callable[..., None]) -> Callable[..., None]:
 @console.json_option
 def add(name: str, no_token: bool, **values: Any) -> None:
     """Add the user NAME, and print their token once."""
-    token = _in_record(lambda record: record.users.add(User(name, **values), with_token=not no_token))
-    _show_token(f"Added {name}.", name, token)
+
+    async def add_user(record: Record) -> tuple[bool, str | None]:
+        was_there = await record.users.find(name) is not None
+        return was_there, await record.users.add(User(name, **values), with_token=not no_token)
+
+    was_there, token = _in_record(add_user)
+    again = f" Tasks of the {name} who was removed are theirs again; another person needs another name."
+    _show_token(f"Added {name}.{again if was_there else ''}", name, token)
 
 
 @users.command()

@@ -47,8 +47,8 @@ class Owners(Protocol):
     def engine_for(self, user: User) -> "Engine":
         """Return the engine of a user as it is on record now."""
 
-    async def engine_of(self, name: str) -> "Engine":
-        """Return the engine of a task's owner."""
+    async def engine_of(self, task: TaskRecord) -> "Engine":
+        """Return the engine of a task's owner, with the key of the account that it was made in."""
 
     async def close(self) -> None:
         """Close the connections that users have of their own."""
@@ -58,6 +58,7 @@ class Owners(Protocol):
 class _Life:
     is_running: bool = False
     is_closing: bool = False
+    has_notices: bool = False
 
 
 class Waiter(Protocol):
@@ -89,10 +90,9 @@ class Engine:
     be read, those first that likely end now, and `waiters`, by task id, the calls that wait for one; `turns` are, by
     gateway, the calls that wait for a slot of the rate limit, by submission number; who reads a live catalogue holds
     `reading`. `news` wait for the background, `unseen` are tasks by a status word that this version does not know, and
-    it `has_notices` for the next answer. There are `links` where users may be on other machines than this one. `people`
-    are the users, each with an engine that shares all of this but settings, callers and the view of the record; it
-    `adopts` tasks that were made elsewhere, and the background `tends_all` tasks, whosoever they are, or the user's
-    alone.
+    there are `links` where users may be on other machines than this one. `people` are the users, each with an engine
+    that shares all of this but settings, callers and the view of the record; it `adopts` tasks that were made
+    elsewhere, and the background `tends_all` tasks, whosoever they are, or the user's alone.
     """
 
     settings: Settings
@@ -107,7 +107,6 @@ class Engine:
     news: set[News] = field(default_factory=set)
     unseen: dict[str, set[str]] = field(default_factory=dict)
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)  # of tools, by tool and outcome, of all users
-    has_notices: bool = False
     links: Links | None = None
     reading: anyio.Lock = field(default_factory=anyio.Lock)
     faults: Faults = field(default_factory=list)  # what is wrong with the settings
@@ -166,6 +165,15 @@ class Engine:
         return Asking(self.plugins)
 
     @property
+    def has_notices(self) -> bool:
+        """Whether something is to be said with the next answer to who runs the server."""
+        return self._life.has_notices and self.record.sees_all
+
+    @has_notices.setter
+    def has_notices(self, value: bool) -> None:
+        self._life.has_notices = value
+
+    @property
     def catalogue(self) -> Catalogue:
         """The models of the enabled providers, which are loaded when the first is asked for."""
         self._catalogue = self._catalogue or Catalogue(self.plugins, self.settings)
@@ -173,8 +181,9 @@ class Engine:
 
     async def of_owner(self, record: TaskRecord) -> "Engine":
         """Return the engine of a task's owner: their key reads it, and their folder takes its results."""
-        is_ours = self.people is None or record.user == self.record.user
-        return self if is_ours or self.people is None else await self.people.engine_of(record.user)
+        here = record.account in ("", self.record.accounts.get(record.gateway))
+        is_ours = here and record.user == self.record.user
+        return self if is_ours or self.people is None else await self.people.engine_of(record)
 
     def caller(self, gateway: str) -> Caller:
         """Return the caller of a task's service, or raise ReadFailed where no enabled provider registers it."""

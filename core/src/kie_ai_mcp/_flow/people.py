@@ -10,11 +10,12 @@ from pydantic import SecretStr
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp._service.caller import Caller, account_of, kie
 from kie_ai_mcp._settings.folders import folder_name
 from kie_ai_mcp._settings.settings import Settings, variable
-from kie_ai_mcp.errors import InvalidArgument
+from kie_ai_mcp.errors import ConfigError, InvalidArgument
 from kie_ai_mcp.specs import KIE
 
 TASK_FIELD = re.compile("(?i).*task_?ids?").fullmatch  # names fields of models that take the id of a task
@@ -50,49 +51,62 @@ class People:
     """The engines of the users, over the server's own one, with which they share the database and all that runs."""
 
     server: Engine
-    _engines: dict[str, tuple[User, Engine]] = field(default_factory=dict)
-    _known: dict[str, float] = field(default_factory=dict)  # until when an engine counts without another look
+    _engines: dict[tuple[str, bool, bool], Engine] = field(default_factory=dict)  # by name, and whether admin, own key
+    _known: dict[str, tuple[float, User]] = field(default_factory=dict)  # until when, by name
 
-    async def engine_of(self, name: str) -> Engine:
-        """Return the engine of a task's owner; of one who was removed as well: what was paid for goes on."""
-        if not name:
+    async def engine_of(self, task: TaskRecord) -> Engine:
+        """Return the engine of a task's owner; of one who was removed as well: what was paid for goes on.
+
+        It has the key of the account that the task was made in, whichever of the two the owner pays with now.
+        """
+        if not task.user:
             return self.server
-        if time.monotonic() < self._known.get(name, 0.0):
-            return self._engines[name][1]
-        engine = self.engine_for(await self.server.record.users.find(name) or User(name))
-        self._known[name] = time.monotonic() + KNOWN_S
-        return engine
+        user = await self._user(task.user)
+        for each in (user, replace(user, own_key=not user.own_key)):
+            engine = self.engine_for(each)
+            if task.account in ("", engine.record.accounts.get(task.gateway)):
+                return engine
+        return self.engine_for(user)
 
     def engine_for(self, user: User) -> Engine:
         """Return the engine of a user as it is on record now."""
-        known, engine = self._engines.get(user.name, (None, None))
-        if known is None or engine is None or (known.is_admin, known.own_key) != (user.is_admin, user.own_key):
-            engine = _engine_for(self.server, user)
-        if known != user:
-            engine.record.limit_to(user, self.server.record.budget)
-            self._engines[user.name] = user, engine
+        key = user.name, user.is_admin, user.own_key
+        engine = self._engines[key] = self._engines.get(key) or _engine_for(self.server, user)
+        engine.record.limit_to(user, self.server.record.budget)
         return engine
 
     async def close(self) -> None:
         """Close the connections that users have of their own."""
-        for _, engine in self._engines.values():
+        for engine in self._engines.values():
             for caller in engine.callers.values():
                 await caller.close()
+
+    async def _user(self, name: str) -> User:
+        now = time.monotonic()
+        until, user = self._known.get(name, (0.0, User(name)))
+        if now >= until:
+            user = await self.server.record.users.find(name) or user
+            self._known[name] = now + KNOWN_S, user
+        return user
 
 
 def _engine_for(server: Engine, user: User) -> Engine:
     settings = _settings_for(server.settings, user)
-    callers = dict(server.callers)
+    callers, faults = dict(server.callers), server.faults
     if user.own_key:  # nothing is paid from any account of the server
-        step = f"An administrator of this server adds a key of {user.name} to {variable('user_keys')} and restarts it."
+        step = f"An administrator of this server adds a key of {user.name} to {variable('user_keys')}."
         gateways = [replace(kie(settings), key_help=step)]
         gateways += [replace(each.gateway, key=None) for name, each in callers.items() if name != KIE]
         callers = {gateway.name: Caller(settings, gateway) for gateway in gateways}
+        if not settings.key:
+            missing = f"{user.name} pays with a key of their own, and this server has none."
+            faults = [*faults, ConfigError(missing, next_step=step)]
     accounts = {name: account_of(caller.gateway) for name, caller in callers.items()}
     record = server.record.of_user(user, accounts)
     # An id tells no stranger what it leads to; in an account of their own everything is the user's.
-    parts = {"settings": settings, "callers": callers, "record": record, "_catalogue": server.catalogue}
-    return replace(server, **parts, adopts=user.is_admin or user.own_key)  # type: ignore[arg-type]
+    parts: dict[str, Any] = {"settings": settings, "callers": callers, "record": record, "_catalogue": server.catalogue}
+    parts["faults"] = faults
+    return replace(server, **parts, adopts=user.is_admin or user.own_key)
 
 
 def _settings_for(settings: Settings, user: User) -> Settings:

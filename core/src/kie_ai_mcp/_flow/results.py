@@ -111,6 +111,7 @@ async def refresh(
 async def is_readable(engine: Engine, record: TaskRecord) -> bool:
     """Return whether a task's status can be asked for with these settings and providers."""
     try:
+        engine = await engine.of_owner(record)
         _check_service(engine, record)
         engine.caller(record.gateway).check_key()
         await engine.asking.route(with_provider(engine, record).task)

@@ -84,15 +84,14 @@ async def _due(engine: Engine, *, saves: bool, more: bool, eager: bool = False) 
 
 async def _readable(engine: Engine, *, eager: bool) -> dict[str, list[TaskRecord]]:
     """Return by gateway the running tasks that may be done and have not changed for a pause, or all if `eager`."""
-    callers = engine.callers.items()
-    ready = {name for name, caller in callers if not caller.quiet_s and (caller.gateway.key or not caller.needs_key)}
     tasks, now = engine.record.tasks, datetime.now(UTC)
     engine.resting = {row: until for row, until in engine.resting.items() if until > time.time()}
     before = now - timedelta(seconds=0 if eager else LEAST_S)
     by_gateway: dict[str, list[TaskRecord]] = {}
     user = None if engine.tends_all else engine.record.user
     for record in await tasks.running(now - KEPT_LONGER, before, engine.resting, user=user):
-        if record.gateway not in ready:
+        caller = (await engine.of_owner(record)).callers.get(record.gateway)
+        if caller is None or caller.quiet_s or (caller.needs_key and not caller.gateway.key):
             continue
         usual, otherwise_s = await usual_of(engine, record), USUAL_S.get(record.kind, LEAST_S)
         is_early = early_s(record.created_at.timestamp(), usual, otherwise_s) > 0

@@ -17,7 +17,8 @@ def is_unusable_on_windows(name: str) -> bool:
 def folder_name(name: str) -> str:
     """Return the name of a folder for a user's name: the same, where it is one on every system and like no other."""
     plain = re.sub("[^a-z0-9_-]", "-", name.lower())[:40].strip("-") or "user"
-    if plain == name and not is_unusable_on_windows(name):
+    is_made = re.fullmatch(".*-[0-9a-f]{8}", name) is not None  # as below, of another name
+    if plain == name and not is_made and not is_unusable_on_windows(name):
         return name
     return f"{plain}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
 

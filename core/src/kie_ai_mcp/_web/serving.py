@@ -57,7 +57,9 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     site, flush = Site(app, more=issuer.routes() if issuer else ()), begin_traces()
     with signalled() as first:
         async with anyio.create_task_group() as group, app.engine.running():
-            access = Access(Sites(site, links, group), app.settings, host, visitors, issuer)
+            sites = Sites(site, links, group)
+            group.start_soon(sites.look_on)
+            access = Access(sites, app.settings, host, visitors, issuer)
             server = _server_of(access)
             # Draining cancels what the flow itself has started; the answers are still to be written then.
             with anyio.CancelScope(shield=True):

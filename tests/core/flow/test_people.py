@@ -1,0 +1,135 @@
+"""Engines of users: with which key a task is read, and what is said to whom."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.watching import catch_up
+from kie_ai_mcp._record.users import User
+from kie_ai_mcp._settings.folders import folder_name
+from kie_ai_mcp._settings.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+SERVERS, EDS = "key-of-the-server", "key-of-ed"
+
+
+@dataclass
+class Service:
+    """A service that tells of a task only the account that has made it."""
+
+    made_by: dict[str, str] = field(default_factory=dict)
+    reads: Counter[str] = field(default_factory=Counter)
+
+    def answer(self, request: Request) -> Response:
+        key = request.headers["Authorization"].removeprefix("Bearer ")
+        if request.method == "POST":
+            task_id = f"{len(self.made_by):032x}"
+            self.made_by[task_id] = key
+            return self._said({"taskId": task_id})
+        self.reads[key] += 1
+        task_id = request.args["taskId"]
+        if self.made_by[task_id] != key:
+            return Response(json.dumps({"code": 422, "msg": "recordInfo is null"}), content_type="application/json")
+        result = json.dumps({"resultUrls": ["https://x.example/a.png"]})
+        return self._said({"taskId": task_id, "state": "success", "resultJson": result})
+
+    def _said(self, data: object) -> Response:
+        return Response(json.dumps({"code": 200, "msg": "success", "data": data}), content_type="application/json")
+
+
+@pytest.fixture
+def service(httpserver: HTTPServer) -> Service:
+    made = Service()
+    for path in ("/api/v1/jobs/createTask", "/api/v1/jobs/recordInfo"):
+        httpserver.expect_request(path).respond_with_handler(made.answer)
+    return made
+
+
+@pytest.fixture
+async def server(
+    service: Service, httpserver: HTTPServer, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Engine]:
+    """The engine of a server that has the key of Ed, and one of its own unless the test takes it away."""
+    values = {"base_url": httpserver.url_for("/api/v1"), "db_path": tmp_path / "tasks.db", "user_keys": f"ed={EDS}"}
+    values |= {"api_key": getattr(request, "param", SERVERS), "enabled_providers": ("nano-banana",)}
+    app = App.open(Settings.model_validate(values))
+    app.engine.tends_all = True
+    async with app.engine.running():
+        yield app.engine
+
+
+def of(server: Engine, user: User) -> App:
+    assert server.people is not None
+    engine = server.people.engine_for(user)
+    return App(engine.settings, engine)
+
+
+async def bought(app: App, prompt: str) -> str:
+    answer = await app.call("generate_nano_banana", {"prompt": prompt})
+    assert answer.data is not None
+    return str(answer.data["task_id"])
+
+
+async def status(server: Engine, task_id: str) -> str:
+    task = await server.record.tasks.find(task_id)
+    assert task is not None
+    return task.status
+
+
+@pytest.mark.parametrize("server", [None, SERVERS], indirect=True)
+async def test_task_is_watched_with_the_key_of_its_owner(server: Engine, service: Service) -> None:
+    ed = User("ed", own_key=True)
+    await server.record.users.add(ed)
+    task_id = await bought(of(server, ed), "A fox")
+    await catch_up(server)
+    assert await status(server, task_id) == "completed"
+    assert {*service.reads} == {EDS}
+
+
+@pytest.mark.parametrize("pays_himself", [True, False])
+async def test_task_is_read_in_the_account_it_was_made_in(server: Engine, service: Service, pays_himself: bool) -> None:
+    ed = User("ed", own_key=pays_himself)
+    await server.record.users.add(ed)
+    task_id = await bought(of(server, ed), "A fox")
+    ed = await server.record.users.change("ed", own_key=not pays_himself)
+    later = await of(server, ed).call("get_task_status", {"task_id": task_id})
+    assert later.data is not None
+    assert later.data["status"] == "completed"
+    assert {*service.reads} == {EDS if pays_himself else SERVERS}
+
+
+async def test_user_without_the_key_they_pay_with_is_told_before_they_buy(server: Engine, service: Service) -> None:
+    app = of(server, User("fay", own_key=True))
+    for name, arguments in (
+        ("estimate_cost", {"name": "generate_nano_banana", "arguments": {"prompt": "A fox"}}),
+        ("generate_nano_banana", {"prompt": "A fox"}),
+    ):
+        answer = await app.call(name, arguments)
+        assert "fay pays with a key of their own, and this server has none" in answer.text
+    assert service.made_by == {}
+    assert server.faults == []
+
+
+async def test_notices_are_for_who_runs_the_server(server: Engine) -> None:
+    server.has_notices = True
+    bob, root = of(server, User("bob")), of(server, User("root", is_admin=True))
+    assert (bob.engine.has_notices, root.engine.has_notices) == (False, True)
+    await root.call("list_tasks", {})
+    assert not server.has_notices
+
+
+def test_no_two_users_have_one_folder() -> None:
+    names = ["ada", "Ada", "auth0|x", folder_name("auth0|x"), "a b", "con", "..", "é", "x" * 100, "x" * 99 + "y"]
+    folders = [folder_name(name) for name in names]
+    assert len({folder.lower() for folder in folders}) == len(names)
+    assert folders[0] == "ada"
+    assert all("/" not in folder and folder not in {".", "..", "con"} for folder in folders)
