@@ -304,7 +304,7 @@ def test_removed_user_is_let_in_no_more_and_their_task_goes_on(people: People) -
 def listens(site: Site) -> "subprocess.Popen[bytes]":
     """Return a process that holds a stream of changes open, once that has begun; it ends with the stream."""
     about = {"protocolVersion": STATELESS, "clientInfo": {"name": "by hand", "version": "1"}, "clientCapabilities": {}}
-    params = {"notifications": {"resourcesListChanged": True}}
+    params: Message = {"notifications": {"resourcesListChanged": True}}
     params |= {"_meta": {f"io.modelcontextprotocol/{key}": value for key, value in about.items()}}
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params})
     headers: dict[str, str] = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}

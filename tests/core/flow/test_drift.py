@@ -317,7 +317,7 @@ async def test_paid_call_leads_to_a_look_in_the_background_and_any_other_to_none
     answer = await app.call("generate_luma_video", {"prompt": "a fox", "videoUrl": "https://example.com/a.mp4"})
     assert not answer.is_error
     assert "no longer lists" not in answer.text
-    await eventually(lambda: app.engine.has_notices)
+    await eventually(lambda: app.engine.life.has_notices)
     assert service.log[0][0].path == "/modify/generate"
     (note,) = await told(app)
     assert note.startswith("Kie.ai no longer lists a/two")

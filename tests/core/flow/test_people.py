@@ -13,6 +13,9 @@ from werkzeug import Request, Response
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.watching import catch_up
+from kie_ai_mcp._record.kept import Key
+from kie_ai_mcp._record.submissions import NewSubmission, Ticket
+from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp._settings.folders import folder_name
 from kie_ai_mcp._settings.settings import Settings
@@ -119,12 +122,13 @@ async def test_user_without_the_key_they_pay_with_is_told_before_they_buy(server
     assert server.faults == []
 
 
-async def test_notices_are_for_who_runs_the_server(server: Engine) -> None:
-    server.has_notices = True
-    bob, root = of(server, User("bob")), of(server, User("root", is_admin=True))
-    assert (bob.engine.has_notices, root.engine.has_notices) == (False, True)
-    await root.call("list_tasks", {})
-    assert not server.has_notices
+async def test_notices_are_for_who_runs_the_server(server: Engine, service: Service) -> None:
+    key = Key("notice", "kie", server.record.accounts["kie"], "a")
+    await server.record.kept.notice([key], lambda names: f"Something happened to {names}.")
+    server.life.has_notices = True
+    for user, is_told in ((User("bob"), False), (User("root", is_admin=True), True)):
+        answer = await of(server, user).call("list_tasks", {})
+        assert ("Something happened" in answer.text) == is_told
 
 
 def test_no_two_users_have_one_folder() -> None:
@@ -133,3 +137,22 @@ def test_no_two_users_have_one_folder() -> None:
     assert len({folder.lower() for folder in folders}) == len(names)
     assert folders[0] == "ada"
     assert all("/" not in folder and folder not in {".", "..", "con"} for folder in folders)
+
+
+async def test_user_of_the_server_s_account_is_told_of_their_own_spending_alone(server: Engine) -> None:
+    answer = await of(server, User("bob", credits_per_day=10.0)).call("get_credits", {})
+    assert answer.data is not None
+    assert (answer.data["credits"], answer.data["credits_24h"]) == (10.0, 0.0)
+    assert "of 10" in answer.text
+
+
+async def test_user_of_the_server_s_account_leaves_settling_to_an_administrator(server: Engine) -> None:
+    bob = of(server, User("bob"))
+    new = NewSubmission("generate_nano_banana", "x", "x", "image", "kie", None, {}, "hash", user="bob")
+    ticket = await bob.engine.record.submissions.write_ahead(new)
+    assert isinstance(ticket, Ticket)
+    await bob.engine.record.submissions.settled(ticket.submission_id, Ending("unknown", message="lost"))
+    listed = await bob.call("list_tasks", {})
+    asked = {"submission_id": ticket.submission_id, "action": "adopt", "task_id": "0" * 32}
+    refused = await bob.call("resolve_submission", asked)
+    assert all("Ask an administrator" in answer.text for answer in (listed, refused))

@@ -19,9 +19,14 @@ from kie_ai_mcp.errors import InvalidArgument
 pytestmark = pytest.mark.anyio
 
 
-async def test_nobody_gets_in_while_users_cannot_be_looked_up_nor_learns_where_they_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("host", "settings"), [("127.0.0.1", {"public_url": "https://example.org"}), ("0.0.0.0", {"http_token": "t" * 16})]
+)
+async def test_nobody_gets_in_while_users_cannot_be_looked_up_nor_learns_where_they_are(
+    host: str, settings: dict[str, str], tmp_path: Path
+) -> None:
     with closing(Record(tmp_path, RateLimit(20, 10.0))) as record:  # a folder is no database
-        access = Access(Starlette(), Settings.model_validate({}), "127.0.0.1", Visitors(record.users))
+        access = Access(Starlette(), Settings.model_validate(settings), host, Visitors(record.users))
         transport = httpx.ASGITransport(access)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             for path in ("/mcp", "/gallery", "/tools/call"):

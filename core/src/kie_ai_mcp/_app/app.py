@@ -207,7 +207,7 @@ class App:
                 answer = made.answered(await tool.run(arguments or {}, call))
                 if tool.reads_only:
                     answer = await self._with_problems(answer)
-                if self.engine.has_notices:
+                if self.engine.life.has_notices and self.engine.record.sees_all:
                     answer = await self._with_notices(answer)
                 if shows and name in SHOWN_BY:
                     answer = replace(answer, entries=await self.gallery.beside(answer.data or {}))
@@ -242,7 +242,7 @@ class App:
 
     async def _with_notices(self, answer: Answer) -> Answer:
         """Add what was noticed of the service, before the last line; no other answer of any process says it again."""
-        self.engine.has_notices = False
+        self.engine.life.has_notices = False
         with suppress(StorageError):
             return _noted(answer, await self.engine.record.kept.tell(), max(1, answer.text.count("\n")))
         return answer

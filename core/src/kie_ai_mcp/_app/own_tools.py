@@ -120,6 +120,8 @@ class OwnTools:
 
     async def get_credits(self) -> Answer:
         """Read how many credits the account has left, and what they buy. One credit is about 0.005 USD."""
+        if not self.engine.adopts:
+            return await self._own_limit()
         others = await balances(self.engine)
         if others and not self.engine.caller(KIE).gateway.key:
             lines = [*map(_balance_line, others), "Kie.ai: no key is set."]
@@ -144,6 +146,19 @@ class OwnTools:
         if credits <= 0:
             answer["next_step"] = "Top up at https://kie.ai/billing."
         return Answer("\n".join([*lines, f"Next: {answer['next_step']}"]), answer)
+
+    async def _own_limit(self) -> Answer:
+        """Return what a user may spend of the server's account, which others spend from as well."""
+        spent, limit = await self.engine.record.spent_today(), self.engine.record.budget.credits_per_day
+        lines = [
+            f"Spent in the last 24 hours, estimates included: {spent:g}{'' if limit is None else f' of {limit:g}'}"
+        ]
+        is_over = limit is not None and spent >= limit
+        step = f"The day's limit is reached: wait, or {ASK}." if is_over else "Generations can be started."
+        answer: dict[str, Any] = {"credits_24h": spent, "next_step": step}
+        if limit is not None:
+            answer["credits"] = max(0.0, limit - spent)
+        return Answer("\n".join([*lines, f"Next: {step}"]), answer)
 
     async def upload_file(
         self, path: str | None = None, url: str | None = None, base64_data: str | None = None
@@ -298,6 +313,8 @@ def credits_line(listed: Mapping[str, Any]) -> str:
 def _unresolved(entry: SubmissionRecord, engine: Engine) -> dict[str, Any]:
     logs_page, tool = engine.logs_of(entry.gateway), engine.plugins.tools.get(entry.tool)
     step = f"Look at {logs_page}, then call resolve_submission with adopt or discard."
+    if not engine.adopts:  # the account is the server's
+        step = f"Ask an administrator of this server to look at {logs_page} and settle it."
     if tool is not None and not tool.paid:
         step = f"Call {entry.tool} again with the same arguments; it is not paid twice."
     return {

@@ -101,7 +101,7 @@ async def purchase_of(
 ) -> Purchase:
     """Return a question with what a person needs to answer it; `arguments` are those of its request, if not stored."""
     balance = None
-    if with_balance and question.gateway == KIE:
+    if with_balance and question.gateway == KIE and engine.adopts:
         with suppress(KieError), anyio.move_on_after(BALANCE_S):
             balance = await credits_left(engine)
     caller = engine.callers.get(question.gateway)

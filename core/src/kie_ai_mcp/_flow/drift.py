@@ -43,7 +43,7 @@ async def look(engine: Engine, news: Collection[News]) -> None:
         if "paid" in news and not await engine.record.kept.turn(_key(engine, "look"), DAY_S, DAY_S):
             for notice in (_listed, _price_texts, _charges, _unseen_codes, _older_addresses):
                 await notice(engine)
-        engine.has_notices = bool(await engine.record.kept.notices())
+        engine.life.has_notices = bool(await engine.record.kept.notices())
     except KieError as exc:
         log.warning("changes at the service could not be noticed: %s", exc)
     except Exception:  # the calls beside it must not end with it

@@ -55,7 +55,9 @@ class Owners(Protocol):
 
 
 @dataclass
-class _Life:
+class Life:
+    """What the engines of all users share and change; there may be notices for who runs the server."""
+
     is_running: bool = False
     is_closing: bool = False
     has_notices: bool = False
@@ -113,10 +115,10 @@ class Engine:
     people: Owners | None = None
     adopts: bool = True
     tends_all: bool = False
+    life: Life = field(default_factory=Life)
     _requests: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _background: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _calls: set["asyncio.Future[None]"] = field(default_factory=set)
-    _life: _Life = field(default_factory=_Life)
     _catalogue: Catalogue | None = None
 
     @classmethod
@@ -163,15 +165,6 @@ class Engine:
     def asking(self) -> Asking:
         """The calls of providers' functions."""
         return Asking(self.plugins)
-
-    @property
-    def has_notices(self) -> bool:
-        """Whether something is to be said with the next answer to who runs the server."""
-        return self._life.has_notices and self.record.sees_all
-
-    @has_notices.setter
-    def has_notices(self, value: bool) -> None:
-        self._life.has_notices = value
 
     @property
     def catalogue(self) -> Catalogue:
@@ -230,7 +223,7 @@ class Engine:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Be able to send until the end of the context; paid requests under way are then awaited and recorded."""
-        self._life.is_running = True
+        self.life.is_running = True
         self.record.database.listen(self.wake)
         for problem in await self.problems():
             log.error("%s", problem)
@@ -255,7 +248,7 @@ class Engine:
 
     def check_open(self) -> None:
         """Raise Refused where the server is ending."""
-        if self._life.is_closing:
+        if self.life.is_closing:
             raise Refused("The server is ending; nothing was sent.", next_step="Call again once it runs.")
 
     async def check_ready(self) -> None:
@@ -274,7 +267,7 @@ class Engine:
 
     def start_in_background(self, work: Coroutine[Any, Any, None]) -> bool:
         """Run work that costs nothing beside the calls until the server ends; return False where it is ending."""
-        if self._life.is_running and not self._life.is_closing:
+        if self.life.is_running and not self.life.is_closing:
             _task(work, self._background)
             return True
         work.close()
@@ -299,7 +292,7 @@ class Engine:
 
     async def drain(self) -> None:
         """Take no new requests, and let those under way end: by themselves, or after a grace as unknown."""
-        self._life.is_closing = True
+        self.life.is_closing = True
         for scope in self._background.values():
             scope.cancel()
         await _ended(self._requests, GRACE_S)

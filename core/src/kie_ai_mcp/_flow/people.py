@@ -1,49 +1,21 @@
 """Users of a server: an engine of each, which sees, pays and saves for that user alone."""
 
-import re
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import SecretStr
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp._service.caller import Caller, account_of, kie
 from kie_ai_mcp._settings.folders import folder_name
 from kie_ai_mcp._settings.settings import Settings, variable
-from kie_ai_mcp.errors import ConfigError, InvalidArgument
+from kie_ai_mcp.errors import ConfigError
 from kie_ai_mcp.specs import KIE
 
-TASK_FIELD = re.compile("(?i).*task_?ids?").fullmatch  # names fields of models that take the id of a task
 KNOWN_S = 1.0  # how long what is on record of a user counts for the background
-
-
-async def check_named(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> None:
-    """Raise InvalidArgument where a user's call names a task that is not theirs: the service might take it."""
-    if not engine.record.user or engine.record.sees_all:
-        return
-    named = {text: name for name, text in _ids_in(arguments) if name in tool.arguments.task_ids or TASK_FIELD(name)}
-    others = await engine.record.tasks.not_seen(named)
-    if not engine.adopts:  # in the server's account it may be anybody's
-        others |= {text for text in named if await engine.record.tasks.find(text) is None}
-    for text in others:
-        raise InvalidArgument(named[text], text, "no task of yours has this id")
-
-
-def _ids_in(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the texts in arguments, each with the name of its field."""
-    if isinstance(value, str):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from _ids_in(part, key)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _ids_in(part, name)
 
 
 @dataclass

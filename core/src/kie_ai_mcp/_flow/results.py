@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.people import check_named
+from kie_ai_mcp._flow.ownership import check_named
 from kie_ai_mcp._flow.report import PROMPT_CHARS, Report, bounded, in_credits, report_of
 from kie_ai_mcp._flow.status import asked_again, look_up, meaning_of_read, outcome_of, payload_of, with_provider
 from kie_ai_mcp._media.saving import allowed_folder, copied, save_results

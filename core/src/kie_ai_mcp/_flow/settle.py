@@ -20,6 +20,9 @@ async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Re
         next_step = f"{discarded.tool} may be called again with the same arguments."
         return Report(status="discarded", next_step=next_step, submission_id=submission_id, charged="unknown")
     request = await engine.record.submissions.unknown(submission_id)
+    if not engine.adopts:
+        reason = f"Submission {submission_id} was sent to the server's account, of which you see only your own tasks."
+        raise StorageError(reason, next_step="Ask an administrator of this server to settle it.")
     tool = engine.plugins.tools.get(request.tool)
     if tool is not None and not tool.paid:
         reason = f"Submission {submission_id} asked for what has no task of its own at the service."

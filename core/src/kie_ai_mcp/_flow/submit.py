@@ -13,7 +13,7 @@ import anyio.lowlevel
 from kie_ai_mcp._flow.consent import consent_needed
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
 from kie_ai_mcp._flow.identity import exact_hash_of, hash_of, identity_of
-from kie_ai_mcp._flow.people import check_named
+from kie_ai_mcp._flow.ownership import check_named
 from kie_ai_mcp._flow.pricing import has_models, made_of, priced
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files

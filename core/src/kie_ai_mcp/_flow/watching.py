@@ -85,7 +85,8 @@ async def _due(engine: Engine, *, saves: bool, more: bool, eager: bool = False) 
 async def _readable(engine: Engine, *, eager: bool) -> dict[str, list[TaskRecord]]:
     """Return by gateway the running tasks that may be done and have not changed for a pause, or all if `eager`."""
     tasks, now = engine.record.tasks, datetime.now(UTC)
-    engine.resting = {row: until for row, until in engine.resting.items() if until > time.time()}
+    for row in [row for row, until in engine.resting.items() if until <= time.time()]:
+        del engine.resting[row]
     before = now - timedelta(seconds=0 if eager else LEAST_S)
     by_gateway: dict[str, list[TaskRecord]] = {}
     user = None if engine.tends_all else engine.record.user

@@ -109,7 +109,7 @@ class Record:
         self.recovery = RecoveryFile(self.database)
         self.users = Users(self.database)
         self.uploads = Uploads(self.database)
-        self._look_through(Scope(self.database, self.accounts))
+        self._use(Scope(self.database, self.accounts))
         self.database.on_open = self.submissions.begin
         self.database.on_lost = self.recovery.rescue
 
@@ -117,14 +117,9 @@ class Record:
         """Return the record as a user sees it, whose accounts these are: all of it where that is an administrator."""
         record = copy(self)
         record.user, record.accounts = user.name, accounts
-        record._look_through(Scope(self.database, accounts, user.name, user.is_admin))
+        record._use(Scope(self.database, accounts, user.name, user.is_admin))
         record.limit_to(user, self.budget)
         return record
-
-    @property
-    def sees_all(self) -> bool:
-        """Whether everybody's rows are seen in it."""
-        return self.tasks.scope.sees_all
 
     def limit_to(self, user: User, budget: Budget) -> None:
         """Let this record of a user have the user's limits, beside a budget of the server."""
@@ -133,7 +128,8 @@ class Record:
         )
         self.submissions.budget = self.budget
 
-    def _look_through(self, scope: Scope) -> None:
+    def _use(self, scope: Scope) -> None:
+        self.sees_all = scope.sees_all
         self.tasks = Tasks(scope)
         self.polls = Polls(scope)
         self.kept = Keeping(scope)

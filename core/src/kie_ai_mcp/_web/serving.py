@@ -3,7 +3,7 @@
 import logging
 import socket
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,8 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     try:
         if (settings.token or settings.oauth_issuer) is None and not is_local(host):
             await _check_closed(visitors, host)
+        with suppress(StorageError):  # known from now on, whatever becomes of the database
+            await visitors.exist()
         listener = connections.listen(host, port)
     except (ConfigError, StorageError):
         app.engine.record.close()

@@ -1,6 +1,7 @@
 """Sites of the HTTP server: the server's own, and one of each user, which knows of nobody else."""
 
 import logging
+import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from kie_ai_mcp.errors import KieError
 
 log = logging.getLogger(__name__)
 LOOK_S = 2.0  # seconds between two looks whether those who are answered may still use the server
+IDLE_S = 6 * 3600.0  # how long a site without a request is kept open
 OWN = ""  # stands for requests to the server's own site among those of users
 
 
@@ -27,6 +29,7 @@ class _Open:
     site: Site
     user: User
     scope: anyio.CancelScope
+    used_at: float = 0.0  # as time.monotonic()
 
 
 @dataclass
@@ -78,7 +81,8 @@ class Sites:
             if users:
                 self._cut(OWN)
             for name, opened in [*self._open.items()]:
-                if name not in users or _rights(users[name]) != _rights(opened.user):
+                is_idle = not self._requests.get(name) and time.monotonic() - opened.used_at > IDLE_S
+                if is_idle or name not in users or _rights(users[name]) != _rights(opened.user):
                     self._close(name)
 
     async def _site_of(self, user: User) -> Site | None:
@@ -97,6 +101,7 @@ class Sites:
                 site = Site(App(engine.settings, engine), self.own.drained)
                 scope = await self.group.start(self._run, site)
                 self._open[user.name] = opened = _Open(site, user, scope)
+        opened.used_at = time.monotonic()
         people.engine_for(user)  # which heeds limits that have changed
         return opened.site
 
