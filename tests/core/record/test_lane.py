@@ -115,6 +115,18 @@ async def test_caller_that_is_gone_leaves_its_turn_to_the_next(is_poll: bool, ma
     assert seen[-1] == "is next"
 
 
+async def test_call_that_is_cancelled_before_its_turn_is_followed_by_nothing() -> None:
+    after: list[str] = []
+    turns = lane.Lane(lambda work: work(), lambda: after.append("after"))
+    async with anyio.create_task_group() as group, turns.turn():
+        group.start_soon(turns.run, lambda: lambda: after.append("work"))
+        await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    assert after == []
+    await turns.run(lambda: lambda: after.append("work"))
+    assert after == ["work", "after"]
+
+
 # Batches -------------------------------------------------------------------------------------------------------------
 
 

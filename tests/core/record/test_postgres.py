@@ -8,16 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.from_thread
 import pytest
 
 from kie_ai_mcp._record import postgres as module
+from kie_ai_mcp._record import tasks
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
-from kie_ai_mcp._record.tables import Ending
+from kie_ai_mcp._record.tables import Ending, KeptRow
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Outcome, Task
@@ -348,6 +351,61 @@ async def test_end_of_a_task_is_heard_by_other_processes_also_after_a_cut(
         until(lambda: listening(theirs) == 0)
     ours.close()
     assert heard.empty()
+
+
+async def test_end_of_a_task_is_heard_where_the_database_was_open_before(
+    at: Callable[[str], Record], postgres: Postgres
+) -> None:
+    ours, theirs, heard = at(postgres.empty()), at(postgres.usual), asyncio.Queue[str]()
+    ours.open()
+    ours.database.listen(heard.put_nowait)
+    await theirs.tasks.adopt(Task("t-1", "x", "x"))
+    until(lambda: listening(theirs) == 1)
+    await theirs.tasks.record_outcome("t-1", DONE)
+    with anyio.fail_after(1):
+        assert await heard.get() == "t-1"
+    ours.database.close()
+    await ahead(theirs, "which settles those of the dead")
+    await ahead(ours)
+    ours.database.close()
+    assert [entry.state for entry in await theirs.submissions.unsettled()] == ["sending"] * 2
+
+
+async def test_end_is_told_although_waiters_are_woken_while_it_is_written(
+    at: Callable[[str], Record], postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs, heard = at(postgres.empty()), at(postgres.usual), asyncio.Queue[str]()
+    theirs.database.listen(heard.put_nowait)
+    await theirs.tasks.adopt(Task("t-1", "x", "x"))
+    until(lambda: listening(theirs) == 1)
+    write = tasks.write_outcome
+
+    def write_and_wake(*args: Any) -> None:
+        write(*args)
+        anyio.from_thread.run_sync(ours.database.wake_waiters)
+
+    monkeypatch.setattr(tasks, "write_outcome", write_and_wake)
+    await ours.tasks.record_outcome("t-1", DONE)
+    with anyio.fail_after(1):
+        while await heard.get() != "t-1":
+            pass
+
+
+async def test_what_a_call_wrote_before_it_failed_is_told(at: Callable[[str], Record], postgres: Postgres) -> None:
+    ours, theirs, heard = at(postgres.empty()), at(postgres.usual), asyncio.Queue[str]()
+    theirs.database.listen(heard.put_nowait)
+    await theirs.tasks.newest(Filters())
+    until(lambda: listening(theirs) == 1)
+
+    def write_and_fail() -> None:
+        ours.database.execute(KeptRow.insert(sort="x", gateway="kie", account="", name="", until=0.0))
+        ours.database.ended.append("t-1")
+        raise StorageError("no", next_step="no")
+
+    with pytest.raises(StorageError):
+        await ours.database.lane.run(lambda: write_and_fail)
+    with anyio.fail_after(1):
+        assert await heard.get() == "t-1"
 
 
 async def test_waiters_are_woken_by_what_another_process_writes(

@@ -82,17 +82,18 @@ class Database(ABC):
     is_damaged: bool = False
     ahead_s: float = 0.0  # how much its clock is ahead of this machine's: servers on several agree on its time
     openings: int = 0  # how often it was opened
-    has_news: bool = False  # whether this process has written since the last call of `wake_waiters`
-    ended: list[str] = field(default_factory=list)  # the tasks, as answers write their ids, that have ended since then
+    has_news: bool = False  # whether the work that is under way has written
+    ended: list[str] = field(default_factory=list)  # the tasks, as answers write their ids, that it has ended
     waiting: set[anyio.Event] = field(default_factory=set)
     errors: tuple[type[Exception], ...] = ERRORS  # and those of its driver that peewee lets through
     cure: str = ""
     setting: str = "KIE_AI_DB_PATH to another file"
     busy_s: float = field(default_factory=lambda: BUSY_TIMEOUT_S)
     _known: tuple[str, int] | None = None  # the content's identity and generation
+    _wakes: bool = False  # whether a work that has ended wrote, which nobody here was woken for yet
 
     def __post_init__(self) -> None:
-        self.lane = Lane(self.guarded, self._wake_for_news)
+        self.lane = Lane(self._use, self._wake_for_news)
 
     @abstractmethod
     def open(self) -> None:
@@ -166,14 +167,22 @@ class Database(ABC):
         self.has_news = True
         return query.execute(self.connection)
 
+    def _use(self, work: Callable[[], R]) -> R:
+        """Return what `work` returns, as `guarded`; what it wrote is news then, as the worker alone notes."""
+        try:
+            return self.guarded(work)
+        finally:
+            self._wakes = self._wakes or self.has_news
+            self.has_news = False
+            self.ended.clear()
+
     def _wake_for_news(self) -> None:
-        if self.has_news:
+        if self._wakes:
+            self._wakes = False
             self.wake_waiters()
 
     def wake_waiters(self) -> None:
-        """Wake everything that waits for this process's changes."""
-        self.has_news = False
-        self.ended.clear()
+        """Wake everything that waits for changes."""
         for event in self.waiting:
             event.set()
 

@@ -102,15 +102,13 @@ class Lane:
 
     async def run(self, begin: Callable[[], Callable[[], R]], *, is_poll: bool = False) -> R:
         """Return the result of a work, for which `begin` is asked once it is its turn."""
-        try:
-            async with self.turn(is_poll=is_poll):
-                began = time.perf_counter()
-                try:
-                    return await anyio.to_thread.run_sync(self.use, begin(), limiter=self._thread)
-                finally:
-                    self.took.add(time.perf_counter() - began)
-        finally:
-            self.after()
+        async with self.turn(is_poll=is_poll):
+            began = time.perf_counter()
+            try:
+                return await anyio.to_thread.run_sync(self.use, begin(), limiter=self._thread)
+            finally:
+                self.took.add(time.perf_counter() - began)
+                self.after()
 
     @asynccontextmanager
     async def turn(self, *, is_poll: bool = False) -> AsyncIterator[None]:

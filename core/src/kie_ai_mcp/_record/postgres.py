@@ -94,6 +94,7 @@ class Postgres(Database):
     owner: str = ""
     _hear: tuple[asyncio.AbstractEventLoop, Hear] | None = None
     _listener: "_Listener | None" = None
+    _beginning: threading.Lock = field(default_factory=threading.Lock)
     _rejoined_at: float = float("-inf")
     _failed: tuple[float, StorageError] | None = None
     _options: dict[str, Any] = field(default_factory=dict)
@@ -129,8 +130,7 @@ class Postgres(Database):
                 with suppress(OSError):  # where there can be no file, what it would keep waits in memory
                     self.real_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._hold(self.connection.connection())
-                if self._hear is not None and self._listener is None:
-                    self._listener = _Listener(self, *self._hear)
+                self._begin_to_listen()
                 with self._in_time():
                     self.on_open()
             except BaseException:
@@ -145,9 +145,11 @@ class Postgres(Database):
                     self.close()
                     self.open()
                 with self._in_time():
-                    result = work()
-                    if self.has_news:
-                        self._tell()
+                    try:
+                        result = work()
+                    finally:  # what fails may have written before
+                        if self.has_news:
+                            self._tell()
             except Lost as lost:
                 self.on_lost()
                 self._known = None
@@ -228,6 +230,13 @@ class Postgres(Database):
     def listen(self, hear: Hear) -> None:
         """Hear what other processes write as soon as they do; `hear` is called with the id of each task that ended."""
         self._hear = asyncio.get_running_loop(), hear
+        if self.is_open:
+            self._begin_to_listen()
+
+    def _begin_to_listen(self) -> None:
+        with self._beginning:  # the worker may be opening it
+            if self._hear is not None and self._listener is None:
+                self._listener = _Listener(self, *self._hear)
 
     def stop_listening(self) -> None:
         """End the connection on which this process listens."""
