@@ -13,6 +13,14 @@ SECRETS = {
     "webhook_key": "a-signing-key",
     "database_url": "postgresql://me:secret@db/kie",
 }
+OTHERS = {
+    "api_key": "another-key-of-the-tests",
+    "http_token": "another-token-of-the-tests",
+    "webhook_key": "another-signing-key",
+    "database_url": "postgresql://me:another@db/kie",
+}
+SECRET = {**SECRETS, "database_url": "postgresql://me@db/kie?sslpassword=secret", "user_keys": "ann=her-own-key"}
+OPEN = "postgresql://me@db/kie?host=/run/postgresql"  # anybody can guess it
 
 
 def path(base_url: str = "", **settings: str) -> str:
@@ -23,11 +31,43 @@ def path(base_url: str = "", **settings: str) -> str:
 def test_link_depends_on_each_secret_and_on_nothing_else() -> None:
     whole = path(**SECRETS)
     assert whole == path("https://kie.example", **SECRETS, output_dir="/data/out")
+    assert whole == path(**{**SECRETS, "database_url": "postgresql://me:secret@10.0.0.1/kie"})
+    assert whole == path(**SECRETS, user_keys="ann=her-own-key")
     assert whole.endswith("/fal%3Aa%2Fb/2/a%20fox.png")
-    others = [path(**{**SECRETS, name: f"{value}-another"}) for name, value in SECRETS.items()]
+    others = [path(**{**SECRETS, name: value}) for name, value in OTHERS.items()]
     assert len({whole, *others}) == 5
 
 
 @pytest.mark.parametrize("base_url", ["", "https://kie.example"])
 def test_server_without_secrets_opens_its_own_links(base_url: str) -> None:
     assert path(base_url) == path()
+
+
+@pytest.mark.parametrize("settings", [{}, {"database_url": OPEN}])
+def test_link_of_a_server_without_secrets_can_not_be_forged(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = path(**settings)
+    monkeypatch.setattr("kie_ai_mcp._flow.links._own_key", lambda: b"that of another process")
+    assert path(**settings) != ours
+
+
+@pytest.mark.parametrize("name", SECRET)
+def test_each_secret_alone_makes_the_links_of_all_servers_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = path(**{name: SECRET[name]})
+    monkeypatch.setattr("kie_ai_mcp._flow.links._own_key", lambda: b"that of another process")
+    assert path(**{name: SECRET[name]}) == ours
+
+
+def test_links_are_made_for_a_user_without_home_and_work_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setattr("kie_ai_mcp._flow.links.config_file", lambda: nowhere())
+    assert path(**SECRETS).startswith("/")

@@ -5,7 +5,8 @@ import hmac
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._settings.load import config_file
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import ConfigError
 
 FILES_PATH = "/files"  # where `serve --http` hands out saved results; below the address that links begin with
 
@@ -33,11 +35,11 @@ class Links:
     mask: Mask
 
     @classmethod
-    def of(cls, settings: Settings, base_url: str, database: Path, key: bytes | None = None) -> Self:
-        """Return the links of a server with these settings, or those of the server whose `key` is given."""
+    def of(cls, settings: Settings, base_url: str, database: Path) -> Self:
+        """Return the links of a server with these settings."""
         folders = {path: name for path, name in _folders(settings, database) if path != path.parent}
         hidden = {str(form): f"[{name}]" for path, name in folders.items() for form in (path, path.resolve())}
-        return cls(base_url, key or key_of(settings), settings.mask.hiding(hidden))
+        return cls(base_url, key_of(settings), settings.mask.hiding(hidden))
 
     def mac(self, user: str, task_id: str, number: int) -> str:
         """Return what proves that this server made the link to a user's result."""
@@ -59,7 +61,9 @@ class Links:
 
 def key_of(settings: Settings) -> bytes:
     """Return the key of a server's links, made of its secrets; without any, one that lasts as long as the process."""
-    secrets = [settings.key, settings.token, settings.signing_key, settings.database_address]
+    secrets = [settings.key, settings.token, settings.signing_key, *settings.database_passwords]
+    if not any(secrets):  # only then, since links would end with each user who comes or goes
+        secrets = sorted(settings.keys_of_users.values())
     return hashlib.sha256(json.dumps(["links", *secrets]).encode()).digest() if any(secrets) else _own_key()
 
 
@@ -73,9 +77,14 @@ def _folders(settings: Settings, database: Path) -> Iterator[tuple[Path, str]]:
     yield Path(sys.base_prefix), "Python"
     yield Path(sys.prefix), "Python"
     yield from ((Path(folder), "Python") for folder in sys.path if Path(folder).is_absolute())
-    yield Path.cwd(), "work folder"
-    yield Path.home(), "home folder"
-    yield config_file().parent, "configuration"
+    places: tuple[tuple[Callable[[], Path], str], ...] = (
+        (Path.cwd, "work folder"),
+        (Path.home, "home folder"),
+        (lambda: config_file().parent, "configuration"),
+    )
+    for place, name in places:
+        with suppress(OSError, RuntimeError, ConfigError):  # not every user has each
+            yield place(), name
     yield database.parent, "data folder"
     yield database, "database"
     hosts = (Path(value) for name, value in parse_qsl(urlsplit(settings.database_address).query) if name == "host")

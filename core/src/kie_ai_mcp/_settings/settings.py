@@ -241,6 +241,13 @@ class Settings(BaseModel):
         """The address of the PostgreSQL database in clear; empty where the record is the file `database`."""
         return _clear(self.database_url) or ""
 
+    @property
+    def database_passwords(self) -> list[str]:
+        """The passwords in the database's address in clear."""
+        address = urlsplit(self.database_address)
+        words = [word for name, word in parse_qsl(address.query) if name.endswith("password")]
+        return [*filter(None, (unquote(address.netloc.rpartition("@")[0].partition(":")[2]), *words))]
+
     @cached_property
     def keys_of_users(self) -> Mapping[str, str]:
         """The keys of users with accounts of their own in clear, by name; for the Authorization header."""
@@ -266,10 +273,7 @@ class Settings(BaseModel):
     def mask(self) -> Mask:
         """The mask of every secret: keys, tokens, passwords in addresses, secrets among the providers' settings."""
         secrets = [self.key or "", self.token or "", self.signing_key or "", self.database_address]
-        secrets += self.keys_of_users.values()
-        address = urlsplit(self.database_address)
-        secrets += [unquote(address.netloc.rpartition("@")[0].partition(":")[2])]
-        secrets += [word for name, word in parse_qsl(address.query) if name.endswith("password")]
+        secrets += [*self.keys_of_users.values(), *self.database_passwords]
         secrets += [unquote(urlsplit(address).password or "") for address in (self.base_url, self.upload_url)]
         for section in (self.provider_variables, *self.providers.values()):
             secrets += [str(value) for name, value in section.items() if name.lower().endswith(SECRET_SETTINGS)]
