@@ -14,6 +14,7 @@ import anyio
 import anyio.from_thread
 import pytest
 
+from kie_ai_mcp._record import migrations
 from kie_ai_mcp._record import postgres as module
 from kie_ai_mcp._record import tasks
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
@@ -22,6 +23,7 @@ from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending, KeptRow
 from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._record.users import User
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import Outcome, Task
 from tests.databases import Postgres, Wire, outside, rows_of
@@ -125,6 +127,26 @@ def test_processes_that_start_together_make_the_tables_once(at: Callable[[str], 
     with ThreadPoolExecutor(len(records)) as pool:
         opened = [pool.submit(record.open) for record in records]
     assert [end.exception() for end in opened] == [None] * len(records)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_uploads_of_before_are_kept_and_are_no_users(
+    is_shared: bool, at: Callable[[str], Record], postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, later = postgres.make() if is_shared else "", datetime(2099, 1, 1, tzinfo=UTC)
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "_STEPS", migrations._STEPS[:16])
+        before.setattr(migrations, "SCHEMA_VERSION", 16)
+        (old := at(address)).open()
+        with outside(old) as database:
+            database.execute("INSERT INTO uploads VALUES ('abc', 'https://example.com/a', '2099-01-01 00:00:00', 'x')")
+        old.close()
+    record = at(address)
+    await record.uploads.add("abd", "https://example.com/d", later, "x")
+    ada = record.of_user(User("ada"), {})
+    await ada.uploads.add("abc", "https://example.com/b", later, "x")
+    assert await record.uploads.find("abc", "x") == ("https://example.com/a", later)
+    assert await ada.uploads.find("abc", "x") == ("https://example.com/b", later)
 
 
 async def test_newer_database_is_refused_with_both_versions(at: Callable[[str], Record], postgres: Postgres) -> None:

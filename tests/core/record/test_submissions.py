@@ -25,6 +25,7 @@ from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, Ending, SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._record.users import User
 from kie_ai_mcp.errors import InvalidArgument, StorageError
 from kie_ai_mcp.specs import Status
 from tests.databases import locked, on_sqlite, outside, rows_of
@@ -942,6 +943,18 @@ async def test_upload_is_known_until_the_service_drops_it(make_record: MakeRecor
     assert await theirs.uploads.find("abd") is None
     await theirs.uploads.add("abc", B, datetime.now(UTC) - timedelta(seconds=1))
     assert await ours.uploads.find("abc") is None
+
+
+async def test_upload_of_a_user_is_known_to_nobody_else(make_record: MakeRecord) -> None:
+    record = make_record()
+    ada, bob, root = (record.of_user(User(name, is_admin=name == "root"), {}) for name in ("ada", "bob", "root"))
+    later = datetime.now(UTC) + timedelta(hours=1)
+
+    await ada.uploads.add("abc", A, later)
+    assert [await each.uploads.find("abc") for each in (ada, bob, root, record)] == [(A, later), None, None, None]
+    assert [await each.uploads.hashes() for each in (ada, bob, root, record)] == [{A: "abc"}, {}, {}, {}]
+    await bob.uploads.add("abc", B, later)
+    assert [await each.uploads.find("abc") for each in (ada, bob)] == [(A, later), (B, later)]
 
 
 async def test_unsaved_results_are_those_that_expire_first(make_record: MakeRecord) -> None:

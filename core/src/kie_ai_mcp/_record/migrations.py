@@ -192,9 +192,12 @@ ALTER TABLE consents ADD COLUMN user TEXT NOT NULL DEFAULT '';
 CREATE INDEX tasks_by_user ON tasks (user, id);
 """
 
+# The same bytes of two users are two uploads, so that neither learns of the other's.
+_USERS_OF_UPLOADS = "ALTER TABLE uploads ADD COLUMN user TEXT NOT NULL DEFAULT '';"
+
 _STEPS = (
     _SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT, _DATA,
-    _NOTES, _CONSENTS, _CONSENT_NOTES, _READS, _USERS,
+    _NOTES, _CONSENTS, _CONSENT_NOTES, _READS, _USERS, _USERS_OF_UPLOADS,
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 
@@ -204,7 +207,8 @@ _KEYS = {
         "tasks": "UNIQUE (task_id, gateway, account)",
         "idempotency_keys": "PRIMARY KEY (key, account, user)",
         "uploads": "PRIMARY KEY (sha256, account)",
-    }
+    },
+    17: {"uploads": "PRIMARY KEY (sha256, account, user)"},
 }
 
 

@@ -108,7 +108,6 @@ class Record:
             self.process = LockFile(self.database)
         self.recovery = RecoveryFile(self.database)
         self.users = Users(self.database)
-        self.uploads = Uploads(self.database)
         self._use(Scope(self.database, self.accounts))
         self.database.on_open = self.submissions.begin
         self.database.on_lost = self.recovery.rescue
@@ -132,6 +131,7 @@ class Record:
         self.sees_all = scope.sees_all
         self.tasks = Tasks(scope)
         self.polls = Polls(scope)
+        self.uploads = Uploads(scope)
         self.kept = Keeping(scope)
         self.consents = Consents(scope)
         self.stats = Stats(scope, self.budget)

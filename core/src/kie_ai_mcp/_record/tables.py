@@ -159,16 +159,17 @@ class KeyRow(peewee.Model):
 
 
 class UploadRow(peewee.Model):
-    """One row of ``uploads``: bytes that the service holds for an account, for a while."""
+    """One row of ``uploads``: a user's bytes that the service holds for an account, for a while."""
 
     sha256 = peewee.TextField()
     account = peewee.TextField(default="")
     url = peewee.TextField()
     expires_at = _Moment()
+    user = peewee.TextField(default="")
 
     class Meta:
         table_name = "uploads"
-        primary_key = peewee.CompositeKey("sha256", "account")
+        primary_key = peewee.CompositeKey("sha256", "account", "user")
 
 
 class LeaseRow(peewee.Model):
