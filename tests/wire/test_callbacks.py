@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,11 @@ import pytest
 from kie_ai_mcp_sandbox.callbacks import signature
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import until, unused_port
+from tests.wire.processes import Site
 
 if TYPE_CHECKING:
     from tests.conftest import Rows
-    from tests.wire.conftest import SiteIn, Spawn
-    from tests.wire.processes import Site
+    from tests.wire.conftest import RunIn, SiteIn, Spawn
 
 KEY = "signing-key-of-the-tests"
 PATH = "/callbacks/kie"
@@ -247,3 +248,52 @@ def test_flood_of_unsigned_callbacks_is_turned_away(unsigned: Scene) -> None:
         codes = list(pool.map(lambda _: unsigned.post({"taskId": "no-such-task"}, key=None).status_code, range(110)))
     assert set(codes) == {200, 429}
     assert codes.count(200) <= 100
+
+
+# People with keys of their own ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Own:
+    """A server that has users: `ada` with the server's key, `dora` with one of her own."""
+
+    server: Scene
+    ada: Scene
+    dora: Scene
+
+
+@pytest.fixture
+def own(site_in: "SiteIn", run_in: "RunIn", tmp_path: Path) -> Iterator[Own]:
+    port = str(unused_port())
+    settings = {"KIE_AI_PUBLIC_URL": f"http://127.0.0.1:{port}/", "KIE_AI_WEBHOOK_KEY": KEY}
+    settings["KIE_AI_USER_KEYS"] = "dora=key-of-dora-0123"
+    with (
+        Sandbox(hold=True, webhook_key="the-key-of-doras-account") as sandbox,
+        site_in(tmp_path, "--port", port, sandbox=sandbox, **settings) as site,
+        ExitStack() as clients,
+    ):
+        server, scenes = Scene(site, sandbox, tmp_path), []
+        for name, *options in (["ada"], ["dora", "--own-key"]):
+            token = json.loads(run_in(tmp_path, "users", "add", name, *options, "--json").stdout)["token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            client = clients.enter_context(httpx.Client(base_url=site.url, trust_env=False, headers=headers))
+            scenes.append(Scene(Site(site.child, site.url, client), sandbox, tmp_path))
+        yield Own(server, *scenes)
+
+
+def test_task_of_a_user_with_an_own_key_is_announced_by_a_hint(own: Own) -> None:
+    task_id = own.dora.make("A fox of Doras own")
+    own.dora.sandbox.finish(task_id)  # which posts, signed with the key of her account
+    until(lambda: own.dora.reads(task_id) == 1)
+    listed = own.dora.site.tool("list_tasks")["structuredContent"]["tasks"]
+    until(lambda: own.dora.site.tool("list_tasks")["structuredContent"]["tasks"][0]["status"] == "completed")
+    assert listed[0]["task_id"] == task_id
+
+
+def test_task_of_the_servers_account_needs_its_signature_where_users_have_keys(own: Own) -> None:
+    task_id = own.ada.make("A fox of the servers")
+    answers = [own.server.post({"taskId": name}, key=None) for name in (task_id, "no-such-task")]
+    assert [(answer.status_code, answer.text) for answer in answers] == [(200, answers[0].text)] * 2
+    assert own.ada.reads(task_id) == 0
+    assert own.server.post({"taskId": task_id}, signed=task_id).status_code == 200
+    until(lambda: own.ada.reads(task_id) == 1)

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.results import refresh
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import task_ids_in
 from kie_ai_mcp._web.access import refusal
 from kie_ai_mcp.errors import KieError
@@ -40,14 +41,14 @@ class Callbacks:
         ids = task_ids_in(object_in((await request.body()).decode(errors="replace")))
         if not ids:
             return refusal(HTTPStatus.BAD_REQUEST, "It names no task.")
-        key = self.engine.settings.signing_key
-        if key is not None:
-            signed = [task_id for task_id in ids if _is_signed(task_id, request.headers, key)]
-            if not signed:
+        settings = self.engine.settings
+        if (key := settings.signing_key) is not None:
+            if signed := [task_id for task_id in ids if _is_signed(task_id, request.headers, key)]:
+                return await self._taken(signed[0])
+            if not settings.keys_of_users:  # whose accounts have keys of their own, which nobody has told the server
                 hint = "KIE_AI_WEBHOOK_KEY must be the account's own key"
                 log.warning("a callback without a valid signature was refused; %s", hint)
                 return refusal(HTTPStatus.UNAUTHORIZED, "Its signature is missing, wrong or too old.")
-            return await self._taken(signed[0])
         if not self._may_look():
             return refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many unsigned callbacks.", {"Retry-After": "10"})
         return await self._taken(ids[0], hint=True)
@@ -56,8 +57,9 @@ class Callbacks:
         record = await self.engine.record.tasks.find(f"{KIE}:{task_id}")
         # The same answer whatever is on record: who posts learns nothing.
         answer = JSONResponse({"code": 200, "msg": "success"})
-        if record is not None and not record.final and not (hint and self._hinted_lately(task_id)):
-            answer.background = BackgroundTask(self._read, record.written_id)
+        if record is None or record.final or (hint and not self._is_hint(record)):
+            return answer
+        answer.background = BackgroundTask(self._read, record.written_id)
         return answer
 
     async def _read(self, task_id: str) -> None:
@@ -77,10 +79,13 @@ class Callbacks:
         self._looked.append(now)
         return True
 
-    def _hinted_lately(self, task_id: str) -> bool:
-        now = time.monotonic()
+    def _is_hint(self, record: TaskRecord) -> bool:
+        """Return whether an unsigned callback may make a task be read: not one of an account whose key is known."""
+        engine, now = self.engine, time.monotonic()
+        if engine.settings.signing_key is not None and record.account in engine.record.tasks.scope.accounts_at(KIE):
+            return False
         self._hinted = {name: moment for name, moment in self._hinted.items() if moment > now - HINT_EVERY_S}
-        return self._hinted.setdefault(task_id, now) != now
+        return self._hinted.setdefault(record.task_id, now) == now
 
 
 def signature(key: str, task_id: str, timestamp: str) -> str:
