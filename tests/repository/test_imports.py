@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -125,6 +126,13 @@ def test_public_names_and_modules_come_with_the_package_alone() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert not hasattr(kie_ai_mcp, "no_such_name")
+
+
+def test_no_private_module_of_the_sdk_is_imported() -> None:
+    pattern = re.compile(r"^\s*(?:from|import) mcp(?:_types)?(?:\.\w+)*(?:\._| import _)", re.MULTILINE)
+    folders = (ROOT / "core/src", *(ROOT / "plugins").glob("*/src"))
+    found = [path for folder in folders for path in folder.rglob("*.py") if pattern.search(path.read_text("utf-8"))]
+    assert found == []
 
 
 def test_serving_does_not_pay_for_other_libraries() -> None:

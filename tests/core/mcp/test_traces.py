@@ -1,6 +1,7 @@
 """Traces: a span of each message, which holds nobody's words, whatever is asked and however it fails."""
 
 import sys
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +70,19 @@ async def test_span_names_tool_and_method_as_documented(client: Client, exporter
     assert (failed.attributes["error.type"], failed.status.status_code.name) == ("tool_error", "ERROR")
     documented = (Path(__file__).parents[3] / "docs/traces.md").read_text("utf-8")
     assert [name for name in {**first.attributes, **failed.attributes} if f"`{name}`" not in documented] == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", [[], {}, 7, ["generate_nano_banana"]])
+async def test_name_that_is_no_text_is_refused_as_any_wrong_one(client: Client, exporter: Any, name: Any) -> None:
+    request = types.CallToolRequest(params=types.CallToolRequestParams.model_construct(name=name, arguments={}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pydantic, which is asked to write what is no text
+        with pytest.raises(MCPError) as caught:
+            await client.session.send_request(request, types.CallToolResult)
+    assert caught.value.error.code == types.INVALID_PARAMS
+    assert "hashable" not in str(caught.value)
+    assert spans(exporter)[-1].name == "tools/call unknown"
 
 
 @pytest.mark.anyio

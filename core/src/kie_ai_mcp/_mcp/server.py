@@ -129,7 +129,7 @@ def server_of(app: App) -> ChangingServer:
         cache_hints={"tools/list": CacheHint(ttl_ms=LIST_TTL_MS)},
     )
     server.tools_change = app.changes.tools_may_change
-    server.middleware[:] = [Traced(app), without_newer]  # in place of the SDK's own spans
+    server.middleware[:] = [*(Traced(app, spans) for spans in server.middleware), without_newer]
     server.add_request_handler("tools/call", types.CallToolRequestParams, call_tool)
     TaskRequests(app).serve(server)
     subscriptions.serve(server)

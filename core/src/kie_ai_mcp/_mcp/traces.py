@@ -9,8 +9,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from mcp.server._otel import OpenTelemetryMiddleware
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
@@ -23,25 +22,26 @@ ADDRESSES = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 FLUSH_S = 0.5  # how long a collector that does not answer may delay the end
 
 
-class Traced(OpenTelemetryMiddleware):
+class Traced:
     """The SDK's spans: methods, names that this server has itself, and whether it failed.
 
     The SDK puts the message of an error into the span, which may repeat an argument, and any name that a client sends.
     """
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, spans: ServerMiddleware[Any]) -> None:
+        self._app, self._spans = app, spans
 
     @cached_property
     def _names(self) -> frozenset[str]:
-        return frozenset((*self._app.names, *PROMPTS))
+        return frozenset((*self._app.names, *PROMPTS, ""))
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Answer a message inside its span; the error that the client gets stays outside."""
         errors: list[Exception] = []
         shown = ctx
-        if ctx.params and ctx.params.get("name", "") not in {*self._names, ""}:
-            shown = replace(ctx, params={**ctx.params, "name": "unknown"})
+        name = ctx.params.get("name", "") if ctx.params else ""
+        if not isinstance(name, str) or name not in self._names:
+            shown = replace(ctx, params={**(ctx.params or {}), "name": "unknown"})
 
         async def answered(_: ServerRequestContext[Any, Any]) -> HandlerResult:
             try:
@@ -56,7 +56,7 @@ class Traced(OpenTelemetryMiddleware):
                 raise type(type(exc).__name__, (Exception,), {}) from None
 
         try:
-            return await super().__call__(shown, answered)
+            return await self._spans(shown, answered)
         except Exception:
             if errors:
                 raise errors[0] from None
