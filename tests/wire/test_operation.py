@@ -48,19 +48,26 @@ def calls(site: "Site") -> list[dict[str, Any]]:
 def test_each_call_is_one_line_without_its_words(site_in: "SiteIn", sandbox: Sandbox, tmp_path: Path) -> None:
     with site_in(tmp_path, sandbox=sandbox) as site:
         task_id = site.tool("generate_nano_banana", prompt=PROMPT)["structuredContent"]["task_id"]
+        assert site.tool("wait_for_tasks", task_ids=[task_id])["structuredContent"]["tasks"][0]["credits"]
+        assert site.tool("get_task_status", task_id=task_id)["structuredContent"]["credits"]
+        assert site.tool("get_credits")["structuredContent"]["credits"]
         site.tool("list_tasks")
         site.tool("generate_nano_banana", prompt=PROMPT, no_such_argument=1)
         assert site.client.post("/tools/call", json={"name": "no_such_tool"}).status_code == 404
         sandbox.play("drop-after@createTask")
         site.tool("generate_nano_banana", prompt=f"{PROMPT}, again")
     lines = [line for line in site.child.errors.splitlines() if LOGGER in line]
-    assert len(lines) == 5
+    assert len(lines) == 8
+    assert not [line for line in lines[1:4] if "credits=" in line]
     assert re.search(
         rf"INFO {LOGGER}: who=- tool=generate_nano_banana outcome=accepted task_id={task_id} "
         r"estimated_credits=[\d.]+ took_s=[\d.]+$",
         lines[0],
     )
     assert [re.findall("tool=(.*?) outcome=([a-z]+)", line)[0] for line in lines[1:]] == [
+        ("wait_for_tasks", "ok"),
+        ("get_task_status", "ok"),
+        ("get_credits", "ok"),
         ("list_tasks", "ok"),
         ("generate_nano_banana", "refused"),
         ("-", "error"),

@@ -68,7 +68,10 @@ class Calls:
         if not log.isEnabledFor(logging.INFO):
             return
         fields: dict[str, Any] = {"who": self.engine.record.user or "-", "tool": tool, "outcome": made.outcome}
-        known = {name: made.data.get(name) for name in ("task_id", "submission_id", "credits", "estimated_credits")}
+        names = ["task_id", "submission_id"]
+        if made.tool is not None and made.tool.charges:  # elsewhere they are the balance, or told of again and again
+            names += ["credits", "estimated_credits"]
+        known = {name: made.data.get(name) for name in names}
         fields |= {name: value for name, value in known.items() if value is not None}
         fields["took_s"] = round(took_s, 3)
         if self.engine.settings.log_prompts and arguments:
