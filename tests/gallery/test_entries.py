@@ -1,5 +1,6 @@
 """Entries of the gallery as data: what the page and the app draw, without a browser."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._gallery.entries import ARGUMENT_CHARS, ARGUMENTS, DATA_CHARS, PROMPT_CHARS
 from kie_ai_mcp._gallery.page import entries, html
 from kie_ai_mcp._record.tables import Ending
+from kie_ai_mcp._settings.secrets import Mask
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Past
@@ -130,3 +132,18 @@ def test_app_has_no_policy_of_its_own_and_the_file_may_not_connect() -> None:
     assert "connect-src" not in page
     assert "connect-src 'self';" in live
     assert {text.count("innerHTML") for text in (app, page, live)} == {0}
+
+
+async def test_entries_are_masked_beside_the_event_loop(past: "Past") -> None:
+    seen: list[int] = []
+
+    class Noting(Mask):
+        def json(self, value: Any, *more: Any, **how: Any) -> Any:
+            seen.append(threading.get_ident())
+            return super().json(value, *more, **how)
+
+    await past.task("A fox at a secret place")
+    (entry,) = (await entries(past.record, mask=Noting(["secret place"])))["entries"]
+    assert "secret" not in entry["prompt"]
+    assert threading.get_ident() not in seen
+    assert seen

@@ -69,5 +69,5 @@ def test_links_are_made_for_a_user_without_home_and_work_folder(
     monkeypatch.chdir(gone)
     gone.rmdir()
     monkeypatch.setattr(Path, "home", nowhere)
-    monkeypatch.setattr("kie_ai_mcp._flow.links.config_file", lambda: nowhere())
+    monkeypatch.setattr("kie_ai_mcp._flow.links.config_file", nowhere)
     assert path(**SECRETS).startswith("/")

@@ -63,7 +63,7 @@ def key_of(settings: Settings) -> bytes:
     """Return the key of a server's links, made of its secrets; without any, one that lasts as long as the process."""
     secrets = [settings.key, settings.token, settings.signing_key, *settings.database_passwords]
     if not any(secrets):  # only then, since links would end with each user who comes or goes
-        secrets = sorted(settings.keys_of_users.values())
+        secrets = [*sorted(settings.keys_of_users.values())]
     return hashlib.sha256(json.dumps(["links", *secrets]).encode()).digest() if any(secrets) else _own_key()
 
 

@@ -63,9 +63,12 @@ async def entries(
     """Return what the page of these entries shows, as JSON."""
     records, requests, older = await _history(record, limit)
     now = datetime.now(UTC)
-    drawn = await anyio.to_thread.run_sync(_entries, records, requests, address, now)
-    drawn = mask.json(drawn) if mask else drawn
-    return {"entries": drawn, "older": older, "written": now.isoformat()}
+
+    def drawn() -> Any:
+        shown = _entries(records, requests, address, now)
+        return mask.json(shown) if mask else shown
+
+    return {"entries": await anyio.to_thread.run_sync(drawn), "older": older, "written": now.isoformat()}
 
 
 async def write(record: Record, path: Path, *, limit: int = LIMIT) -> Path:
