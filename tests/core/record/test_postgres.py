@@ -14,9 +14,8 @@ import anyio
 import anyio.from_thread
 import pytest
 
-from kie_ai_mcp._record import migrations
+from kie_ai_mcp._record import migrations, tasks
 from kie_ai_mcp._record import postgres as module
-from kie_ai_mcp._record import tasks
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
