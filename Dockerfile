@@ -20,12 +20,13 @@ LABEL org.opencontainers.image.title="kie-ai-mcp-server" \
     org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/kie-ai /opt/kie-ai
 # The user has a number alone, so that it is the same on every host that shares a folder with it.
-RUN install --directory --owner 10001 --group 10001 --mode 0700 /data /data/results
+RUN install --directory --owner 10001 --group 10001 --mode 0700 /data /data/results /data/tmp
 ENV PATH=/opt/kie-ai/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/data \
     XDG_CACHE_HOME=/data/cache \
     XDG_CONFIG_HOME=/data/config \
     XDG_DATA_HOME=/data/share \
+    TMPDIR=/data/tmp \
     KIE_AI_DB_PATH=/data/tasks.db \
     KIE_AI_OUTPUT_DIR=/data/results
 WORKDIR /data

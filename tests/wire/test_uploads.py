@@ -22,7 +22,7 @@ from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import until
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import SiteIn
+    from tests.wire.conftest import RunIn, SiteIn
     from tests.wire.processes import Site
 
 TOKEN = "a-token-of-the-tests"
@@ -73,10 +73,10 @@ def nothing_stays(site: "Site", folder: Path) -> Iterator[None]:
     until(lambda: not [*(folder / "tmp").iterdir()])
 
 
-def connect(site: "Site", head: str, body: bytes = b"") -> socket.socket:
+def connect(site: "Site", head: str, body: bytes = b"", token: str = TOKEN) -> socket.socket:
     """Send the beginning of an upload by hand."""
     client = socket.create_connection(("127.0.0.1", int(site.url.rpartition(":")[2])), timeout=20)
-    start = f"POST /uploads HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n{head}\r\n\r\n"
+    start = f"POST /uploads HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{head}\r\n\r\n"
     client.sendall(start.encode() + body)
     return client
 
@@ -169,6 +169,23 @@ def test_more_uploads_than_few_are_put_off(site: "Site", folder: Path) -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     until(lambda: not [*(folder / "tmp").iterdir()])
     assert site.client.post("/uploads", content=PICTURE).status_code == 200
+
+
+def test_uploads_of_all_users_together_are_bounded(
+    site_in: "SiteIn", run_in: "RunIn", service: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    settings = {"KIE_AI_UPLOAD_URL": service.upload_url, "TMPDIR": str(tmp_path / "tmp")}
+    with site_in(tmp_path, sandbox=service, **settings) as site, ExitStack() as stack:
+        tokens = [
+            json.loads(run_in(tmp_path, "users", "add", name, "--json").stdout)["token"] for name in ("ada", "bob")
+        ]
+        for number in range(8):
+            stack.enter_context(connect(site, "Content-Length: 900000", b"begin", token=tokens[number % 2]))
+        until(lambda: len([*(tmp_path / "tmp").iterdir()]) == 8)
+        for token in tokens:
+            answer = site.client.post("/uploads", content=PICTURE, headers={"Authorization": f"Bearer {token}"})
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
 def test_upload_needs_the_token_and_a_known_page(site: "Site") -> None:

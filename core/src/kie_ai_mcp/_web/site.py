@@ -33,7 +33,7 @@ from kie_ai_mcp._web.callbacks import Callbacks
 from kie_ai_mcp._web.files import FILE, Files
 from kie_ai_mcp._web.metrics import Metrics
 from kie_ai_mcp._web.readiness import Readiness
-from kie_ai_mcp._web.uploads import UploadAddress
+from kie_ai_mcp._web.uploads import AT_ONCE, UploadAddress
 from kie_ai_mcp._web.visitors import MCP_PATH
 from kie_ai_mcp.errors import InvalidArgument, StorageError, shorten
 from kie_ai_mcp.readings import object_in
@@ -52,6 +52,7 @@ class Site:
     app: App
     drained: anyio.Event = field(default_factory=anyio.Event)
     more: Iterable[Route] = ()  # addresses that others answer
+    room: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(AT_ONCE))  # for uploads to all sites
     _current: dict[str, tuple[str, tuple[int, ...], str]] = field(default_factory=dict)  # as `_entries` keeps it
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class Site:
                 Route(GALLERY_PATH + ENTRIES, self._entries, methods=["GET"]),
                 Route(GALLERY_PATH + FILE, files.send, methods=["GET"]),
                 Route(FILES_PATH + FILE, files.send, methods=["GET"]),
-                Route(UPLOADS_PATH, UploadAddress(self.app).take, methods=["POST"]),
+                Route(UPLOADS_PATH, UploadAddress(self.app, self.room).take, methods=["POST"]),
                 Route(CALLBACK_PATH, callbacks.take, methods=["POST"]),
                 *self.more,
             ],

@@ -98,7 +98,7 @@ class Sites:
                 self._close(user.name)
                 engine, user = people.engine_for(now), now
                 engine.links = self.links  # users may be anywhere
-                site = Site(App(engine.settings, engine), self.own.drained)
+                site = Site(App(engine.settings, engine), self.own.drained, room=self.own.room)
                 scope = await self.group.start(self._run, site)
                 self._open[user.name] = opened = _Open(site, user, scope)
         opened.used_at = time.monotonic()

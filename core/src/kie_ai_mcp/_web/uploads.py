@@ -28,20 +28,21 @@ class UploadAddress:
     """
 
     app: App
-    _under_way: int = 0
+    room: anyio.Semaphore  # of all users together
 
     async def take(self, request: Request) -> Response:
         """Answer with the file's address at the service; what the request says of its type counts for nothing."""
         if int(request.headers.get("content-length") or 0) > self._most:
             return self._too_large()
-        if self._under_way >= AT_ONCE:
+        try:
+            self.room.acquire_nowait()
+        except anyio.WouldBlock:
             message = f"{AT_ONCE} uploads are under way; nothing was read. Send it again in some seconds."
             return refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, {"Retry-After": "5"})
-        self._under_way += 1
         try:
             return await self._taken(request)
         finally:
-            self._under_way -= 1
+            self.room.release()
 
     async def _taken(self, request: Request) -> Response:
         name = request.query_params.get("name", "")
