@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from kie_ai_mcp._cli.console import PROGRAM
 from kie_ai_mcp._cli.main import COMMANDS, FIRST_PARTY, cli
+from kie_ai_mcp._flow.links import FILES_PATH
+from kie_ai_mcp._flow.submit import CALLBACK_PATH
+from kie_ai_mcp._media.uploading import UPLOADS_PATH
+from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, METRICS_PATH, READY_PATH
+from kie_ai_mcp._web.site import CALL_PATH
+from kie_ai_mcp._web.visitors import MCP_PATH
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -266,3 +273,10 @@ def test_command_of_a_first_party_provider_that_is_set_aside_says_why(run_child:
     ended = run_child("demo", PYTHONPATH=str(tmp_path / "site"))
     assert (ended.code, ended.stdout) == (2, "")
     assert "which is set aside: it is built for contract 2" in ended.stderr
+
+
+def test_help_of_serve_names_every_address_and_all_that_lets_users_in() -> None:
+    said = CliRunner().invoke(cli, ["serve", "--help"]).output
+    addresses = (HEALTH_PATH, READY_PATH, METRICS_PATH, GALLERY_PATH, CALLBACK_PATH, FILES_PATH, UPLOADS_PATH, MCP_PATH)
+    assert [path for path in (*addresses, CALL_PATH) if path not in said] == []
+    assert [word for word in ("KIE_AI_HTTP_TOKEN", "users", "KIE_AI_OAUTH_ISSUER") if word not in said] == []

@@ -184,10 +184,10 @@ def serve(
 ) -> None:
     """Serve MCP over stdin and stdout (the default), or over HTTP.
 
-    Over HTTP it also has the history at /gallery, /healthz, /readyz, /metrics, and /callbacks/kie for what the service
-    posts, and logs each call. It listens on this machine alone, unless --host and KIE_AI_HTTP_TOKEN are given. While
-    anything is wrong with the settings, the database or the output folder, each call says what, and paid requests are
-    refused.
+    Over HTTP it also has the history at /gallery, results at /files, /uploads for files of users elsewhere, /healthz,
+    /readyz, /metrics, and /callbacks/kie for what the service posts, and logs each call. It listens on this machine
+    alone, unless --host is given, and KIE_AI_HTTP_TOKEN, users or KIE_AI_OAUTH_ISSUER. While anything is wrong with the
+    settings, the database or the output folder, each call says what, and paid requests are refused.
     """
     if not http and (host is not None or port is not None):
         raise click.UsageError("--host and --port go with --http.")
