@@ -123,6 +123,9 @@ def test_image_runs_a_user_with_a_fixed_number_on_its_volume() -> None:
     assert the("USER").text == f"{UID}:{UID}"
     volume = the("VOLUME").text
     assert [name for name, value in ENV.items() if name != "PATH" and not value.startswith(volume)] == []
+    folders = {word for step in FINAL if step.word == "RUN" for word in step.text.split()}
+    assert {volume, ENV["TMPDIR"], ENV["KIE_AI_OUTPUT_DIR"]} <= folders
+    assert not ENV["TMPDIR"].startswith(tuple(SERVERS["server-a"]["tmpfs"]))  # which is memory
     assert {"HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "KIE_AI_DB_PATH", "KIE_AI_OUTPUT_DIR"} < ENV.keys()
     assert the("LABEL").values["org.opencontainers.image.version"] == VERSION
 
@@ -281,6 +284,13 @@ def test_every_variable_that_a_file_names_is_a_setting(name: str) -> None:
     assert named or "Caddyfile" in name
 
 
+def test_commands_beside_the_unit_have_its_environment() -> None:
+    page = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^systemd-run .*(?:\\\n.*)+", page, re.MULTILINE)
+    given = dict(part.split("=", 1) for part in re.findall(r"--setenv (\S+)", command))
+    assert given == unit_environment(Path("/var/lib"))
+
+
 def test_every_command_that_the_page_names_exists() -> None:
     page, named = (ROOT / "docs/operating.md").read_text(encoding="utf-8"), 0
     for text in re.findall(r"`([^`\n]+)`|kie-ai-mcp-server ([a-z][^\n#]+)", page):
@@ -321,6 +331,15 @@ def test_servers_of_the_compose_file_get_settings_that_they_take() -> None:
         assert seconds(server["stop_grace_period"]) > DRAIN_S
 
 
+def test_servers_of_the_compose_file_get_nothing_but_their_settings() -> None:
+    offered = dict(line.lstrip("#").split("=", 1) for line in ENV_EXAMPLE.splitlines() if re.match(r"#?[A-Z_]+=", line))
+    for server in SERVERS.values():
+        assert server["env_file"] == ".env"
+        given = {**dict.fromkeys(offered, "x"), **server["environment"]}
+        others = [name for name, value in given.items() if value and not name.startswith("KIE_AI_")]
+        assert others == ["PGPASSWORD"]
+
+
 def test_everything_that_the_compose_file_refers_to_exists() -> None:
     used = {place.partition(":")[0] for service in SERVICES.values() for place in service.get("volumes", ())}
     assert {place for place in used if not place.startswith(".")} == set(COMPOSE["volumes"])
@@ -342,7 +361,7 @@ def test_no_secret_stands_in_the_files() -> None:
     offered = dict(line.lstrip("#").split("=", 1) for line in ENV_EXAMPLE.splitlines() if re.match(r"#?[A-Z_]+=", line))
     assert asked_for <= offered.keys()
     assert [name for name, value in offered.items() if value and name != "KIE_AI_MAX_CREDITS_PER_DAY"] == []
-    secret = r"(PASSWORD|TOKEN|KEY): (?!\$\{\w+:\?)"
+    secret = r"(PASSWORD|TOKEN|KEY): (?!\$\{\w+:\?|\"\"\n)"
     assert re.findall(secret, text) == []
     assert ".env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
@@ -360,6 +379,17 @@ def test_proxy_sends_each_client_to_one_of_the_servers_and_buffers_nothing() -> 
     assert "DOMAIN" in SERVICES["proxy"]["environment"]
     assert [port.split(":")[0] for port in SERVICES["proxy"]["ports"]] == ["80", "443", "443"]
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]
+
+
+@pytest.mark.parametrize("around", ["{}", "{}/", "/{}", "//{}//", "{}//"])
+def test_what_is_not_for_the_internet_is_kept_from_it_with_any_slashes(around: str) -> None:
+    page = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
+    rules = [re.findall(r"@internal path_regexp (\S+)\n", CADDYFILE), re.findall(r"location ~ (\S+) \{ return", page)]
+    for (rule,) in rules:
+        for path in (METRICS_PATH, READY_PATH):
+            assert re.search(rule, around.format(path)), path
+        for path in (HEALTH_PATH, "/mcp", "/gallery", "/callbacks/kie", "/files/0/a/1/metrics.png", "/readyz.json"):
+            assert not re.search(rule, around.format(path)), path
 
 
 @pytest.mark.skipif(not shutil.which("caddy"), reason="Caddy is not installed here")
