@@ -18,7 +18,9 @@ from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending, SubmissionRecord
 from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._settings.databases import is_usable
 from kie_ai_mcp.errors import StorageError
+from tests.databases import on_sqlite
 
 pytestmark = [
     pytest.mark.anyio,
@@ -434,3 +436,62 @@ async def test_new_file_that_gets_its_content_from_the_log_later_is_no_other_one
             assert await names(record) == {"first", "second"}
     assert log_size > 0
     assert not log(path).with_name("tasks.db-wal.old").exists()
+
+
+# Other readers -------------------------------------------------------------------------------------------------------
+
+
+def is_whole_alone(path: Path) -> bool:
+    """Return whether a file can be read without its log."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as alone:
+            return alone.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    except sqlite3.DatabaseError:
+        return False
+
+
+async def paid_beside_a_reader(record: Record, reader: sqlite3.Connection, least: int = 4) -> list[str]:
+    """Pay while a reader needs the file as it was, until it is no whole without its log; return the tasks."""
+    record.database.connection.pragma("wal_autocheckpoint", 3)
+    paid: list[str] = []
+    while len(paid) < least or is_whole_alone(record.path):
+        assert len(paid) < 400, "the file was always whole"
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM tasks").fetchone()
+        for _ in range(4):
+            paid.append(f"t-{len(paid)}" + "x" * 300)
+            await pay(record, paid[-1])
+        if not is_whole_alone(record.path):
+            break
+        reader.execute("COMMIT")
+    return paid
+
+
+@on_sqlite
+async def test_reader_of_an_earlier_state_costs_no_record(make_record: MakeRecord) -> None:
+    record = make_record()
+    await pay(record, "first")
+    with closing(sqlite3.connect(record.path, isolation_level=None)) as reader:
+        paid = await paid_beside_a_reader(record, reader)
+        for number in range(20):
+            paid.append(f"later-{number}")
+            await pay(record, paid[-1])
+        assert log(record.path).exists()
+        assert not log(record.path).with_name("tasks.db-wal.old").exists()
+        assert await names(record) == {"first", *paid}
+
+
+@on_sqlite
+async def test_record_of_a_server_that_was_killed_beside_a_reader_is_opened(
+    make_record: MakeRecord, tmp_path: Path
+) -> None:
+    record, other = make_record(), tmp_path / "killed" / "tasks.db"
+    await pay(record, "first")
+    with closing(sqlite3.connect(record.path, isolation_level=None)) as reader:
+        paid = await paid_beside_a_reader(record, reader)
+        other.parent.mkdir()
+        for file in (record.path, log(record.path)):  # what a kill leaves, and a power cut
+            shutil.copy(file, other.parent)
+    assert is_usable(other)
+    with closing(Record(other, RateLimit(20, 1))) as later:
+        assert await names(later) == {"first", *paid}

@@ -16,7 +16,7 @@ import peewee
 from kie_ai_mcp._record.backups import copy_file
 from kie_ai_mcp._record.database import ERRORS, IMPATIENT_S, Database, Lost, R, newer_than, open_private, place_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate
-from kie_ai_mcp._settings.databases import look_at
+from kie_ai_mcp._settings.databases import has_log, look_at
 from kie_ai_mcp.errors import StorageError, one_line
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,9 @@ class SqliteFile(Database):
     errors: tuple[type[Exception], ...] = (*ERRORS, sqlite3.Error)
     cure: str = "Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH."
     _places: dict[Path, tuple[int, int] | None] = field(default_factory=dict)  # of each file that SQLite keeps open
-    _written: tuple[tuple[int, int], tuple[str, int]] | None = None  # the file's time and size; `_known` without log
+    _written: tuple[tuple[int, int], tuple[str, int] | None] | None = (
+        None  # the file's time and size; `_known` without log
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,7 +97,7 @@ class SqliteFile(Database):
             except (peewee.DatabaseError, sqlite3.DatabaseError) as exc:
                 if type(exc).__name__ == "DatabaseError":  # no file, or a damaged one
                     self.is_damaged = True
-                    self._give_up()
+                    self._give_up(is_whole=self._opens_with_log())
                 raise
             return result
 
@@ -218,11 +220,21 @@ class SqliteFile(Database):
         if self._written is None or written != self._written[0]:  # a process has written its log into the file
             known = None if self._written is None else self._written[1]
             self._written = None
-            self._written = written, newer_than(known, look_at(self.real_path).known)
+            look = look_at(self.real_path)
+            self._written = written, known if look.with_log else newer_than(known, look.known)
 
-    def _give_up(self) -> None:
+    def _opens_with_log(self) -> bool:
+        """Return whether the file and its log are a database to SQLite: one is then never parted from the other."""
+        with suppress(OSError, sqlite3.Error):
+            return self._has_log() and look_at(self.real_path).is_ours
+        return False
+
+    def _give_up(self, *, is_whole: bool = False) -> None:
         """Close what is no longer the database at the path, without harm to that."""
         self.on_lost()
+        if is_whole:
+            self.connection.close()
+            return
         path, log = self.real_path, self._log
         is_there, log_is_ours = (place_of(file) == self._places[file] for file in (path, log))
         is_ours = is_there and self._written is not None
@@ -241,7 +253,7 @@ class SqliteFile(Database):
             self._index.unlink(missing_ok=True)
 
     def _has_log(self) -> bool:
-        return self._log.exists() and self._log.stat().st_size > 0
+        return has_log(self.real_path)
 
     def _connect(self) -> None:
         """Connect; wait while another process creates the file, which SQLite itself does not wait for."""

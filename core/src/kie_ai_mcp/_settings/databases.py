@@ -18,7 +18,7 @@ WITH_SUBMISSIONS = 3  # the first schema version of this server that has the tab
 class Look:
     """Contents of a database file: `known` tells it from other ones and from older copies, by identity and generation.
 
-    `place` is the path by which it was last opened, where it says so.
+    `place` is the path by which it was last opened, where it says so; `with_log` whether the file alone can't be read.
     """
 
     version: int
@@ -26,6 +26,7 @@ class Look:
     is_ours: bool
     known: tuple[str, int] = ("", 0)
     place: Path | None = None
+    with_log: bool = False
 
 
 def place_in(address: str) -> str:
@@ -37,19 +38,33 @@ def place_in(address: str) -> str:
 
 
 def look_at(path: Path) -> Look:
-    """Read a file, but not its log, without a lock or a trace; raise what SQLite raises where it is no database."""
+    """Read a file, but not its log, without a lock or a trace; raise what SQLite raises where it is no database.
+
+    A file that is nothing whole without its log is read with it, as SQLite does.
+    """
     for pause_s in PAUSES_S:
         try:
             return _look_once(path)
         except sqlite3.DatabaseError as exc:
             if "malformed" not in str(exc):
                 raise
+            # Of a log only what no reader needs as it was before is written into the file: pages of several states.
+            if has_log(path):
+                return replace(_look_once(path, immutable=False), with_log=True)
         time.sleep(pause_s)  # perhaps another process is writing its log into the file, which no lock keeps apart
     return _look_once(path)
 
 
-def _look_once(path: Path) -> Look:
-    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+def has_log(path: Path) -> bool:
+    """Return whether there is a log beside a file, with content of it that the file itself may lack."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _look_once(path: Path, *, immutable: bool = True) -> Look:
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' * immutable}"
     with closing(sqlite3.connect(uri, uri=True)) as database:
         (version,) = database.execute("PRAGMA user_version").fetchone()
         tables = frozenset(name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))
