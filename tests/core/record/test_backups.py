@@ -186,6 +186,26 @@ def test_older_file_is_copied_once_before_it_is_changed(tmp_path: Path, caplog: 
     before = copied.read_bytes()
     opened(path)
     assert copied.read_bytes() == before
+    assert [each.name for each in tmp_path.glob("*.bak")] == [copied.name]
+
+
+@pytest.mark.parametrize("make", ["another", "junk", "folder", "link"])
+def test_file_is_copied_though_something_else_has_the_name(make: str, tmp_path: Path) -> None:
+    path, taken = tmp_path / "tasks.db", tmp_path / "tasks.db.version-5.bak"
+    match make:
+        case "another":  # a copy of before a step back
+            old(taken, 5)
+            with closing(sqlite3.connect(taken)) as database, database:
+                database.execute("DELETE FROM tasks")
+        case "junk":
+            taken.write_bytes(b"junk")
+        case "folder":
+            taken.mkdir()
+        case "link":
+            taken.symlink_to(tmp_path / "nowhere")
+    old(path, 5)
+    opened(path)
+    assert rows(tmp_path / "tasks.db.version-5.2.bak") == [("t-1",)]
 
 
 def test_new_file_is_not_copied(tmp_path: Path) -> None:

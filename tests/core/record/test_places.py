@@ -445,7 +445,7 @@ def is_whole_alone(path: Path) -> bool:
     """Return whether a file can be read without its log."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as alone:
-            return alone.execute("PRAGMA quick_check").fetchone() == ("ok",)
+            return bool(alone.execute("PRAGMA quick_check").fetchone() == ("ok",))
     except sqlite3.DatabaseError:
         return False
 

@@ -539,3 +539,22 @@ def test_password_of_the_database_leaves_the_environment_and_is_masked(monkeypat
     assert "pass" not in settings.mask.text("it was pass/wörd")
     own = {"KIE_AI_DATABASE_URL": "postgresql://me:own@db/kie", "PGPASSWORD": "other"}
     assert load.load_settings(own).database_address == "postgresql://me:own@db/kie"
+
+
+@pytest.mark.parametrize("word", ["p@ssSECRET", "SECRET#more", "SECRET?more", "SECRET/more", "SECRET%zz", "[SECRET"])
+def test_address_of_a_database_that_is_cut_wrongly_is_refused_and_not_shown(word: str) -> None:
+    with pytest.raises(ConfigError, match="%") as caught:
+        load_settings({"KIE_AI_DATABASE_URL": f"postgresql://kie:{word}@db/kie"})
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql:///kie?host=/var/run/postgresql",
+        "postgres://kie:a%40b@[::1]:5432/kie?sslmode=require",
+        "postgresql://kie@one:5432,two/kie?application_name=a@b",
+    ],
+)
+def test_address_of_a_database_is_taken_in_every_form(address: str) -> None:
+    assert load_settings({"KIE_AI_DATABASE_URL": address}).database_address == address

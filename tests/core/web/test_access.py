@@ -48,3 +48,22 @@ async def test_user_whom_an_issuer_vouches_for_waits_for_nobody_who_writes(tmp_p
         assert await Visitors(record.users).admit("ann") is None
         with pytest.raises(InvalidArgument):
             await Visitors(record.users).admit("a name")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "example.org"}, 403),
+        ({"Host": "127.0.0.1:3000", "X-Forwarded-For": "203.0.113.7"}, 403),
+        ({"Host": "127.0.0.1:3000"}, 404),
+    ],
+)
+async def test_public_server_without_a_token_answers_its_own_machine_alone(
+    headers: dict[str, str], status: int, tmp_path: Path
+) -> None:
+    with closing(Record(tmp_path / "tasks.db", RateLimit(20, 10.0))) as record:
+        settings = Settings.model_validate({"public_url": "https://example.org"})
+        access = Access(Starlette(), settings, "127.0.0.1", Visitors(record.users))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(access), base_url="http://127.0.0.1") as client:
+            assert (await client.post("/tools/call", headers=headers)).status_code == status
+            assert (await client.post("/callbacks/kie", headers=headers)).status_code == 404

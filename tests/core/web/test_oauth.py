@@ -117,8 +117,15 @@ def changed(issuer: Issuer) -> str:
     return f"{head}.{more}.{mac}"
 
 
+def of_no_algorithm(issuer: Issuer, algorithm: object) -> str:
+    head = base64.urlsafe_b64encode(json.dumps({"alg": algorithm, "kid": "rsa"}).encode()).decode().rstrip("=")
+    return ".".join([head, *issuer.token().split(".")[1:]])
+
+
 NOW = int(time.time())
 WRONG: dict[str, Callable[[Issuer], str]] = {
+    "a list of algorithms": lambda issuer: of_no_algorithm(issuer, ["RS256"]),
+    "an object as algorithm": lambda issuer: of_no_algorithm(issuer, {}),
     "another resource": lambda issuer: issuer.token(aud="https://kie.example"),
     "a resource below": lambda issuer: issuer.token(aud=f"{RESOURCE}/other"),
     "no resource": lambda issuer: issuer.token(aud=None),

@@ -20,7 +20,8 @@ COLUMNS = (
     "record", "id", "status", "created_at", "finished_at", "tool", "provider", "kind", "model", "gateway", "user",
     "prompt", "credits", "estimated_credits", "result_urls", "files", "error",
 )  # fmt: skip
-FORMULA = "=", "+", "-", "@", "\t", "\r"  # a spreadsheet takes what begins so for a formula, or drops it
+# A spreadsheet takes what begins so for a formula, or drops it; the last are wide signs, and ones that nobody sees.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\ufeff", "\u200b")
 
 
 def line_of(cells: Sequence[Any]) -> bytes:

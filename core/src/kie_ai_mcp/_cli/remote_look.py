@@ -3,6 +3,7 @@
 import json
 import socket
 import ssl
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -11,6 +12,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import ConfigError, shorten
 from kie_ai_mcp.readings import object_in
 
@@ -95,7 +97,7 @@ class Look:
             raise ConfigError(f"{self.url} leads to {shorten(place)} ({exc.code}).", next_step=cure)
         body = object_in(exc.read(MOST_BYTES).decode(errors="replace"))
         said = body.get("error")
-        reason = said[:WORDS] if isinstance(said, str) else exc.reason
+        reason = Mask([self.token]).text(said)[:WORDS] if isinstance(said, str) else exc.reason
         cure = CURES.get(exc.code, "Look into the logs of the server and of its proxy.")
         raise ConfigError(f"{self.url} answers {exc.code}: {reason}", next_step=cure)
 
@@ -121,8 +123,11 @@ class Look:
 
 
 def _event(lines: Iterable[bytes]) -> Mapping[str, Any]:
-    """Return the answer in a stream of events."""
+    """Return the answer in a stream of events; raise TimeoutError where none of many is it."""
+    until = time.monotonic() + LIMIT_S
     for line in lines:
+        if time.monotonic() > until:
+            raise TimeoutError
         found = object_in(line.decode(errors="replace").removeprefix("data:")) if line.startswith(b"data:") else {}
         if "id" in found:
             return found

@@ -39,6 +39,22 @@ def copy_file(source: Path, target: Path) -> None:
         seal(part)
 
 
+def is_copy(copied: Path, source: Path) -> bool:
+    """Return whether a file is a database with the same rows as another one, table by table."""
+    try:
+        with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("ATTACH ? AS copied", (f"{copied.absolute().as_uri()}?mode=ro",))
+            tables = [name for (name,) in database.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")]
+            for name in tables:
+                theirs, ours = (f'SELECT * FROM {each}."{name}"' for each in ("copied", "main"))  # noqa: S608
+                differ = f"SELECT EXISTS ({ours} EXCEPT {theirs}) OR EXISTS ({theirs} EXCEPT {ours})"
+                if database.execute(differ).fetchone()[0]:
+                    return False
+    except sqlite3.Error:  # no database, or another one
+        return False
+    return bool(tables)
+
+
 def seal(path: Path) -> None:
     """Make a database one file without a log beside it, and look it through."""
     with closing(sqlite3.connect(path)) as database:

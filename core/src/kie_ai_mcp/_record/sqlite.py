@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import peewee
 
-from kie_ai_mcp._record.backups import copy_file
+from kie_ai_mcp._record.backups import copy_file, is_copy
 from kie_ai_mcp._record.database import ERRORS, IMPATIENT_S, Database, Lost, R, newer_than, open_private, place_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate
 from kie_ai_mcp._settings.databases import has_log, look_at
@@ -157,19 +158,21 @@ class SqliteFile(Database):
         return peewee.fn.strftime("%s", column).cast("integer")
 
     def _keep_copy(self, version: int) -> None:
-        """Copy the file beside itself before its schema is changed, once for each version."""
-        copied = Path(f"{self.real_path}.version-{version}.bak")
-        try:
-            copy_file(self.real_path, copied)
-        except FileExistsError:
-            return
-        except (OSError, sqlite3.Error) as exc:
-            problem = (
-                f"has schema version {version}, and no copy of it could be made before a change: {one_line(str(exc))}"
-            )
-            cure = f"Make room beside it, or put a copy of your own there as {copied.name}; then call again."
-            raise self._error(problem, cure) from exc
-        log.warning("before its schema was changed, the task database was copied to %s", copied)
+        """Copy the file beside itself before its schema is changed, unless there is a copy of what it holds now."""
+        for number in count(1):
+            copied = Path(f"{self.real_path}.version-{version}{'' if number == 1 else f'.{number}'}.bak")
+            try:
+                copy_file(self.real_path, copied)
+            except FileExistsError:
+                if is_copy(copied, self.real_path) or int(self.connection.pragma("user_version")) != version:
+                    return
+            except (OSError, sqlite3.Error) as exc:
+                reason = f"no copy of it could be made before a change: {one_line(str(exc))}"
+                cure = f"Make room beside it, or put a copy of your own there as {copied.name}; then call again."
+                raise self._error(f"has schema version {version}, and {reason}", cure) from exc
+            else:
+                log.warning("before its schema was changed, the task database was copied to %s", copied)
+                return
 
     def _create(self) -> None:
         """Create the file if absent, for its owner alone; SQLite gives the files beside it the same rights."""

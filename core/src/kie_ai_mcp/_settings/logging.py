@@ -15,6 +15,7 @@ from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import CONTROLS
 
 log = logging.getLogger(__name__)
+WORDY = "peewee", "mcp", "sse_starlette", "httpcore"  # libraries that write requests down whole, prompts and all
 
 
 def visible(text: str) -> str:
@@ -57,6 +58,8 @@ def log_to_stderr(settings: Settings, usual: str = "warning") -> None:
         root.removeHandler(earlier)
     logging.basicConfig(level=(settings.log_level or "warning").upper(), handlers=[handler])
     logging.getLogger("kie_ai_mcp").setLevel((settings.log_level or usual).upper())
+    for name in WORDY if settings.log_level == "debug" and not settings.log_prompts else ():
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def log_warnings() -> None:

@@ -5,6 +5,7 @@ file is the field's name.
 """
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -30,6 +31,7 @@ TOKEN_CHARS = 16  # the shortest token that may open this server to other machin
 APP = "kie-ai-mcp-server"
 HERE = Path("tasks.db")  # where the seed's server kept its tasks: in the folder that the host started it in
 NOT_ABSOLUTE = "it must be absolute or start with ~, since hosts start servers in folders of their own"
+HOST = r"(\[[^@/?#\[\]]*\]|[^@/?#\[\]:,]*)(:\d*)?"  # in an address of PostgreSQL
 NOT_STORED = "[not stored]"  # stands for a prompt where `store_prompts` is false
 
 
@@ -99,6 +101,12 @@ def _database(value: Path) -> Path:
 
 
 def _postgres(value: SecretStr) -> SecretStr:
+    address = value.get_secret_value().strip()
+    # What is cut wrongly is named in errors of the driver, so that a part of the password would be read there.
+    if not re.fullmatch(rf"\w+://([^@/?#\[\]]*@)?{HOST}(,{HOST})*(/[^@?#]*)?(\?[^#]*)?", address):
+        raise ValueError("its user and password must have %40 for @, %3A for :, %2F for /, %3F for ? and %23 for #")
+    if re.search("%(?![0-9a-fA-F]{2})", address):
+        raise ValueError("a % in it must be written as %25")
     if not value.get_secret_value().strip().startswith(("postgresql://", "postgres://")):
         raise ValueError("it must start with postgresql://")
     return value
@@ -193,6 +201,7 @@ class Settings(BaseModel):
     retention_days: int | None = Field(
         None,
         ge=1,
+        le=36_500,
         description="days after which a server deletes finished tasks, with prompts and links, from the record",
     )
     http_token: Token | None = Field(

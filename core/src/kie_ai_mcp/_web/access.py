@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 GALLERY_PATH = "/gallery"
 HEALTH_PATH, READY_PATH = "/healthz", "/readyz"
 METRICS_PATH = "/metrics"
+PASSED_ON = "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"  # headers that proxies add
 PROBES = HEALTH_PATH, READY_PATH  # they say nothing that is to be kept, and are answered to the end
 USER = "kie_ai_mcp.user"  # the name in a request's scope of the user who makes it
 CALLBACK_LIMIT = 1024 * 1024  # the largest callback, in bytes; the service posts addresses, not media
@@ -143,6 +144,9 @@ class Access:
             if scope[USER] is not None:
                 return None
             message = "Send the header Authorization: Bearer with your own token, which an administrator has given you."
+        elif not has_users and token is None and self.settings.public_url is not None and not _is_near(scope):
+            message = "This server is open to the internet and has no token: set KIE_AI_HTTP_TOKEN, or add users."
+            return refusal(HTTPStatus.FORBIDDEN, message)
         elif not has_users and (token is None or is_known):
             return None
         return refusal(HTTPStatus.UNAUTHORIZED, message, {"WWW-Authenticate": IN_BROWSER if in_browser else "Bearer"})
@@ -198,6 +202,12 @@ class Access:
             return not names_of(origin).isdisjoint(self.settings.allowed_origins)
         except ValueError:
             return False
+
+
+def _is_near(scope: Scope) -> bool:
+    """Return whether a request seems to come from this machine itself, and not through a proxy that faces others."""
+    headers = Headers(scope=scope)
+    return not any(name in headers for name in PASSED_ON) and is_local(host_of(headers.get("host", "")))
 
 
 def _token_in(headers: Headers, *, in_browser: bool) -> str:

@@ -101,7 +101,7 @@ class Issuer:
 
     async def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK:
         """Return the key that signed a token; an unknown one may be new, so that the keys are read again first."""
-        if header.get("alg") not in ALGORITHMS:
+        if str(header.get("alg")) not in ALGORITHMS:
             raise TokenRefused("its algorithm is none with a public key")
         key = self._known(header)
         if key is None:

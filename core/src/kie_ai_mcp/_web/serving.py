@@ -28,6 +28,8 @@ from kie_ai_mcp.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     from kie_ai_mcp._web.oauth import Issuer
 
+log = logging.getLogger(__name__)
+
 
 async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -> int:
     """Serve over HTTP until a signal; return the exit code that stands for it.
@@ -46,7 +48,9 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
         if (settings.token or settings.oauth_issuer) is None and not is_local(host):
             await _check_closed(visitors, host)
         with suppress(StorageError):  # known from now on, whatever becomes of the database
-            await visitors.exist()
+            has_users = await visitors.exist() or settings.oauth_issuer is not None
+            if settings.public_url and settings.token is None and not has_users:
+                log.warning("there is an address in the internet and no token: only callers on this machine get in")
         listener = connections.listen(host, port)
     except (ConfigError, StorageError):
         app.engine.record.close()
