@@ -40,10 +40,32 @@ def test_record_is_copied_to_postgresql_which_is_then_used(run: "Run", database:
     assert "is not empty" in again.stderr
     there: Any = {"KIE_AI_DATABASE_URL": address, "KIE_AI_DB_PATH": str(database.with_name("other.db"))}
     assert run("tasks", "list", "--json", **there).stdout == before
-    assert "is sound" in run("database", "check", **there).stdout
+    checked = run("database", "check", **there).stdout
+    assert ("answers: schema version" in checked, "sound" in checked) == (True, False)
+    looked_at = run("doctor", "--offline", **there).stdout
+    assert ("answers, schema version" in looked_at, "is sound" in looked_at) == (True, False)
     shown = run("config", "show", **there).stdout + run("doctor", "--offline", **there).stdout
     assert "postgresql:///" in shown
     assert "secret-word" not in shown
+
+
+def test_password_of_the_environment_opens_the_databases_of_a_copy(
+    run: "Run", database: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[str]()
+    open_record = Record.open
+
+    def note(record: Record) -> None:
+        seen.append(record.address)
+        open_record(record)
+
+    monkeypatch.setattr(Record, "open", note)
+    password: Any = {"PGPASSWORD": "pass/word"}
+    address = postgres.empty()
+    assert "Copied from" in run("database", "copy", str(database), address, **password).stdout
+    again = run("database", "copy", address, str(database.with_name("again.db")), **password)
+    assert "Copied from" in again.stdout
+    assert [place.partition("password=")[2] for place in seen] == ["", "pass%2Fword", "pass%2Fword", ""]
 
 
 def test_file_that_is_not_there_is_not_copied_from(run: "Run", tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -56,3 +56,10 @@ def test_user_of_an_issuer_has_no_token(run: "Run") -> None:
     assert "no token" in run("users", "list").stdout
     assert "removed" in run("users", "remove", "ada@example.org", "--json").stdout
     assert "removed" in run("users", "list").stdout
+
+
+def test_misspelt_setting_is_named_and_no_other_database_is_written(run: "Run", tmp_path: Path) -> None:
+    misspelt: Any = {"KIE_AI_DATABASE_ULR": "postgresql://me@db/kie"}
+    answer = run("users", "add", "ada", **misspelt)
+    assert (answer.code, "KIE_AI_DATABASE_URL" in answer.stderr) == (2, True), answer
+    assert not (tmp_path / "tasks.db").exists()

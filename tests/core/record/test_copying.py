@@ -150,3 +150,28 @@ async def test_record_of_several_pages_is_copied(
     await fill(file, 5)
     copy(file, shared)
     assert content(shared) == content(file)
+
+
+async def test_copy_is_tidied_so_that_it_is_read_quickly(make: Make, postgres: Postgres) -> None:
+    source, target = make("source.db"), make(postgres.make())
+    await fill(source)
+    copy(source, target)
+    with outside(target) as database:
+        query = "SELECT count(*) FROM pg_stat_user_tables WHERE last_vacuum IS NOT NULL AND last_analyze IS NOT NULL"
+        assert database.execute(query).fetchone()[0] == len(TABLES)
+
+
+async def test_copy_that_can_not_be_tidied_is_a_copy(
+    make: Make, postgres: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, target = make("source.db"), make(postgres.empty())
+    await fill(source)
+    execute = target.database.connection.execute_sql
+
+    def refuse(sql: str, *args: Any) -> Any:
+        return execute("VACUUM none" if sql.startswith("VACUUM") else sql, *args)
+
+    monkeypatch.setattr(target.database.connection, "execute_sql", refuse)
+    copy(source, target)
+    assert content(target) == content(source)
+    assert "let PostgreSQL run VACUUM ANALYZE" in caplog.text

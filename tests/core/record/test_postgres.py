@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import pytest
 
 from kie_ai_mcp._record import migrations, tasks
 from kie_ai_mcp._record import postgres as module
+from kie_ai_mcp._record.consents import Question
+from kie_ai_mcp._record.kept import Key
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending, KeptRow
 from kie_ai_mcp._record.tasks import Filters
@@ -30,6 +33,7 @@ from tests.helpers import until
 
 pytestmark = pytest.mark.anyio
 
+SHOW = "SHOW statement_timeout"
 DONE = Outcome("completed", ("https://example.com/a.png",))
 
 
@@ -303,6 +307,17 @@ async def test_what_an_older_copy_has_lost_is_recorded_in_it(at: Callable[[str],
     assert states(record) == ["accepted"]
 
 
+async def test_work_at_leisure_that_fails_leaves_no_connection_without_limits(
+    at: Callable[[str], Record], postgres: Postgres
+) -> None:
+    record = at(postgres.empty())
+    record.open()
+    with pytest.raises(ValueError, match="no"), record.database.at_leisure():
+        raise ValueError("no")
+    limits = await record.database.lane.run(lambda: lambda: record.database.connection.execute_sql(SHOW).fetchone())
+    assert limits == ("6s",)
+
+
 # Living and dead processes -------------------------------------------------------------------------------------------
 
 
@@ -350,6 +365,28 @@ async def test_servers_whose_clocks_differ_share_one_rate_limit(
     assert await theirs.hold("reading", 30)
     monkeypatch.setattr(time, "time", right)
     assert not await ours.hold("reading", 30)
+
+
+async def test_servers_whose_clocks_differ_agree_on_consents_turns_and_notices(
+    at: Callable[[str], Record], postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs, right = at(postgres.empty()), at(postgres.usual), time.time
+    ours.open()
+    monkeypatch.setattr(time, "time", lambda: right() - 3600)
+    theirs.open()
+    asked = await theirs.consents.ask(Question("x", "kie", "", "generate_x", None, {}, 8.0))
+    assert await theirs.kept.turn(Key("calls", "kie", ""), 30.0, 60.0) == 0.0
+    monkeypatch.setattr(time, "time", right)
+    assert [question.id for question in await ours.consents.open()] == [asked.id]
+    assert await ours.kept.turn(Key("calls", "kie", ""), 30.0, 60.0) > 0
+    await ours.consents.show(asked.id, "secret")
+    with outside(ours) as database:
+        database.execute("UPDATE consents SET asked_at = asked_at - 1")
+    await ours.consents.answer(asked.id, "a form", is_yes=True, secret="secret")
+    monkeypatch.setattr(time, "time", lambda: right() - 3600)
+    theirs.submissions.budget = Budget(confirm_credits=5.0)
+    new = NewSubmission("generate_x", "x", "x", "image", "kie", None, {}, "x", estimated_credits=8.0, exact_hash="x")
+    assert isinstance(await theirs.submissions.write_ahead(replace(new, agreed=asked.id)), Ticket)
 
 
 # News ----------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from kie_ai_mcp._cli.console import UserPath
 from kie_ai_mcp._record.copying import back_up, copy, counts
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._settings.load import load_settings
+from kie_ai_mcp._settings.databases import is_address
+from kie_ai_mcp._settings.load import load_settings, with_password
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import StorageError
 
@@ -25,17 +26,21 @@ def database() -> None:
 @database.command()
 @console.json_option
 def check() -> None:
-    """Say where the database is, what it holds, and whether it is sound."""
+    """Say where the database is, what it holds, and whether it is sound; of PostgreSQL, whether it answers."""
     with closing(Record.of(load_settings())) as record:
         record.open()
         begun = time.perf_counter()
-        rows, damage = record.database.guarded(lambda: (counts(record), record.database.damage()))
+        with record.database.translated("read"), record.database.at_leisure():
+            rows, damage = counts(record), record.database.damage()
         place, took_ms = record.database.name, round((time.perf_counter() - begun) * 1000, 1)
     if damage:
         raise StorageError(f"The task database {place} is damaged: {damage[0]}.", next_step="Run: doctor")
     found = {"database": place, "schema_version": SCHEMA_VERSION, "rows": rows, "took_ms": took_ms}
     numbers = ", ".join(f"{number} {name}" for name, number in rows.items() if number) or "no rows"
-    console.show(found, f"{place} is sound: schema version {SCHEMA_VERSION}, {numbers}, read in {took_ms:g} ms.")
+    console.show(
+        found,
+        f"{place} {record.database.no_damage}: schema version {SCHEMA_VERSION}, {numbers}, read in {took_ms:g} ms.",
+    )
 
 
 @database.command()
@@ -68,7 +73,7 @@ def copy_record(source: str, target: str) -> None:
     Stop every server first. Every row is compared; FROM keeps all that it holds.
     """
     settings = load_settings(faults=[])
-    if not _is_address(source) and not at_home(Path(source)).is_file():
+    if not is_address(source) and not at_home(Path(source)).is_file():
         raise click.UsageError(f"There is no file {source}.")
     records = _record_at(settings, source), _record_at(settings, target)
     with closing(records[0]), closing(records[1]):
@@ -80,13 +85,9 @@ def copy_record(source: str, target: str) -> None:
     )
 
 
-def _is_address(place: str) -> bool:
-    return place.startswith(("postgresql://", "postgres://"))
-
-
 def _record_at(settings: Settings, place: str) -> Record:
     """Return the record at a file or an address."""
     values: dict[str, Any] = (
-        {"database_url": place} if _is_address(place) else {"db_path": at_home(Path(place)).absolute()}
+        {"database_url": with_password(place)} if is_address(place) else {"db_path": at_home(Path(place)).absolute()}
     )
     return Record.of(Settings.model_validate({"db_path": settings.database, **values}))

@@ -5,7 +5,6 @@ import platform
 import shutil
 import stat
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -300,7 +299,8 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
     try:
         with closing(Record.of(settings)) as record:
             record.open()
-            place, unreadable = record.database.name, record.recovery.path.with_suffix(".unreadable")
+            place, fine = record.database.name, record.database.no_damage
+            unreadable = record.recovery.path.with_suffix(".unreadable")
             damage = await record.damage()
             unsettled = [entry for entry in await record.submissions.unsettled() if entry.state == "unknown"]
             unsaved, spent = await record.tasks.unsaved(), await record.spent_today()
@@ -311,7 +311,7 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
     if damage:
         report(Finding("database", "fail", f"{place} is damaged: {damage[0]}.", RESCUE.format(place)))
     else:
-        report(Finding("database", "ok", f"{place} is sound and not locked, schema version {SCHEMA_VERSION}."))
+        report(Finding("database", "ok", f"{place} {fine}, schema version {SCHEMA_VERSION}."))
     if (limit := settings.max_credits_per_day) is not None:
         state: Literal["ok", "warn"] = "ok" if spent < limit else "warn"
         reason = f"{spent:g} of {limit:g} credits were spent in the last 24 hours, estimates included."
@@ -342,7 +342,7 @@ async def _report_models(report: Report, settings: Settings, plugins: Plugins, *
             if schemas and not offline:
                 await _report_schemas(report, engine)
             with suppress(StorageError):  # which has its own row
-                for notice in await record.kept.notices(time.time() - NOTICED_S):
+                for notice in await record.kept.notices(record.database.now() - NOTICED_S):
                     report(Finding("noticed", "warn", notice))
         finally:
             await caller.close()

@@ -167,7 +167,7 @@ def _in_record(work: Callable[[Record], Any]) -> Any:
     """Return what `work` returns on the open record of the settings."""
 
     async def run() -> Any:
-        record = Record.of(load_settings(faults=[]))
+        record = Record.of(load_settings())
         try:
             return await work(record)
         finally:

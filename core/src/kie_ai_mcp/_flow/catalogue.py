@@ -5,7 +5,6 @@ reads. Nothing that a bundled model allows depends on it.
 """
 
 import json
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -87,6 +86,9 @@ class _Reading:
         gateway = self.caller.gateway.name
         return Key(self.sort, gateway, self.engine.record.accounts.get(gateway, ""), self.model_id)
 
+    def _now(self) -> float:
+        return self.engine.record.database.now()
+
     @property
     def subject(self) -> str:
         """The words for what is read."""
@@ -96,7 +98,7 @@ class _Reading:
     def is_fresh(self, row: Mapping[str, Any] | None) -> bool:
         """Return whether a row holds what need not be asked again."""
         keeps_s = min(self.catalogue.keeps_s, HEALTH_S) if self.sort == "health" else self.catalogue.keeps_s
-        return row is not None and row["value"] is not None and 0 <= time.time() - row["read_at"] < keeps_s
+        return row is not None and row["value"] is not None and 0 <= self._now() - row["read_at"] < keeps_s
 
     def kept(self, row: Mapping[str, Any] | None, problem: str) -> Kept:
         """Return the value in a row, with the problem of reading it anew."""
@@ -126,7 +128,7 @@ class _Reading:
                 row = await kept.find(self.key)
                 if self.is_fresh(row):
                     return ""
-                if row is not None and 0 < row["until"] - time.time() <= FAILED_S:
+                if row is not None and 0 < row["until"] - self._now() <= FAILED_S:
                     return str(row["error"])
                 while True:
                     if wait_s := await kept.turn(calls, pause_s, LONGEST_PAUSE_S):
@@ -137,17 +139,17 @@ class _Reading:
                     except RateLimited as exc:
                         problem = f"{self.subject} could not be read. {exc}"
                         rest_s = min(max(busy_s, self.caller.quiet_s), LONGEST_PAUSE_S)
-                        await kept.put(calls, {"until": time.time() + rest_s})
+                        await kept.put(calls, {"until": self._now() + rest_s})
                         busy_s *= 2
                         continue
                     except KieError as exc:
                         problem = f"{self.subject} could not be read. {exc}"
-                        await kept.put(self.key, {"error": problem, "until": time.time() + FAILED_S})
+                        await kept.put(self.key, {"error": problem, "until": self._now() + FAILED_S})
                     else:
-                        problem, read_at = "", time.time()
+                        problem, read_at = "", self._now()
                         await kept.put(self.key, {"value": value, "read_at": read_at, "error": "", "until": 0.0})
                     # The service counts when a call arrives, which is somewhere between its start and its answer.
-                    await kept.put(calls, {"until": time.time() + pause_s})
+                    await kept.put(calls, {"until": self._now() + pause_s})
                     return problem
         return problem
 

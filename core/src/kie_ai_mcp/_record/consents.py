@@ -1,7 +1,6 @@
 """Consents on record: questions to a person whether one request may be bought, their answers, what each yes bought."""
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -64,7 +63,7 @@ class Consents:
 
         An unused yes to question `agreed`, brought by the call that has to ask now, is closed.
         """
-        rows, now = ConsentRow, time.time()
+        rows, now = ConsentRow, self.database.now()
         price = rows.price.is_null() if question.price is None else rows.price == question.price
         values = {name: value for name, value in asdict(question).items() if name != "id"} | {"asked_at": now}
         same = (rows.identity == question.identity) & (rows.user == question.user)
@@ -78,7 +77,7 @@ class Consents:
     @in_worker
     def show(self, number: int, secret: str) -> None:
         """Let a form show a question, which whoever knows its secret may answer then."""
-        self._change(number, secret=_hash(secret), asked_at=time.time())
+        self._change(number, secret=_hash(secret), asked_at=self.database.now())
 
     @in_worker
     def hide(self, number: int, secret: str) -> None:
@@ -95,7 +94,7 @@ class Consents:
         answers faster than a person is not believed: the question stays open, but not to that form.
         """
         with self.database.transaction():
-            row, now = self._row(number), time.time()
+            row, now = self._row(number), self.database.now()
             if row is None or (secret is not None and row["secret"] != _hash(secret)):
                 raise LimitReached(f"No question {number} of this request is open. Nothing was sent.", next_step=ANEW)
             if row["answer"] is None or (row["submission_id"] is None and (secret is None or not is_yes)):
@@ -121,7 +120,7 @@ class Consents:
     @in_worker
     def open(self) -> Sequence[Question]:
         """Return the questions that can be answered, oldest first."""
-        return [*map(_question, self.database.rows(self._open(time.time()).order_by(ConsentRow.id)))]
+        return [*map(_question, self.database.rows(self._open(self.database.now()).order_by(ConsentRow.id)))]
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[Question]:
@@ -149,7 +148,7 @@ def yes_for(database: Database, identity: str, user: str, price: float | None, a
     It is that to question `agreed`, which the request's call has brought, or one that was given at the command line.
     Call it in the transaction in which it is used.
     """
-    rows, now = ConsentRow, time.time()
+    rows, now = ConsentRow, database.now()
     # A yes of the future is one from before the clock was set back: nobody knows how old it is.
     unused = (rows.answer == "yes") & rows.submission_id.is_null() & rows.answered_at.between(now - YES_S, now)
     covers = rows.price.is_null() if price is None else rows.price >= price

@@ -81,7 +81,9 @@ def copy(source: Record, target: Record, *, in_use: bool = False) -> dict[str, i
         ):
             message = f"Requests of {source.database.name} are on their way. Nothing was copied."
             raise StorageError(message, next_step="Stop every server that uses it, then copy again.")
-        return {table._meta.table_name: _copy_table(source.database, target.database, table) for table in TABLES}
+        copied = {table._meta.table_name: _copy_table(source.database, target.database, table) for table in TABLES}
+    target.database.tidy(copied)
+    return copied
 
 
 def counts(record: Record) -> dict[str, int]:

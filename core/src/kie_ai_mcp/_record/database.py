@@ -1,8 +1,9 @@
 """Database of the record, whatever keeps it: used by one worker thread at a time, its errors turned into ours."""
 
 import os
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +89,7 @@ class Database(ABC):
     errors: tuple[type[Exception], ...] = ERRORS  # and those of its driver that peewee lets through
     cure: str = ""
     setting: str = "KIE_AI_DB_PATH to another file"
+    no_damage: str = "is sound and not locked"  # what is true where `damage` finds nothing
     busy_s: float = field(default_factory=lambda: BUSY_TIMEOUT_S)
     _known: tuple[str, int] | None = None  # the content's identity and generation
     _wakes: bool = False  # whether a work that has ended wrote, which nobody here was woken for yet
@@ -140,6 +142,10 @@ class Database(ABC):
         """Whether it is open, as far as is known here."""
         return self.connection is not None and not self.connection.is_closed()
 
+    def now(self) -> float:
+        """Return the time, as seconds since 1970, on which all servers that use the database agree."""
+        return time.time() + self.ahead_s
+
     def close(self) -> None:
         """Close it, if it is open."""
         self.connection.close()
@@ -155,6 +161,9 @@ class Database(ABC):
 
     def skip_number(self, table: type[peewee.Model]) -> None:  # noqa: B027  what SQLite does by itself
         """Take note that a row was added whose number the database did not choose."""
+
+    def tidy(self, tables: Iterable[str]) -> None:  # noqa: B027  as before
+        """Make reading quick again after many rows were added; whatever fails, nothing depends on it."""
 
     def listen(self, hear: Hear) -> None:  # noqa: B027  SQLite tells nobody anything
         """Hear what other processes write as soon as they do; `hear` is called with the id of each task that ended."""

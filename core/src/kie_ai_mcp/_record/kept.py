@@ -1,7 +1,6 @@
 """Values on record besides tasks: what a service says of its models, and turns that all processes take together."""
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -50,7 +49,7 @@ class Keeping:
         A pause that ends later than in `longest_s` is one from before the clock was set back, and holds nobody up.
         """
         with self.database.unsynced(), self.database.transaction():
-            row, now = self._row(key), time.time()
+            row, now = self._row(key), self.database.now()
             wait_s = row["until"] - now if row else 0.0
             if 0 < wait_s <= longest_s:
                 return float(wait_s)
@@ -64,7 +63,7 @@ class Keeping:
             new = [key for key in keys if self._row(key) is None]
             for key in new:
                 text = words([each.name for each in new]) if key == new[0] else None
-                self._write(key, {"value": text, "until": time.time()})  # by which they are told in their order
+                self._write(key, {"value": text, "until": self.database.now()})  # by which they are told in their order
 
     @in_worker
     def notices(self, since: float = math.inf) -> list[str]:
@@ -75,8 +74,8 @@ class Keeping:
     def tell(self) -> list[str]:
         """Return the notices that were not told yet, which nobody tells again."""
         with self.database.unsynced(), self.database.transaction():
-            texts = self._told_since(math.inf)
-            self.database.execute(KeptRow.update(read_at=time.time()).where(self._is_notice(), KeptRow.read_at == 0))
+            texts, now = self._told_since(math.inf), self.database.now()
+            self.database.execute(KeptRow.update(read_at=now).where(self._is_notice(), KeptRow.read_at == 0))
         return texts
 
     def _is_notice(self) -> Any:

@@ -1,7 +1,6 @@
 """Polls of running tasks: what is on record of them, which of them are over, and who asks the service for one."""
 
 import math
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,7 +57,7 @@ class Polls:
         ours, database = set[int](), self.database
         # What can't be marked is read all the same, perhaps twice: on a full disk, or beside a long write.
         with suppress(peewee.OperationalError), database.unsynced(), database.impatient(), database.transaction():
-            now = time.time() + database.ahead_s
+            now = database.now()
             query = ReadRow.select().where(ReadRow.task.in_({record.row_id for record in running.values()}))
             read_at = {row["task"]: row["read_at"] for row in database.rows(query)}
             for number, record in running.items():

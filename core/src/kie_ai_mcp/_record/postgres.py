@@ -8,7 +8,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -91,6 +91,7 @@ class Postgres(Database):
     address: str = ""
     cure: str = "Check that the database runs and can be reached, and KIE_AI_DATABASE_URL; then call again."
     setting: str = "KIE_AI_DATABASE_URL to another database"
+    no_damage: str = "answers"
     owner: str = ""
     _hear: tuple[asyncio.AbstractEventLoop, Hear] | None = None
     _listener: "_Listener | None" = None
@@ -101,7 +102,6 @@ class Postgres(Database):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.address = re.sub("^postgres://", "postgresql://", self.address)
         self.name = place_in(self.address)
         # Files that stand for it while it is away are those of this database alone.
         mark = hashlib.sha256(self.name.encode()).hexdigest()[:8]
@@ -141,7 +141,7 @@ class Postgres(Database):
         """Return what `work` returns on a connection that works; raise `StorageError` where there is none."""
         with self.translated("used"):
             try:
-                if not self._is_connected():
+                if not (self.is_open and _works(self.connection.connection())):
                     self.close()
                     self.open()
                 with self._in_time():
@@ -189,10 +189,12 @@ class Postgres(Database):
     @contextmanager
     def at_leisure(self) -> Iterator[None]:
         """Let work in the context take any time; it is not `guarded`."""
-        for name in LIMITS:
-            self.connection.execute_sql(f"SET {name} = 0")
-        yield
-        self.connection.close()
+        try:
+            for name in LIMITS:
+                self.connection.execute_sql(f"SET {name} = 0")
+            yield
+        finally:
+            self.close()
 
     def stamp(self) -> tuple[int, ...]:
         """Return numbers that differ from those before if anything was written since, by any process."""
@@ -226,6 +228,15 @@ class Postgres(Database):
         (sequence,) = self.connection.execute_sql("SELECT pg_get_serial_sequence(%s, %s)", (name, key)).fetchone()
         query = f"SELECT setval(%s, GREATEST(last_value, (SELECT max({key}) FROM {name}))) FROM {sequence}"  # noqa: S608
         self.connection.execute_sql(query, (sequence,))
+
+    def tidy(self, tables: Iterable[str]) -> None:
+        """Make reading quick again after many rows were added; whatever fails, nothing depends on it."""
+        try:
+            self.open()
+            with self.translated("tidied"), self.at_leisure():
+                self.connection.execute_sql(f"VACUUM (ANALYZE) {', '.join(tables)}")
+        except StorageError as exc:
+            log.warning("%s It will be slower at first: let PostgreSQL run VACUUM ANALYZE.", exc.message)
 
     def listen(self, hear: Hear) -> None:
         """Hear what other processes write as soon as they do; `hear` is called with the id of each task that ended."""
@@ -289,18 +300,6 @@ class Postgres(Database):
     def _hold(self, connection: Any) -> None:
         """Hold the lock of this process on a connection, for as long as that lasts."""
         connection.execute("SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))", (self.owner,))
-
-    def _is_connected(self) -> bool:
-        """Return whether the connection can be used, as far as is known here: what has arrived is read."""
-        if self.connection is None or self.connection.is_closed():
-            return False
-        raw = self.connection.connection()
-        try:
-            for _ in range(2):  # a last word, and the end after it
-                raw.pgconn.consume_input()
-        except self.errors:
-            return False
-        return not raw.closed
 
     @contextmanager
     def _in_time(self) -> Iterator[None]:
@@ -378,6 +377,15 @@ class _Listener(threading.Thread):
         self._database.wake_waiters()
         for task_id in words - {""}:
             self._hear(task_id)
+
+
+def _works(connection: Any) -> bool:
+    """Return whether a connection can be used, as far as is known here: what has arrived is read."""
+    with suppress(driver().Error):
+        for _ in range(2):  # a last word, and the end after it
+            connection.pgconn.consume_input()
+        return not connection.closed
+    return False
 
 
 def _cut(connection: Any) -> None:

@@ -1,7 +1,6 @@
 """The record as a whole: the tasks and the paid requests of a database, opened, closed and tidied together."""
 
 import logging
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -196,7 +195,7 @@ class Record:
         """Return whether this process does some work now; it passes on `lease_s` after the last call, or its end."""
         with self.database.unsynced(), self.database.transaction():
             # Not before: what was written while this one waited for the database is not of the future.
-            now = time.time() + self.database.ahead_s
+            now = self.database.now()
             row = self.database.first(LeaseRow.select().where(LeaseRow.name == name))
             others = row is not None and row["owner"] != self.process.owner and now < row["until"] <= now + lease_s
             if row is not None and others and not self.submissions.settle_if_dead(row["owner"], row["until"] - lease_s):

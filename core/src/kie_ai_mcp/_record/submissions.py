@@ -1,7 +1,6 @@
 """Submissions on record: each paid request is written down before it is sent, and so is its ending."""
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -130,7 +129,7 @@ class Submissions:
         self.database.check_sound()
         self.process.announce()
         self.take_in()
-        now = time.time() + self.database.ahead_s
+        now = self.database.now()
         with self.database.transaction():
             open_rows, account = self._open_rows(), self.scope.accounts_at(new.gateway)[0]
             earlier, besides = _alike(self.scope, new, open_rows, now - lost_s)
@@ -156,7 +155,7 @@ class Submissions:
         """Return whether `write_ahead` would find no yes as things stand; raise `LimitReached` as it would."""
         if not _lacks_yes(self.database, self.budget, new):
             return False
-        if _alike(self.scope, new, self.catch_up(), time.time() + self.database.ahead_s - lost_s)[0] is not None:
+        if _alike(self.scope, new, self.catch_up(), self.database.now() - lost_s)[0] is not None:
             return False
         _booked(self.database, self.budget, new)
         return True
@@ -168,7 +167,7 @@ class Submissions:
         Raise `StorageError` where the request was given up meanwhile: it must not be sent any more.
         """
         self.process.announce()
-        now = time.time() + self.database.ahead_s
+        now = self.database.now()
         with self.database.transaction():
             open_rows = self._open_rows()
             mine = [row["id"] for row in open_rows if row["state"] == "sending" and row["owner"] == self.process.owner]
@@ -189,7 +188,7 @@ class Submissions:
         """Record that the answer to a request has reached its caller."""
         # Not synced to disk, which would cost each call some milliseconds: if it is lost, nothing is paid for twice.
         with self.database.unsynced():
-            self._change(submission_id, SubmissionRow.delivered_at.is_null(), delivered_at=time.time())
+            self._change(submission_id, SubmissionRow.delivered_at.is_null(), delivered_at=self.database.now())
 
     @in_worker
     def waiting(self, submission_id: int) -> None:
@@ -256,7 +255,7 @@ class Submissions:
                 step = "Look for another id in the service's log, or discard this submission."
                 raise StorageError(message, next_step=step)
             else:
-                self._change(submission_id, state="accepted", task_id=task.task_id, delivered_at=time.time())
+                self._change(submission_id, state="accepted", task_id=task.task_id, delivered_at=self.database.now())
                 # What is looked up at the service says less of a task than the request that made it.
                 origin = {name: row[name] for name in ("api_type", "kind", "tool", "user")}
                 query = TaskRow.update({**origin, "submission_id": submission_id})
@@ -311,7 +310,7 @@ class Submissions:
                 task = recorded(self.scope.whole, task.row_id)
             values |= ending.sent | {"task_id": task.task_id, "path": ending.task.path}
         # A slot is held for one window after the answer; what was never sent holds none.
-        now = time.time() + self.database.ahead_s
+        now = self.database.now()
         values |= {"granted_at": None} if ending.state == "cancelled" else {"answered_at": now}
         self._change(number, SubmissionRow.state.in_(BEFORE.get(ending.state, BEFORE_OTHERS)), **values)
         give_back(self.database, _nothing_bought(SubmissionRow.id == number))
@@ -376,7 +375,7 @@ def _settle_ended(database: Database, owner: str) -> None:
     database.execute(query.where(theirs, rows.granted_at.is_null()))
     give_back(database, _nothing_bought(rows.owner == owner))
     message = "its process ended before the answer was recorded"
-    answered_at = time.time() + database.ahead_s
+    answered_at = database.now()
     database.execute(rows.update(state="unknown", answered_at=answered_at, message=message).where(theirs))
 
 

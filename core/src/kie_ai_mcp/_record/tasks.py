@@ -1,6 +1,5 @@
 """Tasks on record: where each came from, how it stands and where its results are."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -245,7 +244,8 @@ class Tasks:
         has_urls = (self.database.length_of(rows.result_urls) > 0) | rows.result_url.is_null(False)
         seconds = self.database.seconds_of
         end = peewee.Case(None, [(has_urls, seconds(rows.finished_at) + rows.keeps_s)])  # as `TaskRecord.expires_at`
-        first = peewee.Case(None, [(end < time.time(), 1)], 0), peewee.fn.COALESCE(end, seconds(rows.updated_at))
+        is_over = peewee.Case(None, [(end < self.database.now(), 1)], 0)
+        first = is_over, peewee.fn.COALESCE(end, seconds(rows.updated_at))
         query = rows.select(rows.row_id).where(missing, end.is_null() | (end >= late.timestamp() if late else True))
         return self._first(query.order_by(*first, rows.row_id), limit, excluded)
 

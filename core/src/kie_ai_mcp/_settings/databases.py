@@ -29,6 +29,11 @@ class Look:
     with_log: bool = False
 
 
+def is_address(place: str) -> bool:
+    """Return whether a text is the address of a PostgreSQL database, in one of the two ways to write that."""
+    return place.strip().startswith(("postgresql://", "postgres://"))
+
+
 def place_in(address: str) -> str:
     """Return of a PostgreSQL address what says where the database is: no user, no password."""
     parts = urlsplit(address)

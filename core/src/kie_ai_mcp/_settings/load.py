@@ -109,6 +109,14 @@ def config_file(environ: Mapping[str, str] = os.environ) -> Path:
         raise ConfigError(f"KIE_AI_CONFIG is {shorten(chosen)}: {exc}.") from None
 
 
+def with_password(address: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return a database's address with the password of the environment, where it has none of its own."""
+    password = full_environment(environ).get("PGPASSWORD")
+    if not password or urlsplit(address).password or "password=" in address:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}password={quote(password, safe='')}"
+
+
 def mask_environment(environ: Mapping[str, str] = os.environ) -> Mask:
     """Return the mask of the environment's own secrets, for errors that come before there are settings."""
     environ = full_environment(environ)
@@ -181,9 +189,8 @@ def _read(
         else:
             guess = get_close_matches(field, fields, n=1)
             foreign.append(f"{name} (did you mean {variable(guess[0])}?)" if guess else name)
-    address, password = str(values.get("database_url") or ""), environ.get("PGPASSWORD")
-    if address and password and not urlsplit(address).password and "password=" not in address:
-        values["database_url"] = f"{address}{'&' if '?' in address else '?'}password={quote(password, safe='')}"
+    if address := str(values.get("database_url") or ""):
+        values["database_url"] = with_password(address, environ)
     unset = {name: text for name, text in unset.items() if not (values | variables).get(name)}
     if foreign:
         text = f"Variables that are no settings of this server, and are ignored: {', '.join(sorted(foreign))}."

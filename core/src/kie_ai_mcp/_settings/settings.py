@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr
 
-from kie_ai_mcp._settings.databases import is_usable
+from kie_ai_mcp._settings.databases import is_address, is_usable
 from kie_ai_mcp._settings.folders import is_unusable_on_windows
 from kie_ai_mcp._settings.hosts import host_of, is_local, named_host, named_origin
 from kie_ai_mcp._settings.secrets import Mask
@@ -107,7 +107,7 @@ def _postgres(value: SecretStr) -> SecretStr:
         raise ValueError("its user and password must have %40 for @, %3A for :, %2F for /, %3F for ? and %23 for #")
     if re.search("%(?![0-9a-fA-F]{2})", address):
         raise ValueError("a % in it must be written as %25")
-    if not value.get_secret_value().strip().startswith(("postgresql://", "postgres://")):
+    if not is_address(address):
         raise ValueError("it must start with postgresql://")
     return value
 
