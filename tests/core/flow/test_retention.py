@@ -89,14 +89,25 @@ async def test_old_finished_tasks_are_deleted_and_nothing_else(
     assert picture.exists()
 
 
-async def test_one_process_at_a_time_does_it(make_app: Callable[..., App], tmp_path: Path) -> None:
+async def test_one_process_at_a_time_does_it(
+    make_app: Callable[..., App], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = make_app(), make_app()
     async with first.engine.running(), second.engine.running():
         assert await first.engine.record.hold("prune", retention.AGAIN_S)
         await fill(second.engine.record, tmp_path)
+        refused, hold = anyio.Event(), second.engine.record.hold
+
+        async def ask(name: str, lease_s: float) -> bool:
+            may = await hold(name, lease_s)
+            if name == "prune" and not may:
+                refused.set()
+            return may
+
+        monkeypatch.setattr(second.engine.record, "hold", ask)
         second.watch()
-        for _ in range(20):
-            await anyio.sleep(0.01)
+        with anyio.fail_after(5):
+            await refused.wait()
         assert left(second.engine.record)[0] == ALL
         first.watch()
         await eventually(lambda: "old failed" not in left(second.engine.record)[0])
