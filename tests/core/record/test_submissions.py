@@ -71,7 +71,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("kie_ai_mcp._record.submissions.time", SimpleNamespace(**{**vars(time), "time": clock.time}))
+    monkeypatch.setattr("kie_ai_mcp._record.database.time", SimpleNamespace(**{**vars(time), "time": clock.time}))
     return clock
 
 

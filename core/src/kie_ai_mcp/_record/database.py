@@ -168,6 +168,9 @@ class Database(ABC):
     def listen(self, hear: Hear) -> None:  # noqa: B027  SQLite tells nobody anything
         """Hear what other processes write as soon as they do; `hear` is called with the id of each task that ended."""
 
+    def check_content(self) -> None:  # noqa: B027  of a file `guarded` does it
+        """Raise `Lost` where another database, or an older copy, has taken its place, as each transaction does."""
+
     def check_sound(self) -> None:  # noqa: B027  PostgreSQL refuses by itself
         """Raise `StorageError` where it was found damaged: what is written to it may not be found again."""
 

@@ -174,6 +174,10 @@ class Postgres(Database):
             written = self.connection.execute_sql(_WRITTEN).rowcount
         self._known = known[0], known[1] + written
 
+    def check_content(self) -> None:
+        """Raise `Lost` where another database, or an older copy, has taken its place, as each transaction does."""
+        newer_than(self._known, self.connection.execute_sql("SELECT identity, generation FROM place").fetchone())
+
     @contextmanager
     def unsynced(self) -> Iterator[None]:
         """Commit without waiting for the disk: other processes see it at once, a power failure may undo it."""

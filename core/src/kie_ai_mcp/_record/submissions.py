@@ -39,6 +39,7 @@ from kie_ai_mcp.specs import Kind, Outcome, Task
 # In words, since bound values would keep SQLite from the partial index.
 OPEN = peewee.SQL("state IN ('sending', 'unknown')")
 _WHOLE, _WITH_STATUS = WholeRows(SubmissionRow), WholeRows(SubmissionRow, TaskRow.status)
+_IN_ORDER = _WHOLE.where(OPEN).order_by(SubmissionRow.id)
 # The states of a request that an ending changes. A task that was made counts whatever was recorded before; no other
 # ending changes a request that its user settled meanwhile; one that ended otherwise was sent, so it can't be cancelled.
 BEFORE = {"accepted": ("sending", "unknown", "cancelled", "refused", "discarded"), "cancelled": ("sending",)}
@@ -251,18 +252,16 @@ class Submissions:
             if task is None:
                 self._change(submission_id, state="discarded")
             elif owner := self._row(SubmissionRow.task_id == task.task_id, *_at(self.scope, row)):
-                message = f"Task {task.task_id} belongs to submission {owner['id']} already."
                 step = "Look for another id in the service's log, or discard this submission."
-                raise StorageError(message, next_step=step)
+                raise StorageError(f"Task {task.task_id} belongs to submission {owner['id']} already.", next_step=step)
             else:
                 self._change(submission_id, state="accepted", task_id=task.task_id, delivered_at=self.database.now())
                 # What is looked up at the service says less of a task than the request that made it.
                 origin = {name: row[name] for name in ("api_type", "kind", "tool", "user")}
                 query = TaskRow.update({**origin, "submission_id": submission_id})
                 ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
-                self.database.execute(
-                    query.where(ours, TaskRow.submission_id.is_null(), *_at(self.scope, row, TaskRow))
-                )
+                ours &= TaskRow.submission_id.is_null()
+                self.database.execute(query.where(ours, *_at(self.scope, row, TaskRow)))
             return submission_record(self._row(SubmissionRow.id == submission_id) or row)
 
     @in_worker
@@ -285,7 +284,12 @@ class Submissions:
     @in_worker
     def unsettled(self) -> Sequence[SubmissionRecord]:
         """Return the submissions whose ending is not on record, or unknown, oldest first."""
-        return [submission_record(row) for row in self.catch_up() if self.scope.sees(row)]
+        self.take_in()
+        self.database.check_content()
+        rows = self.database.rows(_IN_ORDER)
+        # Where none of another process is on its way, none can be settled: this read says it all, and waits for nobody.
+        rows = self.catch_up() if _others(rows, self.process.owner) else rows
+        return [submission_record(row) for row in rows if self.scope.sees(row)]
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[SubmissionRecord]:
@@ -318,11 +322,10 @@ class Submissions:
 
     def _open_rows(self) -> list[dict[str, Any]]:
         """Return the unsettled submissions, oldest first, after settling those of dead processes."""
-        rows = self.database.rows(_WHOLE.where(OPEN).order_by(SubmissionRow.id))
+        rows = self.database.rows(_IN_ORDER)
         seen: dict[str, float] = {}
-        for row in rows:
-            if row["state"] == "sending" and row["owner"] != self.process.owner:
-                seen[row["owner"]] = max(seen.get(row["owner"], 0.0), row["asked_at"], row["granted_at"] or 0.0)
+        for row in _others(rows, self.process.owner):
+            seen[row["owner"]] = max(seen.get(row["owner"], 0.0), row["asked_at"], row["granted_at"] or 0.0)
         dead = [owner for owner, seen_at in seen.items() if self.settle_if_dead(owner, seen_at)]
         return self._open_rows() if dead else rows
 
@@ -350,6 +353,11 @@ class Submissions:
 
     def _change(self, submission_id: int, *conditions: Any, **values: Any) -> None:
         self.database.execute(SubmissionRow.update(values).where(SubmissionRow.id == submission_id, *conditions))
+
+
+def _others(rows: Iterable[dict[str, Any]], owner: str) -> list[dict[str, Any]]:
+    """Return the requests among open ones that are on their way from other processes than this one."""
+    return [row for row in rows if row["state"] == "sending" and row["owner"] != owner]
 
 
 def _unknown(scope: Scope, submission_id: int) -> dict[str, Any]:
