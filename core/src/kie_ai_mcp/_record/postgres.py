@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -308,13 +307,19 @@ class Postgres(Database):
     @contextmanager
     def _in_time(self) -> Iterator[None]:
         """Cut the connection where the context takes too long: the database, or the way to it, may have stopped."""
-        timer = threading.Timer(WORK_S, partial(_cut, self.connection.connection()))
+        connection, is_late = self.connection.connection(), threading.Event()
+
+        def cut() -> None:
+            is_late.set()  # first: what waits for the connection goes on at once
+            _cut(connection)
+
+        timer = threading.Timer(WORK_S, cut)
         timer.daemon = True
         timer.start()
         try:
             yield
         except self.errors as exc:
-            if timer.is_alive():
+            if not is_late.is_set():
                 raise
             raise TimeoutError(f"it did not answer within {WORK_S} s") from exc
         finally:
