@@ -3,15 +3,14 @@
 import json
 import re
 import socket
-import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, wait
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -35,6 +34,7 @@ from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._record.processes import LockFile
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, Refused, TaskNotFound, Unknown
+from tests.databases import Postgres, outside
 
 if TYPE_CHECKING:
     from kie_ai_mcp._flow.report import Report
@@ -167,7 +167,7 @@ class Process:
         def die(*_: object) -> Any:
             raise Dead
 
-        record, mark = self.record, cast(LockFile, self.record.process)._mark
+        record, process = self.record, self.record.process
         patches = pytest.MonkeyPatch()  # refuses a name that is not there; never undone
         patches.setattr(record.database.lane, "use", die)
         patches.setattr(record.recovery, "append", die)
@@ -176,9 +176,12 @@ class Process:
             self._portal.call(scope.cancel)
         with suppress(BaseExceptionGroup, CancelledError, Dead):
             self._running.__exit__(None, None, None)
+        if not isinstance(process, LockFile):  # its lock is that of its connections
+            process.retire()
+            return
         record.database.connection.close()
-        if mark is not None:
-            mark.release()
+        if process._mark is not None:
+            process._mark.release()
 
 
 # The model -----------------------------------------------------------------------------------------------------------
@@ -204,6 +207,7 @@ class Histories(RuleBasedStateMachine):
 
     address: ClassVar[str]
     service: ClassVar[Service]
+    postgres: ClassVar[Postgres | None] = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,7 +215,9 @@ class Histories(RuleBasedStateMachine):
         self.tasks: dict[str, str] = {}
         self.alive: dict[int, Process] = {}
         self._folder = tempfile.TemporaryDirectory()
-        self.database = Path(self._folder.name, "tasks.db")
+        self.place: dict[str, object] = {"db_path": Path(self._folder.name, "tasks.db")}
+        if self.postgres is not None:
+            self.place["database_url"] = self.postgres.empty()
         self._portals = start_blocking_portal()
         self.portal = self._portals.__enter__()
 
@@ -234,10 +240,10 @@ class Histories(RuleBasedStateMachine):
         values = {
             "api_key": "key-of-the-tests",
             "base_url": self.address,
-            "db_path": self.database,
             "rate_limit": 1_000,
+            "enabled_providers": ("nano-banana",),
         }
-        app = App.open(Settings.model_validate({**values, "enabled_providers": ("nano-banana",)}))
+        app = App.open(Settings.model_validate({**values, **self.place}))
         self.alive[number] = Process(self.portal, app)
 
     def open(self, *states: str) -> list[Entry]:
@@ -410,9 +416,10 @@ class Histories(RuleBasedStateMachine):
     def record_says_what_is_true(self) -> None:
         if not self.alive:
             return
-        unresolved = self.portal.call(self.alive[min(self.alive)].record.submissions.unsettled)
+        record = self.alive[min(self.alive)].record
+        unresolved = self.portal.call(record.submissions.unsettled)
         assert [entry.id for entry in unresolved] == [entry.id for entry in self.open(*OPEN)]
-        with closing(sqlite3.connect(self.database)) as database:
+        with outside(record) as database:
             submissions = database.execute("SELECT id, state, task_id FROM submissions ORDER BY id").fetchall()
             tasks = dict(database.execute("SELECT task_id, status FROM tasks").fetchall())
         assert submissions == [(entry.id, entry.state, entry.task_id) for entry in self.entries]
@@ -426,8 +433,8 @@ class Histories(RuleBasedStateMachine):
 
 
 @contextmanager
-def listening() -> Iterator[type[Histories]]:
-    """The service on an address of this machine, and the machine that uses it."""
+def listening(postgres: Postgres | None = None) -> Iterator[type[Histories]]:
+    """The service on an address of this machine, and the machine that uses it, with a file or PostgreSQL."""
     service = Service()
     with HTTPServer(threaded=True) as server:
         server.expect_request(re.compile(".*/createTask"), method="POST").respond_with_handler(service.create)
@@ -436,19 +443,23 @@ def listening() -> Iterator[type[Histories]]:
         class Machine(Histories):
             pass
 
-        Machine.address, Machine.service = server.url_for("/api/v1"), service
+        Machine.address, Machine.service, Machine.postgres = server.url_for("/api/v1"), service, postgres
         yield Machine
 
 
 @pytest.mark.usefixtures("restarts_are_cheap")
-def test_no_history_makes_the_record_differ_from_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "histories"), [("sqlite", 40), ("postgres", 8)])
+def test_no_history_makes_the_record_differ_from_the_truth(
+    kind: str, histories: int, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.setattr(submit, "JOIN_S", 0.002)
     monkeypatch.setattr(engine, "GRACE_S", 0.02)
-    with listening() as machine:
+    postgres = request.getfixturevalue("postgres") if kind == "postgres" else None
+    with listening(postgres) as machine:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=40,
+                max_examples=histories,
                 stateful_step_count=30,
                 derandomize=True,
                 deadline=None,
