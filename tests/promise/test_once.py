@@ -13,7 +13,7 @@ import pytest
 
 from kie_ai_mcp._app import patience
 from kie_ai_mcp._flow import submit
-from kie_ai_mcp._record import submissions
+from kie_ai_mcp._record import database
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -278,7 +278,7 @@ async def test_lost_answer_is_given_for_a_while_only(
         group.cancel_scope.cancel()
     await eventually(lambda: rows(tmp_path, "tasks"))
     late = time.time() + 7200
-    monkeypatch.setattr(submissions, "time", SimpleNamespace(time=lambda: late))
+    monkeypatch.setattr(database, "time", SimpleNamespace(time=lambda: late))
     reply = await desks[0].call(TOOL, prompt="A fox")
     assert (reply.data["charged"], len(sandbox.ledger)) == ("yes", 2)
 

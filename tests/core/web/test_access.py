@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.users import User
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web.access import Access
 from kie_ai_mcp._web.visitors import Visitors
@@ -67,3 +68,12 @@ async def test_public_server_without_a_token_answers_its_own_machine_alone(
         async with httpx.AsyncClient(transport=httpx.ASGITransport(access), base_url="http://127.0.0.1") as client:
             assert (await client.post("/tools/call", headers=headers)).status_code == status
             assert (await client.post("/callbacks/kie", headers=headers)).status_code == 404
+
+
+async def test_first_user_is_known_at_once_by_who_comes_with_their_token(tmp_path: Path) -> None:
+    with closing(Record(tmp_path / "tasks.db", RateLimit(20, 10.0))) as record:
+        visitors = Visitors(record.users)
+        assert not await visitors.exist()
+        token = await record.users.add(User("ada"))
+        assert not await visitors.exist()  # looked up a moment ago
+        assert await visitors.exist(str(token))

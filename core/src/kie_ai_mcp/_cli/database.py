@@ -26,7 +26,10 @@ def database() -> None:
 @database.command()
 @console.json_option
 def check() -> None:
-    """Say where the database is, what it holds, and whether it is sound; of PostgreSQL, whether it answers."""
+    """Say where the database is, what it holds, and how it is.
+
+    A file is looked through for damage; PostgreSQL looks after its own, so that it only has to answer.
+    """
     with closing(Record.of(load_settings())) as record:
         record.open()
         begun = time.perf_counter()

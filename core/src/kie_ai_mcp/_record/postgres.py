@@ -307,13 +307,8 @@ class Postgres(Database):
     @contextmanager
     def _in_time(self) -> Iterator[None]:
         """Cut the connection where the context takes too long: the database, or the way to it, may have stopped."""
-        connection, is_late = self.connection.connection(), threading.Event()
-
-        def cut() -> None:
-            is_late.set()  # first: what waits for the connection goes on at once
-            _cut(connection)
-
-        timer = threading.Timer(WORK_S, cut)
+        is_late = threading.Event()
+        timer = threading.Timer(WORK_S, _cut, (self.connection.connection(), is_late))
         timer.daemon = True
         timer.start()
         try:
@@ -397,8 +392,10 @@ def _works(connection: Any) -> bool:
     return False
 
 
-def _cut(connection: Any) -> None:
-    """Cut a connection, whoever uses it: its next read ends."""
+def _cut(connection: Any, is_late: threading.Event | None = None) -> None:
+    """Cut a connection, whoever uses it: its next read ends, which finds `is_late` set."""
+    if is_late is not None:
+        is_late.set()
     with suppress(Exception):  # it is over already
         line = socket.socket(fileno=connection.fileno())
         try:

@@ -138,7 +138,7 @@ class Access:
         if self.issuer is not None and path != METRICS_PATH and not sent.startswith(BEGINNING):
             return await self._unknown_to(self.issuer, sent, scope)
         message = "Send the header Authorization: Bearer with the token that KIE_AI_HTTP_TOKEN holds on the server."
-        has_users = self.issuer is not None or await self._has_users()
+        has_users = self.issuer is not None or await self._has_users(sent)
         if has_users and path != METRICS_PATH:
             scope[USER] = await self.visitors.find(sent)
             if scope[USER] is not None:
@@ -151,13 +151,13 @@ class Access:
             return None
         return refusal(HTTPStatus.UNAUTHORIZED, message, {"WWW-Authenticate": IN_BROWSER if in_browser else "Bearer"})
 
-    async def _has_users(self) -> bool:
+    async def _has_users(self, token: str) -> bool:
         """Return whether there are users; raise `StorageError` where that can't be known.
 
         On a machine of one person a database that can't be used is better told by each call.
         """
         try:
-            return await self.visitors.exist()
+            return await self.visitors.exist(token)
         except StorageError:
             if self.settings.public_url is not None or not is_local(self.host):
                 raise

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from kie_ai_mcp._record.users import User, Users, check_name
+from kie_ai_mcp._record.users import BEGINNING, User, Users, check_name
 from kie_ai_mcp.errors import KieError
 
 MCP_PATH = "/mcp"
@@ -30,9 +30,13 @@ class Visitors:
     _looked_at: float = float("-inf")
     _known: dict[str, tuple[float, User]] = field(default_factory=dict)  # until when, by token or name
 
-    async def exist(self) -> bool:
-        """Return whether the server has users, or had any: then it is open to nobody else."""
-        if not self._exist and time.monotonic() - self._looked_at > KNOWN_S:
+    async def exist(self, token: str = "") -> bool:
+        """Return whether the server has users, or had any: then it is open to nobody else.
+
+        Who comes with the `token` of a user may be the first one, added a moment ago.
+        """
+        is_late = time.monotonic() - self._looked_at > KNOWN_S or token.startswith(BEGINNING)
+        if not self._exist and is_late:
             self._exist = await self.users.exist()
             self._looked_at = time.monotonic()
         return self._exist
