@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,15 @@ def serve(port: Connection) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
     port.send(server.server_port)
     server.serve_forever()
+
+
+def start_service() -> tuple[BaseProcess, str]:
+    """Start the service in a process of its own; return that, and the service's address."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    service = context.Process(target=serve, args=(theirs,), daemon=True)
+    service.start()
+    return service, f"http://127.0.0.1:{ours.recv()}/api/v1"
 
 
 async def measure(base_url: str, folder: Path, rounds: int) -> dict[str, list[float]]:
@@ -161,11 +171,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--at-once", type=int, default=16)
     options = parser.parse_args()
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    service = context.Process(target=serve, args=(theirs,), daemon=True)
-    service.start()
-    base_url = f"http://127.0.0.1:{ours.recv()}/api/v1"
+    service, base_url = start_service()
     with tempfile.TemporaryDirectory() as folder:
         taken = anyio.run(measure, base_url, Path(folder), options.rounds)
         rates = at_once(base_url, Path(folder), options.rounds, options.at_once)

@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.call import per_second, serve
+from benchmarks.call import per_second, start_service
 from benchmarks.shared.servers import OURS, environment
 
 from tests.databases import Postgres
@@ -85,11 +84,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=16)
     parser.add_argument("--servers", type=int, nargs="+", default=[1, 2, 4])
     options = parser.parse_args()
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    service = context.Process(target=serve, args=(theirs,), daemon=True)
-    service.start()
-    base_url = f"http://127.0.0.1:{ours.recv()}/api/v1"
+    service, base_url = start_service()
     with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL does not run as root

@@ -41,17 +41,6 @@ LARGE = PICTURE + bytes(2_000_000)
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Sandbox]:
-    with Sandbox(speed=10_000) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("uploads")
-
-
-@pytest.fixture(scope="module")
 def site(site_in: "SiteIn", folder: Path, service: Sandbox) -> Iterator["Site"]:
     (folder / "tmp").mkdir()
     settings = {
