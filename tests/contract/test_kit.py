@@ -278,7 +278,7 @@ def rule(kind: str, *names: str, **facts: Any) -> str:
 BROKEN_MODELS = {
     "file that can't be read": (
         "@hookimpl\ndef kie_register_models():\n    return read_models('{')",
-        ["kie_register_models: it raised JSONDecodeError", "docs/models.md"],
+        ["kie_register_models: it raised JSONDecodeError", "docs/plugins/models.md"],
     ),
     "no models": (
         "@hookimpl\ndef kie_register_models():\n    return ['fox/1']",

@@ -19,10 +19,10 @@ from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
 from kie_ai_mcp.testing import check_provider
 
 ROOT = Path(__file__).parents[2]
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md", *DOCS]
-GUIDE = ROOT / "docs/writing-a-provider.md"
-HOOKS_PAGE = ROOT / "docs/hooks.md"
+GUIDE = ROOT / "docs/plugins/tutorial.md"
+HOOKS_PAGE = ROOT / "docs/plugins/hooks.md"
 
 HOOKS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("kie_")}
 every_hook = pytest.mark.parametrize("hook", HOOKS)
@@ -46,11 +46,9 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def section(hook: str) -> str:
-    """What docs/hooks.md says of a hook, heading included."""
-    found = re.search(
-        rf"^## {hook}\(.*?(?=^## |\Z)", (ROOT / "docs/hooks.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
-    assert found, f"docs/hooks.md has no heading for {hook}"
+    """What docs/plugins/hooks.md says of a hook, heading included."""
+    found = re.search(rf"^## {hook}\(.*?(?=^## |\Z)", HOOKS_PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert found, f"docs/plugins/hooks.md has no heading for {hook}"
     return found[0]
 
 
@@ -103,7 +101,7 @@ def test_provider_of_the_guide_passes_its_tests_as_printed(tmp_path: Path) -> No
 def test_models_of_the_page_pass_the_kit_and_are_described_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = list(blocks(ROOT / "docs/models.md"))
+    page = list(blocks(ROOT / "docs/plugins/models.md"))
     (tmp_path / "kie_ai_mcp_tide").mkdir()
     for block in page:
         if block.file and block.file.startswith("kie_ai_mcp_tide/"):
@@ -143,7 +141,7 @@ def test_example_is_the_code_of_a_real_provider(hook: str) -> None:
     assert f"def {hook}(" in implementation
     sources = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("plugins/*/src/*/__init__.py")}
     real = [str(path.relative_to(ROOT)) for path, text in sources.items() if f"def {hook}(" in text]
-    linked = re.findall(r"\]\(\.\./(plugins/[^)]*\.py)\)", section(hook))
+    linked = re.findall(r"\]\(\.\./\.\./(plugins/[^)]*\.py)\)", section(hook))
     assert set(linked) <= set(real), f"take the example from one of {real}"
     assert bool(linked) == bool(real), f"take the example from one of {real}"
     for link in linked:

@@ -180,7 +180,8 @@ def models_can_be_used(loaded: Loaded) -> Iterator[Breach]:
     try:
         models = loaded.models
     except Exception as exc:  # noqa: BLE001  whatever it is, there would be no models
-        yield Breach("kie_register_models", f"it raised {exc!r}", "Correct the data file; docs/models.md explains it.")
+        cure = "Correct the data file; docs/plugins/models.md explains it."
+        yield Breach("kie_register_models", f"it raised {exc!r}", cure)
         return
     ids = set[str]()
     for model in models:
