@@ -130,7 +130,7 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
     _report_providers(report, plugins)
     if settings.key is not None:
         report(Finding("key", "ok", f"Set by {origins.get('api_key', 'default')}."))
-    else:
+    elif not any("api_key" in fault.where for fault in faults):
         cure = f"Get one at {KEYS_PAGE} and set KIE_AI_API_KEY, or api_key in {config_file()}."
         others = [gateway.title for gateway in plugins.gateways.values() if gateway.key]
         only = f"only {', '.join(others)} can be used" if others else "nothing can be made"

@@ -11,7 +11,7 @@ _BEFORE_A_KEY = r"(?i)((export|set)\s+)?(\w*API_?KEY\s*[=:]|authorization\s*:|be
 _NO_KEY = (
     r"(?is)<.*>|\[.*\]|\(.*\)|\{.*\}|\$.*|%.*%|!\w+!|\w+://.*|your([\W_].*|\D*)|(insert|paste|enter|put|replace|change)\D*"
     r"|\D*(?<![a-z])here|((kie|ai|api|my)[\W_]*)*key|(\w{1,6}[\W_])*x{3,}([\W_]*x+)*|.*(\*{3}|\.{3}|\u2026|\u2022{2}).*"
-    r"|bearer|none|null|undefined|todo"
+    r"|bearer|none|null|undefined|todo|keyring"
 )
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
 
+from kie_ai_mcp._settings import system_keyring
 from kie_ai_mcp._settings.databases import is_usable
 from kie_ai_mcp._settings.keys import BLANKS, holds_key, is_no_key, unwrapped
 from kie_ai_mcp._settings.secrets import Mask
@@ -189,6 +190,8 @@ def _read(
         else:
             guess = get_close_matches(field, fields, n=1)
             foreign.append(f"{name} (did you mean {variable(guess[0])}?)" if guess else name)
+    if values.get("api_key") == system_keyring.MARK:  # only the file can say so
+        _read_keyring(values, origins, faults)
     if address := str(values.get("database_url") or ""):
         values["database_url"] = with_password(address, environ)
     unset = {name: text for name, text in unset.items() if not (values | variables).get(name)}
@@ -198,6 +201,15 @@ def _read(
     if "db_path" not in values and HERE.is_file() and not is_usable(HERE):
         unset["database"] = f"{HERE.absolute()} belongs to another program, so it is left alone."
     return values, origins, unset
+
+
+def _read_keyring(values: dict[str, Any], origins: dict[str, str], faults: list[ConfigError]) -> None:
+    """Put the key in the system's keyring in the place of the word that stands for it."""
+    try:
+        values["api_key"], origins["api_key"] = system_keyring.read_key(), system_keyring.ORIGIN
+    except ConfigError as exc:
+        del values["api_key"]
+        faults.append(ConfigError(exc.message, next_step=exc.next_step, where=("api_key",)))
 
 
 def _usable(text: str, name: str, place: str, unset: dict[str, str]) -> str:
@@ -235,7 +247,7 @@ def _read_file(environ: Mapping[str, str], unset: dict[str, str]) -> tuple[dict[
     parts = {f"providers.{name}.": part for name, part in sections.items()} if isinstance(sections, dict) else {}
     for start, part in ("", values), *parts.items():
         for key, value in list(part.items()) if isinstance(part, dict) else ():
-            if holds_key(key) and isinstance(value, str):
+            if holds_key(key) and isinstance(value, str) and (key, value) != ("api_key", system_keyring.MARK):
                 part[key] = _usable(value, f"{start}{key}", f"{start}{key} in {path}", unset)
                 if not part[key]:
                     del part[key]

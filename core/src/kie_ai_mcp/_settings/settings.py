@@ -147,7 +147,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    api_key: Secret | None = Field(None, description="the Kie.ai key")
+    api_key: Secret | None = Field(
+        None, description='the Kie.ai key; in the file, "keyring" stands for the one in the system\'s keyring'
+    )
     base_url: Address = Field(BASE_URL, description="the service's address")
     timeout: int = Field(60_000, ge=1_000, description="milliseconds that one call to the service may take")
     db_path: DatabasePath | None = Field(None, description="the task database")

@@ -1,0 +1,90 @@
+"""The settings file as commands change it: what else it holds stays, and nobody else may read it."""
+
+import os
+import stat
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from kie_ai_mcp._cli.settings_file import change_settings, check_settings
+from kie_ai_mcp.errors import ConfigError
+
+MINE = """\
+# mine
+wait_s = 5 # not less
+# output_dir = "~/Pictures/kie"
+
+[tools.generate_veo3_video] # dear
+model = "veo3_fast"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "kie" / "config.toml"
+    monkeypatch.setenv("KIE_AI_CONFIG", str(path))
+    return path
+
+
+def test_new_file_is_private_and_holds_the_values(file: Path) -> None:
+    assert change_settings({"api_key": "keyring", "upload_roots": ["/a", "/b"], "max_credits_per_day": 500}) == file
+    text = file.read_text("utf-8")
+    assert text.startswith("# Settings of kie-ai-mcp-server.")
+    assert tomllib.loads(text) == {"api_key": "keyring", "upload_roots": ["/a", "/b"], "max_credits_per_day": 500}
+    if sys.platform != "win32":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_comments_and_sections_stay(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text(MINE, "utf-8")
+    file.chmod(0o644)
+    change_settings({"api_key": "keyring", "output_dir": "pictures"})
+    text = file.read_text("utf-8")
+    rest = iter(text.splitlines())
+    assert all(line in rest for line in MINE.splitlines())
+    assert tomllib.loads(text) == {**tomllib.loads(MINE), "api_key": "keyring", "output_dir": "pictures"}
+    change_settings({"api_key": None, "output_dir": None, "webhook_key": None})
+    assert tomllib.loads(file.read_text("utf-8")) == tomllib.loads(MINE)
+    if sys.platform != "win32":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_what_is_so_already_is_not_written_anew(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text('wait_s = 5.0 # so\napi_key = "keyring"\n', "utf-8")
+    os.utime(file, ns=(1, 1))
+    change_settings({"wait_s": 5, "api_key": "keyring", "output_dir": None})
+    assert file.stat().st_mtime_ns == 1
+
+
+@pytest.mark.parametrize("text", ["wait_s = = 5", "wait_s = 5\nwait_s = 6\n", b"wait_s = '\xff'"])
+def test_file_that_is_not_understood_is_left_alone(file: Path, text: str | bytes) -> None:
+    file.parent.mkdir()
+    data = text if isinstance(text, bytes) else text.encode()
+    file.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"Correct it|Save it as UTF-8"):
+        change_settings({"api_key": "keyring"})
+    assert (file.read_bytes(), [*file.parent.iterdir()]) == (data, [file])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_link_stays_and_a_protected_file_is_left_alone(file: Path, tmp_path: Path) -> None:
+    file.parent.mkdir()
+    real = tmp_path / "dotfiles.toml"
+    real.write_text("wait_s = 5\n", "utf-8")
+    file.symlink_to(real)
+    change_settings({"api_key": "keyring"})
+    assert (file.is_symlink(), "keyring" in real.read_text("utf-8")) == (True, True)
+    real.chmod(0o444)
+    with pytest.raises(click.ClickException, match="read-only"):
+        change_settings({"api_key": None})
+
+
+def test_value_that_the_server_would_refuse_is_named() -> None:
+    check_settings({"output_dir": "pictures", "upload_roots": ["~", "/tmp"], "max_credits_per_day": 500.0})
+    with pytest.raises(ConfigError, match="absolute"):
+        check_settings({"output_dir": "here"})

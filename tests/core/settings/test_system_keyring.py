@@ -1,0 +1,101 @@
+"""The key in the system's keyring: when the library is imported, and what is said where there is no key."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kie_ai_mcp._settings import system_keyring
+from kie_ai_mcp._settings.load import find_origins, load_settings
+from kie_ai_mcp.errors import ConfigError
+from tests.keyrings import key_in, keyring_in, put_key
+
+KEY = "a-key-of-the-keyring-0123"
+
+
+@pytest.fixture(autouse=True)
+def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A settings file that names the keyring, which this process has not asked yet."""
+    for name, value in keyring_in(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "config.toml"
+    file.write_text('api_key = "keyring"\n', "utf-8")
+    monkeypatch.setenv("KIE_AI_CONFIG", str(file))
+    monkeypatch.setattr(system_keyring, "_answer", None)
+    return file
+
+
+def test_key_is_stored_read_and_deleted(tmp_path: Path) -> None:
+    system_keyring.store_key(KEY)
+    assert (key_in(tmp_path), system_keyring.name()) == (KEY, "the file of the tests")
+    assert (load_settings().key, find_origins()["api_key"]) == (KEY, "the system's keyring")
+    assert KEY not in load_settings().mask.text(f"it is {KEY}")
+    assert (system_keyring.delete_key(), system_keyring.delete_key()) == (True, False)
+    with pytest.raises(ConfigError, match="which holds none"):
+        load_settings()
+
+
+def test_keyring_is_asked_once(tmp_path: Path) -> None:
+    put_key(tmp_path, KEY)
+    assert load_settings().key == KEY
+    put_key(tmp_path, "another")
+    assert load_settings().key == KEY
+
+
+@pytest.mark.parametrize("text", ["", "wait_s = 5", f'api_key = "{KEY}"'])
+def test_library_is_imported_only_where_the_file_names_the_keyring(settings_file: Path, text: str) -> None:
+    code = (
+        "import sys; from kie_ai_mcp._settings.load import load_settings; load_settings(faults=[]);"
+        "print('keyring' in sys.modules)"
+    )
+    for written, imported in (text, "False"), ('api_key = "keyring"', "True"):
+        settings_file.write_text(written, "utf-8")
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+        assert done.stdout.strip() == imported, done.stderr
+
+
+def test_word_in_a_variable_is_no_key(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings_file.write_text("", "utf-8")
+    monkeypatch.setenv("KIE_AI_API_KEY", "keyring")
+    assert load_settings().key is None
+
+
+@pytest.mark.parametrize("backend", ["keyring.backends.null.Keyring", "keyring.backends.fail.Keyring"])
+def test_keyring_that_keeps_nothing_is_none(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", backend)
+    assert system_keyring.name() == ""
+    faults: list[ConfigError] = []
+    assert load_settings(faults=faults).key is None
+    assert [(fault.where, "none can be used here" in str(fault)) for fault in faults] == [(("api_key",), True)]
+
+
+def test_library_that_is_not_installed_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr(system_keyring, "import_module", missing)
+    assert system_keyring.name() == ""
+    with pytest.raises(ConfigError, match=r"not installed\. Install it with: .*kie-ai-mcp-core\[keyring\]"):
+        load_settings()
+
+
+def test_keyring_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = SimpleNamespace(init_backend=lambda limit: time.sleep(60), recommended=None)
+    monkeypatch.setattr(system_keyring, "import_module", lambda _name: waiting)
+    monkeypatch.setattr(system_keyring, "LIMIT_S", 0.05)
+    with pytest.raises(ConfigError, match="did not answer within"):
+        load_settings()
+
+
+def test_keyring_that_forgets_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "keyring.json").symlink_to("/dev/null")
+    with pytest.raises(ConfigError, match=r"did not keep the key|locked"):
+        system_keyring.store_key(KEY)
+    (tmp_path / "keyring.json").unlink()
+    (tmp_path / "keyring.json").write_text(json.dumps([1]), "utf-8")
+    with pytest.raises(ConfigError, match="can't be used"):
+        system_keyring.store_key(KEY)
