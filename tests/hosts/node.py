@@ -21,11 +21,13 @@ PACKAGES = {
     "@modelcontextprotocol/inspector": "2.12.0",
     "@modelcontextprotocol/client": "2.3.1",
     "@modelcontextprotocol/sdk": "1.32.2",
+    "@anthropic-ai/mcpb": "2.1.2",
 }
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kie-ai-mcp-tests"
 PROGRAMS = {
     "conformance": "@modelcontextprotocol/conformance/dist/index.js",
     "inspector": "@modelcontextprotocol/inspector/clients/launcher/build/index.js",
+    "mcpb": "@anthropic-ai/mcpb/dist/cli/cli.js",
 }
 INSTALL_LIMIT_S = 300
 TRIED_AGAIN_S = 600
