@@ -1,10 +1,13 @@
-"""The result files: pictures that show their prompt, and a short clip."""
+"""The result files: landscapes that show their prompt, and a short clip."""
 
 import io
+import math
 import struct
 from functools import cache
 from importlib.resources import files
+from random import Random
 from typing import Any
+from zlib import crc32
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
@@ -22,14 +25,19 @@ NAMED_SHAPES = {
     "portrait": "9:16",
     "landscape": "16:9",
 }
-# Pairs of colours that a gradient runs between.
-PALETTES = (
-    ((32, 40, 92), (232, 122, 92)),
-    ((16, 84, 92), (172, 216, 150)),
-    ((66, 30, 98), (240, 150, 170)),
-    ((24, 58, 112), (120, 200, 226)),
-    ((92, 44, 30), (244, 190, 96)),
+Colour = tuple[int, int, int]
+# Skies: the colour at the top, the one above the hills, and that of the sun.
+SKIES: tuple[tuple[Colour, Colour, Colour], ...] = (
+    ((38, 44, 96), (240, 138, 96), (255, 226, 170)),
+    ((18, 72, 96), (118, 196, 190), (236, 244, 214)),
+    ((70, 34, 104), (232, 126, 150), (255, 214, 190)),
+    ((24, 52, 110), (112, 176, 226), (230, 244, 252)),
+    ((96, 44, 40), (238, 166, 88), (255, 236, 190)),
 )
+SHADE = (20, 20, 40)  # around letters
+STEP = 4  # pixels between two points of a crest
+HILLS = 5  # ranges of them, one before the other
+RINGS = ((1.9, 0.25), (1.45, 0.5), (1.0, 1.0))  # around the sun: its radius times this, and how much of its colour
 
 
 def size(shape: str) -> tuple[int, int]:
@@ -46,28 +54,25 @@ def size(shape: str) -> tuple[int, int]:
 def picture(
     prompt: str, caption: str, shape: str, extension: str, *, task_id: str, number: int, clear: bool = False
 ) -> bytes:
-    """A PNG, JPEG or WebP with the prompt and a caption on a gradient; every `number` has other colours.
+    """A PNG, JPEG or WebP of a landscape with the prompt and a caption; every `number` has other colours.
 
-    `clear` ones are transparent where they are dark.
+    `clear` ones are transparent where the sky is dark.
 
     The task's id stands in the file's own comment, so that a file can be traced to its task.
     """
     width, height = size(shape)
-    dark, light = PALETTES[number % len(PALETTES)]
-    ramp = Image.linear_gradient("L").rotate(90 * (number % 4)).resize((width, height))
-    image = Image.composite(Image.new("RGB", (width, height), light), Image.new("RGB", (width, height), dark), ramp)
+    image = landscape(prompt, number, width, height)
     draw = ImageDraw.Draw(image)
-    large, small = ImageFont.load_default(24), ImageFont.load_default(13)
+    large, small = ImageFont.load_default(20), ImageFont.load_default(12)
     lines = _wrapped(draw, prompt or "(no prompt)", large, width - 2 * MARGIN)
-    fitting = max((height - 3 * MARGIN) // 30, 1)
-    draw.multiline_text(
-        (MARGIN, MARGIN), "\n".join(lines[:fitting]), fill="white", font=large, stroke_width=1, stroke_fill=dark
-    )
-    draw.text(
-        (MARGIN, height - MARGIN), caption, fill="white", font=small, anchor="ls", stroke_width=1, stroke_fill=dark
-    )
+    fitting = max(height // 4 // 25, 1)
+    words = "\n".join(lines[:fitting]) + (" ..." if len(lines) > fitting else "")
+    at = (MARGIN, height - MARGIN - 18)
+    draw.multiline_text(at, words, fill="white", font=large, anchor="ld", stroke_width=1, stroke_fill=SHADE)
+    at = (MARGIN, height - MARGIN)
+    draw.text(at, caption, fill="white", font=small, anchor="ls", stroke_width=1, stroke_fill=SHADE)
     if clear:
-        image.putalpha(ramp)
+        image.putalpha(Image.linear_gradient("L").resize((width, height)))
     file = io.BytesIO()
     if extension == "png":
         info = PngInfo()
@@ -78,6 +83,45 @@ def picture(
     else:
         image.save(file, "JPEG", quality=85, comment=task_id.encode())
     return file.getvalue()
+
+
+def landscape(prompt: str, number: int, width: int, height: int, moment: float = 0.0) -> Image.Image:
+    """A sun above ranges of hills, always the same for one prompt and number; `moment` (0 to 1) moves both a little."""
+    seed = crc32(prompt.encode())
+    draws = Random(seed + number)  # noqa: S311  nothing is kept secret by it
+    top, above, sun = SKIES[(seed + number) % len(SKIES)]
+    ramp = Image.linear_gradient("L").resize((width, height))
+    image = Image.composite(Image.new("RGB", (width, height), above), Image.new("RGB", (width, height), top), ramp)
+    draw = ImageDraw.Draw(image)
+    side = min(width, height)
+    x, y = width * draws.uniform(0.25, 0.75), height * (draws.uniform(0.34, 0.46) - 0.1 * moment)
+    radius = side * draws.uniform(0.09, 0.14)
+    sky = _between(top, above, y / height)
+    for times, share in RINGS:
+        reach = radius * times
+        draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=_between(sky, sun, share))
+    for hill in range(HILLS):
+        waves = [
+            (
+                draws.uniform(0.03, 0.07) * side / (part + 1),
+                draws.uniform(1.6, 3.2) * (part + 1) * math.pi / width,
+                draws.uniform(0, math.tau),
+            )
+            for part in range(5)
+        ]
+        base, shift = height * (0.52 + 0.11 * hill), moment * width * 0.03 * hill
+        crest = [
+            (at, base + sum(most * math.sin(often * (at + shift) + begin) for most, often, begin in waves))
+            for at in range(0, width + STEP, STEP)
+        ]
+        colour = _between(_between(above, sun, 0.35), _between(top, (0, 0, 0), 0.35), hill / (HILLS - 1))
+        draw.polygon([(0, height), *crest, (width + STEP, height)], fill=colour)
+    return image
+
+
+def _between(one: Colour, other: Colour, share: float) -> Colour:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    return red, green, blue
 
 
 def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> list[str]:
