@@ -23,11 +23,12 @@ from typing import Any
 
 import anyio
 import av
-from kie_ai_mcp_sandbox.pictures import landscape
-from kie_ai_mcp_sandbox.server import Sandbox
 from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, ImageContent, TextContent
 from PIL import Image
+
+from kie_ai_mcp_sandbox.pictures import landscape
+from kie_ai_mcp_sandbox.server import Sandbox
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs/pictures"
@@ -71,7 +72,7 @@ async def write_pictures(folder: Path) -> None:
             page = await chat(client, folder)
         gallery = folder / "gallery.html"
         command = [sys.executable, "-m", "kie_ai_mcp", "gallery", "--no-open", "--output", str(gallery)]
-        subprocess.run(command, env={**os.environ, **env}, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        await anyio.run_process(command, env={**os.environ, **env})
     chat_page = folder / "chat.html"
     chat_page.write_text(page, encoding="utf-8")
     photograph(gallery, PICTURES / "gallery.webp", 1180, 860)
@@ -112,13 +113,16 @@ async def answered(client: Client, tool: str, arguments: Mapping[str, Any]) -> C
 # The chat ------------------------------------------------------------------------------------------------------------
 
 STYLE = """
-body { margin: 0; padding: 28px 32px; background: #fff; color: #24292f; font: 15px/1.45 "Liberation Sans", Arial, sans-serif }
-.person { margin: 0 0 18px auto; padding: 10px 16px; width: fit-content; max-width: 70%; border-radius: 16px; background: #eef1f5 }
+body { margin: 0; padding: 28px 32px; background: #fff; color: #24292f }
+body { font: 15px/1.45 "Liberation Sans", Arial, sans-serif }
+.person { margin: 0 0 18px auto; padding: 10px 16px; width: fit-content; max-width: 70% }
+.person { border-radius: 16px; background: #eef1f5 }
 .says { margin: 0 0 18px }
 .call { margin: 0 0 14px; border: 1px solid #d8dee4; border-radius: 10px; overflow: hidden; font-size: 13px }
-.call > b { display: block; padding: 7px 12px; background: #f6f8fa; border-bottom: 1px solid #d8dee4; font-weight: 600 }
+.call > b { display: block; padding: 7px 12px; background: #f6f8fa; border-bottom: 1px solid #d8dee4 }
 .call > b::before { content: "\\25B8  "; color: #57606a }
-pre { margin: 0; padding: 8px 12px; font: 12.5px/1.5 "DejaVu Sans Mono", "Liberation Mono", monospace; white-space: pre-wrap }
+pre { margin: 0; padding: 8px 12px; white-space: pre-wrap }
+pre { font: 12.5px/1.5 "DejaVu Sans Mono", "Liberation Mono", monospace }
 pre.answer { border-top: 1px solid #eaeef2; color: #1a5e3a }
 img { display: block; width: 100%; max-width: 400px; margin: 0 0 14px; border-radius: 10px }
 """
@@ -192,8 +196,9 @@ def write_clip(target: Path) -> None:
         stream.width, stream.height = CLIP_SIZE
         stream.pix_fmt = "yuv420p"
         for number in range(FRAMES):
-            frame = landscape("clip", 0, *CLIP_SIZE, moment=number / (FRAMES - 1))
-            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+            image = landscape("clip", 0, *CLIP_SIZE, moment=number / (FRAMES - 1))
+            frame: av.VideoFrame = av.VideoFrame.from_image(image)  # type: ignore[no-untyped-call]
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size:,} bytes")  # noqa: T201
 

@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""Generated parts of the documentation: what stands between ``<!-- NAME: ... -->`` and ``<!-- /NAME -->`` in a page.
+
+::
+
+    uv run python tools/docs.py          # write them
+    uv run python tools/docs.py --check  # name the pages that would change, and end with 1
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.tools import offers
+from kie_ai_mcp._cli.config import EXAMPLES
+from kie_ai_mcp._cli.main import cli
+from kie_ai_mcp._mcp.content import listing
+from kie_ai_mcp._models.catalogue import Entry
+from kie_ai_mcp._models.search import Offer, offer_of_model
+from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
+from kie_ai_mcp.specs import KIE
+
+ROOT = Path(__file__).parents[1]
+USD = 0.005  # of one credit
+# What each current family with tools is chosen for, in the order of the README's table.
+GOOD_AT = {
+    "nano-banana": "everyday pictures; changing and combining them",
+    "seedream": "low prices, 4K, up to 14 pictures at once",
+    "gpt-image": "text in pictures, transparent background",
+    "gpt4o-image": "following long descriptions",
+    "flux": "changing one picture by words",
+    "ideogram": "posters, logos, the same character again",
+    "recraft": "removing backgrounds",
+    "kling": "clips with sound, shots, motion after a clip",
+    "veo3": "realism, speech, 4K",
+    "seedance": "references, up to 30 s",
+    "wan": "clips that follow speech or music",
+    "runway": "cheap clips; changing a clip by words",
+    "talking": "talking photos, dubbing",
+    "topaz": "larger and sharper pictures and clips",
+    "suno": "songs, stems, sound effects",
+    "speech": "reading aloud, dialogues",
+}
+
+
+def main() -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    check, outdated = parser.parse_args().check, []
+    with an_app() as app:
+        for page, before, after in pages(app):
+            if before != after:
+                outdated.append(str(page.relative_to(ROOT)))
+                if not check:
+                    page.write_text(after, encoding="utf-8")
+    print(*outdated, sep="\n", end="\n" if outdated else "")  # noqa: T201
+    return int(check and bool(outdated))
+
+
+def pages(app: App) -> Iterator[tuple[Path, str, str]]:
+    """Yield each page with generated parts: its path, its text, and its text with those parts as they should be."""
+    parts = {name: part(app) for name, part in PARTS.items()}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        text = page.read_text(encoding="utf-8")
+        after = text
+        for name, part in parts.items():
+            after = re.sub(
+                rf"(<!-- {name}: .* -->\n).*?(<!-- /{name} -->)", partial(_filled, part), after, flags=re.DOTALL
+            )
+        if re.search(r"^<!-- /\w+ -->$", text, re.MULTILINE):
+            yield page, text, after
+
+
+def _filled(part: str, found: re.Match[str]) -> str:
+    return f"{found[1]}{part}\n{found[2]}"
+
+
+@contextmanager
+def an_app(**chosen: Any) -> Iterator[App]:
+    """Open the server's application with nothing set, and its models loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        app = App.open(Settings.model_validate({"db_path": Path(folder) / "tasks.db", **chosen}))
+        with closing(app.engine.record):
+            anyio.run(app.engine.catalogue.load)
+            yield app
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    cells = ([" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *cells))
+
+
+# Tools and models ----------------------------------------------------------------------------------------------------
+
+
+def families(app: App) -> str:
+    """Return the families that have tools: what each makes, is good at, and costs."""
+    plugins = app.engine.plugins
+    current = {
+        tool.provider for tool in plugins.tools.values() if plugins.provider_of(tool.provider).availability == "current"
+    }
+    if current != GOOD_AT.keys():
+        raise SystemExit(f"GOOD_AT of tools/docs.py has other families: {current ^ GOOD_AT.keys()}")
+    listed = [offer for offer in offers(app.engine) if offer.name in plugins.tools]
+    rows = []
+    for name, good_at in GOOD_AT.items():
+        own = [offer for offer in listed if plugins.tools[offer.name].provider == name]
+        rows.append((plugins.provider_of(name).title, good_at, lowest(own)))
+    return table(("family", "good at", "usual price, from"), rows)
+
+
+def lowest(own: Sequence[Offer]) -> str:
+    """Return the lowest usual price of a family's tools that make something new."""
+    new = [offer for offer in own if offer.name.startswith(("generate", "remove", "edit")) and offer.kind != "text"]
+    if priced := [offer.credits for offer in new if offer.credits]:
+        least = min(priced)
+        digits = max(2, len(f"{USD * least:.3f}".rstrip("0").partition(".")[2]))
+        return f"{least:g} credit{'s' * (least != 1)} (${USD * least:.{digits}f})"
+    rates = [float(found[1]) for offer in own if (found := re.match(r"usually ([\d.]+) credits/s$", offer.price))]
+    return f"{min(rates):g} credits a second" if rates else "by length"
+
+
+def models(app: App) -> str:
+    """Return a table of the models of each family, with the usual price of each."""
+
+    def family(entry: Entry) -> str:
+        title = app.engine.plugins.provider_of(entry.provider).title
+        return re.split(r"[ .]", entry.model.title)[0] if entry.provider == "market" else title
+
+    current = [entry for entry in app.engine.catalogue.entries.values() if entry.model.availability == "current"]
+    own = sorted(
+        (entry for entry in current if entry.model.gateway == KIE),
+        key=lambda entry: (family(entry).lower(), entry.name),
+    )
+    parts = []
+    for title, entries in groupby(own, key=family):
+        rows = [
+            (
+                f"`{entry.name}`",
+                entry.model.task,
+                offer_of_model(entry).price,
+                entry.model.tool and f"`{entry.model.tool}`",
+            )
+            for entry in entries
+        ]
+        parts.append(f"### {title}\n\n{table(('model', 'task', 'usual price', 'easier by'), rows)}")
+    return "\n\n".join(["", *parts, ""])
+
+
+def sizes(_: App) -> str:
+    """Return how large the list of tools is for some settings, in bytes of JSON."""
+    rows = []
+    for shown, chosen in (
+        ("everything", {}),
+        ("`KIE_AI_AVAILABILITY=current`", {"availability": ("current",)}),
+        ("`KIE_AI_KINDS=image`", {"kinds": ("image",)}),
+        ("`KIE_AI_COMPACT=true`", {"compact": True}),
+    ):
+        with an_app(**chosen) as app:
+            tools = listing(app).tools
+        given = (
+            {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema} for tool in tools
+        )
+        size = sum(len(json.dumps(tool, separators=(",", ":"), ensure_ascii=False).encode()) for tool in given)
+        rows.append((shown, str(len(tools)), f"{size:,}"))
+    return table(("setting", "tools", "bytes"), rows)
+
+
+def printed(*command: str) -> Callable[[App], str]:
+    """Return a part that is what a command prints, with nothing set."""
+
+    def part(_: App) -> str:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("KIE_AI_")}
+        environ["KIE_AI_CONFIG"] = os.devnull
+        words = [sys.executable, "-m", "kie_ai_mcp", *command]
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, check=True, encoding="utf-8")  # noqa: S603
+        return done.stdout.rstrip("\n")
+
+    return part
+
+
+# Settings and commands -----------------------------------------------------------------------------------------------
+
+
+def settings(_: App) -> str:
+    """Return every setting: variable, default, meaning."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        if name in SECTIONS:
+            continue
+        default = field.get_default(call_default_factory=True, validated_data={})
+        rows.append((f"`{variable(name)}`", _written(default) or _example(name), field.description or ""))
+    return table(("variable", "default", "meaning"), rows)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`{','.join(map(str, value))}`" if value else ""
+    return "" if value is None else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _example(name: str) -> str:
+    return f"none; such as `{EXAMPLES[name]}`" if name in EXAMPLES and name != "api_key" else ""
+
+
+def commands(_: App) -> str:
+    """Return every command with its arguments and options, and what it does."""
+    rows = []
+    for path, command in leaves(cli, ()):
+        context = click.Context(command)
+        given = [_usage(parameter, context) for parameter in command.params]
+        usage = " ".join(["kie-ai-mcp-server", *path, *filter(None, given)])
+        rows.append((f"`{usage.removeprefix('kie-ai-mcp-server ')}`", command.get_short_help_str(200)))
+    return table(("command", "what it does"), rows)
+
+
+def leaves(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command below a group that has none below itself."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from leaves(command, (*path, name))
+        elif command is not None and not command.hidden:
+            yield (*path, name), command
+
+
+def _usage(parameter: click.Parameter, context: click.Context) -> str:
+    if not isinstance(parameter, click.Option):
+        return parameter.make_metavar(context)
+    if parameter.hidden or "--json" in parameter.opts:
+        return ""
+    value = "" if parameter.is_flag else f" {parameter.make_metavar(context)}"
+    return f"[{max(parameter.opts, key=len)}{value}]"
+
+
+PARTS: Mapping[str, Callable[[App], str]] = {
+    "families": families,
+    "providers": printed("providers", "--markdown"),
+    "tools": printed("tools", "--markdown"),
+    "models": models,
+    "sizes": sizes,
+    "settings": settings,
+    "commands": commands,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
