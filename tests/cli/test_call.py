@@ -194,7 +194,7 @@ def test_failed_task_ends_with_1_and_its_reason(run: "Run", sandbox: Sandbox) ->
     ended = run("call", PICTURE, "prompt=A harbour [fail]", "--wait", sandbox=sandbox)
     assert ended.code == 1
     assert "Status: failed" in ended.stdout
-    assert ended.stderr.startswith("kie-ai-mcp-server: the task is failed: ")
+    assert ended.stderr.splitlines()[-1].startswith("kie-ai-mcp-server: the task is failed: ")
 
 
 def test_task_that_is_known_to_have_failed_ends_with_1_without_waiting(run: "Run", sandbox: Sandbox) -> None:

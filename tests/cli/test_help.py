@@ -71,7 +71,8 @@ def test_help_imports_no_module_of_a_command(environment: "Environment", tmp_pat
     code = (
         "import sys; from click.testing import CliRunner; from kie_ai_mcp._cli.main import cli;"
         "assert CliRunner().invoke(cli, ['--help']).exit_code == 0;"
-        "late = ('kie_ai_mcp._cli.', 'rich', 'mcp'); shared = {'kie_ai_mcp._cli.main', 'kie_ai_mcp._cli.console'};"
+        "late = ('kie_ai_mcp._cli.', 'rich', 'mcp');"
+        "shared = {'kie_ai_mcp._cli.' + name for name in ('main', 'console', 'greeting')};"
         "print([name for name in sys.modules if name.startswith(late) and name not in shared])"
     )
     command = [sys.executable, "-c", code]
@@ -82,13 +83,19 @@ def test_help_imports_no_module_of_a_command(environment: "Environment", tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("bananas",), "No such command 'bananas'"),
+        (("bananas",), "There is no command 'bananas'. Known: call, completion, "),
+        (("task", "list"), "There is no command 'task'. Did you mean tasks?"),
+        (("tasks", "lst"), "There is no command 'lst'. Did you mean list?"),
+        (("config", "shw"), "Did you mean show?"),
+        (("users", "ad"), "Did you mean add?"),
+        (("database", "backups"), "Did you mean backup"),
+        (("models", "shows"), "Did you mean show?"),
         (("call",), "Missing argument 'TOOL'"),
         (("tasks", "list", "--status", "done"), "'done' is not one of"),
         (("tasks", "list", "--limit", "51"), "51 is not in the range"),
         (("tasks", "prune"), "Missing option '--older-than'"),
         (("doctor", "--ofline"), "--ofline"),
-        (("config", "reset"), "No such command 'reset'"),
+        (("config", "reset"), "There is no command 'reset'. Known: init, path, show."),
         (("completion", "tcsh"), "'tcsh' is not one of"),
     ],
 )

@@ -60,7 +60,7 @@ def test_list_is_readable_for_people(run: "Run", sandbox: Sandbox) -> None:
     assert "generate_nano_banana" in line
     assert "A harbour" in line
     assert "pending" in line
-    assert "about 4" in line
+    assert "~4" in line
     assert "Credits, estimates included: 4 in this list, 4 in the last 24 hours" in run("tasks", "list").stdout
 
 
@@ -205,7 +205,7 @@ def test_wait_ends_with_1_where_a_task_failed(run: "Run", sandbox: Sandbox) -> N
     failing = make(run, sandbox, "A harbour [fail]")
     ended = run("tasks", "wait", failing, make(run, sandbox), sandbox=sandbox)
     assert ended.code == 1
-    assert ended.stderr.endswith(f"{failing} is failed.\n")
+    assert ended.stderr.endswith(f"{failing[:8]} is failed.\n")
 
 
 def test_save_takes_what_expires_first_and_leaves_what_has_expired(
@@ -257,7 +257,7 @@ def test_save_ends_with_1_where_a_task_that_it_finds_finished_can_not_be_saved(r
     sandbox.advance(10)
     sandbox.play("http:404*always", path="/files/")
     ended = run("tasks", "save", sandbox=sandbox)
-    assert (ended.code, f"{made}: Result 1 of 1" in ended.stdout) == (1, True)
+    assert (ended.code, f"{made[:8]}: Result 1 of 1" in ended.stdout) == (1, True)
     assert "could not be saved: 1;" in ended.stderr
     assert "0 of 1 tasks saved in" in ended.stdout
 

@@ -1,6 +1,8 @@
 """Entry point of the command: serving over stdio, or the command line."""
 
 import gc
+import importlib
+import os
 import sys
 
 from kie_ai_mcp._start import remembered
@@ -26,6 +28,8 @@ def main() -> None:
 
 
 def _serve() -> None:
+    if os.isatty(0):
+        importlib.import_module("kie_ai_mcp._cli.greeting").greet()
     start = remembered.begin()
     if not start.wait() and sys.argv[1:] != STRICT:  # strictly, a server is checked whatever it is asked
         return

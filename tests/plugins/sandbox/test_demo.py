@@ -15,7 +15,7 @@ async def test_demonstration_without_a_provider_says_which_one_it_needs(
 ) -> None:
     monkeypatch.setattr(demo, "SCENES", (("generate_what_nobody_offers", {}),))
     with pytest.raises(ConfigError) as error:
-        await demo.run_demo(tmp_path / "made")
+        await demo.run_demo(tmp_path / "made", "kie-ai-mcp-server")
     assert "nano-banana or veo3" in error.value.message
     assert "Install kie-ai-mcp-nano-banana" in error.value.next_step
-    assert "What happened" not in capsys.readouterr().out
+    assert "Next:" not in capsys.readouterr().out

@@ -2,17 +2,17 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import SecretStr
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, file_errors, json_option, show, terminal
+from kie_ai_mcp._cli.console import PROGRAM, Commands, UserPath, echo, file_errors, json_option, show, terminal
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.databases import place_in
-from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
+from kie_ai_mcp._settings.load import config_file, find_origins, load_settings, nearest
 from kie_ai_mcp._settings.settings import PREFIX, SECRET_SETTINGS, SECTIONS, Settings, variable
 from kie_ai_mcp.errors import KEYS_PAGE
 
@@ -54,22 +54,39 @@ TOOL = """\
 """
 
 
-@click.group()
+@click.group(cls=Commands)
 def config() -> None:
     """Show the settings, say where they are kept, or begin a file of them."""
 
 
 @config.command("show")
+@click.argument("setting", required=False)
 @json_option
-def show_settings() -> None:
-    """Show every setting, its value and its origin.
+def show_settings(setting: str | None) -> None:
+    """Show every setting, its value and its origin; or one SETTING.
 
     The origin is a variable, the file, or the default. Of a key, only the end is shown.
     """
     columns = ("setting", "value", "from", "meaning")
     rows = list(_rows(load_settings(), find_origins()))
-    data = [dict(zip(columns, row, strict=True)) for row in rows]
-    show(data, lambda: terminal().print_table([[*map(_as_text, row)] for row in rows], columns))
+    if setting is not None:
+        name = setting.removeprefix(PREFIX).lower()
+        if (row := next((row for row in rows if row[0] == name), None)) is None:
+            raise click.UsageError(f"There is no setting {setting!r}. {nearest(name, [row[0] for row in rows])}")
+        lines = zip(columns, map(_as_text, row), strict=True)
+        show(dict(zip(columns, row, strict=True)), "\n".join(f"{title}: {text}" for title, text in lines))
+        return
+    show([dict(zip(columns, row, strict=True)) for row in rows], lambda: _print(rows, columns))
+
+
+def _print(rows: Sequence[tuple[str, Any, str, str]], columns: Sequence[str]) -> None:
+    cells = [[*map(_as_text, row)] for row in rows]
+    if terminal().is_shown():  # a variable is named like its setting, and there is one file
+        short = {"default": "", str(config_file()): "file"}
+        cells = [[name, value, short.get(origin, "variable"), meaning] for name, value, origin, meaning in cells]
+    terminal().print_table(cells, columns, cut=("meaning",), wrapped=("value",))
+    if terminal().is_shown():
+        echo(f"The file: {config_file()}\nOne in full: {PROGRAM} config show SETTING")
 
 
 @config.command()

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import TextIOWrapper
@@ -19,7 +19,7 @@ import click
 from kie_ai_mcp._app.app import RESERVED, App
 from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
-from kie_ai_mcp._settings.load import load_settings
+from kie_ai_mcp._settings.load import load_settings, nearest
 from kie_ai_mcp._settings.logging import visible
 from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
@@ -48,6 +48,22 @@ WORDS |= {"adopt": "--adopt", "discard": "--discard", "...": "TASK"}
 QUOTED = ("Prompt: ", "Text: ", "Data: ", "Arguments: ", "Tool: ", "The service's own record: ")
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 Value = TypeVar("Value")
+
+
+class Commands(click.Group):
+    """A group of commands; of a name that is none of them, the error says which one is meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names, and the words after it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            if args[0].startswith("-"):
+                raise
+            near = nearest(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"There is no command {args[0]!r}. {near}", ctx) from None
 
 
 def exit_code_of(error: KieError) -> int:
@@ -117,14 +133,19 @@ async def full_id(app: App, start: str) -> str:
         return start
     ids = await tasks.beginning_with(start)
     if len(ids) > 1:
-        raise click.UsageError(f"Several tasks have ids that begin with {start!r}: {', '.join(ids)}. Give more of one.")
+        shown = ", ".join(await short_ids(app, ids))
+        raise click.UsageError(f"Several tasks have ids that begin with {start!r}: {shown}. Give more of one.")
     return ids[0] if ids else start
 
 
-async def short_id(app: App, task_id: str) -> str:
-    """Return the beginning of a task's id that no other task on record has."""
+async def short_ids(app: App, ids: Iterable[str]) -> list[str]:
+    """Return the beginning of each task's id that no other task on record has."""
+    return [await _short_id(app, task_id) for task_id in ids]
+
+
+async def _short_id(app: App, task_id: str) -> str:
     for length in range(SHORTEST_SHOWN, len(task_id)):
-        if len(await app.engine.record.tasks.beginning_with(task_id[:length])) == 1:
+        if len(await app.engine.record.tasks.beginning_with(task_id[:length], most=2)) == 1:
             return task_id[:length]
     return task_id
 

@@ -18,7 +18,7 @@ from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import StorageError
 
 
-@click.group()
+@click.group(cls=console.Commands)
 def database() -> None:
     """Work with the database that keeps the record: check it, back it up, and copy a record to another one."""
 

@@ -14,6 +14,7 @@ from kie_ai_mcp._settings.logging import visible
 
 RUNNING = "pending", "processing"
 UNSETTLED = "unknown", "sending"
+RARE = ("failed", "running", "unknown")  # columns that are left out where there is none
 PAGE = 500  # rows read at once for an export
 # Of a task, and of a request that made none, whose number is its id then.
 COLUMNS = (
@@ -86,14 +87,15 @@ def print_figures(by: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         console.echo("No tasks.")
         return
+    columns = (*by, "tasks", "completed", "failed", "running", "unknown", "credits", "charged", "median s")
     table = [[*(str(row[name]) or "-" for name in by), *_numbers(row)] for row in rows]
-    columns = (*by, "tasks", "completed", "failed", "running", "unknown", "credits", "of them charged", "median in s")
-    console.terminal().print_table(table, columns)
+    told = [at for at, name in enumerate(columns) if name not in RARE or any(row[at] != "0" for row in table)]
+    cells, names = [[row[at] for at in told] for row in table], [columns[at] for at in told]
+    texts = [name for name in by if name not in {"day", "status", "kind"}]
+    console.terminal().print_table(cells, names, cut=texts, stacked=texts)
     total, charged = (sum(row[name] for row in rows) for name in ("credits", "credits_charged"))
-    console.echo(
-        f"Kie.ai credits: {total:g}, of which the service has named {charged:g}; the rest is what was booked, also for "
-        "requests whose outcome is unknown."
-    )
+    end = f"Kie.ai credits: {total:g}, of which the service has named {charged:g}; the rest is what was booked, "
+    console.echo(console.terminal().wrapped(f"{end}also for requests whose outcome is unknown."))
 
 
 def _numbers(row: dict[str, Any]) -> list[str]:

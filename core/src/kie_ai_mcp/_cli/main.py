@@ -20,15 +20,17 @@ from kie_ai_mcp._cli.console import (
     FAILED,
     INTERRUPTED,
     PROGRAM,
+    Commands,
     complain,
     echo,
     exit_code_of,
     load_plugins,
     prepare_streams,
 )
+from kie_ai_mcp._cli.greeting import greet
 from kie_ai_mcp._mcp.signals import end_on_signal, exit_process
 from kie_ai_mcp._providers.loader import SERVER, Plugins
-from kie_ai_mcp._settings.installation import install_command
+from kie_ai_mcp._settings.installation import install_command, typed_command
 from kie_ai_mcp._settings.load import STRICT, Faults, full_environment, load_settings, mask_environment, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr, log_warnings
 from kie_ai_mcp._start.remembered import Start
@@ -59,10 +61,11 @@ MODULES = {
 RELAY, RELAY_ENDS_S = "kie_ai_mcp_authors.reload:Relay", 10.0  # of `serve --reload`, and how long its end may take
 # Commands that first-party providers bring: no other provider may take their names.
 FIRST_PARTY = {"demo": "sandbox", "new-provider": "authors", "sandbox": "sandbox"}
+COMMAND = "kie_ai_mcp.command"  # the key in a context of what returns how a person starts this program
 COMPLETE = "_KIE_AI_MCP_SERVER_COMPLETE"  # click's name for the variable through which a shell asks for completions
 
 
-class Commands(click.Group):
+class AllCommands(Commands):
     """Group of our own commands and those of the providers; every expected error is one line on stderr."""
 
     @cached_property
@@ -153,7 +156,7 @@ class Commands(click.Group):
 
 
 @click.group(
-    cls=Commands,
+    cls=AllCommands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog=f"Completion of commands, tools and arguments in your shell: {PROGRAM} completion --help",
@@ -166,6 +169,7 @@ def cli(ctx: click.Context) -> None:
     Without a command it serves MCP over stdin and stdout. Exit codes: 0 done, 1 failed, 2 wrong usage or settings,
     128 + n ended by signal n; a server that SIGTERM has ended: 0.
     """
+    ctx.meta[COMMAND] = typed_command  # for commands of plugins
     if ctx.invoked_subcommand is None:
         ctx.invoke(serve)
     elif ctx.invoked_subcommand != "serve":  # which says in what format first
@@ -194,6 +198,8 @@ def serve(
     if http and reload:
         raise click.UsageError("--reload serves over stdin and stdout; leave --http out.")
     start: Start | None = click.get_current_context().obj
+    if not http and start is None:  # the start has greeted already
+        greet()
     style = {} if log_format is None else {"log_format": log_format}
     log_to_stderr(load_settings(faults=[]).model_copy(update=style), "info" if http else "warning")
     log_warnings()

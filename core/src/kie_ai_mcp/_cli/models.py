@@ -12,7 +12,7 @@ from kie_ai_mcp._flow.models import find
 from kie_ai_mcp._models.tools import RUN
 
 
-@click.group()
+@click.group(cls=console.Commands)
 def models() -> None:
     """Find, describe and run single models of a service."""
 

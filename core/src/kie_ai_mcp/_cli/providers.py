@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kie_ai_mcp._app.app import RESERVED, own_arguments
-from kie_ai_mcp._cli.console import echo, load_plugins, print_json, terminal
+from kie_ai_mcp._cli.console import PROGRAM, echo, load_plugins, print_json, terminal
 from kie_ai_mcp._providers.arguments import with_defaults
 from kie_ai_mcp._settings.load import load_settings, nearest
 
@@ -36,10 +36,14 @@ def providers(form: str | None) -> None:
         }
         for plugin in load_plugins().plugins.values()
     ]
-    _print_rows(rows, form, brief=("provider", "at Kie.ai", "checked", "tools"), hidden="cure")
+    is_shown = form is None and terminal().is_shown()
+    hidden = ("cure", *(("reason", "distribution", "checked", "hooks") if is_shown else ()))
+    brief, wrapped = ("provider", "at Kie.ai", "checked", "tools"), ("reason", "hooks", "tools")
+    _print_rows(rows, form, brief=brief, hidden=hidden, wrapped=wrapped)
     for row in rows if form is None else ():
-        if row["cure"]:
-            echo(f"{row['provider']}: {row['cure']}")
+        if row["cure"] or (is_shown and row["reason"]):
+            reason = f"{str(row['reason']).rstrip('.')}. " if is_shown else ""
+            echo(f"{row['provider']}: {reason}{row['cure']}".rstrip())
 
 
 @click.command()
@@ -61,7 +65,11 @@ def tools(name: str | None, form: str | None) -> None:
     values.sort(key=lambda row: plugins.rank(row[0]))
     rows = [dict(zip(("tool", "provider", "kind", "description", "input_schema"), row, strict=True)) for row in values]
     if name is None:
-        _print_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden="input_schema")
+        is_shown = form is None and terminal().is_shown()
+        hidden = ("input_schema", *(("provider",) if is_shown else ()))
+        _print_rows(rows, form, brief=("tool", "provider", "kind", "description"), hidden=hidden, cut=("description",))
+        if is_shown:
+            echo(f"What one of them takes: {PROGRAM} tools TOOL")
         return
     chosen = next((row for row in rows if row["tool"] == name), None)
     if chosen is None:
@@ -69,11 +77,18 @@ def tools(name: str | None, form: str | None) -> None:
     if form == "json":
         print_json(chosen)
     else:
-        echo(f"{chosen['description']}\n")
+        echo(f"{terminal().wrapped(chosen['description'])}\n")
         _print_arguments(chosen["input_schema"])
 
 
-def _print_rows(rows: Sequence[Mapping[str, Any]], form: str | None, brief: Sequence[str], hidden: str) -> None:
+def _print_rows(
+    rows: Sequence[Mapping[str, Any]],
+    form: str | None,
+    *,
+    brief: Sequence[str],
+    hidden: Sequence[str],
+    **style: Sequence[str],
+) -> None:
     """Print rows: all of them as JSON, the `brief` columns as Markdown, all but the empty and the hidden as a table."""
     if form == "json":
         print_json(rows)
@@ -81,8 +96,8 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], form: str | None, brief: Sequ
         cells = ([_cell(row[name], "`{}`") for name in brief] for row in rows)
         echo("\n".join(f"| {' | '.join(line)} |" for line in (brief, ["---"] * len(brief), *cells)))
     else:
-        columns = [name for name in (rows[0] if rows else ()) if name != hidden and any(row[name] for row in rows)]
-        terminal().print_table([[_cell(row[name], "{}") for name in columns] for row in rows], columns)
+        columns = [name for name in (rows[0] if rows else ()) if name not in hidden and any(row[name] for row in rows)]
+        terminal().print_table([[_cell(row[name], "{}") for name in columns] for row in rows], columns, **style)
 
 
 def _cell(value: object, entry_format: str) -> str:
@@ -102,7 +117,7 @@ def _print_arguments(schema: Mapping[str, Any]) -> None:
         ]
         default = "needed" if name in schema.get("required", ()) else str(declared.get("default", ""))
         rows.append((name, declared.get("type", "any"), default, ", ".join(filter(None, takes))))
-    terminal().print_table(rows, ("argument", "type", "default", "takes"))
+    terminal().print_table(rows, ("argument", "type", "default", "takes"), wrapped=("default", "takes"))
 
 
 def _span(limits: Mapping[str, Any], least: str, most: str, unit: str) -> str:

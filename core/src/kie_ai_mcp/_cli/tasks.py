@@ -19,6 +19,7 @@ from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.call import Wanted, arguments_of, dry_run_option, pairs_argument, perform, wait_option
 from kie_ai_mcp._cli.console import UserPath
 from kie_ai_mcp._cli.figures import COLUMNS, PAGE, line_of, print_figures, rows_of, rows_of_figures
+from kie_ai_mcp._cli.rows import age_of, credits_in, prompt_in, tool_in
 from kie_ai_mcp._flow import consent, results, settle
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.models import find
@@ -32,15 +33,14 @@ from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.logging import visible
-from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound, one_line
+from kie_ai_mcp.errors import ConfigError, KieError, TaskNotFound
 from kie_ai_mcp.specs import Kind, Status
 
 MOST_TASKS = 100  # how many running tasks `wait` waits for where none is named
 ESTIMATE = "estimated_credits"
-PROMPT_CHARS = 60  # the most of a prompt in a list
 
 
-@click.group()
+@click.group(cls=console.Commands)
 def tasks() -> None:
     """Work with the record: list, add up, wait for, save, make again, export, prune and settle.
 
@@ -67,7 +67,7 @@ def list_tasks(since: datetime | None, **filters: Any) -> None:
     async def work(app: App) -> tuple[dict[str, Any], list[str]]:
         arguments = own_arguments("list_tasks")[1].check(filters)
         listed = (await OwnTools(app.engine, app.resources).list_tasks(**arguments)).data or {}
-        return listed, [await console.short_id(app, task["task_id"]) for task in listed["tasks"]]
+        return listed, await console.short_ids(app, [task["task_id"] for task in listed["tasks"]])
 
     listed, ids = console.run_with_app(load_settings(), work)
     console.show(listed, lambda: _print_list(listed, ids))
@@ -76,32 +76,44 @@ def list_tasks(since: datetime | None, **filters: Any) -> None:
 def _print_list(listed: dict[str, Any], ids: Sequence[str]) -> None:
     print_table = console.terminal().print_table
     if unresolved := listed.get("unresolved"):
-        names = ("submission_id", "state", "tool", "prompt", "age_s")
-        rows = [[str(row[name]) for name in names] for row in unresolved]
-        print_table(rows, ("submission", "state", "tool", "prompt", "age in s"), title="Outcome unknown")
+        rows = [
+            [str(row["submission_id"]), row["state"], age_of(row["age_s"]), prompt_in(row), row["tool"] or ""]
+            for row in unresolved
+        ]
+        columns = ("submission", "state", "age", "prompt", "tool")
+        print_table(rows, columns, cut=("prompt", "tool"), stacked=("prompt", "tool"), title="Outcome unknown")
         pages = " and ".join(dict.fromkeys(row["logs_page"] for row in unresolved))
-        console.echo(f"Look at {pages}, then: {console.PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
+        console.echo(f"Look at {pages}, then settle each:")
+        console.echo(f"  {console.PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
     if not listed["tasks"]:
         console.echo("No tasks.")
         return
-    columns = ("task", "made", "status", "tool", "prompt", "credits", "results")
-    print_table([[short, *_cells(task)] for short, task in zip(ids, listed["tasks"], strict=True)], columns)
-    console.echo(credits_line(listed))
+    names = ("task", "age", "status", "credits", "prompt", "tool")
+    rows = [[short, *_cells(task)] for short, task in zip(ids, listed["tasks"], strict=True)]
+    print_table(rows, names, cut=("prompt", "tool"), stacked=("prompt", "tool"))
+    console.echo(console.terminal().wrapped(credits_line(listed)))
     if "next_cursor" in listed:
         console.echo(f"Older ones: --cursor {listed['next_cursor']}")
 
 
 def _cells(task: dict[str, Any]) -> list[str]:
     """Return one task's row of the list, after its id."""
-    made, expires = (task.get(name, "")[5:16].replace("T", " ") for name in ("created_at", "expires_at"))
-    until = f" until {expires}" if expires else ""
-    links = f"{len(task['result_urls'])} links{until}" if task["result_urls"] else "data" if "data" in task else ""
-    saved = f"{len(task['files'])} saved" if task["files"] else links
-    credits = f"{task['credits']:g}" if "credits" in task else ""
-    if "estimated_credits" in task:
-        credits = f"about {task['estimated_credits']:g}"
-    tool = "\n".join(filter(None, [task.get("tool") or task["provider"], task.get("model")]))
-    return [made, task["status"], tool, one_line(task.get("prompt", ""), PROMPT_CHARS), credits, saved]
+    now = datetime.now(UTC)
+    age = age_of((now - datetime.fromisoformat(task["created_at"])).total_seconds()) if "created_at" in task else ""
+    return [age, _state(task, now), credits_in(task), prompt_in(task), tool_in(task)]
+
+
+def _state(task: dict[str, Any], now: datetime) -> str:
+    """Return a task's status; of a completed one, what there is of its results."""
+    if task["files"]:
+        return f"{len(task['files'])} saved"
+    if not task["result_urls"]:
+        return str(task["status"])
+    count = f"{len(task['result_urls'])} link{'s'[: len(task['result_urls']) > 1]}"
+    if "expires_at" not in task:
+        return count
+    left_s = (datetime.fromisoformat(task["expires_at"]) - now).total_seconds()
+    return f"{count}, {age_of(left_s)} left" if left_s > 0 else f"{count}, expired"
 
 
 @tasks.command("show")
@@ -140,19 +152,42 @@ def wait(task_ids: tuple[str, ...], timeout_s: float, folder: Path | None) -> No
     Without a TASK, all that are running are waited for. Results are saved where a folder is set.
     """
 
-    async def work(app: App) -> Sequence[Report]:
+    async def work(app: App) -> tuple[Sequence[Report], list[str]]:
         ids = [await console.full_id(app, task_id) for task_id in task_ids]
-        return await wait_for(app.engine, ids or await _running(app), timeout_s, say)
+        reports = await wait_for(app.engine, ids or await _running(app), timeout_s, say)
+        return reports, await console.short_ids(app, [str(report.task_id) for report in reports])
 
     with console.terminal().progress() as say:
-        reports = console.run_with_app(console.settings_saving_in(folder), work)
-    text = "\n\n".join(report.text() for report in reports) or "No task is running."
-    console.show([report.structured() for report in reports], text)
+        reports, ids = console.run_with_app(console.settings_saving_in(folder), work)
+    console.show([report.structured() for report in reports], lambda: _print_reports(reports, ids))
     if unfinished := [report for report in reports if report.status != "completed"]:
-        states = ", ".join(f"{report.task_id} is {report.status}" for report in unfinished)
+        states = ", ".join(
+            f"{short} is {report.status}" for short, report in zip(ids, reports, strict=True) if report in unfinished
+        )
         running = any(report.status not in {"failed", "not found"} for report in unfinished)
         hint = " A running one goes on by itself; wait again." if running else ""
         raise click.ClickException(f"not every task is completed: {states}.{hint}")
+
+
+def _print_reports(reports: Sequence[Report], ids: Sequence[str]) -> None:
+    """Print the one task that was waited for whole; of several a table, and each with its results below it."""
+    if len(reports) < 2:
+        console.echo(console.for_person("".join(report.text() for report in reports) or "No task is running."))
+        return
+    tasks = [report.structured() for report in reports]
+    rows = [
+        [short, task["status"], credits_in(task), prompt_in(task), tool_in(task)]
+        for short, task in zip(ids, tasks, strict=True)
+    ]
+    columns = ("task", "status", "credits", "prompt", "tool")
+    console.terminal().print_table(rows, columns, cut=("prompt", "tool"), stacked=("prompt", "tool"))
+    for short, task in zip(ids, tasks, strict=True):
+        told = [task[name] for name in ("error", "read_error") if task.get(name)]
+        told += task["files"] or task["result_urls"]
+        console.echo("\n".join(f"{short}  {line}" for line in told)) if told else None
+    if any(task["result_urls"] and not task["files"] for task in tasks):
+        console.echo(f"Links expire. To keep the results: {console.PROGRAM} tasks save --to DIR")
+    console.echo(f"More of one: {console.PROGRAM} tasks show TASK")
 
 
 async def _running(app: App) -> list[str]:
@@ -177,7 +212,7 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
     if settings.output_dir is None:
         raise ConfigError("No folder for results is set.", next_step="Give --to DIR, or set KIE_AI_OUTPUT_DIR.")
 
-    async def work(app: App) -> tuple[list[dict[str, Any]], int, list[Report]]:
+    async def work(app: App) -> tuple[list[dict[str, Any]], list[str], int, list[Report]]:
         read = [] if task_ids else await _read(app, say, everything=expired)
         finished = [_row(report) for report in read if report.status == "completed"]
         now, known = datetime.now(UTC), {row["task_id"] for row in finished}
@@ -186,24 +221,42 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
         valid = [record for record in unsaved if expired or record.expires_at is None or record.expires_at > now]
         ids = [await console.full_id(app, task_id) for task_id in task_ids]
         ids = ids or [record.written_id for record in valid]
-        rows = [await _save(app, task_id, say, number / len(ids)) for number, task_id in enumerate(ids)]
-        return finished + rows, len(unsaved) - len(valid), read
+        rows = list(finished)
+        for number, task_id in enumerate(ids):
+            await say(f"saving task {number + 1} of {len(ids)}", number / len(ids))
+            rows.append(await _save(app, task_id))
+        short = await console.short_ids(app, [row["task_id"] for row in rows])
+        return rows, short, len(unsaved) - len(valid), read
 
     with console.terminal().progress() as say:
-        rows, gone, read = console.run_with_app(settings, work)
+        rows, ids, gone, read = console.run_with_app(settings, work)
     unread = [report for report in read if report.read_error]
     states = Counter("unread" if report.read_error else report.status for report in read)
     counts = {"running": states["pending"] + states["processing"], "failed": states["failed"], "unread": len(unread)}
-    lines = ["\n".join(row["files"]) or f"{row['task_id']}: {row['error']}" for row in rows]
     late = f" {gone} more have expired at the service; --expired tries them all the same." if gone else ""
     others = "".join(f" {count} more: {name}." for name, count in counts.items() if count)
     total = f"{sum(bool(row['files']) for row in rows)} of {len(rows)} tasks saved in {settings.output_dir}."
-    console.show({"saved": rows, "expired": gone, **counts}, "\n".join([*lines, total + others + late]))
+    end = total + others + late
+    console.show({"saved": rows, "expired": gone, **counts}, lambda: _print_saved(rows, ids, end))
     if failed := [row for row in rows if row["error"]]:
         raise click.ClickException(f"tasks that could not be saved: {len(failed)}; the first: {failed[0]['error']}")
     if unread:
         reason = f"{unread[0].task_id}: {unread[0].read_error}"
         raise click.ClickException(f"tasks that could not be read, and may be finished: {len(unread)}. {reason}")
+
+
+def _print_saved(rows: Sequence[dict[str, Any]], ids: Sequence[str], end: str) -> None:
+    """Print a table of the tasks whose results were to be saved, then every file and every error."""
+    if rows:
+        cells = [
+            [short, f"{len(row['files'])} saved" if row["files"] else "not saved", prompt_in(row), tool_in(row)]
+            for short, row in zip(ids, rows, strict=True)
+        ]
+        columns = ("task", "results", "prompt", "tool")
+        console.terminal().print_table(cells, columns, cut=("prompt", "tool"), stacked=("prompt", "tool"))
+    for short, row in zip(ids, rows, strict=True):
+        console.echo("\n".join(row["files"]) or f"{short}: {console.for_person(row['error'])}")
+    console.echo(end)
 
 
 async def _read(app: App, say: Say, *, everything: bool) -> list[Report]:
@@ -216,7 +269,7 @@ async def _read(app: App, say: Say, *, everything: bool) -> list[Report]:
 
     async def read(record: TaskRecord) -> None:
         async with turn:
-            await say(f"reading {record.written_id}", len(reports) / len(records))
+            await say(f"reading task {len(reports) + 1} of {len(records)}", len(reports) / len(records))
             reports.append(await results.refresh(app.engine, record.written_id))
 
     async with anyio.create_task_group() as group:
@@ -225,9 +278,8 @@ async def _read(app: App, say: Say, *, everything: bool) -> list[Report]:
     return reports
 
 
-async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any]:
+async def _save(app: App, task_id: str) -> dict[str, Any]:
     """Save one task's results; an error of one must not stop the others."""
-    await say(f"saving {task_id}", share)
     try:
         return _row(await results.save(app.engine, task_id)) | {"task_id": task_id}
     except KieError as exc:
@@ -235,9 +287,10 @@ async def _save(app: App, task_id: str, say: Say, share: float) -> dict[str, Any
 
 
 def _row(report: Report) -> dict[str, Any]:
-    files = list(filter(None, report.files))
+    named = {name: value for name in ("tool", "model", "prompt") if (value := getattr(report, name))}
     reason = " ".join(report.notes) or f"it is {report.status}. {report.next_step}"
-    return {"task_id": report.task_id, "files": files, "error": "" if report.is_saved else reason}
+    files = list(filter(None, report.files))
+    return {"task_id": report.task_id, **named, "files": files, "error": "" if report.is_saved else reason}
 
 
 @tasks.command()

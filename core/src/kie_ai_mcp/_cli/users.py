@@ -16,7 +16,7 @@ from kie_ai_mcp._settings.settings import variable
 SHOWN_ONCE = "This is the token, shown once; the record keeps no more than its hash:"
 
 
-@click.group()
+@click.group(cls=console.Commands)
 def users() -> None:
     """Say who may use this server over HTTP, and how much each may spend.
 
@@ -133,7 +133,8 @@ def _print(rows: list[tuple[User, float]]) -> None:
     cells = [
         [user.name, _role(user), _limits_of(user), f"{spent:g}", f"{user.created_at:%Y-%m-%d}"] for user, spent in rows
     ]
-    console.terminal().print_table(cells, ("user", "role", "limits", "credits in 24 h", "since"))
+    columns = ("user", "role", "limits", "credits 24h", "since")
+    console.terminal().print_table(cells, columns, wrapped=("role", "limits"))
 
 
 def _role(user: User) -> str:

@@ -1,6 +1,7 @@
 """Waiting for tasks: several at once, at a pace that spares the service, with progress."""
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ UNKNOWN_KIND_S = 3.0
 RECORD_S = 1.0  # seconds between two looks for tasks that others have seen end
 TELL_S = 5.0  # seconds between two messages of progress where nothing changes
 WORDS = {"pending": "queued", "processing": "generating"}  # the words for people instead of a status
+CLOCK = re.compile(r", (\d+) s\b")  # the time that a message of progress tells, for those who let it go on
 
 
 @dataclass(frozen=True)

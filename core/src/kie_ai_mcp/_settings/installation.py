@@ -35,6 +35,33 @@ def install_command(*packages: str, update: bool = False) -> str:
     return f"{way} install {'--upgrade ' if update else ''}{names}"
 
 
+def typed_command() -> str:
+    """Return how a person starts this installation from the current folder, for a shell: what they typed themselves."""
+    if _way() == "uvx":
+        words = ["uvx", *_uvx_arguments()]
+    elif (uv := os.environ.get("UV")) and in_project():
+        words = [_typed(Path(uv)), "run", APP]
+    else:
+        program, arguments = server_command()
+        words = [_typed(Path(program)), *arguments]
+    return " ".join(map(shlex.quote if os.name == "posix" else str, words))
+
+
+def in_project() -> bool:
+    """Return whether this runs in the environment of a checkout, which `uv run` makes."""
+    environment = Path(sys.prefix)
+    return environment.name == ".venv" and (environment.parent / "pyproject.toml").is_file()
+
+
+def _typed(program: Path) -> str:
+    """Return a program as one types it here: its name where a shell finds it, else from the current folder."""
+    if (found := shutil.which(program.stem)) and Path(found).absolute() == program.absolute():
+        return program.stem
+    if program.is_absolute() and program.is_relative_to(Path.cwd()):
+        return str(program.relative_to(Path.cwd()))
+    return str(program)
+
+
 def server_command() -> tuple[str, list[str]]:
     """Return how a client starts this installation, with absolute paths, since clients don't see a shell's PATH."""
     if _way() == "uvx":

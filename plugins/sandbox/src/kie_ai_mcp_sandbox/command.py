@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,7 +113,9 @@ def demo(output: Path) -> None:
     """
     from kie_ai_mcp_sandbox.demo import run_demo  # noqa: PLC0415  brings the SDK's client, which --help must not load
 
-    click.get_current_context().exit(anyio.run(run_demo, output.absolute()))
+    context = click.get_current_context()
+    command: Callable[[], str] | None = context.meta.get("kie_ai_mcp.command")
+    context.exit(anyio.run(run_demo, output.absolute(), command() if command else "kie-ai-mcp-server"))
 
 
 @contextmanager
