@@ -1,6 +1,7 @@
 """Distributions of this repository, built once, and fresh virtual environments with nothing else in them."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT, ROOT / "core", *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
 
 LIMIT_S = 120.0
+SCRIPT_LIMIT_S = 500.0
+"""How long a script may take: some install a whole environment."""
 FOREIGN = ("PYTHON", "VIRTUAL_", "XDG_")
 """Beginnings of variables that would lead a fresh environment elsewhere."""
 
@@ -88,6 +91,14 @@ class Uv(Protocol):
 
     def __call__(self, *arguments: str, cwd: Path = ...) -> None:
         """Return when it has done what the arguments say."""
+        ...
+
+
+class RunScript(Protocol):
+    """Runs shell commands as somebody does who has nothing of this project yet."""
+
+    def __call__(self, script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+        """Return when all commands have been run, or the first one has failed."""
         ...
 
 
@@ -161,6 +172,37 @@ def venv_with(fresh_venv: Venv) -> VenvWith:
         return fresh_venv
 
     return install
+
+
+@pytest.fixture
+def run_script(dist: Path, tmp_path: Path) -> RunScript:
+    """Runs commands in a home folder without anything, where installers find what was built here.
+
+    ``python`` is the interpreter of the tests until an environment is activated, and so is uv's.
+    """
+    caches = {"PIP_CACHE_DIR": ".cache/pip", "UV_CACHE_DIR": ".cache/uv"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith((*FOREIGN, "KIE_AI_", "CONDA"))}
+    environment = {
+        **{name: str(Path.home() / path) for name, path in caches.items()},
+        **kept,
+        "HOME": str(tmp_path),
+        "PIP_FIND_LINKS": f"{os.environ.get('PIP_FIND_LINKS', '')} {dist}".strip(),
+        "UV_FIND_LINKS": str(dist),
+        "UV_PYTHON": sys.executable,
+        "NO_COLOR": "1",
+        "COLUMNS": "100",
+        "PATH": os.pathsep.join([str(Path(os.environ.get("UV") or shutil.which("uv") or "").parent), kept["PATH"]]),
+    }
+    start = f'set -e\npython() {{ {shlex.quote(sys.executable)} "$@"; }}\n'
+
+    def run_all(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+        script = start + script.replace(". .venv/bin/activate", "unset -f python\n. .venv/bin/activate")
+        command = ["bash", "-c", script]
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SCRIPT_LIMIT_S, check=False
+        )
+
+    return run_all
 
 
 @pytest.fixture

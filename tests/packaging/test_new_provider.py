@@ -1,26 +1,54 @@
 """`new-provider` writes a package that works at once: its tests, its types, its lint, its wheel, its tool."""
 
+import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp import InvalidArgument
 from kie_ai_mcp_authors.new_provider import check_name
 
 if TYPE_CHECKING:
-    from tests.packaging.conftest import Serve, Uv, VenvWith
+    from tests.packaging.conftest import RunScript, Serve, Uv, VenvWith
 
 LIMIT_S = 120.0
+TOOLS = "python -m pip install build twine"
 
 
-def new_provider(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+def new_provider(
+    *arguments: str, cwd: Path, name: str = "Ada Lovelace", email: str = "ada@example.com"
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command as an author whom git knows by this name and address."""
+    git = cwd / "author.gitconfig"
+    git.write_text(f"[user]\nname = {name}\nemail = {email}\n" if name else "", encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "CONDA_PREFIX"}}
+    environment |= {"GIT_CONFIG_GLOBAL": str(git), "GIT_CONFIG_NOSYSTEM": "1"}
     command = [sys.executable, "-m", "kie_ai_mcp", "new-provider", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
+def project_of(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    return loaded["project"]  # type: ignore[no-any-return]  # a table
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of every block of shell commands."""
+    return [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,9 +57,12 @@ def type_check(tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess
     folder = tmp_path_factory.mktemp("typed")
     assert new_provider("tidal-wave", cwd=folder).returncode == 0
     assert new_provider("coral-reef", "--models", cwd=folder).returncode == 0
+    assert new_provider("lantern", "--gateway", cwd=folder).returncode == 0
     command = [sys.executable, "-m", "mypy", "--cache-dir", str(folder / "cache")]
     command += ["--config-file", "kie-ai-mcp-tidal-wave/pyproject.toml"]
-    command += [f"kie-ai-mcp-{name}/{part}" for name in ("tidal-wave", "coral-reef") for part in ("src", "tests")]
+    command += [
+        f"kie-ai-mcp-{name}/{part}" for name in ("tidal-wave", "coral-reef", "lantern") for part in ("src", "tests")
+    ]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         yield process
         process.kill()
@@ -97,7 +128,9 @@ async def test_package_of_models_is_built_installed_and_called(
     httpserver.check()
 
 
-@pytest.mark.parametrize("options", [(), ("--models",)], ids=["tool", "models"])
+@pytest.mark.parametrize(
+    "options", [(), ("--models",), ("--gateway", "--workflows")], ids=["tool", "models", "gateway"]
+)
 @pytest.mark.parametrize("name", ["x", "tidal-wave", "a-name-of-24-characters-"[:23] + "x"])
 def test_new_provider_is_clean(tmp_path: Path, name: str, options: tuple[str, ...]) -> None:
     done = new_provider(name, *options, cwd=tmp_path)
@@ -115,12 +148,102 @@ def test_new_provider_is_typed(type_check: "subprocess.Popen[str]") -> None:
     assert type_check.returncode == 0, said
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "installer"),
+    [("coral-reef", ("--models",), "uv"), ("lantern", ("--gateway", "--workflows"), "pip")],
+)
+def test_every_line_of_readme_and_workflows_works(
+    name: str, options: tuple[str, ...], installer: str, run_script: "RunScript", tmp_path: Path
+) -> None:
+    assert new_provider(name, *options, cwd=tmp_path).returncode == 0
+    folder = tmp_path / f"kie-ai-mcp-{name}"
+    install, *lines = lines_of((folder / "README.md").read_text(encoding="utf-8"))
+    assert install == f"python -m pip install kie-ai-mcp-server kie-ai-mcp-{name}"
+    (with_uv,) = (line for line in lines if line.startswith("uv "))
+    lines.remove(with_uv)
+    if installer == "uv":
+        lines = [with_uv, *(f"uv run {line}" for line in lines if "venv" not in line and "install" not in line)]
+    for path in folder.glob(".github/workflows/*.yml"):
+        steps = [
+            step for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values() for step in job["steps"]
+        ]
+        assert {step["run"] for step in steps if "run" in step} <= {*lines, "python -m pip install build twine"}
+        lines += [step["run"] for step in steps if step.get("run", "").endswith("install build twine")]
+    done = run_script("\n".join(lines), folder)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert " passed in " in done.stdout
+    assert len([*(folder / "dist").glob("*.whl"), *(folder / "dist").glob("*.tar.gz")]) == 2
+
+
+def test_package_names_its_author_licence_and_pages(tmp_path: Path) -> None:
+    page = "https://github.com/ada/tidal"
+    assert new_provider("tidal", "--repository", f"{page}/", cwd=tmp_path, name='Ada "A" Löv').returncode == 0
+    project = project_of(tmp_path / "kie-ai-mcp-tidal")
+    assert project["authors"] == [{"name": "Ada A Löv", "email": "ada@example.com"}]
+    assert (project["license"], project["license-files"]) == ("MIT", ["LICENSE"])
+    assert project["urls"] == {"Repository": page, "Issues": f"{page}/issues"}
+    text = (tmp_path / "kie-ai-mcp-tidal/LICENSE").read_text(encoding="utf-8")
+    assert re.search(r"^MIT License\n\nCopyright \(c\) 20\d\d Ada A Löv$", text, re.MULTILINE)
+
+
+def test_nothing_is_invented_that_nobody_told(tmp_path: Path) -> None:
+    assert new_provider("tidal", cwd=tmp_path, name="").returncode == 0
+    project = project_of(tmp_path / "kie-ai-mcp-tidal")
+    assert not {"authors", "urls"} & project.keys()
+    assert " the authors of kie-ai-mcp-tidal\n" in (tmp_path / "kie-ai-mcp-tidal/LICENSE").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("licence", ["Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"])
+def test_licence_is_written_without_blanks_to_fill(licence: str, tmp_path: Path) -> None:
+    assert new_provider("tidal", "--license", licence.lower(), cwd=tmp_path).returncode == 0
+    assert project_of(tmp_path / "kie-ai-mcp-tidal")["license"] == licence
+    text = (tmp_path / "kie-ai-mcp-tidal/LICENSE").read_text(encoding="utf-8")
+    assert ("Ada Lovelace" in text) == (licence != "Apache-2.0")
+    assert "$" not in text
+
+
+def test_licence_without_a_text_here_is_named_with_what_to_do(tmp_path: Path) -> None:
+    done = new_provider("tidal", "--license", "gpl-3.0-or-later", cwd=tmp_path)
+    project = project_of(tmp_path / "kie-ai-mcp-tidal")
+    assert (project["license"], "license-files" in project) == ("GPL-3.0-or-later", False)
+    assert not (tmp_path / "kie-ai-mcp-tidal/LICENSE").exists()
+    assert "Put the text of the licence GPL-3.0-or-later into LICENSE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--license", "Free"), "'Free' is no SPDX licence id; give one such as MIT"),
+        (("--repository", "github.com/me"), "'github.com/me' is no address that begins with https://"),
+        (("--models", "--gateway"), "--models and --gateway exclude each other"),
+    ],
+)
+def test_wrong_option_is_refused_and_nothing_written(options: tuple[str, ...], reason: str, tmp_path: Path) -> None:
+    done = new_provider("tidal", *options, cwd=tmp_path)
+    assert (done.returncode, reason in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "kie-ai-mcp-tidal").exists()
+
+
+def test_workflows_are_what_github_reads(tmp_path: Path) -> None:
+    assert new_provider("tidal", "--workflows", cwd=tmp_path).returncode == 0
+    folder = tmp_path / "kie-ai-mcp-tidal/.github/workflows"
+    tests, publish = (yaml.safe_load((folder / f"{name}.yml").read_text("utf-8")) for name in ("tests", "publish"))
+    matrix = tests["jobs"]["tests"]["strategy"]["matrix"]
+    assert matrix == {"python-version": ["3.11", "3.12", "3.13", "3.14"]}
+    assert tests["jobs"]["tests"]["steps"][1]["with"]["python-version"] == "${{ matrix.python-version }}"
+    assert publish["jobs"]["publish"]["permissions"] == {"id-token": "write"}
+    assert publish["permissions"] == {"contents": "read"}
+
+
 def test_new_provider_says_what_it_wrote_and_what_is_next(tmp_path: Path) -> None:
     done = new_provider("tidal-wave", "--output", "elsewhere/mine", cwd=tmp_path)
     files = {str(path.relative_to(tmp_path)) for path in (tmp_path / "elsewhere/mine").rglob("*") if path.is_file()}
     assert files == {line for line in done.stdout.splitlines() if line.startswith("elsewhere")}
     assert {"elsewhere/mine/pyproject.toml", "elsewhere/mine/tests/test_tidal_wave.py"} < files
-    assert "cd elsewhere/mine" in done.stdout
+    *_, cd, venv, activate, install, test, with_uv, _ = done.stdout.splitlines()
+    assert (cd, venv, activate) == ("  cd elsewhere/mine", "  python -m venv .venv", "  . .venv/bin/activate")
+    assert (install, test) == ('  python -m pip install --editable ".[dev]"', "  python -m pytest")
+    assert with_uv == "or, with uv: uv run pytest"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +275,7 @@ def test_nothing_is_written_under_a_bad_name(tmp_path: Path, name: str) -> None:
     done = new_provider(name, cwd=tmp_path)
     assert done.returncode == 2
     assert f"NAME: {name!r} is not accepted" in done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["author.gitconfig"]
 
 
 def test_existing_folder_is_left_alone(tmp_path: Path) -> None:

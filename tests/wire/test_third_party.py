@@ -245,6 +245,21 @@ async def test_balances_of_several_services_are_never_added(
     assert (tide["service"], tide["unit"], "left" in tide) == ("Tide", "USD", False)
 
 
+async def test_balance_of_another_service_is_told_while_kie_fails(
+    serve: "Serve", plant: "Plant", sandbox: Sandbox, httpserver: HTTPServer
+) -> None:
+    sandbox.play("http:500*always", path="chat/credit")
+    httpserver.expect_request("/account").respond_with_json({"code": 200, "data": {"left": 3.25}})
+    settings = {"KIE_AI_PROVIDER_TIDE_KEY": "tide-key", "KIE_AI_PROVIDER_TIDE_BASE_URL": httpserver.url_for("")}
+
+    async with serve(sandbox, PYTHONPATH=plant("tide", TIDE), **settings) as client:
+        left = await called(client, "get_credits")
+
+    tide, kie = left["balances"]
+    assert tide == {"service": "Tide", "unit": "USD", "left": 3.25}
+    assert (kie["service"], "credits could not be read" in kie["error"]) == ("Kie.ai", True)
+
+
 @pytest.mark.parametrize(("size_kb", "status"), [(500, "pending"), (2000, "refused")])
 async def test_local_file_reaches_a_service_inside_the_request(
     size_kb: int, status: str, serve: "Serve", plant: "Plant", sandbox: Sandbox, httpserver: HTTPServer, tmp_path: Path

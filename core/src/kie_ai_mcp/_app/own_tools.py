@@ -35,7 +35,7 @@ from kie_ai_mcp._record.slots import ASK
 from kie_ai_mcp._record.tables import SubmissionRecord, prompt_of
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.load import nearest
-from kie_ai_mcp.errors import InvalidArgument, StorageError
+from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
 from kie_ai_mcp.specs import KIE, Kind, Status, is_web_address
 
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
@@ -126,7 +126,14 @@ class OwnTools:
         if others and not self.engine.caller(KIE).gateway.key:
             lines = [*map(_balance_line, others), "Kie.ai: no key is set."]
             return Answer("\n".join(lines), {"balances": others, "next_step": "Use the tools of these services."})
-        credits = await credits_left(self.engine)
+        try:
+            credits = await credits_left(self.engine)
+        except KieError as exc:
+            if not others:
+                raise
+            others.append({"service": "Kie.ai", "unit": "credits", "error": exc.message})
+            step = exc.next_step or "Use the tools of the other services, or ask again later."
+            return Answer("\n".join(map(_balance_line, others)), {"balances": others, "next_step": step})
         answer: dict[str, Any] = {"credits": credits, "next_step": "Generations can be started."}
         lines, limit = [f"Left: {in_credits(credits)}"], self.engine.record.budget.credits_per_day
         if buys := await _bought_with(self.engine, credits):

@@ -4,35 +4,24 @@ The package passes its own tests, type checks and lint as it is written.
 """
 
 import re
-from collections.abc import Container, Mapping
-from datetime import UTC, datetime
+from collections.abc import Container
 from importlib.metadata import entry_points
-from importlib.resources import files
 from pathlib import Path
-from string import Template
+from urllib.parse import urlsplit
 
 import click
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
-from kie_ai_mcp import InvalidArgument, KieError
+from kie_ai_mcp import InvalidArgument
 from kie_ai_mcp.hookspecs import PROJECT
+from kie_ai_mcp_authors.package import PREFIX, Author, Package, Sort
 
-PREFIX = "kie-ai-mcp-"
 PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 24
 """How long a name may be: ``generate_NAME_image`` must be a tool name of at most 40 characters."""
 
 SERVICE = "kie"
 """The name that the record and saved files give to the service itself."""
-
-# Where each template of `templates` goes.
-COMMON = {"pyproject.toml": "pyproject.toml", "gitignore": ".gitignore", "py.typed": "src/$package/py.typed"}
-FILES = COMMON | {"README.md": "README.md", "module.py": "src/$package/__init__.py", "test.py": "tests/test_$word.py"}
-MODEL_FILES = COMMON | {
-    "models_README.md": "README.md",
-    "models_module.py": "src/$package/__init__.py",
-    "models.json": "src/$package/models.json",
-    "models_test.py": "tests/test_$word.py",
-}
 
 
 def _at_home(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
@@ -48,6 +37,35 @@ def _at_home(_ctx: click.Context, _param: click.Parameter, path: Path | None) ->
         raise click.BadParameter(f"no home folder is known for {path.parts[0]}; give an absolute path") from None
 
 
+def _licence(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
+    """Return an SPDX expression in its usual spelling.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    try:
+        return str(canonicalize_license_expression(text))
+    except InvalidLicenseExpression:
+        example = "MIT, Apache-2.0, GPL-3.0-or-later or LicenseRef-Proprietary"
+        raise click.BadParameter(f"{text!r} is no SPDX licence id; give one such as {example}") from None
+
+
+def _web_page(_ctx: click.Context, _param: click.Parameter, address: str) -> str:
+    """Return a web address without a slash at its end.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    try:
+        parts = urlsplit(address)
+        is_whole = parts.scheme == "https" and "." in (parts.hostname or "")
+    except ValueError:
+        is_whole = False
+    if address and not (is_whole and address.isprintable() and " " not in address):
+        raise click.BadParameter(f"{address!r} is no address that begins with https://")
+    return address.rstrip("/")
+
+
 @click.command("new-provider")
 @click.argument("name")
 @click.option(
@@ -56,14 +74,26 @@ def _at_home(_ctx: click.Context, _param: click.Parameter, path: Path | None) ->
     callback=_at_home,
     help="The folder to write; it must not exist.  [default: ./kie-ai-mcp-NAME]",
 )
-@click.option("--models", is_flag=True, help="Write a package of nothing but models, as data, of a service of its own.")
-def new_provider(name: str, output: Path | None, models: bool) -> None:
+@click.option("--models", is_flag=True, help="Write models as data, of a service of its own, and no tool.")
+@click.option("--gateway", is_flag=True, help="Write a tool for another service, and a small service for its tests.")
+@click.option(
+    "--license", "license_id", metavar="ID", default="MIT", show_default=True, callback=_licence, help="An SPDX id."
+)
+@click.option("--repository", metavar="URL", default="", callback=_web_page, help="Where its source will be.")
+@click.option("--workflows", is_flag=True, help="Add GitHub Actions that test it, and publish it without a token.")
+def new_provider(
+    name: str, output: Path | None, models: bool, gateway: bool, license_id: str, repository: str, workflows: bool
+) -> None:
     """Write the package of a new provider: a module with one tool, its tests and a README."""
     check_name(name, taken={entry.name for entry in entry_points(group=PROJECT)})
+    if models and gateway:
+        raise click.UsageError("--models and --gateway exclude each other: --models writes a gateway, too.")
+    sort: Sort = "models" if models else "gateway" if gateway else "tool"
+    package = Package(name, sort, license_id, Author.from_git(), repository, workflows)
     folder = output or Path(f"{PREFIX}{name}")
-    for path in write_provider(name, folder, MODEL_FILES if models else FILES):
+    for path in package.write(folder):
         click.echo(folder / path)
-    click.echo(next_steps(name, folder, models=models))
+    click.echo(package.next_steps(folder))
 
 
 def check_name(name: str, taken: Container[str] = ()) -> None:
@@ -84,70 +114,6 @@ def check_name(name: str, taken: Container[str] = ()) -> None:
         raise InvalidArgument("NAME", name, f"it stands for the service itself; for example {near}")
     if name in taken:
         raise InvalidArgument("NAME", name, f"a provider of that name is installed already; for example {near}")
-
-
-def write_provider(name: str, folder: Path, templates: Mapping[str, str] = FILES) -> list[Path]:
-    """Write the package of a new provider into a folder that does not exist yet.
-
-    Args:
-        name: The provider's name.
-        folder: Where it is written.
-        templates: Which templates, and where each goes.
-
-    Returns:
-        The files, relative to the folder.
-
-    Raises:
-        InvalidArgument: The folder exists.
-        KieError: It can't be written.
-    """
-    word = name.replace("-", "_")
-    values = {
-        "name": name,
-        "word": word,
-        "title": name.replace("-", " ").title(),
-        "distribution": f"{PREFIX}{name}",
-        "package": f"{PROJECT}_{word}",
-        "variable": f"KIE_AI_PROVIDER_{word.upper()}",
-        "today": datetime.now(UTC).date().isoformat(),
-    }
-    texts = {
-        Path(Template(path).substitute(values)): Template(_template(source)).substitute(values)
-        for source, path in templates.items()
-    }
-    try:
-        folder.mkdir(parents=True)
-        for path, text in texts.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text, encoding="utf-8")
-    except FileExistsError:
-        raise InvalidArgument("--output", str(folder), "it exists already, and nothing is overwritten") from None
-    except OSError as exc:
-        raise KieError(f"{folder} can't be written: {exc.strerror}.", next_step="Choose another --output.") from exc
-    return list(texts)
-
-
-def next_steps(name: str, folder: Path, *, models: bool = False) -> str:
-    """Return what the author does next, in words."""
-    package = f"src/{PROJECT}_{name.replace('-', '_')}"
-    edit = f"Then put your model's id and arguments into {package}/__init__.py."
-    if models:
-        edit = f"Then put your models into {package}/models.json, and the service's address into {package}/__init__.py."
-    return "\n".join(
-        [
-            "Try it:",
-            f"  cd {folder}",
-            "  python -m pip install --editable . --group dev",
-            "  python -m pytest",
-            edit,
-            f"The server has the {'models' if models else 'tool'} at its next start; "
-            "`kie-ai-mcp-server providers` lists the provider.",
-        ]
-    )
-
-
-def _template(source: str) -> str:
-    return (files("kie_ai_mcp_authors") / "templates" / f"{source}.template").read_text(encoding="utf-8")
 
 
 def _nearest(name: str) -> str:
