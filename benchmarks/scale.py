@@ -37,6 +37,7 @@ from tests.databases import Postgres, outside
 SMALL = 1_000
 YEAR_S = 365 * 86_400
 OPENINGS = 7
+SPREAD, IDS = 2_654_435_761, 2**32  # ids in no order, as a service gives them: neighbours lie far apart in an index
 
 # Row n of the history, oldest first; the words with a dollar are each database's own.
 SUBMISSIONS = """
@@ -60,13 +61,13 @@ FROM submissions ORDER BY id
 ON_SQLITE = {
     "numbers": "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < $tasks)",
     "hash": "printf('%064x', n)",
-    "task": "printf('%032x', n)",
+    "task": "printf('%032x', n * $spread % $ids)",
     "moment": "strftime('%Y-%m-%d %H:%M:%S.000000', $begin + n * $step, 'unixepoch')",
 }
 ON_POSTGRES = {
     "numbers": "WITH n(n) AS (SELECT generate_series(1, $tasks))",
     "hash": "lpad(to_hex(n), 64, '0')",
-    "task": "lpad(to_hex(n), 32, '0')",
+    "task": "lpad(to_hex(n * $spread % $ids), 32, '0')",
     "moment": "to_char(to_timestamp($begin + n * $step) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')",
 }
 
@@ -88,6 +89,7 @@ class Place:
         record.open()
         record.close()
         values = {"tasks": tasks, "begin": datetime.now(UTC).timestamp() - YEAR_S, "step": YEAR_S / tasks}
+        values |= {"spread": SPREAD, "ids": IDS}
         own = ON_POSTGRES if self.address else ON_SQLITE
         words = {name: Template(text).substitute(values) for name, text in own.items()} | values
         with outside(record) as database:
@@ -127,7 +129,7 @@ async def read(place: Place, tasks: int, rounds: int) -> dict[str, list[float]]:
     recent = datetime.now(UTC) - timedelta(days=14)
 
     async def status(number: int) -> None:
-        task_id = f"{1 + number * 7919 % tasks:032x}"
+        task_id = f"{(1 + number * 7919 % tasks) * SPREAD % IDS:032x}"
         await store.tasks.find(task_id)
         await store.tasks.record_outcome(task_id, Outcome("completed", ("https://files.invalid/1.png",), credits=4.0))
 

@@ -229,7 +229,7 @@ async def test_read_that_fails_inside_says_nothing_of_money(
 
     for name in ("credits_left", "refresh", "wait_for", "save"):
         monkeypatch.setattr(f"kie_ai_mcp._app.own_tools.{name}", fail)
-    monkeypatch.setattr(type(app.engine.record.tasks), "newest", fail)
+    monkeypatch.setattr(type(app.engine.record.tasks), "read_newest", fail)
     arguments: dict[str, dict[str, Any]] = {"wait_for_tasks": {"task_ids": ["t"]}}
     arguments |= {name: {"task_id": "t"} for name in ("get_task_status", "save_result")}
 

@@ -85,35 +85,31 @@ class OwnTools:
     ) -> Answer:
         """List recorded tasks, newest first, and requests whose outcome is unknown. Reads nothing from the service."""
         filters = Filters(status, provider, kind, _moment(since), _row(cursor), limit + 1, words or "")
-        if filters.words:
-            filters = replace(filters, from_id=await self.engine.record.tasks.search_from(filters.before_id))
-        # First, because it takes in what an earlier call could not record.
-        unsettled = await self.engine.record.submissions.unsettled()
-        records = await self.engine.record.tasks.newest(filters)
+        listing = await self.engine.record.listing(filters)
+        records = listing.records
         installed = self.engine.plugins.plugins
         if not records and provider is not None and provider not in installed:
             # An empty list would read as if nothing had been made.
             reason = f"no such provider is installed, and no task fits. {nearest(provider, installed)}"
             raise InvalidArgument("provider", provider, reason)
-        reports = [report_of(record, DATA_LISTED) for record in records[:limit]]
-        if self.engine.record.sees_all:
-            reports = [replace(report, shows_user=True) for report in reports]
+        shows_user = self.engine.record.sees_all
+        reports = [report_of(record, DATA_LISTED, in_list=True, shows_user=shows_user) for record in records[:limit]]
         extra: dict[str, Any] = {}
-        if unsettled and cursor is None:
-            extra["unresolved"] = [_unresolved(entry, self.engine) for entry in unsettled]
+        if listing.unsettled and cursor is None:
+            extra["unresolved"] = [_unresolved(entry, self.engine) for entry in listing.unsettled]
         ours = zip(records, reports, strict=False)  # other services have prices in units of their own
         costs = (report.credits or report.estimated_credits for record, report in ours if record.gateway == KIE)
         extra["credits_listed"] = sum(cost or 0.0 for cost in costs)
-        extra["credits_24h"] = await self.engine.record.spent_today()
-        if self.engine.record.user and self.engine.record.sees_all:
-            extra["credits_24h_by_user"] = await self.engine.record.spent_by_user()
+        extra["credits_24h"] = listing.spent_today
+        if listing.spent_by_user is not None:
+            extra["credits_24h_by_user"] = listing.spent_by_user
         running = [str(report.task_id) for report in reports if not report.is_final]
         steps = [f"Call {wait_call(running)}."] if running else []
         if len(records) > limit:
             extra["next_cursor"] = str(records[limit - 1].row_id)
             steps.append("Call list_tasks with next_cursor for older ones.")
-        elif filters.from_id is not None and filters.from_id > 1:
-            extra["next_cursor"] = str(filters.from_id)
+        elif listing.from_id is not None and listing.from_id > 1:
+            extra["next_cursor"] = str(listing.from_id)
             steps.append("Call list_tasks with the same words and next_cursor to look at older ones.")
         extra["next_step"] = " ".join(steps) or "These are all."
         return await self._many(reports, extra, LINKS_LISTED)
@@ -232,7 +228,8 @@ class OwnTools:
     async def _many(self, reports: Sequence[Report], extra: dict[str, Any], most: int | None = None) -> Answer:
         linked, shown, texts, left = list[Report](), list[Report](), list[str](), LIST_BYTES
         for whole in reports:
-            report = replace(self.resources.shown(whole), next_step="")  # one for all stands at the end
+            report = self.resources.shown(whole)
+            report = replace(report, next_step="") if report.next_step else report  # one for all stands at the end
             text = report.text()
             left -= len(text.encode(errors="replace"))
             if left <= 0:

@@ -195,9 +195,13 @@ CREATE INDEX tasks_by_user ON tasks (user, id);
 # The same bytes of two users are two uploads, so that neither learns of the other's.
 _USERS_OF_UPLOADS = "ALTER TABLE uploads ADD COLUMN user TEXT NOT NULL DEFAULT '';"
 
+# By the number of its request a task is found beside those of the neighbouring ones; the service's ids have no order.
+_TASKS_BY_REQUEST = "CREATE INDEX tasks_by_request ON tasks (submission_id);"
+
 _STEPS = (
     _SEED, _OWN_COLUMNS, _SUBMISSIONS, _BOOKED_CREDITS, _DELIVERY, _ACCOUNTS, _PLACE, _LEASES, _LABELS, _KEPT, _DATA,
     _NOTES, _CONSENTS, _CONSENT_NOTES, _READS, _USERS, _USERS_OF_UPLOADS,
+    _TASKS_BY_REQUEST,
 )  # fmt: skip
 SCHEMA_VERSION = len(_STEPS)
 

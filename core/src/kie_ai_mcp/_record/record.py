@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -36,12 +36,13 @@ from kie_ai_mcp._record.tables import (
     KeyRow,
     LeaseRow,
     ReadRow,
+    SubmissionRecord,
     SubmissionRow,
     TaskRecord,
     TaskRow,
     put,
 )
-from kie_ai_mcp._record.tasks import Tasks
+from kie_ai_mcp._record.tasks import Filters, Tasks
 from kie_ai_mcp._record.uploads import Uploads
 from kie_ai_mcp._record.users import User, Users
 from kie_ai_mcp._settings.settings import Settings
@@ -60,6 +61,20 @@ class Ended:
     error: StorageError | None = None  # why the database did not take it
     kept_in: Path | None = None
     lost: StorageError | None = None  # why no file did
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a list of tasks says: the tasks, the requests that are not settled, and the day's credits.
+
+    A search by words has looked down to the row `from_id`; `spent_by_user` is None where not everybody's is shown.
+    """
+
+    records: Sequence[TaskRecord]
+    unsettled: Sequence[SubmissionRecord]
+    from_id: int | None
+    spent_today: float
+    spent_by_user: Mapping[str, float] | None
 
 
 @dataclass
@@ -205,6 +220,18 @@ class Record:
             self.database.execute(put(LeaseRow, lease))
         self._holds = True
         return True
+
+    @in_worker
+    def listing(self, filters: Filters) -> Listing:
+        """Return the tasks that a list shows, and what it says besides, in one turn of the database."""
+        unsettled = self.submissions.read_unsettled()  # first: it takes in what an earlier call could not record
+        if filters.words:
+            filters = replace(filters, from_id=self.tasks.read_search_from(filters.before_id))
+        records = self.tasks.read_newest(filters)
+        if self.user and self.sees_all:
+            by_user = replace(self.budget, user=None).spent_by_user(self.database)
+            return Listing(records, unsettled, filters.from_id, by_user.get(self.user, 0.0), by_user)
+        return Listing(records, unsettled, filters.from_id, self.budget.spent_today(self.database), None)
 
     @in_worker
     def spent_today(self) -> float:

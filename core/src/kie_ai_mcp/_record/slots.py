@@ -133,17 +133,23 @@ class Budget:
 
     def spent_today(self, database: Database) -> float:
         """Return the credits of the last 24 hours, as `spent_by_user`, of all whose requests count."""
-        return sum(self.spent_by_user(database).values())
+        (row,) = database.rows(self._spent())
+        return float(row["credits"] or 0.0)
 
     def spent_by_user(self, database: Database) -> dict[str, float]:
         """Return the credits of the last 24 hours by user, as `cost_and_charge` counts them."""
+        user = SubmissionRow.user
+        rows = database.rows(self._spent(user).group_by(user).order_by(user))
+        return {row["user"]: float(row["credits"] or 0.0) for row in rows}
+
+    def _spent(self, *keys: Any) -> Any:
+        """Return the query of the credits of the last 24 hours, beside columns by which they may be grouped."""
         # A task that another request made says nothing of the charge for this one.
         own = (TaskRow.task_id == SubmissionRow.task_id) & (TaskRow.submission_id == SubmissionRow.id)
         own &= TaskRow.created_at > datetime.now(UTC) - timedelta(days=2)  # so that few rows are looked through
         rows = self._sent_since(timedelta(days=1)).where(SubmissionRow.gateway == KIE)
-        spent = rows.select(SubmissionRow.user, peewee.fn.SUM(self.cost_and_charge()[0]).alias("credits"))
-        spent = spent.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=own).group_by(SubmissionRow.user)
-        return {row["user"]: float(row["credits"] or 0.0) for row in database.rows(spent.order_by(SubmissionRow.user))}
+        spent = rows.select(*keys, peewee.fn.SUM(self.cost_and_charge()[0]).alias("credits"))
+        return spent.join(TaskRow, peewee.JOIN.LEFT_OUTER, on=own)
 
     def cost_and_charge(self) -> tuple[Any, Any]:
         """Return the expressions of a request's Kie.ai credits, and of those that the service has named.

@@ -22,6 +22,7 @@ from kie_ai_mcp.errors import StorageError, one_line
 
 log = logging.getLogger(__name__)
 RESCUE = "Stop every server, and rescue what can be: sqlite3 {0} .recover | sqlite3 {0}.new"
+CACHE_KIB = 8_192  # of pages; by default the busiest day's requests, which lists add up, drive each other out of it
 ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reaches the disk as it is
 
 
@@ -43,7 +44,8 @@ class SqliteFile(Database):
         super().__post_init__()
         self.connection = peewee.SqliteDatabase(
             str(self.path),
-            pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1} | ON_MACOS,
+            pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1, "cache_size": -CACHE_KIB}
+            | ON_MACOS,
             timeout=self.busy_s,
             thread_safe=False,  # one connection, used by one worker thread at a time (see lane)
             check_same_thread=False,

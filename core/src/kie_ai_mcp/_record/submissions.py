@@ -235,7 +235,7 @@ class Submissions:
 
     def leave(self) -> None:
         """Settle what this process leaves open as it ends; in the worker."""
-        if self._row(SubmissionRow.state == "sending", SubmissionRow.owner == self.process.owner):
+        if self._row(OPEN, SubmissionRow.state == "sending", SubmissionRow.owner == self.process.owner):
             _settle_ended(self.database, self.process.owner)
 
     @in_worker
@@ -258,10 +258,9 @@ class Submissions:
                 self._change(submission_id, state="accepted", task_id=task.task_id, delivered_at=self.database.now())
                 # What is looked up at the service says less of a task than the request that made it.
                 origin = {name: row[name] for name in ("api_type", "kind", "tool", "user")}
-                query = TaskRow.update({**origin, "submission_id": submission_id})
-                ours = (TaskRow.task_id == task.task_id) & (TaskRow.provider == row["provider"])
-                ours &= TaskRow.submission_id.is_null()
-                self.database.execute(query.where(ours, *_at(self.scope, row, TaskRow)))
+                rows, query = TaskRow, TaskRow.update({**origin, "submission_id": submission_id})
+                ours = rows.task_id == task.task_id, rows.provider == row["provider"], rows.submission_id.is_null()
+                self.database.execute(query.where(*ours, *_at(self.scope, row, rows)))
             return submission_record(self._row(SubmissionRow.id == submission_id) or row)
 
     @in_worker
@@ -281,15 +280,16 @@ class Submissions:
             return self._record(SubmissionRow.id == task.submission_id)
         return self._record(SubmissionRow.task_id == task.task_id, *_at(self.scope, vars(task)))
 
-    @in_worker
-    def unsettled(self) -> Sequence[SubmissionRecord]:
-        """Return the submissions whose ending is not on record, or unknown, oldest first."""
+    def read_unsettled(self) -> Sequence[SubmissionRecord]:
+        """Return the submissions whose ending is not on record, or unknown, oldest first; in the worker."""
         self.take_in()
         self.database.check_content()
         rows = self.database.rows(_IN_ORDER)
-        # Where none of another process is on its way, none can be settled: this read says it all, and waits for nobody.
-        rows = self.catch_up() if _others(rows, self.process.owner) else rows
+        if _others(rows, self.process.owner):  # else none can be settled: this read says it all, and waits for nobody
+            rows = self.catch_up()
         return [submission_record(row) for row in rows if self.scope.sees(row)]
+
+    unsettled = in_worker(read_unsettled)
 
     @in_worker
     def history(self, after_id: int, limit: int) -> Sequence[SubmissionRecord]:
@@ -378,7 +378,7 @@ def _at(scope: Scope, row: Mapping[str, Any], rows: Any = SubmissionRow) -> tupl
 def _settle_ended(database: Database, owner: str) -> None:
     """Settle what a process left that has ended: what it sent is unknown, what had no slot was never sent."""
     rows = SubmissionRow
-    theirs = (rows.state == "sending") & (rows.owner == owner)
+    theirs = OPEN & (rows.state == "sending") & (rows.owner == owner)
     query = rows.update(state="cancelled", message="its process ended before it was sent")
     database.execute(query.where(theirs, rows.granted_at.is_null()))
     give_back(database, _nothing_bought(rows.owner == owner))
@@ -399,8 +399,8 @@ def _known_again(database: Database, recovery: RecoveryFile) -> list[int]:
 def _cancel_besides(database: Database, owner: str, under_way: Iterable[int]) -> None:
     """Cancel what a process wrote down and did not send: its connection was lost before it knew that it had."""
     rows = SubmissionRow
-    doubtful = (rows.state == "sending") & (rows.owner == owner) & rows.id.not_in([*under_way])
-    if database.openings > 1 and database.first(rows.select(rows.id).where(OPEN, doubtful)):
+    doubtful = OPEN & (rows.state == "sending") & (rows.owner == owner) & rows.id.not_in([*under_way])
+    if database.openings > 1 and database.first(rows.select(rows.id).where(doubtful)):
         with database.transaction():
             values = {"state": "cancelled", "granted_at": None, "message": "it was not known to be on record"}
             database.execute(rows.update(values).where(doubtful))

@@ -119,9 +119,8 @@ class Tasks:
         self.database.execute(query.where(TaskRow.row_id == row_id))
         return recorded(self.scope, row_id)
 
-    @in_worker
-    def newest(self, filters: Filters) -> Sequence[TaskRecord]:
-        """Return tasks newest first, at most `limit`, below `before_id` and from `from_id` on."""
+    def read_newest(self, filters: Filters) -> Sequence[TaskRecord]:
+        """Return tasks newest first, at most `limit`, below `before_id` and from `from_id` on; in the worker."""
         query = _WITH_REQUEST.where(self.scope.seen(TaskRow)).order_by(TaskRow.row_id.desc()).limit(filters.limit)
         values: dict[str, Any] = {"created_at__gte": filters.since, "row_id__lt": filters.before_id}
         values["row_id__gte"] = filters.from_id
@@ -130,6 +129,8 @@ class Tasks:
         for condition in holding(self.database, filters.words):
             query = query.where(condition)
         return self._records(query.filter(**{name: value for name, value in values.items() if value is not None}))
+
+    newest = in_worker(read_newest)
 
     @in_worker
     def not_seen(self, texts: Iterable[str]) -> set[str]:
@@ -141,11 +142,12 @@ class Tasks:
         others = {row["task_id"] for part in parts for row in self.database.rows(query.where(rows.task_id.in_(part)))}
         return {text for text, task_id in ids.items() if task_id in others}
 
-    @in_worker
-    def search_from(self, before_id: int | None) -> int:
-        """Return the row down to which one search by words looks, that begins below `before_id` or at the newest."""
+    def read_search_from(self, before_id: int | None) -> int:
+        """Return the row down to which one search by words looks, from `before_id` or the newest on; in the worker."""
         newest = self.database.rows(TaskRow.select(peewee.fn.MAX(TaskRow.row_id).alias("id")))[0]["id"] or 0
         return (newest + 1 if before_id is None else before_id) - SEARCHED
+
+    search_from = in_worker(read_search_from)
 
     @in_worker
     def beginning_with(self, start: str, most: int = 5, status: str | None = None) -> list[str]:

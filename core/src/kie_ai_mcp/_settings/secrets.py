@@ -79,11 +79,14 @@ def _spellings(secret: str) -> set[str]:
     return {secret, *quoted, *small, json.dumps(secret)[1:-1], secret.replace("/", "\\/")}
 
 
+_NESTED = dict, list, tuple
+
+
 def _is_deeper(value: Any, most: int) -> bool:
     if most == 0:
         return bool(value)
     entries = value.values() if isinstance(value, dict) else value
-    return any(isinstance(entry, dict | list | tuple) and _is_deeper(entry, most - 1) for entry in entries)
+    return any(isinstance(entry, _NESTED) and _is_deeper(entry, most - 1) for entry in entries)
 
 
 def _too_deep(deepest: int) -> ValueError:
