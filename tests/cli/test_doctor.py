@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta, tzinfo
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -45,7 +46,7 @@ def test_where_all_is_well_every_line_is_ok(run: "Run", sandbox: Sandbox) -> Non
     assert {"database", "results", "start", "client limits"} <= set(lines)
     assert "184 are known here, as of 2026-10-07, and the service's list of" in lines["models"]
     assert "10000 left" in lines["credits"]
-    assert "veo3 0.1.0" in lines["providers"]
+    assert f"veo3 {version('kie-ai-mcp-veo3')}" in lines["providers"]
     assert "sound and not locked, schema version" in lines["database"]
     assert all(f"{seconds:g} s" in lines["client limits"] for _, seconds in PATIENCE_S)
     assert sandbox.ledger == []

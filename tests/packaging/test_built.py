@@ -50,6 +50,7 @@ def test_metadata_is_valid_and_complete(dist: Path, name: str) -> None:
     metadata = Metadata.from_email(files["/METADATA"], validate=True)
     assert (metadata.name, str(metadata.version)) == (name, project["version"])
     assert metadata.summary
+    assert metadata.project_urls == project_of("kie-ai-mcp-server")["urls"]
     assert metadata.license_expression == "MIT"
     assert metadata.description_content_type == "text/markdown"
     assert metadata.description == (FOLDERS[name] / "README.md").read_text(encoding="utf-8")

@@ -1,11 +1,16 @@
 """Parts of a release besides its distributions: the registry's entry and the changelog."""
 
+import hashlib
 import json
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from kie_ai_mcp._settings.settings import Settings, variable
@@ -13,7 +18,34 @@ from kie_ai_mcp._settings.settings import Settings, variable
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENTRY: dict[str, Any] = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
-FRAGMENTS = sorted((ROOT / "changelog.d").iterdir())
+SCHEMA: dict[str, Any] = json.loads((ROOT / "tests/packaging/server.schema.json").read_text(encoding="utf-8"))
+FRAGMENTS = sorted((ROOT / "changelog.d").glob("*.md"))
+
+
+OUTSIDE = shutil.ignore_patterns(
+    ".*_cache", ".venv", ".uv", ".git", "__pycache__", "dist", "shared", "tests", "benchmarks"
+)
+
+
+def tool(name: str, *arguments: str, root: Path = ROOT, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    """Run a tool of the repository, or of a copy of it."""
+    command = [sys.executable, str(root / "tools" / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the repository that a tool may change, with one fragment."""
+    shutil.copytree(ROOT, tmp_path / "copy", ignore=OUTSIDE)
+    for fragment in (tmp_path / "copy/changelog.d").glob("*.md"):
+        fragment.unlink()
+    (tmp_path / "copy/changelog.d/other.changed.md").write_text("Something is different.\n", encoding="utf-8")
+    return tmp_path / "copy"
+
+
+# The registry's entry ------------------------------------------------------------------------------------------------
 
 
 def test_registry_entry_is_about_this_version() -> None:
@@ -23,12 +55,58 @@ def test_registry_entry_is_about_this_version() -> None:
     assert package["transport"] == {"type": "stdio"}
 
 
+def is_valid(entry: dict[str, Any]) -> None:
+    """Check an entry against the registry's schema, and for names of fields that it does not know."""
+    assert entry["$schema"] == SCHEMA["$id"]
+    jsonschema.Draft7Validator(SCHEMA, format_checker=jsonschema.FormatChecker()).validate(entry)
+    known = SCHEMA["definitions"]
+    assert set(entry) <= set(known["ServerDetail"]["properties"])
+    assert {field for package in entry["packages"] for field in package} <= set(known["Package"]["properties"])
+    inputs = [each for package in entry["packages"] for each in package.get("environmentVariables", [])]
+    assert {field for each in inputs for field in each} <= {*known["Input"]["properties"], "name", "variables"}
+
+
 def test_registry_entry_is_what_the_registry_takes() -> None:
-    # Its schema's own limits: https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json
-    assert re.fullmatch(r"[a-zA-Z0-9.-]+/[a-zA-Z0-9._-]+", ENTRY["name"])
-    assert 1 <= len(ENTRY["description"]) <= 100
-    assert 1 <= len(ENTRY["title"]) <= 100
-    assert set(ENTRY) <= {"$schema", "name", "title", "description", "version", "packages", "repository", "websiteUrl"}
+    is_valid(ENTRY)
+
+
+def test_entry_that_breaks_a_rule_is_noticed() -> None:
+    broken: list[dict[str, Any]] = [{"description": "x" * 101}, {"packages": [{}]}, {"icons": [{}]}]
+    for part in broken:
+        with pytest.raises(jsonschema.ValidationError):
+            is_valid({**ENTRY, **part})
+
+
+def test_variables_of_the_address_of_a_teams_server_are_described() -> None:
+    (remote,) = ENTRY["remotes"]
+    assert set(re.findall(r"{(\w+)}", remote["url"])) == set(remote["variables"])
+    (header,) = remote["headers"]
+    assert (header["name"], header["isSecret"]) == ("Authorization", True)
+    assert header["value"] == "Bearer {token}"
+    assert header["variables"]["token"]["isSecret"] is True
+
+
+def test_addresses_are_those_of_the_project() -> None:
+    urls = PROJECT["urls"]
+    assert (ENTRY["repository"]["url"], ENTRY["websiteUrl"]) == (urls["Source"], urls["Documentation"])
+    manifest = json.loads((ROOT / "bundle/manifest.json").read_text(encoding="utf-8"))
+    plugin = json.loads((ROOT / ".claude-plugin/plugin.json").read_text(encoding="utf-8"))
+    assert (manifest["documentation"], manifest["support"]) == (urls["Documentation"], urls["Issues"])
+    assert (plugin["repository"], plugin["homepage"]) == (urls["Source"], urls["Documentation"])
+    icon = ENTRY["icons"][0]["src"].partition("/main/")[2]
+    assert (ROOT / icon).is_file()
+
+
+def test_entry_of_a_release_names_the_bundle_and_its_hash(tmp_path: Path) -> None:
+    bundle, output = tmp_path / f"kie-ai-mcp-server-{PROJECT['version']}.mcpb", tmp_path / "server.json"
+    bundle.write_bytes(b"a bundle")
+    for _ in range(2):
+        tool("registry_entry.py", str(bundle), "--output", str(output))
+    entry = json.loads(output.read_text(encoding="utf-8"))
+    is_valid(entry)
+    _, package = entry["packages"]
+    assert package["fileSha256"] == hashlib.sha256(b"a bundle").hexdigest()
+    assert package["identifier"].endswith(f"/releases/download/v{PROJECT['version']}/{bundle.name}")
 
 
 def test_registry_can_see_that_the_package_is_ours() -> None:
@@ -43,9 +121,59 @@ def test_registry_entry_names_settings_that_exist() -> None:
     assert wanted["KIE_AI_API_KEY"]["isSecret"] is True
 
 
+# A release -----------------------------------------------------------------------------------------------------------
+
+
+def test_release_sets_one_version_and_gathers_the_changelog(copy: Path) -> None:
+    (copy / "changelog.d/together.highlights.md").write_text("What matters most.\n", encoding="utf-8")
+    (copy / "changelog.d/wide.added.md").write_text("A line,\nand another.\n", encoding="utf-8")
+    (copy / "changelog.d/mended.fixed.md").write_text("A fault is mended.\n", encoding="utf-8")
+    tool("release.py", "7.3.0", "--date", "2031-02-03", root=copy)
+    tool("release.py", "--check", "v7.3.0", root=copy)
+    changelog = (copy / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "\n\n## 7.3.0 (2031-02-03)\n\nWhat matters most.\n" in changelog
+    headings = re.findall(r"(?m)^### .*", changelog)
+    assert headings == [f"### {name}" for name in ("Added", "Changed", "Fixed")]
+    assert "\n- A line,\n  and another.\n" in changelog
+    assert changelog.index("### Fixed") < changelog.index("\n- A fault is mended.\n")
+    assert list((copy / "changelog.d").glob("*.md")) == []
+    assert tool("release.py", "--notes", root=copy).stdout.startswith("What matters most.\n")
+    texts = {path: path.read_text(encoding="utf-8") for path in copy.rglob("*.toml")}
+    assert {version for text in texts.values() for version in re.findall(r'(?m)^version = "(.*)"', text)} == {"7.3.0"}
+    other_range = r"kie-ai-mcp-[a-z0-9-]+(\[\w+\])?>=(?!7\.3,<8)"
+    assert [path for path, text in texts.items() if re.search(other_range, text)] == []
+
+
+def test_second_release_stands_above_the_first(copy: Path) -> None:
+    for version in ("7.3.0", "7.3.1"):
+        (copy / "changelog.d/more.added.md").write_text(f"News of {version}.\n", encoding="utf-8")
+        tool("release.py", version, root=copy)
+    changelog = (copy / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^## (\S+)", changelog) == ["7.3.1", "7.3.0"]
+    assert "News of 7.3.0" not in tool("release.py", "--notes", root=copy).stdout
+
+
+def test_tag_of_another_version_is_refused_with_the_places(copy: Path) -> None:
+    said = tool("release.py", "--check", "v7.3.0", root=copy, code=1).stderr
+    for place in ("pyproject.toml", "server.json", "plugin.json", "manifest.json", "Dockerfile", "compose.yaml"):
+        assert place in said
+    assert "CHANGELOG.md has no heading for 7.3.0" in said
+    assert "fragments are not gathered" in said
+
+
+def test_every_release_has_the_addresses_of_the_root(copy: Path) -> None:
+    root = copy / "pyproject.toml"
+    root.write_text(root.read_text(encoding="utf-8").replace("/issues", "/faults"), encoding="utf-8")
+    tool("project_urls.py", root=copy)
+    tool("project_urls.py", root=copy)
+    for file in [copy / "core/pyproject.toml", *copy.glob("plugins/*/pyproject.toml")]:
+        urls = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["urls"]
+        assert urls["Issues"].endswith("/faults")
+
+
 @pytest.mark.parametrize("fragment", FRAGMENTS, ids=lambda path: path.name)
 def test_changelog_fragment_is_named_by_what_it_is(fragment: Path) -> None:
-    kinds = "added|changed|fixed|deprecated|removed"
+    kinds = "highlights|added|changed|fixed|deprecated|removed"
     assert re.fullmatch(rf"[a-z0-9]+(-[a-z0-9]+)*\.({kinds})\.md", fragment.name), f"<slug>.<{kinds}>.md"
     text = fragment.read_text(encoding="utf-8")
     assert text.strip().endswith("."), "sentences for the people who use this"

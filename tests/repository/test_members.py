@@ -58,6 +58,13 @@ def test_every_private_package_is_closed_to_plugins() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=NAMES.get)
+def test_every_member_has_the_addresses_of_the_project(folder: Path) -> None:
+    urls = project_of(ROOT)["project"]["urls"]
+    assert {"Homepage", "Documentation", "Source", "Changelog", "Issues"} == set(urls)
+    assert project_of(folder)["project"].get("urls") == urls, "renew them with: uv run python tools/project_urls.py"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=NAMES.get)
 def test_every_member_can_be_published(folder: Path) -> None:
     project = project_of(folder)["project"]
     (package,) = (path for path in (folder / "src").iterdir() if path.is_dir())

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Preparation of a release: one version in every file that has it, and the fragments gathered into CHANGELOG.md.
+
+::
+
+    uv run python tools/release.py 0.2.0                    # change the files; look at the result, then commit it
+    uv run python tools/release.py --check v0.2.0           # say whether that tag is what the files say
+    uv run python tools/release.py --notes                  # print the newest section of CHANGELOG.md
+"""
+
+import argparse
+import datetime
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CHANGELOG = ROOT / "CHANGELOG.md"
+
+PROJECT = r'(?m)^(version = ")[^"]+(")'
+PINS = r'("kie-ai-mcp-[a-z0-9-]+(?:\[[a-z]+\])?==)[^"]+(")'
+JSON = r'(?m)^(\s*"version": ")[^"]+(")'
+VERSIONS: dict[str, tuple[str, ...]] = {
+    "pyproject.toml": (PROJECT, PINS),
+    "core/pyproject.toml": (PROJECT,),
+    "plugins/*/pyproject.toml": (PROJECT,),
+    "server.json": (JSON,),
+    "bundle/manifest.json": (JSON,),
+    ".claude-plugin/plugin.json": (JSON,),
+    "Dockerfile": (r'(image\.version=")[^"]+(")',),
+    "compose.yaml": (r"(?m)^(  image: kie-ai-mcp-server:)\S+()",),
+}
+"""Files that have the version, and what stands around it."""
+
+RANGE = r"(kie-ai-mcp-[a-z0-9-]+(?:\[[a-z]+\])?>=)\d+\.\d+,<\d+"
+RANGES = (
+    "core/pyproject.toml",
+    "plugins/*/pyproject.toml",
+    "plugins/authors/src/kie_ai_mcp_authors/templates/**/*.template",
+    "docs/plugins/*.md",
+)
+"""Files that say which versions of ours a distribution works with: those from this release on, below the next major."""
+
+
+def places() -> Iterator[tuple[Path, str]]:
+    """Yield every file that has the version, with what stands around it."""
+    for pattern, expressions in VERSIONS.items():
+        files = sorted(ROOT.glob(pattern))
+        if not files:
+            sys.exit(f"There is no file {pattern}.")
+        yield from ((file, expression) for file in files for expression in expressions)
+
+
+def change(file: Path, expression: str, replacement: str) -> int:
+    """Replace every match in a file; return how many there were."""
+    old = file.read_text(encoding="utf-8")
+    new, count = re.subn(expression, replacement, old)
+    if new != old:
+        file.write_text(new, encoding="utf-8")
+    return count
+
+
+def set_version(version: str) -> None:
+    """Write the version everywhere."""
+    for file, expression in places():
+        if not change(file, expression, rf"\g<1>{version}\g<2>"):
+            sys.exit(f"{file.relative_to(ROOT)} has no version where one is looked for: {expression}")
+    major, minor, _ = version.split(".")
+    for pattern in RANGES:
+        for file in ROOT.glob(pattern):
+            change(file, RANGE, rf"\g<1>{major}.{minor},<{int(major) + 1}")
+
+
+def gather(version: str, date: str) -> None:
+    """Move the fragments into CHANGELOG.md."""
+    command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", version, "--date", date]
+    subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603  nothing from outside
+    CHANGELOG.write_text(re.sub(r"\n{3,}", "\n\n", CHANGELOG.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def newest() -> str:
+    """Return the newest section of the changelog, without its heading."""
+    found = re.search(r"(?ms)^## \d.*?\n(.*?)(?=^## |\Z)", CHANGELOG.read_text(encoding="utf-8"))
+    return found[1].strip() if found else ""
+
+
+def faults(version: str) -> Iterator[str]:
+    """Yield what keeps the files from being the release of that version."""
+    for file, expression in places():
+        for found in re.finditer(expression, file.read_text(encoding="utf-8")):
+            if found[0] != f"{found[1]}{version}{found[2]}":
+                yield f"{file.relative_to(ROOT)}: {found[0].strip()}"
+    if f"\n## {version} (" not in CHANGELOG.read_text(encoding="utf-8"):
+        yield f"CHANGELOG.md has no heading for {version}"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
+    if left := [path.name for path in (ROOT / settings["directory"]).glob("*.md")]:
+        yield f"{len(left)} fragments are not gathered, such as {left[0]}"
+
+
+def main() -> None:
+    """Prepare a release, or check one."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("version", nargs="?", help="version of the release, as 0.2.0")
+    parser.add_argument("--date", default=datetime.datetime.now(datetime.UTC).date().isoformat())
+    parser.add_argument("--check", metavar="TAG", help="check that the files are the release of this tag")
+    parser.add_argument("--notes", action="store_true", help="print the newest section of CHANGELOG.md")
+    chosen = parser.parse_args()
+    if chosen.notes:
+        sys.stdout.write(f"{newest()}\n")
+    elif chosen.check is not None:
+        if found := list(faults(chosen.check.removeprefix("v"))):
+            sys.exit("\n".join([f"This is not the release of {chosen.check}:", *found]))
+    elif chosen.version is None or not re.fullmatch(r"\d+\.\d+\.\d+", chosen.version):
+        parser.error("give the version of the release, as 0.2.0")
+    else:
+        set_version(chosen.version)
+        gather(chosen.version, chosen.date)
+
+
+if __name__ == "__main__":
+    main()
