@@ -17,7 +17,10 @@ FROM python:3.13-slim
 LABEL org.opencontainers.image.title="kie-ai-mcp-server" \
     org.opencontainers.image.description="MCP server for pictures, videos, music and speech through Kie.ai" \
     org.opencontainers.image.version="0.1.0" \
-    org.opencontainers.image.licenses="MIT"
+    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.source="https://github.com/kie-ai-mcp-server/kie-ai-mcp-server" \
+    org.opencontainers.image.documentation="https://kie-ai-mcp-server.github.io/kie-ai-mcp-server/" \
+    io.modelcontextprotocol.server.name="io.github.kie-ai-mcp-server/kie-ai-mcp-server"
 COPY --from=build /opt/kie-ai /opt/kie-ai
 # The user has a number alone, so that it is the same on every host that shares a folder with it.
 RUN install --directory --owner 10001 --group 10001 --mode 0700 /data /data/results /data/tmp

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -108,7 +107,7 @@ def test_estimate_says_that_a_person_is_asked(run: "Run", sandbox: Sandbox) -> N
 def test_person_at_the_terminal_is_asked_by_the_call_itself(
     word: str, bought: int, environment: "Environment", sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    ours, theirs = pty.openpty()
+    ours, theirs = os.openpty()
     command = [sys.executable, "-m", "kie_ai_mcp", *FOX, "--json"]
     env = environment(tmp_path, sandbox, **ASKS) | {"TERM": "dumb"}
     with subprocess.Popen(command, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, env=env, cwd=tmp_path) as child:

@@ -1,10 +1,10 @@
 """Storage faults: a full disk, a locked, read-only or broken file, an end of the process; no payment is lost."""
 
 import os
-import resource
 import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -23,6 +23,9 @@ from tests.helpers import data, until
 if TYPE_CHECKING:
     from tests.conftest import Rows
     from tests.promise.conftest import Launch, LaunchIn, Server
+
+resource = pytest.importorskip("resource")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no limit of another process can be raised there")
 
 TOOL = "generate_nano_banana"
 SIDE_FILE = "tasks.db.unrecorded.jsonl"
