@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp import InvalidArgument
