@@ -95,7 +95,7 @@ def test_help_imports_no_module_of_a_command(environment: "Environment", tmp_pat
         (("tasks", "list", "--limit", "51"), "51 is not in the range"),
         (("tasks", "prune"), "Missing option '--older-than'"),
         (("doctor", "--ofline"), "--ofline"),
-        (("config", "reset"), "There is no command 'reset'. Known: init, path, show."),
+        (("config", "reset"), "There is no command 'reset'. Did you mean set or unset?"),
         (("completion", "tcsh"), "'tcsh' is not one of"),
     ],
 )

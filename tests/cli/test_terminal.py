@@ -198,6 +198,14 @@ def test_progress_in_a_pipe_is_a_line_a_change(run: "Run", sandbox: Sandbox) -> 
     assert not STYLE.search(ended.stderr)
 
 
+def test_key_that_is_typed_is_not_shown(on_terminal: OnTerminal, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    shown = on_terminal("config", "set", "api_key", typed="0123456789abcdef0123\n", KIE_AI_CONFIG=str(file))
+    assert "api_key (not shown):" in shown
+    assert "0123456789abcdef0123" not in shown
+    assert file.read_text("utf-8").endswith('api_key = "0123456789abcdef0123"\n')
+
+
 # Serving at a terminal -----------------------------------------------------------------------------------------------
 
 

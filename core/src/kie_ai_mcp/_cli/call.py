@@ -189,7 +189,7 @@ def arguments_of(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, A
         if not equals or not key:
             raise click.UsageError(f"{shorten(pair)} is not KEY=VALUE, such as prompt='A harbour at dawn'.")
         declared = schema["properties"].get(key, {})
-        value = _read(_text(key, text), declared)
+        value = read_value(_text(key, text), declared)
         if declared.get("type") == "array":
             arguments.setdefault(key, []).extend(value if isinstance(value, list) else [value])
         elif key in arguments:
@@ -199,11 +199,11 @@ def arguments_of(pairs: Sequence[str], schema: Mapping[str, Any]) -> dict[str, A
     return arguments
 
 
-def _read(text: str, declared: Mapping[str, Any]) -> Any:
+def read_value(text: str, declared: Mapping[str, Any]) -> Any:
     """Return text as the value that the schema asks for, or unchanged where it can't be converted."""
     kind = declared.get("type")
     if kind == "array" and not text.lstrip().startswith("["):
-        return _read(text, declared.get("items", {}))
+        return read_value(text, declared.get("items", {}))
     branches = {branch.get("type") for branch in declared.get("anyOf", ())}
     if kind == "string" or "string" in branches or (kind is None and not branches and "enum" not in declared):
         return text

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
+from kie_ai_mcp._cli.config_set import set_setting, unset
 from kie_ai_mcp._cli.console import PROGRAM, Commands, UserPath, echo, file_errors, json_option, show, terminal
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.databases import place_in
@@ -56,7 +57,11 @@ TOOL = """\
 
 @click.group(cls=Commands)
 def config() -> None:
-    """Show the settings, say where they are kept, or begin a file of them."""
+    """Show the settings and change them, say where they are kept, or begin a file of them."""
+
+
+config.add_command(set_setting)
+config.add_command(unset)
 
 
 @config.command("show")

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 # Commands with a module of their own, each with its line in the list of commands.
 COMMANDS = {
     "call": "Call one tool, with the same checks as an MCP client's call.",
-    "config": "Show the settings, say where they are kept, or begin a file of them.",
+    "config": "Show the settings and change them, say where they are kept, or begin a file of them.",
     "database": "Work with the database that keeps the record: check it, back it up, and copy a record to another one.",
     "doctor": "Check everything that can be wrong, and say how to put it right.",
     "estimate": "Say what a call of a tool or model would cost, and send nothing paid.",

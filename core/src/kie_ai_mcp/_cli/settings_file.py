@@ -1,9 +1,10 @@
 """Changes of the settings file: values are set or removed, and comments and everything else stay as they are."""
 
 import os
+import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from kie_ai_mcp.errors import ConfigError
 HEAD = f"# Settings of {PROGRAM}. All of them, with their meanings: {PROGRAM} config show\n"
 
 
-def change_settings(values: Mapping[str, Any]) -> Path:
+def change_settings(values: Mapping[str, Any], path: Path | None = None) -> Path:
     """Write settings into the settings file, which only its owner may read, and return its path; None removes one.
 
-    A value that the server would refuse, or a file that can't be changed without losing something, is an error, and
-    nothing is written.
+    The name of one in a section has dots: ``tools.generate_veo3_video.model``. A value that the server would refuse, or
+    a file that can't be changed without losing something, is an error, and nothing is written.
     """
-    path = config_file()
+    path = path or config_file()
     target = Path(os.path.realpath(path))  # a link stays one
     with file_errors(path, "read", "Check its permissions."):
         before = _text(path, target.read_bytes()) if target.exists() else ""
@@ -58,22 +59,76 @@ def _text(path: Path, data: bytes) -> str:
         raise ConfigError(f"{path} is not UTF-8 text, so it was not changed.", next_step="Save it as UTF-8.") from None
 
 
+def settings_in(path: Path) -> dict[str, Any]:
+    """Return what a settings file holds; nothing where there is none."""
+    with file_errors(path, "read", "Check its permissions."):
+        text = _text(path, path.read_bytes()) if path.exists() else ""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise _malformed(path, exc) from None
+
+
+def settings_after(values: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a settings file after a change; a section that is empty then goes, too."""
+    after = dict(values)
+    for name, value in change.items():
+        first, _, rest = name.partition(".")
+        section = after.get(first)
+        inner = settings_after(section if isinstance(section, dict) else {}, {rest: value}) if rest else value
+        if inner is None or inner == {}:
+            after.pop(first, None)
+        else:
+            after[first] = inner
+    return after
+
+
 def _changed(path: Path, text: str, values: Mapping[str, Any]) -> str:
     """Return the file's text with these values in it; what is there already stays as it is written."""
     try:
         before = tomllib.loads(text)
-        document = tomlkit.parse(text)
-        for name, value in values.items():
-            if value is None and name in document:
-                document.remove(name)
-            elif value is not None and before.get(name) != value:
-                document[name] = value
-        after = tomlkit.dumps(document)
-        expected = {name: value for name, value in {**before, **values}.items() if value is not None}
+        expected = settings_after(before, values)
+        after = _uncommented(text, values)
+        if tomllib.loads(after) != expected:
+            document = tomlkit.parse(text)
+            for name, value in values.items():
+                _enter(document, name.split("."), value)
+            after = tomlkit.dumps(document)
         is_sound = tomllib.loads(after) == expected
     except (tomllib.TOMLDecodeError, TOMLKitError) as exc:
-        raise ConfigError(f"The settings file {path} is not valid TOML: {exc}.", next_step="Correct it.") from None
+        raise _malformed(path, exc) from None
     if not is_sound:
         cure = f"Enter it by hand: {', '.join(values)}."
         raise ConfigError(f"{path} would have changed in more than this, so nothing was written.", next_step=cure)
     return after if text else HEAD + after
+
+
+def _malformed(path: Path, exc: Exception) -> ConfigError:
+    return ConfigError(f"The settings file {path} is not valid TOML: {exc}.", next_step="Correct it.")
+
+
+def _uncommented(text: str, values: Mapping[str, Any]) -> str:
+    """Return the text with values in the place of their examples, as a fresh file has them: ``# NAME = EXAMPLE``."""
+    for name, value in values.items():
+        if value is not None:
+            line = tomlkit.dumps({name: value}).strip()
+            text = re.sub(rf"(?m)^# {re.escape(name)} = .*$", line.replace("\\", "\\\\"), text, count=1)
+    return text
+
+
+def _enter(table: Any, names: Sequence[str], value: Any) -> None:
+    """Set a value in a table of tables, or remove it where it is None, and with it what is empty then."""
+    first, *rest = names
+    if not rest:
+        if value is not None and table.get(first) != value:
+            table[first] = value
+        elif value is None and first in table:
+            table.remove(first)
+        return
+    if first not in table:
+        if value is None:
+            return
+        table[first] = tomlkit.table(is_super_table=len(rest) > 1)
+    _enter(table[first], rest, value)
+    if not table[first]:
+        table.remove(first)

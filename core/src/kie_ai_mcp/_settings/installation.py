@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,7 @@ def install_command(*packages: str, update: bool = False) -> str:
     """Return the shell command that adds packages to this installation, or updates them in it."""
     quote = shlex.quote if os.name == "posix" else str
     names = " ".join(map(quote, packages))
-    way, arguments = _way(), [part for name in packages for part in ("--with", name)]
+    way, arguments = made_by(), [part for name in packages for part in ("--with", name)]
     if way == "uvx":
         return " ".join(map(quote, ["uvx", *(["--refresh"] if update else arguments), *_uvx_arguments()]))
     if way == "uv tool":
@@ -35,9 +35,60 @@ def install_command(*packages: str, update: bool = False) -> str:
     return f"{way} install {'--upgrade ' if update else ''}{names}"
 
 
+def change_command(install: Iterable[str] = (), remove: Iterable[str] = ()) -> list[str]:
+    """Return the command, with absolute paths, that adds packages to this installation or removes them from it.
+
+    Paths among the packages must be absolute. Of uvx, which installs nothing, it is the command that starts the server
+    with what it would have.
+    """
+    installs, removes, way = [*install], {*map(normalized, remove)}, made_by()
+    beside = [part for package in installs for part in ("--with", package)]
+    if way == "uvx":
+        return ["uvx", *beside, *_less(_uvx_arguments(), removes)]
+    uv = os.environ.get("UV") or shutil.which("uv") or "uv"
+    if way == "uv tool":
+        known = _installed()
+        own = _requirement(known[APP])[-1] if APP in known else APP
+        return [uv, "tool", "install", *beside, *_less(_added(), removes), own]
+    if way == "pipx":
+        pipx = shutil.which("pipx") or "pipx"
+        return [pipx, "inject" if installs else "uninject", APP, *(installs or sorted(removes))]
+    if way == "uv pip":
+        words = ["install", "--python", sys.executable, *installs]
+        return [uv, "pip", *(words if installs else ["uninstall", "--python", sys.executable, *sorted(removes)])]
+    words = ["install", *installs] if installs else ["uninstall", "--yes", *sorted(removes)]
+    return [sys.executable, "-m", "pip", *words]
+
+
+def shell_words(command: Iterable[str]) -> str:
+    """Return a command as one types it into a shell."""
+    return " ".join(map(shlex.quote if os.name == "posix" else str, command))
+
+
+def installed_names() -> dict[str, str]:
+    """Return the version of each distribution that is installed beside this program, by its normalized name."""
+    return {name: dist.version for name, dist in _installed().items()}
+
+
+def is_needed(name: str) -> bool:
+    """Return whether this program, or what it was installed as, needs a distribution."""
+    known = _installed()
+    return name in _needs(APP, known) | _needs(CORE, known)
+
+
+def _less(arguments: Sequence[str], removed: Container[str]) -> list[str]:
+    """Return arguments of uv without the requirements of some distributions."""
+    kept: list[str] = []
+    for option, package in zip(arguments[::2], arguments[1::2], strict=False):
+        named = re.match(r"[\w.-]+", Path(package).name if option == "--with-editable" else package)
+        if not option.startswith("--with") or named is None or normalized(named[0]) not in removed:
+            kept += [option, package]
+    return kept + list(arguments[len(arguments) // 2 * 2 :])
+
+
 def typed_command() -> str:
     """Return how a person starts this installation from the current folder, for a shell: what they typed themselves."""
-    if _way() == "uvx":
+    if made_by() == "uvx":
         words = ["uvx", *_uvx_arguments()]
     elif (uv := os.environ.get("UV")) and in_project():
         words = [_typed(Path(uv)), "run", APP]
@@ -64,13 +115,13 @@ def _typed(program: Path) -> str:
 
 def server_command() -> tuple[str, list[str]]:
     """Return how a client starts this installation, with absolute paths, since clients don't see a shell's PATH."""
-    if _way() == "uvx":
+    if made_by() == "uvx":
         return shutil.which("uvx") or "uvx", _uvx_arguments()
     script = Path(sysconfig.get_path("scripts")) / (f"{APP}.exe" if os.name == "nt" else APP)
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
 
 
-def _way() -> str:
+def made_by() -> str:
     """Return the tool that made the environment of this process."""
     environment = Path(sys.prefix)
     if any(part.startswith(("archive-v", "environments-v")) for part in environment.parts):

@@ -1,0 +1,183 @@
+"""Commands ``config set`` and ``config unset``: one setting in the settings file, judged as the server judges it."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, get_origin
+
+import click
+from click.shell_completion import CompletionItem
+from pydantic import ValidationError
+
+from kie_ai_mcp._app.app import RESERVED, own_arguments
+from kie_ai_mcp._cli import console
+from kie_ai_mcp._cli.call import read_value
+from kie_ai_mcp._cli.settings_file import change_settings, settings_after, settings_in
+from kie_ai_mcp._providers.loader import Plugins, load
+from kie_ai_mcp._settings import system_keyring
+from kie_ai_mcp._settings.keys import holds_key
+from kie_ai_mcp._settings.load import config_file, decoded, find_warnings, full_environment, load_settings, nearest
+from kie_ai_mcp._settings.settings import PREFIX, SECRETS, SECTIONS, Settings, provider_variable, variable
+from kie_ai_mcp.errors import ConfigError
+
+NAMES = [name for name in Settings.model_fields if name not in SECTIONS]
+FORMS = {"providers": "providers.NAME.SETTING", "tools": "tools.TOOL.ARGUMENT"}  # of the keys of sections
+NEEDS_PROVIDERS = ("enabled_", "disabled_", "pinned_", *FORMS)  # keys of values that providers judge
+UNWRITTEN = "Nothing was written."
+
+
+def _keys(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in NAMES if name.startswith(incomplete)]
+
+
+key_argument = click.argument("key", shell_complete=_keys)
+
+
+@click.command("set")
+@key_argument
+@click.argument("value", required=False)
+@console.json_option
+def set_setting(key: str, value: str | None) -> None:
+    """Write the setting KEY into the settings file.
+
+    Comments and all else in the file stay. VALUE is what the setting's variable would hold; a list has commas between
+    its parts. A wrong one is refused. A key or token is asked for, so that it stands in no shell's history; with - as
+    VALUE it is read from stdin.
+
+    \b
+    kie-ai-mcp-server config set max_credits_per_day 500
+    kie-ai-mcp-server config set disabled_providers luma,pika
+    kie-ai-mcp-server config set tools.generate_veo3_video.model veo3_fast
+    kie-ai-mcp-server config set api_key
+    """
+    key = _known(key)
+    text = _secret(key, value) if _is_secret(key) else value
+    if text is None:
+        raise click.UsageError(f"Give the value: {console.PROGRAM} config set {key} VALUE")
+    if key == "api_key" and settings_in(config_file()).get(key) == system_keyring.MARK:
+        _check({key: text})
+        system_keyring.store_key(text)
+        console.show({"setting": key, "place": system_keyring.ORIGIN}, f"Stored in {system_keyring.ORIGIN}.")
+        return
+    change = {key: _typed(key, text)}
+    _check(change)
+    path = change_settings(change)
+    console.show({"setting": key, "file": str(path)}, f"{key} is written to {path}. {_when_it_holds(key)}")
+
+
+@click.command("unset")
+@key_argument
+@console.json_option
+def unset(key: str) -> None:
+    """Take the setting KEY out of the settings file.
+
+    Its default holds then, or what a variable of the environment says.
+    """
+    key, path = _known(key, is_set=True), config_file()
+    change = {key: None}
+    if settings_after(settings_in(path), change) == settings_in(path):
+        said = f"{key} is not in {path}."
+    else:
+        _check(change)
+        said = f"{key} is taken out of {change_settings(change)}."
+    console.show({"setting": key, "file": str(path)}, f"{said} {_when_it_holds(key)}")
+
+
+def _known(key: str, *, is_set: bool = False) -> str:
+    """Return a setting's name as files have it; fail for one that there is not, unless the file has it."""
+    section, *rest = key.split(".")
+    if section in FORMS:
+        if len(rest) != 2 or not all(rest):
+            raise click.UsageError(f"{key} is not of the form {FORMS[section]}.")
+        return key
+    name = key.removeprefix(PREFIX).lower().replace("-", "_")
+    if name not in NAMES and not (is_set and key in settings_in(config_file())):
+        raise click.UsageError(f"There is no setting {key!r}. {nearest(name, [*NAMES, *FORMS.values()])}")
+    return name if name in NAMES else key
+
+
+def _is_secret(key: str) -> bool:
+    return key in SECRETS or (key.startswith("providers.") and holds_key(key))
+
+
+def _secret(key: str, value: str | None) -> str:
+    """Return a secret that a person types hidden, or that comes through stdin."""
+    if value == "-":
+        text = decoded(sys.stdin.buffer.read()).strip()
+    elif value is not None:
+        reason = f"{key} is a secret: written here, it would stay in your shell's history."
+        raise click.UsageError(f"{reason} Leave the value out, and you are asked for it; or give - and pipe it in.")
+    elif console.has_person():
+        text = click.prompt(f"{key} (not shown)", hide_input=True, err=True).strip()
+    else:
+        raise click.UsageError("This is no terminal where a person could be asked: give - and pipe the value in.")
+    if not text:
+        raise click.UsageError(f"The value is empty. {UNWRITTEN}")
+    return text
+
+
+def _typed(key: str, text: str) -> Any:
+    """Return the text of a setting as its file has it: a number, a list, a truth value, or the text itself."""
+    section, *rest = key.split(".")
+    if section == "tools":
+        tool, argument = rest
+        return read_value(text, _schema(tool).get(argument, {"type": ["number", "string"]}))
+    if section == "providers":
+        return text
+    if get_origin(Settings.model_fields[key].annotation) is tuple:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        value = getattr(Settings.model_validate({key: text}), key)
+    except ValidationError:
+        return text  # to be refused, with the reason
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, bool | int | float) else text
+
+
+def _schema(tool: str) -> Mapping[str, Any]:
+    """Return what the arguments of a tool take; nothing of a tool that is unknown, which is refused later."""
+    if tool in RESERVED:
+        return dict(own_arguments(tool)[1].schema["properties"])
+    plugins = console.load_plugins(load_settings(faults=[]))
+    bound = plugins.tools.get(tool) or plugins.unlisted.get(tool)
+    return dict(bound.input_schema["properties"]) if bound else {}
+
+
+def _check(change: Mapping[str, Any]) -> None:
+    """Raise ConfigError where the server would refuse the settings after a change, and did not refuse them before."""
+    before = settings_in(config_file())
+    with_providers = any(key.startswith(NEEDS_PROVIDERS) for key in change)
+    known = {str(fault) for fault in _faults(before, with_providers=with_providers)}
+    for fault in _faults(settings_after(before, change), with_providers=with_providers):
+        if str(fault) not in known:
+            raise ConfigError(fault.message, next_step=f"{fault.next_step} {UNWRITTEN}".strip())
+
+
+def _faults(values: Mapping[str, Any], *, with_providers: bool) -> list[ConfigError]:
+    """Return what the server would find wrong with a settings file, as if no variable were set."""
+    faults: list[ConfigError] = []
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "config.toml")
+        file.touch(mode=0o600)
+        change_settings(values, file)
+        environ = {f"{PREFIX}CONFIG": str(file)}
+        settings = load_settings(environ, faults)
+        faults += [
+            ConfigError(text) for name, text in find_warnings(environ).items() if name not in {"variables", "database"}
+        ]
+        if with_providers:
+            load(Plugins, settings, RESERVED, faults)
+        for fault in faults:
+            fault.message = fault.message.replace(str(file), str(config_file()))
+    return faults
+
+
+def _when_it_holds(key: str) -> str:
+    """Return from when on a change of the file holds, or which variable of the environment wins over it."""
+    section, *rest = key.split(".")
+    name = provider_variable(*rest) if section == "providers" else variable(key)
+    if full_environment().get(name, "").strip():
+        return f"But {name} is set in this environment, and wins over the file."
+    return "Servers that run take it at their next start."
