@@ -4,7 +4,7 @@
 FROM python:3.13-slim AS build
 ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 WORKDIR /src
-RUN pip install "uv>=0.9" "hatchling>=1.27"
+RUN pip install "uv>=0.9" "hatchling>=1.27" "hatch-fancy-pypi-readme>=24.1"
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY core core
 COPY plugins plugins

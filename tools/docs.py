@@ -8,6 +8,7 @@
 """
 
 import argparse
+import base64
 import json
 import os
 import re
@@ -20,13 +21,13 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import anyio
 import click
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import offers
-from kie_ai_mcp._cli.config import EXAMPLES
 from kie_ai_mcp._cli.main import cli
 from kie_ai_mcp._mcp.content import listing
 from kie_ai_mcp._models.catalogue import Entry
@@ -36,6 +37,10 @@ from kie_ai_mcp.specs import KIE
 
 ROOT = Path(__file__).parents[1]
 USD = 0.005  # of one credit
+KEY = variable("api_key")
+COMMAND = {"command": "uvx", "args": ["kie-ai-mcp-server"]}
+# How VS Code asks for the key, which it keeps encrypted.
+QUESTION = {"type": "promptString", "id": "kie-ai-key", "description": "Key from kie.ai/api-key", "password": True}
 # What each current family with tools is chosen for, in the order of the README's table.
 GOOD_AT = {
     "nano-banana": "everyday pictures; changing and combining them",
@@ -205,7 +210,7 @@ def settings(_: App) -> str:
         if name in SECTIONS:
             continue
         default = field.get_default(call_default_factory=True, validated_data={})
-        rows.append((f"`{variable(name)}`", _written(default) or _example(name), field.description or ""))
+        rows.append((f"`{variable(name)}`", _written(default), field.description or ""))
     return table(("variable", "default", "meaning"), rows)
 
 
@@ -215,10 +220,6 @@ def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return f"`{','.join(map(str, value))}`" if value else ""
     return "" if value is None else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
-def _example(name: str) -> str:
-    return f"none; such as `{EXAMPLES[name]}`" if name in EXAMPLES and name != "api_key" else ""
 
 
 def commands(_: App) -> str:
@@ -244,15 +245,38 @@ def leaves(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[st
 
 
 def _usage(parameter: click.Parameter, context: click.Context) -> str:
+    takes = parameter.make_metavar(context)
+    if isinstance(parameter.type, click.Choice) and not parameter.metavar:
+        takes = str(parameter.name).upper()
+    takes = re.sub(r"\b(FLOAT|INTEGER)( RANGE)?\b", "NUMBER", takes)
     if not isinstance(parameter, click.Option):
-        return parameter.make_metavar(context)
+        return takes
     if parameter.hidden or "--json" in parameter.opts:
         return ""
-    value = "" if parameter.is_flag else f" {parameter.make_metavar(context)}"
-    return f"[{max(parameter.opts, key=len)}{value}]"
+    return f"[{max(parameter.opts, key=len)}{'' if parameter.is_flag else f' {takes}'}]"
+
+
+# Links that add the server to a client -------------------------------------------------------------------------------
+
+
+def links(app: App) -> str:
+    """Return links that add the server to Cursor and VS Code: what `install` prints, with a release's command."""
+    shown = {name: json.loads(printed("install", name, "--print")(app)) for name in ("cursor", "vscode")}
+    ((title, cursor),) = shown["cursor"]["mcpServers"].items()
+    ((_, code),) = shown["vscode"]["servers"].items()
+    config = base64.b64encode(json.dumps(cursor | COMMAND).encode()).decode()
+    inputs = shown["vscode"].get("inputs") or [QUESTION]
+    if "inputs" not in shown["vscode"]:
+        code["env"] = {KEY: f"${{input:{QUESTION['id']}}}"}
+    asked = {"name": title, "inputs": json.dumps(inputs), "config": json.dumps(code | COMMAND)}
+    return (
+        f"[Add to Cursor](https://cursor.com/en/install-mcp?{urlencode({'name': title, 'config': config})}) · "
+        f"[Add to VS Code](https://insiders.vscode.dev/redirect/mcp/install?{urlencode(asked, quote_via=quote)})"
+    )
 
 
 PARTS: Mapping[str, Callable[[App], str]] = {
+    "links": links,
     "families": families,
     "providers": printed("providers", "--markdown"),
     "tools": printed("tools", "--markdown"),

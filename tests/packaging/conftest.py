@@ -145,7 +145,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     builder = Venv(tmp_path_factory.mktemp("builder"), folder)
     uv("venv", "--allow-existing", "--python", sys.executable, str(builder.folder))
-    builder.install("hatchling>=1.27")
+    builder.install("hatchling>=1.27", "hatch-fancy-pypi-readme>=24.1")
     builder.run("python", "-c", BUILD, str(folder), *map(str, FOLDERS))
     return folder
 

@@ -1,6 +1,7 @@
 """Published files: every distribution as a wheel and an sdist, with all it needs and nothing else."""
 
 import configparser
+import re
 import tarfile
 import tomllib
 import zipfile
@@ -16,6 +17,9 @@ FOLDERS = {
     tomllib.loads(path.read_text(encoding="utf-8"))["project"]["name"]: path.parent
     for path in [ROOT / "pyproject.toml", ROOT / "core/pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")]
 }
+SITE = "https://kie-ai-mcp-server.github.io/kie-ai-mcp-server/"
+REPOSITORY = "https://github.com/kie-ai-mcp-server/kie-ai-mcp-server"
+RAW = "https://raw.githubusercontent.com/kie-ai-mcp-server/kie-ai-mcp-server/main/"
 every_distribution = pytest.mark.parametrize("name", sorted(FOLDERS))
 
 
@@ -53,8 +57,30 @@ def test_metadata_is_valid_and_complete(dist: Path, name: str) -> None:
     assert metadata.project_urls == project_of("kie-ai-mcp-server")["urls"]
     assert metadata.license_expression == "MIT"
     assert metadata.description_content_type == "text/markdown"
-    assert metadata.description == (FOLDERS[name] / "README.md").read_text(encoding="utf-8")
+    readme = (FOLDERS[name] / "README.md").read_text(encoding="utf-8")
+    assert without_links(metadata.description or "") == without_links(readme)
     assert files["/licenses/LICENSE"] == (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def without_links(text: str) -> str:
+    return re.sub(r"\]\([^)]*\)", "]", text)
+
+
+@every_distribution
+def test_links_of_the_description_work_on_the_package_index(dist: Path, name: str) -> None:
+    description = Metadata.from_email(contents(wheel_of(dist, name))["/METADATA"], validate=True).description or ""
+    links = re.findall(r"\]\(([^)]*)\)", description)
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    for link in links:
+        for address, folder, ending in ((SITE, "docs/", ".md"), (f"{REPOSITORY}/blob/main/", "", ""), (RAW, "", "")):
+            if link.startswith(address) and link != address:
+                path = link.removeprefix(address).partition("#")[0]
+                target = ROOT / f"{folder}{path.rstrip('/')}{ending}"
+                assert target.exists(), link
+    if name == "kie-ai-mcp-server":
+        assert {SITE, RAW, REPOSITORY} <= {
+            start for start in (SITE, RAW, REPOSITORY) for link in links if link.startswith(start)
+        }
 
 
 @every_distribution

@@ -1,7 +1,9 @@
-"""Documentation under test: its code runs, its headings are the contract, its links resolve."""
+"""Documentation under test: its code runs, its headings are the contract, its messages exist."""
 
+import ast
 import importlib
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -15,7 +17,9 @@ from types import ModuleType
 import pytest
 
 from kie_ai_mcp import hookspecs
+from kie_ai_mcp._app.app import App
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
+from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp.testing import check_provider
 
 ROOT = Path(__file__).parents[2]
@@ -154,10 +158,48 @@ def test_hook_has_a_test_of_its_name(hook: str) -> None:
     assert any(f"def test_hook_{hook}(" in text for text in tests), f"write test_hook_{hook}"
 
 
-# Links ---------------------------------------------------------------------------------------------------------------
+# Settings and messages -----------------------------------------------------------------------------------------------
 
 
 @every_page
-def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
+def test_blocks_of_json_and_toml_can_be_read(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "json":
+            json.loads(block.text)
+        elif block.language == "toml":
+            tomllib.loads(block.text)
+
+
+def test_settings_file_of_the_page_is_one_that_the_server_takes(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks(ROOT / "docs/configuration.md") if block.language == "toml")
+    (tmp_path / "config.toml").write_text(block.text, encoding="utf-8")
+    settings = load_settings({"KIE_AI_CONFIG": str(tmp_path / "config.toml"), "KIE_AI_DB_PATH": str(tmp_path / "t.db")})
+    assert settings.max_credits_per_day == 200
+    app = App.open(settings)  # which refuses sections that no provider or tool takes
+    app.engine.record.close()
+    assert app.tool("generate_veo3_video").input_schema["properties"]["aspectRatio"]["default"] == "9:16"
+
+
+def literal_texts() -> str:
+    """Every text in the code, each in one piece, with a sign in the place of each value."""
+    found = []
+    for path in [*ROOT.glob("core/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.append(
+                    "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def test_messages_in_the_headings_of_troubleshooting_exist() -> None:
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    said = [
+        text for heading in re.findall(r"^#+ (.*)$", page, re.MULTILINE) for text in re.findall(r"`([^`]+)`", heading)
+    ]
+    texts = literal_texts()
+    assert len(said) >= 15
+    pieces = {piece.strip(" .;,") for text in said for piece in text.split("…")} - {""}
+    assert {piece for piece in pieces if piece not in texts} == set()
