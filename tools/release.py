@@ -10,15 +10,18 @@
 
 import argparse
 import datetime
+import json
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANGELOG = ROOT / "CHANGELOG.md"
+PLUGIN = ROOT / ".claude-plugin/plugin.json"
 
 PROJECT = r'(?m)^(version = ")[^"]+(")'
 PINS = r'("kie-ai-mcp-[a-z0-9-]+(?:\[[a-z]+\])?==)[^"]+(")'
@@ -74,6 +77,19 @@ def set_version(version: str) -> None:
             change(file, RANGE, rf"\g<1>{major}.{minor},<{int(major) + 1}")
 
 
+def released_command(version: str) -> dict[str, Any]:
+    """Return how the plugin starts the server of a release, which takes seconds where a clone has to be built first."""
+    return {"command": "uvx", "args": ["--quiet", f"kie-ai-mcp-server=={version}"]}
+
+
+def start_released(version: str) -> None:
+    """Let the plugin start the server of the release."""
+    plugin = json.loads(PLUGIN.read_text(encoding="utf-8"))
+    for server in plugin["mcpServers"].values():
+        server.update(released_command(version))
+    PLUGIN.write_text(json.dumps(plugin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def gather(version: str, date: str) -> None:
     """Move the fragments into CHANGELOG.md."""
     command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", version, "--date", date]
@@ -93,6 +109,9 @@ def faults(version: str) -> Iterator[str]:
         for found in re.finditer(expression, file.read_text(encoding="utf-8")):
             if found[0] != f"{found[1]}{version}{found[2]}":
                 yield f"{file.relative_to(ROOT)}: {found[0].strip()}"
+    (server,) = json.loads(PLUGIN.read_text(encoding="utf-8"))["mcpServers"].values()
+    if not released_command(version).items() <= server.items():
+        yield f"{PLUGIN.relative_to(ROOT)} does not start kie-ai-mcp-server=={version}"
     if f"\n## {version} (" not in CHANGELOG.read_text(encoding="utf-8"):
         yield f"CHANGELOG.md has no heading for {version}"
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
@@ -117,6 +136,7 @@ def main() -> None:
         parser.error("give the version of the release, as 0.2.0")
     else:
         set_version(chosen.version)
+        start_released(chosen.version)
         gather(chosen.version, chosen.date)
 
 

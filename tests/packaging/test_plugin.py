@@ -1,8 +1,10 @@
-"""The plugin for Claude Code: its manifests, and its start from a clone as the host starts it."""
+"""The plugin for Claude Code: its manifests, and its start by the host from a clone and from a release."""
 
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ MARKETPLACE: dict[str, Any] = json.loads((FOLDER / "marketplace.json").read_text
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 (CONFIG,) = PLUGIN["mcpServers"].values()
 
+OUTSIDE = shutil.ignore_patterns(".*_cache", ".venv", ".uv", ".git", "__pycache__", "dist", "shared", "tests")
 OPTION = {"type", "title", "description", "required", "default", "multiple", "sensitive", "min", "max"}
 NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
 
@@ -46,11 +49,14 @@ def test_every_choice_reaches_a_setting_and_the_key_is_a_secret() -> None:
     assert set(CONFIG["env"]) <= {variable(field) for field in Settings.model_fields}
 
 
-@pytest.mark.anyio
-async def test_plugin_starts_from_a_clone(tmp_path: Path, sandbox: Sandbox) -> None:
-    clone = tmp_path / "plugins/cache/kie ai"
-    outside = shutil.ignore_patterns(".*_cache", ".venv", ".uv", ".git", "__pycache__", "dist", "shared", "tests")
-    shutil.copytree(ROOT, clone, ignore=outside)
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plugins") / "kie ai"
+    shutil.copytree(ROOT, folder, ignore=OUTSIDE)
+    return folder
+
+
+async def is_of_use(config: dict[str, Any], clone: Path, home: Path, sandbox: Sandbox, **more: str) -> None:
     # What the host puts in place of an option that was left empty is its default, or nothing.
     variables: dict[str, Value] = {
         "CLAUDE_PLUGIN_ROOT": str(clone),
@@ -59,9 +65,33 @@ async def test_plugin_starts_from_a_clone(tmp_path: Path, sandbox: Sandbox) -> N
         "user_config.upload_folder": "",
         "user_config.credits_per_day": "500",
     }
-    async with hosted(replaced(CONFIG, variables), tmp_path, KIE_AI_BASE_URL=sandbox.base_url) as client:
+    async with hosted(replaced(config, variables), home, KIE_AI_BASE_URL=sandbox.base_url, **more) as client:
         assert "generate_veo3_video" in {tool.name for tool in (await client.list_tools()).tools}
         assert not (await client.call_tool("get_credits", {})).is_error
         made = await client.call_tool("generate_nano_banana", {"prompt": "a fox"})
         await client.call_tool("wait_for_tasks", {"task_ids": [data(made)["task_id"]]})
-    assert [*(tmp_path / "Pictures/kie").rglob("*.png")]
+    assert [*(home / "Pictures/kie").rglob("*.png")]
+
+
+@pytest.mark.anyio
+async def test_plugin_starts_from_a_clone(clone: Path, dist: Path, tmp_path: Path, sandbox: Sandbox) -> None:
+    await is_of_use(CONFIG, clone, tmp_path, sandbox, UV_FIND_LINKS=str(dist))
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone after the preparation of a release."""
+    folder = tmp_path_factory.mktemp("released") / "clone"
+    shutil.copytree(ROOT, folder, ignore=OUTSIDE)
+    command = [sys.executable, "tools/release.py", PROJECT["version"]]
+    subprocess.run(command, cwd=folder, capture_output=True, timeout=60, check=True)
+    return folder
+
+
+@pytest.mark.anyio
+async def test_plugin_of_a_release_starts_it(released: Path, dist: Path, tmp_path: Path, sandbox: Sandbox) -> None:
+    plugin = json.loads((released / ".claude-plugin/plugin.json").read_text(encoding="utf-8"))
+    (config,) = plugin["mcpServers"].values()
+    assert config["command"] == "uvx"
+    # The built distributions stand for those of the package index.
+    await is_of_use(config, released, tmp_path, sandbox, UV_FIND_LINKS=str(dist))
