@@ -45,6 +45,7 @@ TABLES = {
     "tasks save": ("done-0123456789", "link-0123456789"),
     "users list": (),
     "providers": (),
+    "plugin list": (),
     "tools": (),
     "tools generate_nano_banana": (),
     "config show": (),

@@ -6,7 +6,7 @@ import shutil
 import stat
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -21,14 +21,14 @@ import click
 
 from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
-from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, wants_json
+from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, terminal, wants_json
 from kie_ai_mcp._cli.fill_memory import start_once
 from kie_ai_mcp._cli.install.remote import checked
 from kie_ai_mcp._cli.remote_look import Look
 from kie_ai_mcp._flow.catalogue import live
 from kie_ai_mcp._flow.drift import differences, models_of, words_of_gone, words_of_new, words_of_schema
 from kie_ai_mcp._flow.engine import NEEDED, Engine
-from kie_ai_mcp._flow.status import credits_left
+from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins, load
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
@@ -51,7 +51,8 @@ from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadF
 from kie_ai_mcp.specs import DAY_S, KIE, StatusRoute, Task
 
 LEAST_FREE_MB = 500
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "not checked": "cyan"}
+INDENT = " " * 21  # before what was found
 UNKNOWN_TASK = "kie-ai-mcp-server-doctor"
 READS_AT_ONCE = 8
 UNREACHABLE = "Check the network, a proxy, and KIE_AI_BASE_URL."
@@ -62,10 +63,10 @@ CLOCK_OFF_S = 60  # A difference to the service's clock that makes expiry times 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check; every result that is not ok has a cure."""
+    """The result of one check; every result that warns or fails has a cure, one that was not made has a reason."""
 
     check: str
-    state: Literal["ok", "warn", "fail"]
+    state: Literal["ok", "warn", "fail", "not checked"]
     found: str
     cure: str = ""
 
@@ -90,8 +91,7 @@ def doctor(offline: bool, schemas: bool, url: str | None, token_variable: str | 
     def report(finding: Finding) -> None:
         findings.append(finding)
         if not wants_json():
-            echo(f"{finding.state:<5} ", fg=COLOURS[finding.state], bold=True, nl=False)
-            echo(f"{finding.check:<14} {finding.found} {finding.cure}".replace("\n", " ").rstrip())
+            _print(finding)
 
     if url is not None:
         report(_remote(checked(url), token_variable))
@@ -101,6 +101,16 @@ def doctor(offline: bool, schemas: bool, url: str | None, token_variable: str | 
         print_json([asdict(finding) for finding in findings])
     if any(finding.state == "fail" for finding in findings):
         raise click.exceptions.Exit(FAILED)
+
+
+def _print(finding: Finding) -> None:
+    """Print one result as a line, which a terminal shows with what was found in a column of its own."""
+    is_made = finding.state != "not checked"
+    state, found = finding.state if is_made else "-", f"{'' if is_made else 'Not checked: '}{finding.found}"
+    line = f"{state:<5} {finding.check:<14} {found} {finding.cure}".replace("\n", " ").rstrip()
+    shown = terminal().wrapped(line, INDENT)
+    echo(shown[:6], fg=COLOURS[finding.state], bold=True, nl=False)
+    echo(shown[6:])
 
 
 def _remote(url: str, token_variable: str | None) -> Finding:
@@ -128,6 +138,7 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
         if name != "api_key":
             report(Finding("settings", "warn", text, "Correct or unset it, unless it is for another program."))
     _report_providers(report, plugins)
+    offline = offline or any(NEEDED & set(fault.where) for fault in faults)
     if settings.key is not None:
         report(Finding("key", "ok", f"Set by {origins.get('api_key', 'default')}."))
     elif not any("api_key" in fault.where for fault in faults):
@@ -139,13 +150,21 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
     for name, gateway in plugins.gateways.items():
         sections = (plugin for plugin in plugins.plugins if settings.section(plugin).get("gateway") == name)
         if gateway.key:
-            report(Finding(f"key of {name}", "ok", f"Requests go to {gateway.title} at {gateway.base_url}."))
+            where = f"Requests go to {gateway.title} at {gateway.base_url}"
+            if gateway.balance is None or offline:
+                reason = f"a key is set, but nothing was asked that shows whether it is accepted. {where}."
+                report(Finding(f"key of {name}", "not checked", reason))
+            else:
+                report(Finding(f"key of {name}", "ok", f"Set. {where}."))
         elif used := ", ".join(sections):
             reason = why_no_key(name) or f"No {gateway.title} key is set, and {used} is to be made there."
             report(Finding(f"key of {name}", "fail", reason, gateway.key_help))
-    offline = offline or any(NEEDED & set(fault.where) for fault in faults)
-    if not offline:
+    if offline:
+        reason = "the settings are wrong, see above." if faults else "--offline was given."
+        _report_unmade(report, ("clock", "credits", "status routes"), reason)
+    else:
         await _report_service(report, settings, plugins)
+        await _report_balances(report, settings, plugins)
     await _report_database(report, settings, plugins)
     await _report_models(report, settings, plugins, offline=offline, schemas=schemas)
     _report_folders(report, settings)
@@ -200,20 +219,48 @@ async def _report_service(report: Report, settings: Settings, plugins: Plugins) 
     """Check the service's clock; where there is a key, also the credits and every status route. Costs nothing."""
     settings = settings.model_copy(update={"timeout": min(settings.timeout, TIMEOUT_MS)})
     caller = Caller(settings, kie(settings))
+    left = ["clock", "credits", "status routes"]  # what is not checked yet
     try:
         report(_clock(await caller.clock()))
-        if settings.key is not None:
+        left.remove("clock")
+        if settings.key is None:
+            _report_unmade(report, left, "no Kie.ai key is set.")
+        else:
             report(await _credits(Engine(settings, plugins, {caller.gateway.name: caller}, Record.of(settings))))
+            left.remove("credits")
             report(await _routes(plugins, caller))
     except ReadFailed as exc:
         report(Finding("service", "fail", exc.message, exc.next_step or UNREACHABLE))
+        _report_unmade(report, left, "the service does not answer.")
     finally:
         await caller.close()
 
 
+async def _report_balances(report: Report, settings: Settings, plugins: Plugins) -> None:
+    """Report what is left at every other service that says it and has its key."""
+    settings = settings.model_copy(update={"timeout": min(settings.timeout, TIMEOUT_MS)})
+    callers = {name: Caller(settings, gateway) for name, gateway in plugins.gateways.items() if gateway.balance}
+    try:
+        for entry in await balances(Engine(settings, plugins, callers, Record.of(settings))):
+            name = f"balance of {entry['service']}"
+            if "left" in entry:
+                report(Finding(name, "ok", f"The key is accepted; {entry['left']:g} {entry['unit']} left."))
+            else:
+                report(Finding(name, "fail", str(entry["error"]), f"Check the key for {entry['service']}."))
+    finally:
+        for caller in callers.values():
+            await caller.close()
+
+
+def _report_unmade(report: Report, checks: Iterable[str], reason: str) -> None:
+    """Report checks that were not made, and why."""
+    for check in checks:
+        report(Finding(check, "not checked", reason))
+
+
 def _clock(service_time: datetime | None) -> Finding:
     if service_time is None:
-        return Finding("clock", "ok", "The service does not tell the time, so it could not be compared.")
+        return Finding("clock", "not checked", "the service does not tell the time.")
     off = (datetime.now(UTC) - service_time).total_seconds()
     if abs(off) < CLOCK_OFF_S:
         return Finding("clock", "ok", f"Within {CLOCK_OFF_S} s of the service's.")
@@ -307,6 +354,7 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
     except StorageError as exc:
         cure = "Another program holds it; end it, or wait." if "locked" in exc.message else exc.next_step
         report(Finding("database", "fail", exc.message, cure))
+        _report_unmade(report, ["record"], "the database can't be read.")
         return
     if damage:
         report(Finding("database", "fail", f"{place} is damaged: {damage[0]}.", RESCUE.format(place)))
@@ -355,8 +403,8 @@ async def _report_list(report: Report, engine: Engine, *, offline: bool) -> None
         report(Finding("models", "warn", f"Those of {provider} are left out: {fault}.", "Report it to its author."))
     known = f"{len(models)} are known here, as of {max((model.checked for model in models), default='today')}"
     if offline or engine.settings.key is None or not models:
-        reason = "" if offline or not models else ", for no key is set"
-        report(Finding("models", "ok", f"{known}; the service's own list was not read{reason}."))
+        why = "nothing was asked" if offline else "no key is set" if models else "no provider brings models"
+        report(Finding("models", "not checked", f"{why}, so the service's own list was not read. {known}."))
         return
     kept, new, gone = await differences(engine)
     if kept.error:

@@ -48,6 +48,7 @@ COMMANDS = {
     "gallery": "Write the history as one HTML page: pictures, clips, prompts, costs.",
     "install": "Enter this server into the configuration of an MCP client.",
     "models": "Find, describe and run single models of a service.",
+    "plugin": "Install, list and remove plugins, which bring providers and their tools.",
     "providers": "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
     "tasks": "Work with the record: list, add up, wait for, save, make again, export, prune and settle.",
     "tools": "Show every tool that a client is offered; with --json also the input schemas.",
