@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kie_ai_mcp._cli
+from kie_ai_mcp._cli.console import TOLD
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -122,6 +123,17 @@ def test_a_pipe_of_another_encoding_is_written_in_it(run_child: "Run", tmp_path:
     ended = run_child("config", "path", charset="cp1252", PYTHONIOENCODING="cp1252", KIE_AI_CONFIG=str(file))
     assert (ended.code, ended.stderr) == (0, "")
     assert ended.stdout.rstrip() == str(file).encode("cp1252", "backslashreplace").decode("cp1252")
+
+
+def test_what_is_told_to_an_assistant_reads_for_a_person(run: "Run", sandbox: Sandbox) -> None:
+    made = json.loads(run("call", "generate_nano_banana", "prompt=A fox", "--json", sandbox=sandbox).stdout)
+    sandbox.advance(10)
+    shown = run("tasks", "show", made["task_id"], "--refresh", sandbox=sandbox, KIE_AI_OUTPUT_DIR="").stdout
+    assert "Next: Save the results before the links expire: `kie-ai-mcp-server tasks save TASK --to DIR`." in shown
+    said = run("estimate", "generate_nano_banana", "prompt=A fox", sandbox=sandbox).stdout
+    assert "Next: Buy it with `kie-ai-mcp-server call`" in said
+    source = "".join(path.read_text("utf-8") for path in Path(kie_ai_mcp.__file__).parent.glob("_[!c]*/*.py"))
+    assert [words for words in TOLD if words not in source] == []
 
 
 def test_all_output_passes_through_one_place() -> None:

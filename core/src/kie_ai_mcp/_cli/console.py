@@ -45,6 +45,17 @@ CALLS = (
 )
 WORDS = dict.fromkeys(("with", "task_ids", "submission_id", "task_id", "action"), "")
 WORDS |= {"adopt": "--adopt", "discard": "--discard", "...": "TASK"}
+# What answers tell an assistant to do for its user, as it reads for the user themselves.
+TOLD = {
+    "The results are saved; show them to the user.": "The results are saved.",
+    "Show the result to the user.": "This is all of it.",
+    "Show the results to the user. ": "",
+    "Show the links to the user; save them before they expire.": "Save the results before the links expire: "
+    f"`{PROGRAM} tasks save TASK --to DIR`.",
+    "Call it to buy this.": f"Buy it with `{PROGRAM} call`, or `{PROGRAM} models run` for a model.",
+    "Call the tool that is named, or": f"Use the tool that is named with `{PROGRAM} call`, or",
+    "Call again": "Try again",
+}
 QUOTED = ("Prompt: ", "Text: ", "Data: ", "Arguments: ", "Tool: ", "The service's own record: ")
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 Value = TypeVar("Value")
@@ -203,8 +214,12 @@ def for_person(text: str) -> str:
         run = "run " if call[1] == "call " else "Run " if call[1] else ""
         return f"{run}`{' '.join(filter(None, [PROGRAM, COMMANDS.get(call[2], f'call {call[2]}'), *words]))}`"
 
-    lines = text.split("\n")
-    return "\n".join(line if line.startswith(QUOTED) else re.sub(CALLS, command, line) for line in lines)
+    def for_user(line: str) -> str:
+        for told, instead in TOLD.items():
+            line = line.replace(told, instead)
+        return re.sub(CALLS, command, line)
+
+    return "\n".join(line if line.startswith(QUOTED) else for_user(line) for line in text.split("\n"))
 
 
 def wants_json() -> bool:

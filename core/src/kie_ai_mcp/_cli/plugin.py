@@ -47,7 +47,7 @@ yes_option = click.option("--yes", is_flag=True, help="Run the command that is s
 @plugin.command("list")
 @console.json_option
 def list_plugins() -> None:
-    """List the installed plugins: distribution, version, providers, by whom, enabled or why not."""
+    """List the installed plugins, and which can be used."""
     rows = [
         {
             "provider": each.name,
