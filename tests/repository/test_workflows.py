@@ -118,6 +118,15 @@ def test_every_path_and_option_in_a_command_exists(workflow: Path) -> None:
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
+def test_site_is_built_as_ci_builds_it() -> None:
+    (line,) = (line for line in commands(ROOT / ".github/workflows/docs.yml") if "mkdocs" in line)
+    assert line == "uv run --no-dev --group docs mkdocs build --strict --site-dir site"
+    assert "--group docs mkdocs build --strict --site-dir" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert (ROOT / "mkdocs.yml").is_file()
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    assert any(wanted.startswith("mkdocs") for wanted in groups["docs"])
+
+
 def test_tests_run_by_the_command_of_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (line,) = (line for line in commands(ROOT / ".github/workflows/ci.yml") if line.endswith("pytest"))
