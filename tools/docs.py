@@ -15,9 +15,11 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
+from importlib.metadata import metadata
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -275,6 +277,31 @@ def links(app: App) -> str:
     )
 
 
+def known(_: App) -> str:
+    """Return the plugins by others that are listed, with where they come from."""
+    entries = tomllib.loads((ROOT / "docs/plugins/known.toml").read_text(encoding="utf-8"))["plugin"]
+    if not entries:
+        return "None yet: yours may be the first.\n"
+    rows = (
+        (
+            f"`{entry['name']}`",
+            entry["about"],
+            f"[{entry['distribution']}]({entry['repository']})",
+            str(entry["contract"]),
+        )
+        for entry in entries
+    )
+    return table(("name", "what it brings", "distribution", "contract"), rows)
+
+
+def members(app: App) -> str:
+    """Return the plugins of this project with what their distributions say of themselves."""
+    own = sorted(name for name, plugin in app.engine.plugins.plugins.items() if plugin.is_first_party)
+    abouts = {name: metadata(f"kie-ai-mcp-{name}")["Summary"].replace(" for kie-ai-mcp-server", "") for name in own}
+    rows = ((f"`{name}`", about, f"`kie-ai-mcp-{name}`") for name, about in abouts.items())
+    return table(("name", "what it brings", "distribution"), rows)
+
+
 PARTS: Mapping[str, Callable[[App], str]] = {
     "links": links,
     "families": families,
@@ -284,6 +311,8 @@ PARTS: Mapping[str, Callable[[App], str]] = {
     "sizes": sizes,
     "settings": settings,
     "commands": commands,
+    "known": known,
+    "members": members,
 }
 
 if __name__ == "__main__":

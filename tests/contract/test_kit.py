@@ -76,6 +76,10 @@ BROKEN = {
         "def kie_route_status(task):\n    return None",
         ["kie_route_status: it is not marked", "Put @hookimpl above it."],
     ),
+    "module that is missing": (
+        "@hookimpl\ndef kie_register_tools():\n    import tidal_library",
+        ["Install tidal_library, and name what brings it among the dependencies"],
+    ),
     "hook with another argument": (
         "@hookimpl\ndef kie_route_status(job):\n    return None",
         ["the server sets it aside", "job"],
@@ -245,6 +249,25 @@ BROKEN = {
         "@hookimpl\ndef kie_register_gateways():\n"
         "    return [Gateway('tide', 'Tide', 'https://x', accept=lambda answer: answer.data['id'])]",
         ["gateway tide, accept: it raised"],
+    ),
+    "gateway whose key nobody can set": (
+        "@hookimpl\ndef kie_register_gateways():\n    return [Gateway('tide', 'Tide', 'https://x')]",
+        [
+            "gateway tide: it needs a key, and the provider declares no setting",
+            "settings={'key'",
+            "key_help does not tell the user what to set",
+            "key_help='Set KIE_AI_PROVIDER_BROKEN_KEY to",
+        ],
+    ),
+    "gateway whose balance takes for granted": (
+        "@hookimpl\ndef kie_register_gateways():\n"
+        "    return [Gateway('tide', 'Tide', 'https://x', balance=Balance('left', lambda answer: answer.data['x']))]",
+        ["gateway tide, balance: it raised", "kie_ai_mcp.readings.number_in"],
+    ),
+    "gateway whose balance is text": (
+        "@hookimpl\ndef kie_register_gateways():\n"
+        "    return [Gateway('tide', 'Tide', 'https://x', balance=Balance('left', lambda answer: 'much'))]",
+        ["gateway tide, balance: it returned 'much', not a finite number or None"],
     ),
     "own reading that takes for granted": (
         tool('return Submission("broken/create", {}, "broken", read=lambda answer: answer.data["id"])'),

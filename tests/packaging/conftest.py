@@ -188,7 +188,6 @@ def run_script(dist: Path, tmp_path: Path) -> RunScript:
         "HOME": str(tmp_path),
         "PIP_FIND_LINKS": f"{os.environ.get('PIP_FIND_LINKS', '')} {dist}".strip(),
         "UV_FIND_LINKS": str(dist),
-        "UV_PYTHON": sys.executable,
         "NO_COLOR": "1",
         "COLUMNS": "100",
         "PATH": os.pathsep.join([str(Path(os.environ.get("UV") or shutil.which("uv") or "").parent), kept["PATH"]]),

@@ -4,9 +4,7 @@ import ast
 import importlib
 import inspect
 import json
-import os
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -25,7 +23,6 @@ from kie_ai_mcp.testing import check_provider
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md", *DOCS]
-GUIDE = ROOT / "docs/plugins/tutorial.md"
 HOOKS_PAGE = ROOT / "docs/plugins/hooks.md"
 
 HOOKS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("kie_")}
@@ -72,34 +69,6 @@ def test_code_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             module = ModuleType(block.file.removesuffix(".py"))
             exec(code, module.__dict__)
             monkeypatch.setitem(sys.modules, module.__name__, module)
-
-
-def test_provider_of_the_guide_passes_its_tests_as_printed(tmp_path: Path) -> None:
-    files = {block.file: block.text for block in blocks(GUIDE) if block.file}
-    assert len(files["kie_ai_mcp_seedream.py"].splitlines()) <= 25
-    for name, text in files.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    # What an installer would leave of it.
-    project = tomllib.loads(files["pyproject.toml"])["project"]
-    about = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8"
-    )
-    ((group, entries),) = project["entry-points"].items()
-    lines = [f"{name} = {value}" for name, value in entries.items()]
-    (about / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]), encoding="utf-8")
-
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), "test_seedream.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_models_of_the_page_pass_the_kit_and_are_described_as_printed(

@@ -28,6 +28,7 @@ PROGRAM = "kie-ai-mcp-server"
 # Programs besides ours that a reader has, or that the line itself installs.
 OTHERS = {
     *(
+        ".",
         "cd",
         "chmod",
         "cp",
@@ -35,7 +36,9 @@ OTHERS = {
         "docker",
         "export",
         "git",
+        "ls",
         "mcp-publisher",
+        "mkdir",
         "npx",
         "pip",
         "pipx",
@@ -47,6 +50,8 @@ OTHERS = {
 # Commands that need nothing but a service and a record, so that they are run as they are printed.
 RUN = {"call", "config", "doctor", "estimate", "gallery", "models", "providers", "tasks", "tools"}
 NOT_RUN = {("config", "set"), ("tasks", "resolve"), ("tasks", "approve"), ("tasks", "show")}  # need a task of yours
+# `tests/packaging/test_pages.py` types every line of these in turn, for they build upon each other.
+TYPED = {ROOT / "docs/plugins/tutorial.md", ROOT / "docs/plugins/gateway.md"}
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,9 @@ class Line:
 
     @property
     def own(self) -> tuple[str, ...] | None:
-        """The arguments of our program; None for another one."""
-        return self.words[self.words.index(PROGRAM) + 1 :] if PROGRAM in self.words else None
+        """The arguments of our program; None for another one, and where it is only installed."""
+        before = self.words[: self.words.index(PROGRAM)] if PROGRAM in self.words else ("pip",)
+        return None if "pip" in before else self.words[len(before) + 1 :]
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}: {self.text}"
@@ -165,7 +171,9 @@ def at_the_sandbox(tmp_path: Path) -> Iterator[dict[str, str]]:
         }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in TYPED], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_lines_that_the_sandbox_can_serve_end_well(page: Path, at_the_sandbox: dict[str, str], tmp_path: Path) -> None:
     for line in OWN:
         own = line.own

@@ -1,6 +1,7 @@
 """Checks of how a provider reads the service's answers, each a generator of breaches. Part of `kie_ai_mcp.testing`."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -11,8 +12,9 @@ from kie_ai_mcp._providers.asking import outcome_of, route_of
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._service.caller import carries_key, header_templates
+from kie_ai_mcp._settings.settings import provider_variable
 from kie_ai_mcp.errors import KieError, Refused, shorten
-from kie_ai_mcp.specs import KIE, Accepted, Answer, Outcome, Query, StatusRoute, Submission, Task
+from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 from kie_ai_mcp.testing import _junk as junk
 from kie_ai_mcp.testing._calls import Calls
 from kie_ai_mcp.testing._checks import Breach
@@ -78,18 +80,18 @@ def own_readings_are_total(tool: BoundTool, calls: Calls, payloads: Payloads) ->
 
 
 def gateways_are_total(loaded: Loaded, payloads: Payloads) -> Iterator[Breach]:
-    """Every gateway has an address, says how its key is sent, and takes every body that is JSON."""
+    """Every gateway has an address, can be given its key and sends it, and takes every body that is JSON."""
     for gateway in loaded.plugins.gateways.values():
         where = f"gateway {gateway.name}"
         if not str(gateway.base_url).startswith(("http://", "https://")):
             yield Breach(where, f"base_url is {gateway.base_url!r}", "Give an address that begins with https://.")
-        if not any(map(carries_key, header_templates(gateway).values())) and (gateway.authorization or gateway.key):
-            cure = "Write {key} where the key stands: authorization='Bearer {key}' or headers={'X-API-Key': '{key}'}."
-            yield Breach(where, "no header of its requests sends the key", f"{cure} Without a key: authorization=''.")
+        yield from _key_is_sent(gateway, where, loaded)
         if gateway.read is not None:
             yield from _envelope_is_total(f"{where}, read", gateway.read, payloads)
         if gateway.accept is not None:
             yield from _reading_is_total(f"{where}, accept", gateway.accept, False, payloads)
+        if gateway.balance is not None:
+            yield from _balance_is_total(f"{where}, balance", gateway.balance.read, payloads)
 
 
 def tasks_of(loaded: Loaded, calls: Mapping[str, Calls]) -> list[Task]:
@@ -136,6 +138,33 @@ def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Payloads)
     answers = (Answer(code, message, data) for (code, data), message in zip(contents, cycle(MESSAGES)))
     for answer, what in _first_fault(answers, fault):
         cure = "Look before taking: the data may be anything, whatever the code."
+        yield Breach(where, what, cure, shorten(answer, 400))
+
+
+def _key_is_sent(gateway: Gateway, where: str, loaded: Loaded) -> Iterator[Breach]:
+    """The key of a gateway that needs one is a setting, which a user is told to make, and stands in a header."""
+    if not any(map(carries_key, header_templates(gateway).values())):
+        if gateway.authorization or gateway.key:
+            cure = "Write {key} where the key stands: authorization='Bearer {key}' or headers={'X-API-Key': '{key}'}."
+            yield Breach(where, "no header of its requests sends the key", f"{cure} Without a key: authorization=''.")
+        return
+    if not loaded.plugin.provider.settings:
+        cure = "Declare one: Provider(..., settings={'key': 'The key of ...'}); hooks get it in `settings`."
+        yield Breach(where, "it needs a key, and the provider declares no setting that could hold it", cure)
+    if not gateway.key_help.strip():
+        cure = f"Say which setting: key_help='Set {provider_variable(loaded.name, 'key')} to a key from https://...'."
+        yield Breach(where, "it needs a key, and key_help does not tell the user what to set", cure)
+
+
+def _balance_is_total(where: str, read: Callable[[Answer], object], payloads: Payloads) -> Iterator[Breach]:
+    def fault(answer: Answer) -> str | None:
+        value = read(answer)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return None if value is None or is_number else f"it returned {shorten(value)}, not a finite number or None"
+
+    answers = (Answer(200, "", data) for data in _anything(where, payloads))
+    for answer, what in _first_fault(answers, fault):
+        cure = "Look before taking, for example with kie_ai_mcp.readings.number_in; None where there is no number."
         yield Breach(where, what, cure, shorten(answer, 400))
 
 

@@ -47,12 +47,19 @@ class Breach:
 
 def provider_loads(loaded: Loaded) -> Iterator[Breach]:
     """The server would enable it, and call all of it."""
+    faults: list[Breach] = []
     if loaded.module is not None:
-        yield from itertools.starmap(Breach, hook_faults(loaded.module))
+        faults = [*itertools.starmap(Breach, hook_faults(loaded.module))]
+        yield from faults
         yield from _imports_are_public(loaded.module)
         yield from _commands_register(loaded.module)
-    if loaded.plugin.state != "enabled":
-        yield Breach("provider", f"the server sets it aside: {loaded.plugin.reason}", "Correct that first.")
+    reason = loaded.plugin.reason
+    if loaded.plugin.state != "enabled" and not faults:
+        missing = re.match(r"ModuleNotFoundError: No module named '([^'.]+)", reason)
+        cure = "Correct that first: nothing else of it can be checked."
+        if missing:
+            cure = f"Install {missing[1]}, and name what brings it among the dependencies in pyproject.toml."
+        yield Breach("provider", f"the server sets it aside: {reason}", cure)
 
 
 def _imports_are_public(module: ModuleType) -> Iterator[Breach]:
