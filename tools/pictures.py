@@ -3,8 +3,9 @@
 
 ::
 
-    uv run python tools/pictures.py        # docs/pictures/gallery.webp and chat.webp; needs Chromium
-    uv run python tools/pictures.py clip   # the clip that the sandbox gives out for every video; needs H.264
+    uv run python tools/pictures.py                  # docs/pictures/gallery.webp and chat.webp; needs Chromium
+    uv run python tools/pictures.py --output FOLDER  # there instead
+    uv run python tools/pictures.py clip             # the clip that the sandbox gives out for every video; needs H.264
 """
 
 import argparse
@@ -54,15 +55,17 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["pages", "clip"], default="pages")
-    if parser.parse_args().what == "clip":
+    parser.add_argument("--output", type=Path, default=PICTURES)
+    chosen = parser.parse_args()
+    if chosen.what == "clip":
         write_clip(CLIP)
     else:
-        PICTURES.mkdir(exist_ok=True)
+        chosen.output.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            anyio.run(write_pictures, Path(folder))
+            anyio.run(write_pictures, Path(folder), chosen.output)
 
 
-async def write_pictures(folder: Path) -> None:
+async def write_pictures(folder: Path, output: Path) -> None:
     """Make a history on the sandbox and write a picture of its gallery and one of a chat."""
     with Sandbox(speed=20) as sandbox:
         env = environment(sandbox, folder)
@@ -75,8 +78,8 @@ async def write_pictures(folder: Path) -> None:
         await anyio.run_process(command, env={**os.environ, **env})
     chat_page = folder / "chat.html"
     chat_page.write_text(page, encoding="utf-8")
-    photograph(gallery, PICTURES / "gallery.webp", 1180, 860)
-    photograph(chat_page, PICTURES / "chat.webp", 760, 1030)
+    photograph(gallery, output / "gallery.webp", 1180, 860)
+    photograph(chat_page, output / "chat.webp", 760, 1030)
 
 
 def environment(sandbox: Sandbox, folder: Path) -> dict[str, str]:
@@ -186,7 +189,7 @@ def photograph(page: Path, target: Path, width: int, height: int) -> None:
         subprocess.run(command, check=True, capture_output=True, timeout=120)  # noqa: S603
         with Image.open(shot) as image:
             image.convert("RGB").save(target, "WEBP", quality=74, method=6)
-    print(f"{target.relative_to(ROOT)}: {target.stat().st_size:,} bytes")  # noqa: T201
+    print(f"{target}: {target.stat().st_size:,} bytes")  # noqa: T201
 
 
 def write_clip(target: Path) -> None:
@@ -200,7 +203,7 @@ def write_clip(target: Path) -> None:
             frame: av.VideoFrame = av.VideoFrame.from_image(image)  # type: ignore[no-untyped-call]
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    print(f"{target.relative_to(ROOT)}: {target.stat().st_size:,} bytes")  # noqa: T201
+    print(f"{target}: {target.stat().st_size:,} bytes")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -139,14 +139,17 @@ def test_blocks_of_json_and_toml_can_be_read(page: Path) -> None:
             tomllib.loads(block.text)
 
 
-def test_settings_file_of_the_page_is_one_that_the_server_takes(tmp_path: Path) -> None:
-    (block,) = (block for block in blocks(ROOT / "docs/configuration.md") if block.language == "toml")
+@pytest.mark.parametrize("page", ["configuration.md", "using.md"])
+def test_settings_of_the_page_are_ones_that_the_server_takes(page: str, tmp_path: Path) -> None:
+    (block,) = (block for block in blocks(ROOT / "docs" / page) if block.language == "toml")
     (tmp_path / "config.toml").write_text(block.text, encoding="utf-8")
     settings = load_settings({"KIE_AI_CONFIG": str(tmp_path / "config.toml"), "KIE_AI_DB_PATH": str(tmp_path / "t.db")})
     assert settings.max_credits_per_day == 200
     app = App.open(settings)  # which refuses sections that no provider or tool takes
     app.engine.record.close()
-    assert app.tool("generate_veo3_video").input_schema["properties"]["aspectRatio"]["default"] == "9:16"
+    for tool, defaults in settings.tools.items():
+        fields = app.tool(tool).input_schema["properties"]
+        assert {name: fields[name]["default"] for name in defaults if name in fields}.items() <= defaults.items()
 
 
 def literal_texts() -> str:

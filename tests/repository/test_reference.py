@@ -37,3 +37,10 @@ def test_no_variable_is_explained_that_does_not_exist(page: Path) -> None:
     known = {variable(name) for name in Settings.model_fields} | {LOAD, "KIE_AI_CONFIG"}
     named = set(re.findall(r"\bKIE_AI_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
     assert {name for name in named - known if not name.startswith((SUBPREFIX, "KIE_AI_MCP_"))} == set()
+
+
+def test_number_of_models_is_that_of_the_market() -> None:
+    text = (ROOT / "docs/tools.md").read_text(encoding="utf-8")
+    listed = text.partition("<!-- models: ")[2].partition("<!-- /models -->")[0]
+    said = re.findall(r"(\d+)\s+models of the market", (ROOT / "docs/index.md").read_text(encoding="utf-8"))
+    assert said == [str(len(re.findall(r"^\| `", listed, re.MULTILINE)))]
