@@ -16,7 +16,7 @@ BACKEND = "tests.keyrings.FileKeyring"
 class FileKeyring(KeyringBackend):
     """Keeps passwords as one JSON object."""
 
-    priority = 1.0
+    priority = 0.5  # of those that are used only where they are chosen
     name = "the file of the tests"
 
     def get_password(self, service: str, username: str) -> str | None:

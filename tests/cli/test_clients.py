@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kie_ai_mcp._cli.install import jsonc, toml_text, yaml_text
 from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
 from kie_ai_mcp._settings.installation import server_command
 from kie_ai_mcp.errors import ConfigError
@@ -33,6 +34,10 @@ CLINE = "saoudrizwan.claude-dev/settings/cline_mcp_settings.json"
         ("zed", "darwin", ".config/zed/settings.json"),
         ("zed", "win32", "AppData/Roaming/Zed/settings.json"),
         ("cline", "linux", f".config/Code/User/globalStorage/{CLINE}"),
+        ("lm-studio", "win32", ".lmstudio/mcp.json"),
+        ("opencode", "win32", ".config/opencode/opencode.json"),
+        ("goose", "darwin", ".config/goose/config.yaml"),
+        ("goose", "win32", "AppData/Roaming/Block/goose/config/config.yaml"),
     ],
 )
 def test_file_is_where_the_client_looks_on_each_platform(name: str, platform: str, place: str, tmp_path: Path) -> None:
@@ -84,7 +89,8 @@ def test_user_without_a_home_is_asked_to_name_the_file(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", CLIENTS)
 def test_file_is_of_the_form_that_is_written(name: str, tmp_path: Path) -> None:
-    assert config_path(name, "linux", {}, tmp_path).suffix == f".{CLIENTS[name].form}"
+    suffixes = {jsonc: ".json", toml_text: ".toml", yaml_text: ".yaml"}
+    assert config_path(name, "linux", {}, tmp_path).suffix == suffixes[CLIENTS[name].form]
 
 
 def test_installed_command_is_started_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

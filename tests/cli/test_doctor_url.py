@@ -43,7 +43,7 @@ def look(run: "Run", *arguments: str, **settings: Any) -> tuple["Ended", dict[st
 
 
 def test_server_that_answers_is_named_with_its_tools(run: "Run", address: str) -> None:
-    ended, found = look(run, "--url", address, "--token-variable", "KIE_TOKEN", KIE_TOKEN=TOKEN)
+    ended, found = look(run, "--url", address, "--token-env", "KIE_TOKEN", KIE_TOKEN=TOKEN)
     assert (ended.code, found["state"]) == (0, "ok"), found
     assert found["found"].startswith("kie-ai ")
     assert int(found["found"].split()[-2]) > 5
@@ -52,16 +52,16 @@ def test_server_that_answers_is_named_with_its_tools(run: "Run", address: str) -
 
 @pytest.mark.parametrize("token", ["", "another-token-0123456"])
 def test_token_that_lacks_or_is_wrong_is_named(run: "Run", address: str, token: str) -> None:
-    given = ("--token-variable", "KIE_TOKEN") if token else ()
+    given = ("--token-env", "KIE_TOKEN") if token else ()
     ended, found = look(run, "--url", address, *given, KIE_TOKEN=token)
     assert (ended.code, found["state"]) == (1, "fail")
     assert "answers 401" in found["found"]
-    assert "--token-variable" in found["cure"]
+    assert "--token-env" in found["cure"]
     assert "another-token" not in ended.stdout
 
 
 def test_variable_without_a_token_is_named(run: "Run") -> None:
-    _, found = look(run, "--url", "https://kie.example", "--token-variable", "KIE_TOKEN")
+    _, found = look(run, "--url", "https://kie.example", "--token-env", "KIE_TOKEN")
     assert (found["check"], found["found"]) == ("token", "KIE_TOKEN holds no token.")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kie_ai_mcp._cli.install import command as _cli_install
+from kie_ai_mcp._cli.install import jsonc, toml_text, yaml_text
 from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
 from kie_ai_mcp._cli.install.jsonc import read
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 KEY = "a-key-that-nobody-may-see-0123"
 STARTED = "Starting the server once, so that its first start in the client is fast ...\n"
-LEFT_OUT = ("claude-desktop", "zed", "cline")
+LEFT_OUT = ("claude-desktop", "zed", "cline", "lm-studio", "goose")
+JSON = [name for name, client in CLIENTS.items() if client.form is jsonc]
 
 COMMENTED = """\
 {
@@ -48,9 +50,27 @@ def file_of(name: str, home: Path) -> Path:
 
 def entry_in(name: str, text: str, entry: str = "kie-ai") -> dict[str, Any]:
     """The entry as the client will read it."""
-    whole = tomllib.loads(text) if CLIENTS[name].form == "toml" else read(text)
-    found: dict[str, Any] = whole[CLIENTS[name].servers][entry]
+    found: dict[str, Any] = whole_of(name, text)[CLIENTS[name].servers][entry]
     return found
+
+
+def whole_of(name: str, text: str) -> dict[str, Any]:
+    """All that the client will read."""
+    whole: dict[str, Any] = CLIENTS[name].form.read(text.removeprefix("\ufeff"))
+    return whole
+
+
+def command_of(name: str, entry: dict[str, Any]) -> list[str]:
+    """The command that the client will start."""
+    client = CLIENTS[name]
+    command: list[str] = entry[client.command] if client.args is None else [entry[client.command], *entry[client.args]]
+    return command
+
+
+def env_of(name: str, entry: dict[str, Any]) -> dict[str, str]:
+    """The variables that the client will set."""
+    env: dict[str, str] = entry[CLIENTS[name].env]
+    return env
 
 
 def holds_in_order(after: str, before: str) -> bool:
@@ -71,7 +91,7 @@ def test_new_file_holds_the_entry_without_the_key(run: "Run", tmp_path: Path, na
     assert (str(path) in ended.stdout, CLIENTS[name].title in ended.stdout) == (True, True)
     text = path.read_text("utf-8")
     entry = entry_in(name, text)
-    assert Path(entry["command"]).is_file()
+    assert Path(command_of(name, entry)[0]).is_file()
     assert KEY not in text + ended.stdout + ended.stderr
     assert ("KIE_AI_API_KEY" in text) is (name not in LEFT_OUT)
     assert ("knows no variables" in ended.stdout) is (name in LEFT_OUT)
@@ -86,7 +106,7 @@ def test_server_is_started_once_as_the_client_will_start_it(
     install(run, name, "--yes")
     entry = entry_in(name, file_of(name, tmp_path).read_text("utf-8"))
     for command, environ in first_starts:
-        assert command == [entry["command"], *entry["args"]]
+        assert command == command_of(name, entry)
         settings = {key: value for key, value in environ.items() if key.startswith("KIE_AI_") and value}
         key = {} if name in LEFT_OUT else {"KIE_AI_API_KEY": KEY}
         assert settings == {"KIE_AI_COMPACT": "true", **key}  # not those of this shell
@@ -119,7 +139,7 @@ def test_result_is_shown_before_the_server_is_started(run: "Run", monkeypatch: p
     assert (len(shown), shown[-1]) == (2, "started")
 
 
-@pytest.mark.parametrize("name", [name for name, client in CLIENTS.items() if client.form == "json"])
+@pytest.mark.parametrize("name", JSON)
 def test_comments_order_and_other_servers_stay(run: "Run", tmp_path: Path, name: str) -> None:
     before, path = COMMENTED % CLIENTS[name].servers, file_of(name, tmp_path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +210,7 @@ def test_what_the_user_added_to_the_entry_stays(run: "Run", tmp_path: Path, name
 def test_key_is_written_where_that_is_asked_for_and_shown_nowhere(run: "Run", tmp_path: Path, name: str) -> None:
     ended = install(run, name, "--yes", "--write-key")
     path = file_of(name, tmp_path)
-    assert entry_in(name, path.read_text("utf-8"))["env"]["KIE_AI_API_KEY"] == KEY
+    assert env_of(name, entry_in(name, path.read_text("utf-8")))["KIE_AI_API_KEY"] == KEY
     assert KEY not in ended.stdout + ended.stderr
     assert "clear text" in ended.stdout
     if sys.platform != "win32":
@@ -218,7 +238,7 @@ def test_nothing_is_written_without_a_yes(run: "Run", tmp_path: Path) -> None:
 def test_print_writes_no_file_and_no_key(run: "Run", tmp_path: Path, name: str) -> None:
     ended = install(run, name, "--print")
     assert (ended.code, KEY in ended.stdout) == (0, False)
-    assert entry_in(name, ended.stdout)["command"]
+    assert command_of(name, entry_in(name, ended.stdout))
     assert str(file_of(name, tmp_path)) in ended.stderr
     assert not file_of(name, tmp_path).exists()
 
@@ -287,18 +307,39 @@ JSON_FILES = {
 }
 
 
+YAML_FILES = {
+    "an empty file": "",
+    "no servers": "GOOSE_MODEL: x  # mine\nnull_one: null\n",
+    "servers that are nothing": "SERVERS:\nGOOSE_MODEL: x # mine\n",
+    "an empty flow": "SERVERS: {} # mine\n",
+    "a flow": "SERVERS: {a: {cmd: x}} # mine\n",
+    "other servers": "a: ~\nSERVERS:\n  o:\n    cmd: x # mine\n    args:\n    - y\n\n# mine\nb: 'yes'\n",
+    "lists that are indented": 'SERVERS:\n  o:\n    args:\n      - "y" # mine\nz:\n  - 1\n',
+    "our entry": "SERVERS:\n  kie-ai:\n    cmd: old # mine\n    envs:\n      A: '1'\n  o:\n    cmd: x\n",
+    "a document's start": "---\nSERVERS:\n  o: {} # mine\n",
+    "Windows line ends": "SERVERS:\r\n  o:\r\n    cmd: x # mine\r\n",
+    "texts of several lines": "t: |\n  a\n   b\nu: >-\n  c\n  d\nSERVERS:\n  o: {cmd: x} # mine\n",
+    "an anchor": "SERVERS:\n  o: &o # mine\n    cmd: x\n  p: *o\n",
+    "a key twice": "a: 1\na: 2 # mine\n",
+    "tabs": "SERVERS:\n\to: 1 # mine\n",
+    "wide indents": "SERVERS:\n    o:\n        cmd: x # mine\n",
+    "a list of servers": "SERVERS:\n- o # mine\n",
+    "comments alone": "# mine\n",
+}
+FORMS = {"toml_text": TOML_FILES, "jsonc": JSON_FILES, "yaml_text": YAML_FILES}
+
+
 FILES = [
     pytest.param(name, text.replace("SERVERS", client.servers), id=f"{name}: {label}")
     for name, client in CLIENTS.items()
-    for label, text in (TOML_FILES if client.form == "toml" else JSON_FILES).items()
+    for label, text in (FORMS[client.form.__name__.rpartition(".")[2]]).items()
 ]
 
 
 def others_in(name: str, text: str) -> str:
     """All that a client reads in its file besides our entry."""
-    text = text.removeprefix("\ufeff")
-    whole = tomllib.loads(text) if CLIENTS[name].form == "toml" else read(text)
-    servers = whole.pop(CLIENTS[name].servers, {})
+    whole = whole_of(name, text)
+    servers = whole.pop(CLIENTS[name].servers, None) or {}
     return json.dumps([whole, {key: value for key, value in servers.items() if key != "kie-ai"}], default=repr)
 
 
@@ -311,10 +352,11 @@ def test_file_keeps_all_it_holds_or_is_not_written(run: "Run", tmp_path: Path, n
     after = path.read_bytes().decode()
     if ended.code:
         assert (after, [place.name for place in path.parent.iterdir() if place.is_file()]) == (before, [path.name])
-        assert "so it was not changed" in ended.stderr or entry_in(name, ended.stdout)["env"]["KIE_AI_WAIT_S"] == "5"
+        if "so it was not changed" not in ended.stderr:
+            assert env_of(name, entry_in(name, ended.stdout))["KIE_AI_WAIT_S"] == "5"
         return
     assert others_in(name, after) == others_in(name, before)
-    assert entry_in(name, after.removeprefix("\ufeff"))["env"]["KIE_AI_WAIT_S"] == "5"
+    assert env_of(name, entry_in(name, after))["KIE_AI_WAIT_S"] == "5"
     assert after.count("# mine") == before.count("# mine")
     assert ("\n" in after.replace("\r\n", "")) is ("\r\n" not in before)
 
@@ -322,23 +364,21 @@ def test_file_keeps_all_it_holds_or_is_not_written(run: "Run", tmp_path: Path, n
 def test_edit_that_would_change_more_is_not_written_and_the_entry_is_printed(
     run: "Run", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, puts in (("cursor", "jsonc.put"), ("codex", "_put_toml")):
-        path = file_of(name, tmp_path)
-        path.parent.mkdir()
-        before = '{"theme": "dark"}' if name == "cursor" else 'theme = "dark"\n'
+    befores = {"cursor": '{"theme": "dark"}', "codex": 'theme = "dark"\n', "goose": "theme: dark\n"}
+    for name, module in (("cursor", jsonc), ("codex", toml_text), ("goose", yaml_text)):
+        path, before, put = file_of(name, tmp_path), befores[name], attrgetter("put")(module)
+        path.parent.mkdir(parents=True)
         path.write_text(before, "utf-8")
-        module = sys.modules[config_path.__module__]
-        put = attrgetter(puts)(module)
 
         def spoils(text: str, keys: Any, value: Any, put: Any = put) -> str:
             return str(put(text.replace("dark", "light") if text else text, keys, value))
 
         with monkeypatch.context() as patch:
-            patch.setattr(f"{module.__name__}.{puts}", spoils)
+            patch.setattr(module, "put", spoils)
             ended = install(run, name, "--yes")
         assert (ended.code, path.read_text("utf-8")) == (1, before)
         assert [place.name for place in path.parent.iterdir()] == [path.name]
-        assert entry_in(name, ended.stdout)["command"]
+        assert command_of(name, entry_in(name, ended.stdout))
         assert f"{path} would have changed in more than this entry, so nothing was written" in ended.stderr
 
 
@@ -424,7 +464,7 @@ def test_file_that_changed_while_the_user_thought_is_left_alone(
         path.parent.mkdir()
         path.write_text("{}", "utf-8")
 
-    monkeypatch.setattr(_cli_install, "_ask", meanwhile)
+    monkeypatch.setattr(_cli_install, "ask", meanwhile)
     ended = install(run, "cursor")
     assert (ended.code, path.read_text("utf-8")) == (1, "{}")
     assert "changed meanwhile" in ended.stderr

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kie_ai_mcp._cli.install import command as _cli_install
+from kie_ai_mcp._cli.install import jsonc
 from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
 from kie_ai_mcp._cli.install.jsonc import put, read
 from tests.cli.test_install import COMMENTED, entry_in, file_of, holds_in_order
@@ -27,8 +28,19 @@ BY_VARIABLE: dict[str, dict[str, Any]] = {
     "codex": {"url": URL, "bearer_token_env_var": "KIE_TOKEN", "startup_timeout_sec": 60, "tool_timeout_sec": 300},
     "gemini": {"httpUrl": URL, "headers": {"Authorization": "Bearer ${KIE_TOKEN}"}},
     "windsurf": {"serverUrl": URL, "headers": {"Authorization": "Bearer ${env:KIE_TOKEN}"}},
+    "opencode": {"type": "remote", "url": URL, "headers": {"Authorization": "Bearer {env:KIE_TOKEN}"}},
+    "goose": {
+        "name": "kie-ai",
+        "type": "streamable_http",
+        "description": "Pictures, videos, music and speech through Kie.ai",
+        "enabled": True,
+        "timeout": 300,
+        "uri": URL,
+        "env_keys": ["KIE_TOKEN"],
+        "headers": {"Authorization": "Bearer ${KIE_TOKEN}"},
+    },
 }
-PROOFS = ("headers", "http_headers", "bearer_token_env_var")
+PROOFS = ("headers", "http_headers", "bearer_token_env_var", "env_keys")
 IN_CLEAR = [name for name in REMOTE if not CLIENTS[name].asks]
 
 
@@ -51,7 +63,7 @@ def written(name: str, home: Path) -> dict[str, Any]:
 def test_token_comes_from_a_variable_where_the_client_can(
     run: "Run", tmp_path: Path, name: str, first_starts: list[Any]
 ) -> None:
-    ended = install(run, name, "--url", URL, "--token-variable", "KIE_TOKEN", "--yes", KIE_TOKEN=TOKEN)
+    ended = install(run, name, "--url", URL, "--token-env", "KIE_TOKEN", "--yes", KIE_TOKEN=TOKEN)
     assert ended.code == 0, ended.stderr
     assert written(name, tmp_path) == BY_VARIABLE[name]
     assert "taken from KIE_TOKEN" in ended.stdout
@@ -123,7 +135,7 @@ def test_print_shows_the_entry_without_the_token(run: "Run", tmp_path: Path, nam
     assert entry["http_headers" if name == "codex" else "headers"] == {"Authorization": f"Bearer {proof}"}
 
 
-@pytest.mark.parametrize("name", [name for name in REMOTE if CLIENTS[name].form == "json"])
+@pytest.mark.parametrize("name", [name for name in REMOTE if CLIENTS[name].form is jsonc])
 def test_rest_of_the_file_and_what_the_user_added_stay(run: "Run", tmp_path: Path, name: str) -> None:
     path, word = file_of(name, tmp_path), str(CLIENTS[name].address)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +192,7 @@ def test_client_whose_file_takes_no_address_is_told_where_to_enter_it(run: "Run"
 
 @pytest.mark.parametrize("name", [name for name in REMOTE if name not in BY_VARIABLE])
 def test_client_without_variables_is_given_the_token_in_another_way(run: "Run", tmp_path: Path, name: str) -> None:
-    ended = install(run, name, "--url", URL, "--token-variable", "KIE_TOKEN", "--yes")
+    ended = install(run, name, "--url", URL, "--token-env", "KIE_TOKEN", "--yes")
     assert (ended.code, "--token -" in ended.stderr, file_of(name, tmp_path).exists()) == (2, True, False)
 
 
@@ -209,14 +221,14 @@ def test_address_is_completed(run: "Run", tmp_path: Path, given: str, entered: s
         (["--url", "ftp://kie.example/mcp"], "such as https://kie.example/mcp"),
         (["--url", "https:///mcp"], "such as https://kie.example/mcp"),
         (["--url", "https://kie.example:port/mcp"], "such as https://kie.example/mcp"),
-        (["--url", f"https://me:{TOKEN}@kie.example/mcp"], "--token-variable"),
-        (["--url", f"https://kie.example/mcp?token={TOKEN}"], "--token-variable"),
+        (["--url", f"https://me:{TOKEN}@kie.example/mcp"], "--token-env"),
+        (["--url", f"https://kie.example/mcp?token={TOKEN}"], "--token-env"),
         (["--url", "http://kie.example/mcp"], "not encrypted"),
         (["--url", "http://8.8.8.8/mcp"], "not encrypted"),
         (["--url", URL, "--token", f"Bearer {TOKEN}"], "not the word Bearer"),
         (["--url", URL, "--token", ""], "the token alone"),
-        (["--url", URL, "--token-variable", f"{TOKEN}"], "not the token itself"),
-        (["--url", URL, "--token-variable", "A", "--token", TOKEN], "not both"),
+        (["--url", URL, "--token-env", f"{TOKEN}"], "not the token itself"),
+        (["--url", URL, "--token-env", "A", "--token", TOKEN], "not both"),
         (["--token", TOKEN], "--url"),
         (["--url", URL, "--set", "compact=true"], "leave --url out"),
         (["--url", URL, "--write-key"], "leave --url out"),

@@ -78,9 +78,9 @@ Report = Callable[[Finding], None]  # takes each result as soon as it is there
 @click.option("--offline", is_flag=True, help="Ask the service nothing: no key, credits, routes, models or clock.")
 @click.option("--schemas", is_flag=True, help="Compare the fields of every model that a tool sells, one a second.")
 @click.option("--url", help="Look at the server at this address instead, as a client of it does.")
-@click.option("--token-variable", metavar="NAME", help="With --url: the environment variable that holds its token.")
+@click.option("--token-env", metavar="NAME", help="With --url: the environment variable that holds its token.")
 @json_option
-def doctor(offline: bool, schemas: bool, url: str | None, token_variable: str | None) -> None:
+def doctor(offline: bool, schemas: bool, url: str | None, token_env: str | None) -> None:
     """Check everything that can be wrong, and say how to put it right.
 
     Looks at settings, key, credits, status routes, clock, database, models, folders, providers, versions, the server's
@@ -94,7 +94,7 @@ def doctor(offline: bool, schemas: bool, url: str | None, token_variable: str | 
             _print(finding)
 
     if url is not None:
-        report(_remote(checked(url), token_variable))
+        report(_remote(checked(url), token_env))
     else:
         anyio.run(_examine, report, offline, schemas)
     if wants_json():
@@ -113,10 +113,10 @@ def _print(finding: Finding) -> None:
     echo(shown[6:])
 
 
-def _remote(url: str, token_variable: str | None) -> Finding:
-    token = full_environment().get(token_variable or "", "").strip()
-    if token_variable is not None and not token:
-        return Finding("token", "fail", f"{token_variable} holds no token.", "Set it, or correct --token-variable.")
+def _remote(url: str, token_env: str | None) -> Finding:
+    token = full_environment().get(token_env or "", "").strip()
+    if token_env is not None and not token:
+        return Finding("token", "fail", f"{token_env} holds no token.", "Set it, or correct --token-env.")
     try:
         return Finding("server", "ok", Look(url, token).words())
     except ConfigError as exc:

@@ -52,12 +52,14 @@ COMMANDS = {
     "providers": "Show every installed provider: enabled, disabled or set aside, why, and the cure.",
     "tasks": "Work with the record: list, add up, wait for, save, make again, export, prune and settle.",
     "tools": "Show every tool that a client is offered; with --json also the input schemas.",
+    "uninstall": "Remove this server from the configuration of an MCP client.",
     "users": "Say who may use this server over HTTP, and how much each may spend.",
 }
 MODULES = {
     "estimate": "models",
     "install": "install.command",
     "tools": "providers",
+    "uninstall": "install.removal",
 }  # of commands whose module has another name
 RELAY, RELAY_ENDS_S = "kie_ai_mcp_authors.reload:Relay", 10.0  # of `serve --reload`, and how long its end may take
 # Commands that first-party providers bring: no other provider may take their names.

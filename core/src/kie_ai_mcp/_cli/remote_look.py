@@ -21,7 +21,7 @@ LIMIT_S = 15.0
 MOST_BYTES = 10_000_000
 WORDS = 200  # characters of a server's own words that are shown
 CURES = {
-    401: "Give --token-variable the name of a variable that holds a valid token.",
+    401: "Give --token-env the name of a variable that holds a valid token.",
     403: "Give a token of a user who may use it, or look at its proxy.",
     404: "Check the path: it ends with /mcp, below the path under which the proxy serves it.",
     405: "Check the path: it ends with /mcp.",

@@ -28,8 +28,7 @@ def change_settings(values: Mapping[str, Any], path: Path | None = None) -> Path
     """
     path = path or config_file()
     target = Path(os.path.realpath(path))  # a link stays one
-    with file_errors(path, "read", "Check its permissions."):
-        before = _text(path, target.read_bytes()) if target.exists() else ""
+    before = _text(path)
     after = _changed(path, before, values)
     if after == before:
         return path
@@ -52,19 +51,18 @@ def _as_variable(value: Any) -> str:
     return os.pathsep.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _text(path: Path, data: bytes) -> str:
+def _text(path: Path) -> str:
     try:
-        return decoded(data)
+        with file_errors(path, "read", "Check its permissions."):
+            return decoded(path.read_bytes()) if path.exists() else ""
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text, so it was not changed.", next_step="Save it as UTF-8.") from None
 
 
 def settings_in(path: Path) -> dict[str, Any]:
     """Return what a settings file holds; nothing where there is none."""
-    with file_errors(path, "read", "Check its permissions."):
-        text = _text(path, path.read_bytes()) if path.exists() else ""
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(_text(path))
     except tomllib.TOMLDecodeError as exc:
         raise _malformed(path, exc) from None
 

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
+from site import getsitepackages, getusersitepackages
 from urllib.parse import unquote, urlsplit
 
 from kie_ai_mcp._settings.settings import APP
@@ -119,6 +120,22 @@ def server_command() -> tuple[str, list[str]]:
         return shutil.which("uvx") or "uvx", _uvx_arguments()
     script = Path(sysconfig.get_path("scripts")) / (f"{APP}.exe" if os.name == "nt" else APP)
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
+
+
+def server_environment() -> dict[str, str]:
+    """Return the variables without which that command would not find this program: clients have no PYTHONPATH."""
+    home = Path(__file__).parents[2]
+    places = [Path(place).absolute() for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    if home not in places:
+        if not any(home.glob(f"{CORE.replace('-', '_')}-*.dist-info")) or home in map(Path, _site_folders()):
+            return {}
+        places = [home]  # it was installed there with --target
+    return {"PYTHONPATH": os.pathsep.join(map(str, places))}
+
+
+def _site_folders() -> list[str]:
+    """Return the folders of packages that this Python knows by itself."""
+    return [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *getsitepackages(), getusersitepackages()]
 
 
 def made_by() -> str:

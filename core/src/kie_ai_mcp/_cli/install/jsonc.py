@@ -59,6 +59,32 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     return text
 
 
+def remove(text: str, path: Sequence[str]) -> str:
+    """Return the text without the member at `path`, and everything else as it was; where there is none, the text."""
+    read(text)
+    strict, plain = _strict(text), _COMMENT.sub(_blanked, text)
+    at, members = (strict.index("{") if text.strip() else 0), Members()
+    for name in path:
+        members = _members(strict, at)[0] if text.strip() and strict[at] in "{[" else {}
+        if name not in members:
+            return text
+        key_at, at, end = members[name]
+    after = _next(plain, end)
+    if plain[after] == ",":
+        cuts = [(key_at, after + 1)]
+    else:  # the last one takes the comma before it along
+        before = max((stop for _, _, stop in members.values() if stop <= key_at), default=None)
+        comma = None if before is None else plain.index(",", before)
+        cuts = [(key_at, end), *([] if comma is None else [(comma, comma + 1)])]
+    for start, stop in cuts:
+        text = text[:start] + text[stop:]
+        line = text.rfind("\n", 0, start) + 1
+        line_end = text.find("\n", start)
+        if line_end >= 0 and not text[line:line_end].strip():
+            text = text[:line] + text[line_end + 1 :]
+    return text
+
+
 def _blanked(match: re.Match[str]) -> str:
     """Return blanks of the same length, with the line ends; return a string unchanged."""
     return match[0] if match[0].startswith('"') else re.sub(r"[^\r\n]", " ", match[0])

@@ -32,11 +32,11 @@ def remote_of(client: Client, url: str, variable: str | None, token: str | None)
         )
         raise ConfigError(f"The file of {client.title} takes no server at an address.", next_step=cure)
     if variable is not None and token is not None:
-        raise click.UsageError("Give --token-variable or --token, not both.")
+        raise click.UsageError("Give --token-env or --token, not both.")
     if variable is not None and not VARIABLE.fullmatch(variable):
-        raise click.UsageError("--token-variable takes the name of an environment variable, not the token itself.")
+        raise click.UsageError("--token-env takes the name of an environment variable, not the token itself.")
     if variable is not None and client.reference is None:
-        cure = "Leave --token-variable out and give --token -, which asks for the token and makes the file private."
+        cure = "Leave --token-env out and give --token -, which asks for the token and makes the file private."
         raise ConfigError(f"{client.title} supports no variables in its file.", next_step=cure)
     if token == "-":  # noqa: S105  stands for none
         token = click.prompt("Token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline().strip()
@@ -66,9 +66,9 @@ def checked(text: str) -> str:
     if not host or parts.scheme not in {"http", "https"}:
         raise click.UsageError("--url takes an address such as https://kie.example/mcp.")
     if "@" in parts.netloc:
-        raise click.UsageError("--url holds a name or a password, which others could read; use --token-variable.")
+        raise click.UsageError("--url holds a name or a password, which others could read; use --token-env.")
     if parts.query or parts.fragment:
-        raise click.UsageError("--url must end before any ? or #; a token is given by --token-variable.")
+        raise click.UsageError("--url must end before any ? or #; a token is given by --token-env.")
     _check_way(parts.scheme, host)
     path = parts.path.rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}{'' if path.endswith(PATH) else PATH}"

@@ -1,0 +1,247 @@
+"""Our entry in a client's file: made, changed, read and removed, with everything else in the file as it was."""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+from tomlkit.exceptions import TOMLKitError
+
+from kie_ai_mcp._cli.install import toml_text
+from kie_ai_mcp._cli.install.clients import ENTRY, KEY, Client, Env, Remote
+from kie_ai_mcp._cli.install.jsonc import Malformed
+from kie_ai_mcp._settings.installation import server_command, server_environment
+from kie_ai_mcp._settings.settings import PREFIX
+
+ADDRESSES = ("url", "httpUrl", "serverUrl", "uri")
+PROGRAMS = ("kie-ai-mcp", "kie_ai_mcp")  # in the command of every entry that starts this server
+SECRETS = ("key", "token")  # what a client can be made to ask for
+# The editors of TOML and YAML raise whatever they meet, for files that they can't edit.
+EDIT_ERRORS = (AttributeError, LookupError, TypeError, ValueError, TOMLKitError)
+
+Keys = tuple[str, ...]
+
+
+class Spoiled(Exception):
+    """The file that an edit made does not read back as it should: it differs in more than our entry."""
+
+
+class Absent(Exception):
+    """A client's file has no entry of that name."""
+
+
+def edited(client: Client, text: str, wanted: Env | Remote, name: str = ENTRY, *, asks_key: bool = False) -> str:
+    """Return a client's file with our entry in it, and everything else as it was.
+
+    The entry starts this server with the variables of `wanted` in clear text, or leads to a server elsewhere. In an
+    existing entry, only the command, its arguments and these variables change, or the address and its token: its key
+    and what the user added stay. With `asks_key`, a client that can do so asks for the key in a new entry. A file of
+    another form raises `Malformed`; an edit that does not read back as it should raises `Spoiled`.
+    """
+    before = client.form.read(text)
+    place = _place(client, before)
+    existing = _entry_at(before, (*place, name))
+    changes: dict[Keys, Any]
+    if isinstance(wanted, Remote):
+        entry = _remote_entry(client, wanted, name)
+        changes = _remote_changes(entry, existing) if isinstance(existing, dict) else {(): entry}
+    else:
+        entry = _new_entry(client, wanted, name, asks_key=asks_key and client.asks)
+        changes = _changes(client, entry, existing, wanted) if isinstance(existing, dict) else {(): entry}
+    try:
+        for keys, value in changes.items():
+            text = client.form.put(text, (*place, name, *keys), value)
+        written = json.dumps(_entry_at(client.form.read(text), (*place, name)), default=repr)
+        for secret in SECRETS if client.asks else ():
+            if f"${{input:{name}-{secret}}}" in written:
+                text = _put_question(client, text, before.get("inputs"), _question(name, secret))
+        after = client.form.read(text)
+        own = _entry_at(after, (*place, name))
+        complete = all(reduce(getitem, keys, own) == value for keys, value in changes.items())
+    except Malformed:
+        raise
+    except EDIT_ERRORS as exc:
+        raise Spoiled from exc
+    if not complete or _others(before, client, name) != _others(after, client, name):
+        raise Spoiled
+    return text
+
+
+def removed(client: Client, text: str, name: str = ENTRY) -> str:
+    """Return a client's file without our entry, and everything else as it was.
+
+    Raises `Absent` where there is none, `Malformed` where an entry of that name is another program's, and `Spoiled`
+    where more than the entry would change.
+    """
+    before = client.form.read(text)
+    place = _place(client, before)
+    existing = _entry_at(before, (*place, name))
+    if not isinstance(existing, dict):
+        raise Absent
+    written = json.dumps(existing, default=repr)
+    if not any(word in written for word in PROGRAMS) and not any(word in existing for word in ADDRESSES):
+        raise Malformed(f"its entry {name} starts another program; choose the right --name")
+    try:
+        text = client.form.remove(text, (*place, name))
+        after = client.form.read(text)
+        rest = json.dumps(after.get(client.servers), default=repr)
+        for secret in SECRETS if client.asks and isinstance(after.get("inputs"), list) else ():
+            question = _question(name, secret)
+            if question in after["inputs"] and f"${{input:{question['id']}}}" not in rest:
+                text = client.form.remove(text, ("inputs", str(after["inputs"].index(question))))
+                after = client.form.read(text)
+    except EDIT_ERRORS as exc:
+        raise Spoiled from exc
+    if _entry_at(after, (*place, name)) is not None or _others(before, client, name) != _others(after, client, name):
+        raise Spoiled
+    return text
+
+
+def start_of(client: Client, text: str, name: str, environ: Env) -> tuple[list[str], dict[str, str]]:
+    """Return the command of our entry in a client's file, and its environment where the client is started in `environ`.
+
+    No setting reaches it but those of the entry.
+    """
+    whole = client.form.read(text)
+    own = _entry_at(whole, (*_place(client, whole), name))
+    written = own.get(client.env)
+    env = {key: str(value) for key, value in written.items()} if isinstance(written, Mapping) else {}
+    if (KEY in env and env[KEY] == client.key) or KEY in own.get("env_vars", ()):
+        env[KEY] = environ.get(KEY, "")
+    if env.get(KEY, "").startswith("${input:"):
+        del env[KEY]
+    others = {key: value for key, value in environ.items() if not key.startswith(PREFIX)}
+    command = own[client.command] if client.args is None else [own[client.command], *own[client.args]]
+    return [*command], others | env
+
+
+def _place(client: Client, whole: Mapping[str, Any]) -> Keys:
+    """Return the keys of what holds the servers in a client's file."""
+    servers = whole.get(client.servers)
+    is_newer = isinstance(servers, dict) and isinstance(servers.get(client.inner), dict)
+    return (client.servers, client.inner) if client.inner and is_newer else (client.servers,)
+
+
+def _entry_at(whole: Any, keys: Keys) -> Any:
+    """Return what is at a place in a client's file; None where there is no such place."""
+    for key in keys:
+        whole = whole.get(key) if isinstance(whole, dict) else None
+    return whole
+
+
+def _others(whole: Mapping[str, Any], client: Client, name: str) -> str:
+    """Return all that a file holds besides our entry, for comparing."""
+
+    def less(part: Any, keys: Keys) -> Any:
+        if not keys:
+            return {key: value for key, value in part.items() if key != name} if isinstance(part, dict) else part
+        return {**part, keys[0]: less(part.get(keys[0]) or {}, keys[1:])} if isinstance(part, dict) else part
+
+    rest = less(whole, _place(client, whole))
+    if client.asks and isinstance(inputs := whole.get("inputs", []), list):
+        ours = [_question(name, secret) for secret in SECRETS]
+        rest["inputs"] = [question for question in inputs if question not in ours]
+    return json.dumps(rest, sort_keys=True, default=repr)
+
+
+def _new_entry(client: Client, env: Env, name: str, *, asks_key: bool) -> dict[str, Any]:
+    command, args = server_command()
+    start: dict[str, Any] = {client.command: [command, *args]}
+    if client.args is not None:
+        start = {client.command: command, client.args: args}
+    env = {**server_environment(), **env}
+    own = {client.names: name} if client.names else {}
+    if client.form is toml_text:
+        entry = {**start, **({} if KEY in env else {"env_vars": [KEY]}), **client.usual}
+    else:
+        entry = {**own, **client.usual, **start}
+        key = f"${{input:{name}-key}}" if asks_key else client.key
+        env = {KEY: key, **env} if key else env
+    return {**entry, client.env: dict(env)} if env else entry
+
+
+def _remote_entry(client: Client, remote: Remote, name: str) -> dict[str, Any]:
+    assert client.address is not None  # noqa: S101  it was asked for before
+    own = {client.names: name} if client.names else {}
+    entry = {**own, **client.remote, client.address: remote.url}
+    proof = remote.token
+    if remote.variable and client.form is toml_text:
+        return {**entry, "bearer_token_env_var": remote.variable}
+    if remote.variable and client.reference:
+        proof = client.reference.format(remote.variable)
+        if not client.passes_key:
+            entry["env_keys"] = [remote.variable]
+    elif proof and client.asks:
+        proof = f"${{input:{name}-token}}"
+    headers = {"http_headers" if client.form is toml_text else "headers": {"Authorization": f"Bearer {proof}"}}
+    return {**entry, **(headers if proof else {})}
+
+
+def _question(name: str, secret: str) -> dict[str, Any]:
+    """Return the question for a key or a token as VS Code puts it; it keeps the answer encrypted."""
+    words = {"key": "Key from kie.ai/api-key", "token": f"Token for {name}"}[secret]
+    return {"type": "promptString", "id": f"{name}-{secret}", "description": words, "password": True}
+
+
+def _put_question(client: Client, text: str, questions: Any, question: Mapping[str, Any]) -> str:
+    put = client.form.put
+    if questions is None:
+        return str(put(text, ("inputs",), [question]))
+    if not isinstance(questions, list):
+        raise Malformed("inputs is not a list")
+    return text if question in questions else str(put(text, ("inputs", str(len(questions))), question))
+
+
+def _changes(client: Client, entry: Mapping[str, Any], existing: Mapping[str, Any], own: Env) -> dict[Keys, Any]:
+    """Return the values that have to be written into an existing entry, each with its keys in that entry."""
+    if any(word in existing for word in ADDRESSES):
+        raise Malformed("its entry of that name leads to a server at an address; choose another --name")
+    return dict(_differences(client, entry, existing, {**server_environment(), **own}))
+
+
+def _differences(
+    client: Client, entry: Mapping[str, Any], existing: Mapping[str, Any], own: Env
+) -> Iterator[tuple[Keys, Any]]:
+    env, names = existing.get(client.env, {}), existing.get("env_vars")
+    has_key = isinstance(env, dict) and KEY in env
+    for key, value in entry.items():
+        is_changed = key not in existing or (key in {client.command, client.args} and existing[key] != value)
+        if is_changed and not (key == "env_vars" and has_key):
+            yield (key,), value
+    if env is None and client.env in entry:
+        yield (client.env,), entry[client.env]
+    if isinstance(env, dict) and client.env in existing:
+        for key, value in entry.get(client.env, {}).items():
+            if key not in env or (key in own and env[key] != value):
+                yield (client.env, key), value
+    if not has_key and "env_vars" in entry and isinstance(names, list) and KEY not in names:
+        yield ("env_vars",), [*names, KEY]
+
+
+def _remote_changes(entry: Mapping[str, Any], existing: Mapping[str, Any]) -> dict[Keys, Any]:
+    """Return the values that have to be written into an existing entry of a remote server; its numbers stay."""
+    if "command" in existing or "cmd" in existing:
+        raise Malformed("its entry of that name starts a program; remove that entry, or choose another --name")
+    changes: dict[Keys, Any] = {}
+    for key, value in entry.items():
+        old = existing.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            changes |= {(key, part): text for part, text in value.items() if old.get(part) != text}
+        elif key not in existing or (isinstance(value, str | dict) and old != value):
+            changes[key,] = value
+    headers = {**existing.get("http_headers", {}), **entry.get("http_headers", {})}
+    if "Authorization" in headers and "bearer_token_env_var" in {**existing, **entry}:
+        raise Malformed("its entry of that name has its token elsewhere; remove that entry, or choose another --name")
+    return changes
+
+
+def settings_in(client: Client, text: str, wanted: Env, name: str) -> set[str]:
+    """Return the settings that our entry has, or is to get, in a client's file."""
+    try:
+        whole = client.form.read(text)
+    except Malformed:
+        return {key.removeprefix(PREFIX).lower() for key in wanted}
+    env = (_entry_at(whole, (*_place(client, whole), name, client.env))) or {}
+    own = {key for key, value in env.items() if not (key == KEY and "$" in str(value))}
+    return {key.removeprefix(PREFIX).lower() for key in {*own, *wanted}}

@@ -1,0 +1,96 @@
+"""Command ``uninstall``: our entry removed from an MCP client's file, and the key deleted where that is asked for."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show
+from kie_ai_mcp._cli.install import yaml_text
+from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, config_path
+from kie_ai_mcp._cli.install.entries import Absent, Spoiled, edited, removed
+from kie_ai_mcp._cli.install.files import BOM, ask, read, show_change, without_secrets, write
+from kie_ai_mcp._cli.install.jsonc import Malformed
+from kie_ai_mcp._cli.settings_file import change_settings, settings_in
+from kie_ai_mcp._settings import system_keyring
+from kie_ai_mcp._settings.databases import place_in
+from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
+from kie_ai_mcp._settings.system_keyring import MARK, ORIGIN
+from kie_ai_mcp._start.memory import folder
+
+
+@click.command()
+@click.argument("name", metavar="CLIENT", type=click.Choice(list(CLIENTS)))
+@click.option("--name", "entry", default=ENTRY, show_default=True, help="What the entry is called.")
+@click.option("--file", "path", type=UserPath(dir_okay=False), help="The client's file, if it is elsewhere.")
+@click.option("--key", is_flag=True, help="Delete the key as well, from the system's keyring or the settings file.")
+@click.option("--yes", is_flag=True, help="Write without asking.")
+@json_option
+def uninstall(name: str, entry: str, path: Path | None, key: bool, yes: bool) -> None:
+    """Remove this server from the configuration of an MCP client.
+
+    CLIENT is a name that `install` takes. The change is shown before it is made, the file as it was stays beside it
+    with the time in its name, and everything else in it stays as it is. The key, the settings and the history stay,
+    too, and the command says where they are and how to delete them.
+
+    \b
+    kie-ai-mcp-server uninstall claude-desktop
+    kie-ai-mcp-server uninstall cursor --key --yes
+    """
+    client = CLIENTS[name]
+    path = (path or config_path(name)).absolute()
+    before = read(path)
+    mark = BOM if before.startswith(BOM) else ""
+    try:
+        after = mark + removed(client, before.removeprefix(mark), entry)
+    except Absent:
+        after = before
+    except (Spoiled, Malformed) as exc:
+        reason = f"can't be understood ({exc})" if str(exc) else "would have changed in more than this"
+        raise click.ClickException(f"{path} {reason}, so it was not changed. Remove the entry by hand.") from None
+    backup, text = None, f"{client.title} has no entry {entry}: {path}"
+    if after != before:
+        public = edited(client, "", {}, entry)
+        show_change(before, after, path, partial(without_secrets, public=public, plain=client.form is yaml_text))
+        if not yes:
+            ask(path, "")
+        backup = write(path, before, after, private=False)
+        text = f"Removed from {path}. As it was: {backup}. Restart {client.title}."
+    deleted = _delete_key() if key else ""
+    stays = _what_stays(name, path, backup)
+    words = [text, *filter(None, [deleted]), "What stays:", *(f"  {what}: {how}" for what, how in stays.items())]
+    about = {"client": name, "path": path, "entry": entry, "changed": after != before, "backup": backup}
+    show({**about, "key": deleted, "stays": stays}, "\n".join(words))
+
+
+def _delete_key() -> str:
+    """Delete the key from where `install` has put it; return what was done."""
+    written = settings_in(config_file()).get("api_key")
+    if written == MARK or (written is None and system_keyring.name()):
+        gone = f"The key was deleted from {ORIGIN}." if system_keyring.delete_key() else ""
+    else:
+        gone = f"The key was deleted from {config_file()}." if written is not None else ""
+    change_settings({"api_key": None})
+    return gone or "No key was found in the system's keyring or the settings file."
+
+
+def _what_stays(name: str, path: Path, backup: Path | None) -> dict[str, str]:
+    """Return what this program leaves on this machine, each with where it is and how it is deleted."""
+    settings, origin, file = load_settings(faults=[]), find_origins().get("api_key"), config_file()
+    stays = {}
+    if origin is not None:
+        cure = f"{PROGRAM} uninstall {name} --key" if origin in {str(file), ORIGIN} else "unset it where you set it"
+        stays["the key"] = f"in {origin}; to delete it: {cure}"
+    if file.exists():
+        stays["the settings"] = f"{file}; delete the file"
+    if settings.database_address:
+        stays["the history"] = f"in {place_in(settings.database_address)}"
+    elif settings.database.exists():
+        stays["the history"] = f"{settings.database}; delete it and the files named after it"
+    if settings.output_dir is not None and settings.output_dir.exists():
+        stays["saved results"] = f"{settings.output_dir}; yours to keep"
+    if backup is not None:
+        stays["copies of the file"] = f"{path}.*.bak; delete them, since an old one may hold a key"
+    if Path(folder()).is_absolute() and Path(folder()).exists():
+        stays["answers for fast starts"] = f"{folder()}; delete the folder"
+    return stays
