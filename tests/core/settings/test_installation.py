@@ -1,7 +1,9 @@
 """Installation: how it was made, what was added to it, and the command that adds more."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -123,3 +125,55 @@ def test_advice_is_the_command_of_the_tool_that_made_the_installation(
         before = words if folder == "venv" else ""
         assert install_command(PREVIEW) == before + added
         assert install_command(PREVIEW, update=True) == before + updated
+
+
+def test_uvx_that_no_shell_finds_is_the_one_beside_uv(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment("archive-v0/Xy12", **USUAL)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    uvx = tmp_path / ("uvx.exe" if sys.platform == "win32" else "uvx")
+    monkeypatch.setenv("UV", str(uvx.with_stem("uv")))
+    assert server_command()[0] == "uvx"
+    uvx.touch()
+    assert server_command()[0] == str(uvx)
+
+
+def test_extra_counts_as_added_only_with_the_extras_that_it_asks_for(environment: Environment) -> None:
+    authors = {"kie-ai-mcp-authors": [CORE, 'watchfiles>=1; extra == "reload"']}
+    core = [*USUAL[CORE], 'kie-ai-mcp-authors[reload]>=0.1; extra == "preview"']
+    environment("archive-v0/Xy12", **{**USUAL, CORE: core}, **authors, av=[], pillow=[])
+    assert "kie-ai-mcp-core[preview]" not in server_command()[1]
+    environment("archive-v0/Xy13", **{**USUAL, CORE: core}, **authors, av=[], pillow=[], watchfiles=[])
+    assert "kie-ai-mcp-core[preview]" in server_command()[1]
+
+
+def test_program_below_pythonpath_or_a_target_folder_is_found_again(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    package = Path(installation.__file__).parents[1]
+    shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from kie_ai_mcp._settings.installation import server_environment; print(server_environment())"
+
+    def said(**more: str) -> str:
+        environ = {"PATH": os.defpath, "HOME": str(tmp_path), **more}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environ,
+            cwd=target,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    expected = str({"PYTHONPATH": str(target)})
+    assert said(PYTHONPATH=str(target)) == expected
+    assert said() == "{}"
+    (target / "kie_ai_mcp_core-1.0.dist-info").mkdir()
+    assert said() == expected
+
+
+def test_usual_installation_needs_no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert installation.server_environment() == {}

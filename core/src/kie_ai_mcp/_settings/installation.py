@@ -18,6 +18,7 @@ from kie_ai_mcp._settings.settings import APP
 
 CORE = "kie-ai-mcp-core"
 PREVIEW = f"{CORE}[preview]"  # the extra that decodes pictures, clips and sounds
+NEEDED_HERE = ("keyring",) if sys.platform in {"darwin", "win32"} else ()  # extras that are no additions there
 _REQUIREMENT = r"""(?m)^([\w.-]+) *(?:\[([^]]*)\])?[^;\n]*(?:;.*\bextra\s*==\s*["']([\w.-]+))?"""
 
 
@@ -117,9 +118,15 @@ def _typed(program: Path) -> str:
 def server_command() -> tuple[str, list[str]]:
     """Return how a client starts this installation, with absolute paths, since clients don't see a shell's PATH."""
     if made_by() == "uvx":
-        return shutil.which("uvx") or "uvx", _uvx_arguments()
+        return _uvx(), _uvx_arguments()
     script = Path(sysconfig.get_path("scripts")) / (f"{APP}.exe" if os.name == "nt" else APP)
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
+
+
+def _uvx() -> str:
+    """Return where uvx is: beside the uv that runs this, where a shell does not find it."""
+    beside = Path(os.environ.get("UV") or "uv").with_name("uvx.exe" if os.name == "nt" else "uvx")
+    return shutil.which("uvx") or (str(beside) if beside.is_absolute() and beside.is_file() else "uvx")
 
 
 def server_environment() -> dict[str, str]:
@@ -164,12 +171,21 @@ def _added() -> list[str]:
     beside = known.keys() - _needs(CORE, known) - _needs(APP, known) - {"pip", "setuptools", "uv", "wheel"}
     added: list[str] = []
     for extra in (known[CORE].metadata.get_all("Provides-Extra") or ()) if CORE in known else ():
-        if {name for name, _, only in _requirements(known[CORE]) if only == extra} <= known.keys():
+        if extra not in NEEDED_HERE and _is_installed(CORE, extra, known):
             added += ["--with", f"{CORE}[{extra}]"]
             beside -= _needs(CORE, known, extra)
     for name in tuple(beside):
         beside -= _needs(name, known) - {name}
     return added + [part for name in sorted(beside) for part in _requirement(known[name])]
+
+
+def _is_installed(name: str, extra: str, known: Mapping[str, Distribution]) -> bool:
+    """Return whether all that an extra of a distribution brings is installed, with the extras that this asks for."""
+    brought = [(other, others) for other, others, only in _requirements(known[name]) if only == extra]
+    return bool(brought) and all(
+        other in known and all(_is_installed(other, more, known) for more in others.split(",") if more)
+        for other, others in brought
+    )
 
 
 def _installed() -> Mapping[str, Distribution]:
