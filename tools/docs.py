@@ -39,10 +39,7 @@ from kie_ai_mcp.specs import KIE
 
 ROOT = Path(__file__).parents[1]
 USD = 0.005  # of one credit
-KEY = variable("api_key")
 COMMAND = {"command": "uvx", "args": ["kie-ai-mcp-server"]}
-# How VS Code asks for the key, which it keeps encrypted.
-QUESTION = {"type": "promptString", "id": "kie-ai-key", "description": "Key from kie.ai/api-key", "password": True}
 # What each current family with tools is chosen for, in the order of the README's table.
 GOOD_AT = {
     "nano-banana": "everyday pictures; changing and combining them",
@@ -267,10 +264,7 @@ def links(app: App) -> str:
     ((title, cursor),) = shown["cursor"]["mcpServers"].items()
     ((_, code),) = shown["vscode"]["servers"].items()
     config = base64.b64encode(json.dumps(cursor | COMMAND).encode()).decode()
-    inputs = shown["vscode"].get("inputs") or [QUESTION]
-    if "inputs" not in shown["vscode"]:
-        code["env"] = {KEY: f"${{input:{QUESTION['id']}}}"}
-    asked = {"name": title, "inputs": json.dumps(inputs), "config": json.dumps(code | COMMAND)}
+    asked = {"name": title, "inputs": json.dumps(shown["vscode"]["inputs"]), "config": json.dumps(code | COMMAND)}
     return (
         f"[Add to Cursor](https://cursor.com/en/install-mcp?{urlencode({'name': title, 'config': config})}) · "
         f"[Add to VS Code](https://insiders.vscode.dev/redirect/mcp/install?{urlencode(asked, quote_via=quote)})"
