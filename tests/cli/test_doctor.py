@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
 import pytest
 from pytest_httpserver import HTTPServer
 
@@ -22,7 +23,7 @@ from kie_ai_mcp._cli.fill_memory import start_once
 from kie_ai_mcp._service.caller import account_of, kie
 from kie_ai_mcp._settings import settings
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.specs import Outcome, Task
+from kie_ai_mcp.specs import Balance, Gateway, Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -455,3 +456,18 @@ def test_wrong_base_address_proves_nothing(run: "Run", sandbox: Sandbox) -> None
     assert ended.code == 1
     assert {found[check]["state"] for check in ("credits", "status routes")} <= {"fail", "warn", "not checked"}
     assert any("KIE_AI_BASE_URL" in found[check]["cure"] for check in found)
+
+
+@pytest.mark.parametrize(("status", "state", "words"), [(200, "ok", "12 dollars left"), (401, "fail", "key")])
+def test_what_is_left_at_another_service_proves_its_key(
+    httpserver: HTTPServer, tmp_path: Path, status: int, state: str, words: str
+) -> None:
+    httpserver.expect_request("/left").respond_with_json({"code": status, "data": 12, "msg": "the key is wrong"})
+    read = Balance("left", lambda answer: answer.data)
+    gateway = Gateway("moon", "Moon", httpserver.url_for("/"), "a-key-of-the-moon", unit="dollars", balance=read)
+    found: list[doctor.Finding] = []
+    chosen = Settings.model_validate({"db_path": tmp_path / "tasks.db"})
+    plugins: Any = SimpleNamespace(gateways={"moon": gateway})
+    anyio.run(doctor._report_balances, found.append, chosen, plugins)
+    assert [(each.check, each.state) for each in found] == [("balance of Moon", state)]
+    assert words in found[0].found + found[0].cure

@@ -1,6 +1,7 @@
 """The command line in a process of its own: what is installed, the sandbox, and the demonstration."""
 
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -192,6 +193,10 @@ def test_demo_makes_files_says_where_they_are_and_leaves_nothing_running(demonst
         assert str(file) in said
         assert json.loads(file.with_name(f"{file.name}.json").read_text("utf-8"))["arguments"]["prompt"]
     assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    assert "https://kie.ai/api-key" in said
+    (command,) = [line for line in said.splitlines() if line.startswith("  ") and "install claude-desktop" in line]
+    pasted = [*shlex.split(command)[:-2], "--version"]
+    subprocess.run(pasted, cwd=demonstration.folder, capture_output=True, timeout=60, check=True)
     assert list(made.glob("*.part")) == []
     assert not list(demonstration.folder.rglob("tasks.db"))
     assert len(demonstration.below) >= 2

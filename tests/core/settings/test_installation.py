@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kie_ai_mcp._settings import installation
-from kie_ai_mcp._settings.installation import PREVIEW, install_command, server_command
+from kie_ai_mcp._settings.installation import PREVIEW, change_command, install_command, server_command, typed_command
 
 SERVER, CORE = "kie-ai-mcp-server", "kie-ai-mcp-core"
 Environment = Callable[..., None]
@@ -177,3 +177,60 @@ def test_program_below_pythonpath_or_a_target_folder_is_found_again(tmp_path: Pa
 def test_usual_installation_needs_no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
     assert installation.server_environment() == {}
+
+
+# Commands that are run, and that are typed ----------------------------------------------------------------------------
+
+UV = ["/usr/bin/uv"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "added", "removed"),
+    [
+        (
+            "tools",
+            "uv-receipt.toml",
+            [*UV, "tool", "install", "--with", "/x.whl", "--with", "kie-ai-mcp-acme", SERVER],
+            [*UV, "tool", "install", SERVER],
+        ),
+        (
+            "pipx",
+            "pipx_metadata.json",
+            ["/usr/bin/pipx", "inject", SERVER, "/x.whl"],
+            ["/usr/bin/pipx", "uninject", SERVER, "kie-ai-mcp-acme"],
+        ),
+        ("archive-v0", None, ["uvx", "--with", "/x.whl", "--with", "kie-ai-mcp-acme", SERVER], ["uvx", SERVER]),
+    ],
+)
+def test_plugins_come_and_go_by_the_tool_that_made_the_installation(
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+    file: str | None,
+    added: list[str],
+    removed: list[str],
+) -> None:
+    monkeypatch.delenv("UV", raising=False)
+    environment(folder, (file,) if file else (), **USUAL, **ACME)
+    assert change_command(install=["/x.whl"]) == added
+    assert change_command(remove=["kie_ai_mcp.acme"]) == removed
+
+
+def test_what_is_typed_is_what_started_the_program(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment("archive-v0", **USUAL)
+    assert typed_command() == f"uvx {SERVER}"
+
+    environment(".venv", **USUAL)
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("UV", str(tmp_path / ".uv" / "bin" / "uv"))
+    assert Path(typed_command().removesuffix(f" run {SERVER}")) == Path(".uv", "bin", "uv")
+    monkeypatch.setattr(shutil, "which", lambda _: str(tmp_path / ".uv" / "bin" / "uv"))
+    assert typed_command() == f"uv run {SERVER}"
+
+    monkeypatch.delenv("UV")
+    program, arguments = server_command()
+    monkeypatch.setattr(shutil, "which", lambda _: program)
+    assert typed_command().split() == [Path(program).stem, *arguments]

@@ -142,7 +142,7 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
     if settings.key is not None:
         report(Finding("key", "ok", f"Set by {origins.get('api_key', 'default')}."))
     elif not any("api_key" in fault.where for fault in faults):
-        cure = f"Get one at {KEYS_PAGE} and set KIE_AI_API_KEY, or api_key in {config_file()}."
+        cure = f"Get one at {KEYS_PAGE}, and set KIE_AI_API_KEY or run: {PROGRAM} config set api_key"
         others = [gateway.title for gateway in plugins.gateways.values() if gateway.key]
         only = f"only {', '.join(others)} can be used" if others else "nothing can be made"
         reason = why_no_key(KIE) or f"No Kie.ai key is set, so {only}."
@@ -436,7 +436,7 @@ async def _report_schemas(report: Report, engine: Engine) -> None:
 def _report_folders(report: Report, settings: Settings) -> None:
     folder = settings.output_dir
     if folder is None:
-        cure = "Set KIE_AI_OUTPUT_DIR, for example to ~/Pictures/kie."
+        cure = f"Set KIE_AI_OUTPUT_DIR, or run: {PROGRAM} config set output_dir ~/Pictures/kie"
         report(Finding("results", "warn", "Nothing is saved, and the service's links expire.", cure))
     elif reason := _unwritable(folder):
         cure = cure_of_access(folder, "Set KIE_AI_OUTPUT_DIR to a folder of yours with enough free space.")
