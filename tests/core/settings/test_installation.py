@@ -234,3 +234,17 @@ def test_what_is_typed_is_what_started_the_program(
     program, arguments = server_command()
     monkeypatch.setattr(shutil, "which", lambda _: program)
     assert typed_command().split() == [Path(program).stem, *arguments]
+
+
+def test_entry_of_a_run_in_a_checkout_names_the_project_and_what_was_added(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment("builds-v0/.tmpXy", **ACME, h11=[])
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "clone" / "pyproject.toml").touch()
+    config = f"home = /usr/bin\nextends-environment = {tmp_path / 'clone' / '.venv'}\n"
+    (tmp_path / "builds-v0" / ".tmpXy" / "pyvenv.cfg").write_text(config, "utf-8")
+    monkeypatch.setenv("UV", "/opt/uv")
+    monkeypatch.syspath_prepend(sysconfig.get_path("purelib", vars={"base": sys.prefix}))
+    added = ["--with", "kie-ai-mcp-acme"]
+    assert server_command() == ("/opt/uv", ["run", "--project", str(tmp_path / "clone"), *added, SERVER])

@@ -8,6 +8,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -119,8 +120,24 @@ def server_command() -> tuple[str, list[str]]:
     """Return how a client starts this installation, with absolute paths, since clients don't see a shell's PATH."""
     if made_by() == "uvx":
         return _uvx(), _uvx_arguments()
+    base = _extended()
+    if base is not None and (base.parent / "pyproject.toml").is_file():
+        folders = [place for place in sys.path if not {"builds-v0", "archive-v0"}.isdisjoint(Path(place).parts)]
+        known = {normalized(dist.name): dist for dist in distributions(path=folders)}
+        needed = {other for name in known for other in _needs(name, known) - {name}}
+        added = [part for name in sorted(known.keys() - needed) for part in _requirement(known[name])]
+        return os.environ.get("UV") or shutil.which("uv") or "uv", ["run", "--project", str(base.parent), *added, APP]
     script = Path(sysconfig.get_path("scripts")) / (f"{APP}.exe" if os.name == "nt" else APP)
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
+
+
+def _extended() -> Path | None:
+    """Return the environment that this one adds packages to for one run, as `uv run --with` makes and deletes it."""
+    with suppress(OSError):
+        lines = (Path(sys.prefix) / "pyvenv.cfg").read_text("utf-8").splitlines()
+        found = [line.partition("=")[2].strip() for line in lines if line.startswith("extends-environment")]
+        return Path(found[0]) if found else None
+    return None
 
 
 def _uvx() -> str:
