@@ -24,6 +24,7 @@ from kie_ai_mcp.testing import (
     check_provider,
     smallest_input,
 )
+from kie_ai_mcp_authors.package import Package
 from kie_ai_mcp_sandbox.server import Sandbox
 
 HEAD = """
@@ -482,6 +483,38 @@ def test_given_payload_is_read_as_it_is() -> None:
     check_provider(module_of(HEAD, TOOL, reading))
     with pytest.raises(AssertionError, match="progress is 7"):
         check_provider(module_of(HEAD, TOOL, reading), payloads=[{"odd": 7}])
+
+
+NAMES = ("beacon", "ember", "glow", "lamp", "lantern", "lantern2", "prism", *(f"tide{number}" for number in range(4)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fault_of_a_field_is_found_whatever_the_name_with_its_cure(name: str) -> None:
+    head = "from kie_ai_mcp.readings import number_in, text_in, urls_in\n"
+    reading = (
+        "@hookimpl\ndef kie_normalize_result(payload):\n"
+        "    if payload.get('stage') == 'broken':\n"
+        "        return Outcome('failed', error=payload.get('why') and text_in(payload['why']))\n"
+        "    done = 'completed' if payload.get('stage') == 'ready' else 'processing'\n"
+        "    return Outcome(done, urls_in(payload.get('href')), credits=number_in(payload.get('cost')))"
+    )
+    done = {"stage": "ready", "href": "https://x.example/1.png", "cost": 2}
+    for payload, fault, cure in (
+        (done, "credits are -1.0", "readings.amount_in"),
+        ({"stage": "broken", "why": "no ink"}, "it says failed and gives no reason", "or 'the service gave no reason'"),
+    ):
+        module = module_of(HEAD, head, TOOL, reading, name=f"kie_ai_mcp_{name}")
+        with pytest.raises(AssertionError, match=fault) as caught:
+            check_provider(module, payloads=[payload])
+        assert cure in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_package_of_a_gateway_keeps_the_contract_under_every_name(name: str) -> None:
+    source = Package(name, "gateway").texts()[Path("src", f"kie_ai_mcp_{name}", "__init__.py")]
+    done = {"id": "1", "state": "ready", "files": [{"href": "https://example.com/1.png"}], "cost_usd": 0.02}
+    broken = {"id": "1", "state": "broken", "reason": "the brush broke", "cost_usd": 0}
+    check_provider(module_of(source, name=f"kie_ai_mcp_{name}"), payloads=[done, broken])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp.readings import (
     ADDRESSES_CHARS,
     TWO_WEEKS_S,
+    amount_in,
     code_in,
     market_outcome,
     number_in,
@@ -67,7 +68,17 @@ JSON = st.recursive(
     ),
     max_leaves=8,
 )
-READINGS: list[Callable[[Any], object]] = [status_in, object_in, urls_in, time_in, number_in, text_in, code_in, share]
+READINGS: list[Callable[[Any], object]] = [
+    status_in,
+    object_in,
+    urls_in,
+    time_in,
+    number_in,
+    amount_in,
+    text_in,
+    code_in,
+    share,
+]
 
 fuzz = settings(deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
@@ -272,8 +283,25 @@ def test_what_is_no_object_is_an_empty_one(value: object) -> None:
 
 def test_text_is_kept_and_emptiness_is_none() -> None:
     values: list[object] = ["x", " x", 7, "", "  ", None, [], {}, True, float("nan"), float("inf")]
+    values += ["\x00", "\x1b[31m", "\u200b\n"]
 
-    assert [text_in(value) for value in values] == ["x", " x", "7", *[None] * 8]
+    assert [text_in(value) for value in values] == ["x", " x", "7", *[None] * 11]
+
+
+@given(JSON)
+@fuzz
+def test_amounts_and_words_that_are_read_fit_an_outcome(value: object) -> None:
+    reason = text_in(value) or "no reason was given"
+    outcome = Outcome("failed", error=reason, credits=amount_in(value))
+    assert judge(outcome, Outcome) is None
+    assert outcome.error
+
+
+@pytest.mark.parametrize(
+    ("value", "amount"), [(0, 0), ("0.02", 0.02), (-1, None), ("-0.5", None), (float("nan"), None)]
+)
+def test_amount_is_a_number_of_at_least_0_or_none(value: object, amount: float | None) -> None:
+    assert amount_in(value) == amount
 
 
 @pytest.mark.parametrize("flag", [1, "1", 1.0, " 1 "])

@@ -110,15 +110,21 @@ def number_in(value: object) -> float | None:
     return number if abs(number) < float("inf") else None
 
 
+def amount_in(value: object) -> float | None:
+    """Return a finite number of at least 0, as `Outcome.credits` takes it, also from decimal text; else None."""
+    number = number_in(value)
+    return None if number is None or number < 0 else number
+
+
 def text_in(value: object) -> str | None:
-    """Return non-empty text, or None."""
+    """Return text in which something can be seen, a number as text too; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return None
     if isinstance(value, float) and not math.isfinite(value):
         return None
     # Half a surrogate pair can come out of JSON, but goes into no database and no answer.
     text = str(value)
-    return text if text.strip() and sound(text) == text else None
+    return text if one_line(text.strip()) and sound(text) == text else None
 
 
 def outcome_by_flag(
@@ -158,7 +164,12 @@ def outcome_by_state(payload: Mapping[str, Any], *results: object, keeps_s: int 
         return _completed(payload, model, results, keeps_s)
     if status == "failed":
         return _failed(payload, model, "failMsg", "failCode")
-    return Outcome(status, progress=share(payload.get("progress"), 100), credits=_price(payload), model=model)
+    return Outcome(
+        status,
+        progress=share(payload.get("progress"), 100),
+        credits=amount_in(payload.get("creditsConsumed")),
+        model=model,
+    )
 
 
 def market_outcome(payload: Mapping[str, Any], keeps_s: int = DAY_S) -> Outcome:
@@ -210,8 +221,8 @@ def code_in(value: object) -> int | str | None:
 
 def share(progress: object, whole: float = 1.0) -> float | None:
     """Return a progress between 0 and 1. `whole` is what the family counts to: 1 or 100."""
-    done = number_in(progress)
-    return None if done is None or done < 0 else min(done / whole, 1.0)
+    done = amount_in(progress)
+    return None if done is None else min(done / whole, 1.0)
 
 
 def _tracks(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -288,12 +299,9 @@ def _failed(payload: Mapping[str, Any], model: str | None, reason: str, code: st
 
 
 def _ended(payload: Mapping[str, Any], outcome: Outcome) -> Outcome:
-    return replace(outcome, credits=_price(payload), finished_at=time_in(payload.get("completeTime")))
-
-
-def _price(payload: Mapping[str, Any]) -> float | None:
-    credits = number_in(payload.get("creditsConsumed"))
-    return None if credits is None or credits < 0 else credits
+    return replace(
+        outcome, credits=amount_in(payload.get("creditsConsumed")), finished_at=time_in(payload.get("completeTime"))
+    )
 
 
 def _json_in(text: str) -> object:

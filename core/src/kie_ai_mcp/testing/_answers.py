@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from itertools import cycle, product
+from itertools import chain, cycle, product
 from typing import Any, TypeVar
 
 from kie_ai_mcp._providers.asking import outcome_of, route_of
@@ -28,6 +28,18 @@ CODES = (200, 400, 404, 422, 500, 501)  # of readable answers that a request's o
 HTTP_CODES = (200, 202, 401, 404, 422, 429, 500)  # that a gateway's own `read` must take
 MESSAGES = ("", "still processing")
 GIVEN = "a given payload"
+
+# The words of a fault, and the reading that can't make it.
+CURES = {
+    "credits are": "Read a price with kie_ai_mcp.readings.amount_in: a number of at least 0, or None.",
+    "progress is": "Read a progress with kie_ai_mcp.readings.share: from 0 to 1, or None.",
+    "urls are": "Read addresses with kie_ai_mcp.readings.urls_in, with names=('href',) for your own fields.",
+    "finished_at is": "Read a time with kie_ai_mcp.readings.time_in: with a time zone, or None.",
+    "error_code is": "Read a code with kie_ai_mcp.readings.code_in: a number, text or None.",
+    "error is": "Read words with kie_ai_mcp.readings.text_in: text in which something can be seen, or None.",
+    "gives no reason": "Always give one: error=text_in(...) or 'the service gave no reason', with text_in of readings.",
+}
+TOLERANT = "Read tolerantly: kie_ai_mcp.readings takes every shape and raises nothing."
 
 
 def routes_are_total(tasks: Sequence[Task], loaded: Loaded) -> Iterator[Breach]:
@@ -60,8 +72,7 @@ def outcomes_are_total(tasks: Sequence[Task], payloads: Payloads, loaded: Loaded
         except KieError as exc:
             what = f"it does not take {sort}: {exc}"
         if what is not None:
-            cure = "Read tolerantly: kie_ai_mcp.readings takes every shape and raises nothing."
-            yield Breach(hook, what, cure, shorten(original, 400))
+            yield Breach(hook, what, cure_of_outcome(what), shorten(original, 400))
             return
     for empty in junk.NOTHING:
         status = getattr(outcome_of(loaded.plugins, tasks[0], empty), "status", "processing")
@@ -117,8 +128,8 @@ def _readings(tasks: Sequence[Task], payloads: Payloads, seed: str) -> Iterator[
     sorts = {(task.api_type, task.gateway): task for task in tasks}
     for payload, task in product(junk.flagged(payloads), sorts.values()):
         yield payload, "a possible answer", task
-    for payload, task in zip(junk.payloads(payloads, seed), cycle(tasks)):
-        yield payload, "junk", task
+    for payload, task in zip(chain(junk.changed(payloads), junk.payloads(payloads, seed)), cycle(tasks)):
+        yield payload, "an odd answer", task
 
 
 def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Payloads) -> Iterator[Breach]:
@@ -137,7 +148,7 @@ def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Payloads)
     contents = product(CODES, _anything(where, payloads))
     answers = (Answer(code, message, data) for (code, data), message in zip(contents, cycle(MESSAGES)))
     for answer, what in _first_fault(answers, fault):
-        cure = "Look before taking: the data may be anything, whatever the code."
+        cure = cure_of_outcome(what, "Look before taking: the data may be anything, whatever the code.")
         yield Breach(where, what, cure, shorten(answer, 400))
 
 
@@ -206,8 +217,13 @@ def _fault_of_outcome(outcome: Outcome, is_real: bool = False) -> str | None:
     return judge(outcome, Outcome)
 
 
+def cure_of_outcome(what: str, otherwise: str = TOLERANT) -> str:
+    """Return what mends a fault of an outcome; `otherwise` where it is in none of its fields."""
+    return next((cure for words, cure in CURES.items() if words in what), otherwise)
+
+
 def _anything(seed: str, payloads: Payloads) -> list[Any]:
-    return [*payloads, *junk.flagged(payloads), *junk.leaves(), *junk.payloads(payloads, seed)]
+    return [*payloads, *junk.flagged(payloads), *junk.leaves(), *junk.changed(payloads), *junk.payloads(payloads, seed)]
 
 
 def _place(fn: Callable[..., Any]) -> str:

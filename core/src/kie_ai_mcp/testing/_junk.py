@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -45,6 +46,7 @@ _ODD_TEXTS = ("\x00", "\ud800", "x" * 5_000)
 _NESTED: tuple[Any, ...] = ([], {}, [None], [[]], {"": None}, [_PICTURE, {"url": 1}], {"resultUrls": {"0": _PICTURE}})
 LEAVES: tuple[Any, ...] = (*_SCALARS, *_WORDS, *_TEXTS, *_ODD_TEXTS, *_NESTED)
 DEEP = 60
+_MISSING = object()
 
 
 def flagged(known: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -73,6 +75,20 @@ def leaves() -> Iterator[Any]:
         yield value
 
 
+def changed(known: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield known payloads with each place missing, and with every odd value in its stead."""
+    for shape in known:
+        for number, _ in enumerate(_places(shape)):
+            for value in (_MISSING, *leaves()):
+                other = deepcopy(dict(shape))
+                place, key = next(islice(_places(other), number, None))
+                if value is _MISSING:
+                    del place[key]
+                else:
+                    place[key] = value
+                yield other
+
+
 def payloads(known: Sequence[Mapping[str, Any]], seed: str) -> Iterator[dict[str, Any]]:
     """Yield objects: known payloads and the usual shapes with one place changed or missing, and with junk everywhere.
 
@@ -86,13 +102,13 @@ def payloads(known: Sequence[Mapping[str, Any]], seed: str) -> Iterator[dict[str
             sample = random.sample(names, random.randint(1, len(names)))
             yield {name: deepcopy(random.choice(junk)) for name in sample}
             continue
-        changed: Any = deepcopy(dict(random.choice(shapes)))
-        place, key = random.choice(list(_places(changed)))
+        odd: Any = deepcopy(dict(random.choice(shapes)))
+        place, key = random.choice(list(_places(odd)))
         if random.random() < 0.2:
             del place[key]
         else:
             place[key] = deepcopy(random.choice(junk))
-        yield changed
+        yield odd
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
