@@ -143,6 +143,43 @@ def test_nothing_is_kept_without_a_yes(run: "Run", tmp_path: Path) -> None:
         assert "nothing was written" in ended.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("words", ["read-only", "circle", "changed meanwhile", "config.toml is read-only"])
+def test_nothing_is_kept_where_the_entry_can_not_be_written(
+    run: "Run", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    path = file_of("cursor", tmp_path)
+    path.parent.mkdir()
+    path.write_text("{}", "utf-8")
+    if words == "read-only":
+        path.chmod(0o444)
+    elif words == "circle":
+        path.unlink()
+        path.symlink_to(path)
+    elif words == "changed meanwhile":
+        monkeypatch.setattr(_cli_install, "ask", lambda path: path.write_text(path.read_text("utf-8") + " ", "utf-8"))
+    else:
+        settings_file(tmp_path).parent.mkdir(parents=True)
+        settings_file(tmp_path).touch(0o444)
+    for place in (keyring_in(tmp_path), NO_KEYRING):
+        ended = install(run, "cursor", answers=(KEY, "", "", "", "y"), **place)
+        assert (ended.code, words in ended.stderr, "nothing was written" in ended.stderr) == (1, True, True)
+        assert (settings_in(tmp_path), key_in(tmp_path)) == ({}, None)
+        assert "kie-ai" not in (path.read_text("utf-8") if path.exists() else "")
+        assert not [*tmp_path.rglob("*.bak")]
+
+
+def test_entry_is_named_where_what_all_clients_share_is_not_kept(
+    run: "Run", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_file(tmp_path).parent.mkdir(parents=True)
+    monkeypatch.setattr(_cli_install, "ask", lambda _path: settings_file(tmp_path).write_text("x = = 1", "utf-8"))
+    ended = install(run, "cursor", answers=(KEY, "", "", ""), **NO_KEYRING)
+    assert (ended.code, "kie-ai" in file_of("cursor", tmp_path).read_text("utf-8")) == (1, True)
+    assert f"The entry is written to {file_of('cursor', tmp_path)}, but what all" in ended.stderr
+    assert "Correct it" in ended.stderr
+
+
 def test_options_answer_for_scripts(run: "Run", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cli_install, "has_person", lambda: False)
     options = ("--output-dir", "pictures", "--upload-root", "~/a", "--upload-root", "~/b", "--max-credits-per-day", "9")
@@ -213,4 +250,4 @@ def test_key_that_is_typed_at_a_real_terminal_does_not_appear(environment: "Envi
     os.close(ours)
     assert (child.returncode, key_in(tmp_path)) == (0, KEY)
     assert KEY not in said.decode()
-    assert "none can be used" not in said.decode()
+    assert "can't be used" not in said.decode()

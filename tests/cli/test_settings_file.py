@@ -66,9 +66,19 @@ def test_file_that_is_not_understood_is_left_alone(file: Path, text: str | bytes
     file.parent.mkdir()
     data = text if isinstance(text, bytes) else text.encode()
     file.write_bytes(data)
-    with pytest.raises(ConfigError, match=r"Correct it|Save it as UTF-8"):
+    with pytest.raises((ConfigError, click.ClickException), match=r"Correct it|Save it as UTF-8"):
         change_settings({"api_key": "keyring"})
     assert (file.read_bytes(), [*file.parent.iterdir()]) == (data, [file])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_encoding_of_a_file_stays(file: Path, encoding: str) -> None:
+    file.parent.mkdir()
+    file.write_bytes("wait_s = 5 # ö\n".encode(encoding))
+    change_settings({"output_dir": "pictures"})
+    text = file.read_bytes().decode(encoding)
+    assert tomllib.loads(text) == {"wait_s": 5, "output_dir": "pictures"}
+    assert (text[0], "# ö" in text) == ("w", True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

@@ -136,10 +136,32 @@ def test_key_is_deleted_from_the_keyring(run: "Run", tmp_path: Path) -> None:
     assert "deleted from the system's keyring" in ended.stdout
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a file that is open can't be replaced there")
-def test_keyring_that_is_locked_keeps_the_word_for_it(run: "Run", tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["locked", "none"])
+def test_key_in_a_keyring_that_can_not_be_used_is_among_what_stays(run: "Run", tmp_path: Path, backend: str) -> None:
     config = tmp_path / "config.toml"
-    config.write_text('api_key = "keyring"\n', "utf-8")
+    config.write_text('wait_s = 5\napi_key = "keyring"\n', "utf-8")
     (tmp_path / "keyring.json").write_text("locked", "utf-8")
-    ended = uninstall(run, "cursor", "--key", KIE_AI_CONFIG=str(config), **keyring_in(tmp_path))
-    assert (ended.code, "keyring" in config.read_text("utf-8"), "is locked" in ended.stderr) == (2, True, True)
+    none = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    run("install", "cursor", "--yes", KIE_AI_CONFIG=str(config))
+    keyring = keyring_in(tmp_path) if backend == "locked" else none
+    ended = uninstall(run, "cursor", "--key", "--yes", KIE_AI_CONFIG=str(config), **keyring)
+    assert (ended.code, config.read_text("utf-8")) == (0, "wait_s = 5\n"), ended.stderr
+    assert "Removed from" in ended.stdout
+    assert "no longer says" in ended.stdout
+    assert "the key: maybe still in the system's keyring. The system's keyring can't be used: " in ended.stdout
+    if backend == "locked":
+        put_key(tmp_path, KEY)
+        assert uninstall(run, "cursor", "--key", KIE_AI_CONFIG=str(config), **keyring).code == 0
+        assert key_in(tmp_path) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have other permissions there")
+def test_removal_is_told_where_the_key_can_not_be_deleted(run: "Run", tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'api_key = "{KEY}"\n', "utf-8")
+    run("install", "cursor", "--yes", KIE_AI_CONFIG=str(config))
+    config.chmod(0o444)
+    ended = uninstall(run, "cursor", "--key", "--yes", KIE_AI_CONFIG=str(config))
+    assert (ended.code, KEY in config.read_text("utf-8"), KEY in ended.stdout) == (0, True, False), ended.stderr
+    for words in ("Removed from", f"the key: in {config}, as before", "read-only"):
+        assert words in ended.stdout

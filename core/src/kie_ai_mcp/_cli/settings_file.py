@@ -2,19 +2,17 @@
 
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from kie_ai_mcp._cli.console import PROGRAM, file_errors
-from kie_ai_mcp._media.files import replacing
-from kie_ai_mcp._settings.load import config_file, decoded, load_settings
+from kie_ai_mcp._cli.console import PROGRAM
+from kie_ai_mcp._cli.text_files import TextFile
+from kie_ai_mcp._settings.load import config_file, load_settings
 from kie_ai_mcp.errors import ConfigError
 
 HEAD = f"# Settings of {PROGRAM}. All of them, with their meanings: {PROGRAM} config show\n"
@@ -26,19 +24,23 @@ def change_settings(values: Mapping[str, Any], path: Path | None = None) -> Path
     The name of one in a section has dots: ``tools.generate_veo3_video.model``. A value that the server would refuse, or
     a file that can't be changed without losing something, is an error, and nothing is written.
     """
-    path = path or config_file()
-    target = Path(os.path.realpath(path))  # a link stays one
-    before = _text(path)
-    after = _changed(path, before, values)
-    if after == before:
-        return path
-    with file_errors(path, "written", "Check its folder's permissions, or set KIE_AI_CONFIG."):
-        if target.exists() and not target.stat().st_mode & stat.S_IWUSR:
-            raise click.ClickException(f"{path} is read-only, so nothing was written. Make it writable.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target, mode=0o600, fsync=True) as file:
-            file.write(after.encode())
-    return path
+    file, after = _plan(path or config_file(), values)
+    if after != file.text:
+        file.replace(after, private=True)
+    return file.path
+
+
+def check_change(values: Mapping[str, Any]) -> None:
+    """Raise what `change_settings` would raise, and write nothing."""
+    file, after = _plan(config_file(), values)
+    if after != file.text:
+        file.check()
+
+
+def _plan(path: Path, values: Mapping[str, Any]) -> tuple[TextFile, str]:
+    """Return a settings file, and the text that it is to have."""
+    file = TextFile.read(path, cure="KIE_AI_CONFIG names another file.")
+    return file, _changed(path, file.text, values)
 
 
 def check_settings(values: Mapping[str, Any]) -> None:
@@ -51,18 +53,10 @@ def _as_variable(value: Any) -> str:
     return os.pathsep.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _text(path: Path) -> str:
-    try:
-        with file_errors(path, "read", "Check its permissions."):
-            return decoded(path.read_bytes()) if path.exists() else ""
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text, so it was not changed.", next_step="Save it as UTF-8.") from None
-
-
 def settings_in(path: Path) -> dict[str, Any]:
     """Return what a settings file holds; nothing where there is none."""
     try:
-        return tomllib.loads(_text(path))
+        return tomllib.loads(TextFile.read(path).text)
     except tomllib.TOMLDecodeError as exc:
         raise _malformed(path, exc) from None
 

@@ -19,8 +19,9 @@ USER = "api_key"
 ORIGIN = "the system's keyring"
 LIMIT_S = 20.0  # a keyring that is locked may wait for a password that nobody is there to type
 EXTRA = "kie-ai-mcp-core[keyring]"  # brings the library where this program does not need it
-WANTED = "The settings file says that the key is in the system's keyring"
-CURE = f"Unlock the keyring, or store the key once more: {APP} install CLIENT --key -"
+NAMED = 'The settings file has api_key = "keyring"'
+STORE = f"{APP} install CLIENT --key -"
+UNLOCK = "Unlock the keyring, then run this again."
 NONE_USABLE = ("keyring.backends.fail", "keyring.backends.null")
 Value = TypeVar("Value")
 
@@ -53,7 +54,7 @@ def store_key(key: str) -> None:
     _answer = None
     _asked(lambda: _backend().set_password(APP, USER, key))
     if _asked(lambda: _backend().get_password(APP, USER)) != key:
-        raise ConfigError("The system's keyring did not keep the key.", next_step=CURE)
+        raise ConfigError("The system's keyring did not keep the key.", next_step=UNLOCK)
 
 
 def delete_key() -> bool:
@@ -67,11 +68,16 @@ def delete_key() -> bool:
 
 
 def _read() -> str:
-    if not _asked(_name):
-        raise _failure("none can be used here")
-    key: str | None = _asked(lambda: _backend().get_password(APP, USER))
+    """Return the key; say in every error that the settings file is why the keyring was asked."""
+    try:
+        key: str | None = _asked(lambda: _backend().get_password(APP, USER)) if _asked(_name) else ""
+        if key == "":
+            raise _failure("there is none here")
+    except ConfigError as exc:
+        cure = exc.next_step if exc.next_step != UNLOCK else f"Unlock the keyring, or store the key once more: {STORE}"
+        raise ConfigError(f"{NAMED}. {exc.message}", next_step=cure) from exc
     if not (key or "").strip():
-        raise ConfigError(f"{WANTED}, which holds none.", next_step=CURE)
+        raise ConfigError(f"{NAMED}. The system's keyring holds no key.", next_step=f"Store it once more: {STORE}")
     return str(key)
 
 
@@ -108,9 +114,9 @@ def _asked(question: Callable[[], Value]) -> Value:
         raise _failure(f"it did not answer within {LIMIT_S:g} s, so it may be locked")
     if isinstance(errors[0], ModuleNotFoundError) and str(errors[0].name).startswith("keyring"):
         cure = f"Install it with: {install_command(EXTRA)}"
-        raise ConfigError(f"{WANTED}, but the library keyring is not installed.", next_step=cure)
+        raise _failure("the library keyring is not installed", cure)
     raise _failure(" ".join(str(errors[0]).split())[:200] or type(errors[0]).__name__) from errors[0]
 
 
-def _failure(reason: str) -> ConfigError:
-    return ConfigError(f"{WANTED}, which can't be used: {reason}.", next_step=CURE)
+def _failure(reason: str, cure: str = UNLOCK) -> ConfigError:
+    return ConfigError(f"The system's keyring can't be used: {reason}.", next_step=cure)

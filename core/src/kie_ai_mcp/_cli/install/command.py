@@ -4,26 +4,23 @@ The change is shown and confirmed before it is written, and the old file is kept
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, echo, has_person, json_option, show
 from kie_ai_mcp._cli.fill_memory import start_once
-from kie_ai_mcp._cli.install import yaml_text
-from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Env, Remote, config_path
-from kie_ai_mcp._cli.install.entries import Spoiled, edited, settings_in, start_of
-from kie_ai_mcp._cli.install.files import BOM, ask, read, show_change, without_secrets, write
-from kie_ai_mcp._cli.install.jsonc import Malformed
+from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Remote, config_path
+from kie_ai_mcp._cli.install.entries import entry_settings, start_of
+from kie_ai_mcp._cli.install.files import ask
+from kie_ai_mcp._cli.install.plan import Plan
 from kie_ai_mcp._cli.install.questions import Shared, ask_for, given_key
 from kie_ai_mcp._cli.install.remote import about_token, remote_of
 from kie_ai_mcp._cli.settings_file import check_settings
+from kie_ai_mcp._cli.text_files import TextFile
 from kie_ai_mcp._settings.load import config_file, find_origins, full_environment, load_settings, nearest
-from kie_ai_mcp._settings.settings import SECRET_SETTINGS, SECTIONS, Settings, variable
+from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 from kie_ai_mcp._settings.system_keyring import ORIGIN
 from kie_ai_mcp.errors import ConfigError
 
@@ -92,81 +89,66 @@ def install(
         if pairs or current_only or write_key or key is not None or shared:
             reason = "Keys and settings are for a server that is started here; leave --url out, or leave them out."
             raise click.UsageError(reason)
-        _enter(name, path, remote_of(client, url, token_env, token), entry, only_print=only_print, yes=yes)
+        remote = remote_of(client, url, token_env, token)
+        _enter(Plan(name, _file(path), remote, entry), only_print=only_print, yes=yes)
         return
     if token is not None or token_env is not None:
         raise click.UsageError("A token is for a server elsewhere; give its address with --url.")
     wanted = _variables((*pairs, *(["availability=current"] if current_only else ())))
     check_settings(shared.values)
     shared.key = given_key(key, asks=has_person())
+    file = _file(path)
     if asks:
-        ask_for(client, shared, settings_in(client, read(path).removeprefix(BOM), wanted, entry))
+        ask_for(client, shared, entry_settings(client, file.text, wanted, entry))
     if write_key:
         wanted = {KEY: _key_to_write(shared), **wanted}
         shared.key = ""
-    _enter(name, path, wanted, entry, shared, only_print=only_print, yes=yes)
+    _enter(Plan(name, file, wanted, entry, shared), only_print=only_print, yes=yes)
 
 
-def _enter(
-    name: str,
-    path: Path,
-    wanted: Env | Remote,
-    entry: str,
-    shared: Shared | None = None,
-    *,
-    only_print: bool = False,
-    yes: bool = False,
-) -> None:
+def _file(path: Path) -> TextFile:
+    return TextFile.read(path, cure="With --print, the entry is shown instead.")
+
+
+def _enter(plan: Plan, *, only_print: bool, yes: bool) -> None:
     """Write the entry, and what all clients share, once both were shown and agreed to, and say what was done."""
-    client, shared = CLIENTS[name], shared or Shared()
-    asks_key = not isinstance(wanted, Remote) and not shared.key and load_settings(faults=[]).key is None
-    edit = partial(edited, client, wanted=wanted, name=entry, asks_key=asks_key)
     if only_print:
-        echo(f"# for {path}", err=True)
-        echo(_shown_entry(wanted, edit))
+        echo(f"# for {plan.file.path}", err=True)
+        echo(plan.entry())
         return
-    before = read(path)
-    mark = BOM if before.startswith(BOM) else ""
-    try:
-        after = mark + edit(text=before.removeprefix(mark))
-    except Spoiled:
-        echo(_shown_entry(wanted, edit))
-        reason = f"{path} would have changed in more than this entry, so nothing was written. Enter the entry by hand."
-        raise click.ClickException(reason) from None
-    except Malformed as exc:
-        cure = f"Correct it, or enter this by hand: {PROGRAM} install {name} --print"
-        raise click.ClickException(f"{path} can't be understood ({exc}), so it was not changed. {cure}") from None
-    if shared:
-        echo(shared.words(), err=True)
-    if after != before:
-        public = _public_entry(wanted, edit)
-        show_change(before, after, path, partial(without_secrets, public=public, plain=client.form is yaml_text))
+    after = plan.text()
+    plan.check(after)
+    if plan.shared:
+        echo(plan.shared.words(), err=True)
+    if after != plan.file.text:
+        plan.show(after)
         if not yes:
-            if not isinstance(wanted, Remote) and variable("availability") not in wanted:
+            if not isinstance(plan.wanted, Remote) and variable("availability") not in plan.wanted:
                 echo(OFFER, err=True)
-            ask(path)
-    shared.keep()
-    backup, text = None, f"{client.title} has it already: {path}"
-    if after != before:
-        is_private = KEY in wanted if not isinstance(wanted, Remote) else bool(wanted.token) and not client.asks
-        backup = write(path, before, after, private=is_private)
-        restart = f" Restart {client.title}, then ask it for a picture."
-        text = f"Written to {path}." + (f" As it was: {backup}." if backup else "") + restart
-    about = {"client": name, "path": path, "entry": entry, "changed": after != before, "backup": backup}
+            ask(plan.file.path)
+    backup = plan.carry_out(after)
+    _report(plan, after, backup)
+    if not isinstance(plan.wanted, Remote):
+        _start_first(*start_of(plan.client, after, plan.name, full_environment()))
+
+
+def _report(plan: Plan, after: str, backup: Path | None) -> None:
+    """Say what was written, and how the key or the token reaches the server."""
+    client, path, wanted = plan.client, plan.file.path, plan.wanted
+    is_changed = after != plan.file.text
+    text = f"{client.title} has it already: {path}"
+    if is_changed:
+        copy = f" As it was: {backup}." if backup else ""
+        text = f"Written to {path}.{copy} Restart {client.title}, then ask it for a picture."
+    about = {"client": plan.client_name, "path": path, "entry": plan.name, "changed": is_changed, "backup": backup}
     if isinstance(wanted, Remote):
         advice = about_token(client, wanted)
-        show({**about, "url": wanted.url, "token": advice}, f"{text}\n{advice}")
-        return
-    advice = f"The key is in clear text in {client.title}'s file." if KEY in wanted else _about_key(name, client, after)
-    show({**about, "key": advice, "settings": shared.values}, f"{text}\n{advice}")
-    _start_first(*start_of(client, after.removeprefix(mark), entry, full_environment()))
-
-
-def _shown_entry(wanted: Env | Remote, edit: Callable[..., str]) -> str:
-    """Return the entry for entering it by hand; a token is left to the user."""
-    if isinstance(wanted, Remote) and wanted.token:
-        wanted = replace(wanted, token="YOUR_TOKEN")  # noqa: S106  stands for one
-    return edit(text="", wanted=wanted).rstrip()
+        about |= {"url": wanted.url, "token": advice}
+    else:
+        in_file = f"The key is in clear text in {client.title}'s file."
+        advice = in_file if KEY in wanted else _about_key(plan.client_name, client, after)
+        about |= {"key": advice, "settings": plan.shared.values}
+    show(about, f"{text}\n{advice}")
 
 
 def _start_first(command: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -197,15 +179,6 @@ def _key_to_write(shared: Shared) -> str:
     if not key:
         raise ConfigError("No key is set, so none can be written.", next_step=f"Set {KEY}, or give --key -.")
     return key
-
-
-def _public_entry(wanted: Env | Remote, edit: Callable[..., str]) -> str:
-    """Return our entry as it is written, without the secrets among its variables, or its token."""
-    if isinstance(wanted, Remote):
-        return _shown_entry(wanted, edit)
-    mask = load_settings({**wanted, "KIE_AI_CONFIG": os.devnull}).mask
-    shown: dict[str, Any] = {key: text for key, text in wanted.items() if not key.lower().endswith(SECRET_SETTINGS)}
-    return mask.text(edit(text="", wanted=shown))
 
 
 def _about_key(name: str, client: Client, text: str) -> str:

@@ -236,7 +236,7 @@ def _remote_changes(entry: Mapping[str, Any], existing: Mapping[str, Any]) -> di
     return changes
 
 
-def settings_in(client: Client, text: str, wanted: Env, name: str) -> set[str]:
+def entry_settings(client: Client, text: str, wanted: Env, name: str) -> set[str]:
     """Return the settings that our entry has, or is to get, in a client's file."""
     try:
         whole = client.form.read(text)

@@ -1,17 +1,13 @@
-"""Change of a client's file: read, shown without the secrets of others, confirmed, and written beside a copy."""
+"""Change of a client's file as it is shown, without the secrets of others, and confirmed."""
 
 import os
 import re
-import shutil
-import stat
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 import click
 
-from kie_ai_mcp._cli.console import echo, file_errors
-from kie_ai_mcp._media.files import replacing
+from kie_ai_mcp._cli.console import echo
 
 # Strings and comments of JSON and TOML, the longest forms first; a string that is followed by : or = is a key.
 WORDS = re.compile(
@@ -20,16 +16,6 @@ WORDS = re.compile(
 )
 NAME, AFTER_A_NAME = re.compile(r"""["'][\w .@/-]*["']"""), re.compile(r"\s*[:=]")
 COLOURS = {"+": "green", "-": "red"}
-BOM = "\ufeff"
-
-
-def read(path: Path) -> str:
-    """Return the text of a client's file; an empty one where there is none."""
-    try:
-        with file_errors(path, "read", "Check its permissions."):
-            return path.read_bytes().decode("utf-8") if path.exists() else ""
-    except UnicodeDecodeError:
-        raise click.ClickException(f"{path} is not UTF-8 text, so it was not changed. Save it as UTF-8.") from None
 
 
 def without_secrets(text: str, public: str, *, plain: bool) -> str:
@@ -72,28 +58,3 @@ def ask(path: Path, otherwise: str = " --print shows the entry again.") -> None:
     except click.Abort:
         reason = "no answer was given, so nothing was written. --yes writes without asking."
     raise click.ClickException(reason)
-
-
-def write(path: Path, before: str, after: str, *, private: bool) -> Path | None:
-    """Replace the file in one step; return the path of a copy of the old one, or None where there was no file."""
-    target = Path(os.path.realpath(path))  # a link stays one
-    backup = None
-    with file_errors(path, "written", "Check its folder's permissions."):
-        if target.is_symlink():
-            raise click.ClickException(f"{path} is a link that leads in a circle, so nothing was written.")
-        if target.exists() and not target.stat().st_mode & stat.S_IWUSR:
-            raise click.ClickException(
-                f"{path} is read-only, so nothing was written. Make it writable, or use --print."
-            )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if read(path) != before:
-            raise click.ClickException(f"{path} was changed meanwhile, so nothing was written. Run this again.")
-        if target.exists():
-            stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # the user's own time
-            backup = target.with_name(f"{target.name}.{stamp}.bak")
-            shutil.copy2(target, backup)
-        with replacing(target, mode=0o600 if private or backup else 0o666, fsync=True) as file:
-            file.write(after.encode())
-            if backup is not None and not private:
-                shutil.copymode(target, file.name)
-    return backup

@@ -13,7 +13,7 @@ import click
 
 from kie_ai_mcp._cli.console import echo
 from kie_ai_mcp._cli.install.clients import Client
-from kie_ai_mcp._cli.settings_file import change_settings, check_settings
+from kie_ai_mcp._cli.settings_file import change_settings, check_change, check_settings
 from kie_ai_mcp._models.pricing import USD
 from kie_ai_mcp._settings import system_keyring
 from kie_ai_mcp._settings.keys import is_no_key, unwrapped
@@ -68,6 +68,10 @@ class Shared:
         lines = [f"  {name} = {json.dumps(value, ensure_ascii=False)}" for name, value in self.values.items()]
         text = "\n".join([f"For all clients, in {config_file()}:", *lines]) if lines else ""
         return "\n".join(filter(None, [text, f"The key goes into {key_place()}." if self.key else ""]))
+
+    def check(self) -> None:
+        """Raise what click raises, or ConfigError, where the settings file can't be written."""
+        check_change(self.values | ({"api_key": self.key} if self.key else {}))
 
     def keep(self) -> None:
         """Write it down: the key into the system's keyring, or into the settings file where there is none."""

@@ -1,0 +1,103 @@
+"""Plan of an installation: what a client's file and the settings are to hold, shown, checked and carried out."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kie_ai_mcp._cli.console import PROGRAM, echo
+from kie_ai_mcp._cli.install import yaml_text
+from kie_ai_mcp._cli.install.clients import CLIENTS, KEY, Client, Env, Remote
+from kie_ai_mcp._cli.install.entries import Spoiled, edited
+from kie_ai_mcp._cli.install.files import show_change, without_secrets
+from kie_ai_mcp._cli.install.jsonc import Malformed
+from kie_ai_mcp._cli.install.questions import Shared
+from kie_ai_mcp._cli.text_files import TextFile
+from kie_ai_mcp._settings.load import load_settings
+from kie_ai_mcp._settings.settings import SECRET_SETTINGS
+from kie_ai_mcp.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One entry for one client's file, and what is to be kept for all clients."""
+
+    client_name: str
+    file: TextFile
+    wanted: Env | Remote
+    name: str
+    shared: Shared = field(default_factory=Shared)
+
+    @property
+    def client(self) -> Client:
+        """The client whose file it is."""
+        return CLIENTS[self.client_name]
+
+    def text(self) -> str:
+        """Return the client's file as it is to be; raise what click raises where it can't be changed."""
+        path = self.file.path
+        try:
+            return self._edit(text=self.file.text)
+        except Spoiled:
+            echo(self.entry())
+            reason = f"{path} would have changed in more than this entry, so nothing was written."
+            raise click.ClickException(f"{reason} Enter the entry by hand.") from None
+        except Malformed as exc:
+            cure = f"Correct it, or enter this by hand: {PROGRAM} install {self.client_name} --print"
+            raise click.ClickException(f"{path} can't be understood ({exc}), so it was not changed. {cure}") from None
+
+    def check(self, after: str) -> None:
+        """Raise what click raises, or ConfigError, where the client's file or the settings file can't be written."""
+        if after != self.file.text:
+            self.file.check()
+        self.shared.check()
+
+    def show(self, after: str) -> None:
+        """Show the lines of the client's file that change, without secrets."""
+        masked = partial(without_secrets, public=self._public_entry(), plain=self.client.form is yaml_text)
+        show_change(self.file.text, after, self.file.path, masked)
+
+    def carry_out(self, after: str) -> Path | None:
+        """Write the client's file, then keep what all clients share; return the path of the file's copy."""
+        backup = None
+        if after != self.file.text:
+            backup = self.file.replace(after, private=self._is_private(), copied=True)
+        try:
+            self.shared.keep()
+        except (ConfigError, click.ClickException) as exc:
+            reason = str(exc) if isinstance(exc, ConfigError) else exc.message
+            entered = f"The entry is written to {self.file.path}, but what all clients share was not kept"
+            raise click.ClickException(f"{entered}: {reason}" if after != self.file.text else reason) from exc
+        return backup
+
+    def entry(self) -> str:
+        """Return the entry for entering it by hand; a token is left to the user."""
+        wanted = self.wanted
+        if isinstance(wanted, Remote) and wanted.token:
+            wanted = replace(wanted, token="YOUR_TOKEN")  # noqa: S106  stands for one
+        return self._edit(text="", wanted=wanted).rstrip()
+
+    @property
+    def _edit(self) -> Callable[..., str]:
+        wanted = self.wanted
+        asks_key = not isinstance(wanted, Remote) and not self.shared.key and load_settings(faults=[]).key is None
+        return partial(edited, self.client, wanted=wanted, name=self.name, asks_key=asks_key)
+
+    def _is_private(self) -> bool:
+        """Return whether the file is to hold a key or a token."""
+        if isinstance(self.wanted, Remote):
+            return bool(self.wanted.token) and not self.client.asks
+        return KEY in self.wanted
+
+    def _public_entry(self) -> str:
+        """Return our entry as it is written, without the secrets among its variables, or its token."""
+        if isinstance(self.wanted, Remote):
+            return self.entry()
+        mask = load_settings({**self.wanted, "KIE_AI_CONFIG": os.devnull}).mask
+        pairs = self.wanted.items()
+        shown: dict[str, Any] = {key: text for key, text in pairs if not key.lower().endswith(SECRET_SETTINGS)}
+        return mask.text(self._edit(text="", wanted=shown))
