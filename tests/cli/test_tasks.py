@@ -61,7 +61,7 @@ def test_list_is_readable_for_people(run: "Run", sandbox: Sandbox) -> None:
     assert "A harbour" in line
     assert "pending" in line
     assert "~4" in line
-    assert "Credits, estimates included: 4 in this list, 4 in the last 24 hours" in run("tasks", "list").stdout
+    assert "Kie.ai credits, estimates included: 4 in this list, 4 in the last 24 hours" in run("tasks", "list").stdout
 
 
 @pytest.mark.parametrize(("since", "shown"), [("2d", ["new"]), ("5w", ["new", "old"]), ("2001-02-03", ["new", "old"])])

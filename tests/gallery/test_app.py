@@ -468,13 +468,15 @@ async def test_price_of_words_that_changed_meanwhile_is_not_taken(stage: Stage) 
     assert len(stage.sandbox.ledger) == 0
 
 
-async def test_price_in_another_unit_is_asked_for(stage: Stage) -> None:
+async def test_price_of_another_service_is_shown_in_its_unit(stage: Stage) -> None:
     await stage.host.open()
     again = {"tool": "run_model", "arguments": {"model": "fal:x", "input": {}}}
-    entry = {"task_id": "a", "gateway": "fal", "credits": 4, "status": "completed", "again": again}
+    entry = {"task_id": "a", "gateway": "fal", "credits": 0.05, "unit": "USD", "status": "completed", "again": again}
     stage.host.give({"content": [], "_meta": {TASKS: [entry]}})
     await stage.host.until("document.querySelectorAll('.card').length === 1")
-    assert stage.host.buttons == ["Again · price?"]
+    assert stage.host.buttons == ["Again · ~0.05 USD"]
+    assert stage.host.ask("document.querySelector('.price').textContent") == "0.05 USD"
+    assert stage.host.ask("document.getElementById('summary').value") == "1 entry · 0.05 USD"
 
 
 async def test_words_about_a_purchase_stay_when_the_card_changes(stage: Stage) -> None:

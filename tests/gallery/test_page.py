@@ -136,6 +136,22 @@ async def test_estimates_are_summed_separately_from_reported_costs(past: "Past",
     assert summary == "4 entries · 4 credits and about 62.5 more by estimate"
 
 
+async def test_prices_of_several_services_are_never_added(past: "Past", read: "Read") -> None:
+    await past.task(outcome=past.done(credits=4))
+    for gateway, price in (("tide", 0.005), ("tide", 0.05), ("moon", 2.0), ("moon", 1.0)):
+        task_id = await past.task(outcome=past.done(credits=price))
+        with closing(sqlite3.connect(past.record.path)) as database:
+            for table in ("tasks", "submissions"):
+                database.execute(f"UPDATE {table} SET gateway = ? WHERE task_id = ?", (gateway, task_id))
+            database.commit()
+    past.record.units["tide"] = "USD"  # the moon's provider is not installed any more
+    page_read = read(await page(past.record))
+    costs = [card.one(class_="cost").text for card in page_read.cards]
+    assert costs == ["1 of moon", "2 of moon", "0.05 USD", "0.005 USD", "4 credits"]
+    assert [bool(card.all(class_="usd")) for card in page_read.cards] == [False] * 4 + [True]
+    assert page_read.one("output").text == "5 entries · 3 of moon, 0.055 USD, 4 credits"
+
+
 async def test_lost_requests_are_announced_above_everything_else(past: "Past", read: "Read") -> None:
     assert read(await page(past.record)).all(class_="notice") == []
     await past.record.submissions.settled(await past.request("one"), Ending("unknown", message="lost"))

@@ -30,6 +30,7 @@ Availability = Literal["current", "retired", "undocumented"]
 
 FORMAT = "output_format"  # the argument that says which type of picture is wanted
 KIE = "kie"  # the name of the built-in gateway
+CREDITS = "credits"  # the unit of its prices, and of no other gateway's
 DAY_S = 86_400
 PROMPT_CHARS = 20_000
 ADDRESS_CHARS = 4_000  # the longest address of a result
@@ -380,7 +381,8 @@ class Gateway:
         accept: Reads an accepted create, as `Submission.read`, for all submissions of this gateway.
         rate_limit: At most so many creates in so many seconds; None where the service names none.
         logs_page: Where people see their requests at the service; in general words where it is left out.
-        unit: What the service counts its prices in. Kie.ai's credits and limits never count them.
+        unit: What the service counts its prices in, such as ``USD``; credits of its title where it is left out.
+            Kie.ai's credits and limits never count them.
         inline_mb: The largest local file, in MB, that the service takes as a ``data:`` address inside the request.
             Others are uploaded to Kie.ai, for which that service's key must be set.
         result_hosts: The hosts that its results are linked at, ``*.example.com`` for all below one; pages that a client
@@ -401,7 +403,7 @@ class Gateway:
     accept: "Callable[[Answer], str | Accepted | Outcome | None] | None" = None
     rate_limit: tuple[int, float] | None = None
     logs_page: str = ""
-    unit: str = "credits"
+    unit: str = CREDITS
     result_hosts: tuple[str, ...] = ()
     balance: Balance | None = None
     inline_mb: Annotated[int, Field(ge=0, description="a whole number of MB")] = 0
@@ -410,6 +412,8 @@ class Gateway:
     def __post_init__(self) -> None:
         if not self.logs_page:
             object.__setattr__(self, "logs_page", f"the request log of {self.title}")
+        if self.unit == CREDITS and self.name != KIE:  # credits of no name are Kie.ai's
+            object.__setattr__(self, "unit", f"{self.title} {CREDITS}")
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,7 @@ async def test_sidecar_says_where_the_file_comes_from(
         "model": "veo3_fast",
         "arguments": {"prompt": "ein Füchslein"},
         "credits": 63.5,
+        "unit": "credits",
         "source_url": url,
         "created_at": DAY.isoformat(),
     }

@@ -152,7 +152,7 @@ def test_every_field_that_is_stored_has_a_column_of_its_name() -> None:
     columns = set(TaskRow._meta.fields)
     assert names(Task) <= columns
     # What the submission, which is joined, says of it, and what the gateway's name makes of the id.
-    assert names(TaskRecord) - columns == {"estimated_credits", "notes", "prefix", "prompt"}
+    assert names(TaskRecord) - columns == {"estimated_credits", "notes", "prefix", "prompt", "unit"}
     assert names(Outcome) - columns == {"urls"}  # `result_urls`
     assert names(SubmissionRecord) <= set(SubmissionRow._meta.fields)
     assert names(NewSubmission) - set(SubmissionRow._meta.fields) == {

@@ -70,7 +70,7 @@ class Calls:
         fields: dict[str, Any] = {"who": self.engine.record.user or "-", "tool": tool, "outcome": made.outcome}
         names = ["task_id", "submission_id"]
         if made.tool is not None and made.tool.charges:  # elsewhere they are the balance, or told of again and again
-            names += ["credits", "estimated_credits"]
+            names += ["credits", "estimated_credits", "unit"]
         known = {name: made.data.get(name) for name in names}
         fields |= {name: value for name, value in known.items() if value is not None}
         fields["took_s"] = round(took_s, 3)

@@ -17,7 +17,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.models import find, fitting
 from kie_ai_mcp._flow.pricing import Quote, quote
 from kie_ai_mcp._flow.refusal import completed
-from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
+from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, in_words, object_schema
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.pricing import USD
@@ -155,7 +155,7 @@ class ModelTools:
             raise error from exc
 
     async def _costs(self, cost: Quote) -> dict[str, Any]:
-        unit = "credits" if cost.gateway == KIE else self.engine.callers[cost.gateway].gateway.unit
+        unit = self.engine.record.units[cost.gateway]
         known = cost.credits is not None
         answer: dict[str, Any] = {"model": cost.model, "credits": _number(cost.credits) if known else "unknown"}
         answer |= {"unit": unit, "at_most": cost.at_most, "notes": list(cost.notes)}
@@ -233,12 +233,11 @@ def _cost_lines(answer: Mapping[str, Any]) -> Iterable[str]:
         yield from (f"Wrong: {error}" for error in answer["errors"])
         yield from [f"Instead: {json.dumps(answer['instead'], ensure_ascii=False)}"] if "instead" in answer else []
     else:
-        credits, unit = answer["credits"], answer["unit"]
-        dollars = f" (${answer['dollars']:g})" if "dollars" in answer else ""
+        credits = answer["credits"]
         most = "at most " if answer["at_most"] else ""
-        yield f"Cost: {most}{credits} {unit}{dollars}" if credits != "unknown" else "Cost: unknown"
+        yield f"Cost: {most}{in_words(credits, answer['unit'])}" if credits != "unknown" else "Cost: unknown"
         yield from [f"Model: {answer['model']}"] if "model" in answer else []
         yield from (f"Note: {note}" for note in answer.get("notes", ()))
         yield from (f"Left of the {cap}'s limit: {value}" for cap, value in answer.get("left", {}).items())
-        yield from [f"Balance: {answer['balance']} credits"] if "balance" in answer else []
+        yield from [f"Balance: {in_words(answer['balance'])}"] if "balance" in answer else []
     yield f"Next: {answer['next_step']}"

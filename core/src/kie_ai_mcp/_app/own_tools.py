@@ -22,7 +22,7 @@ from kie_ai_mcp._flow.report import (
     TEXT,
     Report,
     brief,
-    in_credits,
+    in_words,
     object_schema,
     report_of,
     wait_call,
@@ -131,10 +131,10 @@ class OwnTools:
             step = exc.next_step or "Use the tools of the other services, or ask again later."
             return Answer("\n".join(map(_balance_line, others)), {"balances": others, "next_step": step})
         answer: dict[str, Any] = {"credits": credits, "next_step": "Generations can be started."}
-        lines, limit = [f"Left: {in_credits(credits)}"], self.engine.record.budget.credits_per_day
+        lines, limit = [f"Left: {in_words(credits)}"], self.engine.record.budget.credits_per_day
         if buys := await _bought_with(self.engine, credits):
             answer["buys"] = buys
-            each = (f"{entry['count']} by {entry['tool']} (from {entry['credits']:g})" for entry in buys)
+            each = (f"{entry['count']} by {entry['tool']} (from {in_words(entry['credits'])})" for entry in buys)
             lines.append(f"That buys about: {' or '.join(each)}")
         if others:
             answer["balances"] = others
@@ -142,7 +142,7 @@ class OwnTools:
         with suppress(StorageError):  # the service has answered all the same
             spent = answer["credits_24h"] = await self.engine.record.spent_today()
             of_limit = "" if limit is None else f" of {limit:g}"
-            lines.append(f"Spent in the last 24 hours, estimates included: {spent:g}{of_limit}")
+            lines.append(f"Spent in the last 24 hours, estimates included: {spent:g}{of_limit} credits")
             if limit is not None and spent >= limit:
                 cure = ASK if self.engine.record.user else "raise KIE_AI_MAX_CREDITS_PER_DAY"
                 answer["next_step"] = f"The day's limit is reached: wait, or {cure}."
@@ -153,9 +153,8 @@ class OwnTools:
     async def _own_limit(self) -> Answer:
         """Return what a user may spend of the server's account, which others spend from as well."""
         spent, limit = await self.engine.record.spent_today(), self.engine.record.budget.credits_per_day
-        lines = [
-            f"Spent in the last 24 hours, estimates included: {spent:g}{'' if limit is None else f' of {limit:g}'}"
-        ]
+        of_limit = "" if limit is None else f" of {limit:g}"
+        lines = [f"Spent in the last 24 hours, estimates included: {spent:g}{of_limit} credits"]
         is_over = limit is not None and spent >= limit
         step = f"The day's limit is reached: wait, or {ASK}." if is_over else "Generations can be started."
         answer: dict[str, Any] = {"credits_24h": spent, "next_step": step}
@@ -311,7 +310,7 @@ def credits_line(listed: Mapping[str, Any]) -> str:
     costs = f"{listed['credits_listed']:g} in this list, {listed['credits_24h']:g} in the last 24 hours"
     users = (f"{user or 'nobody'} {spent:g}" for user, spent in listed.get("credits_24h_by_user", {}).items())
     whose = ", ".join(users)
-    return f"Credits, estimates included: {costs}{f' (yours; of all: {whose})' if whose else ''}"
+    return f"Kie.ai credits, estimates included: {costs}{f' (yours; of all: {whose})' if whose else ''}"
 
 
 def _unresolved(entry: SubmissionRecord, engine: Engine) -> dict[str, Any]:
@@ -334,7 +333,7 @@ def _unresolved(entry: SubmissionRecord, engine: Engine) -> dict[str, Any]:
 
 
 def _balance_line(entry: Mapping[str, Any]) -> str:
-    left = f"{entry['left']:g} {entry['unit']} left" if "left" in entry else entry["error"]
+    left = f"{in_words(entry['left'], entry['unit'])} left" if "left" in entry else entry["error"]
     return f"{entry['service']}: {left}"
 
 

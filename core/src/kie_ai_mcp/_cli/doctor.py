@@ -28,6 +28,7 @@ from kie_ai_mcp._cli.remote_look import Look
 from kie_ai_mcp._flow.catalogue import live
 from kie_ai_mcp._flow.drift import differences, models_of, words_of_gone, words_of_new, words_of_schema
 from kie_ai_mcp._flow.engine import NEEDED, Engine
+from kie_ai_mcp._flow.report import in_words
 from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins, load
@@ -244,7 +245,7 @@ async def _report_balances(report: Report, settings: Settings, plugins: Plugins)
         for entry in await balances(Engine(settings, plugins, callers, Record.of(settings))):
             name = f"balance of {entry['service']}"
             if "left" in entry:
-                report(Finding(name, "ok", f"The key is accepted; {entry['left']:g} {entry['unit']} left."))
+                report(Finding(name, "ok", f"The key is accepted; {in_words(entry['left'], entry['unit'])} left."))
             else:
                 report(Finding(name, "fail", str(entry["error"]), f"Check the key for {entry['service']}."))
     finally:

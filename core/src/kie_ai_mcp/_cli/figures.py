@@ -19,7 +19,7 @@ PAGE = 500  # rows read at once for an export
 # Of a task, and of a request that made none, whose number is its id then.
 COLUMNS = (
     "record", "id", "status", "created_at", "finished_at", "tool", "provider", "kind", "model", "gateway", "user",
-    "prompt", "credits", "estimated_credits", "result_urls", "files", "error",
+    "prompt", "credits", "estimated_credits", "unit", "result_urls", "files", "error",
 )  # fmt: skip
 # A spreadsheet takes what begins so for a formula, or drops it; the last are wide signs, and ones that nobody sees.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\ufeff", "\u200b")
@@ -53,7 +53,7 @@ async def rows_of(record: Record) -> AsyncIterator[Sequence[Any]]:
     while requests := await record.submissions.history(after, PAGE):
         for request in requests:
             if request.task_id is None:
-                yield _of_request(request)
+                yield _of_request(request, record.units[request.gateway])
         after = requests[-1].id
 
 
@@ -62,9 +62,9 @@ def _of_task(task: TaskRecord) -> Sequence[Any]:
     return [*(values | {"record": "task", "id": task.written_id}).values()]
 
 
-def _of_request(request: SubmissionRecord) -> Sequence[Any]:
+def _of_request(request: SubmissionRecord, unit: str) -> Sequence[Any]:
     values = {name: getattr(request, name, None) for name in COLUMNS}
-    own = {"record": "request", "status": request.state, "prompt": prompt_of(request.arguments)}
+    own = {"record": "request", "status": request.state, "prompt": prompt_of(request.arguments), "unit": unit}
     return [*(values | own | {"error": request.message}).values()]
 
 

@@ -3,15 +3,12 @@
 import os
 import sys
 import webbrowser
-from contextlib import closing
 from pathlib import Path
 
-import anyio
 import click
 
-from kie_ai_mcp._cli.console import UserPath, echo, json_option, show
+from kie_ai_mcp._cli.console import UserPath, echo, json_option, run_with_app, show
 from kie_ai_mcp._gallery.page import FILE_NAME, LIMIT, write
-from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.load import load_settings
 
 OUTPUT_HELP = f"File that is written.  [default: {FILE_NAME} in the folder of saved results, else beside the database]"
@@ -26,8 +23,7 @@ def gallery(output: Path | None, limit: int, opens: bool) -> None:
     """Write the history as one HTML page: pictures, clips, prompts, costs. No network, no service is asked."""
     settings = load_settings()
     target = output or (settings.output_dir or settings.database.parent) / FILE_NAME
-    with closing(Record.of(settings)) as record:
-        path = anyio.run(lambda: write(record, target, limit=limit))
+    path = run_with_app(settings, lambda app: write(app.engine.record, target, limit=limit))
     show({"path": str(path)}, str(path))
     if opens and not _open(path):
         echo("No browser was found here: open the file in one.", err=True)

@@ -19,9 +19,10 @@ def age_of(seconds: float) -> str:
 
 def credits_in(task: Mapping[str, Any]) -> str:
     """Return what a task cost; behind ~ what it is thought to cost."""
+    price, about = task.get("credits"), ""
     if "estimated_credits" in task:
-        return f"~{task['estimated_credits']:g}"
-    return f"{task['credits']:g}" if "credits" in task else ""
+        price, about = task["estimated_credits"], "~"
+    return "" if price is None else f"{about}{price:g} {task.get('unit', '')}".rstrip()
 
 
 def prompt_in(task: Mapping[str, Any]) -> str:

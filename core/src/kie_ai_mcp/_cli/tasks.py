@@ -427,23 +427,23 @@ async def _history(app: App) -> AsyncIterator[dict[str, Any]]:
     after, record = 0, app.engine.record
     while submissions := await record.submissions.history(after, PAGE):
         for submission in submissions:
-            yield _entry("submission", submission)
+            yield _entry("submission", submission, record.units[submission.gateway])
         after = submissions[-1].id
     after = 0
     while tasks := await record.tasks.history(after, PAGE):
         for task in tasks:
-            yield _entry("task", task)
+            yield _entry("task", task, task.unit)
         after = tasks[-1].row_id
     after = 0
     while questions := await record.consents.history(after, PAGE):
         for question in questions:
-            yield _entry("consent", question)
+            yield _entry("consent", question, record.units[question.gateway])
         after = questions[-1].id
 
 
-def _entry(sort: str, record: SubmissionRecord | TaskRecord | Question) -> dict[str, Any]:
-    """Return one line of an export; a price that is not known is absent, as in answers."""
-    values = asdict(record)
+def _entry(sort: str, record: SubmissionRecord | TaskRecord | Question, unit: str) -> dict[str, Any]:
+    """Return one line of an export, whose price is in a unit; one that is not known is absent, as in answers."""
+    values = asdict(record) | {"unit": unit}
     return {"record": sort, **{name: values[name] for name in values if values[name] is not None or name != ESTIMATE}}
 
 

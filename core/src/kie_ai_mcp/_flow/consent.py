@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.report import brief, in_credits
+from kie_ai_mcp._flow.report import brief, in_words
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.wording import MOST
 from kie_ai_mcp._record.consents import YES_S, Question
@@ -37,15 +37,14 @@ class Purchase:
         """Return the question in words, one fact each."""
         question, ours, price = self.question, self.question.gateway == KIE, "unknown"
         if question.price is not None:
-            price = in_credits(question.price) if ours else f"{question.price:g} {self.unit}"
-            price = f"at most {price}" if MOST in question.notes else price
+            price = f"{'at most ' if MOST in question.notes else ''}{in_words(question.price, self.unit)}"
         if self.most is not None and ours:
             price += f"; above {self.most:g}, or where it is unknown, {LIMIT} asks a person"
         elif self.most is not None:
             price += f"; {LIMIT} counts credits of Kie.ai, so that a person is asked at any price in {self.unit}"
         facts = [("Tool", question.tool), ("Model", question.model)]
         facts += [("Prompt", self.prompt and f"'{self.prompt.replace(chr(39), '’')}'")]
-        facts += [("Balance", None if self.balance is None else in_credits(self.balance)), ("Price", price)]
+        facts += [("Balance", None if self.balance is None else in_words(self.balance)), ("Price", price)]
         facts += [("Note", note.rstrip(".")) for note in question.notes if note != MOST]
         # Each fact is one line, whatever a prompt or a model's name holds.
         return [f"{name}: {one_line(text)}" for name, text in facts if text]
@@ -104,9 +103,8 @@ async def purchase_of(
     if with_balance and question.gateway == KIE and engine.adopts:
         with suppress(KieError), anyio.move_on_after(BALANCE_S):
             balance = await credits_left(engine)
-    caller = engine.callers.get(question.gateway)
     prompt = brief(engine.settings.mask.text(prompt_of(question.arguments if arguments is None else arguments)))
-    unit = caller.gateway.unit if caller else "credits"
+    unit = engine.record.units[question.gateway]
     return Purchase(question, prompt, unit, engine.record.budget.confirm_credits, balance)
 
 

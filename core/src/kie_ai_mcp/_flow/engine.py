@@ -132,15 +132,15 @@ class Engine:
         gateways = [kie(settings), *plugins.gateways.values()]
         limits = {gateway.name: RateLimit(*gateway.rate_limit) for gateway in gateways if gateway.rate_limit}
         accounts = {gateway.name: account_of(gateway) for gateway in gateways}
+        units = {gateway.name: gateway.unit for gateway in gateways}
         callers = {gateway.name: Caller(settings, gateway) for gateway in gateways}
         callers[KIE].fault = next((error for error in faults if NEEDED & set(error.where)), None)
         try:
-            record = Record.of(settings, limits, accounts)
+            record = Record.of(settings, limits, accounts, units)
         except ConfigError as exc:  # this user has no folder for one
             faults.append(exc)
-            record = Record.of(
-                settings.model_copy(update={"db_path": Path(os.devnull, "db"), "database_url": None}), limits, accounts
-            )
+            nowhere = settings.model_copy(update={"db_path": Path(os.devnull, "db"), "database_url": None})
+            record = Record.of(nowhere, limits, accounts, units)
         if faults is STRICT:
             if wrong := _fault_of(settings.output_dir):
                 raise wrong

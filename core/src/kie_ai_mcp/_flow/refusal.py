@@ -9,6 +9,7 @@ from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.pricing import has_models, priced
+from kie_ai_mcp._flow.report import in_words
 from kie_ai_mcp._models.rules import LEFT_OUT
 from kie_ai_mcp._models.samples import choices, nearest_first
 from kie_ai_mcp._models.terms import number_of, schema_at
@@ -65,7 +66,8 @@ async def _fault(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) 
             request = priced(engine, tool, request)
         price, most = request.estimated_credits, options.max_credits
         if price is not None and most is not None and price > most:
-            return InvalidArgument("max_credits", most, f"the call costs {price:g} credits")
+            cost = in_words(price, engine.record.units[request.gateway])
+            return InvalidArgument("max_credits", most, f"the call costs {cost}")
     except InvalidArgument as exc:
         return exc
     except PluginError as exc:

@@ -23,7 +23,7 @@ from kie_ai_mcp.errors import (
     meaning_of_failure,
     service_says,
 )
-from kie_ai_mcp.specs import KIE
+from kie_ai_mcp.specs import CREDITS, KIE
 
 BREAKS = re.compile(rf"[\t\n\u2028\u2029{CONTROLS}]+")  # what ends a line, or is no text
 ERRORS = {"refused", "unknown", "unread", "not found", "not done"}  # the states of calls that tell of no task
@@ -46,9 +46,8 @@ class Report:
     The order of the fields is the order of the answer. Those with metadata stand in the output schema, which is short
     because a model reads it once per tool. A report is `stuck` where its status can't be read until the user acts;
     `request` is the number of the paid request that it answers, and `request_notes` are those that stay with that;
-    `gateway` is the service whose credits it counts, `user` whose task it is, which it
-    `shows_user` to an administrator. `files` has an entry for each result, "" for one that is not saved; the answer
-    leaves those out.
+    `user` is whose task it is, which it `shows_user` to an administrator. `files` has an entry for each result, "" for
+    one that is not saved; the answer leaves those out.
     """
 
     task_id: str | None = field(default=None, metadata=TEXT)
@@ -63,6 +62,7 @@ class Report:
     files: Sequence[str] = field(default=(), metadata=LIST)
     credits: float | None = field(default=None, metadata=NUMBER)
     estimated_credits: float | None = field(default=None, metadata=NUMBER)
+    unit: str = CREDITS
     progress: float | None = None
     charged: Literal["yes", "no", "unknown"] | None = field(default=None, metadata=TEXT)
     created_at: datetime | None = field(default=None, metadata=TEXT)
@@ -77,7 +77,6 @@ class Report:
     stuck: bool = False
     request: int | None = None
     request_notes: Sequence[str] = ()
-    gateway: str = KIE
     user: str = ""
     shows_user: bool = False
 
@@ -101,11 +100,16 @@ class Report:
         return self.text(), self.structured(), self.status in ERRORS
 
     def structured(self) -> dict[str, Any]:
-        """Return the answer as data; unknown values are left out, empty lists are kept, except of notes."""
+        """Return the answer as data, with the unit of a price that is not in Kie.ai's credits.
+
+        Unknown values are left out, empty lists are kept, except of notes.
+        """
         values = ((name, _plain(self.all_notes if name == "notes" else getattr(self, name))) for name in _ANSWERED)
         said = {
             name: value for name, value in values if value is not None and (value or name not in {"notes", "next_step"})
         }
+        if self.unit == CREDITS or not said.keys() & {"credits", "estimated_credits"}:
+            del said["unit"]
         return said | {"user": self.user} if self.shows_user and self.user else said
 
     def text(self) -> str:
@@ -113,7 +117,7 @@ class Report:
         maker = f" ({self.api_type}, provider {self.provider})" if self.provider else ""
         share = f" ({self.progress:.0%})" if self.progress and not self.is_final else ""
         whose = "by the task itself: " if self.charged == "no" else ""
-        price = f", {whose}{in_credits(self.credits, self.gateway)}" if self.credits else ""
+        price = f", {whose}{in_words(self.credits, self.unit)}" if self.credits else ""
         estimate = self.estimated_credits
         facts = (
             ("Status", f"{self.status}{share}"),
@@ -132,7 +136,7 @@ class Report:
                 _when(self.expires_at),
             ),
             ("Charged", f"{self.charged}{price}" if self.charged else None),
-            ("Estimated cost", None if estimate is None else in_credits(estimate, self.gateway)),
+            ("Estimated cost", None if estimate is None else in_words(estimate, self.unit)),
             ("Created", _when(self.created_at)),
             ("Error", self.error or None),
             ("This is the last known state; reading the status failed", self.read_error or None),
@@ -155,10 +159,10 @@ class Report:
         return self.status in ERRORS
 
 
-_UNSAID = {"stuck", "request", "request_notes", "gateway", "user", "shows_user"}
+_UNSAID = {"stuck", "request", "request_notes", "user", "shows_user"}
 _ANSWERED = tuple(entry.name for entry in fields(Report) if entry.name not in _UNSAID)
 # Copied by name; a request's number is shown only where the user may have to settle it.
-_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} & {*_ANSWERED, "gateway", "user"}) - {"submission_id"}
+_IN_RECORD = ({entry.name for entry in fields(TaskRecord)} & {*_ANSWERED, "user"}) - {"submission_id"}
 
 OUTPUT_SCHEMA = {
     **object_schema(**{entry.name: dict(entry.metadata) for entry in fields(Report) if entry.metadata}),
@@ -264,10 +268,10 @@ def wait_call(task_ids: Sequence[str]) -> str:
     return f"wait_for_tasks with task_ids {_json(list(task_ids))}"
 
 
-def in_credits(credits: float, gateway: str = KIE) -> str:
-    """Return credits in words; those of Kie.ai with the dollars that they cost."""
-    dollars = f" (${round(credits * USD, 4):g})" if gateway == KIE else ""
-    return f"{credits:g} credits{dollars}"
+def in_words(amount: float, unit: str = CREDITS) -> str:
+    """Return an amount with its unit; credits of Kie.ai with the dollars that they cost."""
+    dollars = f" (${round(amount * USD, 4):g})" if unit == CREDITS else ""
+    return f"{amount:.10g} {unit.removesuffix('s') if amount == 1 else unit}{dollars}"
 
 
 def _json(value: Any) -> str:

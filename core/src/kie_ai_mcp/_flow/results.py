@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.ownership import check_named
-from kie_ai_mcp._flow.report import PROMPT_CHARS, Report, bounded, in_credits, report_of
+from kie_ai_mcp._flow.report import PROMPT_CHARS, Report, bounded, in_words, report_of
 from kie_ai_mcp._flow.status import asked_again, look_up, meaning_of_read, outcome_of, payload_of, with_provider
 from kie_ai_mcp._media.saving import allowed_folder, copied, save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
@@ -168,6 +168,7 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
         prefix = prefix_of(request.gateway, task_id, engine.callers)
         times: dict[str, Any] = dict.fromkeys(("created_at", "updated_at", "finished_at"), datetime.now(UTC))
         where: dict[str, Any] = {"prefix": prefix, "gateway": request.gateway, "status": outcome.status, **times}
+        where["unit"] = engine.record.units[request.gateway]
         record = TaskRecord(task_id, tool.name, tool.provider, kind=tool.kind, tool=tool.name, **where)
     kept = ("status", "progress", "keeps_s", "labels", "data")
     stands: dict[str, Any] = {name: getattr(outcome, name) for name in kept}
@@ -243,7 +244,7 @@ def _again(record: TaskRecord, request: SubmissionRecord | None, gone: bool) -> 
     model = f" with the model {record.model}" if record.model else ""
     words = f" from the prompt {shorten(record.prompt, PROMPT_CHARS)}" if record.prompt else ""
     credits = record.estimated_credits if record.credits is None else record.credits
-    price = "its price is unknown" if credits is None else f"about {in_credits(credits, record.gateway)}"
+    price = "its price is unknown" if credits is None else f"about {in_words(credits, record.unit)}"
     ended = f"The links ended on {record.expires_at:%Y-%m-%d}: the result is gone{'' if gone else ' unless they open'}."
     return f"{ended} {origin}{model}{words}. To have it again, make it again ({price})."
 

@@ -186,6 +186,7 @@ def _unrecorded(engine: Engine, submission_id: int, task: Task, outcome: Outcome
         result_urls=outcome.urls if outcome else (),
         data=outcome.data if outcome else None,
         credits=outcome.credits if outcome else None,
+        unit=engine.record.units[task.gateway],
         charged="yes",
         submission_id=submission_id,
         error=f"The task was accepted, but is not recorded: {reason} {kept}",

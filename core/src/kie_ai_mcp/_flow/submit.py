@@ -176,7 +176,8 @@ def _explained(
 ) -> Report:
     """Return a report with the request's price, and with the identical request that it was bought besides."""
     estimate, assumed = submission.estimated_credits, engine.record.budget.assumed_credits
-    report = replace(report, estimated_credits=estimate, request_notes=submission.notes)
+    unit = engine.record.units[submission.gateway]
+    report = replace(report, estimated_credits=estimate, unit=unit, request_notes=submission.notes)
     if estimate is None:
         is_booked = assumed is not None and submission.gateway == KIE
         booked = f": {assumed:g} credits are booked until the service names the charge" if is_booked else ""

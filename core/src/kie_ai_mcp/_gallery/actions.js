@@ -76,7 +76,7 @@ const keys = new Map(); // of calls that were sent and of which no task is known
  * A press of which no task came keeps its key for the next one, so that nothing is paid for twice.
  */
 function paidButton(title, entry, callOf, say) {
-  const known = entry?.gateway === "kie" && (entry.credits || entry.estimated_credits);
+  const known = entry && (entry.credits || entry.estimated_credits);
   let priced = Boolean(known);
   const made = button(title, async () => {
     const call = callOf();
@@ -113,7 +113,7 @@ function paidButton(title, entry, callOf, say) {
     priced = false;
     mark("price?", "The first press asks for the price");
   };
-  if (known) mark(`~${counted(known, "credit", "credits")}`, `about ${price(known, "kie")}`);
+  if (known) mark(`~${inUnit(known, entry.unit)}`, `about ${price(known, entry.unit)}`);
   else made.unprice();
   return made;
 }
@@ -124,8 +124,8 @@ async function quoted(call) {
     const { structuredContent: cost = {} } = await host.call("estimate_cost", { name: call.tool, arguments: call.arguments });
     if (typeof cost.credits !== "number") throw new Error("no number");
     const most = cost.at_most ? "at most " : "";
-    if (cost.unit !== "credits") return Array(2).fill(`${most}${amount(cost.credits)} ${cost.unit}`);
-    return [most + counted(cost.credits, "credit", "credits"), most + price(cost.credits, "kie")];
+    const unit = cost.unit === "credits" ? undefined : cost.unit;
+    return [most + inUnit(cost.credits, unit), most + price(cost.credits, unit)];
   } catch {
     return ["price unknown", "The server can't tell the price"];
   }

@@ -27,14 +27,12 @@ function headerPart(entry) {
   );
 }
 
-/** Return what an entry cost in words, and its dollars where Kie.ai counts them. */
+/** Return what an entry cost in words, and its dollars where it is in credits of Kie.ai. */
 function costs(entry) {
   const [known, guess] = [entry.credits, entry.estimated_credits];
   if (entry.cost !== undefined) return [entry.cost];
   if (known === undefined && guess === undefined) return [["completed", "failed"].includes(entry.status) ? "cost unknown" : ""];
-  const unit = entry.gateway === "kie" ? ["credit", "credits"] : [`of ${entry.gateway}`, `of ${entry.gateway}`];
-  const usd = entry.gateway === "kie" ? dollars(known ?? guess) : undefined;
-  return [known === undefined ? `about ${counted(guess, unit[1], unit[1])}` : counted(known, ...unit), usd];
+  return [(known === undefined ? "about " : "") + inUnit(known ?? guess, entry.unit), entry.unit ? undefined : dollars(known ?? guess)];
 }
 
 function promptPart(entry) {

@@ -42,6 +42,7 @@ function moment(iso) {
 }
 
 const amount = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 2 });
+const exact = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 6 }); // in dollars, thousandths count
 const counted = (value, one, many) => `${amount(value)} ${value === 1 ? one : many}`;
 
 function dollars(credits) {
@@ -49,8 +50,11 @@ function dollars(credits) {
   return (credits * stage.usd).toLocaleString("en-US", { style: "currency", currency: "USD", ...digits });
 }
 
-/** Return credits in words; those of Kie.ai with the dollars that they cost. */
-const price = (credits, gateway) => counted(credits, "credit", "credits") + (gateway === "kie" ? ` (${dollars(credits)})` : "");
+/** Return an amount with its unit, which an entry names where it is not the credits of Kie.ai. */
+const inUnit = (value, unit) => (unit ? `${exact(value)} ${unit}` : counted(value, "credit", "credits"));
+
+/** Return the same with the dollars that credits of Kie.ai cost. */
+const price = (value, unit) => inUnit(value, unit) + (unit ? "" : ` (${dollars(value)})`);
 
 const stage = JSON.parse(byId("data").textContent);
 

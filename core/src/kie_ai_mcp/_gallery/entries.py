@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
-from kie_ai_mcp.specs import KIE
+from kie_ai_mcp.specs import CREDITS, KIE
 
 PROMPT_CHARS = 2000
 ARGUMENT_CHARS = 200
@@ -46,6 +46,7 @@ def task_entry(
         error=_error(record.error, record.error_code),
         credits=record.credits,
         estimated_credits=request.estimated_credits if request and unpriced else None,
+        unit=None if record.unit == CREDITS else record.unit,
         progress=None if record.final else record.progress,
         finished_at=_when(record.finished_at),
         expires_at=_when(expires_at),

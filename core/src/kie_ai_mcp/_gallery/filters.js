@@ -25,10 +25,12 @@ function applyFilters() {
   const shown = cards.filter(fits);
   hideOthers(cards, new Set(shown));
   const part = shown.length < cards.length ? `${amount(shown.length)} of ` : "";
-  const { credits, estimate } = sumsOf(shown);
-  const more = estimate ? ` and about ${amount(estimate)} more by estimate` : "";
-  byId("summary").value = `${part}${counted(cards.length, "entry", "entries")} · ${amount(credits)} credits${more}`;
-  byId("dollars").textContent = credits + estimate ? `(${dollars(credits + estimate)})` : "";
+  const { [CREDITS]: ours = [], "": _, ...others } = Object.groupBy(shown, unitOf);
+  const units = Object.entries(others);
+  if (ours.length || !units.length) units.push([CREDITS, ours]); // last, since their dollars follow
+  byId("summary").value = `${part}${counted(cards.length, "entry", "entries")} · ${units.map(sumText).join(", ")}`;
+  const { known, estimate } = sumsOf(ours);
+  byId("dollars").textContent = known + estimate ? `(${dollars(known + estimate)})` : "";
   form.querySelector("button").hidden = words.length + chosen.length === 0;
   byId("nothing").hidden = shown.length > 0 || cards.length === 0;
   byId("costs").hidden = cards.length === 0 || stage.mode === "app";
@@ -47,15 +49,24 @@ function hideOthers(cards, shown) {
   scrollTo({ top: place, behavior: "instant" });
 }
 
-/** Return what some entries cost in credits of Kie.ai; other services count in units of their own. */
+const CREDITS = "credits"; // of Kie.ai; every other unit has a name of its own
+
+/** Return the unit of an entry's price; "" where it has none that is known. */
+const unitOf = ({ entry }) => entry.unit ?? (entry.gateway === "kie" ? CREDITS : "");
+
+/** Return what some entries of one unit cost. */
 function sumsOf(cards) {
-  const ours = cards.filter(({ entry }) => entry.gateway === "kie");
-  const total = (amountOf) => ours.reduce((sum, { entry }) => sum + (amountOf(entry) ?? 0), 0);
+  const total = (amountOf) => cards.reduce((sum, { entry }) => sum + (amountOf(entry) ?? 0), 0);
   const guess = (entry) => (entry.credits === undefined ? entry.estimated_credits : 0);
-  return { credits: total((entry) => entry.credits), estimate: total(guess) };
+  return { known: total((entry) => entry.credits), estimate: total(guess) };
 }
 
-/** Fill the tables of costs. */
+function sumText([unit, cards]) {
+  const [{ known, estimate }, text] = [sumsOf(cards), unit === CREDITS ? amount : exact];
+  return `${text(known)} ${unit}${estimate ? ` and about ${text(estimate)} more by estimate` : ""}`;
+}
+
+/** Fill the tables of costs in credits of Kie.ai. */
 function tabulate(cards) {
   const day = new Intl.DateTimeFormat("en-CA", { dateStyle: "short", timeZone: reader.timeZone });
   const dayOf = ({ entry }) => day.format(new Date(entry.created_at));
@@ -65,18 +76,18 @@ function tabulate(cards) {
     Model: ({ entry }) => entry.model || entry.tool || "",
     Provider: ({ entry }) => entry.provider || "",
   };
-  const ours = cards.filter(({ entry }) => entry.gateway === "kie" && entry.created_at);
+  const ours = cards.filter((card) => unitOf(card) === CREDITS && card.entry.created_at);
   byId("costs").lastElementChild.replaceChildren(...Object.entries(groups).map(([name, of]) => tableOf(name, Object.groupBy(ours, of))));
 }
 
 function tableOf(name, groups) {
   const inTime = name === "Day" || name === "Month";
   const rows = Object.entries(groups).map(([key, cards]) => ({ key, count: cards.length, ...sumsOf(cards) }));
-  const spent = (row) => row.credits + row.estimate;
+  const spent = (row) => row.known + row.estimate;
   rows.sort((a, b) => (inTime ? b.key.localeCompare(a.key) : spent(b) - spent(a)));
   const cells = (row) => [
     element("th", { scope: "row" }, row.key || "not known"),
-    ...[amount(row.count), amount(row.credits), row.estimate ? amount(row.estimate) : "", dollars(spent(row))].map((text) => element("td", {}, text)),
+    ...[amount(row.count), amount(row.known), row.estimate ? amount(row.estimate) : "", dollars(spent(row))].map((text) => element("td", {}, text)),
   ];
   const head = [name, "Entries", "Credits", "Estimated", "Dollars"].map((text) => element("th", { scope: "col" }, text));
   const body = element("tbody", {}, ...rows.map((row) => element("tr", {}, ...cells(row))));

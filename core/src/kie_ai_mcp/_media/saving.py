@@ -241,6 +241,7 @@ def _add_sidecar(path: Path, record: TaskRecord, arguments: Mapping[str, Any], u
         **{name: getattr(record, name) for name in ("provider", "tool", "api_type", "model")},
         "arguments": dict(arguments),
         "credits": record.credits,
+        "unit": record.unit,
         "source_url": url,
         "created_at": record.created_at.isoformat(),
         "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),

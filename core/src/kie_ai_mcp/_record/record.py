@@ -23,7 +23,7 @@ from kie_ai_mcp._record.lane import in_worker
 from kie_ai_mcp._record.polls import Polls
 from kie_ai_mcp._record.processes import LockFile, Process
 from kie_ai_mcp._record.recovery import RecoveryFile
-from kie_ai_mcp._record.scope import Scope
+from kie_ai_mcp._record.scope import Scope, Units
 from kie_ai_mcp._record.slots import Budget, RateLimit
 from kie_ai_mcp._record.sqlite import SqliteFile
 from kie_ai_mcp._record.stats import Stats
@@ -87,6 +87,7 @@ class Record:
     limits: Mapping[str, RateLimit] = field(default_factory=dict)  # of gateways that have their own, by name
     accounts: Mapping[str, str] = field(default_factory=dict)  # of every gateway: what stands for its address and key
     address: str = ""  # of a PostgreSQL database, which takes the place of the file
+    units: Units = field(default_factory=Units)  # of prices, by gateway
     user: str = ""  # whose it is; "" where there are no users
     made: Counter[str] = field(default_factory=Counter)  # the requests of this process by how they ended
     spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # Kie.ai credits, likewise
@@ -98,17 +99,20 @@ class Record:
         settings: Settings,
         limits: Mapping[str, RateLimit] | None = None,
         accounts: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
     ) -> Self:
         """Return the record that settings name, with their limits; its first use opens it."""
+        named = Units(units or {})
         budget = Budget(
             settings.max_credits_per_day,
             settings.max_submissions_per_hour,
             settings.max_credits_per_request,
             settings.assumed_credits,
             settings.confirm_credits,
+            units=named,
         )
         limit = RateLimit(settings.rate_limit, settings.rate_window_s)
-        return cls(settings.database, limit, budget, limits or {}, accounts or {}, settings.database_address)
+        return cls(settings.database, limit, budget, limits or {}, accounts or {}, settings.database_address, named)
 
     def __post_init__(self) -> None:
         self.database: Database
@@ -122,7 +126,7 @@ class Record:
             self.process = LockFile(self.database)
         self.recovery = RecoveryFile(self.database)
         self.users = Users(self.database)
-        self._use(Scope(self.database, self.accounts))
+        self._use(Scope(self.database, self.accounts, units=self.units))
         self.database.on_open = self.submissions.begin
         self.database.on_lost = self.recovery.rescue
 
@@ -130,7 +134,7 @@ class Record:
         """Return the record as a user sees it, whose accounts these are: all of it where that is an administrator."""
         record = copy(self)
         record.user, record.accounts = user.name, accounts
-        record._use(Scope(self.database, accounts, user.name, user.is_admin))
+        record._use(Scope(self.database, accounts, user.name, user.is_admin, self.units))
         record.limit_to(user, self.budget)
         return record
 

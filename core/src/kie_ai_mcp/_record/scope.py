@@ -7,6 +7,14 @@ from typing import Any
 import peewee
 
 from kie_ai_mcp._record.database import Database
+from kie_ai_mcp.specs import CREDITS, KIE
+
+
+class Units(dict[str, str]):
+    """The unit of each gateway's prices, as it stands behind a number; that of an unknown gateway has no name."""
+
+    def __missing__(self, gateway: str) -> str:
+        return CREDITS if gateway == KIE else f"of {gateway}"
 
 
 @dataclass(frozen=True)
@@ -14,13 +22,14 @@ class Scope:
     """The rows of a database that one user sees: the user's own, or everybody's where `sees_all`.
 
     New rows are the `user`'s, "" where there are no users; `accounts` stand by gateway for its address and the user's
-    key there.
+    key there; `units` are those of its prices.
     """
 
     database: Database
     accounts: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     sees_all: bool = True
+    units: Units = field(default_factory=Units)
 
     @property
     def whole(self) -> "Scope":

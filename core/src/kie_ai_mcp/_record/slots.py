@@ -1,14 +1,14 @@
 """Rate limit and budget: slots that all processes on a database share, and the credits that the user allows."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import peewee
 
 from kie_ai_mcp._record.database import Database
-from kie_ai_mcp._record.scope import Scope
+from kie_ai_mcp._record.scope import Scope, Units
 from kie_ai_mcp._record.tables import FINAL, MAY_COST, SubmissionRow, TaskRow
 from kie_ai_mcp.errors import LimitReached
 from kie_ai_mcp.specs import KIE
@@ -41,6 +41,7 @@ class Budget:
     confirm_credits: float | None = None
     user: str | None = None
     beside: "Budget | None" = None
+    units: Units = field(default_factory=Units)  # of prices, by gateway
 
     def of_user(
         self,
@@ -51,7 +52,7 @@ class Budget:
     ) -> "Budget":
         """Return the budget of a user with these limits, beside this one."""
         limits = credits_per_day, submissions_per_hour, credits_per_request
-        return Budget(*limits, self.assumed_credits, self.confirm_credits, user, self)
+        return Budget(*limits, self.assumed_credits, self.confirm_credits, user, self, self.units)
 
     @property
     def limits_credits(self) -> bool:
@@ -99,8 +100,9 @@ class Budget:
             limit = limits.get(name)
             if price is not None and limit is not None and price > limit:
                 costs = "costs about" if estimate is not None else "is assumed to cost"
+                cost = f"This {tool} {costs} {price:g} {self.units[gateway]}"
                 raise LimitReached(
-                    f"This {tool} {costs} {price:g} credits; {what} is {limit:g}. Nothing was sent.",
+                    f"{cost}; {what} is {limit:g}. Nothing was sent.",
                     next_step=f"Make a cheaper request, or {self._cure(name)}.",
                 )
         return price if ours else None

@@ -15,7 +15,7 @@ import peewee
 
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import sound
-from kie_ai_mcp.specs import DAY_S, KIE, Kind, Outcome, Status, Task
+from kie_ai_mcp.specs import CREDITS, DAY_S, KIE, Kind, Outcome, Status, Task
 
 # ``cancelled`` was never sent; ``discarded`` was unknown until its user settled it.
 SubmissionState = Literal["sending", "accepted", "refused", "unknown", "cancelled", "discarded"]
@@ -276,6 +276,7 @@ class TaskRecord(Task):
     user: str = ""
     prefix: str = ""
     prompt: str = ""
+    unit: str = CREDITS
 
     @property
     def written_id(self) -> str:
@@ -410,12 +411,12 @@ def loaded(table: type[peewee.Model], values: Mapping[str, Any]) -> dict[str, An
     return {name: fields[name].python_value(value) for name, value in values.items() if name in fields}
 
 
-def task_record(row: Mapping[str, Any], gateways: Container[str]) -> TaskRecord:
-    """Return a row of ``tasks`` as a record; `gateways` are the known ones."""
+def task_record(row: Mapping[str, Any], gateways: Container[str], unit: str) -> TaskRecord:
+    """Return a row of ``tasks`` with the unit of its price as a record; `gateways` are the known ones."""
     if not row["result_urls"] and row["result_url"]:  # the seed's rows have one address, in a column of its own
         row = {**row, "result_urls": (row["result_url"],)}
     prefix, prompt = prefix_of(row["gateway"], row["task_id"], gateways), prompt_of(row.get("arguments") or {})
-    return TaskRecord(**_fields(TaskRecord, row), prefix=prefix, prompt=prompt)
+    return TaskRecord(**_fields(TaskRecord, row), prefix=prefix, prompt=prompt, unit=unit)
 
 
 def prompt_of(arguments: Mapping[str, Any]) -> str:

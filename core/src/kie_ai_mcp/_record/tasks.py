@@ -312,7 +312,7 @@ class Tasks:
         return [each for part in parts for each in self._records(query.where(TaskRow.row_id.in_(part)))]
 
     def _records(self, query: Any) -> list[TaskRecord]:
-        return [task_record(row, self.scope.accounts) for row in self.database.rows(query)]
+        return [_record(self.scope, row) for row in self.database.rows(query)]
 
 
 def insert_task(scope: Scope, task: Task, request: Mapping[str, Any] | None = None) -> TaskRecord:
@@ -410,7 +410,11 @@ def task_at(scope: Scope, key: TaskKey) -> TaskRecord | None:
             raise InvalidArgument("task_id", key, f"several services have a task of this id; give {forms}")
     own = [row for row in rows if row["account"] == scope.accounts.get(row["gateway"], "")]
     row = max(own or rows, key=lambda row: (row["account"] == "", row["row_id"]), default=None)
-    return None if row is None else task_record(row, scope.accounts)
+    return None if row is None else _record(scope, row)
+
+
+def _record(scope: Scope, row: Mapping[str, Any]) -> TaskRecord:
+    return task_record(row, scope.accounts, scope.units[row["gateway"]])
 
 
 def holding(database: Database, words: str, rows: Any = TaskRow) -> list[Any]:
