@@ -3,8 +3,8 @@
 
 ::
 
-    uv run python tools/release.py 0.2.0                    # change the files; look at the result, then commit it
-    uv run python tools/release.py --check v0.2.0           # say whether that tag is what the files say
+    uv run python tools/release.py X.Y.Z                    # change the files; look at the result, then commit it
+    uv run python tools/release.py --check vX.Y.Z           # say whether that tag is what the files say
     uv run python tools/release.py --notes                  # print the newest section of CHANGELOG.md
 """
 
@@ -34,6 +34,7 @@ VERSIONS: dict[str, tuple[str, ...]] = {
     "bundle/manifest.json": (JSON,),
     ".claude-plugin/plugin.json": (JSON,),
     "Dockerfile": (r'(image\.version=")[^"]+(")',),
+    ".github/ISSUE_TEMPLATE/bug.yml": (r"(?m)^(\s*placeholder: )\d+\.\d+\.\d+()$",),
     "compose.yaml": (r"(?m)^(  image: kie-ai-mcp-server:)\S+()",),
 }
 """Files that have the version, and what stands around it."""
@@ -47,6 +48,18 @@ RANGES = (
 )
 """Files that say which versions of ours a distribution works with: those from this release on, below the next major."""
 
+PROSE = (
+    "*.md",
+    "core/*.md",
+    "plugins/*/*.md",
+    "docs/**/*.md",
+    ".github/**/*.md",
+    ".github/**/*.yml",
+    ".claude-plugin/*",
+)
+BEFORE_RELEASE = r"(?i)\bfrom\s+\d+\.\d+\.\d+\s+on\b|\b(until|before)\s+the\s+first\s+release\b"
+"""Pages, and the words on them of sentences that are true only until there is a release: write them so."""
+
 
 def places() -> Iterator[tuple[Path, str]]:
     """Yield every file that has the version, with what stands around it."""
@@ -57,17 +70,15 @@ def places() -> Iterator[tuple[Path, str]]:
         yield from ((file, expression) for file in files for expression in expressions)
 
 
-def change(file: Path, expression: str, replacement: str) -> int:
-    """Replace every match in a file; return how many there were."""
-    old = file.read_text(encoding="utf-8")
-    new, count = re.subn(expression, replacement, old)
-    if new != old:
-        file.write_text(new, encoding="utf-8")
-    return count
+def planned(version: str) -> dict[Path, str]:
+    """Return the text that each file is to have for a release; write nothing."""
+    texts: dict[Path, str] = {}
 
+    def change(file: Path, expression: str, replacement: str) -> int:
+        old = texts.get(file) or file.read_text(encoding="utf-8")
+        texts[file], count = re.subn(expression, replacement, old)
+        return count
 
-def set_version(version: str) -> None:
-    """Write the version everywhere."""
     for file, expression in places():
         if not change(file, expression, rf"\g<1>{version}\g<2>"):
             sys.exit(f"{file.relative_to(ROOT)} has no version where one is looked for: {expression}")
@@ -75,6 +86,10 @@ def set_version(version: str) -> None:
     for pattern in RANGES:
         for file in ROOT.glob(pattern):
             change(file, RANGE, rf"\g<1>{major}.{minor},<{int(major) + 1}")
+    plugin = json.loads(texts[PLUGIN])
+    for server in plugin["mcpServers"].values():
+        server.update(released_command(version))
+    return texts | {PLUGIN: json.dumps(plugin, indent=2, ensure_ascii=False) + "\n"}
 
 
 def released_command(version: str) -> dict[str, Any]:
@@ -82,19 +97,51 @@ def released_command(version: str) -> dict[str, Any]:
     return {"command": "uvx", "args": ["--quiet", f"kie-ai-mcp-server=={version}"]}
 
 
-def start_released(version: str) -> None:
-    """Let the plugin start the server of the release."""
-    plugin = json.loads(PLUGIN.read_text(encoding="utf-8"))
-    for server in plugin["mcpServers"].values():
-        server.update(released_command(version))
-    PLUGIN.write_text(json.dumps(plugin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def gather(version: str, date: str, *, draft: bool = False) -> None:
+    """Move the fragments into CHANGELOG.md; with `draft`, only see whether that can be done."""
+    how = "--draft" if draft else "--yes"
+    command = [sys.executable, "-m", "towncrier", "build", how, "--version", version, "--date", date]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  nothing from outside
+    if done.returncode:
+        sys.exit(f"The fragments can't be gathered: {done.stdout}{done.stderr}")
+    if not draft:
+        CHANGELOG.write_text(re.sub(r"\n{3,}", "\n\n", CHANGELOG.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def gather(version: str, date: str) -> None:
-    """Move the fragments into CHANGELOG.md."""
-    command = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", version, "--date", date]
-    subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603  nothing from outside
-    CHANGELOG.write_text(re.sub(r"\n{3,}", "\n\n", CHANGELOG.read_text(encoding="utf-8")), encoding="utf-8")
+def fragments() -> list[str]:
+    """Return the names of the fragments that are not gathered yet."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
+    return sorted(path.name for path in (ROOT / settings["directory"]).glob("*.md"))
+
+
+def current() -> str:
+    """Return the version that the files have now."""
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+
+
+def outdated() -> Iterator[str]:
+    """Yield the places that say what is true only before a release."""
+    for pattern in PROSE:
+        for file in sorted(ROOT.glob(pattern)):
+            text = file.read_text(encoding="utf-8")
+            for match in re.finditer(BEFORE_RELEASE, text):
+                line = text.count("\n", 0, match.start()) + 1
+                yield f"{file.relative_to(ROOT)}:{line}: {' '.join(match[0].split())}"
+
+
+def prepare(version: str, date: str) -> None:
+    """Write the release into the files once everything is checked, and name what a person has to change."""
+    if [*map(int, version.split("."))] <= [*map(int, current().split("."))]:
+        sys.exit(f"{version} is not above {current()}, the version that the files have. Nothing was written.")
+    if not fragments():
+        sys.exit("changelog.d has no fragments, so there is nothing to release. Nothing was written.")
+    texts = planned(version)
+    gather(version, date, draft=True)
+    for file, text in texts.items():
+        file.write_text(text, encoding="utf-8")
+    gather(version, date)
+    if sentences := [*outdated()]:
+        sys.stdout.write("\n".join(["Change these sentences, which this release makes false:", *sentences, ""]))
 
 
 def newest() -> str:
@@ -114,15 +161,16 @@ def faults(version: str) -> Iterator[str]:
         yield f"{PLUGIN.relative_to(ROOT)} does not start kie-ai-mcp-server=={version}"
     if f"\n## {version} (" not in CHANGELOG.read_text(encoding="utf-8"):
         yield f"CHANGELOG.md has no heading for {version}"
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
-    if left := [path.name for path in (ROOT / settings["directory"]).glob("*.md")]:
+    for place in outdated():
+        yield f"{place}: no longer true with a release"
+    if left := fragments():
         yield f"{len(left)} fragments are not gathered, such as {left[0]}"
 
 
 def main() -> None:
     """Prepare a release, or check one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("version", nargs="?", help="version of the release, as 0.2.0")
+    parser.add_argument("version", nargs="?", help="version of the release, as X.Y.Z")
     parser.add_argument("--date", default=datetime.datetime.now(datetime.UTC).date().isoformat())
     parser.add_argument("--check", metavar="TAG", help="check that the files are the release of this tag")
     parser.add_argument("--notes", action="store_true", help="print the newest section of CHANGELOG.md")
@@ -133,11 +181,9 @@ def main() -> None:
         if found := list(faults(chosen.check.removeprefix("v"))):
             sys.exit("\n".join([f"This is not the release of {chosen.check}:", *found]))
     elif chosen.version is None or not re.fullmatch(r"\d+\.\d+\.\d+", chosen.version):
-        parser.error("give the version of the release, as 0.2.0")
+        parser.error("give the version of the release, as X.Y.Z")
     else:
-        set_version(chosen.version)
-        start_released(chosen.version)
-        gather(chosen.version, chosen.date)
+        prepare(chosen.version, chosen.date)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENTRY: dict[str, Any] = json.loads((ROOT / "server.json").read_text(encoding="utf-8"))
 SCHEMA: dict[str, Any] = json.loads((ROOT / "tests/packaging/server.schema.json").read_text(encoding="utf-8"))
-FRAGMENTS = sorted((ROOT / "changelog.d").glob("*.md"))
-
-
+BEFORE_RELEASE = r"(?i)from\s+\d+\.\d+\.\d+\s+on|(until|before)\s+the\s+first\s+release"
 OUTSIDE = shutil.ignore_patterns(
     ".*_cache", ".venv", ".uv", ".git", "__pycache__", "dist", "shared", "tests", "benchmarks"
 )
@@ -37,11 +35,17 @@ def tool(name: str, *arguments: str, root: Path = ROOT, code: int = 0) -> "subpr
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the repository that a tool may change, with one fragment."""
+    """A copy of the repository that a tool may change, with one fragment and no sentence that a release makes false."""
     shutil.copytree(ROOT, tmp_path / "copy", ignore=OUTSIDE)
     for fragment in (tmp_path / "copy/changelog.d").glob("*.md"):
         fragment.unlink()
     (tmp_path / "copy/changelog.d/other.changed.md").write_text("Something is different.\n", encoding="utf-8")
+    for page in (tmp_path / "copy").rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(
+            re.sub(r"(?i)from\s+\d+\.\d+\.\d+\s+on|(until|before)\s+the\s+first\s+release", "now", text),
+            encoding="utf-8",
+        )
     return tmp_path / "copy"
 
 
@@ -125,23 +129,53 @@ def test_registry_entry_names_settings_that_exist() -> None:
 
 
 def test_release_sets_one_version_and_gathers_the_changelog(copy: Path) -> None:
-    (copy / "changelog.d/together.highlights.md").write_text("What matters most.\n", encoding="utf-8")
+    (copy / "changelog.d/together.highlights.md").write_text("What matters most,\nfirst of all.\n", encoding="utf-8")
     (copy / "changelog.d/wide.added.md").write_text("A line,\nand another.\n", encoding="utf-8")
     (copy / "changelog.d/mended.fixed.md").write_text("A fault is mended.\n", encoding="utf-8")
     tool("release.py", "7.3.0", "--date", "2031-02-03", root=copy)
     tool("release.py", "--check", "v7.3.0", root=copy)
     changelog = (copy / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert "\n\n## 7.3.0 (2031-02-03)\n\nWhat matters most.\n" in changelog
+    assert "\n\n## 7.3.0 (2031-02-03)\n\nWhat matters most,\nfirst of all.\n" in changelog
     headings = re.findall(r"(?m)^### .*", changelog)
     assert headings == [f"### {name}" for name in ("Added", "Changed", "Fixed")]
     assert "\n- A line,\n  and another.\n" in changelog
     assert changelog.index("### Fixed") < changelog.index("\n- A fault is mended.\n")
     assert list((copy / "changelog.d").glob("*.md")) == []
-    assert tool("release.py", "--notes", root=copy).stdout.startswith("What matters most.\n")
+    assert tool("release.py", "--notes", root=copy).stdout.startswith("What matters most,\nfirst of all.\n")
     texts = {path: path.read_text(encoding="utf-8") for path in copy.rglob("*.toml")}
     assert {version for text in texts.values() for version in re.findall(r'(?m)^version = "(.*)"', text)} == {"7.3.0"}
     other_range = r"kie-ai-mcp-[a-z0-9-]+(\[\w+\])?>=(?!7\.3,<8)"
     assert [path for path, text in texts.items() if re.search(other_range, text)] == []
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [("0.0.9", "not above"), (PROJECT["version"], "not above"), ("7.3.0", "no fragments")]
+)
+def test_release_that_can_not_be_is_refused(copy: Path, version: str, words: str) -> None:
+    if words == "no fragments":
+        (copy / "changelog.d/other.changed.md").unlink()
+    before = contents(copy)
+    assert words in tool("release.py", version, root=copy, code=1).stderr
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize("fault", ["compose.yaml", "tools/changelog.jinja"])
+def test_nothing_is_written_where_one_file_can_not_be(copy: Path, fault: str) -> None:
+    (copy / fault).write_text("{% broken", encoding="utf-8")
+    before = contents(copy)
+    tool("release.py", "7.3.0", root=copy, code=1)
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize("words", ["(from 0.2.0 on the\npackage index)", "Until the first\nrelease there is none."])
+def test_sentence_that_a_release_makes_false_is_named(copy: Path, words: str) -> None:
+    (copy / "docs/new.md").write_text(f"A page.\n\n{words}\n", encoding="utf-8")
+    assert "docs/new.md:3: " in tool("release.py", "7.3.0", root=copy).stdout
+    assert "docs/new.md:3: " in tool("release.py", "--check", "v7.3.0", root=copy, code=1).stderr
 
 
 def test_second_release_stands_above_the_first(copy: Path) -> None:
@@ -155,7 +189,15 @@ def test_second_release_stands_above_the_first(copy: Path) -> None:
 
 def test_tag_of_another_version_is_refused_with_the_places(copy: Path) -> None:
     said = tool("release.py", "--check", "v7.3.0", root=copy, code=1).stderr
-    for place in ("pyproject.toml", "server.json", "plugin.json", "manifest.json", "Dockerfile", "compose.yaml"):
+    for place in (
+        "pyproject.toml",
+        "server.json",
+        "plugin.json",
+        "manifest.json",
+        "Dockerfile",
+        "compose.yaml",
+        "bug.yml",
+    ):
         assert place in said
     assert "CHANGELOG.md has no heading for 7.3.0" in said
     assert "fragments are not gathered" in said
@@ -169,13 +211,3 @@ def test_every_release_has_the_addresses_of_the_root(copy: Path) -> None:
     for file in [copy / "core/pyproject.toml", *copy.glob("plugins/*/pyproject.toml")]:
         urls = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["urls"]
         assert urls["Issues"].endswith("/faults")
-
-
-@pytest.mark.parametrize("fragment", FRAGMENTS, ids=lambda path: path.name)
-def test_changelog_fragment_is_named_by_what_it_is(fragment: Path) -> None:
-    kinds = "highlights|added|changed|fixed|deprecated|removed"
-    assert re.fullmatch(rf"[a-z0-9]+(-[a-z0-9]+)*\.({kinds})\.md", fragment.name), f"<slug>.<{kinds}>.md"
-    text = fragment.read_text(encoding="utf-8")
-    assert text.strip().endswith("."), "sentences for the people who use this"
-    assert text.endswith("\n")
-    assert not text.startswith(("-", "#")), "the list and the headings are made when it is released"

@@ -22,6 +22,7 @@ SCRIPTS = Path(sys.executable).parent
 
 READ = {"contents: read"}
 RIGHTS = {
+    "publish/checked": {"actions: read", *READ},
     "publish/build": READ,
     "publish/pypi": {"id-token: write"},
     "publish/release": {"contents: write", "id-token: write", "attestations: write"},
@@ -53,7 +54,7 @@ def jobs(workflow: Path) -> dict[str, Any]:
 def commands(workflow: Path) -> Iterator[str]:
     for job in jobs(workflow).values():
         for step in job["steps"]:
-            yield from step.get("run", "").splitlines()
+            yield from step.get("run", "").replace("\\\n", "").splitlines()
 
 
 # Form ----------------------------------------------------------------------------------------------------------------
@@ -147,6 +148,25 @@ def test_matrix_has_every_python_that_is_promised() -> None:
 def test_bundle_is_checked_by_the_version_that_the_tests_use() -> None:
     text = (ROOT / ".github/workflows/publish.yml").read_text(encoding="utf-8")
     assert set(re.findall(r"@anthropic-ai/mcpb@(\S+)", text)) == {PACKAGES["@anthropic-ai/mcpb"]}
+
+
+def test_nothing_is_published_whose_commit_did_not_pass() -> None:
+    publish = jobs(ROOT / ".github/workflows/publish.yml")
+    for name, job in publish.items():
+        needed: set[str] = set()
+        left = [job]
+        while left:
+            needs = left.pop().get("needs", [])
+            names = [needs] if isinstance(needs, str) else needs
+            needed |= {*names}
+            left += [publish[other] for other in names]
+        assert name == "checked" or "checked" in needed, name
+
+
+def test_tools_that_publish_are_pinned_or_compared_with_a_checksum() -> None:
+    text = (ROOT / ".github/workflows/publish.yml").read_text(encoding="utf-8")
+    assert re.findall(r"(?:pip install|uvx) (?!uv==\d|twine@\d)\S+", text) == []
+    assert text.index("sha256sum --check") < text.index("tar --extract")
 
 
 def test_dependabot_looks_where_there_is_something() -> None:
