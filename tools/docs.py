@@ -30,6 +30,7 @@ import click
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import offers
+from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
 from kie_ai_mcp._cli.main import cli
 from kie_ai_mcp._mcp.content import listing
 from kie_ai_mcp._models.catalogue import Entry
@@ -296,6 +297,32 @@ def members(app: App) -> str:
     return table(("name", "what it brings", "distribution"), rows)
 
 
+def clients(_: App) -> str:
+    """Return every client that `install` knows, with its file and what that takes."""
+    rows = []
+    for name, client in CLIENTS.items():
+        systems = {"Linux": "linux", "macOS": "darwin", "Windows": "win32"}
+        places = {title: config_path(name, system, {}, Path("~")).as_posix() for title, system in systems.items()}
+        files = [
+            f"{'' if len({*places.values()}) == 1 else f'{_joined(own)}: '}`{place}`"
+            for place in dict.fromkeys(places.values())
+            if (own := [title for title in places if places[title] == place])
+        ]
+        takes = {
+            "names of variables": client.reference,
+            "a server's address": client.address,
+            "a question for the key": client.asks,
+        }
+        rows.append(
+            (f"`{name}`", client.title, "; ".join(files), ", ".join(what for what, can in takes.items() if can))
+        )
+    return table(("name", "client", "its file", "what it takes besides a command and settings"), rows)
+
+
+def _joined(words: Sequence[str]) -> str:
+    return " and ".join(words)
+
+
 PARTS: Mapping[str, Callable[[App], str]] = {
     "links": links,
     "families": families,
@@ -305,6 +332,7 @@ PARTS: Mapping[str, Callable[[App], str]] = {
     "sizes": sizes,
     "settings": settings,
     "commands": commands,
+    "clients": clients,
     "known": known,
     "members": members,
 }

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kie_ai_mcp._cli.install import jsonc, toml_text, yaml_text
-from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
+from kie_ai_mcp._cli.install.clients import CLIENTS, Remote, config_path
+from kie_ai_mcp._cli.install.entries import edited, starts_this
 from kie_ai_mcp._settings.installation import server_command
 from kie_ai_mcp.errors import ConfigError
 
@@ -16,30 +17,35 @@ CONTAINER = "AppData/Local/Packages/Claude_pzs8sxrjxfjjc/LocalCache/Roaming/Clau
 CLINE = "saoudrizwan.claude-dev/settings/cline_mcp_settings.json"
 
 
-@pytest.mark.parametrize(
-    ("name", "platform", "place"),
-    [
-        ("claude-desktop", "darwin", "Library/Application Support/Claude/claude_desktop_config.json"),
-        ("claude-desktop", "win32", "AppData/Roaming/Claude/claude_desktop_config.json"),
-        ("claude-desktop", "linux", ".config/Claude/claude_desktop_config.json"),
-        ("claude-code", "linux", ".claude.json"),
-        ("claude-code", "win32", ".claude.json"),
-        ("cursor", "darwin", ".cursor/mcp.json"),
-        ("vscode", "darwin", "Library/Application Support/Code/User/mcp.json"),
-        ("vscode", "win32", "AppData/Roaming/Code/User/mcp.json"),
-        ("vscode", "linux", ".config/Code/User/mcp.json"),
-        ("codex", "linux", ".codex/config.toml"),
-        ("gemini", "darwin", ".gemini/settings.json"),
-        ("windsurf", "linux", ".codeium/windsurf/mcp_config.json"),
-        ("zed", "darwin", ".config/zed/settings.json"),
-        ("zed", "win32", "AppData/Roaming/Zed/settings.json"),
-        ("cline", "linux", f".config/Code/User/globalStorage/{CLINE}"),
-        ("lm-studio", "win32", ".lmstudio/mcp.json"),
-        ("opencode", "win32", ".config/opencode/opencode.json"),
-        ("goose", "darwin", ".config/goose/config.yaml"),
-        ("goose", "win32", "AppData/Roaming/Block/goose/config/config.yaml"),
-    ],
-)
+PLACES = [
+    ("claude-desktop", "darwin", "Library/Application Support/Claude/claude_desktop_config.json"),
+    ("claude-desktop", "win32", "AppData/Roaming/Claude/claude_desktop_config.json"),
+    ("claude-desktop", "linux", ".config/Claude/claude_desktop_config.json"),
+    ("claude-code", "linux", ".claude.json"),
+    ("claude-code", "win32", ".claude.json"),
+    ("cursor", "darwin", ".cursor/mcp.json"),
+    ("vscode", "darwin", "Library/Application Support/Code/User/mcp.json"),
+    ("vscode", "win32", "AppData/Roaming/Code/User/mcp.json"),
+    ("vscode", "linux", ".config/Code/User/mcp.json"),
+    ("codex", "linux", ".codex/config.toml"),
+    ("gemini", "darwin", ".gemini/settings.json"),
+    ("windsurf", "linux", ".codeium/windsurf/mcp_config.json"),
+    ("zed", "darwin", ".config/zed/settings.json"),
+    ("zed", "win32", "AppData/Roaming/Zed/settings.json"),
+    ("cline", "linux", f".config/Code/User/globalStorage/{CLINE}"),
+    ("lm-studio", "win32", ".lmstudio/mcp.json"),
+    ("opencode", "win32", ".config/opencode/opencode.json"),
+    ("goose", "darwin", ".config/goose/config.yaml"),
+    ("goose", "win32", "AppData/Roaming/Block/goose/config/config.yaml"),
+]
+
+
+def test_place_of_every_client_s_file_is_tested() -> None:
+    missing = CLIENTS.keys() - {name for name, _, _ in PLACES}
+    assert not missing, "add a row to PLACES for each of them, from the client's documentation"
+
+
+@pytest.mark.parametrize(("name", "platform", "place"), PLACES)
 def test_file_is_where_the_client_looks_on_each_platform(name: str, platform: str, place: str, tmp_path: Path) -> None:
     assert config_path(name, platform, {}, tmp_path) == tmp_path / place
 
@@ -105,3 +111,13 @@ def test_what_uvx_made_for_one_run_is_not_what_clients_start(monkeypatch: pytest
     monkeypatch.setattr(sys, "prefix", "/home/user/.cache/uv/archive-v0/Xy12")
     monkeypatch.setattr(shutil, "which", lambda _name: "/home/user/.local/bin/uvx")
     assert server_command() == ("/home/user/.local/bin/uvx", ["kie-ai-mcp-server"])
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_entry_that_starts_this_server_is_known_by_its_command(name: str) -> None:
+    client = CLIENTS[name]
+    assert starts_this(client, edited(client, "", {}, "pictures"))
+    assert not starts_this(client, "")
+    if client.address:  # an entry of our usual name that starts nothing
+        remote = edited(client, "", Remote("https://example.com/mcp"), "kie-ai")
+        assert not starts_this(client, remote)

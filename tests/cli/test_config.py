@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kie_ai_mcp._cli.config import fresh_file
+from kie_ai_mcp._cli import config as _cli_config
+from kie_ai_mcp._cli.config import EXAMPLES, fresh_file
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 
@@ -86,7 +87,17 @@ def test_every_line_of_a_fresh_file_can_be_used(tmp_path: Path) -> None:
     path.write_text(used, "utf-8")
     settings = load_settings({"KIE_AI_CONFIG": str(path)})
     assert (settings.rate_limit, settings.output_dir) == (20, Path("~/Pictures/kie").expanduser())
-    assert set(Settings.model_fields) - set(SECTIONS) - set(tomllib.loads(used)) == set(), "add to EXAMPLES"
+    unset = Settings.model_validate({})
+    names = {name for name in Settings.model_fields if name not in SECTIONS}
+    missing = {name for name in names if Settings.model_fields[name].get_default() is None} - EXAMPLES.keys()
+    assert {name for name in missing if getattr(unset, name) is None} == set(), "add an example of it to EXAMPLES"
+    assert names - set(tomllib.loads(used)) == set()
+
+
+def test_fresh_file_is_toml_although_an_example_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cli_config, "EXAMPLES", {})
+    used = re.sub(r"^# ([a-z_]+ = ?.*)$", r"\1", fresh_file().split("# dalle3:")[0], flags=re.MULTILINE)
+    assert tomllib.loads(used)["output_dir"] == ""
 
 
 def test_file_that_is_there_is_left_alone(run: "Run", tmp_path: Path) -> None:

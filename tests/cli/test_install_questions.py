@@ -188,6 +188,9 @@ def test_options_answer_for_scripts(run: "Run", tmp_path: Path, monkeypatch: pyt
     values = {"output_dir": "pictures", "upload_roots": ["~/a", "~/b"], "max_credits_per_day": 9}
     assert settings_in(tmp_path) == {**values, "api_key": "keyring"}
     assert key_in(tmp_path) == KEY
+    text = settings_file(tmp_path).read_text("utf-8")
+    assert "max_credits_per_day = 9\n" in text
+    assert "max_credits_per_day = 9\n" in ended.stderr
     plain = install(run, "cursor", "--yes")
     assert (plain.code, "Credits" in plain.stderr) == (0, False)
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kie_ai_mcp._settings.installation import install_command
+from kie_ai_mcp._settings.installation import extra, install_command
 
 if TYPE_CHECKING:
     from kie_ai_mcp.testing import PlayedGateway, ServeProvider
     from kie_ai_mcp_sandbox.server import Sandbox
 
-EXTRA = f"Install it with: {install_command('kie-ai-mcp-core[testing]')}"
+EXTRA = f"Install it with: {install_command(extra('testing'))}"
 SANDBOX_SPEED = 50.0
 
 

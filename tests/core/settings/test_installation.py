@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kie_ai_mcp._settings import installation
-from kie_ai_mcp._settings.installation import PREVIEW, change_command, install_command, server_command, typed_command
+from kie_ai_mcp._settings.installation import PREVIEW, change_words, install_command, server_command, typed_command
 
 SERVER, CORE = "kie-ai-mcp-server", "kie-ai-mcp-core"
 Environment = Callable[..., None]
@@ -212,8 +212,8 @@ def test_plugins_come_and_go_by_the_tool_that_made_the_installation(
 ) -> None:
     monkeypatch.delenv("UV", raising=False)
     environment(folder, (file,) if file else (), **USUAL, **ACME)
-    assert change_command(install=["/x.whl"]) == added
-    assert change_command(remove=["kie_ai_mcp.acme"]) == removed
+    assert change_words(install=["/x.whl"]) == added
+    assert change_words(remove=["kie_ai_mcp.acme"]) == removed
 
 
 def test_what_is_typed_is_what_started_the_program(

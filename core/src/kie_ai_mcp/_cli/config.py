@@ -136,7 +136,7 @@ def fresh_file() -> str:
         value = EXAMPLES.get(name) if default is None else default
         more = f"; a key comes from {KEYS_PAGE}" if name == "api_key" else "; not set" if default is None else ""
         # TOML and JSON write text, numbers, truth values and lists of them the same way.
-        text = "" if value is None else json.dumps(_plain(value), ensure_ascii=False)
+        text = json.dumps("" if value is None else _plain(value), ensure_ascii=False)
         blocks.append(f"# {variable(name)}: {field.description}{more}\n# {name} = {text}\n")
     for plugin in Plugins(Settings.model_validate({})).plugins.values():
         if plugin.provider.settings:

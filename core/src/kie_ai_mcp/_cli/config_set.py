@@ -2,8 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, get_origin
 
 import click
@@ -13,7 +11,7 @@ from pydantic import ValidationError
 from kie_ai_mcp._app.app import RESERVED, own_arguments
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.call import read_value
-from kie_ai_mcp._cli.settings_file import change_settings, settings_after, settings_in
+from kie_ai_mcp._cli.settings_file import change_settings, judged, plain_number, settings_after, settings_in
 from kie_ai_mcp._providers.loader import Plugins, load
 from kie_ai_mcp._settings import system_keyring
 from kie_ai_mcp._settings.keys import holds_key
@@ -131,9 +129,9 @@ def _typed(key: str, text: str) -> Any:
         value = getattr(Settings.model_validate({key: text}), key)
     except ValidationError:
         return text  # to be refused, with the reason
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, bool | int | float) else text
+    if isinstance(value, float):
+        return plain_number(value)
+    return value if isinstance(value, bool | int) else text
 
 
 def _schema(tool: str) -> Mapping[str, Any]:
@@ -157,20 +155,13 @@ def _check(change: Mapping[str, Any]) -> None:
 
 def _faults(values: Mapping[str, Any], *, with_providers: bool) -> list[ConfigError]:
     """Return what the server would find wrong with a settings file, as if no variable were set."""
-    faults: list[ConfigError] = []
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "config.toml")
-        file.touch(mode=0o600)
-        change_settings(values, file)
-        environ = {f"{PREFIX}CONFIG": str(file)}
+    with judged(values) as (environ, faults):
         settings = load_settings(environ, faults)
         faults += [
             ConfigError(text) for name, text in find_warnings(environ).items() if name not in {"variables", "database"}
         ]
         if with_providers:
             load(Plugins, settings, RESERVED, faults)
-        for fault in faults:
-            fault.message = fault.message.replace(str(file), str(config_file()))
     return faults
 
 

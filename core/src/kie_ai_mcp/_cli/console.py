@@ -21,10 +21,10 @@ from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.load import load_settings, nearest
 from kie_ai_mcp._settings.logging import visible
-from kie_ai_mcp._settings.settings import Settings, at_home
+from kie_ai_mcp._settings.settings import APP, Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
 
-PROGRAM = "kie-ai-mcp-server"
+PROGRAM = APP
 SHORTEST_START, SHORTEST_SHOWN = 4, 8  # the fewest characters that stand for a task's id, and that a list shows
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 # What answers tell an assistant to call, with the command that does it here; and the words of its arguments.

@@ -30,7 +30,7 @@ from kie_ai_mcp._cli.console import (
 from kie_ai_mcp._cli.greeting import greet
 from kie_ai_mcp._mcp.signals import end_on_signal, exit_process
 from kie_ai_mcp._providers.loader import SERVER, Plugins
-from kie_ai_mcp._settings.installation import install_command, typed_command
+from kie_ai_mcp._settings.installation import PROVIDERS, extra, install_command, typed_command
 from kie_ai_mcp._settings.load import STRICT, Faults, full_environment, load_settings, mask_environment, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr, log_warnings
 from kie_ai_mcp._start.remembered import Start
@@ -112,7 +112,7 @@ class AllCommands(Commands):
         """Return the error that says why a command of a first-party provider is not there, and the cure."""
         plugin, cure = self._plugins.plugins.get(provider), self._plugins.way_back(provider)
         if plugin is None:
-            state, cure = "is not installed", f"Install it with: {install_command(f'kie-ai-mcp-{provider}')}"
+            state, cure = "is not installed", f"Install it with: {install_command(f'{PROVIDERS}{provider}')}"
         elif plugin.state == "enabled":
             state, cure = "does not offer it", f"Update it with: {install_command(plugin.distribution, update=True)}"
         else:
@@ -234,7 +234,7 @@ async def _serve_reloading(options: tuple[str, ...]) -> None:
         relay = resolve_name(RELAY)(full_environment(), options)
     except ImportError:
         reason = "serve --reload needs the provider authors and the file watcher watchfiles; one is not installed."
-        raise ConfigError(reason, next_step=f"Install it with: {install_command('kie-ai-mcp-core[reload]')}") from None
+        raise ConfigError(reason, next_step=f"Install it with: {install_command(extra('reload'))}") from None
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: end_on_signal(relay.end, limit_s=RELAY_ENDS_S))
         exit_process(await relay.run())

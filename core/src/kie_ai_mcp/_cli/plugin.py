@@ -15,10 +15,14 @@ from typing import Any
 import click
 
 from kie_ai_mcp._cli import console
-from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, config_path
+from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
+from kie_ai_mcp._cli.install.entries import starts_this
+from kie_ai_mcp._cli.install.jsonc import Malformed
+from kie_ai_mcp._cli.text_files import TextFile
 from kie_ai_mcp._providers.installed import FIRST_PARTY
 from kie_ai_mcp._settings.installation import (
-    change_command,
+    PROVIDERS,
+    change_words,
     in_project,
     install_command,
     installed_names,
@@ -30,7 +34,6 @@ from kie_ai_mcp._settings.installation import (
 from kie_ai_mcp._settings.load import full_environment, load_settings, nearest
 from kie_ai_mcp.errors import ConfigError, KieError
 
-PREFIX = "kie-ai-mcp-"
 LIKE = 0.8  # how like one of ours a name is that is taken for a slip
 LOOK_S = 60.0
 Row = Mapping[str, Any]  # of `providers --json`
@@ -77,11 +80,11 @@ def install_plugins(names: Sequence[str], yes: bool) -> None:
     path or an address. The command is shown before it runs. A plugin runs with your rights and can read your keys:
     install only what you trust.
     """
-    wanted = [_requirement(name) for name in names]
+    wanted = [_package(name) for name in names]
     if made_by() == "uvx":
         _say_for_uvx(wanted)
     before = installed_names()
-    _run(change_command(install=wanted), yes=yes)
+    _run(change_words(install=wanted), yes=yes)
     rows = _rows_of_new_process()
     fresh = {*installed_names()} - {*before} | {*filter(None, map(_distribution, wanted))}
     _print_loaded([row for row in rows if normalized(row["distribution"]) in fresh])
@@ -96,20 +99,20 @@ def remove_plugins(names: Sequence[str], yes: bool) -> None:
     NAME is a provider or a distribution, as `plugin list` shows them. What belongs to the server itself is not removed,
     but disabled.
     """
-    wanted = [_installed(name) for name in names]
+    wanted = [_removable(name) for name in names]
     if made_by() == "uvx":
         _say_for_uvx([], wanted)
-    _run(change_command(remove=wanted), yes=yes)
+    _run(change_words(remove=wanted), yes=yes)
     left = {normalized(row["distribution"]) for row in _rows_of_new_process()} & {*wanted}
     if left:
         raise click.ClickException(f"still installed: {', '.join(sorted(left))}")
     console.echo(f"Removed: {', '.join(wanted)}. Servers that run go on with it until their next start.")
 
 
-def _requirement(name: str) -> str:
+def _package(name: str) -> str:
     """Return what an installer takes: a provider's distribution by its short name, a path as a whole one."""
     if name in FIRST_PARTY:
-        return f"{PREFIX}{name}"
+        return f"{PROVIDERS}{name}"
     if re.match(r"[\w+.-]+://|[\w.-]+ *@ ", name):
         return name
     if os.sep in name or name.startswith(".") or name.endswith((".whl", ".tar.gz")):
@@ -117,7 +120,7 @@ def _requirement(name: str) -> str:
         if not path.exists():
             raise click.UsageError(f"There is no {path}.")
         return str(path)
-    short = normalized(re.split(r"[\[<>=!~; ]", name)[0]).removeprefix(PREFIX)
+    short = normalized(re.split(r"[\[<>=!~; ]", name)[0]).removeprefix(PROVIDERS)
     near = [] if short in FIRST_PARTY else get_close_matches(short, FIRST_PARTY, n=1, cutoff=LIKE)
     if near:  # a name that is nearly one of ours may be a trap
         cure = "Another's is given by its address or path."
@@ -138,7 +141,7 @@ def _distribution(requirement: str) -> str:
     return normalized(found[0]) if found else ""
 
 
-def _installed(name: str) -> str:
+def _removable(name: str) -> str:
     """Return the distribution of a plugin that is installed and may be removed."""
     settings = load_settings(faults=[])
     plugins = console.load_plugins(settings).plugins
@@ -200,7 +203,7 @@ def _print_loaded(rows: Sequence[Row]) -> None:
 
 def _say_for_uvx(wanted: Sequence[str], removed: Iterable[str] = ()) -> None:
     """Say how a server that uvx starts gets its plugins, and end the command."""
-    command = install_command(*wanted) if wanted else shell_words(change_command(remove=removed))
+    command = install_command(*wanted) if wanted else shell_words(change_words(remove=removed))
     lines = ["uvx makes its environment anew for every start, so nothing is installed into it for good. Start it so:"]
     lines += ["", f"  {command}", ""]
     entered = [name for name in CLIENTS if _is_entered(name)]
@@ -211,7 +214,7 @@ def _say_for_uvx(wanted: Sequence[str], removed: Iterable[str] = ()) -> None:
 
 
 def _is_entered(client: str) -> bool:
-    """Return whether a client's file names this server; one that can't be read does not."""
-    with suppress(KieError, OSError, UnicodeDecodeError):
-        return ENTRY in config_path(client).read_text("utf-8")
+    """Return whether a client's file has an entry that starts this server; one that can't be read has none."""
+    with suppress(KieError, click.ClickException, Malformed):
+        return starts_this(CLIENTS[client], TextFile.read(config_path(client)).text)
     return False

@@ -1,10 +1,11 @@
 """Changes of the settings file: values are set or removed, and comments and everything else stay as they are."""
 
-import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import tomlkit
@@ -13,6 +14,7 @@ from tomlkit.exceptions import TOMLKitError
 from kie_ai_mcp._cli.console import PROGRAM
 from kie_ai_mcp._cli.text_files import TextFile
 from kie_ai_mcp._settings.load import config_file, load_settings
+from kie_ai_mcp._settings.settings import PREFIX
 from kie_ai_mcp.errors import ConfigError
 
 HEAD = f"# Settings of {PROGRAM}. All of them, with their meanings: {PROGRAM} config show\n"
@@ -44,13 +46,32 @@ def _plan(path: Path, values: Mapping[str, Any]) -> tuple[TextFile, str]:
 
 
 def check_settings(values: Mapping[str, Any]) -> None:
-    """Raise ConfigError where the server would refuse one of these values."""
-    variables = {f"KIE_AI_{name.upper()}": _as_variable(value) for name, value in values.items() if value is not None}
-    load_settings({**variables, "KIE_AI_CONFIG": os.devnull})
+    """Raise ConfigError where the server would refuse one of these values in its settings file."""
+    with judged(values) as (environ, faults):
+        load_settings(environ, faults)
+    if faults:
+        raise faults[0]
 
 
-def _as_variable(value: Any) -> str:
-    return os.pathsep.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+@contextmanager
+def judged(values: Mapping[str, Any]) -> Iterator[tuple[dict[str, str], list[ConfigError]]]:
+    """Give the environment of a server whose settings file holds these values alone, and a list for its faults.
+
+    At the end, the faults name this user's own settings file.
+    """
+    faults: list[ConfigError] = []
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "config.toml")
+        file.touch(mode=0o600)
+        change_settings(values, file)
+        yield {f"{PREFIX}CONFIG": str(file)}, faults
+    for fault in faults:
+        fault.message = fault.message.replace(str(file), str(config_file()))
+
+
+def plain_number(value: float) -> float | int:
+    """Return a number as one writes it: without a point where it is whole."""
+    return int(value) if value.is_integer() else value
 
 
 def settings_in(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -76,34 +76,30 @@ def list_tasks(since: datetime | None, **filters: Any) -> None:
 def _print_list(listed: dict[str, Any], ids: Sequence[str]) -> None:
     print_table = console.terminal().print_table
     if unresolved := listed.get("unresolved"):
-        rows = [
-            [str(row["submission_id"]), row["state"], age_of(row["age_s"]), prompt_in(row), row["tool"] or ""]
-            for row in unresolved
-        ]
-        columns = ("submission", "state", "age", "prompt", "tool")
-        print_table(rows, columns, cut=("prompt", "tool"), stacked=("prompt", "tool"), title="Outcome unknown")
+        rows = [[cell(row) for cell in UNRESOLVED.values()] for row in unresolved]
+        print_table(rows, (*UNRESOLVED,), cut=("prompt", "tool"), stacked=("prompt", "tool"), title="Outcome unknown")
         pages = " and ".join(dict.fromkeys(row["logs_page"] for row in unresolved))
         console.echo(f"Look at {pages}, then settle each:")
         console.echo(f"  {console.PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
     if not listed["tasks"]:
         console.echo("No tasks.")
         return
-    names = ("task", "age", "status", "credits", "prompt", "tool")
-    rows = [[short, *_cells(task)] for short, task in zip(ids, listed["tasks"], strict=True)]
-    print_table(rows, names, cut=("prompt", "tool"), stacked=("prompt", "tool"))
+    rows = [
+        [short, *(cell(task) for cell in LISTED.values())] for short, task in zip(ids, listed["tasks"], strict=True)
+    ]
+    print_table(rows, ("task", *LISTED), cut=("prompt", "tool"), stacked=("prompt", "tool"))
     console.echo(console.terminal().wrapped(credits_line(listed)))
     if "next_cursor" in listed:
         console.echo(f"Older ones: --cursor {listed['next_cursor']}")
 
 
-def _cells(task: dict[str, Any]) -> list[str]:
-    """Return one task's row of the list, after its id."""
-    now = datetime.now(UTC)
-    age = age_of((now - datetime.fromisoformat(task["created_at"])).total_seconds()) if "created_at" in task else ""
-    return [age, _state(task, now), credits_in(task), prompt_in(task), tool_in(task)]
+def _age(task: dict[str, Any]) -> str:
+    if "created_at" not in task:
+        return ""
+    return age_of((datetime.now(UTC) - datetime.fromisoformat(task["created_at"])).total_seconds())
 
 
-def _state(task: dict[str, Any], now: datetime) -> str:
+def _state(task: dict[str, Any]) -> str:
     """Return a task's status; of a completed one, what there is of its results."""
     if task["files"]:
         return f"{len(task['files'])} saved"
@@ -112,8 +108,25 @@ def _state(task: dict[str, Any], now: datetime) -> str:
     count = f"{len(task['result_urls'])} link{'s'[: len(task['result_urls']) > 1]}"
     if "expires_at" not in task:
         return count
-    left_s = (datetime.fromisoformat(task["expires_at"]) - now).total_seconds()
+    left_s = (datetime.fromisoformat(task["expires_at"]) - datetime.now(UTC)).total_seconds()
     return f"{count}, {age_of(left_s)} left" if left_s > 0 else f"{count}, expired"
+
+
+# The columns of both tables, each with what stands in it.
+LISTED: dict[str, Callable[[dict[str, Any]], str]] = {
+    "age": _age,
+    "status": _state,
+    "credits": credits_in,
+    "prompt": prompt_in,
+    "tool": tool_in,
+}
+UNRESOLVED: dict[str, Callable[[dict[str, Any]], str]] = {
+    "submission": lambda row: str(row["submission_id"]),
+    "state": lambda row: str(row["state"]),
+    "age": lambda row: age_of(row["age_s"]),
+    "prompt": prompt_in,
+    "tool": lambda row: row["tool"] or "",
+}
 
 
 @tasks.command("show")

@@ -26,7 +26,7 @@ from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp._service.caller import Caller, account_of, kie
 from kie_ai_mcp._settings.folders import cure_of_access
-from kie_ai_mcp._settings.installation import install_command
+from kie_ai_mcp._settings.installation import PROVIDERS, install_command
 from kie_ai_mcp._settings.load import STRICT, Faults
 from kie_ai_mcp._settings.settings import NOT_STORED, Settings
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, ReadFailed, Refused, StorageError
@@ -182,7 +182,7 @@ class Engine:
         """Return the caller of a task's service, or raise ReadFailed where no enabled provider registers it."""
         if gateway not in self.callers:
             message = f"The task was made through {gateway}, but no enabled provider registers that service."
-            step = f"Enable or install it, for example with: {install_command(f'kie-ai-mcp-{gateway}')}"
+            step = f"Enable or install it, for example with: {install_command(f'{PROVIDERS}{gateway}')}"
             raise ReadFailed(message, next_step=step, can_retry=False)
         return self.callers[gateway]
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.prompts import PROMPTS
-from kie_ai_mcp._settings.installation import install_command
+from kie_ai_mcp._settings.installation import extra, install_command
 
 log = logging.getLogger(__name__)
 ADDRESSES = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -87,7 +87,7 @@ def _provider() -> Any:
             ),
         )  # fmt: skip
     except ImportError:
-        cure = install_command("kie-ai-mcp-core[otel]")
+        cure = install_command(extra("otel"))
         log.warning("traces are not sent, since OpenTelemetry's SDK is not installed; install it with: %s", cure)
         return None
     if isinstance(trace.get_tracer_provider(), sdk.TracerProvider):  # as opentelemetry-instrument does

@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
-from kie_ai_mcp._settings.installation import normalized
+from kie_ai_mcp._settings.installation import PROVIDERS, normalized
 from kie_ai_mcp.hookspecs import PROJECT
 from kie_ai_mcp.specs import KIE, Kind, Provider
 
@@ -63,7 +63,7 @@ class Plugin:
         """True where the distribution that brings it is named after it."""
         # The normalized name is that of the folder; it costs nothing to read, unlike the metadata.
         name = getattr(self.entry.dist, "_normalized_name", None) or self.distribution
-        return normalized(name) == f"kie-ai-mcp-{self.name}"
+        return normalized(name) == f"{PROVIDERS}{self.name}"
 
     @property
     def is_first_party(self) -> bool:

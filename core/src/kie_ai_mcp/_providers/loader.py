@@ -24,7 +24,7 @@ from kie_ai_mcp._providers.guard import place_of, run_in_time, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, Plugin, installed
 from kie_ai_mcp._providers.quarantine import STDERR, STDOUT, Quarantine, kept_streams
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp._settings.installation import install_command
+from kie_ai_mcp._settings.installation import PROVIDERS, install_command
 from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings, own_folder, variable
 from kie_ai_mcp.errors import ConfigError, PluginError
@@ -141,7 +141,7 @@ class Plugins:
         """Return what makes a provider usable that is not."""
         plugin = self.plugins.get(name)
         if plugin is None:
-            return f"Install it, for example with: {install_command(f'kie-ai-mcp-{name}')}"
+            return f"Install it, for example with: {install_command(f'{PROVIDERS}{name}')}"
         if plugin.state == "set aside":
             return plugin.cure
         if name in self._settings.disabled_providers:

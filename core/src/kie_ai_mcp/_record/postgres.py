@@ -20,7 +20,7 @@ from kie_ai_mcp._record.database import ERRORS, IMPATIENT_S, Database, Hear, Los
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate_postgres
 from kie_ai_mcp._record.processes import Process
 from kie_ai_mcp._settings.databases import place_in
-from kie_ai_mcp._settings.installation import install_command
+from kie_ai_mcp._settings.installation import extra, install_command
 from kie_ai_mcp.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def driver() -> Any:
     try:
         return import_module("psycopg")
     except ImportError as exc:
-        cure = f"Install it with: {install_command('kie-ai-mcp-core[postgres]')}"
+        cure = f"Install it with: {install_command(extra('postgres'))}"
         raise StorageError(f"KIE_AI_DATABASE_URL needs psycopg, which can't be used: {exc}.", next_step=cure) from exc
 
 

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import sysconfig
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
@@ -18,49 +18,59 @@ from urllib.parse import unquote, urlsplit
 from kie_ai_mcp._settings.settings import APP
 
 CORE = "kie-ai-mcp-core"
+PROVIDERS = "kie-ai-mcp-"  # begins the name of each distribution of a provider of this project
 PREVIEW = f"{CORE}[preview]"  # the extra that decodes pictures, clips and sounds
 NEEDED_HERE = ("keyring",) if sys.platform in {"darwin", "win32"} else ()  # extras that are no additions there
 _REQUIREMENT = r"""(?m)^([\w.-]+) *(?:\[([^]]*)\])?[^;\n]*(?:;.*\bextra\s*==\s*["']([\w.-]+))?"""
 
 
+def extra(name: str) -> str:
+    """Return the requirement that brings what an extra of core needs."""
+    return f"{CORE}[{name}]"
+
+
 def install_command(*packages: str, update: bool = False) -> str:
     """Return the shell command that adds packages to this installation, or updates them in it."""
-    quote = shlex.quote if os.name == "posix" else str
-    names = " ".join(map(quote, packages))
-    way, arguments = made_by(), [part for name in packages for part in ("--with", name)]
-    if way == "uvx":
-        return " ".join(map(quote, ["uvx", *(["--refresh"] if update else arguments), *_uvx_arguments()]))
-    if way == "uv tool":
-        words = ["upgrade"] if update else ["install", *arguments, *_added()]
-        return " ".join(map(quote, ["uv", "tool", *words, APP]))
-    if way == "pipx":
-        return f"pipx upgrade --include-injected {APP}" if update else f"pipx inject {APP} {names}"
-    return f"{way} install {'--upgrade ' if update else ''}{names}"
+    return shell_words(_change(packages, update=update))
 
 
-def change_command(install: Iterable[str] = (), remove: Iterable[str] = ()) -> list[str]:
+def change_words(install: Iterable[str] = (), remove: Iterable[str] = ()) -> list[str]:
     """Return the command, with absolute paths, that adds packages to this installation or removes them from it.
 
     Paths among the packages must be absolute. Of uvx, which installs nothing, it is the command that starts the server
     with what it would have.
     """
-    installs, removes, way = [*install], {*map(normalized, remove)}, made_by()
-    beside = [part for package in installs for part in ("--with", package)]
+    words = _change([*install], {*map(normalized, remove)})
+    match words:
+        case ["uv", "pip", verb, *rest]:
+            return [_program("uv"), "pip", verb, "--python", sys.executable, *rest]
+        case ["uv" | "pipx" as name, *rest]:
+            return [_program(name), *rest]
+        case ["pip", verb, *rest]:
+            return [sys.executable, "-m", "pip", verb, *(["--yes"] if verb == "uninstall" else []), *rest]
+    return words
+
+
+def _change(install: Sequence[str], remove: Collection[str] = (), *, update: bool = False) -> list[str]:
+    """Return the command of the tool that made this installation, as a person types it, which changes its packages."""
+    way, beside = made_by(), [part for package in install for part in ("--with", package)]
+    removed = sorted(remove)
     if way == "uvx":
-        return ["uvx", *beside, *_less(_uvx_arguments(), removes)]
-    uv = os.environ.get("UV") or shutil.which("uv") or "uv"
+        return ["uvx", *(["--refresh"] if update else beside), *_less(_uvx_arguments(), remove)]
     if way == "uv tool":
-        known = _installed()
-        own = _requirement(known[APP])[-1] if APP in known else APP
-        return [uv, "tool", "install", *beside, *_less(_added(), removes), own]
+        own = _requirement(known[APP])[-1] if APP in (known := _installed()) else APP
+        return ["uv", "tool", *(["upgrade", APP] if update else ["install", *beside, *_less(_added(), remove), own])]
+    if way == "pipx" and update:
+        return ["pipx", "upgrade", "--include-injected", APP]
     if way == "pipx":
-        pipx = shutil.which("pipx") or "pipx"
-        return [pipx, "inject" if installs else "uninject", APP, *(installs or sorted(removes))]
-    if way == "uv pip":
-        words = ["install", "--python", sys.executable, *installs]
-        return [uv, "pip", *(words if installs else ["uninstall", "--python", sys.executable, *sorted(removes)])]
-    words = ["install", *installs] if installs else ["uninstall", "--yes", *sorted(removes)]
-    return [sys.executable, "-m", "pip", *words]
+        return ["pipx", "inject" if install else "uninject", APP, *(install or removed)]
+    verb = ["install", *(["--upgrade"] if update else [])] if install else ["uninstall"]
+    return [*way.split(), *verb, *(install or removed)]
+
+
+def _program(name: str) -> str:
+    """Return where uv or pipx is; its name alone where that is not known."""
+    return (os.environ.get("UV") if name == "uv" else "") or shutil.which(name) or name
 
 
 def shell_words(command: Iterable[str]) -> str:
@@ -98,7 +108,7 @@ def typed_command() -> str:
     else:
         program, arguments = server_command()
         words = [_typed(Path(program)), *arguments]
-    return " ".join(map(shlex.quote if os.name == "posix" else str, words))
+    return shell_words(words)
 
 
 def in_project() -> bool:
@@ -126,7 +136,7 @@ def server_command() -> tuple[str, list[str]]:
         known = {normalized(dist.name): dist for dist in distributions(path=folders)}
         needed = {other for name in known for other in _needs(name, known) - {name}}
         added = [part for name in sorted(known.keys() - needed) for part in _requirement(known[name])]
-        return os.environ.get("UV") or shutil.which("uv") or "uv", ["run", "--project", str(base.parent), *added, APP]
+        return _program("uv"), ["run", "--project", str(base.parent), *added, APP]
     script = Path(sysconfig.get_path("scripts")) / (f"{APP}.exe" if os.name == "nt" else APP)
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, TypeVar
 
-from kie_ai_mcp._settings.installation import install_command
+from kie_ai_mcp._settings.installation import extra, install_command
 from kie_ai_mcp._settings.settings import APP
 from kie_ai_mcp.errors import ConfigError
 
@@ -18,7 +18,7 @@ MARK = "keyring"  # the value of api_key, in the settings file alone, that stand
 USER = "api_key"
 ORIGIN = "the system's keyring"
 LIMIT_S = 20.0  # a keyring that is locked may wait for a password that nobody is there to type
-EXTRA = "kie-ai-mcp-core[keyring]"  # brings the library where this program does not need it
+EXTRA = extra("keyring")  # brings the library where this program does not need it
 NAMED = 'The settings file has api_key = "keyring"'
 STORE = f"{APP} install CLIENT --key -"
 UNLOCK = "Unlock the keyring, then run this again."

@@ -32,13 +32,16 @@ class Client:
     servers: str = "mcpServers"  # the key in its file that holds the servers
     inner: str | None = None  # the key within, in files of a newer form
     reference: str | None = None  # how it refers to a variable, as a format; None where it supports no variables
-    passes_key: bool = True  # whether a server may be started although the variable of its reference is not set
     form: ModuleType = jsonc
     command: str = "command"
     args: str | None = "args"  # None where the command is a list that ends with its arguments
     env: str = "env"
     names: str | None = None  # the key with which an entry says its own name
     usual: Mapping[str, Any] = field(default_factory=dict)  # further values, unless the file has them already
+    passed: str | None = None  # the key of the variables that a server gets; of such a client, it gets no others
+    required: str | None = None  # the key of the variables without which nothing is started
+    bearer: str | None = None  # the key of the variable that holds a remote server's token
+    headers: str = "headers"  # the key of a remote server's headers
     address: str | None = "url"  # the key of a remote server's address; None where its file takes commands alone
     remote: Mapping[str, Any] = field(default_factory=dict)  # further values of a remote server
     asks: bool = False  # whether it can ask for a key or a token itself, and keep it
@@ -46,7 +49,7 @@ class Client:
     @property
     def key(self) -> str | None:
         """Its reference to the variable that holds our key."""
-        return self.reference.format(KEY) if self.reference and self.passes_key else None
+        return self.reference.format(KEY) if self.reference and not self.required else None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,17 @@ CLIENTS: dict[str, Client] = {
         asks=True,
     ),
     # It passes on only the variables that are named in its file.
-    "codex": Client("Codex", servers="mcp_servers", reference="{}", form=toml_text, usual=PATIENCE, remote=PATIENCE),
+    "codex": Client(
+        "Codex",
+        servers="mcp_servers",
+        reference="{}",
+        form=toml_text,
+        usual=PATIENCE,
+        passed="env_vars",
+        bearer="bearer_token_env_var",
+        headers="http_headers",
+        remote=PATIENCE,
+    ),
     "gemini": Client("Gemini CLI", reference="${{{}}}", address="httpUrl"),
     "windsurf": Client("Windsurf", reference="${{env:{}}}", address="serverUrl"),
     "zed": Client("Zed", servers="context_servers"),
@@ -98,16 +111,18 @@ CLIENTS: dict[str, Client] = {
         "Goose",
         servers="extensions",
         reference="${{{}}}",
-        passes_key=False,
         form=yaml_text,
         command="cmd",
         env="envs",
         names="name",
         usual={"type": "stdio", **GOOSE},
+        required="env_keys",
         address="uri",
         remote={"type": "streamable_http", **GOOSE},
     ),
 }
+ADDRESSES = frozenset(client.address for client in CLIENTS.values() if client.address)
+"""The keys that only entries of servers elsewhere have."""
 
 
 def config_path(name: str, platform: str = sys.platform, environ: Env = os.environ, home: Path | None = None) -> Path:

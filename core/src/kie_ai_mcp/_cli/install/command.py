@@ -17,7 +17,7 @@ from kie_ai_mcp._cli.install.files import ask
 from kie_ai_mcp._cli.install.plan import Plan
 from kie_ai_mcp._cli.install.questions import Shared, ask_for, given_key
 from kie_ai_mcp._cli.install.remote import about_token, remote_of
-from kie_ai_mcp._cli.settings_file import check_settings
+from kie_ai_mcp._cli.settings_file import check_settings, plain_number
 from kie_ai_mcp._cli.text_files import TextFile
 from kie_ai_mcp._settings.load import config_file, find_origins, full_environment, load_settings, nearest
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
@@ -34,7 +34,13 @@ OFFER = "Tools of families that Kie.ai retired or never documented are listed la
 @click.option("--key", metavar="-", help="With -, read the key from stdin, or ask for it, and keep it for all clients.")
 @click.option("--output-dir", metavar="DIR", help="Save results in this folder, for all clients.")
 @click.option("--upload-root", "roots", metavar="DIR", multiple=True, help="Let files of it be sent; repeatable.")
-@click.option("--max-credits-per-day", metavar="N", type=click.FloatRange(0), help="Spend no more, over all clients.")
+@click.option(
+    "--max-credits-per-day",
+    metavar="N",
+    type=click.FloatRange(0),
+    callback=lambda _context, _option, value: None if value is None else plain_number(value),
+    help="Spend no more, over all clients.",
+)
 @click.option("--write-key", is_flag=True, help="Write the key itself into the client's file, in clear text.")
 @click.option("--set", "pairs", metavar="SETTING=VALUE", multiple=True, help="A setting for this client; repeatable.")
 @click.option("--current-only", is_flag=True, help="Leave out the tools of families that Kie.ai no longer has.")
@@ -63,9 +69,9 @@ def install(
 ) -> None:
     """Enter this server into the configuration of an MCP client.
 
-    CLIENT is claude-desktop, claude-code, cursor, vscode, codex, gemini, windsurf, zed, cline, lm-studio, opencode or
-    goose. The change is shown before it is made, the file as it was stays beside it with the time in its name, and
-    everything else in it stays as it is, comments too. Entering it twice changes nothing.
+    CLIENT is {clients}.
+    The change is shown before it is made, the file as it was stays beside it with the time in its name, and everything
+    else in it stays as it is, comments too. Entering it twice changes nothing.
 
     At a terminal it asks for what is not set yet: the key, the folder for results, folders whose files may be sent, and
     a limit of credits. The answers hold for all clients. The key goes into the system's keyring, or where there is none
@@ -104,6 +110,9 @@ def install(
         wanted = {KEY: _key_to_write(shared), **wanted}
         shared.key = ""
     _enter(Plan(name, file, wanted, entry, shared), only_print=only_print, yes=yes)
+
+
+install.help = str(install.help).format(clients=f"{', '.join([*CLIENTS][:-1])} or {[*CLIENTS][-1]}")
 
 
 def _file(path: Path) -> TextFile:

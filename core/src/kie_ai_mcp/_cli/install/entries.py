@@ -8,13 +8,11 @@ from typing import Any
 
 from tomlkit.exceptions import TOMLKitError
 
-from kie_ai_mcp._cli.install import toml_text
-from kie_ai_mcp._cli.install.clients import ENTRY, KEY, Client, Env, Remote
+from kie_ai_mcp._cli.install.clients import ADDRESSES, ENTRY, KEY, Client, Env, Remote
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._settings.installation import server_command, server_environment
 from kie_ai_mcp._settings.settings import PREFIX
 
-ADDRESSES = ("url", "httpUrl", "serverUrl", "uri")
 PROGRAMS = ("kie-ai-mcp", "kie_ai_mcp")  # in the command of every entry that starts this server
 SECRETS = ("key", "token")  # what a client can be made to ask for
 # The editors of TOML and YAML raise whatever they meet, for files that they can't edit.
@@ -45,7 +43,7 @@ def edited(client: Client, text: str, wanted: Env | Remote, name: str = ENTRY, *
     changes: dict[Keys, Any]
     if isinstance(wanted, Remote):
         entry = _remote_entry(client, wanted, name)
-        changes = _remote_changes(entry, existing) if isinstance(existing, dict) else {(): entry}
+        changes = _remote_changes(client, entry, existing) if isinstance(existing, dict) else {(): entry}
     else:
         entry = _new_entry(client, wanted, name, asks_key=asks_key and client.asks)
         changes = _changes(client, entry, existing, wanted) if isinstance(existing, dict) else {(): entry}
@@ -79,8 +77,7 @@ def removed(client: Client, text: str, name: str = ENTRY) -> str:
     existing = _entry_at(before, (*place, name))
     if not isinstance(existing, dict):
         raise Absent
-    written = json.dumps(existing, default=repr)
-    if not any(word in written for word in PROGRAMS) and not any(word in existing for word in ADDRESSES):
+    if not _starts_this(existing) and not any(word in existing for word in ADDRESSES):
         raise Malformed(f"its entry {name} starts another program; choose the right --name")
     try:
         text = client.form.remove(text, (*place, name))
@@ -98,6 +95,17 @@ def removed(client: Client, text: str, name: str = ENTRY) -> str:
     return text
 
 
+def starts_this(client: Client, text: str) -> bool:
+    """Return whether an entry of a client's file starts this server, whatever it is called."""
+    whole = client.form.read(text)
+    servers = _entry_at(whole, _place(client, whole))
+    return isinstance(servers, dict) and any(_starts_this(entry) for entry in servers.values())
+
+
+def _starts_this(entry: Any) -> bool:
+    return isinstance(entry, dict) and any(word in json.dumps(entry, default=repr) for word in PROGRAMS)
+
+
 def start_of(client: Client, text: str, name: str, environ: Env) -> tuple[list[str], dict[str, str]]:
     """Return the command of our entry in a client's file, and its environment where the client is started in `environ`.
 
@@ -107,7 +115,7 @@ def start_of(client: Client, text: str, name: str, environ: Env) -> tuple[list[s
     own = _entry_at(whole, (*_place(client, whole), name))
     written = own.get(client.env)
     env = {key: str(value) for key, value in written.items()} if isinstance(written, Mapping) else {}
-    if (KEY in env and env[KEY] == client.key) or KEY in own.get("env_vars", ()):
+    if (KEY in env and env[KEY] == client.key) or KEY in own.get(client.passed, ()):
         env[KEY] = environ.get(KEY, "")
     if env.get(KEY, "").startswith("${input:"):
         del env[KEY]
@@ -152,8 +160,8 @@ def _new_entry(client: Client, env: Env, name: str, *, asks_key: bool) -> dict[s
         start = {client.command: command, client.args: args}
     env = {**server_environment(), **env}
     own = {client.names: name} if client.names else {}
-    if client.form is toml_text:
-        entry = {**start, **({} if KEY in env else {"env_vars": [KEY]}), **client.usual}
+    if client.passed:
+        entry = {**start, **({} if KEY in env else {client.passed: [KEY]}), **client.usual}
     else:
         entry = {**own, **client.usual, **start}
         key = f"${{input:{name}-key}}" if asks_key else client.key
@@ -166,15 +174,15 @@ def _remote_entry(client: Client, remote: Remote, name: str) -> dict[str, Any]:
     own = {client.names: name} if client.names else {}
     entry = {**own, **client.remote, client.address: remote.url}
     proof = remote.token
-    if remote.variable and client.form is toml_text:
-        return {**entry, "bearer_token_env_var": remote.variable}
+    if remote.variable and client.bearer:
+        return {**entry, client.bearer: remote.variable}
     if remote.variable and client.reference:
         proof = client.reference.format(remote.variable)
-        if not client.passes_key:
-            entry["env_keys"] = [remote.variable]
+        if client.required:
+            entry[client.required] = [remote.variable]
     elif proof and client.asks:
         proof = f"${{input:{name}-token}}"
-    headers = {"http_headers" if client.form is toml_text else "headers": {"Authorization": f"Bearer {proof}"}}
+    headers = {client.headers: {"Authorization": f"Bearer {proof}"}}
     return {**entry, **(headers if proof else {})}
 
 
@@ -203,11 +211,12 @@ def _changes(client: Client, entry: Mapping[str, Any], existing: Mapping[str, An
 def _differences(
     client: Client, entry: Mapping[str, Any], existing: Mapping[str, Any], own: Env
 ) -> Iterator[tuple[Keys, Any]]:
-    env, names = existing.get(client.env, {}), existing.get("env_vars")
+    passed = client.passed or ""
+    env, names = existing.get(client.env, {}), existing.get(passed)
     has_key = isinstance(env, dict) and KEY in env
     for key, value in entry.items():
         is_changed = key not in existing or (key in {client.command, client.args} and existing[key] != value)
-        if is_changed and not (key == "env_vars" and has_key):
+        if is_changed and not (key == passed and has_key):
             yield (key,), value
     if env is None and client.env in entry:
         yield (client.env,), entry[client.env]
@@ -215,13 +224,13 @@ def _differences(
         for key, value in entry.get(client.env, {}).items():
             if key not in env or (key in own and env[key] != value):
                 yield (client.env, key), value
-    if not has_key and "env_vars" in entry and isinstance(names, list) and KEY not in names:
-        yield ("env_vars",), [*names, KEY]
+    if not has_key and passed in entry and isinstance(names, list) and KEY not in names:
+        yield (passed,), [*names, KEY]
 
 
-def _remote_changes(entry: Mapping[str, Any], existing: Mapping[str, Any]) -> dict[Keys, Any]:
+def _remote_changes(client: Client, entry: Mapping[str, Any], existing: Mapping[str, Any]) -> dict[Keys, Any]:
     """Return the values that have to be written into an existing entry of a remote server; its numbers stay."""
-    if "command" in existing or "cmd" in existing:
+    if client.command in existing:
         raise Malformed("its entry of that name starts a program; remove that entry, or choose another --name")
     changes: dict[Keys, Any] = {}
     for key, value in entry.items():
@@ -230,8 +239,8 @@ def _remote_changes(entry: Mapping[str, Any], existing: Mapping[str, Any]) -> di
             changes |= {(key, part): text for part, text in value.items() if old.get(part) != text}
         elif key not in existing or (isinstance(value, str | dict) and old != value):
             changes[key,] = value
-    headers = {**existing.get("http_headers", {}), **entry.get("http_headers", {})}
-    if "Authorization" in headers and "bearer_token_env_var" in {**existing, **entry}:
+    headers = {**existing.get(client.headers, {}), **entry.get(client.headers, {})}
+    if "Authorization" in headers and client.bearer in {**existing, **entry}:
         raise Malformed("its entry of that name has its token elsewhere; remove that entry, or choose another --name")
     return changes
 

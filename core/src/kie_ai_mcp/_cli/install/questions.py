@@ -13,7 +13,7 @@ import click
 
 from kie_ai_mcp._cli.console import echo
 from kie_ai_mcp._cli.install.clients import Client
-from kie_ai_mcp._cli.settings_file import change_settings, check_change, check_settings
+from kie_ai_mcp._cli.settings_file import change_settings, check_change, check_settings, plain_number
 from kie_ai_mcp._models.pricing import USD
 from kie_ai_mcp._settings import system_keyring
 from kie_ai_mcp._settings.keys import is_no_key, unwrapped
@@ -36,7 +36,7 @@ def _credits(text: str) -> float | int:
         value = float(text)
     except ValueError:
         raise ConfigError(f"{text!r} is no number of credits.", next_step="Enter one such as 1000.") from None
-    return int(value) if value.is_integer() else value
+    return plain_number(value)
 
 
 # What is asked for, beside the key, and how the answer is read.
