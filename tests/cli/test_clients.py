@@ -93,6 +93,14 @@ def test_user_without_a_home_is_asked_to_name_the_file(monkeypatch: pytest.Monke
         config_path("cursor")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the home folder is in other variables there")
+@pytest.mark.parametrize("home", ["", "here"])
+def test_home_that_is_empty_or_not_absolute_is_none(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.setenv("HOME", home)
+    with pytest.raises(ConfigError, match=r"no home folder\. Set HOME, or name the file with --file"):
+        config_path("cursor")
+
+
 @pytest.mark.parametrize("name", CLIENTS)
 def test_file_is_of_the_form_that_is_written(name: str, tmp_path: Path) -> None:
     suffixes = {jsonc: ".json", toml_text: ".toml", yaml_text: ".yaml"}

@@ -325,6 +325,7 @@ YAML_FILES = {
     "wide indents": "SERVERS:\n    o:\n        cmd: x # mine\n",
     "a list of servers": "SERVERS:\n- o # mine\n",
     "comments alone": "# mine\n",
+    "numbers as keys": "1: a # mine\nb: 2\n2.5: d\nSERVERS:\n  7: {cmd: x}\n  o:\n    3: 4\n",
 }
 FORMS = {"toml_text": TOML_FILES, "jsonc": JSON_FILES, "yaml_text": YAML_FILES}
 

@@ -1,9 +1,8 @@
 """Our entry in a client's file: made, changed, read and removed, with everything else in the file as it was."""
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import reduce
-from operator import getitem
+from operator import getitem, itemgetter
 from typing import Any
 
 from tomlkit.exceptions import TOMLKitError
@@ -16,7 +15,7 @@ from kie_ai_mcp._settings.settings import PREFIX
 PROGRAMS = ("kie-ai-mcp", "kie_ai_mcp")  # in the command of every entry that starts this server
 SECRETS = ("key", "token")  # what a client can be made to ask for
 # The editors of TOML and YAML raise whatever they meet, for files that they can't edit.
-EDIT_ERRORS = (AttributeError, LookupError, TypeError, ValueError, TOMLKitError)
+EDIT_ERRORS = (AttributeError, LookupError, TypeError, ValueError, RecursionError, TOMLKitError)
 
 Keys = tuple[str, ...]
 
@@ -50,18 +49,19 @@ def edited(client: Client, text: str, wanted: Env | Remote, name: str = ENTRY, *
     try:
         for keys, value in changes.items():
             text = client.form.put(text, (*place, name, *keys), value)
-        written = json.dumps(_entry_at(client.form.read(text), (*place, name)), default=repr)
+        written = repr(_entry_at(client.form.read(text), (*place, name)))
         for secret in SECRETS if client.asks else ():
             if f"${{input:{name}-{secret}}}" in written:
                 text = _put_question(client, text, before.get("inputs"), _question(name, secret))
         after = client.form.read(text)
         own = _entry_at(after, (*place, name))
         complete = all(reduce(getitem, keys, own) == value for keys, value in changes.items())
+        complete = complete and _others(before, client, name) == _others(after, client, name)
     except Malformed:
         raise
     except EDIT_ERRORS as exc:
         raise Spoiled from exc
-    if not complete or _others(before, client, name) != _others(after, client, name):
+    if not complete:
         raise Spoiled
     return text
 
@@ -82,15 +82,17 @@ def removed(client: Client, text: str, name: str = ENTRY) -> str:
     try:
         text = client.form.remove(text, (*place, name))
         after = client.form.read(text)
-        rest = json.dumps(after.get(client.servers), default=repr)
+        rest = repr(after.get(client.servers))
         for secret in SECRETS if client.asks and isinstance(after.get("inputs"), list) else ():
             question = _question(name, secret)
             if question in after["inputs"] and f"${{input:{question['id']}}}" not in rest:
                 text = client.form.remove(text, ("inputs", str(after["inputs"].index(question))))
                 after = client.form.read(text)
+        complete = _entry_at(after, (*place, name)) is None
+        complete = complete and _others(before, client, name) == _others(after, client, name)
     except EDIT_ERRORS as exc:
         raise Spoiled from exc
-    if _entry_at(after, (*place, name)) is not None or _others(before, client, name) != _others(after, client, name):
+    if not complete:
         raise Spoiled
     return text
 
@@ -103,7 +105,7 @@ def starts_this(client: Client, text: str) -> bool:
 
 
 def _starts_this(entry: Any) -> bool:
-    return isinstance(entry, dict) and any(word in json.dumps(entry, default=repr) for word in PROGRAMS)
+    return isinstance(entry, dict) and any(word in repr(entry) for word in PROGRAMS)
 
 
 def start_of(client: Client, text: str, name: str, environ: Env) -> tuple[list[str], dict[str, str]]:
@@ -150,7 +152,14 @@ def _others(whole: Mapping[str, Any], client: Client, name: str) -> str:
     if client.asks and isinstance(inputs := whole.get("inputs", []), list):
         ours = [_question(name, secret) for secret in SECRETS]
         rest["inputs"] = [question for question in inputs if question not in ours]
-    return json.dumps(rest, sort_keys=True, default=repr)
+    return repr(_comparable(rest))
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value of a file as lists and texts, in one order; the keys of YAML may be numbers, dates or lists."""
+    if isinstance(value, Mapping):
+        return sorted(((repr(key), _comparable(part)) for key, part in value.items()), key=itemgetter(0))
+    return [_comparable(part) for part in value] if isinstance(value, list | tuple) else repr(value)
 
 
 def _new_entry(client: Client, env: Env, name: str, *, asks_key: bool) -> dict[str, Any]:

@@ -27,6 +27,8 @@ def read(text: str) -> dict[str, Any]:
         value = json.loads(_strict(text))
     except json.JSONDecodeError as exc:
         raise Malformed(f"line {exc.lineno}, column {exc.colno}: {exc.msg}") from None
+    except ValueError:
+        raise Malformed("a number of too many digits") from None
     except RecursionError:
         raise Malformed("it is nested too deeply") from None
     if not isinstance(value, dict):

@@ -10,13 +10,19 @@ from tomlkit.items import InlineTable
 
 from kie_ai_mcp._cli.install.jsonc import Malformed
 
+QUOTED = re.compile(r"""\(?["'].*["'],?\)?""", re.DOTALL)  # keys and characters of the file in an error's text
+
 
 def read(text: str) -> dict[str, Any]:
     """Return what a text holds."""
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        raise Malformed(str(exc)) from None
+    except tomllib.TOMLDecodeError as exc:
+        raise Malformed(QUOTED.sub("...", str(exc))) from None
+    except ValueError:
+        raise Malformed("a number of too many digits") from None
+    except RecursionError:
+        raise Malformed("it is nested too deeply") from None
 
 
 def put(text: str, path: Sequence[str], value: Any) -> str:

@@ -1,13 +1,17 @@
 """Editor for YAML files of clients: it changes one value, and refuses files that it can't write as they are."""
 
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.composer import ComposerError
+from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.util import load_yaml_guess_indent
 
@@ -15,19 +19,39 @@ from kie_ai_mcp._cli.install.jsonc import Malformed
 
 WIDTH = 1_000_000  # no line is folded
 NOTHING = ("null", "", "~")  # as files write a value that is none
+# What is wrong, by the library's class of error: its own words quote the file, which holds keys and tokens.
+REASONS: dict[type[Exception], str] = {
+    DuplicateKeyError: "a key stands there twice",
+    ComposerError: "an alias without its anchor, or a second document",
+    ConstructorError: "a tag or a key of a form that is not supported",
+    YAMLError: "no valid YAML",
+    ValueError: "a value that can't be read",
+    RecursionError: "it is nested too deeply",
+}
 
 
 def read(text: str) -> dict[str, Any]:
     """Return the mapping that a text holds; an empty text holds an empty one."""
-    try:
+    with _without_quotes():
         value = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, RecursionError, ValueError) as exc:
-        raise Malformed(" ".join(str(exc).split())) from None
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise Malformed("it is not a mapping")
     return value
+
+
+@contextmanager
+def _without_quotes() -> Iterator[None]:
+    """Raise Malformed for errors of the library, without a word of the file; drop its warnings, which quote it, too."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except tuple(REASONS) as exc:
+        mark = exc.problem_mark if isinstance(exc, MarkedYAMLError) else None
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+        raise Malformed(place + next(text for kind, text in REASONS.items() if isinstance(exc, kind))) from None
 
 
 def put(text: str, path: Sequence[str], value: Any) -> str:
@@ -65,7 +89,8 @@ def _edited(text: str, path: Sequence[str], value: Any) -> str:
 
 def _opened(text: str) -> tuple[Any, YAML]:
     """Return what a text holds, and the editor that writes it in the same way."""
-    _, indent, offset = load_yaml_guess_indent(text)
+    with _without_quotes():
+        _, indent, offset = load_yaml_guess_indent(text)
     for nothing in NOTHING:
         editor = YAML()
         editor.Representer = _representer(nothing)
@@ -73,7 +98,8 @@ def _opened(text: str) -> tuple[Any, YAML]:
         editor.width = WIDTH
         editor.explicit_start = text.startswith("---")
         editor.indent(sequence=indent or 2, offset=offset or 0)
-        whole = editor.load(text)
+        with _without_quotes():
+            whole = editor.load(text)
         if whole is None:
             if text.strip():
                 raise ValueError("it holds comments alone")
