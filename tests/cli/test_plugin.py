@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kie_ai_mcp._cli import plugin as _cli_plugin
+from kie_ai_mcp._settings import installation
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
 
@@ -31,3 +34,34 @@ def test_plugin_of_the_server_itself_is_disabled_instead_of_removed(run: "Run", 
 def test_plugin_that_is_not_installed_is_named_with_what_is(run: "Run") -> None:
     ended = run("plugin", "remove", "fluxx", "--yes")
     assert (ended.code, "Did you mean flux" in ended.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["-r", "--index-url=https://elsewhere.example/simple", "", "  ", "-e."])
+def test_option_of_an_installer_is_no_plugin(run: "Run", monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(_cli_plugin, "_run", lambda *_a, **_k: pytest.fail("something was run"))
+    for command in ("install", "remove"):
+        ended = run("plugin", command, "--yes", "--", "seedream", name)
+        assert (ended.code, ended.stdout) == (2, "")
+    assert "is no plugin" in run("plugin", "install", "--yes", "--", name).stderr
+
+
+@pytest.mark.parametrize("way", ["pip", "uvx"])
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:tokensecret@x.example/p.whl", "https://HIDDEN@x.example/p.whl"),
+        ("git+https://tokensecret@x.example/p.git@v1", "git+https://HIDDEN@x.example/p.git@v1"),
+        ("it @ https://x.example/p.whl?sig=tokensecret&a=tokensecret", "it @ https://x.example/p.whl?HIDDEN"),
+        ("git+ssh://git@x.example/p.git", "git+ssh://git@x.example/p.git"),
+    ],
+)
+def test_token_in_an_address_is_not_shown(
+    run: "Run", monkeypatch: pytest.MonkeyPatch, way: str, address: str, shown: str
+) -> None:
+    for module in (_cli_plugin, installation):
+        monkeypatch.setattr(module, "made_by", lambda: way)
+    ended = run("plugin", "install", address)
+    said = ended.stdout if way == "uvx" else ended.stderr
+    assert (ended.code, shown in said) == (1 if way == "uvx" else 2, True)
+    assert "tokensecret" not in ended.stdout + ended.stderr
+    assert ("in the place of HIDDEN" in said) is (way == "uvx" and "HIDDEN" in shown)

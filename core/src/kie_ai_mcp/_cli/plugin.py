@@ -36,6 +36,9 @@ from kie_ai_mcp.errors import ConfigError, KieError
 
 LIKE = 0.8  # how like one of ours a name is that is taken for a slip
 LOOK_S = 60.0
+HIDDEN = "HIDDEN"  # stands for a secret, in shells without quotes as well
+LOGIN = re.compile(r"(?<=://)(?!git@)[^/\s]+@")
+QUERY = re.compile(r"(://[^\s?#'\"]*)\?[^\s#'\"]*")
 Row = Mapping[str, Any]  # of `providers --json`
 
 
@@ -111,6 +114,8 @@ def remove_plugins(names: Sequence[str], yes: bool) -> None:
 
 def _package(name: str) -> str:
     """Return what an installer takes: a provider's distribution by its short name, a path as a whole one."""
+    if not name.strip() or name.startswith("-"):
+        raise click.UsageError(f"{name!r} is no plugin: it is empty, or an installer would take it for an option.")
     if name in FIRST_PARTY:
         return f"{PROVIDERS}{name}"
     if re.match(r"[\w+.-]+://|[\w.-]+ *@ ", name):
@@ -160,7 +165,7 @@ def _removable(name: str) -> str:
 
 def _run(command: Sequence[str], *, yes: bool) -> None:
     """Show a command, ask whether to run it, and run it."""
-    console.echo(f"This runs: {shell_words(command)}", err=True)
+    console.echo(f"This runs: {_without_secrets(shell_words(command))}", err=True)
     if not yes:
         if not console.has_person():
             raise click.UsageError("This is no terminal where a person could be asked: give --yes.")
@@ -170,6 +175,11 @@ def _run(command: Sequence[str], *, yes: bool) -> None:
         code = subprocess.run(command, env=dict(full_environment()), check=False).returncode  # noqa: S603  shown before
     if code:
         raise click.ClickException(f"{Path(command[0]).name} ended with exit code {code}; its reason is above.")
+
+
+def _without_secrets(command: str) -> str:
+    """Return a command without the names, passwords and signatures in its addresses."""
+    return QUERY.sub(rf"\1?{HIDDEN}", LOGIN.sub(f"{HIDDEN}@", command))
 
 
 def _rows_of_new_process() -> list[Row]:
@@ -205,6 +215,9 @@ def _say_for_uvx(wanted: Sequence[str], removed: Iterable[str] = ()) -> None:
     """Say how a server that uvx starts gets its plugins, and end the command."""
     command = install_command(*wanted) if wanted else shell_words(change_words(remove=removed))
     lines = ["uvx makes its environment anew for every start, so nothing is installed into it for good. Start it so:"]
+    if _without_secrets(command) != command:
+        command = _without_secrets(command)
+        lines[0] += f" Write what belongs there in the place of {HIDDEN}:"
     lines += ["", f"  {command}", ""]
     entered = [name for name in CLIENTS if _is_entered(name)]
     lines.append("Clients start it by entries of their own. Renew each with:" if entered else "Set a client up with:")
