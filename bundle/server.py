@@ -1,5 +1,6 @@
 """Start of the server in a bundle or plugin: the host's settings as variables, folders for inputs as arguments."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -24,9 +25,10 @@ def start() -> None:
                 os.environ[name] = value.replace("${HOME}", str(Path.home()))
             else:
                 del os.environ[name]
-    # A host passes several folders on as arguments alone: joined in one variable, it has no way to separate them.
+    # A host passes several folders on as arguments alone: joined in one variable, it has no way to separate them. As a
+    # list, each stays whole, whatever characters its name has.
     if folders := [folder for folder in sys.argv[1:] if is_set(folder)]:
-        os.environ[f"{PREFIX}UPLOAD_ROOTS"] = os.pathsep.join(folders)
+        os.environ[f"{PREFIX}UPLOAD_ROOTS"] = json.dumps(folders)
     del sys.argv[1:]
     main()
 

@@ -1,6 +1,7 @@
 """The bundle: what it holds, what the official tool says of it, and its start as a host starts it."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -133,7 +134,7 @@ def test_official_library_makes_the_command_that_is_tried_here(official: Node, c
 
 @pytest.mark.anyio
 async def test_host_starts_the_bundle_with_the_users_choices(unpacked: Path, tmp_path: Path, sandbox: Sandbox) -> None:
-    folders = [tmp_path / "first inputs", tmp_path / "more"]
+    folders = [tmp_path / f"first{os.pathsep} inputs", tmp_path / "more"]
     for folder in folders:
         folder.mkdir()
         Image.new("RGB", (400, 300)).save(folder / "fox.png")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import traceback
 from ipaddress import ip_network
 from pathlib import Path
@@ -254,6 +255,8 @@ def test_timeout_of_the_file_is_refused_with_the_file_s_name(value: str, tmp_pat
         ("KIE_AI_OUTPUT_DIR", "./out", "absolute"),
         ("KIE_AI_OUTPUT_DIR", "../out", "absolute"),
         ("KIE_AI_UPLOAD_ROOTS", "/data/in:in", "absolute"),
+        ("KIE_AI_UPLOAD_ROOTS", '["/data/in", "in"]', "absolute"),
+        ("KIE_AI_UPLOAD_ROOTS", '["/data/in"', "a JSON list of folders, or folders as in PATH"),
         ("KIE_AI_UPLOAD_ROOTS", "/data/in:~nobody-here/in", "no home folder is known for ~nobody-here"),
         ("KIE_AI_OUTPUT_DIR", "~nobody-here/out", "no home folder is known for ~nobody-here"),
         ("KIE_AI_DB_PATH", "~nobody-here/tasks.db", "no home folder is known for ~nobody-here"),
@@ -558,3 +561,16 @@ def test_address_of_a_database_that_is_cut_wrongly_is_refused_and_not_shown(word
 )
 def test_address_of_a_database_is_taken_in_every_form(address: str) -> None:
     assert load_settings({"KIE_AI_DATABASE_URL": address}).database_address == address
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no name of a folder holds a semicolon or a colon by chance there")
+def test_folder_whose_name_separates_folders_stays_one(tmp_path: Path) -> None:
+    odd, other = tmp_path / "in: first", tmp_path / "more"
+    odd.mkdir()
+    for text, folders in (
+        (json.dumps([str(odd), str(other)]), (odd, other)),
+        (json.dumps([str(other / "a:b")]), (other / "a:b",)),
+        (str(odd), (odd,)),
+        (f"{tmp_path}:{other}", (tmp_path, other)),
+    ):
+        assert load_settings({"KIE_AI_UPLOAD_ROOTS": text}).upload_roots == folders

@@ -4,6 +4,7 @@ The environment variable of a setting is ``KIE_AI_`` and the field's name in cap
 file is the field's name.
 """
 
+import json
 import os
 import re
 import sys
@@ -40,7 +41,17 @@ def _split(value: object) -> object:
 
 
 def _split_paths(value: object) -> object:
-    return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
+    """Return the folders in a text: a JSON list of them, one that exists under that name, or several as in PATH."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        try:
+            return tuple(json.loads(value))
+        except ValueError:
+            raise ValueError("it must be a JSON list of folders, or folders as in PATH") from None
+    if os.path.isdir(os.path.expanduser(value)):  # noqa: PTH111, PTH112  any text can be asked for, and raises nothing
+        return (value,)
+    return tuple(filter(None, value.split(os.pathsep)))
 
 
 def at_home(path: Path) -> Path:
