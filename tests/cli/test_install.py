@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import stat
 import sys
 import tomllib
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Ended, Run
 
 KEY = "a-key-that-nobody-may-see-0123"
+OLD = "/old/kie-ai-mcp-server"
 STARTED = "Starting the server once, so that its first start in the client is fast ...\n"
 LEFT_OUT = ("claude-desktop", "zed", "cline", "lm-studio", "goose")
 JSON = [name for name, client in CLIENTS.items() if client.form is jsonc]
@@ -194,10 +196,10 @@ def test_what_the_user_added_to_the_entry_stays(run: "Run", tmp_path: Path, name
     command = entry_in(name, path.read_text("utf-8"))["command"]
     if name == "codex":
         path.write_text(
-            '[mcp_servers.kie-ai]\ncommand = "old"\nenabled = false\nenv = { KIE_AI_API_KEY = "theirs" }\n', "utf-8"
+            f'[mcp_servers.kie-ai]\ncommand = "{OLD}"\nenabled=false\nenv = {{ KIE_AI_API_KEY = "theirs" }}\n', "utf-8"
         )
     else:
-        theirs = {"command": "old", "disabled": True, "env": {"KIE_AI_API_KEY": "theirs", "KIE_AI_WAIT_S": "5"}}
+        theirs = {"command": OLD, "disabled": True, "env": {"KIE_AI_API_KEY": "theirs", "KIE_AI_WAIT_S": "5"}}
         path.write_text(json.dumps({"mcpServers": {"kie-ai": theirs}}), "utf-8")
     assert install(run, name, "--yes").code == 0
     entry = entry_in(name, path.read_text("utf-8"))
@@ -266,6 +268,35 @@ def test_file_that_is_not_understood_is_left_alone(run: "Run", tmp_path: Path, n
     assert [place.name for place in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"command": "npx", "args": ["-y", "other"], "env": {"LOG": "/tmp/kie-ai-mcp.log"}}, "starts another program"),
+        ({"command": ["npx", "other"]}, "starts another program"),
+        ("npx other", "its entry kie-ai is no server"),
+        ([OLD], "its entry kie-ai is no server"),
+        ({"command": OLD, "env": "FOO"}, "env in its entry kie-ai is no table"),
+        ({"command": OLD, "headers": [1]}, "headers in its entry kie-ai is no table"),
+    ],
+)
+def test_entry_of_another_program_or_form_is_not_replaced(
+    run: "Run", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Any, words: str
+) -> None:
+    path = file_of("cursor", tmp_path)
+    path.parent.mkdir()
+    before = json.dumps({"mcpServers": {"kie-ai": entry}})
+    path.write_text(before, "utf-8")
+    for is_person in (False, True):
+        monkeypatch.setattr(_cli_install, "has_person", lambda is_person=is_person: is_person)
+        ended = install(run, "cursor", *([] if is_person else ["--yes"]), "--write-key")
+        assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+        assert (words in ended.stderr, "choose another --name" in ended.stderr) == (True, True)
+        assert path.read_text("utf-8") == before
+    monkeypatch.undo()
+    assert install(run, "cursor", "--yes", "--name", "pictures", "--file", str(path)).code == 0
+    assert read(path.read_text("utf-8"))["mcpServers"]["kie-ai"] == entry
+
+
 # What is in the file besides -----------------------------------------------------------------------------------------
 
 TOML_FILES = {
@@ -273,11 +304,11 @@ TOML_FILES = {
     "an inline table": 'mcp_servers = { other = { command = "x" } }\n[profiles.x] # mine\nm = 1\n',
     "dotted keys": '# mine\nmcp_servers.other.command = "x"\nmodel = "o3"\n',
     "dotted keys before a table": 'mcp_servers.other.command = "x"\n[profiles] # mine\na = 1\n',
-    "our entry in dotted keys": '[mcp_servers]\nkie-ai.command = "old" # mine\nother.command = "x"\n',
-    "our entry inline": '[mcp_servers]\nkie-ai = { command = "old" }\nother = { command = "x" } # mine\n',
+    "our entry in dotted keys": '[mcp_servers]\nkie-ai.command = "kie-ai-mcp-server" # mine\nother.command = "x"\n',
+    "our entry inline": '[mcp_servers]\nkie-ai = { command = "kie-ai-mcp-server" }\nother = { command = "x" } # mine\n',
     "a table after its children": '[mcp_servers.a]\ncommand = "x"\n[mcp_servers] # mine\nb = { command = "y" }\n',
     "tables out of order": "[mcp_servers.a]\nx = 1\n[profiles.x]\nm = 1\n[mcp_servers.b]\ny = 1 # mine\n[z]\nz = 1\n",
-    "our tables apart": '[mcp_servers.kie-ai]\ncommand = "old"\n[x] # mine\nm = 1\n[mcp_servers.kie-ai.env]\nA = "1"\n',
+    "our tables apart": '[mcp_servers.kie-ai]\ncommand="kie-ai-mcp"\n[x] # mine\nm=1\n[mcp_servers.kie-ai.env]\nA=1\n',
     "arrays of tables": "[mcp_servers.a]\nx = 1\n[[mcp_servers.a.b]] # mine\nn = 1\n[[hooks]]\nn = 2\n[[hooks]]\nn = 3",
     "an array of servers": '[[mcp_servers]]\ncommand = "x" # mine\n',
     "quoted keys": '["mcp_servers"."other server"] # mine\ncommand = "x"\n',
@@ -293,8 +324,8 @@ JSON_FILES = {
     "an empty file": "",
     "blanks": " \n",
     "servers twice": '{"SERVERS": {"a": {"command": "x"}}, "x": 1, "SERVERS": {"b": {"command": "y"}}}',
-    "our entry twice": '{"SERVERS": {"kie-ai": {"command": "x"}, "kie-ai": {"command": "y"}}}',
-    "escaped names": '{"SERVERS": {"kie\\u002dai": {"command": "x"}, "\\u006f": {}}}',
+    "our entry twice": '{"SERVERS": {"kie-ai": {"command": "x"}, "kie-ai": {"command": "kie-ai-mcp-server"}}}',
+    "escaped names": '{"SERVERS": {"kie\\u002dai": {"command": "kie-ai-mcp-server"}, "\\u006f": {}}}',
     "Windows line ends and tabs": '{\r\n\t"SERVERS": {\r\n\t\t"o": {}\r\n\t}\r\n}\r\n',
     "last commas": '{"SERVERS": {"o": {"command": "x",},},}',
     "brackets in comments": '{"SERVERS": {"o": {}} /* } */ } // }',
@@ -315,7 +346,7 @@ YAML_FILES = {
     "a flow": "SERVERS: {a: {cmd: x}} # mine\n",
     "other servers": "a: ~\nSERVERS:\n  o:\n    cmd: x # mine\n    args:\n    - y\n\n# mine\nb: 'yes'\n",
     "lists that are indented": 'SERVERS:\n  o:\n    args:\n      - "y" # mine\nz:\n  - 1\n',
-    "our entry": "SERVERS:\n  kie-ai:\n    cmd: old # mine\n    envs:\n      A: '1'\n  o:\n    cmd: x\n",
+    "our entry": "SERVERS:\n  kie-ai:\n    cmd: kie-ai-mcp-server # mine\n    envs:\n      A: '1'\n  o:\n    cmd: x\n",
     "a document's start": "---\nSERVERS:\n  o: {} # mine\n",
     "Windows line ends": "SERVERS:\r\n  o:\r\n    cmd: x # mine\r\n",
     "texts of several lines": "t: |\n  a\n   b\nu: >-\n  c\n  d\nSERVERS:\n  o: {cmd: x} # mine\n",
@@ -411,14 +442,14 @@ def test_change_is_shown_without_the_secrets_of_other_servers(run: "Run", tmp_pa
     path = file_of("cursor", tmp_path)
     path.parent.mkdir()
     layouts = ("{{{0}}}", "{{{0}}} // was {1}", "{{\n{0},\n}}", "{{\n/* {1}\n{1} */ {0}\n}}")
-    places = ('"other": {0}\n', '"kie-ai": {0}\n', '"kie-ai": {{"command": "x"}}, "other": {0}\n')
+    places = ('"other": {0}\n', '"kie-ai": {0}\n', '"kie-ai": {{"command": "kie-ai-mcp-server"}}, "other": {0}\n')
     for layout, place in itertools.product(layouts, places):
         path.write_text(f'{{"mcpServers": {{{place.format(layout.format(member, SECRET))}}}}}', "utf-8")
-        ended = install(run, "cursor", "--yes", "--set", f"http_token={SECRET}", "--set", "wait_s=5")
-        assert SECRET not in ended.stdout + ended.stderr
+        ended = install(run, "cursor", "--yes", "--write-key", "--set", "wait_s=5")
+        assert {SECRET, KEY} & {*re.findall(r"[\w-]+", ended.stdout + ended.stderr)} == set()
         if ended.code == 0:
             assert '"KIE_AI_WAIT_S": "5"' in ended.stderr
-            assert '"KIE_AI_HTTP_TOKEN": [not shown]' in ended.stderr
+            assert '"KIE_AI_API_KEY": [not shown]' in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_file_is_as_it_was_before_the_entry(run: "Run", tmp_path: Path, name: st
 
 @pytest.mark.parametrize("name", CLIENTS)
 def test_change_is_shown_and_confirmed_and_a_copy_kept(run: "Run", tmp_path: Path, name: str) -> None:
-    run("install", name, "--yes", "--set", "wait_s=5", "--set", "http_token=a-long-secret-0123")
+    run("install", name, "--yes", "--set", "wait_s=5", "--write-key", KIE_AI_API_KEY="a-long-secret-0123")
     path = file_of(name, tmp_path)
     before = path.read_text("utf-8")
     refused = uninstall(run, name, stdin="n\n")

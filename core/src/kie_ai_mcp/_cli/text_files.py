@@ -6,12 +6,13 @@ import shutil
 import stat
 from dataclasses import dataclass, field
 from datetime import datetime
+from glob import escape
 from pathlib import Path
 
 import click
 
 from kie_ai_mcp._cli.console import file_errors
-from kie_ai_mcp._media.files import replacing
+from kie_ai_mcp._media.files import remove_leftovers, replacing
 
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -58,7 +59,7 @@ class TextFile:
     def replace(self, text: str, *, private: bool, copied: bool = False) -> Path | None:
         """Replace the text in one step; return the path of a copy of the old file, where one was asked for.
 
-        With `private`, only its owner may read the new file; else it has the permissions of the old one.
+        With `private`, only its owner may read the new file and the copy; else both have the old one's permissions.
         """
         target = self.check()
         backup = None
@@ -68,12 +69,25 @@ class TextFile:
             if copied and is_there:
                 stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # the user's own time
                 backup = target.with_name(f"{target.name}.{stamp}.bak")
-                shutil.copy2(target, backup)
+                with target.open("rb") as old, replacing(backup, mode=0o600) as copy:
+                    shutil.copyfileobj(old, copy)
+                    copy.flush()
+                    if not private:
+                        shutil.copystat(target, copy.name)
+            remove_leftovers(target.parent, target.name)
             with replacing(target, mode=0o600 if private or is_there else 0o666, fsync=True) as file:
                 file.write(text.encode(self.encoding))
                 if is_there and not private:
                     shutil.copymode(target, file.name)
         return backup
+
+    def make_private(self) -> None:
+        """Let only the owner read the file and its copies."""
+        target = Path(os.path.realpath(self.path))
+        with file_errors(self.path, "made private", self._permissions()):
+            for place in (target, *target.parent.glob(f"{escape(target.name)}.*.bak")):
+                if stat.S_IMODE(place.stat().st_mode) & 0o077:
+                    place.chmod(0o600)
 
     def _permissions(self) -> str:
         return f"Check its folder's permissions. {self.cure}".strip()

@@ -1,5 +1,6 @@
 """Media files on disk: their type by their first bytes, and files that are written completely or not at all."""
 
+import glob
 import json
 import os
 import re
@@ -200,9 +201,12 @@ def replacing(path: Path, *, mode: int = 0o666, fsync: bool = False, exclusive: 
             part.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the ``.part`` files of `replacing` whose process died, or that nobody has written to for a day."""
-    for part in folder.glob("*.part"):
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove the ``.part`` files of `replacing` whose process died, or that nobody has written to for a day.
+
+    With `name`, only those of the file of that name.
+    """
+    for part in folder.glob(f"{glob.escape(name)}.*.part" if name else "*.part"):
         if owner := re.search(rf"\.([0-9]+)-({_HOST})?[0-9a-f]+\.part$", part.name):
             with suppress(OSError):
                 is_dead = owner[2] and int(owner[1]) != os.getpid() and not is_running(int(owner[1]))

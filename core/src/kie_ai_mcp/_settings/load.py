@@ -21,7 +21,7 @@ from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import (
     HERE,
     PREFIX,
-    SECRET_SETTINGS,
+    SECRET_ENDINGS,
     SECRETS,
     SECTIONS,
     SUBPREFIX,
@@ -46,8 +46,7 @@ def take_secrets() -> None:
 
     The settings are read as before.
     """
-    endings = (*SECRET_SETTINGS, *SECRETS)
-    ours = [name for name in os.environ if name.startswith(PREFIX) and name.lower().endswith(endings)]
+    ours = [name for name in os.environ if name.startswith(PREFIX) and name.lower().endswith(SECRET_ENDINGS)]
     for name in [*ours, *{"PGPASSWORD"} & os.environ.keys()]:
         _taken[name] = os.environ.pop(name)
 

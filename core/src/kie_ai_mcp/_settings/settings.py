@@ -28,6 +28,7 @@ SUBPREFIX = "KIE_AI_PROVIDER_"  # KIE_AI_PROVIDER_FAL_KEY is `key` in [providers
 SECTIONS = ("providers", "provider_variables", "tools")  # fields that have no variable of their own
 SECRET_SETTINGS = ("key", "token", "secret", "password")  # endings of the providers' settings that are never shown
 SECRETS = ("api_key", "http_token", "webhook_key", "database_url", "user_keys")
+SECRET_ENDINGS = (*SECRET_SETTINGS, *SECRETS)  # endings of the variables that hold a secret
 TOKEN_CHARS = 16  # the shortest token that may open this server to other machines
 APP = "kie-ai-mcp-server"
 HERE = Path("tasks.db")  # where the seed's server kept its tasks: in the folder that the host started it in

@@ -20,7 +20,7 @@ from kie_ai_mcp._cli.install.remote import about_token, remote_of
 from kie_ai_mcp._cli.settings_file import check_settings, plain_number
 from kie_ai_mcp._cli.text_files import TextFile
 from kie_ai_mcp._settings.load import config_file, find_origins, full_environment, load_settings, nearest
-from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
+from kie_ai_mcp._settings.settings import SECRETS, SECTIONS, Settings, variable
 from kie_ai_mcp._settings.system_keyring import ORIGIN
 from kie_ai_mcp.errors import ConfigError
 
@@ -105,6 +105,7 @@ def install(
     shared.key = given_key(key, asks=has_person())
     file = _file(path)
     if asks:
+        Plan(name, file, wanted, entry).text()  # what can't be changed is said before anything is asked
         ask_for(client, shared, entry_settings(client, file.text, wanted, entry))
     if write_key:
         wanted = {KEY: _key_to_write(shared), **wanted}
@@ -176,6 +177,11 @@ def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
         setting, equals, value = pair.partition("=")
         if setting == "api_key":
             raise click.UsageError("A key is not given here, where others see it; give --key - and --write-key.")
+        if setting in SECRETS:
+            reason = (
+                f"{setting} is a secret: given here, it would stay in your shell's history and in the client's file."
+            )
+            raise click.UsageError(f"{reason} Keep it for all clients: {PROGRAM} config set {setting} -")
         if not equals or setting not in names:
             raise click.UsageError(f"{pair!r} is not SETTING=VALUE. {nearest(setting, names)}")
         variables[variable(setting)] = value

@@ -1,5 +1,6 @@
 """Our entry in a client's file: made, changed, read and removed, with everything else in the file as it was."""
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import getitem, itemgetter
@@ -10,10 +11,13 @@ from tomlkit.exceptions import TOMLKitError
 from kie_ai_mcp._cli.install.clients import ADDRESSES, ENTRY, KEY, Client, Env, Remote
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._settings.installation import server_command, server_environment
-from kie_ai_mcp._settings.settings import PREFIX
+from kie_ai_mcp._settings.settings import PREFIX, SECRET_ENDINGS
 
 PROGRAMS = ("kie-ai-mcp", "kie_ai_mcp")  # in the command of every entry that starts this server
 SECRETS = ("key", "token")  # what a client can be made to ask for
+HEADERS = ("headers", "http_headers")
+# All that stands for a secret: a reference to a variable or a question, with no other value for where there is none.
+REFERENCE = re.compile(r"(Bearer )?(\$\{(env:|input:)?[\w-]+(:-)?\}|\{env:\w+\}|\$\w+)")
 # The editors of TOML and YAML raise whatever they meet, for files that they can't edit.
 EDIT_ERRORS = (AttributeError, LookupError, TypeError, ValueError, RecursionError, TOMLKitError)
 
@@ -39,6 +43,7 @@ def edited(client: Client, text: str, wanted: Env | Remote, name: str = ENTRY, *
     before = client.form.read(text)
     place = _place(client, before)
     existing = _entry_at(before, (*place, name))
+    _check_form(client, existing, name)
     changes: dict[Keys, Any]
     if isinstance(wanted, Remote):
         entry = _remote_entry(client, wanted, name)
@@ -77,7 +82,7 @@ def removed(client: Client, text: str, name: str = ENTRY) -> str:
     existing = _entry_at(before, (*place, name))
     if not isinstance(existing, dict):
         raise Absent
-    if not _starts_this(existing) and not any(word in existing for word in ADDRESSES):
+    if _starts_another(client, existing):
         raise Malformed(f"its entry {name} starts another program; choose the right --name")
     try:
         text = client.form.remove(text, (*place, name))
@@ -106,6 +111,44 @@ def starts_this(client: Client, text: str) -> bool:
 
 def _starts_this(entry: Any) -> bool:
     return isinstance(entry, dict) and any(word in repr(entry) for word in PROGRAMS)
+
+
+def holds_secret(client: Client, text: str, name: str) -> bool:
+    """Return whether our entry in a client's file holds a key, a token or a password, and not a reference to it."""
+    whole = client.form.read(text)
+    own = _entry_at(whole, (*_place(client, whole), name))
+    if not isinstance(own, dict):
+        return False
+    parts = {key: part for key in (client.env, *HEADERS) if isinstance(part := own.get(key), dict)}
+    secrets = [
+        value
+        for key, part in parts.items()
+        for name, value in part.items()
+        if str(name).lower().endswith(SECRET_ENDINGS if key == client.env else "authorization")
+    ]
+    addresses = [str(value) for part in (own, *parts.values()) for value in part.values()]
+    is_clear = any(str(value).strip() and not REFERENCE.fullmatch(str(value).strip()) for value in secrets)
+    return is_clear or any(re.match(r"\w+://[^/]*:[^/]*@", address) for address in addresses)
+
+
+def _check_form(client: Client, existing: Any, name: str) -> None:
+    """Raise Malformed where an existing entry, or a part of it that is changed, is of another form."""
+    cure = "correct it, or choose another --name"
+    if existing is None:
+        return
+    if not isinstance(existing, dict):
+        raise Malformed(f"its entry {name} is no server; {cure}")
+    forms = {client.env: dict, "env_vars": list, **dict.fromkeys(HEADERS, dict)}
+    for key, form in forms.items():
+        if existing.get(key) is not None and not isinstance(existing[key], form):
+            raise Malformed(f"{key} in its entry {name} is no {'list' if form is list else 'table'}; {cure}")
+
+
+def _starts_another(client: Client, existing: Mapping[str, Any]) -> bool:
+    """Return whether an entry starts a program, and not this server."""
+    commands = [existing[key] for key in {client.command, "command", "cmd"} & existing.keys()]
+    written = repr([commands, existing.get(client.args or "args")])
+    return bool(commands) and not any(word in written for word in PROGRAMS)
 
 
 def start_of(client: Client, text: str, name: str, environ: Env) -> tuple[list[str], dict[str, str]]:
@@ -212,6 +255,8 @@ def _put_question(client: Client, text: str, questions: Any, question: Mapping[s
 
 def _changes(client: Client, entry: Mapping[str, Any], existing: Mapping[str, Any], own: Env) -> dict[Keys, Any]:
     """Return the values that have to be written into an existing entry, each with its keys in that entry."""
+    if _starts_another(client, existing):
+        raise Malformed("its entry of that name starts another program; choose another --name")
     if any(word in existing for word in ADDRESSES):
         raise Malformed("its entry of that name leads to a server at an address; choose another --name")
     return dict(_differences(client, entry, existing, {**server_environment(), **own}))
@@ -260,6 +305,7 @@ def entry_settings(client: Client, text: str, wanted: Env, name: str) -> set[str
         whole = client.form.read(text)
     except Malformed:
         return {key.removeprefix(PREFIX).lower() for key in wanted}
-    env = (_entry_at(whole, (*_place(client, whole), name, client.env))) or {}
+    written = _entry_at(whole, (*_place(client, whole), name, client.env))
+    env = written if isinstance(written, dict) else {}
     own = {key for key, value in env.items() if not (key == KEY and "$" in str(value))}
     return {key.removeprefix(PREFIX).lower() for key in {*own, *wanted}}

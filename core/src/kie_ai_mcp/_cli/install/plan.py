@@ -5,20 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
 from kie_ai_mcp._cli.console import PROGRAM, echo
 from kie_ai_mcp._cli.install import yaml_text
 from kie_ai_mcp._cli.install.clients import CLIENTS, KEY, Client, Env, Remote
-from kie_ai_mcp._cli.install.entries import Spoiled, edited
+from kie_ai_mcp._cli.install.entries import Spoiled, edited, holds_secret
 from kie_ai_mcp._cli.install.files import show_change, without_secrets
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._cli.install.questions import Shared
 from kie_ai_mcp._cli.text_files import TextFile
 from kie_ai_mcp._settings.load import load_settings
-from kie_ai_mcp._settings.settings import SECRET_SETTINGS
 from kie_ai_mcp.errors import ConfigError
 
 
@@ -58,14 +56,16 @@ class Plan:
 
     def show(self, after: str) -> None:
         """Show the lines of the client's file that change, without secrets."""
-        masked = partial(without_secrets, public=self._public_entry(), plain=self.client.form is yaml_text)
+        masked = partial(without_secrets, public=self.entry(), plain=self.client.form is yaml_text)
         show_change(self.file.text, after, self.file.path, masked)
 
     def carry_out(self, after: str) -> Path | None:
         """Write the client's file, then keep what all clients share; return the path of the file's copy."""
-        backup = None
+        backup, private = None, any(holds_secret(self.client, text, self.name) for text in (self.file.text, after))
         if after != self.file.text:
-            backup = self.file.replace(after, private=self._is_private(), copied=True)
+            backup = self.file.replace(after, private=private, copied=True)
+        if private:
+            self.file.make_private()
         try:
             self.shared.keep()
         except (ConfigError, click.ClickException) as exc:
@@ -75,29 +75,16 @@ class Plan:
         return backup
 
     def entry(self) -> str:
-        """Return the entry for entering it by hand; a token is left to the user."""
-        wanted = self.wanted
-        if isinstance(wanted, Remote) and wanted.token:
-            wanted = replace(wanted, token="YOUR_TOKEN")  # noqa: S106  stands for one
-        return self._edit(text="", wanted=wanted).rstrip()
+        """Return the entry as it can be shown, and entered by hand: a key or a token is left to the user."""
+        if isinstance(self.wanted, Remote):
+            remote = replace(self.wanted, token=self.wanted.token and "YOUR_TOKEN")
+            return self._edit(text="", wanted=remote).rstrip()
+        mask = load_settings({**self.wanted, "KIE_AI_CONFIG": os.devnull}, faults=[]).mask
+        wanted = {**self.wanted, **({KEY: "YOUR_KEY"} if KEY in self.wanted else {})}
+        return mask.text(self._edit(text="", wanted=wanted).rstrip())
 
     @property
     def _edit(self) -> Callable[..., str]:
         wanted = self.wanted
         asks_key = not isinstance(wanted, Remote) and not self.shared.key and load_settings(faults=[]).key is None
         return partial(edited, self.client, wanted=wanted, name=self.name, asks_key=asks_key)
-
-    def _is_private(self) -> bool:
-        """Return whether the file is to hold a key or a token."""
-        if isinstance(self.wanted, Remote):
-            return bool(self.wanted.token) and not self.client.asks
-        return KEY in self.wanted
-
-    def _public_entry(self) -> str:
-        """Return our entry as it is written, without the secrets among its variables, or its token."""
-        if isinstance(self.wanted, Remote):
-            return self.entry()
-        mask = load_settings({**self.wanted, "KIE_AI_CONFIG": os.devnull}).mask
-        pairs = self.wanted.items()
-        shown: dict[str, Any] = {key: text for key, text in pairs if not key.lower().endswith(SECRET_SETTINGS)}
-        return mask.text(self._edit(text="", wanted=shown))

@@ -8,7 +8,7 @@ import click
 from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show
 from kie_ai_mcp._cli.install import yaml_text
 from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, config_path
-from kie_ai_mcp._cli.install.entries import Absent, Spoiled, edited, removed
+from kie_ai_mcp._cli.install.entries import Absent, Spoiled, edited, holds_secret, removed
 from kie_ai_mcp._cli.install.files import ask, show_change, without_secrets
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._cli.settings_file import change_settings, settings_in
@@ -55,7 +55,10 @@ def uninstall(name: str, entry: str, path: Path | None, key: bool, yes: bool) ->
         show_change(file.text, after, path, partial(without_secrets, public=public, plain=client.form is yaml_text))
         if not yes:
             ask(path, "")
-        backup = file.replace(after, private=False, copied=True)
+        is_private = holds_secret(client, file.text, entry)
+        backup = file.replace(after, private=is_private, copied=True)
+        if is_private:
+            file.make_private()
         text = f"Removed from {path}. As it was: {backup}. Restart {client.title}."
     deleted, left = _delete_key() if key else ("", "")
     stays = _what_stays(name, path, backup) | ({"the key": left} if left else {})
