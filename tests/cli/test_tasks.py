@@ -358,6 +358,31 @@ def test_lost_request_is_settled_by_adopting_its_task(run: "Run", sandbox: Sandb
     assert "unresolved" not in json.loads(run("tasks", "list", "--json").stdout)
 
 
+def test_no_beginning_of_an_id_settles_a_request(run: "Run", sandbox: Sandbox, in_store: InStore) -> None:
+    in_store(lambda record: fill(record, ("4ae6d0c2-whole", "", DAY)))
+    sandbox.play("drop-after")
+    run("call", PICTURE, "prompt=A lost harbour", sandbox=sandbox)
+    for start in ("4ae6", "4ae6d0c2"):
+        arguments = ("submission_id=1", "action=adopt", f"task_id={start}")
+        ended = run("call", "resolve_submission", *arguments, sandbox=sandbox)
+        assert (ended.code, "whole id" in ended.stderr) == (2, True), ended
+        assert run("tasks", "resolve", "1", "--adopt", start, sandbox=sandbox).code != 0
+    (lost,) = json.loads(run("tasks", "list", "--json").stdout)["unresolved"]
+    assert (lost["submission_id"], lost["state"]) == (1, "unknown")
+
+
+def test_paid_call_takes_no_beginning_of_an_id(run: "Run", sandbox: Sandbox, in_store: InStore) -> None:
+    in_store(lambda record: fill(record, ("4ae6d0c2-whole", "", DAY)))
+    paid = ("call", "extend_veo3_video", "task_id=4ae6", "prompt=On and on")
+    ended = run(*paid, sandbox=sandbox, KIE_AI_ENABLED_PROVIDERS="veo3,nano-banana")
+    assert (ended.code, "whole id" in ended.stderr, sandbox.ledger) == (2, True, [])
+    read = run("call", "get_task_status", "task_id=4ae6", "--json", sandbox=sandbox)
+    assert json.loads(read.stdout)["task_id"] == "4ae6d0c2-whole"
+    made = make(run, sandbox)
+    again = run("tasks", "again", made[:7], sandbox=sandbox)
+    assert (again.code, "8 or more characters" in again.stderr, len(sandbox.ledger)) == (1, True, 1)
+
+
 def test_lost_request_is_settled_once_by_discarding_it(run: "Run", sandbox: Sandbox) -> None:
     sandbox.play("drop-after")
     run("call", PICTURE, "prompt=A lost harbour", sandbox=sandbox)

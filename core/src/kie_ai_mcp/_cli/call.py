@@ -23,6 +23,7 @@ from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, shorten
 
 TERMINAL = "terminal"  # where the person of a call has answered
+SAVING = ("save_result",)  # tools that only read the record and the service, and write files
 LOST = ("failed", *ERRORS - {"unread"})
 Wanted = tuple[str, dict[str, Any]]  # a tool and its arguments
 
@@ -82,14 +83,27 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, dry_run: bool, timeout_s
     async def wanted(app: App) -> Wanted:
         if tool not in app.names:
             raise click.UsageError(f"There is no tool {tool!r}. {nearest(tool, app.names)}")
-        values = arguments_of(pairs, app.tool(tool).input_schema)
-        for name in values.keys() & {"task_id", "task_ids", "taskId"}:
-            given = values[name]
-            ids = [await console.full_id(app, str(each)) for each in (given if isinstance(given, list) else [given])]
-            values[name] = ids if isinstance(given, list) else ids[0]
-        return tool, values
+        return tool, await _with_whole_ids(app, tool, arguments_of(pairs, app.tool(tool).input_schema))
 
     perform(wanted, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)
+
+
+async def _with_whole_ids(app: App, tool: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments with whole ids of tasks; fail where a tool that spends or settles is given a beginning of one.
+
+    What begins as the id of a task on record may also be a part of another one's, and a wrong task can't be undone.
+    """
+    is_enough = app.tool(tool).reads_only or tool in SAVING
+    for name in values.keys() & {"task_id", "task_ids", "taskId"}:
+        given = values[name]
+        texts = list(map(str, given if isinstance(given, list) else [given]))
+        if not is_enough and (short := [text for text in texts if await console.is_beginning(app, text)]):
+            reason = f"{tool} takes a task's whole id, and {short[0]} is only the beginning of one on record."
+            raise click.UsageError(f"{reason} See: {console.PROGRAM} tasks show {short[0]}")
+        if is_enough:
+            ids = [await console.full_id(app, text) for text in texts]
+            values[name] = ids if isinstance(given, list) else ids[0]
+    return values
 
 
 def perform(

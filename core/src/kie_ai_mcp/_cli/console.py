@@ -137,12 +137,20 @@ def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) ->
     return anyio.run(run)
 
 
-async def full_id(app: App, start: str) -> str:
-    """Return the id of the one task on record whose id begins so, or what was given where there is none."""
+async def is_beginning(app: App, text: str, least: int = 1) -> bool:
+    """Return whether a text is no task's id, but the beginning of one on record."""
     tasks = app.engine.record.tasks
-    if len(start) < SHORTEST_START or await tasks.find(start) is not None:
+    return len(text) >= least and await tasks.find(text) is None and bool(await tasks.beginning_with(text, most=1))
+
+
+async def full_id(app: App, start: str, least: int = SHORTEST_START) -> str:
+    """Return the id of the one task on record whose id begins so, or what was given where there is none.
+
+    It is for what reads; nothing may be settled or adopted by the beginning of an id.
+    """
+    if not await is_beginning(app, start, least):
         return start
-    ids = await tasks.beginning_with(start)
+    ids = await app.engine.record.tasks.beginning_with(start)
     if len(ids) > 1:
         shown = ", ".join(await short_ids(app, ids))
         raise click.UsageError(f"Several tasks have ids that begin with {start!r}: {shown}. Give more of one.")

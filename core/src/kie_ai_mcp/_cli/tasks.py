@@ -326,9 +326,11 @@ def again(
     """
 
     async def wanted(app: App) -> Wanted:
-        request = await app.engine.record.submissions.of_task(await console.full_id(app, task_id))
+        whole_id = await console.full_id(app, task_id, least=console.SHORTEST_SHOWN)
+        request = await app.engine.record.submissions.of_task(whole_id)
         if request is None:
-            cure = f"{console.PROGRAM} tasks list shows what was made here."
+            cure = f"{console.PROGRAM} tasks list shows what was made here, by the {console.SHORTEST_SHOWN} or more"
+            cure += " characters of an id that a purchase needs."
             raise TaskNotFound(f"No request of a task {task_id!r} is on record here.", next_step=cure)
         model = model_of(request)
         schema = app.tool(request.tool).input_schema if model is None else (await find(app.engine, model)).model.input
