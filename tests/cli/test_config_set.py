@@ -147,7 +147,7 @@ def test_secret_is_not_taken_from_the_command_line(run: "Run", file: Path, key: 
 
 def test_text_that_is_no_key_is_refused(run: "Run", file: Path) -> None:
     ended, held = change(run, file, "set", "api_key", "-", stdin="your key")
-    assert (ended.code, "this is no key" in ended.stderr, held) == (2, True, None)
+    assert (ended.code, "This is no key" in ended.stderr, held) == (2, True, None)
 
 
 def test_variable_that_wins_is_named(run: "Run", file: Path) -> None:
@@ -178,10 +178,24 @@ def test_answer_is_json_where_it_is_asked_for(run: "Run", file: Path) -> None:
     assert json.loads(ended.stdout) == {"setting": "rate_limit", "file": str(file)}
 
 
-def test_key_goes_into_the_keyring_where_the_file_says_that_it_is_there(run_child: "Run", file: Path) -> None:
-    file.write_text('api_key = "keyring"\n', "utf-8")
+@pytest.mark.parametrize("before", ["", 'api_key = "keyring"\n', 'api_key = "another-key-0123456"\n'])
+def test_key_goes_into_the_keyring_where_one_can_be_used(run_child: "Run", file: Path, before: str) -> None:
+    file.write_text(before, "utf-8")
     places: Any = {"KIE_AI_CONFIG": str(file), "KIE_AI_API_KEY": "", **keyring_in(file.parent)}
-    ended = run_child("config", "set", "api_key", "-", stdin="0123456789abcdef0123", **places)
-    assert (ended.code, "keyring" in ended.stdout) == (0, True), ended.stderr
-    assert file.read_text("utf-8") == 'api_key = "keyring"\n'
-    assert key_in(file.parent) == "0123456789abcdef0123"
+    for text, code in (("Bearer 0123456789abcdef0123", 0), ("keyring", 2)):
+        ended = run_child("config", "set", "api_key", "-", stdin=text, **places)
+        assert (ended.code, "system's keyring" in ended.stdout) == (code, code == 0), ended.stderr
+        assert tomllib.loads(file.read_text("utf-8")) == {"api_key": "keyring"}
+        assert key_in(file.parent) == "0123456789abcdef0123"
+    ended = run_child("config", "unset", "api_key", **places)
+    assert (ended.code, "deleted from the system's keyring" in ended.stdout) == (0, True), ended.stderr
+    assert (key_in(file.parent), "api_key" in file.read_text("utf-8")) == (None, False)
+
+
+def test_key_that_a_locked_keyring_keeps_is_named_when_it_is_unset(run_child: "Run", file: Path) -> None:
+    file.write_text('api_key = "keyring"\n', "utf-8")
+    (file.parent / "keyring.json").write_text("no JSON", "utf-8")
+    places: Any = {"KIE_AI_CONFIG": str(file), "KIE_AI_API_KEY": "", **keyring_in(file.parent)}
+    ended = run_child("config", "unset", "api_key", **places)
+    assert (ended.code, "maybe still in the system's keyring" in ended.stdout) == (0, True), ended
+    assert "api_key" not in file.read_text("utf-8")

@@ -12,7 +12,7 @@ import pytest
 from kie_ai_mcp._settings import system_keyring
 from kie_ai_mcp._settings.load import find_origins, load_settings
 from kie_ai_mcp.errors import ConfigError
-from tests.keyrings import key_in, keyring_in, put_key
+from tests.keyrings import FileKeyring, key_in, keyring_in, put_key
 
 KEY = "a-key-of-the-keyring-0123"
 
@@ -80,6 +80,55 @@ def test_library_that_is_not_installed_is_named_with_its_cure(monkeypatch: pytes
     monkeypatch.setattr(system_keyring, "import_module", missing)
     assert system_keyring.name() == ""
     with pytest.raises(ConfigError, match=r"not installed\. Install it with: .*kie-ai-mcp-core\[keyring\]"):
+        load_settings()
+
+
+@pytest.mark.parametrize("word", ["keyring", "your key", "a key", "", "ключ-0123456789"])
+def test_word_that_is_no_key_replaces_none(tmp_path: Path, word: str) -> None:
+    put_key(tmp_path, KEY)
+    with pytest.raises(ConfigError, match="This is no key"):
+        system_keyring.store_key(word)
+    assert key_in(tmp_path) == KEY
+
+
+@pytest.mark.parametrize("text", [f"Bearer {KEY}", f'"{KEY}"', f"KIE_AI_API_KEY={KEY}", f" {KEY}\n"])
+def test_what_was_copied_with_a_key_is_neither_stored_nor_sent(tmp_path: Path, text: str) -> None:
+    put_key(tmp_path, text)
+    assert load_settings().key == KEY
+    system_keyring.store_key(text)
+    assert key_in(tmp_path) == KEY
+
+
+@pytest.mark.parametrize("held", [5, KEY.encode(), ["a"], "keyring", "two words"])
+def test_answer_that_is_no_key_is_a_fault_of_the_setting(held: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FileKeyring, "get_password", lambda *_: held)
+    faults: list[ConfigError] = []
+    assert load_settings(faults=faults).key is None
+    assert [fault.where for fault in faults] == [("api_key",)]
+    assert KEY not in str(faults[0])
+
+
+@pytest.mark.parametrize("method", ["get_password", "set_password"])
+def test_error_of_a_backend_is_shown_without_the_key(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, shown in ((f"bad {KEY}!", False), (f"bad {KEY[:14]}...", False), ("the collection is locked", True)):
+
+        def fail(*_: object, text: str = text) -> None:
+            raise RuntimeError(text)
+
+        monkeypatch.setattr(FileKeyring, method, fail)
+        monkeypatch.setattr(system_keyring, "_answer", None)
+        with pytest.raises(ConfigError) as raised:
+            system_keyring.read_key() if method == "get_password" else system_keyring.store_key(KEY)
+        assert (KEY[:14] not in str(raised.value), text in str(raised.value)) == (True, shown)
+        assert "RuntimeError" in str(raised.value) or shown
+
+
+def test_backend_that_ends_the_process_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(*_: object) -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr(FileKeyring, "get_password", end)
+    with pytest.raises(ConfigError, match="it ended with SystemExit"):
         load_settings()
 
 

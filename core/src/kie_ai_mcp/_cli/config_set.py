@@ -11,12 +11,20 @@ from pydantic import ValidationError
 from kie_ai_mcp._app.app import RESERVED, own_arguments
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.call import read_value
-from kie_ai_mcp._cli.settings_file import change_settings, judged, plain_number, settings_after, settings_in
+from kie_ai_mcp._cli.settings_file import (
+    change_settings,
+    check_change,
+    judged,
+    plain_number,
+    settings_after,
+    settings_in,
+)
+from kie_ai_mcp._cli.stored_key import delete_key, keep_key
 from kie_ai_mcp._providers.loader import Plugins, load
-from kie_ai_mcp._settings import system_keyring
-from kie_ai_mcp._settings.keys import holds_key
+from kie_ai_mcp._settings.keys import holds_key, key_of
 from kie_ai_mcp._settings.load import config_file, decoded, find_warnings, full_environment, load_settings, nearest
 from kie_ai_mcp._settings.settings import PREFIX, SECRETS, SECTIONS, Settings, provider_variable, variable
+from kie_ai_mcp._settings.system_keyring import MARK, ORIGIN
 from kie_ai_mcp.errors import ConfigError
 
 NAMES = [name for name in Settings.model_fields if name not in SECTIONS]
@@ -41,7 +49,7 @@ def set_setting(key: str, value: str | None) -> None:
 
     Comments and all else in the file stay. VALUE is what the setting's variable would hold; a list has commas between
     its parts. A wrong one is refused. A key or token is asked for, so that it stands in no shell's history; with - as
-    VALUE it is read from stdin.
+    VALUE it is read from stdin. The value of api_key goes into the system's keyring where one can be used.
 
     \b
     kie-ai-mcp-server config set max_credits_per_day 500
@@ -53,15 +61,16 @@ def set_setting(key: str, value: str | None) -> None:
     text = _secret(key, value) if _is_secret(key) else value
     if text is None:
         raise click.UsageError(f"Give the value: {console.PROGRAM} config set {key} VALUE")
-    if key == "api_key" and settings_in(config_file()).get(key) == system_keyring.MARK:
-        _check({key: text})
-        system_keyring.store_key(text)
-        console.show({"setting": key, "place": system_keyring.ORIGIN}, f"Stored in {system_keyring.ORIGIN}.")
-        return
     change = {key: _typed(key, text)}
     _check(change)
+    if key == "api_key":
+        check_change(change)
+        change = {key: keep_key(text)}
     path = change_settings(change)
-    console.show({"setting": key, "file": str(path)}, f"{key} is written to {path}. {_when_it_holds(key)}")
+    if change[key] == MARK:
+        console.show({"setting": key, "place": ORIGIN}, f"Stored in {ORIGIN}. {_when_it_holds(key)}")
+    else:
+        console.show({"setting": key, "file": str(path)}, f"{key} is written to {path}. {_when_it_holds(key)}")
 
 
 @click.command("unset")
@@ -70,11 +79,15 @@ def set_setting(key: str, value: str | None) -> None:
 def unset(key: str) -> None:
     """Take the setting KEY out of the settings file.
 
-    Its default holds then, or what a variable of the environment says.
+    Its default holds then, or what a variable of the environment says. With api_key the key is deleted from the
+    system's keyring, too.
     """
     key, path = _known(key, is_set=True), config_file()
     change = {key: None}
-    if settings_after(settings_in(path), change) == settings_in(path):
+    if key == "api_key":
+        done, left = delete_key()
+        said = " ".join(filter(None, [done, left and f"The key is {left}"]))
+    elif settings_after(settings_in(path), change) == settings_in(path):
         said = f"{key} is not in {path}."
     else:
         _check(change)
@@ -102,7 +115,7 @@ def _is_secret(key: str) -> bool:
 def _secret(key: str, value: str | None) -> str:
     """Return a secret that a person types hidden, or that comes through stdin."""
     if value == "-":
-        text = decoded(sys.stdin.buffer.read()).strip()
+        text = _piped()
     elif value is not None:
         reason = f"{key} is a secret: written here, it would stay in your shell's history."
         raise click.UsageError(f"{reason} Leave the value out, and you are asked for it; or give - and pipe it in.")
@@ -112,7 +125,17 @@ def _secret(key: str, value: str | None) -> str:
         raise click.UsageError("This is no terminal where a person could be asked: give - and pipe the value in.")
     if not text:
         raise click.UsageError(f"The value is empty. {UNWRITTEN}")
-    return text
+    try:
+        return key_of(text) if holds_key(key) else text
+    except ConfigError as exc:
+        raise ConfigError(exc.message, next_step=f"{exc.next_step} {UNWRITTEN}") from None
+
+
+def _piped() -> str:
+    try:
+        return decoded(sys.stdin.buffer.read()).strip()
+    except UnicodeDecodeError:
+        raise click.UsageError(f"What stdin holds is no text. {UNWRITTEN}") from None
 
 
 def _typed(key: str, text: str) -> Any:

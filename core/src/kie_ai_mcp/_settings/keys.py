@@ -2,6 +2,8 @@
 
 import re
 
+from kie_ai_mcp.errors import KEYS_PAGE, ConfigError
+
 BLANKS = " \t\r\n\v\f\u00a0\u200b\ufeff"  # around a copied value; the last one is the byte order mark
 _QUOTES = "\"'`,;\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 # Compiled where they are needed: most keys are letters and digits alone, and no start should pay for more.
@@ -33,3 +35,11 @@ def is_no_key(text: str) -> bool:
     """Return whether a text stands where a key belongs, and can't be one."""
     is_plain = text.isalnum() and not text.isalpha()
     return not is_plain and re.fullmatch(_NO_KEY, text) is not None
+
+
+def key_of(text: str) -> str:
+    """Return a key without what was copied with it, as it is stored and sent; raise ConfigError where it is none."""
+    key = unwrapped(text)
+    if not key or is_no_key(key) or not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigError("This is no key.", next_step=f"Copy it once more, whole. Kie.ai's are at {KEYS_PAGE}.")
+    return key

@@ -96,6 +96,12 @@ def _can_be_sent(value: SecretStr) -> SecretStr:
     return value
 
 
+def _unbroken(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value().split()) > 1:
+        raise ValueError("it holds a blank, which no key does; copy it once more")
+    return value
+
+
 def _output_folder(value: Path) -> Path:
     if str(value) == "pictures":
         return own_folder("pictures", "KIE_AI_OUTPUT_DIR")
@@ -150,6 +156,7 @@ Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
 Availabilities = Annotated[tuple[Availability, ...], BeforeValidator(_split)]
 Address = Annotated[str, AfterValidator(_web_address)]
 Secret = Annotated[SecretStr, AfterValidator(_can_be_sent)]
+Key = Annotated[Secret, AfterValidator(_unbroken)]
 Sections = Mapping[str, Mapping[str, Any]]
 Token = Annotated[SecretStr, AfterValidator(_long_enough), AfterValidator(_can_be_sent)]
 
@@ -159,7 +166,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    api_key: Secret | None = Field(
+    api_key: Key | None = Field(
         None, description='the Kie.ai key; in the file, "keyring" stands for the one in the system\'s keyring'
     )
     base_url: Address = Field(BASE_URL, description="the service's address")
@@ -232,7 +239,7 @@ class Settings(BaseModel):
     oauth_issuer: Annotated[str, AfterValidator(_issuer)] | None = Field(
         None, description="OAuth issuer whose tokens HTTP clients must send; the name in a token is the user"
     )
-    webhook_key: Secret | None = Field(None, description="the account's key that signs what the service posts")
+    webhook_key: Key | None = Field(None, description="the account's key that signs what the service posts")
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(
         None, description="what is logged to stderr (default: warning; by serve --http info)"
     )

@@ -14,9 +14,9 @@ import click
 from kie_ai_mcp._cli.console import echo
 from kie_ai_mcp._cli.install.clients import Client
 from kie_ai_mcp._cli.settings_file import change_settings, check_change, check_settings, plain_number
+from kie_ai_mcp._cli.stored_key import keep_key, key_place
 from kie_ai_mcp._models.pricing import USD
-from kie_ai_mcp._settings import system_keyring
-from kie_ai_mcp._settings.keys import is_no_key, unwrapped
+from kie_ai_mcp._settings.keys import key_of
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import PREFIX, own_folder
 from kie_ai_mcp.errors import KEYS_PAGE, ConfigError
@@ -77,29 +77,9 @@ class Shared:
         """Write it down: the key into the system's keyring, or into the settings file where there is none."""
         values = dict(self.values)
         if self.key:
-            try:
-                if system_keyring.name():
-                    system_keyring.store_key(self.key)
-                    values["api_key"] = system_keyring.MARK
-            except ConfigError as exc:
-                echo(f"{exc.message} So the key goes into {config_file()}.", err=True, fg="yellow")
-            values.setdefault("api_key", self.key)
+            values["api_key"] = keep_key(self.key)
         if values:
             change_settings(values)
-
-
-def key_place() -> str:
-    """Return where a key is kept, for people."""
-    name = system_keyring.name()
-    return f"the system's keyring ({name})" if name else f"{config_file()}, which only you can read"
-
-
-def key_of(text: str) -> str:
-    """Return a key without what was copied with it; raise ConfigError where it is none."""
-    key = unwrapped(text)
-    if not key or is_no_key(key) or not (key.isascii() and key.isprintable()):
-        raise ConfigError("This is no key.", next_step=f"Copy one from {KEYS_PAGE}.")
-    return key
 
 
 def given_key(option: str | None, *, asks: bool) -> str:

@@ -11,14 +11,12 @@ from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, config_path
 from kie_ai_mcp._cli.install.entries import Absent, Spoiled, edited, holds_secret, removed
 from kie_ai_mcp._cli.install.files import ask, show_change, without_secrets
 from kie_ai_mcp._cli.install.jsonc import Malformed
-from kie_ai_mcp._cli.settings_file import change_settings, settings_in
+from kie_ai_mcp._cli.stored_key import delete_key
 from kie_ai_mcp._cli.text_files import TextFile
-from kie_ai_mcp._settings import system_keyring
 from kie_ai_mcp._settings.databases import place_in
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
-from kie_ai_mcp._settings.system_keyring import MARK, ORIGIN
+from kie_ai_mcp._settings.system_keyring import ORIGIN
 from kie_ai_mcp._start.memory import folder
-from kie_ai_mcp.errors import ConfigError
 
 
 @click.command()
@@ -60,32 +58,11 @@ def uninstall(name: str, entry: str, path: Path | None, key: bool, yes: bool) ->
         if is_private:
             file.make_private()
         text = f"Removed from {path}. As it was: {backup}. Restart {client.title}."
-    deleted, left = _delete_key() if key else ("", "")
+    deleted, left = delete_key() if key else ("", "")
     stays = _what_stays(name, path, backup) | ({"the key": left} if left else {})
     words = [text, *filter(None, [deleted]), "What stays:", *(f"  {what}: {how}" for what, how in stays.items())]
     about = {"client": name, "path": path, "entry": entry, "changed": after != file.text, "backup": backup}
     show({**about, "key": deleted, "stays": stays}, "\n".join(words))
-
-
-def _delete_key() -> tuple[str, str]:
-    """Delete the key from where `install` has put it; return what was done, and why a key may be left."""
-    done, left = [], ""
-    try:
-        written = settings_in(config_file()).get("api_key")
-        change_settings({"api_key": None})
-        if written not in (None, MARK):
-            done.append(f"The key was deleted from {config_file()}.")
-    except (ConfigError, click.ClickException) as exc:
-        return "", f"in {config_file()}, as before: {exc if isinstance(exc, ConfigError) else exc.message}"
-    try:
-        if (written == MARK or (written is None and system_keyring.name())) and system_keyring.delete_key():
-            done.append(f"The key was deleted from {ORIGIN}.")
-    except ConfigError as exc:
-        left = f"maybe still in {ORIGIN}. {exc}"
-        if written == MARK:
-            done.append(f"{config_file()} no longer says that the key is in {ORIGIN}.")
-    none = "" if left else "No key was found in the system's keyring or the settings file."
-    return " ".join(done) or none, left
 
 
 def _what_stays(name: str, path: Path, backup: Path | None) -> dict[str, str]:
