@@ -270,6 +270,45 @@ def test_interrupted_wait_ends_with_130_and_the_task_stays_on_record(
         assert in_store(lambda record: record.tasks.find(sandbox.ledger[0].task_id)).status == "pending"
 
 
+@pytest.mark.parametrize("module", ["main", "call"])
+def test_interrupted_import_ends_with_130_and_one_line(environment: "Environment", tmp_path: Path, module: str) -> None:
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == 'kie_ai_mcp._cli.{module}': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from kie_ai_mcp.__main__ import main\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", code, "call", PICTURE, "prompt=A harbour"]
+    environ = environment(tmp_path, None)
+    ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout, "interrupted" in ended.stderr) == (130, "", True), ended
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_names_to_choose_from_are_given_as_they_are(run: "Run", sandbox: Sandbox) -> None:
+    shown = run("call", "zzz", sandbox=sandbox)
+    assert (shown.code, "describe_model, " in shown.stderr, "`kie-ai-mcp-server " in shown.stderr) == (2, True, False)
+    near = run("call", "find_modells", sandbox=sandbox)
+    assert "Did you mean find_models or run_model?" in near.stderr
+    unknown = run("call", "get_task_status", "task_id=nothing-such", sandbox=sandbox).stderr
+    assert "list_tasks" not in unknown
+
+
+@pytest.mark.parametrize("amount", ["inf", "1e309", "nan"])
+def test_limit_without_an_end_is_refused_on_the_command_line(run: "Run", amount: str) -> None:
+    for words in (
+        ("users", "add", "ada", f"--credits-per-day={amount}"),
+        ("models", "run", "google/nano-banana", f"--max-credits={amount}"),
+        ("install", "cursor", "--yes", f"--max-credits-per-day={amount}"),
+        ("install", "cursor", "--yes", "--set", f"max_credits_per_day={amount}"),
+    ):
+        ended = run(*words)
+        assert (ended.code, "finite" in ended.stderr) == (2, True), ended
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals there")
 @pytest.mark.parametrize("received", [signal.SIGTERM, signal.SIGHUP])
 def test_signal_while_a_request_is_sent_lets_its_answer_be_recorded(

@@ -83,6 +83,11 @@ def test_value_takes_the_place_of_its_example_in_a_fresh_file(run: "Run", file: 
     ("key", "value", "reasons"),
     [
         ("rate_limit", "many", ["rate_limit in ", "valid integer"]),
+        ("max_credits_per_day", "inf", ["finite"]),
+        ("max_credits_per_request", "1e309", ["finite"]),
+        ("confirm_credits", "nan", ["finite"]),
+        ("tools.generate_veo3_video.max_credits", "1e309", ["finite"]),
+        ("tools.generate_veo3_video.max_credits", "Infinity", ["finite"]),
         ("rate_limit", "0", ["greater than or equal to 1"]),
         ("timeout", "60s", ["set it to 60000"]),
         ("log_format", "xml", ["'text' or 'json'"]),
@@ -164,6 +169,16 @@ def test_unset_takes_a_setting_and_an_empty_section_out(run: "Run", file: Path) 
     assert (ended.code, held, f"timeout is not in {file}" in ended.stdout) == (0, {"rate_limit": 7}, True)
     file.write_text("no_setting = 1\n", "utf-8")
     assert change(run, file, "unset", "no_setting")[1] == {}
+
+
+@pytest.mark.parametrize("section", ["tools", "providers"])
+def test_value_in_the_place_of_a_section_is_named(run: "Run", file: Path, section: str) -> None:
+    for text in (f"{section} = 5\n", f"[{section}]\nsora2 = 5\n"):
+        file.write_text(text, "utf-8")
+        for words in (("set", f"{section}.sora2.gateway", "fal"), ("unset", f"{section}.sora2.gateway")):
+            ended, _ = change(run, file, *words)
+            assert (ended.code, "is 5, and no section" in ended.stderr) == (2, True), ended
+        assert file.read_text("utf-8") == text
 
 
 def test_file_that_is_no_toml_stays_as_it_is(run: "Run", file: Path) -> None:

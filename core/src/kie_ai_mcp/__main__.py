@@ -54,9 +54,13 @@ def _prepare() -> None:
 
 
 def _run(start: remembered.Start | None) -> None:
-    from kie_ai_mcp._cli.main import run  # noqa: PLC0415  serving must not pay for the command line's libraries
+    try:
+        from kie_ai_mcp._cli.main import run  # noqa: PLC0415  serving must not pay for the command line's libraries
 
-    run(start)
+        run(start)
+    except KeyboardInterrupt:  # before a command runs, which says what was sent
+        sys.stderr.write("kie-ai-mcp-server: interrupted\n")
+        sys.exit(130)
 
 
 if __name__ == "__main__":

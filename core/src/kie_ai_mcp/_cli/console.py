@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import TextIOWrapper
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -56,6 +57,7 @@ TOLD = {
     "Call the tool that is named, or": f"Use the tool that is named with `{PROGRAM} call`, or",
     "Call again": "Try again",
 }
+LISTED = r"((?:Known: |Did you mean ).*?[.?](?=\s|$))"  # names to choose from, which are given as they are
 QUOTED = ("Prompt: ", "Text: ", "Data: ", "Arguments: ", "Tool: ", "The service's own record: ")
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 Value = TypeVar("Value")
@@ -106,6 +108,8 @@ def file_errors(path: Path | str, use: str, cure: str) -> Iterator[None]:
     """Turn an operating system's error into one that names the file, its `use` ("read" or "written") and the cure."""
     try:
         yield
+    except TimeoutError:  # of a lock
+        raise
     except OSError as exc:
         raise click.ClickException(f"{path} can't be {use}: {exc.strerror}. {cure}") from None
 
@@ -188,6 +192,17 @@ def when(text: str) -> datetime:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
+class Amount(click.FloatRange):
+    """A finite number: a limit without an end would be none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; fail where it has no end, or is none."""
+        number: float = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return number
+
+
 class UserPath(click.Path):
     """A path in which ~ is expanded."""
 
@@ -210,7 +225,7 @@ json_option = click.option(
 SAVE_HELP = "Save the results in this folder; KIE_AI_OUTPUT_DIR does so always."
 save_option = click.option("--save", "folder", type=UserPath(file_okay=False), metavar="DIR", help=SAVE_HELP)
 timeout_option = click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(1), default=1800, show_default=True, help="Seconds to wait at most."
+    "--timeout", "timeout_s", type=Amount(1), default=1800, show_default=True, help="Seconds to wait at most."
 )
 
 
@@ -225,7 +240,8 @@ def for_person(text: str) -> str:
     def for_user(line: str) -> str:
         for told, instead in TOLD.items():
             line = line.replace(told, instead)
-        return re.sub(CALLS, command, line)
+        parts = re.split(LISTED, line)
+        return "".join(part if number % 2 else re.sub(CALLS, command, part) for number, part in enumerate(parts))
 
     return "\n".join(line if line.startswith(QUOTED) else for_user(line) for line in text.split("\n"))
 

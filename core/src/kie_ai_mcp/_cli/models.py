@@ -40,7 +40,7 @@ def show(model: str) -> None:
 @models.command()
 @click.argument("model")
 @pairs_argument
-@click.option("--max-credits", type=click.FloatRange(0), help="Send nothing that costs more.")
+@click.option("--max-credits", type=console.Amount(0), help="Send nothing that costs more.")
 @wait_option
 @dry_run_option
 @console.timeout_option

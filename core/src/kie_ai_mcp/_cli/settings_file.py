@@ -8,14 +8,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import click
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from kie_ai_mcp._cli.console import PROGRAM
+from kie_ai_mcp._cli.install.toml_text import with_line_ends_of
 from kie_ai_mcp._cli.text_files import TextFile
+from kie_ai_mcp._record.database import file_lock
 from kie_ai_mcp._settings.load import config_file, load_settings
 from kie_ai_mcp._settings.settings import PREFIX
-from kie_ai_mcp.errors import ConfigError
+from kie_ai_mcp.errors import ConfigError, shorten
 
 HEAD = f"# Settings of {PROGRAM}. All of them, with their meanings: {PROGRAM} config show\n"
 
@@ -26,10 +29,31 @@ def change_settings(values: Mapping[str, Any], path: Path | None = None) -> Path
     The name of one in a section has dots: ``tools.generate_veo3_video.model``. A value that the server would refuse, or
     a file that can't be changed without losing something, is an error, and nothing is written.
     """
-    file, after = _plan(path or config_file(), values)
+    path = path or config_file()
+    file, after = _plan(path, values)
     if after != file.text:
-        file.replace(after, private=True)
-    return file.path
+        with _alone(file):
+            file, after = _plan(path, values)
+            file.replace(after, private=True)
+    return path
+
+
+@contextmanager
+def _alone(file: TextFile) -> Iterator[None]:
+    """Let no other command change a settings file meanwhile: what two write would be what the second one had read."""
+    target = file.check()
+    try:
+        with file.errors():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            lock = file_lock(f"{target}.lock")
+            lock.acquire()
+    except TimeoutError:
+        reason = f"{file.path} is being changed by another command, so nothing was written. Run this again."
+        raise click.ClickException(reason) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_change(values: Mapping[str, Any]) -> None:
@@ -87,8 +111,12 @@ def settings_after(values: Mapping[str, Any], change: Mapping[str, Any]) -> dict
     after = dict(values)
     for name, value in change.items():
         first, _, rest = name.partition(".")
-        section = after.get(first)
-        inner = settings_after(section if isinstance(section, dict) else {}, {rest: value}) if rest else value
+        section = after.get(first, {})
+        if rest and not isinstance(section, dict):
+            raise ConfigError(
+                f"{first} in the settings file is {shorten(section)}, and no section.", next_step="Correct it."
+            )
+        inner = settings_after(section, {rest: value}) if rest else value
         if inner is None or inner == {}:
             after.pop(first, None)
         else:
@@ -103,10 +131,14 @@ def _changed(path: Path, text: str, values: Mapping[str, Any]) -> str:
         expected = settings_after(before, values)
         after = _uncommented(text, values)
         if tomllib.loads(after) != expected:
-            document = tomlkit.parse(text)
+            after = text
+            for name in (name for name in values if values[name] is None):
+                after = _without(after, name.split("."))
+            document = tomlkit.parse(after)
             for name, value in values.items():
                 _enter(document, name.split("."), value)
             after = tomlkit.dumps(document)
+        after = with_line_ends_of(text, after)
         is_sound = tomllib.loads(after) == expected
     except (tomllib.TOMLDecodeError, TOMLKitError) as exc:
         raise _malformed(path, exc) from None
@@ -125,8 +157,59 @@ def _uncommented(text: str, values: Mapping[str, Any]) -> str:
     for name, value in values.items():
         if value is not None:
             line = tomlkit.dumps({name: value}).strip()
-            text = re.sub(rf"(?m)^# {re.escape(name)} = .*$", line.replace("\\", "\\\\"), text, count=1)
+            text = re.sub(rf"(?m)^# {re.escape(name)} = [^\r\n]*", line.replace("\\", "\\\\"), text, count=1)
     return text
+
+
+def _without(text: str, names: Sequence[str]) -> str:
+    """Return the text without a setting, and without its section's line where that is empty then; comments stay.
+
+    What the editor of TOML does not keep is cut out line by line. Where no lines are the setting and nothing else, as
+    in a section that stands in one line, the text is returned as it is.
+    """
+    expected = settings_after(tomllib.loads(text), {".".join(names): None})
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)
+    named = re.compile(rf"""[^=#\[]*?(?<![\w-])["']?{re.escape(names[-1])}["']?\s*=""")
+    for start in (number for number, line in enumerate(lines) if named.match(line)):
+        for end in range(start + 1, len(lines) + 1):
+            left = lines[:start] + lines[end:]
+            if _holds(left, expected, emptied=names[:-1]):
+                return "".join(_without_headers(left, names[:-1], expected))
+    return text
+
+
+def _without_headers(lines: Sequence[str], section: Sequence[str], expected: Mapping[str, Any]) -> Sequence[str]:
+    """Return lines without those that begin a section, from the innermost, if only this gives what is expected."""
+    for number in reversed(range(len(lines))):
+        if _holds(lines, expected):
+            break
+        if header := re.match(r"\s*\[[^\[#]*\]\s*(#.*)?$", lines[number]):
+            comment = [f"{header[1]}\n"] if header[1] else []
+            left = [*lines[:number], *comment, *lines[number + 1 :]]
+            lines = left if _holds(left, expected, emptied=section) else lines
+    return lines
+
+
+def _holds(lines: Sequence[str], expected: Mapping[str, Any], emptied: Sequence[str] = ()) -> bool:
+    """Return whether lines hold what is expected, but for an empty section of a name, or one within another."""
+    try:
+        values = tomllib.loads("".join(lines))
+    except tomllib.TOMLDecodeError:
+        return False
+    spare = [".".join(emptied[:length]) for length in range(len(emptied), 0, -1)]
+    for name in spare:
+        if values == expected:
+            break
+        values = _less_if_empty(values, name.split("."))
+    return values == expected
+
+
+def _less_if_empty(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    first, *rest = names
+    inner = values.get(first)
+    if rest and isinstance(inner, dict):
+        return {**values, first: _less_if_empty(inner, rest)}
+    return {name: value for name, value in values.items() if name != first or value != {}}
 
 
 def _enter(table: Any, names: Sequence[str], value: Any) -> None:

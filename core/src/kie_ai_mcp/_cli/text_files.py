@@ -4,6 +4,7 @@ import codecs
 import os
 import shutil
 import stat
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from glob import escape
@@ -13,6 +14,7 @@ import click
 
 from kie_ai_mcp._cli.console import file_errors
 from kie_ai_mcp._media.files import remove_leftovers, replacing
+from kie_ai_mcp._settings.load import refuse_endless
 
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -33,6 +35,7 @@ class TextFile:
     def read(cls, path: Path, cure: str = "") -> "TextFile":
         """Return the file at a path; raise what click raises where it can't be read."""
         with file_errors(path, "read", "Check its permissions."):
+            refuse_endless(path)
             data = path.read_bytes() if path.exists() else b""
         encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
         try:
@@ -45,9 +48,11 @@ class TextFile:
         """Return the file that the path leads to; raise what click raises where it is not to be replaced."""
         target = Path(os.path.realpath(self.path))  # a link stays one
         reason = ""
-        with file_errors(self.path, "written", self._permissions()):
+        with self.errors():
             if target.is_symlink():
                 reason = "is a link that leads in a circle, so nothing was written. Remove it."
+            elif target.exists() and not target.is_file():
+                reason = "is no file, so nothing was written."
             elif target.exists() and not target.stat().st_mode & stat.S_IWUSR:
                 reason = "is read-only, so nothing was written. Make it writable."
             elif TextFile.read(self.path) != self:
@@ -63,7 +68,7 @@ class TextFile:
         """
         target = self.check()
         backup = None
-        with file_errors(self.path, "written", self._permissions()):
+        with self.errors():
             target.parent.mkdir(parents=True, exist_ok=True)
             is_there = target.exists()
             if copied and is_there:
@@ -91,3 +96,7 @@ class TextFile:
 
     def _permissions(self) -> str:
         return f"Check its folder's permissions. {self.cure}".strip()
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Turn errors of writing into ones that name the file and the cure; a lock's timeout is the caller's."""
+        return file_errors(self.path, "written", self._permissions())

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from errno import EINVAL
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -130,6 +131,12 @@ def decoded(data: bytes) -> str:
     return data.decode("utf-16" if wide else "utf-8-sig")
 
 
+def refuse_endless(path: Path) -> None:
+    """Raise OSError for a pipe or a device, which may never end, and gives its content once; the empty one is taken."""
+    if str(path) != os.devnull and path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(EINVAL, "it is a pipe or a device")
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return a sentence with those of the names that resemble `name`, or with all of them."""
     names = sorted(names)
@@ -227,7 +234,7 @@ def _read_file(environ: Mapping[str, str], unset: dict[str, str]) -> tuple[dict[
     named = bool(environ.get(f"{PREFIX}CONFIG", "").strip(BLANKS))
     try:
         path = config_file(environ)
-        if not named and not path.is_file():
+        if not named and not (path.is_file() or path.is_fifo() or (path.is_symlink() and not path.exists())):
             return {}, {}
     except (PermissionError, ConfigError):  # an unknown home folder, or one that can't be entered, holds no file for us
         if named:
@@ -236,6 +243,7 @@ def _read_file(environ: Mapping[str, str], unset: dict[str, str]) -> tuple[dict[
     import tomllib  # noqa: PLC0415  most installations have no file
 
     try:
+        refuse_endless(path)
         values = tomllib.loads(decoded(path.read_bytes()))
     except OSError as exc:
         cure = "Correct KIE_AI_CONFIG or the file's permissions."

@@ -164,7 +164,7 @@ Token = Annotated[SecretStr, AfterValidator(_long_enough), AfterValidator(_can_b
 class Settings(BaseModel):
     """The user's choices. Durations end in ``_s`` and are seconds; ``timeout`` is milliseconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     api_key: Key | None = Field(
         None, description='the Kie.ai key; in the file, "keyring" stands for the one in the system\'s keyring'

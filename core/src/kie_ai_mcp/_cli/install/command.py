@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, echo, has_person, json_option, show
+from kie_ai_mcp._cli.console import PROGRAM, Amount, UserPath, echo, has_person, json_option, show
 from kie_ai_mcp._cli.fill_memory import start_once
 from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Remote, config_path
 from kie_ai_mcp._cli.install.entries import entry_settings, start_of
@@ -37,7 +37,7 @@ OFFER = "Tools of families that Kie.ai retired or never documented are listed la
 @click.option(
     "--max-credits-per-day",
     metavar="N",
-    type=click.FloatRange(0),
+    type=Amount(0),
     callback=lambda _context, _option, value: None if value is None else plain_number(value),
     help="Spend no more, over all clients.",
 )

@@ -40,7 +40,7 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     edited = tomlkit.dumps(document)
     if not parents:
         edited = edited.rstrip("\r\n") + "\n"
-    return _with_line_ends_of(text, edited)
+    return with_line_ends_of(text, edited)
 
 
 def remove(text: str, path: Sequence[str]) -> str:
@@ -61,9 +61,10 @@ def remove(text: str, path: Sequence[str]) -> str:
     for parent in path[:-1]:
         table = table[parent]
     table.remove(path[-1])
-    return _with_line_ends_of(text, tomlkit.dumps(document))
+    return with_line_ends_of(text, tomlkit.dumps(document))
 
 
-def _with_line_ends_of(text: str, edited: str) -> str:
+def with_line_ends_of(text: str, edited: str) -> str:
+    """Return an edited text with the line ends of the text that it was, where these are all CRLF."""
     is_crlf = 0 < text.count("\n") == text.count("\r\n")
     return re.sub(r"(?<!\r)\n", "\r\n", edited) if is_crlf else edited
