@@ -41,7 +41,7 @@ def change_settings(values: Mapping[str, Any], path: Path | None = None) -> Path
 @contextmanager
 def _alone(file: TextFile) -> Iterator[None]:
     """Let no other command change a settings file meanwhile: what two write would be what the second one had read."""
-    target = file.check()
+    target = file.check_target()
     try:
         with file.errors():
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,13 @@ class TextFile:
 
     def check(self) -> Path:
         """Return the file that the path leads to; raise what click raises where it is not to be replaced."""
+        target = self.check_target()
+        if TextFile.read(self.path) != self:
+            raise self._refused("was changed meanwhile, so nothing was written. Run this again.")
+        return target
+
+    def check_target(self) -> Path:
+        """Return the file that the path leads to; raise what click raises where nothing may be written there."""
         target = Path(os.path.realpath(self.path))  # a link stays one
         reason = ""
         with self.errors():
@@ -55,11 +62,12 @@ class TextFile:
                 reason = "is no file, so nothing was written."
             elif target.exists() and not target.stat().st_mode & stat.S_IWUSR:
                 reason = "is read-only, so nothing was written. Make it writable."
-            elif TextFile.read(self.path) != self:
-                reason = "was changed meanwhile, so nothing was written. Run this again."
         if reason:
-            raise click.ClickException(f"{self.path} {reason} {self.cure}".strip())
+            raise self._refused(reason)
         return target
+
+    def _refused(self, reason: str) -> click.ClickException:
+        return click.ClickException(f"{self.path} {reason} {self.cure}".strip())
 
     def replace(self, text: str, *, private: bool, copied: bool = False) -> Path | None:
         """Replace the text in one step; return the path of a copy of the old file, where one was asked for.
