@@ -476,6 +476,18 @@ def test_given_payload_that_is_completed_without_a_result_is_found(source: str) 
         check_provider(module_of(HEAD, reading, *([] if "generate" in source else [TOOL]), source), payloads=[payload])
 
 
+def test_given_payload_with_a_relative_address_names_its_field() -> None:
+    reading = (
+        "from kie_ai_mcp.readings import urls_in\n"
+        "@hookimpl\ndef kie_normalize_result(payload):\n"
+        "    return Outcome('completed' if 'files' in payload else 'processing', urls_in(payload.get('files')NAMED))"
+    )
+    payload = {"files": [{"link_of_file": "/files/417.png"}]}
+    with pytest.raises(AssertionError, match=r"finds no result.*names=\('link_of_file',\) reads '/files/417.png'"):
+        check_provider(module_of(HEAD, TOOL, reading.replace("NAMED", "")), payloads=[payload])
+    check_provider(module_of(HEAD, TOOL, reading.replace("NAMED", ", names=('link_of_file',)")), payloads=[payload])
+
+
 def test_given_payload_is_read_as_it_is() -> None:
     reading = (
         "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('processing', progress=payload.get('odd'))"

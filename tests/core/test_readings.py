@@ -18,6 +18,7 @@ from kie_ai_mcp.readings import (
     TWO_WEEKS_S,
     amount_in,
     code_in,
+    labelled,
     market_outcome,
     number_in,
     object_in,
@@ -286,6 +287,24 @@ def test_text_is_kept_and_emptiness_is_none() -> None:
     values += ["\x00", "\x1b[31m", "\u200b\n"]
 
     assert [text_in(value) for value in values] == ["x", " x", "7", *[None] * 11]
+
+
+@pytest.mark.parametrize("place", ["/files/1.png", " /files/1.png ", ["/files/1.png"], [{"href": "/files/1.png"}]])
+def test_address_below_the_service_counts_in_fields_that_are_named(place: object) -> None:
+    assert urls_in({"files": place}, names=("files", "href")) == ("/files/1.png",)
+    assert urls_in({"files": place}) == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["//other.example/1.png", "/\\other.example/1.png", "/", "files/1.png", "/a b", "/\x00"]
+)
+def test_text_that_may_lead_elsewhere_is_no_address_below_the_service(text: str) -> None:
+    assert urls_in({"href": text}, names=("href",)) == ()
+
+
+def test_address_below_the_service_keeps_its_label() -> None:
+    outcome = Outcome("completed", ("/files/1.mp4", "/files/2.mp4"))
+    assert labelled(outcome, {"uncropped": "/files/2.mp4"}).labels == ("", "uncropped")
 
 
 @given(JSON)

@@ -284,3 +284,66 @@ async def test_local_file_reaches_a_service_inside_the_request(
     else:
         sent = httpserver.log[0][0].get_json()["image"]
         assert sent == f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+RELATIVE = """
+from kie_ai_mcp import Accepted, Gateway, Outcome, Prompt, Query, StatusRoute, Submission, hookimpl
+from kie_ai_mcp.readings import object_in, text_in, urls_in
+
+def outcome(data):
+    return Outcome("completed", urls_in(object_in(data), names=("href",)))
+
+def make_reef(prompt: Prompt) -> Submission:
+    "Make a picture that is ready later."
+    return Submission("later", {"prompt": prompt}, "reef", gateway="reef")
+
+def make_reef_now(prompt: Prompt) -> Submission:
+    "Make a picture that the answer holds."
+    return Submission("now", {"prompt": prompt}, "reef", gateway="reef", read=lambda answer: outcome(answer.data))
+
+def get_reef() -> Query:
+    "Read a picture."
+    return Query("read", {}, read=lambda answer: outcome(answer.data), gateway="reef")
+
+@hookimpl
+def kie_register_tools():
+    return [make_reef, make_reef_now, get_reef]
+
+@hookimpl
+def kie_register_gateways(settings):
+    return [Gateway("reef", "Reef", settings["base_url"], authorization="")]
+
+@hookimpl
+def kie_route_status(task):
+    return StatusRoute("status", {"id": task.task_id})
+
+@hookimpl
+def kie_normalize_result(payload):
+    return outcome(payload)
+
+@hookimpl
+def kie_describe_provider():
+    from kie_ai_mcp import Provider
+    return Provider("Reef", settings={"base_url": "The address."})
+"""
+
+
+async def test_addresses_relative_to_a_service_are_completed_and_fetched(
+    serve: "Serve", plant: "Plant", sandbox: Sandbox, httpserver: HTTPServer, tmp_path: Path
+) -> None:
+    data = b"\x89PNG\r\n\x1a\n" + bytes(100)
+    httpserver.expect_request("/files/1.png").respond_with_data(data, content_type="image/png")
+    httpserver.expect_request("/v1/later").respond_with_json({"code": 200, "data": {"taskId": "t-1"}})
+    for path in ("now", "read", "status"):
+        httpserver.expect_request(f"/v1/{path}").respond_with_json({"code": 200, "data": {"href": "/files/1.png"}})
+    settings = {"KIE_AI_PROVIDER_REEF_BASE_URL": httpserver.url_for("/v1"), "KIE_AI_OUTPUT_DIR": str(tmp_path / "out")}
+
+    async with serve(sandbox, PYTHONPATH=plant("reef", RELATIVE), **settings) as client:
+        started = await called(client, "make_reef", prompt="a fox")
+        later = await called(client, "get_task_status", task_id=started["task_id"])
+        now = await called(client, "make_reef_now", prompt="a fox")
+        read = await called(client, "get_reef")
+
+    for answer in (later, now, read):
+        assert (answer["status"], answer["result_urls"]) == ("completed", [httpserver.url_for("/files/1.png")])
+        assert answer["files"]

@@ -20,6 +20,7 @@ FIRST_YEAR, LAST_YEAR = 2000, 9000
 CODE = re.compile(r"-?[0-9]{1,9}")
 CODE_CHARS = 80
 WEB = re.compile("https?://", re.IGNORECASE)
+LOCAL = re.compile(r"/[^/\\\s]\S*")  # an address below that of the service
 APART = re.compile(r"(?:[,;]|[,;]?\s{1,9})(?=https?://)", re.IGNORECASE)
 LABEL_CHARS = 80
 ADDRESSES_CHARS = 20_000  # of all result addresses of one task together
@@ -74,10 +75,12 @@ def urls_in(*values: object, names: Sequence[str] = ()) -> tuple[str, ...]:
     A value may be an address, several with spaces, lines or commas between them, a list of addresses, a list of objects
     that hold one (``{"resultUrl": ...}``), JSON text of any of these, or None. Of objects the fields in `names` and the
     usual ones are read; where no address stands there, all others, except those that repeat the request.
+
+    With `names`, an address that begins with one ``/`` counts, too: the server completes it with the service's own.
     """
-    names = (*names, *PLACES)
-    addresses = [address for value in values for address in _addresses(value, names)]
-    addresses = addresses or list(chain.from_iterable(_addresses(value, names, REQUEST) for value in values))
+    is_own, names = bool(names), (*names, *PLACES)
+    addresses = [address for value in values for address in _addresses(value, names, is_own)]
+    addresses = addresses or list(chain.from_iterable(_addresses(value, names, False, REQUEST) for value in values))
     addresses = list(dict.fromkeys(addresses))
     sizes = accumulate(map(len, addresses))
     return tuple(address for address, size in zip(addresses, sizes, strict=True) if size <= ADDRESSES_CHARS)
@@ -206,7 +209,7 @@ def labelled(outcome: Outcome, places: Mapping[str, object]) -> Outcome:
         outcome: Any outcome.
         places: By label, where addresses stand that have it, in any shape that `urls_in` takes.
     """
-    labels = {url: label for label, value in places.items() for url in urls_in(value)}
+    labels = {url: label for label, value in places.items() for url in urls_in(value, names=PLACES)}
     named = tuple(labels.get(url, "") for url in outcome.urls)
     return replace(outcome, labels=named) if any(named) else outcome
 
@@ -311,7 +314,9 @@ def _json_in(text: str) -> object:
         return None
 
 
-def _addresses(value: object, names: Sequence[str], others_than: re.Pattern[str] | None = None) -> Iterator[str]:
+def _addresses(
+    value: object, names: Sequence[str], is_own: bool, others_than: re.Pattern[str] | None = None
+) -> Iterator[str]:
     # A list of the values still to read, not recursion: the service decides how deep its answer goes.
     waiting = [value]
     for _ in range(LOOKS):
@@ -325,7 +330,7 @@ def _addresses(value: object, names: Sequence[str], others_than: re.Pattern[str]
                 parts = text.split()
             if len(parts) > 1:
                 waiting.extend(reversed(parts))
-            elif parts and text.isprintable() and len(text) <= ADDRESS_CHARS:
+            elif (parts or (is_own and LOCAL.fullmatch(text))) and text.isprintable() and len(text) <= ADDRESS_CHARS:
                 yield text
             elif text.startswith(("[", "{", '"')):
                 waiting.append(_json_in(text))

@@ -277,8 +277,8 @@ class Outcome:
 
     Args:
         status: Where the task stands. An unknown word of the service is ``processing``, never ``failed``.
-        urls: Every result address, in the service's order; each starts with http:// or https://, and has at most 4,000
-            characters.
+        urls: Every result address, in the service's order; each starts with http:// or https://, or with one / where
+            it stands at the service's own address, and has at most 4,000 characters.
         error: The service's reason, for ``failed``. Kept as one line of at most 500 characters.
         error_code: The service's number for it, or its word.
         progress: From 0 to 1; None where the service says nothing.
@@ -295,7 +295,7 @@ class Outcome:
 
     status: Status
     urls: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^(?i:https?)://\P{Cc}*$", max_length=ADDRESS_CHARS)], ...],
+        tuple[Annotated[str, Field(pattern=r"^((?i:https?)://|/[^/\\])\P{Cc}*$", max_length=ADDRESS_CHARS)], ...],
         Field(description="a tuple of web addresses"),
     ] = ()
     error: _OptionalText = None

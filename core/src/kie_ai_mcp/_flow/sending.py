@@ -4,14 +4,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import anyio
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
-from kie_ai_mcp._providers.asking import where_to_look
+from kie_ai_mcp._providers.asking import where_to_look, with_whole_addresses
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Ended
 from kie_ai_mcp._record.tables import Ending, prefix_of
@@ -93,7 +93,10 @@ async def _attempt(engine: Engine, order: Order, caller: Caller, departure: Depa
     if read is not None and not order.tool.paid:
         read, method = partial(_begun, read, caller.gateway), "GET"
     is_last = request.otherwise is None
-    return await caller.create(request.path, request.body, departure, read, method, is_last=is_last)
+    reply = await caller.create(request.path, request.body, departure, read, method, is_last=is_last)
+    if not isinstance(reply.made, Outcome):
+        return reply
+    return replace(reply, made=with_whole_addresses(reply.made, caller.gateway.base_url))
 
 
 async def record_error(engine: Engine, order: Order, error: KieError) -> KieError:

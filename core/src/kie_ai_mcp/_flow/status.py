@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._providers.asking import Read, balance_of
+from kie_ai_mcp._providers.asking import Read, balance_of, with_whole_addresses
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, ids_in, unread_text
 from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound, meaning_of, one_line, shorten
@@ -33,7 +33,7 @@ async def outcome_of(engine: Engine, task: Task, payload: Mapping[str, Any]) -> 
         outcome = await engine.asking.outcome(task, payload)
     if isinstance(outcome, StatusRoute):
         raise ReadFailed(f"The provider {task.provider} asks to read on for ever.")
-    return outcome, payload
+    return with_whole_addresses(outcome, engine.caller(task.gateway).gateway.base_url), payload
 
 
 async def asked_again(engine: Engine, record: TaskRecord) -> tuple[Outcome, Mapping[str, Any]] | None:
@@ -45,12 +45,12 @@ async def asked_again(engine: Engine, record: TaskRecord) -> tuple[Outcome, Mapp
     return await _outcome_at(engine, record, query.paths, query.params, query.read)
 
 
-async def meaning_of_read(engine: Engine, provider: str, read: Read, answer: Answer) -> Outcome:
-    """Return the meaning of an answer by a provider's own reading; raise ReadFailed where it makes nothing of it."""
+async def meaning_of_read(engine: Engine, provider: str, gateway: str, read: Read, answer: Answer) -> Outcome:
+    """Return the meaning of a gateway's answer by a provider's own reading; raise ReadFailed where there is none."""
     outcome = await engine.asking.meaning(provider, read, answer)
     if outcome is None:
         raise ReadFailed(unread_text(answer), code=answer.code)
-    return outcome
+    return with_whole_addresses(outcome, engine.caller(gateway).gateway.base_url)
 
 
 async def _answer_about(engine: Engine, task: Task, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:
@@ -148,7 +148,7 @@ async def _outcome_at(
     engine: Engine, task: Task, paths: Sequence[str], params: Mapping[str, Any], read: Read
 ) -> tuple[Outcome, Mapping[str, Any]]:
     answer = await _answer_about(engine, task, paths, params)
-    return await meaning_of_read(engine, task.provider, read, answer), object_in(answer.data)
+    return await meaning_of_read(engine, task.provider, task.gateway, read, answer), object_in(answer.data)
 
 
 async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, Any]:

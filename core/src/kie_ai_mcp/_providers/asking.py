@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, TypeVar
+from urllib.parse import urljoin
 
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp._providers.guard import run_isolated, summarize
@@ -168,6 +169,12 @@ def outcome_of(plugins: Plugins, task: Task, payload: Mapping[str, Any]) -> Outc
     """Return what a status answer means, or the route to read next; raise ReadFailed as `route_of`."""
     outcome: Outcome | StatusRoute = _hook(plugins, "kie_normalize_result", task, Outcome, StatusRoute, payload=payload)
     return outcome
+
+
+def with_whole_addresses(outcome: Outcome, base_url: str) -> Outcome:
+    """Return an outcome whose addresses that begin with / are completed with that of the service."""
+    urls = tuple(urljoin(base_url, url) if url.startswith("/") else url for url in outcome.urls)
+    return outcome if urls == outcome.urls else replace(outcome, urls=urls)
 
 
 def _conversion(request: Submission, *, saves: bool) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._service.caller import carries_key, header_templates
 from kie_ai_mcp._settings.settings import provider_variable
 from kie_ai_mcp.errors import KieError, Refused, shorten
+from kie_ai_mcp.readings import urls_in
 from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 from kie_ai_mcp.testing import _junk as junk
 from kie_ai_mcp.testing._calls import Calls
@@ -34,6 +35,7 @@ CURES = {
     "credits are": "Read a price with kie_ai_mcp.readings.amount_in: a number of at least 0, or None.",
     "progress is": "Read a progress with kie_ai_mcp.readings.share: from 0 to 1, or None.",
     "urls are": "Read addresses with kie_ai_mcp.readings.urls_in, with names=('href',) for your own fields.",
+    "finds no result": "Name the field: kie_ai_mcp.readings.urls_in(..., names=('href',)); or return Outcome.data.",
     "finished_at is": "Read a time with kie_ai_mcp.readings.time_in: with a time zone, or None.",
     "error_code is": "Read a code with kie_ai_mcp.readings.code_in: a number, text or None.",
     "error is": "Read words with kie_ai_mcp.readings.text_in: text in which something can be seen, or None.",
@@ -66,7 +68,7 @@ def outcomes_are_total(tasks: Sequence[Task], payloads: Payloads, loaded: Loaded
             if isinstance(outcome, StatusRoute):
                 what = _fault_of_route(outcome)
             else:
-                what = _fault_of_outcome(outcome, is_real=sort == GIVEN)
+                what = _fault_of_outcome(outcome, payload if sort == GIVEN else None)
             if what is None and (outcome != again or repr(payload) != repr(original)):
                 what = "it is not pure: it changed the payload, or gave another outcome for the same one"
         except KieError as exc:
@@ -140,7 +142,7 @@ def _reading_is_total(where: str, read: Any, is_query: bool, payloads: Payloads)
             may = answer.code != 200 and not is_query
             return None if may else f"it refuses with {exc!r}, which only a create that was not accepted may"
         if isinstance(value, Outcome):
-            return _fault_of_outcome(value, answer.code == 200 and answer.data in payloads)
+            return _fault_of_outcome(value, answer.data if answer.code == 200 and answer.data in payloads else None)
         if is_query:
             return f"it returned {type(value).__name__}, not an Outcome"
         return None if value is None else judge(Accepted(value) if isinstance(value, str) else value, Accepted, Outcome)
@@ -209,9 +211,13 @@ def _fault_of_route(route: StatusRoute) -> str | None:
     return judge(route, StatusRoute) or (None if TASK_ID in content else "its route does not name the task")
 
 
-def _fault_of_outcome(outcome: Outcome, is_real: bool = False) -> str | None:
-    if is_real and outcome.status == "completed" and not outcome.urls and outcome.data is None:
-        return "it says completed and finds no result; somebody paid for one"
+def _fault_of_outcome(outcome: Outcome, real: Mapping[str, Any] | None) -> str | None:
+    """Return what is wrong with an outcome, which may be that of a real answer."""
+    if real is not None and outcome.status == "completed" and not outcome.urls and outcome.data is None:
+        places = ((place[key], key) for place, key in junk.places(dict(real)) if isinstance(place, dict))
+        seen = next(((value, key) for value, key in places if urls_in(value, names=(key,))), None)
+        more = f" (names=({seen[1]!r},) reads {shorten(seen[0])})" if seen else ""
+        return f"it says completed and finds no result; somebody paid for one{more}"
     if outcome.status == "failed" and not outcome.error:
         return "it says failed and gives no reason"
     return judge(outcome, Outcome)

@@ -41,7 +41,7 @@ FLAG_VALUES: tuple[Any, ...] = (0, 1, 2, 3, True, False, "0", "1")
 
 _SCALARS = (None, True, False, 0, 1, 2, 3, -1, 0.5, 10**30, float("nan"), float("inf"))
 _WORDS = ("", " ", "0", "1", "NaN", "1e999", "success", "fail", "no-such-state", "2026-13-45 99:99:99")
-_TEXTS = ("http://", _PICTURE, "null", "[", '{"resultUrls": null}', f'["{_PICTURE}", 7, [null]]')
+_TEXTS = ("http://", _PICTURE, "/files/1.png", "//", "null", "[", '{"resultUrls": null}', f'["{_PICTURE}", 7, [null]]')
 _ODD_TEXTS = ("\x00", "\ud800", "x" * 5_000)
 _NESTED: tuple[Any, ...] = ([], {}, [None], [[]], {"": None}, [_PICTURE, {"url": 1}], {"resultUrls": {"0": _PICTURE}})
 LEAVES: tuple[Any, ...] = (*_SCALARS, *_WORDS, *_TEXTS, *_ODD_TEXTS, *_NESTED)
@@ -78,10 +78,10 @@ def leaves() -> Iterator[Any]:
 def changed(known: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield known payloads with each place missing, and with every odd value in its stead."""
     for shape in known:
-        for number, _ in enumerate(_places(shape)):
+        for number, _ in enumerate(places(shape)):
             for value in (_MISSING, *leaves()):
                 other = deepcopy(dict(shape))
-                place, key = next(islice(_places(other), number, None))
+                place, key = next(islice(places(other), number, None))
                 if value is _MISSING:
                     del place[key]
                 else:
@@ -103,7 +103,7 @@ def payloads(known: Sequence[Mapping[str, Any]], seed: str) -> Iterator[dict[str
             yield {name: deepcopy(random.choice(junk)) for name in sample}
             continue
         odd: Any = deepcopy(dict(random.choice(shapes)))
-        place, key = random.choice(list(_places(odd)))
+        place, key = random.choice(list(places(odd)))
         if random.random() < 0.2:
             del place[key]
         else:
@@ -111,9 +111,9 @@ def payloads(known: Sequence[Mapping[str, Any]], seed: str) -> Iterator[dict[str
         yield odd
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Yield every place inside a payload, as a container and a key of it."""
     for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
         yield value, key
         if isinstance(inner, (dict, list)):
-            yield from _places(inner)
+            yield from places(inner)
