@@ -121,6 +121,37 @@ def test_providers_is_readable_for_people(run: "Run", plant: "Plant") -> None:
     assert "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS." in lines["broken:"]
 
 
+def test_call_of_a_tool_whose_provider_is_set_aside_says_why(run: "Run", plant: "Plant") -> None:
+    ended = run("call", "generate_broken_image", "prompt=a", PYTHONPATH=plant("broken", BROKEN))
+    assert ended.returncode == 2
+    assert "There is no tool 'generate_broken_image': the provider broken is set aside" in ended.stderr
+    assert "the moon is in the wrong house" in ended.stderr
+
+
+@pytest.mark.parametrize(("more", "at_kie"), [("", ""), (', checked="2026-11-02"', "current")])
+def test_providers_says_nothing_of_kie_where_a_plugin_said_nothing(
+    more: str, at_kie: str, run: "Run", plant: "Plant"
+) -> None:
+    source = f"""
+from kie_ai_mcp import Prompt, Provider, Submission, hookimpl
+
+def make_tide(prompt: Prompt) -> Submission:
+    "Make a picture."
+    return Submission.market("tide/1", {{"prompt": prompt}}, api_type="tide")
+
+@hookimpl
+def kie_register_tools():
+    return [make_tide]
+
+@hookimpl
+def kie_describe_provider():
+    return Provider("Tide"{more})
+"""
+    ended = run("providers", "--json", PYTHONPATH=plant("tide", source))
+    (tide,) = (row for row in json.loads(ended.stdout) if row["provider"] == "tide")
+    assert (tide["state"], tide["tools"], tide["at Kie.ai"]) == ("enabled", ["make_tide"], at_kie)
+
+
 def test_what_a_provider_raises_commands_no_terminal(run: "Run", plant: "Plant") -> None:
     path = plant("broken", 'raise RuntimeError("red\\x1b[2J\\x9b31m")\n')
     ended = run("providers", PYTHONPATH=path, COLUMNS="250")

@@ -208,6 +208,21 @@ def test_cure_of_a_provider_that_is_set_aside_is_reported(source: str, cure: str
     assert Plugins(only("aaa", "broken")).plugins["broken"].cure.startswith(cure)
 
 
+@pytest.mark.parametrize("direct", ['{"editable": true}', "{}"])
+def test_cure_of_an_author_s_own_provider_names_its_folder(direct: str, publish: "Publish", site: Path) -> None:
+    publish("broken", "1 / 0")
+    origin = f'{{"url": "file:///home/ada/my%20broken", "dir_info": {direct}}}'
+    (site / "kie_ai_mcp_broken-1.2.3.dist-info/direct_url.json").write_text(origin, encoding="utf-8")
+
+    plugins = Plugins(only("broken"))
+
+    cure = f"Correct it in {Path('/home/ada/my broken')}, or add broken to KIE_AI_DISABLED_PROVIDERS."
+    assert plugins.plugins["broken"].cure == cure
+    assert plugins.why_unlisted("generate_broken_image").startswith("the provider broken is set aside: ZeroDivision")
+    assert cure in plugins.why_unlisted("generate_broken_image")
+    assert plugins.why_unlisted("generate_unbroken_image") == ""
+
+
 HALF_MARKED = f"""{HEALTHY}
 def kie_route_status(task):
     return StatusRoute("x", {{}})

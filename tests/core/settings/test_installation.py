@@ -248,3 +248,19 @@ def test_entry_of_a_run_in_a_checkout_names_the_project_and_what_was_added(
     monkeypatch.syspath_prepend(sysconfig.get_path("purelib", vars={"base": sys.prefix}))
     added = ["--with", "kie-ai-mcp-acme"]
     assert server_command() == ("/opt/uv", ["run", "--project", str(tmp_path / "clone"), *added, SERVER])
+
+
+def test_uv_is_found_where_no_shell_finds_it(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment("uv pip", (), **USUAL)
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("kie_ai_mcp._settings.installation.find_spec", lambda _: None)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert change_command(install=["/x"])[0] == "uv"
+    uv = tmp_path / ".local/bin" / ("uv.exe" if os.name == "nt" else "uv")
+    uv.parent.mkdir(parents=True)
+    uv.touch()
+    assert change_command(install=["/x"])[0] == str(uv)

@@ -82,7 +82,8 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, dry_run: bool, timeout_s
 
     async def wanted(app: App) -> Wanted:
         if tool not in app.names:
-            raise click.UsageError(f"There is no tool {tool!r}. {nearest(tool, app.names)}")
+            why = app.engine.plugins.why_unlisted(tool)
+            raise click.UsageError(f"There is no tool {tool!r}{f': {why}' if why else f'. {nearest(tool, app.names)}'}")
         return tool, await _with_whole_ids(app, tool, arguments_of(pairs, app.tool(tool).input_schema))
 
     perform(wanted, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)

@@ -144,7 +144,8 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
         report(Finding("key", "ok", f"Set by {origins.get('api_key', 'default')}."))
     elif not any("api_key" in fault.where for fault in faults):
         cure = f"Get one at {KEYS_PAGE}, and set KIE_AI_API_KEY or run: {PROGRAM} config set api_key"
-        others = [gateway.title for gateway in plugins.gateways.values() if gateway.key]
+        usable = (each for each in plugins.gateways.values() if each.key or not Caller(settings, each).needs_key)
+        others = [gateway.title for gateway in usable]
         only = f"only {', '.join(others)} can be used" if others else "nothing can be made"
         reason = why_no_key(KIE) or f"No Kie.ai key is set, so {only}."
         report(Finding("key", "warn" if others else "fail", reason, cure))

@@ -171,7 +171,8 @@ def _run(command: Sequence[str], *, yes: bool) -> None:
             raise click.UsageError("This is no terminal where a person could be asked: give --yes.")
         if not click.confirm("Run it?", err=True):
             raise click.Abort
-    with console.file_errors(command[0], "run", "Run it yourself."):
+    cure = "Put the folder of uv on PATH, or set UV to its path." if command[0] == "uv" else "Run it yourself."
+    with console.file_errors(command[0], "run", cure):
         code = subprocess.run(command, env=dict(full_environment()), check=False).returncode  # noqa: S603  shown before
     if code:
         raise click.ClickException(f"{Path(command[0]).name} ended with exit code {code}; its reason is above.")

@@ -1,6 +1,6 @@
 """Commands ``providers`` and ``tools``: the installed providers, and the tools that a client is offered."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import click
@@ -8,6 +8,7 @@ import click
 from kie_ai_mcp._app.app import RESERVED, own_arguments
 from kie_ai_mcp._cli.console import PROGRAM, echo, load_plugins, print_json, terminal
 from kie_ai_mcp._providers.arguments import with_defaults
+from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._settings.load import load_settings, nearest
 
 
@@ -21,20 +22,22 @@ def _formats(command: Callable[..., None]) -> Callable[..., None]:
 @_formats
 def providers(form: str | None) -> None:
     """Show every installed provider: enabled, disabled or set aside, why, and the cure."""
+    plugins = load_plugins()
+    services = {*map(plugins.owner_of_gateway, plugins.gateways)}
     rows = [
         {
             "provider": plugin.name,
             "state": plugin.state,
             "reason": plugin.reason,
             "cure": plugin.cure,
-            "at Kie.ai": plugin.provider.availability if plugin.tools else "",
+            "at Kie.ai": plugin.provider.availability if _is_at_kie(plugin, services) else "",
             "checked": plugin.provider.checked,
             "distribution": plugin.distribution,
             "version": plugin.version,
             "hooks": list(plugin.hooks),
             "tools": list(plugin.tools),
         }
-        for plugin in load_plugins().plugins.values()
+        for plugin in plugins.plugins.values()
     ]
     is_shown = form is None and terminal().is_shown()
     hidden = ("cure", *(("reason", "distribution", "checked", "hooks") if is_shown else ()))
@@ -43,7 +46,14 @@ def providers(form: str | None) -> None:
     for row in rows if form is None else ():
         if row["cure"] or (is_shown and row["reason"]):
             reason = f"{str(row['reason']).rstrip('.')}. " if is_shown else ""
-            echo(f"{row['provider']}: {reason}{row['cure']}".rstrip())
+            echo(terminal().wrapped(f"{row['provider']}: {reason}{row['cure']}".rstrip(), "  "))
+
+
+def _is_at_kie(plugin: Plugin, services: Container[str]) -> bool:
+    """Return whether a plugin's tools are made at Kie.ai, and somebody has looked whether it still offers them."""
+    return (
+        bool(plugin.tools) and plugin.name not in services and (plugin.is_first_party or bool(plugin.provider.checked))
+    )
 
 
 @click.command()

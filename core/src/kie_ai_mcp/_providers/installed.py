@@ -4,6 +4,7 @@ A name has one owner. Of two distributions that offer one provider name, one kee
 names of this project's own providers are reserved for the distributions ``kie-ai-mcp-NAME``.
 """
 
+import json
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -12,6 +13,8 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from kie_ai_mcp._settings.installation import PROVIDERS, normalized
 from kie_ai_mcp.hookspecs import PROJECT
@@ -52,6 +55,12 @@ class Plugin:
     def version(self) -> str:
         """The distribution's version."""
         return self.entry.dist.version if self.entry.dist else ""
+
+    @property
+    def folder(self) -> str:
+        """The author's folder that it was installed from; "" where it came as a finished package."""
+        origin = json.loads((self.entry.dist and self.entry.dist.read_text("direct_url.json")) or "{}")
+        return url2pathname(urlsplit(str(origin["url"])).path) if "dir_info" in origin else ""
 
     @property
     def kind(self) -> Kind:

@@ -95,9 +95,14 @@ class Plugins:
         return selection.RANKS[self.provider_of(self.tools[name].provider).availability] if name in self.tools else 0
 
     def why_unlisted(self, name: str) -> str:
-        """Return which setting leaves a tool out, and what serves instead; "" where none does."""
+        """Return which setting leaves a tool out, or which provider that is set aside may bring it; else ""."""
         if (tool := self.unlisted.get(name)) is None:
-            return ""
+            aside = (plugin for plugin in self.plugins.values() if plugin.state == "set aside")
+            mine = (plugin for plugin in aside if f"_{plugin.name.replace('-', '_')}_" in f"_{name}_")
+            reasons = (
+                f"the provider {each.name} is set aside: {each.reason.rstrip('.')}. {each.cure}" for each in mine
+            )
+            return next(reasons, "")
         provider, settings = self.provider_of(tool.provider), self._settings
         if settings.availability and provider.availability not in settings.availability:
             use = f"; use {provider.nearest}" if provider.nearest else ""

@@ -26,7 +26,9 @@ def allows(name: str, enabled: Sequence[str], disabled: Sequence[str]) -> bool:
 
 def cure_of(plugin: Plugin) -> str:
     """Return what a user can do about a provider that is set aside."""
-    return f"Update or uninstall {plugin.distribution}, or add {plugin.name} to {variable('disabled_providers')}."
+    folder = plugin.folder
+    mend = f"Correct it in {folder}" if folder else f"Update or uninstall {plugin.distribution}"
+    return f"{mend}, or add {plugin.name} to {variable('disabled_providers')}."
 
 
 def check_providers(settings: Settings, plugins: Mapping[str, Plugin]) -> None:

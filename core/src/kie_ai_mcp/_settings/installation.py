@@ -70,7 +70,7 @@ def _change(install: Sequence[str], remove: Collection[str] = (), *, update: boo
 
 def _program(name: str) -> str:
     """Return where uv or pipx is; its name alone where that is not known."""
-    return (os.environ.get("UV") if name == "uv" else "") or shutil.which(name) or name
+    return _uv() if name == "uv" else shutil.which(name) or name
 
 
 def shell_words(command: Iterable[str]) -> str:
@@ -136,7 +136,7 @@ def server_command() -> tuple[str, list[str]]:
         known = {normalized(dist.name): dist for dist in distributions(path=folders)}
         needed = {other for name in known for other in _needs(name, known) - {name}}
         added = [part for name in sorted(known.keys() - needed) for part in _requirement(known[name])]
-        return _program("uv"), ["run", "--project", str(base.parent), *added, APP]
+        return _uv(), ["run", "--project", str(base.parent), *added, APP]
     script = Path(sysconfig.get_path("scripts")) / (f"{APP}.exe" if os.name == "nt" else APP)
     return (str(script), []) if script.is_file() else (sys.executable, ["-m", "kie_ai_mcp"])
 
@@ -148,6 +148,14 @@ def _extended() -> Path | None:
         found = [line.partition("=")[2].strip() for line in lines if line.startswith("extends-environment")]
         return Path(found[0]) if found else None
     return None
+
+
+def _uv() -> str:
+    """Return where uv is: the one that runs this, on PATH, installed here, or where its installer puts it."""
+    name = "uv.exe" if os.name == "nt" else "uv"
+    places = (Path(sysconfig.get_path("scripts"), name), Path.home() / ".local/bin" / name)
+    known = next((str(place) for place in places if place.is_file()), "uv")
+    return os.environ.get("UV") or shutil.which("uv") or known
 
 
 def _uvx() -> str:
