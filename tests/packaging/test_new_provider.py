@@ -58,10 +58,13 @@ def type_check(tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess
     assert new_provider("tidal-wave", cwd=folder).returncode == 0
     assert new_provider("coral-reef", "--models", cwd=folder).returncode == 0
     assert new_provider("lantern", "--gateway", cwd=folder).returncode == 0
+    assert new_provider("atoll", "--models", "--gateway", cwd=folder).returncode == 0
     command = [sys.executable, "-m", "mypy", "--cache-dir", str(folder / "cache")]
     command += ["--config-file", "kie-ai-mcp-tidal-wave/pyproject.toml"]
     command += [
-        f"kie-ai-mcp-{name}/{part}" for name in ("tidal-wave", "coral-reef", "lantern") for part in ("src", "tests")
+        f"kie-ai-mcp-{name}/{part}"
+        for name in ("tidal-wave", "coral-reef", "lantern", "atoll")
+        for part in ("src", "tests")
     ]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         yield process
@@ -80,7 +83,7 @@ async def test_new_provider_is_built_installed_and_called(
     venv.install("--no-deps", str(wheel))
 
     tested = venv.run("python", "-m", "pytest", "-q", cwd=folder).stdout
-    assert "3 passed" in tested, tested
+    assert "4 passed" in tested, tested
 
     answer = {"code": 200, "msg": "success", "data": {"taskId": "task-1"}}
     httpserver.expect_request("/api/v1/jobs/createTask", "POST").respond_with_json(answer)
@@ -97,7 +100,7 @@ async def test_package_of_models_is_built_installed_and_called(
     venv_with: "VenvWith", serve_from: "Serve", run_uv: "Uv", httpserver: HTTPServer, tmp_path: Path
 ) -> None:
     venv = venv_with("kie-ai-mcp-core[testing]")
-    venv.run("kie-ai-mcp-core", "new-provider", "coral-reef", "--models", cwd=tmp_path)
+    venv.run("kie-ai-mcp-core", "new-provider", "coral-reef", "--models", "--gateway", cwd=tmp_path)
     folder = tmp_path / "kie-ai-mcp-coral-reef"
     run_uv("build", cwd=folder)
     (wheel,) = (folder / "dist").glob("*.whl")
@@ -129,7 +132,9 @@ async def test_package_of_models_is_built_installed_and_called(
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--models",), ("--gateway", "--workflows")], ids=["tool", "models", "gateway"]
+    "options",
+    [(), ("--models",), ("--gateway", "--workflows"), ("--models", "--gateway")],
+    ids=["tool", "models", "gateway", "models of a gateway"],
 )
 @pytest.mark.parametrize("name", ["x", "tidal-wave", "a-name-of-24-characters-"[:23] + "x"])
 def test_new_provider_is_clean(tmp_path: Path, name: str, options: tuple[str, ...]) -> None:
@@ -215,7 +220,6 @@ def test_licence_without_a_text_here_is_named_with_what_to_do(tmp_path: Path) ->
     [
         (("--license", "Free"), "'Free' is no SPDX licence id; give one such as MIT"),
         (("--repository", "github.com/me"), "'github.com/me' is no address that begins with https://"),
-        (("--models", "--gateway"), "--models and --gateway exclude each other"),
     ],
 )
 def test_wrong_option_is_refused_and_nothing_written(options: tuple[str, ...], reason: str, tmp_path: Path) -> None:

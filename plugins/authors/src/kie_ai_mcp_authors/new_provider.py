@@ -74,8 +74,12 @@ def _web_page(_ctx: click.Context, _param: click.Parameter, address: str) -> str
     callback=_at_home,
     help="The folder to write; it must not exist.  [default: ./kie-ai-mcp-NAME]",
 )
-@click.option("--models", is_flag=True, help="Write models as data, of a service of its own, and no tool.")
-@click.option("--gateway", is_flag=True, help="Write a tool for another service, and a small service for its tests.")
+@click.option("--models", is_flag=True, help="Write models as data, and no tool.")
+@click.option(
+    "--gateway",
+    is_flag=True,
+    help="Write it for a service other than Kie.ai; a tool with a small service for its tests.",
+)
 @click.option(
     "--license", "license_id", metavar="ID", default="MIT", show_default=True, callback=_licence, help="An SPDX id."
 )
@@ -84,11 +88,14 @@ def _web_page(_ctx: click.Context, _param: click.Parameter, address: str) -> str
 def new_provider(
     name: str, output: Path | None, models: bool, gateway: bool, license_id: str, repository: str, workflows: bool
 ) -> None:
-    """Write the package of a new provider: a module with one tool, its tests and a README."""
+    """Write the package of a new provider: a module with one tool, its tests and a README.
+
+    It is for a model of Kie.ai's market; with --gateway for another service. With --models it has a data file in place
+    of the tool.
+    """
     check_name(name, taken={entry.name for entry in entry_points(group=PROJECT)})
-    if models and gateway:
-        raise click.UsageError("--models and --gateway exclude each other: --models writes a gateway, too.")
-    sort: Sort = "models" if models else "gateway" if gateway else "tool"
+    sorts: dict[tuple[bool, bool], Sort] = {(False, False): "tool", (True, False): "models", (False, True): "gateway"}
+    sort = sorts.get((models, gateway), "models_gateway")
     package = Package(name, sort, license_id, Author.from_git(), repository, workflows)
     folder = output or Path(f"{PREFIX}{name}")
     for path in package.write(folder):

@@ -19,8 +19,8 @@ from kie_ai_mcp.hookspecs import PROJECT
 PREFIX = "kie-ai-mcp-"
 GIT_LIMIT_S = 5.0
 
-Sort = Literal["tool", "models", "gateway"]
-"""What a package holds: a tool for a model of Kie.ai, models as data, or a tool for another service."""
+Sort = Literal["tool", "models", "gateway", "models_gateway"]
+"""What a package holds: a tool or models as data, for Kie.ai's market or for another service."""
 
 # Where each template of `templates` goes.
 COMMON = {"pyproject.toml": "pyproject.toml", "gitignore": ".gitignore", "py.typed": "src/$package/py.typed"}
@@ -31,6 +31,12 @@ FILES: Mapping[Sort, Mapping[str, str]] = {
         "models_module.py": "src/$package/__init__.py",
         "models.json": "src/$package/models.json",
         "models_test.py": "tests/test_$word.py",
+    },
+    "models_gateway": {
+        "models_gateway_README.md": "README.md",
+        "models_gateway_module.py": "src/$package/__init__.py",
+        "models.json": "src/$package/models.json",
+        "models_gateway_test.py": "tests/test_$word.py",
     },
     "gateway": {
         "gateway_README.md": "README.md",
@@ -126,7 +132,8 @@ class Package:
         """Return what the author does next, in words."""
         edit = {
             "tool": f"put your model's id and arguments into src/{self.module}/__init__.py.",
-            "models": f"put your models into src/{self.module}/models.json, and its address into __init__.py.",
+            "models": f"put your models into src/{self.module}/models.json.",
+            "models_gateway": f"put your models into src/{self.module}/models.json, and its address into __init__.py.",
             "gateway": f"make src/{self.module}/__init__.py and tests/service.py do what your service does.",
         }
         lines = ["Try it:", f"  cd {folder}"]
