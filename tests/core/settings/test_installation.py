@@ -259,8 +259,8 @@ def test_uv_is_found_where_no_shell_finds_it(
     monkeypatch.setattr("shutil.which", lambda _: None)
     monkeypatch.setattr("kie_ai_mcp._settings.installation.find_spec", lambda _: None)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert change_command(install=["/x"])[0] == "uv"
+    assert change_words(install=["/x"])[0] == "uv"
     uv = tmp_path / ".local/bin" / ("uv.exe" if os.name == "nt" else "uv")
     uv.parent.mkdir(parents=True)
     uv.touch()
-    assert change_command(install=["/x"])[0] == str(uv)
+    assert change_words(install=["/x"])[0] == str(uv)
