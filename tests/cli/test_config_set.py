@@ -47,6 +47,7 @@ def change(run: "Run", file: Path, *words: str, **more: Any) -> Any:
         ("disabled_providers", "luma, pika", ["luma", "pika"]),
         ("kinds", "image", ["image"]),
         ("output_dir", "~/Pictures/kie", "~/Pictures/kie"),
+        ("database_url", "postgresql://kie@db.example/kie", "postgresql://kie@db.example/kie"),
         ("providers.sora2.gateway", "fal", "fal"),
         ("tools.generate_veo3_video.model", "veo3_fast", "veo3_fast"),
         ("tools.generate_veo3_video.max_credits", "100", 100),
@@ -166,6 +167,9 @@ def test_unset_takes_a_setting_and_an_empty_section_out(run: "Run", file: Path) 
     file.write_text(OWN, "utf-8")
     assert change(run, file, "unset", "providers.sora2.gateway")[1] == {"rate_limit": 7}
     ended, held = change(run, file, "unset", "timeout")
+    assert ended.stdout == f"timeout is not in {file}, so nothing was changed.\n"
+    ended, held = change(run, file, "unset", "timeout", KIE_AI_TIMEOUT="60000")
+    assert "KIE_AI_TIMEOUT sets it in this environment." in ended.stdout
     assert (ended.code, held, f"timeout is not in {file}" in ended.stdout) == (0, {"rate_limit": 7}, True)
     file.write_text("no_setting = 1\n", "utf-8")
     assert change(run, file, "unset", "no_setting")[1] == {}

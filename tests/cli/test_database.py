@@ -1,19 +1,29 @@
-"""Commands ``database``: the check, and the copy from a file to PostgreSQL."""
+"""Commands ``database``: check, backup, restoring, and the copy from a file to PostgreSQL."""
 
 import json
-from collections.abc import Callable
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kie_ai_mcp._cli import database as command
+from kie_ai_mcp._record import copying
 from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp.specs import Task
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import Postgres
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
+    from tests.conftest import Environment
 
 
 @pytest.fixture
@@ -53,13 +63,13 @@ def test_password_of_the_environment_opens_the_databases_of_a_copy(
     run: "Run", database: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = list[str]()
-    open_record = Record.open
+    copy_rows = copying.copy
 
-    def note(record: Record) -> None:
-        seen.append(record.address)
-        open_record(record)
+    def note(*records: Record) -> dict[str, int]:
+        seen.extend(record.address for record in records)
+        return copy_rows(*records)
 
-    monkeypatch.setattr(Record, "open", note)
+    monkeypatch.setattr(command, "copy", note)
     password: Any = {"PGPASSWORD": "pass/word"}
     address = postgres.empty()
     assert "Copied from" in run("database", "copy", str(database), address, **password).stdout
@@ -113,3 +123,155 @@ def test_backup_of_nothing_leaves_nothing(run: "Run", tmp_path: Path) -> None:
     assert answer.code == 1
     assert "is no task database" in answer.stderr
     assert [*tmp_path.glob("*.db*")] == []
+
+
+# Restoring -----------------------------------------------------------------------------------------------------------
+
+
+def ids(run: "Run", **settings: Any) -> list[str]:
+    return [task["task_id"] for task in json.loads(run("tasks", "list", "--json", **settings).stdout)["tasks"]]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import anyio
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp.specs import Task
+
+async def work():
+    await Record(Path(sys.argv[1]), RateLimit(20, 10.0)).tasks.adopt(Task(sys.argv[2], "x", "x"))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+anyio.run(work)
+"""
+
+
+def leave_log(database: Path, task_id: str) -> None:
+    """Write a task into the log alone, by a process that is killed."""
+    program = [sys.executable, "-c", KILLED, str(database), task_id]
+    assert subprocess.run(program, timeout=30, check=False).returncode == -signal.SIGKILL
+    assert Path(f"{database}-wal").stat().st_size > 0
+
+
+@contextmanager
+def serving(environ: dict[str, str]) -> Iterator[None]:
+    """Let a server over HTTP run, which nobody has asked anything."""
+    program = [sys.executable, "-m", "kie_ai_mcp", "serve", "--http", "--port", "0"]
+    with subprocess.Popen(program, env=environ, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            assert any("serving MCP at" in line for line in server.stderr)
+            yield
+        finally:
+            server.terminate()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed like this there")
+def test_backup_is_restored_over_what_a_killed_server_left_which_moves_aside(run: "Run", database: Path) -> None:
+    kept = database.with_name("kept.db")
+    assert run("database", "backup", str(kept)).code == 0
+    leave_log(database, "t-2")
+    answer = run("database", "restore", str(kept), "--json")
+    assert answer.code == 0, answer.stderr
+    assert ids(run) == ["t-1"]
+    before = json.loads(answer.stdout)["before"]
+    assert sorted(ids(run, KIE_AI_DB_PATH=before)) == ["t-1", "t-2"]
+    assert kept.is_file()
+    assert database.stat().st_mode & 0o077 == 0
+    assert not [path.name for path in database.parent.iterdir() if "restored" in path.name or ".part" in path.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="as above")
+def test_backup_that_was_copied_beside_an_old_log_is_refused_and_not_overlaid(run: "Run", database: Path) -> None:
+    kept = database.with_name("kept.db")
+    assert run("database", "backup", str(kept)).code == 0
+    leave_log(database, "t-2")
+    shutil.copy(kept, database)
+    for words in ("database", "check"), ("tasks", "list"):
+        answer = run(*words)
+        assert answer.code == 1
+        assert "tasks.db-wal, the log of the database that was there before" in answer.stderr
+        assert "database restore" in answer.stderr
+    assert run("database", "restore", str(kept)).code == 0
+    assert ids(run) == ["t-1"]
+
+
+def test_nothing_is_restored_or_copied_while_a_server_has_the_database(
+    run: "Run", database: Path, environment: "Environment"
+) -> None:
+    kept = database.with_name("kept.db")
+    assert run("database", "backup", str(kept)).code == 0
+    with serving(environment(database.parent)):
+        restored = run("database", "restore", str(kept))
+        copied = run("database", "copy", str(database), str(database.with_name("new.db")))
+    for answer in restored, copied:
+        assert answer.code == 1
+        assert "is in use. Nothing was" in answer.stderr
+        assert "Stop every server that uses it" in answer.stderr
+    assert not database.with_name("new.db").exists()
+    assert run("database", "restore", str(kept)).code == 0
+    copied = run("database", "copy", str(database), str(database.with_name("new.db")))
+    assert "Now set KIE_AI_DB_PATH to it for every server, start them, and run" in copied.stdout
+
+
+@pytest.mark.parametrize("content", ["no database", "another program", "the database itself", "a newer one"])
+def test_what_is_no_backup_is_not_restored(run: "Run", database: Path, content: str) -> None:
+    source = database.with_name("other.db")
+    if content == "the database itself":
+        source = database
+    elif content == "a newer one":
+        assert run("database", "backup", str(source)).code == 0
+        with closing(sqlite3.connect(source)) as newer:
+            newer.execute("PRAGMA user_version = 999")
+    elif content == "another program":
+        with closing(sqlite3.connect(source)) as other:
+            other.execute("CREATE TABLE letters (id INTEGER)")
+    else:
+        source.write_bytes(b"no database")
+    answer = run("database", "restore", str(source))
+    assert answer.code == 1
+    assert str(source) in answer.stderr
+    assert "Nothing was restored." in answer.stderr
+    assert ids(run) == ["t-1"]
+    assert not [*database.parent.glob("*.before-*")]
+
+
+def test_backup_is_restored_into_an_empty_postgresql_that_no_server_uses(
+    run: "Run", database: Path, postgres: Postgres
+) -> None:
+    kept = database.with_name("kept.db")
+    assert run("database", "backup", str(kept)).code == 0
+    there: Any = {"KIE_AI_DATABASE_URL": postgres.empty(), "KIE_AI_DB_PATH": str(database.with_name("other.db"))}
+    with closing(Record(database, RateLimit(20, 10.0), address=there["KIE_AI_DATABASE_URL"])) as server:
+        server.open()
+        assert "is in use. Nothing was restored." in run("database", "restore", str(kept), **there).stderr
+    answer = run("database", "restore", str(kept), **there)
+    assert answer.code == 0, answer.stderr
+    assert ids(run, **there) == ["t-1"]
+    again = run("database", "restore", str(kept), **there)
+    assert (again.code, "is not empty" in again.stderr) == (1, True)
+
+
+# Addresses -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address", ["postgresql://kie:wrong:p@ss@host/kie", "postgresql://[kie:p@ss", "postgres://kie:p%zss@h/k"]
+)
+def test_address_that_is_cut_wrongly_is_one_line_without_its_secrets(run: "Run", database: Path, address: str) -> None:
+    environments: tuple[dict[str, Any], ...] = {}, {"PGPASSWORD": "another-word"}
+    for settings in environments:
+        answer = run("database", "copy", str(database), address, **settings)
+        assert (answer.code, answer.stdout) == (2, "")
+        (line,) = answer.stderr.splitlines()
+        assert "%40 for @" in line or "%25" in line
+        assert [word for word in ("wrong", "p@ss", "p%zss", "another-word") if word in line] == []
+
+
+def test_check_says_first_which_database_it_looks_at_and_who_names_it(run: "Run", database: Path) -> None:
+    first, second = run("database", "check").stdout.splitlines()
+    assert first == f"File of KIE_AI_DB_PATH: {database}"
+    assert second.startswith("It is sound")

@@ -107,6 +107,15 @@ def test_wrong_setting_ends_a_strict_start_with_one_line_that_names_the_cure(
     assert untouched
 
 
+@pytest.mark.parametrize("arguments", ["--strict", "--http --strict --port 0"])
+def test_database_that_is_away_ends_a_strict_start_with_1_which_services_try_again(run: "Run", arguments: str) -> None:
+    pytest.importorskip("psycopg")
+    ended = run("serve", *arguments.split(), KIE_AI_DATABASE_URL="postgresql://kie@127.0.0.1:9/kie")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert "KIE_AI_DATABASE_URL" in line
+
+
 @pytest.mark.parametrize("command", ["serve --strict", "serve --http --strict", "providers"])
 def test_every_command_tells_a_wrong_setting_alike(run: "Run", command: str) -> None:
     ended = run(*command.split(), KIE_AI_TIMEOUT="60s")

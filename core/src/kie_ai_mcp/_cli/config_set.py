@@ -21,6 +21,7 @@ from kie_ai_mcp._cli.settings_file import (
 )
 from kie_ai_mcp._cli.stored_key import delete_key, keep_key
 from kie_ai_mcp._providers.loader import Plugins, load
+from kie_ai_mcp._settings.databases import is_address, passwords_in
 from kie_ai_mcp._settings.keys import holds_key, key_of
 from kie_ai_mcp._settings.load import config_file, decoded, find_warnings, full_environment, load_settings, nearest
 from kie_ai_mcp._settings.settings import PREFIX, SECRETS, SECTIONS, Settings, provider_variable, variable
@@ -58,7 +59,7 @@ def set_setting(key: str, value: str | None) -> None:
     kie-ai-mcp-server config set api_key
     """
     key = _known(key)
-    text = _secret(key, value) if _is_secret(key) else value
+    text = _secret(key, value) if _is_secret(key) and not _is_open_address(key, value) else value
     if text is None:
         raise click.UsageError(f"Give the value: {console.PROGRAM} config set {key} VALUE")
     change = {key: _typed(key, text)}
@@ -86,13 +87,14 @@ def unset(key: str) -> None:
     change = {key: None}
     if key == "api_key":
         done, left = delete_key()
-        said = " ".join(filter(None, [done, left and f"The key is {left}"]))
+        said = " ".join(filter(None, [done, left and f"The key is {left}"])) + f" {_when_it_holds(key)}"
     elif settings_after(settings_in(path), change) == settings_in(path):
-        said = f"{key} is not in {path}."
+        said = f"{key} is not in {path}, so nothing was changed."
+        said += f" {name} sets it in this environment." if (name := _overriding(key)) else ""
     else:
         _check(change)
-        said = f"{key} is taken out of {change_settings(change)}."
-    console.show({"setting": key, "file": str(path)}, f"{said} {_when_it_holds(key)}")
+        said = f"{key} is taken out of {change_settings(change)}. {_when_it_holds(key)}"
+    console.show({"setting": key, "file": str(path)}, said)
 
 
 def _known(key: str, *, is_set: bool = False) -> str:
@@ -112,12 +114,18 @@ def _is_secret(key: str) -> bool:
     return key in SECRETS or (key.startswith("providers.") and holds_key(key))
 
 
+def _is_open_address(key: str, value: str | None) -> bool:
+    """Return whether a value is a database's address without a password, which may stand in a shell's history."""
+    return key == "database_url" and value is not None and is_address(value) and not passwords_in(value)
+
+
 def _secret(key: str, value: str | None) -> str:
     """Return a secret that a person types hidden, or that comes through stdin."""
     if value == "-":
         text = _piped()
     elif value is not None:
-        reason = f"{key} is a secret: written here, it would stay in your shell's history."
+        holds = "holds a password" if key == "database_url" else "is a secret"
+        reason = f"{key} {holds}: written here, it would stay in your shell's history."
         raise click.UsageError(f"{reason} Leave the value out, and you are asked for it; or give - and pipe it in.")
     elif console.has_person():
         text = click.prompt(f"{key} (not shown)", hide_input=True, err=True).strip()
@@ -188,10 +196,15 @@ def _faults(values: Mapping[str, Any], *, with_providers: bool) -> list[ConfigEr
     return faults
 
 
-def _when_it_holds(key: str) -> str:
-    """Return from when on a change of the file holds, or which variable of the environment wins over it."""
+def _overriding(key: str) -> str:
+    """Return the variable of the environment that wins over the file; an empty text where none is set."""
     section, *rest = key.split(".")
     name = provider_variable(*rest) if section == "providers" else variable(key)
-    if full_environment().get(name, "").strip():
+    return name if full_environment().get(name, "").strip() else ""
+
+
+def _when_it_holds(key: str) -> str:
+    """Return from when on a change of the file holds, or which variable of the environment wins over it."""
+    if name := _overriding(key):
         return f"But {name} is set in this environment, and wins over the file."
     return "Servers that run take it at their next start."

@@ -1,6 +1,7 @@
-"""Commands ``database``: check the database that keeps the record, back it up, and copy a record to another one."""
+"""Commands ``database``: check the database that keeps the record, back it up, restore it, copy it to another one."""
 
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,18 @@ import click
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.console import UserPath
 from kie_ai_mcp._record.copying import back_up, copy, counts
+from kie_ai_mcp._record.copying import restore as restored
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.databases import is_address
-from kie_ai_mcp._settings.load import load_settings, with_password
-from kie_ai_mcp._settings.settings import Settings, at_home
-from kie_ai_mcp.errors import StorageError
+from kie_ai_mcp._settings.load import find_origins, load_settings, settings_of, with_password
+from kie_ai_mcp._settings.settings import Settings, at_home, variable
+from kie_ai_mcp.errors import LOGS_PAGE, StorageError
 
 
 @click.group(cls=console.Commands)
 def database() -> None:
-    """Work with the database that keeps the record: check it, back it up, and copy a record to another one."""
+    """Work with the database of the record: check it, back it up, restore it, copy it to another one."""
 
 
 @database.command()
@@ -30,7 +32,8 @@ def check() -> None:
 
     A file is looked through for damage; PostgreSQL looks after its own, so that it only has to answer.
     """
-    with closing(Record.of(load_settings())) as record:
+    settings = load_settings()
+    with closing(Record.of(settings)) as record:
         record.open()
         begun = time.perf_counter()
         with record.database.translated("read"), record.database.at_leisure():
@@ -39,10 +42,10 @@ def check() -> None:
     if damage:
         raise StorageError(f"The task database {place} is damaged: {damage[0]}.", next_step="Run: doctor")
     found = {"database": place, "schema_version": SCHEMA_VERSION, "rows": rows, "took_ms": took_ms}
-    numbers = ", ".join(f"{number} {name}" for name, number in rows.items() if number) or "no rows"
     console.show(
         found,
-        f"{place} {record.database.no_damage}: schema version {SCHEMA_VERSION}, {numbers}, read in {took_ms:g} ms.",
+        f"{_sort_of(settings)}: {place}\nIt {record.database.no_damage}: schema version {SCHEMA_VERSION}, "
+        f"{_numbers(rows)}, read in {took_ms:g} ms.",
     )
 
 
@@ -53,8 +56,7 @@ def backup(file: Path) -> None:
     """Write the record into a new SQLite FILE, while servers go on.
 
     It is the record as it is at one moment, for you alone to read, and found sound before it has its name; nothing is
-    ever overwritten. To restore it, stop every server and put it in the database's place; into PostgreSQL it goes with
-    `database copy`.
+    ever overwritten. A record in PostgreSQL is written to such a file as well. `database restore` puts it back.
     """
     with closing(Record.of(load_settings())) as record:
         back_up(record, file.absolute())
@@ -65,6 +67,31 @@ def backup(file: Path) -> None:
     )
 
 
+@database.command()
+@click.argument("file", type=UserPath(dir_okay=False, exists=True))
+@console.json_option
+def restore(file: Path) -> None:
+    """Put a backup FILE in the database's place.
+
+    The database is the one that the settings name. Stop every server first; while one has it open, nothing is done. A
+    file that was in its place is moved aside with its log, and the answer says where to. In PostgreSQL the database
+    must be empty. FILE stays as it is.
+    """
+    settings = load_settings()
+    with closing(Record.of(settings)) as record:
+        rows, aside = restored(record, file.absolute())
+        damage = record.database.damage()
+        place = record.database.name
+    if damage:
+        raise StorageError(f"The task database {place} is damaged: {damage[0]}.", next_step="Restore another backup.")
+    before = f" What was there before is now {aside}." if aside else ""
+    console.show(
+        {"database": place, "file": str(file), "before": aside and str(aside), "rows": rows},
+        f"Restored {place} from {file}: {_numbers(rows)}, sound.{before} Start the servers again. "
+        f"What was bought after the backup is at {LOGS_PAGE} alone.",
+    )
+
+
 @database.command("copy")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
@@ -72,8 +99,9 @@ def backup(file: Path) -> None:
 def copy_record(source: str, target: str) -> None:
     """Copy the record FROM one database TO an empty one, row by row.
 
-    Each is a file or a postgresql:// address; a password is better kept in PGPASSWORD or ~/.pgpass than written here.
-    Stop every server first. Every row is compared; FROM keeps all that it holds.
+    Each is a file or a postgresql:// address; a password is better kept in PGPASSWORD or ~/.pgpass than written here,
+    where @ is written as %40, : as %3A, / as %2F. Stop every server first: while one uses either, nothing is copied.
+    Every row is compared; FROM keeps all that it holds.
     """
     settings = load_settings(faults=[])
     if not is_address(source) and not at_home(Path(source)).is_file():
@@ -82,10 +110,26 @@ def copy_record(source: str, target: str) -> None:
     with closing(records[0]), closing(records[1]):
         rows = copy(*records)
         ours, theirs = (record.database.name for record in records)
-    numbers = ", ".join(f"{number} {name}" for name, number in rows.items() if number) or "no rows"
+    if records[1].address == settings.database_address and records[1].path == settings.database:
+        step = "The settings name it already: start the servers again."
+    else:
+        key = "database_url" if is_address(target) else "db_path"
+        step = f"Now set {variable(key)} to it for every server, start them, and run: database check"
     console.show(
-        {"from": ours, "to": theirs, "rows": rows}, f"Copied from {ours} to {theirs}, and compared: {numbers}."
+        {"from": ours, "to": theirs, "rows": rows, "next_step": step},
+        f"Copied from {ours} to {theirs}, and compared: {_numbers(rows)}. {step}",
     )
+
+
+def _sort_of(settings: Settings) -> str:
+    """Return what sort of database the settings name, and where they say so."""
+    key = "database_url" if settings.database_address else "db_path"
+    place = find_origins().get(key)
+    return f"{'PostgreSQL' if settings.database_address else 'File'}{f' of {place}' if place else ''}"
+
+
+def _numbers(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in rows.items() if number) or "no rows"
 
 
 def _record_at(settings: Settings, place: str) -> Record:
@@ -93,4 +137,5 @@ def _record_at(settings: Settings, place: str) -> Record:
     values: dict[str, Any] = (
         {"database_url": with_password(place)} if is_address(place) else {"db_path": at_home(Path(place)).absolute()}
     )
-    return Record.of(Settings.model_validate({"db_path": settings.database, **values}))
+    origins = dict.fromkeys(values, "this command")
+    return Record.of(settings_of({"db_path": settings.database, **values}, origins))

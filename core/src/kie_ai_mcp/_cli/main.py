@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 COMMANDS = {
     "call": "Call one tool, with the same checks as an MCP client's call.",
     "config": "Show the settings and change them, say where they are kept, or begin a file of them.",
-    "database": "Work with the database that keeps the record: check it, back it up, and copy a record to another one.",
+    "database": "Work with the database of the record: check it, back it up, restore it, copy it to another one.",
     "doctor": "Check everything that can be wrong, and say how to put it right.",
     "estimate": "Say what a call of a tool or model would cost, and send nothing paid.",
     "gallery": "Write the history as one HTML page: pictures, clips, prompts, costs.",
@@ -170,7 +170,8 @@ def cli(ctx: click.Context) -> None:
     """Make pictures, videos, music and speech through Kie.ai from any MCP client, or from here.
 
     Without a command it serves MCP over stdin and stdout. Exit codes: 0 done, 1 failed, 2 wrong usage or settings,
-    128 + n ended by signal n; a server that SIGTERM has ended: 0.
+    128 + n ended by signal n; a server that SIGTERM has ended: 0. What may pass by itself is 1, also at the start of a
+    server: a database that is away, a port that is taken.
     """
     ctx.meta[COMMAND] = typed_command  # for commands of plugins
     if ctx.invoked_subcommand is None:
@@ -184,7 +185,11 @@ def cli(ctx: click.Context) -> None:
 @click.option("--host", metavar="ADDRESS", help="With --http: where to listen.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="With --http: the port; 0 is any.  [default: 3000]")
 @click.option("--reload", is_flag=True, help="Start anew when the source of an editable provider changes.")
-@click.option("--strict", is_flag=True, help="End with exit code 2 where a setting, the database or a folder is wrong.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="End with exit code 2 for wrong settings, file or folder, 1 for a database that is away.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Lines of the log as text, or as JSON objects.")
 def serve(
     http: bool, host: str | None, port: int | None, reload: bool, strict: bool, log_format: str | None = None
@@ -207,6 +212,7 @@ def serve(
     log_to_stderr(load_settings(faults=[]).model_copy(update=style), "info" if http else "warning")
     log_warnings()
     faults: Faults = STRICT if strict else []
+    settings = None
     try:
         settings = load_settings(faults=faults)
         if http:
@@ -223,7 +229,8 @@ def serve(
     except KieError as exc:
         if start is not None:
             start.fail_with(str(exc))
-        if isinstance(exc, StorageError):
+        may_pass = settings is not None and (settings.database_address or "locked" in exc.message)
+        if isinstance(exc, StorageError) and not may_pass:  # another file has to be chosen
             raise ConfigError(exc.message, next_step=exc.next_step) from exc
         raise
 

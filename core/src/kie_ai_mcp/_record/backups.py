@@ -3,7 +3,8 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -37,6 +38,37 @@ def copy_file(source: Path, target: Path) -> None:
         with closing(sqlite3.connect(address, uri=True)) as ours, closing(sqlite3.connect(part)) as theirs:
             ours.backup(theirs)  # in one step, which the writing of others does not make begin anew
         seal(part)
+
+
+def put_in_place(source: Path, target: Path) -> Path | None:
+    """Put a copy of a database, found sound, in the place of another one; return where that is now, if there was one.
+
+    Its log and all else that SQLite keeps beside it go with it: the copy would be read with them. Nothing changes where
+    anything fails.
+    """
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    aside, part = (target.with_name(f"{target.name}.{word}-{stamp}") for word in ("before", "restored"))
+    if os.path.lexists(aside):
+        raise FileExistsError(17, "a file of that name exists", str(aside))
+    copy_file(source, part)
+    moved = list[tuple[Path, Path]]()
+    try:
+        like = (target if target.exists() else target.parent).stat()
+        part.chmod(0o600 | (like.st_mode & 0o060 if target.exists() else 0))
+        with suppress(AttributeError, PermissionError):  # whoever runs the servers owned it; only root gives it away
+            os.chown(part, like.st_uid, like.st_gid)
+        for end in ("-wal", "-shm", "-journal", ""):
+            here, there = Path(f"{target}{end}"), Path(f"{aside}{end}")
+            if os.path.lexists(here):
+                here.rename(there)
+                moved.append((here, there))
+        part.rename(target)
+    except BaseException:
+        for here, there in moved:
+            there.rename(here)
+        part.unlink(missing_ok=True)
+        raise
+    return aside if moved else None
 
 
 def is_copy(copied: Path, source: Path) -> bool:

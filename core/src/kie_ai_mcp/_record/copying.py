@@ -1,16 +1,18 @@
-"""Copy of a whole record from one database to another, in one transaction of each, compared row by row."""
+"""Copies of a whole record: backups, restoring from one, and from one database to another, compared row by row."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import peewee
 
-from kie_ai_mcp._record.backups import copy_file, seal, unnamed
+from kie_ai_mcp._record.backups import copy_file, put_in_place, seal, unnamed
 from kie_ai_mcp._record.database import Database
+from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.tables import (
     ConsentRow,
@@ -24,7 +26,7 @@ from kie_ai_mcp._record.tables import (
     UserRow,
     without_zeros,
 )
-from kie_ai_mcp._settings.databases import is_usable
+from kie_ai_mcp._settings.databases import Look, is_usable, look_at
 from kie_ai_mcp.errors import StorageError, one_line
 
 TABLES: tuple[type[peewee.Model], ...] = (
@@ -57,12 +59,55 @@ def back_up(source: Record, target: Path) -> None:
         raise StorageError(message, next_step=step) from exc
 
 
+def restore(target: Record, source: Path) -> tuple[dict[str, int], Path | None]:
+    """Put the record of an SQLite file in a record's place; return how many rows it has, and where the former is now.
+
+    A file moves aside, with its log; in PostgreSQL nothing may be there. Raise `StorageError` where that can't be done,
+    or a process uses the record; it is then as it was.
+    """
+    name, seen = target.database.name, Look(0, frozenset(), is_ours=False)
+    with suppress(OSError, sqlite3.Error):
+        seen = look_at(source)
+    if not seen.is_ours or (source.exists() and target.path.exists() and source.samefile(target.path)):
+        reason = "is that database itself" if seen.is_ours and not target.address else "is no backup of this program"
+        message = f"{source} {reason}. Nothing was restored."
+        raise StorageError(message, next_step="Name a file that database backup has written.")
+    if seen.version > SCHEMA_VERSION:
+        message = f"{source} has schema version {seen.version}; this program knows {SCHEMA_VERSION}."
+        raise StorageError(message, next_step="Update kie-ai-mcp-server. Nothing was restored.")
+    if target.database.is_in_use():
+        message = f"The task database {name} is in use. Nothing was restored."
+        raise StorageError(message, next_step=f"Stop every server that uses it, then run: database restore {source}")
+    aside = None
+    try:
+        if target.address:
+            with TemporaryDirectory() as folder:
+                copied = Path(folder, "tasks.db")
+                copy_file(source, copied)
+                with closing(replace(target, path=copied, address="")) as ours:
+                    copy(ours, target, in_use=True)
+        else:
+            target.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            aside = put_in_place(source, target.database.real_path)
+    except (OSError, sqlite3.Error) as exc:
+        reason = one_line(getattr(exc, "strerror", None) or str(exc)).rstrip(".")
+        message = f"{source} can't be put in the place of {name}: {reason}. Nothing was restored."
+        raise StorageError(message, next_step="Look at the permissions and the space of both folders.") from exc
+    target.open()
+    with target.database.translated("read"):
+        return counts(target), aside
+
+
 def copy(source: Record, target: Record, *, in_use: bool = False) -> dict[str, int]:
     """Copy every row to a record that has none; return how many there are by the names of their tables.
 
-    Raise `StorageError` where the target is not empty, a request is on its way, or a row is another one afterwards; the
-    target is then as it was. Of a source that is `in_use`, a request may be on its way.
+    Raise `StorageError` where the target is not empty, a process uses one of them, a request is on its way, or a row is
+    another one afterwards; the target is then as it was. Of a source that is `in_use`, a request may be on its way.
     """
+    for record in (source, target):
+        if not in_use and not record.database.is_open and record.database.is_in_use():
+            message = f"The task database {record.database.name} is in use. Nothing was copied."
+            raise StorageError(message, next_step="Stop every server that uses it, then copy again.")
     for record in (source, target):
         if not record.database.is_open:
             record.open()

@@ -44,6 +44,8 @@ USUAL = {
 LIMITS = "statement_timeout", "idle_in_transaction_session_timeout"  # likewise of sessions
 _LOOK = """SELECT current_setting('server_encoding'), extract(epoch FROM clock_timestamp())::float,
 array_agg(tablename::text) FROM pg_tables WHERE schemaname = current_schema()"""
+_OTHERS = """SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid())"""
 # All that changes more than one row does it in turn, as on SQLite.
 _BEGIN = """SELECT identity, generation, pg_advisory_xact_lock(hashtextextended('kie-ai ' || current_schema(), 0))
 FROM place"""
@@ -203,6 +205,13 @@ class Postgres(Database):
         """Return numbers that differ from those before if anything was written since, by any process."""
         (snapshot,) = self.connection.execute_sql("SELECT pg_current_snapshot()::text").fetchone()
         return self.openings, *map(int, re.findall("[0-9]+", snapshot))
+
+    def is_in_use(self) -> bool:
+        """Return whether another process has it open now, as the lock shows that each of ours holds."""
+        with self.translated("reached"):
+            if not self.is_open:
+                self.open()
+            return bool(self.connection.execute_sql(_OTHERS).fetchone()[0])
 
     def damage(self) -> list[str]:
         """Return nothing: its pages are looked after where it runs."""

@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,7 @@ import peewee
 from kie_ai_mcp._record.backups import copy_file, is_copy
 from kie_ai_mcp._record.database import ERRORS, IMPATIENT_S, Database, Lost, R, newer_than, open_private, place_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate
-from kie_ai_mcp._settings.databases import has_log, look_at
+from kie_ai_mcp._settings.databases import has_log, is_sealed, look_at
 from kie_ai_mcp.errors import StorageError, one_line
 
 log = logging.getLogger(__name__)
@@ -142,6 +142,17 @@ class SqliteFile(Database):
         """Return numbers that differ from those before if anything was written since, by any process."""
         return self.openings, int(self.connection.pragma("data_version")), self.connection.connection().total_changes
 
+    def is_in_use(self) -> bool:
+        """Return whether another process has it open now; call it while this one does not."""
+        address = f"{self.real_path.as_uri()}?mode=rw"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True, timeout=0)) as alone:
+            alone.execute("PRAGMA locking_mode = EXCLUSIVE")
+            try:
+                alone.execute("SELECT 1 FROM sqlite_master")
+            except sqlite3.OperationalError as exc:
+                return "locked" in str(exc)
+        return False
+
     def damage(self) -> list[str]:
         """Return what SQLite's own check finds wrong with the file; nothing for a sound one."""
         answer = self.connection.pragma("integrity_check")
@@ -192,6 +203,10 @@ class SqliteFile(Database):
 
     def _examine(self) -> Path | None:
         """Return the path by which the file was last opened; raise `StorageError` for one that is to be left alone."""
+        if self._has_log() and is_sealed(self.real_path):  # what is read would be pages of both
+            problem = f"was put in place beside {self._log.name}, the log of the database that was there before"
+            cure = f"With every server stopped, move it away, and run: database restore {self.path.name}"
+            raise self._error(problem, cure)
         look = look_at(self.real_path)
         self._check_version(look.version)
         if look.tables and not look.is_ours:

@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 SEED_COLUMNS = {"id", "task_id", "api_type", "status", "created_at", "updated_at", "result_url", "error_message"}
 
@@ -42,6 +42,13 @@ def place_in(address: str) -> str:
     return f"postgresql://{netloc}{parts.path or '/'}" + (f"?{urlencode(where, safe='/')}" if where else "")
 
 
+def passwords_in(address: str) -> list[str]:
+    """Return the passwords in a PostgreSQL address in clear."""
+    parts = urlsplit(address)
+    words = [word for name, word in parse_qsl(parts.query) if name.endswith("password")]
+    return [*filter(None, (unquote(parts.netloc.rpartition("@")[0].partition(":")[2]), *words))]
+
+
 def look_at(path: Path) -> Look:
     """Read a file, but not its log, without a lock or a trace; raise what SQLite raises where it is no database.
 
@@ -66,6 +73,12 @@ def has_log(path: Path) -> bool:
         return path.with_name(f"{path.name}-wal").stat().st_size > 0
     except FileNotFoundError:
         return False
+
+
+def is_sealed(path: Path) -> bool:
+    """Return whether a file says that it has no log, as a backup does; a log beside it is then that of another one."""
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\x01\x01"  # the versions that may write and read it; 2 of one with a log
 
 
 def _look_once(path: Path, *, immutable: bool = True) -> Look:

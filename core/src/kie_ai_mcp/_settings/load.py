@@ -7,16 +7,17 @@ import codecs
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from errno import EINVAL
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
 from kie_ai_mcp._settings import system_keyring
-from kie_ai_mcp._settings.databases import is_usable
+from kie_ai_mcp._settings.databases import is_usable, passwords_in
 from kie_ai_mcp._settings.keys import BLANKS, holds_key, is_no_key, unwrapped
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import (
@@ -76,11 +77,18 @@ def load_settings(environ: Mapping[str, str] = os.environ, faults: Faults = STRI
     values, origins, _ = _read(environ, faults)
     while True:
         try:
-            return Settings.model_validate(values)
-        except ValidationError as exc:
-            fault = _unusable(exc, values, origins)
+            return settings_of(values, origins)
+        except ConfigError as fault:
             faults.append(fault)
             del values[fault.where[0]]
+
+
+def settings_of(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
+    """Return the settings of these values; a `ConfigError` names one that can't be used, and nothing secret of it."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as exc:
+        raise _unusable(exc, values, origins) from None
 
 
 def find_origins(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -113,9 +121,10 @@ def config_file(environ: Mapping[str, str] = os.environ) -> Path:
 def with_password(address: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return a database's address with the password of the environment, where it has none of its own."""
     password = full_environment(environ).get("PGPASSWORD")
-    if not password or urlsplit(address).password or "password=" in address:
-        return address
-    return f"{address}{'&' if '?' in address else '?'}password={quote(password, safe='')}"
+    with suppress(ValueError):  # of what is no address, to be refused later
+        if password and not passwords_in(address):
+            return f"{address}{'&' if '?' in address else '?'}password={quote(password, safe='')}"
+    return address
 
 
 def mask_environment(environ: Mapping[str, str] = os.environ) -> Mask:

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr
 
-from kie_ai_mcp._settings.databases import is_address, is_usable
+from kie_ai_mcp._settings.databases import is_address, is_usable, passwords_in
 from kie_ai_mcp._settings.folders import is_unusable_on_windows
 from kie_ai_mcp._settings.hosts import host_of, is_local, named_host, named_origin
 from kie_ai_mcp._settings.secrets import Mask
@@ -274,9 +274,7 @@ class Settings(BaseModel):
     @property
     def database_passwords(self) -> list[str]:
         """The passwords in the database's address in clear."""
-        address = urlsplit(self.database_address)
-        words = [word for name, word in parse_qsl(address.query) if name.endswith("password")]
-        return [*filter(None, (unquote(address.netloc.rpartition("@")[0].partition(":")[2]), *words))]
+        return passwords_in(self.database_address)
 
     @cached_property
     def keys_of_users(self) -> Mapping[str, str]:

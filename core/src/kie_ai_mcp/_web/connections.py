@@ -10,7 +10,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from kie_ai_mcp.errors import ConfigError
+from kie_ai_mcp.errors import KieError
 
 if sys.platform != "win32":
     import resource
@@ -34,13 +34,13 @@ def most_connections() -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; raise ConfigError where it can't."""
+    """Return a socket that listens; raise KieError where it can't, which may pass."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except OSError as exc:
         message = f"Port {port} of {host} can't be listened on: {exc.strerror or exc}."
-        raise ConfigError(message, next_step="Choose another --port or --host.") from exc
+        raise KieError(message, next_step="End what uses it, or choose another --port or --host.") from exc
 
 
 class Connection(H11Protocol):

@@ -23,7 +23,7 @@ from kie_ai_mcp._web.access import EVERYWHERE, Access
 from kie_ai_mcp._web.site import CLOSE_S, Site
 from kie_ai_mcp._web.sites import Sites
 from kie_ai_mcp._web.visitors import MCP_PATH, Visitors
-from kie_ai_mcp.errors import ConfigError, StorageError
+from kie_ai_mcp.errors import ConfigError, KieError, StorageError
 
 if TYPE_CHECKING:
     from kie_ai_mcp._web.oauth import Issuer
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -> int:
     """Serve over HTTP until a signal; return the exit code that stands for it.
 
-    Raises what `App.open` raises, and ConfigError where others could get in or the port is not free.
+    Raises what `App.open` raises, ConfigError where others could get in, and KieError where the port is not free.
     """
     for fault in faults:
         if {"http_token", "oauth_issuer"} & {*fault.where}:  # without it everybody on this machine could get in
@@ -52,7 +52,7 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
             if settings.public_url and settings.token is None and not has_users:
                 log.warning("there is an address in the internet and no token: only callers on this machine get in")
         listener = connections.listen(host, port)
-    except (ConfigError, StorageError):
+    except KieError:
         app.engine.record.close()
         raise
     app.engine.tends_all = True
