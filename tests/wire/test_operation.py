@@ -73,7 +73,20 @@ def test_each_call_is_one_line_without_its_words(site_in: "SiteIn", sandbox: San
         ("-", "error"),
         ("generate_nano_banana", "unknown"),
     ]
+    assert [re.findall(" reason=([A-Za-z]+)", line) for line in lines[5:]] == [["InvalidArgument"], [], ["Unknown"]]
     assert PROMPT not in site.child.errors
+
+
+def test_requests_that_are_turned_away_and_uploads_are_lines_without_a_token(
+    site_in: "SiteIn", sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with site_in(tmp_path, sandbox=sandbox, KIE_AI_HTTP_TOKEN=TOKEN) as site:
+        assert site.client.post("/tools/call", headers={"Authorization": "Bearer wrong-token"}).status_code == 401
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        assert site.client.post("/uploads", content=b"no picture", headers=bearer).status_code == 422
+    assert "refused: who=- method=POST path='/tools/call' status=401 from=127.0.0.1" in site.child.errors
+    assert "who=- upload=422" in site.child.errors
+    assert "wrong-token" not in site.child.errors
 
 
 def test_server_over_stdio_logs_no_calls_unless_asked(spawn: "Spawn", sandbox: Sandbox) -> None:
@@ -241,8 +254,9 @@ def test_figures_say_what_was_done_and_nothing_of_its_words(site_in: "SiteIn", t
         "outcome=ok,tool=list_tasks}": 1,
         "outcome=error,tool=-}": 1,
     }
-    made = {outcome: found[f"kie_ai_paid_requests_total{{outcome={outcome}}}"] for outcome in ("accepted", "unknown")}
-    assert made == {"accepted": 1, "unknown": 1}
+    names = ("accepted", "unknown", "refused")
+    made = {outcome: found[f"kie_ai_paid_requests_total{{outcome={outcome}}}"] for outcome in names}
+    assert made == {"accepted": 1, "unknown": 1, "refused": 0}
     price = found["kie_ai_credits_total{outcome=accepted}"]
     assert price == found["kie_ai_credits_total{outcome=unknown}"] > 0
     assert found["kie_ai_tasks_running"] == 1

@@ -137,6 +137,41 @@ def test_link_of_one_replica_is_opened_by_another(site_in: "SiteIn", tmp_path: P
         assert (len(shown), contents) == (1, {saved(tmp_path, link).read_bytes()})
 
 
+def test_results_are_found_after_the_whole_folder_has_moved_and_what_is_gone_is_said(
+    site_in: "SiteIn", tmp_path: Path
+) -> None:
+    settings = {"KIE_AI_HTTP_TOKEN": TOKEN, "KIE_AI_PUBLIC_URL": "https://kie.example"}
+    with Sandbox(speed=10_000) as sandbox:
+        with site_in(tmp_path, sandbox=sandbox, **settings) as site:
+            site.client.headers.update(BEARER)
+            task = make(site, "A fox that moves", subfolder="foxes/red")
+        (link,) = task["files"]
+        content = saved(tmp_path, link).read_bytes()
+        (tmp_path / "out").rename(tmp_path / "elsewhere")
+        settings["KIE_AI_OUTPUT_DIR"] = str(tmp_path / "elsewhere")
+        with site_in(tmp_path, sandbox=sandbox, **settings) as site:
+            site.client.headers.update(BEARER)
+            assert site.client.get(urlsplit(link).path).content == content
+            told = site.tool("get_task_status", task_id=task["task_id"])["structuredContent"]
+            assert (told["files"], "not there" in str(told)) == ([link], False)
+            sandbox.play("not-found@recordInfo")
+            (kept,) = (tmp_path / "elsewhere").rglob("*.png")
+            kept.unlink()
+            said = site.tool("get_task_status", task_id=task["task_id"])["structuredContent"]
+            assert "The saved file of result 1 is not there any more" in str(said["notes"])
+            assert site.client.get(urlsplit(link).path).content == MISSING
+
+
+def test_server_that_listens_everywhere_without_a_name_says_what_its_links_are_worth(
+    site_in: "SiteIn", tmp_path: Path
+) -> None:
+    settings = {"KIE_AI_HTTP_TOKEN": TOKEN}
+    for name in "", "box.local":
+        with site_in(tmp_path, "--host", "0.0.0.0", **settings, KIE_AI_ALLOWED_HOSTS=name) as site:
+            assert site.client.get("/healthz").status_code == 200
+        assert ("links begin with http://127.0.0.1:" in site.child.errors) is not bool(name)
+
+
 # No path -------------------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,8 @@
 """Links to results: which servers make the same ones."""
 
+import hashlib
+import hmac
+import json
 from pathlib import Path
 
 import pytest
@@ -28,14 +31,26 @@ def path(base_url: str = "", **settings: str) -> str:
     return links.path("ann", "fal:a/b", 2, "a fox.png")
 
 
-def test_link_depends_on_each_secret_and_on_nothing_else() -> None:
+def test_link_depends_on_keys_and_token_and_on_nothing_else() -> None:
     whole = path(**SECRETS)
     assert whole == path("https://kie.example", **SECRETS, output_dir="/data/out")
     assert whole == path(**{**SECRETS, "database_url": "postgresql://me:secret@10.0.0.1/kie"})
     assert whole == path(**SECRETS, user_keys="ann=her-own-key")
     assert whole.endswith("/fal%3Aa%2Fb/2/a%20fox.png")
-    others = [path(**{**SECRETS, name: value}) for name, value in OTHERS.items()]
-    assert len({whole, *others}) == 5
+    others = {name: path(**{**SECRETS, name: value}) for name, value in OTHERS.items()}
+    assert others.pop("database_url") == whole  # passwords are renewed
+    assert len({whole, *others.values()}) == 4
+
+
+def test_link_from_before_outlives_the_update_while_the_databases_password_stays() -> None:
+    links = Links.of(Settings.model_validate(SECRETS), "", Path("/data/tasks.db"))
+    renewed = Links.of(Settings.model_validate({**SECRETS, "database_url": OTHERS["database_url"]}), "", Path("/d"))
+    words = json.dumps(["links", "key-of-the-tests", "a-token-of-the-tests", "a-signing-key", "secret"]).encode()
+    told = json.dumps(["ann", "t", 1]).encode()
+    before = hmac.new(hashlib.sha256(words).digest(), told, hashlib.sha256).hexdigest()[:32]
+    assert before in links.proofs("ann", "t", 1)
+    assert before not in renewed.proofs("ann", "t", 1)
+    assert links.mac("ann", "t", 1) in renewed.proofs("ann", "t", 1)
 
 
 @pytest.mark.parametrize("base_url", ["", "https://kie.example"])

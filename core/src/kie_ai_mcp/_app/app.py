@@ -224,6 +224,7 @@ class App:
             except Exception:
                 log.exception("tool %s failed", name)
                 error = _failed_inside(tool)
+            made.reason = type(error).__name__
             return made.answered(await self.refused(name, error))
 
     async def refused(self, name: str, error: KieError) -> Answer:

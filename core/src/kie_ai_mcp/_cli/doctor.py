@@ -138,6 +138,7 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
     for name, text in find_warnings().items():
         if name != "api_key":
             report(Finding("settings", "warn", text, "Correct or unset it, unless it is for another program."))
+    _report_callbacks(report, settings)
     _report_providers(report, plugins)
     offline = offline or any(NEEDED & set(fault.where) for fault in faults)
     if settings.key is not None:
@@ -196,6 +197,13 @@ def _settings(origins: Mapping[str, str]) -> Finding:
     if holds_key and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         return Finding("settings", "warn", f"Others may read the key in {path}.", f"Run: chmod 600 {path}")
     return Finding("settings", "ok", f"{len(origins)} set; {where}.")
+
+
+def _report_callbacks(report: Report, settings: Settings) -> None:
+    if settings.public_url and settings.signing_key is None:
+        reason = "KIE_AI_PUBLIC_URL is set without KIE_AI_WEBHOOK_KEY, so callbacks are taken from anybody."
+        cure = "Set it to the key of the account's webhook settings; a callback makes the server read the status alone."
+        report(Finding("webhooks", "warn", reason, cure))
 
 
 def _report_providers(report: Report, plugins: Plugins) -> None:

@@ -33,18 +33,23 @@ class Links:
     base_url: str
     key: bytes
     mask: Mask
+    former: bytes = b""  # the key of links that were made while the database's password was a part of it
 
     @classmethod
     def of(cls, settings: Settings, base_url: str, database: Path) -> Self:
         """Return the links of a server with these settings."""
         folders = {path: name for path, name in _folders(settings, database) if path != path.parent}
         hidden = {str(form): f"[{name}]" for path, name in folders.items() for form in (path, path.resolve())}
-        return cls(base_url, key_of(settings), settings.mask.hiding(hidden))
+        return cls(base_url, key_of(settings), settings.mask.hiding(hidden), former_key_of(settings))
 
     def mac(self, user: str, task_id: str, number: int) -> str:
         """Return what proves that this server made the link to a user's result."""
-        told = json.dumps([user, task_id, number]).encode()
-        return hmac.new(self.key, told, hashlib.sha256).hexdigest()[:32]
+        return _proof(self.key, user, task_id, number)
+
+    def proofs(self, user: str, task_id: str, number: int) -> tuple[str, ...]:
+        """Return everything that proves it, of earlier links as well."""
+        keys = filter(None, (self.key, self.former))
+        return tuple(_proof(key, user, task_id, number) for key in keys)
 
     def path(self, user: str, task_id: str, number: int, name: str) -> str:
         """Return the end of the link to a result: the proof, the task's written id, the number, the file's name."""
@@ -59,12 +64,33 @@ class Links:
         return replace(report, files=tuple(links))
 
 
+def _proof(key: bytes, user: str, task_id: str, number: int) -> str:
+    told = json.dumps([user, task_id, number]).encode()
+    return hmac.new(key, told, hashlib.sha256).hexdigest()[:32]
+
+
 def key_of(settings: Settings) -> bytes:
-    """Return the key of a server's links, made of its secrets; without any, one that lasts as long as the process."""
-    secrets = [settings.key, settings.token, settings.signing_key, *settings.database_passwords]
+    """Return the key of a server's links, made of its keys and its token; without any, of the database's password.
+
+    Without that either, of the keys of users, or at last one that lasts as long as the process. So links outlive a
+    move to another database and a new password of it.
+    """
+    secrets = [settings.key, settings.token, settings.signing_key]
+    if not any(secrets):  # only then, since passwords are renewed
+        secrets += settings.database_passwords
     if not any(secrets):  # only then, since links would end with each user who comes or goes
         secrets = [*sorted(settings.keys_of_users.values())]
-    return hashlib.sha256(json.dumps(["links", *secrets]).encode()).digest() if any(secrets) else _own_key()
+    return _key_from(secrets) if any(secrets) else _own_key()
+
+
+def former_key_of(settings: Settings) -> bytes:
+    """Return the key that holds the database's password beside the others; empty where there is no such password."""
+    passwords = settings.database_passwords
+    return _key_from([settings.key, settings.token, settings.signing_key, *passwords]) if passwords else b""
+
+
+def _key_from(secrets: list[str | None]) -> bytes:
+    return hashlib.sha256(json.dumps(["links", *secrets]).encode()).digest()
 
 
 @cache

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,7 +16,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.ownership import check_named
 from kie_ai_mcp._flow.report import PROMPT_CHARS, Report, bounded, in_words, report_of
 from kie_ai_mcp._flow.status import asked_again, look_up, meaning_of_read, outcome_of, payload_of, with_provider
-from kie_ai_mcp._media.saving import allowed_folder, copied, save_results
+from kie_ai_mcp._media.saving import allowed_folder, copied, place_now, save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prefix_of, service_of
@@ -72,6 +72,7 @@ async def refresh(
         engine = engine if record is None else await engine.of_owner(record)
     except StorageError as exc:
         return unread(task_id, exc.message, "Call get_task_status again.")
+    record = record and await relocated(engine, record)
     is_done = record is not None and record.status == "completed" and not with_record
     if record is not None and is_done and await anyio.to_thread.run_sync(_is_saved, record):
         return report_of(record)
@@ -203,6 +204,7 @@ async def save(engine: Engine, task_id: str, folder: str | None = None) -> Repor
         report, record = await refresh(engine, task_id), await engine.record.tasks.find(task_id)
         if target is None or record is None or record.status != "completed":
             return report
+    record = await relocated(await engine.of_owner(record), record)
     files = await anyio.to_thread.run_sync(_present, record)
     if target is not None:
         files = await anyio.to_thread.run_sync(copied, files, target)
@@ -224,12 +226,14 @@ async def with_files(engine: Engine, record: TaskRecord, target: Path | None = N
     try:
         engine = await engine.of_owner(record)
         folder = target or engine.settings.output_dir
+        if any(record.files):
+            notes = _lost(record, await anyio.to_thread.run_sync(_present, record))
         request = await engine.record.submissions.of_task(record.row_id) if record.unsaved else None
         if record.unsaved and folder is not None:
             caller, arguments = engine.caller(record.gateway), request.arguments if request else {}
             place = folder if target else folder / ((request and request.subfolder) or "")
             saved = await save_results(caller, record, place, arguments)
-            record, notes, gone = replace(record, files=saved.files), saved.notes, saved.gone
+            record, notes, gone = replace(record, files=saved.files), (*notes, *saved.notes), saved.gone
             if any(saved.files):
                 record = await engine.record.tasks.record_files(record.row_id, saved.files)
         report = report_of(record).noted(*notes)
@@ -247,6 +251,29 @@ def _again(record: TaskRecord, request: SubmissionRecord | None, gone: bool) -> 
     price = "its price is unknown" if credits is None else f"about {in_words(credits, record.unit)}"
     ended = f"The links ended on {record.expires_at:%Y-%m-%d}: the result is gone{'' if gone else ' unless they open'}."
     return f"{ended} {origin}{model}{words}. To have it again, make it again ({price})."
+
+
+async def relocated(engine: Engine, record: TaskRecord) -> TaskRecord:
+    """Return a task with its files where they are now, which is written down where the output folder has moved."""
+    if not any(record.files):
+        return record
+    files = await anyio.to_thread.run_sync(_files_now, record, engine.settings.output_dir)
+    if files == record.files:
+        return record
+    with suppress(StorageError):
+        return await engine.record.tasks.record_files(record.row_id, files)
+    return replace(record, files=files)
+
+
+def _files_now(record: TaskRecord, folder: Path | None) -> tuple[str, ...]:
+    return tuple(file and str(place_now(file, folder) or file) for file in record.files)
+
+
+def _lost(record: TaskRecord, files: tuple[str, ...]) -> tuple[str, ...]:
+    """Say of each file that was saved and is not there any more what can be done."""
+    gone = [number for number, file in enumerate(record.files, start=1) if file and not files[number - 1]]
+    cure = "put it back, or call save_result, which fetches it again while the service has it"
+    return tuple(f"The saved file of result {number} is not there any more: {cure}." for number in gone)
 
 
 def _is_saved(record: TaskRecord) -> bool:

@@ -86,6 +86,19 @@ async def save_results(
     return Saved(tuple(files), notes, gone)
 
 
+def place_now(file: str, folder: Path | None) -> Path | None:
+    """Return where a saved file is now: where it was saved, or in `folder` under the same end of its path, else None.
+
+    So results are found after the output folder was moved, or restored elsewhere.
+    """
+    path = Path(file)
+    if path.is_absolute() and path.is_file():
+        return path
+    ends = range(len(path.parts) - 1, 0, -1) if folder is not None else ()
+    places = (Path(folder or "").joinpath(*path.parts[-number:]) for number in ends)
+    return next((place for place in places if place.is_file()), None)
+
+
 def allowed_folder(settings: Settings, folder: str, *, by_path: bool = True) -> Path:
     """Return a folder that the user allows results to be saved in, links resolved; else raise InvalidArgument.
 

@@ -75,7 +75,7 @@ def restore(target: Record, source: Path) -> tuple[dict[str, int], Path | None]:
     if seen.version > SCHEMA_VERSION:
         message = f"{source} has schema version {seen.version}; this program knows {SCHEMA_VERSION}."
         raise StorageError(message, next_step="Update kie-ai-mcp-server. Nothing was restored.")
-    if target.database.is_in_use():
+    if target.process.has_others():
         message = f"The task database {name} is in use. Nothing was restored."
         raise StorageError(message, next_step=f"Stop every server that uses it, then run: database restore {source}")
     aside = None
@@ -105,7 +105,7 @@ def copy(source: Record, target: Record, *, in_use: bool = False) -> dict[str, i
     another one afterwards; the target is then as it was. Of a source that is `in_use`, a request may be on its way.
     """
     for record in (source, target):
-        if not in_use and not record.database.is_open and record.database.is_in_use():
+        if not in_use and not record.database.is_open and record.process.has_others():
             message = f"The task database {record.database.name} is in use. Nothing was copied."
             raise StorageError(message, next_step="Stop every server that uses it, then copy again.")
     for record in (source, target):

@@ -137,10 +137,6 @@ class Database(ABC):
     def seconds_of(self, column: Any) -> Any:
         """Return the expression of a column's moments as whole seconds since 1970."""
 
-    @abstractmethod
-    def is_in_use(self) -> bool:
-        """Return whether another process has it open now; call it while this one does not."""
-
     @property
     def is_open(self) -> bool:
         """Whether it is open, as far as is known here."""

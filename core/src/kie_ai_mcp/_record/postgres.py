@@ -206,13 +206,6 @@ class Postgres(Database):
         (snapshot,) = self.connection.execute_sql("SELECT pg_current_snapshot()::text").fetchone()
         return self.openings, *map(int, re.findall("[0-9]+", snapshot))
 
-    def is_in_use(self) -> bool:
-        """Return whether another process has it open now, as the lock shows that each of ours holds."""
-        with self.translated("reached"):
-            if not self.is_open:
-                self.open()
-            return bool(self.connection.execute_sql(_OTHERS).fetchone()[0])
-
     def damage(self) -> list[str]:
         """Return nothing: its pages are looked after where it runs."""
         return []
@@ -428,6 +421,12 @@ class Session(Process):
         """Give up the lock: what this process left open may be settled by others."""
         self._database.stop_listening()
         self._database.close()
+
+    def has_others(self) -> bool:
+        """Return whether another process has the database open now, as the lock shows that each holds."""
+        self._database.open()
+        with self._database.translated("read"):
+            return bool(self._database.connection.execute_sql(_OTHERS).fetchone()[0])
 
     @contextmanager
     def dead(self, owner: str, seen_at: float) -> Iterator[bool]:  # noqa: ARG002  a lock that is free says enough

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kie_ai_mcp._record.database import Database, file_lock, place_of
+from kie_ai_mcp._settings.databases import is_open
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -30,6 +31,10 @@ class Process(ABC):
     @abstractmethod
     def retire(self) -> None:
         """Give up the lock: what this process left open may be settled by others."""
+
+    @abstractmethod
+    def has_others(self) -> bool:
+        """Return whether another process has the database open now; call it while this one does not."""
 
     @abstractmethod
     def dead(self, owner: str, seen_at: float) -> AbstractContextManager[bool]:
@@ -81,6 +86,10 @@ class LockFile(Process):
             yield True
         with suppress(OSError):
             Path(lock.lock_file).unlink()
+
+    def has_others(self) -> bool:
+        """Return whether another process has the database open now; call it while this one does not."""
+        return is_open(self._database.real_path)
 
     def _lock_of(self, owner: str) -> "BaseFileLock":
         return file_lock(f"{self._database.real_path}.{owner}.lock")

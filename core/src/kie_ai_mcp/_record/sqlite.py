@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -141,17 +141,6 @@ class SqliteFile(Database):
     def stamp(self) -> tuple[int, ...]:
         """Return numbers that differ from those before if anything was written since, by any process."""
         return self.openings, int(self.connection.pragma("data_version")), self.connection.connection().total_changes
-
-    def is_in_use(self) -> bool:
-        """Return whether another process has it open now; call it while this one does not."""
-        address = f"{self.real_path.as_uri()}?mode=rw"
-        with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True, timeout=0)) as alone:
-            alone.execute("PRAGMA locking_mode = EXCLUSIVE")
-            try:
-                alone.execute("SELECT 1 FROM sqlite_master")
-            except sqlite3.OperationalError as exc:
-                return "locked" in str(exc)
-        return False
 
     def damage(self) -> list[str]:
         """Return what SQLite's own check finds wrong with the file; nothing for a sound one."""

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -73,6 +73,18 @@ def has_log(path: Path) -> bool:
         return path.with_name(f"{path.name}-wal").stat().st_size > 0
     except FileNotFoundError:
         return False
+
+
+def is_open(path: Path) -> bool:
+    """Return whether a process has a database open now: its log lets only one in that wants it alone."""
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True, timeout=0)) as alone:
+        alone.execute("PRAGMA locking_mode = EXCLUSIVE")
+        try:
+            alone.execute("SELECT 1 FROM sqlite_master")
+        except sqlite3.OperationalError as exc:
+            return "locked" in str(exc)
+    return False
 
 
 def is_sealed(path: Path) -> bool:

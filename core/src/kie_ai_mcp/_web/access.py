@@ -94,7 +94,10 @@ class Access:
         own: dict[str, ASGIApp] = {CALLBACK_PATH: self._limited_callback, UPLOADS_PATH: self.site}
         limited = own.get(scope["path"], self._limited)
         try:
-            answer = await self._refusal(scope) or limited
+            refused = await self._refusal(scope)
+            if refused is not None and scope["path"] not in PROBES:
+                _note(scope, refused)
+            answer = refused or limited
         except StorageError as exc:
             log.warning("users can't be looked up: %s", exc)
             message = "Who calls can't be looked up now: the server's database can't be used. Call again."
@@ -202,6 +205,14 @@ class Access:
             return not names_of(origin).isdisjoint(self.settings.allowed_origins)
         except ValueError:
             return False
+
+
+def _note(scope: Scope, refused: Response) -> None:
+    client = (scope.get("client") or ("-",))[0]
+    path, status = shorten(scope["path"]), refused.status_code
+    fields = {"who": "-", "method": scope["method"], "path": path, "status": status, "from": client}
+    text = " ".join(f"{name}={value}" for name, value in fields.items())
+    log.info("refused: %s", text, extra={"fields": fields})
 
 
 def _is_near(scope: Scope) -> bool:

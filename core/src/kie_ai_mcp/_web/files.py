@@ -11,8 +11,10 @@ from starlette.responses import FileResponse, Response
 
 from kie_ai_mcp._flow.links import Links
 from kie_ai_mcp._media.files import Format, format_of_file
+from kie_ai_mcp._media.saving import place_now
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.tables import TaskRecord
+from kie_ai_mcp._settings.folders import folder_name
 from kie_ai_mcp._web.access import refusal
 from kie_ai_mcp.errors import InvalidArgument, StorageError
 
@@ -28,6 +30,7 @@ class Files:
 
     record: Record
     links: Links
+    folder: Path | None  # of all results; those of a user lie in a folder of their own inside
 
     async def send(self, request: Request) -> Response:
         """Answer with the file, or a part of it; whatever is wrong with a link, the answer is the same."""
@@ -39,10 +42,12 @@ class Files:
             return refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, {"Retry-After": "5"})
         except InvalidArgument:  # several services have such a task
             task = None
-        proof = self.links.mac(task.user if task else "", task_id, number)
-        if task is None or not hmac.compare_digest(proof.encode(), request.path_params["mac"].encode()):
+        proofs = self.links.proofs(task.user if task else "", task_id, number)
+        shown = request.path_params["mac"].encode()
+        if task is None or not any(hmac.compare_digest(proof.encode(), shown) for proof in proofs):
             return _missing()
-        path, form = await anyio.to_thread.run_sync(_saved, task, number)
+        folder = self.folder and (self.folder / folder_name(task.user) if task.user else self.folder)
+        path, form = await anyio.to_thread.run_sync(_saved, task, number, folder)
         if path is None:
             return _missing()
         mime_type = form.mime_type if form else "application/octet-stream"
@@ -52,11 +57,11 @@ class Files:
         return FileResponse(path, 200, headers, mime_type, filename=path.name, content_disposition_type=place)
 
 
-def _saved(task: TaskRecord, number: int) -> tuple[Path | None, Format | None]:
+def _saved(task: TaskRecord, number: int, folder: Path | None) -> tuple[Path | None, Format | None]:
     """Return the file of a task's result, None where there is none, and its type by its bytes."""
     name = next(iter(task.files[number - 1 : number]), "") if number else ""
-    path = Path(name or "-")
-    return (path, format_of_file(path)) if path.is_absolute() and path.is_file() else (None, None)
+    path = place_now(name, folder) if name else None
+    return (path, format_of_file(path)) if path else (None, None)
 
 
 def _missing() -> Response:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from kie_ai_mcp._web.oauth import Issuer
 
 log = logging.getLogger(__name__)
+ENDS = "the server ends once paid requests are recorded"
+NAME_IT = "set KIE_AI_PUBLIC_URL to the address that users see, or KIE_AI_ALLOWED_HOSTS to the name of this machine"
 
 
 async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -> int:
@@ -59,6 +61,8 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     base_url = settings.public_url or _local_url(settings, host, listener)
     links = Links.of(settings, base_url, app.engine.record.path)
     app.engine.links = links if is_remote(settings, host) else None
+    if host in EVERYWHERE and not (settings.public_url or settings.allowed_hosts):
+        log.warning("links begin with %s, which other machines can't open: %s", base_url, NAME_IT)
     issuer = _issuer_of(settings)
     site, flush = Site(app, more=issuer.routes() if issuer else ()), begin_traces()
     with signalled() as first:
@@ -74,6 +78,7 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
                     _announce(host, listener)
                     app.watch()
                     received = await first
+                    log.info("%s: no new requests are taken, and %s", received.name, ENDS)
                     group.start_soon(exit_after, CLEANUP_S + CLOSE_S, 128 + received)
                     access.closing = True
                     await app.engine.drain()

@@ -59,7 +59,7 @@ class Site:
         callbacks, engine = Callbacks(self.app.engine), self.app.engine
         # Also where answers name paths, pages can only follow links.
         self.links = engine.links or Links.of(self.app.settings, "", engine.record.path)
-        files = Files(engine.record, self.links)
+        files = Files(engine.record, self.links, self.app.settings.output_dir)
         self.starlette = server_of(self.app).streamable_http_app(
             streamable_http_path=MCP_PATH,
             max_request_body_size=MESSAGE_BYTES,

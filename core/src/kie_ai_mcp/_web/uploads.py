@@ -1,5 +1,6 @@
 """The address for uploads: a file's bytes in, the address at which the service can open them out."""
 
+import logging
 import tempfile
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from kie_ai_mcp._web.access import refusal
 from kie_ai_mcp.errors import InvalidArgument, KieError
 from kie_ai_mcp.specs import Media
 
+log = logging.getLogger(__name__)
 AT_ONCE = 8  # uploads; each takes room on the disk and a connection to the service
 WITH_DOCUMENTS = Media(("image", "video", "audio", "file"))
 
@@ -40,9 +42,12 @@ class UploadAddress:
             message = f"{AT_ONCE} uploads are under way; nothing was read. Send it again in some seconds."
             return refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, {"Retry-After": "5"})
         try:
-            return await self._taken(request)
+            answer = await self._taken(request)
         finally:
             self.room.release()
+        fields = {"who": self.app.engine.record.user or "-", "upload": answer.status_code}
+        log.info("who=%(who)s upload=%(upload)s", fields, extra={"fields": fields})
+        return answer
 
     async def _taken(self, request: Request) -> Response:
         name = request.query_params.get("name", "")
