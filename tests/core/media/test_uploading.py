@@ -340,7 +340,7 @@ async def test_upload_that_the_service_does_not_take_is_an_error(
     service.expect_request("/api/file-stream-upload").respond_with_json(body, status=status)
     sender = uploads()
 
-    with pytest.raises(MediaError, match=r"fox\.png could not be uploaded") as error:
+    with pytest.raises(MediaError, match=r"fox\.png could not be uploaded to .*KIE_AI_UPLOAD_URL") as error:
         await send_files(sender, {"image_urls": [str(root / "fox.png")]}, MEDIA)
 
     assert ("KIE_AI_API_KEY" if status == 401 else "Call again later") in error.value.next_step

@@ -72,10 +72,14 @@ async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, m
     """
     headers = caller.authorization()
     address = f"{caller.settings.upload_url}/{UPLOAD_PATH}"
+    place = f"{urlsplit(address).hostname}, the host of KIE_AI_UPLOAD_URL"
     fields = {"uploadPath": UPLOAD_FOLDER, "fileName": name}
     problem = f"{path.name} was changed after it was looked at, so it was not used."
     changed = MediaError(problem, next_step="Call again. Nothing was charged.", can_retry=True)
-    with caller.connections.errors_as(partial(_failed, f"{path.name} could not be uploaded")), _Hashed(path) as file:
+    with (
+        caller.connections.errors_as(partial(_failed, f"{path.name} could not be uploaded to {place}")),
+        _Hashed(path) as file,
+    ):
         # Anyone who may write in the folder could have put a link to another file in its place.
         if file_mark(os.fstat(file.fileno())) != mark:
             raise changed
@@ -91,7 +95,9 @@ async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, m
     problem = error_text(answer) if answer else f"HTTP {status} without a readable answer."
     meaning = meaning_of(answer.code if answer else status)
     cure = meaning.next_step if meaning.error in {KeyRejected, NoCredits} else "Call again later, or give a web link."
-    raise MediaError(f"{path.name} could not be uploaded: {problem}", next_step=f"Nothing was charged. {cure}")
+    raise MediaError(
+        f"{path.name} could not be uploaded to {place}: {problem}", next_step=f"Nothing was charged. {cure}"
+    )
 
 
 @asynccontextmanager

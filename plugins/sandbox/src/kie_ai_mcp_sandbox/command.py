@@ -76,6 +76,7 @@ def sandbox(
             reason = error.strerror or str(error)
             raise click.UsageError(f"can't listen on {host}:{port}: {reason}; choose another --port") from error
         click.echo(f"sandbox listening on {served.base_url}")
+        click.echo(f"set KIE_AI_BASE_URL={served.base_url} KIE_AI_UPLOAD_URL={served.upload_url}")
         sys.stdout.flush()
         if until_stdin_closes:
             threading.Thread(target=_watch_stdin, args=(stop,), name="stdin", daemon=True).start()
