@@ -262,6 +262,23 @@ def test_save_ends_with_1_where_a_task_that_it_finds_finished_can_not_be_saved(r
     assert "0 of 1 tasks saved in" in ended.stdout
 
 
+def test_save_copies_a_saved_result_to_the_folder_that_is_named(run: "Run", sandbox: Sandbox) -> None:
+    made = make(run, sandbox, "A harbour", "--wait")
+    (before,) = json.loads(run("tasks", "show", made, "--json").stdout)["files"]
+    ended = run("tasks", "save", made[:8], "--to", "second", sandbox=sandbox)
+    (copy,) = [path for path in Path(before).parents[1].rglob("second/*") if path.suffix != ".json"]
+    assert (ended.code, copy.read_bytes()) == (0, Path(before).read_bytes())
+    assert str(copy) in ended.stdout
+    assert f"1 of 1 tasks saved in {copy.parent}." in ended.stdout
+
+
+def test_save_names_no_folder_where_results_lie_elsewhere(run: "Run", sandbox: Sandbox) -> None:
+    made = make(run, sandbox, "A harbour", "--wait", "--save", "first")
+    ended = run("tasks", "save", made, sandbox=sandbox)
+    assert (ended.code, ended.stdout.endswith("1 of 1 tasks saved.\n")) == (0, True)
+    assert "first" in ended.stdout
+
+
 def test_save_without_a_folder_names_the_cure(run: "Run", sandbox: Sandbox) -> None:
     ended = run("tasks", "save", sandbox=sandbox, KIE_AI_OUTPUT_DIR="")
     assert (ended.code, "--to DIR" in ended.stderr) == (2, True)

@@ -199,6 +199,16 @@ def test_sandbox_listens_until_its_input_ends(spawn: "Spawn") -> None:
         httpx.get(f"{base_url}/chat/credit")
 
 
+def test_sandbox_prints_every_line_that_sends_all_to_it(spawn: "Spawn") -> None:
+    child = spawn("sandbox", "--port", "0", "--key", "k")
+    base_url = child.line().rpartition(" ")[2].strip()
+    assert child.line() == "To use it, type in another terminal:\n"
+    values = [child.line().strip() for _ in range(3)]
+    upload_url = base_url.removesuffix("/api/v1")
+    given = {"KIE_AI_BASE_URL": base_url, "KIE_AI_UPLOAD_URL": upload_url, "KIE_AI_API_KEY": "k"}
+    assert [line.partition(" ")[2] for line in values] == [f"{name}={value}" for name, value in given.items()]
+
+
 def test_sandbox_refuses_a_fault_it_does_not_know(run: "Run") -> None:
     ended = run("sandbox", "--port", "0", "--fault", "drop-everything")
     assert (ended.returncode, ended.stdout) == (2, "")

@@ -123,6 +123,15 @@ def test_unmeasured_clips_count_with_their_largest_length(
     assert estimate(clips, {"image_urls": [A, B]}, seconds).credits == credits
 
 
+def test_tokens_of_a_text_count_with_the_most_that_it_can_be() -> None:
+    lines = PriceLine(1, per="(input tokens)"), PriceLine(10, per="(audio tokens)")
+    spoken = replace(priced(lines[0]), price=Price(lines[:1], plus=lines[1:]), media={})
+    found = estimate(spoken, {"prompt": "né"})  # 3 bytes, spoken in 1.5 s, after 10 s without a word
+    assert (found.credits, found.at_most) == (3 + 10 * 25 * 11.5, True)
+    with_pictures = replace(spoken, media={"image_urls[]": Media("image")})
+    assert estimate(with_pictures, {"prompt": "né"}).credits is None
+
+
 def test_line_that_may_hold_and_has_no_price_leaves_the_whole_unknown() -> None:
     lines = PriceLine(5, when={"size": "S"}), PriceLine(1, when={"size": "L"}, per="(megapixels)")
     found = estimate(priced(*lines), {})

@@ -211,7 +211,7 @@ async def test_unknown_price_is_refused_where_credits_are_limited(
         error.value.message
         == f"The price of this generate_x is unknown, and {limit} limits the credits. Nothing was sent."
     )
-    assert "Set KIE_AI_ASSUMED_CREDITS" in error.value.next_step
+    assert "set KIE_AI_ASSUMED_CREDITS, for example to " in error.value.next_step
     assert await record.submissions.history(0, 10) == []
 
 

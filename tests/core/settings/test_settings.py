@@ -574,3 +574,22 @@ def test_folder_whose_name_separates_folders_stays_one(tmp_path: Path) -> None:
         (f"{tmp_path}:{other}", (tmp_path, other)),
     ):
         assert load_settings({"KIE_AI_UPLOAD_ROOTS": text}).upload_roots == folders
+
+
+# The upload address --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base_url", "upload_url"),
+    [
+        ("https://api.kie.ai/api/v1/", "https://kieai.redpandaai.co"),
+        ("http://127.0.0.1:8787/api/v1", "http://127.0.0.1:8787"),
+        ("https://proxy.example/kie", "https://proxy.example/kie"),
+    ],
+)
+def test_files_go_to_the_address_that_stands_in_for_the_service(base_url: str, upload_url: str) -> None:
+    settings = load_settings({"KIE_AI_BASE_URL": base_url, "KIE_AI_CONFIG": os.devnull})
+    assert settings.upload_url == upload_url
+    assert load_settings({"KIE_AI_CONFIG": os.devnull}).upload_url == "https://kieai.redpandaai.co"
+    both = {"KIE_AI_BASE_URL": base_url, "KIE_AI_UPLOAD_URL": "https://up.example", "KIE_AI_CONFIG": os.devnull}
+    assert load_settings(both).upload_url == "https://up.example"

@@ -210,7 +210,8 @@ def test_command_serves_until_a_signal_and_ends_well(
     assert answers[2]["data"] == 5
     process.send_signal(number)
     assert process.wait(timeout=5) == 0
-    assert rest(process.stdout) == rest(process.stderr) == ""
+    assert rest(process.stdout).endswith("export KIE_AI_API_KEY=k\n")
+    assert rest(process.stderr) == ""
 
 
 def test_command_ends_with_its_stdin(served: Callable[..., tuple[subprocess.Popen[str], str]]) -> None:

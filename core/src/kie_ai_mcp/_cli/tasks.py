@@ -219,7 +219,7 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
     """Save finished results that are not saved yet.
 
     Tasks that are not finished on record are read first. Results that expire first come first. With a TASK, only the
-    results of each one named.
+    results of each one named: those that are saved elsewhere are copied to the folder of --to.
     """
     settings = console.settings_saving_in(folder)
     if settings.output_dir is None:
@@ -237,7 +237,7 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
         rows = list(finished)
         for number, task_id in enumerate(ids):
             await say(f"saving task {number + 1} of {len(ids)}", number / len(ids))
-            rows.append(await _save(app, task_id))
+            rows.append(await _save(app, task_id, str(settings.output_dir) if folder and task_ids else None))
         short = await console.short_ids(app, [row["task_id"] for row in rows])
         return rows, short, len(unsaved) - len(valid), read
 
@@ -248,7 +248,10 @@ def save(task_ids: tuple[str, ...], folder: Path | None, expired: bool) -> None:
     counts = {"running": states["pending"] + states["processing"], "failed": states["failed"], "unread": len(unread)}
     late = f" {gone} more have expired at the service; --expired tries them all the same." if gone else ""
     others = "".join(f" {count} more: {name}." for name, count in counts.items() if count)
-    total = f"{sum(bool(row['files']) for row in rows)} of {len(rows)} tasks saved in {settings.output_dir}."
+    # Results that were saved before may lie in other folders, which their paths name.
+    is_there = all(Path(file).is_relative_to(settings.output_dir) for row in rows for file in row["files"])
+    where = f" in {settings.output_dir}" if is_there else ""
+    total = f"{sum(bool(row['files']) for row in rows)} of {len(rows)} tasks saved{where}."
     end = total + others + late
     console.show({"saved": rows, "expired": gone, **counts}, lambda: _print_saved(rows, ids, end))
     if failed := [row for row in rows if row["error"]]:
@@ -291,10 +294,10 @@ async def _read(app: App, say: Say, *, everything: bool) -> list[Report]:
     return reports
 
 
-async def _save(app: App, task_id: str) -> dict[str, Any]:
-    """Save one task's results; an error of one must not stop the others."""
+async def _save(app: App, task_id: str, folder: str | None) -> dict[str, Any]:
+    """Save one task's results, in a folder if one is given; an error of one must not stop the others."""
     try:
-        return _row(await results.save(app.engine, task_id)) | {"task_id": task_id}
+        return _row(await results.save(app.engine, task_id, folder)) | {"task_id": task_id}
     except KieError as exc:
         return {"task_id": task_id, "files": [], "error": str(exc)}
 

@@ -10,6 +10,8 @@ from kie_ai_mcp._models import terms
 from kie_ai_mcp._models.terms import EMPTY, Part, View, number_of, part_words, parts_of, plain, schema_at
 from kie_ai_mcp.models import Model, Price, PriceLine
 
+# Bounds of speech that is priced by tokens: no token is shorter than a byte, and no text is spoken more slowly.
+AUDIO_TOKENS_A_SECOND, MOST_SECONDS_A_BYTE, SILENCE_S = 25, Fraction(1, 2), 10
 USD = 0.005  # one credit of Kie.ai's
 _SECONDS = re.compile(r"(?:.*[^a-z])?(?:durations?|seconds|s)", re.IGNORECASE)  # names of fields that are seconds
 
@@ -126,9 +128,18 @@ def _largest(model: Model, view: View, part: Part) -> Fraction | None:
         each = [number_of(view.seconds.get(text, media.most_s)) for text in texts]
         limits = [None if None in each else sum(filter(None, each), Fraction(0)), number_of(media.total_s)]
         return min((limit for limit in limits if limit is not None), default=None)
+    if part.sort == "(":
+        return None if model.media else _most_tokens(part.path, view)
     schema = (schema_at(model.input, part.path) if not part.sort else None) or EMPTY
     values = schema.get("enum") or (schema.get("maximum"), schema.get("exclusiveMaximum"))
     return max((number for number in map(number_of, values) if number is not None), default=None)
+
+
+def _most_tokens(fact: str, view: View) -> Fraction | None:
+    """Return the most tokens that the texts of an input can be, read or spoken; None without, or for another fact."""
+    size = Fraction(sum(len(text.encode(errors="replace")) for text in terms.free_texts(view.input, view.schema)))
+    spoken = AUDIO_TOKENS_A_SECOND * (SILENCE_S + MOST_SECONDS_A_BYTE * size)
+    return {"input tokens": size, "audio tokens": spoken}.get(fact) if size else None
 
 
 def rate_of(line: PriceLine, unit: str = "credits", *, short: bool = False) -> str:

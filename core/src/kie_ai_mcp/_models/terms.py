@@ -177,6 +177,19 @@ def texts_in(values: Iterable[Any]) -> Iterator[str]:
         yield from texts_in(value) if isinstance(value, list) else (value,) if isinstance(value, str) else ()
 
 
+def free_texts(value: Any, schema: Any) -> Iterator[str]:
+    """Yield the texts in an input that its schema lets anyone write: no choices, no names of a set form."""
+    schema = schema if isinstance(schema, Mapping) else EMPTY
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from free_texts(each, schema.get("properties", EMPTY).get(name))
+    elif isinstance(value, list):
+        for each in value:
+            yield from free_texts(each, schema.get("items"))
+    elif isinstance(value, str) and not {"enum", "const", "pattern"} & schema.keys():
+        yield value
+
+
 def _fits(value: Any, test: Any) -> bool:
     if test == "*":
         return value is not None

@@ -10,10 +10,12 @@ import peewee
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.scope import Scope, Units
 from kie_ai_mcp._record.tables import FINAL, MAY_COST, SubmissionRow, TaskRow
+from kie_ai_mcp._settings.settings import APP
 from kie_ai_mcp.errors import LimitReached
 from kie_ai_mcp.specs import KIE
 
 ASK = "ask an administrator of this server to raise it"
+USUAL_ASSUMED = 50.0  # credits that are proposed for a request of unknown price
 STALE_TICKET_S = 5.0  # A waiting request whose process has not asked for a slot for so long no longer holds its place
 
 
@@ -86,12 +88,14 @@ class Budget:
             limits[self._name_of("MAX_CREDITS_PER_REQUEST")] = self.credits_per_request
         limited = [name for name, limit in limits.items() if limit is not None]
         if price is None and limited:
-            assume = "Set KIE_AI_ASSUMED_CREDITS to the credits that are booked for a request of unknown price, "
-            assume += "until the service names the charge; or make a request whose price is known."
+            usual = min(USUAL_ASSUMED, *(limit for limit in limits.values() if limit is not None))
+            assume = f"Let the user set KIE_AI_ASSUMED_CREDITS, for example to {usual:g}: so many credits are booked "
+            assume += "for a request of unknown price until the service names the charge. "
+            assume += f"`{APP} config set assumed_credits {usual:g}` does so. Or make a request whose price is known."
             others = "Leave out max_credits, or make a request whose price is known."
             raise LimitReached(
                 f"The price of this {tool} is unknown, and {limited[0]} limits the credits. Nothing was sent.",
-                next_step=assume if ours and self.user is None else others,
+                next_step=assume if ours and self.user is None and usual else others,
             )
         for name, what in (
             ("max_credits", "max_credits"),

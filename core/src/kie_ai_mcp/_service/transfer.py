@@ -17,7 +17,7 @@ import anyio
 from kie_ai_mcp._service.caller import ANSWER_LIMIT, Caller
 from kie_ai_mcp._service.envelope import error_text
 from kie_ai_mcp._service.proxies import PORTS, proxy_of
-from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._settings.settings import UPLOAD_URL, Settings
 from kie_ai_mcp.errors import KeyRejected, MediaError, NoCredits, meaning_of, shorten
 from kie_ai_mcp.specs import Answer, is_web_address
 
@@ -95,6 +95,8 @@ async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, m
     problem = error_text(answer) if answer else f"HTTP {status} without a readable answer."
     meaning = meaning_of(answer.code if answer else status)
     cure = meaning.next_step if meaning.error in {KeyRejected, NoCredits} else "Call again later, or give a web link."
+    if status in {404, 405} and caller.settings.upload_url != UPLOAD_URL:
+        cure = f"Set KIE_AI_UPLOAD_URL to the address that takes files; {caller.settings.upload_url} does not."
     raise MediaError(
         f"{path.name} could not be uploaded to {place}: {problem}", next_step=f"Nothing was charged. {cure}"
     )

@@ -34,6 +34,7 @@ APP = "kie-ai-mcp-server"
 HERE = Path("tasks.db")  # where the seed's server kept its tasks: in the folder that the host started it in
 NOT_ABSOLUTE = "it must be absolute or start with ~, since hosts start servers in folders of their own"
 HOST = r"(\[[^@/?#\[\]]*\]|[^@/?#\[\]:,]*)(:\d*)?"  # in an address of PostgreSQL
+UPLOAD_URL = "https://kieai.redpandaai.co"  # of the service
 NOT_STORED = "[not stored]"  # stands for a prompt where `store_prompts` is false
 
 
@@ -68,6 +69,12 @@ def _web_address(value: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("it must be an address that starts with https:// or http://")
     return value.rstrip("/")
+
+
+def _uploads_of(base_url: str) -> str:
+    """Return where local files are sent: never to the service itself where another address stands in for it."""
+    is_service = urlsplit(base_url).hostname == urlsplit(BASE_URL).hostname
+    return UPLOAD_URL if is_service else base_url.removesuffix(urlsplit(BASE_URL).path)
 
 
 def _can_be_extended(value: str) -> str:
@@ -178,7 +185,10 @@ class Settings(BaseModel):
     output_dir: OutputPath = Field(None, description="folder where finished media are saved; nothing is saved if unset")
     max_download_mb: int = Field(1024, ge=1, description="largest result file that is saved, in MB")
     upload_roots: Folders = Field((), description="folders whose files may be sent, or be saved in; none if unset")
-    upload_url: Address = Field("https://kieai.redpandaai.co", description="the service's upload address")
+    upload_url: Address = Field(
+        default_factory=lambda data: _uploads_of(data.get("base_url", BASE_URL)),
+        description="the service's upload address; where KIE_AI_BASE_URL is set, that one without its /api/v1",
+    )
     max_upload_mb: int = Field(100, ge=1, description="largest local file that is sent, in MB")
     trusted_hosts: Names = Field((), description="host or host:port from which results may come although private")
     trusted_networks: Networks = Field((), description="ranges of private addresses from which results may come")

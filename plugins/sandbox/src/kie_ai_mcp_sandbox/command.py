@@ -1,6 +1,7 @@
 """Commands of the sandbox: ``sandbox`` serves it until a signal, ``demo`` runs the demonstration."""
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -76,7 +77,9 @@ def sandbox(
             reason = error.strerror or str(error)
             raise click.UsageError(f"can't listen on {host}:{port}: {reason}; choose another --port") from error
         click.echo(f"sandbox listening on {served.base_url}")
-        click.echo(f"set KIE_AI_BASE_URL={served.base_url} KIE_AI_UPLOAD_URL={served.upload_url}")
+        if not until_stdin_closes:
+            click.echo("To use it, type in another terminal:")
+            click.echo("\n".join(_settings(served.base_url, served.upload_url, key or "any")))
         sys.stdout.flush()
         if until_stdin_closes:
             threading.Thread(target=_watch_stdin, args=(stop,), name="stdin", daemon=True).start()
@@ -84,6 +87,13 @@ def sandbox(
         while not stop.wait(0.5):
             pass
         served.stop()
+
+
+def _settings(base_url: str, upload_url: str, key: str) -> Iterator[str]:
+    """Yield the lines for a shell after which everything is sent to the sandbox."""
+    values = {"KIE_AI_BASE_URL": base_url, "KIE_AI_UPLOAD_URL": upload_url, "KIE_AI_API_KEY": key}
+    for name, value in values.items():
+        yield f"export {name}={shlex.quote(value)}" if os.name == "posix" else f'$env:{name} = "{value}"'
 
 
 def _at_home(_ctx: click.Context, _param: click.Parameter, path: Path) -> Path:
