@@ -34,31 +34,32 @@ from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
 from kie_ai_mcp._cli.main import cli
 from kie_ai_mcp._mcp.content import listing
 from kie_ai_mcp._models.catalogue import Entry
-from kie_ai_mcp._models.search import Offer, offer_of_model
+from kie_ai_mcp._models.pricing import dollars
+from kie_ai_mcp._models.search import Offer, default_of_tool, lowest_of_tool, offer_of_model
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 from kie_ai_mcp.specs import KIE
 
 ROOT = Path(__file__).parents[1]
-USD = 0.005  # of one credit
 COMMAND = {"command": "uvx", "args": ["kie-ai-mcp-server"]}
-# What each current family with tools is chosen for, in the order of the README's table.
+# What each current family with tools is chosen for, the tool whose lowest usual price the README's table names, and
+# what that price is for, in the order of the table.
 GOOD_AT = {
-    "nano-banana": "everyday pictures; changing and combining them",
-    "seedream": "low prices, 4K, up to 14 pictures at once",
-    "gpt-image": "text in pictures, transparent background",
-    "gpt4o-image": "following long descriptions",
-    "flux": "changing one picture by words",
-    "ideogram": "posters, logos, the same character again",
-    "recraft": "removing backgrounds",
-    "kling": "clips with sound, shots, motion after a clip",
-    "veo3": "realism, speech, 4K",
-    "seedance": "references, up to 30 s",
-    "wan": "clips that follow speech or music",
-    "runway": "cheap clips; changing a clip by words",
-    "talking": "talking photos, dubbing",
-    "topaz": "larger and sharper pictures and clips",
-    "suno": "songs, stems, sound effects",
-    "speech": "reading aloud, dialogues",
+    "nano-banana": ("everyday pictures; changing and combining them", "generate_nano_banana", "a picture"),
+    "seedream": ("low prices, 4K, up to 14 pictures at once", "generate_seedream_image", "a picture"),
+    "gpt-image": ("text in pictures, transparent background", "generate_gpt_image", "a picture"),
+    "gpt4o-image": ("following long descriptions", "generate_gpt4o_image", "a picture"),
+    "flux": ("changing one picture by words", "generate_flux_image", "a picture"),
+    "ideogram": ("posters, logos, the same character again", "generate_ideogram_image", "a picture"),
+    "recraft": ("removing backgrounds", "remove_background", "a picture"),
+    "kling": ("clips with sound, shots, motion after a clip", "generate_kling_video", "a clip of 5 s"),
+    "veo3": ("realism, speech, 4K", "generate_veo3_video", "a clip of 8 s"),
+    "seedance": ("references, up to 30 s", "generate_seedance_video", "a clip of 5 s"),
+    "wan": ("clips that follow speech or music", "generate_wan_video", "a clip of 5 s"),
+    "runway": ("cheap clips; changing a clip by words", "generate_runway_gen3_video", "a clip of 5 s"),
+    "talking": ("talking photos, dubbing", "generate_talking_video", "a clip"),
+    "topaz": ("larger and sharper pictures and clips", "upscale_image", "a picture"),
+    "suno": ("songs, stems, sound effects", "generate_music", "a song"),
+    "speech": ("reading aloud, dialogues", "generate_speech", "speech"),
 }
 
 
@@ -124,21 +125,19 @@ def families(app: App) -> str:
         raise SystemExit(f"GOOD_AT of tools/docs.py has other families: {current ^ GOOD_AT.keys()}")
     listed = [offer for offer in offers(app.engine) if offer.name in plugins.tools]
     rows = []
-    for name, good_at in GOOD_AT.items():
-        own = [offer for offer in listed if plugins.tools[offer.name].provider == name]
-        rows.append((plugins.provider_of(name).title, good_at, lowest(own)))
+    for name, (good_at, tool, thing) in GOOD_AT.items():
+        (offer,) = [offer for offer in listed if offer.name == tool]
+        lowest = lowest_of_tool(plugins.tools[tool], app.engine.catalogue.entries)
+        rows.append((plugins.provider_of(name).title, good_at, price_of(offer, lowest, thing)))
     return table(("family", "good at", "usual price, from"), rows)
 
 
-def lowest(own: Sequence[Offer]) -> str:
-    """Return the lowest usual price of a family's tools that make something new."""
-    new = [offer for offer in own if offer.name.startswith(("generate", "remove", "edit")) and offer.kind != "text"]
-    if priced := [offer.credits for offer in new if offer.credits]:
-        least = min(priced)
-        digits = max(2, len(f"{USD * least:.3f}".rstrip("0").partition(".")[2]))
-        return f"{least:g} credit{'s' * (least != 1)} (${USD * least:.{digits}f})"
-    rates = [float(found[1]) for offer in own if (found := re.match(r"usually ([\d.]+) credits/s$", offer.price))]
-    return f"{min(rates):g} credits a second" if rates else "by length"
+def price_of(offer: Offer, lowest: float | None, thing: str) -> str:
+    """Return the lowest usual price of a tool, and what it is for."""
+    if lowest is None:
+        rate = offer.price.removeprefix("usually ").replace("/s", "/second")
+        return f"{rate.replace('/', ' for each ')} of {thing}" if "second" in rate else rate.replace("/", " for ")
+    return f"{lowest:g} credit{'s' * (lowest != 1)} ({dollars(lowest)}) for {thing}"
 
 
 def models(app: App) -> str:
@@ -156,16 +155,20 @@ def models(app: App) -> str:
     parts = []
     for title, entries in groupby(own, key=family):
         rows = [
-            (
-                f"`{entry.name}`",
-                entry.model.task,
-                offer_of_model(entry).price,
-                entry.model.tool and f"`{entry.model.tool}`",
-            )
+            (f"`{entry.name}`", entry.model.task, offer_of_model(entry).price, entry.model.tool and by_tool(app, entry))
             for entry in entries
         ]
         parts.append(f"### {title}\n\n{table(('model', 'task', 'usual price', 'easier by'), rows)}")
     return "\n\n".join(["", *parts, ""])
+
+
+def by_tool(app: App, entry: Entry) -> str:
+    """Return the tool that is easier for a model, with its price where the tool sends a cheaper usual call."""
+    tool = app.engine.plugins.tools[entry.model.tool]
+    chosen = {"model": entry.model.id} if "model" in tool.arguments.names else {}
+    bought = default_of_tool(tool, app.engine.catalogue.entries, **chosen)
+    is_same = bought is None or bought.name != entry.name or bought.price == offer_of_model(entry).price
+    return f"`{tool.name}`{'' if is_same or bought is None else f': {bought.price}'}"
 
 
 def sizes(_: App) -> str:

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
-from kie_ai_mcp._cli import doctor
+from kie_ai_mcp._cli import console, doctor
 from kie_ai_mcp._cli.console import PROGRAM
 from kie_ai_mcp._cli.install import command as install
 from kie_ai_mcp._cli.main import cli
@@ -69,6 +69,12 @@ def first_starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[str], M
     for module in (doctor, install):
         monkeypatch.setattr(module, "start_once", note)
     return made
+
+
+@pytest.fixture(autouse=True)
+def program_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in what is printed have the bare name, as where the program was installed for its user."""
+    monkeypatch.setattr(console, "typed_command", lambda: PROGRAM)
 
 
 @pytest.fixture

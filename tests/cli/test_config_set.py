@@ -83,7 +83,7 @@ def test_value_takes_the_place_of_its_example_in_a_fresh_file(run: "Run", file: 
 @pytest.mark.parametrize(
     ("key", "value", "reasons"),
     [
-        ("rate_limit", "many", ["rate_limit in ", "valid integer"]),
+        ("rate_limit", "many", ["rate_limit is 'many'", "valid integer"]),
         ("max_credits_per_day", "inf", ["finite"]),
         ("max_credits_per_request", "1e309", ["finite"]),
         ("confirm_credits", "nan", ["finite"]),

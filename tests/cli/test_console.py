@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kie_ai_mcp._cli
+from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.console import TOLD
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.specs import Outcome, Task
@@ -145,3 +146,17 @@ def test_all_output_passes_through_one_place() -> None:
         if isinstance(node, ast.Attribute) and node.attr in {"echo", "secho"} and ast.unparse(node.value) == "click"
     }
     assert [place.partition(":")[0] for place in prints] == ["console.py"]
+
+
+# Commands in what is printed -----------------------------------------------------------------------------------------
+
+
+def test_printed_commands_are_those_that_a_person_can_type_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "typed_command", lambda: ".uv/bin/uv run kie-ai-mcp-server")
+    console.echo("Look: `kie-ai-mcp-server tasks list`, or kie-ai-mcp-server doctor. The kie-ai-mcp-server project.")
+    said = "Look: `.uv/bin/uv run kie-ai-mcp-server tasks list`, or .uv/bin/uv run kie-ai-mcp-server doctor."
+    assert capsys.readouterr().out == f"{said} The kie-ai-mcp-server project.\n"
+    console.print_json({"next": "kie-ai-mcp-server doctor"})
+    assert capsys.readouterr().out == '{\n  "next": "kie-ai-mcp-server doctor"\n}\n'

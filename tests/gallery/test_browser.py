@@ -17,6 +17,7 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._gallery.page import page, write
 from kie_ai_mcp._media.thumbnails import THUMBNAILS
 from kie_ai_mcp._record.tables import Ending
+from kie_ai_mcp._settings.installation import typed_command
 from tests.gallery.test_page import fill
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ async def test_prompt_and_command_are_copied(past: "Past", browser: "Browser") -
     said = "[...document.querySelectorAll('.said')].map((said) => said.textContent).join('')"
     for label, copied, answer in (
         ("Copy prompt", words.strip(), "The prompt is copied."),
-        ("Copy command", f"kie-ai-mcp-server tasks again {task_id}", "Run it in a terminal"),
+        ("Copy command", f"{typed_command(anywhere=True)} tasks again {task_id}", "Run it in a terminal"),
     ):
         (found,) = browser.ask(
             f"[...document.querySelectorAll('button')].filter((button) => button.textContent === {label!r})"

@@ -11,6 +11,7 @@ from kie_ai_mcp import Outcome, Task
 from kie_ai_mcp._gallery.entries import ARGUMENT_CHARS, ARGUMENTS, DATA_CHARS, PROMPT_CHARS
 from kie_ai_mcp._gallery.page import entries, html
 from kie_ai_mcp._record.tables import Ending
+from kie_ai_mcp._settings.installation import typed_command
 from kie_ai_mcp._settings.secrets import Mask
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ async def test_task_is_told_with_all_that_is_on_record(past: "Past") -> None:
         "prompt": "A fox",
         "arguments": {"seed": "7", "flag": "null"},
         "credits": 60.5,
-        "command": f"kie-ai-mcp-server tasks again {task_id}",
+        "command": f"{typed_command(anywhere=True)} tasks again {task_id}",
     }
 
 

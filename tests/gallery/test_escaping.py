@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kie_ai_mcp._gallery.entries import Entry, task_entry
 from kie_ai_mcp._gallery.page import html, page
 from kie_ai_mcp._record.tables import Ending, SubmissionRecord, TaskRecord
+from kie_ai_mcp._settings.installation import typed_command
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Past, Read
@@ -157,7 +158,7 @@ def test_data_of_the_page_can_not_end_its_script() -> None:
 @pytest.mark.parametrize(
     ("task_id", "command"),
     [
-        ("3f9a-1c:22.x_y", "kie-ai-mcp-server tasks again 3f9a-1c:22.x_y"),
+        ("3f9a-1c:22.x_y", f"{typed_command(anywhere=True)} tasks again 3f9a-1c:22.x_y"),
         ("--help", None),
         ("a; rm -rf ~", None),
         ("$(id)", None),

@@ -158,3 +158,16 @@ def test_words_that_name_nothing_find_makers_of_pictures_and_clips(everything: l
 def test_cheapest_comes_first_where_people_ask_for_it(everything: list[Offer]) -> None:
     credits = [offer.credits for offer in best(everything, "cheapest image", "image", None)]
     assert credits == sorted(credits, key=lambda value: value or 0)
+
+
+def test_noise_of_a_recording_is_taken_out_by_what_isolates_a_voice(everything: list[Offer]) -> None:
+    found = best(everything, "Which models remove noise from a voice recording", None, None)
+    assert {offer.name for offer in found[:2]} == {"isolate_voice", "elevenlabs/audio-isolation"}
+
+
+def test_tool_names_its_usual_price_and_the_lowest_of_its_models(everything: list[Offer]) -> None:
+    prices = {offer.name: offer.price for offer in everything}
+    assert prices["generate_veo3_video"] == "usually 60 credits, from 30"
+    assert prices["generate_kling_video"] == "usually 42 credits, from 25"
+    assert prices["edit_flux_image"] == "usually from 5 credits"
+    assert prices["google/gemini-3-8-flash-lite-tts"] == "about 1.4 credits/1000 characters"

@@ -10,7 +10,7 @@ from kie_ai_mcp._app.patience import USUAL_PATIENCE_S
 from kie_ai_mcp._app.resources import Link, Resources
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.report import Report
-from kie_ai_mcp._models.search import Offer, default_of_tool, offer_of_model, offer_of_tool
+from kie_ai_mcp._models.search import Offer, default_of_tool, lowest_of_tool, offer_of_model, offer_of_tool
 from kie_ai_mcp._providers.arguments import NOTHING_USUAL, Arguments, with_defaults
 from kie_ai_mcp._providers.tools import BoundTool, describe, title_of
 
@@ -128,7 +128,9 @@ def offers(engine: Engine) -> Sequence[Offer]:
 
     def offer(tool: BoundTool) -> Offer:
         plugin = plugins.plugins[tool.provider]
-        default = default_of_tool(tool, entries) if plugin.is_first_party and tool.paid else None
-        return offer_of_tool(tool, plugin.provider, models, default)
+        if not (plugin.is_first_party and tool.paid):
+            return offer_of_tool(tool, plugin.provider, models, None)
+        default, lowest = default_of_tool(tool, entries), lowest_of_tool(tool, entries)
+        return offer_of_tool(tool, plugin.provider, models, default, lowest)
 
     return [*map(offer, plugins.tools.values()), *models]

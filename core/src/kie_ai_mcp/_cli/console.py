@@ -20,6 +20,7 @@ import click
 from kie_ai_mcp._app.app import RESERVED, App
 from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.installation import typed_command
 from kie_ai_mcp._settings.load import load_settings, nearest
 from kie_ai_mcp._settings.logging import visible
 from kie_ai_mcp._settings.settings import APP, Settings, at_home
@@ -58,6 +59,11 @@ TOLD = {
     "Call again": "Try again",
 }
 LISTED = r"((?:Known: |Did you mean ).*?[.?](?=\s|$))"  # names to choose from, which are given as they are
+# A command of this program in a text: its name, with one of its commands after it.
+COMMAND = re.compile(
+    rf"(?<![\w/.\\-]){PROGRAM}(?= (?:call|config|database|demo|doctor|estimate|gallery|install|models|plugin|providers|"
+    r"sandbox|serve|tasks|tools|uninstall|users)\b)"
+)
 QUOTED = ("Prompt: ", "Text: ", "Data: ", "Arguments: ", "Tool: ", "The service's own record: ")
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 Value = TypeVar("Value")
@@ -89,9 +95,14 @@ def complain(message: str) -> None:
     echo(f"{PROGRAM}: {for_person(' '.join(message.split()))}", err=True)
 
 
-def echo(text: str, **style: Any) -> None:
-    """Print text in a style of click, with its control characters made visible; all that is printed passes here."""
-    click.secho(visible(text), **style)
+def echo(text: str, *, as_data: bool = False, **style: Any) -> None:
+    """Print text in a style of click, with its control characters made visible; all for people passes here.
+
+    Commands of this program are written as a person types them here: in a checkout the bare name is not found. Data
+    stay as they are.
+    """
+    shown = visible(text)
+    click.secho(shown if as_data else COMMAND.sub(lambda _: typed_command(), shown), **style)
 
 
 def prepare_streams() -> None:
@@ -275,7 +286,7 @@ def show(value: Any, text: str | Callable[[], object]) -> None:
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     utf_8 = (sys.stdout.encoding or "").lower().startswith("utf")  # elsewhere JSON has an escape of its own
-    echo(json.dumps(value, ensure_ascii=not utf_8, indent=2, default=str))
+    echo(json.dumps(value, ensure_ascii=not utf_8, indent=2, default=str), as_data=True)
 
 
 def terminal() -> ModuleType:

@@ -90,7 +90,8 @@ def judged(values: Mapping[str, Any]) -> Iterator[tuple[dict[str, str], list[Con
         change_settings(values, file)
         yield {f"{PREFIX}CONFIG": str(file)}, faults
     for fault in faults:
-        fault.message = fault.message.replace(str(file), str(config_file()))
+        # The value that is wrong stands in no file yet.
+        fault.message = fault.message.replace(f" in {file}", "").replace(str(file), str(config_file()))
 
 
 def plain_number(value: float) -> float | int:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal, Self
 
-from kie_ai_mcp._models.pricing import USD
+from kie_ai_mcp._models.pricing import dollars
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import (
@@ -270,8 +270,8 @@ def wait_call(task_ids: Sequence[str]) -> str:
 
 def in_words(amount: float, unit: str = CREDITS) -> str:
     """Return an amount with its unit; credits of Kie.ai with the dollars that they cost."""
-    dollars = f" (${round(amount * USD, 4):g})" if unit == CREDITS else ""
-    return f"{amount:.10g} {unit.removesuffix('s') if amount == 1 else unit}{dollars}"
+    cost = f" ({dollars(amount)})" if unit == CREDITS else ""
+    return f"{amount:.10g} {unit.removesuffix('s') if amount == 1 else unit}{cost}"
 
 
 def _json(value: Any) -> str:

@@ -8,13 +8,13 @@ from itertools import islice
 from typing import Any
 
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
+from kie_ai_mcp._settings.installation import typed_command
 from kie_ai_mcp.specs import CREDITS, KIE
 
 PROMPT_CHARS = 2000
 ARGUMENT_CHARS = 200
 ARGUMENTS = 16
 DATA_CHARS = 6000
-COMMAND = "kie-ai-mcp-server tasks again"
 
 _CHARGED = {"refused": "not charged", "cancelled": "never sent", "unknown": "may have been charged", "sending": ""}
 
@@ -50,7 +50,7 @@ def task_entry(
         progress=None if record.final else record.progress,
         finished_at=_when(record.finished_at),
         expires_at=_when(expires_at),
-        command=f"{COMMAND} {record.written_id}" if request and is_plain else None,
+        command=f"{typed_command(anywhere=True)} tasks again {record.written_id}" if request and is_plain else None,
     )
 
 

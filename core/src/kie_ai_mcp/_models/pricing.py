@@ -12,6 +12,7 @@ from kie_ai_mcp.models import Model, Price, PriceLine
 
 # Bounds of speech that is priced by tokens: no token is shorter than a byte, and no text is spoken more slowly.
 AUDIO_TOKENS_A_SECOND, MOST_SECONDS_A_BYTE, SILENCE_S = 25, Fraction(1, 2), 10
+USUAL_BYTES, USUAL_CHARS_A_SECOND = 4, 15  # of a token, and of speech
 USD = 0.005  # one credit of Kie.ai's
 _SECONDS = re.compile(r"(?:.*[^a-z])?(?:durations?|seconds|s)", re.IGNORECASE)  # names of fields that are seconds
 
@@ -73,6 +74,23 @@ def estimate(
         rate=" + ".join(rate_of(cost.line, unit, short=usual) for cost in parts if cost.line.per),
         missing=", ".join(dict.fromkeys(missing)),
     )
+
+
+def dollars(credits: float) -> str:
+    """Return credits of Kie.ai as dollars: two digits after the point, more only where cents are too coarse."""
+    amount = credits * USD
+    digits = 2 if amount >= 1 else max(2, len(f"{amount:.4f}".rstrip("0").partition(".")[2]))
+    return f"${amount:,.{digits}f}"
+
+
+def least(model: Model, sent: Mapping[str, Any]) -> float | None:
+    """Return the least that an input, with what it leaves open, costs; None where it has a rate or nobody knows."""
+    if (price := model.price) is None:
+        return None
+    lines, _ = _lines(price, price.lines, View(sent, model.input, EMPTY, filled=True))
+    costs = [_cost(model, line, own, usual=True).credits for line, own in lines]
+    amounts = [cost for cost in costs if cost is not None]
+    return float(min(amounts)) if len(amounts) == len(costs) > 0 else None
 
 
 def _lines(
@@ -140,6 +158,16 @@ def _most_tokens(fact: str, view: View) -> Fraction | None:
     size = Fraction(sum(len(text.encode(errors="replace")) for text in terms.free_texts(view.input, view.schema)))
     spoken = AUDIO_TOKENS_A_SECOND * (SILENCE_S + MOST_SECONDS_A_BYTE * size)
     return {"input tokens": size, "audio tokens": spoken}.get(fact) if size else None
+
+
+def of_1000_characters(price: Price) -> float | None:
+    """Return what 1000 characters of speech usually cost by a price that counts tokens; None for another price."""
+    tokens = {"input tokens": 1000 / USUAL_BYTES, "audio tokens": 1000 / USUAL_CHARS_A_SECOND * AUDIO_TOKENS_A_SECOND}
+    lines = [(line, parts_of(line.per)) for line in (*price.lines, *price.plus) if line.per]
+    facts = [(line, parts[0].path) for line, parts in lines if len(parts) == 1 and parts[0].path in tokens]
+    if "audio tokens" not in {fact for _, fact in facts}:
+        return None
+    return sum(line.credits * tokens[fact] / line.each for line, fact in facts)
 
 
 def rate_of(line: PriceLine, unit: str = "credits", *, short: bool = False) -> str:

@@ -11,6 +11,7 @@ from kie_ai_mcp.models import Model
 
 TEXT = "a quiet harbour at dawn, with gulls over red boats and a slow mist on the water; "
 ADDRESS = "https://media.example.com/{}"
+CLIP_S = 5  # of a usual clip
 LONGEST = 20_000  # of a sample; a service may ask for more than there is memory
 FILES = {"image": "picture.png", "video": "clip.mp4", "audio": "sound.mp3", "file": "page.pdf", "link": "page.html"}
 _SHAPE = re.compile(r"([0-9]{1,5})\s*[:x/]\s*([0-9]{1,5})")
@@ -20,7 +21,15 @@ _CLASS = re.compile(r"(\[[^\]]*\]|\\d|\\w)(?:\{(\d+)[^}]*\}|[+*?])?")  # in a pa
 
 def usual_input(model: Model) -> dict[str, Any]:
     """Return the fields that a model's schema requires, each with its default or smallest usual value."""
-    return {name: usual(model, name) for name in model.input.get("required", ())}
+    return {name: _usual_length(model, name) or usual(model, name) for name in model.input.get("required", ())}
+
+
+def _usual_length(model: Model, name: str) -> int | None:
+    """Return the seconds of a usual clip, so that prices compare; None where the model takes no such length."""
+    field = schema_at(model.input, name) or {}
+    is_open = name == "duration" and model.kind == "video" and not {"default", "enum", "const"} & field.keys()
+    is_open = is_open and field.get("type") in {"integer", "number"} and "minimum" in field
+    return CLIP_S if is_open and field["minimum"] <= CLIP_S <= field.get("maximum", CLIP_S) else None
 
 
 def usual(model: Model, path: str) -> Any:

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from kie_ai_mcp._models import terms
 from kie_ai_mcp._models.catalogue import Entry
-from kie_ai_mcp._models.pricing import estimate
+from kie_ai_mcp._models.pricing import estimate, least
 from kie_ai_mcp._models.samples import usual_input
 from kie_ai_mcp._models.wording import usual_price
 from kie_ai_mcp._providers.selection import RANKS
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Model
-from kie_ai_mcp.specs import Availability, Kind, Provider, Submission
+from kie_ai_mcp.specs import KIE, Availability, Kind, Provider, Submission
 
 MOST_FOUND = 8
 UNASKED = 4.0  # what an offer loses whose special task nobody asked for
@@ -32,7 +33,7 @@ MEANT = {
     "music": "song melody tune track soundtrack jingle instrumental beat sing",
     "speech": "tts read aloud narrate narration voiceover voice speaker audiobook say says spoken",
     "sound": "sfx effect audio",
-    "isolation": "clean noise denoise isolate",
+    "isolation": "clean noise denoise isolate remove",
     "lyric": "verse rhyme",
     "separate": "stem vocal karaoke split acapella",
     "video": "clip film movie animate animated animation footage scene",
@@ -113,13 +114,22 @@ def offer_of_model(entry: Entry, sent: Mapping[str, Any] | None = None) -> Offer
     return Offer(entry.name, makes, model.kind, model.task, price, model.tool, state, ours, entry.provider, fields)
 
 
-def offer_of_tool(tool: BoundTool, provider: Provider, models: Iterable[Offer], default: Offer | None) -> Offer:
-    """Return a tool as an offer, at the price of its default call, else of the cheapest model that it stands for."""
+def offer_of_tool(
+    tool: BoundTool, provider: Provider, models: Iterable[Offer], default: Offer | None, lowest: float | None = None
+) -> Offer:
+    """Return a tool as an offer, at the price of its default call, else of the cheapest model that it stands for.
+
+    A `lowest` price that is below it is named as well.
+    """
     own = [model for model in models if model.tool == tool.name]
     priced = default or min(own, key=_dearness, default=None)
     price = "see estimate_cost" if tool.charges else "free"
     if tool.charges and priced and "unknown" not in priced.price:
         price = f"usually {'' if default else 'from '}{priced.price}"
+        if lowest is not None and priced.credits is not None and lowest < priced.credits:
+            price = f"usually {priced.price}, from {terms.plain(lowest)}"
+    elif tool.charges and lowest is not None:
+        price = f"usually from {terms.priced(lowest, 'credits')}"
     words, task = " ".join(model.name for model in own), priced.task if priced else ""
     makes = re.split(r"(?<=[a-z])[.;:] ", tool.description.partition("\n")[0])[0].rstrip(".")
     state, credits, said = provider.availability, priced.credits if priced else None, f"{provider.title} {words}"
@@ -127,20 +137,42 @@ def offer_of_tool(tool: BoundTool, provider: Provider, models: Iterable[Offer], 
     return Offer(tool.name, makes, tool.kind, task, price, tool.name, state, credits, said, fields)
 
 
-def default_of_tool(tool: BoundTool, entries: Mapping[str, Entry]) -> Offer | None:
-    """Return the model that a tool buys where it is given only what it needs, at the price of that call.
+def default_of_tool(tool: BoundTool, entries: Mapping[str, Entry], **chosen: Any) -> Offer | None:
+    """Return the model that a tool buys where it is given only what it needs and was chosen, at the price of that call.
 
     It is None where that is not known. The tool's function is called here, so it must be one of this project.
     """
+    request = _least_call(tool, **chosen)
+    if request is None or (entry := entries.get(request.model or "")) is None:
+        return None
+    return offer_of_model(entry, request.body["input"] if entry.model.wrapped else request.body)
+
+
+def lowest_of_tool(tool: BoundTool, entries: Mapping[str, Entry]) -> float | None:
+    """Return the lowest price in credits of a usual call of a tool, with any of its models; None where none has one.
+
+    The tool's function is called here, so it must be one of this project.
+    """
+    own = [entry for entry in entries.values() if entry.model.tool == tool.name and entry.unit == "credits"]
+    prices = [least(entry.model, usual_input(entry.model)) for entry in own]
+    for word in tool.arguments.schema["properties"].get("model", {}).get("enum", ()):
+        request = _least_call(tool, model=word)
+        if request is not None and (entry := entries.get(request.model or "")) is not None:
+            prices.append(least(entry.model, request.body["input"] if entry.model.wrapped else request.body))
+        elif request is not None and request.gateway == KIE:
+            prices.append(request.estimated_credits)
+    return min((price for price in prices if price), default=None)
+
+
+def _least_call(tool: BoundTool, **chosen: Any) -> Submission | None:
+    """Return the request of a call with nothing but what a tool needs, and what was chosen."""
     media = {path: limits for name, limits in tool.arguments.media.items() for path in (name, f"{name}[]")}
     shown = Model(tool.name, tool.title, tool.kind, "", tool.arguments.schema, media)
     try:
-        request = tool.fn(**tool.check(usual_input(shown), saves=True)[1])
+        request = tool.fn(**tool.check(usual_input(shown) | chosen, saves=True)[1])
     except InvalidArgument:
         return None
-    if not isinstance(request, Submission) or (entry := entries.get(request.model or "")) is None:
-        return None
-    return offer_of_model(entry, request.body["input"] if entry.model.wrapped else request.body)
+    return request if isinstance(request, Submission) else None
 
 
 def _dearness(model: Offer) -> tuple[bool, str, float]:

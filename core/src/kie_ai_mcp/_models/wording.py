@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from itertools import chain
 from typing import Any
 
-from kie_ai_mcp._models.pricing import Estimate, estimate, rate_of
+from kie_ai_mcp._models.pricing import Estimate, estimate, of_1000_characters, rate_of
 from kie_ai_mcp._models.samples import usual_input
 from kie_ai_mcp._models.terms import alternatives, group, number_of, part_words, parts_of, plain, priced
 from kie_ai_mcp.models import Condition, Model, Price, Rule
@@ -78,6 +78,8 @@ def usual_price(model: Model, unit: str = "credits", sent: Mapping[str, Any] | N
         return "price unknown"
     usual = estimate(model, usual_input(model) if sent is None else sent, usual=True, unit=unit)
     if usual.credits is None:
+        if spoken := of_1000_characters(model.price):
+            return f"about {priced(float(f'{spoken:.2g}'), unit)}/1000 characters"
         return usual.rate or "price unknown"
     return f"{'at most ' if usual.at_most else ''}{priced(usual.credits, unit)}"
 

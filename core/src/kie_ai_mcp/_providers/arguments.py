@@ -42,7 +42,7 @@ LIMITS_OF_EMPTY = {"enum", "const", "minLength", "minItems", "minProperties", "p
 LIMITS = {
     "literal_error": "use one of {expected}",
     "string_too_long": "at most {max_length} characters, {length} were given",
-    "string_too_short": "it can't be empty",
+    "string_too_short": "at least {min_length} characters",
     "too_long": "at most {max_length} items, {length} were given",
     "too_short": "at least {min_length} items",
     "value_error": "give {error}",
@@ -171,6 +171,8 @@ class Arguments:
             )
         if limit := LIMITS.get(error["type"]):
             length = len(value) if isinstance(value, Sized) else 0
+            if error["type"] == "string_too_short" and not str(value).strip():
+                limit = "it can't be empty"
             return InvalidArgument(field, value, limit.format(**error.get("ctx", {}), length=length))
         return InvalidArgument(field, value, error["msg"][:1].lower() + error["msg"][1:])
 

@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,10 +100,17 @@ def _less(arguments: Sequence[str], removed: Container[str]) -> list[str]:
     return kept + list(arguments[len(arguments) // 2 * 2 :])
 
 
-def typed_command() -> str:
-    """Return how a person starts this installation from the current folder, for a shell: what they typed themselves."""
+@cache
+def typed_command(*, anywhere: bool = False) -> str:
+    """Return how a person starts this installation from the current folder, for a shell: what they typed themselves.
+
+    With `anywhere` it holds in every folder.
+    """
     if made_by() == "uvx":
         words = ["uvx", *_uvx_arguments()]
+    elif anywhere:
+        program, arguments = server_command()
+        words = [APP if shutil.which(APP) == program else program, *arguments]
     elif (uv := os.environ.get("UV")) and in_project():
         words = [_typed(Path(uv)), "run", APP]
     else:

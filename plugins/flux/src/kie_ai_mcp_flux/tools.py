@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kie_ai_mcp import CallbackUrl, Family, Form, InvalidArgument, OnePicture, OutputFormat, Prompt, Submission
 
@@ -20,6 +20,8 @@ ModelId = Literal["flux-kontext-pro", "flux-kontext-max"]
 
 # Always sent: the price depends on it, and a default of the service could change.
 DEFAULT_MODEL = "flux-kontext-pro"
+# The market's one id of the two models: the usual one is meant.
+OF_MARKET = BeforeValidator(lambda value: DEFAULT_MODEL if value == "flux1-kontext" else value)
 TIERS = {"flux-kontext-pro": "Pro", "flux-kontext-max": "Max"}
 
 # The service's common form names no model: either may be made.
@@ -33,7 +35,7 @@ def generate_flux_image(
     prompt: Prompt,
     image_urls: OnePicture | None = None,
     aspectRatio: Shape | None = None,
-    model: ModelId | None = None,
+    model: Annotated[ModelId, OF_MARKET] | None = None,
     output_format: OutputFormat | None = None,
     safetyTolerance: Annotated[int, Field(ge=0, le=6)] | None = None,
     promptUpsampling: bool | None = None,
@@ -62,7 +64,7 @@ def edit_flux_image(
     prompt: Prompt,
     image_urls: OnePicture,
     aspectRatio: Shape | None = None,
-    model: ModelId | None = None,
+    model: Annotated[ModelId, OF_MARKET] | None = None,
     output_format: OutputFormat | None = None,
     safetyTolerance: Annotated[int, Field(ge=0, le=2)] | None = None,
     promptUpsampling: bool | None = None,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kie_ai_mcp import AudioUrl, InvalidArgument, Media, Prompt, Submission
 from kie_ai_mcp_speech.voices import EXAMPLES, GEMINI, USUAL_OF_ELEVENLABS, is_elevenlabs
@@ -14,10 +14,16 @@ ISOLATION = "voice-isolation"
 GEMINI_MODELS = {"gemini-lite": "google/gemini-3-8-flash-lite-tts", "gemini": "google/gemini-3-8-flash-tts"}
 TURBO, MULTILINGUAL = "elevenlabs/text-to-speech-turbo-2-5", "elevenlabs/text-to-speech-multilingual-v2"
 DIALOGUE = "elevenlabs/text-to-dialogue-v3"
+OF_MARKET = {market: name for name, market in GEMINI_MODELS.items()}
+OF_MARKET |= {TURBO: "elevenlabs", DIALOGUE: "elevenlabs", MULTILINGUAL: "elevenlabs-multilingual"}
 TURN_CHARS, ELEVENLABS_CHARS = 10_000, 5_000
 FAILED = "Tasks of ElevenLabs failed at Kie.ai from 2026-09-22 to at least 10-05, without a charge"
 
 Voices = Annotated[dict[str, str], Field(min_length=1, examples=[{"Ann": "Kore", "Ben": "Puck"}])]
+Name = Annotated[
+    Literal["gemini-lite", "gemini", "elevenlabs", "elevenlabs-multilingual"],
+    BeforeValidator(lambda value: OF_MARKET.get(value, value) if isinstance(value, str) else value),
+]
 
 
 def generate_speech(
@@ -25,7 +31,7 @@ def generate_speech(
     voice: Annotated[str, Field(examples=EXAMPLES[:2])] | None = None,
     style: Annotated[Prompt, Field(max_length=1000)] | None = None,
     voices: Voices | None = None,
-    model: Literal["gemini-lite", "gemini", "elevenlabs", "elevenlabs-multilingual"] | None = None,
+    model: Name | None = None,
 ) -> Submission:
     """Read text aloud by one voice, or a dialogue by several.
 

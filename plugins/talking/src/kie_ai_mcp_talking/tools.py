@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kie_ai_mcp import AudioUrl, Family, Form, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
 
@@ -18,6 +18,11 @@ OF_OTHER_SOUNDS = replace(INFINITALK, words={"audio_url": {"MP3, AAC, M4A or OGG
 OMNIHUMAN = Form(
     "omnihuman-1-5", "omnihuman", {"resolution": "output_resolution"}, {"resolution": {"720p": "720", "1080p": "1080"}}
 )
+OF_MARKET = {form.id: form.name for form in (INFINITALK, OMNIHUMAN)}
+Name = Annotated[
+    Literal["infinitalk", "omnihuman"],
+    BeforeValidator(lambda value: OF_MARKET.get(value, value) if isinstance(value, str) else value),
+]
 
 Picture = Annotated[ImageUrl, Media("image", most_mb=10, formats=("jpg", "png", "webp"))]
 Sound = Annotated[AudioUrl, Media("audio", most_mb=10, formats=("mp3", "wav", "aac", "m4a", "ogg"))]
@@ -31,7 +36,7 @@ def generate_talking_video(
     audio_url: Sound,
     prompt: Annotated[Prompt, Field(max_length=5000)] | None = None,
     resolution: Literal["480p", "720p", "1080p"] | None = None,
-    model: Literal["infinitalk", "omnihuman"] | None = None,
+    model: Name | None = None,
 ) -> Submission:
     """Make the person in a photo talk or sing a sound file (addresses or local paths).
 

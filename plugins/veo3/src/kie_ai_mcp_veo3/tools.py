@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from kie_ai_mcp import CallbackUrl, Choice, Family, Form, ImageUrls, Prompt, Query, Submission, TaskId
 from kie_ai_mcp_veo3.results import hd_outcome, read_4k
@@ -27,6 +27,10 @@ TIERS = "The tier of the clip sets the price, at most {:g} credits."
 GenerationType = Literal["TEXT_2_VIDEO", "FIRST_AND_LAST_FRAMES_2_VIDEO", "REFERENCE_2_VIDEO"]
 Index = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=10_000, le=99_999)]
+
+# The market's one id of the three models, and of their extensions: the usual one is meant.
+OF_MARKET = BeforeValidator(lambda value: "veo3_fast" if value == "veo-3-1" else value)
+OF_EXTENSION = BeforeValidator(lambda value: "fast" if value == "veo/extend" else value)
 
 FAMILY = Family("kie_ai_mcp_veo3", "")
 
@@ -51,7 +55,7 @@ IMPLIED: tuple[GenerationType, ...] = (
 def generate_veo3_video(
     prompt: Prompt,
     imageUrls: Annotated[ImageUrls, Field(max_length=3)] | None = None,
-    model: Literal["veo3", "veo3_fast", "veo3_lite"] = "veo3_fast",
+    model: Annotated[Literal["veo3", "veo3_fast", "veo3_lite"], OF_MARKET] = "veo3_fast",
     watermark: str | None = None,
     aspectRatio: Literal["16:9", "9:16", "Auto"] | None = None,
     seeds: Annotated[Seed, Field(description="refused")] | None = None,
@@ -97,7 +101,7 @@ def credits_of_tiers() -> dict[str, float]:
 def extend_veo3_video(
     task_id: TaskId,
     prompt: Prompt,
-    model: Literal["fast", "quality", "lite"] | None = None,
+    model: Annotated[Literal["fast", "quality", "lite"], OF_EXTENSION] | None = None,
     seeds: Seed | None = None,
     callBackUrl: CallbackUrl | None = None,
 ) -> Submission:

@@ -15,7 +15,7 @@ from kie_ai_mcp._cli.console import echo
 from kie_ai_mcp._cli.install.clients import Client
 from kie_ai_mcp._cli.settings_file import change_settings, check_change, check_settings, plain_number
 from kie_ai_mcp._cli.stored_key import keep_key, key_place
-from kie_ai_mcp._models.pricing import USD
+from kie_ai_mcp._models.pricing import dollars
 from kie_ai_mcp._settings.keys import key_of
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import PREFIX, own_folder
@@ -47,7 +47,7 @@ SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
         _folders,
     ),
     "max_credits_per_day": (
-        f"Credits to spend in any 24 hours ({CREDITS_A_DAY} are about ${CREDITS_A_DAY * USD:g}; none: no limit)",
+        f"Credits to spend in any 24 hours ({CREDITS_A_DAY} are about {dollars(CREDITS_A_DAY)}; none: no limit)",
         _credits,
     ),
 }
