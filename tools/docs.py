@@ -137,7 +137,7 @@ def price_of(offer: Offer, lowest: float | None, thing: str) -> str:
     if lowest is None:
         rate = offer.price.removeprefix("usually ").replace("/s", "/second")
         return f"{rate.replace('/', ' for each ')} of {thing}" if "second" in rate else rate.replace("/", " for ")
-    return f"{lowest:g} credit{'s' * (lowest != 1)} ({dollars(lowest)}) for {thing}"
+    return f"{lowest:g} credit{'s' * (lowest != 1)} ({dollars(lowest)}) {thing}"
 
 
 def models(app: App) -> str:

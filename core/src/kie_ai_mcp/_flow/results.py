@@ -22,7 +22,7 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prefix_of, service_of
 from kie_ai_mcp._record.tasks import has_news
 from kie_ai_mcp._service.envelope import error_of, error_text
-from kie_ai_mcp._settings.settings import NOT_STORED
+from kie_ai_mcp._settings.settings import APP, NOT_STORED
 from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError, service_says, shorten
 from kie_ai_mcp.specs import Outcome, Query
 
@@ -198,7 +198,10 @@ async def save(engine: Engine, task_id: str, folder: str | None = None) -> Repor
     allowed = partial(allowed_folder, engine.settings, folder or "", by_path=engine.links is None)
     target = None if folder is None else await anyio.to_thread.run_sync(allowed)
     if target is None and engine.settings.output_dir is None:
-        raise ConfigError("No folder for results is set.", next_step="Set KIE_AI_OUTPUT_DIR and restart.")
+        raise ConfigError(
+            "No folder for results is set.",
+            next_step=f"Let the user name one: `{APP} config set output_dir ~/Pictures/kie`, then restart.",
+        )
     record = await engine.record.tasks.find(task_id)
     if record is None or record.status != "completed":
         report, record = await refresh(engine, task_id), await engine.record.tasks.find(task_id)

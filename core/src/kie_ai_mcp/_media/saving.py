@@ -31,7 +31,7 @@ from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._settings.folders import cure_of_access, is_below
-from kie_ai_mcp._settings.settings import NOT_STORED, Settings, at_home
+from kie_ai_mcp._settings.settings import APP, NOT_STORED, Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, MediaError, shorten
 from kie_ai_mcp.specs import FORMAT, KIE
 
@@ -118,7 +118,9 @@ def allowed_folder(settings: Settings, folder: str, *, by_path: bool = True) -> 
         where = "name one inside of your results, such as drafts/foxes" if roots else "the server saves no files"
         raise InvalidArgument("folder", folder, where)
     allowed = f"give one below {' or '.join(map(str, roots))}, or let" if roots else "let"
-    cure = "the user allow it: set KIE_AI_UPLOAD_ROOTS to its absolute path, and restart"
+    cure = (
+        f"the user allow it: `{APP} config set upload_roots` with its absolute path, then restart (KIE_AI_UPLOAD_ROOTS)"
+    )
     raise InvalidArgument("folder", folder, f"{allowed} {cure}")
 
 

@@ -182,7 +182,10 @@ class Budget:
         return f"KIE_AI_{limit}" if self.user is None else f"{self.user}'s {limit.lower().replace('_', ' ')}"
 
     def _cure(self, limit: str) -> str:
-        return f"raise {limit}" if self.user is None or limit == "max_credits" else ASK
+        if limit == "max_credits":
+            return f"raise {limit}"
+        setting = limit.removeprefix("KIE_AI_").lower()
+        return f"raise {limit}: `{APP} config set {setting} N`, then restart" if self.user is None else ASK
 
 
 def wait_for_slot(

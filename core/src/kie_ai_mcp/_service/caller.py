@@ -22,7 +22,7 @@ from kie_ai_mcp._providers.asking import answer_of, where_to_look
 from kie_ai_mcp._service.envelope import CUT, address_cure, envelope_answer, error_of, task_ids_in
 from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
-from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._settings.settings import APP, Settings
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, RateLimited, ReadFailed, Refused, Unknown, shorten
 from kie_ai_mcp.readings import number_in
 from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome
@@ -65,7 +65,8 @@ def kie(settings: Settings) -> Gateway:
         title="Kie.ai",
         base_url=settings.base_url,
         key=settings.key,
-        key_help=f"Set the environment variable KIE_AI_API_KEY to a key from {KEYS_PAGE} and restart.",
+        key_help=f"Let the user run `{APP} config set api_key` with a key from {KEYS_PAGE}, or set KIE_AI_API_KEY. "
+        "Then restart.",
         logs_page=LOGS_PAGE,
         result_hosts=("*.aiquickdraw.com", "*.redpandaai.co"),
     )

@@ -208,7 +208,9 @@ class Settings(BaseModel):
     max_credits_per_day: float | None = Field(None, ge=0, description="credits that may be spent in any 24 hours")
     max_credits_per_request: float | None = Field(None, ge=0, description="credits that one request may cost")
     assumed_credits: float | None = Field(
-        None, gt=0, description="credits booked for a request of unknown price, which a limit of credits else refuses"
+        None,
+        gt=0,
+        description="credits booked for a request of unknown price; else a limit of credits refuses such a request",
     )
     confirm_credits: float | None = Field(
         None,

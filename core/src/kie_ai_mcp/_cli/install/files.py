@@ -49,10 +49,10 @@ def show_change(before: str, after: str, path: Path, masked: Callable[[str], str
             echo(f"{sign}{line}", err=True, fg=COLOURS[sign])
 
 
-def ask(path: Path, otherwise: str = " --print shows the entry again.") -> None:
+def ask(path: Path, otherwise: str = " --print shows the entry again.", question: str = "Write this to") -> None:
     """Ask the person whether the file may be written; raise what click raises where the answer is not yes."""
     try:
-        if click.confirm(f"Write this to {path}?", default=True, err=True):
+        if click.confirm(f"{question} {path}?", default=True, err=True):
             return
         reason = f"nothing was written, as you wished.{otherwise}"
     except click.Abort:

@@ -52,7 +52,7 @@ def uninstall(name: str, entry: str, path: Path | None, key: bool, yes: bool) ->
         public = edited(client, "", {}, entry)
         show_change(file.text, after, path, partial(without_secrets, public=public, plain=client.form is yaml_text))
         if not yes:
-            ask(path, "")
+            ask(path, "", "Remove it from")
         is_private = holds_secret(client, file.text, entry)
         backup = file.replace(after, private=is_private, copied=True)
         if is_private:
