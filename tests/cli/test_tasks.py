@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kie_ai_mcp._cli.figures import line_of
+from kie_ai_mcp._cli.tasks import saved_words
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -270,6 +271,14 @@ def test_save_copies_a_saved_result_to_the_folder_that_is_named(run: "Run", sand
     assert (ended.code, copy.read_bytes()) == (0, Path(before).read_bytes())
     assert str(copy) in ended.stdout
     assert f"1 of 1 tasks saved in {copy.parent}." in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [(["a.mp3", "b.mp3", "c.json"], "2 saved"), (["lyrics.json"], "1 saved"), (["a.png"], "1 saved")],
+)
+def test_data_beside_media_is_no_result_of_its_own(files: list[str], words: str) -> None:
+    assert saved_words(files) == words
 
 
 def test_save_names_no_folder_where_results_lie_elsewhere(run: "Run", sandbox: Sandbox) -> None:

@@ -102,7 +102,7 @@ def _age(task: dict[str, Any]) -> str:
 def _state(task: dict[str, Any]) -> str:
     """Return a task's status; of a completed one, what there is of its results."""
     if task["files"]:
-        return f"{len(task['files'])} saved"
+        return saved_words(task["files"])
     if not task["result_urls"]:
         return str(task["status"])
     count = f"{len(task['result_urls'])} link{'s'[: len(task['result_urls']) > 1]}"
@@ -110,6 +110,12 @@ def _state(task: dict[str, Any]) -> str:
         return count
     left_s = (datetime.fromisoformat(task["expires_at"]) - datetime.now(UTC)).total_seconds()
     return f"{count}, {age_of(left_s)} left" if left_s > 0 else f"{count}, expired"
+
+
+def saved_words(files: Sequence[str]) -> str:
+    """Return how many results are saved; what the service says of media, a file of data, is none beside them."""
+    media = [file for file in files if not file.endswith(".json")]
+    return f"{len(media or files)} saved"
 
 
 # The columns of both tables, each with what stands in it.
@@ -265,7 +271,7 @@ def _print_saved(rows: Sequence[dict[str, Any]], ids: Sequence[str], end: str) -
     """Print a table of the tasks whose results were to be saved, then every file and every error."""
     if rows:
         cells = [
-            [short, f"{len(row['files'])} saved" if row["files"] else "not saved", prompt_in(row), tool_in(row)]
+            [short, saved_words(row["files"]) if row["files"] else "not saved", prompt_in(row), tool_in(row)]
             for short, row in zip(ids, rows, strict=True)
         ]
         columns = ("task", "results", "prompt", "tool")
