@@ -95,8 +95,7 @@ def install(
         if pairs or current_only or write_key or key is not None or shared:
             reason = "Keys and settings are for a server that is started here; leave --url out, or leave them out."
             raise click.UsageError(reason)
-        remote = remote_of(client, url, token_env, token)
-        _enter(Plan(name, _file(path), remote, entry), only_print=only_print, yes=yes)
+        _enter(Plan(name, _file(path), remote_of(client, url, token_env, token), entry), only_print=only_print, yes=yes)
         return
     if token is not None or token_env is not None:
         raise click.UsageError("A token is for a server elsewhere; give its address with --url.")
