@@ -154,7 +154,7 @@ def test_results_are_found_after_the_whole_folder_has_moved_and_what_is_gone_is_
             assert site.client.get(urlsplit(link).path).content == content
             told = site.tool("get_task_status", task_id=task["task_id"])["structuredContent"]
             assert (told["files"], "not there" in str(told)) == ([link], False)
-            sandbox.play("not-found@recordInfo")
+            sandbox.play("http:404@recordInfo")
             (kept,) = (tmp_path / "elsewhere").rglob("*.png")
             kept.unlink()
             said = site.tool("get_task_status", task_id=task["task_id"])["structuredContent"]
@@ -165,7 +165,7 @@ def test_results_are_found_after_the_whole_folder_has_moved_and_what_is_gone_is_
 def test_server_that_listens_everywhere_without_a_name_says_what_its_links_are_worth(
     site_in: "SiteIn", tmp_path: Path
 ) -> None:
-    settings = {"KIE_AI_HTTP_TOKEN": TOKEN}
+    settings: dict[str, Any] = {"KIE_AI_HTTP_TOKEN": TOKEN}
     for name in "", "box.local":
         with site_in(tmp_path, "--host", "0.0.0.0", **settings, KIE_AI_ALLOWED_HOSTS=name) as site:
             assert site.client.get("/healthz").status_code == 200
