@@ -158,7 +158,7 @@ def is_right(name: str, words: str, unit: str, credits: float) -> str:
         more, many = ({**made, field: ["https://x.example/a.png"] * count} for count in (8, 7))
         added = (estimate(model, one).credits or 0 for one in (more, many))
         return "exact" if math.isclose(next(added) - next(added), credits) else ""
-    if cost.credits is None:
+    if cost.credits is None or " tokens" in cost.rate:  # of tokens only a bound is known
         return "rate" if str(credits).removesuffix(".0") in estimate(model, made).rate else ""
     if times is not None and math.isclose(cost.credits, credits * times):
         return "exact"
