@@ -131,9 +131,10 @@ def config_path(name: str, platform: str = sys.platform, environ: Env = os.envir
     Where a client has moved its file, the newest place wins in which it, or else its folder, exists.
     """
     try:
-        home = home or Path.home()
-        if not home.is_absolute() or not environ.get("HOME", "unset").strip():  # Python takes an empty HOME for /
-            raise RuntimeError
+        if home is None:
+            home = Path.home()
+            if not home.is_absolute() or not environ.get("HOME", "unset").strip():  # Python takes an empty HOME for /
+                raise RuntimeError
         places = _places(name, platform, environ, home)
     except RuntimeError:
         cure = "Set HOME, or name the file with --file."
