@@ -443,7 +443,9 @@ def test_signal_lets_paid_requests_end_and_cuts_waits(
     assert {row["state"] for row in rows(tmp_path, "submissions")} == {"accepted"}
     assert "Traceback" not in site.child.errors
     lines = site.child.errors.splitlines()
-    assert [line for line in lines if "kie_ai_mcp.requests" not in line] == lines[:1]
+    first, last = (line for line in lines if "kie_ai_mcp.requests" not in line)
+    assert first == lines[0]
+    assert f"{received.name}: no new requests are taken" in last
 
 
 def test_serving_over_stdio_does_not_pay_for_the_web_server() -> None:

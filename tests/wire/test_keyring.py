@@ -60,9 +60,11 @@ async def test_variable_wins_over_the_keyring(
         assert f"{picky.credits:g}" in await said(client, "get_credits")
 
 
-@pytest.mark.parametrize("held", ["no JSON", "{}"], ids=["locked", "empty"])
+@pytest.mark.parametrize(
+    ("held", "cure"), [("no JSON", "Unlock the keyring"), ("{}", "Store the key once more")], ids=["locked", "empty"]
+)
 async def test_keyring_without_a_key_is_named_in_each_call(
-    serve: "Serve", tmp_path: Path, picky: Sandbox, settings: dict[str, str], held: str
+    serve: "Serve", tmp_path: Path, picky: Sandbox, settings: dict[str, str], held: str, cure: str
 ) -> None:
     (tmp_path / "keyring.json").write_text(held, "utf-8")
     before = picky.credits
@@ -71,5 +73,5 @@ async def test_keyring_without_a_key_is_named_in_each_call(
         for tool, arguments in ("get_credits", {}), ("generate_nano_banana", {"prompt": "a lighthouse"}):
             text = await said(client, tool, **arguments)
             assert "system's keyring" in text, text
-            assert "Unlock the keyring" in text, text
+            assert cure in text, text
     assert picky.credits == before

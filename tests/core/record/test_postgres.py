@@ -395,7 +395,7 @@ async def test_servers_whose_clocks_differ_agree_on_consents_turns_and_notices(
 async def test_end_of_a_task_is_heard_by_other_processes_also_after_a_cut(
     at: Callable[[str], Record], wire: Wire, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    monkeypatch.setattr(module, "RETRY_S", 0.5)  # long enough for the cut to be seen
     ours, theirs, heard = at(wire.address), at(postgres.usual), asyncio.Queue[str]()
     ours.database.listen(heard.put_nowait)
     for task_id in ("t-1", "t-2"):

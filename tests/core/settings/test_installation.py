@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,13 @@ USUAL = {
     "pip": [],
 }
 ACME = {"kie-ai-mcp-acme": [CORE, "acme.sdk"], "acme-sdk": ["h11"]}
+
+
+@pytest.fixture(autouse=True)
+def remembered_command() -> Iterator[None]:
+    """Lets no other test see the command of a made-up environment."""
+    yield
+    typed_command.cache_clear()
 
 
 @pytest.fixture
@@ -220,16 +227,20 @@ def test_what_is_typed_is_what_started_the_program(
     environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    typed_command.cache_clear()
     environment("archive-v0", **USUAL)
     assert typed_command() == f"uvx {SERVER}"
 
+    typed_command.cache_clear()
     environment(".venv", **USUAL)
     (tmp_path / "pyproject.toml").touch()
     monkeypatch.setenv("UV", str(tmp_path / ".uv" / "bin" / "uv"))
     assert Path(typed_command().removesuffix(f" run {SERVER}")) == Path(".uv", "bin", "uv")
+    typed_command.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda _: str(tmp_path / ".uv" / "bin" / "uv"))
     assert typed_command() == f"uv run {SERVER}"
 
+    typed_command.cache_clear()
     monkeypatch.delenv("UV")
     program, arguments = server_command()
     monkeypatch.setattr(shutil, "which", lambda _: program)

@@ -1,6 +1,6 @@
 """The market endpoints: jobs/createTask and jobs/recordInfo, which serve every model that is sold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kie_ai_mcp import Model
@@ -20,6 +20,7 @@ OLD_CREATE = "playground/createTask"
 OLD_STATUS = "playground/recordInfo"
 
 SUCCESS_FLAGS = {"success": 1, "fail": 3}
+AUDIO_TOKENS_A_SECOND, CHARACTERS_A_SECOND = 25, 15  # of speech
 CHARACTERS_OF_A_TOKEN = 4
 # Of models whose price nobody knows.
 GUESSED_PRICE = listed(10)
@@ -102,10 +103,23 @@ def create(service: Service, path: str, body: Mapping[str, Any], origin: str) ->
     return {"taskId": task.task_id, "recordId": task.task_id}
 
 
+def _words(value: Any, name: str = "") -> Iterator[str]:
+    """Yield what an input says: its prompt, and the texts that are to be spoken."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _words(part, key)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _words(part, name)
+    elif isinstance(value, str) and name in {"prompt", "text"}:
+        yield value
+
+
 def _price(service: Service, model: Model, sent: Mapping[str, Any], count: int, origin: str) -> float:
     """Return what a request costs, with what only the service can know of it."""
-    tokens = len(text(sent)) / CHARACTERS_OF_A_TOKEN
-    facts = {"(layers)": float(count), "(input tokens)": tokens, "(audio tokens)": tokens * 10}
+    characters = sum(map(len, _words(sent)))
+    spoken = AUDIO_TOKENS_A_SECOND * characters / CHARACTERS_A_SECOND
+    facts = {"(layers)": float(count), "(input tokens)": characters / CHARACTERS_OF_A_TOKEN, "(audio tokens)": spoken}
     facts |= {"(seconds of the result)": USUAL_S}
 
     def seconds(address: str) -> float:
