@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal, Self
 
-from kie_ai_mcp._models.pricing import dollars
+from kie_ai_mcp._models.pricing import USD
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import (
@@ -266,6 +266,13 @@ def brief(prompt: str) -> str:
 def wait_call(task_ids: Sequence[str]) -> str:
     """Return the call that waits for tasks, in words."""
     return f"wait_for_tasks with task_ids {_json(list(task_ids))}"
+
+
+def dollars(credits: float) -> str:
+    """Return credits of Kie.ai as dollars: two digits after the point, more only where cents are too coarse."""
+    amount = credits * USD
+    digits = 2 if amount >= 1 else max(2, len(f"{amount:.4f}".rstrip("0").partition(".")[2]))
+    return f"${amount:,.{digits}f}"
 
 
 def in_words(amount: float, unit: str = CREDITS) -> str:

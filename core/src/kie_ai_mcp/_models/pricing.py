@@ -76,13 +76,6 @@ def estimate(
     )
 
 
-def dollars(credits: float) -> str:
-    """Return credits of Kie.ai as dollars: two digits after the point, more only where cents are too coarse."""
-    amount = credits * USD
-    digits = 2 if amount >= 1 else max(2, len(f"{amount:.4f}".rstrip("0").partition(".")[2]))
-    return f"${amount:,.{digits}f}"
-
-
 def least(model: Model, sent: Mapping[str, Any]) -> float | None:
     """Return the least that an input, with what it leaves open, costs; None where it has a rate or nobody knows."""
     if (price := model.price) is None:
