@@ -155,10 +155,13 @@ def test_nothing_that_a_callback_says_is_believed(scene: Scene) -> None:
         "data": {"taskId": task_id, "info": {"resultUrls": ["https://evil.example/1.mp4"]}},
     }
     assert scene.post(body, signed=task_id).status_code == 200
-    until(lambda: scene.reads(task_id) == 1)
-    listed = scene.site.tool("list_tasks")["structuredContent"]["tasks"]
-    (task,) = [task for task in listed if task["task_id"] == task_id]
-    assert (task["status"], task["result_urls"]) == ("processing", [])
+
+    def task() -> dict[str, Any]:
+        listed = scene.site.tool("list_tasks")["structuredContent"]["tasks"]
+        return next(task for task in listed if task["task_id"] == task_id)
+
+    until(lambda: scene.reads(task_id) == 1 and task()["status"] != "pending")  # a read is recorded after its answer
+    assert (task()["status"], task()["result_urls"]) == ("processing", [])
 
 
 @pytest.mark.parametrize(
