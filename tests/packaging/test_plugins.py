@@ -163,7 +163,8 @@ def test_plugin_of_a_uv_tool_stays_beside_the_others(
 def test_uvx_says_how_to_start_with_the_plugin(dist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".cursor").mkdir()
-    (tmp_path / ".cursor" / "mcp.json").write_text('{"mcpServers": {"kie-ai": {"command": "uvx"}}}', "utf-8")
+    entry = {"command": "uvx", "args": ["kie-ai-mcp-server"]}
+    (tmp_path / ".cursor" / "mcp.json").write_text(json.dumps({"mcpServers": {"kie-ai": entry}}), "utf-8")
     uv = os.environ.get("UV") or shutil.which("uv")
     assert uv
     cache = subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
