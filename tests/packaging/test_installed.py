@@ -9,6 +9,7 @@ from mcp import Client
 
 from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._cli.main import FIRST_PARTY
+from tests.packaging.tomorrow import wheel
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Serve, Uv, VenvWith
@@ -17,36 +18,6 @@ pytestmark = pytest.mark.anyio
 
 VEO3 = {"generate_veo3_video", "extend_veo3_video", "get_veo3_1080p_video", "get_veo3_4k_video"}
 FLUX = {"generate_flux_image", "edit_flux_image"}
-
-TOMORROW = """
-from kie_ai_mcp import Submission, hookimpl
-
-KIE_AI_MCP_CONTRACT = 2
-
-
-def generate_tomorrow_image(prompt: str) -> Submission:
-    "Make a picture."
-    return Submission.market("tomorrow", {"prompt": prompt}, api_type="tomorrow")
-
-
-@hookimpl
-def kie_register_tools():
-    return [generate_tomorrow_image]
-"""
-
-PROJECT = """
-[project]
-name = "kie-ai-mcp-tomorrow"
-version = "2.0.0"
-dependencies = ["kie-ai-mcp-core"]
-
-[project.entry-points.kie_ai_mcp]
-tomorrow = "kie_ai_mcp_tomorrow"
-
-[build-system]
-requires = ["hatchling>=1.27"]
-build-backend = "hatchling.build"
-"""
 
 
 async def of_providers(client: Client) -> set[str]:
@@ -80,13 +51,7 @@ async def test_providers_come_and_go_with_their_distributions(venv_with: "VenvWi
 async def test_provider_of_another_contract_is_set_aside_with_a_clear_message(
     venv_with: "VenvWith", serve_from: "Serve", run_uv: "Uv", tmp_path: Path
 ) -> None:
-    folder = tmp_path / "tomorrow"
-    folder.mkdir()
-    (folder / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
-    (folder / "kie_ai_mcp_tomorrow.py").write_text(TOMORROW, encoding="utf-8")
-    run_uv("build", "--wheel", cwd=folder)
-    (wheel,) = (folder / "dist").glob("*.whl")
-    venv = venv_with("kie-ai-mcp-core", "kie-ai-mcp-flux", str(wheel))
+    venv = venv_with("kie-ai-mcp-core", "kie-ai-mcp-flux", wheel(run_uv, tmp_path / "tomorrow", contract=2))
 
     async with serve_from(venv) as client:
         assert await of_providers(client) == FLUX
