@@ -230,7 +230,8 @@ async def test_entry_is_started_as_its_client_starts_it(
         put_key(tmp_path, KEY)
         name_keyring(Path(json.loads(run("config", "path", "--json").stdout)["path"]))
         settings, environ = settings | keyring_in(tmp_path), environ | keyring_in(tmp_path)
-    pairs = ("--set", f"base_url={service.base_url}", "--set", f"db_path={tmp_path / 'entry.db'}")
+    values = {"base_url": service.base_url, "db_path": tmp_path / "entry.db", "enabled_providers": "nano-banana"}
+    pairs = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
     ended = run("install", client, "--yes", *pairs, *WAYS[way], stdin=f"{KEY}\n", **settings)
     assert ended.code == 0, ended.stderr
     text = file_of(client, tmp_path).read_text("utf-8")

@@ -70,6 +70,8 @@ def test_enter_takes_every_default(run: "Run", tmp_path: Path) -> None:
     assert KEY not in text + ended.stdout + ended.stderr
     again = install(run, "cursor", answers=("", "y"), **keyring_in(tmp_path))
     assert (again.code, "Kie.ai key" in again.stderr, "Credits" in again.stderr) == (0, False, False), again.stderr
+    # A reference would only name a variable that nobody set.
+    assert "KIE_AI_API_KEY" not in file_of("cursor", tmp_path).read_text("utf-8")
 
 
 def test_key_goes_into_the_settings_file_where_there_is_no_keyring(run: "Run", tmp_path: Path) -> None:

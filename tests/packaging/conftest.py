@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from filelock import FileLock
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
@@ -141,12 +142,21 @@ def run_uv() -> Uv:
 
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every distribution of this repository: the sdist, and the wheel that was built from it."""
-    folder = tmp_path_factory.mktemp("dist")
-    builder = Venv(tmp_path_factory.mktemp("builder"), folder)
-    uv("venv", "--allow-existing", "--python", sys.executable, str(builder.folder))
-    builder.install("hatchling>=1.27", "hatch-fancy-pypi-readme>=24.1")
-    builder.run("python", "-c", BUILD, str(folder), *map(str, FOLDERS))
+    """A folder with every distribution of this repository: the sdist, and the wheel that was built from it.
+
+    The first process of a run that asks for it builds it, for all of them.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder, built = shared / "dist", shared / "dist.built"
+    with FileLock(shared / "dist.lock"):
+        if not built.exists():
+            folder.mkdir(exist_ok=True)
+            builder = Venv(shared / "builder", folder)
+            uv("venv", "--allow-existing", "--python", sys.executable, str(builder.folder))
+            builder.install("hatchling>=1.27", "hatch-fancy-pypi-readme>=24.1")
+            builder.run("python", "-c", BUILD, str(folder), *map(str, FOLDERS))
+            built.touch()
     return folder
 
 

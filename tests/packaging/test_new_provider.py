@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,26 +48,6 @@ def lines_of(text: str) -> list[str]:
         for block in re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
         for line in block.splitlines()
     ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def type_check(tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Popen[str]"]:
-    """mypy over new providers, as their own configuration wants it: it runs beside the first test."""
-    folder = tmp_path_factory.mktemp("typed")
-    assert new_provider("tidal-wave", cwd=folder).returncode == 0
-    assert new_provider("coral-reef", "--models", cwd=folder).returncode == 0
-    assert new_provider("lantern", "--gateway", cwd=folder).returncode == 0
-    assert new_provider("atoll", "--models", "--gateway", cwd=folder).returncode == 0
-    command = [sys.executable, "-m", "mypy", "--cache-dir", str(folder / "cache")]
-    command += ["--config-file", "kie-ai-mcp-tidal-wave/pyproject.toml"]
-    command += [
-        f"kie-ai-mcp-{name}/{part}"
-        for name in ("tidal-wave", "coral-reef", "lantern", "atoll")
-        for part in ("src", "tests")
-    ]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        yield process
-        process.kill()
 
 
 @pytest.mark.anyio
@@ -148,9 +127,20 @@ def test_new_provider_is_clean(tmp_path: Path, name: str, options: tuple[str, ..
         assert checked.returncode == 0, checked.stdout
 
 
-def test_new_provider_is_typed(type_check: "subprocess.Popen[str]") -> None:
-    said, _ = type_check.communicate(timeout=LIMIT_S)
-    assert type_check.returncode == 0, said
+def test_new_providers_are_typed_as_their_own_configuration_wants_it(tmp_path: Path) -> None:
+    made = {
+        "tidal-wave": (),
+        "coral-reef": ("--models",),
+        "lantern": ("--gateway",),
+        "atoll": ("--models", "--gateway"),
+    }
+    for name, flags in made.items():
+        assert new_provider(name, *flags, cwd=tmp_path).returncode == 0
+    config = ["--config-file", "kie-ai-mcp-tidal-wave/pyproject.toml", "--cache-dir", "cache"]
+    folders = [f"kie-ai-mcp-{name}/{part}" for name in made for part in ("src", "tests")]
+    command = [sys.executable, "-m", "mypy", *config, *folders]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(

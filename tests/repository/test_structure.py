@@ -38,7 +38,7 @@ CLASS_LINES = 250
 LARGE_CLASSES = 0
 FUNCTION_LINES = 60
 LATE_IMPORTS = 20
-CORE_LINES = 31_360
+CORE_LINES = 31_700
 RIDDLES = 0
 TEST_NAME_LENGTH = 80
 
@@ -237,7 +237,8 @@ def test_late_imports_are_few() -> None:
 
 
 def test_core_is_small() -> None:
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES) <= CORE_LINES
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES)
+    assert lines <= CORE_LINES, f"{lines} lines: first look for what can go; then raise CORE_LINES, and say why"
 
 
 def test_module_docstrings_begin_with_what_the_module_is() -> None:

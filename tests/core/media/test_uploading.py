@@ -174,13 +174,13 @@ async def test_without_an_allowed_folder_no_file_is_looked_at(uploads: MakeUploa
     for path in (root / "fox.png", root / "nothing.png"):
         error = await refusal(uploads(upload_roots=()), path)
         assert "local files are not allowed yet" in error.allowed
-        assert f"KIE_AI_UPLOAD_ROOTS={root}" in error.allowed
+        assert f"`kie-ai-mcp-server config set upload_roots {root}`, then restart" in error.allowed
 
 
 async def test_setting_that_a_refusal_of_a_path_names_can_be_used_as_it_is(uploads: MakeUploads) -> None:
     error = await refusal(uploads(upload_roots=()), "pictures/fox.png")
 
-    assert error.allowed.endswith("set KIE_AI_UPLOAD_ROOTS to its absolute path")
+    assert error.allowed.endswith("config set upload_roots` with its absolute path, then restart (KIE_AI_UPLOAD_ROOTS)")
 
 
 async def test_file_in_the_home_of_an_unknown_user_is_refused(uploads: MakeUploads) -> None:

@@ -154,11 +154,12 @@ def test_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
 
 
 def old(path: Path, version: int) -> None:
-    """Write a database of an earlier version, with a task."""
+    """Write a database of an earlier version, with a task: the same one each time."""
     with closing(sqlite3.connect(path)) as database:
         for step in _STEPS[:version]:
             database.executescript(step)
         database.execute("INSERT INTO tasks (task_id, api_type) VALUES ('t-1', 'x')")
+        database.execute("UPDATE tasks SET created_at = 1, updated_at = 1")
         database.execute(f"PRAGMA user_version = {version}")
         database.commit()
 

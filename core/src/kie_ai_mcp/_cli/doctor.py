@@ -212,7 +212,11 @@ def _report_providers(report: Report, plugins: Plugins) -> None:
     disabled = [plugin.name for plugin in providers if plugin.state == "disabled"]
     off = f" Disabled: {', '.join(disabled)}." if disabled else ""
     if plugins.tools:
-        report(Finding("providers", "ok", f"{len(plugins.tools)} tools of {', '.join(enabled)}.{off}"))
+        report(
+            Finding(
+                "providers", "ok", f"{len(plugins.tools)} tools, beside the server's own, of {', '.join(enabled)}.{off}"
+            )
+        )
     else:
         cure = f"Install one, such as kie-ai-mcp-nano-banana, or enable one: {PROGRAM} providers shows why."
         report(Finding("providers", "warn", f"No provider offers a tool.{off}", cure))

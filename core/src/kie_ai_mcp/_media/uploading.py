@@ -41,13 +41,14 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller, account_of
 from kie_ai_mcp._settings.folders import cure_of_access, is_below
-from kie_ai_mcp._settings.settings import Settings, at_home
+from kie_ai_mcp._settings.settings import APP, Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, MediaError, shorten
 from kie_ai_mcp.specs import Gateway, Media, is_web_address, texts_at
 
 RESULT = re.compile(r"kie://(?:files|tasks)/([^/]+)(?:/([0-9]{1,3}))?|([^/\\]{1,500})")
 TAKEN = ("png", "jpg", "webp", "gif")  # pictures that are sent as they are where the service names no types
 UPLOADS_PATH = "/uploads"  # where `serve --http` takes the bytes of a file
+ALLOW = f"`{APP} config set upload_roots"  # how the user allows folders
 KEPT_FOR = timedelta(hours=20)  # how long an upload is used again; the service keeps it for a day, or for three
 
 
@@ -226,9 +227,11 @@ class Uploads:
         roots = (*self.settings.upload_roots, *filter(None, [self.settings.output_dir]))
         if not self.settings.upload_roots and not any(map(path.is_relative_to, roots)):
             # A relative folder would be refused as a setting.
-            cure = f"={path.parent}" if path.is_absolute() else " to its absolute path"
-            reason = "local files are not allowed yet; give an http:// or https:// address, or to allow a folder"
-            raise ValueError(f"{reason} set KIE_AI_UPLOAD_ROOTS{cure}")
+            folder = f" {shlex.quote(str(path.parent))}`" if path.is_absolute() else "` with its absolute path"
+            reason = (
+                "local files are not allowed yet; give an http:// or https:// address, or let the user allow the folder"
+            )
+            raise ValueError(f"{reason}: {ALLOW}{folder}, then restart (KIE_AI_UPLOAD_ROOTS)")
         try:
             real = _alike(path, roots).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
@@ -237,7 +240,10 @@ class Uploads:
             raise ValueError("give an absolute path, since the server runs in a folder of its own")
         if not any(is_below(real, root) for root in roots):
             allowed = ", ".join(map(str, roots))
-            raise ValueError(f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS)")
+            cure = f"{ALLOW}` with these and its own, then restart"
+            raise ValueError(
+                f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS). To allow it: {cure}"
+            )
         return real
 
     def _temporary(self, name: str, make: Callable[[Path], object], media: Media | None) -> LocalFile:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import getitem, itemgetter
-from typing import Any
+from typing import Any, Literal
 
 from tomlkit.exceptions import TOMLKitError
 
@@ -22,6 +22,7 @@ REFERENCE = re.compile(r"(Bearer )?(\$\{(env:|input:)?[\w-]+(:-)?\}|\{env:\w+\}|
 EDIT_ERRORS = (AttributeError, LookupError, TypeError, ValueError, RecursionError, TOMLKitError)
 
 Keys = tuple[str, ...]
+KeyFrom = Literal["asked", "environment", "kept"]
 
 
 class Spoiled(Exception):
@@ -32,13 +33,14 @@ class Absent(Exception):
     """A client's file has no entry of that name."""
 
 
-def edited(client: Client, text: str, wanted: Env | Remote, name: str = ENTRY, *, asks_key: bool = False) -> str:
+def edited(client: Client, text: str, wanted: Env | Remote, name: str = ENTRY, *, key: KeyFrom = "environment") -> str:
     """Return a client's file with our entry in it, and everything else as it was.
 
     The entry starts this server with the variables of `wanted` in clear text, or leads to a server elsewhere. In an
     existing entry, only the command, its arguments and these variables change, or the address and its token: its key
-    and what the user added stay. With `asks_key`, a client that can do so asks for the key in a new entry. A file of
-    another form raises `Malformed`; an edit that does not read back as it should raises `Spoiled`.
+    and what the user added stay. A new entry has the key from where `key` says: a client that can't ask for it refers
+    to the variable, and one that the server finds by itself is left out. A file of another form raises `Malformed`; an
+    edit that does not read back as it should raises `Spoiled`.
     """
     before = client.form.read(text)
     place = _place(client, before)
@@ -49,7 +51,7 @@ def edited(client: Client, text: str, wanted: Env | Remote, name: str = ENTRY, *
         entry = _remote_entry(client, wanted, name)
         changes = _remote_changes(client, entry, existing) if isinstance(existing, dict) else {(): entry}
     else:
-        entry = _new_entry(client, wanted, name, asks_key=asks_key and client.asks)
+        entry = _new_entry(client, wanted, name, key)
         changes = _changes(client, entry, existing, wanted) if isinstance(existing, dict) else {(): entry}
     try:
         for keys, value in changes.items():
@@ -205,7 +207,7 @@ def _comparable(value: Any) -> Any:
     return [_comparable(part) for part in value] if isinstance(value, list | tuple) else repr(value)
 
 
-def _new_entry(client: Client, env: Env, name: str, *, asks_key: bool) -> dict[str, Any]:
+def _new_entry(client: Client, env: Env, name: str, key: KeyFrom) -> dict[str, Any]:
     command, args = server_command()
     start: dict[str, Any] = {client.command: [command, *args]}
     if client.args is not None:
@@ -216,8 +218,8 @@ def _new_entry(client: Client, env: Env, name: str, *, asks_key: bool) -> dict[s
         entry = {**start, **({} if KEY in env else {client.passed: [KEY]}), **client.usual}
     else:
         entry = {**own, **client.usual, **start}
-        key = f"${{input:{name}-key}}" if asks_key else client.key
-        env = {KEY: key, **env} if key else env
+        value = f"${{input:{name}-key}}" if key == "asked" and client.asks else client.key
+        env = {KEY: value, **env} if value and key != "kept" else env
     return {**entry, client.env: dict(env)} if env else entry
 
 

@@ -11,12 +11,12 @@ import click
 from kie_ai_mcp._cli.console import PROGRAM, echo
 from kie_ai_mcp._cli.install import yaml_text
 from kie_ai_mcp._cli.install.clients import CLIENTS, KEY, Client, Env, Remote
-from kie_ai_mcp._cli.install.entries import Spoiled, edited, holds_secret
+from kie_ai_mcp._cli.install.entries import KeyFrom, Spoiled, edited, holds_secret
 from kie_ai_mcp._cli.install.files import show_change, without_secrets
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._cli.install.questions import Shared
 from kie_ai_mcp._cli.text_files import TextFile
-from kie_ai_mcp._settings.load import load_settings
+from kie_ai_mcp._settings.load import find_origins, load_settings
 from kie_ai_mcp.errors import ConfigError
 
 
@@ -85,6 +85,6 @@ class Plan:
 
     @property
     def _edit(self) -> Callable[..., str]:
-        wanted = self.wanted
-        asks_key = not isinstance(wanted, Remote) and not self.shared.key and load_settings(faults=[]).key is None
-        return partial(edited, self.client, wanted=wanted, name=self.name, asks_key=asks_key)
+        origin = "install" if self.shared.key else find_origins().get("api_key")
+        key: KeyFrom = "asked" if origin is None else "environment" if origin == KEY else "kept"
+        return partial(edited, self.client, wanted=self.wanted, name=self.name, key=key)
