@@ -32,10 +32,10 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import offers
 from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
 from kie_ai_mcp._cli.main import cli
-from kie_ai_mcp._flow.report import dollars
 from kie_ai_mcp._mcp.content import listing
 from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.search import Offer, default_of_tool, lowest_of_tool, offer_of_model
+from kie_ai_mcp._settings.amounts import dollars
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
 from kie_ai_mcp.specs import KIE
 

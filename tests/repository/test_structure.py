@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 CORE = Path(kie_ai_mcp.__file__).parent
 MODULES = sorted(CORE.rglob("*.py"))
 
-FOLDER_CHANGES = 17
+FOLDER_CHANGES = 18
 MASKINGS = 4
 FIELD_PLACES = {"status_address": 6}
 FLOORS = 11

@@ -83,13 +83,21 @@ class InvalidArgument(KieError):
         allowed: The values that are accepted, or the argument or tool to use instead.
         message: The whole sentence, where the usual one does not fit.
         instead: A whole call that works, ``{"tool": name, "arguments": {...}}``.
+        next_step: What else is to be done, where no other argument is the cure.
     """
 
     def __init__(
-        self, field: str, value: Any, allowed: str, *, message: str = "", instead: Mapping[str, Any] | None = None
+        self,
+        field: str,
+        value: Any,
+        allowed: str,
+        *,
+        message: str = "",
+        instead: Mapping[str, Any] | None = None,
+        next_step: str = "",
     ) -> None:
         end = "" if allowed.endswith((".", "?")) else "."
-        super().__init__(message or f"{field}: {shorten(value)} is not accepted: {allowed}{end}")
+        super().__init__(message or f"{field}: {shorten(value)} is not accepted: {allowed}{end}", next_step=next_step)
         self.field = field
         self.value = value
         self.allowed = allowed
@@ -101,7 +109,9 @@ class InvalidArgument(KieError):
         """Return one error of at least one fault: it names the first one's field, and its message all of them."""
         first = faults[0]
         message = " ".join(fault.message for fault in faults)
-        error = cls(first.field, first.value, first.allowed, message=message, instead=instead or first.instead)
+        step = " ".join(dict.fromkeys(filter(None, (fault.next_step for fault in faults))))
+        of_first = (first.field, first.value, first.allowed)
+        error = cls(*of_first, message=message, instead=instead or first.instead, next_step=step)
         error.faults = tuple(each for fault in faults for each in fault.faults)
         return error
 

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.hints import for_user
 from kie_ai_mcp._app.tools import Answer
 from kie_ai_mcp._flow import waiting
-from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp._flow.links import Links
+from kie_ai_mcp._settings.installation import typed_command
+from kie_ai_mcp._settings.settings import APP, Settings
+from kie_ai_mcp.specs import Task
 from kie_ai_mcp_sandbox.server import Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -181,6 +185,70 @@ async def test_folder_elsewhere_is_refused_with_the_cure(app: App, tmp_path: Pat
     assert f"folder: '{folder}' is not accepted" in answer.text
     assert "KIE_AI_UPLOAD_ROOTS" in answer.text or "no folder's path" in answer.text
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+async def test_path_that_is_not_allowed_is_refused_with_what_the_user_does(app: App, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/fox.png").write_bytes(b"x")
+    path = str(tmp_path / "pictures/fox.png")
+    edit = {"prompt": "A cat", "image_urls": [path]}
+    refused, data = await ask(app, "edit_nano_banana", **edit)
+    priced, cost = await ask(app, "estimate_cost", name="edit_nano_banana", arguments=edit)
+    folders = f"{tmp_path / 'mine'},{tmp_path / 'pictures'}"
+    for step in (data["next_step"], cost["next_step"]):
+        assert f"{typed_command(anywhere=True)} config set upload_roots {folders}`, then restart" in step
+        assert "Correct the arguments" not in step
+    assert all("lies outside the allowed folders" in answer.text for answer in (refused, priced))
+
+
+async def test_result_of_a_running_task_is_waited_for_before_it_is_used(app: App) -> None:
+    _, made = await ask(app, PICTURE, prompt="A fox")
+    _, data = await ask(app, "edit_nano_banana", prompt="A cat", image_urls=[made["task_id"]])
+    assert "and has no result yet" in data["error"]
+    assert f'call wait_for_tasks with task_ids ["{made["task_id"]}"]' in data["next_step"]
+
+
+@pytest.mark.parametrize("app", [{"output_dir": None}], indirect=True)
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+async def test_commands_in_answers_can_be_typed_where_the_user_is(app: App, is_elsewhere: bool) -> None:
+    if is_elsewhere:
+        app.engine.links = Links.of(app.settings, "https://kie.example", app.engine.record.path)
+    command = APP if is_elsewhere else typed_command(anywhere=True)
+    told = f"{APP} tasks list"
+    _, made = await ask(app, PICTURE, prompt=told)
+    assert (made["prompt"], APP in command) == (told, True)
+    refused, data = await ask(app, "save_result", task_id=made["task_id"])
+    assert f"`{command} config set output_dir" in data["next_step"]
+    assert f"`{command} config set output_dir" in refused.text
+    assert for_user(app.engine, f"{APP} doctor says why.") == f"{command} doctor says why."
+
+
+async def test_adopted_result_is_saved_with_how_it_was_made(app: App, sandbox: Sandbox) -> None:
+    sandbox.play("drop-after", path="createTask")
+    _, lost = await ask(app, PICTURE, prompt="A red boat")
+    assert lost["status"] == "unknown"
+    (task_id,) = sandbox.tasks
+    _, adopted = await ask(app, "resolve_submission", submission_id=1, action="adopt", task_id=task_id)
+    assert (adopted["prompt"], adopted["tool"]) == ("A red boat", PICTURE)
+    (file,) = map(Path, adopted["files"])
+    sidecar = json.loads(file.with_name(f"{file.name}.json").read_bytes())
+    assert (sidecar["tool"], sidecar["arguments"]["prompt"]) == (PICTURE, "A red boat")
+    assert "a-red-boat" in file.name
+
+
+async def test_beginning_of_one_tasks_id_is_enough_to_read_and_save_it(app: App) -> None:
+    task_id = await finished(app)
+    short = task_id[:8]
+    for tool, given in (("get_task_status", {}), ("show_result", {}), ("save_result", {"folder": "x"})):
+        answer, _ = await ask(app, tool, task_id=short, **given)
+        assert (answer.is_error, f"Task: {task_id}" in answer.text) == (False, True), answer.text
+    _, waited = await ask(app, "wait_for_tasks", task_ids=[short])
+    assert waited["tasks"][0]["task_id"] == task_id
+    assert (await ask(app, "get_task_status", task_id=task_id[:3]))[0].is_error
+    for end in "12":
+        await app.engine.record.tasks.adopt(Task(f"{short}-{end}", "nano-banana", "nano-banana"))
+    refused, _ = await ask(app, "get_task_status", task_id=short)
+    assert (refused.is_error, f"{short}-1" in refused.text, f"{short}-2" in refused.text) == (True, True, True)
 
 
 async def test_one_result_is_shown_by_its_number(app: App) -> None:

@@ -13,6 +13,7 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import Budget
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, Ending
+from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp.errors import LimitReached
 from tests.databases import outside
 
@@ -68,6 +69,33 @@ async def test_estimate_counts_from_the_claim_on_until_the_service_names_the_cha
     await write(record, "the rest", 10.0)
     with pytest.raises(LimitReached, match="100 credits were spent in the last 24 hours; the limit is 100"):
         await write(record, "free", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("budget", "price", "way"),
+    [
+        (DAY_OF_100, 60.0, "Wait, or raise KIE_AI_MAX_CREDITS_PER_DAY"),
+        (DAY_OF_100, 250.0, "Make a cheaper request, or raise KIE_AI_MAX_CREDITS_PER_DAY"),
+        (Budget(credits_per_day=0.0), 1.0, "Raise KIE_AI_MAX_CREDITS_PER_DAY"),
+        (Budget(submissions_per_hour=0), 1.0, "Raise KIE_AI_MAX_SUBMISSIONS_PER_HOUR"),
+    ],
+)
+async def test_waiting_is_named_only_where_it_helps(
+    budget: Budget, price: float, way: str, make_record: MakeRecord
+) -> None:
+    await write(make_record(), "before", 50.0)
+    with pytest.raises(LimitReached) as error:
+        await write(make_record(budget=budget), "a", price)
+    assert error.value.next_step.startswith(way)
+
+
+async def test_sum_of_credits_has_no_noise_of_floats(make_record: MakeRecord) -> None:
+    record = make_record(budget=Budget(credits_per_day=1000.0))
+    for number in range(3):
+        await write(record, f"request {number}", 0.1)
+    assert (await record.spent_today(), (await record.listing(Filters())).spent_today) == (0.3, 0.3)
+    with pytest.raises(LimitReached, match=r"^0.3 credits were spent .* costs about 1234567.25; the limit is 1000\."):
+        await write(record, "dear", 1234567.25)
 
 
 @pytest.mark.parametrize(

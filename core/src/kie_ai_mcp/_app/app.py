@@ -15,6 +15,7 @@ import anyio
 from kie_ai_mcp._app.calls import Calls
 from kie_ai_mcp._app.changes import Changes
 from kie_ai_mcp._app.gallery import SHOWN_BY, Gallery
+from kie_ai_mcp._app.hints import for_user
 from kie_ai_mcp._app.model_tools import MODEL_TOOLS, UNLISTED, ModelTools, model_tools, pinned
 from kie_ai_mcp._app.own_tools import NAMES, OwnTools, own_tools
 from kie_ai_mcp._app.patience import FIRST_WAIT_S, USUAL_PATIENCE_S, Waits, patience_of
@@ -211,7 +212,7 @@ class App:
                     answer = await self._with_notices(answer)
                 if shows and name in SHOWN_BY:
                     answer = replace(answer, entries=await self.gallery.beside(answer.data or {}))
-                answer = _limited(tool.for_client(self._clean(answer)))
+                answer = _limited(self._clean(_typed(self.engine, tool.for_client(answer))))
                 self._waits.learn(who, anyio.current_time() - began, given_up=False)
                 return answer
             except KieError as exc:
@@ -229,13 +230,13 @@ class App:
 
     async def refused(self, name: str, error: KieError) -> Answer:
         """Return the error of a tool's call as the answer."""
-        tool = self.tool(name)
-        answer = answer_of(report_of_error(error, tool.failed))
-        return _limited(self._clean(await self._with_problems(answer) if tool.reads_only else answer))
+        answer = answer_of(report_of_error(error, self.tool(name).failed))
+        answer = await self._with_problems(answer) if self.tool(name).reads_only else answer
+        return _limited(self._clean(_typed(self.engine, answer)))
 
     async def told(self, report: Report) -> Answer:
         """Return a report as the answer of a call."""
-        return _limited(self._clean(await answer_on_record(self.resources, report)))
+        return _limited(self._clean(_typed(self.engine, await answer_on_record(self.resources, report))))
 
     async def _with_problems(self, answer: Answer) -> Answer:
         """Add to a read's answer what keeps paid requests from being made, so that none is planned."""
@@ -331,6 +332,11 @@ def _noted(answer: Answer, notes: Sequence[str], place: int) -> Answer:
     lines = answer.text.split("\n")
     lines[place:place] = [f"Note: {note}" for note in notes]
     return replace(answer, text="\n".join(lines), data=data)
+
+
+def _typed(engine: Engine, answer: Answer) -> Answer:
+    """Return an answer with commands of this program as its user types them."""
+    return replace(answer, text=for_user(engine, answer.text), data=for_user(engine, answer.data))
 
 
 def _limited(answer: Answer) -> Answer:

@@ -17,14 +17,14 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.models import find, fitting
 from kie_ai_mcp._flow.pricing import Quote, quote
 from kie_ai_mcp._flow.refusal import completed
-from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, in_words, object_schema
+from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry
-from kie_ai_mcp._models.pricing import USD
 from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options, tool_name
+from kie_ai_mcp._settings.amounts import USD, exact, in_words, plain
 from kie_ai_mcp.errors import InvalidArgument, KieError, LimitReached, StorageError
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import KIE, Kind
@@ -133,9 +133,9 @@ class ModelTools:
             cost = await self._quote(name, arguments)
         except InvalidArgument as exc:
             answer |= {"valid": False, "errors": [fault.message for fault in exc.faults]}
-            cure = "Make the call of 'instead'" if exc.instead else "Correct the arguments"
+            cure = "Make the call of 'instead'; nothing was sent." if exc.instead else exc.next_step
             answer |= {"instead": dict(exc.instead)} if exc.instead else {}
-            answer["next_step"] = f"{cure}; nothing was sent."
+            answer["next_step"] = cure or "Correct the arguments; nothing was sent."
         else:
             answer |= await self._costs(cost)
         return Answer("\n".join(_cost_lines(answer)), answer)
@@ -163,14 +163,14 @@ class ModelTools:
             answer["dollars"] = round(float(cost.credits or 0) * USD, 4)
         budget = self.engine.record.budget
         if cost.charges and budget.asks(cost.credits, cost.gateway):
-            limit = f"{LIMIT} is {budget.confirm_credits:g}"
+            limit = f"{LIMIT} is {plain(budget.confirm_credits or 0)}"
             answer["notes"].append(f"A person is asked before it is bought: {limit}.")
         step = "Call it to buy this." if cost.credits != 0 else "Call it; it is free."
         if cost.gateway == KIE and cost.charges:
             with suppress(StorageError):
                 spent = await self.engine.record.spent_today()
                 caps = {"day": budget.credits_per_day, "request": budget.credits_per_request}
-                caps["day"] = None if caps["day"] is None else max(0, caps["day"] - spent)
+                caps["day"] = None if caps["day"] is None else exact(max(0, caps["day"] - spent))
                 answer["left"] = {name: _number(value) for name, value in caps.items() if value is not None}
             with suppress(KieError):
                 answer["balance"] = _number(await credits_left(self.engine))
@@ -238,6 +238,6 @@ def _cost_lines(answer: Mapping[str, Any]) -> Iterable[str]:
         yield f"Cost: {most}{in_words(credits, answer['unit'])}" if credits != "unknown" else "Cost: unknown"
         yield from [f"Model: {answer['model']}"] if "model" in answer else []
         yield from (f"Note: {note}" for note in answer.get("notes", ()))
-        yield from (f"Left of the {cap}'s limit: {value}" for cap, value in answer.get("left", {}).items())
+        yield from (f"Left of the {cap}'s limit: {plain(value)}" for cap, value in answer.get("left", {}).items())
         yield from [f"Balance: {in_words(answer['balance'])}"] if "balance" in answer else []
     yield f"Next: {answer['next_step']}"

@@ -14,6 +14,7 @@ from pydantic import Field
 from kie_ai_mcp._app.resources import DATA_LISTED, Resources
 from kie_ai_mcp._app.tools import Answer, Call, Tool, answer_on_record, offers, tool_of_method
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.ownership import whole_id
 from kie_ai_mcp._flow.report import (
     LIST,
     NUMBER,
@@ -22,7 +23,6 @@ from kie_ai_mcp._flow.report import (
     TEXT,
     Report,
     brief,
-    in_words,
     object_schema,
     report_of,
     wait_call,
@@ -34,6 +34,7 @@ from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._record.slots import ASK
 from kie_ai_mcp._record.tables import SubmissionRecord, prompt_of
 from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._settings.amounts import exact, in_words, plain
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
 from kie_ai_mcp.specs import KIE, Kind, Status, is_web_address
@@ -61,7 +62,7 @@ class OwnTools:
 
     async def get_task_status(self, task_id: Id) -> Answer:
         """Read one task's state, result links, files, credits and error now. Also finds tasks made elsewhere."""
-        return await self._one(await refresh(self.engine, task_id, with_record=True))
+        return await self._one(await refresh(self.engine, await self._whole(task_id), with_record=True))
 
     async def wait_for_tasks(
         self,
@@ -70,7 +71,8 @@ class OwnTools:
     ) -> Answer:
         """Wait until tasks are finished, or as long as the client allows; then call again for those still running."""
         limit_s = min(timeout_s or self.call.patience_s, self.call.most_s)
-        reports = await wait_for(self.engine, task_ids, limit_s, self.call.say)
+        ids = [await self._whole(task_id) for task_id in task_ids]
+        reports = await wait_for(self.engine, ids, limit_s, self.call.say)
         return await self._many(reports, {"next_step": _next_of_all(reports)})
 
     async def list_tasks(
@@ -99,7 +101,7 @@ class OwnTools:
             extra["unresolved"] = [_unresolved(entry, self.engine) for entry in listing.unsettled]
         ours = zip(records, reports, strict=False)  # other services have prices in units of their own
         costs = (report.credits or report.estimated_credits for record, report in ours if record.gateway == KIE)
-        extra["credits_listed"] = sum(cost or 0.0 for cost in costs)
+        extra["credits_listed"] = exact(sum(cost or 0.0 for cost in costs))
         extra["credits_24h"] = listing.spent_today
         if listing.spent_by_user is not None:
             extra["credits_24h_by_user"] = listing.spent_by_user
@@ -141,8 +143,8 @@ class OwnTools:
             lines += map(_balance_line, others)
         with suppress(StorageError):  # the service has answered all the same
             spent = answer["credits_24h"] = await self.engine.record.spent_today()
-            of_limit = "" if limit is None else f" of {limit:g}"
-            lines.append(f"Spent in the last 24 hours, estimates included: {spent:g}{of_limit} credits")
+            of_limit = "" if limit is None else f" of {plain(limit)}"
+            lines.append(f"Spent in the last 24 hours, estimates included: {plain(spent)}{of_limit} credits")
             if limit is not None and spent >= limit:
                 cure = ASK if self.engine.record.user else "raise KIE_AI_MAX_CREDITS_PER_DAY"
                 answer["next_step"] = f"The day's limit is reached: wait, or {cure}."
@@ -153,13 +155,13 @@ class OwnTools:
     async def _own_limit(self) -> Answer:
         """Return what a user may spend of the server's account, which others spend from as well."""
         spent, limit = await self.engine.record.spent_today(), self.engine.record.budget.credits_per_day
-        of_limit = "" if limit is None else f" of {limit:g}"
-        lines = [f"Spent in the last 24 hours, estimates included: {spent:g}{of_limit} credits"]
+        of_limit = "" if limit is None else f" of {plain(limit)}"
+        lines = [f"Spent in the last 24 hours, estimates included: {plain(spent)}{of_limit} credits"]
         is_over = limit is not None and spent >= limit
         step = f"The day's limit is reached: wait, or {ASK}." if is_over else "Generations can be started."
         answer: dict[str, Any] = {"credits_24h": spent, "next_step": step}
         if limit is not None:
-            answer["credits"] = max(0.0, limit - spent)
+            answer["credits"] = exact(max(0.0, limit - spent))
         return Answer("\n".join([*lines, f"Next: {step}"]), answer)
 
     async def upload_file(
@@ -193,13 +195,13 @@ class OwnTools:
         folder: Annotated[str, Field(min_length=1, description="below the configured or an allowed one")] | None = None,
     ) -> Answer:
         """Save a finished task's results as files in the configured folder, or another."""
-        return await self._one(await save(self.engine, task_id, folder))
+        return await self._one(await save(self.engine, await self._whole(task_id), folder))
 
     async def show_result(
         self, task_id: Id, number: Annotated[int, Field(ge=1, description="of one result")] | None = None
     ) -> Answer:
         """Show small pictures of a finished task's results, of a video one frame, with the links."""
-        report, pictures, notes = await self.resources.show(task_id, number)
+        report, pictures, notes = await self.resources.show(await self._whole(task_id), number)
         answer = await answer_on_record(self.resources, report)
         # Hosts that are given data show their model nothing else, so a client gets none; the command line does.
         data = {**(answer.data or {}), "previews": notes}
@@ -220,6 +222,10 @@ class OwnTools:
         if action == "discard" and task_id is not None:
             raise InvalidArgument("task_id", task_id, "discard takes none")
         return await self._one(await resolve(self.engine, submission_id, task_id))
+
+    async def _whole(self, task_id: str) -> str:
+        """Return a task's whole id: people, and lists for them, shorten it."""
+        return await whole_id(self.engine.record, task_id)
 
     async def _one(self, report: Report) -> Answer:
         return await answer_on_record(self.resources, report)
@@ -307,8 +313,8 @@ def _text(texts: Sequence[str], extra: dict[str, Any]) -> str:
 
 def credits_line(listed: Mapping[str, Any]) -> str:
     """Return in words what the tasks of a list cost, and all of the last day."""
-    costs = f"{listed['credits_listed']:g} in this list, {listed['credits_24h']:g} in the last 24 hours"
-    users = (f"{user or 'nobody'} {spent:g}" for user, spent in listed.get("credits_24h_by_user", {}).items())
+    costs = f"{plain(listed['credits_listed'])} in this list, {plain(listed['credits_24h'])} in the last 24 hours"
+    users = (f"{user or 'nobody'} {plain(spent)}" for user, spent in listed.get("credits_24h_by_user", {}).items())
     whose = ", ".join(users)
     return f"Kie.ai credits, estimates included: {costs}{f' (yours; of all: {whose})' if whose else ''}"
 

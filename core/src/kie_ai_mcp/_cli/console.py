@@ -18,16 +18,18 @@ import anyio
 import click
 
 from kie_ai_mcp._app.app import RESERVED, App
+from kie_ai_mcp._app.hints import QUOTED
+from kie_ai_mcp._flow.ownership import SHORTEST_START, ids_beginning
 from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
-from kie_ai_mcp._settings.installation import typed_command
+from kie_ai_mcp._settings.installation import COMMAND, typed_command
 from kie_ai_mcp._settings.load import load_settings, nearest
 from kie_ai_mcp._settings.logging import visible
 from kie_ai_mcp._settings.settings import APP, Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError
 
 PROGRAM = APP
-SHORTEST_START, SHORTEST_SHOWN = 4, 8  # the fewest characters that stand for a task's id, and that a list shows
+SHORTEST_SHOWN = 8  # the fewest characters of a task's id that a list shows
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 # What answers tell an assistant to call, with the command that does it here; and the words of its arguments.
 COMMANDS = {
@@ -59,12 +61,6 @@ TOLD = {
     "Call again": "Try again",
 }
 LISTED = r"((?:Known: |Did you mean ).*?[.?](?=\s|$))"  # names to choose from, which are given as they are
-# A command of this program in a text: its name, with one of its commands after it.
-COMMAND = re.compile(
-    rf"(?<![\w/.\\-]){PROGRAM}(?= (?:call|config|database|demo|doctor|estimate|gallery|install|models|plugin|providers|"
-    r"sandbox|serve|tasks|tools|uninstall|users)\b)"
-)
-QUOTED = ("Prompt: ", "Text: ", "Data: ", "Arguments: ", "Tool: ", "The service's own record: ")
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 Value = TypeVar("Value")
 
@@ -154,18 +150,12 @@ def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) ->
 
 async def is_beginning(app: App, text: str, least: int = 1) -> bool:
     """Return whether a text is no task's id, but the beginning of one on record."""
-    tasks = app.engine.record.tasks
-    return len(text) >= least and await tasks.find(text) is None and bool(await tasks.beginning_with(text, most=1))
+    return bool(await ids_beginning(app.engine.record, text, least))
 
 
 async def full_id(app: App, start: str, least: int = SHORTEST_START) -> str:
-    """Return the id of the one task on record whose id begins so, or what was given where there is none.
-
-    It is for what reads; nothing may be settled or adopted by the beginning of an id.
-    """
-    if not await is_beginning(app, start, least):
-        return start
-    ids = await app.engine.record.tasks.beginning_with(start)
+    """Return the id of the one task on record whose id begins so, or what was given where there is none."""
+    ids = await ids_beginning(app.engine.record, start, least)
     if len(ids) > 1:
         shown = ", ".join(await short_ids(app, ids))
         raise click.UsageError(f"Several tasks have ids that begin with {start!r}: {shown}. Give more of one.")

@@ -28,7 +28,6 @@ from kie_ai_mcp._cli.remote_look import Look
 from kie_ai_mcp._flow.catalogue import live
 from kie_ai_mcp._flow.drift import differences, models_of, words_of_gone, words_of_new, words_of_schema
 from kie_ai_mcp._flow.engine import NEEDED, Engine
-from kie_ai_mcp._flow.report import in_words
 from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.loader import Plugins, load
@@ -37,6 +36,7 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.sqlite import RESCUE
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, account_of, kie
 from kie_ai_mcp._service.envelope import address_cure
+from kie_ai_mcp._settings.amounts import in_words, plain
 from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.installation import server_command
 from kie_ai_mcp._settings.load import (
@@ -287,7 +287,7 @@ async def _credits(engine: Engine) -> Finding:
         credits = await credits_left(engine)
     except KieError as exc:
         return Finding("credits", "fail", exc.message, exc.next_step)
-    result = Finding("credits", "ok", f"The key is accepted; {credits:g} left.")
+    result = Finding("credits", "ok", f"The key is accepted; {plain(credits)} left.")
     return result if credits > 0 else replace(result, state="warn", cure="Top up at https://kie.ai/billing.")
 
 
@@ -376,7 +376,7 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
         report(Finding("database", "ok", f"{place} {fine}, schema version {SCHEMA_VERSION}."))
     if (limit := settings.max_credits_per_day) is not None:
         state: Literal["ok", "warn"] = "ok" if spent < limit else "warn"
-        reason = f"{spent:g} of {limit:g} credits were spent in the last 24 hours, estimates included."
+        reason = f"{plain(spent)} of {plain(limit)} credits were spent in the last 24 hours, estimates included."
         report(Finding("limits", state, reason, "" if spent < limit else "Wait, or raise KIE_AI_MAX_CREDITS_PER_DAY."))
     if unsettled:
         reason = f"Requests of which it is not known whether they were made: {len(unsettled)}."

@@ -10,6 +10,7 @@ from kie_ai_mcp._cli import console
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.stats import Figures
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prompt_of
+from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp._settings.logging import visible
 
 RUNNING = "pending", "processing"
@@ -94,8 +95,8 @@ def print_figures(by: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     texts = [name for name in by if name not in {"day", "status", "kind"}]
     console.terminal().print_table(cells, names, cut=texts, stacked=texts)
     total, charged = (sum(row[name] for row in rows) for name in ("credits", "credits_charged"))
-    end = f"Kie.ai credits: {total:g}, of which the service has named {charged:g}; the rest is what was booked, "
-    console.echo(console.terminal().wrapped(f"{end}also for requests whose outcome is unknown."))
+    end = f"Kie.ai credits: {plain(total)}, of which the service has named {plain(charged)}; the rest is what "
+    console.echo(console.terminal().wrapped(f"{end}was booked, also for requests whose outcome is unknown."))
 
 
 def _numbers(row: dict[str, Any]) -> list[str]:
@@ -103,4 +104,4 @@ def _numbers(row: dict[str, Any]) -> list[str]:
     running, unsettled = (sum(counts.get(state, 0) for state in states) for states in (RUNNING, UNSETTLED))
     numbers = sum(counts.values()), counts.get("completed", 0), counts.get("failed", 0), running, unsettled
     median = "" if row["median_s"] is None else f"{row['median_s']:g}"
-    return [*map(str, numbers), f"{row['credits']:g}", f"{row['credits_charged']:g}", median]
+    return [*map(str, numbers), plain(row["credits"]), plain(row["credits_charged"]), median]

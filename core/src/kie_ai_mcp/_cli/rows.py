@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp.errors import one_line
 
 PROMPT_CHARS = 60  # the most of a prompt in a list
@@ -22,7 +23,7 @@ def credits_in(task: Mapping[str, Any]) -> str:
     price, about = task.get("credits"), ""
     if "estimated_credits" in task:
         price, about = task["estimated_credits"], "~"
-    return "" if price is None else f"{about}{price:g} {task.get('unit', '')}".rstrip()
+    return "" if price is None else f"{about}{plain(price)} {task.get('unit', '')}".rstrip()
 
 
 def prompt_in(task: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import click
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.users import User
+from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.settings import variable
 
@@ -131,7 +132,7 @@ def _print(rows: list[tuple[User, float]]) -> None:
         console.echo(f"No users: whoever has the token of {variable('http_token')} may use this server over HTTP.")
         return
     cells = [
-        [user.name, _role(user), _limits_of(user), f"{spent:g}", f"{user.created_at:%Y-%m-%d}"] for user, spent in rows
+        [user.name, _role(user), _limits_of(user), plain(spent), f"{user.created_at:%Y-%m-%d}"] for user, spent in rows
     ]
     columns = ("user", "role", "limits", "credits 24h", "since")
     console.terminal().print_table(cells, columns, wrapped=("role", "limits"))

@@ -8,12 +8,13 @@ from typing import Any
 import anyio
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.report import brief, in_words
+from kie_ai_mcp._flow.report import brief
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.wording import MOST
 from kie_ai_mcp._record.consents import YES_S, Question
 from kie_ai_mcp._record.submissions import NewSubmission
 from kie_ai_mcp._record.tables import prompt_of
+from kie_ai_mcp._settings.amounts import in_words, plain
 from kie_ai_mcp._settings.settings import APP, variable
 from kie_ai_mcp.errors import KieError, LimitReached, one_line
 from kie_ai_mcp.specs import KIE, Submission
@@ -39,7 +40,7 @@ class Purchase:
         if question.price is not None:
             price = f"{'at most ' if MOST in question.notes else ''}{in_words(question.price, self.unit)}"
         if self.most is not None and ours:
-            price += f"; above {self.most:g}, or where it is unknown, {LIMIT} asks a person"
+            price += f"; above {plain(self.most)}, or where it is unknown, {LIMIT} asks a person"
         elif self.most is not None:
             price += f"; {LIMIT} counts credits of Kie.ai, so that a person is asked at any price in {self.unit}"
         facts = [("Tool", question.tool), ("Model", question.model)]

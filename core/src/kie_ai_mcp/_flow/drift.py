@@ -16,6 +16,7 @@ from kie_ai_mcp._flow.catalogue import Kept, live
 from kie_ai_mcp._flow.engine import Engine, News
 from kie_ai_mcp._models.terms import terms_of
 from kie_ai_mcp._record.kept import Key
+from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp.errors import LOGS_PAGE, MEANINGS, KieError, shorten
 from kie_ai_mcp.models import LiveModel, Model
 from kie_ai_mcp.specs import DAY_S, KIE
@@ -127,7 +128,7 @@ async def _charges(engine: Engine) -> None:
         if not expected or len(last) < LEAST_TASKS or abs(charge - expected) <= OFF * expected:
             continue
         if charge > expected or not is_most:
-            text = f"{name} costs {charge:g} credits where {expected:g} were estimated"
+            text = f"{name} costs {plain(charge)} credits where {plain(expected)} were estimated"
             text = f"The price table of {date} is old: {text}, by its last {len(last)} tasks. {UPDATE}"
             await _notice(engine, "charge", [f"{name} {expected:g} {charge:g}"], text)
 

@@ -1,4 +1,4 @@
-"""Ownership of the tasks that a call names: a service may take the id of anybody's."""
+"""Tasks that a call names: by the beginnings of their ids, and whose they are, for a service takes anybody's."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,9 +6,33 @@ from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp.errors import InvalidArgument
+from kie_ai_mcp._record.record import Record
+from kie_ai_mcp.errors import InvalidArgument, KieError
 
+SHORTEST_START = 4  # the fewest characters that stand for a task's id
 TASK_FIELD = re.compile("(?i).*task_?ids?").fullmatch  # names fields of models that take the id of a task
+
+
+async def ids_beginning(record: Record, start: str, least: int = SHORTEST_START) -> list[str]:
+    """Return the ids of tasks on record of which a text is only the beginning; none where it is too short.
+
+    It is for what reads and saves; nothing may be bought, settled or adopted by the beginning of an id.
+    """
+    if len(start) < least or await record.tasks.find(start) is not None:
+        return []
+    return await record.tasks.beginning_with(start)
+
+
+async def whole_id(record: Record, start: str) -> str:
+    """Return the id of the one task whose id begins so, else the text; raise InvalidArgument where there are more."""
+    try:
+        ids = await ids_beginning(record, start)
+    except KieError:  # what is asked of the task says so as well, and what else is asked goes on
+        return start
+    if len(ids) > 1:
+        reason = f"it begins the ids of several tasks: {', '.join(ids)}; give a whole one"
+        raise InvalidArgument("task_id", start, reason)
+    return ids[0] if ids else start
 
 
 async def check_named(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> None:

@@ -77,7 +77,7 @@ async def made_of(
     except InvalidArgument as exc:
         texts = {address: text for text, address in named.items()}
         faults = [
-            InvalidArgument(fault.field, texts[fault.value], fault.allowed)
+            InvalidArgument(fault.field, texts[fault.value], fault.allowed, next_step=fault.next_step)
             if isinstance(fault.value, str) and fault.value in texts
             else fault
             for fault in exc.faults

@@ -9,13 +9,13 @@ from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.pricing import has_models, priced
-from kie_ai_mcp._flow.report import in_words
 from kie_ai_mcp._models.rules import LEFT_OUT
 from kie_ai_mcp._models.samples import choices, nearest_first
 from kie_ai_mcp._models.terms import number_of, schema_at
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options
 from kie_ai_mcp._providers.understanding import own_name
+from kie_ai_mcp._settings.amounts import in_words
 from kie_ai_mcp.errors import InvalidArgument, PluginError
 from kie_ai_mcp.specs import field_of, is_web_address
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal, Self
 
-from kie_ai_mcp._models.pricing import USD
 from kie_ai_mcp._record.tables import TaskRecord
+from kie_ai_mcp._settings.amounts import in_words
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import (
     CONTROLS,
@@ -214,7 +214,8 @@ def report_of_error(error: KieError, otherwise: str = "refused") -> Report:
     read = "not found" if isinstance(error, TaskNotFound) else "unread" if isinstance(error, ReadFailed) else None
     read = read or (None if otherwise == "refused" else otherwise)
     if isinstance(error, InvalidArgument):
-        cure = "Make the call of 'instead'." if error.instead else "Correct the arguments and call again."
+        cure = "Make the call of 'instead'." if error.instead else error.next_step
+        cure = cure or "Correct the arguments and call again."
         next_step = cure if read else f"Nothing was recorded or sent. {cure}"
     else:
         next_step = error.next_step or ("Call again later." if error.can_retry else "Do not repeat the call unchanged.")
@@ -266,19 +267,6 @@ def brief(prompt: str) -> str:
 def wait_call(task_ids: Sequence[str]) -> str:
     """Return the call that waits for tasks, in words."""
     return f"wait_for_tasks with task_ids {_json(list(task_ids))}"
-
-
-def dollars(credits: float) -> str:
-    """Return credits of Kie.ai as dollars: two digits after the point, more only where cents are too coarse."""
-    amount = credits * USD
-    digits = 2 if amount >= 1 else max(2, len(f"{amount:.4f}".rstrip("0").partition(".")[2]))
-    return f"${amount:,.{digits}f}"
-
-
-def in_words(amount: float, unit: str = CREDITS) -> str:
-    """Return an amount with its unit; credits of Kie.ai with the dollars that they cost."""
-    cost = f" ({dollars(amount)})" if unit == CREDITS else ""
-    return f"{amount:.10g} {unit.removesuffix('s') if amount == 1 else unit}{cost}"
 
 
 def _json(value: Any) -> str:

@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.ownership import check_named
-from kie_ai_mcp._flow.report import PROMPT_CHARS, Report, bounded, in_words, report_of
+from kie_ai_mcp._flow.report import PROMPT_CHARS, Report, bounded, report_of
 from kie_ai_mcp._flow.status import asked_again, look_up, meaning_of_read, outcome_of, payload_of, with_provider
 from kie_ai_mcp._media.saving import allowed_folder, copied, place_now, save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
@@ -22,6 +22,7 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prefix_of, service_of
 from kie_ai_mcp._record.tasks import has_news
 from kie_ai_mcp._service.envelope import error_of, error_text
+from kie_ai_mcp._settings.amounts import in_words
 from kie_ai_mcp._settings.settings import APP, NOT_STORED
 from kie_ai_mcp.errors import ConfigError, KieError, MediaError, ReadFailed, StorageError, service_says, shorten
 from kie_ai_mcp.specs import Outcome, Query

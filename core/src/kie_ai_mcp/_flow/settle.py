@@ -5,7 +5,7 @@ from dataclasses import replace
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.results import refresh
-from kie_ai_mcp._flow.status import payload_of
+from kie_ai_mcp._flow.status import look_up, payload_of
 from kie_ai_mcp.errors import StorageError
 from kie_ai_mcp.specs import KIE, Task
 
@@ -29,16 +29,15 @@ async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Re
         raise StorageError(reason, next_step=f"Call {tool.name} again with the same arguments; it is not paid twice.")
     # The service's log shows the id alone.
     made = replace(request, task_id=engine.checked("task_id", task_id).removeprefix(f"{request.gateway}:"))
-    if request.gateway != KIE and await engine.record.tasks.find(made.exact_id) is None:
+    record = await engine.record.tasks.find(made.exact_id)
+    if record is None and request.gateway == KIE:
+        record, _ = await look_up(engine, made.exact_id)
+    elif record is None:
         # Another service's ids are looked up nowhere; the submission says what was asked for, and where.
         origin = ("task_id", "api_type", "provider", "kind", "tool", "model", "gateway")
         task = Task(**{name: getattr(made, name) for name in origin})
         await payload_of(engine, task)
-        await engine.record.tasks.adopt(task)
-    report = await refresh(engine, made.exact_id)
-    record = await engine.record.tasks.find(made.exact_id)
-    if record is None:
-        message = f"Task {task_id} can't be looked up ({report.read_error}); submission {submission_id} stays unknown."
-        raise StorageError(message, next_step="Call resolve_submission again.")
+        record = await engine.record.tasks.adopt(task)
+    # First, so that what is saved of it says how it was made.
     await engine.record.submissions.resolve(submission_id, record.task)
-    return replace(report, submission_id=submission_id)
+    return replace(await refresh(engine, made.exact_id), submission_id=submission_id)

@@ -23,6 +23,7 @@ from kie_ai_mcp._providers.tools import BoundTool, CallOptions
 from kie_ai_mcp._record.slots import Budget
 from kie_ai_mcp._record.submissions import NeedsConsent, NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord, prefix_of
+from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, RateLimited, Refused, StorageError, meaning_of
 from kie_ai_mcp.specs import KIE, Submission, field_of
 
@@ -180,7 +181,7 @@ def _explained(
     report = replace(report, estimated_credits=estimate, unit=unit, request_notes=submission.notes)
     if estimate is None:
         is_booked = assumed is not None and submission.gateway == KIE
-        booked = f": {assumed:g} credits are booked until the service names the charge" if is_booked else ""
+        booked = f": {plain(assumed or 0)} credits are booked until the service names the charge" if is_booked else ""
         report = report.noted(f"Price unknown{booked}.")
     if twin is None:
         return report

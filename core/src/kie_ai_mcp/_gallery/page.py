@@ -22,10 +22,10 @@ import anyio.to_thread
 from kie_ai_mcp._gallery.entries import Entry, request_entry, task_entry
 from kie_ai_mcp._media.files import Format, format_of_file, replacing
 from kie_ai_mcp._media.thumbnails import thumbnails
-from kie_ai_mcp._models.pricing import USD
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._settings.amounts import USD
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp.errors import MediaError
 

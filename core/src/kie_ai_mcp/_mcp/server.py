@@ -14,6 +14,7 @@ from mcp.server.context import HandlerResult
 from mcp.shared.exceptions import MCPError
 
 from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.hints import for_user
 from kie_ai_mcp._app.resources import TEMPLATES
 from kie_ai_mcp._mcp import apps
 from kie_ai_mcp._mcp.consent import with_consent
@@ -95,7 +96,7 @@ def server_of(app: App) -> ChangingServer:
                 return answer
             task = task_made(answer) if wants_tasks(ctx) and app.tool(params.name).charges else None
         except InvalidArgument as exc:
-            raise MCPError(types.INVALID_PARAMS, app.clean(str(exc))) from None
+            raise MCPError(types.INVALID_PARAMS, app.clean(for_user(app.engine, str(exc)))) from None
         return task or result_of(answer, ctx.protocol_version)
 
     async def list_resources(ctx: Context, _page: Page) -> types.ListResourcesResult:
@@ -149,7 +150,7 @@ def instructions(app: App) -> str:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         names = ", ".join(missing[:SHOWN]) + more
         parts.append(f"Missing because they failed to load: {names}. kie-ai-mcp-server doctor says why.")
-    return "\n".join(parts)
+    return for_user(app.engine, "\n".join(parts))
 
 
 def run_stdio(start: Start) -> None:

@@ -31,7 +31,8 @@ from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._settings.folders import cure_of_access, is_below
-from kie_ai_mcp._settings.settings import APP, NOT_STORED, Settings, at_home
+from kie_ai_mcp._settings.installation import to_allow
+from kie_ai_mcp._settings.settings import NOT_STORED, Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, MediaError, shorten
 from kie_ai_mcp.specs import FORMAT, KIE
 
@@ -117,11 +118,8 @@ def allowed_folder(settings: Settings, folder: str, *, by_path: bool = True) -> 
     if not by_path:
         where = "name one inside of your results, such as drafts/foxes" if roots else "the server saves no files"
         raise InvalidArgument("folder", folder, where)
-    allowed = f"give one below {' or '.join(map(str, roots))}, or let" if roots else "let"
-    cure = (
-        f"the user allow it: `{APP} config set upload_roots` with its absolute path, then restart (KIE_AI_UPLOAD_ROOTS)"
-    )
-    raise InvalidArgument("folder", folder, f"{allowed} {cure}")
+    allowed = f"give one below {' or '.join(map(str, roots))}" if roots else "no folder is allowed yet"
+    raise InvalidArgument("folder", folder, allowed, next_step=to_allow(path, settings.upload_roots))
 
 
 def copied(files: Sequence[str], folder: Path) -> tuple[str, ...]:

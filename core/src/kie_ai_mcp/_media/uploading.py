@@ -5,6 +5,7 @@ A local file is sent only from a folder that the user allows, or from the one wh
 
 import base64
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -41,15 +42,23 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller, account_of
 from kie_ai_mcp._settings.folders import cure_of_access, is_below
-from kie_ai_mcp._settings.settings import APP, Settings, at_home
+from kie_ai_mcp._settings.installation import to_allow
+from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, MediaError, shorten
 from kie_ai_mcp.specs import Gateway, Media, is_web_address, texts_at
 
 RESULT = re.compile(r"kie://(?:files|tasks)/([^/]+)(?:/([0-9]{1,3}))?|([^/\\]{1,500})")
 TAKEN = ("png", "jpg", "webp", "gif")  # pictures that are sent as they are where the service names no types
 UPLOADS_PATH = "/uploads"  # where `serve --http` takes the bytes of a file
-ALLOW = f"`{APP} config set upload_roots"  # how the user allows folders
 KEPT_FOR = timedelta(hours=20)  # how long an upload is used again; the service keeps it for a day, or for three
+
+
+class NotAllowed(ValueError):
+    """A file lies where the user has not allowed it; `next_step` says how they do."""
+
+    def __init__(self, reason: str, next_step: str) -> None:
+        super().__init__(reason)
+        self.next_step = next_step
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,8 @@ class Uploads:
             reason = cure_of_access(path or at_home(path_in(text)), f"it can't be read: {exc.strerror}.")
             raise InvalidArgument(field, text, reason) from None
         except ValueError as exc:
-            raise InvalidArgument(field, text, str(exc)) from None
+            step = exc.next_step if isinstance(exc, NotAllowed) else ""
+            raise InvalidArgument(field, text, str(exc), next_step=step) from None
 
     async def send(self, file: LocalFile) -> LocalFile:
         """Upload a file that has no address yet, unless the same bytes were uploaded before."""
@@ -195,6 +205,10 @@ class Uploads:
             if match and match[1]:
                 raise InvalidArgument(field, text, "no such task is on record; list_tasks shows them")
             return None
+        if not record.final:
+            step = f"Wait for it first: call wait_for_tasks with task_ids {json.dumps([record.written_id])}."
+            reason = f"the task is still {record.status} and has no result yet"
+            raise InvalidArgument(field, text, reason, next_step=step)
         results = [*zip_longest(record.result_urls, record.files, fillvalue="")] if record.status == "completed" else []
         number = int(match[2] or len(results) == 1)
         if not 0 < number <= len(results):
@@ -226,12 +240,8 @@ class Uploads:
         path = at_home(path_in(text))
         roots = (*self.settings.upload_roots, *filter(None, [self.settings.output_dir]))
         if not self.settings.upload_roots and not any(map(path.is_relative_to, roots)):
-            # A relative folder would be refused as a setting.
-            folder = f" {shlex.quote(str(path.parent))}`" if path.is_absolute() else "` with its absolute path"
-            reason = (
-                "local files are not allowed yet; give an http:// or https:// address, or let the user allow the folder"
-            )
-            raise ValueError(f"{reason}: {ALLOW}{folder}, then restart (KIE_AI_UPLOAD_ROOTS)")
+            reason = "local files are not allowed yet; give an http:// or https:// address"
+            raise NotAllowed(reason, to_allow(path.parent, ()))
         try:
             real = _alike(path, roots).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
@@ -240,10 +250,8 @@ class Uploads:
             raise ValueError("give an absolute path, since the server runs in a folder of its own")
         if not any(is_below(real, root) for root in roots):
             allowed = ", ".join(map(str, roots))
-            cure = f"{ALLOW}` with these and its own, then restart"
-            raise ValueError(
-                f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS). To allow it: {cure}"
-            )
+            reason = f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS)"
+            raise NotAllowed(reason, to_allow(real.parent, self.settings.upload_roots))
         return real
 
     def _temporary(self, name: str, make: Callable[[Path], object], media: Media | None) -> LocalFile:

@@ -9,10 +9,11 @@ from typing import Any
 
 from kie_ai_mcp._models.rules import breaks_of, cure
 from kie_ai_mcp._models.samples import choices, nearest_first
-from kie_ai_mcp._models.terms import EMPTY, View, beside, number_of, plain, schema_at
+from kie_ai_mcp._models.terms import EMPTY, View, beside, number_of, schema_at
 from kie_ai_mcp._models.wording import described, shown, spans
 from kie_ai_mcp._providers.arguments import is_blank, wrong_addresses
 from kie_ai_mcp._providers.tools import OPTION_NAMES
+from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp.errors import InvalidArgument, one_line, shorten
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import is_web_address

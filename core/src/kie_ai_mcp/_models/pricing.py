@@ -7,13 +7,13 @@ from fractions import Fraction
 from typing import Any
 
 from kie_ai_mcp._models import terms
-from kie_ai_mcp._models.terms import EMPTY, Part, View, number_of, part_words, parts_of, plain, schema_at
+from kie_ai_mcp._models.terms import EMPTY, Part, View, number_of, part_words, parts_of, schema_at
+from kie_ai_mcp._settings.amounts import plain, priced
 from kie_ai_mcp.models import Model, Price, PriceLine
 
 # Bounds of speech that is priced by tokens: no token is shorter than a byte, and no text is spoken more slowly.
 AUDIO_TOKENS_A_SECOND, MOST_SECONDS_A_BYTE, SILENCE_S = 25, Fraction(1, 2), 10
 USUAL_BYTES, USUAL_CHARS_A_SECOND = 4, 15  # of a token, and of speech
-USD = 0.005  # one credit of Kie.ai's
 _SECONDS = re.compile(r"(?:.*[^a-z])?(?:durations?|seconds|s)", re.IGNORECASE)  # names of fields that are seconds
 
 
@@ -165,7 +165,7 @@ def of_1000_characters(price: Price) -> float | None:
 
 def rate_of(line: PriceLine, unit: str = "credits", *, short: bool = False) -> str:
     """Return a line's price in words, without its condition (``28 credits per second of duration``)."""
-    price = f"{'at most ' if line.at_most else ''}{terms.priced(line.credits, unit)}"
+    price = f"{'at most ' if line.at_most else ''}{priced(line.credits, unit)}"
     if not line.per:
         return price
     parts = parts_of(line.per)

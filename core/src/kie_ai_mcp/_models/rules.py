@@ -6,19 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 from kie_ai_mcp._models.samples import choices, usual
-from kie_ai_mcp._models.terms import (
-    View,
-    alternatives,
-    beside,
-    group,
-    number_of,
-    part_words,
-    parts_of,
-    plain,
-    same,
-    schema_at,
-)
+from kie_ai_mcp._models.terms import View, alternatives, beside, group, number_of, part_words, parts_of, same, schema_at
 from kie_ai_mcp._models.wording import bounds, condition_words, shown
+from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp.models import Group, Model, Rule
 
 SHOWN = 6  # cures in one message

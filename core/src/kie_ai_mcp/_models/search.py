@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from kie_ai_mcp._models import terms
 from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.pricing import estimate, least
 from kie_ai_mcp._models.samples import usual_input
 from kie_ai_mcp._models.wording import usual_price
 from kie_ai_mcp._providers.selection import RANKS
 from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp._settings.amounts import plain, priced
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import KIE, Availability, Kind, Provider, Submission
@@ -122,17 +122,17 @@ def offer_of_tool(
     A `lowest` price that is below it is named as well.
     """
     own = [model for model in models if model.tool == tool.name]
-    priced = default or min(own, key=_dearness, default=None)
+    shown = default or min(own, key=_dearness, default=None)
     price = "see estimate_cost" if tool.charges else "free"
-    if tool.charges and priced and "unknown" not in priced.price:
-        price = f"usually {'' if default else 'from '}{priced.price}"
-        if lowest is not None and priced.credits is not None and lowest < priced.credits:
-            price = f"usually {priced.price}, from {terms.plain(lowest)}"
+    if tool.charges and shown and "unknown" not in shown.price:
+        price = f"usually {'' if default else 'from '}{shown.price}"
+        if lowest is not None and shown.credits is not None and lowest < shown.credits:
+            price = f"usually {shown.price}, from {plain(lowest)}"
     elif tool.charges and lowest is not None:
-        price = f"usually from {terms.priced(lowest, 'credits')}"
-    words, task = " ".join(model.name for model in own), priced.task if priced else ""
+        price = f"usually from {priced(lowest, 'credits')}"
+    words, task = " ".join(model.name for model in own), shown.task if shown else ""
     makes = re.split(r"(?<=[a-z])[.;:] ", tool.description.partition("\n")[0])[0].rstrip(".")
-    state, credits, said = provider.availability, priced.credits if priced else None, f"{provider.title} {words}"
+    state, credits, said = provider.availability, shown.credits if shown else None, f"{provider.title} {words}"
     fields = " ".join(tool.arguments.names)
     return Offer(tool.name, makes, tool.kind, task, price, tool.name, state, credits, said, fields)
 

@@ -226,14 +226,3 @@ def part_words(*parts: Part) -> str:
             f"{sign}{weight}{ {'#': 'length of ', '~': 'seconds of ', '?': '1 for '}.get(part.sort, '') }{part.path}"
         )
     return words
-
-
-def plain(number: float | Fraction) -> str:
-    """Return a number in its shortest form: 8, 0.05, 1000000."""
-    text = f"{float(number):.6f}" if abs(float(number)) < 1e15 else str(number)
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def priced(number: float, unit: str) -> str:
-    """Return a price with its unit: ``1 credit``, ``28 credits``."""
-    return f"{plain(number)} {unit.removesuffix('s') if number == 1 else unit}"

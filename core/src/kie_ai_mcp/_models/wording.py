@@ -8,7 +8,8 @@ from typing import Any
 
 from kie_ai_mcp._models.pricing import Estimate, estimate, of_1000_characters, rate_of
 from kie_ai_mcp._models.samples import usual_input
-from kie_ai_mcp._models.terms import alternatives, group, number_of, part_words, parts_of, plain, priced
+from kie_ai_mcp._models.terms import alternatives, group, number_of, part_words, parts_of
+from kie_ai_mcp._settings.amounts import plain, priced
 from kie_ai_mcp.models import Condition, Model, Price, Rule
 
 MOST = "Estimated credits are the most that it can cost."

@@ -9,9 +9,10 @@ from typing import Any, get_args
 
 from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import Estimate, estimate
-from kie_ai_mcp._models.terms import beside, number_of, plain, same, texts_in
+from kie_ai_mcp._models.terms import beside, number_of, same, texts_in
 from kie_ai_mcp._models.wording import shown
 from kie_ai_mcp._providers.understanding import AUTO, spelled
+from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Form, Model
 from kie_ai_mcp.specs import FORMAT, ConvertTo, field_of

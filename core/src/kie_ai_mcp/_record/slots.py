@@ -10,6 +10,7 @@ import peewee
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.scope import Scope, Units
 from kie_ai_mcp._record.tables import FINAL, MAY_COST, SubmissionRow, TaskRow
+from kie_ai_mcp._settings.amounts import exact, plain
 from kie_ai_mcp._settings.settings import APP
 from kie_ai_mcp.errors import LimitReached
 from kie_ai_mcp.specs import KIE
@@ -89,9 +90,10 @@ class Budget:
         limited = [name for name, limit in limits.items() if limit is not None]
         if price is None and limited:
             usual = min(USUAL_ASSUMED, *(limit for limit in limits.values() if limit is not None))
-            assume = f"Let the user set KIE_AI_ASSUMED_CREDITS, for example to {usual:g}: so many credits are booked "
+            many = plain(usual)
+            assume = f"Let the user set KIE_AI_ASSUMED_CREDITS, for example to {many}: so many credits are booked "
             assume += "for a request of unknown price until the service names the charge. "
-            assume += f"`{APP} config set assumed_credits {usual:g}` does so. Or make a request whose price is known."
+            assume += f"`{APP} config set assumed_credits {many}` does so. Or make a request whose price is known."
             others = "Leave out max_credits, or make a request whose price is known."
             raise LimitReached(
                 f"The price of this {tool} is unknown, and {limited[0]} limits the credits. Nothing was sent.",
@@ -104,9 +106,9 @@ class Budget:
             limit = limits.get(name)
             if price is not None and limit is not None and price > limit:
                 costs = "costs about" if estimate is not None else "is assumed to cost"
-                cost = f"This {tool} {costs} {price:g} {self.units[gateway]}"
+                cost = f"This {tool} {costs} {plain(price)} {self.units[gateway]}"
                 raise LimitReached(
-                    f"{cost}; {what} is {limit:g}. Nothing was sent.",
+                    f"{cost}; {what} is {plain(limit)}. Nothing was sent.",
                     next_step=f"Make a cheaper request, or {self._cure(name)}.",
                 )
         return price if ours else None
@@ -125,28 +127,29 @@ class Budget:
             if count >= per_hour:
                 raise LimitReached(
                     f"{count} paid requests were made in the last hour; the limit is {per_hour}. Nothing was sent.",
-                    next_step=f"Wait, or {self._cure(self._name_of('MAX_SUBMISSIONS_PER_HOUR'))}.",
+                    next_step=self._way_out("Wait" if per_hour else "", "MAX_SUBMISSIONS_PER_HOUR"),
                 )
         if per_day is not None and price is not None:
             spent = self.spent_today(database)
-            if round(spent + price, 6) > per_day or spent >= per_day:
-                reason = f" and this request costs about {price:g}" if price else ""
+            if exact(spent + price) > per_day or spent >= per_day:
+                reason = f" and this request costs about {plain(price)}" if price else ""
+                first = "Make a cheaper request" if price > per_day > 0 else "Wait" if per_day else ""
                 raise LimitReached(
-                    f"{spent:g} credits were spent in the last 24 hours{reason}; the limit is {per_day:g}. "
+                    f"{plain(spent)} credits were spent in the last 24 hours{reason}; the limit is {plain(per_day)}. "
                     "Nothing was sent.",
-                    next_step=f"Wait, or {self._cure(self._name_of('MAX_CREDITS_PER_DAY'))}.",
+                    next_step=self._way_out(first, "MAX_CREDITS_PER_DAY"),
                 )
 
     def spent_today(self, database: Database) -> float:
         """Return the credits of the last 24 hours, as `spent_by_user`, of all whose requests count."""
         (row,) = database.rows(self._spent())
-        return float(row["credits"] or 0.0)
+        return exact(float(row["credits"] or 0.0))
 
     def spent_by_user(self, database: Database) -> dict[str, float]:
         """Return the credits of the last 24 hours by user, as `cost_and_charge` counts them."""
         user = SubmissionRow.user
         rows = database.rows(self._spent(user).group_by(user).order_by(user))
-        return {row["user"]: float(row["credits"] or 0.0) for row in rows}
+        return {row["user"]: exact(float(row["credits"] or 0.0)) for row in rows}
 
     def _spent(self, *keys: Any) -> Any:
         """Return the query of the credits of the last 24 hours, beside columns by which they may be grouped."""
@@ -180,6 +183,11 @@ class Budget:
 
     def _name_of(self, limit: str) -> str:
         return f"KIE_AI_{limit}" if self.user is None else f"{self.user}'s {limit.lower().replace('_', ' ')}"
+
+    def _way_out(self, first: str, limit: str) -> str:
+        """Return what to do at a limit: what helps without raising it, if anything does, and how it is raised."""
+        raised = self._cure(self._name_of(limit))
+        return f"{first}, or {raised}." if first else f"{raised[0].upper()}{raised[1:]}."
 
     def _cure(self, limit: str) -> str:
         if limit == "max_credits":

@@ -22,6 +22,11 @@ CORE = "kie-ai-mcp-core"
 PROVIDERS = "kie-ai-mcp-"  # begins the name of each distribution of a provider of this project
 PREVIEW = f"{CORE}[preview]"  # the extra that decodes pictures, clips and sounds
 NEEDED_HERE = ("keyring",) if sys.platform in {"darwin", "win32"} else ()  # extras that are no additions there
+# A command of this program in a text: its name, with one of its commands after it.
+COMMAND = re.compile(
+    rf"(?<![\w/.\\-]){APP}(?= (?:call|config|database|demo|doctor|estimate|gallery|install|models|plugin|providers|"
+    r"sandbox|serve|tasks|tools|uninstall|users)\b)"
+)
 _REQUIREMENT = r"""(?m)^([\w.-]+) *(?:\[([^]]*)\])?[^;\n]*(?:;.*\bextra\s*==\s*["']([\w.-]+))?"""
 
 
@@ -77,6 +82,15 @@ def _program(name: str) -> str:
 def shell_words(command: Iterable[str]) -> str:
     """Return a command as one types it into a shell."""
     return " ".join(map(shlex.quote if os.name == "posix" else str, command))
+
+
+def to_allow(folder: Path, allowed: Iterable[Path]) -> str:
+    """Return how the user allows a folder beside those that are allowed: the setting is written as a whole."""
+    folders = [*map(str, allowed), str(folder)]
+    way = f"`{APP} config set upload_roots` with the absolute paths of all folders"
+    if folder.is_absolute() and not any("," in name for name in folders):
+        way = f"`{shell_words([APP, 'config', 'set', 'upload_roots', ','.join(folders)])}`"
+    return f"Let the user allow the folder: {way}, then restart (KIE_AI_UPLOAD_ROOTS)."
 
 
 def installed_names() -> dict[str, str]:

@@ -15,7 +15,7 @@ from kie_ai_mcp._cli.console import echo
 from kie_ai_mcp._cli.install.clients import Client
 from kie_ai_mcp._cli.settings_file import change_settings, check_change, check_settings, plain_number
 from kie_ai_mcp._cli.stored_key import keep_key, key_place
-from kie_ai_mcp._flow.report import dollars
+from kie_ai_mcp._settings.amounts import dollars
 from kie_ai_mcp._settings.keys import key_of
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.settings import PREFIX, own_folder
