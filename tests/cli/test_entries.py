@@ -245,22 +245,28 @@ async def test_entry_is_started_as_its_client_starts_it(
         assert f"{service.credits:g}" in said, said
 
 
+@pytest.fixture(scope="module")
+def team(site_in: "SiteIn", tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a team's server, whose account has 4321 credits."""
+    with Sandbox(speed=50, key=KEY, credits=4321) as service:
+        settings = {"KIE_AI_API_KEY": KEY, "KIE_AI_HTTP_TOKEN": TOKEN}
+        with site_in(tmp_path_factory.mktemp("team"), sandbox=service, **settings) as server:
+            yield server.url
+
+
 @pytest.mark.parametrize("secret", ["--token-env", "--token"])
 @pytest.mark.parametrize("client", [name for name in HOSTS if CLIENTS[name].address])
 async def test_entry_of_a_team_s_server_reaches_it(
-    client: str, secret: str, run: "Run", site_in: "SiteIn", tmp_path: Path, service: Sandbox
+    client: str, secret: str, run: "Run", team: str, tmp_path: Path
 ) -> None:
     if secret == "--token-env" and CLIENTS[client].reference is None:
         pytest.skip("its file knows no variables")
-    (tmp_path / "team").mkdir()
-    site = site_in(tmp_path / "team", sandbox=service, KIE_AI_API_KEY=KEY, KIE_AI_HTTP_TOKEN=TOKEN)
-    with site as server:
-        given = "KIE_TOKEN" if secret == "--token-env" else "-"
-        ended = run("install", client, "--yes", "--url", server.url, secret, given, stdin=f"{TOKEN}\n")
-        assert ended.code == 0, ended.stderr
-        text = file_of(client, tmp_path).read_text("utf-8")
-        entry = HOSTS[client](text, "kie-ai", Host({**clean(tmp_path), "KIE_TOKEN": TOKEN}, {"token": TOKEN}))
-        async with httpx2.AsyncClient(headers=entry["headers"], trust_env=False, timeout=LIMIT_S) as http:
-            transport = streamable_http_client(entry["url"], http_client=http)
-            async with Client(transport, read_timeout_seconds=LIMIT_S) as caller:
-                assert f"{service.credits:g}" in await free_call(caller)
+    given = "KIE_TOKEN" if secret == "--token-env" else "-"
+    ended = run("install", client, "--yes", "--url", team, secret, given, stdin=f"{TOKEN}\n")
+    assert ended.code == 0, ended.stderr
+    text = file_of(client, tmp_path).read_text("utf-8")
+    entry = HOSTS[client](text, "kie-ai", Host({**clean(tmp_path), "KIE_TOKEN": TOKEN}, {"token": TOKEN}))
+    async with httpx2.AsyncClient(headers=entry["headers"], trust_env=False, timeout=LIMIT_S) as http:
+        transport = streamable_http_client(entry["url"], http_client=http)
+        async with Client(transport, read_timeout_seconds=LIMIT_S) as caller:
+            assert "4321" in await free_call(caller)
