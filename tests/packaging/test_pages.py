@@ -46,7 +46,7 @@ def steps_of(page: Path, staged: Path) -> Iterator[Step]:
     """Yield the commands of a page in order, with the files that it shows."""
     for number, block in enumerate(BLOCK.finditer(page.read_text(encoding="utf-8"))):
         if block["file"]:
-            path = staged / str(number)
+            path = staged / f"{page.stem}-{number}"
             path.write_text(block["text"], encoding="utf-8")
             yield Step(f"cp {shlex.quote(str(path))} {block['file']}", "")
         elif block["language"] == "console":
@@ -92,22 +92,21 @@ def free_port() -> str:
         return str(one.getsockname()[1])
 
 
-def environment_of_the_tutorial(staged: Path) -> Iterator[Step]:
-    """Yield what the tutorial does before it writes its first file."""
-    for step in steps_of(PAGES / "tutorial.md", staged):
-        if step.command.startswith("cp "):
-            return
-        yield step
+# Between two pages: another folder, home and shell, in the environment that the first one has made.
+ANEW = """kill $(jobs -p) 2>/dev/null; wait
+unset $(compgen -v KIE_AI_)
+export HOME={home}
+cd {home}"""
 
 
 @pytest.mark.parametrize("installer", ["pip", "uv"])
-@pytest.mark.parametrize("page", ["tutorial", "gateway"])
-def test_every_line_of_the_page_prints_what_it_shows(
-    page: str, installer: str, run_script: "RunScript", tmp_path: Path
+def test_every_line_of_both_tutorials_prints_what_the_page_shows(
+    installer: str, run_script: "RunScript", tmp_path: Path
 ) -> None:
-    steps = [*steps_of(PAGES / f"{page}.md", tmp_path)]
-    if page != "tutorial":
-        steps = [*environment_of_the_tutorial(tmp_path), *steps]
+    home = tmp_path / "anew"
+    home.mkdir()
+    tutorial, gateway = (list(steps_of(PAGES / f"{page}.md", tmp_path)) for page in ("tutorial", "gateway"))
+    steps = [*tutorial, Step(ANEW.format(home=shlex.quote(str(home))), ""), *gateway]
     script, shown = script_of(steps, tmp_path), [step.prints for step in steps]
     for words, words_of_uv in WITH_UV.items() if installer == "uv" else ():
         script = script.replace(words, words_of_uv)
