@@ -18,7 +18,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
+from functools import cache
 from importlib.metadata import metadata
 from itertools import groupby
 from pathlib import Path
@@ -80,20 +80,13 @@ def main() -> int:
 
 def pages(app: App) -> Iterator[tuple[Path, str, str]]:
     """Yield each page with generated parts: its path, its text, and its text with those parts as they should be."""
-    parts = {name: part(app) for name, part in PARTS.items()}
+    part_of = cache(lambda name: PARTS[name](app))
+    marked = re.compile(rf"(<!-- ({'|'.join(PARTS)}): [^\n]* -->\n).*?(<!-- /\2 -->)", re.DOTALL)
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         text = page.read_text(encoding="utf-8")
-        after = text
-        for name, part in parts.items():
-            after = re.sub(
-                rf"(<!-- {name}: .* -->\n).*?(<!-- /{name} -->)", partial(_filled, part), after, flags=re.DOTALL
-            )
+        after = marked.sub(lambda found: f"{found[1]}{part_of(found[2])}\n{found[3]}", text)
         if re.search(r"^<!-- /\w+ -->$", text, re.MULTILINE):
             yield page, text, after
-
-
-def _filled(part: str, found: re.Match[str]) -> str:
-    return f"{found[1]}{part}\n{found[2]}"
 
 
 @contextmanager
