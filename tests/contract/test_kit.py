@@ -161,7 +161,26 @@ BROKEN = {
         tool('return Submission("/", {"prompt": prompt}, "broken")'),
         ["path is '/', not an address below"],
     ),
-    "no request": (tool("return None"), ["it returned NoneType; return a Submission or a Query"]),
+    "no request": (
+        tool("return {}"),
+        ["breaks the contract in one way", "it returned dict; return a Submission or a Query"],
+    ),
+    "list that is none": (
+        tool(SEND).replace("return [generate_broken_image]", "return generate_broken_image"),
+        ["kie_register_tools returned function, not a list (kie_ai_mcp_broken, line "],
+    ),
+    "price that is no number": (
+        tool(SEND.replace('api_type="broken"', 'api_type="broken", estimated_credits="four"')),
+        ["estimated_credits are 'four', not a number of at least 0", "leave it out where the price is not known"],
+    ),
+    "status of the service's own": (
+        "@hookimpl\ndef kie_normalize_result(payload):\n    return Outcome('running')",
+        ["status is 'running'", "map the service's own in a table"],
+    ),
+    "outcome that is none": (
+        "@hookimpl\ndef kie_normalize_result(payload):\n    return {'status': 'completed'}",
+        ["broken returned dict from kie_normalize_result", "Return an Outcome, a StatusRoute to read next, or None"],
+    ),
     "refusal of everything": (
         tool('raise InvalidArgument("prompt", prompt, "write better")'),
         ["argument sets builds a request (prompt: write better)"],
@@ -302,7 +321,7 @@ def rule(kind: str, *names: str, **facts: Any) -> str:
 BROKEN_MODELS = {
     "file that can't be read": (
         "@hookimpl\ndef kie_register_models():\n    return read_models('{')",
-        ["kie_register_models: it raised JSONDecodeError", "docs/plugins/models.md"],
+        ["kie_register_models: it raised PluginError", "is no JSON object: ", "docs/plugins/models.md"],
     ),
     "no models": (
         "@hookimpl\ndef kie_register_models():\n    return ['fox/1']",
@@ -313,8 +332,11 @@ BROKEN_MODELS = {
         models().replace("return read_models(", "return 2 * [*read_models(").replace("')", "')]"),
         ["model fox/1: it is registered twice"],
     ),
-    "model of an unknown kind": (models(kind="smell"), ["in its Model, kind is 'smell'"]),
-    "price below 0": (models(price={"lines": [{"credits": -1}]}), ["in its PriceLine, credits are -1"]),
+    "model of an unknown kind": (models(kind="smell"), ["model fox/1: kind is 'smell', not 'image'"]),
+    "price below 0": (
+        models(price={"lines": [{"credits": -1}]}),
+        ["model fox/1: price.lines[0].credits are -1, not a finite number of at least 0"],
+    ),
     "schema that is none": (
         models(fields={"size": {"type": "large"}}),
         ["its schema is not valid (draft 2020-12): 'large' is not valid"],
@@ -369,7 +391,7 @@ BROKEN_MODELS = {
         models(price={"lines": [{"credits": 1, "per": "seconds"}]}),
         ["its price names 'seconds', which is no field", "a fact in brackets"],
     ),
-    "model without an address": (models(path="/"), ["in its Model, path is '/'"]),
+    "model without an address": (models(path="/"), ["model fox/1: path is '/'"]),
 }
 
 
@@ -446,7 +468,7 @@ def test_import_of_a_private_module_is_found(source: str, private: str, place: s
 
 
 def test_every_breach_is_reported_at_once() -> None:
-    with pytest.raises(AssertionError, match="in 3 ways") as caught:
+    with pytest.raises(AssertionError, match="in 2 ways") as caught:
         check_provider(module_of(HEAD, tool("return None"), BROKEN["route that forgets the task"][0]))
     assert "it returned NoneType" in str(caught.value)
     assert "does not name the task" in str(caught.value)
@@ -527,6 +549,23 @@ def test_package_of_a_gateway_keeps_the_contract_under_every_name(name: str) -> 
     done = {"id": "1", "state": "ready", "files": [{"href": "https://example.com/1.png"}], "cost_usd": 0.02}
     broken = {"id": "1", "state": "broken", "reason": "the brush broke", "cost_usd": 0}
     check_provider(module_of(source, name=f"kie_ai_mcp_{name}"), payloads=[done, broken])
+
+
+@pytest.mark.parametrize(
+    ("hook", "fault"),
+    [
+        ("kie_route_status", "kie_route_status: it is missing, so the tasks of lantern would be read at Kie.ai's own "),
+        ("kie_normalize_result", "kie_normalize_result: none of 2 given payloads is read as completed or failed"),
+    ],
+)
+def test_gateway_without_a_reading_of_its_own_is_found(hook: str, fault: str) -> None:
+    source = Package("lantern", "gateway").texts()[Path("src", "kie_ai_mcp_lantern", "__init__.py")]
+    without = source.replace(f"@hookimpl\ndef {hook}(", "def unused(")
+    done = {"id": "1", "state": "ready", "files": [{"href": "https://example.com/1.png"}], "cost_usd": 0.02}
+    broken = {"id": "1", "state": "broken", "reason": "the brush broke", "cost_usd": 0}
+    with pytest.raises(AssertionError) as caught:
+        check_provider(module_of(without, name="kie_ai_mcp_lantern"), payloads=[done, broken])
+    assert fault in str(caught.value)
 
 
 @pytest.mark.parametrize(

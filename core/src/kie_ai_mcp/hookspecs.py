@@ -25,6 +25,19 @@ CONTRACT = (1, 2)
 """The contract's version as (major, minor). A plugin may set ``KIE_AI_MCP_CONTRACT = 1`` in its module; one
 built for another major is set aside."""
 
+FIRST_PARTY = frozenset(
+    {
+        *("authors", "dalle3", "fal", "flux", "gpt-image", "gpt4o-image", "haiper", "ideogram", "kling"),
+        *("luma", "market", "midjourney", "nano-banana", "pika", "playground", "recraft", "runway", "sandbox"),
+        *("seedance", "seedream", "sora2", "speech", "stable-diffusion", "suno", "talking", "topaz", "veo3"),
+        "wan",
+    }
+)
+"""The names of this project's own providers: the distribution ``kie-ai-mcp-NAME`` alone may offer each."""
+
+PARTS = frozenset({"core", "server"})
+"""The names that no provider has, since ``kie-ai-mcp-NAME`` is a package of the server itself."""
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 

@@ -17,19 +17,26 @@ value, a list of values (None among them: or left out), None (left out), ``"*"``
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from kie_ai_mcp.specs import DAY_S, KIE, MARKET_CREATE, Answer, Kind, Media, Paths
+from kie_ai_mcp.errors import PluginError
+from kie_ai_mcp.specs import DAY_S, KIE, MARKET_CREATE, Answer, Day, Kind, Media, Paths
 
 RuleKind = Literal[
     "not_both", "exactly_one", "at_least_one", "needs", "only_with", "limit", "refers", "unique"
 ]  # fmt: skip
-Condition = Mapping[str, Any] | tuple[Mapping[str, Any], ...]
+Value = str | float | bool | None
+Tested = Value | Sequence[Value]
+Test = Tested | Annotated[Mapping[Literal["not"], Tested], Field(min_length=1)]
+Condition = Mapping[str, Test] | tuple[Mapping[str, Test], ...]
 Group = str | tuple[str, ...]
+_When = Annotated[Condition | None, Field(description="a mapping of terms to tests, or a tuple of such mappings")]
+_Credits = Annotated[float, Field(ge=0, description="a finite number of at least 0")]
+_OptionalPrice = Annotated["Price | None", Field(description="a Price, or None where nobody knows it")]
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Rule:
 
     kind: RuleKind
     fields: tuple[Group, ...]
-    when: Condition | None = None
+    when: _When = None
     values: tuple[Any, ...] = ()
     to: str = ""
     each: str = ""
@@ -82,11 +89,11 @@ class PriceLine:
         unset: What counts for a field of this line that is left out and has no default.
     """
 
-    credits: Annotated[float, Field(ge=0)]
-    when: Condition | None = None
+    credits: _Credits
+    when: _When = None
     per: str = ""
-    each: Annotated[float, Field(gt=0)] = 1
-    after: float = 0
+    each: Annotated[float, Field(gt=0, description="a finite number above 0")] = 1
+    after: _Credits = 0
     at_most: bool = False
     unset: Mapping[str, Any] = field(default_factory=dict)
 
@@ -107,8 +114,8 @@ class Price:
     lines: tuple[PriceLine, ...]
     plus: tuple[PriceLine, ...] = ()
     unset: Mapping[str, Any] = field(default_factory=dict)
-    checked: str = ""
-    until: str = ""
+    checked: Day = ""
+    until: Day = ""
 
 
 @dataclass(frozen=True)
@@ -141,8 +148,8 @@ class Model:
     input: Mapping[str, Any]
     media: Mapping[str, Media] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
-    price: Price | None = None
-    checked: str = ""
+    price: _OptionalPrice = None
+    checked: Day = ""
     notes: tuple[str, ...] = ()
     gateway: str = KIE
     api_type: str = ""
@@ -245,18 +252,31 @@ def read_models(text: str, **common: Any) -> Iterator[Model]:
     Args:
         text: The file's text.
         **common: Fields of `Model` that all of them have (``gateway="fal"``).
+
+    Raises:
+        PluginError: The text is no such object; names the line or the entry.
     """
-    entries: dict[str, dict[str, Any]] = json.loads(text)
+    try:
+        entries = dict(json.loads(text).items())
+    except (ValueError, AttributeError) as exc:
+        raise PluginError(f"the data file of models is no JSON object: {exc}.") from exc
     for model_id, entry in entries.items():
-        closed = _closed({"type": "object", "properties": entry.pop("fields"), "required": entry.pop("required", [])})
-        entry["media"] = {path: Media(**_tuples(limits)) for path, limits in entry.get("media", {}).items()}
-        entry["rules"] = tuple(Rule(**_tuples(rule)) for rule in entry.get("rules", ()))
-        if price := entry.get("price"):
-            lines, plus = (
-                tuple(PriceLine(**_tuples(line)) for line in price.pop(part, ())) for part in ("lines", "plus")
-            )
-            entry["price"] = Price(lines, plus, **price)
-        yield Model(id=model_id, input=closed, **{**common, **_tuples(entry)})
+        try:
+            yield _model(model_id, dict(entry), common)
+        except (TypeError, ValueError, AttributeError, KeyError) as exc:
+            reason = f"it has no {exc}" if isinstance(exc, KeyError) else str(exc)
+            raise PluginError(f"the entry {model_id!r} of the data file can't be read: {reason}.") from exc
+
+
+def _model(model_id: str, entry: dict[str, Any], common: Mapping[str, Any]) -> Model:
+    closed = _closed({"type": "object", "properties": entry.pop("fields"), "required": entry.pop("required", [])})
+    entry["media"] = {path: Media(**_tuples(limits)) for path, limits in entry.get("media", {}).items()}
+    entry["rules"] = tuple(Rule(**_tuples(rule)) for rule in entry.get("rules", ()))
+    if price := entry.get("price"):
+        rest = dict(price)
+        lines, plus = (tuple(PriceLine(**_tuples(line)) for line in rest.pop(part, ())) for part in ("lines", "plus"))
+        entry["price"] = Price(lines, plus, **rest)
+    return Model(id=model_id, input=closed, **{**common, **_tuples(entry)})
 
 
 def _closed(schema: Any) -> Any:

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial, wraps
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -67,8 +67,19 @@ def _json(value: Any, most: float = math.inf) -> Any:
     return value
 
 
+def _day(value: str) -> str:
+    try:
+        is_day = not value or date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        is_day = False
+    if not is_day:
+        raise ValueError("a day, as YYYY-MM-DD")
+    return value
+
+
 # A description completes the sentence that names a wrong value: "credits are 'many', not a finite number".
 _Text = Annotated[str, Field(description="text")]
+Day = Annotated[str, AfterValidator(_day), Field(description="a day, as YYYY-MM-DD")]
 _OptionalText = Annotated[str | None, Field(description="text")]
 _Id = Annotated[str, Field(min_length=1, description="text of at least one character")]
 _Texts = Annotated[tuple[str, ...], Field(strict=False, description="a tuple of text")]
@@ -338,7 +349,7 @@ class Provider:
     homepage: _Text = ""
     kinds: _Kinds = ("image",)
     availability: Availability = "current"
-    checked: _Text = ""
+    checked: Day = ""
     note: _Text = ""
     nearest: _Text = ""
     api_types: _Texts = ()

@@ -99,7 +99,7 @@ def test_provider_whose_models_can_not_be_used_is_left_out(opened: Open, monkeyp
     monkeypatch.setattr("kie_ai_mcp_topaz.read_models", broken)
     catalogue = opened()
     assert len(current(catalogue)) == 184
-    assert "the file is cut" in catalogue.faults["topaz"]
+    assert "the file is cut" in catalogue.faults["topaz"][0]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,8 @@ def tidal(
 ) -> Catalogue:
     """The catalogue of a third-party provider beside this project's own."""
     module = ModuleType("kie_ai_mcp_tidal")
-    exec(TIDAL.format(id=id, gateway=gateway, price=price, hook=hook), module.__dict__)
+    source = TIDAL.format(id=id, gateway=gateway, price=price, hook=hook)
+    exec(compile(source, "kie_ai_mcp_tidal/__init__.py", "exec"), module.__dict__)
     plugins = load(module).plugins
     own = Plugins(Settings.model_validate({"db_path": tmp_path / "tasks.db"}))
     plugins.plugins |= {name: plugin for name, plugin in own.plugins.items() if name == "market"}
@@ -156,7 +157,15 @@ def test_model_of_another_service_has_its_prices_in_its_unit(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"price": 'PriceLine(3, per="~~x")'}, "is no term"),
+        ({"price": 'PriceLine(3, per="~~x")'}, "its Price can't be read: '~~x' is no term"),
+        ({"price": 'PriceLine("two")'}, "wave/1 is left out: price.lines[0].credits are 'two', not a finite number"),
+        ({"price": "PriceLine(-2)"}, "price.lines[0].credits are -2, not a finite number of at least 0"),
+        ({"price": 'PriceLine(float("nan"))'}, "price.lines[0].credits are nan, not a finite number of at least 0"),
+        ({"price": 'PriceLine(2, when={"siz": "1K"})'}, "its price names 'siz', which is no field"),
+        ({"price": 'PriceLine(2, when={"prompt": 7})'}, "its price tests prompt for 7, which it can't be"),
+        ({"price": 'PriceLine(2, when={"prompt": {"nut": "a"}})'}, "price.lines[0].when is "),
+        ({"price": 'PriceLine(2),)), rules=tuple((Rule("onlywith", ("prompt",))'}, "rules[0].kind is 'onlywith', not"),
+        ({"price": 'PriceLine(2),), checked=str("last week"'}, "price.checked is 'last week', not a day, as"),
         ({"gateway": "nobody"}, "the gateway 'nobody' is registered by no provider"),
         ({"hook": "1 / 0"}, "ZeroDivisionError"),
         ({"id": "z-image", "gateway": "kie"}, "its model z-image belongs to market"),
@@ -171,7 +180,9 @@ async def test_models_that_can_not_be_used_are_left_out(
     if way == "while calls run":
         await catalogue.load()
     assert {entry.provider for entry in catalogue.entries.values()} == {"market"}
-    assert reason in catalogue.faults["tidal"]
+    assert reason in catalogue.faults["tidal"][0]
+    assert "(kie_ai_mcp_tidal/__init__.py, line " in catalogue.faults["tidal"][0] or "belongs to" in reason
+    assert len(catalogue.faults["tidal"]) == 1
 
 
 @pytest.mark.anyio

@@ -64,8 +64,14 @@ async def test_request_is_returned_and_the_arguments_stay_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (raises(KeyError("x")), "generate_fox of the provider acme failed: KeyError: 'x'."),
-        (raises(SystemExit(3)), "generate_fox of the provider acme failed: SystemExit: 3."),
+        (
+            raises(KeyError("x")),
+            "generate_fox of the provider acme failed: KeyError: 'x' (providers/test_asking.py, line ",
+        ),
+        (
+            raises(SystemExit(3)),
+            "generate_fox of the provider acme failed: SystemExit: 3 (providers/test_asking.py, line ",
+        ),
         (returns(None), "generate_fox of the provider acme returned what can't be sent: a NoneType, not a Submission."),
         (returns(Query("fox", {}, lambda _: Outcome("processing"))), "a Query, not a Submission."),
         (returns(Submission("/", {}, "fox")), "path is '/', not an address below the service's base URL."),
@@ -159,7 +165,7 @@ async def test_route_of_a_provider_that_is_gone_is_a_failed_read() -> None:
 @pytest.mark.parametrize(
     ("read", "reason"),
     [
-        (raises(KeyError("x")), "The provider acme failed: KeyError: 'x'."),
+        (raises(KeyError("x")), "The provider acme failed: KeyError: 'x' (providers/test_asking.py, line "),
         (raises(Refused("no")), "no"),
         (returns("t-1"), "The provider acme made of the answer what can't be used: a str, not an Outcome."),
         (returns(Outcome("completed", progress=7)), "can't be used: progress is 7, not a share between 0 and 1."),
@@ -175,7 +181,10 @@ async def test_reading_of_a_free_answer_that_fails_is_a_failed_read(read: Callab
 @pytest.mark.parametrize(
     ("read", "reason"),
     [
-        (raises(KeyError("x")), "The service's answer could not be read. The provider acme failed: KeyError: 'x'."),
+        (
+            raises(KeyError("x")),
+            "The service's answer could not be read. The provider acme failed: KeyError: 'x' (providers/test_asking.py",
+        ),
         (raises(Refused("no")), "The service's answer could not be read. no"),
         (returns(7), "The provider acme misread the service's answer: a int, not an Accepted or Outcome."),
         (returns(""), "The provider acme misread the service's answer: task_id is '', not text of at least one char"),

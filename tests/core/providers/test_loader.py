@@ -19,6 +19,7 @@ from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, ReadFailed
+from kie_ai_mcp.hookspecs import FIRST_PARTY
 
 if TYPE_CHECKING:
     from tests.core.conftest import Publish
@@ -152,7 +153,7 @@ def test_blocked_provider_is_shown_and_never_imported(how: str, publish: "Publis
         ("KIE_AI_MCP_CONTRACT = 0", "it is built for contract 0, this server speaks contract 1."),
         (
             f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): return {{'title': 'x'}}",
-            "kie_describe_provider returned dict, not a Provider.",
+            "kie_describe_provider returned dict, not a Provider (site/",
         ),
         (
             f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): return Provider('x', kinds='image')",
@@ -160,8 +161,15 @@ def test_blocked_provider_is_shown_and_never_imported(how: str, publish: "Publis
         ),
         (f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): raise KeyError('x')", "KeyError: 'x'"),
         (f"{HEAD}\n@hookimpl\ndef kie_register_tools(): raise OSError('x')", "OSError: x"),
-        (f"{HEAD}\n@hookimpl\ndef kie_register_tools(): return 7", "TypeError: "),
+        (
+            f"{HEAD}\n@hookimpl\ndef kie_register_tools(): return 7",
+            "kie_register_tools returned int, not a list (site/",
+        ),
         (f"{HEAD}\n@hookimpl\ndef kie_register_tools(): return [print]", "print: "),
+        (
+            f"{HEAD}\n@hookimpl\ndef kie_register_tools(): return print",
+            "returned builtin_function_or_method, not a list (",
+        ),
         (f"{HEAD}\n@hookimpl\ndef kie_register_tools(): return ['generate_x']", "a tool needs a name"),
         (HEALTHY.replace("generate_healthy]", "generate_healthy] * 2"), "its tool generate_healthy exists already"),
         (HEALTHY.replace("-> Submission", ""), "generate_healthy: the return annotation must be Submission or Query"),
@@ -232,7 +240,12 @@ def kie_route_status(task):
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        (HALF_MARKED, "kie_route_status: it is not marked, so nobody would call it."),
+        (HALF_MARKED, "kie_route_status: it is not marked, so nobody would call it (site/MODULE.py, line 12)."),
+        (HEALTHY.replace("-> Submission", ""), "(site/MODULE.py, line 4)."),
+        (
+            HEALTHY.replace("[generate_healthy]", "generate_healthy"),
+            "returned function, not a list (site/MODULE.py, line ",
+        ),
         ("\nfrom kie_ai_mcp import NoSuchName", "site/MODULE.py, line 2)"),
         ("\n\ndef broken(:", "site/MODULE.py, line 3)"),
         ("def fail():\n    1 / 0\nfail()", "ZeroDivisionError: division by zero (site/MODULE.py, line 2)"),
@@ -415,9 +428,9 @@ def test_of_two_third_parties_the_first_by_name_keeps_a_name(taken: str, publish
 
 
 def test_reserved_names_are_those_of_this_project_s_providers() -> None:
-    assert {path.parent.name for path in PLUGINS.glob("*/pyproject.toml")} == installed.FIRST_PARTY
+    assert {path.parent.name for path in PLUGINS.glob("*/pyproject.toml")} == FIRST_PARTY
     plugins = Plugins(Settings.model_validate({}))
-    assert {name for name, plugin in plugins.plugins.items() if plugin.is_first_party} == installed.FIRST_PARTY
+    assert {name for name, plugin in plugins.plugins.items() if plugin.is_first_party} == FIRST_PARTY
 
 
 def test_provider_that_takes_a_reserved_name_is_set_aside_even_alone(
@@ -924,7 +937,10 @@ def test_tool_that_the_gateway_does_not_serve_is_left_out_of_the_moved_family(
     ("change", "reason"),
     [
         (('Gateway("there",', 'Gateway("kie",'), "its gateway kie exists already: it belongs to the server itself."),
-        (("return [Gateway(", "return ['there'] or [Gateway("), "kie_register_gateways returned str, not a Gateway."),
+        (
+            ("return [Gateway(", "return ['there'] or [Gateway("),
+            "kie_register_gateways returned str, not a Gateway (site/",
+        ),
         (
             ('Gateway("there",', 'Gateway("taken",'),
             "its gateway taken exists already: it belongs to aaa, so elsewhere can't have it.",

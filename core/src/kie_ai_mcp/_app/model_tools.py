@@ -19,7 +19,7 @@ from kie_ai_mcp._flow.pricing import Quote, quote
 from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
 from kie_ai_mcp._flow.status import credits_left
-from kie_ai_mcp._models.catalogue import Entry
+from kie_ai_mcp._models.catalogue import Entry, some
 from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
@@ -61,6 +61,8 @@ class ModelTools:
         step = "Call the tool that is named, or describe_model and run_model with a model's name."
         if not found:
             step = "Nothing fits. Use fewer or other words: what to make, from what, or a maker's name."
+        for provider, faults in self.engine.catalogue.faults.items():
+            step += f" Of the provider {provider}, {some(faults)}."
         return Answer(
             "\n".join([*(offer.line for offer in found), f"Next: {step}"]), {"models": listed, "next_step": step}
         )

@@ -29,7 +29,7 @@ from kie_ai_mcp._flow.report import (
 )
 from kie_ai_mcp._flow.results import refresh, save
 from kie_ai_mcp._flow.settle import resolve
-from kie_ai_mcp._flow.status import balances, credits_left
+from kie_ai_mcp._flow.status import balances, credits_left, keyless
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._record.slots import ASK
 from kie_ai_mcp._record.tables import SubmissionRecord, prompt_of
@@ -122,12 +122,13 @@ class OwnTools:
             return await self._own_limit()
         others = await balances(self.engine)
         if others and not self.engine.caller(KIE).gateway.key:
-            lines = [*map(_balance_line, others), "Kie.ai: no key is set."]
+            lines = [*map(_balance_line, others), *keyless(self.engine), "Kie.ai: no key is set."]
             return Answer("\n".join(lines), {"balances": others, "next_step": "Use the tools of these services."})
         try:
             credits = await credits_left(self.engine)
         except KieError as exc:
             if not others:
+                exc.next_step = " ".join(filter(None, [exc.next_step, *keyless(self.engine)]))
                 raise
             others.append({"service": "Kie.ai", "unit": "credits", "error": exc.message})
             step = exc.next_step or "Use the tools of the other services, or ask again later."

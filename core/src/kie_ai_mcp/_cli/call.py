@@ -186,7 +186,8 @@ def _failure(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) ->
         reason = data.get("error") or data.get("read_error") or "no reason is known"
         return f"the task is {status}: {reason}. {data['next_step']}"
     if waits and status != "completed":
-        return f"the task is still running and goes on by itself: {console.PROGRAM} tasks wait {task_id}"
+        unread = f" (its status can't be read: {data['read_error']})" if data.get("read_error") else ""
+        return f"the task is still running and goes on by itself{unread}: {console.PROGRAM} tasks wait {task_id}"
     if waits and saves and len(data["files"]) < len(data["result_urls"]) + ("data" in data):
         reason = " ".join(data.get("notes", ())) or data["next_step"]
         return f"not every result could be saved; {reason} Or: {console.PROGRAM} tasks save {task_id}"

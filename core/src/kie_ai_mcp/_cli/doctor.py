@@ -29,8 +29,10 @@ from kie_ai_mcp._flow.catalogue import live
 from kie_ai_mcp._flow.drift import differences, models_of, words_of_gone, words_of_new, words_of_schema
 from kie_ai_mcp._flow.engine import NEEDED, Engine
 from kie_ai_mcp._flow.status import balances, credits_left
+from kie_ai_mcp._models.catalogue import some
 from kie_ai_mcp._providers.asking import route_of
-from kie_ai_mcp._providers.loader import Plugins, load
+from kie_ai_mcp._providers.loader import Plugins, is_of_others, load
+from kie_ai_mcp._providers.selection import cure_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.sqlite import RESCUE
@@ -150,18 +152,7 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
         only = f"only {', '.join(others)} can be used" if others else "nothing can be made"
         reason = why_no_key(KIE) or f"No Kie.ai key is set, so {only}."
         report(Finding("key", "warn" if others else "fail", reason, cure))
-    for name, gateway in plugins.gateways.items():
-        sections = (plugin for plugin in plugins.plugins if settings.section(plugin).get("gateway") == name)
-        if gateway.key:
-            where = f"Requests go to {gateway.title} at {gateway.base_url}"
-            if gateway.balance is None or offline:
-                reason = f"a key is set, but nothing was asked that shows whether it is accepted. {where}."
-                report(Finding(f"key of {name}", "not checked", reason))
-            else:
-                report(Finding(f"key of {name}", "ok", f"Set. {where}."))
-        elif used := ", ".join(sections):
-            reason = why_no_key(name) or f"No {gateway.title} key is set, and {used} is to be made there."
-            report(Finding(f"key of {name}", "fail", reason, gateway.key_help))
+    _report_keys_of_others(report, settings, plugins, offline=offline)
     if offline:
         reason = "the settings are wrong, see above." if faults else "--offline was given."
         _report_unmade(report, ("clock", "credits", "status routes"), reason)
@@ -177,6 +168,25 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
     if settings.patience_s is not None:
         limits = f" {settings.patience_s:g} s, as is set."
     report(Finding("client limits", "ok", f"A wait ends by itself after{limits}"))
+
+
+def _report_keys_of_others(report: Report, settings: Settings, plugins: Plugins, *, offline: bool) -> None:
+    """Report the key of each service besides Kie.ai, where it is set or needed."""
+    for name, gateway in plugins.gateways.items():
+        sections = (plugin for plugin in plugins.plugins if settings.section(plugin).get("gateway") == name)
+        if gateway.key:
+            where = f"Requests go to {gateway.title} at {gateway.base_url}"
+            if gateway.balance is None or offline:
+                reason = f"a key is set, but nothing was asked that shows whether it is accepted. {where}."
+                report(Finding(f"key of {name}", "not checked", reason))
+            else:
+                report(Finding(f"key of {name}", "ok", f"Set. {where}."))
+        elif used := ", ".join(sections):
+            reason = why_no_key(name) or f"No {gateway.title} key is set, and {used} is to be made there."
+            report(Finding(f"key of {name}", "fail", reason, gateway.key_help))
+        elif is_of_others(plugins, name) and Caller(settings, gateway).needs_key:
+            reason = f"No {gateway.title} key is set, so nothing can be made there."
+            report(Finding(f"key of {name}", "warn", reason, gateway.key_help))
 
 
 async def _report_start(report: Report, settings: Settings) -> None:
@@ -413,8 +423,9 @@ async def _report_models(report: Report, settings: Settings, plugins: Plugins, *
 
 async def _report_list(report: Report, engine: Engine, *, offline: bool) -> None:
     models = [model for model in models_of(engine).values() if model.availability == "current"]
-    for provider, fault in engine.catalogue.faults.items():
-        report(Finding("models", "warn", f"Those of {provider} are left out: {fault}.", "Report it to its author."))
+    for provider, faults in engine.catalogue.faults.items():
+        cure = cure_of(engine.plugins.plugins[provider])
+        report(Finding("models", "warn", f"{provider}: {some(faults)}.", cure))
     known = f"{len(models)} are known here, as of {max((model.checked for model in models), default='today')}"
     if offline or engine.settings.key is None or not models:
         why = "nothing was asked" if offline else "no key is set" if models else "no provider brings models"

@@ -19,7 +19,6 @@ from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
 from kie_ai_mcp._cli.install.entries import starts_this
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._cli.text_files import TextFile
-from kie_ai_mcp._providers.installed import FIRST_PARTY
 from kie_ai_mcp._settings.installation import (
     PROVIDERS,
     change_words,
@@ -33,6 +32,7 @@ from kie_ai_mcp._settings.installation import (
 )
 from kie_ai_mcp._settings.load import full_environment, load_settings, nearest
 from kie_ai_mcp.errors import ConfigError, KieError
+from kie_ai_mcp.hookspecs import FIRST_PARTY
 
 LIKE = 0.8  # how like one of ours a name is that is taken for a slip
 LOOK_S = 60.0

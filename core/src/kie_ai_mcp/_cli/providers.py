@@ -7,9 +7,13 @@ import click
 
 from kie_ai_mcp._app.app import RESERVED, own_arguments
 from kie_ai_mcp._cli.console import PROGRAM, echo, load_plugins, print_json, terminal
+from kie_ai_mcp._models.catalogue import HOOK, Catalogue, some
 from kie_ai_mcp._providers.arguments import with_defaults
 from kie_ai_mcp._providers.installed import Plugin
+from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.selection import cure_of
 from kie_ai_mcp._settings.load import load_settings, nearest
+from kie_ai_mcp._settings.settings import Settings
 
 
 def _formats(command: Callable[..., None]) -> Callable[..., None]:
@@ -22,14 +26,16 @@ def _formats(command: Callable[..., None]) -> Callable[..., None]:
 @_formats
 def providers(form: str | None) -> None:
     """Show every installed provider: enabled, disabled or set aside, why, and the cure."""
-    plugins = load_plugins()
+    settings = load_settings()
+    plugins = load_plugins(settings)
+    faults = _faults_of_models(plugins, settings)
     services = {*map(plugins.owner_of_gateway, plugins.gateways)}
     rows = [
         {
             "provider": plugin.name,
             "state": plugin.state,
-            "reason": plugin.reason,
-            "cure": plugin.cure,
+            "reason": plugin.reason or some(faults.get(plugin.name, ())),
+            "cure": plugin.cure or (cure_of(plugin) if plugin.name in faults else ""),
             "at Kie.ai": plugin.provider.availability if _is_at_kie(plugin, services) else "",
             "checked": plugin.provider.checked,
             "distribution": plugin.distribution,
@@ -47,6 +53,16 @@ def providers(form: str | None) -> None:
         if row["cure"] or (is_shown and row["reason"]):
             reason = f"{str(row['reason']).rstrip('.')}. " if is_shown else ""
             echo(terminal().wrapped(f"{row['provider']}: {reason}{row['cure']}".rstrip(), "  "))
+
+
+def _faults_of_models(plugins: Plugins, settings: Settings) -> Mapping[str, Sequence[str]]:
+    """Return what is wrong with the models of third-party providers; those of this project's own are not read."""
+    theirs = [each for each in plugins.plugins.values() if HOOK in each.hooks and not each.is_first_party]
+    if not theirs:
+        return {}
+    catalogue = Catalogue(plugins, settings)
+    _ = catalogue.entries
+    return catalogue.faults
 
 
 def _is_at_kie(plugin: Plugin, services: Container[str]) -> bool:

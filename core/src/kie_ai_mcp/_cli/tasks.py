@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
@@ -148,6 +148,9 @@ def show_task(task_id: str, refresh: bool) -> None:
         if report is None:
             cure = "--refresh asks the service for it."
             raise TaskNotFound(f"No task {task_id!r} is on record here.", next_step=cure)
+        if not refresh and not report.is_final:
+            step = f"This is on record; {console.PROGRAM} tasks show {task_id} --refresh asks the service."
+            report = replace(report, next_step=f"{report.next_step} {step}".strip())
         submission = await app.engine.record.submissions.of_task(full_id)
         record = await app.engine.record.tasks.find(full_id)
         extra: dict[str, Any] = {} if record is None else {"kind": record.kind}

@@ -36,7 +36,7 @@ async def find(engine: Engine, name: str, field: str = "model", *more: str) -> E
     catalogue = await engine.catalogue.load()
     entry = catalogue.find(name)
     gateway, model_id = name.split(":", 1) if name.partition(":")[0] in engine.callers else (KIE, name)
-    if entry is not None or gateway not in catalogue.live:
+    if entry is not None or gateway not in catalogue.live or model_id in catalogue.aside:
         if entry is None:
             raise catalogue.unknown(field, name, *more)
         return entry

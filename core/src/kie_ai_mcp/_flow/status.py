@@ -7,6 +7,7 @@ from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._providers.asking import Read, balance_of, with_whole_addresses
+from kie_ai_mcp._providers.loader import is_of_others
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, ids_in, unread_text
 from kie_ai_mcp.errors import KieError, ReadFailed, TaskNotFound, meaning_of, one_line, shorten
@@ -142,6 +143,13 @@ async def balances(engine: Engine) -> list[dict[str, Any]]:
             entry["error"] = error.message
         entries.append(entry)
     return entries
+
+
+def keyless(engine: Engine) -> list[str]:
+    """Return, for every service that a third-party plugin brings and that has no key, the setting to make."""
+    unset = (each.gateway for name, each in engine.callers.items() if name != KIE and each.needs_key)
+    unset = (gateway for gateway in unset if not gateway.key and is_of_others(engine.plugins, gateway.name))
+    return [f"{gateway.title}: no key is set. {gateway.key_help}".strip() for gateway in unset]
 
 
 async def _outcome_at(

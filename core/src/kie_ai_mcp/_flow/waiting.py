@@ -18,7 +18,7 @@ from kie_ai_mcp._flow.report import Report, report_of, report_of_error
 from kie_ai_mcp._flow.results import Poll, is_readable, last_known, poll, unread
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.caller import Caller
-from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
+from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError, one_line
 
 CADENCE_S = {"image": 2.0, "video": 4.0, "audio": 4.0, "text": 2.0}  # seconds between two reads of one task
 READS_AT_ONCE = 8
@@ -26,6 +26,7 @@ UNKNOWN_KIND_S = 3.0
 RECORD_S = 1.0  # seconds between two looks for tasks that others have seen end
 TELL_S = 5.0  # seconds between two messages of progress where nothing changes
 WORDS = {"pending": "queued", "processing": "generating"}  # the words for people instead of a status
+READ_ERROR_CHARS = 200  # of it in a message of progress
 CLOCK = re.compile(r", (\d+) s\b")  # the time that a message of progress tells, for those who let it go on
 
 
@@ -204,7 +205,7 @@ class _Wait:
         if before is not None and report.status == "unread" and not report.stuck:
             report = replace(before, read_error=report.read_error)  # what is known stays known
         self.board.reports[task_id] = report
-        if before is None or before.status != report.status:
+        if before is None or (before.status, before.read_error) != (report.status, report.read_error):
             await self._say()
 
     async def _watch_record(self) -> None:
@@ -247,6 +248,8 @@ def in_words(report: Report, title: str, waited_s: float = 0.0, usual: Usual | N
     if usual is not None:
         least, most = (max(1, round(seconds)) for seconds in usual[:2])
         parts.append(f"usually {least} s" if least == most else f"usually {least}-{most} s")
+    if report.read_error:
+        parts.append(f"reading its status fails: {one_line(report.read_error, READ_ERROR_CHARS)}")
     return ", ".join(parts)
 
 

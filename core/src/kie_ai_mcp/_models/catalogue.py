@@ -12,22 +12,22 @@ from typing import Self
 
 import anyio.to_thread
 
-from kie_ai_mcp._models.checking import fault_of_schema
-from kie_ai_mcp._models.terms import parts_of, terms_of
+from kie_ai_mcp._models.validity import faults_of_data
 from kie_ai_mcp._providers.contract import judge
-from kie_ai_mcp._providers.guard import run_in_time, run_isolated, summarize
+from kie_ai_mcp._providers.guard import place_of, run_in_time, run_isolated, summarize
 from kie_ai_mcp._providers.installed import Plugin
-from kie_ai_mcp._providers.loader import LOAD_S, Plugins
+from kie_ai_mcp._providers.loader import LOAD_S, Plugins, listed, place_of_hook
 from kie_ai_mcp._providers.tools import tool_name
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError
-from kie_ai_mcp.models import LiveCatalogue, Model, Price, Rule
+from kie_ai_mcp.models import LiveCatalogue, Model
 from kie_ai_mcp.specs import KIE
 
 log = logging.getLogger(__name__)
 
 HOOK = "kie_register_models"
 MOST_MODELS = 5_000  # of one third-party provider
+SHOWN = 3  # faults of one provider in a line
 
 
 Registered = list[Model | LiveCatalogue]
@@ -55,12 +55,14 @@ class Entry:
 class Catalogue:
     """Every model that can be run, by name, and the live catalogue of each service.
 
-    A provider whose models can't be used is left out, with the reason in `faults`; so is a model that another one has.
+    A provider whose models can't be read is left out, with the reason in `faults`; so is a model whose data are wrong,
+    and one that another provider has.
     """
 
     plugins: Plugins
     settings: Settings
-    faults: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    aside: dict[str, str] = field(default_factory=dict)  # why, by the id of a model whose data are wrong
     _registered: dict[str, Registered] | None = None
     _loading: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -75,7 +77,7 @@ class Catalogue:
                         work = partial(self._values, plugin)
                         registered[plugin.name] = await run_isolated(f"The provider {plugin.name}", work)
                     except KieError as exc:
-                        self._leave_out(plugin, exc)
+                        self._leave_out_all(plugin, exc)
                 self._registered = registered
                 await anyio.to_thread.run_sync(lambda: self.entries)
         return self
@@ -91,7 +93,7 @@ class Catalogue:
                 except KeyboardInterrupt:
                     raise
                 except BaseException as exc:  # noqa: BLE001  a plugin's code may raise anything
-                    self._leave_out(plugin, exc)
+                    self._leave_out_all(plugin, exc)
         return self._registered
 
     @cached_property
@@ -111,7 +113,7 @@ class Catalogue:
                 if not self.allows(entry.model, provider):
                     denied.add(entry.name)
                 if owner != provider and not self.plugins.plugins[provider].is_first_party:
-                    self.faults[provider] = f"its model {entry.name} belongs to {owner}, which keeps it"
+                    self._leave_out(provider, f"its model {entry.name} belongs to {owner}, which keeps it")
         return {name: entry for name, entry in sorted(found.items()) if name not in denied}
 
     def ids(self, gateway: str) -> set[str]:
@@ -147,6 +149,8 @@ class Catalogue:
         """Return the error for a name that no model has, and none of some `more`."""
         if reason := self.plugins.why_unlisted(name):
             return InvalidArgument(field, name, reason)
+        if reason := self.aside.get(name) or self.aside.get(name.partition(":")[2], ""):
+            return InvalidArgument(field, name, reason)
         if not self.entries:
             return InvalidArgument(field, name, "no provider with models is enabled; enable market")
         near = get_close_matches(name.lower(), [*more, *self.entries], n=3, cutoff=0.5)
@@ -176,38 +180,43 @@ class Catalogue:
     def _values(self, plugin: Plugin) -> Registered:
         """Return what a provider registers; raise PluginError where anything of it can't be used."""
         section = MappingProxyType(self.settings.section(plugin.name))
-        offered = chain.from_iterable(self.plugins.hook(HOOK, plugin.name)(settings=section))
+        offered = listed(self.plugins.hook(HOOK, plugin.name), section)
         if plugin.is_first_party:  # the contract tests judge this project's own
             return list(offered)
-        values = [_judged(value) for value in islice(offered, MOST_MODELS + 1)]
+        values = [*islice(offered, MOST_MODELS + 1)]
         if len(values) > MOST_MODELS:
             raise PluginError(f"it registers more than {MOST_MODELS} models.")
-        if foreign := next((value for value in values if value.gateway not in {KIE, *self.plugins.gateways}), None):
-            raise PluginError(f"the gateway {foreign.gateway!r} is registered by no provider.")
-        return values
+        return [value for value in values if self._is_usable(value, plugin)]
 
-    def _leave_out(self, plugin: Plugin, exc: BaseException) -> None:
-        self.faults[plugin.name] = exc.message if isinstance(exc, KieError) else summarize(exc)
-        log.warning("the models of provider %s are left out: %s", plugin.name, self.faults[plugin.name])
+    def _is_usable(self, value: Model | LiveCatalogue, plugin: Plugin) -> bool:
+        """Return whether a value of a third-party provider can be used; a model that can't is set aside by its id."""
+        faults = faults_of_data(value) if isinstance(value, Model) else iter(())
+        wrong = next((what for what, _ in faults), None) or judge(value, LiveCatalogue, Model)
+        if not wrong and value.gateway not in {KIE, *self.plugins.gateways}:
+            wrong = f"the gateway {value.gateway!r} is registered by no provider"
+        if wrong and not isinstance(value, Model):
+            raise PluginError(f"it returned what can't be used: {wrong}.")
+        if wrong and isinstance(value, Model):
+            self.aside[str(value.id)] = f"its data, which the provider {plugin.name} registers, are wrong: {wrong}"
+            place = place_of_hook(self.plugins.hook(HOOK, plugin.name))
+            self._leave_out(plugin.name, f"its model {value.id} is left out: {wrong}{place}")
+        return not wrong
+
+    def _leave_out_all(self, plugin: Plugin, exc: BaseException) -> None:
+        reason = exc.message.rstrip(".") if isinstance(exc, KieError) else summarize(exc)
+        place = place_of(exc) or place_of_hook(self.plugins.hook(HOOK, plugin.name))
+        self._leave_out(plugin.name, f"its models are left out: {reason}{place}")
+
+    def _leave_out(self, provider: str, fault: str) -> None:
+        self.faults.setdefault(provider, []).append(fault)
+        log.warning("provider %s: %s", provider, fault)
+
+
+def some(faults: Sequence[str]) -> str:
+    """Return the first faults of a provider, and how many more there are."""
+    more = len(faults) - SHOWN
+    return "; ".join([*faults[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _globs(value: object) -> Sequence[str]:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else [str(part) for part in value]  # type: ignore[attr-defined]  # a list in the file
-
-
-def _judged(value: object) -> Model | LiveCatalogue:
-    """Return what a third-party provider registers; raise PluginError where it can't be used."""
-    if not isinstance(value, Model | LiveCatalogue):
-        raise PluginError(f"{HOOK} returned {type(value).__name__}, not a Model or a LiveCatalogue.")
-    wrong = judge(value, Model, LiveCatalogue)
-    if wrong is None and isinstance(value, Model):
-        wrong = fault_of_schema(value.input) or None
-        try:
-            subjects: list[Rule | Price] = [*value.rules, *([value.price] if value.price else ())]
-            for term in (term for subject in subjects for term in terms_of(subject)):
-                parts_of(term)
-        except ValueError as exc:
-            wrong = wrong or f"{exc}, in {value.id}"
-    if wrong:
-        raise PluginError(f"{HOOK} returned a {type(value).__name__} that can't be used: {wrong}.")
-    return value

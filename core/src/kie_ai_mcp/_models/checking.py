@@ -116,6 +116,11 @@ def fault_of_schema(schema: Any) -> str:
     return "" if error is None else error.message
 
 
+def fits(schema: Any, value: Any) -> bool:
+    """Return whether a schema allows a value."""
+    return bool(_validator()(schema).is_valid(value))
+
+
 def why_unusable(schema: Any) -> str:
     """Return why no input can be checked by the schema that a service publishes; "" where every one can."""
     if not _is_plain(schema):

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 from kie_ai_mcp._providers.contract import judge
-from kie_ai_mcp._providers.guard import run_isolated, summarize
+from kie_ai_mcp._providers.guard import place_of, run_isolated, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, SHARED
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
@@ -207,8 +207,9 @@ def _hook(plugins: Plugins, hook: str, task: Task, *expected: type, **more: Any)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # a plugin's code may raise anything
-            log.exception("provider %s failed in %s", name, hook)
-            raise ReadFailed(f"The provider {name} failed in {hook}: {summarize(exc)}.") from exc
+            reason = f"The provider {name} failed in {hook}: {summarize(exc)}{place_of(exc)}."
+            log.debug("%s", reason, exc_info=exc)
+            raise ReadFailed(reason) from exc
         if value is None:
             continue
         if not isinstance(value, expected):

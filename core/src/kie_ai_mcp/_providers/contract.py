@@ -5,7 +5,8 @@ field is checked, strictly: nothing is converted, and a bool is no number.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -46,7 +47,7 @@ def judge(value: object, *expected: type) -> str | None:
     try:
         _adapter(kind).validate_python(fields)
     except ValidationError as exc:
-        return _sentence(kind, fields, exc.errors(include_url=False, include_input=False)[0])
+        return _sentence(value, exc.errors(include_url=False, include_input=False)[0])
     if (other := fields.get("otherwise")) is None:
         return None
     if wrong := judge(other, kind):
@@ -61,16 +62,28 @@ def _adapter(kind: type) -> TypeAdapter[dict[str, Any]]:
     # pydantic takes an instance of a dataclass as it is; it checks the fields only when they come as a mapping.
     make: Any = TypedDict  # type checkers know only those that are written out
     shape = make(kind.__name__, get_type_hints(kind, include_extras=True))
-    return TypeAdapter(with_config(ConfigDict(strict=True, allow_inf_nan=False))(shape))
+    # Without `revalidate_instances` the dataclasses inside would be taken as they are, and a price could be text.
+    config = ConfigDict(strict=True, allow_inf_nan=False, revalidate_instances="always")
+    return TypeAdapter(with_config(config)(shape))
 
 
-def _sentence(kind: type, fields: dict[str, Any], error: ErrorDetails) -> str:
-    name, context = str(error["loc"][0]), error.get("ctx", {})
+def _sentence(value: Any, error: ErrorDetails) -> str:
+    """Return what is wrong with a field, which may be that of a value inside (``price.lines[0].credits``)."""
+    context, holder, place, path = error.get("ctx", {}), value, "", ""
+    for key in error["loc"]:
+        if is_dataclass(value):
+            place = path = f"{path}.{key}".removeprefix(".")
+            holder, value = value, getattr(value, str(key), None)
+        elif isinstance(value, Mapping) and key in value:
+            path, value = f"{path}[{key!r}]", value[key]
+        elif isinstance(value, list | tuple) and isinstance(key, int):
+            path, value = f"{path}[{key}]", value[key]
+    name = place.rpartition(".")[2]
     # What the field must be, in the words of its annotation.
-    metadata = getattr(get_type_hints(kind, include_extras=True)[name], "__metadata__", ())
+    metadata = getattr(get_type_hints(type(holder), include_extras=True)[name], "__metadata__", ())
     description = next((entry.description for entry in metadata if isinstance(entry, FieldInfo)), None)
     if error["type"] == "value_error":
         description = str(context["error"])
     expected = description or context.get("expected") or error["msg"]
     is_plural = name.endswith("s") and not name.endswith(("us", "ss", "_s"))
-    return f"{name} {'are' if is_plural else 'is'} {shorten(fields.get(name))}, not {expected}"
+    return f"{place} {'are' if is_plural else 'is'} {shorten(getattr(holder, name, None))}, not {expected}"

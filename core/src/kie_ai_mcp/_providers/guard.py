@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import signal
 import threading
@@ -94,8 +95,9 @@ async def run_isolated(who: str, work: Callable[[], T]) -> T:
     if isinstance(raised, KieError):
         raise raised
     if raised is not None:
-        log.error("%s failed", who, exc_info=raised)
-        raise PluginError(f"{who} failed: {summarize(raised)}.") from raised
+        reason = f"{who} failed: {summarize(raised)}{place_of(raised)}."
+        log.debug("%s", reason, exc_info=raised)
+        raise PluginError(reason) from raised
     return result  # type: ignore[return-value]  # nothing was raised, so it is what `work` returned
 
 
@@ -163,6 +165,12 @@ def place_of(exc: BaseException) -> str:
     frames = ((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(exc.__traceback__))
     *_, last = ("", 0), *((file, line) for file, line in frames if not file.startswith(("<", _CORE)))
     return f" ({_short(last[0])}, line {last[1]})" if last[0] else ""
+
+
+def place_in(fn: Callable[..., Any]) -> str:
+    """Return where a function of a plugin begins, as `place_of`; empty for what is none."""
+    code = getattr(inspect.unwrap(getattr(fn, "func", fn)), "__code__", None)
+    return f" ({_short(code.co_filename)}, line {code.co_firstlineno})" if code is not None else ""
 
 
 def _short(file: str) -> str:

@@ -17,19 +17,11 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from kie_ai_mcp._settings.installation import PROVIDERS, normalized
-from kie_ai_mcp.hookspecs import PROJECT
+from kie_ai_mcp.hookspecs import FIRST_PARTY, PROJECT
 from kie_ai_mcp.specs import KIE, Kind, Provider
 
 DEFAULTS = "kie_ai_mcp._providers.defaults"
 SHARED = ("", KIE)  # the owners of a task that no provider claims: only the defaults read its status
-
-# Each of this project's own providers is offered by the distribution ``kie-ai-mcp-NAME`` alone.
-FIRST_PARTY = {
-    *("authors", "dalle3", "fal", "flux", "gpt-image", "gpt4o-image", "haiper", "ideogram", "kling"),
-    *("luma", "market", "midjourney", "nano-banana", "pika", "playground", "recraft", "runway", "sandbox"),
-    *("seedance", "seedream", "sora2", "speech", "stable-diffusion", "suno", "talking", "topaz", "veo3"),
-    "wan",
-}
 
 
 @dataclass

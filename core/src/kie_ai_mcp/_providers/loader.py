@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
-from itertools import chain, islice
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ import pluggy
 from kie_ai_mcp import hookspecs
 from kie_ai_mcp._providers import defaults, selection
 from kie_ai_mcp._providers.contract import hook_faults, judge
-from kie_ai_mcp._providers.guard import place_of, run_in_time, summarize
+from kie_ai_mcp._providers.guard import place_in, place_of, run_in_time, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, Plugin, installed
 from kie_ai_mcp._providers.quarantine import STDERR, STDOUT, Quarantine, kept_streams
 from kie_ai_mcp._providers.tools import BoundTool
@@ -29,7 +29,7 @@ from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings, own_folder, variable
 from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
-from kie_ai_mcp.specs import KIE, Availability, Gateway, Kind, Provider, Task
+from kie_ai_mcp.specs import KIE, Availability, Gateway, Kind, Provider, Task, Tool
 
 if TYPE_CHECKING:
     import click
@@ -208,21 +208,22 @@ class Plugins:
             reason = f"it is built for contract {major}, this server speaks contract {CONTRACT[0]}."
             raise PluginError(reason, next_step="Install versions of both that fit.")
         for name, fault, cure in hook_faults(module):
-            raise PluginError(f"{name}: {fault}.", next_step=f"Its author must correct it: {cure}")
+            reason = f"{name}: {fault}{place_in(vars(module)[name])}."
+            raise PluginError(reason, next_step=f"Its author must correct it: {cure}")
         self._pm.register(module, plugin.name)
         self._pm.check_pending()
         plugin.hooks = tuple(sorted(caller.name for caller in self._pm.get_hookcallers(module) or ()))
         if not plugin.hooks:
             raise PluginError("it answers no hook.", next_step="Its author must mark the hooks in it with @hookimpl.")
         plugin.provider = self._describe(plugin)
-        entries = chain.from_iterable(self.hook("kie_register_tools", plugin.name)(settings=section))
+        entries = listed(self.hook("kie_register_tools", plugin.name), section)
         limit = None if plugin.is_first_party else self._settings.max_provider_tools
-        tools = [BoundTool.bind(entry, provider=plugin.name, kind=plugin.kind) for entry in islice(entries, limit)]
+        tools = [_bound(entry, plugin) for entry in islice(entries, limit)]
         if limit is not None:
             self._check_size(tools, sum(1 for _ in islice(entries, 1)))
-        gateways = list(chain.from_iterable(self.hook("kie_register_gateways", plugin.name)(settings=section)))
+        gateways = list(listed(self.hook("kie_register_gateways", plugin.name), section))
         for gateway in gateways:
-            _check(plugin, "kie_register_gateways", gateway, Gateway)
+            _check(plugin, self.hook("kie_register_gateways", plugin.name), gateway, Gateway)
         return tools, gateways
 
     def _check_size(self, tools: list[BoundTool], further: int) -> None:
@@ -238,7 +239,7 @@ class Plugins:
         provider: Any = self.hook("kie_describe_provider", plugin.name)()
         if provider is None:
             return Provider(title=plugin.name.replace("-", " ").title())
-        _check(plugin, "kie_describe_provider", provider, Provider)
+        _check(plugin, self.hook("kie_describe_provider", plugin.name), provider, Provider)
         return provider  # type: ignore[no-any-return]  # it was checked to be one
 
     def _admit(self, plugin: Plugin, tools: list[BoundTool], gateways: list[Gateway]) -> None:
@@ -305,13 +306,42 @@ def load(
             settings = settings.without(*exc.where) if exc.where else settings.model_copy(update=own)
 
 
-def _check(plugin: Plugin, hook: str, value: object, kind: type) -> None:
+def is_of_others(plugins: Plugins, gateway: str) -> bool:
+    """Return whether a third-party provider registers a gateway."""
+    plugin = plugins.plugins.get(plugins.owner_of_gateway(gateway))
+    return plugin is not None and not plugin.is_first_party
+
+
+def listed(hook: pluggy.HookCaller, section: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield what a hook registers; raise PluginError where it returns no list."""
+    for values in hook(settings=section):
+        if not isinstance(values, Iterable) or isinstance(values, str | Mapping):
+            what = f"{hook.name} returned {type(values).__name__}, not a list{place_of_hook(hook)}."
+            raise PluginError(what, next_step=f"Its author must return a list from {hook.name}: return [...].")
+        yield from values
+
+
+def _bound(entry: Any, plugin: Plugin) -> BoundTool:
+    try:
+        return BoundTool.bind(entry, provider=plugin.name, kind=plugin.kind)
+    except PluginError as exc:
+        place = place_in(entry.fn if isinstance(entry, Tool) else entry)
+        raise PluginError(f"{exc.message.rstrip('.')}{place}.", next_step=exc.next_step) from exc
+
+
+def _check(plugin: Plugin, hook: pluggy.HookCaller, value: object, kind: type) -> None:
     """Raise PluginError for a value that a hook must not return."""
     if not isinstance(value, kind):
-        raise PluginError(f"{hook} returned {type(value).__name__}, not a {kind.__name__}.")
+        raise PluginError(f"{hook.name} returned {type(value).__name__}, not a {kind.__name__}{place_of_hook(hook)}.")
     # The contract tests judge this project's own: the first judgement takes milliseconds that no start has.
     if not plugin.is_first_party and (wrong := judge(value, kind)):
-        raise PluginError(f"{hook} returned a {kind.__name__} that can't be used: {wrong}.")
+        what = f"{hook.name} returned a {kind.__name__} that can't be used: {wrong}{place_of_hook(hook)}."
+        raise PluginError(what)
+
+
+def place_of_hook(hook: pluggy.HookCaller) -> str:
+    """Return where the one implementation of a hook begins, as " (file, line N)"."""
+    return "".join(place_in(each.function) for each in hook.get_hookimpls())
 
 
 def _dispute(plugin: Plugin, owner: str, reason: str) -> PluginError:

@@ -92,6 +92,7 @@ def _breaches(loaded: Loaded, payloads: Sequence[Mapping[str, Any]], values: Val
         breaches += answers.own_readings_are_total(tool, calls[name], payloads)
     tasks = answers.tasks_of(loaded, calls)
     breaches += answers.gateways_are_total(loaded, payloads)
+    breaches += answers.gateways_have_a_route(tasks, payloads, loaded)
     breaches += answers.routes_are_total(tasks, loaded)
     breaches += answers.outcomes_are_total(tasks, payloads, loaded)
     return breaches

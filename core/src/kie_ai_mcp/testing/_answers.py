@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain, cycle, product
@@ -14,8 +15,20 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._service.caller import carries_key, header_templates
 from kie_ai_mcp._settings.settings import provider_variable
 from kie_ai_mcp.errors import KieError, Refused, shorten
+from kie_ai_mcp.models import Model
 from kie_ai_mcp.readings import urls_in
-from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
+from kie_ai_mcp.specs import (
+    KIE,
+    MARKET_STATUS,
+    Accepted,
+    Answer,
+    Gateway,
+    Outcome,
+    Query,
+    StatusRoute,
+    Submission,
+    Task,
+)
 from kie_ai_mcp.testing import _junk as junk
 from kie_ai_mcp.testing._calls import Calls
 from kie_ai_mcp.testing._checks import Breach
@@ -32,6 +45,7 @@ GIVEN = "a given payload"
 
 # The words of a fault, and the reading that can't make it.
 CURES = {
+    "status is": "Return one of our four words: map the service's own in a table, and an unknown one to 'processing'.",
     "credits are": "Read a price with kie_ai_mcp.readings.amount_in: a number of at least 0, or None.",
     "progress is": "Read a progress with kie_ai_mcp.readings.share: from 0 to 1, or None.",
     "urls are": "Read addresses with kie_ai_mcp.readings.urls_in, with names=('href',) for your own fields.",
@@ -40,6 +54,7 @@ CURES = {
     "error_code is": "Read a code with kie_ai_mcp.readings.code_in: a number, text or None.",
     "error is": "Read words with kie_ai_mcp.readings.text_in: text in which something can be seen, or None.",
     "gives no reason": "Always give one: error=text_in(...) or 'the service gave no reason', with text_in of readings.",
+    "returned ": "Return an Outcome, a StatusRoute to read next, or None for the common reading.",
 }
 TOLERANT = "Read tolerantly: kie_ai_mcp.readings takes every shape and raises nothing."
 
@@ -76,12 +91,41 @@ def outcomes_are_total(tasks: Sequence[Task], payloads: Payloads, loaded: Loaded
         if what is not None:
             yield Breach(hook, what, cure_of_outcome(what), shorten(original, 400))
             return
+    if not any(_answers_at_once(gateway, payloads) for gateway in loaded.plugins.gateways.values()):
+        yield from _an_end_is_seen(tasks, payloads, loaded)
     for empty in junk.NOTHING:
         status = getattr(outcome_of(loaded.plugins, tasks[0], empty), "status", "processing")
         if status in {"completed", "failed"}:
             cure = "Only a word that is known to mean an end is one; anything else is processing."
             yield Breach(hook, f"it takes an answer that says nothing for {status}", cure, repr(dict(empty)))
             return
+
+
+def _an_end_is_seen(tasks: Sequence[Task], payloads: Payloads, loaded: Loaded) -> Iterator[Breach]:
+    """Some given payload is an end for a task: where none is, every task would be waited for without end."""
+    readings = [outcome_of(loaded.plugins, task, payload) for payload, task in product(payloads, tasks)]
+    if readings and all(getattr(each, "status", "completed") in {"pending", "processing"} for each in readings):
+        what = f"none of {len(payloads)} given payloads is read as completed or failed"
+        cure = "Map the service's own words for both ends in kie_normalize_result, and give a payload of each."
+        yield Breach("kie_normalize_result", what, cure, shorten(dict(payloads[0]), 400))
+
+
+def gateways_have_a_route(tasks: Sequence[Task], payloads: Payloads, loaded: Loaded) -> Iterator[Breach]:
+    """The tasks of a service with answers of its own have a status route of their own, unless it answers at once."""
+    models = (model for model in loaded.models if isinstance(model, Model))
+    used = {*(task.gateway for task in tasks), *(model.gateway for model in models)}
+    for gateway in loaded.plugins.gateways.values() if "kie_route_status" not in loaded.plugin.hooks else ():
+        if gateway.name in used and gateway.read is not None and not _answers_at_once(gateway, payloads):
+            what = f"it is missing, so the tasks of {gateway.name} would be read at Kie.ai's own {MARKET_STATUS[0]}"
+            yield Breach("kie_route_status", what, "Add it: return StatusRoute(path, {...: task.task_id}).")
+
+
+def _answers_at_once(gateway: Gateway, payloads: Payloads) -> bool:
+    """Return whether a service's answer to a request may be the result; such a task is never asked for."""
+    accept = gateway.accept or (lambda _: None)
+    with suppress(Exception):  # what it raises is another breach
+        return any(isinstance(accept(Answer(200, "", deepcopy(dict(each)))), Outcome) for each in payloads)
+    return False
 
 
 def own_readings_are_total(tool: BoundTool, calls: Calls, payloads: Payloads) -> Iterator[Breach]:

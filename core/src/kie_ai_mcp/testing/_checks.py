@@ -27,6 +27,18 @@ from kie_ai_mcp.specs import KIE, Provider, Query, Submission, field_of
 from kie_ai_mcp.testing._calls import Calls, answer, call_text, same
 from kie_ai_mcp.testing._load import Loaded, others
 
+# The beginning of a fault of a request, and what mends it.
+CURES_OF_REQUESTS = {
+    "path": "Give a path below the service's base URL.",
+    "body": "Give dicts, lists, text, numbers and booleans as the body.",
+    "params": "Give text, numbers and booleans as the parameters.",
+    "estimated_credits": "Give a number of at least 0, or leave it out where the price is not known: None is never 0.",
+    "api_type": "Name the sort of task in a word; it says whose a task is.",
+    "otherwise": "Give a request of the same service, or leave it out.",
+    "in its otherwise": "Correct the other form of the request.",
+    "read": "Give a function that takes an Answer.",
+}
+
 _OUTWARD = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.system")
 _watch = threading.local()
 
@@ -142,7 +154,9 @@ def requests_are_built(tool: BoundTool, calls: Calls) -> Iterator[Breach]:
     """Every argument set builds a request, or is refused by the name of an argument."""
     where = f"tool {tool.name}"
     for what, examples in calls.broken.items():
-        yield Breach(where, what, "A tool function is pure: arguments in, a request out.", examples[0])
+        pure = "A tool function is pure: arguments in, a request out."
+        cure = "Return a Submission for what is made, a Query for a free read." if "it returned" in what else pure
+        yield Breach(where, what, cure, examples[0])
     for arguments, refusal in calls.refused:
         if field_of(refusal.field) not in tool.arguments.schema["properties"]:
             what = f"its refusal names {refusal.field!r}, which is none of its arguments"
@@ -165,7 +179,7 @@ def requests_can_be_sent(tool: BoundTool, calls: Calls, loaded: Loaded) -> Itera
             cure = f"Its annotation promises a {expected.__name__}."
         elif (fault := judge(request, expected)) is not None:
             what = fault
-            cure = "Give a path below the service's base URL, and dicts, lists, text, numbers, booleans as the body."
+            cure = next((cure for start, cure in CURES_OF_REQUESTS.items() if fault.startswith(start)), "Correct it.")
         elif request.gateway not in {KIE, *loaded.plugins.gateways}:
             what = f"its gateway {request.gateway!r} is not registered"
             cure = "Return it from kie_register_gateways, or leave gateway out for Kie.ai."

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,14 +12,15 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from kie_ai_mcp._models.checking import check, fault_of_schema
+from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import estimate
 from kie_ai_mcp._models.rules import LEFT_OUT, breaks_of
 from kie_ai_mcp._models.samples import ADDRESS, TEXT, choices, usual, usual_input
-from kie_ai_mcp._models.terms import View, alternatives, blank, group, parts_of, same, schema_at, terms_of
+from kie_ai_mcp._models.terms import View, alternatives, blank, schema_at
+from kie_ai_mcp._models.validity import faults_of_data, paths_of, tested
 from kie_ai_mcp._models.wording import rule_line
 from kie_ai_mcp._providers.contract import judge
-from kie_ai_mcp.models import LiveCatalogue, Model, Price, Rule
+from kie_ai_mcp.models import LiveCatalogue, Model, Rule
 from kie_ai_mcp.specs import KIE, Submission, field_of
 from kie_ai_mcp.testing._checks import Breach, schemas_in
 from kie_ai_mcp.testing._load import Loaded
@@ -107,16 +108,6 @@ def _moves(model: Model, rule: Rule) -> Iterator[tuple[str, Any]]:
             yield from ((each, candidate) for candidate in _candidates(model, rule, each))
 
 
-def paths_of(subject: Rule | Price) -> Iterator[tuple[str, str]]:
-    """Yield the sort and the path, from the whole input on, of every field that a rule or a price speaks of."""
-    each = subject.each if isinstance(subject, Rule) else ""
-    own = {term for fields in subject.fields for term in group(fields)} if isinstance(subject, Rule) and each else ()
-    for term in terms_of(subject):
-        for part in parts_of(term):
-            if part.sort != "(":
-                yield part.sort, f"{each}[].{part.path}" if term in own else part.path
-
-
 def _candidates(model: Model, rule: Rule, path: str) -> Iterator[Any]:
     schema = schema_at(model.input, path) or {}
     limits = [limit for limit in (rule.min, rule.max, rule.above) if limit is not None]
@@ -152,12 +143,6 @@ def _other(schema: Any, value: Any, number: int) -> Any:
         return {name: _other(schema["properties"][name], part, number) for name, part in value.items()}
     is_free = isinstance(value, str) and "://" not in value and not {"enum", "pattern"} & schema.keys()
     return f"{number}{value}"[: schema.get("maxLength", 99)] if is_free and number else value
-
-
-def tested(test: Any) -> Iterator[Any]:
-    """Yield the values that a test of a condition names."""
-    named = test["not"] if isinstance(test, Mapping) else test
-    yield from (each for each in (named if isinstance(named, list | tuple) else (named,)) if each not in {None, "*"})
 
 
 def _put(model: Model, holder: dict[str, Any], names: list[str], start: str, value: Any) -> None:
@@ -200,51 +185,13 @@ def models_can_be_used(loaded: Loaded) -> Iterator[Breach]:
 
 
 def _faults_of_form(model: Model) -> Iterator[tuple[str, str]]:
-    price = (model.price, *model.price.lines, *model.price.plus) if model.price else ()
-    parts = (model, *model.media.values(), *model.rules, *price)
-    if wrongs := [f"in its {type(part).__name__}, {wrong}" for part in parts if (wrong := judge(part, type(part)))]:
-        yield from ((wrong, "Correct it.") for wrong in wrongs)
-        return
-    if fault := fault_of_schema(model.input):
-        yield f"its schema is not valid (draft 2020-12): {fault}", "Correct it."
-        return
-    for place, schema in schemas_in(model.input, "input"):
+    faults = [*faults_of_data(model)]
+    yield from faults
+    for place, schema in schemas_in(model.input, "input") if not faults else ():
         if "properties" in schema and schema.get("additionalProperties") is not False:
             yield f"{place} takes unknown fields", "Close it, as read_models does: a misspelt field would be bought."
         if branches := _BRANCHES & schema.keys():
             yield f"{place} branches ({', '.join(branches)})", "Name every field once, and say the rest in rules."
-    for path in model.media:
-        if (schema_at(model.input, path) or {}).get("type") != "string":
-            yield f"its media path {path!r} is no field of text", "Write [] for each item of a list."
-    for rule in model.rules:
-        yield from _faults_of_terms(model, rule)
-    if model.price:
-        yield from _faults_of_terms(model, model.price)
-
-
-def _faults_of_terms(model: Model, subject: Rule | Price) -> Iterator[tuple[str, str]]:
-    try:
-        paths = {path for _, path in paths_of(subject)}
-    except ValueError as exc:
-        yield f"its {type(subject).__name__} can't be read: {exc}", "See kie_ai_mcp.models for terms."
-        return
-    where = f"its rule {rule_line(subject)!r}" if isinstance(subject, Rule) else "its price"
-    for path in sorted(path for path in paths if schema_at(model.input, path) is None):
-        yield f"{where} names {path!r}, which is no field", "Name a field of its schema, or a fact in brackets."
-    lines = (subject,) if isinstance(subject, Rule) else (*subject.lines, *subject.plus)
-    tests = [entry for line in lines for one in alternatives(line.when) for entry in one.items()]
-    if isinstance(subject, Rule):
-        tests += [(name, [*subject.values]) for fields in subject.fields for name in group(fields)]
-    for term, value in ((term, value) for term, test in tests for value in tested(test)):
-        if re.fullmatch(r"[^#?~( ]+", term):
-            yield from _wrong_value(model, term, value, where)
-
-
-def _wrong_value(model: Model, path: str, value: Any, where: str) -> Iterator[tuple[str, str]]:
-    schema = schema_at(model.input, path) or {}
-    named = choices(schema)
-    if not any(same(value, each) for each in named) if named else not Draft202012Validator(schema).is_valid(value):
-        yield f"{where} tests {path} for {value!r}, which it can't be", "Name a value that its schema allows."
 
 
 def _faults_in_use(model: Model) -> Iterator[tuple[str, str]]:

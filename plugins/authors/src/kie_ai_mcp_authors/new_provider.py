@@ -5,7 +5,7 @@ The package passes its own tests, type checks and lint as it is written.
 
 import re
 from collections.abc import Container
-from importlib.metadata import entry_points
+from importlib.metadata import distributions, entry_points
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ import click
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from kie_ai_mcp import InvalidArgument
-from kie_ai_mcp.hookspecs import PROJECT
+from kie_ai_mcp.hookspecs import FIRST_PARTY, PARTS, PROJECT
 from kie_ai_mcp_authors.package import PREFIX, Author, Package, Sort
 
 PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -66,8 +66,20 @@ def _web_page(_ctx: click.Context, _param: click.Parameter, address: str) -> str
     return address.rstrip("/")
 
 
+def _no_more(_ctx: click.Context, _param: click.Parameter, more: tuple[str, ...]) -> None:
+    """Refuse further arguments.
+
+    Raises:
+        click.BadArgumentUsage: There are some.
+    """
+    if more:
+        where = "the service's address and its models go into the files that are written"
+        raise click.BadArgumentUsage(f"{more[0]!r} has no place: --gateway and --models take no value; {where}.")
+
+
 @click.command("new-provider")
 @click.argument("name")
+@click.argument("more", nargs=-1, metavar="", expose_value=False, callback=_no_more)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -93,7 +105,8 @@ def new_provider(
     It is for a model of Kie.ai's market; with --gateway for another service. With --models it has a data file in place
     of the tool.
     """
-    check_name(name, taken={entry.name for entry in entry_points(group=PROJECT)})
+    packages = {each.name.removeprefix(PREFIX) for each in distributions() if each.name.startswith(PREFIX)}
+    check_name(name, taken=packages | {entry.name for entry in entry_points(group=PROJECT)})
     sorts: dict[tuple[bool, bool], Sort] = {(False, False): "tool", (True, False): "models", (False, True): "gateway"}
     sort = sorts.get((models, gateway), "models_gateway")
     package = Package(name, sort, license_id, Author.from_git(), repository, workflows)
@@ -110,17 +123,20 @@ def check_name(name: str, taken: Container[str] = ()) -> None:
         InvalidArgument: It can't; the message gives the nearest name that can be.
     """
     near = _nearest(name)
-    if near in taken or near == SERVICE:
+    if near in taken or near in {SERVICE, *PARTS, *FIRST_PARTY}:
         near = f"my-{near}"[:LONGEST].rstrip("-")
     if not PATTERN.fullmatch(name) or len(name) > LONGEST or f"{name}-".startswith(PREFIX):
-        rule = (
-            f"use at most {LONGEST} small letters and digits, in words joined by dashes, without {PREFIX} before them"
-        )
+        rule = f"use at most {LONGEST} small letters and digits, a letter first, in words joined by dashes"
+        rule += f", without {PREFIX} before them"
         raise InvalidArgument("NAME", name, f"{rule}; for example {near}")
     if name == SERVICE:
         raise InvalidArgument("NAME", name, f"it stands for the service itself; for example {near}")
+    if name in PARTS:
+        raise InvalidArgument("NAME", name, f"{PREFIX}{name} is a package of the server itself; for example {near}")
     if name in taken:
         raise InvalidArgument("NAME", name, f"a provider of that name is installed already; for example {near}")
+    if name in FIRST_PARTY:
+        raise InvalidArgument("NAME", name, f"one of this project's own providers has it; for example {near}")
 
 
 def _nearest(name: str) -> str:

@@ -1,6 +1,7 @@
 """The files of a new provider's package, made from the templates beside this module."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from subprocess import list2cmdline
 from typing import Literal
 
 import tomlkit
@@ -136,11 +138,12 @@ class Package:
             "models_gateway": f"put your models into src/{self.module}/models.json, and its address into __init__.py.",
             "gateway": f"make src/{self.module}/__init__.py and tests/service.py do what your service does.",
         }
-        lines = ["Try it:", f"  cd {folder}"]
+        written = str(folder)
+        lines = ["Try it:", f"  cd {list2cmdline([written]) if os.name == 'nt' else shlex.quote(written)}"]
         if not {"VIRTUAL_ENV", "CONDA_PREFIX"} & os.environ.keys():
             activate = r".venv\Scripts\activate" if os.name == "nt" else ". .venv/bin/activate"
             lines += ["  python -m venv .venv", f"  {activate}"]
-        lines += ['  python -m pip install --editable ".[dev]"', "  python -m pytest"]
+        lines += [f'  {_installer()} install --editable ".[dev]"', "  python -m pytest"]
         lines += ["or, with uv: uv run pytest", f"Then {edit[self.sort]}"]
         if self.licence_text is None:
             lines += [
@@ -180,6 +183,13 @@ class Package:
             return ""
         issues = f"Issues = {_toml(f'{self.repository}/issues')}\n" if "//github.com/" in self.repository else ""
         return f"\n[project.urls]\nRepository = {_toml(self.repository)}\n{issues}"
+
+
+def _installer() -> str:
+    """Return what installs into the active environment: uv, where it has made it without pip."""
+    active = os.environ.get("VIRTUAL_ENV")
+    scripts = Path(active, "Scripts" if os.name == "nt" else "bin") if active else None
+    return "python -m pip" if scripts is None or any(scripts.glob("pip*")) else "uv pip"
 
 
 def _template(source: str) -> Template:
