@@ -19,6 +19,7 @@ from kie_ai_mcp._settings import system_keyring
 from tests.cli.test_install import entry_in, env_of, file_of
 from tests.helpers import until
 from tests.keyrings import key_in, keyring_in
+from tests.terminals import type_hidden
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Ended, Run
@@ -247,7 +248,10 @@ def test_key_that_is_typed_at_a_real_terminal_does_not_appear(environment: "Envi
             os.close(theirs)
             for question, answer in ANSWERS.items():
                 until(partial(says, question))
-                os.write(ours, f"{answer}\n".encode())
+                if answer == KEY:
+                    type_hidden(ours, f"{answer}\n")
+                else:
+                    os.write(ours, f"{answer}\n".encode())
             until(lambda: says("Written to", "Restart Cursor"))
             child.wait(30)
         finally:

@@ -3,11 +3,9 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,24 +17,17 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.terminals import LIMIT_S, STYLE, read, terminal, type_hidden
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
     from tests.conftest import Environment
 
-if sys.platform != "win32":
-    import fcntl
-    import pty
-    import struct
-    import termios
-
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
 
-LIMIT_S = 60.0
 PICTURE = "generate_nano_banana"
 PROMPT = "A lighthouse above a sea of clouds at first light — 狐 🦊 Łódź, painted in the manner of an old master"
 MODEL = "a-maker-with-a-name/a-model-of-a-name-that-no-table-has-room-for-v12-5-pro-fast"
-STYLE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 TABLES = {
     "tasks list": (),
     "tasks stats": (),
@@ -62,34 +53,6 @@ class OnTerminal(Protocol):
         ...
 
 
-@contextmanager
-def terminal(command: list[str], environ: Mapping[str, str], folder: Path, columns: int) -> Iterator[tuple[Any, int]]:
-    """Start a command on a pseudo-terminal of 24 lines; yield the process and the terminal's other end."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, cwd=folder, start_new_session=True
-    )
-    os.close(theirs)
-    try:
-        yield process, ours
-    finally:
-        process.kill()
-        process.wait(LIMIT_S)
-        os.close(ours)
-
-
-def read(ours: int, until: str = "") -> str:
-    """Return what the terminal is sent to its end, or until a text."""
-    sent, deadline = b"", time.monotonic() + LIMIT_S
-    with suppress(OSError):  # the other end is closed
-        while time.monotonic() < deadline and (piece := os.read(ours, 65_536)):
-            sent += piece
-            if until and until in sent.decode("utf-8", "ignore"):
-                break
-    return STYLE.sub("", sent.decode("utf-8", "replace")).replace("\r\n", "\n")
-
-
 @pytest.fixture
 def on_terminal(environment: "Environment", tmp_path: Path, sandbox: Sandbox) -> OnTerminal:
     def run(*arguments: str, columns: int = 80, typed: str = "", service: Sandbox = sandbox, **settings: str) -> str:
@@ -97,7 +60,8 @@ def on_terminal(environment: "Environment", tmp_path: Path, sandbox: Sandbox) ->
         environ = environment(tmp_path, service, **values)
         command = [sys.executable, "-m", "kie_ai_mcp", *arguments]
         with terminal(command, environ, tmp_path, columns) as (_, ours):
-            os.write(ours, typed.encode())
+            if typed:
+                type_hidden(ours, typed)
             return read(ours)
 
     return run
