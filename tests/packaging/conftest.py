@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT, ROOT / "core", *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
 
 LIMIT_S = 120.0
-SCRIPT_LIMIT_S = 500.0
+SCRIPT_LIMIT_S = 280.0
 """How long a script may take: some install a whole environment."""
 FOREIGN = ("PYTHON", "VIRTUAL_", "XDG_")
 """Beginnings of variables that would lead a fresh environment elsewhere."""
