@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kie_ai_mcp._cli import console
 from tests.keyrings import key_in, keyring_in
 
 if TYPE_CHECKING:
@@ -111,6 +112,50 @@ def test_wrong_value_is_refused_and_nothing_written(
     assert [reason for reason in [*reasons, "Nothing was written"] if reason not in ended.stderr] == []
     assert file.read_text("utf-8") == OWN
     assert [path.name for path in file.parent.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_part_is_added_to_a_list_which_is_else_replaced_and_shown(run: "Run", file: Path) -> None:
+    for name in ("a", "b", "c"):
+        (file.parent / name).mkdir()
+    a, b, c = (str(file.parent / name) for name in ("a", "b", "c"))
+    file.write_text(f"upload_roots = ['{a}']\n", "utf-8")
+    for words, held, said in (
+        (("--add", b), [a, b], f"upload_roots: {a}, {b}\nbefore: {a}\n"),
+        (("--add", f"{c},{a}"), [a, b, c], f"upload_roots: {a}, {b}, {c}\nbefore: {a}, {b}\n"),
+        ((c,), [c], f"upload_roots: {c}\nbefore: {a}, {b}, {c}\n"),
+    ):
+        ended, values = change(run, file, "set", "upload_roots", *words)
+        assert (ended.code, values) == (0, {"upload_roots": held}), ended.stderr
+        assert ended.stdout.endswith(said)
+    file.write_text(f"upload_roots = '{a}{os.pathsep}{b}'\n", "utf-8")
+    assert change(run, file, "set", "upload_roots", "--add", c)[1] == {"upload_roots": [a, b, c]}
+    assert "rate_limit is no list" in change(run, file, "set", "rate_limit", "--add", "3")[0].stderr
+    ended, _ = change(run, file, "set", "upload_roots", b, "--json")
+    assert json.loads(ended.stdout)["before"] == [a, b, c]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("output_dir", "HERE/file.txt", "file.txt is a file, not a folder"),
+        ("output_dir", "HERE/file.txt/kie", "file.txt is a file, not a folder"),
+        ("upload_roots", "HERE/file.txt", "file.txt is a file, not a folder"),
+        ("upload_roots", "HERE,HERE/none", "none is no folder"),
+    ],
+)
+def test_folder_that_can_not_be_one_is_refused(run: "Run", file: Path, key: str, value: str, reason: str) -> None:
+    (file.parent / "file.txt").touch()
+    ended, held = change(run, file, "set", key, value.replace("HERE", str(file.parent)))
+    assert (ended.code, reason in ended.stderr, held) == (2, True, None), ended.stderr
+
+
+def test_wrong_secret_is_asked_for_again(run: "Run", file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "has_person", lambda: True)
+    for key, wrong, words in (("api_key", "your key", "This is no key"), ("http_token", "short", "at least 16")):
+        ended, held = change(run, file, "set", key, stdin=f"{wrong}\n0123456789abcdef0123\n")
+        assert (ended.code, held[key]) == (0, "0123456789abcdef0123"), ended.stderr
+        assert words in ended.stderr
+        assert "0123456789abcdef0123" not in ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize(

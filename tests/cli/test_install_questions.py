@@ -96,8 +96,12 @@ def test_keyring_that_is_locked_gives_way_to_the_settings_file(run: "Run", tmp_p
 
 
 def test_answers_are_checked_and_asked_for_again(run: "Run", tmp_path: Path) -> None:
-    uploads = tmp_path / "in"
-    answers = ("YOUR_API_KEY", f"Bearer {KEY}", "here", str(tmp_path / "out"), f"~/a, {uploads}", "many", "12.5", "y")
+    uploads, file = tmp_path / "in", tmp_path / "a" / "file"
+    uploads.mkdir()
+    file.parent.mkdir()
+    file.touch()
+    folders = ("here", str(file), str(tmp_path / "out"), f"~/none, {uploads}", f"~/a, {uploads}")
+    answers = ("YOUR_API_KEY", f"Bearer {KEY}", *folders, "many", "12.5", "y")
     ended = install(run, "cursor", answers=answers, **NO_KEYRING)
     assert ended.code == 0, ended.stderr
     assert settings_in(tmp_path) == {
@@ -106,7 +110,7 @@ def test_answers_are_checked_and_asked_for_again(run: "Run", tmp_path: Path) -> 
         "upload_roots": ["~/a", str(uploads)],
         "max_credits_per_day": 12.5,
     }
-    for words in ("This is no key.", "absolute", "'many' is no number"):
+    for words in ("This is no key.", "absolute", "file is a file", "none is no folder", "'many' is no number"):
         assert words in ended.stderr
 
 
@@ -130,6 +134,7 @@ def test_key_of_this_shell_is_offered_to_a_client_that_lacks_it(run: "Run", tmp_
 
 
 def test_what_is_set_for_the_client_is_not_asked(run: "Run", tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
     values = ("output_dir=~/kie", "upload_roots=~/in", "max_credits_per_day=5")
     pairs: tuple[str, ...] = tuple(word for value in values for word in ("--set", value))
     for _ in range(2):
@@ -144,6 +149,20 @@ def test_nothing_is_kept_without_a_yes(run: "Run", tmp_path: Path) -> None:
         assert (ended.code, settings_in(tmp_path), key_in(tmp_path)) == (1, {}, None)
         assert not file_of("cursor", tmp_path).exists()
         assert "nothing was written" in ended.stderr
+
+
+def test_nothing_is_kept_without_a_yes_where_the_client_has_its_entry(run: "Run", tmp_path: Path) -> None:
+    first = install(run, "cursor", answers=("", "none", "", "none", "y"), **NO_KEYRING)
+    assert (first.code, settings_in(tmp_path)) == (0, {}), first.stderr
+    for last in ((), ("n",)):
+        ended = install(run, "cursor", answers=(KEY, "none", "", "9", *last), **NO_KEYRING)
+        assert (ended.code, settings_in(tmp_path)) == (1, {}), ended.stderr
+        assert "nothing was written" in ended.stderr
+    agreed = install(run, "cursor", answers=(KEY, "none", "", "9", "y"), **NO_KEYRING)
+    assert (agreed.code, settings_in(tmp_path)) == (0, {"max_credits_per_day": 9, "api_key": KEY}), agreed.stderr
+    assert f"Write this to {settings_file(tmp_path)}?" in agreed.stderr
+    assert "has it already" in agreed.stdout
+    assert "The rest is kept." in agreed.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
@@ -185,6 +204,8 @@ def test_entry_is_named_where_what_all_clients_share_is_not_kept(
 
 def test_options_answer_for_scripts(run: "Run", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cli_install, "has_person", lambda: False)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
     options = ("--output-dir", "pictures", "--upload-root", "~/a", "--upload-root", "~/b", "--max-credits-per-day", "9")
     ended = install(run, "cursor", "--yes", "--key", "-", *options, answers=(f'"{KEY}"',), **keyring_in(tmp_path))
     assert ended.code == 0, ended.stderr
@@ -204,6 +225,9 @@ def test_options_answer_for_scripts(run: "Run", tmp_path: Path, monkeypatch: pyt
         (("--key", KEY), "where others see it"),
         (("--key", "-"), "This is no key"),
         (("--output-dir", "here"), "absolute"),
+        (("--output-dir", "/dev/null/kie"), "is a file, not a folder"),
+        (("--upload-root", "~/none"), "is no folder"),
+        (("--set", "upload_roots=~/none"), "is no folder"),
         (("--url", "https://kie.example", "--key", "-"), "leave --url out"),
         (("--url", "https://kie.example", "--output-dir", "/x"), "leave --url out"),
         (("--max-credits-per-day", "-1"), "not in the range"),

@@ -194,9 +194,9 @@ async def test_path_that_is_not_allowed_is_refused_with_what_the_user_does(app: 
     edit = {"prompt": "A cat", "image_urls": [path]}
     refused, data = await ask(app, "edit_nano_banana", **edit)
     priced, cost = await ask(app, "estimate_cost", name="edit_nano_banana", arguments=edit)
-    folders = f"{tmp_path / 'mine'},{tmp_path / 'pictures'}"
+    folder = tmp_path / "pictures"
     for step in (data["next_step"], cost["next_step"]):
-        assert f"{typed_command(anywhere=True)} config set upload_roots {folders}`, then restart" in step
+        assert f"{typed_command(anywhere=True)} config set upload_roots --add {folder}`, then restart" in step
         assert "Correct the arguments" not in step
     assert all("lies outside the allowed folders" in answer.text for answer in (refused, priced))
 

@@ -174,13 +174,13 @@ async def test_without_an_allowed_folder_no_file_is_looked_at(uploads: MakeUploa
     for path in (root / "fox.png", root / "nothing.png"):
         error = await refusal(uploads(upload_roots=()), path)
         assert "local files are not allowed yet" in error.allowed
-        assert f"`kie-ai-mcp-server config set upload_roots {root}`, then restart" in error.next_step
+        assert f"`kie-ai-mcp-server config set upload_roots --add {root}`, then restart" in error.next_step
 
 
 async def test_setting_that_a_refusal_of_a_path_names_can_be_used_as_it_is(uploads: MakeUploads) -> None:
     error = await refusal(uploads(upload_roots=()), "pictures/fox.png")
 
-    assert "`kie-ai-mcp-server config set upload_roots` with the absolute paths of all folders" in error.next_step
+    assert "`kie-ai-mcp-server config set upload_roots --add FOLDER` with its absolute path" in error.next_step
 
 
 async def test_file_in_the_home_of_an_unknown_user_is_refused(uploads: MakeUploads) -> None:
@@ -200,7 +200,7 @@ async def test_file_outside_the_allowed_folders_is_refused_however_it_is_written
     error = await refusal(uploads(), path.replace("ROOT", str(root)).replace("OUTSIDE", str(root.parent)))
 
     assert "it lies outside the allowed folders" in error.allowed
-    assert f"`kie-ai-mcp-server config set upload_roots {root},{root.parent}`, then restart" in error.next_step
+    assert f"`kie-ai-mcp-server config set upload_roots --add {root.parent}`, then restart" in error.next_step
 
 
 async def test_folder_whose_name_begins_like_the_allowed_one_is_outside(uploads: MakeUploads, root: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, get_origin
 
 import click
@@ -14,6 +15,7 @@ from kie_ai_mcp._cli.call import read_value
 from kie_ai_mcp._cli.settings_file import (
     change_settings,
     check_change,
+    check_folders,
     judged,
     plain_number,
     settings_after,
@@ -44,17 +46,20 @@ key_argument = click.argument("key", shell_complete=_keys)
 @click.command("set")
 @key_argument
 @click.argument("value", required=False)
+@click.option("--add", is_flag=True, help="Add VALUE to the list that the setting is, and leave the rest of it.")
 @console.json_option
-def set_setting(key: str, value: str | None) -> None:
+def set_setting(key: str, value: str | None, add: bool) -> None:
     """Write the setting KEY into the settings file.
 
     Comments and all else in the file stay. VALUE is what the setting's variable would hold; a list has commas between
-    its parts. A wrong one is refused. A key or token is asked for, so that it stands in no shell's history; with - as
-    VALUE it is read from stdin. The value of api_key goes into the system's keyring where one can be used.
+    its parts, and is replaced unless --add is given. A wrong value is refused. A key or token is asked for, so that it
+    stands in no shell's history; with - as VALUE it is read from stdin. The value of api_key goes into the system's
+    keyring where one can be used.
 
     \b
     kie-ai-mcp-server config set max_credits_per_day 500
     kie-ai-mcp-server config set disabled_providers luma,pika
+    kie-ai-mcp-server config set upload_roots --add ~/Pictures
     kie-ai-mcp-server config set tools.generate_veo3_video.model veo3_fast
     kie-ai-mcp-server config set api_key
     """
@@ -63,7 +68,14 @@ def set_setting(key: str, value: str | None) -> None:
     if text is None:
         raise click.UsageError(f"Give the value: {console.PROGRAM} config set {key} VALUE")
     change = {key: _typed(key, text)}
+    before = _list_in_file(key)
+    if add and not isinstance(change[key], list):
+        raise click.UsageError(f"{key} is no list, so nothing can be added to it. Leave --add out.")
+    given = dict(change)
+    if add:
+        change[key] = [*before, *(part for part in given[key] if part not in before)]
     _check(change)
+    check_folders(given)
     if key == "api_key":
         check_change(change)
         change = {key: keep_key(text)}
@@ -71,7 +83,13 @@ def set_setting(key: str, value: str | None) -> None:
     if change[key] == MARK:
         console.show({"setting": key, "place": ORIGIN}, f"Stored in {ORIGIN}. {_when_it_holds(key)}")
     else:
-        console.show({"setting": key, "file": str(path)}, f"{key} is written to {path}. {_when_it_holds(key)}")
+        said = f"{key} is written to {path}. {_when_it_holds(key)}"
+        about = {"setting": key, "file": str(path)}
+        if isinstance(change[key], list):
+            about |= {"before": before, "value": change[key]}
+            said += f"\n{key}: {', '.join(map(str, change[key])) or 'none'}"
+            said += f"\nbefore: {', '.join(map(str, before))}" if before and before != change[key] else ""
+        console.show(about, said)
 
 
 @click.command("unset")
@@ -95,6 +113,19 @@ def unset(key: str) -> None:
         _check(change)
         said = f"{key} is taken out of {change_settings(change)}. {_when_it_holds(key)}"
     console.show({"setting": key, "file": str(path)}, said)
+
+
+def _list_in_file(key: str) -> list[Any]:
+    """Return the list that a setting is in the settings file; an empty one where it is none, or not there."""
+    value = settings_in(config_file()).get(key, [])
+    if isinstance(value, str) and _is_list(key):
+        with suppress(ValidationError):
+            return [str(part) for part in getattr(Settings.model_validate({key: value}), key)]
+    return value if isinstance(value, list) else []
+
+
+def _is_list(key: str) -> bool:
+    return key in NAMES and get_origin(Settings.model_fields[key].annotation) is tuple
 
 
 def _known(key: str, *, is_set: bool = False) -> str:
@@ -128,15 +159,26 @@ def _secret(key: str, value: str | None) -> str:
         reason = f"{key} {holds}: written here, it would stay in your shell's history."
         raise click.UsageError(f"{reason} Leave the value out, and you are asked for it; or give - and pipe it in.")
     elif console.has_person():
-        text = click.prompt(f"{key} (not shown)", hide_input=True, err=True).strip()
+        return console.asked(f"{key} (not shown)", lambda text: _usable(key, text.strip()), hide_input=True)
     else:
         raise click.UsageError("This is no terminal where a person could be asked: give - and pipe the value in.")
     if not text:
         raise click.UsageError(f"The value is empty. {UNWRITTEN}")
     try:
-        return key_of(text) if holds_key(key) else text
+        return _usable(key, text)
     except ConfigError as exc:
         raise ConfigError(exc.message, next_step=f"{exc.next_step} {UNWRITTEN}") from None
+
+
+def _usable(key: str, text: str) -> str:
+    """Return a secret as it was meant; raise ConfigError for a text that is none."""
+    text = key_of(text) if holds_key(key) else text
+    if key in SECRETS:
+        with judged({key: text}) as (environ, faults):
+            load_settings(environ, faults)
+        if faults:
+            raise faults[0]
+    return text
 
 
 def _piped() -> str:
@@ -154,7 +196,7 @@ def _typed(key: str, text: str) -> Any:
         return read_value(text, _schema(tool).get(argument, {"type": ["number", "string"]}))
     if section == "providers":
         return text
-    if get_origin(Settings.model_fields[key].annotation) is tuple:
+    if _is_list(key):
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         value = getattr(Settings.model_validate({key: text}), key)

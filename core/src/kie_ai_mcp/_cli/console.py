@@ -257,6 +257,18 @@ def has_person() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def asked(question: str, read: Callable[[str], Value], **how: Any) -> Value:
+    """Put a question to the person until its answer can be used; return what `read` makes of the answer."""
+    how = {"show_default": not how.get("hide_input"), **how}
+    while True:
+        try:
+            return read(str(click.prompt(question, err=True, **how)))
+        except ConfigError as exc:
+            echo(str(exc), err=True, fg="yellow")
+        except click.Abort:
+            raise click.ClickException("no answer was given, so nothing was written.") from None
+
+
 def confirmed(question: str) -> bool:
     """Put a question to the person at the terminal; return whether the answer is yes."""
     echo(question, err=True)

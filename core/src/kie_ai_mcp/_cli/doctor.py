@@ -39,7 +39,7 @@ from kie_ai_mcp._record.sqlite import RESCUE
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, account_of, kie
 from kie_ai_mcp._service.envelope import address_cure
 from kie_ai_mcp._settings.amounts import in_words, plain
-from kie_ai_mcp._settings.folders import cure_of_access
+from kie_ai_mcp._settings.folders import cure_of_access, why_unwritable
 from kie_ai_mcp._settings.installation import server_command
 from kie_ai_mcp._settings.load import (
     config_file,
@@ -49,7 +49,7 @@ from kie_ai_mcp._settings.load import (
     load_settings,
     why_no_key,
 )
-from kie_ai_mcp._settings.settings import Settings, windows_data_folders
+from kie_ai_mcp._settings.settings import PREFIX, Settings, windows_data_folders
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadFailed, StorageError
 from kie_ai_mcp.specs import DAY_S, KIE, StatusRoute, Task
 
@@ -161,7 +161,7 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
         await _report_balances(report, settings, plugins)
     await _report_database(report, settings, plugins)
     await _report_models(report, settings, plugins, offline=offline, schemas=schemas)
-    _report_folders(report, settings)
+    _report_folders(report, settings, origins)
     await _report_start(report, settings)
     usual = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
     limits = f": {usual}, others {USUAL_PATIENCE_S:g} s."
@@ -458,28 +458,35 @@ async def _report_schemas(report: Report, engine: Engine) -> None:
     report(Finding("schemas", "ok", f"{same} of {len(sold)} are as this version knows them."))
 
 
-def _report_folders(report: Report, settings: Settings) -> None:
+def _report_folders(report: Report, settings: Settings, origins: Mapping[str, str]) -> None:
     folder = settings.output_dir
     if folder is None:
         cure = f"Set KIE_AI_OUTPUT_DIR, or run: {PROGRAM} config set output_dir ~/Pictures/kie"
         report(Finding("results", "warn", "Nothing is saved, and the service's links expire.", cure))
     elif reason := _unwritable(folder):
-        cure = cure_of_access(folder, "Set KIE_AI_OUTPUT_DIR to a folder of yours with enough free space.")
+        usual = f"Name a folder of yours with enough free space: {PROGRAM} config set output_dir ~/Pictures/kie"
+        usual += _where_set(origins.get("output_dir"))
+        cure = cure_of_access(folder, usual)
         report(Finding("results", "fail", reason, cure))
     else:
         report(Finding("results", "ok", f"Saved in {folder}."))
     for root in settings.upload_roots:
         if not os.access(root, os.R_OK | os.X_OK):
-            cure = cure_of_access(root, "Correct or remove it in KIE_AI_UPLOAD_ROOTS.")
-            report(Finding("uploads", "warn", f"{root} can't be read.", cure))
+            usual = f"Name the right folders: {PROGRAM} config set upload_roots FOLDER,FOLDER"
+            cure = cure_of_access(root, usual + _where_set(origins.get("upload_roots")))
+            problem = "can't be read" if root.is_dir() else "is no folder"
+            report(Finding("uploads", "warn", f"{root} {problem}.", cure))
+
+
+def _where_set(origin: str | None) -> str:
+    """Return what a cure by a command has to add where a variable wins over the settings file."""
+    return f" (and unset {origin}, or correct it there)" if (origin or "").startswith(PREFIX) else ""
 
 
 def _unwritable(folder: Path) -> str:
     """Return why a folder, which may not exist yet, can't be written; an empty text where it can."""
+    if reason := why_unwritable(folder):
+        return f"{reason}."
     existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if not existing.is_dir():
-        return f"{existing} is a file, not a folder."
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return f"{folder} can't be written."
     free_mb = shutil.disk_usage(existing).free // 1_000_000
     return f"{folder} has {free_mb} MB left." if free_mb < LEAST_FREE_MB else ""

@@ -119,7 +119,7 @@ def allowed_folder(settings: Settings, folder: str, *, by_path: bool = True) -> 
         where = "name one inside of your results, such as drafts/foxes" if roots else "the server saves no files"
         raise InvalidArgument("folder", folder, where)
     allowed = f"give one below {' or '.join(map(str, roots))}" if roots else "no folder is allowed yet"
-    raise InvalidArgument("folder", folder, allowed, next_step=to_allow(path, settings.upload_roots))
+    raise InvalidArgument("folder", folder, allowed, next_step=to_allow(path))
 
 
 def copied(files: Sequence[str], folder: Path) -> tuple[str, ...]:

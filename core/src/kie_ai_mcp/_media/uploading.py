@@ -241,7 +241,7 @@ class Uploads:
         roots = (*self.settings.upload_roots, *filter(None, [self.settings.output_dir]))
         if not self.settings.upload_roots and not any(map(path.is_relative_to, roots)):
             reason = "local files are not allowed yet; give an http:// or https:// address"
-            raise NotAllowed(reason, to_allow(path.parent, ()))
+            raise NotAllowed(reason, to_allow(path.parent))
         try:
             real = _alike(path, roots).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
@@ -251,7 +251,7 @@ class Uploads:
         if not any(is_below(real, root) for root in roots):
             allowed = ", ".join(map(str, roots))
             reason = f"it lies outside the allowed folders ({allowed}; KIE_AI_UPLOAD_ROOTS)"
-            raise NotAllowed(reason, to_allow(real.parent, self.settings.upload_roots))
+            raise NotAllowed(reason, to_allow(real.parent))
         return real
 
     def _temporary(self, name: str, make: Callable[[Path], object], media: Media | None) -> LocalFile:

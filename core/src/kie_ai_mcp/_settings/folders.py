@@ -1,6 +1,7 @@
 """Folders as systems treat them: names that Windows keeps for devices, spellings of one name, what macOS protects."""
 
 import hashlib
+import os
 import re
 import sys
 from contextlib import suppress
@@ -33,6 +34,14 @@ def is_below(path: Path, folder: Path) -> bool:
         by_identity = sys.platform != "win32" and any(parent.samefile(folder) for parent in path.parents)
         return by_identity or path.is_relative_to(folder.resolve())
     return False
+
+
+def why_unwritable(folder: Path) -> str:
+    """Return why a folder, which may not exist yet, can't be written; an empty text where it can."""
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        return f"{existing} is a file, not a folder"
+    return "" if os.access(existing, os.W_OK | os.X_OK) else f"{folder} can't be written"
 
 
 def cure_of_access(folder: Path, usual: str) -> str:

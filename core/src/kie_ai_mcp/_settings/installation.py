@@ -84,12 +84,12 @@ def shell_words(command: Iterable[str]) -> str:
     return " ".join(map(shlex.quote if os.name == "posix" else str, command))
 
 
-def to_allow(folder: Path, allowed: Iterable[Path]) -> str:
-    """Return how the user allows a folder beside those that are allowed: the setting is written as a whole."""
-    folders = [*map(str, allowed), str(folder)]
-    way = f"`{APP} config set upload_roots` with the absolute paths of all folders"
-    if folder.is_absolute() and not any("," in name for name in folders):
-        way = f"`{shell_words([APP, 'config', 'set', 'upload_roots', ','.join(folders)])}`"
+def to_allow(folder: Path) -> str:
+    """Return how the user allows a folder beside those that are allowed."""
+    own = str(folder)
+    way = f"`{APP} config set upload_roots --add FOLDER` with its absolute path"
+    if folder.is_absolute() and "," not in own:
+        way = f"`{shell_words([APP, 'config', 'set', 'upload_roots', '--add', own])}`"
     return f"Let the user allow the folder: {way}, then restart (KIE_AI_UPLOAD_ROOTS)."
 
 

@@ -17,7 +17,7 @@ from kie_ai_mcp._cli.install.files import ask
 from kie_ai_mcp._cli.install.plan import Plan
 from kie_ai_mcp._cli.install.questions import Shared, ask_for, given_key
 from kie_ai_mcp._cli.install.remote import about_token, remote_of
-from kie_ai_mcp._cli.settings_file import check_settings, plain_number
+from kie_ai_mcp._cli.settings_file import check_folders, check_settings, plain_number
 from kie_ai_mcp._cli.text_files import TextFile
 from kie_ai_mcp._settings.load import config_file, find_origins, full_environment, load_settings, nearest
 from kie_ai_mcp._settings.settings import SECRETS, SECTIONS, Settings, variable
@@ -135,6 +135,8 @@ def _enter(plan: Plan, *, only_print: bool, yes: bool) -> None:
             if not isinstance(plan.wanted, Remote) and variable("availability") not in plan.wanted:
                 echo(OFFER, err=True)
             ask(plan.file.path)
+    elif plan.shared and not yes:
+        ask(config_file(), "")
     backup = plan.carry_out(after)
     _report(plan, after, backup)
     if not isinstance(plan.wanted, Remote):
@@ -146,6 +148,8 @@ def _report(plan: Plan, after: str, backup: Path | None) -> None:
     client, path, wanted = plan.client, plan.file.path, plan.wanted
     is_changed = after != plan.file.text
     text = f"{client.title} has it already: {path}"
+    if plan.shared and not is_changed:
+        text += f"\nThe rest is kept. Restart {client.title}, so that it holds."
     if is_changed:
         copy = f" As it was: {backup}." if backup else ""
         text = f"Written to {path}.{copy} Restart {client.title}, then ask it for a picture."
@@ -185,6 +189,7 @@ def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"{pair!r} is not SETTING=VALUE. {nearest(setting, names)}")
         variables[variable(setting)] = value
     load_settings({**variables, "KIE_AI_CONFIG": os.devnull})
+    check_folders(dict(pair.split("=", 1) for pair in pairs))
     return variables
 
 

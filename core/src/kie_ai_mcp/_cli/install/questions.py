@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from kie_ai_mcp._cli.console import echo
+from kie_ai_mcp._cli.console import asked, echo
 from kie_ai_mcp._cli.install.clients import Client
 from kie_ai_mcp._cli.settings_file import change_settings, check_change, check_settings, plain_number
 from kie_ai_mcp._cli.stored_key import keep_key, key_place
@@ -23,7 +23,6 @@ from kie_ai_mcp.errors import KEYS_PAGE, ConfigError
 
 CREDITS_A_DAY = 1000
 NOTHING = "none"
-Value = TypeVar("Value")
 NOT_HERE = "A key is not given here, where others see it: --key - reads it from stdin, or asks for it."
 
 
@@ -89,7 +88,7 @@ def given_key(option: str | None, *, asks: bool) -> str:
     if option != "-":
         raise click.UsageError(NOT_HERE)
     if asks:
-        return _asked(f"Kie.ai key (from {KEYS_PAGE}; it is not shown)", key_of, hide_input=True)
+        return asked(f"Kie.ai key (from {KEYS_PAGE}; it is not shown)", key_of, hide_input=True)
     return key_of(sys.stdin.readline())
 
 
@@ -103,7 +102,7 @@ def ask_for(client: Client, shared: Shared, elsewhere: Collection[str]) -> None:
         echo("Enter takes what is in brackets. Nothing is written before you agree.", err=True)
     if lacks_key:
         question = f"Kie.ai key (from {KEYS_PAGE}; it is not shown; Enter skips)"
-        shared.key = _asked(question, lambda text: key_of(text) if text.strip() else "", hide_input=True, default="")
+        shared.key = asked(question, lambda text: key_of(text) if text.strip() else "", hide_input=True, default="")
     elif "api_key" not in known and origin.startswith(PREFIX) and client.key is None:
         echo(f"{origin} is set in this shell, but {client.title} may be started without it.", err=True)
         if click.confirm(f"Keep the key in {key_place()}?", default=True, err=True):
@@ -111,7 +110,7 @@ def ask_for(client: Client, shared: Shared, elsewhere: Collection[str]) -> None:
     for name, (words, read) in SETTINGS.items():
         if name not in known:
             default = {"output_dir": _pictures(), "max_credits_per_day": str(CREDITS_A_DAY)}.get(name, NOTHING)
-            value = _asked(words, partial(_checked, name, read), default=default)
+            value = asked(words, partial(_checked, name, read), default=default)
             if value is not None:
                 shared.values[name] = value
 
@@ -123,18 +122,6 @@ def _checked(name: str, read: Callable[[str], Any], text: str) -> Any:
     value = read(text.strip())
     check_settings({name: value})
     return value
-
-
-def _asked(question: str, read: Callable[[str], Value], **how: Any) -> Value:
-    """Put a question until its answer can be used; return what `read` makes of the answer."""
-    how = {"show_default": not how.get("hide_input"), **how}
-    while True:
-        try:
-            return read(str(click.prompt(question, err=True, **how)))
-        except ConfigError as exc:
-            echo(str(exc), err=True, fg="yellow")
-        except click.Abort:
-            raise click.ClickException("no answer was given, so nothing was written.") from None
 
 
 def _pictures() -> str:
