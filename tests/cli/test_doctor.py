@@ -20,6 +20,10 @@ from pytest_httpserver import HTTPServer
 from kie_ai_mcp._app.patience import PATIENCE_S
 from kie_ai_mcp._cli import doctor, fill_memory
 from kie_ai_mcp._cli.fill_memory import start_once
+from kie_ai_mcp._cli.findings import Finding
+from kie_ai_mcp._cli.install import looking
+from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
+from kie_ai_mcp._cli.install.entries import edited
 from kie_ai_mcp._service.caller import account_of, kie
 from kie_ai_mcp._settings import settings
 from kie_ai_mcp._settings.settings import Settings
@@ -81,6 +85,83 @@ def test_server_that_never_answers_is_waited_for_no_longer_than_the_limit(monkey
     monkeypatch.setattr(fill_memory, "LIMIT_S", 0.1)
     command = [sys.executable, "-c", "import threading; threading.Event().wait()"]
     assert start_once(command, os.environ) == "it takes longer than 0.1 s"
+
+
+SERVER = {"command": sys.executable, "args": ["-m", "kie_ai_mcp"]}
+
+
+@pytest.mark.parametrize(
+    ("client", "held", "state", "words", "cure"),
+    [
+        ("claude-desktop", "", "ok", "No client's file has an entry", ""),
+        ("claude-desktop", {"kie-ai": SERVER}, "ok", f"Claude Desktop starts {sys.executable}.", ""),
+        ("claude-desktop", {"kie-ai": {"command": "python3", "args": ["-m", "kie_ai_mcp"]}}, "ok", "another PATH", ""),
+        ("claude-desktop", '{"mcpServers": {', "warn", "config.json can't be understood", "Correct it."),
+        ("claude-desktop", '{"mcpServers": {"kie-ai-mcp"', "fail", "config.json can't be understood", "Correct it."),
+        (
+            "claude-desktop",
+            {"mine": {"command": "/gone/kie-ai-mcp-server"}},
+            "fail",
+            "Claude Desktop's entry mine starts /gone/kie-ai-mcp-server, which is not there, or can't be run.",
+            "Run: kie-ai-mcp-server install claude-desktop --name mine; then restart Claude Desktop.",
+        ),
+        ("cursor", {"kie-ai": {"command": "/etc", "args": []}}, "fail", "can't be run", "install cursor;"),
+        ("cursor", {"kie-ai": {"command": "no-such-program-here"}}, "fail", "not on the PATH", "install cursor;"),
+        (
+            "cursor",
+            {"kie-ai": {**SERVER, "args": ["run", "--project", "/gone/clone", "kie-ai-mcp-server"]}},
+            "fail",
+            "with /gone/clone, which is not there.",
+            "install cursor;",
+        ),
+        ("cursor", {"kie-ai": {"command": 5}}, "fail", "names no program", "install cursor;"),
+        ("cursor", {"kie-ai": {"url": "https://kie.example/mcp"}}, "not checked", "doctor --url ADDRESS", ""),
+        (
+            "cursor",
+            {"kie-ai": {**SERVER, "env": {"KIE_AI_OUTPUT_DIR": "pics", "KIE_AI_DB_PATH": "${userHome}/kie.db"}}},
+            "fail",
+            "KIE_AI_OUTPUT_DIR is 'pics'",
+            "Correct it in Cursor's file",
+        ),
+        (
+            "cursor",
+            {"kie-ai": {**SERVER, "env": {"KIE_AI_API_KEY": "${env:KIE_AI_API_KEY}"}}},
+            "ok",
+            "Cursor starts",
+            "",
+        ),
+        ("claude-desktop", {"kie-ai": {**SERVER, "env": {"KIE_AI_API_KEY": "YOUR_KEY"}}}, "fail", "this is no key", ""),
+    ],
+)
+def test_entry_of_a_client_is_looked_at_and_not_started(
+    run: "Run",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    client: str,
+    held: Any,
+    state: str,
+    words: str,
+    cure: str,
+) -> None:
+    monkeypatch.setattr(looking, "config_path", lambda name: config_path(name, "linux", {}, tmp_path))
+    file = config_path(client, "linux", {}, tmp_path)
+    file.parent.mkdir(parents=True)
+    file.write_text(held if isinstance(held, str) else json.dumps({"mcpServers": held}), "utf-8")
+    ended = run("doctor", "--offline", "--json")
+    found = findings(ended)["client"]
+    assert (ended.code, found["state"]) == (int(state == "fail"), state), found
+    assert words in found["found"]
+    assert cure in found["cure"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names of programs end differently there")
+@pytest.mark.parametrize("client", list(CLIENTS))
+def test_entry_that_install_writes_is_fine_in_every_client(client: str, tmp_path: Path) -> None:
+    file = config_path(client, "linux", {}, tmp_path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(edited(CLIENTS[client], "", {"KIE_AI_MAX_CREDITS_PER_DAY": "5"}), "utf-8")
+    (found,) = looking._look_at(client, file, {"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
+    assert (found.state, found.found.startswith(CLIENTS[client].title)) == ("ok", True), found
 
 
 @pytest.mark.parametrize(
@@ -465,7 +546,7 @@ def test_what_is_left_at_another_service_proves_its_key(
     httpserver.expect_request("/left").respond_with_json({"code": status, "data": 12, "msg": "the key is wrong"})
     read = Balance("left", lambda answer: answer.data)
     gateway = Gateway("moon", "Moon", httpserver.url_for("/"), "a-key-of-the-moon", unit="dollars", balance=read)
-    found: list[doctor.Finding] = []
+    found: list[Finding] = []
     chosen = Settings.model_validate({"db_path": tmp_path / "tasks.db"})
     plugins: Any = SimpleNamespace(gateways={"moon": gateway})
     anyio.run(doctor._report_balances, found.append, chosen, plugins)

@@ -84,7 +84,7 @@ def set_setting(key: str, value: str | None, add: bool) -> None:
         console.show({"setting": key, "place": ORIGIN}, f"Stored in {ORIGIN}. {_when_it_holds(key)}")
     else:
         said = f"{key} is written to {path}. {_when_it_holds(key)}"
-        about = {"setting": key, "file": str(path)}
+        about: dict[str, Any] = {"setting": key, "file": str(path)}
         if isinstance(change[key], list):
             about |= {"before": before, "value": change[key]}
             said += f"\n{key}: {', '.join(map(str, change[key])) or 'none'}"

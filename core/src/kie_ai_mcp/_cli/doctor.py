@@ -6,14 +6,13 @@ import shutil
 import stat
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import anyio
 import anyio.to_thread
@@ -21,8 +20,10 @@ import click
 
 from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
-from kie_ai_mcp._cli.console import FAILED, PROGRAM, echo, json_option, print_json, terminal, wants_json
+from kie_ai_mcp._cli.console import FAILED, PROGRAM, json_option, print_json, wants_json
 from kie_ai_mcp._cli.fill_memory import start_once
+from kie_ai_mcp._cli.findings import Finding, Report, State
+from kie_ai_mcp._cli.install.looking import look_at_clients
 from kie_ai_mcp._cli.install.remote import checked
 from kie_ai_mcp._cli.remote_look import Look
 from kie_ai_mcp._flow.catalogue import live
@@ -54,27 +55,12 @@ from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadF
 from kie_ai_mcp.specs import DAY_S, KIE, StatusRoute, Task
 
 LEAST_FREE_MB = 500
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "not checked": "cyan"}
-INDENT = " " * 21  # before what was found
 UNKNOWN_TASK = "kie-ai-mcp-server-doctor"
 READS_AT_ONCE = 8
 UNREACHABLE = "Check the network, a proxy, and KIE_AI_BASE_URL."
 TIMEOUT_MS = 15_000
 NOTICED_S = 14 * DAY_S  # how long a notice is shown after it was told
 CLOCK_OFF_S = 60  # A difference to the service's clock that makes expiry times and signed callbacks wrong
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check; every result that warns or fails has a cure, one that was not made has a reason."""
-
-    check: str
-    state: Literal["ok", "warn", "fail", "not checked"]
-    found: str
-    cure: str = ""
-
-
-Report = Callable[[Finding], None]  # takes each result as soon as it is there
 
 
 @click.command()
@@ -87,14 +73,15 @@ def doctor(offline: bool, schemas: bool, url: str | None, token_env: str | None)
     """Check everything that can be wrong, and say how to put it right.
 
     Looks at settings, key, credits, status routes, clock, database, models, folders, providers, versions, the server's
-    start and the time limits of clients. It starts no generation. Exit codes: 0 nothing fails, 1 something does.
+    start, the entries of clients and their time limits. It starts no generation. Exit codes: 0 nothing fails, 1
+    something does.
     """
     findings: list[Finding] = []
 
     def report(finding: Finding) -> None:
         findings.append(finding)
         if not wants_json():
-            _print(finding)
+            finding.show()
 
     if url is not None:
         report(_remote(checked(url), token_env))
@@ -104,16 +91,6 @@ def doctor(offline: bool, schemas: bool, url: str | None, token_env: str | None)
         print_json([asdict(finding) for finding in findings])
     if any(finding.state == "fail" for finding in findings):
         raise click.exceptions.Exit(FAILED)
-
-
-def _print(finding: Finding) -> None:
-    """Print one result as a line, which a terminal shows with what was found in a column of its own."""
-    is_made = finding.state != "not checked"
-    state, found = finding.state if is_made else "-", f"{'' if is_made else 'Not checked: '}{finding.found}"
-    line = f"{state:<5} {finding.check:<14} {found} {finding.cure}".replace("\n", " ").rstrip()
-    shown = terminal().wrapped(line, INDENT)
-    echo(shown[:6], fg=COLOURS[finding.state], bold=True, nl=False)
-    echo(shown[6:])
 
 
 def _remote(url: str, token_env: str | None) -> Finding:
@@ -163,6 +140,8 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
     await _report_models(report, settings, plugins, offline=offline, schemas=schemas)
     _report_folders(report, settings, origins)
     await _report_start(report, settings)
+    for finding in look_at_clients(full_environment()):
+        report(finding)
     usual = ", ".join(f"{name} {seconds:g} s" for name, seconds in PATIENCE_S if " " not in name)
     limits = f": {usual}, others {USUAL_PATIENCE_S:g} s."
     if settings.patience_s is not None:
@@ -385,7 +364,7 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
     else:
         report(Finding("database", "ok", f"{place} {fine}, schema version {SCHEMA_VERSION}."))
     if (limit := settings.max_credits_per_day) is not None:
-        state: Literal["ok", "warn"] = "ok" if spent < limit else "warn"
+        state: State = "ok" if spent < limit else "warn"
         reason = f"{plain(spent)} of {plain(limit)} credits were spent in the last 24 hours, estimates included."
         report(Finding("limits", state, reason, "" if spent < limit else "Wait, or raise KIE_AI_MAX_CREDITS_PER_DAY."))
     if unsettled:

@@ -106,13 +106,19 @@ def removed(client: Client, text: str, name: str = ENTRY) -> str:
 
 def starts_this(client: Client, text: str) -> bool:
     """Return whether an entry of a client's file starts this server, whatever it is called."""
+    return any(_starts_this(entry) for entry in own_entries(client, text).values())
+
+
+def own_entries(client: Client, text: str) -> dict[str, dict[str, Any]]:
+    """Return the entries of a client's file that start this server, and the one that has the usual name of ours."""
     whole = client.form.read(text)
     servers = _entry_at(whole, _place(client, whole))
-    return isinstance(servers, dict) and any(_starts_this(entry) for entry in servers.values())
+    named = servers.items() if isinstance(servers, dict) else ()
+    return {name: own for name, own in named if isinstance(own, dict) and (name == ENTRY or _starts_this(own))}
 
 
-def _starts_this(entry: Any) -> bool:
-    return isinstance(entry, dict) and any(word in repr(entry) for word in PROGRAMS)
+def _starts_this(entry: Mapping[str, Any]) -> bool:
+    return any(word in repr(entry) for word in PROGRAMS)
 
 
 def holds_secret(client: Client, text: str, name: str) -> bool:
@@ -167,7 +173,7 @@ def start_of(client: Client, text: str, name: str, environ: Env) -> tuple[list[s
     if env.get(KEY, "").startswith("${input:"):
         del env[KEY]
     others = {key: value for key, value in environ.items() if not key.startswith(PREFIX)}
-    command = own[client.command] if client.args is None else [own[client.command], *own[client.args]]
+    command = own[client.command] if client.args is None else [own[client.command], *own.get(client.args, ())]
     return [*command], others | env
 
 
