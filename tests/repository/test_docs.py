@@ -166,6 +166,15 @@ def literal_texts() -> str:
     return "\n".join(found)
 
 
+@pytest.mark.parametrize("name", ["setup", "using", "troubleshooting", "command-line", "configuration", "http", "tools"])
+def test_page_with_commands_says_how_they_read_in_a_clone(name: str) -> None:
+    text = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    text = text.partition("## Clients")[2] if name == "setup" else text  # those before are for a clone
+    said = text.index("In a clone")
+    assert "(index.md#commands-as-they-are-written-here)" in text[said : said + 300]
+    assert text.index("kie-ai-mcp-server ") > said - 200
+
+
 def test_messages_in_the_headings_of_troubleshooting_exist() -> None:
     page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
     said = [
