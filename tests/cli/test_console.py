@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import kie_ai_mcp._cli
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.console import TOLD
+from kie_ai_mcp._cli.greeting import greet
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -160,3 +162,33 @@ def test_printed_commands_are_those_that_a_person_can_type_here(
     assert capsys.readouterr().out == f"{said} The kie-ai-mcp-server project.\n"
     console.print_json({"next": "kie-ai-mcp-server doctor"})
     assert capsys.readouterr().out == '{\n  "next": "kie-ai-mcp-server doctor"\n}\n'
+
+
+def test_greeting_and_help_name_commands_as_a_person_types_them_here(
+    run: "Run", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ".uv/bin/uv run kie-ai-mcp-server"
+    monkeypatch.setattr(console, "typed_command", lambda: typed)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    greet()
+    said = capsys.readouterr().err
+    assert said.count(typed) == 3
+    assert said.replace(typed, "").count("kie-ai-mcp-server") == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(console, "typed_command", lambda: typed)
+    for words in (("install", "--help"), ("config", "set", "--help"), ("config", "--help"), ("call", "--help")):
+        shown = run(*words).stdout
+        assert shown.startswith(f"Usage: {typed} {' '.join(words[:-1])} ")
+        bare = re.findall(r"(?<!uv run )kie-ai-mcp-server (?:install|config|call|tools)\b.*", shown)
+        assert bare == []
+    assert f"See: {typed} --help" in run("--no-such-option").stderr
+
+
+def test_what_is_no_number_is_refused_in_plain_words(run: "Run") -> None:
+    for words, reason in (
+        (("users", "add", "anna", "--credits-per-day", "abc"), "'abc' is not a valid number"),
+        (("serve", "--http", "--port", "80x"), "'80x' is not a valid whole number"),
+        (("tasks", "list", "--limit", "many"), "'many' is not a valid whole number"),
+    ):
+        ended = run(*words)
+        assert (ended.code, reason in ended.stderr) == (2, True), ended.stderr

@@ -25,6 +25,7 @@ DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md", *DOCS]
 HOOKS_PAGE = ROOT / "docs/plugins/hooks.md"
 
+GUIDES = ["setup", "using", "troubleshooting", "command-line", "configuration", "http", "tools"]
 HOOKS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("kie_")}
 every_hook = pytest.mark.parametrize("hook", HOOKS)
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -166,7 +167,7 @@ def literal_texts() -> str:
     return "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["setup", "using", "troubleshooting", "command-line", "configuration", "http", "tools"])
+@pytest.mark.parametrize("name", GUIDES)
 def test_page_with_commands_says_how_they_read_in_a_clone(name: str) -> None:
     text = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
     text = text.partition("## Clients")[2] if name == "setup" else text  # those before are for a clone

@@ -141,7 +141,8 @@ def perform(
         console.complain(settings.mask.text(str(exc)) + here)
         raise click.exceptions.Exit(console.exit_code_of(exc)) from None
     data = answer.data or {}
-    console.show(data, answer.text)
+    buy = "Buy it with the same command without --dry-run."
+    console.show(data, answer.text.replace(console.BUY, buy) if dry_run else answer.text)
     if failure := _failure(tool, data, waits=waits, saves=settings.output_dir is not None):
         raise click.ClickException(failure)
 

@@ -49,6 +49,7 @@ CALLS = (
 )
 WORDS = dict.fromkeys(("with", "task_ids", "submission_id", "task_id", "action"), "")
 WORDS |= {"adopt": "--adopt", "discard": "--discard", "...": "TASK"}
+BUY = "Call it to buy this."  # the next step of an estimate
 # What answers tell an assistant to do for its user, as it reads for the user themselves.
 TOLD = {
     "The results are saved; show them to the user.": "The results are saved.",
@@ -56,7 +57,7 @@ TOLD = {
     "Show the results to the user. ": "",
     "Show the links to the user; save them before they expire.": "Save the results before the links expire: "
     f"`{PROGRAM} tasks save TASK --to DIR`.",
-    "Call it to buy this.": f"Buy it with `{PROGRAM} call`, or `{PROGRAM} models run` for a model.",
+    BUY: f"Buy it with `{PROGRAM} call`, or `{PROGRAM} models run` for a model.",
     "Call the tool that is named, or": f"Use the tool that is named with `{PROGRAM} call`, or",
     "Call again": "Try again",
 }
@@ -65,15 +66,37 @@ UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 Value = TypeVar("Value")
 
 
+class _Help(click.HelpFormatter):
+    """The text of ``--help``, with commands as a person types them here."""
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        super().write_usage(re.sub(rf"^{PROGRAM}\b", lambda _: typed_command(), prog), args, prefix)
+
+    def write_text(self, text: str) -> None:
+        super().write_text(as_typed(text))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(name, as_typed(text)) for name, text in rows], col_max, col_spacing)
+
+
+class _Context(click.Context):
+    formatter_class = _Help
+
+
 class Commands(click.Group):
     """A group of commands; of a name that is none of them, the error says which one is meant."""
+
+    context_class = _Context
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the first word names, and the words after it."""
         try:
-            return super().resolve_command(ctx, args)
+            name, command, rest = super().resolve_command(ctx, args)
+            if command is not None:
+                command.context_class = _Context  # its help is printed by click itself
+            return name, command, rest
         except click.UsageError:
             if args[0].startswith("-"):
                 raise
@@ -98,7 +121,12 @@ def echo(text: str, *, as_data: bool = False, **style: Any) -> None:
     stay as they are.
     """
     shown = visible(text)
-    click.secho(shown if as_data else COMMAND.sub(lambda _: typed_command(), shown), **style)
+    click.secho(shown if as_data else as_typed(shown), **style)
+
+
+def as_typed(text: str) -> str:
+    """Return a text with the commands of this program in it as a person types them here."""
+    return COMMAND.sub(lambda _: typed_command(), text)
 
 
 def prepare_streams() -> None:
@@ -193,8 +221,20 @@ def when(text: str) -> datetime:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
+class Count(click.IntRange):
+    """A whole number."""
+
+    name = "whole number"
+
+    def get_metavar(self, *_: Any, **_more: Any) -> str:
+        """Return the word that stands for one in help."""
+        return "NUMBER"
+
+
 class Amount(click.FloatRange):
     """A finite number: a limit without an end would be none."""
+
+    name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number; fail where it has no end, or is none."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kie_ai_mcp._cli.console import UserPath, echo, json_option, run_with_app, show
+from kie_ai_mcp._cli.console import Count, UserPath, echo, json_option, run_with_app, show
 from kie_ai_mcp._gallery.page import FILE_NAME, LIMIT, write
 from kie_ai_mcp._settings.load import load_settings
 
@@ -16,7 +16,7 @@ OUTPUT_HELP = f"File that is written.  [default: {FILE_NAME} in the folder of sa
 
 @click.command()
 @click.option("--output", type=UserPath(dir_okay=False), help=OUTPUT_HELP)
-@click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="Entries, newest first.")
+@click.option("--limit", type=Count(min=1), default=LIMIT, show_default=True, help="Entries, newest first.")
 @click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open it in the browser.")
 @json_option
 def gallery(output: Path | None, limit: int, opens: bool) -> None:

@@ -21,6 +21,7 @@ from kie_ai_mcp._cli.console import (
     INTERRUPTED,
     PROGRAM,
     Commands,
+    Count,
     complain,
     echo,
     exit_code_of,
@@ -183,7 +184,7 @@ def cli(ctx: click.Context) -> None:
 @cli.command()
 @click.option("--http", is_flag=True, help="Serve over HTTP instead: MCP at /mcp, plain calls at /tools/call.")
 @click.option("--host", metavar="ADDRESS", help="With --http: where to listen.  [default: 127.0.0.1]")
-@click.option("--port", type=click.IntRange(0, 65535), help="With --http: the port; 0 is any.  [default: 3000]")
+@click.option("--port", type=Count(0, 65535), help="With --http: the port; 0 is any.  [default: 3000]")
 @click.option("--reload", is_flag=True, help="Start anew when the source of an editable provider changes.")
 @click.option(
     "--strict",

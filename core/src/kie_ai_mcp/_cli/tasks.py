@@ -54,7 +54,7 @@ def tasks() -> None:
 @click.option("--provider", help="Only this provider's tasks.")
 @click.option("--kind", type=click.Choice(get_args(Kind)), help="Only tasks that make this.")
 @click.option("--since", type=console.when, help="Only tasks made since a date, a time (UTC) or an age such as 7d.")
-@click.option("--limit", type=click.IntRange(1, 50), default=20, show_default=True, help="At most so many.")
+@click.option("--limit", type=console.Count(1, 50), default=20, show_default=True, help="At most so many.")
 @click.option("--cursor", help="Go on where an earlier list ended.")
 @console.json_option
 def list_tasks(since: datetime | None, **filters: Any) -> None:
@@ -475,7 +475,7 @@ def _entry(sort: str, record: SubmissionRecord | TaskRecord | Question, unit: st
 
 
 @tasks.command()
-@click.argument("submission_id", metavar="SUBMISSION", type=click.IntRange(min=1))
+@click.argument("submission_id", metavar="SUBMISSION", type=console.Count(min=1))
 @click.option("--adopt", metavar="TASK", help="The request made this task; https://kie.ai/logs shows its id.")
 @click.option("--discard", is_flag=True, help="The request made nothing: it may be sent again.")
 @console.json_option
@@ -491,7 +491,7 @@ def resolve(submission_id: int, adopt: str | None, discard: bool) -> None:
 
 
 @tasks.command()
-@click.argument("number", metavar="[ID]", type=click.IntRange(min=1), required=False)
+@click.argument("number", metavar="[ID]", type=console.Count(min=1), required=False)
 @click.option("--yes", is_flag=True, help="Agree without being asked, in a script.")
 @click.option("--no", is_flag=True, help="Decline.")
 @console.json_option

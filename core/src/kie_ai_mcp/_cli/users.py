@@ -31,7 +31,7 @@ name_argument = click.argument("name")
 
 def limits(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a user's limits."""
-    amount, number = console.Amount(0), click.IntRange(0)
+    amount, number = console.Amount(0), console.Count(0)
     for option in (
         click.option("--submissions-per-hour", type=number, help="Paid requests in any hour."),
         click.option("--credits-per-request", type=amount, help="Credits that one request may cost."),

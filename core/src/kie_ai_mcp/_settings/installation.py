@@ -24,8 +24,8 @@ PREVIEW = f"{CORE}[preview]"  # the extra that decodes pictures, clips and sound
 NEEDED_HERE = ("keyring",) if sys.platform in {"darwin", "win32"} else ()  # extras that are no additions there
 # A command of this program in a text: its name, with one of its commands after it.
 COMMAND = re.compile(
-    rf"(?<![\w/.\\-]){APP}(?= (?:call|config|database|demo|doctor|estimate|gallery|install|models|plugin|providers|"
-    r"sandbox|serve|tasks|tools|uninstall|users)\b)"
+    rf"(?<![\w/.\\-]){APP}(?= (?:(?:call|config|database|demo|doctor|estimate|gallery|install|models|new-provider|"
+    r"plugin|providers|sandbox|serve|tasks|tools|uninstall|users)\b|(?:COMMAND )?--help\b))"
 )
 _REQUIREMENT = r"""(?m)^([\w.-]+) *(?:\[([^]]*)\])?[^;\n]*(?:;.*\bextra\s*==\s*["']([\w.-]+))?"""
 
