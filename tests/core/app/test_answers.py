@@ -251,6 +251,15 @@ async def test_beginning_of_one_tasks_id_is_enough_to_read_and_save_it(app: App)
     assert (refused.is_error, f"{short}-1" in refused.text, f"{short}-2" in refused.text) == (True, True, True)
 
 
+async def test_description_of_a_tool_has_its_prices_and_what_is_next(app: App) -> None:
+    answer, data = await ask(app, "describe_model", model=PICTURE)
+    assert data["price"][0] == "usually 4 credits ($0.02)"
+    assert any(line.startswith("nano-banana-2: 8 credits ($0.04)") for line in data["price"]), data["price"]
+    assert "\n  usually 4 credits ($0.02)\n" in answer.text
+    assert "Next: estimate_cost says what a call costs" in answer.text
+    assert (await ask(app, "describe_model", model="list_tasks"))[1]["price"] == ["free"]
+
+
 async def test_one_result_is_shown_by_its_number(app: App) -> None:
     task_id = await finished(app)
     shown, _ = await ask(app, "show_result", task_id=task_id, number=1)

@@ -7,6 +7,7 @@ import pytest
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import offers
+from kie_ai_mcp._models.lengths import Wish, wish_in
 from kie_ai_mcp._models.search import GENERAL, Offer, best, offer_of_tool
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
@@ -68,10 +69,15 @@ REQUESTS = {
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> list[Offer]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> App:
     app = App.open(Settings.model_validate({"db_path": tmp_path_factory.mktemp("search") / "tasks.db"}))
     app.engine.record.close()
-    return list(offers(app.engine))
+    return app
+
+
+@pytest.fixture(scope="module")
+def everything(opened: App) -> list[Offer]:
+    return list(offers(opened.engine))
 
 
 @pytest.mark.parametrize("words", REQUESTS)
@@ -163,6 +169,44 @@ def test_cheapest_comes_first_where_people_ask_for_it(everything: list[Offer]) -
 def test_noise_of_a_recording_is_taken_out_by_what_isolates_a_voice(everything: list[Offer]) -> None:
     found = best(everything, "Which models remove noise from a voice recording", None, None)
     assert {offer.name for offer in found[:2]} == {"isolate_voice", "elevenlabs/audio-isolation"}
+
+
+def test_prices_are_compared_at_the_length_and_resolution_that_are_asked_for(opened: App) -> None:
+    asked = "What is the cheapest way to make a 10 second clip in 720p?"
+    wish, _ = wish_in(asked)
+    assert wish == Wish(10.0, "720p")
+    found = best(offers(opened.engine, wish), asked, None, None)
+    assert all(offer.settings == "10 s, 720p" and "($" in offer.line for offer in found), found
+    credits = [offer.credits or 0.0 for offer in found]
+    assert credits == sorted(credits)
+    runway = next(offer for offer in found if offer.name == "generate_runway_gen3_video")
+    assert "(usually 30 credits ($0.15) for 10 s, 720p)" in runway.line
+    everything = offers(opened.engine, Wish(10.0))
+    by_second = best(everything, "cheapest 10 second clip", None, None)[0]
+    assert (by_second.settings, by_second.credits) == ("10 s, 480p", 24.0)
+    assert not next(offer for offer in everything if offer.name == "veo-3-1").fits
+
+
+@pytest.mark.parametrize(
+    ("words", "wish"),
+    [
+        ("a 5s clip", Wish(5.0)),
+        ("1 minute of music", Wish(60.0)),
+        ("4K video", Wish(None, "4k")),
+        ("8-second 1080p", Wish(8.0, "1080p")),
+        ("kling 2.6", Wish()),
+        ("10 minimal posters", Wish()),
+    ],
+)
+def test_length_and_resolution_are_read_in_the_words_of_people(words: str, wish: Wish) -> None:
+    assert wish_in(words)[0] == wish
+
+
+def test_line_names_what_its_price_is_for(everything: list[Offer]) -> None:
+    lines = {offer.name: offer.line for offer in everything}
+    assert "(usually 60 credits ($0.30) for 8 s, 720p, from 30)" in lines["generate_veo3_video"]
+    assert "(usually 12 credits ($0.06) for 5 s, 720p)" in lines["generate_runway_gen3_video"]
+    assert "(usually 3 credits/s)" in lines["generate_talking_video"]
 
 
 def test_tool_names_its_usual_price_and_the_lowest_of_its_models(everything: list[Offer]) -> None:

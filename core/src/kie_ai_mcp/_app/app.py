@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cache, cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import anyio
@@ -45,6 +45,7 @@ from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, ReadFailed
 log = logging.getLogger(__name__)
 ANSWER_BYTES = 35_000  # the most of an answer in words, and as data: hosts refuse 100 kB of both and the links together
 MOST_LINKS = 50
+OFFERS_KEPT = 8  # lists of all offers, each at the prices of another length or resolution
 RESERVED = (*MODEL_TOOLS, *NAMES)  # names of tools that no provider may take
 DEEPEST = DEEPEST_ANSWER + 9  # how deep an answer may be nested: one of the service's lies inside our own
 
@@ -108,8 +109,8 @@ class App:
         return frozenset(tool.name for tool in self.listed).__contains__
 
     @cached_property
-    def _offers(self) -> Callable[[], Sequence[Offer]]:
-        return cache(partial(offers, self.engine))
+    def _offers(self) -> Callable[..., Sequence[Offer]]:
+        return lru_cache(OFFERS_KEPT)(partial(offers, self.engine))
 
     @cached_property
     def gallery(self) -> Gallery:

@@ -20,6 +20,7 @@ from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry, some
+from kie_ai_mcp._models.lengths import wish_in
 from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
@@ -47,7 +48,7 @@ class ModelTools:
     engine: Engine
     tools: Mapping[str, Tool]
     runner: Runner
-    offers: Callable[[], Sequence[Offer]]
+    offers: Callable[..., Sequence[Offer]]
     call: Call
 
     async def find_models(
@@ -55,10 +56,12 @@ class ModelTools:
     ) -> Answer:
         """Find tools and models, with prices: "upscale", "cheap video", "Hailuo"."""
         await self.engine.catalogue.load()
-        found = best(await anyio.to_thread.run_sync(self.offers), words, kind, task)
-        keys = ("name", "makes", "kind", "task", "price", "tool", "availability")
-        listed = [{key: getattr(offer, key) for key in keys} for offer in found]
-        step = "Call the tool that is named, or describe_model and run_model with a model's name."
+        priced = await anyio.to_thread.run_sync(self.offers, wish_in(words)[0])
+        found = best(priced, words, kind, task)
+        keys = ("name", "makes", "kind", "task", "said_price", "tool", "availability")
+        listed = [{key.removeprefix("said_"): getattr(offer, key) for key in keys} for offer in found]
+        step = "Call the tool that is named, or describe_model and run_model with a model's name. "
+        step += "estimate_cost has the price of other settings."
         if not found:
             step = "Nothing fits. Use fewer or other words: what to make, from what, or a maker's name."
         for provider, faults in self.engine.catalogue.faults.items():
@@ -70,12 +73,7 @@ class ModelTools:
     async def describe_model(self, model: str) -> Answer:
         """Show what a model or tool takes and costs: fields, rules, price table."""
         if tool := self.tools.get(model):
-            bound = self.engine.plugins.tools.get(model)
-            shown = Model(model, tool.title, "text", "", tool.input_schema, bound.arguments.media if bound else {})
-            fields, source = field_lines(shown), f"tool of {bound.provider}" if bound else "tool of the server"
-            price = ["free" if tool.reads_only else "estimate_cost says it for each call."]
-            of_tool = {"name": model, "fields": fields, "rules": [], "price": price, "source": source}
-            return Answer("\n".join([tool.description, *fields]), of_tool)
+            return await self._tool_described(tool)
         entry = await find(self.engine, model)
         source = "live" if entry.note else "bundled"
         answer: dict[str, Any] = {
@@ -94,6 +92,23 @@ class ModelTools:
                 [f"{head.capitalize()}:", *(f"  {line}" for line in answer.get(head, ()))] if answer.get(head) else []
             )
         lines.append(f"Next: run_model with this name{f', or {entry.model.tool}' if entry.model.tool else ''}.")
+        return Answer("\n".join(lines), answer)
+
+    async def _tool_described(self, tool: Tool) -> Answer:
+        bound = self.engine.plugins.tools.get(tool.name)
+        shown = Model(tool.name, tool.title, "text", "", tool.input_schema, bound.arguments.media if bound else {})
+        fields, source = field_lines(shown), f"tool of {bound.provider}" if bound else "tool of the server"
+        price, step = ["free"], f"Call {tool.name}; it is free."
+        if tool.charges:
+            await self.engine.catalogue.load()
+            listed = await anyio.to_thread.run_sync(self.offers)
+            price = [offer.said_price for offer in listed if offer.name == tool.name]
+            price += [f"{each.name}: {each.said_price}" for each in listed if each.tool == tool.name != each.name]
+            step = (
+                "estimate_cost says what a call costs; describe_model shows the price table of a model that is named."
+            )
+        answer = {"name": tool.name, "fields": fields, "rules": [], "price": price, "source": source, "next_step": step}
+        lines = [tool.description, *fields, "Price:", *(f"  {line}" for line in price), f"Next: {step}"]
         return Answer("\n".join(lines), answer)
 
     async def run_model(
@@ -196,7 +211,7 @@ MODEL_TOOLS = tuple(_SCHEMAS)
 
 
 def model_tools(
-    engine: Engine, tools: Mapping[str, Tool], runner: Runner, offers: Callable[[], Sequence[Offer]]
+    engine: Engine, tools: Mapping[str, Tool], runner: Runner, offers: Callable[..., Sequence[Offer]]
 ) -> Iterable[Tool]:
     """Yield the tools over all models that the settings want."""
     owner = partial(ModelTools, engine, tools, runner, offers)

@@ -10,6 +10,7 @@ from kie_ai_mcp._app.patience import USUAL_PATIENCE_S
 from kie_ai_mcp._app.resources import Link, Resources
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say, always
 from kie_ai_mcp._flow.report import Report
+from kie_ai_mcp._models.lengths import NO_WISH, Wish
 from kie_ai_mcp._models.search import Offer, default_of_tool, lowest_of_tool, offer_of_model, offer_of_tool
 from kie_ai_mcp._providers.arguments import NOTHING_USUAL, Arguments, with_defaults
 from kie_ai_mcp._providers.tools import BoundTool, describe, title_of
@@ -121,16 +122,16 @@ def tool_of_method(
     )
 
 
-def offers(engine: Engine) -> Sequence[Offer]:
-    """Return every tool of the providers and every model, as search shows them."""
+def offers(engine: Engine, wish: Wish = NO_WISH) -> Sequence[Offer]:
+    """Return every tool of the providers and every model, as search shows them, at the prices of a wish."""
     entries, plugins = engine.catalogue.entries, engine.plugins
-    models = [offer_of_model(entry) for entry in entries.values()]
+    models = [offer_of_model(entry, wish=wish) for entry in entries.values()]
 
     def offer(tool: BoundTool) -> Offer:
         plugin = plugins.plugins[tool.provider]
         if not (plugin.is_first_party and tool.paid):
             return offer_of_tool(tool, plugin.provider, models, None)
-        default, lowest = default_of_tool(tool, entries), lowest_of_tool(tool, entries)
+        default, lowest = default_of_tool(tool, entries, wish), lowest_of_tool(tool, entries, wish)
         return offer_of_tool(tool, plugin.provider, models, default, lowest)
 
     return [*map(offer, plugins.tools.values()), *models]

@@ -182,6 +182,11 @@ def rate_of(line: PriceLine, unit: str = "credits", *, short: bool = False) -> s
     return f"{price} per {factor}{f' after the first {plain(line.after)}' if line.after else ''}"
 
 
+def is_length(name: str) -> bool:
+    """Return whether a field of this name holds seconds."""
+    return name == "n_frames" or _SECONDS.fullmatch(name) is not None
+
+
 def _seconds_of(part: Part) -> str:
     """Return what a part counts the seconds of; "" where it counts something else."""
     if part.sort == "(":

@@ -7,12 +7,13 @@ from itertools import pairwise
 from typing import Any
 
 from kie_ai_mcp._models.catalogue import Entry
+from kie_ai_mcp._models.lengths import NO_WISH, Wish, input_with, settings_of, wish_in
 from kie_ai_mcp._models.pricing import estimate, least
 from kie_ai_mcp._models.samples import usual_input
 from kie_ai_mcp._models.wording import usual_price
 from kie_ai_mcp._providers.selection import RANKS
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp._settings.amounts import plain, priced
+from kie_ai_mcp._settings.amounts import dollars, plain, priced
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import KIE, Availability, Kind, Provider, Submission
@@ -83,7 +84,10 @@ def _tokens(words: list[str]) -> set[str]:
 
 @dataclass(frozen=True)
 class Offer:
-    """A tool or a model, as search shows it."""
+    """A tool or a model, as search shows it.
+
+    `credits` are those of a usual call, at the length and resolution of `settings`; it `fits` where that is the wish.
+    """
 
     name: str
     makes: str
@@ -95,23 +99,37 @@ class Offer:
     credits: float | None = None
     words: str = ""
     fields: str = ""
+    settings: str = ""
+    fits: bool = True
+
+    @property
+    def said_price(self) -> str:
+        """The price as it is shown beside others: with its dollars, and the length and resolution that it is for."""
+        if self.credits is None:
+            return self.price
+        more = f" ({dollars(self.credits)}){f' for {self.settings}' if self.settings else ''}"
+        return re.sub(r"[0-9.]+ credits?(?!/)", lambda found: f"{found[0]}{more}", self.price, count=1)
 
     @property
     def line(self) -> str:
         """The offer as one line."""
         by = f"; easier by {self.tool}" if self.tool and self.tool != self.name else ""
         state = "" if self.availability == "current" else f" [{self.availability}]"
-        return f"{self.name}: {self.makes} ({self.price}{by}){state}"
+        return f"{self.name}: {self.makes} ({self.said_price}{by}){state}"
 
 
-def offer_of_model(entry: Entry, sent: Mapping[str, Any] | None = None) -> Offer:
-    """Return a model as an offer, at the price of an input; a usual one where none is given."""
+def offer_of_model(entry: Entry, sent: Mapping[str, Any] | None = None, wish: Wish = NO_WISH) -> Offer:
+    """Return a model as an offer, at the price of an input; one with the wish, or a usual one, where none is given."""
+    wished = input_with(entry.model, wish) if wish and sent is None else None
+    sent = wished or sent
     model, price = entry.model, usual_price(entry.model, entry.unit, sent)
     makes = f"{model.title}, {model.task.replace('-', ' ')}" + ("" if model.kind in model.task else f", {model.kind}")
-    credits = estimate(model, usual_input(model) if sent is None else sent, usual=True).credits
+    priced_input = usual_input(model) if sent is None else sent
+    credits, settings = estimate(model, priced_input, usual=True).credits, settings_of(model, priced_input)
     ours = credits if entry.unit == "credits" else None  # other units can't be compared
     fields, state = " ".join(model.input["properties"]), model.availability
-    return Offer(entry.name, makes, model.kind, model.task, price, model.tool, state, ours, entry.provider, fields)
+    about = (entry.provider, fields, settings, not wish or wished is not None or wish.is_met(settings))
+    return Offer(entry.name, makes, model.kind, model.task, price, model.tool, state, ours, *about)
 
 
 def offer_of_tool(
@@ -134,34 +152,46 @@ def offer_of_tool(
     makes = re.split(r"(?<=[a-z])[.;:] ", tool.description.partition("\n")[0])[0].rstrip(".")
     state, credits, said = provider.availability, shown.credits if shown else None, f"{provider.title} {words}"
     fields = " ".join(tool.arguments.names)
-    return Offer(tool.name, makes, tool.kind, task, price, tool.name, state, credits, said, fields)
+    about = (said, fields, shown.settings, shown.fits) if shown else (said, fields)
+    return Offer(tool.name, makes, tool.kind, task, price, tool.name, state, credits, *about)
 
 
-def default_of_tool(tool: BoundTool, entries: Mapping[str, Entry], **chosen: Any) -> Offer | None:
+def default_of_tool(tool: BoundTool, entries: Mapping[str, Entry], wish: Wish = NO_WISH, **chosen: Any) -> Offer | None:
     """Return the model that a tool buys where it is given only what it needs and was chosen, at the price of that call.
 
-    It is None where that is not known. The tool's function is called here, so it must be one of this project.
+    It is None where that is not known. A wish is a part of the call where the tool takes it. The tool's function is
+    called here, so it must be one of this project.
     """
-    request = _least_call(tool, **chosen)
+    request = _wished_call(tool, wish, **chosen)
+    request = request.otherwise if request and request.model is None and request.otherwise else request
     if request is None or (entry := entries.get(request.model or "")) is None:
         return None
-    return offer_of_model(entry, request.body["input"] if entry.model.wrapped else request.body)
+    sent = request.body["input"] if entry.model.wrapped else request.body
+    return offer_of_model(entry, sent, wish)
 
 
-def lowest_of_tool(tool: BoundTool, entries: Mapping[str, Entry]) -> float | None:
+def lowest_of_tool(tool: BoundTool, entries: Mapping[str, Entry], wish: Wish = NO_WISH) -> float | None:
     """Return the lowest price in credits of a usual call of a tool, with any of its models; None where none has one.
 
     The tool's function is called here, so it must be one of this project.
     """
     own = [entry for entry in entries.values() if entry.model.tool == tool.name and entry.unit == "credits"]
-    prices = [least(entry.model, usual_input(entry.model)) for entry in own]
+    inputs = [(entry.model, input_with(entry.model, wish) if wish else usual_input(entry.model)) for entry in own]
+    prices = [least(model, sent) for model, sent in inputs if sent is not None]
     for word in tool.arguments.schema["properties"].get("model", {}).get("enum", ()):
-        request = _least_call(tool, model=word)
+        request = _wished_call(tool, wish, model=word)
         if request is not None and (entry := entries.get(request.model or "")) is not None:
             prices.append(least(entry.model, request.body["input"] if entry.model.wrapped else request.body))
         elif request is not None and request.gateway == KIE:
             prices.append(request.estimated_credits)
     return min((price for price in prices if price), default=None)
+
+
+def _wished_call(tool: BoundTool, wish: Wish, **chosen: Any) -> Submission | None:
+    """Return the request of the least call with a wish, or without it where the tool does not take it."""
+    fields = wish.fields(tool.arguments.schema) if wish else None
+    request = _least_call(tool, **chosen, **fields) if fields else None
+    return request or _least_call(tool, **chosen)
 
 
 def _least_call(tool: BoundTool, **chosen: Any) -> Submission | None:
@@ -185,6 +215,7 @@ def _dearness(model: Offer) -> tuple[bool, str, float]:
 
 def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None) -> list[Offer]:
     """Return the offers that fit best, current ones first."""
+    wish, words = wish_in(words)
     asked = _wanted(words)
     wishes = asked - CHEAP - FAST - BEST
     fits = [offer for offer in offers if kind in {None, offer.kind} and task in {None, offer.task}]
@@ -206,7 +237,8 @@ def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None
         (score, offer), makes = found, found[1].tool == found[1].name and found[1].name.startswith("generate_")
         unknown, credits = offer.credits is None, offer.credits or 0.0
         order = (by_price < 0 and not makes, unknown, by_price * credits)
-        return (RANKS[offer.availability], *(order if by_price else ()), -score, unknown, credits, offer.name)
+        state = (RANKS[offer.availability], bool(wish) and not offer.fits)
+        return (*state, *(order if by_price else ()), -score, unknown, credits, offer.name)
 
     return [offer for _, offer in sorted(scored, key=key)[:MOST_FOUND]]
 
