@@ -306,22 +306,22 @@ async def test_costs_are_summed_by_day_month_model_and_provider(past: "Past", br
     await past.task("two", outcome=past.done(credits=2.5), model="google/nano-banana")
     await past.task("three", provider="veo3", kind="video", outcome=past.done(credits=None), estimated_credits=60)
     browser.open((await write(past.record, past.folder / "gallery.html")).as_uri())
-    assert browser.ask("document.getElementById('dollars').textContent") == "($0.33)"
+    assert browser.ask("document.getElementById('dollars').textContent") == "($0.3325)"
     assert browser.ask("[...document.querySelectorAll('.usd')].map((usd) => usd.textContent.trim())") == [
         "$0.30",
-        "$0.013",
+        "$0.0125",
         "$0.02",
     ]
     browser.ask("document.getElementById('costs').open = true")
     browser.wait("document.querySelectorAll('#costs table').length === 4")
     assert browser.ask(TABLES) == {
-        "By day": [["2026-02-01", "2", "2.5", "60", "$0.31"], ["2026-01-31", "1", "4", "", "$0.02"]],
-        "By month": [["2026-02", "2", "2.5", "60", "$0.31"], ["2026-01", "1", "4", "", "$0.02"]],
+        "By day": [["2026-02-01", "2", "2.5", "60", "$0.3125"], ["2026-01-31", "1", "4", "", "$0.02"]],
+        "By month": [["2026-02", "2", "2.5", "60", "$0.3125"], ["2026-01", "1", "4", "", "$0.02"]],
         "By model": [
             ["generate_nano_banana", "1", "0", "60", "$0.30"],
-            ["google/nano-banana", "2", "6.5", "", "$0.033"],
+            ["google/nano-banana", "2", "6.5", "", "$0.0325"],
         ],
-        "By provider": [["veo3", "1", "0", "60", "$0.30"], ["nano-banana", "2", "6.5", "", "$0.033"]],
+        "By provider": [["veo3", "1", "0", "60", "$0.30"], ["nano-banana", "2", "6.5", "", "$0.0325"]],
     }
     set_filters(browser, {"provider": "veo3"})
     assert [rows[0][-1] for rows in browser.ask(TABLES).values()] == ["$0.30"] * 4

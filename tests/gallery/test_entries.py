@@ -55,6 +55,12 @@ async def test_task_is_told_with_all_that_is_on_record(past: "Past") -> None:
     }
 
 
+async def test_words_of_speech_are_its_prompt(past: "Past") -> None:
+    await past.task(None, "generate_speech", kind="audio", arguments={"text": "Welcome to our shop.", "voice": "Kore"})
+    entry = await only(past)
+    assert (entry["prompt"], entry["arguments"]) == ("Welcome to our shop.", {"voice": "Kore"})
+
+
 async def test_texts_are_bounded_and_say_how_long_they_were(past: "Past") -> None:
     arguments = {f"a{number}": "x" * 5000 for number in range(50)}
     done = replace(past.done(), urls=(), data="y" * 50_000)

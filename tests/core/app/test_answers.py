@@ -260,6 +260,18 @@ async def test_description_of_a_tool_has_its_prices_and_what_is_next(app: App) -
     assert (await ask(app, "describe_model", model="list_tasks"))[1]["price"] == ["free"]
 
 
+async def test_answer_names_no_saved_file_that_is_gone(app: App) -> None:
+    task_id = await finished(app)
+    (saved,) = map(Path, (await ask(app, "get_task_status", task_id=task_id))[1]["files"])
+    saved.unlink()
+    answer, data = await ask(app, "get_task_status", task_id=task_id)
+    assert (data["files"], "Saved: " in answer.text) == ([], False)
+    assert "The saved file of result 1 is not there any more" in answer.text
+    assert "The results are saved" not in answer.text
+    assert not saved.exists()
+    assert (await ask(app, "save_result", task_id=task_id))[1]["files"] == [str(saved)]
+
+
 async def test_one_result_is_shown_by_its_number(app: App) -> None:
     task_id = await finished(app)
     shown, _ = await ask(app, "show_result", task_id=task_id, number=1)

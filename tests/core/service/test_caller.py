@@ -1219,6 +1219,7 @@ def test_advice_names_the_service_that_answered(code: int, next_step: str) -> No
     error = error_of(Answer(code, "no"), THERE)
     assert (type(error), error.next_step) == (type(error_of(Answer(code, "no"))), next_step)
     assert "kie.ai" in error_of(Answer(code, "no")).next_step.lower()
+    assert ("the account at There has not enough left" in error.message) == (code == 402)
 
 
 @pytest.mark.parametrize("key", ["kéy", "a\nb", "a\x00"])

@@ -16,6 +16,7 @@ from kie_ai_mcp._settings.logging import visible
 RUNNING = "pending", "processing"
 UNSETTLED = "unknown", "sending"
 RARE = ("failed", "running", "unknown")  # columns that are left out where there is none
+OTHERS = "Prices of other services, in units of their own, are not in these columns."
 PAGE = 500  # rows read at once for an export
 # Of a task, and of a request that made none, whose number is its id then.
 COLUMNS = (
@@ -96,7 +97,7 @@ def print_figures(by: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     console.terminal().print_table(cells, names, cut=texts, stacked=texts)
     total, charged = (sum(row[name] for row in rows) for name in ("credits", "credits_charged"))
     end = f"Kie.ai credits: {plain(total)}, of which the service has named {plain(charged)}; the rest is what "
-    console.echo(console.terminal().wrapped(f"{end}was booked, also for requests whose outcome is unknown."))
+    console.echo(console.terminal().wrapped(f"{end}was booked, also for requests whose outcome is unknown. {OTHERS}"))
 
 
 def _numbers(row: dict[str, Any]) -> list[str]:

@@ -230,9 +230,10 @@ async def with_files(engine: Engine, record: TaskRecord, target: Path | None = N
     try:
         engine = await engine.of_owner(record)
         folder = target or engine.settings.output_dir
-        if any(record.files):
-            notes = _lost(record, await anyio.to_thread.run_sync(_present, record))
-        request = await engine.record.submissions.of_task(record.row_id) if record.unsaved else None
+        there = await anyio.to_thread.run_sync(_present, record) if any(record.files) else record.files
+        lost = {file for file in record.files if file not in there}
+        notes = _lost(record, there)
+        request = await engine.record.submissions.of_task(record.row_id) if record.unsaved or lost else None
         if record.unsaved and folder is not None:
             caller, arguments = engine.caller(record.gateway), request.arguments if request else {}
             place = folder if target else folder / ((request and request.subfolder) or "")
@@ -240,6 +241,8 @@ async def with_files(engine: Engine, record: TaskRecord, target: Path | None = N
             record, notes, gone = replace(record, files=saved.files), (*notes, *saved.notes), saved.gone
             if any(saved.files):
                 record = await engine.record.tasks.record_files(record.row_id, saved.files)
+        # On record they stay, for they may come back; an answer names none that can't be opened.
+        record = replace(record, files=tuple("" if file in lost else file for file in record.files))
         report = report_of(record).noted(*notes)
         return replace(report, next_step=_again(record, request, gone)) if record.unsaved and record.expired else report
     except KieError as exc:

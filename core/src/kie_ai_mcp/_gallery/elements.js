@@ -46,12 +46,13 @@ const exact = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 
 const counted = (value, one, many) => `${amount(value)} ${value === 1 ? one : many}`;
 
 function dollars(credits) {
-  const digits = { minimumFractionDigits: 2, maximumFractionDigits: credits * stage.usd < 0.1 ? 3 : 2 };
-  return (credits * stage.usd).toLocaleString("en-US", { style: "currency", currency: "USD", ...digits });
+  const usd = credits * stage.usd;
+  const digits = { minimumFractionDigits: 2, maximumFractionDigits: usd >= 1 ? 2 : usd >= 0.001 ? 4 : 6 }; // as answers have them
+  return usd.toLocaleString("en-US", { style: "currency", currency: "USD", ...digits });
 }
 
 /** Return an amount with its unit, which an entry names where it is not the credits of Kie.ai. */
-const inUnit = (value, unit) => (unit ? `${exact(value)} ${unit}` : counted(value, "credit", "credits"));
+const inUnit = (value, unit) => `${exact(value)} ${unit ?? (value === 1 ? "credit" : "credits")}`;
 
 /** Return the same with the dollars that credits of Kie.ai cost. */
 const price = (value, unit) => inUnit(value, unit) + (unit ? "" : ` (${dollars(value)})`);

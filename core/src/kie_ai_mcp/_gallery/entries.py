@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
+from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord, prompt_of
 from kie_ai_mcp._settings.installation import typed_command
 from kie_ai_mcp.specs import CREDITS, KIE
 
@@ -71,8 +71,10 @@ def request_entry(request: SubmissionRecord) -> Entry:
 def _entry(record: TaskRecord | SubmissionRecord, arguments: Mapping[str, Any] | None, **values: Any) -> Entry:
     given = arguments or {}
     prompt = given.get("prompt")
-    words = prompt.strip() if isinstance(prompt, str) else ""
-    others = ((name, _value(value)) for name, value in given.items() if name != "prompt")
+    words = prompt.strip() if isinstance(prompt, str) else prompt_of(given)
+    said = (name for name in ("prompt", "text") if isinstance(given.get(name), str) and given[name].strip() == words)
+    own = next(said, "prompt")
+    others = ((name, _value(value)) for name, value in given.items() if name != own)
     entry = {
         "provider": record.provider or record.api_type,
         "kind": record.kind,

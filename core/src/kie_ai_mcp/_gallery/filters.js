@@ -89,7 +89,7 @@ function tableOf(name, groups) {
     element("th", { scope: "row" }, row.key || "not known"),
     ...[amount(row.count), amount(row.known), row.estimate ? amount(row.estimate) : "", dollars(spent(row))].map((text) => element("td", {}, text)),
   ];
-  const head = [name, "Entries", "Credits", "Estimated", "Dollars"].map((text) => element("th", { scope: "col" }, text));
+  const head = [name, "Entries", "Kie.ai credits", "Estimated", "Dollars"].map((text) => element("th", { scope: "col" }, text));
   const body = element("tbody", {}, ...rows.map((row) => element("tr", {}, ...cells(row))));
   const whole = element("table", {}, element("caption", {}, `By ${name.toLowerCase()}`), element("thead", {}, element("tr", {}, ...head)), body);
   return element("div", { class: "table", tabindex: 0, role: "region", "aria-label": `Costs by ${name.toLowerCase()}` }, whole);

@@ -59,7 +59,9 @@ def error_of(answer: Answer, gateway: Gateway | None = None) -> ServiceError:
         if answer.code in {404, 405}:
             elsewhere[Refused] = address_cure(gateway)
     next_step = elsewhere.get(meaning.error, meaning.next_step)
-    return meaning.error(error_text(answer), code=answer.code, next_step=next_step, can_retry=meaning.can_retry)
+    return meaning.error(
+        error_text(answer, gateway), code=answer.code, next_step=next_step, can_retry=meaning.can_retry
+    )
 
 
 def address_cure(gateway: Gateway) -> str:
@@ -75,10 +77,13 @@ def unread_text(answer: Answer) -> str:
     return f"{error_text(answer)}{cure}"
 
 
-def error_text(answer: Answer) -> str:
+def error_text(answer: Answer, gateway: Gateway | None = None) -> str:
     """Return the meaning of the answer's code, and the service's own message."""
-    said = f" {service_says(answer.message)}" if answer.message else ""
-    return f"Code {answer.code}: {meaning_of(answer.code).text}.{said}"
+    said, meaning = f" {service_says(answer.message)}" if answer.message else "", meaning_of(answer.code)
+    text = meaning.text
+    if gateway is not None and gateway.name != KIE and meaning.error is NoCredits:
+        text = f"the account at {gateway.title} has not enough left"
+    return f"Code {answer.code}: {text}.{said}"
 
 
 def _code(value: object) -> int | None:

@@ -27,7 +27,8 @@ def priced(number: float, unit: str) -> str:
 def dollars(credits: float) -> str:
     """Return credits of Kie.ai as dollars: two digits after the point, more only where cents are too coarse."""
     amount = credits * USD
-    digits = 2 if amount >= 1 else max(2, len(f"{amount:.4f}".rstrip("0").partition(".")[2]))
+    fine = f"{amount:.{4 if amount >= 0.001 else 6}f}".rstrip("0")
+    digits = 2 if amount >= 1 else max(2, len(fine.partition(".")[2]))
     return f"${amount:,.{digits}f}"
 
 

@@ -33,10 +33,10 @@ def generate_speech(
     voices: Voices | None = None,
     model: Name | None = None,
 ) -> Submission:
-    """Read text aloud by one voice, or a dialogue by several.
+    """Read text aloud by one voice, or a dialogue by several; makes WAV.
 
     Lines of a dialogue begin with a name of voices ("Ann: ..."). style: how it is said, with gemini. Voices are
-    Gemini's, or ids of ElevenLabs, which often fails now.
+    Gemini's, or ids of ElevenLabs, which makes MP3 and often fails now.
     """
     if voice and voices:
         raise InvalidArgument("voice", voice, "voices names one for each speaker; give only one of the two")
