@@ -158,7 +158,7 @@ def models(app: App) -> str:
 def by_tool(app: App, entry: Entry) -> str:
     """Return the tool that is easier for a model, with its price where the tool sends a cheaper usual call."""
     tool = app.engine.plugins.tools[entry.model.tool]
-    chosen = {"model": entry.model.id} if "model" in tool.arguments.names else {}
+    chosen: dict[str, Any] = {"model": entry.model.id} if "model" in tool.arguments.names else {}
     bought = default_of_tool(tool, app.engine.catalogue.entries, **chosen)
     is_same = bought is None or bought.name != entry.name or bought.price == offer_of_model(entry).price
     return f"`{tool.name}`{'' if is_same or bought is None else f': {bought.price}'}"
