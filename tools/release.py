@@ -56,8 +56,14 @@ PROSE = (
     ".github/**/*.md",
     ".github/**/*.yml",
     ".claude-plugin/*",
+    "bundle/*.json",
+    "deploy/*",
+    "*.yaml",
+    "*.json",
+    "Dockerfile",
+    "plugins/**/*.template",
 )
-BEFORE_RELEASE = r"(?i)\bfrom\s+\d+\.\d+\.\d+\s+on\b|\b(until|before)\s+the\s+first\s+release\b"
+BEFORE_RELEASE = r"(?i)\bfrom\s+\d+\.\d+\.\d+\s+on\b|\bfirst\s+(?:[#*]\s+)?release\b"
 """Pages, and the words on them of sentences that are true only until there is a release: write them so."""
 
 

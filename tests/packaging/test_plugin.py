@@ -15,6 +15,7 @@ from kie_ai_mcp._settings.settings import Settings, variable
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.helpers import data
 from tests.packaging.hosting import Value, hosted, replaced
+from tests.packaging.unreleased import unreleased
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".claude-plugin"
@@ -80,9 +81,8 @@ async def test_plugin_starts_from_a_clone(clone: Path, dist: Path, tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone after the preparation of a release."""
-    folder = tmp_path_factory.mktemp("released") / "clone"
-    shutil.copytree(ROOT, folder, ignore=OUTSIDE)
+    """A clone after the preparation of the release that is built."""
+    folder = unreleased(tmp_path_factory.mktemp("released") / "clone")
     command = [sys.executable, "tools/release.py", PROJECT["version"]]
     subprocess.run(command, cwd=folder, capture_output=True, timeout=60, check=True)
     return folder

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from tests.packaging.tomorrow import wheel
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Uv, Venv, VenvWith
+
+VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 
 @pytest.fixture(autouse=True)
@@ -50,9 +53,9 @@ def test_plugin_comes_and_goes_by_the_installer_of_the_environment(venv_with: "V
         added = plugin(venv, "install", "flux", "--yes")
         assert added.returncode == 0, added.stderr
         assert f"{way} install" in added.stderr.splitlines()[0]
-        assert "flux 0.1.0 (kie-ai-mcp-flux) is enabled: generate_flux_image, edit_flux_image" in added.stdout
+        assert f"flux {VERSION} (kie-ai-mcp-flux) is enabled: generate_flux_image, edit_flux_image" in added.stdout
         row = listed(venv)["flux"]
-        assert (row["version"], row["by"], row["state"]) == ("0.1.0", "this project", "enabled")
+        assert (row["version"], row["by"], row["state"]) == (VERSION, "this project", "enabled")
 
         removed = plugin(venv, "remove", "flux", "--yes")
         assert (removed.returncode, "Removed: kie-ai-mcp-flux." in removed.stdout) == (0, True), removed.stderr
