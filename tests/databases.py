@@ -270,3 +270,10 @@ def locked(record: Record) -> Iterator[Outside]:
             database.execute("SELECT pg_advisory_xact_lock(hashtextextended('kie-ai public', 0))")
         yield database
         database.execute("COMMIT")
+
+
+def spoil_index(database: sqlite3.Connection) -> None:
+    """Damage a file in a way that no page shows: an index is not that of its table."""
+    database.execute("PRAGMA writable_schema = 1")
+    query = "UPDATE sqlite_master SET sql = replace(sql, '(status,', '(provider,') WHERE name = 'tasks_by_status'"
+    assert database.execute(query).rowcount == 1

@@ -19,7 +19,7 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp.specs import Task
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.databases import Postgres
+from tests.databases import Postgres, spoil_index
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -138,7 +138,6 @@ from pathlib import Path
 import anyio
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp.specs import Task
 
 async def work():
@@ -184,18 +183,22 @@ def test_backup_is_restored_over_what_a_killed_server_left_which_moves_aside(run
     assert not [path.name for path in database.parent.iterdir() if "restored" in path.name or ".part" in path.name]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="as above")
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed like this there")
 def test_backup_that_was_copied_beside_an_old_log_is_refused_and_not_overlaid(run: "Run", database: Path) -> None:
     kept = database.with_name("kept.db")
     assert run("database", "backup", str(kept)).code == 0
     leave_log(database, "t-2")
     shutil.copy(kept, database)
-    for words in ("database", "check"), ("tasks", "list"):
+    log = Path(f"{database}-wal").read_bytes()
+    for words in ("database", "check"), ("tasks", "list"), ("database", "restore", str(kept)):
         answer = run(*words)
         assert answer.code == 1
         assert "tasks.db-wal, the log of the database that was there before" in answer.stderr
         assert "database restore" in answer.stderr
-    assert run("database", "restore", str(kept)).code == 0
+    assert Path(f"{database}-wal").read_bytes() == log
+    copied = database.rename(database.with_name("copied.db"))
+    before = json.loads(run("database", "restore", str(copied), "--json").stdout)["before"]
+    assert Path(f"{before}-wal").read_bytes() == log
     assert ids(run) == ["t-1"]
 
 
@@ -217,7 +220,9 @@ def test_nothing_is_restored_or_copied_while_a_server_has_the_database(
     assert "Now set KIE_AI_DB_PATH to it for every server, start them, and run" in copied.stdout
 
 
-@pytest.mark.parametrize("content", ["no database", "another program", "the database itself", "a newer one"])
+@pytest.mark.parametrize(
+    "content", ["no database", "another program", "the database itself", "a newer one", "one less a table", "damaged"]
+)
 def test_what_is_no_backup_is_not_restored(run: "Run", database: Path, content: str) -> None:
     source = database.with_name("other.db")
     if content == "the database itself":
@@ -226,6 +231,13 @@ def test_what_is_no_backup_is_not_restored(run: "Run", database: Path, content: 
         assert run("database", "backup", str(source)).code == 0
         with closing(sqlite3.connect(source)) as newer:
             newer.execute("PRAGMA user_version = 999")
+    elif content in {"one less a table", "damaged"}:
+        assert run("database", "backup", str(source)).code == 0
+        with closing(sqlite3.connect(source)) as broken, broken:
+            if content == "damaged":
+                spoil_index(broken)
+            else:
+                broken.execute("DROP TABLE uploads")
     elif content == "another program":
         with closing(sqlite3.connect(source)) as other:
             other.execute("CREATE TABLE letters (id INTEGER)")
@@ -236,7 +248,7 @@ def test_what_is_no_backup_is_not_restored(run: "Run", database: Path, content: 
     assert str(source) in answer.stderr
     assert "Nothing was restored." in answer.stderr
     assert ids(run) == ["t-1"]
-    assert not [*database.parent.glob("*.before-*")]
+    assert not [*database.parent.glob("tasks.db.*")]
 
 
 def test_backup_is_restored_into_an_empty_postgresql_that_no_server_uses(
@@ -253,6 +265,7 @@ def test_backup_is_restored_into_an_empty_postgresql_that_no_server_uses(
     assert ids(run, **there) == ["t-1"]
     again = run("database", "restore", str(kept), **there)
     assert (again.code, "is not empty" in again.stderr) == (1, True)
+    assert "Nothing was restored." in again.stderr
 
 
 # Addresses -----------------------------------------------------------------------------------------------------------

@@ -7,22 +7,23 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime, tzinfo
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from kie_ai_mcp import Task
-from kie_ai_mcp._record import copying, sqlite
-from kie_ai_mcp._record.backups import unnamed
+from kie_ai_mcp._record import backups, copying, sqlite
+from kie_ai_mcp._record.backups import put_in_place, unnamed
 from kie_ai_mcp._record.copying import back_up
 from kie_ai_mcp._record.migrations import _STEPS, SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission
 from kie_ai_mcp.errors import StorageError
-from tests.databases import on_postgres, on_sqlite, outside
+from tests.databases import on_postgres, on_sqlite, outside, spoil_index
 
 pytestmark = pytest.mark.anyio
 
@@ -132,11 +133,8 @@ async def test_damaged_file_is_no_backup(make_record: MakeRecord, tmp_path: Path
     """Each page can be read, but an index is not that of its table."""
     record, target = make_record(), tmp_path / "kept.db"
     await record.tasks.adopt(Task("t-1", "x", "x"))
-    with closing(sqlite3.connect(record.path)) as database:
-        database.execute("PRAGMA writable_schema = 1")
-        query = "UPDATE sqlite_master SET sql = replace(sql, '(status,', '(provider,') WHERE name = 'tasks_by_status'"
-        assert database.execute(query).rowcount == 1
-        database.commit()
+    with closing(sqlite3.connect(record.path)) as database, database:
+        spoil_index(database)
     with pytest.raises(StorageError, match=r"it is damaged: .*tasks_by_status"):
         back_up(record, target)
     assert beside(target) == []
@@ -148,6 +146,48 @@ def test_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
         target.write_text("precious", "utf-8")
     assert target.read_text("utf-8") == "precious"
     assert beside(target) == ["kept.db"]
+
+
+# In the place of another ---------------------------------------------------------------------------------------------
+
+
+def placed(tmp_path: Path) -> tuple[Path, Path]:
+    """A new file, and one whose place it is to have, with a log and a journal beside it."""
+    part, target = tmp_path / "part.db", tmp_path / "tasks.db"
+    for path in part, target, Path(f"{target}-wal"), Path(f"{target}-journal"):
+        path.write_text(path.name, "utf-8")
+    part.chmod(0o600)
+    return part, target
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its files have no owner and group of this kind")
+def test_file_in_the_place_of_another_has_its_owner_and_group_rights(tmp_path: Path) -> None:
+    part, target = placed(tmp_path)
+    target.chmod(0o660)
+    owner = (12_345, 12_346) if os.geteuid() == 0 else (os.geteuid(), max(os.getgroups(), default=os.getegid()))
+    os.chown(target, *owner)
+    aside = put_in_place(part, target)
+    status = target.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (*owner, 0o660)
+    assert aside is not None
+    assert [Path(f"{aside}{end}").read_text("utf-8") for end in ("", "-wal")] == ["tasks.db", "tasks.db-wal"]
+
+
+def test_nothing_has_moved_where_one_file_can_not_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, target = placed(tmp_path)
+
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2031, 2, 3, 12, tzinfo=tz)
+
+    monkeypatch.setattr(backups, "datetime", Noon)
+    taken = tmp_path / "tasks.db.before-20310203T120000Z-journal"
+    (taken / "full").mkdir(parents=True)
+    before = {path: path.read_text("utf-8") for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(OSError, match="journal"):
+        put_in_place(part, target)
+    assert {path: path.read_text("utf-8") for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 # Before a migration --------------------------------------------------------------------------------------------------

@@ -80,10 +80,7 @@ def restore(file: Path) -> None:
     settings = load_settings()
     with closing(Record.of(settings)) as record:
         rows, aside = restored(record, file.absolute())
-        damage = record.database.damage()
         place = record.database.name
-    if damage:
-        raise StorageError(f"The task database {place} is damaged: {damage[0]}.", next_step="Restore another backup.")
     before = f" What was there before is now {aside}." if aside else ""
     console.show(
         {"database": place, "file": str(file), "before": aside and str(aside), "rows": rows},

@@ -40,17 +40,15 @@ def copy_file(source: Path, target: Path) -> None:
         seal(part)
 
 
-def put_in_place(source: Path, target: Path) -> Path | None:
-    """Put a copy of a database, found sound, in the place of another one; return where that is now, if there was one.
+def put_in_place(part: Path, target: Path) -> Path | None:
+    """Move a sealed database of the same file system to the place of another one; return where that is now, if any.
 
-    Its log and all else that SQLite keeps beside it go with it: the copy would be read with them. Nothing changes where
-    anything fails.
+    Its log and all else that SQLite keeps beside it go with it: the new one would be read with them. The new one gets
+    its owner and the rights of its group. Nothing changes where anything fails.
     """
-    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    aside, part = (target.with_name(f"{target.name}.{word}-{stamp}") for word in ("before", "restored"))
+    aside = target.with_name(f"{target.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     if os.path.lexists(aside):
         raise FileExistsError(17, "a file of that name exists", str(aside))
-    copy_file(source, part)
     moved = list[tuple[Path, Path]]()
     try:
         like = (target if target.exists() else target.parent).stat()
@@ -66,7 +64,6 @@ def put_in_place(source: Path, target: Path) -> Path | None:
     except BaseException:
         for here, there in moved:
             there.rename(here)
-        part.unlink(missing_ok=True)
         raise
     return aside if moved else None
 

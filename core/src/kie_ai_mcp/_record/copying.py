@@ -62,9 +62,38 @@ def back_up(source: Record, target: Path) -> None:
 def restore(target: Record, source: Path) -> tuple[dict[str, int], Path | None]:
     """Put the record of an SQLite file in a record's place; return how many rows it has, and where the former is now.
 
-    A file moves aside, with its log; in PostgreSQL nothing may be there. Raise `StorageError` where that can't be done,
-    or a process uses the record; it is then as it was.
+    A copy is opened, brought up to this program's version and read first. Then the former file moves aside, with its
+    log; in PostgreSQL nothing may be there. Raise `StorageError` where that can't be done, or a process uses the
+    record; it is then as it was.
     """
+    _check_backup(target, source)
+    place, own = target.database.real_path, None
+    try:
+        if not target.address:
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            own = place.parent  # what is moved within a file system is there at once
+        with TemporaryDirectory(prefix=f"{place.name}.restored-", dir=own) as folder:
+            copied = Path(folder, "tasks.db")
+            copy_file(source, copied)
+            with closing(replace(target, path=copied, address="")) as ours:
+                database: Any = ours.database
+                database.name, database.keeps_copies = str(source), False
+                database.cure = "Nothing was restored. Choose another backup."
+                ours.open()
+                if target.address:
+                    return copy(ours, target, in_use=True, doing="restored"), None
+                with ours.database.translated("read"):
+                    rows = counts(ours)
+            seal(copied)
+            return rows, put_in_place(copied, place)
+    except (OSError, sqlite3.Error) as exc:
+        reason = one_line(getattr(exc, "strerror", None) or str(exc)).rstrip(".")
+        message = f"{source} can't be put in the place of {target.database.name}: {reason}. Nothing was restored."
+        raise StorageError(message, next_step="Look at the permissions and the space of both folders.") from exc
+
+
+def _check_backup(target: Record, source: Path) -> None:
+    """Raise `StorageError` where a file is no backup, or the record in whose place it is to come must be left alone."""
     name, seen = target.database.name, Look(0, frozenset(), is_ours=False)
     with suppress(OSError, sqlite3.Error):
         seen = look_at(source)
@@ -75,30 +104,13 @@ def restore(target: Record, source: Path) -> tuple[dict[str, int], Path | None]:
     if seen.version > SCHEMA_VERSION:
         message = f"{source} has schema version {seen.version}; this program knows {SCHEMA_VERSION}."
         raise StorageError(message, next_step="Update kie-ai-mcp-server. Nothing was restored.")
+    target.database.check_unmixed()  # before it is opened, which would write the log into it
     if target.process.has_others():
         message = f"The task database {name} is in use. Nothing was restored."
         raise StorageError(message, next_step=f"Stop every server that uses it, then run: database restore {source}")
-    aside = None
-    try:
-        if target.address:
-            with TemporaryDirectory() as folder:
-                copied = Path(folder, "tasks.db")
-                copy_file(source, copied)
-                with closing(replace(target, path=copied, address="")) as ours:
-                    copy(ours, target, in_use=True)
-        else:
-            target.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            aside = put_in_place(source, target.database.real_path)
-    except (OSError, sqlite3.Error) as exc:
-        reason = one_line(getattr(exc, "strerror", None) or str(exc)).rstrip(".")
-        message = f"{source} can't be put in the place of {name}: {reason}. Nothing was restored."
-        raise StorageError(message, next_step="Look at the permissions and the space of both folders.") from exc
-    target.open()
-    with target.database.translated("read"):
-        return counts(target), aside
 
 
-def copy(source: Record, target: Record, *, in_use: bool = False) -> dict[str, int]:
+def copy(source: Record, target: Record, *, in_use: bool = False, doing: str = "copied") -> dict[str, int]:
     """Copy every row to a record that has none; return how many there are by the names of their tables.
 
     Raise `StorageError` where the target is not empty, a process uses one of them, a request is on its way, or a row is
@@ -119,8 +131,8 @@ def copy(source: Record, target: Record, *, in_use: bool = False) -> dict[str, i
             stack.enter_context(record.database.snapshot() if reads_only else record.database.transaction())
         if full := {name: number for name, number in counts(target).items() if number}:
             rows = ", ".join(f"{number} rows in {name}" for name, number in full.items())
-            message = f"The task database {target.database.name} is not empty: it has {rows}. Nothing was copied."
-            raise StorageError(message, next_step="Copy to a new database.")
+            message = f"The task database {target.database.name} is not empty: it has {rows}. Nothing was {doing}."
+            raise StorageError(message, next_step="Choose a new database.")
         if not in_use and source.database.first(
             SubmissionRow.select(SubmissionRow.id).where(SubmissionRow.state == "sending")
         ):

@@ -171,6 +171,9 @@ class Database(ABC):
     def check_content(self) -> None:  # noqa: B027  of a file `guarded` does it
         """Raise `Lost` where another database, or an older copy, has taken its place, as each transaction does."""
 
+    def check_unmixed(self) -> None:  # noqa: B027  files alone have a log beside them
+        """Raise `StorageError` where the log beside it is that of another database, without opening either."""
+
     def check_sound(self) -> None:  # noqa: B027  PostgreSQL refuses by itself
         """Raise `StorageError` where it was found damaged: what is written to it may not be found again."""
 

@@ -35,6 +35,7 @@ class SqliteFile(Database):
 
     errors: tuple[type[Exception], ...] = (*ERRORS, sqlite3.Error)
     cure: str = "Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH."
+    keeps_copies: bool = True  # whether it is copied beside itself before its schema is changed
     _places: dict[Path, tuple[int, int] | None] = field(default_factory=dict)  # of each file that SQLite keeps open
     _written: tuple[tuple[int, int], tuple[str, int] | None] | None = (
         None  # the file's time and size; `_known` without log
@@ -65,7 +66,7 @@ class SqliteFile(Database):
                 version = int(self.connection.pragma("user_version"))
                 self._check_version(version)
                 if version != SCHEMA_VERSION:
-                    if self.connection.get_tables():
+                    if self.keeps_copies and self.connection.get_tables():
                         self._keep_copy(version)
                     migrate(self.connection)
                 if not os.access(self.path, os.W_OK):
@@ -103,6 +104,14 @@ class SqliteFile(Database):
                     self._give_up(is_whole=self._opens_with_log())
                 raise
             return result
+
+    def check_unmixed(self) -> None:
+        """Raise `StorageError` where the log beside the file is that of another one, without opening either."""
+        # What is read would be pages of both.
+        if self._has_log() and self.real_path.exists() and is_sealed(self.real_path):
+            problem = f"was put in place beside {self._log.name}, the log of the database that was there before"
+            cure = f"With every server stopped, move {self.path.name} to another folder, then use: database restore"
+            raise self._error(problem, cure)
 
     def check_sound(self) -> None:
         """Raise `StorageError` where the file was found damaged: what is written to it may not be found again."""
@@ -192,10 +201,7 @@ class SqliteFile(Database):
 
     def _examine(self) -> Path | None:
         """Return the path by which the file was last opened; raise `StorageError` for one that is to be left alone."""
-        if self._has_log() and is_sealed(self.real_path):  # what is read would be pages of both
-            problem = f"was put in place beside {self._log.name}, the log of the database that was there before"
-            cure = f"With every server stopped, move it away, and run: database restore {self.path.name}"
-            raise self._error(problem, cure)
+        self.check_unmixed()
         look = look_at(self.real_path)
         self._check_version(look.version)
         if look.tables and not look.is_ours:
