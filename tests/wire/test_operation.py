@@ -84,8 +84,12 @@ def test_requests_that_are_turned_away_and_uploads_are_lines_without_a_token(
         assert site.client.post("/tools/call", headers={"Authorization": "Bearer wrong-token"}).status_code == 401
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         assert site.client.post("/uploads", content=b"no picture", headers=bearer).status_code == 422
+        assert site.client.get("/gallery", headers={**bearer, "Host": "evil.example"}).status_code == 421
+        assert site.client.post("/mcp", headers={**bearer, "Origin": "https://evil.example"}).status_code == 403
     assert "refused: who=- method=POST path='/tools/call' status=401 from=127.0.0.1" in site.child.errors
     assert "who=- upload=422" in site.child.errors
+    assert "path='/gallery' status=421 from=127.0.0.1 host='evil.example'" in site.child.errors
+    assert "path='/mcp' status=403 from=127.0.0.1 origin='https://evil.example'" in site.child.errors
     assert "wrong-token" not in site.child.errors
 
 

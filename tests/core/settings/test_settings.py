@@ -6,15 +6,16 @@ import sys
 import traceback
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import AfterValidator, SecretStr, ValidationError
 
 from kie_ai_mcp._service.caller import Caller, kie
 from kie_ai_mcp._settings import load
 from kie_ai_mcp._settings.load import config_file, find_origins, find_warnings, load_settings
-from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
+from kie_ai_mcp._settings.settings import SECRETS, SECTIONS, Secret, Settings, secrets_of, variable
+from kie_ai_mcp._start import remembered
 from kie_ai_mcp.errors import ConfigError
 
 KEY = "kie/secret+0123456789"
@@ -473,6 +474,29 @@ def test_secrets_leave_the_environment_and_stay_in_the_settings(monkeypatch: pyt
     assert find_origins() == {name: variable(name) for name in ("api_key", "http_token", "rate_limit")}
     assert load.mask_environment().text(KEY) == "[key]"
     assert load_settings({}).key is None
+
+
+def test_setting_is_a_secret_by_its_type_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class More(Settings):
+        pin_code: Annotated[Secret, AfterValidator(lambda value: value)] | None = None
+
+    assert secrets_of(More) == (*SECRETS, "pin_code")
+    texts = {name: TEXTS.get(name, (KEY,))[0] for name in SECRETS}
+    monkeypatch.setattr(load, "_taken", {})
+    for name, text in texts.items():
+        monkeypatch.setenv(variable(name), text)
+    shown = "; ".join(texts.values())
+    load.take_secrets()
+    assert [name for name in os.environ if name.startswith("KIE_AI_")] == []
+    for mask in load_settings().mask, load.mask_environment():
+        assert [text for text in texts.values() if text in mask.text(shown)] == []
+
+
+def test_start_keeps_every_secret_out_of_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [name for name in SECRETS if not name.endswith(remembered.SECRETS)] == []
+    monkeypatch.setenv("KIE_AI_DATABASE_URL", "postgresql://me:word-of-me@db/kie")
+    monkeypatch.setenv("KIE_AI_USER_KEYS", "ada=her-own-key,ben=his-own-key")
+    assert {"word-of-me", "her-own-key", "his-own-key"} <= set(remembered._secrets())
 
 
 @pytest.mark.parametrize("api_key", [None, "", "  "])

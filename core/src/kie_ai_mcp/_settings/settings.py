@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr
@@ -27,8 +27,6 @@ PREFIX = "KIE_AI_"
 SUBPREFIX = "KIE_AI_PROVIDER_"  # KIE_AI_PROVIDER_FAL_KEY is `key` in [providers.fal]
 SECTIONS = ("providers", "provider_variables", "tools")  # fields that have no variable of their own
 SECRET_SETTINGS = ("key", "token", "secret", "password")  # endings of the providers' settings that are never shown
-SECRETS = ("api_key", "http_token", "webhook_key", "database_url", "user_keys")
-SECRET_ENDINGS = (*SECRET_SETTINGS, *SECRETS)  # endings of the variables that hold a secret
 TOKEN_CHARS = 16  # the shortest token that may open this server to other machines
 APP = "kie-ai-mcp-server"
 HERE = Path("tasks.db")  # where the seed's server kept its tasks: in the folder that the host started it in
@@ -312,7 +310,7 @@ class Settings(BaseModel):
     @cached_property
     def mask(self) -> Mask:
         """The mask of every secret: keys, tokens, passwords in addresses, secrets among the providers' settings."""
-        secrets = [self.key or "", self.token or "", self.signing_key or "", self.database_address]
+        secrets = [_clear(getattr(self, name)) or "" for name in SECRETS]
         secrets += [*self.keys_of_users.values(), *self.database_passwords]
         secrets += [unquote(urlsplit(address).password or "") for address in (self.base_url, self.upload_url)]
         for section in (self.provider_variables, *self.providers.values()):
@@ -331,6 +329,19 @@ class Settings(BaseModel):
         start, variables = provider_variable(provider, ""), self.provider_variables
         own = {name.removeprefix(start).lower(): variables[name] for name in variables if name.startswith(start)}
         return {**self.providers.get(provider, {}), **own}
+
+
+def secrets_of(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the fields that hold a secret, which their type alone says."""
+    return tuple(name for name, field in model.model_fields.items() if _is_secret(field.annotation))
+
+
+def _is_secret(annotation: object) -> bool:
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
+
+
+SECRETS = secrets_of(Settings)
+SECRET_ENDINGS = (*SECRET_SETTINGS, *SECRETS)  # endings of the variables that hold a secret
 
 
 def variable(field: str) -> str:

@@ -36,7 +36,8 @@ PAUSE_S = 0.05  # a client that asks nothing for so long can wait for the server
 WAITING_BYTES = 1024 * 1024  # once lines of so much memory wait for the server, no other one is read
 FILL_COMMAND = "remember"  # the one argument of a process that is to fill the memory, and to do nothing else
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-SECRETS = ("key", "token", "secret", "password")  # endings of the variables whose values are never shown
+# Endings of the variables whose values are never shown; the settings, which know more, are not imported yet.
+SECRETS = ("key", "keys", "token", "secret", "password", "database_url")
 SHORTEST_SECRET = 6  # to mask a shorter one would damage other words
 
 
@@ -244,9 +245,11 @@ def _end(number: int, _frame: object) -> None:
 
 
 def _secrets() -> list[str]:
-    """Return the keys and tokens in the environment, without what people write around them; the longest first."""
+    """Return the secrets in the environment, without what people write around them, the longest first."""
     given = (
         value for name, value in os.environ.items() if name.startswith("KIE_AI_") and name.lower().endswith(SECRETS)
     )
-    found = {value.split()[-1].strip("\"'") for value in given if value.strip()}
+    whole = [value.split()[-1].strip("\"'") for value in given if value.strip()]
+    found = {*whole, *(part.rpartition("=")[2] for value in whole for part in value.split(","))}
+    found |= {value.partition("://")[2].rpartition("@")[0].partition(":")[2] for value in whole}
     return sorted((secret for secret in found if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)

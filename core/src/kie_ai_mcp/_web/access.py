@@ -83,11 +83,16 @@ class Access:
         if scope["type"] != "http":
             await self.site(scope, receive, send)
             return
-        headers = [pair for pair in scope["headers"] if pair[0] != RESUME]
+        kept = [pair for pair in scope["headers"] if pair[0] != RESUME]
         # An address is the same with a slash at its end: a redirect would name the scheme that a proxy has taken off.
-        scope = {**scope, "path": "/" + scope["path"].strip("/"), "headers": headers}
-        answer = self._misdirected(scope["path"], Headers(scope=scope)) or self._shared
-        await answer(scope, receive, send)
+        scope = {**scope, "path": "/" + scope["path"].strip("/"), "headers": kept}
+        headers = Headers(scope=scope)
+        misdirected = self._misdirected(scope["path"], headers)
+        if misdirected is not None:
+            is_host = misdirected.status_code == HTTPStatus.MISDIRECTED_REQUEST
+            name = "host" if is_host else "origin"
+            _note(scope, misdirected, {name: shorten(headers.get(name, ""))})
+        await (misdirected or self._shared)(scope, receive, send)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A file is limited by whoever takes it, for it is not held in memory.
@@ -207,10 +212,11 @@ class Access:
             return False
 
 
-def _note(scope: Scope, refused: Response) -> None:
+def _note(scope: Scope, refused: Response, more: Mapping[str, str] | None = None) -> None:
+    """Write the log's line of a request that was turned away."""
     client = (scope.get("client") or ("-",))[0]
     path, status = shorten(scope["path"]), refused.status_code
-    fields = {"who": "-", "method": scope["method"], "path": path, "status": status, "from": client}
+    fields = {"who": "-", "method": scope["method"], "path": path, "status": status, "from": client, **(more or {})}
     text = " ".join(f"{name}={value}" for name, value in fields.items())
     log.info("refused: %s", text, extra={"fields": fields})
 
