@@ -487,6 +487,9 @@ def test_credits_of_the_day_are_held_against_their_limit(limit: str, state: str,
     found = findings(run("doctor", "--offline", "--json", KIE_AI_MAX_CREDITS_PER_DAY=limit))["limits"]
     assert (found["state"], found["found"].startswith(f"4 of {limit} credits were spent")) == (state, True)
     assert ("KIE_AI_MAX_CREDITS_PER_DAY" in found["cure"]) == (state == "warn")
+    found = findings(run("doctor", "--offline", "--json", KIE_AI_MAX_SUBMISSIONS_PER_HOUR="1"))["limits"]
+    assert (found["state"], found["found"]) == ("warn", "1 of 1 paid requests were made in the last hour.")
+    assert "KIE_AI_MAX_SUBMISSIONS_PER_HOUR" in found["cure"]
 
 
 # What was not checked ------------------------------------------------------------------------------------------------

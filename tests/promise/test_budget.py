@@ -65,7 +65,8 @@ async def test_assumed_credits_are_named_in_the_answer_and_in_what_was_spent(
         credits = await desk.call("get_credits")
     assert (credits.data["credits_24h"], credits.data["next_step"]) == (
         50.0,
-        "The day's limit is reached: wait, or raise KIE_AI_MAX_CREDITS_PER_DAY.",
+        "The day's limit is reached: wait, or raise KIE_AI_MAX_CREDITS_PER_DAY: "
+        "`kie-ai-mcp-server config set max_credits_per_day N`, then restart.",
     )
     assert "Spent in the last 24 hours, estimates included: 50 of 50" in credits.text
 

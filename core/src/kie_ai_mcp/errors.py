@@ -117,7 +117,14 @@ class InvalidArgument(KieError):
 
 
 class LimitReached(KieError):
-    """The request would pass a limit that the user set on credits or requests. Nothing was sent."""
+    """The request would pass a limit that the user set on credits or requests. Nothing was sent.
+
+    `figures` are for the log: which limit it is, what of it is used, and how much is allowed.
+    """
+
+    def __init__(self, message: str, *, next_step: str = "", figures: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, next_step=next_step)
+        self.figures = figures or {}
 
 
 class StorageError(KieError):

@@ -1,9 +1,10 @@
 """Engines of users: with which key a task is read, and what is said to whom."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,26 @@ async def test_user_of_the_server_s_account_is_told_of_their_own_spending_alone(
     assert answer.data is not None
     assert (answer.data["credits"], answer.data["credits_24h"]) == (10.0, 0.0)
     assert "of 10" in answer.text
+
+
+async def test_limit_that_all_share_is_told_beside_the_credits_and_stands_in_the_log(
+    server: Engine, httpserver: HTTPServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    balance = {"code": 200, "msg": "success", "data": 100}
+    httpserver.expect_request("/api/v1/chat/credit").respond_with_json(balance)
+    caplog.set_level(logging.INFO, "kie_ai_mcp.requests")
+    server.record.budget = replace(server.record.budget, submissions_per_hour=0)
+    steps = dict[str, str]()
+    for user in User("bob"), User("root", is_admin=True):
+        app = of(server, user)
+        answer = await app.call("get_credits", {})
+        steps[user.name] = (answer.data or {})["next_step"]
+        assert (await app.call("generate_nano_banana", {"prompt": "a fox"})).is_error
+    assert steps["bob"].startswith("The hour's limit of this server is reached: wait, or ask an administrator")
+    assert "raise KIE_AI_MAX_SUBMISSIONS_PER_HOUR" in steps["root"]
+    lines = [line for line in caplog.messages if "LimitReached" in line]
+    assert len(lines) == len(steps)
+    assert all("reason=LimitReached limit=KIE_AI_MAX_SUBMISSIONS_PER_HOUR used=0 allowed=0 " in line for line in lines)
 
 
 async def test_user_of_the_server_s_account_leaves_settling_to_an_administrator(server: Engine) -> None:

@@ -232,12 +232,32 @@ async def test_limits_of_a_user_count_that_ones_requests(make_record: MakeRecord
     with pytest.raises(LimitReached, match=r"4 credits were spent .* the limit is 6") as own:
         await ada.submissions.write_ahead(new(ada, "two", estimated_credits=3.0))
     assert "administrator" in str(own.value.next_step)
-    with pytest.raises(LimitReached, match="All that this server may spend") as shared:
+    with pytest.raises(LimitReached, match="does not fit into what this server may still spend") as shared:
         await bob.submissions.write_ahead(new(bob, "more", estimated_credits=5.0))
     assert "4" not in str(shared.value)
+    figures = {"limit": "KIE_AI_MAX_CREDITS_PER_DAY", "used": 16.0, "asked": 5.0, "allowed": 20.0}
+    assert shared.value.figures == figures
+    root = seen(record, "root", is_admin=True)
+    with pytest.raises(LimitReached, match=r"16 credits were spent .* the limit is 20"):
+        await root.submissions.write_ahead(new(root, "more", estimated_credits=5.0))
     await ada.submissions.write_ahead(new(ada, "two", estimated_credits=1.0))
     with pytest.raises(LimitReached, match="2 paid requests"):
         await ada.submissions.write_ahead(new(ada, "three", estimated_credits=0.5))
+
+
+async def test_limit_of_an_hour_that_all_share_is_named_for_administrators_and_the_log(make_record: MakeRecord) -> None:
+    record = make_record(budget=Budget(submissions_per_hour=1))
+    bob, root = seen(record, "bob"), seen(record, "root", is_admin=True)
+    assert await bob.find_limit() is None
+    await bob.submissions.write_ahead(new(bob, "one", estimated_credits=1.0))
+    hidden, shown = await bob.find_limit(), await root.find_limit()
+    assert hidden is not None
+    assert shown is not None
+    assert hidden.figures == shown.figures == {"limit": "KIE_AI_MAX_SUBMISSIONS_PER_HOUR", "used": 1, "allowed": 1}
+    assert not any(sign.isdigit() for sign in str(hidden))
+    assert "1 paid requests were made in the last hour; the limit is 1." in shown.message
+    assert "KIE_AI_MAX_SUBMISSIONS_PER_HOUR" in shown.next_step
+    assert await record.sent_in_hour() == 1
 
 
 async def test_yes_of_one_user_lets_no_other_buy(make_record: MakeRecord) -> None:

@@ -227,6 +227,7 @@ class App:
                 log.exception("tool %s failed", name)
                 error = _failed_inside(tool)
             made.reason = type(error).__name__
+            made.figures = getattr(error, "figures", {})
             return made.answered(await self.refused(name, error))
 
     async def refused(self, name: str, error: KieError) -> Answer:

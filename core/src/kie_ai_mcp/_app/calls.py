@@ -25,6 +25,7 @@ class Made:
     tool: Tool | None = None  # None: there is none of that name
     outcome: str = "error"
     reason: str = ""  # the sort of error, where it ended in one
+    figures: Mapping[str, Any] = field(default_factory=dict)  # of a limit that was reached
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def answered(self, answer: Answer) -> Answer:
@@ -70,7 +71,7 @@ class Calls:
             return
         fields: dict[str, Any] = {"who": self.engine.record.user or "-", "tool": tool, "outcome": made.outcome}
         if made.reason and made.outcome in {"error", "refused", "unknown"}:
-            fields["reason"] = made.reason
+            fields |= {"reason": made.reason, **made.figures}
         names = ["task_id", "submission_id"]
         if made.tool is not None and made.tool.charges:  # elsewhere they are the balance, or told of again and again
             names += ["credits", "estimated_credits", "unit"]

@@ -31,12 +31,12 @@ from kie_ai_mcp._flow.results import refresh, save
 from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.status import balances, credits_left, keyless
 from kie_ai_mcp._flow.waiting import wait_for
-from kie_ai_mcp._record.slots import ASK
 from kie_ai_mcp._record.tables import SubmissionRecord, prompt_of
 from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.amounts import exact, in_words, plain
 from kie_ai_mcp._settings.load import nearest
-from kie_ai_mcp.errors import InvalidArgument, KieError, StorageError
+from kie_ai_mcp._settings.settings import PREFIX
+from kie_ai_mcp.errors import InvalidArgument, KieError, LimitReached, StorageError
 from kie_ai_mcp.specs import KIE, Kind, Status, is_web_address
 
 LINKS_LISTED = 10  # how many results a list of tasks links to; every task's own answer links to all of its results
@@ -146,9 +146,8 @@ class OwnTools:
             spent = answer["credits_24h"] = await self.engine.record.spent_today()
             of_limit = "" if limit is None else f" of {plain(limit)}"
             lines.append(f"Spent in the last 24 hours, estimates included: {plain(spent)}{of_limit} credits")
-            if limit is not None and spent >= limit:
-                cure = ASK if self.engine.record.user else "raise KIE_AI_MAX_CREDITS_PER_DAY"
-                answer["next_step"] = f"The day's limit is reached: wait, or {cure}."
+            if reached := await self.engine.record.find_limit():
+                answer["next_step"] = _step_at(reached, self.engine.record.user)
         if credits <= 0:
             answer["next_step"] = "Top up at https://kie.ai/billing."
         return Answer("\n".join([*lines, f"Next: {answer['next_step']}"]), answer)
@@ -158,8 +157,8 @@ class OwnTools:
         spent, limit = await self.engine.record.spent_today(), self.engine.record.budget.credits_per_day
         of_limit = "" if limit is None else f" of {plain(limit)}"
         lines = [f"Spent in the last 24 hours, estimates included: {plain(spent)}{of_limit} credits"]
-        is_over = limit is not None and spent >= limit
-        step = f"The day's limit is reached: wait, or {ASK}." if is_over else "Generations can be started."
+        reached = await self.engine.record.find_limit()
+        step = _step_at(reached, self.engine.record.user) if reached else "Generations can be started."
         answer: dict[str, Any] = {"credits_24h": spent, "next_step": step}
         if limit is not None:
             answer["credits"] = exact(max(0.0, limit - spent))
@@ -272,6 +271,14 @@ def own_tools(engine: Engine, resources: Resources) -> Iterable[Tool]:
         if engine.plugins.lists(name):
             method, usual = getattr(OwnTools, name), engine.settings.tools.get(name, {})
             yield tool_of_method(method, owner, output_schema, reads_only=reads_only, usual=usual, failed="not done")
+
+
+def _step_at(reached: LimitReached, user: str) -> str:
+    """Return the next step where a limit of a day or an hour is reached."""
+    name = str(reached.figures["limit"])
+    span = "hour" if "hour" in name.lower() else "day"
+    whose = " of this server" if user and name.startswith(PREFIX) else ""
+    return f"The {span}'s limit{whose} is reached: {reached.next_step[0].lower()}{reached.next_step[1:]}"
 
 
 async def _bought_with(engine: Engine, credits: float) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ from kie_ai_mcp._settings.load import (
     load_settings,
     why_no_key,
 )
-from kie_ai_mcp._settings.settings import PREFIX, Settings, windows_data_folders
+from kie_ai_mcp._settings.settings import PREFIX, Settings, variable, windows_data_folders
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadFailed, StorageError
 from kie_ai_mcp.specs import DAY_S, KIE, StatusRoute, Task
 
@@ -345,6 +345,20 @@ def _report_file(report: Report, settings: Settings) -> bool:
     return True
 
 
+def _report_limits(report: Report, settings: Settings, spent: float, sent: int) -> None:
+    """Say what is used of the limits of a day and an hour."""
+    limits = (
+        ("max_credits_per_day", spent, "credits were spent in the last 24 hours, estimates included."),
+        ("max_submissions_per_hour", sent, "paid requests were made in the last hour."),
+    )
+    known = [(name, used, getattr(settings, name), what) for name, used, what in limits]
+    known = [entry for entry in known if entry[2] is not None]
+    reached = " and ".join(variable(name) for name, used, limit, _ in known if used >= limit)
+    reason = " ".join(f"{plain(used)} of {plain(limit)} {what}" for _, used, limit, what in known)
+    if known:
+        report(Finding("limits", "warn" if reached else "ok", reason, reached and f"Wait, or raise {reached}."))
+
+
 async def _report_record(report: Report, settings: Settings, plugins: Plugins) -> None:
     try:
         with closing(Record.of(settings)) as record:
@@ -353,7 +367,7 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
             unreadable = record.recovery.path.with_suffix(".unreadable")
             damage = await record.damage()
             unsettled = [entry for entry in await record.submissions.unsettled() if entry.state == "unknown"]
-            unsaved, spent = await record.tasks.unsaved(), await record.spent_today()
+            unsaved, spent, sent = await record.tasks.unsaved(), await record.spent_today(), await record.sent_in_hour()
     except StorageError as exc:
         cure = "Another program holds it; end it, or wait." if "locked" in exc.message else exc.next_step
         report(Finding("database", "fail", exc.message, cure))
@@ -363,10 +377,7 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
         report(Finding("database", "fail", f"{place} is damaged: {damage[0]}.", RESCUE.format(place)))
     else:
         report(Finding("database", "ok", f"{place} {fine}, schema version {SCHEMA_VERSION}."))
-    if (limit := settings.max_credits_per_day) is not None:
-        state: State = "ok" if spent < limit else "warn"
-        reason = f"{plain(spent)} of {plain(limit)} credits were spent in the last 24 hours, estimates included."
-        report(Finding("limits", state, reason, "" if spent < limit else "Wait, or raise KIE_AI_MAX_CREDITS_PER_DAY."))
+    _report_limits(report, settings, spent, sent)
     if unsettled:
         reason = f"Requests of which it is not known whether they were made: {len(unsettled)}."
         gateway = plugins.gateways.get(unsettled[0].gateway)

@@ -46,7 +46,7 @@ from kie_ai_mcp._record.tasks import Filters, Tasks
 from kie_ai_mcp._record.uploads import Uploads
 from kie_ai_mcp._record.users import User, Users
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import StorageError
+from kie_ai_mcp.errors import LimitReached, StorageError
 
 PRUNED_AT_ONCE = 5_000
 
@@ -141,7 +141,7 @@ class Record:
     def limit_to(self, user: User, budget: Budget) -> None:
         """Let this record of a user have the user's limits, beside a budget of the server."""
         self.budget = budget.of_user(
-            user.name, user.credits_per_day, user.submissions_per_hour, user.credits_per_request
+            user.name, user.credits_per_day, user.submissions_per_hour, user.credits_per_request, sees_all=user.is_admin
         )
         self.submissions.budget = self.budget
 
@@ -251,6 +251,20 @@ class Record:
     def check_limits(self, tool: str, gateway: str, estimate: float | None, most: float | None) -> None:
         """Raise LimitReached where a request of this price would not be sent now."""
         self.budget.check(self.database, self.budget.credits_to_book(tool, gateway, estimate, most))
+
+    @in_worker
+    def find_limit(self) -> LimitReached | None:
+        """Return the limit of a day or an hour that is reached, so that no request would be sent now."""
+        try:
+            self.budget.check(self.database, 0.0)
+        except LimitReached as exc:
+            return exc
+        return None
+
+    @in_worker
+    def sent_in_hour(self) -> int:
+        """Return the number of paid requests of the last hour, as the hour's limit counts them."""
+        return self.budget.sent_in_hour(self.database)
 
     @in_worker
     def damage(self) -> list[str]:

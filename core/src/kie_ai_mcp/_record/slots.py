@@ -43,6 +43,7 @@ class Budget:
     assumed_credits: float | None = None
     confirm_credits: float | None = None
     user: str | None = None
+    sees_all: bool = False  # whether that user may know what others spend
     beside: "Budget | None" = None
     units: Units = field(default_factory=Units)  # of prices, by gateway
 
@@ -52,10 +53,12 @@ class Budget:
         credits_per_day: float | None,
         submissions_per_hour: int | None,
         credits_per_request: float | None,
+        *,
+        sees_all: bool,
     ) -> "Budget":
         """Return the budget of a user with these limits, beside this one."""
         limits = credits_per_day, submissions_per_hour, credits_per_request
-        return Budget(*limits, self.assumed_credits, self.confirm_credits, user, self, self.units)
+        return Budget(*limits, self.assumed_credits, self.confirm_credits, user, sees_all, self, self.units)
 
     @property
     def limits_credits(self) -> bool:
@@ -80,7 +83,8 @@ class Budget:
             try:
                 self.beside.credits_to_book(tool, gateway, estimate)
             except LimitReached as exc:
-                raise LimitReached(exc.message, next_step=f"Make a cheaper request, or {ASK}.") from exc
+                step = f"Make a cheaper request, or {ASK}."
+                raise LimitReached(exc.message, next_step=step, figures=exc.figures) from exc
         ours = gateway == KIE
         price = self.assumed_credits if estimate is None and ours else estimate
         limits = {"max_credits": most}
@@ -110,6 +114,7 @@ class Budget:
                 raise LimitReached(
                     f"{cost}; {what} is {plain(limit)}. Nothing was sent.",
                     next_step=f"Make a cheaper request, or {self._cure(name)}.",
+                    figures={"limit": _short(name), "asked": price, "allowed": limit},
                 )
         return price if ours else None
 
@@ -118,19 +123,23 @@ class Budget:
         if self.beside is not None:
             try:
                 self.beside.check(database, price)
-            except LimitReached:  # it says what others spend
-                message = "All that this server may spend now is spent. Nothing was sent."
-                raise LimitReached(message, next_step=f"Wait, or {ASK}.") from None
+            except LimitReached as exc:
+                if self.sees_all:
+                    raise
+                # Its figures are what others spend, too.
+                message = "This request does not fit into what this server may still spend. Nothing was sent."
+                raise LimitReached(message, next_step=f"Wait, or {ASK}.", figures=exc.figures) from None
         per_hour, per_day = self.submissions_per_hour, self.credits_per_day
         if per_hour is not None:
-            count = self._sent_since(timedelta(hours=1)).count(database.connection)
+            count, name = self.sent_in_hour(database), self._name_of("MAX_SUBMISSIONS_PER_HOUR")
             if count >= per_hour:
                 raise LimitReached(
                     f"{count} paid requests were made in the last hour; the limit is {per_hour}. Nothing was sent.",
                     next_step=self._way_out("Wait" if per_hour else "", "MAX_SUBMISSIONS_PER_HOUR"),
+                    figures={"limit": _short(name), "used": count, "allowed": per_hour},
                 )
         if per_day is not None and price is not None:
-            spent = self.spent_today(database)
+            spent, name = self.spent_today(database), self._name_of("MAX_CREDITS_PER_DAY")
             if exact(spent + price) > per_day or spent >= per_day:
                 reason = f" and this request costs about {plain(price)}" if price else ""
                 first = "Make a cheaper request" if price > per_day > 0 else "Wait" if per_day else ""
@@ -138,12 +147,17 @@ class Budget:
                     f"{plain(spent)} credits were spent in the last 24 hours{reason}; the limit is {plain(per_day)}. "
                     "Nothing was sent.",
                     next_step=self._way_out(first, "MAX_CREDITS_PER_DAY"),
+                    figures={"limit": _short(name), "used": spent, "asked": price, "allowed": per_day},
                 )
 
     def spent_today(self, database: Database) -> float:
         """Return the credits of the last 24 hours, as `spent_by_user`, of all whose requests count."""
         (row,) = database.rows(self._spent())
         return exact(float(row["credits"] or 0.0))
+
+    def sent_in_hour(self, database: Database) -> int:
+        """Return the number of paid requests of the last hour."""
+        return int(self._sent_since(timedelta(hours=1)).count(database.connection))
 
     def spent_by_user(self, database: Database) -> dict[str, float]:
         """Return the credits of the last 24 hours by user, as `cost_and_charge` counts them."""
@@ -194,6 +208,11 @@ class Budget:
             return f"raise {limit}"
         setting = limit.removeprefix("KIE_AI_").lower()
         return f"raise {limit}: `{APP} config set {setting} N`, then restart" if self.user is None else ASK
+
+
+def _short(limit: str) -> str:
+    """Return the name of a limit without the user whose it is, for the log."""
+    return limit.rpartition("'s ")[2].replace(" ", "_")
 
 
 def wait_for_slot(
