@@ -85,6 +85,19 @@ def test_file_that_is_not_there_is_not_copied_from(run: "Run", tmp_path: Path) -
     assert not (tmp_path / "new.db").exists()
 
 
+@pytest.mark.parametrize("address", ["mysql://me:secret-word@db/kie", "postgressql:/me:secret-word@db/kie"])
+def test_mistyped_address_is_no_file_of_any_command(
+    run: "Run", database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = {*tmp_path.rglob("*")}
+    commands = ("copy", str(database), address), ("copy", address, "new.db"), ("backup", address), ("restore", address)
+    for words in commands:
+        answer = run("database", *words)
+        assert (answer.code, "address" in answer.stderr, "secret-word" in answer.stderr) == (2, True, False), words
+    assert {*tmp_path.rglob("*")} == before
+
+
 def test_address_of_another_scheme_is_an_error_that_shows_no_password(run: "Run") -> None:
     answer = run("tasks", "list", KIE_AI_DATABASE_URL="mysql://me:secret-word@localhost/kie")
     assert answer.code == 2

@@ -22,6 +22,7 @@ from kie_ai_mcp._app.hints import QUOTED
 from kie_ai_mcp._flow.ownership import SHORTEST_START, ids_beginning
 from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._settings.databases import has_scheme
 from kie_ai_mcp._settings.installation import COMMAND, typed_command
 from kie_ai_mcp._settings.load import load_settings, nearest
 from kie_ai_mcp._settings.logging import visible
@@ -248,7 +249,9 @@ class UserPath(click.Path):
     """A path in which ~ is expanded."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path; fail where no user of that name has a home folder."""
+        """Return the path; fail for an address, and where no user of that name has a home folder."""
+        if isinstance(value, str) and has_scheme(value):  # not shown: it may hold a password
+            self.fail("it is an address; a path belongs there.", param, ctx)
         try:
             return at_home(Path(os.fsdecode(super().convert(value, param, ctx))))
         except ValueError as exc:

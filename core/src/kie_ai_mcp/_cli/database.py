@@ -14,7 +14,7 @@ from kie_ai_mcp._record.copying import back_up, copy, counts
 from kie_ai_mcp._record.copying import restore as restored
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._settings.databases import is_address
+from kie_ai_mcp._settings.databases import has_scheme, is_address
 from kie_ai_mcp._settings.load import find_origins, load_settings, settings_of, with_password
 from kie_ai_mcp._settings.settings import Settings, at_home, variable
 from kie_ai_mcp.errors import LOGS_PAGE, StorageError
@@ -101,6 +101,9 @@ def copy_record(source: str, target: str) -> None:
     Every row is compared; FROM keeps all that it holds.
     """
     settings = load_settings(faults=[])
+    for name, place in ("FROM", source), ("TO", target):
+        if has_scheme(place) and not is_address(place):  # not shown: it may hold a password
+            raise click.UsageError(f"{name} is an address that does not start with postgresql://. Nothing was copied.")
     if not is_address(source) and not at_home(Path(source)).is_file():
         raise click.UsageError(f"There is no file {source}.")
     records = _record_at(settings, source), _record_at(settings, target)

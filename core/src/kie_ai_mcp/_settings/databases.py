@@ -1,6 +1,7 @@
 """Recognition of task databases: this server's, the seed's Node server's, or another program's."""
 
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -32,6 +33,11 @@ class Look:
 def is_address(place: str) -> bool:
     """Return whether a text is the address of a PostgreSQL database, in one of the two ways to write that."""
     return place.strip().startswith(("postgresql://", "postgres://"))
+
+
+def has_scheme(place: str) -> bool:
+    """Return whether a text is an address of any sort, though mistyped, and no path; a drive has one letter."""
+    return re.match(r"\s*[A-Za-z][\w+.-]+:/", place) is not None
 
 
 def place_in(address: str) -> str:
