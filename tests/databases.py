@@ -60,10 +60,10 @@ class Postgres:
         record.open()
         record.close()
 
-    def make(self) -> str:
+    def make(self, options: str = "") -> str:
         """Return the address of a new, empty database."""
         name = f"test{next(self._numbers)}"
-        self.execute("postgres", f"CREATE DATABASE {name}")
+        self.execute("postgres", f"CREATE DATABASE {name} {options}")
         return str(self._server.get_uri(name))
 
     def empty(self) -> str:

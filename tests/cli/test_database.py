@@ -281,6 +281,17 @@ def test_backup_is_restored_into_an_empty_postgresql_that_no_server_uses(
     assert "Nothing was restored." in again.stderr
 
 
+def test_database_that_no_wait_makes_usable_ends_a_strict_start_with_2(
+    run: "Run", postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = postgres.make("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    started = run("serve", "--strict", KIE_AI_DATABASE_URL=address)
+    assert (started.code, "is encoded in SQL_ASCII." in started.stderr) == (2, True), started.stderr
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    started = run("serve", "--strict", KIE_AI_DATABASE_URL=address)
+    assert (started.code, "needs psycopg" in started.stderr) == (2, True), started.stderr
+
+
 # Addresses -----------------------------------------------------------------------------------------------------------
 
 

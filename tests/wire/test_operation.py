@@ -197,6 +197,7 @@ def test_server_is_ready_while_it_takes_paid_requests(site_in: "SiteIn", sandbox
 def test_reason_names_no_value(settings: Any, reason: str, site_in: "SiteIn", tmp_path: Path) -> None:
     with site_in(tmp_path, **settings) as site:
         assert ready(site) == (503, [reason])
+    assert ("no key of a service is set: nothing paid is sent" in site.child.errors) == (reason[:6] == "No key")
 
 
 def test_database_that_hangs_is_answered_for_in_time(site_in: "SiteIn", wire: Wire, tmp_path: Path) -> None:

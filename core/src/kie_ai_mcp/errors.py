@@ -128,7 +128,13 @@ class LimitReached(KieError):
 
 
 class StorageError(KieError):
-    """The task database can't be opened, read or written."""
+    """The task database can't be opened, read or written; `may_pass` where nothing here has to be changed for it."""
+
+    def __init__(
+        self, message: str, *, next_step: str = "", can_retry: bool | None = None, may_pass: bool = True
+    ) -> None:
+        super().__init__(message, next_step=next_step, can_retry=can_retry)
+        self.may_pass = may_pass
 
 
 class TaskNotFound(KieError):

@@ -167,6 +167,23 @@ async def test_limit_that_all_share_is_told_beside_the_credits_and_stands_in_the
     assert all("reason=LimitReached limit=KIE_AI_MAX_SUBMISSIONS_PER_HOUR used=0 allowed=0 " in line for line in lines)
 
 
+async def test_database_that_is_away_is_one_line_of_the_log_and_one_when_it_is_back(
+    server: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = server.record.path
+    server.record.close()
+    away = path.rename(path.with_name("away"))
+    path.mkdir()
+    for _ in range(3):
+        await catch_up(server)
+    path.rmdir()
+    away.rename(path)
+    for _ in range(2):
+        await catch_up(server)
+    lines = [line.partition(":")[0] for line in caplog.messages if "looked after" in line]
+    assert lines == ["running tasks can't be looked after", "running tasks are looked after again"]
+
+
 async def test_user_of_the_server_s_account_leaves_settling_to_an_administrator(server: Engine) -> None:
     bob = of(server, User("bob"))
     new = NewSubmission("generate_nano_banana", "x", "x", "image", "kie", None, {}, "hash", user="bob")

@@ -190,6 +190,8 @@ async def test_error_names_the_database_and_no_secret(at: Callable[[str], Record
     assert "The task database postgresql://127.0.0.1:9/kie can't be reached" in error.value.message
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
+    assert "PGPASSWORD" in error.value.next_step
+    assert error.value.may_pass
 
 
 async def test_missing_driver_is_an_error_that_says_how_to_install_it(
@@ -199,6 +201,7 @@ async def test_missing_driver_is_an_error_that_says_how_to_install_it(
     with pytest.raises(StorageError) as error:
         await at("postgresql://127.0.0.1/kie").tasks.newest(Filters())
     assert "kie-ai-mcp-core[postgres]" in error.value.next_step
+    assert sys.executable in error.value.next_step  # not into another environment, whose installer is first on PATH
 
 
 @pytest.mark.parametrize(("more", "limit"), [("", "6s"), ("&options=-c%20statement_timeout%3D3s", "3s")])

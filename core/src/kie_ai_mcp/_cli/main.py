@@ -231,7 +231,7 @@ def serve(
         if start is not None:
             start.fail_with(str(exc))
         may_pass = settings is not None and (settings.database_address or "locked" in exc.message)
-        if isinstance(exc, StorageError) and not may_pass:  # another file has to be chosen
+        if isinstance(exc, StorageError) and not (may_pass and exc.may_pass):  # another one has to be chosen
             raise ConfigError(exc.message, next_step=exc.next_step) from exc
         raise
 

@@ -28,6 +28,7 @@ from kie_ai_mcp._service.caller import Caller, account_of, kie
 from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.installation import PROVIDERS, install_command
 from kie_ai_mcp._settings.load import STRICT, Faults
+from kie_ai_mcp._settings.logging import Outage
 from kie_ai_mcp._settings.settings import APP, NOT_STORED, Settings
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, ReadFailed, Refused, StorageError
 from kie_ai_mcp.specs import KIE
@@ -116,6 +117,9 @@ class Engine:
     adopts: bool = True
     tends_all: bool = False
     life: Life = field(default_factory=Life)
+    outage: Outage = field(
+        default_factory=lambda: Outage(log, "running tasks can't be looked after", "running tasks are looked after")
+    )
     _requests: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _background: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _calls: set["asyncio.Future[None]"] = field(default_factory=set)

@@ -75,9 +75,11 @@ async def _due(engine: Engine, *, saves: bool, more: bool, eager: bool = False) 
             if unsaved and await engine.record.hold(f"save{whose}", LEASE_S + SAVES_S):
                 due += unsaved
     except KieError as exc:
-        log.warning("running tasks could not be looked after: %s", exc)
+        engine.outage.begin(exc)
     except Exception:  # the calls beside it must not end with it
         log.exception("looking after running tasks failed inside")
+    else:
+        engine.outage.end()
     engine.resting.update((record.row_id, float("inf")) for record in due)
     return due
 

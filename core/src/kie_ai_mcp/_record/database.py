@@ -229,4 +229,6 @@ class Database(ABC):
     def _check_version(self, version: int) -> None:
         if version > SCHEMA_VERSION:
             cure = f"Update kie-ai-mcp-server, or set {self.setting}."  # noqa: S608  no query
-            raise self._error(f"has schema version {version}; this program knows {SCHEMA_VERSION}", cure)
+            error = self._error(f"has schema version {version}; this program knows {SCHEMA_VERSION}", cure)
+            error.may_pass = False
+            raise error

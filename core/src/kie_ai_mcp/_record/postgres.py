@@ -20,7 +20,7 @@ from kie_ai_mcp._record.database import ERRORS, IMPATIENT_S, Database, Hear, Los
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate_postgres
 from kie_ai_mcp._record.processes import Process
 from kie_ai_mcp._settings.databases import place_in
-from kie_ai_mcp._settings.installation import extra, install_command
+from kie_ai_mcp._settings.installation import change_words, extra, shell_words
 from kie_ai_mcp.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -57,8 +57,9 @@ def driver() -> Any:
     try:
         return import_module("psycopg")
     except ImportError as exc:
-        cure = f"Install it with: {install_command(extra('postgres'))}"
-        raise StorageError(f"KIE_AI_DATABASE_URL needs psycopg, which can't be used: {exc}.", next_step=cure) from exc
+        cure = f"Install it with: {shell_words(change_words([extra('postgres')]))}"
+        problem = f"KIE_AI_DATABASE_URL needs psycopg, which can't be used: {exc}."
+        raise StorageError(problem, next_step=cure, may_pass=False) from exc
 
 
 class _Adapter(peewee.Psycopg3Adapter):
@@ -90,7 +91,10 @@ class Postgres(Database):
     """
 
     address: str = ""
-    cure: str = "Check that the database runs and can be reached, and KIE_AI_DATABASE_URL; then call again."
+    cure: str = (
+        "Check that the database runs and can be reached, KIE_AI_DATABASE_URL, and the password there, in PGPASSWORD "
+        "or ~/.pgpass; then call again."
+    )
     setting: str = "KIE_AI_DATABASE_URL to another database"
     no_damage: str = "answers"
     owner: str = ""
@@ -289,12 +293,15 @@ class Postgres(Database):
         ahead_s = now - (asked + answered) / 2
         self.ahead_s = ahead_s if abs(ahead_s) > answered - asked else 0.0  # else the two may well agree
         if encoding != "UTF8":
-            raise self._error(f"is encoded in {encoding}", "Make a database that is encoded in UTF8.")
+            name = encoding.decode() if isinstance(encoding, bytes) else encoding  # of SQL_ASCII no text is made
+            error = self._error(f"is encoded in {name}", "Make a database that is encoded in UTF8.")
+            error.may_pass = False
+            raise error
         if "kie_ai_schema" not in (tables or ()) and "tasks" in (tables or ()):
             problem = (
                 f"The database {self.name} belongs to another program: it has a table tasks. It was left as it is."
             )
-            raise StorageError(problem, next_step=f"Set {self.setting}.")
+            raise StorageError(problem, next_step=f"Set {self.setting}.", may_pass=False)
         version = sql("SELECT version FROM kie_ai_schema").fetchone()[0] if "kie_ai_schema" in (tables or ()) else 0
         self._check_version(version)
         if version != SCHEMA_VERSION:

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
@@ -21,6 +22,27 @@ WORDY = "peewee", "mcp", "sse_starlette", "httpcore"  # libraries that write req
 def visible(text: str) -> str:
     """Return text with its control characters as JSON writes them, so that no service can command a terminal."""
     return re.sub(f"[{CONTROLS}]", lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+@dataclass
+class Outage:
+    """What can't be done for a while, and is tried again and again: a line as it begins, and one as it ends."""
+
+    log: logging.Logger
+    cant: str  # such as "users can't be looked up"
+    can: str
+    is_on: bool = False
+
+    def begin(self, reason: object) -> None:
+        """Log the reason, unless it has begun before."""
+        self.log.log(logging.DEBUG if self.is_on else logging.WARNING, "%s: %s", self.cant, reason)
+        self.is_on = True
+
+    def end(self) -> None:
+        """Log that it is over, if it had begun."""
+        if self.is_on:
+            self.log.warning("%s again", self.can)
+        self.is_on = False
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -57,10 +57,14 @@ class Readiness:
             await engine.record.tasks.stamp()  # what PostgreSQL is asked, while the check only connects
         except StorageError:
             reasons.append("The task database can't be used.")
-        has_keys = engine.settings.keys_of_users or any(map(_has_key, engine.callers.values()))
-        if not reasons and not has_keys:
+        if not reasons and not has_keys(engine):
             reasons.append("No key of a service is set.")
         return reasons
+
+
+def has_keys(engine: Engine) -> bool:
+    """Return whether there is a key of any service, or of any user, to send paid requests with."""
+    return bool(engine.settings.keys_of_users) or any(map(_has_key, engine.callers.values()))
 
 
 def _has_key(caller: Caller) -> bool:

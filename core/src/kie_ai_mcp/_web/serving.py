@@ -20,6 +20,7 @@ from kie_ai_mcp._settings.load import Faults
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web import connections
 from kie_ai_mcp._web.access import EVERYWHERE, Access
+from kie_ai_mcp._web.readiness import has_keys
 from kie_ai_mcp._web.site import CLOSE_S, Site
 from kie_ai_mcp._web.sites import Sites
 from kie_ai_mcp._web.visitors import MCP_PATH, Visitors
@@ -57,6 +58,8 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     except KieError:
         app.engine.record.close()
         raise
+    if not (app.engine.faults or has_keys(app.engine)):
+        log.warning("no key of a service is set: nothing paid is sent until KIE_AI_API_KEY or another one is")
     app.engine.tends_all = True
     base_url = settings.public_url or _local_url(settings, host, listener)
     links = Links.of(settings, base_url, app.engine.record.path)

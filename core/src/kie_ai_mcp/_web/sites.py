@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.links import Links
 from kie_ai_mcp._record.users import User
+from kie_ai_mcp._settings.logging import Outage
 from kie_ai_mcp._web.access import USER, refusal
 from kie_ai_mcp._web.site import Site
 from kie_ai_mcp.errors import KieError
@@ -69,6 +70,7 @@ class Sites:
 
     async def look_on(self) -> None:
         """End what is answered to those who may no longer use the server, until cancelled."""
+        outage = Outage(log, "users can't be looked up", "users are looked up")
         while True:
             await anyio.sleep(LOOK_S)
             if not (self._open or self._requests.get(OWN)):
@@ -76,8 +78,9 @@ class Sites:
             try:
                 users = {user.name: user for user in await self.own.app.engine.record.users.all()}
             except KieError as exc:
-                log.warning("users could not be looked up: %s", exc)
+                outage.begin(exc)
                 continue
+            outage.end()
             if users:
                 self._cut(OWN)
             for name, opened in [*self._open.items()]:
