@@ -226,8 +226,7 @@ class App:
             except Exception:
                 log.exception("tool %s failed", name)
                 error = _failed_inside(tool)
-            made.reason = type(error).__name__
-            made.figures = getattr(error, "figures", {})
+            made.reason, made.figures = type(error).__name__, getattr(error, "figures", {})
             return made.answered(await self.refused(name, error))
 
     async def refused(self, name: str, error: KieError) -> Answer:

@@ -226,9 +226,11 @@ class Database(ABC):
     def _error(self, problem: str, cure: str) -> StorageError:
         return StorageError(f"The task database {self.name} {problem}.", next_step=cure)
 
+    def _unusable(self, problem: str, cure: str) -> StorageError:
+        """Return the error of what waiting does not mend."""
+        return StorageError(f"The task database {self.name} {problem}.", next_step=cure, may_pass=False)
+
     def _check_version(self, version: int) -> None:
         if version > SCHEMA_VERSION:
             cure = f"Update kie-ai-mcp-server, or set {self.setting}."  # noqa: S608  no query
-            error = self._error(f"has schema version {version}; this program knows {SCHEMA_VERSION}", cure)
-            error.may_pass = False
-            raise error
+            raise self._unusable(f"has schema version {version}; this program knows {SCHEMA_VERSION}", cure)

@@ -294,9 +294,7 @@ class Postgres(Database):
         self.ahead_s = ahead_s if abs(ahead_s) > answered - asked else 0.0  # else the two may well agree
         if encoding != "UTF8":
             name = encoding.decode() if isinstance(encoding, bytes) else encoding  # of SQL_ASCII no text is made
-            error = self._error(f"is encoded in {name}", "Make a database that is encoded in UTF8.")
-            error.may_pass = False
-            raise error
+            raise self._unusable(f"is encoded in {name}", "Make a database that is encoded in UTF8.")
         if "kie_ai_schema" not in (tables or ()) and "tasks" in (tables or ()):
             problem = (
                 f"The database {self.name} belongs to another program: it has a table tasks. It was left as it is."

@@ -108,7 +108,7 @@ class SqliteFile(Database):
     def check_unmixed(self) -> None:
         """Raise `StorageError` where the log beside the file is that of another one, without opening either."""
         # What is read would be pages of both.
-        if self._has_log() and self.real_path.exists() and is_sealed(self.real_path):
+        if has_log(self.real_path) and self.real_path.exists() and is_sealed(self.real_path):
             problem = f"was put in place beside {self._log.name}, the log of the database that was there before"
             cure = f"With every server stopped, move {self.path.name} to another folder, then use: database restore"
             raise self._error(problem, cure)
@@ -188,7 +188,7 @@ class SqliteFile(Database):
     def _create(self) -> None:
         """Create the file if absent, for its owner alone; SQLite gives the files beside it the same rights."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self.real_path.exists() and (self._places or self._has_log()):
+        if not self.real_path.exists() and (self._places or has_log(self.real_path)):
             step = "restart the server" if self._places else f"delete {self._log}"
             cure = f"Put it back; or, to begin a new one, {step}."
             raise self._error("is gone: it was deleted or moved while a server used it", cure)
@@ -241,7 +241,7 @@ class SqliteFile(Database):
     def _opens_with_log(self) -> bool:
         """Return whether the file and its log are a database to SQLite: one is then never parted from the other."""
         with suppress(OSError, sqlite3.Error):
-            return self._has_log() and look_at(self.real_path).is_ours
+            return has_log(self.real_path) and look_at(self.real_path).is_ours
         return False
 
     def _give_up(self, *, is_whole: bool = False) -> None:
@@ -256,7 +256,7 @@ class SqliteFile(Database):
         if not is_there:  # the file goes with all that its log holds, wherever it is now
             with suppress(peewee.DatabaseError):
                 self.connection.pragma("wal_checkpoint", "passive")
-        elif not (is_ours and (log_is_ours or not self._has_log())):
+        elif not (is_ours and (log_is_ours or not has_log(self.real_path))):
             # Of a file that seems moved SQLite writes no log back, and deletes none.
             aside = path.with_name(f"{path.name}.moved")
             path.rename(aside)
@@ -266,9 +266,6 @@ class SqliteFile(Database):
         if log_is_ours and not is_ours and log.exists():  # it would be read as that of another file
             log.replace(f"{log}.old")
             self._index.unlink(missing_ok=True)
-
-    def _has_log(self) -> bool:
-        return has_log(self.real_path)
 
     def _connect(self) -> None:
         """Connect; wait while another process creates the file, which SQLite itself does not wait for."""
