@@ -45,6 +45,16 @@ def test_option_of_an_installer_is_no_plugin(run: "Run", monkeypatch: pytest.Mon
     assert "is no plugin" in run("plugin", "install", "--yes", "--", name).stderr
 
 
+def test_server_that_starts_too_slowly_after_an_installation_is_one_line(
+    run: "Run", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cli_plugin, "_run", lambda *_a, **_k: None)  # the installer's part
+    monkeypatch.setattr(_cli_plugin, "LOOK_S", 0.01)
+    ended = run("plugin", "install", "flux", "--yes")
+    assert (ended.code, len(ended.stderr.splitlines())) == (1, 1)
+    assert "the server did not start within 0.01 s; run: kie-ai-mcp-server doctor" in ended.stderr
+
+
 @pytest.mark.parametrize("way", ["pip", "uvx"])
 @pytest.mark.parametrize(
     ("address", "shown"),

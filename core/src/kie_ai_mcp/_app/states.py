@@ -10,7 +10,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.pace import usual_of
 from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.results import last_known, refresh
-from kie_ai_mcp._flow.waiting import in_words
+from kie_ai_mcp._flow.waiting import progress_in_words
 from kie_ai_mcp._record.kept import Key
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp.errors import StorageError, shorten
@@ -55,7 +55,7 @@ class TaskStates:
                 f"The task {shorten(task_id)} could not be recorded.", next_step="Ask again in some seconds."
             )
         title = self.engine.plugins.provider_of(record.provider).title or record.provider
-        words = in_words(report, title, usual=await usual_of(self.engine, record))
+        words = progress_in_words(report, title, usual=await usual_of(self.engine, record))
         if report.error and report.status == "failed":
             words = f"{words}: {report.error}"
         if not report.is_final and await self.engine.record.kept.find(_cancelled(record)):

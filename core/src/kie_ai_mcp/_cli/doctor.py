@@ -22,7 +22,7 @@ from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._app.patience import PATIENCE_S, USUAL_PATIENCE_S
 from kie_ai_mcp._cli.console import FAILED, PROGRAM, json_option, print_json, wants_json
 from kie_ai_mcp._cli.fill_memory import start_once
-from kie_ai_mcp._cli.findings import Finding, Report, State
+from kie_ai_mcp._cli.findings import Finding, Report
 from kie_ai_mcp._cli.install.looking import look_at_clients
 from kie_ai_mcp._cli.install.remote import checked
 from kie_ai_mcp._cli.remote_look import Look

@@ -186,9 +186,13 @@ def _without_secrets(command: str) -> str:
 def _rows_of_new_process() -> list[Row]:
     """Return the providers as a server that is started now finds them."""
     command = [sys.executable, "-m", "kie_ai_mcp", "providers", "--json"]
-    done = subprocess.run(  # noqa: S603  this program
-        command, env=dict(full_environment()), capture_output=True, encoding="utf-8", timeout=LOOK_S, check=False
-    )
+    try:
+        done = subprocess.run(  # noqa: S603  this program
+            command, env=dict(full_environment()), capture_output=True, encoding="utf-8", timeout=LOOK_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"the installer is done, but the server did not start within {LOOK_S:g} s"
+        raise click.ClickException(f"{reason}; run: {console.PROGRAM} doctor") from None
     if done.returncode:
         raise click.ClickException(f"the server can't be started now: {done.stderr.strip()[-500:]}")
     rows: list[Row] = json.loads(done.stdout)

@@ -65,8 +65,8 @@ class Links:
 
 
 def _proof(key: bytes, user: str, task_id: str, number: int) -> str:
-    told = json.dumps([user, task_id, number]).encode()
-    return hmac.new(key, told, hashlib.sha256).hexdigest()[:32]
+    content = json.dumps([user, task_id, number]).encode()
+    return hmac.new(key, content, hashlib.sha256).hexdigest()[:32]
 
 
 def key_of(settings: Settings) -> bytes:

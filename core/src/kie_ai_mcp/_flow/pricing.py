@@ -38,7 +38,7 @@ def has_models(engine: Engine, tool: BoundTool) -> bool:
     return tool.model is not None or HOOK in engine.plugins.plugins[tool.provider].hooks
 
 
-def priced(
+def with_price(
     engine: Engine, tool: BoundTool, submission: Submission, files: Mapping[str, LocalFile] = NO_FILES
 ) -> Submission:
     """Return a request with the price of its model, and notes of what the service ignores; raise InvalidArgument.
@@ -106,7 +106,7 @@ async def quote(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     files = await engine.uploads.files(checked, tool.arguments.media)
     submission, named = await made_of(engine, tool, checked, submission, files)
     await engine.catalogue.load()
-    made = priced(engine, tool, submission, named) if has_models(engine, tool) else submission
+    made = with_price(engine, tool, submission, named) if has_models(engine, tool) else submission
     notes = tuple(note for note in made.notes if note != MOST)
     price, model, most = made.estimated_credits, made.model or "", MOST in made.notes
     return Quote(tool.name, model, price, made.gateway, most, notes, charges=True, max_credits=options.max_credits)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.pricing import has_models, priced
+from kie_ai_mcp._flow.pricing import has_models, with_price
 from kie_ai_mcp._models.rules import LEFT_OUT
 from kie_ai_mcp._models.samples import choices, nearest_first
 from kie_ai_mcp._models.terms import number_of, schema_at
@@ -63,7 +63,7 @@ async def _fault(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) 
         saves = engine.settings.output_dir is not None
         options, _, request = await engine.asking.prepare(tool, arguments, saves=saves)
         if has_models(engine, tool) and not request.checked:
-            request = priced(engine, tool, request)
+            request = with_price(engine, tool, request)
         price, most = request.estimated_credits, options.max_credits
         if price is not None and most is not None and price > most:
             cost = in_words(price, engine.record.units[request.gateway])

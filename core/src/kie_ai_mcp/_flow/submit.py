@@ -14,7 +14,7 @@ from kie_ai_mcp._flow.consent import consent_needed
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
 from kie_ai_mcp._flow.identity import exact_hash_of, hash_of, identity_of
 from kie_ai_mcp._flow.ownership import check_named
-from kie_ai_mcp._flow.pricing import has_models, made_of, priced
+from kie_ai_mcp._flow.pricing import has_models, made_of, with_price
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
@@ -141,11 +141,11 @@ async def _priced(
         return plain, {}
     if known:
         await engine.catalogue.load()
-    submission, files = priced(engine, tool, plain) if known else plain, dict[str, LocalFile]()
+    submission, files = with_price(engine, tool, plain) if known else plain, dict[str, LocalFile]()
     if checked.keys() & {*map(field_of, media)}:
         files = await engine.uploads.files(checked, media)
         plain, named = await made_of(engine, tool, checked, plain, files)
-        submission = priced(engine, tool, plain, named) if known else plain
+        submission = with_price(engine, tool, plain, named) if known else plain
         book = engine.record.budget.credits_to_book
         book(tool.name, submission.gateway, submission.estimated_credits, options.max_credits)
     return submission, files

@@ -43,7 +43,7 @@ class _Board:
         if len(self.reports) == 1:
             ((task_id, report),) = self.reports.items()
             title = self.titles(report.provider) if report.provider else f"Task {task_id}"
-            return in_words(report, title, waited_s, self.usual.get(task_id))
+            return progress_in_words(report, title, waited_s, self.usual.get(task_id))
         words = Counter(WORDS.get(report.status, report.status) for report in self.reports.values())
         counts = [f"{count} {word}" for word, count in words.items()]
         over = all(map(_over, self.reports.values()))
@@ -235,7 +235,7 @@ class _Wait:
         self._news.set()
 
 
-def in_words(report: Report, title: str, waited_s: float = 0.0, usual: Usual | None = None) -> str:
+def progress_in_words(report: Report, title: str, waited_s: float = 0.0, usual: Usual | None = None) -> str:
     """Return the state of a task in words, with the usual time of tasks of its tool."""
     parts = [f"{title}: {WORDS.get(report.status, report.status)}"]
     if report.status not in WORDS:

@@ -77,7 +77,7 @@ def estimate(
 
 
 def least(model: Model, sent: Mapping[str, Any]) -> float | None:
-    """Return the least that an input, with what it leaves open, costs; None where it has a rate or nobody knows."""
+    """Return the least that an input, with what it leaves open, costs; None where it has a rate, or is unknown."""
     if (price := model.price) is None:
         return None
     lines, _ = _lines(price, price.lines, View(sent, model.input, EMPTY, filled=True))

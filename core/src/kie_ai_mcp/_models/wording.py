@@ -46,7 +46,7 @@ def rule_line(rule: Rule) -> str:
 
 
 def price_lines(model: Model, unit: str = "credits") -> list[str]:
-    """Return a model's price as a table, one line a row; empty where nobody knows it."""
+    """Return a model's price as a table, one line a row; empty where it is unknown."""
     if (price := model.price) is None:
         return []
     rows = []
