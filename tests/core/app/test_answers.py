@@ -260,6 +260,14 @@ async def test_description_of_a_tool_has_its_prices_and_what_is_next(app: App) -
     assert (await ask(app, "describe_model", model="list_tasks"))[1]["price"] == ["free"]
 
 
+@pytest.mark.parametrize("app", [{"enabled_providers": ("veo3",)}], indirect=True)
+async def test_description_of_a_tool_of_one_model_has_the_whole_price_table(app: App) -> None:
+    _, data = await ask(app, "describe_model", model="generate_veo3_video")
+    _, of_model = await ask(app, "describe_model", model="veo-3-1")
+    assert len(of_model["price"]) > 2
+    assert data["price"][2:] == of_model["price"]
+
+
 async def test_answer_names_no_saved_file_that_is_gone(app: App) -> None:
     task_id = await finished(app)
     (saved,) = map(Path, (await ask(app, "get_task_status", task_id=task_id))[1]["files"])

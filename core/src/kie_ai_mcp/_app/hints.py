@@ -7,7 +7,6 @@ from kie_ai_mcp._settings.installation import COMMAND, typed_command
 from kie_ai_mcp._settings.settings import APP
 
 Value = TypeVar("Value")
-
 # What a caller or a service has written, as lines of an answer's text and as fields of its data.
 QUOTED = ("Prompt: ", "Text: ", "Data: ", "Arguments: ", "Tool: ", "Instead: ", "The service's own record: ")
 QUOTED_FIELDS = {"prompt", "data", "arguments", "instead", "service_record"}

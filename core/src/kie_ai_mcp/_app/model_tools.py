@@ -104,6 +104,8 @@ class ModelTools:
             listed = await anyio.to_thread.run_sync(self.offers)
             price = [offer.said_price for offer in listed if offer.name == tool.name]
             price += [f"{each.name}: {each.said_price}" for each in listed if each.tool == tool.name != each.name]
+            own = [entry for entry in self.engine.catalogue.entries.values() if entry.model.tool == tool.name]
+            price += [line for entry in own if len(own) == 1 for line in price_lines(entry.model, entry.unit)]
             step = (
                 "estimate_cost says what a call costs; describe_model shows the price table of a model that is named."
             )
