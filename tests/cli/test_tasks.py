@@ -89,6 +89,7 @@ def test_show_tells_everything_of_a_task_without_asking_the_service(run: "Run", 
     text = run("tasks", "show", task_id, sandbox=sandbox).stdout
     assert 'Arguments: {"prompt": "A harbour"}' in text
     assert f"Next: Run `kie-ai-mcp-server tasks wait {task_id}`;" in text
+    assert f"kie-ai-mcp-server tasks show {task_id} --refresh asks the service." in text
     assert len(sandbox.requests) == before
 
 

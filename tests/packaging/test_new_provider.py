@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp import InvalidArgument
 from kie_ai_mcp_authors.new_provider import check_name
+from kie_ai_mcp_authors.new_provider import new_provider as new_provider_command
+from kie_ai_mcp_authors.package import Package
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import RunScript, Serve, Uv, VenvWith
@@ -238,6 +242,26 @@ def test_new_provider_says_what_it_wrote_and_what_is_next(tmp_path: Path) -> Non
     assert (cd, venv, activate) == ("  cd elsewhere/mine", "  python -m venv .venv", "  . .venv/bin/activate")
     assert (install, test) == ('  python -m pip install --editable ".[dev]"', "  python -m pytest")
     assert with_uv == "or, with uv: uv run pytest"
+
+
+@pytest.mark.parametrize(("has_pip", "installer"), [(True, "python -m pip"), (False, "uv pip")])
+def test_next_steps_fit_the_environment_and_the_folder(
+    has_pip: bool, installer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = tmp_path / ("Scripts" if os.name == "nt" else "bin")
+    scripts.mkdir()
+    if has_pip:
+        (scripts / "pip3").touch()
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))
+    lines = Package("tidal").next_steps(Path("has space")).splitlines()
+    assert shlex.split(lines[1]) == ["cd", "has space"]
+    assert lines[2] == f'  {installer} install --editable ".[dev]"'
+
+
+def test_value_of_an_option_that_takes_none_is_refused_with_its_place() -> None:
+    done = CliRunner().invoke(new_provider_command, ["tidal", "--gateway", "https://x.example"])
+    assert done.exit_code == 2
+    assert "'https://x.example' has no place: --gateway and --models take no value" in done.output
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def test_one_task_is_reported_with_its_title_its_time_and_the_usual_time() -> No
         (report("processing"), {"t1": Usual(0.04, 0.2)}, "Veo 3: generating, 12 s, usually 1 s"),
         (report("completed", created_at=ago(9000)), {"t1": Usual(60, 180)}, "Veo 3: completed"),
         (report("failed"), {}, "Veo 3: failed"),
+        (report("pending", read_error="KeyError"), {}, "Veo 3: queued, 12 s, reading its status fails: KeyError"),
         (replace(report("unread"), provider=None), {}, "Task t1: unread"),
     ],
 )

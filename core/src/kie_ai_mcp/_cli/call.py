@@ -135,7 +135,8 @@ def perform(
     except KieError as exc:
         if console.wants_json():
             console.print_json(settings.mask.json(report_of_error(exc, failed).structured()))
-        here = f" From here: {console.PROGRAM} tasks list, then tasks resolve." if isinstance(exc, Unknown) else ""
+        is_open = isinstance(exc, Unknown) and "tasks resolve" not in str(exc)
+        here = f" From here: {console.PROGRAM} tasks list, then tasks resolve." if is_open else ""
         if isinstance(exc, InvalidArgument) and exc.instead:
             here = f" Instead: {_command(exc.instead)}"
         console.complain(settings.mask.text(str(exc)) + here)
@@ -185,7 +186,7 @@ def _failure(tool: str, data: Mapping[str, Any], *, waits: bool, saves: bool) ->
     task_id, status = data.get("task_id"), data["status"]
     if status in LOST or (waits and status == "unread"):
         reason = data.get("error") or data.get("read_error") or "no reason is known"
-        return f"the task is {status}: {reason}. {data['next_step']}"
+        return f"the task is {status}: {str(reason).rstrip('.')}. {data['next_step']}"
     if waits and status != "completed":
         unread = f" (its status can't be read: {data['read_error']})" if data.get("read_error") else ""
         return f"the task is still running and goes on by itself{unread}: {console.PROGRAM} tasks wait {task_id}"

@@ -57,8 +57,7 @@ def providers(form: str | None) -> None:
 
 def _faults_of_models(plugins: Plugins, settings: Settings) -> Mapping[str, Sequence[str]]:
     """Return what is wrong with the models of third-party providers; those of this project's own are not read."""
-    theirs = [each for each in plugins.plugins.values() if HOOK in each.hooks and not each.is_first_party]
-    if not theirs:
+    if all(each.is_first_party or HOOK not in each.hooks for each in plugins.plugins.values()):
         return {}
     catalogue = Catalogue(plugins, settings)
     _ = catalogue.entries
@@ -99,7 +98,8 @@ def tools(name: str | None, form: str | None) -> None:
         return
     chosen = next((row for row in rows if row["tool"] == name), None)
     if chosen is None:
-        raise click.UsageError(f"There is no tool {name!r}. {nearest(name, [row['tool'] for row in rows])}")
+        why, near = plugins.why_unlisted(name), nearest(name, [row["tool"] for row in rows])
+        raise click.UsageError(f"There is no tool {name!r}{f': {why}' if why else f'. {near}'}")
     if form == "json":
         print_json(chosen)
     else:

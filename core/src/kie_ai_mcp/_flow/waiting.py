@@ -26,7 +26,6 @@ UNKNOWN_KIND_S = 3.0
 RECORD_S = 1.0  # seconds between two looks for tasks that others have seen end
 TELL_S = 5.0  # seconds between two messages of progress where nothing changes
 WORDS = {"pending": "queued", "processing": "generating"}  # the words for people instead of a status
-READ_ERROR_CHARS = 200  # of it in a message of progress
 CLOCK = re.compile(r", (\d+) s\b")  # the time that a message of progress tells, for those who let it go on
 
 
@@ -249,7 +248,7 @@ def progress_in_words(report: Report, title: str, waited_s: float = 0.0, usual: 
         least, most = (max(1, round(seconds)) for seconds in usual[:2])
         parts.append(f"usually {least} s" if least == most else f"usually {least}-{most} s")
     if report.read_error:
-        parts.append(f"reading its status fails: {one_line(report.read_error, READ_ERROR_CHARS)}")
+        parts.append(f"reading its status fails: {one_line(report.read_error, 200)}")
     return ", ".join(parts)
 
 

@@ -95,12 +95,13 @@ class Plugins:
         return selection.RANKS[self.provider_of(self.tools[name].provider).availability] if name in self.tools else 0
 
     def why_unlisted(self, name: str) -> str:
-        """Return which setting leaves a tool out, or which provider that is set aside may bring it; else ""."""
+        """Return which setting leaves a tool out, or which provider that is not used may bring it; else ""."""
         if (tool := self.unlisted.get(name)) is None:
-            aside = (plugin for plugin in self.plugins.values() if plugin.state == "set aside")
-            mine = (plugin for plugin in aside if f"_{plugin.name.replace('-', '_')}_" in f"_{name}_")
+            unused = (plugin for plugin in self.plugins.values() if plugin.state != "enabled")
+            mine = (plugin for plugin in unused if f"_{plugin.name.replace('-', '_')}_" in f"_{name}_")
             reasons = (
-                f"the provider {each.name} is set aside: {each.reason.rstrip('.')}. {each.cure}" for each in mine
+                f"the provider {each.name} is {each.state}: {each.reason.rstrip('.')}. {self.way_back(each.name)}"
+                for each in mine
             )
             return next(reasons, "")
         provider, settings = self.provider_of(tool.provider), self._settings
@@ -335,8 +336,7 @@ def _check(plugin: Plugin, hook: pluggy.HookCaller, value: object, kind: type) -
         raise PluginError(f"{hook.name} returned {type(value).__name__}, not a {kind.__name__}{place_of_hook(hook)}.")
     # The contract tests judge this project's own: the first judgement takes milliseconds that no start has.
     if not plugin.is_first_party and (wrong := judge(value, kind)):
-        what = f"{hook.name} returned a {kind.__name__} that can't be used: {wrong}{place_of_hook(hook)}."
-        raise PluginError(what)
+        raise PluginError(f"{hook.name} returned a {kind.__name__} that can't be used: {wrong}{place_of_hook(hook)}.")
 
 
 def place_of_hook(hook: pluggy.HookCaller) -> str:
