@@ -84,13 +84,13 @@ def test_value_takes_the_place_of_its_example_in_a_fresh_file(run: "Run", file: 
 @pytest.mark.parametrize(
     ("key", "value", "reasons"),
     [
-        ("rate_limit", "many", ["rate_limit is 'many'", "valid integer"]),
+        ("rate_limit", "many", ["rate_limit is 'many'", "it must be a whole number"]),
         ("max_credits_per_day", "inf", ["finite"]),
         ("max_credits_per_request", "1e309", ["finite"]),
         ("confirm_credits", "nan", ["finite"]),
         ("tools.generate_veo3_video.max_credits", "1e309", ["finite"]),
         ("tools.generate_veo3_video.max_credits", "Infinity", ["finite"]),
-        ("rate_limit", "0", ["greater than or equal to 1"]),
+        ("rate_limit", "0", ["it must be at least 1"]),
         ("timeout", "60s", ["set it to 60000"]),
         ("log_format", "xml", ["'text' or 'json'"]),
         ("kinds", "image,pictures", ["'image'", "'video'"]),

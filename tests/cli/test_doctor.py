@@ -555,3 +555,17 @@ def test_what_is_left_at_another_service_proves_its_key(
     anyio.run(doctor._report_balances, found.append, chosen, plugins)
     assert [(each.check, each.state) for each in found] == [("balance of Moon", state)]
     assert words in found[0].found + found[0].cure
+
+
+def test_keys_of_users_are_compared_with_the_users_on_record(run: "Run") -> None:
+    assert run("users", "add", "dora", "--own-key").code == 0
+    assert run("users", "add", "anna").code == 0
+    for keys, expected in (
+        ("dora=key-of-dora", []),
+        ("dorra=key-of-dora", ["names nobody who is on record as a user: dorra.", "lacks a key of a user"]),
+        ("dora=key-of-dora,anna=key-of-anna", ["has a key for a user who pays with the server's"]),
+    ):
+        ended = run("doctor", "--offline", "--json", KIE_AI_USER_KEYS=keys)
+        said = [row["found"] for row in json.loads(ended.stdout) if row["check"] == "users"]
+        assert len(said) == len(expected), said
+        assert all(words in text for words, text in zip(expected, said, strict=True))

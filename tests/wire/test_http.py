@@ -379,7 +379,7 @@ def taken() -> Iterator[str]:
         ("--http --host box.local", {}, ("box.local", "KIE_AI_HTTP_TOKEN")),
         ("--http --host nowhere.invalid", {"KIE_AI_HTTP_TOKEN": TOKEN}, ("nowhere.invalid", "--host")),
         ("--http --port TAKEN", {}, ("TAKEN", "--port")),
-        ("--http", {"KIE_AI_HTTP_TOKEN": "short-one"}, ("KIE_AI_HTTP_TOKEN is a secret", "16 characters")),
+        ("--http", {"KIE_AI_HTTP_TOKEN": "short-one"}, ("KIE_AI_HTTP_TOKEN can't be used", "16 characters")),
         ("--http --strict", {"KIE_AI_PUBLIC_URL": "kie.example"}, ("KIE_AI_PUBLIC_URL", "https://")),
         ("--http --strict", {"KIE_AI_PUBLIC_URL": "https://kie.example/?a=b"}, ("KIE_AI_PUBLIC_URL", "before any ?")),
         (

@@ -217,7 +217,7 @@ def test_reading_tool_is_not_paid() -> None:
             {"prompt": "a", "frame_rate": 23},
             "frame_rate: 23 is not accepted: use one of 12, 15, 24, 25, 30, 48, 50 or 60.",
         ),
-        ({"prompt": "a", "strength": 1.5}, "strength: 1.5 is not accepted: input should be less than or equal to 1."),
+        ({"prompt": "a", "strength": 1.5}, "strength: 1.5 is not accepted: give at most 1."),
         (
             {"prompt": "a", "image_urls": [PICTURE, 7]},
             "image_urls[1]: 7 is not accepted: input should be a valid string.",

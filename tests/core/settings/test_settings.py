@@ -263,11 +263,13 @@ def test_timeout_of_the_file_is_refused_with_the_file_s_name(value: str, tmp_pat
         ("KIE_AI_DB_PATH", "~nobody-here/tasks.db", "no home folder is known for ~nobody-here"),
         ("KIE_AI_UPLOAD_URL", "kieai.example", "https://"),
         ("KIE_AI_KINDS", "image,movie", "'image', 'video', 'audio' or 'text'"),
-        ("KIE_AI_RATE_LIMIT", "0", "greater than or equal to 1"),
-        ("KIE_AI_RATE_WINDOW_S", "0", "greater than 0"),
-        ("KIE_AI_WAIT_S", "-1", "greater than or equal to 0"),
+        ("KIE_AI_RATE_LIMIT", "0", "it must be at least 1"),
+        ("KIE_AI_RATE_WINDOW_S", "0", "it must be more than 0"),
+        ("KIE_AI_WAIT_S", "-1", "it must be at least 0"),
+        ("KIE_AI_OAUTH_ISSUER", "login.example", "starts with https://"),
+        ("KIE_AI_TRUSTED_HOSTS", "http://x/y", "no host; name each as in kie.example"),
         ("KIE_AI_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
-        ("KIE_AI_MAX_DOWNLOAD_MB", "much", "integer"),
+        ("KIE_AI_MAX_DOWNLOAD_MB", "much", "it must be a whole number"),
     ],
 )
 def test_unusable_value_is_refused_with_variable_value_and_reason(name: str, text: str, reason: str) -> None:
@@ -508,7 +510,7 @@ def test_key_of_blanks_is_no_key(api_key: str | None) -> None:
 def test_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(text: str) -> None:
     error = refusal({"KIE_AI_API_KEY": text})
 
-    assert error.message.startswith("KIE_AI_API_KEY is a secret: ")
+    assert error.message.startswith("KIE_AI_API_KEY can't be used: ")
     assert text not in str(error)
 
 

@@ -29,6 +29,7 @@ from kie_ai_mcp._cli.remote_look import Look
 from kie_ai_mcp._flow.catalogue import live
 from kie_ai_mcp._flow.drift import differences, models_of, words_of_gone, words_of_new, words_of_schema
 from kie_ai_mcp._flow.engine import NEEDED, Engine
+from kie_ai_mcp._flow.people import key_faults
 from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._models.catalogue import some
 from kie_ai_mcp._providers.asking import route_of
@@ -368,6 +369,7 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
             damage = await record.damage()
             unsettled = [entry for entry in await record.submissions.unsettled() if entry.state == "unknown"]
             unsaved, spent, sent = await record.tasks.unsaved(), await record.spent_today(), await record.sent_in_hour()
+            keyless = key_faults(await record.users.all(), settings.keys_of_users)
     except StorageError as exc:
         cure = "Another program holds it; end it, or wait." if "locked" in exc.message else exc.next_step
         report(Finding("database", "fail", exc.message, cure))
@@ -378,6 +380,8 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
     else:
         report(Finding("database", "ok", f"{place} {fine}, schema version {SCHEMA_VERSION}."))
     _report_limits(report, settings, spent, sent)
+    for text in keyless:
+        report(Finding("users", "warn", text, f"Compare the names: {PROGRAM} users list"))
     if unsettled:
         reason = f"Requests of which it is not known whether they were made: {len(unsettled)}."
         gateway = plugins.gateways.get(unsettled[0].gateway)

@@ -1,6 +1,7 @@
 """Users of a server: an engine of each, which sees, pays and saves for that user alone."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,6 +61,22 @@ class People:
             user = await self.server.record.users.find(name) or user
             self._known[name] = now + KNOWN_S, user
         return user
+
+
+def key_faults(users: Iterable[User], keys: Iterable[str]) -> list[str]:
+    """Return what does not fit together of the users on record and the names that the setting `user_keys` has."""
+    paying, others = set[str](), set[str]()
+    for user in users:
+        if user.removed_at is None:
+            (paying if user.own_key else others).add(user.name)
+    named = {*keys}
+    unknown, unused, lacking = named - paying - others, named & others, paying - named
+    texts = {
+        "names nobody who is on record as a user": unknown,
+        "has a key for a user who pays with the server's (users change NAME --own-key)": unused,
+        "lacks a key of a user who pays with their own": lacking,
+    }
+    return [f"{variable('user_keys')} {text}: {', '.join(sorted(names))}." for text, names in texts.items() if names]
 
 
 def _engine_for(server: Engine, user: User) -> Engine:

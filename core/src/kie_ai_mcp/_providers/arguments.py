@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from kie_ai_mcp._providers.annotations import adapter, annotations, hints_of, without
 from kie_ai_mcp._providers.understanding import NOTHING, Understood, understood
+from kie_ai_mcp._settings.amounts import what_it_takes
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
 from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, field_of, is_web_address, texts_at
 
@@ -174,6 +175,8 @@ class Arguments:
             if error["type"] == "string_too_short" and not str(value).strip():
                 limit = "it can't be empty"
             return InvalidArgument(field, value, limit.format(**error.get("ctx", {}), length=length))
+        if words := what_it_takes(error["type"], error.get("ctx", {})):
+            return InvalidArgument(field, value, f"give {words}")
         return InvalidArgument(field, value, error["msg"][:1].lower() + error["msg"][1:])
 
     def _unknown(self, name: str, value: Any) -> InvalidArgument:

@@ -1,11 +1,25 @@
 """Amounts in words: numbers without the noise of their sums, prices with their unit, credits with their dollars."""
 
+from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 from kie_ai_mcp.specs import CREDITS
 
 USD = 0.005  # one credit of Kie.ai's
 DIGITS = 6  # after the point; what is beyond comes from adding floats
+# What a value must be, by pydantic's name of the error.
+VALUES = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
+    "finite_number": "a finite number",
+    "literal_error": "{expected}",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+}
 
 
 def exact(amount: float) -> float:
@@ -35,3 +49,9 @@ def dollars(credits: float) -> str:
 def in_words(amount: float, unit: str = CREDITS) -> str:
     """Return an amount with its unit; credits of Kie.ai with the dollars that they cost."""
     return f"{priced(amount, unit)}{f' ({dollars(amount)})' if unit == CREDITS else ''}"
+
+
+def what_it_takes(error: str, limits: Mapping[str, Any]) -> str:
+    """Return what a value must be where pydantic's `error` is of a number, a truth value or a choice; else nothing."""
+    whole = {name: plain(limit) if isinstance(limit, float) else limit for name, limit in limits.items()}
+    return VALUES.get(error, "").format(**whole)

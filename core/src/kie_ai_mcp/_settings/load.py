@@ -17,6 +17,7 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from kie_ai_mcp._settings import system_keyring
+from kie_ai_mcp._settings.amounts import what_it_takes
 from kie_ai_mcp._settings.databases import is_usable, passwords_in
 from kie_ai_mcp._settings.keys import BLANKS, holds_key, is_no_key, unwrapped
 from kie_ai_mcp._settings.secrets import Mask
@@ -279,10 +280,11 @@ def _unusable(exc: ValidationError, values: Mapping[str, Any], origins: Mapping[
     field = str(error["loc"][0])
     source = origins.get(field, field)
     place = source if source.startswith(PREFIX) else f"{field} in {source}"
-    shown = "a secret" if field in SECRETS else shorten(values.get(field))
-    reason = error["msg"].removeprefix("Value error, ")
+    shown = "can't be used" if field in SECRETS else f"is {shorten(values.get(field))}"
+    words = what_it_takes(error["type"], error.get("ctx", {}))
+    reason = f"it must be {words}" if words else error["msg"].removeprefix("Value error, ")
     cure = f"It means: {Settings.model_fields[field].description}."
     if field == "timeout":
         reason = "it must be a whole number of milliseconds, at least 1000"
         cure = "For 60 seconds set it to 60000."
-    return ConfigError(f"{place} is {shown}: {reason}.", next_step=cure, where=(field,))
+    return ConfigError(f"{place} {shown}: {reason}.", next_step=cure, where=(field,))

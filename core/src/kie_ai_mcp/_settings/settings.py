@@ -83,9 +83,17 @@ def _can_be_extended(value: str) -> str:
 
 
 def _issuer(value: str) -> str:
-    parts = urlsplit(_can_be_extended(value))
+    parts = urlsplit(value)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_local(parts.hostname or "")):
         raise ValueError("it must be an address that starts with https://")
+    return _can_be_extended(value)
+
+
+def _trusted(value: str) -> str:
+    try:
+        host_of(value)
+    except ValueError:
+        raise ValueError(f"{value} is no host; name each as in kie.example, kie:3000 or [fd00::5]") from None
     return value
 
 
@@ -156,6 +164,7 @@ Folders = Annotated[tuple[UserPath, ...], BeforeValidator(_split_paths), AfterVa
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(named_host)], ...], BeforeValidator(_split)]
+TrustedHosts = Annotated[tuple[Annotated[str, AfterValidator(_trusted)], ...], BeforeValidator(_split)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(named_origin)], ...], BeforeValidator(_split)]
 Kinds = Annotated[tuple[Kind, ...], BeforeValidator(_split)]
 Availabilities = Annotated[tuple[Availability, ...], BeforeValidator(_split)]
@@ -188,7 +197,9 @@ class Settings(BaseModel):
         description="the service's upload address; where KIE_AI_BASE_URL is set, that one without its /api/v1",
     )
     max_upload_mb: int = Field(100, ge=1, description="largest local file that is sent, in MB")
-    trusted_hosts: Names = Field((), description="host or host:port from which results may come although private")
+    trusted_hosts: TrustedHosts = Field(
+        (), description="host or host:port from which results may come although private"
+    )
     trusted_networks: Networks = Field((), description="ranges of private addresses from which results may come")
     enabled_providers: Names = Field((), description="only these providers (default: all installed)")
     disabled_providers: Names = Field((), description="never these providers")

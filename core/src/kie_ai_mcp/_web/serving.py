@@ -12,6 +12,7 @@ import uvicorn
 
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.links import Links
+from kie_ai_mcp._flow.people import key_faults
 from kie_ai_mcp._mcp.server import CLEANUP_S
 from kie_ai_mcp._mcp.signals import code_after, exit_after, signalled
 from kie_ai_mcp._mcp.traces import begin_traces
@@ -51,6 +52,8 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
         if (settings.token or settings.oauth_issuer) is None and not is_local(host):
             await _check_closed(visitors, host)
         with suppress(StorageError):  # known from now on, whatever becomes of the database
+            for text in key_faults(await visitors.users.all(), settings.keys_of_users):
+                log.warning("%s", text)
             has_users = await visitors.exist() or settings.oauth_issuer is not None
             if settings.public_url and settings.token is None and not has_users:
                 log.warning("there is an address in the internet and no token: only callers on this machine get in")
