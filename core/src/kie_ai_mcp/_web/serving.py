@@ -61,8 +61,6 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     except KieError:
         app.engine.record.close()
         raise
-    if not (app.engine.faults or has_keys(app.engine)):
-        log.warning("no key of a service is set: nothing paid is sent until KIE_AI_API_KEY or another one is")
     app.engine.tends_all = True
     base_url = settings.public_url or _local_url(settings, host, listener)
     links = Links.of(settings, base_url, app.engine.record.path)
@@ -82,6 +80,8 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
                 async with anyio.create_task_group() as serving:
                     serving.start_soon(server.serve, [listener])
                     _announce(host, listener)
+                    if not (app.engine.faults or has_keys(app.engine)):
+                        log.warning("no key of a service is set: nothing paid is sent until KIE_AI_API_KEY is")
                     app.watch()
                     received = await first
                     log.info("%s: no new requests are taken, and %s", received.name, ENDS)
