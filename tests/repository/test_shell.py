@@ -44,6 +44,7 @@ OTHERS = {
         "pipx",
         "python",
         "python3",
+        "tee",
         "unset",
     ),
     *("systemd-run", "twine", "uv", "uvx", ".uv/bin/uv", ".ci/run"),
