@@ -5,6 +5,7 @@
 
     uv run python tools/release.py X.Y.Z                    # change the files; look at the result, then commit it
     uv run python tools/release.py --check vX.Y.Z           # say whether that tag is what the files say
+    uv run python tools/release.py --gather X.Y.Z           # only gather the fragments, for a release that is to come
     uv run python tools/release.py --notes                  # print the newest section of CHANGELOG.md
 """
 
@@ -47,6 +48,12 @@ RANGES = (
     "docs/plugins/*.md",
 )
 """Files that say which versions of ours a distribution works with: those from this release on, below the next major."""
+
+UNRELEASED = "unreleased"  # in place of the date of a release that is to come
+TOWNCRIER: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
+START: str = TOWNCRIER["start_string"]
+KINDS = [kind["name"] for kind in TOWNCRIER["type"] if kind["name"]]
+SECTION = r"(?ms)^## {version} \({date}\)\n(.*?)(?=^## |\Z)"
 
 PROSE = (
     "*.md",
@@ -103,21 +110,52 @@ def released_command(version: str) -> dict[str, Any]:
     return {"command": "uvx", "args": ["--quiet", f"kie-ai-mcp-server=={version}"]}
 
 
-def gather(version: str, date: str, *, draft: bool = False) -> None:
-    """Move the fragments into CHANGELOG.md; with `draft`, only see whether that can be done."""
-    how = "--draft" if draft else "--yes"
+def gather(version: str, date: str) -> None:
+    """Move the fragments into CHANGELOG.md, to what was gathered for that version before; the section gets the date."""
+    text, earlier = CHANGELOG.read_text(encoding="utf-8"), to_come(version)
+    if earlier is not None:
+        CHANGELOG.write_text(text.replace(earlier[0], ""), encoding="utf-8")
+    if fragments():
+        build(version, date, "--yes")
+    else:
+        text = CHANGELOG.read_text(encoding="utf-8")
+        CHANGELOG.write_text(text.replace(START, f"{START}\n## {version} ({date})\n\n"), encoding="utf-8")
+    text = CHANGELOG.read_text(encoding="utf-8")
+    section = re.search(SECTION.format(version=re.escape(version), date=re.escape(date)), text)
+    assert section is not None  # noqa: S101  it was written just now
+    whole = f"## {version} ({date})\n\n{joined(section[1], earlier[1] if earlier else '')}\n\n"
+    text = re.sub(r"\n{3,}", "\n\n", text.replace(section[0], whole))
+    CHANGELOG.write_text(f"{text.rstrip()}\n", encoding="utf-8")
+
+
+def build(version: str, date: str, how: str) -> None:
+    """Let towncrier gather the fragments, or with ``--draft`` see whether that can be done."""
     command = [sys.executable, "-m", "towncrier", "build", how, "--version", version, "--date", date]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  nothing from outside
     if done.returncode:
         sys.exit(f"The fragments can't be gathered: {done.stdout}{done.stderr}")
-    if not draft:
-        CHANGELOG.write_text(re.sub(r"\n{3,}", "\n\n", CHANGELOG.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def to_come(version: str) -> "re.Match[str] | None":
+    """Return the section of the changelog of a release that is to come."""
+    pattern = SECTION.format(version=re.escape(version), date=UNRELEASED)
+    return re.search(pattern, CHANGELOG.read_text(encoding="utf-8"))
+
+
+def joined(newer: str, older: str) -> str:
+    """Return two sections of the changelog as one, list by list."""
+    lists: dict[str, list[str]] = {name: [] for name in ("", *KINDS)}
+    for section in (newer, older):
+        first, *rest = re.split(r"(?m)^### (.+)\n", section)
+        for name, lines in zip(("", *rest[::2]), (first, *rest[1::2]), strict=True):
+            lists[name] += [lines.strip()] if lines.strip() else []
+    highlights = ["\n\n".join(lists.pop(""))]
+    return "\n\n".join([*highlights, *(f"### {name}\n\n" + "\n".join(lines) for name, lines in lists.items() if lines)])
 
 
 def fragments() -> list[str]:
     """Return the names of the fragments that are not gathered yet."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
-    return sorted(path.name for path in (ROOT / settings["directory"]).glob("*.md"))
+    return sorted(path.name for path in (ROOT / TOWNCRIER["directory"]).glob("*.md"))
 
 
 def current() -> str:
@@ -139,10 +177,11 @@ def prepare(version: str, date: str) -> None:
     """Write the release into the files once everything is checked, and name what a person has to change."""
     if [*map(int, version.split("."))] <= [*map(int, current().split("."))]:
         sys.exit(f"{version} is not above {current()}, the version that the files have. Nothing was written.")
-    if not fragments():
+    if not fragments() and to_come(version) is None:
         sys.exit("changelog.d has no fragments, so there is nothing to release. Nothing was written.")
     texts = planned(version)
-    gather(version, date, draft=True)
+    if fragments():
+        build(version, date, "--draft")
     for file, text in texts.items():
         file.write_text(text, encoding="utf-8")
     gather(version, date)
@@ -165,8 +204,8 @@ def faults(version: str) -> Iterator[str]:
     (server,) = json.loads(PLUGIN.read_text(encoding="utf-8"))["mcpServers"].values()
     if not released_command(version).items() <= server.items():
         yield f"{PLUGIN.relative_to(ROOT)} does not start kie-ai-mcp-server=={version}"
-    if f"\n## {version} (" not in CHANGELOG.read_text(encoding="utf-8"):
-        yield f"CHANGELOG.md has no heading for {version}"
+    if not re.search(rf"(?m)^## {re.escape(version)} \(\d", CHANGELOG.read_text(encoding="utf-8")):
+        yield f"CHANGELOG.md has no heading with a date for {version}"
     for place in outdated():
         yield f"{place}: no longer true with a release"
     if left := fragments():
@@ -179,6 +218,7 @@ def main() -> None:
     parser.add_argument("version", nargs="?", help="version of the release, as X.Y.Z")
     parser.add_argument("--date", default=datetime.datetime.now(datetime.UTC).date().isoformat())
     parser.add_argument("--check", metavar="TAG", help="check that the files are the release of this tag")
+    parser.add_argument("--gather", action="store_true", help="only gather the fragments, under a heading without date")
     parser.add_argument("--notes", action="store_true", help="print the newest section of CHANGELOG.md")
     chosen = parser.parse_args()
     if chosen.notes:
@@ -188,6 +228,8 @@ def main() -> None:
             sys.exit("\n".join([f"This is not the release of {chosen.check}:", *found]))
     elif chosen.version is None or not re.fullmatch(r"\d+\.\d+\.\d+", chosen.version):
         parser.error("give the version of the release, as X.Y.Z")
+    elif chosen.gather:
+        gather(chosen.version, UNRELEASED)
     else:
         prepare(chosen.version, chosen.date)
 

@@ -184,7 +184,10 @@ STAYS_TRUE = re.compile(
 )
 
 
-@pytest.mark.skipif("\n## " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), reason="the first release is out")
+@pytest.mark.skipif(
+    re.search(r"(?m)^## \S+ \(\d", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")) is not None,
+    reason="the first release is out",
+)
 def test_sentence_that_the_first_release_makes_false_is_worded_to_be_found() -> None:
     unmarked = list[str]()
     for page in {page for pattern in RELEASE["PROSE"] for page in ROOT.glob(pattern)} - {ROOT / "CHANGELOG.md"}:
@@ -205,6 +208,21 @@ def test_second_release_stands_above_the_first(copy: Path) -> None:
     assert "News of 7.3.0" not in tool("release.py", "--notes", root=copy).stdout
 
 
+def test_what_is_gathered_before_a_release_is_part_of_it(copy: Path) -> None:
+    tool("release.py", "--gather", "7.3.0", root=copy)
+    for kind in ("changed", "added"):
+        (copy / f"changelog.d/more.{kind}.md").write_text(f"More was {kind}.\n", encoding="utf-8")
+    tool("release.py", "--gather", "7.3.0", root=copy)
+    changelog = copy / "CHANGELOG.md"
+    lists = "### Added\n\n- More was added.\n\n### Changed\n\n- More was changed.\n- Something is different.\n"
+    assert changelog.read_text("utf-8").endswith(f"\n\n## 7.3.0 (unreleased)\n\n{lists}")
+    assert "no heading with a date" in tool("release.py", "--check", "v7.3.0", root=copy, code=1).stderr
+    tool("release.py", "7.3.0", "--date", "2031-02-03", root=copy)
+    tool("release.py", "--check", "v7.3.0", root=copy)
+    assert changelog.read_text("utf-8").endswith(f"\n\n## 7.3.0 (2031-02-03)\n\n{lists}")
+    assert "unreleased" not in changelog.read_text("utf-8")
+
+
 def test_tag_of_another_version_is_refused_with_the_places(copy: Path) -> None:
     said = tool("release.py", "--check", "v7.3.0", root=copy, code=1).stderr
     for place in (
@@ -217,7 +235,7 @@ def test_tag_of_another_version_is_refused_with_the_places(copy: Path) -> None:
         "bug.yml",
     ):
         assert place in said
-    assert "CHANGELOG.md has no heading for 7.3.0" in said
+    assert "CHANGELOG.md has no heading with a date for 7.3.0" in said
     assert "fragments are not gathered" in said
 
 

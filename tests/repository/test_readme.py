@@ -17,7 +17,7 @@ WINDOWS = "On Windows write `.uv\\bin\\uv` instead of `.uv/bin/uv`."
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MOST_WORDS = 900
-IS_RELEASED = re.search(r"(?m)^## \d", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")) is not None
+IS_RELEASED = re.search(r"(?m)^## \d\S* \(\d", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")) is not None
 # What stands beside each line that works only once there is a release.
 FROM_RELEASE_ON = re.compile(r"\(from \d+\.\d+\.\d+ on the package index\)")
 NEEDS_RELEASE = re.compile(
