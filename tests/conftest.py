@@ -1,6 +1,7 @@
 """Shared fixtures: a local service, the real server over stdio, and no network beyond this machine."""
 
 import errno
+import gc
 import ipaddress
 import os
 import socket
@@ -188,6 +189,17 @@ def before_start(memory: bool) -> Callable[[dict[str, str], Path], None]:
             assert done.returncode == 0, done.stderr
 
     return fill
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Collect 12,000 tests without looking for garbage among them, which takes a third of the time."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 # The service and the server ------------------------------------------------------------------------------------------
