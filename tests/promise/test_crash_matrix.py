@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import Rows
     from tests.promise.conftest import LaunchIn
 
-SEEDS = range(10)
+SEEDS = range(6)
 AT_ONCE = 3
 KILLED = -9
 

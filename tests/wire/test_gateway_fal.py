@@ -190,7 +190,7 @@ async def test_empty_account_is_reported_as_such(serve: "Serve", tmp_path: Path,
         async with serve(None, **settings(tmp_path, poor)) as client:
             refused = await client.call_tool("generate_pika_video", {"prompt": prompt})
     assert refused.is_error
-    assert "not enough credits" in data(refused)["error"]
+    assert "the account at fal has not enough left" in data(refused)["error"]
     assert data(refused)["next_step"] == "Top up the account at fal."
 
 

@@ -360,7 +360,7 @@ BAD_EDITS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no pictures": ({"image_urls": []}, ("image_urls", "at least 1")),
     "pictures left out": ({}, ("image_urls", "required")),
     "a file": ({"image_urls": [PICTURE, "file:///etc/passwd"]}, ("image_urls[1]", "file:///etc/passwd", "http")),
-    "a path": ({"image_urls": ["/etc/passwd"]}, ("image_urls[0]", "/etc/passwd", "KIE_AI_UPLOAD_ROOTS")),
+    "a path": ({"image_urls": ["/etc/passwd"]}, ("image_urls[0]", "/etc/passwd", "allowed")),
 }
 BAD_CALLS = {
     **{name: ("generate_nano_banana", arguments, words) for name, (arguments, words) in BAD.items()},

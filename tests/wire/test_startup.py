@@ -128,9 +128,9 @@ def test_every_command_tells_a_wrong_setting_alike(run: "Run", command: str) -> 
 
 
 def test_key_address_and_time_limit_are_used_as_given(spawn: "Spawn") -> None:
-    with Sandbox(key="the right key") as sandbox:
+    with Sandbox(key="the-right-key") as sandbox:
         address = f"{sandbox.base_url}/"
-        child = spawn(KIE_AI_API_KEY="  the right key ", KIE_AI_BASE_URL=address, KIE_AI_TIMEOUT="1000")
+        child = spawn(KIE_AI_API_KEY="  the-right-key ", KIE_AI_BASE_URL=address, KIE_AI_TIMEOUT="1000")
         child.greet("2025-11-25")
         assert child.call("get_credits")["structuredContent"]["credits"] == 10_000
         sandbox.play("slow:30", path="credit")
