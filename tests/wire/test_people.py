@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from kie_ai_mcp._web.sites import LOOK_S
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import Postgres
 from tests.helpers import until
@@ -373,3 +375,19 @@ def test_users_are_the_same_at_every_server_of_a_database(
         run_in(folders[1], "users", "remove", "ada", **settings)
         for client in clients:
             ends_within_seconds(client)
+
+
+def test_download_by_a_link_outlasts_the_looks_at_users(people: People) -> None:
+    ada = people.seen_by("ada")
+    made = ada.tool("generate_nano_banana", prompt="A fox as large as a house")["structuredContent"]["task_id"]
+    (task,) = ada.tool("wait_for_tasks", task_ids=[made], timeout_s=30)["structuredContent"]["tasks"]
+    (link,) = task["files"]
+    (saved,) = (people.folder / "out").rglob("*a-fox-as-large*.png")
+    with saved.open("ab") as file:
+        file.write(bytes(50_000_000))  # more than what lies between the two
+    with httpx.stream("GET", link, timeout=LIMIT_S, trust_env=False) as answer:
+        pieces = answer.iter_raw(100_000)
+        taken = len(next(pieces))
+        time.sleep(2 * LOOK_S)
+        taken += sum(map(len, pieces))
+    assert taken == saved.stat().st_size

@@ -37,7 +37,8 @@ HEALTH_PATH, READY_PATH = "/healthz", "/readyz"
 METRICS_PATH = "/metrics"
 PASSED_ON = "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"  # headers that proxies add
 PROBES = HEALTH_PATH, READY_PATH  # they say nothing that is to be kept, and are answered to the end
-USER = "kie_ai_mcp.user"  # the name in a request's scope of the user who makes it
+# Names in a request's scope: of the user who makes it, and of its having a proof of its own, whoever the users are.
+USER, PROVEN = "kie_ai_mcp.user", "kie_ai_mcp.proven"
 CALLBACK_LIMIT = 1024 * 1024  # the largest callback, in bytes; the service posts addresses, not media
 EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  hosts to listen on that are no address
 RESUME = b"last-event-id"  # a client asks for what it missed; nothing is kept, and the SDK would answer 500
@@ -136,12 +137,14 @@ class Access:
         if self.closing and scope["path"] not in PROBES:
             return ending("The server is ending; nothing was done.")
         path, token = scope["path"], self.settings.token
-        if path in self.OPEN or path.startswith(f"{FILES_PATH}/"):
+        scope[PROVEN] = path in self.OPEN or path.startswith(f"{FILES_PATH}/")
+        if scope[PROVEN]:
             return None
         in_browser = path.startswith(GALLERY_PATH)
         sent = _token_in(Headers(scope=scope), in_browser=in_browser)
         is_known = token is not None and hmac.compare_digest(sent.encode(), token.encode())
         if path == METRICS_PATH and is_known:  # the figures are those of all users, and are asked for by no user
+            scope[PROVEN] = True
             return None
         if self.issuer is not None and path != METRICS_PATH and not sent.startswith(BEGINNING):
             return await self._unknown_to(self.issuer, sent, scope)

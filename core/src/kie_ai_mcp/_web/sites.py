@@ -15,7 +15,7 @@ from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.links import Links
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp._settings.logging import Outage
-from kie_ai_mcp._web.access import USER, refusal
+from kie_ai_mcp._web.access import PROVEN, USER, refusal
 from kie_ai_mcp._web.site import Site
 from kie_ai_mcp.errors import KieError
 
@@ -39,7 +39,7 @@ class Sites:
 
     Sessions, subscriptions and all that a page has shown are kept by a site, so that nobody gets at another's. It is
     closed, and all that it still answers ends, once its user is removed, or has another token or role; what the own one
-    answers ends once there are users.
+    answers ends once there are users, but for requests that have a proof of their own, such as downloads by links.
     """
 
     own: Site
@@ -52,7 +52,7 @@ class Sites:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the site of the request's user answer it."""
         user: User | None = scope.get(USER)
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope.get(PROVEN):
             await self.own.starlette(scope, receive, send)
             return
         site, answer = self.own if user is None else await self._site_of(user), _Answer(send)
