@@ -1,5 +1,6 @@
 """Client configurations: where each client keeps its servers, and the command that starts ours."""
 
+import json
 import shutil
 import sys
 import sysconfig
@@ -9,7 +10,8 @@ import pytest
 
 from kie_ai_mcp._cli.install import jsonc, toml_text, yaml_text
 from kie_ai_mcp._cli.install.clients import CLIENTS, Remote, config_path
-from kie_ai_mcp._cli.install.entries import edited, starts_this
+from kie_ai_mcp._cli.install.entries import edited, removed, starts_this
+from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._settings.installation import server_command
 from kie_ai_mcp.errors import ConfigError
 
@@ -129,3 +131,29 @@ def test_entry_that_starts_this_server_is_known_by_its_command(name: str) -> Non
     if client.address:  # an entry of our usual name that starts nothing
         remote = edited(client, "", Remote("https://example.com/mcp"), "kie-ai")
         assert not starts_this(client, remote)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_ours"),
+    [
+        (["uvx", "--with", "kie-ai-mcp-flux", "kie-ai-mcp-server"], True),
+        (["uvx", "--quiet", "kie-ai-mcp-server==0.2.0"], True),
+        (["C:\\kie\\Scripts\\kie-ai-mcp-server.exe"], True),
+        (["uv", "run", "--project", "/src/clone", "/src/clone/.venv/bin/kie-ai-mcp-server"], True),
+        (["python", "-m", "kie_ai_mcp"], True),
+        (["sh", "-c", "cd /srv && exec uvx kie-ai-mcp-server"], True),
+        (["docker", "run", "-i", "kie-ai-mcp-server:0.2.0"], True),
+        (["npx", "-y", "@modelcontextprotocol/server-filesystem", "/home/me/src/kie-ai-mcp-server"], False),
+        (["git-mcp", "--repository", "/home/me/kie-ai-mcp-server/main"], False),
+        (["notes-of-kie-ai-mcp-server"], False),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_entry_is_ours_by_what_it_starts_and_not_by_a_folder(words: list[str], is_ours: bool) -> None:
+    text = json.dumps({"mcpServers": {"another": {"command": words[0], "args": words[1:]}}})
+    assert starts_this(CLIENTS["cursor"], text) is is_ours
+    if is_ours:
+        assert json.loads(removed(CLIENTS["cursor"], text, "another"))["mcpServers"] == {}
+    else:
+        with pytest.raises(Malformed):
+            removed(CLIENTS["cursor"], text, "another")

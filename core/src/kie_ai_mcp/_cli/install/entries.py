@@ -1,9 +1,10 @@
 """Our entry in a client's file: made, changed, read and removed, with everything else in the file as it was."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 from operator import getitem, itemgetter
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from tomlkit.exceptions import TOMLKitError
@@ -14,6 +15,8 @@ from kie_ai_mcp._settings.installation import server_command, server_environment
 from kie_ai_mcp._settings.settings import PREFIX, SECRET_ENDINGS
 
 PROGRAMS = ("kie-ai-mcp", "kie_ai_mcp")  # in the command of every entry that starts this server
+# The program or the module as an entry names it, or what uvx or a container engine is to start, of any version.
+OURS = re.compile(r"(kie-ai-mcp-(server|core)|kie_ai_mcp)(\.exe)?(\[[\w,-]+\])?(([=<>~!]=?|[@:]).*)?")
 SECRETS = ("key", "token")  # what a client can be made to ask for
 HEADERS = ("headers", "http_headers")
 # All that stands for a secret: a reference to a variable or a question, with no other value for where there is none.
@@ -106,7 +109,7 @@ def removed(client: Client, text: str, name: str = ENTRY) -> str:
 
 def starts_this(client: Client, text: str) -> bool:
     """Return whether an entry of a client's file starts this server, whatever it is called."""
-    return any(_starts_this(entry) for entry in own_entries(client, text).values())
+    return any(_starts_this(client, entry) for entry in own_entries(client, text).values())
 
 
 def own_entries(client: Client, text: str) -> dict[str, dict[str, Any]]:
@@ -114,11 +117,26 @@ def own_entries(client: Client, text: str) -> dict[str, dict[str, Any]]:
     whole = client.form.read(text)
     servers = _entry_at(whole, _place(client, whole))
     named = servers.items() if isinstance(servers, dict) else ()
-    return {name: own for name, own in named if isinstance(own, dict) and (name == ENTRY or _starts_this(own))}
+    return {name: own for name, own in named if isinstance(own, dict) and (name == ENTRY or _starts_this(client, own))}
 
 
-def _starts_this(entry: Mapping[str, Any]) -> bool:
-    return any(word in repr(entry) for word in PROGRAMS)
+def _starts_this(client: Client, entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry's program, or what it is told to start, is this server, and not only a folder of ours."""
+    program, *arguments = [*_words(entry, {client.command, "command", "cmd"}), ""]
+    arguments += _words(entry, {client.args or "args", "args"})
+    parts = [part for words in arguments for part in words.split()]  # of a shell that is given a line
+    return _is_program(program, of_any_folder=True) or any(map(_is_program, parts))
+
+
+def _words(entry: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    values = (entry.get(key) for key in sorted(keys))
+    return [str(word) for value in values if value for word in (value if isinstance(value, list) else [value])]
+
+
+def _is_program(word: str, *, of_any_folder: bool = False) -> bool:
+    path = PurePosixPath(word.replace("\\", "/"))
+    is_bare = of_any_folder or "/" not in str(path) or path.parent.name.lower() in {"bin", "scripts"}
+    return is_bare and OURS.fullmatch(path.name) is not None
 
 
 def holds_secret(client: Client, text: str, name: str) -> bool:
@@ -154,9 +172,7 @@ def _check_form(client: Client, existing: Any, name: str) -> None:
 
 def _starts_another(client: Client, existing: Mapping[str, Any]) -> bool:
     """Return whether an entry starts a program, and not this server."""
-    commands = [existing[key] for key in {client.command, "command", "cmd"} & existing.keys()]
-    written = repr([commands, existing.get(client.args or "args")])
-    return bool(commands) and not any(word in written for word in PROGRAMS)
+    return not {client.command, "command", "cmd"}.isdisjoint(existing) and not _starts_this(client, existing)
 
 
 def start_of(client: Client, text: str, name: str, environ: Env) -> tuple[list[str], dict[str, str]]:
