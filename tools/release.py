@@ -112,28 +112,33 @@ def released_command(version: str) -> dict[str, Any]:
 
 def gather(version: str, date: str) -> None:
     """Move the fragments into CHANGELOG.md, to what was gathered for that version before; the section gets the date."""
-    text, earlier = CHANGELOG.read_text(encoding="utf-8"), to_come(version)
-    if earlier is not None:
-        CHANGELOG.write_text(text.replace(earlier[0], ""), encoding="utf-8")
-    if fragments():
-        build(version, date, "--yes")
-    else:
-        text = CHANGELOG.read_text(encoding="utf-8")
-        CHANGELOG.write_text(text.replace(START, f"{START}\n## {version} ({date})\n\n"), encoding="utf-8")
-    text = CHANGELOG.read_text(encoding="utf-8")
-    section = re.search(SECTION.format(version=re.escape(version), date=re.escape(date)), text)
-    assert section is not None  # noqa: S101  it was written just now
-    whole = f"## {version} ({date})\n\n{joined(section[1], earlier[1] if earlier else '')}\n\n"
-    text = re.sub(r"\n{3,}", "\n\n", text.replace(section[0], whole))
+    earlier = to_come(version)
+    newer = drafted(version, date) if fragments() else ""
+    section = f"## {version} ({date})\n\n{joined(newer, earlier[1] if earlier else '')}"
+    text = CHANGELOG.read_text(encoding="utf-8").replace(earlier[0] if earlier else "\0", "")
+    head, _, below = text.partition(START)
+    text = re.sub(r"\n{3,}", "\n\n", f"{head}{START}\n{section}\n\n{below}")
     CHANGELOG.write_text(f"{text.rstrip()}\n", encoding="utf-8")
+    for name in fragments():
+        (ROOT / TOWNCRIER["directory"] / name).unlink()
 
 
-def build(version: str, date: str, how: str) -> None:
-    """Let towncrier gather the fragments, or with ``--draft`` see whether that can be done."""
-    command = [sys.executable, "-m", "towncrier", "build", how, "--version", version, "--date", date]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  nothing from outside
+def drafted(version: str, date: str) -> str:
+    """Return what the fragments say as a section, without its heading; nothing is written."""
+    command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", version, "--date", date]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)  # noqa: S603  nothing from outside
     if done.returncode:
         sys.exit(f"The fragments can't be gathered: {done.stdout}{done.stderr}")
+    return re.sub(r"(?m)\A\s*^## .*\n", "", done.stdout)
+
+
+def check_order(version: str) -> None:
+    """End the program where a version can't be the next one."""
+    if [*map(int, version.split("."))] <= [*map(int, current().split("."))]:
+        sys.exit(f"{version} is not above {current()}, the version that the files have. Nothing was written.")
+    for other in re.findall(rf"(?m)^## (\S+) \({UNRELEASED}\)$", CHANGELOG.read_text(encoding="utf-8")):
+        if other != version:
+            sys.exit(f"CHANGELOG.md has gathered {other}: change that heading first. Nothing was written.")
 
 
 def to_come(version: str) -> "re.Match[str] | None":
@@ -148,7 +153,7 @@ def joined(newer: str, older: str) -> str:
     for section in (newer, older):
         first, *rest = re.split(r"(?m)^### (.+)\n", section)
         for name, lines in zip(("", *rest[::2]), (first, *rest[1::2]), strict=True):
-            lists[name] += [lines.strip()] if lines.strip() else []
+            lists.setdefault(name, []).extend(filter(None, [lines.strip()]))
     highlights = ["\n\n".join(lists.pop(""))]
     return "\n\n".join([*highlights, *(f"### {name}\n\n" + "\n".join(lines) for name, lines in lists.items() if lines)])
 
@@ -175,13 +180,12 @@ def outdated() -> Iterator[str]:
 
 def prepare(version: str, date: str) -> None:
     """Write the release into the files once everything is checked, and name what a person has to change."""
-    if [*map(int, version.split("."))] <= [*map(int, current().split("."))]:
-        sys.exit(f"{version} is not above {current()}, the version that the files have. Nothing was written.")
+    check_order(version)
     if not fragments() and to_come(version) is None:
         sys.exit("changelog.d has no fragments, so there is nothing to release. Nothing was written.")
     texts = planned(version)
     if fragments():
-        build(version, date, "--draft")
+        drafted(version, date)
     for file, text in texts.items():
         file.write_text(text, encoding="utf-8")
     gather(version, date)
@@ -229,6 +233,7 @@ def main() -> None:
     elif chosen.version is None or not re.fullmatch(r"\d+\.\d+\.\d+", chosen.version):
         parser.error("give the version of the release, as X.Y.Z")
     elif chosen.gather:
+        check_order(chosen.version)
         gather(chosen.version, UNRELEASED)
     else:
         prepare(chosen.version, chosen.date)

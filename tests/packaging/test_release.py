@@ -217,6 +217,9 @@ def test_what_is_gathered_before_a_release_is_part_of_it(copy: Path) -> None:
     lists = "### Added\n\n- More was added.\n\n### Changed\n\n- More was changed.\n- Something is different.\n"
     assert changelog.read_text("utf-8").endswith(f"\n\n## 7.3.0 (unreleased)\n\n{lists}")
     assert "no heading with a date" in tool("release.py", "--check", "v7.3.0", root=copy, code=1).stderr
+    kept = changelog.read_text("utf-8")
+    assert "has gathered 7.3.0" in tool("release.py", "7.4.0", root=copy, code=1).stderr
+    assert changelog.read_text("utf-8") == kept
     tool("release.py", "7.3.0", "--date", "2031-02-03", root=copy)
     tool("release.py", "--check", "v7.3.0", root=copy)
     assert changelog.read_text("utf-8").endswith(f"\n\n## 7.3.0 (2031-02-03)\n\n{lists}")
