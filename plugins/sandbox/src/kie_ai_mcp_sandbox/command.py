@@ -70,7 +70,8 @@ def sandbox(
             served.drift(drift)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    with _signals() as stop:
+    stop = threading.Event()
+    with _signals() as signals:
         try:
             served.start()
         except OSError as error:
@@ -84,7 +85,7 @@ def sandbox(
         if until_stdin_closes:
             threading.Thread(target=_watch_stdin, args=(stop,), name="stdin", daemon=True).start()
         # Without a timeout Windows would not see Ctrl-C.
-        while not stop.wait(0.5):
+        while not (signals or stop.wait(0.1)):
             pass
         served.stop()
 
@@ -130,12 +131,15 @@ def demo(output: Path) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set."""
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+def _signals() -> Iterator[list[int]]:
+    """Yield a list that each Ctrl-C and SIGTERM is added to: a lock that one signal holds, a second would wait for."""
+    signals: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: signals.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        yield stop
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
