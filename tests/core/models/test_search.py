@@ -196,6 +196,9 @@ def test_prices_are_compared_at_the_length_and_resolution_that_are_asked_for(ope
         ("8-second 1080p", Wish(8.0, "1080p")),
         ("kling 2.6", Wish()),
         ("10 minimal posters", Wish()),
+        ("synth music of the 80s", Wish()),
+        ("0.75 min", Wish(45.0)),
+        ("1:30 min and 1,000 s", Wish()),
     ],
 )
 def test_length_and_resolution_are_read_in_the_words_of_people(words: str, wish: Wish) -> None:

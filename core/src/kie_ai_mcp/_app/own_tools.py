@@ -71,7 +71,7 @@ class OwnTools:
     ) -> Answer:
         """Wait until tasks are finished, or as long as the client allows; then call again for those still running."""
         limit_s = min(timeout_s or self.call.patience_s, self.call.most_s)
-        ids = [await self._whole(task_id) for task_id in task_ids]
+        ids = [await whole_id(self.engine.record, task_id, "task_ids") for task_id in task_ids]
         reports = await wait_for(self.engine, ids, limit_s, self.call.say)
         return await self._many(reports, {"next_step": _next_of_all(reports)})
 

@@ -14,6 +14,7 @@ from kie_ai_mcp._record.copying import back_up, copy, counts
 from kie_ai_mcp._record.copying import restore as restored
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.sqlite import RESTORE
 from kie_ai_mcp._settings.databases import has_scheme, is_address
 from kie_ai_mcp._settings.load import find_origins, load_settings, settings_of, with_password
 from kie_ai_mcp._settings.settings import Settings, at_home, variable
@@ -40,7 +41,9 @@ def check() -> None:
             rows, damage = counts(record), record.database.damage()
         place, took_ms = record.database.name, round((time.perf_counter() - begun) * 1000, 1)
     if damage:
-        raise StorageError(f"The task database {place} is damaged: {damage[0]}.", next_step="Run: doctor")
+        raise StorageError(
+            f"The task database {place} is damaged: {damage[0]}.", next_step=f"{RESTORE}. Or run: doctor"
+        )
     found = {"database": place, "schema_version": SCHEMA_VERSION, "rows": rows, "took_ms": took_ms}
     console.show(
         found,

@@ -17,8 +17,8 @@ from kie_ai_mcp._cli.install.toml_text import with_line_ends_of
 from kie_ai_mcp._cli.text_files import TextFile
 from kie_ai_mcp._record.database import file_lock
 from kie_ai_mcp._settings.folders import cure_of_access, why_unwritable
-from kie_ai_mcp._settings.load import config_file, load_settings
-from kie_ai_mcp._settings.settings import PREFIX, Settings
+from kie_ai_mcp._settings.load import config_file, load_settings, settings_of
+from kie_ai_mcp._settings.settings import PREFIX
 from kie_ai_mcp.errors import ConfigError, shorten
 
 FOLDERS = {"output_dir", "upload_roots"}
@@ -82,7 +82,7 @@ def check_settings(values: Mapping[str, Any]) -> None:
 
 def check_folders(values: Mapping[str, Any]) -> None:
     """Raise ConfigError where a folder among these values, which the server takes, is of no use on this machine."""
-    settings = Settings.model_validate({name: values[name] for name in FOLDERS & values.keys() if values[name]})
+    settings = settings_of({name: values[name] for name in FOLDERS & values.keys() if values[name]}, {})
     if settings.output_dir and (reason := why_unwritable(settings.output_dir)):
         cure = cure_of_access(settings.output_dir, "Name another folder; mount its drive first if it is on one.")
         raise ConfigError(f"output_dir: {reason}.", next_step=cure, where=("output_dir",))

@@ -23,7 +23,7 @@ async def ids_beginning(record: Record, start: str, least: int = SHORTEST_START)
     return await record.tasks.beginning_with(start)
 
 
-async def whole_id(record: Record, start: str) -> str:
+async def whole_id(record: Record, start: str, field: str = "task_id") -> str:
     """Return the id of the one task whose id begins so, else the text; raise InvalidArgument where there are more."""
     try:
         ids = await ids_beginning(record, start)
@@ -31,7 +31,7 @@ async def whole_id(record: Record, start: str) -> str:
         return start
     if len(ids) > 1:
         reason = f"it begins the ids of several tasks: {', '.join(ids)}; give a whole one"
-        raise InvalidArgument("task_id", start, reason)
+        raise InvalidArgument(field, start, reason)
     return ids[0] if ids else start
 
 

@@ -153,6 +153,9 @@ class Catalogue:
             return InvalidArgument(field, name, reason)
         if not self.entries:
             return InvalidArgument(field, name, "no provider with models is enabled; enable market")
+        if self.faults:  # it may be one of these, and a name that is like it would be of another model
+            left = "; ".join(f"{provider}: {some(faults)}" for provider, faults in self.faults.items())
+            return InvalidArgument(field, name, f"no model has this name. Some are left out, of {left}")
         near = get_close_matches(name.lower(), [*more, *self.entries], n=3, cutoff=0.5)
         cure = f"Did you mean {' or '.join(near)}?" if near else "find_models finds models by words."
         return InvalidArgument(field, name, f"no {'tool or ' if more else ''}model has this name. {cure}")

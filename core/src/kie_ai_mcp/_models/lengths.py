@@ -12,7 +12,12 @@ from kie_ai_mcp._models.terms import View, number_of, parts_of, terms_of
 from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp.models import Model
 
-LENGTH = re.compile(r"\b(\d{1,4}(?:\.\d)?)[ -]?(?:(s|secs?|seconds?)|(?:min|mins|minutes?))\b", re.IGNORECASE)
+# A number before it or a part of one is none; nor is a decade, as of music of the 80s.
+LENGTH = re.compile(
+    r"(?<![\w.,:])(?![5-9]0s|\d{4}s)(\d{1,4}(?:\.\d{1,3})?)[ -]?(?:(s|secs?|seconds?)|(?:min|mins|minutes?))\b",
+    re.IGNORECASE,
+)
+NO_LENGTH = re.compile(r"start|begin|end|offset|interval", re.IGNORECASE)  # in the name of a point in time
 RESOLUTION = re.compile(r"(\d{3,4}p|[1-8]k)", re.IGNORECASE)
 WORD = re.compile(rf"\b{RESOLUTION.pattern}\b", re.IGNORECASE)
 
@@ -31,14 +36,17 @@ class Wish:
     def fields(self, schema: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the fields of an input that has the wish; None where its schema has no such value."""
         found: dict[str, Any] = {}
+        has_length = has_resolution = False
         for name, field in schema.get("properties", {}).items():
             named = choices(field)
-            if self.seconds is not None and is_length(name):
+            if self.seconds is not None and is_length(name) and not NO_LENGTH.search(name):
+                has_length = True
                 found[name] = _length(field, self.seconds)
             elif self.resolution and any(isinstance(each, str) and RESOLUTION.fullmatch(each) for each in named):
+                has_resolution = True
                 found[name] = next((each for each in named if str(each).lower() == self.resolution), None)
-        wanted = (self.seconds is not None) + bool(self.resolution)
-        return None if None in found.values() or len(found) < wanted else found
+        lacks = (self.seconds is not None and not has_length) or (bool(self.resolution) and not has_resolution)
+        return None if lacks or None in found.values() else found
 
     def is_met(self, settings: str) -> bool:
         """Return whether a price for these settings is one of the wish."""

@@ -16,6 +16,13 @@ Fault = tuple[str, str]  # what is wrong, and its cure
 
 def faults_of_data(model: Model) -> Iterator[Fault]:
     """Yield what makes a model's data unusable: with any of it, a price or a rule could be missed."""
+    try:
+        yield from _faults_of(model)
+    except Exception as exc:  # noqa: BLE001  data by others may hold anything, and harm no other model
+        yield f"its data can't be read: {type(exc).__name__}: {exc}", "Look at its schema, rules and price."
+
+
+def _faults_of(model: Model) -> Iterator[Fault]:
     if wrong := judge(model, Model):
         yield wrong, "Correct it."
     elif fault := fault_of_schema(model.input):

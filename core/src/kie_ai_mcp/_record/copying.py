@@ -89,7 +89,9 @@ def restore(target: Record, source: Path) -> tuple[dict[str, int], Path | None]:
     except (OSError, sqlite3.Error) as exc:
         reason = one_line(getattr(exc, "strerror", None) or str(exc)).rstrip(".")
         message = f"{source} can't be put in the place of {target.database.name}: {reason}. Nothing was restored."
-        raise StorageError(message, next_step="Look at the permissions and the space of both folders.") from exc
+        is_damaged = isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError)
+        step = "Choose another backup." if is_damaged else "Look at the permissions and the space of both folders."
+        raise StorageError(message, next_step=step) from exc
 
 
 def _check_backup(target: Record, source: Path) -> None:
@@ -98,7 +100,11 @@ def _check_backup(target: Record, source: Path) -> None:
     with suppress(OSError, sqlite3.Error):
         seen = look_at(source)
     if not seen.is_ours or (source.exists() and target.path.exists() and source.samefile(target.path)):
-        reason = "is that database itself" if seen.is_ours and not target.address else "is no backup of this program"
+        reason = (
+            "is that database itself"
+            if seen.is_ours and not target.address
+            else "is no backup of this program, or a damaged one"
+        )
         message = f"{source} {reason}. Nothing was restored."
         raise StorageError(message, next_step="Name a file that database backup has written.")
     if seen.version > SCHEMA_VERSION:

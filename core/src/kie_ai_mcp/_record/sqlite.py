@@ -21,7 +21,8 @@ from kie_ai_mcp._settings.databases import has_log, is_sealed, look_at
 from kie_ai_mcp.errors import StorageError, one_line
 
 log = logging.getLogger(__name__)
-RESCUE = "Stop every server, and rescue what can be: sqlite3 {0} .recover | sqlite3 {0}.new"
+RESTORE = "Stop every server, and put a backup back: database restore FILE"
+RESCUE = f"{RESTORE}. Without one, rescue what can be: sqlite3 {{0}} .recover | sqlite3 {{0}}.new"
 CACHE_KIB = 8_192  # of pages; by default the busiest day's requests, which lists add up, drive each other out of it
 ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reaches the disk as it is
 
