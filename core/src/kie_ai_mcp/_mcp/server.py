@@ -60,6 +60,7 @@ read_error and the status unread: the status could not be read; the task goes on
 Never repeat a call because its answer is slow: list_tasks shows what is running.
 Variations: give each its own idempotency_key, or they share one task."""
 
+MOST_BYTES = 1_500  # of the instructions, since hosts cut longer ones
 SHOWN = 12  # how many missing providers the instructions name; hosts take 1.5 kB of them
 Page = types.PaginatedRequestParams | None
 
@@ -150,7 +151,9 @@ def instructions(app: App) -> str:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         names = ", ".join(missing[:SHOWN]) + more
         parts.append(f"Missing because they failed to load: {names}. kie-ai-mcp-server doctor says why.")
-    return for_user(app.engine, "\n".join(parts))
+    instructions = "\n".join(parts)
+    typed = for_user(app.engine, instructions)
+    return typed if len(typed.encode()) <= MOST_BYTES else instructions
 
 
 def run_stdio(start: Start) -> None:
