@@ -1,7 +1,7 @@
 """Answers: what each names of a task, what is next for many, what went wrong, what a balance buys, where files go."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,6 @@ from kie_ai_mcp_sandbox.server import Sandbox
 pytestmark = pytest.mark.anyio
 
 PICTURE = "generate_nano_banana"
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(speed=10_000) as service:
-        yield service
 
 
 @pytest.fixture

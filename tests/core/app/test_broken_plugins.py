@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,6 @@ def kie_register_tools():
 def kie_normalize_result(payload):
     raise ValueError("oh dear")
 '''
-
-
-@pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(speed=10_000) as service:
-        yield service
 
 
 @pytest.fixture
