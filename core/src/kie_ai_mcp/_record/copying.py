@@ -100,11 +100,8 @@ def _check_backup(target: Record, source: Path) -> None:
     with suppress(OSError, sqlite3.Error):
         seen = look_at(source)
     if not seen.is_ours or (source.exists() and target.path.exists() and source.samefile(target.path)):
-        reason = (
-            "is that database itself"
-            if seen.is_ours and not target.address
-            else "is no backup of this program, or a damaged one"
-        )
+        is_itself = seen.is_ours and not target.address
+        reason = "is that database itself" if is_itself else "is no backup of this program, or a damaged one"
         message = f"{source} {reason}. Nothing was restored."
         raise StorageError(message, next_step="Name a file that database backup has written.")
     if seen.version > SCHEMA_VERSION:
