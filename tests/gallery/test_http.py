@@ -1,7 +1,5 @@
 """The HTTP server in a real browser: the gallery behind a proxy with a path of its own, and calls of other pages."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-import uvicorn
 from pytest_httpserver import HTTPServer
 from starlette.types import Receive, Scope, Send
 
@@ -20,11 +17,10 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp._web.access import Access
-from kie_ai_mcp._web.connections import listen
 from kie_ai_mcp._web.site import Site
 from kie_ai_mcp._web.visitors import Visitors
 from tests.gallery.conftest import Past
-from tests.helpers import until
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from tests.gallery.conftest import Browser
@@ -48,14 +44,8 @@ def proxy(tmp_path: Path) -> Iterator[str]:
             scope = {**scope, **inner}
         await access(scope, receive, send)
 
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(take_prefix_off, log_config=None, lifespan="on"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
-    thread.start()
-    until(lambda: server.started)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}{PREFIX}"
-    server.should_exit = server.force_exit = True
-    thread.join(10)
+    with serving(take_prefix_off, lifespan="on") as port:
+        yield f"http://127.0.0.1:{port}{PREFIX}"
     app.engine.record.close()
 
 

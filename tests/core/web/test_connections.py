@@ -3,20 +3,18 @@
 import asyncio
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from kie_ai_mcp._web import connections
 from kie_ai_mcp._web.connections import Connection, Quiet
-from tests.helpers import until
+from tests.serving import serving
 
 WAIT_S = 10.0
 SHORT_S = 0.25
@@ -41,16 +39,9 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(connections, "HEADERS_S", SHORT_S)
     monkeypatch.setattr(connections, "BODY_S", SHORT_S)
     monkeypatch.setattr(connections, "IDLE_S", SHORT_S)
-    listener = connections.listen("127.0.0.1", 0)
     options = connections.options() | {"limit_concurrency": MOST + 1}
-    config = uvicorn.Config(echo, log_config=None, access_log=False, lifespan="off", **options)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
-    thread.start()
-    until(lambda: server.started)
-    yield int(listener.getsockname()[1])
-    server.should_exit = server.force_exit = True
-    thread.join(WAIT_S)
+    with serving(echo, access_log=False, lifespan="off", **options) as port:
+        yield port
 
 
 @pytest.fixture
