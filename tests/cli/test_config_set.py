@@ -3,13 +3,17 @@
 import json
 import os
 import stat
+import threading
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kie_ai_mcp._cli import console
+from kie_ai_mcp._cli import console, settings_file
+from kie_ai_mcp._cli.config_set import set_setting
+from kie_ai_mcp._cli.text_files import TextFile
 from tests.keyrings import key_in, keyring_in
 
 if TYPE_CHECKING:
@@ -132,6 +136,28 @@ def test_part_is_added_to_a_list_which_is_else_replaced_and_shown(run: "Run", fi
     assert "rate_limit is no list" in change(run, file, "set", "rate_limit", "--add", "3")[0].stderr
     ended, _ = change(run, file, "set", "upload_roots", b, "--json")
     assert json.loads(ended.stdout)["before"] == [a, b, c]
+
+
+def test_parts_that_several_commands_add_at_once_are_all_there(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KIE_AI_CONFIG", str(file))
+    folders = [str(file.parent / name) for name in "abcdefg"]
+    for folder in folders:
+        Path(folder).mkdir()
+    file.write_text(f"upload_roots = '{os.pathsep.join(folders[:2])}'\n", "utf-8")
+    together, lock = threading.Barrier(5, timeout=30), settings_file._alone
+
+    def alone(text_file: TextFile) -> Any:
+        together.wait()  # by now each command has read the file
+        return lock(text_file)
+
+    monkeypatch.setattr(settings_file, "_alone", alone)
+    with ThreadPoolExecutor(5) as threads:
+        for done in [
+            threads.submit(set_setting.main, ["upload_roots", "--add", one], standalone_mode=False)
+            for one in folders[2:]
+        ]:
+            done.result()
+    assert sorted(tomllib.loads(file.read_text("utf-8"))["upload_roots"]) == folders
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, get_origin
 
 import click
@@ -67,28 +68,25 @@ def set_setting(key: str, value: str | None, add: bool) -> None:
     text = _secret(key, value) if _is_secret(key) and not _is_open_address(key, value) else value
     if text is None:
         raise click.UsageError(f"Give the value: {console.PROGRAM} config set {key} VALUE")
-    change = {key: _typed(key, text)}
-    before = _list_in_file(key)
-    if add and not isinstance(change[key], list):
+    change = _Change(key, _typed(key, text), add)
+    if add and not isinstance(change.value, list):
         raise click.UsageError(f"{key} is no list, so nothing can be added to it. Leave --add out.")
-    given = dict(change)
-    if add:
-        change[key] = [*before, *(part for part in given[key] if part not in before)]
-    _check(change)
-    check_folders(given)
+    values = change(settings_in(config_file()))
+    _check(values)
+    check_folders({key: change.value})
     if key == "api_key":
-        check_change(change)
-        change = {key: keep_key(text)}
+        check_change(values)
+        change.value = keep_key(text)
     path = change_settings(change)
-    if change[key] == MARK:
+    if change.value == MARK:
         console.show({"setting": key, "place": ORIGIN}, f"Stored in {ORIGIN}. {_when_it_holds(key)}")
     else:
         said = f"{key} is written to {path}. {_when_it_holds(key)}"
         about: dict[str, Any] = {"setting": key, "file": str(path)}
-        if isinstance(change[key], list):
-            about |= {"before": before, "value": change[key]}
-            said += f"\n{key}: {', '.join(map(str, change[key])) or 'none'}"
-            said += f"\nbefore: {', '.join(map(str, before))}" if before and before != change[key] else ""
+        if isinstance(after := change.after, list):
+            about |= {"before": change.before, "value": after}
+            said += f"\n{key}: {', '.join(map(str, after)) or 'none'}"
+            said += f"\nbefore: {', '.join(map(str, change.before))}" if change.before not in ([], after) else ""
         console.show(about, said)
 
 
@@ -115,9 +113,29 @@ def unset(key: str) -> None:
     console.show({"setting": key, "file": str(path)}, said)
 
 
-def _list_in_file(key: str) -> list[Any]:
-    """Return the list that a setting is in the settings file; an empty one where it is none, or not there."""
-    value = settings_in(config_file()).get(key, [])
+@dataclass
+class _Change:
+    """The change of one setting in the settings file: a new value, or parts added to the list in the file."""
+
+    key: str
+    value: Any
+    add: bool
+    before: list[Any] = field(default_factory=list)
+
+    def __call__(self, held: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is to be written into a file that holds these values."""
+        self.before = _list_in(held, self.key)
+        return {self.key: self.after}
+
+    @property
+    def after(self) -> Any:
+        """The value that the setting has after the change."""
+        return [*self.before, *(part for part in self.value if part not in self.before)] if self.add else self.value
+
+
+def _list_in(held: Mapping[str, Any], key: str) -> list[Any]:
+    """Return the list that a setting is among values of a file; an empty one where it is none, or not there."""
+    value = held.get(key, [])
     if isinstance(value, str) and _is_list(key):
         with suppress(ValidationError):
             return [str(part) for part in getattr(Settings.model_validate({key: value}), key)]

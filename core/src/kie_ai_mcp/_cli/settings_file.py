@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,20 +22,23 @@ from kie_ai_mcp._settings.settings import PREFIX
 from kie_ai_mcp.errors import ConfigError, shorten
 
 FOLDERS = {"output_dir", "upload_roots"}
+Values = Mapping[str, Any]
+Change = Values | Callable[[Values], Values]  # what is to be set, or what makes it from what the file holds
 HEAD = f"# Settings of {PROGRAM}. All of them, with their meanings: {PROGRAM} config show\n"
 
 
-def change_settings(values: Mapping[str, Any], path: Path | None = None) -> Path:
+def change_settings(change: Change, path: Path | None = None) -> Path:
     """Write settings into the settings file, which only its owner may read, and return its path; None removes one.
 
     The name of one in a section has dots: ``tools.generate_veo3_video.model``. A value that the server would refuse, or
-    a file that can't be changed without losing something, is an error, and nothing is written.
+    a file that can't be changed without losing something, is an error, and nothing is written. A function gives the
+    values from those in the file, which no other command changes before they are written.
     """
     path = path or config_file()
-    file, after = _plan(path, values)
+    file, after = _plan(path, change)
     if after != file.text:
         with _alone(file):
-            file, after = _plan(path, values)
+            file, after = _plan(path, change)
             file.replace(after, private=True)
     return path
 
@@ -65,9 +68,10 @@ def check_change(values: Mapping[str, Any]) -> None:
         file.check()
 
 
-def _plan(path: Path, values: Mapping[str, Any]) -> tuple[TextFile, str]:
+def _plan(path: Path, change: Change) -> tuple[TextFile, str]:
     """Return a settings file, and the text that it is to have."""
     file = TextFile.read(path, cure="KIE_AI_CONFIG names another file.")
+    values = change(_parsed(path, file.text)) if callable(change) else change
     return file, _changed(path, file.text, values)
 
 
@@ -117,8 +121,12 @@ def plain_number(value: float) -> float | int:
 
 def settings_in(path: Path) -> dict[str, Any]:
     """Return what a settings file holds; nothing where there is none."""
+    return _parsed(path, TextFile.read(path).text)
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(TextFile.read(path).text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise _malformed(path, exc) from None
 
