@@ -121,7 +121,7 @@ SERVER = {"command": sys.executable, "args": ["-m", "kie_ai_mcp"]}
             {"kie-ai": {**SERVER, "env": {"KIE_AI_OUTPUT_DIR": "pics", "KIE_AI_DB_PATH": "${userHome}/kie.db"}}},
             "fail",
             "KIE_AI_OUTPUT_DIR is 'pics'",
-            "Correct it in Cursor's file",
+            "mcp.json, and restart Cursor.",
         ),
         (
             "cursor",
@@ -131,6 +131,49 @@ SERVER = {"command": sys.executable, "args": ["-m", "kie_ai_mcp"]}
             "",
         ),
         ("claude-desktop", {"kie-ai": {**SERVER, "env": {"KIE_AI_API_KEY": "YOUR_KEY"}}}, "fail", "this is no key", ""),
+        (
+            "cursor",
+            {"kie-ai": {**SERVER, "args": ["-m", "kie_ai_mcp", "sevre"]}},
+            "fail",
+            f"starts {sys.executable} wrongly: 'sevre' does not serve.",
+            "install cursor;",
+        ),
+        (
+            "cursor",
+            {"kie-ai": {**SERVER, "args": ["-m", "kie_ai_mcp", "serve", "--stric"]}},
+            "fail",
+            "serve does not take its arguments. No such option '--stric'",
+            "install cursor;",
+        ),
+        (
+            "cursor",
+            {"kie-ai": {**SERVER, "args": ["-m", "kie_ai_mcp", "serve", "--http"]}},
+            "fail",
+            "serve --http answers no client that starts it.",
+            "install cursor;",
+        ),
+        ("cursor", {"kie-ai": {**SERVER, "args": ["-m", "kie_ai_mcp", "serve", "--strict"]}}, "ok", "starts", ""),
+        (
+            "cursor",
+            {"kie-ai": {**SERVER, "env": {"KIE_AI_UPLOAD_ROOTS": "/gone/pictures"}}},
+            "warn",
+            "Cursor's entry kie-ai: KIE_AI_UPLOAD_ROOTS: /gone/pictures is no folder.",
+            "mcp.json, and restart Cursor.",
+        ),
+        (
+            "cursor",
+            {"kie-ai": {**SERVER, "env": {"KIE_AI_OUTPUT_DIR": "/proc/version/pictures"}}},
+            "fail",
+            "Cursor's entry kie-ai: KIE_AI_OUTPUT_DIR: /proc/version is a file",
+            "mcp.json, and restart Cursor.",
+        ),
+        (
+            "cursor",
+            {"kie-ai": {**SERVER, "env": {"KIE_AI_API_KEY": "another-key-of-mine"}}},
+            "warn",
+            "Cursor's entry kie-ai holds another key than KIE_AI_API_KEY, so Cursor may spend the credits of another",
+            "Take KIE_AI_API_KEY out of the entry in ",
+        ),
     ],
 )
 def test_entry_of_a_client_is_looked_at_and_not_started(
@@ -152,6 +195,35 @@ def test_entry_of_a_client_is_looked_at_and_not_started(
     assert (ended.code, found["state"]) == (int(state == "fail"), state), found
     assert words in found["found"]
     assert cure in found["cure"]
+    assert "another-key" not in ended.stdout
+
+
+def test_every_fault_of_an_entry_has_a_line_with_its_cure(tmp_path: Path) -> None:
+    env = {"KIE_AI_API_KEY": "a-key-in-the-entry", "KIE_AI_UPLOAD_ROOTS": f"/gone/a{os.pathsep}/gone/b"}
+    env |= {"KIE_AI_WAIT_S": "soon", "KIE_AI_OUTPUT_DIR": str(tmp_path)}
+    kept = tmp_path / "config.toml"
+    kept.write_text("api_key = 'the-key-that-is-kept'", "utf-8")
+    file = tmp_path / "mcp.json"
+    file.write_text(
+        json.dumps({"mcpServers": {"kie-ai": {**SERVER, "env": {**env, "KIE_AI_CONFIG": str(kept)}}}}), "utf-8"
+    )
+    found = [*looking._look_at("cursor", file, {"KIE_AI_CONFIG": str(kept), "PATH": os.environ["PATH"]})]
+    told = [": KIE_AI_WAIT_S is 'soon'", ": KIE_AI_UPLOAD_ROOTS: /gone/a", ": KIE_AI_UPLOAD_ROOTS: /gone/b"]
+    told.append(" holds another key than")
+    assert [words for words, row in zip(told, found, strict=True) if f"entry kie-ai{words}" not in row.found] == []
+    assert all(str(file) in row.cure for row in found)
+    assert "a-key-in-the-entry" not in repr(found)
+    assert "the-key-that-is-kept" not in repr(found)
+
+
+def test_entry_without_a_key_of_its_own_is_held_against_the_key_of_this_shell(tmp_path: Path) -> None:
+    kept, file = tmp_path / "config.toml", tmp_path / "mcp.json"
+    kept.write_text("api_key = 'the-key-that-is-kept'", "utf-8")
+    file.write_text(json.dumps({"mcpServers": {"kie-ai": {**SERVER, "env": {"KIE_AI_CONFIG": str(kept)}}}}), "utf-8")
+    environ = {"KIE_AI_API_KEY": "the-key-of-this-shell", "PATH": os.environ["PATH"]}
+    (found,) = looking._look_at("cursor", file, environ)
+    assert found.state == "warn"
+    assert f"Cursor's entry kie-ai uses the key of {kept}, not of KIE_AI_API_KEY" in found.found
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names of programs end differently there")

@@ -219,6 +219,20 @@ def test_key_is_written_where_that_is_asked_for_and_shown_nowhere(run: "Run", tm
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_key_of_the_entry_that_differs_from_the_one_that_is_set_is_named(run: "Run", tmp_path: Path) -> None:
+    file, mine = file_of("cursor", tmp_path), "another-key-that-nobody-may-see"
+    file.parent.mkdir(parents=True)
+    env = {"KIE_AI_API_KEY": mine, "KIE_AI_UPLOAD_ROOTS": "/gone/pictures"}
+    file.write_text(json.dumps({"mcpServers": {"kie-ai": {"command": OLD, "args": ["sevre"], "env": env}}}), "utf-8")
+    ended = install(run, "cursor", "--yes")
+    assert (ended.code, "The key is in clear text in Cursor's file." in ended.stdout) == (0, True)
+    assert f"holds another key than {_cli_install.KEY}" in ended.stderr
+    assert f"Take {_cli_install.KEY} out of the entry in {file}" in ended.stderr
+    assert "/gone/pictures is no folder." in ended.stderr
+    assert mine not in ended.stdout + ended.stderr
+    assert "sevre" not in file.read_text("utf-8")
+
+
 def test_without_a_key_none_can_be_written(run: "Run", tmp_path: Path) -> None:
     ended = run("install", "cursor", "--yes", "--write-key", KIE_AI_API_KEY="")
     assert (ended.code, "KIE_AI_API_KEY" in ended.stderr) == (2, True)

@@ -11,9 +11,10 @@ import click
 
 from kie_ai_mcp._cli.console import PROGRAM, Amount, UserPath, echo, has_person, json_option, show
 from kie_ai_mcp._cli.fill_memory import start_once
-from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Client, Remote, config_path
-from kie_ai_mcp._cli.install.entries import entry_settings, start_of
+from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Remote, config_path
+from kie_ai_mcp._cli.install.entries import entry_settings, own_key, start_of
 from kie_ai_mcp._cli.install.files import ask
+from kie_ai_mcp._cli.install.looking import look_at_entry
 from kie_ai_mcp._cli.install.plan import Plan
 from kie_ai_mcp._cli.install.questions import Shared, ask_for, given_key
 from kie_ai_mcp._cli.install.remote import about_token, remote_of
@@ -140,6 +141,9 @@ def _enter(plan: Plan, *, only_print: bool, yes: bool) -> None:
     backup = plan.carry_out(after)
     _report(plan, after, backup)
     if not isinstance(plan.wanted, Remote):
+        for fault in look_at_entry(plan.client_name, plan.file.path, after, plan.name, full_environment()):
+            if fault.state != "ok":
+                echo(f"{fault.found} {fault.cure}", err=True, fg="yellow")
         _start_first(*start_of(plan.client, after, plan.name, full_environment()))
 
 
@@ -158,8 +162,7 @@ def _report(plan: Plan, after: str, backup: Path | None) -> None:
         advice = about_token(client, wanted)
         about |= {"url": wanted.url, "token": advice}
     else:
-        in_file = f"The key is in clear text in {client.title}'s file."
-        advice = in_file if KEY in wanted else _about_key(plan.client_name, client, after)
+        advice = _about_key(plan, after)
         about |= {"key": advice, "settings": plan.shared.values}
     show(about, f"{text}\n{advice}")
 
@@ -200,17 +203,18 @@ def _key_to_write(shared: Shared) -> str:
     return key
 
 
-def _about_key(name: str, client: Client, text: str) -> str:
+def _about_key(plan: Plan, text: str) -> str:
     """Return how the key reaches the server that this client starts."""
+    name, client = plan.client_name, plan.client
     try:
         settings, origins = load_settings(), find_origins()
     except ConfigError:
         return f"See {PROGRAM} doctor for what is wrong with the settings."
     file = config_file()
+    if own_key(client, text, plan.name):
+        return f"The key is in clear text in {client.title}'s file."
     if "${input:" in text and settings.key is None:
         return f"{client.title} asks for the key once and keeps it encrypted, so it is not in the file."
-    if settings.key and settings.key in text:
-        return f"The key is in clear text in {client.title}'s file."
     if (origin := origins.get("api_key")) in {str(file), ORIGIN}:
         return f"The key is read from {origin}."
     if client.key is not None:

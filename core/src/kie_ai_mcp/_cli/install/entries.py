@@ -1,7 +1,7 @@
 """Our entry in a client's file: made, changed, read and removed, with everything else in the file as it was."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import getitem, itemgetter
 from pathlib import PurePosixPath
@@ -17,6 +17,8 @@ from kie_ai_mcp._settings.settings import PREFIX, SECRET_ENDINGS
 PROGRAMS = ("kie-ai-mcp", "kie_ai_mcp")  # in the command of every entry that starts this server
 # The program or the module as an entry names it, or what uvx or a container engine is to start, of any version.
 OURS = re.compile(r"(kie-ai-mcp-(server|core)|kie_ai_mcp)(\.exe)?(\[[\w,-]+\])?(([=<>~!]=?|[@:]).*)?")
+RUNNERS = re.compile(r"(uvx?|pipx|py|python[\d.]*w?)(\.exe)?")  # programs that start it with the words after its name
+NAMING = {"--directory", "--from", "--name", "--project", "--spec", "--with", "--with-editable"}  # what is not started
 SECRETS = ("key", "token")  # what a client can be made to ask for
 HEADERS = ("headers", "http_headers")
 # All that stands for a secret: a reference to a variable or a question, with no other value for where there is none.
@@ -137,6 +139,26 @@ def _is_program(word: str, *, of_any_folder: bool = False) -> bool:
     path = PurePosixPath(word.replace("\\", "/"))
     is_bare = of_any_folder or "/" not in str(path) or path.parent.name.lower() in {"bin", "scripts"}
     return is_bare and OURS.fullmatch(path.name) is not None
+
+
+def _file_name(word: str) -> str:
+    return PurePosixPath(word.replace("\\", "/")).name.lower()
+
+
+def server_arguments(command: Sequence[str]) -> list[str]:
+    """Return the arguments that this server gets of a command; none where it is not known which these are."""
+    at = [0] if _is_program(command[0], of_any_folder=True) else []
+    if RUNNERS.fullmatch(_file_name(command[0])):
+        at = [number for number, word in enumerate(command) if _is_program(word) and command[number - 1] not in NAMING]
+    return [*command[at[-1] + 1 :]] if at else []
+
+
+def own_key(client: Client, text: str, name: str) -> str:
+    """Return the key that our entry in a client's file holds in clear text; an empty text where it holds none."""
+    whole = client.form.read(text)
+    env = _entry_at(whole, (*_place(client, whole), name, client.env))
+    key = str(env.get(KEY, "")).strip() if isinstance(env, dict) else ""
+    return "" if REFERENCE.fullmatch(key) else key
 
 
 def holds_secret(client: Client, text: str, name: str) -> bool:
@@ -331,5 +353,5 @@ def entry_settings(client: Client, text: str, wanted: Env, name: str) -> set[str
         return {key.removeprefix(PREFIX).lower() for key in wanted}
     written = _entry_at(whole, (*_place(client, whole), name, client.env))
     env = written if isinstance(written, dict) else {}
-    own = {key for key, value in env.items() if not (key == KEY and "$" in str(value))}
+    own = {key for key, value in env.items() if not (key == KEY and REFERENCE.fullmatch(str(value).strip()))}
     return {key.removeprefix(PREFIX).lower() for key in {*own, *wanted}}
