@@ -28,7 +28,7 @@ def test_list_has_version_maker_and_state_of_each_plugin(run: "Run") -> None:
 def test_plugin_of_the_server_itself_is_disabled_instead_of_removed(run: "Run", name: str) -> None:
     ended = run("plugin", "remove", name, "--yes", KIE_AI_ENABLED_PROVIDERS="", KIE_AI_DISABLED_PROVIDERS="pika")
     assert (ended.code, ended.stdout) == (2, "")
-    assert "config set disabled_providers pika,flux" in ended.stderr
+    assert "config set disabled_providers pika,flux (and unset KIE_AI_DISABLED_PROVIDERS, or" in ended.stderr
 
 
 def test_plugin_that_is_not_installed_is_named_with_what_is(run: "Run") -> None:

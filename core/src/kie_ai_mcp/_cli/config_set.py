@@ -27,7 +27,8 @@ from kie_ai_mcp._providers.loader import Plugins, load
 from kie_ai_mcp._settings.databases import is_address, passwords_in
 from kie_ai_mcp._settings.keys import holds_key, key_of
 from kie_ai_mcp._settings.load import config_file, decoded, find_warnings, full_environment, load_settings, nearest
-from kie_ai_mcp._settings.settings import PREFIX, SECRETS, SECTIONS, Settings, provider_variable, variable
+from kie_ai_mcp._settings.settings import PREFIX, SECRETS, SECTIONS, Settings, provider_variable
+from kie_ai_mcp._settings.sources import overriding
 from kie_ai_mcp._settings.system_keyring import MARK, ORIGIN
 from kie_ai_mcp.errors import ConfigError
 
@@ -259,8 +260,10 @@ def _faults(values: Mapping[str, Any], *, with_providers: bool) -> list[ConfigEr
 def _overriding(key: str) -> str:
     """Return the variable of the environment that wins over the file; an empty text where none is set."""
     section, *rest = key.split(".")
-    name = provider_variable(*rest) if section == "providers" else variable(key)
-    return name if full_environment().get(name, "").strip() else ""
+    if section == "providers":
+        name = provider_variable(*rest)
+        return name if full_environment().get(name, "").strip() else ""
+    return overriding(key)
 
 
 def _when_it_holds(key: str) -> str:

@@ -51,7 +51,8 @@ from kie_ai_mcp._settings.load import (
     load_settings,
     why_no_key,
 )
-from kie_ai_mcp._settings.settings import PREFIX, Settings, variable, windows_data_folders
+from kie_ai_mcp._settings.settings import Settings, variable, windows_data_folders
+from kie_ai_mcp._settings.sources import unless_overridden
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadFailed, StorageError
 from kie_ai_mcp.specs import DAY_S, KIE, StatusRoute, Task
 
@@ -139,7 +140,7 @@ async def _examine(report: Report, offline: bool, schemas: bool) -> None:
         await _report_balances(report, settings, plugins)
     await _report_database(report, settings, plugins)
     await _report_models(report, settings, plugins, offline=offline, schemas=schemas)
-    _report_folders(report, settings, origins)
+    _report_folders(report, settings)
     await _report_start(report, settings)
     for finding in look_at_clients(full_environment()):
         report(finding)
@@ -452,14 +453,14 @@ async def _report_schemas(report: Report, engine: Engine) -> None:
     report(Finding("schemas", "ok", f"{same} of {len(sold)} are as this version knows them."))
 
 
-def _report_folders(report: Report, settings: Settings, origins: Mapping[str, str]) -> None:
+def _report_folders(report: Report, settings: Settings) -> None:
     folder = settings.output_dir
     if folder is None:
         cure = f"Set KIE_AI_OUTPUT_DIR, or run: {PROGRAM} config set output_dir ~/Pictures/kie"
         report(Finding("results", "warn", "Nothing is saved, and the service's links expire.", cure))
     elif reason := _unwritable(folder):
         usual = f"Name a folder of yours with enough free space: {PROGRAM} config set output_dir ~/Pictures/kie"
-        usual += _where_set(origins.get("output_dir"))
+        usual += unless_overridden("output_dir")
         cure = cure_of_access(folder, usual)
         report(Finding("results", "fail", reason, cure))
     else:
@@ -467,14 +468,9 @@ def _report_folders(report: Report, settings: Settings, origins: Mapping[str, st
     for root in settings.upload_roots:
         if not os.access(root, os.R_OK | os.X_OK):
             usual = f"Name the right folders: {PROGRAM} config set upload_roots FOLDER,FOLDER"
-            cure = cure_of_access(root, usual + _where_set(origins.get("upload_roots")))
+            cure = cure_of_access(root, usual + unless_overridden("upload_roots"))
             problem = "can't be read" if root.is_dir() else "is no folder"
             report(Finding("uploads", "warn", f"{root} {problem}.", cure))
-
-
-def _where_set(origin: str | None) -> str:
-    """Return what a cure by a command has to add where a variable wins over the settings file."""
-    return f" (and unset {origin}, or correct it there)" if (origin or "").startswith(PREFIX) else ""
 
 
 def _unwritable(folder: Path) -> str:

@@ -31,6 +31,7 @@ from kie_ai_mcp._settings.installation import (
     shell_words,
 )
 from kie_ai_mcp._settings.load import full_environment, load_settings, nearest
+from kie_ai_mcp._settings.sources import unless_overridden
 from kie_ai_mcp.errors import ConfigError, KieError
 from kie_ai_mcp.hookspecs import FIRST_PARTY
 
@@ -159,7 +160,8 @@ def _removable(name: str) -> str:
         own = [each for each, owner in owners.items() if owner == distribution]
         disabled = ",".join(dict.fromkeys([*settings.disabled_providers, *own]))
         reason = f"{distribution} belongs to the server itself, and would come back with its next update."
-        raise ConfigError(reason, next_step=f"Disable it: {console.PROGRAM} config set disabled_providers {disabled}")
+        way = f"{console.PROGRAM} config set disabled_providers {disabled}{unless_overridden('disabled_providers')}"
+        raise ConfigError(reason, next_step=f"Disable it: {way}")
     return distribution
 
 

@@ -29,7 +29,8 @@ from kie_ai_mcp._settings.folders import cure_of_access
 from kie_ai_mcp._settings.installation import PROVIDERS, install_command
 from kie_ai_mcp._settings.load import STRICT, Faults
 from kie_ai_mcp._settings.logging import Outage
-from kie_ai_mcp._settings.settings import APP, NOT_STORED, Settings
+from kie_ai_mcp._settings.settings import NOT_STORED, Settings
+from kie_ai_mcp._settings.sources import way_to_set
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, KieError, ReadFailed, Refused, StorageError
 from kie_ai_mcp.specs import KIE
 
@@ -343,6 +344,6 @@ def _fault_of(folder: Path | None) -> ConfigError | None:
             folder.mkdir(parents=True, exist_ok=True)
     if folder is None or (folder.is_dir() and os.access(folder, os.W_OK)):
         return None
-    step = f"Mount its drive if it is on one, or name a folder of yours: `{APP} config set output_dir ~/Pictures/kie` "
-    step += "(KIE_AI_OUTPUT_DIR), then restart."
+    way = way_to_set("output_dir", "~/Pictures/kie")
+    step = f"Mount its drive if it is on one, or name a folder of yours: {way} (KIE_AI_OUTPUT_DIR), then restart."
     return ConfigError(f"The folder {folder} can't be written.", next_step=cure_of_access(folder, step))

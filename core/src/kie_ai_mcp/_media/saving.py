@@ -31,8 +31,8 @@ from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp._settings.folders import cure_of_access, is_below
-from kie_ai_mcp._settings.installation import to_allow
 from kie_ai_mcp._settings.settings import NOT_STORED, Settings, at_home
+from kie_ai_mcp._settings.sources import to_allow
 from kie_ai_mcp.errors import InvalidArgument, MediaError, shorten
 from kie_ai_mcp.specs import FORMAT, KIE
 

@@ -42,8 +42,8 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller, account_of
 from kie_ai_mcp._settings.folders import cure_of_access, is_below
-from kie_ai_mcp._settings.installation import to_allow
 from kie_ai_mcp._settings.settings import Settings, at_home
+from kie_ai_mcp._settings.sources import to_allow
 from kie_ai_mcp.errors import ConfigError, InvalidArgument, MediaError, shorten
 from kie_ai_mcp.specs import Gateway, Media, is_web_address, texts_at
 

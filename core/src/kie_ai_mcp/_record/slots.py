@@ -12,6 +12,7 @@ from kie_ai_mcp._record.scope import Scope, Units
 from kie_ai_mcp._record.tables import FINAL, MAY_COST, SubmissionRow, TaskRow
 from kie_ai_mcp._settings.amounts import exact, plain
 from kie_ai_mcp._settings.settings import APP
+from kie_ai_mcp._settings.sources import way_to_set
 from kie_ai_mcp.errors import LimitReached
 from kie_ai_mcp.specs import KIE
 
@@ -207,7 +208,7 @@ class Budget:
         if limit == "max_credits":
             return f"raise {limit}"
         setting = limit.removeprefix("KIE_AI_").lower()
-        return f"raise {limit}: `{APP} config set {setting} N`, then restart" if self.user is None else ASK
+        return f"raise {limit}: {way_to_set(setting, 'N', shown='it')}, then restart" if self.user is None else ASK
 
 
 def _short(limit: str) -> str:

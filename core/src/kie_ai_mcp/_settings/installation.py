@@ -84,15 +84,6 @@ def shell_words(command: Iterable[str]) -> str:
     return " ".join(map(shlex.quote if os.name == "posix" else str, command))
 
 
-def to_allow(folder: Path) -> str:
-    """Return how the user allows a folder beside those that are allowed."""
-    own = str(folder)
-    way = f"`{APP} config set upload_roots --add FOLDER` with its absolute path"
-    if folder.is_absolute() and "," not in own:
-        way = f"`{shell_words([APP, 'config', 'set', 'upload_roots', '--add', own])}`"
-    return f"Let the user allow the folder: {way}, then restart (KIE_AI_UPLOAD_ROOTS)."
-
-
 def installed_names() -> dict[str, str]:
     """Return the version of each distribution that is installed beside this program, by its normalized name."""
     return {name: dist.version for name, dist in _installed().items()}

@@ -240,6 +240,11 @@ def _usable(text: str, name: str, place: str, unset: dict[str, str]) -> str:
     return ""
 
 
+def find_set(text: str, setting: str) -> str:
+    """Return a variable's text as its setting is read; an empty one where it sets nothing."""
+    return _usable(text, setting, setting, {})
+
+
 def _read_file(environ: Mapping[str, str], unset: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     named = bool(environ.get(f"{PREFIX}CONFIG", "").strip(BLANKS))
     try:

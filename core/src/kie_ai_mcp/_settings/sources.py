@@ -1,0 +1,41 @@
+"""Sources of settings: the variable that wins over the settings file, and the words for changing what holds one."""
+
+from pathlib import Path
+
+from kie_ai_mcp._settings.installation import shell_words
+from kie_ai_mcp._settings.load import find_set, full_environment
+from kie_ai_mcp._settings.settings import APP, variable
+
+
+def overriding(setting: str) -> str:
+    """Return the variable of this process that sets a setting, so that the file's value counts for nothing; else ""."""
+    name = variable(setting)
+    return name if find_set(full_environment().get(name, ""), setting) else ""
+
+
+def unless_overridden(setting: str) -> str:
+    """Return what a person at a shell has to do beside `config set`; an empty text where that is all."""
+    name = overriding(setting)
+    return f" (and unset {name}, or correct it there)" if name else ""
+
+
+def way_to_set(setting: str, *words: str, shown: str = "") -> str:
+    """Return how the user of a server changes a setting: a command with these words, or the place of its variable.
+
+    A variable is named as `shown`, where the sentence has named it before.
+    """
+    if name := overriding(setting):
+        return f"change {shown or name} in the client's settings for this server, or in its environment"
+    return f"`{' '.join([APP, 'config', 'set', setting, *words])}`"
+
+
+def to_allow(folder: Path) -> str:
+    """Return how the user allows a folder beside those that are allowed."""
+    own = str(folder)
+    if name := overriding("upload_roots"):
+        way = f"add {own if folder.is_absolute() else 'its absolute path'} to {name} in the client's settings for this "
+        return f"Let the user allow the folder: {way}server, or in its environment, then restart."
+    way = f"{way_to_set('upload_roots', '--add', 'FOLDER')} with its absolute path"
+    if folder.is_absolute() and "," not in own:
+        way = way_to_set("upload_roots", "--add", shell_words([own]))
+    return f"Let the user allow the folder: {way}, then restart (KIE_AI_UPLOAD_ROOTS)."
