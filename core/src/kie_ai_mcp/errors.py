@@ -24,8 +24,9 @@ the message: what failed, with which value, and what to do next.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 Charged = Literal["no", "unknown"]
@@ -297,3 +298,9 @@ def shorten(value: Any, limit: int = 80) -> str:
     is_json = isinstance(value, dict | list | tuple)
     text = json.dumps(value, ensure_ascii=False, default=repr) if is_json else repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def guess(word: Any, words: Iterable[Any], alike: float = 0.6) -> str:
+    """Return the one of the words that was probably meant, as " (did you mean 'x'?)"; else ""."""
+    near = get_close_matches(str(word), map(str, words), n=1, cutoff=alike)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -4,7 +4,7 @@ A plugin keeps its models in a data file of its wheel and returns them from `kie
 
     @hookimpl
     def kie_register_models():
-        return read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
+        return read_models(files(__name__).joinpath("models.json"))
 
 **Terms.** Rules and prices speak of a request's input in terms: ``field``, ``list[].field`` (of every item), ``#field``
 (how many items, or characters of a text; 0 when it is left out), ``?field`` (1 when it is sent, else 0), ``~field``
@@ -18,14 +18,19 @@ value, a list of values (None among them: or left out), None (left out), ``"*"``
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from kie_ai_mcp.errors import PluginError
+from kie_ai_mcp.errors import PluginError, guess, shorten
 from kie_ai_mcp.specs import DAY_S, KIE, MARKET_CREATE, Answer, Day, Kind, Media, Paths
 
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+T = TypeVar("T")
 RuleKind = Literal[
     "not_both", "exactly_one", "at_least_one", "needs", "only_with", "limit", "refers", "unique"
 ]  # fmt: skip
@@ -139,6 +144,8 @@ class Model:
         availability: As of `Provider`.
         path: Where the request is sent, below the gateway's base URL; ``{id}`` in it stands for the model's id.
         wrapped: Whether the body is ``{"model", "input", "callBackUrl"}``, as of Kie.ai's market; else it is the input.
+        source: The file and the line of its data, for messages; `read_models` fills it in.
+        fault: Why its data can't be read, where `read_models` can't; it is then left out.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
@@ -157,6 +164,8 @@ class Model:
     availability: Literal["current", "retired", "undocumented"] = "current"
     path: Paths = MARKET_CREATE
     wrapped: bool = True
+    source: str = field(default="", compare=False, repr=False)
+    fault: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -243,40 +252,110 @@ class LiveCatalogue:
     keeps_s: int = DAY_S
 
 
-def read_models(text: str, **common: Any) -> Iterator[Model]:
+def read_models(source: "str | Traversable", **common: Any) -> Iterator[Model]:
     """Yield the models of a data file: one JSON object with an entry for each id.
 
     An entry has the fields of `Model`, but `fields` and `required` in place of `input`: the schemas of the fields by
-    name, and the names of those that must be sent. Objects are closed unless they say otherwise.
+    name, and the names of those that must be sent. Objects are closed unless they say otherwise. An entry that can't be
+    read is a model with a `fault`, which is left out by its id; the others can be used.
 
     Args:
-        text: The file's text.
+        source: The file, which messages then name (``files(__name__).joinpath("models.json")``), or its text.
         **common: Fields of `Model` that all of them have (``gateway="fal"``).
 
     Raises:
-        PluginError: The text is no such object; names the line or the entry.
+        PluginError: The file holds no such object; names the line.
     """
+    text = source if isinstance(source, str) else source.read_text(encoding="utf-8-sig")
+    file = "" if isinstance(source, str) else "/".join(Path(str(source)).parts[-2:])
+    whole = f"the data file of models{f' {file}' if file else ''}"
     try:
-        entries = dict(json.loads(text).items())
-    except (ValueError, AttributeError) as exc:
-        raise PluginError(f"the data file of models is no JSON object: {exc}.") from exc
+        entries = json.loads(text)
+    except ValueError as exc:
+        raise PluginError(f"{whole} is no JSON object: {exc}.") from exc
+    if not isinstance(entries, dict):
+        raise PluginError(f"{whole} is no JSON object: it holds {shorten(entries)}.")
+    at, line = 0, 1
     for model_id, entry in entries.items():
+        if (found := _key_at(text, model_id, at)) >= 0:
+            at, line = found, line + text.count("\n", at, found)
         try:
-            yield _model(model_id, dict(entry), common)
-        except (TypeError, ValueError, AttributeError, KeyError) as exc:
-            reason = f"it has no {exc}" if isinstance(exc, KeyError) else str(exc)
-            raise PluginError(f"the entry {model_id!r} of the data file can't be read: {reason}.") from exc
+            model, fault, key = _model(model_id, entry, common), "", ""
+        except _Misread as exc:
+            model, (fault, key) = Model(model_id, model_id, "image", "", {}), exc.args
+        further = text.count("\n", at, max(at, _key_at(text, key, at + 1))) if key else 0
+        place = f"{file}, line {line + further}" if file else f"line {line + further} of its data file"
+        yield replace(model, source=place, fault=fault)
 
 
-def _model(model_id: str, entry: dict[str, Any], common: Mapping[str, Any]) -> Model:
-    closed = _closed({"type": "object", "properties": entry.pop("fields"), "required": entry.pop("required", [])})
-    entry["media"] = {path: Media(**_tuples(limits)) for path, limits in entry.get("media", {}).items()}
-    entry["rules"] = tuple(Rule(**_tuples(rule)) for rule in entry.get("rules", ()))
-    if price := entry.get("price"):
-        rest = dict(price)
-        lines, plus = (tuple(PriceLine(**_tuples(line)) for line in rest.pop(part, ())) for part in ("lines", "plus"))
-        entry["price"] = Price(lines, plus, **rest)
-    return Model(id=model_id, input=closed, **{**common, **_tuples(entry)})
+class _Misread(Exception):
+    """What is wrong with an entry of a data file, and the key with which it is wrong, or ""."""
+
+
+def _key_at(text: str, key: str, start: int) -> int:
+    """Return where a key of a JSON object is written, from `start` on; -1 where it is not found."""
+    written = json.dumps(key, ensure_ascii=False)
+    at = text.find(written, start)
+    while at >= 0 and not text[at + len(written) : at + len(written) + 20].lstrip().startswith(":"):
+        at = text.find(written, at + 1)
+    return at
+
+
+def _model(model_id: str, entry: Any, common: Mapping[str, Any]) -> Model:
+    values = dict(_object(entry, "the entry"))
+    _check_keys(_ENTRY, {"id": model_id, **common, **values}, "the entry")
+    schema = {"type": "object", "properties": _object(values.pop("fields"), "fields")}
+    closed = _closed(schema | {"required": values.pop("required", [])})
+    if media := values.get("media"):
+        values["media"] = {
+            path: _read(Media, value, f"media.{path}") for path, value in _object(media, "media").items()
+        }
+    if "rules" in values:
+        values["rules"] = _read_all(Rule, values["rules"], "rules")
+    if values.get("price") is not None:
+        price = dict(_object(values["price"], "price"))
+        price |= {part: _read_all(PriceLine, price.get(part, []), f"price.{part}") for part in ("lines", "plus")}
+        values["price"] = _read(Price, price, "price")
+    return Model(id=model_id, input=closed, **{**common, **{name: _fixed(value) for name, value in values.items()}})
+
+
+def _read(kind: type[T], value: Any, where: str) -> T:
+    """Return an object of a data file as a value of a class, with tuples in place of its lists, one or two deep."""
+    values = _object(value, where)
+    _check_keys(_KEYS[kind], values, where)
+    return kind(**{name: _fixed(value) for name, value in values.items()})
+
+
+def _read_all(kind: type[T], values: Any, where: str) -> tuple[T, ...]:
+    if not isinstance(values, list):
+        raise _Misread(f"{where} must be a list, not {shorten(values)}", where.rpartition(".")[2])
+    return tuple(_read(kind, value, f"{where}[{number}]") for number, value in enumerate(values))
+
+
+_KEYS: dict[type, dict[str, bool]] = {
+    kind: {each.name: each.default is MISSING and each.default_factory is MISSING for each in fields(kind)}
+    for kind in (Model, Media, Rule, PriceLine, Price)
+}
+"""The keys that an object of a data file may have by what it is read as, each with whether it must."""
+
+_ENTRY = {key: needed for key, needed in _KEYS[Model].items() if key not in {"input", "source", "fault"}}
+_ENTRY |= {"fields": True, "required": False}
+
+
+def _check_keys(keys: Mapping[str, bool], values: Mapping[str, Any], where: str) -> None:
+    """Raise _Misread for a key that is unknown, and where one that is needed is left out."""
+    for name in values:
+        if name not in keys:
+            raise _Misread(f"{where} has the unknown key {name!r}{guess(name, keys.keys() - values.keys())}", name)
+    for name, is_needed in keys.items():
+        if is_needed and name not in values:
+            raise _Misread(f"{where} has no key {name!r}", "")
+
+
+def _object(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _Misread(f"{where} must be an object, not {shorten(value)}", where.rpartition(".")[2])
+    return value
 
 
 def _closed(schema: Any) -> Any:
@@ -284,16 +363,11 @@ def _closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     closed = {key: _closed(value) if key == "items" else value for key, value in schema.items()}
-    if "properties" in closed:
+    if isinstance(closed.get("properties"), dict):
         closed["properties"] = {name: _closed(value) for name, value in closed["properties"].items()}
         closed.setdefault("additionalProperties", False)
     return closed
 
 
-def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry of a data file with tuples in place of its lists, one or two deep."""
-
-    def fixed(value: Any) -> Any:
-        return tuple(map(fixed, value)) if isinstance(value, list) else value
-
-    return {name: fixed(value) for name, value in entry.items()}
+def _fixed(value: Any) -> Any:
+    return tuple(map(_fixed, value)) if isinstance(value, list) else value

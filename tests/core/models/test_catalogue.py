@@ -13,7 +13,7 @@ from kie_ai_mcp._models.search import best, offer_of_model
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import tool_name
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.models import Model
+from kie_ai_mcp.models import Model, read_models
 from kie_ai_mcp.testing._load import load
 
 Open = Callable[..., Catalogue]
@@ -81,8 +81,8 @@ def test_settings_leave_out_kinds_and_patterns(opened: Open) -> None:
 def test_data_file_is_not_read_before_a_model_is_asked_for(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
 
-    def read(text: str) -> Iterator[Model]:
-        reads.append(text)
+    def read(file: Path) -> Iterator[Model]:
+        reads.append(file.name)
         return iter(())
 
     monkeypatch.setattr("kie_ai_mcp_market.read_models", read)
@@ -93,7 +93,7 @@ def test_data_file_is_not_read_before_a_model_is_asked_for(opened: Open, monkeyp
 
 
 def test_provider_whose_models_can_not_be_used_is_left_out(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(text: str) -> object:
+    def broken(file: object) -> object:
         raise ValueError("the file is cut")
 
     monkeypatch.setattr("kie_ai_mcp_topaz.read_models", broken)
@@ -183,6 +183,81 @@ async def test_models_that_can_not_be_used_are_left_out(
     assert reason in catalogue.faults["tidal"][0]
     assert "(kie_ai_mcp_tidal/__init__.py, line " in catalogue.faults["tidal"][0] or "belongs to" in reason
     assert len(catalogue.faults["tidal"]) == 1
+
+
+WAVE = """
+  "{id}": {{
+    "title": "Wave",
+    "kind": "image",
+    "task": "edit",
+    "fields": {{
+      "prompt": {{"type": "string"}},
+      "size": {{"type": "string", "enum": ["small", "large"]}},
+      "image_url": {{"type": "string"}}
+    }},
+    "media": {{"image_url": {{"kind": "image"}}}},
+    "rules": [{{"kind": "needs", "fields": ["size"], "when": {{"image_url": "*"}}}}],
+    "price": {{
+      "lines": [
+        {{"credits": 2, "when": {{"size": "small"}}}},
+        {{"credits": 3}}
+      ]
+    }}
+  }}"""
+WAVES = "{" + ",".join(WAVE.format(id=f"wave/{number}") for number in (1, 2, 3)) + "\n}\n"
+
+
+def waves(tmp_path: Path, old: str, new: str) -> Catalogue:
+    """The catalogue of a provider whose data file has three models, of which the second has a mistake."""
+    head, begin, rest = WAVES.partition('  "wave/2"')
+    middle, end, tail = rest.partition('  "wave/3"')
+    assert old in middle
+    (tmp_path / "kie_ai_mcp_tidal").mkdir()
+    file = tmp_path / "kie_ai_mcp_tidal/models.json"
+    file.write_text(head + begin + middle.replace(old, new, 1) + end + tail, encoding="utf-8")
+    return tidal(tmp_path, hook=f"from pathlib import Path; return read_models(Path({str(file)!r}), gateway='tidal')")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('"title"', '"titel"', "the entry has the unknown key 'titel' (did you mean 'title'?)@21"),
+        ('"price"', '"prices"', "the entry has the unknown key 'prices' (did you mean 'price'?)@31"),
+        ('"credits": 3', '"credit": 3', "price.lines[1] has the unknown key 'credit' (did you mean 'credits'?)@34"),
+        ('"when": {"image', '"wenn": {"image', "rules[0] has the unknown key 'wenn' (did you mean 'when'?)@30"),
+        ('"kind": "image"}}', '"kinds": ""}}', "media.image_url has the unknown key 'kinds' (did you mean 'kind'?)@29"),
+        ('"title": "Wave",', "", "the entry has no key 'title'@20"),
+        ('"lines": [', '"lines": 2, "x": [', "price.lines must be a list, not 2@32"),
+        ('"kind": "image",', '"kind": "imgae",', "'audio' or 'text' (did you mean 'image'?)@20"),
+        ('"needs"', '"need"', "(did you mean 'needs'?)@20"),
+        ('"image_url": "*"', '"image_ulr": "*"', "names 'image_ulr', which is no field (did you mean 'image_url'?)@20"),
+        ('"size": "small"', '"size": "smal"', "tests size for 'smal', which it can't be (did you mean 'small'?)@20"),
+        ('"enum"', '"enmu"', "its field size has 'enmu', which is no keyword of a schema (did you mean 'enum'?)@20"),
+        ('"media": {"image_url"', '"media": {"imag_url"', "is no field of text (did you mean 'image_url'?)@20"),
+        ('"media"', '"required": ["promt"], "media"', "'promt', which is no field (did you mean 'prompt'?)@20"),
+    ],
+)  # fmt: skip
+def test_mistake_in_an_entry_leaves_out_that_model_alone(tmp_path: Path, old: str, new: str, fault: str) -> None:
+    catalogue = waves(tmp_path, old, new)
+    assert [name for name in catalogue.entries if name.startswith("tidal:")] == ["tidal:wave/1", "tidal:wave/3"]
+    (said,) = catalogue.faults["tidal"]
+    reason, _, line = fault.partition("@")
+    assert said.startswith("its model wave/2 is left out: ")
+    assert said.endswith(f"{reason} (kie_ai_mcp_tidal/models.json, line {line})")
+    assert reason in catalogue.unknown("model", "tidal:wave/2").message
+
+
+def test_data_file_that_is_no_json_is_named_with_its_line(tmp_path: Path) -> None:
+    catalogue = waves(tmp_path, '"media": {', '"media" {')
+    assert catalogue.find("wave/1") is None
+    (said,) = catalogue.faults["tidal"]
+    assert "models kie_ai_mcp_tidal/models.json is no JSON object: Expecting ':' delimiter: line 29" in said
+
+
+def test_mistake_in_the_text_of_a_data_file_is_found_by_its_line() -> None:
+    first, second, _ = read_models(WAVES.replace('"title"', '"titel"', 1))
+    assert (first.fault[:20], first.source) == ("the entry has the un", "line 3 of its data file")
+    assert (second.fault, second.source) == ("", "line 20 of its data file")
 
 
 @pytest.mark.anyio

@@ -201,7 +201,7 @@ class Catalogue:
             raise PluginError(f"it returned what can't be used: {wrong}.")
         if wrong and isinstance(value, Model):
             self.aside[str(value.id)] = f"its data, which the provider {plugin.name} registers, are wrong: {wrong}"
-            place = place_of_hook(self.plugins.hook(HOOK, plugin.name))
+            place = f" ({value.source})" if value.source else place_of_hook(self.plugins.hook(HOOK, plugin.name))
             self._leave_out(plugin.name, f"its model {value.id} is left out: {wrong}{place}")
         return not wrong
 

@@ -27,7 +27,7 @@ from kie_ai_mcp._models.pricing import Estimate
 from kie_ai_mcp._models.terms import EMPTY
 from kie_ai_mcp._models.wording import price_notes, shown
 from kie_ai_mcp._models.writing import Written, write
-from kie_ai_mcp.errors import InvalidArgument
+from kie_ai_mcp.errors import InvalidArgument, PluginError
 from kie_ai_mcp.models import Form, Model, read_models
 from kie_ai_mcp.specs import ConvertTo, Kind, Paths, Submission
 
@@ -120,9 +120,12 @@ class Family:
 
     @cached_property
     def models(self) -> Mapping[str, Model]:
-        """Every model by id."""
-        text = files(self.package).joinpath(self.file).read_text(encoding="utf-8")
-        return {model.id: model for model in read_models(text)}
+        """Every model by id; raise PluginError where one can't be read, which a form may sell."""
+        models = [*read_models(files(self.package).joinpath(self.file))]
+        for model in models:
+            if model.fault:
+                raise PluginError(f"The model {model.id} can't be read: {model.fault} ({model.source}).")
+        return {model.id: model for model in models}
 
     def choose(
         self,

@@ -9,9 +9,21 @@ from kie_ai_mcp._models.samples import choices
 from kie_ai_mcp._models.terms import alternatives, group, parts_of, same, schema_at, terms_of
 from kie_ai_mcp._models.wording import rule_line
 from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp.errors import guess
 from kie_ai_mcp.models import Model, Price, Rule
 
 Fault = tuple[str, str]  # what is wrong, and its cure
+KEYWORDS = frozenset(
+    (
+        "$anchor", "$comment", "$defs", "$id", "$ref", "$schema", "additionalProperties", "allOf", "anyOf", "const",
+        "contains", "contentEncoding", "contentMediaType", "default", "dependentRequired", "deprecated", "description",
+        "else", "enum", "example", "examples", "exclusiveMaximum", "exclusiveMinimum", "format", "if", "items",
+        "maxItems", "maxLength", "maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum",
+        "multipleOf", "not", "nullable", "oneOf", "pattern", "patternProperties", "prefixItems", "properties",
+        "propertyNames", "readOnly", "required", "then", "title", "type", "uniqueItems", "writeOnly",
+    )
+)  # fmt: skip
+ALIKE = 0.75  # how like a keyword a key is that was meant to be one; others are notes of the plugin's own
 
 
 def faults_of_data(model: Model) -> Iterator[Fault]:
@@ -23,16 +35,44 @@ def faults_of_data(model: Model) -> Iterator[Fault]:
 
 
 def _faults_of(model: Model) -> Iterator[Fault]:
-    if wrong := judge(model, Model):
+    if model.fault:
+        yield model.fault, "Correct its entry; docs/plugins/models.md explains it."
+    elif wrong := judge(model, Model):
         yield wrong, "Correct it."
     elif fault := fault_of_schema(model.input):
         yield f"its schema is not valid (draft 2020-12): {fault}", "Correct it."
     else:
+        yield from _faults_of_schema(model)
         for path in model.media:
             if (schema_at(model.input, path) or {}).get("type") != "string":
-                yield f"its media path {path!r} is no field of text", "Write [] for each item of a list."
+                likely = guess(path, _paths(model.input))
+                yield f"its media path {path!r} is no field of text{likely}", "Write [] for each item of a list."
         for subject in (*model.rules, *([model.price] if model.price else ())):
             yield from _faults_of_terms(model, subject)
+
+
+def _faults_of_schema(model: Model) -> Iterator[Fault]:
+    """Yield what a schema may say, and nobody means: needed fields that there are not, and misspelt keywords."""
+    for name in model.input.get("required", ()):
+        if name not in model.input.get("properties", {}):
+            likely = guess(name, model.input.get("properties", {}))
+            yield f"it requires {name!r}, which is no field{likely}", "Name a field of its schema."
+    for path, schema in {path: schema_at(model.input, path) or {} for path in _paths(model.input)}.items():
+        for key in schema.keys() - KEYWORDS:
+            if likely := guess(key, KEYWORDS, ALIKE):
+                yield f"its field {path} has {key!r}, which is no keyword of a schema{likely}", "Correct it."
+
+
+def _paths(schema: Mapping[str, Any], start: str = "") -> Iterator[str]:
+    """Yield the path of every field of a schema, and of every item of its lists."""
+    for name, field in schema.get("properties", {}).items():
+        path, part = f"{start}{name}", field
+        yield path
+        while isinstance(part, Mapping) and isinstance(part.get("items"), Mapping):
+            path, part = f"{path}[]", part["items"]
+            yield path
+        if isinstance(part, Mapping):
+            yield from _paths(part, f"{path}.")
 
 
 def paths_of(subject: Rule | Price) -> Iterator[tuple[str, str]]:
@@ -59,14 +99,20 @@ def _faults_of_terms(model: Model, subject: Rule | Price) -> Iterator[Fault]:
         return
     where = f"its rule {rule_line(subject)!r}" if isinstance(subject, Rule) else "its price"
     for path in sorted(path for path in paths if schema_at(model.input, path) is None):
-        yield f"{where} names {path!r}, which is no field", "Name a field of its schema, or a fact in brackets."
+        likely = guess(path, _paths(model.input))
+        yield f"{where} names {path!r}, which is no field{likely}", "Name a field of its schema, or a fact in brackets."
     lines = (subject,) if isinstance(subject, Rule) else (*subject.lines, *subject.plus)
     tests = [entry for line in lines for one in alternatives(line.when) for entry in one.items()]
     if isinstance(subject, Rule):
         tests += [(name, [*subject.values]) for fields in subject.fields for name in group(fields)]
     for term, value in ((term, value) for term, test in tests for value in tested(test)):
-        if re.fullmatch(r"[^#?~( ]+", term) and not _can_be(schema_at(model.input, term) or {}, value):
-            yield f"{where} tests {term} for {value!r}, which it can't be", "Name a value that its schema allows."
+        schema = schema_at(model.input, term) or {}
+        if re.fullmatch(r"[^#?~( ]+", term) and not _can_be(schema, value):
+            likely = guess(value, choices(schema))
+            yield (
+                f"{where} tests {term} for {value!r}, which it can't be{likely}",
+                "Name a value that its schema allows.",
+            )
 
 
 def _can_be(schema: Mapping[str, Any], value: Any) -> bool:

@@ -5,6 +5,7 @@ field is checked, strictly: nothing is converted, and a bool is no number.
 """
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import cache
@@ -18,7 +19,7 @@ from typing_extensions import TypedDict
 
 from kie_ai_mcp import hookspecs
 from kie_ai_mcp._settings.load import nearest
-from kie_ai_mcp.errors import shorten
+from kie_ai_mcp.errors import guess, shorten
 from kie_ai_mcp.hookspecs import PROJECT
 
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("kie_"))
@@ -85,5 +86,6 @@ def _sentence(value: Any, error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         description = str(context["error"])
     expected = description or context.get("expected") or error["msg"]
+    likely = guess(getattr(holder, name, None), re.findall(r"'([^']+)'", expected))
     is_plural = name.endswith("s") and not name.endswith(("us", "ss", "_s"))
-    return f"{place} {'are' if is_plural else 'is'} {shorten(getattr(holder, name, None))}, not {expected}"
+    return f"{place} {'are' if is_plural else 'is'} {shorten(getattr(holder, name, None))}, not {expected}{likely}"

@@ -181,7 +181,7 @@ def models_can_be_used(loaded: Loaded) -> Iterator[Breach]:
             yield Breach(f"model {model.id}", "it is registered twice", "Return every model once.")
         ids.add(model.id)
         for what, cure in [*_faults_of_form(model)] or _faults_in_use(model):
-            yield Breach(f"model {model.id}", what, cure)
+            yield Breach(f"model {model.id}", f"{what}{f' ({model.source})' if model.source else ''}", cure)
 
 
 def _faults_of_form(model: Model) -> Iterator[tuple[str, str]]:

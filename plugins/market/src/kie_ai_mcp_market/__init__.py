@@ -11,7 +11,7 @@ def kie_register_models() -> Iterator[Model | LiveCatalogue]:
     from kie_ai_mcp_market.catalogue import CATALOGUE  # noqa: PLC0415  only where models are asked for
 
     yield CATALOGUE
-    yield from read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
+    yield from read_models(files(__name__).joinpath("models.json"))
 
 
 @hookimpl

@@ -14,7 +14,7 @@ def kie_register_tools() -> list[Callable[..., Submission]]:
 
 @hookimpl
 def kie_register_models() -> Iterator[Model]:
-    return read_models(files(__name__).joinpath("models.json").read_text(encoding="utf-8"))
+    return read_models(files(__name__).joinpath("models.json"))
 
 
 @hookimpl
