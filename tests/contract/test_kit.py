@@ -415,6 +415,19 @@ def test_models_that_belong_together_pass() -> None:
     check_provider(module_of(HEAD, models(rules=rules, price=price, media=media, fields={"code": code})))
 
 
+def test_options_without_a_price_are_warned_of() -> None:
+    fields = {"sound": {"type": "boolean", "default": False}, "look": {"enum": ["plain", "warm"], "default": "plain"}}
+    only = {"kind": "only_with", "fields": ["look"], "values": ["warm"], "when": {"size": ["S", None]}}
+    lines = [{"credits": 1, "when": {"size": "S", "sound": False}}, {"credits": 2, "when": {"size": "L"}}]
+    with pytest.warns(
+        UserWarning, match="fox/1: its price has no line for size S, sound true, so that it is not known"
+    ):
+        check_provider(module_of(HEAD, models(fields=fields, price={"lines": lines})))
+    lines = [{"credits": 1, "when": {"size": "S"}}, {"credits": 2, "when": {"size": "L", "look": "warm"}}]
+    with pytest.warns(UserWarning, match="has no line for size L, so that"):
+        check_provider(module_of(HEAD, models(fields=fields, price={"lines": lines}, rules=[only])))
+
+
 def test_inputs_of_a_model_are_the_smallest_and_break_one_rule() -> None:
     code = {"type": "string", "pattern": "^Speaker [0-9]+$"}
     clip = {"type": "array", "items": {"type": "string", "format": "uri"}, "maxItems": 2}

@@ -7,6 +7,7 @@ import pytest
 
 from kie_ai_mcp import Media, Model, Price, PriceLine
 from kie_ai_mcp._models.pricing import Estimate, estimate
+from kie_ai_mcp._models.wording import price_notes
 from tests.core.models.examples import A, B, C, model, priced
 
 PER_SECOND = priced(
@@ -48,7 +49,11 @@ WITH_CLIP = priced(
         (priced(PriceLine(5, when={"size": "S"}), PriceLine(5, when={"size": "L"})), {}, Estimate(5)),
         (priced(PriceLine(5, when={"size": "S"}), PriceLine(9, when={"size": "L"})), {"size": "S"}, Estimate(5)),
         (priced(PriceLine(5, when={"size": "S"}), PriceLine(9, when={"size": "L"}), size="S"), {}, Estimate(5)),
-        (priced(PriceLine(5, when={"size": "S"})), {"size": "L"}, Estimate(None, missing="price for this size")),
+        (
+            priced(PriceLine(5, when={"size": "S"})),
+            {"size": "L"},
+            Estimate(None, missing="price for size L", gap="size L"),
+        ),
         (
             priced(PriceLine(4, per="(megapixels)")),
             {},
@@ -136,6 +141,15 @@ def test_line_that_may_hold_and_has_no_price_leaves_the_whole_unknown() -> None:
     lines = PriceLine(5, when={"size": "S"}), PriceLine(1, when={"size": "L"}, per="(megapixels)")
     found = estimate(priced(*lines), {})
     assert (found.credits, found.rate, found.missing) == (None, "1 credit per megapixel", "size, megapixels")
+
+
+def test_options_without_a_line_are_named() -> None:
+    lines = PriceLine(5, when={"size": "S"}), PriceLine(6, when={"size": "L", "#image_urls": [0, 1]})
+    gapped = priced(*lines)
+    found = estimate(gapped, {"size": "L", "image_urls": [A, B]})
+    assert (found.credits, found.gap) == (None, "size L, length of image_urls 2")
+    assert price_notes(gapped, found) == ("The price is not known: it has no line for size L, length of image_urls 2.",)
+    assert estimate(gapped, {"size": "S"}).gap == ""
 
 
 def test_price_of_another_service_is_in_its_own_unit() -> None:

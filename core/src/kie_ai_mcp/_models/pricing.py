@@ -1,7 +1,7 @@
 """Prices of requests before they are paid, from a model's own price lines: exact, at most, or the rate alone."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -26,12 +26,14 @@ class Estimate:
         at_most: Whether it may be less.
         rate: The rate behind it (``28 credits per second of duration``); "" for a price per request.
         missing: The facts that the input does not hold and without which it is not exact.
+        gap: The settings of the input for which the price has no line (``size L, quality high``).
     """
 
     credits: float | None
     at_most: bool = False
     rate: str = ""
     missing: str = ""
+    gap: str = ""
 
 
 def estimate(
@@ -57,8 +59,8 @@ def estimate(
     view = View(sent, model.input, seconds, filled=True)
     lines, undecided = _lines(price, price.lines, view)
     if not lines:
-        fields = dict.fromkeys(term for line in price.lines for one in terms.alternatives(line.when) for term in one)
-        return Estimate(None, missing=f"price for this {', '.join(fields)}")
+        gap = ", ".join(_settings(price, view))
+        return Estimate(None, missing=f"price for {gap}", gap=gap)
     costs = [_cost(model, line, own, usual) for line, own in lines]
     # The dearest that may hold; one that is not known may be any.
     main = max(costs, key=lambda cost: (cost.credits is None, cost.credits or 0, cost.line.credits))
@@ -84,6 +86,15 @@ def least(model: Model, sent: Mapping[str, Any]) -> float | None:
     costs = [_cost(model, line, own, usual=True).credits for line, own in lines]
     amounts = [cost for cost in costs if cost is not None]
     return float(min(amounts)) if len(amounts) == len(costs) > 0 else None
+
+
+def _settings(price: Price, view: View) -> Iterator[str]:
+    """Yield each term that decides between the lines of a price, with its value in an input."""
+    for term in dict.fromkeys(term for line in price.lines for one in terms.alternatives(line.when) for term in one):
+        parts = parts_of(term)
+        values = [value for _, value in view.at(term)] if not parts[0].sort and not parts[1:] else [view.number(term)]
+        words = (plain(float(value)) if isinstance(value, Fraction) else str(value) for value in values)
+        yield f"{part_words(*parts)} {' and '.join(dict.fromkeys(words)) or 'left out'}"
 
 
 def _lines(

@@ -1,13 +1,15 @@
 """Checks of a model's data: types and limits of its values, terms that name its fields, values that these can have."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, product
 from typing import Any
 
-from kie_ai_mcp._models.checking import fault_of_schema, fits
-from kie_ai_mcp._models.samples import choices
+from kie_ai_mcp._models.checking import check, fault_of_schema, fits
+from kie_ai_mcp._models.pricing import estimate
+from kie_ai_mcp._models.samples import choices, usual_input
 from kie_ai_mcp._models.terms import alternatives, group, parts_of, same, schema_at, terms_of
-from kie_ai_mcp._models.wording import rule_line
+from kie_ai_mcp._models.wording import rule_line, written
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp.errors import guess
 from kie_ai_mcp.models import Model, Price, Rule
@@ -23,6 +25,7 @@ KEYWORDS = frozenset(
         "propertyNames", "readOnly", "required", "then", "title", "type", "uniqueItems", "writeOnly",
     )
 )  # fmt: skip
+TRIED = 200  # settings of one model whose price is looked at
 ALIKE = 0.75  # how like a keyword a key is that was meant to be one; others are notes of the plugin's own
 
 
@@ -73,6 +76,31 @@ def _paths(schema: Mapping[str, Any], start: str = "") -> Iterator[str]:
             yield path
         if isinstance(part, Mapping):
             yield from _paths(part, f"{path}.")
+
+
+def unpriced(model: Model) -> list[str]:
+    """Return the settings that a model takes and for which its price has no line, in words (``size L``)."""
+    when = [one for line in (model.price.lines if model.price else ()) for one in alternatives(line.when)]
+    named = {
+        term: choices(schema_at(model.input, term)) for term in dict.fromkeys(term for one in when for term in one)
+    }
+    named = {term: values for term, values in named.items() if values and "." not in term}
+    settings = [dict(zip(named, each, strict=True)) for each in islice(product(*named.values()), TRIED)]
+    start, gaps, others = usual_input(model), list[dict[str, Any]](), list[dict[str, Any]]()
+    for setting in settings if named else ():
+        value = {**start, **setting}
+        if not check(model, value).faults:
+            (gaps if estimate(model, value).gap else others).append(setting)
+    # A value that no line is for, whatever the others are, says it for all of them.
+    alone = {name: [value for value in values if not _occurs(name, value, others)] for name, values in named.items()}
+    alone = {name: [value for value in values if _occurs(name, value, gaps)] for name, values in alone.items()}
+    rest = [gap for gap in gaps if not any(_occurs(name, value, [gap]) for name in alone for value in alone[name])]
+    words = [f"{name} {written(value)}" for name, values in alone.items() for value in values]
+    return words + [", ".join(f"{name} {written(value)}" for name, value in gap.items()) for gap in rest]
+
+
+def _occurs(name: str, value: Any, settings: Iterable[Mapping[str, Any]]) -> bool:
+    return any(same(setting[name], value) for setting in settings)
 
 
 def paths_of(subject: Rule | Price) -> Iterator[tuple[str, str]]:

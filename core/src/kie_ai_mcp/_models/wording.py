@@ -62,6 +62,7 @@ def price_lines(model: Model, unit: str = "credits") -> list[str]:
 def price_notes(model: Model, price: Estimate) -> tuple[str, ...]:
     """Return what is to be said of a price besides its number, a sentence each."""
     rate = (f"Price: {price.rate}.",) if price.credits is None and price.rate else ()
+    rate = (f"The price is not known: it has no line for {price.gap}.",) if price.gap else rate
     offers = (f"The price is {words}." for words in (offer(model.price) if model.price else ()))
     return (*((MOST,) if price.at_most else rate), *offers)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from kie_ai_mcp._models.pricing import estimate
 from kie_ai_mcp._models.rules import LEFT_OUT, breaks_of
 from kie_ai_mcp._models.samples import ADDRESS, TEXT, choices, usual, usual_input
 from kie_ai_mcp._models.terms import View, alternatives, blank, schema_at
-from kie_ai_mcp._models.validity import faults_of_data, paths_of, tested
+from kie_ai_mcp._models.validity import faults_of_data, paths_of, tested, unpriced
 from kie_ai_mcp._models.wording import rule_line
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp.models import LiveCatalogue, Model, Rule
@@ -212,6 +213,9 @@ def _faults_in_use(model: Model) -> Iterator[tuple[str, str]]:
     prices = [estimate(model, value) for value in _settings_of(model, smallest.input)]
     if model.price and all(price.credits is None and not price.rate for price in prices):
         yield f"no line of its price holds for {json.dumps(smallest.input)}", "Add one, or say what counts as unset."
+    if gaps := unpriced(model):
+        what = f"{model.id}: its price has no line for {'; nor for '.join(gaps)}, so that it is not known there."
+        warnings.warn(f"{what} Add a line, or a rule where the service does not take it.", stacklevel=2)
     body = {"model": model.id, "input": smallest.input} if model.wrapped else smallest.input
     request = Submission(model.path, body, model.api_type or model.id, model=model.id, gateway=model.gateway)
     if wrong := judge(request, Submission):
