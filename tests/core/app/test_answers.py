@@ -254,6 +254,23 @@ async def test_description_of_a_tool_has_its_prices_and_what_is_next(app: App) -
     assert (await ask(app, "describe_model", model="list_tasks"))[1]["price"] == ["free"]
 
 
+async def test_search_names_a_provider_that_is_set_aside(app: App) -> None:
+    app.engine.plugins.plugins["luma"].set_aside("ImportError: no module", "Install it anew.")
+    answer, data = await ask(app, "find_models", words="luma video")
+    said = "The provider luma is set aside: ImportError: no module. Install it anew. Then run: "
+    assert (said in data["next_step"], said in answer.text) == (True, True)
+    assert "set aside" not in (await ask(app, "find_models", words="cheap video"))[0].text
+
+
+@pytest.mark.parametrize("app", [{"enabled_providers": ("market",)}], indirect=True)
+async def test_description_of_a_model_names_the_options_without_a_price(app: App) -> None:
+    _, data = await ask(app, "describe_model", model="grok-imagine-video-1-5-preview")
+    assert data["price"][-1] == "resolution 1080p: no price is known"
+    sent = {"prompt": "fox", "resolution": "1080p"}
+    _, cost = await ask(app, "estimate_cost", name="grok-imagine-video-1-5-preview", arguments=sent)
+    assert cost["notes"] == ["The price is not known: it has no line for resolution 1080p."]
+
+
 @pytest.mark.parametrize("app", [{"enabled_providers": ("veo3",)}], indirect=True)
 async def test_description_of_a_tool_of_one_model_has_the_whole_price_table(app: App) -> None:
     _, data = await ask(app, "describe_model", model="generate_veo3_video")

@@ -227,6 +227,9 @@ def test_cure_of_an_author_s_own_provider_names_its_folder(direct: str, publish:
     cure = f"Correct it in {Path('/home/ada/my broken')}, or add broken to KIE_AI_DISABLED_PROVIDERS."
     assert plugins.plugins["broken"].cure == cure
     assert plugins.why_unlisted("generate_broken_image").startswith("the provider broken is set aside: ZeroDivision")
+    (reason,) = plugins.set_aside_of("a Broken video")
+    assert reason.startswith("The provider broken is set aside: ZeroDivision")
+    assert not [*plugins.set_aside_of("unbroken")]
     assert cure in plugins.why_unlisted("generate_broken_image")
     assert plugins.why_unlisted("generate_unbroken_image") == ""
 

@@ -23,9 +23,11 @@ from kie_ai_mcp._models.catalogue import Entry, some
 from kie_ai_mcp._models.lengths import wish_in
 from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
+from kie_ai_mcp._models.validity import unpriced
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options, tool_name
 from kie_ai_mcp._settings.amounts import USD, exact, in_words, plain
+from kie_ai_mcp._settings.settings import APP
 from kie_ai_mcp.errors import InvalidArgument, KieError, LimitReached, StorageError
 from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import KIE, Kind
@@ -64,6 +66,8 @@ class ModelTools:
         step += "estimate_cost has the price of other settings."
         if not found:
             step = "Nothing fits. Use fewer or other words: what to make, from what, or a maker's name."
+        for reason in self.engine.plugins.set_aside_of(words):
+            step += f" {reason} Then run: {APP} doctor"
         for provider, faults in self.engine.catalogue.faults.items():
             step += f" Of the provider {provider}, {some(faults)}."
         return Answer(
@@ -75,12 +79,12 @@ class ModelTools:
         if tool := self.tools.get(model):
             return await self._tool_described(tool)
         entry = await find(self.engine, model)
-        source = "live" if entry.note else "bundled"
+        source, gaps = "live" if entry.note else "bundled", await anyio.to_thread.run_sync(unpriced, entry.model)
         answer: dict[str, Any] = {
             "name": entry.name,
             "fields": field_lines(entry.model),
             "rules": [rule_line(rule) for rule in entry.model.rules],
-            "price": price_lines(entry.model, entry.unit),
+            "price": [*price_lines(entry.model, entry.unit), *(f"{gap}: no price is known" for gap in gaps)],
             "checked": entry.model.checked,
             "source": source,
         }

@@ -6,6 +6,7 @@ provider's implementation alone, so that no plugin can answer for another's task
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
@@ -111,6 +112,13 @@ class Plugins:
         is_kind = not settings.kinds or tool.kind in settings.kinds
         setting = "kinds" if not is_kind else "disabled_tools" if name in settings.disabled_tools else "enabled_tools"
         return f"{variable(setting)} leaves it out"
+
+    def set_aside_of(self, words: str) -> Iterator[str]:
+        """Yield, for each provider that is set aside and that some words name, why it is and what to do."""
+        said = f"-{re.sub('[^a-z0-9]+', '-', words.lower())}-"
+        for name, plugin in self.plugins.items():
+            if plugin.state == "set aside" and f"-{name}-" in said:
+                yield f"The provider {name} is set aside: {plugin.reason.rstrip('.')}. {self.way_back(name)}"
 
     def offers(self, kind: Kind, availability: Availability) -> bool:
         """Return whether the settings want what makes this kind, and is as available as this at its service."""
