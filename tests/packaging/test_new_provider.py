@@ -258,10 +258,13 @@ def test_next_steps_fit_the_environment_and_the_folder(
     assert lines[2] == f'  {installer} install --editable ".[dev]"'
 
 
-def test_value_of_an_option_that_takes_none_is_refused_with_its_place() -> None:
-    done = CliRunner().invoke(new_provider_command, ["tidal", "--gateway", "https://x.example"])
+@pytest.mark.parametrize(
+    "option", [["--gateway", "https://x.example"], ["--gateway=https://x.example"], ["--models=a"]]
+)
+def test_value_of_an_option_that_takes_none_is_refused_with_its_place(option: list[str]) -> None:
+    done = CliRunner().invoke(new_provider_command, ["tidal", *option])
     assert done.exit_code == 2
-    assert "'https://x.example' has no place: --gateway and --models take no value" in done.output
+    assert "--gateway and --models take no value; the service's address and its models go into the" in done.output
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,11 @@ def _web_page(_ctx: click.Context, _param: click.Parameter, address: str) -> str
     return address.rstrip("/")
 
 
+SWITCHES = (
+    "--gateway and --models take no value; the service's address and its models go into the files that are written"
+)
+
+
 def _no_more(_ctx: click.Context, _param: click.Parameter, more: tuple[str, ...]) -> None:
     """Refuse further arguments.
 
@@ -73,11 +78,27 @@ def _no_more(_ctx: click.Context, _param: click.Parameter, more: tuple[str, ...]
         click.BadArgumentUsage: There are some.
     """
     if more:
-        where = "the service's address and its models go into the files that are written"
-        raise click.BadArgumentUsage(f"{more[0]!r} has no place: --gateway and --models take no value; {where}.")
+        raise click.BadArgumentUsage(f"{more[0]!r} has no place: {SWITCHES}.")
 
 
-@click.command("new-provider")
+class NewProvider(click.Command):
+    """A command that says of a switch with a value (``--gateway=URL``) where the value goes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments.
+
+        Raises:
+            click.BadOptionUsage: A switch has a value.
+        """
+        for each in args:
+            name, is_set, value = each.partition("=")
+            if is_set and name in {"--gateway", "--models"}:
+                what = f"{SWITCHES}. Write {name} without {value!r}."
+                raise click.BadOptionUsage(name, what, ctx)
+        return super().parse_args(ctx, args)
+
+
+@click.command("new-provider", cls=NewProvider)
 @click.argument("name")
 @click.argument("more", nargs=-1, metavar="", expose_value=False, callback=_no_more)
 @click.option(
