@@ -295,9 +295,7 @@ def test_new_and_gone_models_are_told_with_what_they_mean(run: "Run", sandbox: S
     new, gone = (row for row in rows if row["check"] == "models")
     assert (new["state"], gone["state"]) == ("ok", "warn")
     assert new["found"].startswith("Kie.ai has new models: maker/clip-1. run_model takes them")
-    assert gone["found"].startswith(
-        "Kie.ai no longer lists recraft/remove-background (remove_background): calls of them"
-    )
+    assert gone["found"].startswith("Kie.ai does not list recraft/remove-background (remove_background): calls of them")
     assert not (tmp_path / "tasks.db").exists()
 
 

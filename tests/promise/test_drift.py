@@ -101,7 +101,7 @@ def told(launch_in: "LaunchIn", tmp_path_factory: pytest.TempPathFactory) -> Ite
         "Kie.ai reports a state that is unknown here, 'resting' (tasks: 1,",
         "google/imagen4-fast failed 40 % of the last hour; it is probably not your prompt.",
         "Kie.ai has new models: acme/text-to-image-9. run_model takes them by name",
-        "Kie.ai no longer lists google/nano-banana-edit (edit_nano_banana)",
+        "Kie.ai does not list google/nano-banana-edit (edit_nano_banana)",
         "Kie.ai changed what it says of the price of z-image:",
     ],
 )

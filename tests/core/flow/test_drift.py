@@ -129,7 +129,7 @@ async def test_new_and_gone_models_are_told_once_over_all_processes(
     await look(app.engine, {"paid"})
     new, gone = await told(app)
     assert new.startswith("Kie.ai has new models: b/new. run_model takes them by name;")
-    assert gone.startswith("Kie.ai no longer lists a/one (run_model): calls of them may be refused")
+    assert gone.startswith("Kie.ai does not list a/one (run_model): calls of them may be refused")
     a_day_passes(tmp_path)
     other = await open_app()
     lists(service, TWO, ["b/new", "Text to Video", ""], ["b/newer", "Text to Video", ""])
@@ -316,11 +316,11 @@ async def test_paid_call_leads_to_a_look_in_the_background_and_any_other_to_none
     assert service.log == []
     answer = await app.call("generate_luma_video", {"prompt": "a fox", "videoUrl": "https://example.com/a.mp4"})
     assert not answer.is_error
-    assert "no longer lists" not in answer.text
+    assert "does not list" not in answer.text
     await eventually(lambda: app.engine.life.has_notices)
     assert service.log[0][0].path == "/modify/generate"
     (note,) = await told(app)
-    assert note.startswith("Kie.ai no longer lists a/two")
+    assert note.startswith("Kie.ai does not list a/two")
     assert await told(app) == []
 
 

@@ -75,10 +75,10 @@ def words_of_new(ids: Sequence[str]) -> str:
 
 
 def words_of_gone(engine: Engine, ids: Sequence[str]) -> str:
-    """Return what it means for the user that the service lists models no more."""
+    """Return what it means for the user that the service does not list models."""
     models = models_of(engine)
     names = _names([f"{name} ({models[name].tool or 'run_model'})" for name in ids])
-    return f"Kie.ai no longer lists {names}: calls of them may be refused, which costs nothing. Use other models."
+    return f"Kie.ai does not list {names}: calls of them may be refused, which costs nothing. Use other models."
 
 
 def words_of_schema(model: Model, schema: Mapping[str, Any]) -> str:
