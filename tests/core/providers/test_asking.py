@@ -222,15 +222,21 @@ async def test_answer_about_the_account_is_read_by_no_provider(code: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("read", "answer"),
+    ("read", "reason"),
     [
-        (returns(OK), OK),
-        (returns(None), None),
-        (returns(Answer("200", "")), None),  # type: ignore[arg-type]
-        (returns(Answer(True, "")), None),
-        (raises(KeyError("x")), None),
-        (raises(Refused("no")), None),
+        (returns(OK), ""),
+        (returns(None), "returned what can't be used: a NoneType, not an Answer."),
+        (returns(Answer("200", "")), "returned what can't be used: code is '200'"),  # type: ignore[arg-type]
+        (returns(Answer(True, "")), "returned what can't be used: code is True"),
+        (raises(KeyError("x")), "failed: KeyError: 'x' ("),
+        (raises(Refused("no")), "failed: Refused: no."),
     ],
 )
-async def test_response_that_a_gateway_can_not_read_is_unreadable(read: Any, answer: Answer | None) -> None:
-    assert await answer_of(Gateway("far", "Far", "https://far.example", read=read), 200, {"id": "t-1"}) == answer
+async def test_reading_of_a_gateway_that_fails_is_named(read: Any, reason: str) -> None:
+    gateway = Gateway("far", "Far", "https://far.example", read=read)
+    if not reason:
+        assert await answer_of(gateway, 200, {"id": "t-1"}) == OK
+        return
+    with pytest.raises(PluginError) as error:
+        await answer_of(gateway, 200, {"id": "t-1"})
+    assert error.value.message.startswith(f"The function read of the gateway far {reason}")

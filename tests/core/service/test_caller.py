@@ -1230,6 +1230,38 @@ async def test_key_that_no_header_can_hold_is_reported_before_anything_is_sent(k
     assert key not in str(error.value)
 
 
+def trusting(status: int, body: Any) -> Answer:
+    """How a plugin reads answers that are not always there."""
+    return Answer(200, "", body["result"])
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (200, Unknown, "The service may have taken the request."),
+        (500, Unknown, "The service may have taken the request."),
+        (401, Refused, "The status says that nothing was made."),
+    ],
+)
+async def test_reading_that_fails_is_blamed_on_the_plugin_and_not_on_the_key(
+    status: int, kind: type[KieError], words: str, service: HTTPServer, make_gateway: MakeGateway
+) -> None:
+    caller = make_gateway(service.url_for("/"))
+    caller.gateway = replace(caller.gateway, name="tide", read=trusting, key_help="Check the key.")
+    service.expect_request("/x").respond_with_json({"state": "made"}, status=status)
+    with pytest.raises(kind) as bought:
+        await caller.create(["x"], BODY)
+    with pytest.raises(ReadFailed) as read:
+        await caller.read(["x"], {})
+    for error in (bought.value, read.value):
+        assert error.message.startswith("The function read of the gateway tide failed: KeyError: 'result' (")
+        assert f"). x did answer (HTTP {status}, with " in error.message
+        assert error.next_step.endswith("Report it to the plugin's author.")
+        assert "the key" not in str(error)
+    assert type(bought.value) is kind
+    assert bought.value.message.endswith(words)
+
+
 # Headers of a service ------------------------------------------------------------------------------------------------
 
 

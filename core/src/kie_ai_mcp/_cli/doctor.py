@@ -251,7 +251,7 @@ async def _report_balances(report: Report, settings: Settings, plugins: Plugins)
             if "left" in entry:
                 report(Finding(name, "ok", f"The key is accepted; {in_words(entry['left'], entry['unit'])} left."))
             else:
-                report(Finding(name, "fail", str(entry["error"]), f"Check the key for {entry['service']}."))
+                report(Finding(name, "fail", str(entry["error"]), entry["next_step"] or f"Look at {entry['service']}."))
     finally:
         for caller in callers.values():
             await caller.close()

@@ -140,7 +140,7 @@ async def balances(engine: Engine) -> list[dict[str, Any]]:
                 raise error_of(answer, gateway)
             entry["left"] = await balance_of(gateway, answer)
         except KieError as error:
-            entry["error"] = error.message
+            entry |= {"error": error.message, "next_step": error.next_step}
         entries.append(entry)
     return entries
 

@@ -149,15 +149,22 @@ async def balance_of(gateway: Gateway, answer: Answer) -> float:
     return float(value)
 
 
-async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer | None:
-    """Return the answer that a gateway's own `read` sees in an HTTP status and a decoded body, or None."""
-    read = gateway.read
+async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer:
+    """Return the answer that a gateway's own `read` sees in an HTTP status and a decoded body.
+
+    Raise PluginError where it fails, or returns what can't be used; what the service did is then not known.
+    """
+    read, who = gateway.read, f"The function read of the gateway {gateway.name}"
     assert read is not None  # noqa: S101  the caller reads Kie.ai's envelope itself
     try:
-        answer, wrong = await run_isolated(f"The gateway {gateway.name}", lambda: _judged(read(status, body), Answer))
-    except KieError:  # the reason is in the log
-        return None
-    return None if wrong is not None else replace(answer, message=one_line(answer.message))
+        answer, wrong = await run_isolated(who, lambda: _judged(read(status, body), Answer))
+    except PluginError:
+        raise
+    except KieError as exc:
+        raise PluginError(f"{who} failed: {summarize(exc)}.") from exc
+    if wrong is not None:
+        raise PluginError(f"{who} returned what can't be used: {wrong}.")
+    return replace(answer, message=one_line(answer.message))  # type: ignore[no-any-return]  # it was judged to be one
 
 
 def route_of(plugins: Plugins, task: Task) -> StatusRoute:

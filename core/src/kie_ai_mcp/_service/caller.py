@@ -23,7 +23,17 @@ from kie_ai_mcp._service.envelope import CUT, address_cure, envelope_answer, err
 from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import APP, Settings
-from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, RateLimited, ReadFailed, Refused, Unknown, shorten
+from kie_ai_mcp.errors import (
+    KEYS_PAGE,
+    LOGS_PAGE,
+    ConfigError,
+    PluginError,
+    RateLimited,
+    ReadFailed,
+    Refused,
+    Unknown,
+    shorten,
+)
 from kie_ai_mcp.readings import number_in
 from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome
 
@@ -38,6 +48,8 @@ MOVED = (301, 307, 308)  # they ask for the request at another address, so that 
 RETRY_AFTER_CEILING_S = 30.0
 POLLS_AT_ONCE = 8  # reads at once of tasks that are waited for, in the whole process
 QUIET_CEILING_S = 3600.0  # the longest time without reads that a service may ask for
+
+REPORT = "Report it to the plugin's author."
 
 Made = Accepted | Outcome | None
 
@@ -186,8 +198,11 @@ class Caller:
             departure.sent = False  # the address before this one made nothing
             status, text, retry_after = await self._send_once(method, address, departure, request)
             with anyio.CancelScope(shield=True):  # the service answered, so the answer must be read
-                said = self._json(text)
-                answer = await self._answer(status, said)
+                said, fault = self._json(text), ""
+                try:
+                    answer = await self._answer(status, said)
+                except PluginError as exc:
+                    answer, fault = None, exc.message
                 moves_on = status in NOT_SERVED and not (is_last and address == paths[-1])
                 ids = task_ids_in(said) if method == "POST" else []
                 made: Made = Accepted(ids[0]) if ids else None
@@ -199,10 +214,10 @@ class Caller:
                 if made is not None:
                     return Reply(address, answer or Answer(status, ""), made)
                 if not moves_on:
-                    return Reply(address, self._judge_create(address, status, text, answer, retry_after))
+                    return Reply(address, self._judge_create(address, status, text, answer, retry_after, fault))
         if not is_last:
             return Reply("", Answer(NOT_SERVED[0], ""), served=False)
-        raise Refused("The plugin names no address to send to.", next_step="Report it to the plugin's author.")
+        raise Refused("The plugin names no address to send to.", next_step=REPORT)
 
     async def read(self, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:
         """Read; a free call. Try the next of `paths` only where the one before is not served, or lacks the record.
@@ -211,7 +226,7 @@ class Caller:
         """
         headers = {**self.authorization(), **JSON}
         if not paths:
-            raise ReadFailed("The plugin names no address to read from.", next_step="Report it to the plugin's author.")
+            raise ReadFailed("The plugin names no address to read from.", next_step=REPORT)
         absent: Answer | None = None
         for path in paths:
             url = self._url(path)
@@ -220,13 +235,19 @@ class Caller:
                 status, text, retry_after = await self.connections.exchange(
                     client, "GET", url, ANSWER_LIMIT, params=params, headers=headers
                 )
-            answer = await self.answer(status, text)
+            answer, fault = None, ""
+            try:
+                answer = await self.answer(status, text)
+            except PluginError as exc:
+                fault = exc.message
             if status == 429 and (seconds := _seconds(retry_after)):
                 self.quiet_until = time.monotonic() + min(seconds, QUIET_CEILING_S)
             if status not in NOT_SERVED:
                 break
             # Either the address or the record does not exist there: only the other addresses can tell.
             answer = absent = absent or answer
+        if answer is None and fault:
+            raise ReadFailed(self._misread(fault, path, status, text), code=status, next_step=REPORT)
         if answer is None:
             cure = address_cure(self.gateway) if status in NOT_SERVED else "Ask again later."
             is_cut = text.endswith(CUT)
@@ -278,7 +299,10 @@ class Caller:
         return {name: text.replace("{key}", self.gateway.key or "") for name, text in self.templates.items()}
 
     async def answer(self, status: int, text: str) -> Answer | None:
-        """Return the answer in a response, with secrets masked; None where it can't be read."""
+        """Return the answer in a response, with secrets masked; None where it can't be read.
+
+        Raise PluginError where the gateway's own reading of it fails.
+        """
         return await self._answer(status, self._json(text))
 
     def _json(self, text: str) -> Any:
@@ -334,7 +358,15 @@ class Caller:
     def _lost(self, problem: str, status: int | None = None) -> Unknown:
         return Unknown(problem, code=status, next_step=where_to_look(self.gateway.logs_page))
 
-    def _judge_create(self, path: str, status: int, text: str, answer: Answer | None, retry_after: str) -> Answer:
+    def _judge_create(
+        self, path: str, status: int, text: str, answer: Answer | None, retry_after: str, fault: str
+    ) -> Answer:
+        if fault and not (status == 429 or status in MOVED):
+            problem = self._misread(fault, path, status, text)
+            if 400 <= status < 500:
+                raise Refused(f"{problem} The status says that nothing was made.", code=status, next_step=REPORT)
+            step = f"{where_to_look(self.gateway.logs_page)} {REPORT}"
+            raise Unknown(f"{problem} The service may have taken the request.", code=status, next_step=step)
         if answer is None and 400 <= status < 500:
             plain = status in NOT_SERVED or not text.strip()
             answer = Answer(status, "" if plain else self._brief(text, 200))
@@ -349,6 +381,11 @@ class Caller:
             error.retry_after_s = None if seconds is None else min(seconds, RETRY_AFTER_CEILING_S)
             raise error
         return answer
+
+    def _misread(self, fault: str, path: str, status: int, text: str) -> str:
+        """Return what is known of an answer which the plugin that brings the service can't read."""
+        said = f", with {self._brief(text, 60)}" if text.strip() else ""
+        return f"{self.mask.text(fault)} {path} did answer (HTTP {status}{said})."
 
     def _unreadable(self, path: str, status: int, text: str) -> str:
         size = f" and larger than {ANSWER_LIMIT // 1_000_000} MB, the most that is read" if text.endswith(CUT) else ""
