@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kie_ai_mcp._cli import database as command
 from kie_ai_mcp._record import copying
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._settings.databases import is_sealed
 from kie_ai_mcp.specs import Task
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import Postgres, spoil_index
@@ -69,7 +69,7 @@ def test_password_of_the_environment_opens_the_databases_of_a_copy(
         seen.extend(record.address for record in records)
         return copy_rows(*records)
 
-    monkeypatch.setattr(command, "copy", note)
+    monkeypatch.setattr(copying, "copy", note)
     password: Any = {"PGPASSWORD": "pass/word"}
     address = postgres.empty()
     assert "Copied from" in run("database", "copy", str(database), address, **password).stdout
@@ -151,6 +151,7 @@ from pathlib import Path
 import anyio
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._settings.databases import is_sealed
 from kie_ai_mcp.specs import Task
 
 async def work():
@@ -213,6 +214,35 @@ def test_backup_that_was_copied_beside_an_old_log_is_refused_and_not_overlaid(ru
     before = json.loads(run("database", "restore", str(copied), "--json").stdout)["before"]
     assert Path(f"{before}-wal").read_bytes() == log
     assert ids(run) == ["t-1"]
+
+
+def test_copy_from_a_backup_leaves_it_as_it_is_and_seals_its_target(run: "Run", database: Path) -> None:
+    kept, new = database.with_name("kept.db"), database.with_name("new.db")
+    assert run("database", "backup", str(kept)).code == 0
+    before = kept.read_bytes()
+    copied = json.loads(run("database", "copy", str(kept), str(new), "--json").stdout)
+    assert (copied["from"], copied["rows"]["tasks"]) == (str(kept), 1)
+    assert kept.read_bytes() == before
+    assert (is_sealed(kept), is_sealed(new)) == (True, True)
+    assert [path.name for path in database.parent.iterdir() if path.name.startswith(("kept.db-", "new.db-"))] == []
+    assert ids(run, KIE_AI_DB_PATH=str(new)) == ["t-1"]
+    assert not is_sealed(new)
+    other = database.with_name("other.db")
+    assert run("database", "copy", str(new), str(other)).code == 0
+    assert (is_sealed(other), ids(run, KIE_AI_DB_PATH=str(other))) == (True, ["t-1"])
+
+
+def test_damaged_file_ends_a_strict_start_with_the_words_of_doctor(run: "Run", database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        spoil_index(connection)
+        connection.commit()
+    found = {each["check"]: each for each in json.loads(run("doctor", "--offline", "--json").stdout)}["database"]
+    assert "is damaged: " in found["found"]
+    for http in [], ["--http", "--port", "0"]:
+        started = run("serve", "--strict", *http)
+        assert started.code == 2
+        assert found["found"] in started.stderr
+        assert found["cure"] in started.stderr
 
 
 def test_nothing_is_restored_or_copied_while_a_server_has_the_database(

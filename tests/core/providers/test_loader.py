@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from kie_ai_mcp import Outcome, Provider, StatusRoute, Task
 from kie_ai_mcp._providers import installed, loader
 from kie_ai_mcp._providers.asking import outcome_of, route_of
-from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.loader import Plugins, set_aside_in
 from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, ReadFailed
@@ -227,9 +227,9 @@ def test_cure_of_an_author_s_own_provider_names_its_folder(direct: str, publish:
     cure = f"Correct it in {Path('/home/ada/my broken')}, or add broken to KIE_AI_DISABLED_PROVIDERS."
     assert plugins.plugins["broken"].cure == cure
     assert plugins.why_unlisted("generate_broken_image").startswith("the provider broken is set aside: ZeroDivision")
-    (reason,) = plugins.set_aside_of("a Broken video")
+    (reason,) = set_aside_in(plugins, "a Broken video")
     assert reason.startswith("The provider broken is set aside: ZeroDivision")
-    assert not [*plugins.set_aside_of("unbroken")]
+    assert not [*set_aside_in(plugins, "unbroken")]
     assert cure in plugins.why_unlisted("generate_broken_image")
     assert plugins.why_unlisted("generate_unbroken_image") == ""
 

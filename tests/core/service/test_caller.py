@@ -23,7 +23,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from kie_ai_mcp._service import transfer
-from kie_ai_mcp._service.caller import ANSWER_LIMIT, RETRY_AFTER_CEILING_S, Caller, Departure, Reply, kie
+from kie_ai_mcp._service.caller import ANSWER_LIMIT, RETRY_AFTER_CEILING_S, Caller, Departure, Reply, clock_of, kie
 from kie_ai_mcp._service.envelope import error_of
 from kie_ai_mcp._service.transfer import REDIRECTS, file_mark
 from kie_ai_mcp._settings.settings import Settings
@@ -330,7 +330,7 @@ async def test_time_of_the_service_is_read_without_its_endless_answer(raw: "Raw"
 
     url, _ = raw(endless_with_date)
 
-    assert await make_gateway(url).clock() == datetime(2026, 4, 20, 10, tzinfo=UTC)
+    assert await clock_of(make_gateway(url)) == datetime(2026, 4, 20, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("packing", ["br", "zstd", "deflate", "compress", "gzip, gzip", "x\x1b[31m"])

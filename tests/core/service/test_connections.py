@@ -19,7 +19,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug.serving import generate_adhoc_ssl_context
 
 from kie_ai_mcp._service import transfer
-from kie_ai_mcp._service.caller import Caller, Departure
+from kie_ai_mcp._service.caller import Caller, Departure, clock_of
 from kie_ai_mcp._service.transfer import file_mark
 from kie_ai_mcp.errors import KieError, MediaError, ReadFailed, Refused, Unknown
 
@@ -78,7 +78,7 @@ def call(tmp_path: Path, make_gateway: MakeGateway) -> Callable[[str, str], Awai
         if kind == "read":
             return await gateway.read(["x"], {})
         if kind == "clock":
-            return await gateway.clock()
+            return await clock_of(gateway)
         if kind == "upload":
             return await transfer.upload(gateway, file, file_mark(file.stat()), "fox.png", "image/png")
         async with transfer.download(gateway, f"{address}/x") as chunks:

@@ -25,6 +25,7 @@ from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.validity import unpriced
 from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
+from kie_ai_mcp._providers.loader import set_aside_in
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options, tool_name
 from kie_ai_mcp._settings.amounts import USD, exact, in_words, plain
 from kie_ai_mcp._settings.settings import APP
@@ -66,7 +67,7 @@ class ModelTools:
         step += "estimate_cost has the price of other settings."
         if not found:
             step = "Nothing fits. Use fewer or other words: what to make, from what, or a maker's name."
-        for reason in self.engine.plugins.set_aside_of(words):
+        for reason in set_aside_in(self.engine.plugins, words):
             step += f" {reason} Then run: {APP} doctor"
         for provider, faults in self.engine.catalogue.faults.items():
             step += f" Of the provider {provider}, {some(faults)}."

@@ -10,7 +10,7 @@ import click
 
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.console import UserPath
-from kie_ai_mcp._record.copying import back_up, copy, counts
+from kie_ai_mcp._record.copying import back_up, copy_closed, counts
 from kie_ai_mcp._record.copying import restore as restored
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
@@ -111,7 +111,7 @@ def copy_record(source: str, target: str) -> None:
         raise click.UsageError(f"There is no file {source}.")
     records = _record_at(settings, source), _record_at(settings, target)
     with closing(records[0]), closing(records[1]):
-        rows = copy(*records)
+        rows = copy_closed(*records)
         ours, theirs = (record.database.name for record in records)
     if records[1].address == settings.database_address and records[1].path == settings.database:
         step = "The settings name it already: start the servers again."

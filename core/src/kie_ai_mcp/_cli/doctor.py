@@ -38,7 +38,7 @@ from kie_ai_mcp._providers.selection import cure_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.sqlite import RESCUE
-from kie_ai_mcp._service.caller import NOT_SERVED, Caller, account_of, kie
+from kie_ai_mcp._service.caller import NOT_SERVED, Caller, account_of, clock_of, kie
 from kie_ai_mcp._service.envelope import address_cure
 from kie_ai_mcp._settings.amounts import in_words, plain
 from kie_ai_mcp._settings.folders import cure_of_access, why_unwritable
@@ -226,7 +226,7 @@ async def _report_service(report: Report, settings: Settings, plugins: Plugins) 
     caller = Caller(settings, kie(settings))
     left = ["clock", "credits", "status routes"]  # what is not checked yet
     try:
-        report(_clock(await caller.clock()))
+        report(_clock(await clock_of(caller)))
         left.remove("clock")
         if settings.key is None:
             _report_unmade(report, left, "no Kie.ai key is set.")

@@ -13,7 +13,7 @@ from mcp.server.caching import CacheHint
 from mcp.server.context import HandlerResult
 from mcp.shared.exceptions import MCPError
 
-from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.app import App, open_to_serve
 from kie_ai_mcp._app.hints import for_user
 from kie_ai_mcp._app.resources import TEMPLATES
 from kie_ai_mcp._mcp import apps
@@ -169,7 +169,7 @@ def run_stdio(start: Start) -> None:
 async def serve(settings: Settings, faults: Faults, start: Start | None = None) -> None:
     """Serve MCP over stdin and stdout until the input ends. A signal ends the process from within."""
     start = start or begin(remembers=False)
-    app, flush = App.open(settings, faults), begin_traces()
+    app, flush = open_to_serve(settings, faults), begin_traces()
     # What was loaded until now stays to the end; the collector, switched off at the start, need never look at it.
     gc.freeze()
     gc.enable()

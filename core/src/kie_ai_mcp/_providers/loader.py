@@ -113,13 +113,6 @@ class Plugins:
         setting = "kinds" if not is_kind else "disabled_tools" if name in settings.disabled_tools else "enabled_tools"
         return f"{variable(setting)} leaves it out"
 
-    def set_aside_of(self, words: str) -> Iterator[str]:
-        """Yield, for each provider that is set aside and that some words name, why it is and what to do."""
-        said = f"-{re.sub('[^a-z0-9]+', '-', words.lower())}-"
-        for name, plugin in self.plugins.items():
-            if plugin.state == "set aside" and f"-{name}-" in said:
-                yield f"The provider {name} is set aside: {plugin.reason.rstrip('.')}. {self.way_back(name)}"
-
     def offers(self, kind: Kind, availability: Availability) -> bool:
         """Return whether the settings want what makes this kind, and is as available as this at its service."""
         kinds, states = self._settings.kinds, self._settings.availability
@@ -313,6 +306,14 @@ def load(
             faults.append(exc)
             own: dict[str, Any] = {"providers": {}, "provider_variables": {}}  # one of them is a wrong gateway
             settings = settings.without(*exc.where) if exc.where else settings.model_copy(update=own)
+
+
+def set_aside_in(plugins: Plugins, words: str) -> Iterator[str]:
+    """Yield, for each provider that is set aside and that some words name, why it is and what to do."""
+    written = f"-{re.sub('[^a-z0-9]+', '-', words.lower())}-"
+    for name, plugin in plugins.plugins.items():
+        if plugin.state == "set aside" and f"-{name}-" in written:
+            yield f"The provider {name} is set aside: {plugin.reason.rstrip('.')}. {plugins.way_back(name)}"
 
 
 def is_of_others(plugins: Plugins, gateway: str) -> bool:

@@ -26,7 +26,7 @@ from kie_ai_mcp._record.tables import (
     UserRow,
     without_zeros,
 )
-from kie_ai_mcp._settings.databases import Look, is_usable, look_at
+from kie_ai_mcp._settings.databases import Look, is_sealed, is_usable, look_at
 from kie_ai_mcp.errors import StorageError, one_line
 
 TABLES: tuple[type[peewee.Model], ...] = (
@@ -113,16 +113,55 @@ def _check_backup(target: Record, source: Path) -> None:
         raise StorageError(message, next_step=f"Stop every server that uses it, then run: database restore {source}")
 
 
+def copy_closed(source: Record, target: Record) -> dict[str, int]:
+    """Copy as `copy` to a record, which is closed afterwards; as a file it is sealed, as backups are.
+
+    A sealed file that is copied from stays as it is: opened, it would lose the seal by which backups are known.
+    """
+    if _is_backup(source):
+        _check_unused(source, target)
+        source.database.check_unmixed()
+        with source.database.translated("copied"), TemporaryDirectory() as folder:
+            copied = Path(folder, "tasks.db")
+            copy_file(source.path, copied)
+            with closing(replace(source, path=copied)) as ours:
+                database: Any = ours.database
+                database.name, database.keeps_copies = source.database.name, False
+                rows = copy(ours, target)
+    else:
+        rows = copy(source, target)
+    if not target.address:
+        target.close()
+        # A server that has opened it meanwhile made it a database in use.
+        with target.database.translated("sealed"), suppress(sqlite3.OperationalError):
+            seal(target.database.real_path)
+    return rows
+
+
+def _is_backup(record: Record) -> bool:
+    """Return whether a record is a sealed file that lacks nothing of what is beside it."""
+    path = record.database.real_path
+    if record.address or record.recovery.path.exists() or not path.is_file():
+        return False
+    return is_sealed(path) and is_usable(path)
+
+
+def _check_unused(*records: Record) -> None:
+    """Raise `StorageError` where a process uses one of some records that are not open here."""
+    for record in records:
+        if not record.database.is_open and record.process.has_others():
+            message = f"The task database {record.database.name} is in use. Nothing was copied."
+            raise StorageError(message, next_step="Stop every server that uses it, then copy again.")
+
+
 def copy(source: Record, target: Record, *, in_use: bool = False, doing: str = "copied") -> dict[str, int]:
     """Copy every row to a record that has none; return how many there are by the names of their tables.
 
     Raise `StorageError` where the target is not empty, a process uses one of them, a request is on its way, or a row is
     another one afterwards; the target is then as it was. Of a source that is `in_use`, a request may be on its way.
     """
-    for record in (source, target):
-        if not in_use and not record.database.is_open and record.process.has_others():
-            message = f"The task database {record.database.name} is in use. Nothing was copied."
-            raise StorageError(message, next_step="Stop every server that uses it, then copy again.")
+    if not in_use:
+        _check_unused(source, target)
     for record in (source, target):
         if not record.database.is_open:
             record.open()

@@ -247,7 +247,7 @@ class Caller:
             # Either the address or the record does not exist there: only the other addresses can tell.
             answer = absent = absent or answer
         if answer is None and fault:
-            raise ReadFailed(self._misread(fault, path, status, text), code=status, next_step=REPORT)
+            raise ReadFailed(_misread(self, fault, path, status, text), code=status, next_step=REPORT)
         if answer is None:
             cure = address_cure(self.gateway) if status in NOT_SERVED else "Ask again later."
             is_cut = text.endswith(CUT)
@@ -256,23 +256,6 @@ class Caller:
         if answer.code == 200 and path != paths[0]:
             self.older[paths[0]] = path
         return answer
-
-    async def clock(self) -> datetime | None:
-        """Return the service's own time, to the second; None where its answer does not name it."""
-        base = self.mask.text(self.settings.base_url)
-        with self.connections.errors_as(
-            lambda fault: ReadFailed(f"{base} can't be reached ({fault.reason}).", next_step=fault.cure), self.timeout_s
-        ):
-            url = self._url("chat/credit")
-            client = await self.connections.client("read", url)
-            response = await client.send(client.build_request("GET", url), stream=True)
-            date = response.headers.get("date", "")
-            await self.connections.end(response)
-        try:
-            time = parsedate_to_datetime(date)
-        except ValueError:
-            return None
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
 
     @property
     def quiet_s(self) -> float:
@@ -361,12 +344,8 @@ class Caller:
     def _judge_create(
         self, path: str, status: int, text: str, answer: Answer | None, retry_after: str, fault: str
     ) -> Answer:
-        if fault and not (status == 429 or status in MOVED):
-            problem = self._misread(fault, path, status, text)
-            if 400 <= status < 500:
-                raise Refused(f"{problem} The status says that nothing was made.", code=status, next_step=REPORT)
-            step = f"{where_to_look(self.gateway.logs_page)} {REPORT}"
-            raise Unknown(f"{problem} The service may have taken the request.", code=status, next_step=step)
+        if fault and status != 429 and status not in MOVED:
+            raise _misread_create(self, fault, path, status, text)
         if answer is None and 400 <= status < 500:
             plain = status in NOT_SERVED or not text.strip()
             answer = Answer(status, "" if plain else self._brief(text, 200))
@@ -382,11 +361,6 @@ class Caller:
             raise error
         return answer
 
-    def _misread(self, fault: str, path: str, status: int, text: str) -> str:
-        """Return what is known of an answer which the plugin that brings the service can't read."""
-        said = f", with {self._brief(text, 60)}" if text.strip() else ""
-        return f"{self.mask.text(fault)} {path} did answer (HTTP {status}{said})."
-
     def _unreadable(self, path: str, status: int, text: str) -> str:
         size = f" and larger than {ANSWER_LIMIT // 1_000_000} MB, the most that is read" if text.endswith(CUT) else ""
         return f"{path} gave no readable answer (HTTP {status}, {self._brief(text, 60)}{size})."
@@ -394,6 +368,39 @@ class Caller:
     def _brief(self, text: str, limit: int) -> str:
         """Return the start of an unreadable answer; mask it first, for a cut key would not be found."""
         return shorten(self.mask.text(text), limit)
+
+
+async def clock_of(caller: Caller) -> datetime | None:
+    """Return the service's own time, to the second; None where its answer does not name it."""
+    base = caller.mask.text(caller.settings.base_url)
+    with caller.connections.errors_as(
+        lambda fault: ReadFailed(f"{base} can't be reached ({fault.reason}).", next_step=fault.cure), caller.timeout_s
+    ):
+        url = caller._url("chat/credit")
+        client = await caller.connections.client("read", url)
+        response = await client.send(client.build_request("GET", url), stream=True)
+        date = response.headers.get("date", "")
+        await caller.connections.end(response)
+    try:
+        time = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _misread(caller: Caller, fault: str, path: str, status: int, text: str) -> str:
+    """Return what is known of an answer which the plugin that brings the service can't read."""
+    said = f", with {shorten(caller.mask.text(text), 60)}" if text.strip() else ""
+    return f"{caller.mask.text(fault)} {path} did answer (HTTP {status}{said})."
+
+
+def _misread_create(caller: Caller, fault: str, path: str, status: int, text: str) -> Refused | Unknown:
+    """Return the error of a paid request whose answer the plugin can't read."""
+    problem = _misread(caller, fault, path, status, text)
+    if 400 <= status < 500:
+        return Refused(f"{problem} The status says that nothing was made.", code=status, next_step=REPORT)
+    step = f"{where_to_look(caller.gateway.logs_page)} {REPORT}"
+    return Unknown(f"{problem} The service may have taken the request.", code=status, next_step=step)
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import uvicorn
 
-from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.app import open_to_serve
 from kie_ai_mcp._flow.links import Links
 from kie_ai_mcp._flow.people import key_faults
 from kie_ai_mcp._mcp.server import CLEANUP_S
@@ -38,7 +38,7 @@ NAME_IT = "set KIE_AI_PUBLIC_URL to the address that users see, or KIE_AI_ALLOWE
 async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -> int:
     """Serve over HTTP until a signal; return the exit code that stands for it.
 
-    Raises what `App.open` raises, ConfigError where others could get in, and KieError where the port is not free.
+    Raises what `open_to_serve` raises, ConfigError where others could get in, and KieError where the port is not free.
     """
     for fault in faults:
         if {"http_token", "oauth_issuer"} & {*fault.where}:  # without it everybody on this machine could get in
@@ -46,7 +46,7 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     if settings.oauth_issuer is not None and settings.public_url is None:
         problem = "KIE_AI_OAUTH_ISSUER is set, but not the address that its tokens are for."
         raise ConfigError(problem, next_step="Set KIE_AI_PUBLIC_URL to the address at which users reach this server.")
-    app = App.open(settings, faults)
+    app = open_to_serve(settings, faults)
     visitors = Visitors(app.engine.record.users)
     try:
         if (settings.token or settings.oauth_issuer) is None and not is_local(host):
