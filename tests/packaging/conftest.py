@@ -200,7 +200,7 @@ def run_script(dist: Path, tmp_path: Path) -> RunScript:
         "UV_FIND_LINKS": str(dist),
         "NO_COLOR": "1",
         "COLUMNS": "100",
-        "PIP_NO_COMPILE": "1",  # of sixty packages a few modules are used, which Python compiles then
+        "PIP_NO_COMPILE": "0",  # which means "do not": of sixty packages few modules are used, and compiled then
         "PATH": os.pathsep.join([str(Path(os.environ.get("UV") or shutil.which("uv") or "").parent), kept["PATH"]]),
     }
     start = f'set -e\npython() {{ {shlex.quote(sys.executable)} "$@"; }}\n'
