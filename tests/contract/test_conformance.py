@@ -115,7 +115,10 @@ def errors_of(rules: Draft202012Validator, instance: Mapping[str, Any], where: s
 PLUGINS = Plugins(Settings.model_validate({}))
 TOOLS = PLUGINS.tools
 MODELS = {model.id: model for model in kie_register_models() if isinstance(model, Model)}
-every_tool = pytest.mark.parametrize("tool", TOOLS.values(), ids=lambda tool: f"{tool.provider}-{tool.name}")
+every_tool = pytest.mark.parametrize(
+    "tool", TOOLS.values(), ids=lambda tool: f"{tool.provider}-{tool.name}", scope="module"
+)
+"""All tests of one tool come one after the other, so that the process that runs them calls the tool once."""
 
 
 def test_families_without_a_schema_are_the_ones_that_say_so() -> None:

@@ -69,13 +69,19 @@ def finish(talk: Talk, ids: list[str]) -> None:
         assert "completed" in answer["result"]["content"][0]["text"], answer
 
 
+# What is remembered is said in the words of a revision, and everything after it by the server itself, as without.
+WAYS = [
+    *((revision, transport, False) for revision in REVISIONS for transport in ("stdio", "http")),
+    *((revision, "stdio", True) for revision in ("2024-11-05", STATELESS)),
+]
+
+
 @pytest.mark.parametrize(
-    ("transport", "memory"),
-    [("stdio", False), ("stdio", True), ("http", False)],
-    ids=["stdio", "stdio-remembered", "http"],
+    ("revision", "transport", "memory"),
+    WAYS,
+    ids=["-".join([revision, transport, *["remembered"] * memory]) for revision, transport, memory in WAYS],
     indirect=["memory"],
 )
-@pytest.mark.parametrize("revision", REVISIONS)
 def test_every_revision_calls_every_tool_although_the_server_is_killed(
     revision: str, transport: str, spawn_in: "SpawnIn", site_in: "SiteIn", tmp_path: Path, service: Sandbox
 ) -> None:

@@ -17,7 +17,7 @@ from kie_ai_mcp.testing._load import Loaded, others
 
 CURED = 0.97  # the share of refusals that one call must cure
 MISLED = 0.03  # the share that may name a way out which refuses
-MOST = 150  # refusals that are looked at, spread evenly over all
+MOST = 60  # refusals that are looked at, spread evenly over all
 WAY = re.compile(r"\b(\w+)=(?:'([^']*)'|([0-9]+)|(true|false))")
 
 
