@@ -165,7 +165,7 @@ def test_every_client_has_a_reader_of_its_own_here() -> None:
 # Entries -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service() -> Iterator[Sandbox]:
     """It accepts one key alone."""
     with Sandbox(speed=50, key=KEY) as sandbox:
@@ -219,6 +219,18 @@ WAYS = {
 LACKS_KEY = {"claude-desktop", "zed", "cline", "lm-studio", "goose"}  # unless it is in a file or a keyring
 
 
+@pytest.fixture(scope="module")
+def started() -> dict[str, str]:
+    """What servers said, by what they were started with: clients that start the same server need it once."""
+    return {}
+
+
+def start_of(command: list[str], variables: dict[str, str], home: Path, unread: set[Path]) -> str:
+    """Return all that makes a start: the command, the environment, and the files of the home that a server may read."""
+    files = {str(path): path.read_bytes().hex() for path in home.rglob("*") if path.is_file() and path not in unread}
+    return json.dumps([command, variables, files], sort_keys=True).replace(str(home), "~")
+
+
 # An entry says nothing of a key that is kept, so one client of each form shows that the keyring is read.
 KEYRING = {"claude-desktop", "codex", "goose"}
 
@@ -227,7 +239,7 @@ KEYRING = {"claude-desktop", "codex", "goose"}
     ("client", "way"), [(client, way) for client in HOSTS for way in WAYS if way != "in a keyring" or client in KEYRING]
 )
 async def test_entry_is_started_as_its_client_starts_it(
-    client: str, way: str, run: "Run", tmp_path: Path, service: Sandbox
+    client: str, way: str, run: "Run", tmp_path: Path, service: Sandbox, started: dict[str, str]
 ) -> None:
     settings: dict[str, Any] = {"KIE_AI_API_KEY": KEY if way == "in the client's file" else ""}
     environ = clean(tmp_path)
@@ -243,7 +255,9 @@ async def test_entry_is_started_as_its_client_starts_it(
     assert (KEY in text) is (way == "in the client's file")
     host = Host({**environ, "KIE_AI_API_KEY": KEY} if way == "from the host" else environ, {"key": KEY})
     entry = HOSTS[client](text, "pictures" if way == "from the host" else "kie-ai", host)
-    said = await credits_said([entry["command"], *entry["args"]], {**environ, **entry.get("env", {})}, tmp_path)
+    command, variables = [entry["command"], *entry["args"]], {**environ, **entry.get("env", {})}
+    same = start_of(command, variables, tmp_path, {file_of(client, tmp_path)})
+    said = started[same] = started.get(same) or await credits_said(command, variables, tmp_path)
     if way == "from the host" and client in LACKS_KEY:
         assert "No Kie.ai key is set" in said
     else:

@@ -193,8 +193,8 @@ def test_description_names_every_argument_that_is_never_accepted(tool: BoundTool
 
 @every_tool
 def test_no_argument_is_dropped_in_silence(tool: BoundTool) -> None:
-    draw, problems = testing.Draw(tool), dict[str, list[str]]()
-    for arguments, request in calls_of(tool.name).built:
+    draw, problems, built = testing.Draw(tool), dict[str, list[str]](), calls_of(tool.name).built
+    for arguments, request in built[:: len(built) // SETS + 1]:
         for name in sorted(arguments.keys() & tool.arguments.defaults.keys()):
             if (tool.name, name) in SYNONYMS:
                 continue

@@ -236,6 +236,7 @@ def test_server_says_that_it_knows_tasks(spawn: "Spawn") -> None:
     assert "tasks" not in capabilities
 
 
+@usual
 @pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
 def test_revisions_with_a_handshake_see_what_they_know(spawn: "Spawn", service: Sandbox, revision: str) -> None:
     child = spawn(sandbox=service)
