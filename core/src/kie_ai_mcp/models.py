@@ -277,8 +277,8 @@ def read_models(source: "str | Traversable", **common: Any) -> Iterator[Model]:
         raise PluginError(f"{whole} is no JSON object: it holds {shorten(entries)}.")
     at, line = 0, 1
     for model_id, entry in entries.items():
-        if (found := _key_at(text, model_id, at)) >= 0:
-            at, line = found, line + text.count("\n", at, found)
+        if (start := _key_at(text, model_id, at)) >= 0:
+            at, line = start, line + text.count("\n", at, start)
         try:
             model, fault, key = _model(model_id, entry, common), "", ""
         except _Misread as exc:

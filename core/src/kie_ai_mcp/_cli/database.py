@@ -44,9 +44,9 @@ def check() -> None:
         raise StorageError(
             f"The task database {place} is damaged: {damage[0]}.", next_step=f"{RESTORE}. Or run: doctor"
         )
-    found = {"database": place, "schema_version": SCHEMA_VERSION, "rows": rows, "took_ms": took_ms}
+    answer = {"database": place, "schema_version": SCHEMA_VERSION, "rows": rows, "took_ms": took_ms}
     console.show(
-        found,
+        answer,
         f"{_sort_of(settings)}: {place}\nIt {record.database.no_damage}: schema version {SCHEMA_VERSION}, "
         f"{_numbers(rows)}, read in {took_ms:g} ms.",
     )

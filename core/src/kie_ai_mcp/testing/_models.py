@@ -207,8 +207,8 @@ def _faults_in_use(model: Model) -> Iterator[tuple[str, str]]:
         except AssertionError as exc:
             yield str(exc), "Leave out a rule that can't be broken, or that another one says."
         else:
-            found = check(model, sample.input, sample.seconds)
-            if (bool(found.faults), bool(found.notes)) != (not rule.soft, rule.soft):
+            findings = check(model, sample.input, sample.seconds)
+            if (bool(findings.faults), bool(findings.notes)) != (not rule.soft, rule.soft):
                 yield f"{rule_line(rule)} is not found broken in {sample.input}", "Correct the rule."
     prices = [estimate(model, value) for value in _settings_of(model, smallest.input)]
     if model.price and all(price.credits is None and not price.rate for price in prices):
