@@ -13,6 +13,7 @@ import pytest
 import kie_ai_mcp._cli
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._cli.console import TOLD
+from kie_ai_mcp._cli.findings import Finding
 from kie_ai_mcp._cli.greeting import greet
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.specs import Outcome, Task
@@ -162,6 +163,43 @@ def test_printed_commands_are_those_that_a_person_can_type_here(
     assert capsys.readouterr().out == f"{said} The kie-ai-mcp-server project.\n"
     console.print_json({"next": "kie-ai-mcp-server doctor"})
     assert capsys.readouterr().out == '{\n  "next": "kie-ai-mcp-server doctor"\n}\n'
+
+
+LONG = "/home/somebody/projects/of/mine/pictures-for-the-shop/.uv/bin/uv run kie-ai-mcp-server"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [".uv/bin/uv run kie-ai-mcp-server", "uvx --with 'a @ https://x' kie-ai-mcp-server", "kie-ai-mcp-server", LONG],
+)
+def test_command_that_is_written_as_it_is_typed_stays(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "typed_command", lambda: typed)
+    text = "Run `kie-ai-mcp-server tasks list` or kie-ai-mcp-server doctor, not uv run kie-ai-mcp-server tools."
+    once = console.as_typed(text)
+    assert once == f"Run `{typed} tasks list` or {typed} doctor, not uv run kie-ai-mcp-server tools."
+    assert console.as_typed(once) == once
+    other = "uvx --with kie-ai-mcp-pika --refresh kie-ai-mcp-server install cursor"
+    assert console.as_typed(other) == other
+
+
+@pytest.mark.parametrize("typed", ["kie-ai-mcp-server", ".uv/bin/uv run kie-ai-mcp-server", LONG])
+def test_line_of_words_fits_the_terminal_and_breaks_no_command(
+    typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (console, console.terminal()):
+        monkeypatch.setattr(module, "typed_command", lambda: typed)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as at a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    cure = "Run: kie-ai-mcp-server install claude-desktop --name mine; then restart Claude Desktop. "
+    cure += "Or name a folder: `kie-ai-mcp-server config set output_dir ~/Pictures/kie` (and unset KIE_AI_OUTPUT_DIR)."
+    Finding("client", "fail", "Claude Desktop's entry mine starts a program that is not there.", cure).show()
+    console.say(f"Written. Restart it. {cure}", "  ")
+    lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
+    assert [line for line in lines if len(line) > 80 and not line.strip(" `.;").startswith(typed)] == []
+    for end in (" install claude-desktop --name mine;", " config set output_dir ~/Pictures/kie"):
+        assert sum(typed + end in line for line in lines) == 2, lines
+    if typed == LONG:
+        assert min(len(line) - len(line.lstrip()) for line in lines if typed in line) == 0
 
 
 def test_greeting_and_help_name_commands_as_a_person_types_them_here(

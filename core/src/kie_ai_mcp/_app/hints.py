@@ -3,7 +3,7 @@
 from typing import Any, TypeVar
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._settings.installation import COMMAND, typed_command
+from kie_ai_mcp._settings.installation import typed_command, with_commands
 from kie_ai_mcp._settings.settings import APP
 
 Value = TypeVar("Value")
@@ -30,7 +30,5 @@ def _typed(value: Any) -> Any:
 
 
 def _typed_text(text: str) -> str:
-    def command(line: str) -> str:
-        return line if line.startswith(QUOTED) else COMMAND.sub(lambda _: typed_command(anywhere=True), line)
-
-    return "\n".join(map(command, text.split("\n")))
+    typed, lines = typed_command(anywhere=True), text.split("\n")
+    return "\n".join(line if line.startswith(QUOTED) else with_commands(line, typed) for line in lines)

@@ -23,7 +23,7 @@ from kie_ai_mcp._flow.ownership import SHORTEST_START, ids_beginning
 from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.databases import has_scheme
-from kie_ai_mcp._settings.installation import COMMAND, typed_command
+from kie_ai_mcp._settings.installation import typed_command, with_commands
 from kie_ai_mcp._settings.load import load_settings, nearest
 from kie_ai_mcp._settings.logging import visible
 from kie_ai_mcp._settings.settings import APP, Settings, at_home
@@ -127,7 +127,14 @@ def echo(text: str, *, as_data: bool = False, **style: Any) -> None:
 
 def as_typed(text: str) -> str:
     """Return a text with the commands of this program in it as a person types them here."""
-    return COMMAND.sub(lambda _: typed_command(), text)
+    return with_commands(text, typed_command())
+
+
+def say(text: str, indent: str = "", **style: Any) -> None:
+    """Print lines of words, which a terminal shows broken between words, those after a break with an indent."""
+    module, err = terminal(), bool(style.get("err"))
+    for line in text.split("\n"):
+        echo(module.wrapped(line, indent, err=err), **style)
 
 
 def prepare_streams() -> None:

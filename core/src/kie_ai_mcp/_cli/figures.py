@@ -97,7 +97,7 @@ def print_figures(by: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     console.terminal().print_table(cells, names, cut=texts, stacked=texts)
     total, charged = (sum(row[name] for row in rows) for name in ("credits", "credits_charged"))
     end = f"Kie.ai credits: {plain(total)}, of which the service has named {plain(charged)}; the rest is what "
-    console.echo(console.terminal().wrapped(f"{end}was booked, also for requests whose outcome is unknown. {OTHERS}"))
+    console.say(f"{end}was booked, also for requests whose outcome is unknown. {OTHERS}")
 
 
 def _numbers(row: dict[str, Any]) -> list[str]:

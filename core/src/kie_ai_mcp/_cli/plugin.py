@@ -71,7 +71,7 @@ def list_plugins() -> None:
     console.show(rows, lambda: console.terminal().print_table(cells, names))
     for row in () if console.wants_json() else rows:
         if row["reason"]:
-            console.echo(console.terminal().wrapped(f"{row['provider']}: {row['reason']}", "  "))
+            console.say(f"{row['provider']}: {row['reason']}", "  ")
 
 
 @plugin.command("install")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kie_ai_mcp._app.app import RESERVED, own_arguments
-from kie_ai_mcp._cli.console import PROGRAM, echo, load_plugins, print_json, terminal
+from kie_ai_mcp._cli.console import PROGRAM, echo, load_plugins, print_json, say, terminal
 from kie_ai_mcp._models.catalogue import HOOK, Catalogue, some
 from kie_ai_mcp._providers.arguments import with_defaults
 from kie_ai_mcp._providers.installed import Plugin
@@ -52,7 +52,7 @@ def providers(form: str | None) -> None:
     for row in rows if form is None else ():
         if row["cure"] or (is_shown and row["reason"]):
             reason = f"{str(row['reason']).rstrip('.')}. " if is_shown else ""
-            echo(terminal().wrapped(f"{row['provider']}: {reason}{row['cure']}".rstrip(), "  "))
+            say(f"{row['provider']}: {reason}{row['cure']}".rstrip(), "  ")
 
 
 def _faults_of_models(plugins: Plugins, settings: Settings) -> Mapping[str, Sequence[str]]:

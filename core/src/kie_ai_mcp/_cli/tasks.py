@@ -88,7 +88,7 @@ def _print_list(listed: dict[str, Any], ids: Sequence[str]) -> None:
         [short, *(cell(task) for cell in LISTED.values())] for short, task in zip(ids, listed["tasks"], strict=True)
     ]
     print_table(rows, ("task", *LISTED), cut=("prompt", "tool"), stacked=("prompt", "tool"))
-    console.echo(console.terminal().wrapped(credits_line(listed)))
+    console.say(credits_line(listed))
     if "next_cursor" in listed:
         console.echo(f"Older ones: --cursor {listed['next_cursor']}")
 

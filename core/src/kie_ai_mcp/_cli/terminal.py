@@ -14,13 +14,19 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from kie_ai_mcp._cli.console import as_typed
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.waiting import CLOCK
+from kie_ai_mcp._settings.installation import typed_command
 from kie_ai_mcp._settings.logging import visible
 
 GAP = 2  # blanks between two columns
 LEAST = 10  # the fewest columns of the screen that a text is cut to
 NUMBER = re.compile(r"[~\d.,:%-]*")
+GLUE = "\ue000"  # stands for a blank at which no line is broken
+# What belongs to a command of this program in a text: the words after its name, then values and options.
+WORDS = r"(?:(?<![;,.:)]) [a-z][\w.-]*){0,3}"
+OPTIONS = r"(?:(?<![;,.:)]) (?:-\S+(?: [^\s(-]\S*)?|[^a-z(\s]\S*))*"
 HEARTBEAT_S = 60.0  # between two equal lines of progress that no terminal shows
 Cells = list[list[str]]
 
@@ -77,12 +83,26 @@ def is_shown() -> bool:
     return Console().is_terminal
 
 
-def wrapped(text: str, indent: str = "") -> str:
-    """Return a paragraph with its lines broken between words, where it is shown on a terminal."""
-    console = Console()
+def wrapped(text: str, indent: str = "", *, err: bool = False) -> str:
+    """Return a paragraph with its lines broken between words, where it is shown on a terminal.
+
+    Commands of this program, written as a person types them here, stay whole: one that is too long for a line has a
+    line of its own.
+    """
+    text, console = as_typed(text), Console(stderr=err)
     if not console.is_terminal:
         return text
-    return textwrap.fill(text, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    program = re.escape(typed_command())
+    whole = re.compile(f"`[^`]*`|{program}{WORDS}{OPTIONS}")
+    glued = whole.sub(lambda command: command[0].replace(" ", GLUE), text)
+    lines = textwrap.wrap(
+        glued, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    fitting = (
+        line[min(len(indent), max(0, len(line) - console.width)) :] if number else line
+        for number, line in enumerate(lines)
+    )
+    return "\n".join(fitting).replace(GLUE, " ")
 
 
 def _widths(names: Sequence[str], cells: Cells) -> list[int]:

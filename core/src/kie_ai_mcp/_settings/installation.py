@@ -22,8 +22,9 @@ CORE = "kie-ai-mcp-core"
 PROVIDERS = "kie-ai-mcp-"  # begins the name of each distribution of a provider of this project
 PREVIEW = f"{CORE}[preview]"  # the extra that decodes pictures, clips and sounds
 NEEDED_HERE = ("keyring",) if sys.platform in {"darwin", "win32"} else ()  # extras that are no additions there
-# A command of this program in a text: its name, with one of its commands after it.
-COMMAND = re.compile(
+# A command of this program in a text: its name, with one of its commands after it, and uv where that starts it.
+_COMMAND = re.compile(
+    r"(?P<started>(?<![\w-])uvx?(?:\.exe)?'?(?: tool)?(?: run)?(?: --?[\w-]+(?:[ =](?:'[^'\n]*'|[^\s'`-]\S*))?)* )?"
     rf"(?<![\w/.\\-]){APP}(?= (?:(?:call|config|database|demo|doctor|estimate|gallery|install|models|new-provider|"
     r"plugin|providers|sandbox|serve|tasks|tools|uninstall|users)\b|(?:COMMAND )?--help\b))"
 )
@@ -103,6 +104,14 @@ def _less(arguments: Sequence[str], removed: Container[str]) -> list[str]:
         if not option.startswith("--with") or named is None or normalized(named[0]) not in removed:
             kept += [option, package]
     return kept + list(arguments[len(arguments) // 2 * 2 :])
+
+
+def with_commands(text: str, typed: str) -> str:
+    """Return a text in which the commands of this program begin with what is typed to start it; the rest stays.
+
+    A command that has its beginning already stays as well.
+    """
+    return _COMMAND.sub(lambda found: found[0] if found["started"] else typed, text)
 
 
 @cache

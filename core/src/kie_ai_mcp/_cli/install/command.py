@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from kie_ai_mcp._cli.console import PROGRAM, Amount, UserPath, echo, has_person, json_option, show
+from kie_ai_mcp._cli.console import PROGRAM, Amount, UserPath, echo, has_person, json_option, say, show
 from kie_ai_mcp._cli.fill_memory import start_once
 from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, KEY, Remote, config_path
 from kie_ai_mcp._cli.install.entries import entry_settings, own_key, start_of
@@ -143,7 +143,7 @@ def _enter(plan: Plan, *, only_print: bool, yes: bool) -> None:
     if not isinstance(plan.wanted, Remote):
         for fault in look_at_entry(plan.client_name, plan.file.path, after, plan.name, full_environment()):
             if fault.state != "ok":
-                echo(f"{fault.found} {fault.cure}", err=True, fg="yellow")
+                say(f"{fault.found} {fault.cure}".rstrip(), err=True, fg="yellow")
         _start_first(*start_of(plan.client, after, plan.name, full_environment()))
 
 
@@ -164,7 +164,7 @@ def _report(plan: Plan, after: str, backup: Path | None) -> None:
     else:
         advice = _about_key(plan, after)
         about |= {"key": advice, "settings": plan.shared.values}
-    show(about, f"{text}\n{advice}")
+    show(about, lambda: say(f"{text}\n{advice}"))
 
 
 def _start_first(command: Sequence[str], environ: Mapping[str, str]) -> None:
