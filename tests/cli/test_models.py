@@ -1,6 +1,7 @@
 """``models``, ``estimate`` and ``--dry-run``: models and prices from the command line."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,12 @@ def test_models_are_found_by_words(run: "Run", sandbox: Sandbox) -> None:
     found = run("models", "find", "remove", "background", "--json", sandbox=sandbox, **MARKET)
     assert found.code == 0
     assert json.loads(found.stdout)["models"][0]["name"] == "remove_background"
-    assert (
-        "z-image: " in run("models", "find", "cheapest", "image", "--kind", "image", sandbox=sandbox, **MARKET).stdout
-    )
+    shown = run("models", "find", "cheapest", "image", "--kind", "image", sandbox=sandbox, **MARKET).stdout
+    assert shown.split("\n")[0].split() == ["name", "kind", "price", "makes"]
+    assert re.search(r"(?m)^z-image +image +0\.8 credits \(\$0\.004\) +Z-Image, ", shown)
+    assert shown.endswith("`kie-ai-mcp-server estimate` has the price of other settings.\n")
+    none = run("models", "find", "zzzz", sandbox=sandbox, **MARKET)
+    assert (none.code, none.stdout.partition(".")[0]) == (0, "Nothing fits")
 
 
 def test_model_is_shown_with_fields_rules_and_price(run: "Run", sandbox: Sandbox) -> None:

@@ -40,6 +40,7 @@ TABLES = {
     "tools": (),
     "tools generate_nano_banana": (),
     "config show": (),
+    "models find picture": (),
 }
 
 

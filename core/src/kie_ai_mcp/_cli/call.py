@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,12 @@ def perform(
     dry_run: bool = False,
     timeout_s: float = 60.0,
     folder: Path | None = None,
+    listed: Callable[[Mapping[str, Any]], object] | None = None,
 ) -> None:
-    """Make the wanted call, print its answer, and end the command with the exit code of what came of it."""
+    """Make the wanted call, print its answer, and end the command with the exit code of what came of it.
+
+    The function `listed` prints the answer's data instead of its text.
+    """
     waits = waits or folder is not None
     # A generation tool waits by itself, so that it answers with the finished task.
     settings = console.settings_saving_in(folder).model_copy(update={"wait_s": timeout_s if waits else 0.0})
@@ -143,7 +148,8 @@ def perform(
         raise click.exceptions.Exit(console.exit_code_of(exc)) from None
     data = answer.data or {}
     buy = "Buy it with the same command without --dry-run."
-    console.show(data, answer.text.replace(console.BUY, buy) if dry_run else answer.text)
+    text = answer.text.replace(console.BUY, buy) if dry_run else answer.text
+    console.show(data, text if listed is None else partial(listed, data))
     if failure := _failure(tool, data, waits=waits, saves=settings.output_dir is not None):
         raise click.ClickException(failure)
 

@@ -1,5 +1,6 @@
 """Commands ``models`` and ``estimate``: find, describe and run single models, and prices before anything is paid."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,23 @@ def find_command(words: tuple[str, ...], kind: str | None, task: str | None) -> 
     """Find tools and models by words, with their prices."""
     wishes = {"words": " ".join(words), "kind": kind, "task": task}
     given = {name: value for name, value in wishes.items() if value is not None}
-    perform(("find_models", given))
+    perform(("find_models", given), listed=_print_found)
+
+
+def _print_found(answer: Mapping[str, Any]) -> None:
+    """Print what was found as a table, and what to do with it."""
+    rows = [[found["name"], found["kind"] or "", found["price"], _made(found)] for found in answer["models"]]
+    many = "price", "makes"
+    if rows:
+        console.terminal().print_table(rows, ("name", "kind", *many), wrapped=many, stacked=many)
+    console.say(console.for_person(answer["next_step"]))
+
+
+def _made(found: Mapping[str, Any]) -> str:
+    """Return what a model makes, the tool that is easier, and what keeps it from being used."""
+    easier = f"; easier by {found['tool']}" if found["tool"] not in (None, "", found["name"]) else ""
+    gone = f" ({found['availability']})" if found["availability"] != "current" else ""
+    return f"{found['makes']}{easier}{gone}"
 
 
 @models.command()

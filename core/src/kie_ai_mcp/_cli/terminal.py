@@ -55,6 +55,7 @@ def print_table(
     if len(stacked) > 1 and _total(widths) > width:
         names, cells = _stacked(names, cells, stacked)
         flexible |= {names[-1]}
+        wrapped = (*wrapped, names[-1]) if {*stacked} <= {*wrapped} else wrapped
         widths = _widths(names, cells)
     if not _fit(names, widths, flexible, width):
         _print_blocks(console, cells, names)
