@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 
 import kie_ai_mcp._cli
@@ -17,6 +18,7 @@ from kie_ai_mcp._cli.findings import Finding
 from kie_ai_mcp._cli.greeting import greet
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp.specs import Outcome, Task
+from kie_ai_mcp_sandbox.command import sandbox
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -230,3 +232,11 @@ def test_what_is_no_number_is_refused_in_plain_words(run: "Run") -> None:
     ):
         ended = run(*words)
         assert (ended.code, reason in ended.stderr) == (2, True), ended.stderr
+    group = console.in_plain_words(click.Group("all", commands={"sandbox": sandbox}))
+    for options, reason in (
+        (["--rate-limit", "many"], "'many' is not a valid whole number"),
+        (["--port", "80000"], "80000 is not in the range 0<=x<=65535"),
+        (["--speed", "fast"], "'fast' is not a valid number"),
+    ):
+        with pytest.raises(click.BadParameter, match=re.escape(reason)):
+            group.main(["sandbox", *options], standalone_mode=False)

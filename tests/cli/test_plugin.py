@@ -36,6 +36,24 @@ def test_plugin_that_is_not_installed_is_named_with_what_is(run: "Run") -> None:
     assert (ended.code, "Did you mean flux" in ended.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("plugin", "remove", "nothing", "--yes"), "plugin list"),
+        (("tools", "zzzz"), "tools"),
+        (("call", "zzzz"), "tools"),
+        (("config", "set", "zzzz", "1"), "config show"),
+        (("config", "show", "zzzz"), "config show"),
+    ],
+)
+def test_name_that_resembles_none_is_answered_with_the_command_that_lists_them(
+    run: "Run", words: tuple[str, ...], command: str
+) -> None:
+    ended = run(*words, KIE_AI_ENABLED_PROVIDERS="")
+    assert (ended.code, f": kie-ai-mcp-server {command}. See: " in ended.stderr) == (2, True), ended.stderr
+    assert len(ended.stderr) < 200
+
+
 @pytest.mark.parametrize("name", ["-r", "--index-url=https://elsewhere.example/simple", "", "  ", "-e."])
 def test_option_of_an_installer_is_no_plugin(run: "Run", monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(_cli_plugin, "_run", lambda *_a, **_k: pytest.fail("something was run"))

@@ -231,7 +231,7 @@ def test_command_ends_with_its_stdin(served: Callable[..., tuple[subprocess.Pope
     [
         (["--fault", "nonsense"], "there is no fault 'nonsense'"),
         (["--speed", "0"], "speed must be above 0"),
-        (["--port", "x"], "not a valid integer"),
+        (["--port", "x"], "'x' is not a valid "),
     ],
 )
 def test_command_explains_what_it_cannot_do(options: list[str], says: str) -> None:

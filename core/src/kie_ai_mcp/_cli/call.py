@@ -24,6 +24,7 @@ from kie_ai_mcp._settings.settings import Settings, at_home
 from kie_ai_mcp.errors import InvalidArgument, KieError, Unknown, shorten
 
 TERMINAL = "terminal"  # where the person of a call has answered
+LISTED = f"All of them: {console.PROGRAM} tools"
 SAVING = ("save_result",)  # tools that only read the record and the service, and write files
 LOST = ("failed", *ERRORS - {"unread"})
 Wanted = tuple[str, dict[str, Any]]  # a tool and its arguments
@@ -84,7 +85,9 @@ def call(tool: str, pairs: tuple[str, ...], wait: bool, dry_run: bool, timeout_s
     async def wanted(app: App) -> Wanted:
         if tool not in app.names:
             why = app.engine.plugins.why_unlisted(tool)
-            raise click.UsageError(f"There is no tool {tool!r}{f': {why}' if why else f'. {nearest(tool, app.names)}'}")
+            raise click.UsageError(
+                f"There is no tool {tool!r}{f': {why}' if why else f'. {nearest(tool, app.names, LISTED)}'}"
+            )
         return tool, await _with_whole_ids(app, tool, arguments_of(pairs, app.tool(tool).input_schema))
 
     perform(wanted, waits=wait, dry_run=dry_run, timeout_s=timeout_s, folder=folder)

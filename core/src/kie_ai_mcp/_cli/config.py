@@ -77,7 +77,8 @@ def show_settings(setting: str | None) -> None:
     if setting is not None:
         name = setting.removeprefix(PREFIX).lower()
         if (row := next((row for row in rows if row[0] == name), None)) is None:
-            raise click.UsageError(f"There is no setting {setting!r}. {nearest(name, [row[0] for row in rows])}")
+            near = nearest(name, [row[0] for row in rows], f"All of them: {PROGRAM} config show")
+            raise click.UsageError(f"There is no setting {setting!r}. {near}")
         lines = zip(columns, map(_as_text, row), strict=True)
         show(dict(zip(columns, row, strict=True)), "\n".join(f"{title}: {text}" for title, text in lines))
         return

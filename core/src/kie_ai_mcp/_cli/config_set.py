@@ -156,7 +156,8 @@ def _known(key: str, *, is_set: bool = False) -> str:
         return key
     name = key.removeprefix(PREFIX).lower().replace("-", "_")
     if name not in NAMES and not (is_set and key in settings_in(config_file())):
-        raise click.UsageError(f"There is no setting {key!r}. {nearest(name, [*NAMES, *FORMS.values()])}")
+        near = nearest(name, [*NAMES, *FORMS.values()], f"All of them: {console.PROGRAM} config show")
+        raise click.UsageError(f"There is no setting {key!r}. {near}")
     return name if name in NAMES else key
 
 

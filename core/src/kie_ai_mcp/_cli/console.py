@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from io import TextIOWrapper
 from math import isfinite
@@ -250,6 +251,19 @@ class Amount(click.FloatRange):
         if not isfinite(number):
             self.fail(f"{value!r} is no finite number.", param, ctx)
         return number
+
+
+def in_plain_words(command: click.Command) -> click.Command:
+    """Let a command of a provider, and those in it, call numbers what our own call them; return it."""
+    for param in command.params:
+        words = {click.types.IntParamType: Count.name, click.types.FloatParamType: Amount.name}
+        for kind, name in words.items():
+            if isinstance(param.type, kind):
+                param.type, param.metavar = copy(param.type), param.metavar or "NUMBER"
+                param.type.name = name
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        in_plain_words(inner)
+    return command
 
 
 class UserPath(click.Path):

@@ -25,6 +25,7 @@ from kie_ai_mcp._cli.console import (
     complain,
     echo,
     exit_code_of,
+    in_plain_words,
     load_plugins,
     prepare_streams,
 )
@@ -87,7 +88,7 @@ class AllCommands(Commands):
             for name, command in group.commands.items():
                 owner = owners.setdefault(name, provider)
                 if owner == provider:
-                    offered[name] = command
+                    offered[name] = in_plain_words(command)
                 else:
                     log.warning("the command %s of provider %s is left out: it belongs to %s", name, provider, owner)
         return offered

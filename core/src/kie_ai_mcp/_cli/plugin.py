@@ -154,7 +154,8 @@ def _removable(name: str) -> str:
     owners = {each.name: normalized(each.distribution) for each in plugins.values()}
     distribution = owners.get(name) or normalized(name)
     if distribution not in owners.values():
-        known = nearest(name, [*owners, *owners.values()])
+        listed = f"Those that are: {console.PROGRAM} plugin list"
+        known = nearest(name, [*owners, *owners.values()], listed)
         raise click.UsageError(f"No plugin {name!r} is installed. {known}")
     if is_needed(distribution):
         own = [each for each, owner in owners.items() if owner == distribution]

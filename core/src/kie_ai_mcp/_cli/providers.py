@@ -98,7 +98,8 @@ def tools(name: str | None, form: str | None) -> None:
         return
     chosen = next((row for row in rows if row["tool"] == name), None)
     if chosen is None:
-        why, near = plugins.why_unlisted(name), nearest(name, [row["tool"] for row in rows])
+        known = f"All of them: {PROGRAM} tools"
+        why, near = plugins.why_unlisted(name), nearest(name, [row["tool"] for row in rows], known)
         raise click.UsageError(f"There is no tool {name!r}{f': {why}' if why else f'. {near}'}")
     if form == "json":
         print_json(chosen)

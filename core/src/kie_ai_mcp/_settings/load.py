@@ -147,11 +147,13 @@ def refuse_endless(path: Path) -> None:
         raise OSError(EINVAL, "it is a pipe or a device")
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return a sentence with those of the names that resemble `name`, or with all of them."""
+def nearest(name: str, names: Iterable[str], otherwise: str = "") -> str:
+    """Return a sentence with those of the names that resemble `name`; else what is given for that, or all of them."""
     names = sorted(names)
     near = get_close_matches(name, names, n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return otherwise or f"Known: {', '.join(names) or 'none'}."
 
 
 def near_misses(name: str, names: Iterable[str]) -> list[str]:

@@ -17,12 +17,20 @@ STDIN = 0
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8787, show_default=True, help="Port to listen on; 0 for any free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8787,
+    show_default=True,
+    help="Port to listen on; 0 for any free one.",
+)
 @click.option("--speed", default=1.0, show_default=True, help="1: pictures in 2 s, clips in 6 s; larger is faster.")
 @click.option("--key", default=None, help="The API key that is accepted.  [default: any]")
 @click.option("--credits", "balance", default=10_000.0, show_default=True, help="The balance at the start.")
 @click.option("--webhook-key", default=None, help="Sign callbacks with this key.")
-@click.option("--rate-limit", default=20, show_default=True, help="Create requests accepted in 10 s.")
+@click.option(
+    "--rate-limit", type=click.IntRange(0), default=20, show_default=True, help="Create requests accepted in 10 s."
+)
 @click.option("--hold", is_flag=True, help="Tasks run until POST /_sandbox/finish ends them.")
 @click.option("--old-paths", is_flag=True, help="Serve playground/... instead of jobs/....")
 @click.option("--any-model", is_flag=True, help="Accept every model id, not only those that are known.")
