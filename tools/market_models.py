@@ -44,11 +44,12 @@ FAMILIES = (
 )  # fmt: skip
 """Families whose data file holds the entries of the models that begin as `Provider.models` says."""
 
-BY_HAND = ("title", "notes", "tool", "availability")
+BY_HAND = ("title", "notes", "tool", "availability", "formats")
 """Keys of an entry that are kept in the data file and written by hand."""
 
 ORDER = (
-    "title", "kind", "task", "checked", "availability", "tool", "notes", "fields", "required", "media", "rules", "price"
+    "title", "kind", "task", "checked", "availability", "tool", "formats", "notes", "fields", "required", "media",
+    "rules", "price",
 )  # fmt: skip
 
 FIRST_CHECKED = "2026-08-19"

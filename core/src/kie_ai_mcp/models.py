@@ -144,6 +144,8 @@ class Model:
         availability: As of `Provider`.
         path: Where the request is sent, below the gateway's base URL; ``{id}`` in it stands for the model's id.
         wrapped: Whether the body is ``{"model", "input", "callBackUrl"}``, as of Kie.ai's market; else it is the input.
+        formats: The type of its results by its ending (``("wav",)``), or those that it may be; empty where nobody
+            knows. Tools that cost more of such files are then named before it is bought.
         source: The file and the line of its data, for messages; `read_models` fills it in.
         fault: Why its data can't be read, where `read_models` can't; it is then left out.
     """
@@ -164,6 +166,7 @@ class Model:
     availability: Literal["current", "retired", "undocumented"] = "current"
     path: Paths = MARKET_CREATE
     wrapped: bool = True
+    formats: tuple[str, ...] = ()
     source: str = field(default="", compare=False, repr=False)
     fault: str = field(default="", repr=False)
 

@@ -77,7 +77,7 @@ async def test_model_may_be_described_by_words(app: App) -> None:
     assert "Call generate_kling_video ONCE" in await app.prompts.text("short_clip", {"idea": "A fox", "model": "kling"})
 
 
-async def test_avatar_speaks_before_it_is_filmed(app: App) -> None:
+async def test_avatar_speaks_before_it_is_filmed_by_what_takes_such_sound_cheaply(app: App) -> None:
     arguments = {"words": "Hello there", "voice": "Puck", "picture": "https://example.com/me.png"}
     text = await app.prompts.text("talking_avatar", arguments)
     assert text.index('Call generate_speech ONCE with {"text": "Hello there", "voice": "Puck"}') < text.index(
@@ -88,7 +88,8 @@ async def test_avatar_speaks_before_it_is_filmed(app: App) -> None:
 async def test_avatar_with_a_recording_buys_no_speech_and_asks_for_a_picture_first(app: App) -> None:
     text = await app.prompts.text("talking_avatar", {"words": "Hello", "voice": "/home/me/hello.mp3"})
     assert "generate_speech" not in text
-    assert '"audioUrl": "/home/me/hello.mp3"' in text
+    assert "Call generate_talking_video ONCE" in text
+    assert '"audio_url": "/home/me/hello.mp3"' in text
     assert text.index("Ask me for a portrait") < text.index("ONCE")
     unpaid, _, paid = (await app.prompts.text("talking_avatar", {"words": "Hello"})).partition("ONCE")
     assert "Ask me for a portrait" in unpaid

@@ -64,6 +64,13 @@ REQUESTS = {
     "4k video": ("upscale_video", "get_veo3_4k_video"),
     "cheapest video": ("generate_runway_gen3_video", "generate_seedance_video"),
     "extend a clip": ("extend_veo3_video", "extend_runway_video"),
+    "restore an old photo": ("edit_nano_banana",),
+    "face swap": ("edit_nano_banana",),
+    "animate a picture": ("generate_runway_gen3_video", "generate_seedance_video"),
+    "clean up audio": ("isolate_voice",),
+    "background music": ("generate_music",),
+    "make him dance": ("generate_kling_motion_video",),
+    "draw a cat": ("generate_seedream_image",),
 }
 """Words, and names of which one is right; a line also names the tool that does the same."""
 
@@ -100,6 +107,13 @@ FIRST = {
     "inpaint": "edit_ideogram_image",
     "lip sync": "lip_sync_video",
     "four variants of a picture": "generate_seedream_image",
+    "talking photo": "generate_talking_video",
+    "make it bigger": "upscale_image",
+    "music with lyrics": "generate_music",
+    "speech from text": "generate_speech",
+    "dub a video": "lip_sync_video",
+    "podcast": "generate_speech",
+    "upscale a video to 4k": "upscale_video",
 }
 """Words of which one tool is meant."""
 
@@ -107,6 +121,23 @@ FIRST = {
 @pytest.mark.parametrize("words", FIRST)
 def test_tool_that_does_just_what_is_asked_comes_first(everything: list[Offer], words: str) -> None:
     assert best(everything, words, None, None)[0].name == FIRST[words]
+
+
+def test_what_does_all_that_is_asked_comes_before_what_does_a_part(everything: list[Offer]) -> None:
+    found = best(everything, "talking photo", None, None)
+    assert [offer.name for offer in found[:2]] == ["generate_talking_video", "generate_kling_avatar_video"]
+    assert {offer.kind for offer in found[:4]} == {"video"}
+
+
+def test_of_equals_the_one_of_the_lower_rate_comes_first(everything: list[Offer]) -> None:
+    found = [offer for offer in best(everything, "voice over", None, None) if "/1000" in offer.price]
+    assert found[0].name == "generate_speech"
+    assert found[1].name == "google/gemini-3-8-flash-lite-tts"
+
+
+def test_what_can_not_have_a_wish_is_found_all_the_same(opened: App) -> None:
+    asked = "upscale a video to 4k"
+    assert best(offers(opened.engine, wish_in(asked)[0]), asked, None, None)[0].name == "upscale_video"
 
 
 def test_at_most_eight_are_found_and_retired_ones_come_last(everything: list[Offer]) -> None:

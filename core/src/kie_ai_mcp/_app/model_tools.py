@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -20,6 +21,7 @@ from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry, some
+from kie_ai_mcp._models.formats import listed
 from kie_ai_mcp._models.lengths import wish_in
 from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
@@ -60,7 +62,7 @@ class ModelTools:
         """Find tools and models, with prices: "upscale", "cheap video", "Hailuo"."""
         await self.engine.catalogue.load()
         priced = await anyio.to_thread.run_sync(self.offers, wish_in(words)[0])
-        found = best(priced, words, kind, task)
+        found = await anyio.to_thread.run_sync(lambda: [*map(self._with_formats, best(priced, words, kind, task))])
         keys = ("name", "makes", "kind", "task", "said_price", "tool", "availability")
         listed = [{key.removeprefix("said_"): getattr(offer, key) for key in keys} for offer in found]
         step = "Call the tool that is named, or describe_model and run_model with a model's name. "
@@ -89,7 +91,8 @@ class ModelTools:
             "checked": entry.model.checked,
             "source": source,
         }
-        answer |= {"notes": list(entry.model.notes)} if entry.model.notes else {}
+        notes = [*entry.model.notes, *await anyio.to_thread.run_sync(self._by_format, "", [entry.model])]
+        answer |= {"notes": notes} if notes else {}
         answer |= {"tool": entry.model.tool} if entry.model.tool else {}
         lines = [f"{entry.name}: {entry.model.title}, {entry.model.task} ({source}, {entry.model.checked})"]
         for head in ("fields", "rules", "price", "notes"):
@@ -111,12 +114,24 @@ class ModelTools:
             price += [f"{each.name}: {each.said_price}" for each in listed if each.tool == tool.name != each.name]
             own = [entry for entry in self.engine.catalogue.entries.values() if entry.model.tool == tool.name]
             price += [line for entry in own if len(own) == 1 for line in price_lines(entry.model, entry.unit)]
+            price += await anyio.to_thread.run_sync(self._by_format, tool.name, [entry.model for entry in own])
             step = (
                 "estimate_cost says what a call costs; describe_model shows the price table of a model that is named."
             )
         answer = {"name": tool.name, "fields": fields, "rules": [], "price": price, "source": source, "next_step": step}
         lines = [tool.description, *fields, "Price:", *(f"  {line}" for line in price), f"Next: {step}"]
         return Answer("\n".join(lines), answer)
+
+    def _with_formats(self, offer: Offer) -> Offer:
+        """Return an offer whose price names the types of files of which it is another."""
+        dear = (f"{each.offer.price} of {listed(each.formats)}" for each in self.engine.formats.of_tool(offer.name))
+        return replace(offer, price=", ".join([offer.price, *dear]))
+
+    def _by_format(self, tool: str, models: Sequence[Model]) -> list[str]:
+        """Return what the types of files do to the price of a tool, or of what takes the results of models."""
+        formats = self.engine.formats
+        own = [f"the type of {dear.field} decides: {dear.words}" for dear in formats.of_tool(tool)]
+        return [*own, *dict.fromkeys(chain.from_iterable(map(formats.notes_of, models)))]
 
     async def run_model(
         self,

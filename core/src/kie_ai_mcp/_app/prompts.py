@@ -135,17 +135,20 @@ class Prompts:
         steps = [f"{number}. {step}" for number, step in enumerate(await prompt.steps(self, filled), 1)]
         return "\n".join([prompt.description, *about, "", *steps])
 
-    async def maker(self, goal: Goal, words: str = "") -> Maker | None:
-        """Return the tool or model that serves a goal best, that of a name, or the one that words describe."""
+    async def maker(self, goal: Goal, words: str = "", after: Maker | None = None) -> Maker | None:
+        """Return the tool or model that serves a goal best, that of a name, or the one that words describe.
+
+        It is not one that costs more of the files that the maker of the step before makes, where another serves.
+        """
         await self.engine.catalogue.load()
-        return await anyio.to_thread.run_sync(self._best, goal, words)
+        return await anyio.to_thread.run_sync(self._best, goal, words, after)
 
     def candidates(self, goal: Goal) -> list[Offer]:
         """Return every tool and model that serves a goal, those first that its service has today."""
         fits = (offer for offer in self.offers() if (maker := self._maker(offer.name)) and maker.fits(goal))
         return sorted((each for each in fits if each.kind == goal.kind), key=lambda each: RANKS[each.availability])
 
-    def _best(self, goal: Goal, words: str) -> Maker | None:
+    def _best(self, goal: Goal, words: str, after: Maker | None) -> Maker | None:
         offers, entry = self.candidates(goal), self.engine.catalogue.find(words)
         name = words if words in self.engine.plugins.tools else entry and entry.name
         if name:
@@ -155,7 +158,8 @@ class Prompts:
         else:
             offers = best(offers, goal.search, None, None) or offers
         makers = [maker for offer in offers if (maker := self._maker(offer.name))]
-        return min(makers, key=lambda maker: goal == CLIP and not maker.upright(), default=None)
+        dear = {each.tool for each in self.engine.formats.of_results_of(after.name)} if after else set()
+        return min(makers, key=lambda maker: maker.name in dear or (goal == CLIP and not maker.upright()), default=None)
 
     def _tools(self, goal: Goal) -> Iterator[Maker]:
         plugins = self.engine.plugins
@@ -226,10 +230,11 @@ async def _clip_steps(prompts: Prompts, filled: Mapping[str, str]) -> list[str]:
 
 
 async def _avatar_steps(prompts: Prompts, filled: Mapping[str, str]) -> list[str]:
-    voice, steps, maker = filled.get("voice", ""), list[str](), await prompts.maker(AVATAR)
-    assert maker is not None  # noqa: S101  else the prompt is not listed
+    voice, steps = filled.get("voice", ""), list[str]()
     files = {"image": filled.get("picture", ""), "audio": voice if IS_FILE.search(voice) else ""}
     speech = None if files["audio"] else await prompts.maker(SPEECH)
+    maker = await prompts.maker(AVATAR, after=speech)
+    assert maker is not None  # noqa: S101  else the prompt is not listed
     if speech is not None:
         files["audio"] = RECORDING
         wishes = {"voice": voice} if voice and "voice" in speech.schema["properties"] else {}

@@ -16,6 +16,7 @@ import anyio.to_thread
 from kie_ai_mcp._flow.links import Links
 from kie_ai_mcp._media.uploading import Uploads
 from kie_ai_mcp._models.catalogue import Catalogue
+from kie_ai_mcp._models.formats import Formats
 from kie_ai_mcp._providers.arguments import without_words
 from kie_ai_mcp._providers.asking import Asking
 from kie_ai_mcp._providers.loader import Plugins, load
@@ -125,6 +126,7 @@ class Engine:
     _background: dict["asyncio.Task[Any]", anyio.CancelScope] = field(default_factory=dict)
     _calls: set["asyncio.Future[None]"] = field(default_factory=set)
     _catalogue: Catalogue | None = None
+    _formats: Formats | None = None
 
     @classmethod
     def open(cls, settings: Settings, reserved: Iterable[str], faults: Faults = STRICT) -> Self:
@@ -176,6 +178,15 @@ class Engine:
         """The models of the enabled providers, which are loaded when the first is asked for."""
         self._catalogue = self._catalogue or Catalogue(self.plugins, self.settings)
         return self._catalogue
+
+    @property
+    def formats(self) -> Formats:
+        """What the type of a file does to the prices of this project's tools; the catalogue must be loaded."""
+        if self._formats is None:
+            plugins = self.plugins
+            ours = (tool for tool in plugins.tools.values() if plugins.plugins[tool.provider].is_first_party)
+            self._formats = Formats({tool.name: tool for tool in ours if tool.paid}, self.catalogue.entries)
+        return self._formats
 
     async def of_owner(self, record: TaskRecord) -> "Engine":
         """Return the engine of a task's owner: their key reads it, and their folder takes its results."""

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+
+import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.identity import CONTENT
@@ -91,6 +94,14 @@ async def made_of(
     return made, {named[text]: file for text, file in files.items()}
 
 
+async def with_formats(
+    engine: Engine, tool: BoundTool, checked: Mapping[str, Any], submission: Submission
+) -> Submission:
+    """Return a request with notes of what the type of a file does to its price, or to that of what comes after it."""
+    work = partial(engine.formats.notes, tool.name, checked, submission.model)
+    return replace(submission, notes=(*submission.notes, *await anyio.to_thread.run_sync(work)))
+
+
 def _measured(path: str, sent: Mapping[str, Any], files: Mapping[str, LocalFile]) -> dict[str, tuple[str, Measures]]:
     found = ((place, holder[key]) for place, holder, key in texts_at(path, sent))
     return {place: (text, files[text].measures) for place, text in found if text in files}
@@ -106,7 +117,9 @@ async def quote(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     files = await engine.uploads.files(checked, tool.arguments.media)
     submission, named = await made_of(engine, tool, checked, submission, files)
     await engine.catalogue.load()
-    made = with_price(engine, tool, submission, named) if has_models(engine, tool) else submission
+    made = submission
+    if has_models(engine, tool):
+        made = await with_formats(engine, tool, checked, with_price(engine, tool, submission, named))
     notes = tuple(note for note in made.notes if note != MOST)
     price, model, most = made.estimated_credits, made.model or "", MOST in made.notes
     return Quote(tool.name, model, price, made.gateway, most, notes, charges=True, max_credits=options.max_credits)

@@ -14,7 +14,7 @@ from kie_ai_mcp._flow.consent import consent_needed
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
 from kie_ai_mcp._flow.identity import exact_hash_of, hash_of, identity_of
 from kie_ai_mcp._flow.ownership import check_named
-from kie_ai_mcp._flow.pricing import has_models, made_of, with_price
+from kie_ai_mcp._flow.pricing import has_models, made_of, with_formats, with_price
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
@@ -148,7 +148,7 @@ async def _priced(
         submission = with_price(engine, tool, plain, named) if known else plain
         book = engine.record.budget.credits_to_book
         book(tool.name, submission.gateway, submission.estimated_credits, options.max_credits)
-    return submission, files
+    return await with_formats(engine, tool, checked, submission) if known else submission, files
 
 
 async def _uploaded(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from kie_ai_mcp._models.catalogue import Entry
@@ -16,10 +16,13 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.amounts import dollars, plain, priced
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.models import Model
-from kie_ai_mcp.specs import KIE, Availability, Kind, Provider, Submission
+from kie_ai_mcp.specs import KIE, Availability, Kind, Media, Provider, Submission, field_of
 
 MOST_FOUND = 8
 UNASKED = 4.0  # what an offer loses whose special task nobody asked for
+MISSED = 3.0  # what an offer loses for each wish of which it has nothing, and another offer has
+FURTHER = 1.0  # what an offer loses for each sort of files that it needs, and of which nobody spoke; twice for a task
+LEAST = 0.01  # the score of what is found for one of several wishes alone
 NEAR = 0.6  # the share of the best score from which an offer answers "the cheapest"
 
 # What people say, and the words of tasks, kinds, fields and names that they mean. What a key means that nothing has,
@@ -32,14 +35,17 @@ MEANT = {
     "audio": "sound recording voice track",
     "talking": "talk speaking avatar presenter speak spokesperson head",
     "music": "song melody tune track soundtrack jingle instrumental beat sing",
-    "speech": "tts read aloud narrate narration voiceover voice speaker audiobook say says spoken",
+    "speech": "tts read aloud narrate narration voiceover voice speaker audiobook say says spoken podcast",
     "sound": "sfx effect audio",
     "isolation": "clean noise denoise isolate remove",
     "lyric": "verse rhyme",
     "separate": "stem vocal karaoke split acapella",
     "video": "clip film movie animate animated animation footage scene",
-    "image": "picture photo photograph illustration drawing logo poster icon painting portrait art",
-    "edit": "change modify retouch replace restyle alter remove erase delete object watermark inpaint inpainting",
+    "image": "picture photo photograph illustration drawing logo poster icon painting portrait art "
+    "thumbnail headshot sketch draw cartoon wallpaper sticker",
+    "edit": "change modify retouch replace restyle alter remove erase delete object watermark inpaint inpainting "
+    "restore colorize colourize colorise swap expand outpaint outpainting uncrop stylize transfer",
+    "motion": "dance dancing move",
     "mask": "inpaint inpainting part region",
     "extend": "continue longer lengthen",
     "kling": "kwai",
@@ -50,7 +56,9 @@ CHEAP = frozenset(("cheap", "cheapest", "cheaply", "budget", "draft", "inexpensi
 FAST = frozenset(("fast", "fastest", "quick", "quickly", "lite", "turbo", "flash", "mini"))
 DEAREST = frozenset(("best", "finest", "highest"))
 BEST = DEAREST | {"quality", "pro", "premium"}
+TASK_ID = re.compile(r"(?i).*task_?ids?")
 SOURCE = re.compile(r"\b(text|image|video|speech|reference)[- ]to[- ]")
+OF_TEXT = re.compile(r"\btext[- ]to[- ]|\bfrom (a )?text\b", re.IGNORECASE)  # nearly everything is made of it
 KINDS = frozenset(("image", "video", "to"))
 GENERAL = frozenset(
     ("text-to-image", "image-to-image", "text-to-video", "image-to-video", "music", "speech", "sound", "")
@@ -87,6 +95,7 @@ class Offer:
     """A tool or a model, as search shows it.
 
     `credits` are those of a usual call, at the length and resolution of `settings`; it `fits` where that is the wish.
+    It `takes` files of these kinds, and `needs` some of them, or an earlier "task".
     """
 
     name: str
@@ -101,6 +110,8 @@ class Offer:
     fields: str = ""
     settings: str = ""
     fits: bool = True
+    takes: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
 
     @property
     def said_price(self) -> str:
@@ -128,7 +139,8 @@ def offer_of_model(entry: Entry, sent: Mapping[str, Any] | None = None, wish: Wi
     credits, settings = estimate(model, priced_input, usual=True).credits, settings_of(model, priced_input)
     ours = credits if entry.unit == "credits" else None  # other units can't be compared
     fields, state = " ".join(model.input["properties"]), model.availability
-    about = (entry.provider, fields, settings, not wish or wished is not None or wish.is_met(settings))
+    fits, needed = not wish or wished is not None or wish.is_met(settings), model.input.get("required", ())
+    about = (entry.provider, fields, settings, fits, _kinds(model.media), _needs(model.media, needed))
     return Offer(entry.name, makes, model.kind, model.task, price, model.tool, state, ours, *about)
 
 
@@ -140,7 +152,7 @@ def offer_of_tool(
     A `lowest` price that is below it is named as well.
     """
     own = [model for model in models if model.tool == tool.name]
-    shown = default or min(own, key=_dearness, default=None)
+    shown = default or min(own, key=dearness, default=None)
     price = "see estimate_cost" if tool.charges else "free"
     if tool.charges and shown and "unknown" not in shown.price:
         price = f"usually {'' if default else 'from '}{shown.price}"
@@ -152,8 +164,20 @@ def offer_of_tool(
     makes = re.split(r"(?<=[a-z])[.;:] ", tool.description.partition("\n")[0])[0].rstrip(".")
     state, credits, said = provider.availability, shown.credits if shown else None, f"{provider.title} {words}"
     fields = " ".join(tool.arguments.names)
-    about = (said, fields, shown.settings, shown.fits) if shown else (said, fields)
+    settings, fits = (shown.settings, shown.fits) if shown else ("", True)
+    needed = tool.arguments.schema.get("required", ())
+    about = (said, fields, settings, fits, _kinds(tool.arguments.media), _needs(tool.arguments.media, needed))
     return Offer(tool.name, makes, tool.kind, task, price, tool.name, state, credits, *about)
+
+
+def _kinds(media: Mapping[str, Media]) -> frozenset[str]:
+    return frozenset(chain.from_iterable(limits.kinds for limits in media.values()))
+
+
+def _needs(media: Mapping[str, Media], needed: Iterable[str]) -> frozenset[str]:
+    """Return what people must have before a call: files of these kinds, a "task" of the same sort."""
+    task = {"task" for name in needed if TASK_ID.fullmatch(name)}
+    return _kinds({path: media[path] for path in media if field_of(path) in needed}) | task
 
 
 def default_of_tool(tool: BoundTool, entries: Mapping[str, Entry], wish: Wish = NO_WISH, **chosen: Any) -> Offer | None:
@@ -205,7 +229,7 @@ def _least_call(tool: BoundTool, **chosen: Any) -> Submission | None:
     return request if isinstance(request, Submission) else None
 
 
-def _dearness(model: Offer) -> tuple[bool, str, float]:
+def dearness(model: Offer) -> tuple[bool, str, float]:
     """Return a key by which prices sort; of rates it compares only those of one unit."""
     rate = re.match(r"\D*([0-9.]+)(.*)", model.price)
     if model.credits is not None or rate is None:
@@ -216,16 +240,20 @@ def _dearness(model: Offer) -> tuple[bool, str, float]:
 def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None) -> list[Offer]:
     """Return the offers that fit best, current ones first."""
     wish, words = wish_in(words)
+    words = OF_TEXT.sub("", words)
     asked = _wanted(words)
     wishes = asked - CHEAP - FAST - BEST
     fits = [offer for offer in offers if kind in {None, offer.kind} and task in {None, offer.task}]
     if not wishes and task is None:  # nothing in particular is meant
         general = [offer for offer in fits if offer.task and offer.task in GENERAL]
         fits = [offer for offer in general if offer.kind in {"image", "video"}] or general or fits
-    gains = [_gains(offer, wishes) for offer in fits]
+    minor = _qualities(words) | {wish.resolution}
+    gains = [_gains(offer, wishes, minor) for offer in fits]
     if any(wish in KEYS and not any(gain[wish] for gain in gains) for wish in wishes):
         return []
-    scored = [(_score(offer, gain, asked), offer) for offer, gain in zip(fits, gains, strict=True)]
+    offered = {wish for gain in gains for wish in wishes if gain[wish]}
+    pairs = zip(fits, gains, strict=True)
+    scored = [(_score(offer, gain, asked, minor, offered, wish), offer) for offer, gain in pairs]
     if wishes:
         scored = [(score, offer) for score, offer in scored if score > 0]
     by_price = 1 if CHEAP & asked else -1 if DEAREST & asked else 0
@@ -235,10 +263,10 @@ def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None
 
     def key(found: tuple[float, Offer]) -> tuple[Any, ...]:
         (score, offer), makes = found, found[1].tool == found[1].name and found[1].name.startswith("generate_")
-        unknown, credits = offer.credits is None, offer.credits or 0.0
+        (unknown, *rate), credits = dearness(offer), offer.credits or 0.0
         order = (by_price < 0 and not makes, unknown, by_price * credits)
-        state = (RANKS[offer.availability], bool(wish) and not offer.fits)
-        return (*state, *(order if by_price else ()), -score, unknown, credits, offer.name)
+        state = (RANKS[offer.availability], *([bool(wish) and not offer.fits] if by_price else []))
+        return (*state, *(order if by_price else ()), -score, unknown, *rate, offer.name)
 
     return [offer for _, offer in sorted(scored, key=key)[:MOST_FOUND]]
 
@@ -249,29 +277,43 @@ def _wanted(text: str) -> set[str]:
     return (head if KNOWN & head else _tokens(_ordered(text))) - EMPTY
 
 
-def _gains(offer: Offer, wishes: set[str]) -> dict[str, float]:
-    """Return what each wish finds in an offer: its name counts most, then what it does, then what is said of it."""
+def _qualities(text: str) -> set[str]:
+    """Return the words for what comes with a thing, which are not the thing itself: music with lyrics."""
+    thing, more = re.split(" with | from |$", text.lower(), maxsplit=1)
+    return _tokens(_ordered(more)) if KNOWN & _tokens(_ordered(thing)) else set()
+
+
+def _gains(offer: Offer, wishes: set[str], minor: set[str]) -> dict[str, float]:
+    """Return what each wish finds in an offer: its name counts most, then what it does, then what is said of it.
+
+    The `minor` ones count half.
+    """
     texts = (offer.name, offer.task, offer.words, offer.makes, offer.fields)
     # What a thing takes, as in speech-to-video, is not what it makes.
     name, does, more, said, fields = (_tokens(_ordered(SOURCE.sub("", text))) for text in texts)
     said = said.union(*(KEYS.get(word, ()) for word in said))
-    name, more, fields, does = name - KINDS, (name | more) - KINDS, fields - KINDS, does | {offer.kind}
+    name, fields, does = name - KINDS, fields - KINDS, does | {offer.kind}
+    more = name | (more - KINDS - KNOWN)
     gains = {}
     for wish in wishes:
         meant = {wish} | KEYS.get(wish, set())
-        gains[wish] = 0.5 * bool(meant & fields) + max(
+        found = 0.5 * bool(meant & fields) + max(
             (4.0 if any(map(str.isdigit, wish)) else 6.0) * (wish in more),
             5.0 * bool(meant & does),
             4.0 * bool(meant & name),
-            2.0 * bool(meant & said),
+            2.0 * bool(meant & (said | offer.takes)),
         )
+        gains[wish] = found / 2 if wish in minor else found
     return gains
 
 
-def _score(offer: Offer, gains: Mapping[str, float], asked: set[str]) -> float:
-    """Return how well an offer fits, by what each wish finds in it."""
+def _score(
+    offer: Offer, gains: Mapping[str, float], asked: set[str], minor: set[str], offered: Iterable[str], wish: Wish
+) -> float:
+    """Return how well an offer fits, by what each wish finds in it; 0 where it does not."""
     name, task, said = (_tokens(_ordered(text)) for text in (offer.name, offer.task, offer.makes))
     special = (task | _tokens(_ordered(offer.name.rpartition("/")[2]))) - KINDS
+    special = special.union(*(KEYS.get(word, ()) for word in special))
     is_asked = offer.task in GENERAL or any(special & ({wish} | KEYS.get(wish, set())) for wish in gains)
     score = sum(gains.values()) - (0.0 if is_asked else UNASKED)
     if gains and score <= 0:
@@ -279,5 +321,9 @@ def _score(offer: Offer, gains: Mapping[str, float], asked: set[str]) -> float:
     speed = name | said
     score += 2.0 * bool(FAST & asked and FAST & speed) + 2.0 * bool(BEST & asked and BEST & speed)
     # Of equals the one that does nothing else, and what makes something before what changes it.
-    score += 1.0 * bool(task and task - {"to"} <= asked) + 0.5 * offer.name.startswith("generate_")
-    return score + 1.5 * (offer.tool == offer.name)
+    score += 1.0 * bool(task and task - {"to"} <= asked - minor) + 0.5 * offer.name.startswith("generate_")
+    spoken = asked.union(*(KEYS.get(word, ()) for word in asked))
+    score += 1.5 * (offer.tool == offer.name) - FURTHER * (len(offer.needs - spoken) + ("task" in offer.needs))
+    # What has nothing of a wish that others have comes after these, and is found all the same.
+    missed = sum(0.5 if word in minor else 1.0 for word in offered if not gains[word])
+    return max(score - MISSED * (missed + (bool(wish) and not offer.fits)), LEAST)

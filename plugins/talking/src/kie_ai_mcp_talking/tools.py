@@ -40,18 +40,14 @@ def generate_talking_video(
 ) -> Submission:
     """Make the person in a photo talk or sing a sound file (addresses or local paths).
 
-    infinitalk: a ninth of the price; no WAV (make it MP3), no 1080p. omnihuman: best; at most 60 s, prompt of 300
-    characters, no 480p. Without model: the cheapest that fits.
+    infinitalk: a ninth of the price; no WAV (make it MP3, or take generate_kling_avatar_video), no 1080p. omnihuman:
+    best; at most 60 s, prompt of 300 characters, no 480p.
     """
     is_wav = urlsplit(audio_url).path.lower().endswith(".wav")
     asked = {"image_url": image_url, "audio_url": audio_url, "prompt": prompt, "resolution": resolution}
     choice = FAMILY.choose((OF_OTHER_SOUNDS if is_wav else INFINITALK, OMNIHUMAN), asked, model)
-    notes = []
-    if choice.form == OMNIHUMAN and model is None and is_wav and resolution != "1080p":
-        less = "less than half" if resolution else "a ninth"
-        notes.append(f"infinitalk refuses WAV; it would make the same from MP3 for {less}: convert the sound first.")
-    if choice.form == INFINITALK and prompt is None:
-        notes.append(f"The service wants a prompt; {SPEAKS!r} was sent.")
+    is_added = choice.form == INFINITALK and prompt is None
+    notes = [f"The service wants a prompt; {SPEAKS!r} was sent."] if is_added else []
     return choice.submission(TALKING, notes=notes)
 
 
