@@ -14,10 +14,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from kie_ai_mcp._cli.console import as_typed
 from kie_ai_mcp._flow.engine import Say
 from kie_ai_mcp._flow.waiting import CLOCK
-from kie_ai_mcp._settings.installation import typed_command
+from kie_ai_mcp._settings.installation import typed_command, with_commands
 from kie_ai_mcp._settings.logging import visible
 
 GAP = 2  # blanks between two columns
@@ -90,7 +89,7 @@ def wrapped(text: str, indent: str = "", *, err: bool = False) -> str:
     Commands of this program, written as a person types them here, stay whole: one that is too long for a line has a
     line of its own.
     """
-    text, console = as_typed(text), Console(stderr=err)
+    text, console = with_commands(text, typed_command()), Console(stderr=err)
     if not console.is_terminal:
         return text
     program = re.escape(typed_command())
