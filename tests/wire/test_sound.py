@@ -76,5 +76,5 @@ async def test_photo_says_a_text_by_the_model_that_was_priced(client: Client, sa
     assert suffixes(speech) == [".wav"]
     assert (quoted["model"], talk["model"]) == ("omnihuman-1-5", "omnihuman-1-5")
     assert talk["credits"] == before - sandbox.credits
-    assert any("infinitalk refuses WAV" in note for note in talk["notes"])
+    assert any("WAV is taken by generate_kling_avatar_video for 8 credits/s" in note for note in talk["notes"])
     assert suffixes(talk) == [".mp4"]

@@ -269,7 +269,7 @@ def read_models(source: "str | Traversable", **common: Any) -> Iterator[Model]:
     Raises:
         PluginError: The file holds no such object; names the line.
     """
-    text = source if isinstance(source, str) else source.read_text(encoding="utf-8-sig")
+    text = source if isinstance(source, str) else source.read_text(encoding="utf-8").removeprefix("\ufeff")
     file = "" if isinstance(source, str) else "/".join(Path(str(source)).parts[-2:])
     whole = f"the data file of models{f' {file}' if file else ''}"
     try:
