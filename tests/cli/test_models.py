@@ -26,7 +26,7 @@ def test_models_are_found_by_words(run: "Run", sandbox: Sandbox) -> None:
     shown = run("models", "find", "cheapest", "image", "--kind", "image", sandbox=sandbox, **MARKET).stdout
     assert shown.split("\n")[0].split() == ["name", "kind", "price", "makes"]
     assert re.search(r"(?m)^z-image +image +0\.8 credits \(\$0\.004\) +Z-Image, ", shown)
-    assert shown.endswith("`kie-ai-mcp-server estimate` has the price of other settings.\n")
+    assert shown.endswith("kie-ai-mcp-server estimate` has the price of other settings.\n")
     none = run("models", "find", "zzzz", sandbox=sandbox, **MARKET)
     assert (none.code, none.stdout.partition(".")[0]) == (0, "Nothing fits")
 
