@@ -21,7 +21,7 @@ from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry, some
-from kie_ai_mcp._models.formats import listed
+from kie_ai_mcp._models.formats import types_in_words
 from kie_ai_mcp._models.lengths import wish_in
 from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
@@ -124,7 +124,8 @@ class ModelTools:
 
     def _with_formats(self, offer: Offer) -> Offer:
         """Return an offer whose price names the types of files of which it is another."""
-        dear = (f"{each.offer.price} of {listed(each.formats)}" for each in self.engine.formats.of_tool(offer.name))
+        formats = self.engine.formats.of_tool(offer.name)
+        dear = (f"{each.offer.price} of {types_in_words(each.formats)}" for each in formats)
         return replace(offer, price=", ".join([offer.price, *dear]))
 
     def _by_format(self, tool: str, models: Sequence[Model]) -> list[str]:

@@ -32,10 +32,10 @@ class Dear:
     @property
     def words(self) -> str:
         """Both prices, and what takes the dearer files for less."""
-        dear = f"{self.offer.price} of {listed(self.formats)} ({self.offer.name})"
-        cheap = f"{self.cheap.price} of {listed(self.others)} ({self.cheap.name})"
+        dear = f"{self.offer.price} of {types_in_words(self.formats)} ({self.offer.name})"
+        cheap = f"{self.cheap.price} of {types_in_words(self.others)} ({self.cheap.name})"
         rivals = " or ".join(f"{name} for {price}" for name, price in self.rivals)
-        return f"{dear}, {cheap}{f'; {listed(self.formats)} is taken by {rivals}' if rivals else ''}"
+        return f"{dear}, {cheap}{f'; {types_in_words(self.formats)} is taken by {rivals}' if rivals else ''}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Formats:
     def notes_of(self, model: Model) -> Iterator[str]:
         """Yield what tools cost that take a model's results, where other files are cheaper, a sentence each."""
         for dear in self.of_result(model.kind, model.formats):
-            yield f"It makes {listed(model.formats)}, which decides the price of {dear.tool}: {dear.words}."
+            yield f"It makes {types_in_words(model.formats)}, which decides the price of {dear.tool}: {dear.words}."
 
     def _rivals(
         self, tool: BoundTool, media: Media, formats: tuple[str, ...], dear: Offer
@@ -144,7 +144,7 @@ def _is_below(offer: Offer, other: Offer) -> bool:
     return unit == unit_of_other and price < price_of_other
 
 
-def listed(endings: tuple[str, ...]) -> str:
+def types_in_words(endings: tuple[str, ...]) -> str:
     """Return types of files as people read them (``MP3, AAC or OGG``)."""
     words = [ending.upper() for ending in endings]
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
