@@ -147,6 +147,29 @@ async def test_user_of_the_server_s_account_is_told_of_their_own_spending_alone(
     assert "of 10" in answer.text
 
 
+async def test_administrator_is_told_what_each_user_has_spent(server: Engine, httpserver: HTTPServer) -> None:
+    balance = {"code": 200, "msg": "success", "data": 100}
+    httpserver.expect_request("/api/v1/chat/credit").respond_with_json(balance)
+    root, ada = (of(server, User(name, is_admin=name == "root")) for name in ("root", "ada"))
+    assert "credits_24h_by_user" not in ((await root.call("get_credits", {})).data or {})  # nobody has spent any
+    await bought(ada, "A fox")
+    answer = await root.call("get_credits", {})
+    assert answer.data is not None
+    assert (answer.data["credits_24h"], answer.data["credits_24h_by_user"]) == (0.0, {"ada": 4.0})
+    assert "estimates included: 0 credits (yours; of all: ada 4)" in answer.text
+    own = await ada.call("get_credits", {})
+    assert ("credits_24h_by_user" in (own.data or {}), "of all" in own.text) == (False, False)
+
+
+async def test_beginning_of_an_id_names_only_what_its_user_sees(server: Engine) -> None:
+    ada, bob = (of(server, User(name)) for name in ("ada", "bob"))
+    task_id = await bought(ada, "A fox")
+    call = {"prompt": "A fox", "image_urls": [task_id[:12]]}
+    for app, is_named in (ada, True), (bob, False):
+        refused = await app.call("edit_nano_banana", call)
+        assert (refused.is_error, task_id in refused.text) == (True, is_named)
+
+
 async def test_limit_that_all_share_is_told_beside_the_credits_and_stands_in_the_log(
     server: Engine, httpserver: HTTPServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -571,6 +571,9 @@ async def test_own_result_whose_link_has_ended_is_uploaded_from_its_file(
         ("kie://files/t-four/0", "its results are kie://files/t-four/1 to 2"),
         ("t-running", "the task is still pending and has no result yet"),
         ("t-clip", "it is a result of the kind video, not image"),
+        ("t-fo", "only the beginning of a task's id; give the whole one: t-four"),
+        ("kie://files/t-fo/2", "give the whole one: kie://files/t-four/2"),
+        ("kie://tasks/t-clip-", "it begins the ids of several tasks: kie://tasks/t-clip-2, kie://tasks/t-clip-3; give"),
     ],
 )
 async def test_own_result_that_can_not_be_used_says_why(
@@ -578,7 +581,8 @@ async def test_own_result_that_can_not_be_used_says_why(
 ) -> None:
     await finished("t-gone", LINK, days_ago=3)
     await finished("t-four", LINK, f"{LINK}?2")
-    await finished("t-clip", "https://tempfile.example/clip.mp4?x=1")
+    for name in ("t-clip", "t-clip-2", "t-clip-3"):
+        await finished(name, "https://tempfile.example/clip.mp4?x=1")
     await uploads().record.tasks.adopt(Task("t-running", "nano-banana", "nano-banana"))
 
     assert reason in (await refusal(uploads(), text)).allowed

@@ -32,7 +32,7 @@ from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.status import balances, credits_left, keyless
 from kie_ai_mcp._flow.waiting import wait_for
 from kie_ai_mcp._record.tables import SubmissionRecord, prompt_of
-from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._record.tasks import Filters, beginning_fault, begun_with
 from kie_ai_mcp._settings.amounts import exact, in_words, plain
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.settings import PREFIX
@@ -134,7 +134,7 @@ class OwnTools:
             step = exc.next_step or "Use the tools of the other services, or ask again later."
             return Answer("\n".join(map(_balance_line, others)), {"balances": others, "next_step": step})
         answer: dict[str, Any] = {"credits": credits, "next_step": "Generations can be started."}
-        lines, limit = [f"Left: {in_words(credits)}"], self.engine.record.budget.credits_per_day
+        lines = [f"Left: {in_words(credits)}"]
         if buys := await _bought_with(self.engine, credits):
             answer["buys"] = buys
             each = (f"{entry['count']} by {entry['tool']} (from {in_words(entry['credits'])})" for entry in buys)
@@ -143,9 +143,9 @@ class OwnTools:
             answer["balances"] = others
             lines += map(_balance_line, others)
         with suppress(StorageError):  # the service has answered all the same
-            spent = answer["credits_24h"] = await self.engine.record.spent_today()
-            of_limit = "" if limit is None else f" of {plain(limit)}"
-            lines.append(f"Spent in the last 24 hours, estimates included: {plain(spent)}{of_limit} credits")
+            said, line = await self._spent()
+            answer |= said
+            lines.append(line)
             if reached := await self.engine.record.find_limit():
                 answer["next_step"] = _step_at(reached, self.engine.record.user)
         if credits <= 0:
@@ -154,15 +154,26 @@ class OwnTools:
 
     async def _own_limit(self) -> Answer:
         """Return what a user may spend of the server's account, which others spend from as well."""
-        spent, limit = await self.engine.record.spent_today(), self.engine.record.budget.credits_per_day
-        of_limit = "" if limit is None else f" of {plain(limit)}"
-        lines = [f"Spent in the last 24 hours, estimates included: {plain(spent)}{of_limit} credits"]
+        said, line = await self._spent()
+        limit = self.engine.record.budget.credits_per_day
         reached = await self.engine.record.find_limit()
         step = _step_at(reached, self.engine.record.user) if reached else "Generations can be started."
-        answer: dict[str, Any] = {"credits_24h": spent, "next_step": step}
+        answer: dict[str, Any] = {**said, "next_step": step}
         if limit is not None:
-            answer["credits"] = exact(max(0.0, limit - spent))
-        return Answer("\n".join([*lines, f"Next: {step}"]), answer)
+            answer["credits"] = exact(max(0.0, limit - said["credits_24h"]))
+        return Answer("\n".join([line, f"Next: {step}"]), answer)
+
+    async def _spent(self) -> tuple[dict[str, Any], str]:
+        """Return what the caller has spent in the last day, for who sees all what each user has, and both in words."""
+        record = self.engine.record
+        limit, by_user = record.budget.credits_per_day, dict[str, float]()
+        if record.user and record.sees_all:
+            by_user = await record.spent_by_user()
+        said: dict[str, Any] = {"credits_24h": by_user.get(record.user, 0.0) if by_user else await record.spent_today()}
+        said |= {"credits_24h_by_user": by_user} if by_user else {}
+        of_limit = "" if limit is None else f" of {plain(limit)}"
+        line = f"Spent in the last 24 hours, estimates included: {plain(said['credits_24h'])}{of_limit} credits"
+        return said, f"{line}{_of_all(by_user)}"
 
     async def upload_file(
         self, path: str | None = None, url: str | None = None, base64_data: str | None = None
@@ -221,6 +232,8 @@ class OwnTools:
             raise InvalidArgument("task_id", None, "adopt needs the id that the service's log shows")
         if action == "discard" and task_id is not None:
             raise InvalidArgument("task_id", task_id, "discard takes none")
+        if task_id and (whole := await begun_with(self.engine.record.tasks, task_id)):
+            raise beginning_fault("task_id", task_id, whole)
         return await self._one(await resolve(self.engine, submission_id, task_id))
 
     async def _whole(self, task_id: str) -> str:
@@ -322,9 +335,13 @@ def _text(texts: Sequence[str], extra: dict[str, Any]) -> str:
 def credits_line(listed: Mapping[str, Any]) -> str:
     """Return in words what the tasks of a list cost, and all of the last day."""
     costs = f"{plain(listed['credits_listed'])} in this list, {plain(listed['credits_24h'])} in the last 24 hours"
-    users = (f"{user or 'nobody'} {plain(spent)}" for user, spent in listed.get("credits_24h_by_user", {}).items())
-    whose = ", ".join(users)
-    return f"Kie.ai credits, estimates included: {costs}{f' (yours; of all: {whose})' if whose else ''}"
+    return f"Kie.ai credits, estimates included: {costs}{_of_all(listed.get('credits_24h_by_user', {}))}"
+
+
+def _of_all(by_user: Mapping[str, float]) -> str:
+    """Return in words what each user has spent, behind the credits of the one who asks; "" where there are none."""
+    whose = ", ".join(f"{user or 'nobody'} {plain(spent)}" for user, spent in by_user.items())
+    return f" (yours; of all: {whose})" if whose else ""
 
 
 def _unresolved(entry: SubmissionRecord, engine: Engine) -> dict[str, Any]:

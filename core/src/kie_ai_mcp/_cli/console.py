@@ -20,9 +20,9 @@ import click
 
 from kie_ai_mcp._app.app import RESERVED, App
 from kie_ai_mcp._app.hints import QUOTED
-from kie_ai_mcp._flow.ownership import SHORTEST_START, ids_beginning
 from kie_ai_mcp._mcp.signals import ENDING, signalled
 from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._record.tasks import SHORTEST_START, begun_with
 from kie_ai_mcp._settings.databases import has_scheme
 from kie_ai_mcp._settings.installation import typed_command, with_commands
 from kie_ai_mcp._settings.load import load_settings, nearest
@@ -187,12 +187,12 @@ def run_with_app(settings: Settings, work: Callable[[App], Awaitable[Value]]) ->
 
 async def is_beginning(app: App, text: str, least: int = 1) -> bool:
     """Return whether a text is no task's id, but the beginning of one on record."""
-    return bool(await ids_beginning(app.engine.record, text, least))
+    return bool(await begun_with(app.engine.record.tasks, text, least))
 
 
 async def full_id(app: App, start: str, least: int = SHORTEST_START) -> str:
     """Return the id of the one task on record whose id begins so, or what was given where there is none."""
-    ids = await ids_beginning(app.engine.record, start, least)
+    ids = await begun_with(app.engine.record.tasks, start, least)
     if len(ids) > 1:
         shown = ", ".join(await short_ids(app, ids))
         raise click.UsageError(f"Several tasks have ids that begin with {start!r}: {shown}. Give more of one.")

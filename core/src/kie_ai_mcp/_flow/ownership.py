@@ -7,39 +7,34 @@ from typing import Any
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.tasks import beginning_fault, begun_with
 from kie_ai_mcp.errors import InvalidArgument, KieError
 
-SHORTEST_START = 4  # the fewest characters that stand for a task's id
 TASK_FIELD = re.compile("(?i).*task_?ids?").fullmatch  # names fields of models that take the id of a task
-
-
-async def ids_beginning(record: Record, start: str, least: int = SHORTEST_START) -> list[str]:
-    """Return the ids of tasks on record of which a text is only the beginning; none where it is too short.
-
-    It is for what reads and saves; nothing may be bought, settled or adopted by the beginning of an id.
-    """
-    if len(start) < least or await record.tasks.find(start) is not None:
-        return []
-    return await record.tasks.beginning_with(start)
 
 
 async def whole_id(record: Record, start: str, field: str = "task_id") -> str:
     """Return the id of the one task whose id begins so, else the text; raise InvalidArgument where there are more."""
     try:
-        ids = await ids_beginning(record, start)
+        ids = await begun_with(record.tasks, start)
     except KieError:  # what is asked of the task says so as well, and what else is asked goes on
         return start
     if len(ids) > 1:
-        reason = f"it begins the ids of several tasks: {', '.join(ids)}; give a whole one"
-        raise InvalidArgument(field, start, reason)
+        raise beginning_fault(field, start, ids)
     return ids[0] if ids else start
 
 
 async def check_named(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> None:
-    """Raise InvalidArgument where a user's call names a task that is not theirs: the service might take it."""
+    """Raise InvalidArgument where a call names a task by the beginning of its id, or a user's one that is not theirs.
+
+    The service might take either.
+    """
+    named = {text: name for name, text in _ids_in(arguments) if name in tool.arguments.task_ids or TASK_FIELD(name)}
+    for text, name in named.items():
+        if ids := await begun_with(engine.record.tasks, text):
+            raise beginning_fault(name, text, ids)
     if not engine.record.user or engine.record.sees_all:
         return
-    named = {text: name for name, text in _ids_in(arguments) if name in tool.arguments.task_ids or TASK_FIELD(name)}
     others = await engine.record.tasks.not_seen(named)
     if not engine.adopts:  # in the server's account it may be anybody's
         others |= {text for text in named if await engine.record.tasks.find(text) is None}

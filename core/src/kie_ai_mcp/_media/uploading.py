@@ -39,6 +39,7 @@ from kie_ai_mcp._media.files import (
 from kie_ai_mcp._media.measuring import NOTHING, Measures, faults_of, formats_of, measured, measured_at
 from kie_ai_mcp._media.thumbnails import convert
 from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.tasks import beginning_fault, begun_with
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller, account_of
 from kie_ai_mcp._settings.folders import cure_of_access, is_below
@@ -202,6 +203,8 @@ class Uploads:
         match = RESULT.fullmatch(text.strip())
         record = await self.record.tasks.find(unquote(match[1] or match[3])) if match else None
         if match is None or record is None:
+            if match and (whole := await self._whole(match)):
+                raise beginning_fault(field, text, whole)
             if match and match[1]:
                 raise InvalidArgument(field, text, "no such task is on record; list_tasks shows them")
             return None
@@ -228,6 +231,13 @@ class Uploads:
             return Path(saved)
         name = hashlib.sha256(f"{record.written_id}/{number}".encode(errors="replace")).hexdigest()
         return LocalFile(Path(saved), form, 0, name, (), url, record.expires_at or datetime.max, measures)
+
+    async def _whole(self, match: re.Match[str]) -> list[str]:
+        """Return what names the result of a task where a text has only the beginning of its id."""
+        group = 1 if match[1] else 3
+        before, after = match.string[: match.start(group)], match.string[match.end(group) :]
+        ids = await begun_with(self.record.tasks, unquote(match[group]))
+        return [f"{before}{quote(task_id, safe='') if match[1] else task_id}{after}" for task_id in ids]
 
     def _allowed(self, text: str) -> Path:
         """Return the file's own path, links resolved; raise ValueError where the user does not allow it."""

@@ -35,6 +35,7 @@ _WITH_REQUEST = WholeRows(TaskRow, *_OF_REQUEST).join(
     SubmissionRow, peewee.JOIN.LEFT_OUTER, on=SubmissionRow.id == TaskRow.submission_id
 )
 
+SHORTEST_START = 4  # the fewest characters that stand for a task's id
 SEARCHED = 20_000  # how many tasks one search by words looks at: paid requests wait for it meanwhile
 TIMED = 5_000  # among how many of the newest tasks those of one tool are looked for, to know how long they take
 VALUES = 500  # of one query; SQLite before 3.32 takes 999
@@ -46,6 +47,14 @@ OF_ONE_ROW = (
 )  # fmt: skip
 TaskKey = int | str
 """A task on record: the number of its row, or an id, as `TaskRecord.written_id` or the service writes it."""
+
+
+def beginning_fault(field: str, text: str, whole: Sequence[str]) -> InvalidArgument:
+    """Return the refusal of a text that is only the beginning of what is to be given, of several if there are more."""
+    reason = f"it is only the beginning of a task's id; give the whole one: {whole[0]}"
+    if len(whole) > 1:
+        reason = f"it begins the ids of several tasks: {', '.join(whole)}; give a whole one"
+    return InvalidArgument(field, text, reason)
 
 
 @dataclass(frozen=True)
@@ -443,3 +452,13 @@ def _tenth(ordered: Sequence[float], tenth: int) -> float:
     """Return the value below which so many tenths of the ordered values lie, interpolated between two of them."""
     place, rest = divmod(tenth * (len(ordered) - 1), 10)
     return (ordered[place] * (10 - rest) + ordered[place + 1] * rest) / 10
+
+
+async def begun_with(tasks: Tasks, start: str, least: int = SHORTEST_START) -> list[str]:
+    """Return the ids of tasks of which a text is only the beginning; none where it is too short.
+
+    It is for what reads and saves; nothing may be bought, settled or adopted by the beginning of an id.
+    """
+    if len(start) < least or await tasks.find(start) is not None:
+        return []
+    return await tasks.beginning_with(start)
