@@ -245,13 +245,49 @@ async def test_beginning_of_one_tasks_id_is_enough_to_read_and_save_it(app: App)
     assert (refused.is_error, f"{short}-1" in refused.text, f"{short}-2" in refused.text) == (True, True, True)
 
 
+@pytest.mark.parametrize("app", [{"enabled_providers": ("nano-banana", "runway")}], indirect=True)
+async def test_nothing_is_bought_or_settled_by_the_beginning_of_an_id(app: App, sandbox: Sandbox) -> None:
+    task_id = await finished(app)
+    made, short = len(sandbox.tasks), task_id[:8]
+    for tool, given in (
+        ("extend_runway_video", {"task_id": short, "prompt": "A fox"}),
+        ("edit_nano_banana", {"image_urls": [short], "prompt": "A fox"}),
+        ("resolve_submission", {"submission_id": 1, "action": "adopt", "task_id": short}),
+    ):
+        refused, _ = await ask(app, tool, **given)
+        whole = f"{short!r} is not accepted: it is only the beginning of a task's id; give the whole one: {task_id}."
+        assert (refused.is_error, whole in refused.text) == (True, True), refused.text
+    assert len(sandbox.tasks) == made
+
+
 async def test_description_of_a_tool_has_its_prices_and_what_is_next(app: App) -> None:
     answer, data = await ask(app, "describe_model", model=PICTURE)
     assert data["price"][0] == "usually 4 credits ($0.02)"
     assert any(line.startswith("nano-banana-2: 8 credits ($0.04)") for line in data["price"]), data["price"]
     assert "\n  usually 4 credits ($0.02)\n" in answer.text
     assert "Next: estimate_cost says what a call costs" in answer.text
-    assert (await ask(app, "describe_model", model="list_tasks"))[1]["price"] == ["free"]
+    own = (await ask(app, "describe_model", model="list_tasks"))[1]
+    assert (own["price"], own["rules"], "options" in own) == (["free"], [], False)
+
+
+@pytest.mark.parametrize("app", [{"enabled_providers": ("nano-banana", "runway", "market")}], indirect=True)
+async def test_description_has_every_remark_rule_and_option(app: App) -> None:
+    answer, data = await ask(app, "describe_model", model="generate_runway_gen3_video")
+    assert {"duration 5|10=5", "imageUrls [image] <=1", "frameRate int (refused)"} <= {*data["fields"]}
+    assert data["rules"][-1] == "duration 10 not with resolution 1080p"
+    assert data["notes"] == ["10 s: 720p. aspectRatio: without a picture."]
+    options = [
+        "subfolder text <=200 (of the output folder)",
+        "max_credits number >=0 (a call that costs more is refused)",
+    ]
+    assert data["options"] == options
+    assert "\nRules:\n  model: refused\n" in answer.text
+    assert f"\nOptions:\n  {options[0]}\n  {options[1]}\nNext: " in answer.text
+    of_model = (await ask(app, "describe_model", model="z-image"))[1]["options"]
+    assert of_model == ["idempotency_key text <=200 (names the request, which is bought once)", *options]
+    sent = {"prompt": "A fox", "aspect_ratio": "1:1", "max_credits": 0.5, "subfolder": "foxes"}
+    _, cost = await ask(app, "estimate_cost", name="z-image", arguments=sent)
+    assert "the limit of this call" in cost["next_step"] or "max_credits" in cost["next_step"], cost
 
 
 async def test_search_names_a_provider_that_is_set_aside(app: App) -> None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from typing import Annotated, Any
 
@@ -23,12 +23,13 @@ from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry, some
 from kie_ai_mcp._models.formats import types_in_words
 from kie_ai_mcp._models.lengths import wish_in
+from kie_ai_mcp._models.limits import Limits, model_of
 from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import CALLBACK, RUN, tool_of
 from kie_ai_mcp._models.validity import unpriced
-from kie_ai_mcp._models.wording import field_lines, price_lines, rule_line
+from kie_ai_mcp._models.wording import field_lines, price_lines, remarked_lines, rule_line
 from kie_ai_mcp._providers.loader import set_aside_in
-from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options, tool_name
+from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options, server_options, tool_name
 from kie_ai_mcp._settings.amounts import USD, exact, in_words, plain
 from kie_ai_mcp._settings.settings import APP
 from kie_ai_mcp.errors import InvalidArgument, KieError, LimitReached, StorageError
@@ -47,13 +48,15 @@ Runner = Callable[[BoundTool], Tool]
 class ModelTools:
     """The four tools, in one call.
 
-    `tools` are all others by name, `runner` makes one of a model, `offers` returns what can be found.
+    `tools` are all others by name, `runner` makes one of a model, `offers` returns what can be found, and `limits`
+    those between the arguments of a tool.
     """
 
     engine: Engine
     tools: Mapping[str, Tool]
     runner: Runner
     offers: Callable[..., Sequence[Offer]]
+    limits: Callable[[str], list[str]]
     call: Call
 
     async def find_models(
@@ -94,33 +97,44 @@ class ModelTools:
         notes = [*entry.model.notes, *await anyio.to_thread.run_sync(self._by_format, "", [entry.model])]
         answer |= {"notes": notes} if notes else {}
         answer |= {"tool": entry.model.tool} if entry.model.tool else {}
+        answer["options"] = self._option_lines()
         lines = [f"{entry.name}: {entry.model.title}, {entry.model.task} ({source}, {entry.model.checked})"]
-        for head in ("fields", "rules", "price", "notes"):
-            lines += (
-                [f"{head.capitalize()}:", *(f"  {line}" for line in answer.get(head, ()))] if answer.get(head) else []
-            )
+        lines += _under_heads(answer)
         lines.append(f"Next: run_model with this name{f', or {entry.model.tool}' if entry.model.tool else ''}.")
         return Answer("\n".join(lines), answer)
 
     async def _tool_described(self, tool: Tool) -> Answer:
         bound = self.engine.plugins.tools.get(tool.name)
-        shown = Model(tool.name, tool.title, "text", "", tool.input_schema, bound.arguments.media if bound else {})
-        fields, source = field_lines(shown), f"tool of {bound.provider}" if bound else "tool of the server"
+        own = Model(tool.name, tool.title, "text", "", tool.input_schema, {})
+        shown = model_of(bound, bound.exact_schema) if bound else own
+        fields, source = remarked_lines(shown), f"tool of {bound.provider}" if bound else "tool of the server"
+        rules, (_, *notes) = await anyio.to_thread.run_sync(self.limits, tool.name), tool.description.split("\n")
         price, step = ["free"], f"Call {tool.name}; it is free."
         if tool.charges:
             await self.engine.catalogue.load()
             listed = await anyio.to_thread.run_sync(self.offers)
             price = [offer.said_price for offer in listed if offer.name == tool.name]
             price += [f"{each.name}: {each.said_price}" for each in listed if each.tool == tool.name != each.name]
-            own = [entry for entry in self.engine.catalogue.entries.values() if entry.model.tool == tool.name]
-            price += [line for entry in own if len(own) == 1 for line in price_lines(entry.model, entry.unit)]
-            price += await anyio.to_thread.run_sync(self._by_format, tool.name, [entry.model for entry in own])
+            sold = [entry for entry in self.engine.catalogue.entries.values() if entry.model.tool == tool.name]
+            price += [line for entry in sold if len(sold) == 1 for line in price_lines(entry.model, entry.unit)]
+            price += await anyio.to_thread.run_sync(self._by_format, tool.name, [entry.model for entry in sold])
             step = (
                 "estimate_cost says what a call costs; describe_model shows the price table of a model that is named."
             )
-        answer = {"name": tool.name, "fields": fields, "rules": [], "price": price, "source": source, "next_step": step}
-        lines = [tool.description, *fields, "Price:", *(f"  {line}" for line in price), f"Next: {step}"]
-        return Answer("\n".join(lines), answer)
+        answer = {"name": tool.name, "fields": fields, "rules": rules, "price": price, "source": source}
+        answer |= {"notes": notes} if notes else {}
+        answer |= {"options": self._option_lines(shown)} if bound and bound.paid else {}
+        told = {**answer, "fields": [], "notes": []}  # the fields and the description stand above
+        lines = [tool.description, *fields, *_under_heads(told), f"Next: {step}"]
+        return Answer("\n".join(lines), {**answer, "next_step": step})
+
+    def _option_lines(self, shown: Model | None = None) -> list[str]:
+        """Return the server's own arguments of a paid call, without those that are among the shown fields."""
+        listed = shown.input["properties"] if shown else ()
+        saves = self.engine.settings.output_dir is not None
+        fields = server_options().listed["properties"]
+        own = {name: fields[name] for name in fields if name not in listed and (saves or name != "subfolder")}
+        return remarked_lines(Model("", "", "text", "", {"properties": own}, {}))
 
     def _with_formats(self, offer: Offer) -> Offer:
         """Return an offer whose price names the types of files of which it is another."""
@@ -237,7 +251,7 @@ def model_tools(
     engine: Engine, tools: Mapping[str, Tool], runner: Runner, offers: Callable[..., Sequence[Offer]]
 ) -> Iterable[Tool]:
     """Yield the tools over all models that the settings want."""
-    owner = partial(ModelTools, engine, tools, runner, offers)
+    owner = partial(ModelTools, engine, tools, runner, offers, cache(partial(_limits, engine)))
     for name, (schema, reads_only) in _SCHEMAS.items():
         if engine.plugins.lists(name):
             method = getattr(ModelTools, name)
@@ -246,6 +260,13 @@ def model_tools(
             yield tool_of_method(
                 method, owner, schema, reads_only=reads_only, open_world=world, unlisted=hidden, usual=usual
             )
+
+
+def _limits(engine: Engine, name: str) -> list[str]:
+    """Return the limits between a tool's arguments; none of the server's own tools, or those of third parties."""
+    tool = engine.plugins.tools.get(name)
+    is_ours = tool is not None and engine.plugins.plugins[tool.provider].is_first_party
+    return [*Limits(tool).lines()] if tool is not None and is_ours else []
 
 
 def pinned(engine: Engine, entry: Entry, runner: Runner) -> Tool:
@@ -265,6 +286,13 @@ def pinned(engine: Engine, entry: Entry, runner: Runner) -> Tool:
 def _number(value: float | None) -> float | int | None:
     """Return whole numbers as such: 8, not 8.0."""
     return int(value) if value is not None and value == int(value) else value
+
+
+def _under_heads(answer: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the lists of a description in words, each below its name."""
+    for head in ("fields", "rules", "price", "notes", "options"):
+        if answer.get(head):
+            yield from (f"{head.capitalize()}:", *(f"  {line}" for line in answer[head]))
 
 
 def _cost_lines(answer: Mapping[str, Any]) -> Iterable[str]:

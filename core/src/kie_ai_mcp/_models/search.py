@@ -8,6 +8,7 @@ from typing import Any
 
 from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.lengths import NO_WISH, Wish, input_with, settings_of, wish_in
+from kie_ai_mcp._models.limits import model_of
 from kie_ai_mcp._models.pricing import estimate, least
 from kie_ai_mcp._models.samples import usual_input
 from kie_ai_mcp._models.wording import usual_price
@@ -15,7 +16,6 @@ from kie_ai_mcp._providers.selection import RANKS
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.amounts import dollars, plain, priced
 from kie_ai_mcp.errors import InvalidArgument
-from kie_ai_mcp.models import Model
 from kie_ai_mcp.specs import KIE, Availability, Kind, Media, Provider, Submission, field_of
 
 MOST_FOUND = 8
@@ -220,10 +220,8 @@ def _wished_call(tool: BoundTool, wish: Wish, **chosen: Any) -> Submission | Non
 
 def _least_call(tool: BoundTool, **chosen: Any) -> Submission | None:
     """Return the request of a call with nothing but what a tool needs, and what was chosen."""
-    media = {path: limits for name, limits in tool.arguments.media.items() for path in (name, f"{name}[]")}
-    shown = Model(tool.name, tool.title, tool.kind, "", tool.arguments.schema, media)
     try:
-        request = tool.fn(**tool.check(usual_input(shown) | chosen, saves=True)[1])
+        request = tool.fn(**tool.check(usual_input(model_of(tool)) | chosen, saves=True)[1])
     except InvalidArgument:
         return None
     return request if isinstance(request, Submission) else None

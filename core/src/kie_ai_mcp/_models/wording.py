@@ -23,6 +23,13 @@ def field_lines(model: Model) -> list[str]:
     return list(_fields(model, model.input, ""))
 
 
+def remarked_lines(model: Model) -> list[str]:
+    """Return the same with the description of each field behind it, for what has short ones: tools."""
+    remarks = (field.get("description") for field in model.input["properties"].values())
+    pairs = zip(field_lines(model), remarks, strict=True)
+    return [f"{line} ({remark})" if remark else line for line, remark in pairs]
+
+
 def rule_line(rule: Rule) -> str:
     """Return a rule as people read it: ``resolution 4K only with aspect_ratio not 1:1``."""
     names = [" + ".join(group(fields)) for fields in rule.fields]

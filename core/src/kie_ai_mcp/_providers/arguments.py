@@ -34,7 +34,8 @@ HOSTS_OWN = frozenset(
 ) | {"_meta"}
 
 # Limits that are checked but not listed: no request comes near them, and every model reads every byte.
-UNLISTED = {"minLength": 1, "minItems": 1, "maxLength": PROMPT_CHARS}
+LEAST = {"minLength": 1, "minItems": 1}
+UNLISTED = {**LEAST, "maxLength": PROMPT_CHARS}
 
 TYPES: dict[Any, type] = {"string": str, "array": list, "object": dict, "integer": int, "number": int, "boolean": bool}
 LIMITS_OF_EMPTY = {"enum", "const", "minLength", "minItems", "minProperties", "pattern", "format", "required"}
@@ -111,10 +112,14 @@ class Arguments:
     @property
     def listed(self) -> dict[str, Any]:
         """A new copy of the input schema as clients read it, without `UNLISTED` and arguments called deprecated."""
-        listed: dict[str, Any] = without(lambda key, value: UNLISTED.get(key) == value, self.schema)
+        return with_bounds(self.exact(UNLISTED))
+
+    def exact(self, unlisted: Mapping[str, Any] = LEAST) -> dict[str, Any]:
+        """Return a new copy of the input schema with choices among numbers, without what is deprecated or unlisted."""
+        listed: dict[str, Any] = without(lambda key, value: unlisted.get(key) == value, self.schema)
         fields = listed["properties"]
         listed["properties"] = {name: fields[name] for name in fields if not fields[name].get("deprecated")}
-        return with_bounds(listed)
+        return listed
 
     def check(self, given: Mapping[str, Any] | None, usual: Mapping[str, Any] = NOTHING_USUAL) -> dict[str, Any]:
         """Return the arguments as the function takes them, or raise one InvalidArgument that names every wrong one.

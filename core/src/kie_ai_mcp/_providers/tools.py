@@ -47,9 +47,9 @@ class CallOptions:
     They are the request's name, a folder below the output folder, and the credits that the request may cost.
     """
 
-    idempotency_key: _Option | None = None
-    subfolder: Annotated[_Option, AfterValidator(_subfolder)] | None = None
-    max_credits: Annotated[float, Field(ge=0)] | None = None
+    idempotency_key: Annotated[_Option, Field(description="names the request, which is bought once")] | None = None
+    subfolder: Annotated[_Option, AfterValidator(_subfolder), Field(description="of the output folder")] | None = None
+    max_credits: Annotated[float, Field(ge=0, description="a call that costs more is refused")] | None = None
 
 
 OPTION_NAMES = tuple(option.name for option in fields(CallOptions))
@@ -77,12 +77,19 @@ class BoundTool:
     @property
     def input_schema(self) -> dict[str, Any]:
         """The schema that clients read; a paid tool has the server's own arguments as well."""
-        schema = self.arguments.listed
+        return self._with_options(self.arguments.listed)
+
+    @property
+    def exact_schema(self) -> dict[str, Any]:
+        """The same with every limit that is checked, also those that are not listed."""
+        return self._with_options(self.arguments.exact())
+
+    def _with_options(self, schema: dict[str, Any]) -> dict[str, Any]:
         if self.paid:
             schema["properties"] |= LISTED
         if not self.usual:
             return schema
-        options = _options().listed["properties"] if self.paid else {}
+        options = server_options().listed["properties"] if self.paid else {}
         schema["properties"] |= {name: options[name] for name in options if name in self.usual}
         return with_defaults(schema, self.usual)
 
@@ -98,7 +105,7 @@ class BoundTool:
         own = {name: arguments[name] for name in names if name in arguments}
         own |= {name: self.usual[name] for name in names if name in self.usual and own.get(name) is None}
         usual = {name: self.usual[name] for name in self.usual if name not in names}
-        options = CallOptions(**_options().check(own)) if own else CallOptions()
+        options = CallOptions(**server_options().check(own)) if own else CallOptions()
         if options.subfolder is not None and not saves:
             raise InvalidArgument(
                 "subfolder", options.subfolder, "nothing is saved, since KIE_AI_OUTPUT_DIR is not set"
@@ -193,5 +200,6 @@ def _is_span(value: object) -> bool:
 
 
 @cache
-def _options() -> Arguments:
+def server_options() -> Arguments:
+    """Return the server's own arguments of every paid tool."""
     return Arguments(CallOptions, lenient=False)
