@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from pytest_httpserver import HTTPServer
 
-from kie_ai_mcp._media.saving import save_results
+from kie_ai_mcp._media.saving import copied, save_results
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import MediaError
@@ -468,10 +468,48 @@ async def test_data_is_saved_after_the_other_results_with_a_sidecar(
         f"2026-04-20-rain-veo3-t-1-2.{extension}",
     ]
     assert content(files[1]).decode() == expected
-    assert json.loads(content(f"{files[1]}.json"))["task_id"] == "t-1"
+    sidecar = tmp_path / f"2026-04-20-rain-veo3-t-1-2.{'about' if extension == 'json' else extension}.json"
+    assert json.loads(sidecar.read_bytes())["task_id"] == "t-1"
     times = written(tmp_path)
     assert await saved_files(gateway, done, tmp_path, {"prompt": "rain"}) == files  # what was not recorded
     assert written(tmp_path) == times
+
+
+async def test_sidecar_that_an_earlier_version_wrote_beside_json_is_found(
+    make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    gateway, done = make_gateway("http://127.0.0.1:9"), replace(record(), data={"notes": []})
+    (file,) = await saved_files(gateway, done, first, {})
+    former = Path(f"{file}.json")
+    Path(file).with_suffix(".about.json").rename(former)
+
+    assert await saved_files(gateway, done, first, {}) == (file,)
+    (other,) = await saved_files(gateway, replace(done, task_id="t-2"), first, {})
+    assert copied([file, other], again) == (str(again / Path(file).name), str(again / Path(other).name))
+
+    own = Path(other).with_suffix(".about.json")
+    assert names(first) == names(again) == sorted(each.name for each in (Path(file), former, Path(other), own))
+
+
+@pytest.mark.parametrize(
+    ("provider", "prefix", "task_id", "name"),
+    [
+        ("lantern", "lantern:", "7", "lantern-7"),
+        ("lantern", "", "lantern-7", "lantern-7"),
+        ("lantern", "lantern:", "lantern-7", "lantern-7"),
+        ("lantern", "", "lanterns-7", "lantern-lanterns-7"),
+        ("pika", "fal:", "7", "pika-fal-7"),
+    ],
+)
+async def test_name_of_a_provider_stands_once_in_the_name_of_a_file(
+    make_gateway: MakeGateway, tmp_path: Path, provider: str, prefix: str, task_id: str, name: str
+) -> None:
+    done = replace(record(task_id=task_id, provider=provider), prefix=prefix, data="la")
+
+    (file,) = await saved_files(make_gateway("http://127.0.0.1:9"), done, tmp_path, {})
+
+    assert Path(file).name == f"2026-04-20-{name}-1.txt"
 
 
 async def test_data_is_never_written_over_a_file_or_through_a_link(make_gateway: MakeGateway, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def allowed_folder(settings: Settings, folder: str, *, by_path: bool = True) -> 
 def copied(files: Sequence[str], folder: Path) -> tuple[str, ...]:
     """Copy saved results and their sidecars into a folder; return the files there, "" for one that is not saved."""
     for file in map(Path, filter(None, files)):
-        for source in (file, file.with_name(f"{file.name}.json")):
+        for source in (file, _sidecar_of(file)):
             target = folder / source.name
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -206,10 +206,19 @@ def _place(folder: Path, stem: str, task_id: str, url: str) -> tuple[str, Path |
     return stem, existing
 
 
+def _sidecar_of(path: Path) -> Path:
+    """Return where the sidecar of a saved file is: `fox-1.png.json` of `fox-1.png`, `song-2.about.json` of JSON.
+
+    One that an earlier version wrote beside JSON, `song-2.json.json`, keeps its name.
+    """
+    usual = path.with_name(f"{path.name}.json")
+    return usual if path.suffix != ".json" or usual.exists() else path.with_suffix(".about.json")
+
+
 def _origin_of(path: Path) -> tuple[str, str] | None:
     """Return the task and the link that a file's sidecar names; None where it names none."""
     try:
-        origin = json.loads(path.with_name(f"{path.name}.json").read_bytes())
+        origin = json.loads(_sidecar_of(path).read_bytes())
         return str(origin["task_id"]), str(origin["source_url"]).partition("?")[0]
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -237,7 +246,10 @@ def _slug(prompt: object) -> str:
 
 def _stem(record: TaskRecord, number: int, label: str, slug: str) -> str:
     # Names come from the service: nothing but letters, digits, dash and underscore reaches the file system.
-    name = "-".join(filter(None, (record.provider or KIE, record.prefix.rstrip(":"), record.task_id)))
+    name = record.provider or KIE
+    for part in filter(None, (record.prefix.rstrip(":"), record.task_id)):
+        begins = f"{part}-".startswith(f"{name}-")  # as the task `lantern-7` does, of the provider `lantern`
+        name = part if begins else f"{name}-{part}"
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:NAME_CHARS]
     if safe != name:  # two names that look alike now must not be the same
         safe += f"-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
@@ -246,7 +258,7 @@ def _stem(record: TaskRecord, number: int, label: str, slug: str) -> str:
 
 
 def _add_sidecar(path: Path, record: TaskRecord, arguments: Mapping[str, Any], url: str) -> None:
-    sidecar = path.with_name(f"{path.name}.json")
+    sidecar = _sidecar_of(path)
     if sidecar.exists():
         return
     origin = {
