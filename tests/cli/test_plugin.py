@@ -73,6 +73,17 @@ def test_server_that_starts_too_slowly_after_an_installation_is_one_line(
     assert "the server did not start within 0.01 s; run: kie-ai-mcp-server doctor" in ended.stderr
 
 
+def test_plugin_that_pip_put_into_a_folder_is_disabled_instead_of_removed(
+    run: "Run", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cli_plugin, "made_by", lambda: "pip --target")
+    monkeypatch.setattr(_cli_plugin, "is_needed", lambda _name: False)
+    ended = run("plugin", "remove", "flux", "--yes", KIE_AI_ENABLED_PROVIDERS="")
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "pip removes nothing that it installed so" in ended.stderr
+    assert "config set disabled_providers flux" in ended.stderr
+
+
 @pytest.mark.parametrize("way", ["pip", "uvx"])
 @pytest.mark.parametrize(
     ("address", "shown"),

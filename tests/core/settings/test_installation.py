@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from kie_ai_mcp._settings import installation
-from kie_ai_mcp._settings.installation import PREVIEW, change_words, install_command, server_command, typed_command
+from kie_ai_mcp._settings.installation import (
+    PREVIEW,
+    change_words,
+    install_command,
+    server_command,
+    shell_words,
+    typed_command,
+)
 
 SERVER, CORE = "kie-ai-mcp-server", "kie-ai-mcp-core"
 Environment = Callable[..., None]
@@ -60,6 +67,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
             if name in origins:
                 (about / "direct_url.json").write_text(json.dumps(origins[name]), "utf-8")
         for file in files:
+            (prefix / file).parent.mkdir(parents=True, exist_ok=True)
             (prefix / file).touch()
         monkeypatch.setattr(sys, "prefix", str(prefix))
         monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
@@ -134,6 +142,51 @@ def test_advice_is_the_command_of_the_tool_that_made_the_installation(
         assert install_command(PREVIEW, update=True) == before + updated
 
 
+def test_advice_in_a_bundle_names_its_python_and_the_uv_of_its_host(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment("a bundle/.venv", ("../manifest.json", "../wheels/x.whl"), **USUAL)
+    monkeypatch.setenv("UV", "/opt/host/uv")
+    start, python = ["/opt/host/uv", "pip"], ["--python", sys.executable]
+    assert install_command(PREVIEW) == shell_words([*start, "install", *python, PREVIEW])
+    assert install_command(PREVIEW, update=True) == shell_words([*start, "install", "--upgrade", *python, PREVIEW])
+    assert change_words(install=["/x.whl"]) == [*start, "install", *python, "/x.whl"]
+    assert change_words(remove=["kie-ai-mcp-acme"]) == [*start, "uninstall", *python, "kie-ai-mcp-acme"]
+
+
+@pytest.mark.parametrize(
+    ("is_active", "variables", "on_path", "start"),
+    [
+        (True, {}, True, []),
+        (False, {"CONDA_EXE": "/opt/conda/bin/conda"}, False, ["/opt/conda/bin/conda", "run", "--prefix", "HERE"]),
+        (False, {"MAMBA_EXE": "/opt/micromamba"}, False, ["/opt/micromamba", "run", "--prefix", "HERE"]),
+        (False, {}, True, ["/usr/bin/conda", "run", "--prefix", "HERE"]),
+        (False, {}, False, [sys.executable, "-m"]),
+    ],
+)
+def test_advice_in_a_conda_environment_holds_where_it_is_not_active(
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    is_active: bool,
+    variables: dict[str, str],
+    on_path: bool,
+    start: list[str],
+) -> None:
+    environment("envs/kie", ("conda-meta/history",), **USUAL)
+    for name in ("CONDA_PREFIX", "CONDA_EXE", "MAMBA_EXE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**variables, **({"CONDA_PREFIX": sys.prefix} if is_active else {})}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(installation, "find_spec", lambda _name: object())
+    if not on_path:
+        monkeypatch.setattr(shutil, "which", lambda _name: None)
+    words = [sys.prefix if word == "HERE" else word for word in start]
+    assert install_command("kie-ai-mcp-acme") == shell_words([*words, "pip", "install", "kie-ai-mcp-acme"])
+    pip = [sys.executable, "-m", "pip"]
+    assert change_words(install=["/x.whl"]) == [*pip, "install", "/x.whl"]
+    assert change_words(remove=["kie-ai-mcp-acme"]) == [*pip, "uninstall", "--yes", "kie-ai-mcp-acme"]
+
+
 def test_uvx_that_no_shell_finds_is_the_one_beside_uv(
     environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -159,9 +212,13 @@ def test_program_below_pythonpath_or_a_target_folder_is_found_again(tmp_path: Pa
     target = tmp_path / "target"
     package = Path(installation.__file__).parents[1]
     shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    code = "from kie_ai_mcp._settings.installation import server_environment; print(server_environment())"
+    code = """
+from kie_ai_mcp._settings.installation import *
+print(server_environment())
+print([made_by(), *installed_names(), change_words(["/x.whl"]), install_command("x", update=True)])
+"""
 
-    def said(**more: str) -> str:
+    def said(**more: str) -> list[str]:
         environ = {"PATH": os.defpath, "HOME": str(tmp_path), **more}
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -172,13 +229,18 @@ def test_program_below_pythonpath_or_a_target_folder_is_found_again(tmp_path: Pa
             timeout=30,
             check=True,
         )
-        return done.stdout.strip()
+        return done.stdout.splitlines()
 
     expected = str({"PYTHONPATH": str(target)})
-    assert said(PYTHONPATH=str(target)) == expected
-    assert said() == "{}"
-    (target / "kie_ai_mcp_core-1.0.dist-info").mkdir()
-    assert said() == expected
+    assert said(PYTHONPATH=str(target))[0] == expected
+    assert said()[0] == "{}"
+    about = target / "kie_ai_mcp_core-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Name: {CORE}\nVersion: 1.0\n", "utf-8")
+    pip, there = [sys.executable, "-m", "pip", "install"], ["--target", str(target)]
+    words = shell_words([*pip, "--upgrade", *there, "x"])
+    whole = [expected, str(["pip --target", CORE, [*pip, *there, "/x.whl"], words])]
+    assert said() == said(PYTHONPATH=str(target)) == whole
 
 
 def test_usual_installation_needs_no_variables(monkeypatch: pytest.MonkeyPatch) -> None:

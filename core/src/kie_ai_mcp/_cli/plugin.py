@@ -157,10 +157,13 @@ def _removable(name: str) -> str:
         listed = f"Those that are: {console.PROGRAM} plugin list"
         known = nearest(name, [*owners, *owners.values()], listed)
         raise click.UsageError(f"No plugin {name!r} is installed. {known}")
-    if is_needed(distribution):
+    is_fixed = made_by() == "pip --target"
+    if is_fixed or is_needed(distribution):
         own = [each for each, owner in owners.items() if owner == distribution]
         disabled = ",".join(dict.fromkeys([*settings.disabled_providers, *own]))
         reason = f"{distribution} belongs to the server itself, and would come back with its next update."
+        if is_fixed:
+            reason = "The server was installed with pip --target, and pip removes nothing that it installed so."
         way = f"{console.PROGRAM} config set disabled_providers {disabled}{unless_overridden('disabled_providers')}"
         raise ConfigError(reason, next_step=f"Disable it: {way}")
     return distribution
@@ -215,7 +218,9 @@ def _print_loaded(rows: Sequence[Row]) -> None:
     if any(row["state"] != "enabled" for row in rows):
         raise click.exceptions.Exit(console.FAILED)
     console.echo("Clients offer it when they start the server anew.")
-    if in_project():
+    if made_by() == "bundle":
+        console.echo("It stays until the next version of the bundle replaces this one: install it again then.")
+    elif in_project():
         console.echo("`uv run` keeps it here; `uv sync` removes it again.")
 
 

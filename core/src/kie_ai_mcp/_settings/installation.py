@@ -22,6 +22,7 @@ CORE = "kie-ai-mcp-core"
 PROVIDERS = "kie-ai-mcp-"  # begins the name of each distribution of a provider of this project
 PREVIEW = f"{CORE}[preview]"  # the extra that decodes pictures, clips and sounds
 NEEDED_HERE = ("keyring",) if sys.platform in {"darwin", "win32"} else ()  # extras that are no additions there
+HOME = Path(__file__).parents[2]  # the folder of this program's packages
 # A command of this program in a text: its name, with one of its commands after it, and uv where that starts it.
 _COMMAND = re.compile(
     r"(?P<started>(?<![\w-])uvx?(?:\.exe)?'?(?: tool)?(?: run)?(?: --?[\w-]+(?:[ =](?:'[^'\n]*'|[^\s'`-]\S*))?)* )?"
@@ -48,7 +49,7 @@ def change_words(install: Iterable[str] = (), remove: Iterable[str] = ()) -> lis
     with what it would have.
     """
     words = _change([*install], {*map(normalized, remove)})
-    match words:
+    match words[words.index("pip") :] if made_by() == "conda" else words:  # this process is in that environment
         case ["uv", "pip", verb, *rest]:
             return [_program("uv"), "pip", verb, "--python", sys.executable, *rest]
         case ["uv" | "pipx" as name, *rest]:
@@ -72,7 +73,20 @@ def _change(install: Sequence[str], remove: Collection[str] = (), *, update: boo
     if way == "pipx":
         return ["pipx", "inject" if install else "uninject", APP, *(install or removed)]
     verb = ["install", *(["--upgrade"] if update else [])] if install else ["uninstall"]
-    return [*way.split(), *verb, *(install or removed)]
+    return [*_with_pip(way, verb), *(install or removed)]
+
+
+def _with_pip(way: str, verb: Sequence[str]) -> list[str]:
+    """Return the words of pip, or of uv in its place, before the packages."""
+    if way == "pip --target":
+        return [sys.executable, "-m", "pip", *verb, "--target", str(_target())]
+    if way == "bundle":  # no shell has its environment, nor perhaps the uv that its host brings
+        return [_uv(), "pip", *verb, "--python", sys.executable]
+    if way == "conda" and os.environ.get("CONDA_PREFIX") != sys.prefix:
+        found = next(filter(None, map(shutil.which, ("conda", "mamba", "micromamba"))), None)
+        tool = os.environ.get("CONDA_EXE") or os.environ.get("MAMBA_EXE") or found
+        return [*([tool, "run", "--prefix", sys.prefix] if tool else [sys.executable, "-m"]), "pip", *verb]
+    return [*("pip" if way == "conda" else way).split(), *verb]
 
 
 def _program(name: str) -> str:
@@ -188,22 +202,22 @@ def _uvx() -> str:
 
 def server_environment() -> dict[str, str]:
     """Return the variables without which that command would not find this program: clients have no PYTHONPATH."""
-    home = Path(__file__).parents[2]
     places = [Path(place).absolute() for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
-    if home not in places:
-        if not any(home.glob(f"{CORE.replace('-', '_')}-*.dist-info")) or home in map(Path, _site_folders()):
-            return {}
-        places = [home]  # it was installed there with --target
-    return {"PYTHONPATH": os.pathsep.join(map(str, places))}
+    if HOME not in places:
+        places = [*filter(None, [_target()])]
+    return {"PYTHONPATH": os.pathsep.join(map(str, places))} if places else {}
 
 
-def _site_folders() -> list[str]:
-    """Return the folders of packages that this Python knows by itself."""
-    return [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *getsitepackages(), getusersitepackages()]
+def _target() -> Path | None:
+    """Return the folder that this program was installed into with `pip install --target`."""
+    known = sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *getsitepackages(), getusersitepackages()
+    if HOME in map(Path, known) or _extended() is not None:
+        return None
+    return HOME if any(HOME.glob(f"{CORE.replace('-', '_')}-*.dist-info")) else None
 
 
 def made_by() -> str:
-    """Return the tool that made the environment of this process."""
+    """Return what made the environment of this process: a tool, a host that started a bundle, or `pip --target`."""
     environment = Path(sys.prefix)
     if any(part.startswith(("archive-v", "environments-v")) for part in environment.parts):
         return "uvx"  # made for one run, and deleted some day
@@ -211,6 +225,12 @@ def made_by() -> str:
         return "uv tool"
     if (environment / "pipx_metadata.json").is_file():
         return "pipx"
+    if all((environment.parent / name).exists() for name in ("manifest.json", "wheels")):
+        return "bundle"
+    if _target() is not None:
+        return "pip --target"
+    if (environment / "conda-meta" / "history").is_file() and find_spec("pip"):
+        return "conda"
     return "pip" if find_spec("pip") else "uv pip"
 
 
@@ -247,7 +267,7 @@ def _is_installed(name: str, extra: str, known: Mapping[str, Distribution]) -> b
 
 def _installed() -> Mapping[str, Distribution]:
     """Return the distributions in this environment by their normalized names."""
-    folder = sysconfig.get_path("purelib", vars={"base": sys.prefix})
+    folder = str(_target() or sysconfig.get_path("purelib", vars={"base": sys.prefix}))
     return {normalized(dist.name): dist for dist in distributions(path=[folder])}
 
 
