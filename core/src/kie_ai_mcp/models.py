@@ -19,6 +19,7 @@ value, a list of values (None among them: or left out), None (left out), ``"*"``
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -272,17 +273,23 @@ def read_models(source: "str | Traversable", **common: Any) -> Iterator[Model]:
     text = source if isinstance(source, str) else source.read_text(encoding="utf-8").removeprefix("\ufeff")
     file = "" if isinstance(source, str) else "/".join(Path(str(source)).parts[-2:])
     whole = f"the data file of models{f' {file}' if file else ''}"
+    repeating: list[_Repeating] = []
     try:
-        entries = json.loads(text)
+        entries = json.loads(text, object_pairs_hook=partial(_members, repeating))
     except ValueError as exc:
         raise PluginError(f"{whole} is no JSON object: {exc}.") from exc
     if not isinstance(entries, dict):
         raise PluginError(f"{whole} is no JSON object: it holds {shorten(entries)}.")
-    at, line = 0, 1
-    for model_id, entry in entries.items():
-        if (start := _key_at(text, model_id, at)) >= 0:
+    at, line, lines = 0, 1, dict[str, int]()
+    for model_id, entry in entries.pairs if isinstance(entries, _Repeating) else entries.items():
+        if (start := _key_at(text, model_id, at + 1)) >= 0:
             at, line = start, line + text.count("\n", at, start)
         try:
+            if model_id in lines:
+                raise _Misread(f"its id stands twice, first in line {lines[model_id]}", "")
+            lines[model_id] = line
+            if repeating:
+                _check_once(entry, "")
             model, fault, key = _model(model_id, entry, common), "", ""
         except _Misread as exc:
             model, (fault, key) = Model(model_id, model_id, "image", "", {}), exc.args
@@ -293,6 +300,34 @@ def read_models(source: "str | Traversable", **common: Any) -> Iterator[Model]:
 
 class _Misread(Exception):
     """What is wrong with an entry of a data file, and the key with which it is wrong, or ""."""
+
+
+class _Repeating(dict[str, Any]):
+    """A JSON object in which a key stands twice, with all its members in order."""
+
+    def __init__(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def _members(seen: list[_Repeating], pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; one in which a key stands twice is among those `seen`."""
+    if len(members := dict(pairs)) == len(pairs):
+        return members
+    seen.append(_Repeating(pairs))
+    return seen[-1]
+
+
+def _check_once(value: Any, where: str) -> None:
+    """Raise _Misread where a key stands twice in an object, or in one inside."""
+    if isinstance(value, _Repeating):
+        names = [name for name, _ in value.pairs]
+        name = next(name for name in names if names.count(name) > 1)
+        raise _Misread(f"{where or 'the entry'} has the key {name!r} twice", name)
+    if isinstance(value, list | dict):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            place = f"{where}[{key}]" if isinstance(value, list) else f"{where}.{key}".removeprefix(".")
+            _check_once(inner, place)
 
 
 def _key_at(text: str, key: str, start: int) -> int:
@@ -359,6 +394,18 @@ def _object(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise _Misread(f"{where} must be an object, not {shorten(value)}", where.rpartition(".")[2])
     return value
+
+
+def _check_once(value: Any, where: str) -> None:
+    """Raise _Misread where a key stands twice in an object, or in one inside."""
+    if isinstance(value, _Repeating):
+        names = [name for name, _ in value.pairs]
+        name = next(name for name in names if names.count(name) > 1)
+        raise _Misread(f"{where or 'the entry'} has the key {name!r} twice", name)
+    for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+        if isinstance(inner, list | dict):
+            place = f"{where}[{key}]" if isinstance(value, list) else f"{where}.{key}".removeprefix(".")
+            _check_once(inner, place)
 
 
 def _closed(schema: Any) -> Any:

@@ -235,6 +235,8 @@ def waves(tmp_path: Path, old: str, new: str) -> Catalogue:
         ('"enum"', '"enmu"', "its field size has 'enmu', which is no keyword of a schema (did you mean 'enum'?)@20"),
         ('"media": {"image_url"', '"media": {"imag_url"', "is no field of text (did you mean 'image_url'?)@20"),
         ('"media"', '"required": ["promt"], "media"', "'promt', which is no field (did you mean 'prompt'?)@20"),
+        ('"kind": "image",', '"kind": "image", "kind": "video",', "the entry has the key 'kind' twice@22"),
+        ('{"credits": 3}', '{"credits": 3, "credits": 4}', "price.lines[1] has the key 'credits' twice@33"),
     ],
 )  # fmt: skip
 def test_mistake_in_an_entry_leaves_out_that_model_alone(tmp_path: Path, old: str, new: str, fault: str) -> None:
@@ -245,6 +247,21 @@ def test_mistake_in_an_entry_leaves_out_that_model_alone(tmp_path: Path, old: st
     assert said.startswith("its model wave/2 is left out: ")
     assert said.endswith(f"{reason} (kie_ai_mcp_tidal/models.json, line {line})")
     assert reason in catalogue.unknown("model", "tidal:wave/2").message
+
+
+def test_model_that_stands_twice_is_left_out_where_it_stands_again(tmp_path: Path) -> None:
+    end = '"credits": 3}\n      ]\n    }\n  },'
+    catalogue = waves(tmp_path, end, end.replace("3", "9") + '\n  "wave/2": {"title": "Another"},')
+    kept = catalogue.find("wave/2")
+    assert kept is not None
+    assert "9" in str(kept.model.price)
+    (said,) = catalogue.faults["tidal"]
+    where = "(kie_ai_mcp_tidal/models.json, line 38)"
+    assert said == f"its model wave/2 is left out: its id stands twice, first in line 20 {where}"
+    first, second, third = read_models(
+        '{"a": {"title": "", "kind": "image", "task": "", "fields": {}}, "a": {}, "a": {}}'
+    )
+    assert (first.fault, second.fault, third.fault) == ("", *["its id stands twice, first in line 1"] * 2)
 
 
 def test_data_file_that_is_no_json_is_named_with_its_line(tmp_path: Path) -> None:
