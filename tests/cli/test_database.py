@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kie_ai_mcp._record import copying
+from kie_ai_mcp._record import copying, sqlite
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._settings.databases import is_sealed
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Task
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import Postgres, spoil_index
@@ -243,6 +244,22 @@ def test_damaged_file_ends_a_strict_start_with_the_words_of_doctor(run: "Run", d
         assert started.code == 2
         assert found["found"] in started.stderr
         assert found["cure"] in started.stderr
+    checked = run("database", "check")
+    assert (checked.code, found["found"] in checked.stderr, found["cure"] in checked.stderr) == (1, True, True)
+
+
+def test_large_file_is_not_compared_with_its_indexes_at_a_strict_start(
+    run: "Run", database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        spoil_index(connection)
+        connection.commit()
+    with closing(Record.of(Settings(db_path=database))) as record:
+        record.open()
+        opened = record.database
+        assert [opened.damage(soon=soon) is None for soon in (False, True)] == [False, False]
+        monkeypatch.setattr(sqlite, "SOON_BYTES", 0)
+        assert [opened.damage(soon=soon) is None for soon in (False, True)] == [False, True]
 
 
 def test_nothing_is_restored_or_copied_while_a_server_has_the_database(

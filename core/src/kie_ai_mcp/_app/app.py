@@ -37,7 +37,6 @@ from kie_ai_mcp._models.search import Offer
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._providers.tools import BoundTool, check_defaults, describe
-from kie_ai_mcp._record.sqlite import RESCUE
 from kie_ai_mcp._settings.load import STRICT, Faults, nearest
 from kie_ai_mcp._settings.secrets import DEEPEST as DEEPEST_ANSWER
 from kie_ai_mcp._settings.settings import Settings, variable
@@ -356,7 +355,6 @@ def open_to_serve(settings: Settings, faults: Faults) -> App:
     """Return what `App.open` returns; served strictly, raise StorageError for a damaged database as well."""
     app = App.open(settings, faults)
     database = app.engine.record.database
-    if faults is STRICT and (damage := database.guarded(database.damage)):
-        message = f"The task database {database.name} is damaged: {damage[0]}."
-        raise StorageError(message, next_step=RESCUE.format(database.name))
+    if faults is STRICT and (damage := database.guarded(partial(database.damage, soon=True))):
+        raise damage
     return app

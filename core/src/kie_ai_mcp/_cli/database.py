@@ -14,11 +14,10 @@ from kie_ai_mcp._record.copying import back_up, copy_closed, counts
 from kie_ai_mcp._record.copying import restore as restored
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.sqlite import RESTORE
 from kie_ai_mcp._settings.databases import has_scheme, is_address
 from kie_ai_mcp._settings.load import find_origins, load_settings, settings_of, with_password
 from kie_ai_mcp._settings.settings import Settings, at_home, variable
-from kie_ai_mcp.errors import LOGS_PAGE, StorageError
+from kie_ai_mcp.errors import LOGS_PAGE
 
 
 @click.group(cls=console.Commands)
@@ -41,9 +40,7 @@ def check() -> None:
             rows, damage = counts(record), record.database.damage()
         place, took_ms = record.database.name, round((time.perf_counter() - begun) * 1000, 1)
     if damage:
-        raise StorageError(
-            f"The task database {place} is damaged: {damage[0]}.", next_step=f"{RESTORE}. Or run: doctor"
-        )
+        raise damage
     answer = {"database": place, "schema_version": SCHEMA_VERSION, "rows": rows, "took_ms": took_ms}
     console.show(
         answer,

@@ -37,7 +37,6 @@ from kie_ai_mcp._providers.loader import Plugins, is_of_others, load
 from kie_ai_mcp._providers.selection import cure_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.sqlite import RESCUE
 from kie_ai_mcp._service.caller import NOT_SERVED, Caller, account_of, clock_of, kie
 from kie_ai_mcp._service.envelope import address_cure
 from kie_ai_mcp._settings.amounts import in_words, plain
@@ -377,7 +376,7 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
         _report_unmade(report, ["record"], "the database can't be read.")
         return
     if damage:
-        report(Finding("database", "fail", f"{place} is damaged: {damage[0]}.", RESCUE.format(place)))
+        report(Finding("database", "fail", damage.message, damage.next_step))
     else:
         report(Finding("database", "ok", f"{place} {fine}, schema version {SCHEMA_VERSION}."))
     _report_limits(report, settings, spent, sent)

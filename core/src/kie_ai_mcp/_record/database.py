@@ -122,8 +122,11 @@ class Database(ABC):
         """Return numbers that differ from those before if anything was written since, by any process."""
 
     @abstractmethod
-    def damage(self) -> list[str]:
-        """Return what the database's own check finds wrong with it; nothing for a sound one."""
+    def damage(self, *, soon: bool = False) -> StorageError | None:
+        """Return the error of what the database's own check finds wrong with it; None for a sound one.
+
+        `soon` leaves out, of a large one, the part of the check that takes long.
+        """
 
     @abstractmethod
     def text_in(self, column: Any, name: str) -> Any:

@@ -210,9 +210,8 @@ class Postgres(Database):
         (snapshot,) = self.connection.execute_sql("SELECT pg_current_snapshot()::text").fetchone()
         return self.openings, *map(int, re.findall("[0-9]+", snapshot))
 
-    def damage(self) -> list[str]:
+    def damage(self, *, soon: bool = False) -> None:
         """Return nothing: its pages are looked after where it runs."""
-        return []
 
     def text_in(self, column: Any, name: str) -> Any:
         """Return the expression of a text by its name in a column of JSON objects."""

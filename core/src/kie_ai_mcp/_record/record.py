@@ -267,8 +267,8 @@ class Record:
         return self.budget.sent_in_hour(self.database)
 
     @in_worker
-    def damage(self) -> list[str]:
-        """Return what the database's own check finds wrong with it; nothing for a sound one."""
+    def damage(self) -> StorageError | None:
+        """Return the error of what the database's own check finds wrong with it; None for a sound one."""
         return self.database.damage()
 
     async def prune(self, before: datetime, *, dry_run: bool = False, saved: bool = False) -> int:

@@ -6,6 +6,8 @@ from kie_ai_mcp._settings.installation import shell_words
 from kie_ai_mcp._settings.load import find_set, full_environment
 from kie_ai_mcp._settings.settings import APP, variable
 
+IN_CLIENT = "in the client's settings for this server, or in its environment"
+
 
 def overriding(setting: str) -> str:
     """Return the variable of this process that sets a setting, so that the file's value counts for nothing; else ""."""
@@ -25,7 +27,7 @@ def way_to_set(setting: str, *words: str, shown: str = "") -> str:
     A variable is named as `shown`, where the sentence has named it before.
     """
     if name := overriding(setting):
-        return f"change {shown or name} in the client's settings for this server, or in its environment"
+        return f"change {shown or name} {IN_CLIENT}"
     return f"`{' '.join([APP, 'config', 'set', setting, *words])}`"
 
 
@@ -33,8 +35,8 @@ def to_allow(folder: Path) -> str:
     """Return how the user allows a folder beside those that are allowed."""
     own = str(folder)
     if name := overriding("upload_roots"):
-        way = f"add {own if folder.is_absolute() else 'its absolute path'} to {name} in the client's settings for this "
-        return f"Let the user allow the folder: {way}server, or in its environment, then restart."
+        path = own if folder.is_absolute() else "its absolute path"
+        return f"Let the user allow the folder: add {path} to {name} {IN_CLIENT}, then restart."
     way = f"{way_to_set('upload_roots', '--add', 'FOLDER')} with its absolute path"
     if folder.is_absolute() and "," not in own:
         way = way_to_set("upload_roots", "--add", shell_words([own]))
