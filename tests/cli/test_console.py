@@ -204,6 +204,39 @@ def test_line_of_words_fits_the_terminal_and_breaks_no_command(
         assert min(len(line) - len(line.lstrip()) for line in lines if typed in line) == 0
 
 
+FOLDER = "/home/anna/My own pictures/of last summer"
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        f"{FOLDER}/tasks.db",
+        f"'{FOLDER}'",
+        "kie-ai-mcp-server tasks list",
+        "pip install --upgrade kie-ai-mcp-seedream 'kie-ai-mcp-core[preview]'",
+        f"'{FOLDER}/uv' pip install --python '{FOLDER}/python' kie-ai-mcp-seedream",
+        f"/opt/bin/python3 -m pip install --target '{FOLDER}' kie-ai-mcp-seedream",
+        "/opt/conda run --prefix /envs/a pip install kie-ai-mcp-seedream",
+        "uv tool install --with kie-ai-mcp-pika kie-ai-mcp-server",
+        f"sqlite3 '{FOLDER}/tasks.db' .recover | sqlite3 '{FOLDER}/tasks.db.new'",
+    ],
+)
+def test_error_fits_the_terminal_and_breaks_no_command_and_no_path(
+    whole: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (console, console.terminal()):
+        monkeypatch.setattr(module, "typed_command", lambda: "kie-ai-mcp-server")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as at a terminal
+    for width in range(40, 80, 3):
+        monkeypatch.setenv("COLUMNS", str(width))
+        console.complain(f"What was read there can't be used/kept: {whole}, and then look at what is left of it all.")
+        lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().err).splitlines()
+        (line,) = (line for line in lines if whole in line)
+        others = [each for each in lines if each != line]
+        assert max(map(len, others)) <= width
+        assert len(line) <= max(width, len(whole) + 1)
+
+
 def test_greeting_and_help_name_commands_as_a_person_types_them_here(
     run: "Run", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,6 +270,10 @@ def test_what_is_no_number_is_refused_in_plain_words(run: "Run") -> None:
         (["--rate-limit", "many"], "'many' is not a valid whole number"),
         (["--port", "80000"], "80000 is not in the range 0<=x<=65535"),
         (["--speed", "fast"], "'fast' is not a valid number"),
+        (["--speed", "inf"], "'inf' is no finite number"),
+        (["--speed", "0"], "0.0 is not in the range x>0"),
+        (["--credits", "nan"], "'nan' is no finite number"),
+        (["--credits", "-inf"], "-inf is not in the range x>=0"),
     ):
         with pytest.raises(click.BadParameter, match=re.escape(reason)):
             group.main(["sandbox", *options], standalone_mode=False)

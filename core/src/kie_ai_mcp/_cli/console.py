@@ -112,8 +112,8 @@ def exit_code_of(error: KieError) -> int:
 
 
 def complain(message: str) -> None:
-    """Print one line on stderr."""
-    echo(f"{PROGRAM}: {for_person(' '.join(message.split()))}", err=True)
+    """Print one line on stderr, which a terminal shows broken between words."""
+    say(f"{PROGRAM}: {for_person(' '.join(message.split()))}", err=True)
 
 
 def echo(text: str, *, as_data: bool = False, **style: Any) -> None:
@@ -254,8 +254,11 @@ class Amount(click.FloatRange):
 
 
 def in_plain_words(command: click.Command) -> click.Command:
-    """Let a command of a provider, and those in it, call numbers what our own call them; return it."""
+    """Let a command of a provider, and those in it, call and take numbers as our own do; return it."""
     for param in command.params:
+        if type(param.type) in {click.types.FloatParamType, click.FloatRange}:
+            bounds = ("min", "max", "min_open", "max_open", "clamp")
+            param.type = Amount(**{name: value for name, value in vars(param.type).items() if name in bounds})
         words = {click.types.IntParamType: Count.name, click.types.FloatParamType: Amount.name}
         for kind, name in words.items():
             if isinstance(param.type, kind):
@@ -328,7 +331,7 @@ def asked(question: str, read: Callable[[str], Value], **how: Any) -> Value:
         try:
             return read(str(click.prompt(question, err=True, **how)))
         except ConfigError as exc:
-            echo(str(exc), err=True, fg="yellow")
+            say(str(exc), err=True, fg="yellow")
         except click.Abort:
             raise click.ClickException("no answer was given, so nothing was written.") from None
 

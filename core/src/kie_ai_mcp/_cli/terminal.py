@@ -26,6 +26,14 @@ GLUE = "\ue000"  # stands for a blank at which no line is broken
 # What belongs to a command of this program in a text: the words after its name, then values and options.
 WORDS = r"(?:(?<![;,.:)]) [a-z][\w.-]*){0,3}"
 OPTIONS = r"(?:(?<![;,.:)]) (?:-\S+(?: [^\s(-]\S*)?|[^a-z(\s]\S*))*"
+# What is copied from a text as it stands: quoted paths, paths with blanks in them, and commands of other programs.
+QUOTED_PATH = r"(?<!\w)'[^'\n]*[/\\][^'\n]*'"
+PATH = r"(?<![^\s(])(?:~?/|[A-Za-z]:\\)\S*(?:(?: [^\s/\\]+){1,4}[/\\]\S*)*"
+PACKAGE = r"(?:-\S+|'[^'\n]*'|[^\s-]\S*[-/\\\[=@]\S*?)(?=[,.;:)]*(?:\s|$))"
+INSTALLER = (
+    r"(?<![\w.-])(?:\S*[/\\])?(?:uvx?|pipx?|conda|mamba|micromamba|python[\d.]*)(?:\.exe)?'?"
+    rf"(?: (?:(?:run|tool|pip|install|inject|upgrade)\b|{PACKAGE}))+|sqlite3 \S+ \.recover \| sqlite3 \S+"
+)
 HEARTBEAT_S = 60.0  # between two equal lines of progress that no terminal shows
 Cells = list[list[str]]
 
@@ -86,15 +94,15 @@ def is_shown() -> bool:
 def wrapped(text: str, indent: str = "", *, err: bool = False) -> str:
     """Return a paragraph with its lines broken between words, where it is shown on a terminal.
 
-    Commands of this program, written as a person types them here, stay whole: one that is too long for a line has a
-    line of its own.
+    Paths and commands, those of this program written as a person types them here, stay whole: one that is too long for
+    a line has a line of its own.
     """
-    text, console = with_commands(text, typed_command()), Console(stderr=err)
+    console, glued = Console(stderr=err), with_commands(text, typed_command())
     if not console.is_terminal:
         return text
     program = re.escape(typed_command())
-    whole = re.compile(f"`[^`]*`|{program}{WORDS}{OPTIONS}")
-    glued = whole.sub(lambda command: command[0].replace(" ", GLUE), text)
+    for whole in (f"`[^`]*`|{program}{WORDS}{OPTIONS}", QUOTED_PATH, PATH, INSTALLER):
+        glued = re.sub(whole, lambda found: found[0].replace(" ", GLUE), glued)
     lines = textwrap.wrap(
         glued, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )

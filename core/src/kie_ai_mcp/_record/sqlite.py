@@ -18,12 +18,13 @@ from kie_ai_mcp._record.backups import copy_file, is_copy
 from kie_ai_mcp._record.database import ERRORS, IMPATIENT_S, Database, Lost, R, newer_than, open_private, place_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION, migrate
 from kie_ai_mcp._settings.databases import has_log, is_sealed, look_at
+from kie_ai_mcp._settings.installation import shell_words
 from kie_ai_mcp.errors import StorageError, one_line
 
 log = logging.getLogger(__name__)
 RESCUE = (
     "Stop every server, and put a backup back: database restore FILE. "
-    "Without one, rescue what can be: sqlite3 {0} .recover | sqlite3 {0}.new"
+    "Without one, rescue what can be: sqlite3 {0} .recover | sqlite3 {1}"
 )
 SOON_BYTES = 64 * 2**20  # the largest file of which the whole check takes half a second
 CACHE_KIB = 8_192  # of pages; by default the busiest day's requests, which lists add up, drive each other out of it
@@ -120,7 +121,7 @@ class SqliteFile(Database):
     def check_sound(self) -> None:
         """Raise `StorageError` where the file was found damaged: what is written to it may not be found again."""
         if self.is_damaged:
-            raise self._error("is damaged", RESCUE.format(self.path))
+            raise self._error("is damaged", self._rescue())
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -162,7 +163,11 @@ class SqliteFile(Database):
         """
         is_brief = soon and self.real_path.stat().st_size > SOON_BYTES
         answer = self.connection.pragma("quick_check" if is_brief else "integrity_check")
-        return None if answer == "ok" else self._error(f"is damaged: {answer}", RESCUE.format(self.name))
+        return None if answer == "ok" else self._error(f"is damaged: {answer}", self._rescue())
+
+    def _rescue(self) -> str:
+        """Return what can be done about a damaged file."""
+        return RESCUE.format(shell_words([str(self.path)]), shell_words([f"{self.path}.new"]))
 
     def text_in(self, column: Any, name: str) -> Any:
         """Return the expression of a text by its name in a column of JSON objects."""

@@ -24,9 +24,22 @@ STDIN = 0
     show_default=True,
     help="Port to listen on; 0 for any free one.",
 )
-@click.option("--speed", default=1.0, show_default=True, help="1: pictures in 2 s, clips in 6 s; larger is faster.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="1: pictures in 2 s, clips in 6 s; larger is faster.",
+)
 @click.option("--key", default=None, help="The API key that is accepted.  [default: any]")
-@click.option("--credits", "balance", default=10_000.0, show_default=True, help="The balance at the start.")
+@click.option(
+    "--credits",
+    "balance",
+    type=click.FloatRange(0),
+    default=10_000.0,
+    show_default=True,
+    help="The balance at the start.",
+)
 @click.option("--webhook-key", default=None, help="Sign callbacks with this key.")
 @click.option(
     "--rate-limit", type=click.IntRange(0), default=20, show_default=True, help="Create requests accepted in 10 s."
