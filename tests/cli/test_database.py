@@ -17,7 +17,6 @@ from kie_ai_mcp._record import copying, sqlite
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._settings.databases import is_sealed
-from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Task
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import Postgres, spoil_index
@@ -254,7 +253,7 @@ def test_large_file_is_not_compared_with_its_indexes_at_a_strict_start(
     with closing(sqlite3.connect(database)) as connection:
         spoil_index(connection)
         connection.commit()
-    with closing(Record.of(Settings(db_path=database))) as record:
+    with closing(Record(database, RateLimit(20, 10.0))) as record:
         record.open()
         opened = record.database
         assert [opened.damage(soon=soon) is None for soon in (False, True)] == [False, False]

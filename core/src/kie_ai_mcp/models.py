@@ -396,18 +396,6 @@ def _object(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
-def _check_once(value: Any, where: str) -> None:
-    """Raise _Misread where a key stands twice in an object, or in one inside."""
-    if isinstance(value, _Repeating):
-        names = [name for name, _ in value.pairs]
-        name = next(name for name in names if names.count(name) > 1)
-        raise _Misread(f"{where or 'the entry'} has the key {name!r} twice", name)
-    for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
-        if isinstance(inner, list | dict):
-            place = f"{where}[{key}]" if isinstance(value, list) else f"{where}.{key}".removeprefix(".")
-            _check_once(inner, place)
-
-
 def _closed(schema: Any) -> Any:
     """Return a schema in which no object takes a field that it does not name."""
     if not isinstance(schema, dict):

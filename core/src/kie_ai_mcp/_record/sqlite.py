@@ -22,10 +22,6 @@ from kie_ai_mcp._settings.installation import shell_words
 from kie_ai_mcp.errors import StorageError, one_line
 
 log = logging.getLogger(__name__)
-RESCUE = (
-    "Stop every server, and put a backup back: database restore FILE. "
-    "Without one, rescue what can be: sqlite3 {0} .recover | sqlite3 {1}"
-)
 SOON_BYTES = 64 * 2**20  # the largest file of which the whole check takes half a second
 CACHE_KIB = 8_192  # of pages; by default the busiest day's requests, which lists add up, drive each other out of it
 ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reaches the disk as it is
@@ -42,9 +38,8 @@ class SqliteFile(Database):
     cure: str = "Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH."
     keeps_copies: bool = True  # whether it is copied beside itself before its schema is changed
     _places: dict[Path, tuple[int, int] | None] = field(default_factory=dict)  # of each file that SQLite keeps open
-    _written: tuple[tuple[int, int], tuple[str, int] | None] | None = (
-        None  # the file's time and size; `_known` without log
-    )
+    # The file's time and size; `_known` without log.
+    _written: tuple[tuple[int, int], tuple[str, int] | None] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,7 +116,7 @@ class SqliteFile(Database):
     def check_sound(self) -> None:
         """Raise `StorageError` where the file was found damaged: what is written to it may not be found again."""
         if self.is_damaged:
-            raise self._error("is damaged", self._rescue())
+            raise self._error("is damaged", _rescue(self.path))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -157,17 +152,10 @@ class SqliteFile(Database):
         return self.openings, int(self.connection.pragma("data_version")), self.connection.connection().total_changes
 
     def damage(self, *, soon: bool = False) -> StorageError | None:
-        """Return the error of what SQLite's own check finds wrong with the file; None for a sound one.
-
-        With `soon`, a large file's indexes are not compared with its tables, which takes six times as long as the rest.
-        """
+        """Return the error of what SQLite's own check finds; `soon` leaves out the indexes of a large file."""
         is_brief = soon and self.real_path.stat().st_size > SOON_BYTES
         answer = self.connection.pragma("quick_check" if is_brief else "integrity_check")
-        return None if answer == "ok" else self._error(f"is damaged: {answer}", self._rescue())
-
-    def _rescue(self) -> str:
-        """Return what can be done about a damaged file."""
-        return RESCUE.format(shell_words([str(self.path)]), shell_words([f"{self.path}.new"]))
+        return None if answer == "ok" else self._error(f"is damaged: {answer}", _rescue(self.path))
 
     def text_in(self, column: Any, name: str) -> Any:
         """Return the expression of a text by its name in a column of JSON objects."""
@@ -290,3 +278,10 @@ class SqliteFile(Database):
                 if "locked" not in str(exc) or time.monotonic() > until:
                     raise
                 time.sleep(0.02)
+
+
+def _rescue(path: Path) -> str:
+    """Return what can be done about a damaged file."""
+    file, new = shell_words([str(path)]), shell_words([f"{path}.new"])
+    restore = "Stop every server, and put a backup back: database restore FILE"
+    return f"{restore}. Without one, rescue what can be: sqlite3 {file} .recover | sqlite3 {new}"
