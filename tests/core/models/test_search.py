@@ -140,6 +140,30 @@ def test_what_can_not_have_a_wish_is_found_all_the_same(opened: App) -> None:
     assert best(offers(opened.engine, wish_in(asked)[0]), asked, None, None)[0].name == "upscale_video"
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["a 4k picture", "image", "4k image", "an image", "8k wallpaper", "a hires photo of a cat", "transparent logo"],
+)
+def test_makers_come_first_where_nothing_is_said_of_a_change(opened: App, words: str) -> None:
+    found = best(offers(opened.engine, wish_in(words)[0]), words, None, None)
+    assert [offer.name for offer in found[:3] if offer.needs or offer.kind != "image"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("upscale this picture to 4k", "upscale_image"),
+        ("this picture in 4k", "upscale_image"),
+        ("a larger picture", "upscale_image"),
+        ("cut out a picture", "remove_background"),
+        ("remix image", "remix_ideogram_image"),
+        ("4k video", "generate_veo3_video"),
+    ],
+)
+def test_what_changes_a_file_comes_first_where_words_speak_of_one(opened: App, words: str, name: str) -> None:
+    assert best(offers(opened.engine, wish_in(words)[0]), words, None, None)[0].name == name
+
+
 def test_at_most_eight_are_found_and_retired_ones_come_last(everything: list[Offer]) -> None:
     found = best(everything, "video", None, None)
     assert len(found) == 8

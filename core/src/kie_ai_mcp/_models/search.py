@@ -82,6 +82,12 @@ EMPTY = frozenset(
 SAID = {key: {*_ordered(said)} for key, said in MEANT.items()}
 KEYS = {word: {key for key, said in SAID.items() if word in said} for word in set().union(*SAID.values())}
 KNOWN = {*KEYS, *MEANT}
+# What people say who have a picture already: what is to be done to it, or which one it is.
+OF_A_NEW_ONE = frozenset(_ordered("4k 8k resolution hires transparent transparency"))
+CHANGING = {word for key in ("upscale", "edit", "removal", "background", "mask") for word in (key, *SAID[key])}
+CHANGING -= OF_A_NEW_ONE
+OF_PICTURES = {"image", "upscale", "background"}
+POINTING = re.compile(r"\b(this|these|that|my|our|from|to|into)\b", re.IGNORECASE)
 
 
 def _tokens(words: list[str]) -> set[str]:
@@ -254,6 +260,7 @@ def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None
     scored = [(_score(offer, gain, asked, minor, offered, wish), offer) for offer, gain in pairs]
     if wishes:
         scored = [(score, offer) for score, offer in scored if score > 0]
+    is_new = _is_new_picture(asked) and not POINTING.search(words)
     by_price = 1 if CHEAP & asked else -1 if DEAREST & asked else 0
     if by_price:
         top = max((score for score, _ in scored), default=0)
@@ -263,10 +270,19 @@ def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None
         (score, offer), makes = found, found[1].tool == found[1].name and found[1].name.startswith("generate_")
         (unknown, *rate), credits = dearness(offer), offer.credits or 0.0
         order = (by_price < 0 and not makes, unknown, by_price * credits)
-        state = (RANKS[offer.availability], *([bool(wish) and not offer.fits] if by_price else []))
+        is_named = asked & _tokens(_ordered(offer.name)) - KINDS
+        is_other = is_new and not is_named and (offer.kind != "image" or "image" in offer.needs)
+        state = (RANKS[offer.availability], is_other, *([bool(wish) and not offer.fits] if by_price else []))
         return (*state, *(order if by_price else ()), -score, unknown, *rate, offer.name)
 
     return [offer for _, offer in sorted(scored, key=key)[:MOST_FOUND]]
+
+
+def _is_new_picture(asked: Iterable[str]) -> bool:
+    """Return whether words ask for a picture, and neither for a change to one nor for a thing of another kind."""
+    keys = [KEYS.get(word, set()) | ({word} & MEANT.keys()) for word in asked]
+    is_picture = any("image" in each for each in keys)
+    return is_picture and not CHANGING.intersection(asked) and all(not each or each & OF_PICTURES for each in keys)
 
 
 def _wanted(text: str) -> set[str]:
