@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -26,15 +25,25 @@ import anyio
 import av
 from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult, ImageContent, TextContent
-from PIL import Image
 
 from kie_ai_mcp_sandbox.pictures import landscape
 from kie_ai_mcp_sandbox.server import Sandbox
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.gallery.conftest import BROWSERS, Browser
+
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs/pictures"
 CLIP = ROOT / "plugins/sandbox/src/kie_ai_mcp_sandbox/data/clip.mp4"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SETTLED_MS = 1_500  # after which the controls of a clip that is loaded are drawn as they stay
+LOADED = f"""document.documentElement.style.scrollbarWidth = "none";
+Promise.all([...document.querySelectorAll("video")].map((clip) => new Promise((done, failed) => {{
+  clip.addEventListener("loadeddata", done);
+  clip.addEventListener("error", () => failed(new Error("a clip can't be played")));
+  clip.preload = "auto";
+  clip.load();
+}}))).then(() => new Promise((done) => setTimeout(done, {SETTLED_MS})))"""
 FRAMES, FRAMES_A_SECOND, CLIP_SIZE = 24, 12, (320, 180)
 
 # What is made for the gallery, oldest first: tool, arguments.
@@ -177,18 +186,20 @@ def card(tool: str, arguments: Mapping[str, Any], answer: CallToolResult, hide: 
 
 
 def photograph(page: Path, target: Path, width: int, height: int) -> None:
-    """Write a picture of a page as a browser without a screen shows it."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
+    """Write a picture of a page as a browser without a screen shows it, once its clips show their first frames."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
         raise SystemExit(f"No browser is installed; one of {', '.join(BROWSERS)} is needed.")
-    with tempfile.TemporaryDirectory() as folder:
-        shot = Path(folder) / "shot.png"
-        options = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=2"]
-        options += [f"--window-size={width},{height}", f"--user-data-dir={folder}/user", "--virtual-time-budget=4000"]
-        command = [browser, *options, f"--screenshot={shot}", page.as_uri()]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)  # noqa: S603
-        with Image.open(shot) as image:
-            image.convert("RGB").save(target, "WEBP", quality=74, method=6)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        browser = Browser(program, Path(folder))
+        try:
+            browser.look(width, height, scale=2)
+            browser.open(page.as_uri())
+            browser.ask(LOADED)
+            image = browser.screenshot(Path(folder) / "shot.png")
+        finally:
+            browser.close()
+        image.save(target, "WEBP", quality=74, method=6)
     print(f"{target}: {target.stat().st_size:,} bytes")  # noqa: T201
 
 

@@ -365,13 +365,13 @@ class Browser:
             assert time.monotonic() < deadline, f"never came true: {script}"
             time.sleep(0.01)
 
-    def look(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
+    def look(self, width: int, height: int, *, dark: bool = False, phone: bool = False, scale: int = 0) -> None:
         """Be a screen of that size, and a reader who likes it light or dark."""
         self._ask(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
-            deviceScaleFactor=2 if phone else 1,
+            deviceScaleFactor=scale or (2 if phone else 1),
             mobile=phone,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
