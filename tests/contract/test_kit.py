@@ -83,7 +83,7 @@ BROKEN = {
     ),
     "hook with another argument": (
         "@hookimpl\ndef kie_route_status(job):\n    return None",
-        ["the server sets it aside", "job"],
+        ["kie_route_status: it takes 'job', which it is not given", "Take what it is given: task."],
     ),
     "contract of another server": ("KIE_AI_MCP_CONTRACT = 2", ["it is built for contract 2"]),
     "tool without words": (
@@ -134,7 +134,10 @@ BROKEN = {
     ),
     "tool that raises": (
         tool('{"small": 1}[size]; ' + SEND, 'prompt: Prompt, size: Literal["small", "large"] = "small"'),
-        ["it raised KeyError('large'); only InvalidArgument is an answer", 'size="large")'],
+        [
+            "it raised KeyError('large') (kie_ai_mcp_broken, line 12); only InvalidArgument is an answer",
+            'size="large")',
+        ],
     ),
     "tool that changes its arguments": (
         tool('image_urls.append("https://x"); ' + SEND, "prompt: Prompt, image_urls: ImageUrls"),
@@ -339,7 +342,7 @@ BROKEN_MODELS = {
     ),
     "schema that is none": (
         models(fields={"size": {"type": "large"}}),
-        ["its schema is not valid (draft 2020-12): 'large' is not valid"],
+        ["its schema is not valid (draft 2020-12): size: its type is 'large', not string, "],
     ),
     "schema that is open": (
         models(fields={"look": {"type": "object", "properties": {}, "additionalProperties": True}}),
@@ -633,6 +636,18 @@ def test_settings_reach_the_provider_and_are_checked() -> None:
 def test_provider_that_is_not_installed_is_named_with_the_nearest() -> None:
     with pytest.raises(AssertionError, match=r"'veo' is installed here\. Did you mean veo3\?.*pip install"):
         check_provider("veo")
+
+
+def test_distribution_without_an_entry_point_is_told_from_one_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "kie_ai_mcp_kettle-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kie-ai-mcp-kettle\nVersion: 1\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[kie_ai_mpc]\nkettle = kettle\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AssertionError, match=r"kettle is installed here, .*: kie_ai_mpc\. Write kettle = \"MODULE\""):
+        check_provider("kettle")
 
 
 # Argument sets -------------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_providers_shows_enabled_disabled_and_set_aside_ones(
     assert (veo["state"], veo["reason"], veo["tools"]) == ("disabled", "by configuration", [])
     assert (broken["state"], broken["tools"], broken["version"]) == ("set aside", [], "1.0")
     assert "the moon is in the wrong house" in broken["reason"]
-    assert broken["cure"] == "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS."
+    assert "Update or uninstall kie-ai-mcp-broken, or disable it: change KIE_AI_DISABLED_PROVIDERS" in broken["cure"]
     assert providers["witness"]["state"] == "disabled"
     assert not (tmp_path / "imported").exists()
 
@@ -118,7 +118,7 @@ def test_providers_is_readable_for_people(run: "Run", plant: "Plant") -> None:
     assert "by configuration" in lines["veo3"]
     (broken,) = [line for line in ended.stdout.splitlines() if line.split()[:1] == ["broken"]]
     assert "the moon is in the wrong house" in broken
-    assert "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS." in lines["broken:"]
+    assert "Update or uninstall kie-ai-mcp-broken, or disable it: change KIE_AI_DISABLED_PROVIDERS" in lines["broken:"]
 
 
 def test_call_of_a_tool_whose_provider_is_set_aside_says_why(run: "Run", plant: "Plant") -> None:

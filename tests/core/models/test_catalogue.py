@@ -237,6 +237,10 @@ def waves(tmp_path: Path, old: str, new: str) -> Catalogue:
         ('"media"', '"required": ["promt"], "media"', "'promt', which is no field (did you mean 'prompt'?)@20"),
         ('"kind": "image",', '"kind": "image", "kind": "video",', "the entry has the key 'kind' twice@22"),
         ('{"credits": 3}', '{"credits": 3, "credits": 4}', "price.lines[1] has the key 'credits' twice@33"),
+        ('"large"]', '"large"], "default": "smal"', "which it does not take (did you mean 'small'?)@20"),
+        ('{"type": "string"}', '{"type": "integer", "minimum": 1, "default": 0}', "0, which it does not take@20"),
+        ('"string", "enum"', '"text", "enum"', "boolean, array, object or null@20"),
+        ('"kind": "image"}}', '"kind": "image", "formats": ""}}', "formats are '', not a list (in Python, a tuple)@20"),
     ],
 )  # fmt: skip
 def test_mistake_in_an_entry_leaves_out_that_model_alone(tmp_path: Path, old: str, new: str, fault: str) -> None:
@@ -247,6 +251,7 @@ def test_mistake_in_an_entry_leaves_out_that_model_alone(tmp_path: Path, old: st
     assert said.startswith("its model wave/2 is left out: ")
     assert said.endswith(f"{reason} (kie_ai_mcp_tidal/models.json, line {line})")
     assert reason in catalogue.unknown("model", "tidal:wave/2").message
+    assert "wave/2" in catalogue.ids("tidal")  # so that it is not told as new at the service
 
 
 def test_model_that_stands_twice_is_left_out_where_it_stands_again(tmp_path: Path) -> None:

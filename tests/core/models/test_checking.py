@@ -394,9 +394,18 @@ def test_input_that_is_no_object_is_refused(sent: Any) -> None:
     assert (fault.field, fault.allowed) == ("input", "give an object of fields and values")
 
 
+FIELD_TYPED_TEXT = {"properties": {"size": {"type": "text"}}}
+
+
 @pytest.mark.parametrize(
     ("schema", "words"),
-    [({"type": "object"}, ""), ({"type": "text"}, "'text' is not"), (5, "5 is"), ({"pattern": "("}, "'(' is not")],
+    [
+        ({"type": "object"}, ""),
+        ({"type": "text"}, "its type is 'text', not string, "),
+        (5, "5 is"),
+        (FIELD_TYPED_TEXT, "size: its type is 'text'"),
+        ({"pattern": "("}, "'(' is not"),
+    ],
 )
 def test_schema_of_a_service_is_judged(schema: Any, words: str) -> None:
     assert fault_of_schema(schema).startswith(words)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -148,7 +149,11 @@ def test_blocked_provider_is_shown_and_never_imported(how: str, publish: "Publis
         ("assert False", "AssertionError"),
         ("def register_tools(): return []", "it answers no hook."),
         (f"{HEAD}\n@hookimpl\ndef kie_rout_status(task): ...", "kie_rout_status: there is no such hook, so nobody "),
-        (f"{HEAD}\n@hookimpl\ndef kie_route_status(job): ...", "PluginValidationError: "),
+        (
+            f"{HEAD}\n@hookimpl\ndef kie_route_status(job): ...",
+            "kie_route_status: it takes 'job', which it is not given (site/",
+        ),
+        (f"{HEAD}\nKIE_AI_MCP_CONTRACT = (2, 0)", "it is built for contract 2, this server speaks contract 1."),
         ("KIE_AI_MCP_CONTRACT = 2", "it is built for contract 2, this server speaks contract 1."),
         ("KIE_AI_MCP_CONTRACT = 0", "it is built for contract 0, this server speaks contract 1."),
         (
@@ -195,18 +200,21 @@ def test_provider_that_breaks_the_contract_is_set_aside_with_its_reason(
     assert [record.getMessage() for record in caplog.records if "aaa-broken" in record.getMessage()]
 
 
+DISABLE = "`kie-ai-mcp-server config set disabled_providers --add broken`"
+
+
 @pytest.mark.parametrize(
     ("source", "cure"),
     [
         ("import no_module_of_this_name", "Install no_module_of_this_name, which it needs. Update or uninstall kie-"),
-        ("1 / 0", "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS."),
+        ("1 / 0", f"Update or uninstall kie-ai-mcp-broken, or disable it: {DISABLE}."),
         ("KIE_AI_MCP_CONTRACT = 2", "Install versions of both that fit."),
         (HEALTHY.replace("@hookimpl", ""), "Its author must correct it: Put @hookimpl above it."),
         (
             HEALTHY.replace("register_tools", "register_tool"),
             "Its author must correct it: Did you mean kie_register_tools",
         ),
-        (HEALTHY, "Update or uninstall kie-ai-mcp-broken, or add broken to KIE_AI_DISABLED_PROVIDERS, or disable aaa."),
+        (HEALTHY, f"Update or uninstall kie-ai-mcp-broken, or disable it: {DISABLE}, or disable aaa."),
     ],
 )
 def test_cure_of_a_provider_that_is_set_aside_is_reported(source: str, cure: str, publish: "Publish") -> None:
@@ -224,7 +232,7 @@ def test_cure_of_an_author_s_own_provider_names_its_folder(direct: str, publish:
 
     plugins = Plugins(only("broken"))
 
-    cure = f"Correct it in {Path('/home/ada/my broken')}, or add broken to KIE_AI_DISABLED_PROVIDERS."
+    cure = f"Correct it in {Path('/home/ada/my broken')}, or disable it: {DISABLE}."
     assert plugins.plugins["broken"].cure == cure
     assert plugins.why_unlisted("generate_broken_image").startswith("the provider broken is set aside: ZeroDivision")
     (reason,) = set_aside_in(plugins, "a Broken video")
@@ -361,9 +369,17 @@ def test_reserved_name_does_not_follow_from_the_name_of_a_module(
 def test_entry_point_to_nothing_is_set_aside(publish: "Publish", site: Path) -> None:
     module = publish("lost", HEALTHY)
     (entry_points,) = site.glob("kie_ai_mcp_lost-*/entry_points.txt")
-    entry_points.write_text(f"[kie_ai_mcp]\nlost = {module}:nothing\n", encoding="utf-8")
+    for value, missing in ((f"{module}:nothing", "nothing in it"), (f"{module}x", f"module {module}x")):
+        entry_points.write_text(f"[kie_ai_mcp]\nlost = {value}\n", encoding="utf-8")
 
-    assert "has no attribute 'nothing'" in Plugins(only("lost")).plugins["lost"].reason
+        lost = Plugins(only("lost")).plugins["lost"]
+        assert lost.reason == f"its entry point names {value}, but there is no {missing}."
+        assert lost.cure == f'Its author must correct lost = "{value}" in pyproject.toml, and install it again.'
+
+
+def test_contract_may_be_the_pair_that_the_server_speaks(publish: "Publish") -> None:
+    publish("paired", f"import kie_ai_mcp\nKIE_AI_MCP_CONTRACT = kie_ai_mcp.CONTRACT\n{HEALTHY}")
+    assert Plugins(only("paired")).plugins["paired"].state == "enabled"
 
 
 def test_second_provider_with_the_same_tool_name_is_set_aside_and_both_are_named(publish: "Publish") -> None:
@@ -551,8 +567,14 @@ def test_what_a_provider_prints_while_it_is_loaded_never_reaches_stdout(publish:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"enabled_providers": ("haelthy",)}, "KIE_AI_ENABLED_PROVIDERS names 'haelthy', but no such provider"),
-        ({"disabled_providers": ("haelthy",)}, "KIE_AI_DISABLED_PROVIDERS names 'haelthy', but no such provider"),
+        (
+            {"enabled_providers": ("haelthy",)},
+            "enabled_providers in the settings file names 'haelthy', but no such provider",
+        ),
+        (
+            {"disabled_providers": ("haelthy",)},
+            "disabled_providers in the settings file names 'haelthy', but no such provider",
+        ),
         ({"providers": {"haelthy": {}}}, "section [providers.haelthy], but no such provider"),
     ],
 )
@@ -583,7 +605,7 @@ def test_unknown_tool_name_is_a_configuration_error_with_the_nearest(setting: st
     with pytest.raises(ConfigError) as error:
         Plugins(only("healthy", **{setting: ("generate_haelthy",)}))
 
-    assert f"KIE_AI_{setting.upper()} names 'generate_haelthy'" in error.value.message
+    assert f"{setting} in the settings file names 'generate_haelthy'" in error.value.message
     assert "Did you mean generate_healthy" in error.value.next_step
 
 
@@ -800,7 +822,7 @@ def test_hook_that_fails_is_a_failed_read_that_names_the_provider(
 
 
 CURES = {
-    "off": "Add off to KIE_AI_ENABLED_PROVIDERS.",
+    "off": "To use it: `kie-ai-mcp-server config set enabled_providers --add off`.",
     "broken": "Update or uninstall kie-ai-mcp-broken",
     "gone": f"Install it, for example with: {install_command('kie-ai-mcp-gone')}",
 }
@@ -905,10 +927,10 @@ def test_family_moved_to_a_gateway_of_a_disabled_provider_says_how_to_enable_it(
 
     with pytest.raises(ConfigError, match="no enabled provider registers it") as error:
         Plugins(only("healthy", **moved))
-    assert error.value.next_step == "Add there to KIE_AI_ENABLED_PROVIDERS."
+    assert error.value.next_step == "To use it: `kie-ai-mcp-server config set enabled_providers --add there`."
     with pytest.raises(ConfigError) as error:
         Plugins(Settings.model_validate({"disabled_providers": ("there",), **moved}))
-    assert error.value.next_step == "Take there off KIE_AI_DISABLED_PROVIDERS."
+    assert error.value.next_step == "To use it: `kie-ai-mcp-server config unset disabled_providers`."
 
 
 @pytest.mark.parametrize("setting", ["enabled_tools", "disabled_tools"])
@@ -980,3 +1002,12 @@ def kie_register_commands(commands):
 
     assert CliRunner().invoke(group, ["wave-acme"]).output == "hello from acme\n"
     assert list(group.commands) == ["wave-acme"]
+
+
+def test_commands_that_a_provider_fails_to_add_are_left_out_with_the_reason(publish: "Publish") -> None:
+    publish("acme", f"{HEALTHY}\n@hookimpl\ndef kie_register_commands(commands): 1 / 0")
+    plugins = Plugins(only("acme"))
+
+    assert plugins.plugins["acme"].state == "enabled"
+    (fault,) = plugins.register_commands(lambda _: click.Group()).values()
+    assert re.fullmatch(r"its commands are left out: ZeroDivisionError: division by zero \(site/.*, line \d+\)", fault)

@@ -33,6 +33,7 @@ from kie_ai_mcp._flow.people import key_faults
 from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._models.catalogue import some
 from kie_ai_mcp._providers.asking import route_of
+from kie_ai_mcp._providers.installed import without_providers
 from kie_ai_mcp._providers.loader import Plugins, is_of_others, load
 from kie_ai_mcp._providers.selection import cure_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
@@ -53,6 +54,7 @@ from kie_ai_mcp._settings.load import (
 from kie_ai_mcp._settings.settings import Settings, variable, windows_data_folders
 from kie_ai_mcp._settings.sources import unless_overridden
 from kie_ai_mcp.errors import KEYS_PAGE, LOGS_PAGE, ConfigError, KieError, ReadFailed, StorageError
+from kie_ai_mcp.hookspecs import PROJECT
 from kie_ai_mcp.specs import DAY_S, KIE, StatusRoute, Task
 
 LEAST_FREE_MB = 500
@@ -213,6 +215,11 @@ def _report_providers(report: Report, plugins: Plugins) -> None:
     if names := ", ".join(plugins.foreign_variables):
         cure = "Install the provider, or unset the variable."
         report(Finding("settings", "warn", f"Variables for providers that are not installed: {names}.", cure))
+    for name in without_providers():
+        cure = f"Its author must name the module below [project.entry-points.{PROJECT}] in pyproject.toml."
+        report(Finding("providers", "warn", f"{name} is installed, and offers no provider.", cure))
+    for name, fault in plugins.register_commands(lambda _: click.Group()).items():
+        report(Finding(f"provider {name}", "warn", f"{fault[:1].upper()}{fault[1:]}.", cure_of(plugins.plugins[name])))
     for plugin in providers:
         if plugin.state == "set aside":
             reason = f"It is set aside: {plugin.reason.rstrip('.')}."

@@ -28,7 +28,7 @@ def providers(form: str | None) -> None:
     """Show every installed provider: enabled, disabled or set aside, why, and the cure."""
     settings = load_settings()
     plugins = load_plugins(settings)
-    faults = _faults_of_models(plugins, settings)
+    faults = _faults_beside(plugins, settings)
     services = {*map(plugins.owner_of_gateway, plugins.gateways)}
     rows = [
         {
@@ -55,12 +55,16 @@ def providers(form: str | None) -> None:
             say(f"{row['provider']}: {reason}{row['cure']}".rstrip(), "  ")
 
 
-def _faults_of_models(plugins: Plugins, settings: Settings) -> Mapping[str, Sequence[str]]:
-    """Return what is wrong with the models of third-party providers; those of this project's own are not read."""
-    if all(each.is_first_party or HOOK not in each.hooks for each in plugins.plugins.values()):
-        return {}
+def _faults_beside(plugins: Plugins, settings: Settings) -> Mapping[str, Sequence[str]]:
+    """Return what is wrong with commands and models of providers that can be used all the same.
+
+    The models of this project's own are not read.
+    """
     catalogue = Catalogue(plugins, settings)
-    _ = catalogue.entries
+    if not all(each.is_first_party or HOOK not in each.hooks for each in plugins.plugins.values()):
+        _ = catalogue.entries
+    for name, fault in plugins.register_commands(lambda _: click.Group()).items():
+        catalogue.faults.setdefault(name, []).append(fault)
     return catalogue.faults
 
 

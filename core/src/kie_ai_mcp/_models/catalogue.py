@@ -117,9 +117,9 @@ class Catalogue:
         return {name: entry for name, entry in sorted(found.items()) if name not in denied}
 
     def ids(self, gateway: str) -> set[str]:
-        """Return the ids of every model of a service that is known here, also of those that the settings leave out."""
+        """Return the ids of every model of a service that is known here, also of those that can't be used."""
         models = chain.from_iterable(self.registered.values())
-        return {model.id for model in models if isinstance(model, Model) and model.gateway == gateway}
+        return {model.id for model in models if isinstance(model, Model) and model.gateway == gateway} | {*self.aside}
 
     def entry(self, model: Model, provider: str) -> Entry:
         """Return a model as an entry of this catalogue; it points to no tool that there is not."""

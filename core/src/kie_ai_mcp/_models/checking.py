@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from kie_ai_mcp._models.rules import breaks_of, cure
@@ -113,7 +114,14 @@ def fault_of_schema(schema: Any) -> str:
 
     own = Draft202012Validator(Draft202012Validator.META_SCHEMA, format_checker=FormatChecker(["regex"]))
     error = next(own.iter_errors(schema), None)
-    return "" if error is None else error.message
+    if error is None:
+        return ""
+    keys = [str(key) for key in error.absolute_path]
+    fields = [key for before, key in pairwise(["", *keys]) if before == "properties"]
+    where = f"{'.'.join(fields)}: " if fields else ""
+    if keys[-1:] == ["type"]:
+        return f"{where}its type is {shorten(error.instance)}, not {', '.join(_TYPES)} or null"
+    return f"{where}{error.message}"
 
 
 def fits(schema: Any, value: Any) -> bool:

@@ -11,7 +11,7 @@ from kie_ai_mcp._models.samples import choices, usual_input
 from kie_ai_mcp._models.terms import alternatives, group, parts_of, same, schema_at, terms_of
 from kie_ai_mcp._models.wording import rule_line, written
 from kie_ai_mcp._providers.contract import judge
-from kie_ai_mcp.errors import guess
+from kie_ai_mcp.errors import guess, shorten
 from kie_ai_mcp.models import Model, Price, Rule
 
 Fault = tuple[str, str]  # what is wrong, and its cure
@@ -43,7 +43,7 @@ def _faults_of(model: Model) -> Iterator[Fault]:
     elif wrong := judge(model, Model):
         yield wrong, "Correct it."
     elif fault := fault_of_schema(model.input):
-        yield f"its schema is not valid (draft 2020-12): {fault}", "Correct it."
+        yield f"its schema is not valid (draft 2020-12): {fault}", "Correct it there."
     else:
         yield from _faults_of_schema(model)
         for path in model.media:
@@ -61,6 +61,10 @@ def _faults_of_schema(model: Model) -> Iterator[Fault]:
             likely = guess(name, model.input.get("properties", {}))
             yield f"it requires {name!r}, which is no field{likely}", "Name a field of its schema."
     for path, schema in {path: schema_at(model.input, path) or {} for path in _paths(model.input)}.items():
+        if "default" in schema and not fits(schema, schema["default"]):
+            likely = guess(schema["default"], choices(schema))
+            what = f"its field {path} has the default {shorten(schema['default'])}, which it does not take{likely}"
+            yield what, "Name a value that its schema allows: its price is that of the default."
         for key in schema.keys() - KEYWORDS:
             if likely := guess(key, KEYWORDS, ALIKE):
                 yield f"its field {path} has {key!r}, which is no keyword of a schema{likely}", "Correct it."

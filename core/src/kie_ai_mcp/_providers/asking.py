@@ -31,6 +31,8 @@ Request = TypeVar("Request", Submission, Query)
 
 Read = Callable[[Answer], Any]
 
+REPORT = "Report it to the plugin's author."
+
 # Codes that concern the key, the account or the whole service, never one task; no provider reads them.
 ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
 
@@ -239,7 +241,8 @@ async def free_read(provider: str, work: Callable[[], T]) -> T:
     except ReadFailed:
         raise
     except KieError as exc:
-        raise ReadFailed(exc.message, next_step="Ask again later.") from exc
+        is_broken = isinstance(exc, PluginError) and exc.__cause__ is not None
+        raise ReadFailed(exc.message, next_step=REPORT if is_broken else "Ask again later.") from exc
 
 
 def _judged(value: Any, *expected: type, optional: bool = False) -> tuple[Any, str | None]:

@@ -22,6 +22,8 @@ from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import guess, shorten
 from kie_ai_mcp.hookspecs import PROJECT
 
+# What a value must be, by pydantic's name of the error, where its own words are not those of authors.
+FORMS = {"tuple_type": "a list (in Python, a tuple)", "dict_type": "an object (in Python, a dict)"}
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("kie_"))
 
 
@@ -36,6 +38,12 @@ def hook_faults(module: ModuleType) -> Iterator[tuple[str, str, str]]:
             yield name, "there is no such hook, so nobody would call it", nearest(hook, HOOKS)
         elif mark is None:
             yield name, "it is not marked, so nobody would call it", "Put @hookimpl above it."
+        else:
+            given = [*inspect.signature(getattr(hookspecs, hook)).parameters]
+            needed = [each.name for each in inspect.signature(value).parameters.values() if each.default is each.empty]
+            for other in (each for each in needed if each not in given):
+                cure = f"Take what it is given: {', '.join(given)}." if given else "Let it take no argument."
+                yield name, f"it takes {other!r}, which it is not given", cure
 
 
 def judge(value: object, *expected: type) -> str | None:
@@ -85,7 +93,8 @@ def _sentence(value: Any, error: ErrorDetails) -> str:
     description = next((entry.description for entry in metadata if isinstance(entry, FieldInfo)), None)
     if error["type"] == "value_error":
         description = str(context["error"])
-    expected = description or context.get("expected") or error["msg"]
+    said = str(error["msg"]).removeprefix("Input should be ")
+    expected = description or context.get("expected") or FORMS.get(error["type"], said)
     likely = guess(getattr(holder, name, None), re.findall(r"'([^']+)'", expected))
     is_plural = name.endswith("s") and not name.endswith(("us", "ss", "_s"))
     return f"{place} {'are' if is_plural else 'is'} {shorten(getattr(holder, name, None))}, not {expected}{likely}"

@@ -16,8 +16,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from kie_ai_mcp._settings.installation import PROVIDERS, normalized
-from kie_ai_mcp.hookspecs import FIRST_PARTY, PROJECT
+from kie_ai_mcp._settings.installation import PROVIDERS, installed_names, normalized
+from kie_ai_mcp.hookspecs import FIRST_PARTY, PARTS, PROJECT
 from kie_ai_mcp.specs import KIE, Kind, Provider
 
 DEFAULTS = "kie_ai_mcp._providers.defaults"
@@ -89,6 +89,13 @@ def sources() -> tuple[str, ...]:
         if spec and spec.origin:
             files.append(spec.origin)
     return tuple(files)
+
+
+def without_providers() -> list[str]:
+    """Return the distributions that are named as those of providers, and offer none: their entry point is missing."""
+    named = {name for name in installed_names() if name.startswith(PROVIDERS)}
+    offering = {normalized(entry.dist.name) for entry in entry_points(group=PROJECT) if entry.dist}
+    return sorted(named - offering - {f"{PROVIDERS}{part}" for part in PARTS})
 
 
 def installed() -> dict[str, Plugin]:

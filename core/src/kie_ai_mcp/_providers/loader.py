@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -28,6 +28,7 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._settings.installation import PROVIDERS, install_command
 from kie_ai_mcp._settings.load import Faults, nearest
 from kie_ai_mcp._settings.settings import Settings, own_folder, variable
+from kie_ai_mcp._settings.sources import name_of, way_to_set
 from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
 from kie_ai_mcp.specs import KIE, Availability, Gateway, Kind, Provider, Task, Tool
@@ -108,10 +109,10 @@ class Plugins:
         provider, settings = self.provider_of(tool.provider), self._settings
         if settings.availability and provider.availability not in settings.availability:
             use = f"; use {provider.nearest}" if provider.nearest else ""
-            return f"{variable('availability')} leaves it out, since {provider.title} is {provider.availability}{use}"
+            return f"{name_of('availability')} leaves it out, since {provider.title} is {provider.availability}{use}"
         is_kind = not settings.kinds or tool.kind in settings.kinds
         setting = "kinds" if not is_kind else "disabled_tools" if name in settings.disabled_tools else "enabled_tools"
-        return f"{variable(setting)} leaves it out"
+        return f"{name_of(setting)} leaves it out"
 
     def offers(self, kind: Kind, availability: Availability) -> bool:
         """Return whether the settings want what makes this kind, and is as available as this at its service."""
@@ -151,9 +152,10 @@ class Plugins:
             return f"Install it, for example with: {install_command(f'{PROVIDERS}{name}')}"
         if plugin.state == "set aside":
             return plugin.cure
-        if name in self._settings.disabled_providers:
-            return f"Take {name} off {variable('disabled_providers')}."
-        return f"Add {name} to {variable('enabled_providers')}."
+        if name in (disabled := self._settings.disabled_providers):
+            left = ",".join(other for other in disabled if other != name)
+            return f"To use it: {way_to_set('disabled_providers', *([left] if left else []))}."
+        return f"To use it: {way_to_set('enabled_providers', '--add', name)}."
 
     def hook(self, name: str, owner: str) -> pluggy.HookCaller:
         """Return a hook as only `owner` implements it."""
@@ -162,15 +164,21 @@ class Plugins:
             self._callers[name, owner] = self._pm.subset_hook_caller(name, others)
         return self._callers[name, owner]
 
-    def register_commands(self, group_of: "Callable[[str], click.Group]") -> None:
-        """Let every enabled provider add its subcommands to the group that `group_of` gives for its name."""
+    def register_commands(self, group_of: "Callable[[str], click.Group]") -> dict[str, str]:
+        """Let every enabled provider add its subcommands to the group that `group_of` gives for its name.
+
+        Return why the commands of a provider are left out, by its name.
+        """
+        faults: dict[str, str] = {}
         for name, plugin in self.plugins.items():
             if plugin.state != "enabled":
                 continue
             try:
                 self.hook("kie_register_commands", name)(commands=group_of(name))
             except Exception as exc:  # noqa: BLE001  as when loading: only this plugin goes without its commands
-                log.warning("the commands of provider %s are left out: %s: %s", name, type(exc).__name__, exc)
+                faults[name] = f"its commands are left out: {summarize(exc)}{place_of(exc)}"
+                log.warning("provider %s: %s", name, faults[name])
+        return faults
 
     def _load(self, plugin: Plugin) -> list[Offer]:
         """Import a provider and ask it; return it where it keeps the contract, nothing where it is set aside."""
@@ -204,8 +212,9 @@ class Plugins:
 
     def _examine(self, plugin: Plugin, section: Mapping[str, Any]) -> tuple[list[BoundTool], list[Gateway]]:
         """Import a provider and call each hook that is called at start."""
-        module = plugin.entry.load()
-        major = getattr(module, "KIE_AI_MCP_CONTRACT", CONTRACT[0])
+        module = _module_of(plugin)
+        built = getattr(module, "KIE_AI_MCP_CONTRACT", CONTRACT)
+        major = built[0] if isinstance(built, tuple) and built else built
         if major != CONTRACT[0]:
             reason = f"it is built for contract {major}, this server speaks contract {CONTRACT[0]}."
             raise PluginError(reason, next_step="Install versions of both that fit.")
@@ -233,8 +242,8 @@ class Plugins:
         size_kb, settings = sum(tool.size for tool in tools) / 1000, self._settings
         if further or size_kb > settings.max_provider_kb:
             most = f"{settings.max_provider_tools} tools" if further else f"{settings.max_provider_kb} kB of tools"
-            limit = variable("max_provider_tools" if further else "max_provider_kb")
-            cure = f"Raise {limit}, or uninstall it: clients refuse lists that are too long."
+            way = way_to_set("max_provider_tools" if further else "max_provider_kb", "N")
+            cure = f"Raise the limit: {way}, or uninstall it: clients refuse lists that are too long."
             raise PluginError(f"it offers more than {most}.", next_step=cure)
 
     def _describe(self, plugin: Plugin) -> Provider:
@@ -329,6 +338,23 @@ def listed(hook: pluggy.HookCaller, section: Mapping[str, Any]) -> Iterator[Any]
             what = f"{hook.name} returned {type(values).__name__}, not a list{place_of_hook(hook)}."
             raise PluginError(what, next_step=f"Its author must return a list from {hook.name}: return [...].")
         yield from values
+
+
+def _module_of(plugin: Plugin) -> ModuleType:
+    """Import what a provider's entry point names; raise PluginError where there is no such module, or no such name."""
+    entry, missing = plugin.entry, ""
+    try:
+        return entry.load()  # type: ignore[no-any-return]  # what is no module has no hooks
+    except ModuleNotFoundError as exc:
+        missing = f"module {exc.name}" if f"{entry.module}.".startswith(f"{exc.name}.") else ""
+        cause: Exception = exc
+    except AttributeError as exc:
+        missing = f"{exc.name} in it" if isinstance(exc.obj, ModuleType) and exc.name in entry.attr.split(".") else ""
+        cause = exc
+    if not missing:
+        raise cause
+    cure = f'Its author must correct {entry.name} = "{entry.value}" in pyproject.toml, and install it again.'
+    raise PluginError(f"its entry point names {entry.value}, but there is no {missing}.", next_step=cure) from cause
 
 
 def _bound(entry: Any, plugin: Plugin) -> BoundTool:

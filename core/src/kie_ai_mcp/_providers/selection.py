@@ -8,7 +8,8 @@ from functools import partial
 from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._providers.tools import BoundTool, check_defaults, tool_name
 from kie_ai_mcp._settings.load import config_file, near_misses, nearest
-from kie_ai_mcp._settings.settings import SUBPREFIX, Settings, provider_variable, variable
+from kie_ai_mcp._settings.settings import SUBPREFIX, Settings, provider_variable
+from kie_ai_mcp._settings.sources import name_of, way_to_set
 from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.specs import Availability, Gateway, Tool
 
@@ -28,14 +29,14 @@ def cure_of(plugin: Plugin) -> str:
     """Return what a user can do about a provider that is set aside."""
     folder = plugin.folder
     mend = f"Correct it in {folder}" if folder else f"Update or uninstall {plugin.distribution}"
-    return f"{mend}, or add {plugin.name} to {variable('disabled_providers')}."
+    return f"{mend}, or disable it: {way_to_set('disabled_providers', '--add', plugin.name)}."
 
 
 def check_providers(settings: Settings, plugins: Mapping[str, Plugin]) -> None:
     """Raise ConfigError where the settings name a provider that is not installed, or both enabled and disabled."""
     for setting in ("enabled_providers", "disabled_providers", "providers"):
         for name in getattr(settings, setting):
-            place = f"{variable(setting)} names {name!r}"
+            place = f"{name_of(setting)} names {name!r}"
             if setting == "providers":
                 place = f"The configuration has a section [providers.{name}]"
             if name not in plugins:
@@ -78,7 +79,7 @@ def check_tools(settings: Settings, tools: Iterable[str], plugins: Mapping[str, 
     unused = [plugin.name for plugin in plugins.values() if plugin.state != "enabled"]
     for setting in ("enabled_tools", "disabled_tools", "tools"):
         known = names if setting != "tools" else [*names, *map(tool_name, settings.pinned_models)]
-        place = variable(setting) if setting != "tools" else f"[tools.NAME] in {config_file()}"
+        place = name_of(setting) if setting != "tools" else f"[tools.NAME] in {config_file()}"
         for name in getattr(settings, setting):
             if name not in known and not any(_begins_with(name.partition("_")[2], provider) for provider in unused):
                 reason = f"{place} names {name!r}, but there is no such tool."

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from kie_ai_mcp._providers.asking import answer_of, where_to_look
+from kie_ai_mcp._providers.asking import REPORT, answer_of, where_to_look
 from kie_ai_mcp._service.envelope import CUT, address_cure, envelope_answer, error_of, task_ids_in
 from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
@@ -49,7 +49,6 @@ RETRY_AFTER_CEILING_S = 30.0
 POLLS_AT_ONCE = 8  # reads at once of tasks that are waited for, in the whole process
 QUIET_CEILING_S = 3600.0  # the longest time without reads that a service may ask for
 
-REPORT = "Report it to the plugin's author."
 
 Made = Accepted | Outcome | None
 

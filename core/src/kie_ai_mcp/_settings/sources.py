@@ -21,14 +21,19 @@ def unless_overridden(setting: str) -> str:
     return f" (and unset {name}, or correct it there)" if name else ""
 
 
+def name_of(setting: str) -> str:
+    """Return a setting as its user knows it: the variable that sets it, else its name in the settings file."""
+    return overriding(setting) or f"{setting} in the settings file"
+
+
 def way_to_set(setting: str, *words: str, shown: str = "") -> str:
     """Return how the user of a server changes a setting: a command with these words, or the place of its variable.
 
-    A variable is named as `shown`, where the sentence has named it before.
+    Without words it is to be unset. A variable is named as `shown`, where the sentence has named it before.
     """
     if name := overriding(setting):
         return f"change {shown or name} {IN_CLIENT}"
-    return f"`{' '.join([APP, 'config', 'set', setting, *words])}`"
+    return f"`{' '.join([APP, 'config', 'set' if words else 'unset', setting, *words])}`"
 
 
 def to_allow(folder: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from kie_ai_mcp._providers.asking import outcome_of, route_of
 from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp._providers.guard import place_of
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._service.caller import carries_key, header_templates
 from kie_ai_mcp._settings.settings import provider_variable
@@ -244,7 +245,7 @@ def _first_fault(cases: Iterable[T], fault: Callable[[T], str | None]) -> Iterat
         try:
             what = fault(deepcopy(case))
         except Exception as exc:  # noqa: BLE001  whatever it is, the answer would be lost with it
-            what = f"it raised {exc!r}"
+            what = f"it raised {exc!r}{place_of(exc)}"
         if what is not None:
             yield case, what
             return

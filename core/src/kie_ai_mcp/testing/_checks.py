@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from kie_ai_mcp._providers.contract import hook_faults, judge
+from kie_ai_mcp._providers.guard import place_of
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import shorten
 from kie_ai_mcp.hookspecs import PROJECT
@@ -126,7 +127,8 @@ def _commands_register(module: ModuleType) -> Iterator[Breach]:
     try:
         hook(**{name: values[name] for name in inspect.signature(hook).parameters})
     except Exception as exc:  # noqa: BLE001  whatever it is, the command line would be without them
-        yield Breach("kie_register_commands", f"it raised {exc!r}", "Add commands with commands.add_command(...).")
+        what, cure = f"it raised {exc!r}{place_of(exc)}", "Add commands with commands.add_command(...)."
+        yield Breach("kie_register_commands", what, cure)
 
 
 def schema_is_lean(tool: BoundTool) -> Iterator[Breach]:

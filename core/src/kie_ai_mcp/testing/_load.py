@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -17,6 +17,7 @@ from kie_ai_mcp._app.app import RESERVED
 from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp._settings.installation import PROVIDERS
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KieError
@@ -61,12 +62,18 @@ class Loaded:
 
 def entry_of(provider: str) -> EntryPoint:
     """Return the entry point of a provider without importing it; raise `AssertionError` if it is not installed."""
-    if provider not in _installed():
-        raise AssertionError(
-            f"No provider named {provider!r} is installed here. {nearest(provider, _installed())} "
-            "Install the package that brings it into this environment, for example with: pip install -e ."
+    if provider in _installed():
+        return _installed()[provider]
+    reason = f"No provider named {provider!r} is installed here. {nearest(provider, _installed())}"
+    cure = "Install the package that brings it into this environment, for example with: pip install -e ."
+    with suppress(PackageNotFoundError):
+        own = distribution(f"{PROVIDERS}{provider}")
+        groups = ", ".join(sorted({entry.group for entry in own.entry_points})) or "none"
+        reason = (
+            f"{own.name} is installed here, and offers no provider {provider!r}; groups of its entry points: {groups}."
         )
-    return _installed()[provider]
+        cure = f'Write {provider} = "MODULE" below [project.entry-points.{PROJECT}], and install it again.'
+    raise AssertionError(f"{reason} {cure}")
 
 
 def load(provider: str | ModuleType, settings: Mapping[str, Any] | None = None) -> Loaded:

@@ -21,6 +21,8 @@ from kie_ai_mcp._models.terms import View, alternatives, blank, schema_at
 from kie_ai_mcp._models.validity import faults_of_data, paths_of, tested, unpriced
 from kie_ai_mcp._models.wording import rule_line
 from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp._providers.guard import place_of
+from kie_ai_mcp.errors import PluginError
 from kie_ai_mcp.models import LiveCatalogue, Model, Rule
 from kie_ai_mcp.specs import KIE, Submission, field_of
 from kie_ai_mcp.testing._checks import Breach, schemas_in
@@ -167,7 +169,8 @@ def models_can_be_used(loaded: Loaded) -> Iterator[Breach]:
         models = loaded.models
     except Exception as exc:  # noqa: BLE001  whatever it is, there would be no models
         cure = "Correct the data file; docs/plugins/models.md explains it."
-        yield Breach("kie_register_models", f"it raised {exc!r}", cure)
+        cure = cure if isinstance(exc, PluginError) else "Correct it there."
+        yield Breach("kie_register_models", f"it raised {exc!r}{place_of(exc)}", cure)
         return
     ids = set[str]()
     for model in models:
