@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from kie_ai_mcp import Outcome, Provider, StatusRoute, Task
 from kie_ai_mcp._providers import installed, loader
 from kie_ai_mcp._providers.asking import outcome_of, route_of
-from kie_ai_mcp._providers.loader import Plugins, set_aside_in
+from kie_ai_mcp._providers.loader import Plugins, register_commands, set_aside_in
 from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, ReadFailed
@@ -998,7 +998,7 @@ def kie_register_commands(commands):
     publish("off", source.replace("NAME", "off"))
     group = click.Group()
 
-    Plugins(only("acme")).register_commands(lambda _: group)
+    register_commands(Plugins(only("acme")), lambda _: group)
 
     assert CliRunner().invoke(group, ["wave-acme"]).output == "hello from acme\n"
     assert list(group.commands) == ["wave-acme"]
@@ -1009,5 +1009,5 @@ def test_commands_that_a_provider_fails_to_add_are_left_out_with_the_reason(publ
     plugins = Plugins(only("acme"))
 
     assert plugins.plugins["acme"].state == "enabled"
-    (fault,) = plugins.register_commands(lambda _: click.Group()).values()
+    (fault,) = register_commands(plugins, lambda _: click.Group()).values()
     assert re.fullmatch(r"its commands are left out: ZeroDivisionError: division by zero \(site/.*, line \d+\)", fault)

@@ -34,7 +34,7 @@ from kie_ai_mcp._flow.status import balances, credits_left
 from kie_ai_mcp._models.catalogue import some
 from kie_ai_mcp._providers.asking import route_of
 from kie_ai_mcp._providers.installed import without_providers
-from kie_ai_mcp._providers.loader import Plugins, is_of_others, load
+from kie_ai_mcp._providers.loader import Plugins, is_of_others, load, register_commands
 from kie_ai_mcp._providers.selection import cure_of
 from kie_ai_mcp._record.migrations import SCHEMA_VERSION
 from kie_ai_mcp._record.record import Record
@@ -218,7 +218,7 @@ def _report_providers(report: Report, plugins: Plugins) -> None:
     for name in without_providers():
         cure = f"Its author must name the module below [project.entry-points.{PROJECT}] in pyproject.toml."
         report(Finding("providers", "warn", f"{name} is installed, and offers no provider.", cure))
-    for name, fault in plugins.register_commands(lambda _: click.Group()).items():
+    for name, fault in register_commands(plugins, lambda _: click.Group()).items():
         report(Finding(f"provider {name}", "warn", f"{fault[:1].upper()}{fault[1:]}.", cure_of(plugins.plugins[name])))
     for plugin in providers:
         if plugin.state == "set aside":

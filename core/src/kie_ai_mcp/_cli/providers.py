@@ -10,7 +10,7 @@ from kie_ai_mcp._cli.console import PROGRAM, echo, load_plugins, print_json, say
 from kie_ai_mcp._models.catalogue import HOOK, Catalogue, some
 from kie_ai_mcp._providers.arguments import with_defaults
 from kie_ai_mcp._providers.installed import Plugin
-from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.loader import Plugins, register_commands
 from kie_ai_mcp._providers.selection import cure_of
 from kie_ai_mcp._settings.load import load_settings, nearest
 from kie_ai_mcp._settings.settings import Settings
@@ -63,7 +63,7 @@ def _faults_beside(plugins: Plugins, settings: Settings) -> Mapping[str, Sequenc
     catalogue = Catalogue(plugins, settings)
     if not all(each.is_first_party or HOOK not in each.hooks for each in plugins.plugins.values()):
         _ = catalogue.entries
-    for name, fault in plugins.register_commands(lambda _: click.Group()).items():
+    for name, fault in register_commands(plugins, lambda _: click.Group()).items():
         catalogue.faults.setdefault(name, []).append(fault)
     return catalogue.faults
 

@@ -164,22 +164,6 @@ class Plugins:
             self._callers[name, owner] = self._pm.subset_hook_caller(name, others)
         return self._callers[name, owner]
 
-    def register_commands(self, group_of: "Callable[[str], click.Group]") -> dict[str, str]:
-        """Let every enabled provider add its subcommands to the group that `group_of` gives for its name.
-
-        Return why the commands of a provider are left out, by its name.
-        """
-        faults: dict[str, str] = {}
-        for name, plugin in self.plugins.items():
-            if plugin.state != "enabled":
-                continue
-            try:
-                self.hook("kie_register_commands", name)(commands=group_of(name))
-            except Exception as exc:  # noqa: BLE001  as when loading: only this plugin goes without its commands
-                faults[name] = f"its commands are left out: {summarize(exc)}{place_of(exc)}"
-                log.warning("provider %s: %s", name, faults[name])
-        return faults
-
     def _load(self, plugin: Plugin) -> list[Offer]:
         """Import a provider and ask it; return it where it keeps the contract, nothing where it is set aside."""
         section = self._settings.section(plugin.name)
@@ -315,6 +299,23 @@ def load(
             faults.append(exc)
             own: dict[str, Any] = {"providers": {}, "provider_variables": {}}  # one of them is a wrong gateway
             settings = settings.without(*exc.where) if exc.where else settings.model_copy(update=own)
+
+
+def register_commands(plugins: Plugins, group_of: "Callable[[str], click.Group]") -> dict[str, str]:
+    """Let every enabled provider add its subcommands to the group that `group_of` gives for its name.
+
+    Return why the commands of a provider are left out, by its name.
+    """
+    faults: dict[str, str] = {}
+    for name, plugin in plugins.plugins.items():
+        if plugin.state != "enabled":
+            continue
+        try:
+            plugins.hook("kie_register_commands", name)(commands=group_of(name))
+        except Exception as exc:  # noqa: BLE001  as when loading: only this plugin goes without its commands
+            faults[name] = f"its commands are left out: {summarize(exc)}{place_of(exc)}"
+            log.warning("provider %s: %s", name, faults[name])
+    return faults
 
 
 def set_aside_in(plugins: Plugins, words: str) -> Iterator[str]:
