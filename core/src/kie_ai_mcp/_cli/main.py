@@ -31,7 +31,7 @@ from kie_ai_mcp._cli.console import (
 )
 from kie_ai_mcp._cli.greeting import greet
 from kie_ai_mcp._mcp.signals import end_on_signal, exit_process
-from kie_ai_mcp._providers.loader import Plugins, SERVER, register_commands
+from kie_ai_mcp._providers.loader import SERVER, Plugins, register_commands
 from kie_ai_mcp._settings.installation import PROVIDERS, extra, install_command, typed_command
 from kie_ai_mcp._settings.load import STRICT, Faults, full_environment, load_settings, mask_environment, take_secrets
 from kie_ai_mcp._settings.logging import log_to_stderr, log_warnings
