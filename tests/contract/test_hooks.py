@@ -8,6 +8,7 @@ import pytest
 
 from kie_ai_mcp import Gateway, Outcome, Provider, StatusRoute, Submission, Task
 from kie_ai_mcp._providers.asking import outcome_of, route_of
+from kie_ai_mcp._providers.loader import register_commands
 from kie_ai_mcp.errors import ReadFailed
 from kie_ai_mcp.testing._load import Loaded, load
 
@@ -155,5 +156,5 @@ def test_hook_kie_register_commands(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert capsys.readouterr().out == "", "serving doesn't ask for commands"
     group = click.Group("kie-ai-mcp-server")
-    provider.plugins.register_commands(lambda _: group)
+    register_commands(provider.plugins, lambda _: group)
     assert list(group.commands) == ["tide"]
