@@ -22,7 +22,7 @@ from kie_ai_mcp._settings.installation import shell_words
 from kie_ai_mcp.errors import StorageError, one_line
 
 log = logging.getLogger(__name__)
-SOON_BYTES = 64 * 2**20  # the largest file of which the whole check takes half a second
+SOON_BYTES = 16 * 2**20  # the largest file of which the whole check takes half a second, with the cache of a server
 CACHE_KIB = 8_192  # of pages; by default the busiest day's requests, which lists add up, drive each other out of it
 ON_MACOS = {"fullfsync": 1, "checkpoint_fullfsync": 1}  # elsewhere a flush reaches the disk as it is
 
