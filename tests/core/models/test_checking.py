@@ -54,6 +54,7 @@ def test_input_that_the_schema_allows_has_no_fault(sent: dict[str, Any]) -> None
         ("n", 2.5, "give a whole number"),
         ("n", True, "give a whole number"),
         ("n", None, "give a whole number, or leave it out"),
+        ("fade_seconds", "2 min", "give a number of seconds (120)"),
         ("sound", "TRUE", "give true or false (true)"),
         ("sound", 1, "give true or false"),
         ("prompt", 12345, "give a text ('12345')"),
@@ -76,6 +77,7 @@ def test_wrong_value_is_refused_with_a_cure(name: str, value: Any, cure: str) ->
     fox = model(
         page_url={"type": "string", "format": "uri"},
         code={"type": "string", "pattern": "^[A-Z]+$"},
+        fade_seconds={"type": "number"},
         tags={"type": "array", "items": {"type": "string"}, "uniqueItems": True},
         either={"anyOf": [{"type": "string"}, {"type": "integer"}]},
     )

@@ -7,6 +7,7 @@ from pydantic import WithJsonSchema
 
 from kie_ai_mcp import ImageUrl, ImageUrls, InvalidArgument, Prompt, Submission
 from kie_ai_mcp._providers.arguments import Arguments
+from kie_ai_mcp._providers.understanding import seconds_in
 
 PICTURE, OTHER = "https://example.com/a.png", "https://example.com/b.png"
 
@@ -34,6 +35,19 @@ def make(
 ARGUMENTS = Arguments(make)
 
 
+def sing(
+    duration: float | None = None,
+    parts: list[Shot] | None = None,
+    song_length: Literal["90", "120"] | None = None,
+    seconds: int | None = None,
+) -> Submission:
+    """Sing."""
+    raise NotImplementedError
+
+
+LENGTHS = Arguments(sing)
+
+
 @pytest.mark.parametrize(
     ("given", "read"),
     [
@@ -57,6 +71,9 @@ ARGUMENTS = Arguments(make)
         ({"resolution": "full HD"}, {"resolution": "1080p"}),
         ({"seconds": "6"}, {"duration": 6}),
         ({"duration": "8s"}, {"duration": 8}),
+        ({"duration": "0:08"}, {"duration": 8}),
+        ({"image_size": "4K"}, {"resolution": "4K"}),
+        ({"image_size": "16:9"}, {"aspectRatio": "16:9"}),
         ({"audio": True}, {"sound": True}),
         ({"format": "JPG"}, {"output_format": "jpeg"}),
         ({"aspectRatio": "Auto", "resolution": "auto", "duration": "auto"}, {}),
@@ -64,6 +81,44 @@ ARGUMENTS = Arguments(make)
 )
 def test_other_names_and_spellings_are_understood(given: dict[str, Any], read: dict[str, Any]) -> None:
     assert ARGUMENTS.check({"prompt": "a fox", **given}) == {"prompt": "a fox", **read}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("8s", 8),
+        ("1.5 seconds", 1.5),
+        ("30-second", 30),
+        ("2 minutes", 120),
+        ("2 min", 120),
+        ("2-minute", 120),
+        ("2:00", 120),
+        ("1:02:03", 3723),
+        ("1.5 min", 90),
+        ("1 min 30 s", 90),
+        ("1m30s", 90),
+        ("1 minute and 30 seconds", 90),
+        ("-5 s", -5),
+    ],
+)
+def test_length_in_words_or_on_a_clock_is_seconds(text: str, seconds: float) -> None:
+    given = {"duration": text, "parts": [{"prompt": "a", "duration": text}]}
+    assert LENGTHS.check(given) == {"duration": seconds, "parts": [{"prompt": "a", "duration": seconds}]}
+    assert (f"duration {text!r} was read as {seconds}." in LENGTHS.understood(given).notes) == (seconds > 30)
+
+
+def test_length_in_words_is_read_as_a_choice_that_is_text() -> None:
+    assert LENGTHS.check({"song_length": "2 minutes", "seconds": "1 min"}) == {"song_length": "120", "seconds": 60}
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2", "16:90", "2 km", "m", "s", "5 min of it", "2:0", "one minute"])
+def test_no_length_is_read_from_other_words(text: str) -> None:
+    assert seconds_in(text) is None
+
+
+def test_refused_length_is_asked_for_in_seconds() -> None:
+    with pytest.raises(InvalidArgument, match=r"'soon' is not accepted: give a whole number of seconds\."):
+        LENGTHS.check({"seconds": "soon"})
 
 
 def test_what_was_left_out_or_read_as_another_is_said() -> None:

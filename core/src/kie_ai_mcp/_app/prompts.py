@@ -13,6 +13,7 @@ from kie_ai_mcp._models.samples import choices, nearest_first
 from kie_ai_mcp._models.search import Offer, best
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.selection import RANKS
+from kie_ai_mcp._providers.understanding import seconds_in
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import Kind, Media, field_of
@@ -218,13 +219,14 @@ async def _product_steps(prompts: Prompts, filled: Mapping[str, str]) -> list[st
 
 async def _clip_steps(prompts: Prompts, filled: Mapping[str, str]) -> list[str]:
     seconds, words = filled.get("seconds", ""), filled.get("model", "")
-    if seconds and not re.fullmatch(r"[1-9][0-9]{0,2}", seconds):
+    length = str(seconds_in(seconds) or seconds)
+    if seconds and not re.fullmatch(r"[1-9][0-9]{0,2}", length):
         raise InvalidArgument("seconds", seconds, "give a whole number of seconds, such as 5")
     maker = await prompts.maker(CLIP, words)
     if maker is None:
         raise InvalidArgument("model", words, "no tool or model that makes videos of words alone fits. Leave it out")
     wishes = maker.upright()
-    if seconds and (near := nearest_first(int(seconds), maker.values_of("duration"))):
+    if seconds and (near := nearest_first(int(length), maker.values_of("duration"))):
         wishes["duration"] = near[0]
     return [*prompts.purchase(maker, wishes, {}), *prompts.ending()]
 

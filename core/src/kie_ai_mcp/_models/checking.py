@@ -14,6 +14,7 @@ from kie_ai_mcp._models.terms import EMPTY, View, beside, number_of, schema_at
 from kie_ai_mcp._models.wording import described, shown, spans
 from kie_ai_mcp._providers.arguments import is_blank, wrong_addresses
 from kie_ai_mcp._providers.tools import OPTION_NAMES
+from kie_ai_mcp._providers.understanding import TIMES, seconds_in
 from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp.errors import InvalidArgument, one_line, shorten
 from kie_ai_mcp.models import Model
@@ -214,7 +215,8 @@ def _allowed(model: Model, error: Any) -> str:
         return f"{_SIZES[kind]} {plain(limit)} {noun}, {len(value)} were given" if value else "it can't be empty"
     match kind:
         case "type":
-            return _of_type([limit] if isinstance(limit, str) else limit, value)
+            name = next((part for part in reversed(error.absolute_path) if isinstance(part, str)), "")
+            return _of_type([limit] if isinstance(limit, str) else limit, value, is_time=bool(TIMES.search(name)))
         case "multipleOf":
             near = " or ".join(map(plain, beside(number_of(value), limit)))  # type: ignore[arg-type]
             return f"a multiple of {plain(limit)} ({near})"
@@ -229,10 +231,11 @@ def _allowed(model: Model, error: Any) -> str:
     return f"give {described(model, error.schema, _place(error.absolute_path, '[]'))}"
 
 
-def _of_type(kinds: Sequence[str], value: Any) -> str:
+def _of_type(kinds: Sequence[str], value: Any, *, is_time: bool = False) -> str:
     hint = ", or leave it out" if value is None else ""
     number = number_of(value)
     if isinstance(value, str):
+        number = number_of(seconds_in(value)) if is_time and number is None else number
         if number is not None and {"integer", "number"} & {*kinds}:
             hint = f" ({plain(number)})"
         elif value.lower() in {"true", "false"} and "boolean" in kinds:
@@ -241,7 +244,8 @@ def _of_type(kinds: Sequence[str], value: Any) -> str:
             hint = f" ({shorten([value])})"
     elif number is not None and "string" in kinds:
         hint = f" ('{plain(number)}')"
-    return f"give {' or '.join(_TYPES.get(kind, kind) for kind in kinds)}{hint}"
+    unit = " of seconds" if is_time and {"integer", "number"} & {*kinds} else ""
+    return f"give {' or '.join(_TYPES.get(kind, kind) for kind in kinds)}{unit}{hint}"
 
 
 def nearest(value: Any, values: Sequence[Any]) -> Any:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from kie_ai_mcp._providers.annotations import adapter, annotations, hints_of, without
-from kie_ai_mcp._providers.understanding import NOTHING, Understood, understood
+from kie_ai_mcp._providers.understanding import NOTHING, TIMES, Understood, seconds_in, understood
 from kie_ai_mcp._settings.amounts import what_it_takes
 from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
 from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, field_of, is_web_address, texts_at
@@ -181,7 +181,8 @@ class Arguments:
                 limit = "it can't be empty"
             return InvalidArgument(field, value, limit.format(**error.get("ctx", {}), length=length))
         if words := what_it_takes(error["type"], error.get("ctx", {})):
-            return InvalidArgument(field, value, f"give {words}")
+            unit = " of seconds" if words.endswith("number") and TIMES.search(field_of(field)) else ""
+            return InvalidArgument(field, value, f"give {words}{unit}")
         return InvalidArgument(field, value, error["msg"][:1].lower() + error["msg"][1:])
 
     def _unknown(self, name: str, value: Any) -> InvalidArgument:
@@ -206,15 +207,15 @@ def with_defaults(schema: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[s
 def _with_numbers(item: Any, schema: Any) -> Any:
     """Return an item of a list with numbers where it holds them as text."""
     fields = schema.get("properties", {}) if isinstance(schema, Mapping) and isinstance(item, dict) else {}
-    whole = {name for name in fields if fields[name].get("type") == "integer"}
-    return (
-        {
-            name: int(value) if name in whole and isinstance(value, str) and NUMBER.fullmatch(value) else value
-            for name, value in item.items()
-        }
-        if fields
-        else item
-    )
+    return {name: _as_number(name, value, fields.get(name, {})) for name, value in item.items()} if fields else item
+
+
+def _as_number(name: str, value: Any, field: Mapping[str, Any]) -> Any:
+    kind = field.get("type") if isinstance(value, str) else None
+    if kind == "integer" and NUMBER.fullmatch(value):
+        return int(value)
+    seconds = seconds_in(value) if kind in ("integer", "number") and TIMES.search(name) else None
+    return value if seconds is None else seconds
 
 
 def with_bounds(schema: dict[str, Any]) -> dict[str, Any]:

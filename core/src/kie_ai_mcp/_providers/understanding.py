@@ -15,7 +15,7 @@ NAMES = (
     "style instructions voiceinstructions",
     "negativeprompt negative avoid exclude",
     "aspectratio size imagesize shape ratio aspect",
-    "resolution quality imageresolution videoresolution definition size",
+    "resolution quality imageresolution videoresolution definition size imagesize",
     "duration seconds length durations durationseconds videolength",
     "imageurls imageurl images image pictures picture photos photo inputimages inputimage inputurls imageinput"
     " sourceimage startimage initimage firstframeurl firstframe",
@@ -60,7 +60,11 @@ WORDS = {
 FIRST = ("firstframeurl", "firstframe", "firstimage", "startframe", "startimage", "imageurl", "image")
 LAST = ("lastframeurl", "lastframe", "lastimage", "endframe", "endimage", "tailimageurl", "tailimage")
 TIMES = re.compile(r"duration|seconds|length|(_at|At|_s)$")  # names of arguments that are seconds
-SECONDS = re.compile(r"(-?[0-9]{1,6}(?:\.[0-9]{1,3})?)\s*(?:s|secs?|seconds?)", re.IGNORECASE)
+_NUMBER = r"(-?[0-9]{1,6}(?:\.[0-9]{1,3})?)[\s-]*"
+LENGTH = re.compile(
+    rf"(?:{_NUMBER}m(?:ins?|inutes?)?)?(?:[\s,]*(?:and\s)?\s*{_NUMBER}s(?:ecs?|econds?)?)?", re.IGNORECASE
+)
+CLOCK = re.compile(r"(?:([0-9]{1,2}):)?([0-9]{1,3}):([0-5][0-9])")
 SEVERAL = re.compile(r"https?://\S+(?:[,\s]+https?://\S+)+\s*")  # addresses in one text
 SHAPE = re.compile(r"([0-9]{1,4})\s*[x/×]\s*([0-9]{1,4})", re.IGNORECASE)
 
@@ -103,9 +107,14 @@ def understood(given: Mapping[str, Any], schema: Mapping[str, Any], media: Itera
         if own_name(name).rstrip("s") != own_name(own).rstrip("s"):
             notes.append(f"{name} was read as {own}.")
         arguments[own] = value if read is None else read
-        if isinstance(value, str) and isinstance(read, str) and read.lower() != value.strip().lower():
+        # Of a number with its unit (8s) nothing was read as another.
+        if isinstance(value, str) and isinstance(read, str | int | float) and not _begins_with(value, read):
             notes.append(f"{own} {value!r} was read as {read!r}.")
     return Understood(arguments, tuple(notes), frozenset(left_out))
+
+
+def _begins_with(text: str, value: str | float) -> bool:
+    return text.strip().lower().startswith(str(value).lower())
 
 
 def _with_frames(given: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
@@ -130,6 +139,17 @@ def _says_nothing(value: Any) -> bool:
 def spelled(text: str, choices: Iterable[Any]) -> str | None:
     """Return a text as one of the choices spells it, without regard to case; None where none does."""
     return next((each for each in choices if isinstance(each, str) and each.lower() == text.lower()), None)
+
+
+def seconds_in(text: str) -> float | None:
+    """Return a length in words or as a clock shows it (``2 min``, ``1:30``) in seconds; None for anything else."""
+    clock, words = CLOCK.fullmatch(text.strip()), LENGTH.fullmatch(text.strip())
+    if clock:
+        return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + int(clock[3])
+    if words is None or not any(words.groups()):
+        return None
+    seconds = float(words[1] or 0) * 60 + float(words[2] or 0)
+    return int(seconds) if seconds.is_integer() else round(seconds, 3)
 
 
 def _own_names(name: str, value: Any, fields: Mapping[str, Any], taken: Iterable[str]) -> Iterator[str]:
@@ -172,14 +192,12 @@ def _read(value: Any, name: str, field: Mapping[str, Any], *, is_file: bool) -> 
         return value[0]
     if kind == "array" and isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
         return re.split(r"[,\s]+", value.strip()) if is_file and SEVERAL.fullmatch(value) else [value]
+    seconds = seconds_in(value) if isinstance(value, str) and TIMES.search(name) else None
     if isinstance(value, str) and kind in ("integer", "number"):
-        seconds = SECONDS.fullmatch(value.strip()) if TIMES.search(name) else None
-        if seconds:
-            number = float(seconds[1])
-            return int(number) if number.is_integer() else number
-        return None if value.strip().lower() == AUTO else value
+        return seconds if seconds is not None else None if value.strip().lower() == AUTO else value
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not choices or value in choices:
         return None if kind == "boolean" and value == AUTO else value
+    value = value if seconds is None else seconds
     word = f"{value:g}" if isinstance(value, float) else str(value).strip().lower()
     near = (word, f"{word}p", *WORDS.get(word, ()), *_shapes(word))
     read = next(filter(None, (spelled(each, choices) for each in near)), value)
