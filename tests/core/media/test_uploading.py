@@ -516,6 +516,7 @@ def test_of_data_only_the_beginning_is_recorded() -> None:
 # Own results ---------------------------------------------------------------------------------------------------------
 
 LINK = "https://tempfile.example/result.png"
+SONG = "https://tempfile.example/song.mp3"
 
 
 @pytest.fixture
@@ -566,7 +567,10 @@ async def test_own_result_whose_link_has_ended_is_uploaded_from_its_file(
     [
         ("kie://files/nobody/1", "no such task is on record"),
         ("t-gone", "its link has ended and it is not saved"),
-        ("t-four", "its results are kie://files/t-four/1 to 2"),
+        ("t-four", "the task has 2 results that fit; choose one: kie://files/t-four/1 or kie://files/t-four/2"),
+        ("t-mixed", "2 results that fit; choose one: kie://files/t-mixed/1 or kie://files/t-mixed/3"),
+        ("t-song", "its results are of the kind audio or text, not image"),
+        ("t-failed", "the task is failed, it has no result"),
         ("kie://files/t-four/3", "its results are kie://files/t-four/1 to 2"),
         ("kie://files/t-four/0", "its results are kie://files/t-four/1 to 2"),
         ("t-running", "the task is still pending and has no result yet"),
@@ -577,15 +581,33 @@ async def test_own_result_whose_link_has_ended_is_uploaded_from_its_file(
     ],
 )
 async def test_own_result_that_can_not_be_used_says_why(
-    text: str, reason: str, finished: Callable[..., Any], uploads: MakeUploads
+    text: str, reason: str, finished: Callable[..., Any], uploads: MakeUploads, tmp_path: Path
 ) -> None:
     await finished("t-gone", LINK, days_ago=3)
     await finished("t-four", LINK, f"{LINK}?2")
     for name in ("t-clip", "t-clip-2", "t-clip-3"):
         await finished(name, "https://tempfile.example/clip.mp4?x=1")
+    await finished("t-mixed", LINK, "https://tempfile.example/clip.mp4", "https://tempfile.example/any")
+    (tmp_path / "song.json").write_text("{}", "utf-8")
+    await finished("t-song", SONG, SONG, files=("", "", str(tmp_path / "song.json")))
+    await uploads().record.tasks.adopt(Task("t-failed", "nano-banana", "nano-banana"))
+    await uploads().record.tasks.record_outcome("t-failed", Outcome("failed", error="no"))
     await uploads().record.tasks.adopt(Task("t-running", "nano-banana", "nano-banana"))
 
     assert reason in (await refusal(uploads(), text)).allowed
+
+
+async def test_one_result_that_fits_is_used_beside_those_of_other_kinds(
+    finished: Callable[..., Any], uploads: MakeUploads, tmp_path: Path
+) -> None:
+    (tmp_path / "1.json").write_text("{}", "utf-8")
+    await finished("t-1", SONG, LINK, files=("", "", str(tmp_path / "1.json")))
+    await finished("t-2", SONG, files=("", str(tmp_path / "gone.json")))
+
+    assert await send_files(uploads(), {"image_urls": ["t-1"]}, MEDIA) == {"image_urls": [LINK]}
+    for text in ("t-1", "t-2"):
+        assert await send_files(uploads(), {"sound": text}, {"sound": Media("audio")}) == {"sound": SONG}
+    assert (await uploads().file("path", "t-2")).url == SONG  # to any argument
 
 
 # Pictures that the service does not take -----------------------------------------------------------------------------

@@ -14,10 +14,11 @@ import stat
 import tempfile
 import unicodedata
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from kie_ai_mcp._media.files import (
 from kie_ai_mcp._media.measuring import NOTHING, Measures, faults_of, formats_of, measured, measured_at
 from kie_ai_mcp._media.thumbnails import convert
 from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.tasks import beginning_fault, begun_with
 from kie_ai_mcp._service import transfer
 from kie_ai_mcp._service.caller import Caller, account_of
@@ -50,6 +52,7 @@ from kie_ai_mcp.specs import Gateway, Media, is_web_address, texts_at
 
 RESULT = re.compile(r"kie://(?:files|tasks)/([^/]+)(?:/([0-9]{1,3}))?|([^/\\]{1,500})")
 TAKEN = ("png", "jpg", "webp", "gif")  # pictures that are sent as they are where the service names no types
+PLAYED = ("image", "video", "audio")  # the kinds of what is shown or played; others are data
 UPLOADS_PATH = "/uploads"  # where `serve --http` takes the bytes of a file
 KEPT_FOR = timedelta(hours=20)  # how long an upload is used again; the service keeps it for a day, or for three
 
@@ -213,16 +216,19 @@ class Uploads:
             reason = f"the task is still {record.status} and has no result yet"
             raise InvalidArgument(field, text, reason, next_step=step)
         results = [*zip_longest(record.result_urls, record.files, fillvalue="")] if record.status == "completed" else []
-        number = int(match[2] or len(results) == 1)
+        only = partial(_only_one, field, text, record, results, media)
+        number = int(match[2]) if match[2] else await anyio.to_thread.run_sync(only)
         if not 0 < number <= len(results):
-            there = f"kie://files/{quote(record.written_id, safe='')}/1 to {len(results)}" if results else "none"
-            raise InvalidArgument(field, text, f"the task is {record.status}, its results are {there}")
+            there = f"its results are kie://files/{quote(record.written_id, safe='')}/1 to {len(results)}"
+            raise InvalidArgument(
+                field, text, f"the task is {record.status}, {there if results else 'it has no result'}"
+            )
         url, saved = results[number - 1]
         if saved and (record.expired or not url):
             return Path(saved)
         if record.expired:
             raise InvalidArgument(field, text, "its link has ended and it is not saved; make it again, or give another")
-        form = format_of_file(Path(saved or "-")) or format_of_url(url)
+        form = _format_of(url, saved)
         if form.extension and media is not None and form.kind not in media.kinds:
             kinds = " or ".join(media.kinds)
             raise InvalidArgument(field, text, f"it is a result of the kind {form.kind}, not {kinds}")
@@ -302,6 +308,28 @@ class Uploads:
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return LocalFile(path, form, status.st_size, digest, transfer.file_mark(status), measures=measures)
+
+
+def _format_of(url: str, saved: str) -> Format:
+    return format_of_file(Path(saved or "-")) or format_of_url(url)
+
+
+def _only_one(
+    field: str, text: str, record: TaskRecord, results: Sequence[tuple[str, str]], media: Media | None
+) -> int:
+    """Return the number of the one result that fits an argument; raise InvalidArgument where several do."""
+    wanted = media.kinds if media else PLAYED
+    # The kind of an address without an ending is not known, and may fit; of a file that is gone there is nothing.
+    kinds = [form.kind if form.extension else "" for form in (_format_of(*result) for result in results)]
+    fits = [kind in wanted if kind else bool(url) for kind, (url, _) in zip(kinds, results, strict=True)]
+    numbers = [number for number, is_fit in enumerate(fits, start=1) if is_fit]
+    if len(numbers) == 1 or len(results) < 2:
+        return numbers[0] if numbers else len(results)
+    if not numbers:
+        there = " or ".join(dict.fromkeys(kind or "unknown" for kind in kinds))
+        raise InvalidArgument(field, text, f"its results are of the kind {there}, not {' or '.join(wanted)}")
+    each = " or ".join(f"kie://files/{quote(record.written_id, safe='')}/{number}" for number in numbers)
+    raise InvalidArgument(field, text, f"the task has {len(numbers)} results that fit; choose one: {each}")
 
 
 def replaced(arguments: Mapping[str, Any], media: Mapping[str, Media], by: Callable[[str], str]) -> dict[str, Any]:
