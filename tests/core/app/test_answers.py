@@ -20,6 +20,7 @@ from kie_ai_mcp_sandbox.server import Sandbox
 pytestmark = pytest.mark.anyio
 
 PICTURE = "generate_nano_banana"
+EDIT = "edit_nano_banana"
 
 
 @pytest.fixture
@@ -321,8 +322,16 @@ async def test_answer_names_no_saved_file_that_is_gone(app: App) -> None:
     saved.unlink()
     answer, data = await ask(app, "get_task_status", task_id=task_id)
     assert (data["files"], "Saved: " in answer.text) == ([], False)
-    assert "The saved file of result 1 is not there any more" in answer.text
-    assert "The results are saved" not in answer.text
+    texts = [answer.text]
+    for tool, given in (("show_result", {"task_id": task_id}), ("list_tasks", {})):
+        other, data = await ask(app, tool, **given)
+        (task,) = data.get("tasks", [data])
+        assert (task.get("files", []), "Saved: " in other.text) == ([], False)
+        texts.append(other.text)
+    read = [json.loads((await app.resources.read(f"kie://tasks{end}")).text or "") for end in ("", f"/{task_id}")]
+    assert [task["files"] for task in (read[0]["tasks"][0], read[1])] == [[], []]
+    assert all("The saved file of result 1 is not there any more" in text for text in texts)
+    assert not any("The results are saved" in text for text in texts)
     assert not saved.exists()
     assert (await ask(app, "save_result", task_id=task_id))[1]["files"] == [str(saved)]
 
@@ -333,3 +342,41 @@ async def test_one_result_is_shown_by_its_number(app: App) -> None:
     assert (len(shown.pictures), "Result 1: a preview" in shown.text) == (1, True)
     wrong, _ = await ask(app, "show_result", task_id=task_id, number=2)
     assert (wrong.is_error, "its results are numbers 1 to 1" in wrong.text) == (True, True)
+
+
+async def test_file_in_a_moved_output_folder_is_listed_where_it_is(app: App, tmp_path: Path) -> None:
+    await finished(app)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    object.__setattr__(app.engine.settings, "output_dir", tmp_path / "moved")
+    (task,) = (await ask(app, "list_tasks"))[1]["tasks"]
+    assert [Path(file).is_relative_to(tmp_path / "moved") for file in task["files"]] == [True]
+
+
+async def test_call_in_place_of_a_refused_one_has_files_that_can_be_used(app: App, tmp_path: Path) -> None:
+    asked = {"prompt": "A fox at sea", "n": 3}
+    for gone in (str(tmp_path / "out" / "none.jpg"), "kie://files/nobody/1"):
+        refused, data = await ask(app, EDIT, **asked, image_urls=[gone])
+        assert ("instead" in data, "no such argument (given 3)" in refused.text) == (False, True)
+        assert "image_urls[0]: " in refused.text
+    task_id = await finished(app)
+    refused, data = await ask(app, EDIT, **asked, image_urls=[task_id])
+    instead = data["instead"]
+    assert instead["arguments"] == {"prompt": "A fox at sea", "image_urls": [task_id]}
+    assert not (await ask(app, instead["tool"], **instead["arguments"]))[0].is_error
+
+
+async def test_what_the_call_in_place_of_a_refused_one_leaves_out_is_named(app: App) -> None:
+    _, data = await ask(app, PICTURE, prompt="A fox", n=3)
+    assert data["instead"] == {"tool": PICTURE, "arguments": {"prompt": "A fox"}, "left_out": {"n": 3}}
+    cure = "'instead' leaves out n: make that call if nobody needs it, else correct the arguments."
+    assert data["next_step"] == f"Nothing was recorded or sent. {cure}"
+    _, priced = await ask(app, "estimate_cost", name=PICTURE, arguments={"prompt": "A fox", "n": 3})
+    assert (priced["instead"], priced["next_step"]) == (data["instead"], f"Nothing was sent. {cure}")
+    _, kept = await ask(app, PICTURE, prompt="A fox", resolution="9K")
+    assert "left_out" not in kept["instead"]
+    assert kept["next_step"].endswith("Make the call of 'instead'.")
+
+
+async def test_value_of_another_argument_is_kept_in_the_call_that_works(app: App) -> None:
+    _, data = await ask(app, PICTURE, prompt="A fox", image_size="4K")
+    assert data["instead"] == {"tool": PICTURE, "arguments": {"prompt": "A fox", "resolution": "4K"}}

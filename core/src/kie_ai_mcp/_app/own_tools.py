@@ -27,7 +27,7 @@ from kie_ai_mcp._flow.report import (
     report_of,
     wait_call,
 )
-from kie_ai_mcp._flow.results import refresh, save
+from kie_ai_mcp._flow.results import as_found, refresh, save
 from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.status import balances, credits_left, keyless
 from kie_ai_mcp._flow.waiting import wait_for
@@ -95,7 +95,8 @@ class OwnTools:
             reason = f"no such provider is installed, and no task fits. {nearest(provider, installed)}"
             raise InvalidArgument("provider", provider, reason)
         shows_user = self.engine.record.sees_all
-        reports = [report_of(record, DATA_LISTED, in_list=True, shows_user=shows_user) for record in records[:limit]]
+        listed = partial(report_of, data_bytes=DATA_LISTED, in_list=True, shows_user=shows_user)
+        reports = await as_found(self.engine, records[:limit], listed)
         extra: dict[str, Any] = {}
         if listing.unsettled and cursor is None:
             extra["unresolved"] = [_unresolved(entry, self.engine) for entry in listing.unsettled]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ import anyio.to_thread
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.report import Report, bounded, report_of
-from kie_ai_mcp._flow.results import refresh
+from kie_ai_mcp._flow.results import as_found, refresh, relocated
 from kie_ai_mcp._media.files import HEAD_BYTES, Format, format_of, format_of_url, text_of
 from kie_ai_mcp._media.thumbnails import Picture, preview
 from kie_ai_mcp._record.tables import TaskRecord
@@ -108,14 +109,15 @@ class Resources:
         """Return the content of an address; raise KieError where there is none, or it can't be fetched."""
         if uri == TASKS:
             records = await self.engine.record.tasks.newest(Filters(limit=TASKS_READ))
-            reports = (report_of(record, DATA_LISTED) for record in records)
+            reports = await as_found(self.engine, records, partial(report_of, data_bytes=DATA_LISTED))
             return _json({"tasks": [self.shown(report).structured() for report in reports]})
         if uri == PROVIDERS:
             return _json({"providers": self._providers()})
         record, number = await self.located(uri)
         assert record is not None  # noqa: S101  both lists were read above
         if not number:
-            return _json(self.shown(report_of(record)).structured())
+            (report,) = await as_found(self.engine, [record])
+            return _json(self.shown(report).structured())
         file, form = await self._opened(record, number)
         with file:
             data = await anyio.to_thread.run_sync(file.read, READ_BYTES + 1)
@@ -145,7 +147,8 @@ class Resources:
         """Return a task, small pictures of its first results, or of one, and notes on what is shown and what is not."""
         record = await self.engine.record.tasks.find(task_id)
         if record is not None and record.final:
-            report = report_of(record)
+            record = await relocated(await self.engine.of_owner(record), record)
+            (report,) = await as_found(self.engine, [record])
         else:
             report = await refresh(self.engine, task_id)
             record = await self.engine.record.tasks.find(task_id)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -149,7 +149,23 @@ def unread(task_id: str, reason: str, next_step: str) -> Report:
 async def last_known(engine: Engine, task_id: str) -> Report | None:
     """Return a task as it is on record, without asking the service; None for an id never seen."""
     record = await engine.record.tasks.find(task_id)
-    return None if record is None else report_of(record)
+    return None if record is None else (await as_found(engine, [record]))[0]
+
+
+async def as_found(
+    engine: Engine, records: Sequence[TaskRecord], answer: Callable[[TaskRecord], Report] = report_of
+) -> list[Report]:
+    """Return tasks as answers, none of which names a saved file that is gone; a note says so. No service is asked."""
+    if not any(any(record.files) for record in records):
+        return [*map(answer, records)]
+    found = await anyio.to_thread.run_sync(_found, records, engine.settings.output_dir)
+    return [answer(record).noted(*notes) if notes else answer(record) for record, notes in found]
+
+
+def _found(records: Sequence[TaskRecord], folder: Path | None) -> list[tuple[TaskRecord, tuple[str, ...]]]:
+    places = [tuple(file and str(place_now(file, folder) or "") for file in record.files) for record in records]
+    pairs = [*zip(records, places, strict=True)]
+    return [(replace(each, files=files) if files != each.files else each, _lost(each, files)) for each, files in pairs]
 
 
 async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> Report:
