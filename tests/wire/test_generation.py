@@ -168,7 +168,8 @@ async def test_format_that_nothing_would_convert_is_refused_with_a_call_that_wor
         assert not sandbox.ledger
         assert "KIE_AI_OUTPUT_DIR" in text(answer)
         instead = data(answer)["instead"]
-        assert instead == {"tool": "generate_gpt4o_image", "arguments": {"prompt": prompt}}
+        left = {"output_format": "jpeg", "nVariants": 2}
+        assert instead == {"tool": "generate_gpt4o_image", "arguments": {"prompt": prompt}, "left_out": left}
         assert not (await client.call_tool(instead["tool"], instead["arguments"])).is_error
 
 

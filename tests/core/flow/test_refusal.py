@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from kie_ai_mcp import ImageUrls, InvalidArgument, Prompt, Submission
-from kie_ai_mcp._flow.refusal import Search
+from kie_ai_mcp._flow.refusal import Search, given_up
 from kie_ai_mcp._providers.tools import BoundTool
 from tests.helpers import PICTURE
 
@@ -104,3 +104,27 @@ async def test_nothing_is_made_up_for_what_only_the_caller_knows() -> None:
     fields, working = await searched({"duration": 5})
 
     assert (fields, working) == (["prompt"], None)
+
+
+@pytest.mark.parametrize(
+    ("given", "used", "left"),
+    [
+        ({"seed": 1, "prompt": "a fox"}, {"prompt": "a fox"}, {"seed": 1}),
+        ({"imageUrls": ["a", "b", "c"]}, {"imageUrls": ["a", "b"]}, {"imageUrls": ["c"]}),
+        ({"imageUrls": ["a", "a"]}, {"imageUrls": ["a"]}, {"imageUrls": ["a"]}),
+        ({"prompt": "a fox in the snow"}, {"prompt": "a fox in"}, {"prompt": "the snow"}),
+        ({"quality": "4K"}, {"resolution": "4k"}, {}),
+        ({"resolution": "720px", "duration": 7}, {"resolution": "720p", "duration": 5}, {}),
+        ({"shots": [{"length": 12}]}, {"shots": [{"length": 9}]}, {}),
+    ],
+)
+def test_what_is_given_up_is_named_also_of_lists_and_texts(
+    given: dict[str, Any], used: dict[str, Any], left: dict[str, Any]
+) -> None:
+    assert given_up(given, used, TOOL.arguments.schema["properties"]) == left
+
+
+async def test_length_in_words_is_kept_as_seconds_where_the_input_is_sent_as_it_is() -> None:
+    fault = InvalidArgument("duration", "10 sec", "give a number")
+    changes = [*Search(attempt, TOOL, {})._of_what_is_wrong({"duration": "10 sec"}, fault)]
+    assert changes[0] == {"duration": 10}

@@ -18,7 +18,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.models import find, fitting
 from kie_ai_mcp._flow.pricing import Quote, quote
 from kie_ai_mcp._flow.refusal import completed
-from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, object_schema
+from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, cure_of, object_schema
 from kie_ai_mcp._flow.status import credits_left
 from kie_ai_mcp._models.catalogue import Entry, some
 from kie_ai_mcp._models.formats import types_in_words
@@ -187,9 +187,8 @@ class ModelTools:
             cost = await self._quote(name, arguments)
         except InvalidArgument as exc:
             answer |= {"valid": False, "errors": [fault.message for fault in exc.faults]}
-            cure = "Make the call of 'instead'; nothing was sent." if exc.instead else exc.next_step
             answer |= {"instead": dict(exc.instead)} if exc.instead else {}
-            answer["next_step"] = cure or "Correct the arguments; nothing was sent."
+            answer["next_step"] = f"Nothing was sent. {cure_of(exc)}"
         else:
             answer |= await self._costs(cost)
         return Answer("\n".join(_cost_lines(answer)), answer)

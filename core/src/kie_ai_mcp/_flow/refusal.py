@@ -1,22 +1,24 @@
 """Refusal of a call: every fault at once, and a call that works in its place, tried before it is named."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._flow.pricing import has_models, with_price
+from kie_ai_mcp._flow.ownership import check_named
+from kie_ai_mcp._flow.pricing import has_models, quote, with_price
+from kie_ai_mcp._flow.report import LEFT_OUT as GIVEN_UP
 from kie_ai_mcp._models.rules import LEFT_OUT
 from kie_ai_mcp._models.samples import choices, nearest_first
 from kie_ai_mcp._models.terms import number_of, schema_at
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options
-from kie_ai_mcp._providers.understanding import own_name
+from kie_ai_mcp._providers.understanding import TIMES, own_name, seconds_in, spelled
 from kie_ai_mcp._settings.amounts import in_words
-from kie_ai_mcp.errors import InvalidArgument, PluginError
+from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError
 from kie_ai_mcp.specs import field_of, is_web_address
 
 MOST_TRIES = 200  # calls of a provider's function for one refusal
@@ -38,7 +40,7 @@ async def completed(
     """Return a refusal that also names what a provider finds after its first fault, and holds a call that works.
 
     Each fault is mended by the smallest change that takes the call further: a value near by, one model for another, an
-    argument left out. What works is `instead`; it is None where nothing was found.
+    argument left out. What works is `instead`, its files included, with what it gives up; None where nothing was found.
     """
     arguments = own_options(arguments)
     given = {name: value for name, value in tool.arguments.understood(arguments).arguments.items() if value is not None}
@@ -52,10 +54,55 @@ async def completed(
         other = engine.plugins.tools.get(str(own.get("tool")))
         is_working = other is not None and await search.attempt(other, own.get("arguments", {})) is None
         working = own if is_working else working
-    whole = InvalidArgument.joined([*error.faults, *search.further])
-    whole.message = " ".join([error.message, *(fault.message for fault in search.further)])
+    further = search.further
+    if working is not None:
+        maker, used = engine.plugins.tools.get(working["tool"], tool), _flat(working)
+        given = maker.arguments.understood(given).arguments
+        faults, known = await _last_faults(engine, maker, used), {fault.field for fault in (*error.faults, *further)}
+        for fault in faults or ():
+            name = field_of(fault.field)
+            further += [fault] if fault.field not in known and used.get(name) == given.get(name) else []
+        left = given_up(given, used, maker.arguments.schema["properties"])
+        working = None if faults is not None else {**working, GIVEN_UP: left} if left else working
+    whole = InvalidArgument.joined([*error.faults, *further])
+    whole.message = " ".join([error.message, *(fault.message for fault in further)])
     whole.instead = working
     return whole
+
+
+async def _last_faults(
+    engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]
+) -> Sequence[InvalidArgument] | None:
+    """Return what is wrong with a call once its files and tasks are looked at; None where it would be sent."""
+    try:
+        await check_named(engine, tool, arguments)
+        cost = await quote(engine, tool, arguments)
+    except InvalidArgument as exc:
+        return exc.faults
+    except KieError:
+        return ()
+    return () if cost.max_credits is not None and (cost.credits or 0) > cost.max_credits else None
+
+
+def _flat(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call as its tool takes them, also of a model's."""
+    if call["tool"] != RUN:
+        return dict(call["arguments"])
+    options = {name: value for name, value in call["arguments"].items() if name in OPTION_NAMES}
+    return {**call["arguments"]["input"], **options}
+
+
+def given_up(given: Mapping[str, Any], used: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of the given arguments a call does not have, also the end of a list or of a free text."""
+    moved = [str(used[name]).lower() for name in used if name not in given]
+    left = {name: value for name, value in given.items() if name not in used and str(value).lower() not in moved}
+    for name, value in given.items():
+        now = used.get(name)
+        if isinstance(value, list) and isinstance(now, list) and len(now) < len(value):
+            left[name] = [each for each in value if each not in now] or value[len(now) :]
+        elif isinstance(value, str) and isinstance(now, str) and now and not choices(fields.get(name, {})):
+            left |= {name: value.removeprefix(now).strip()} if value.startswith(now) and len(now) < len(value) else {}
+    return left
 
 
 async def _fault(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> InvalidArgument | None:
@@ -183,6 +230,9 @@ class Search:
             elif value is None:
                 yield from ({name: each} for each in _usual(fields[name]))
             else:
+                others = [each for each in fields if each not in state] if isinstance(value, str) else []
+                words = ((each, spelled(value, choices(fields[each]))) for each in others)
+                yield from ({name: LEFT_OUT, each: word} for each, word in words if word is not None)
                 yield from ({name: each} for each in _near(value, fields[name], fault, every=name in required))
         kept = {*required, *map(field_of, self.tool.arguments.media)}
         wrong = (name for name in _names(error) if name in state and name not in kept)
@@ -230,6 +280,8 @@ def _usual(schema: Mapping[str, Any]) -> list[Any]:
 
 def _near(value: Any, schema: Mapping[str, Any], fault: InvalidArgument, *, every: bool = True) -> Iterator[Any]:
     """Yield values like a wrong one, the nearest first; none for a number that nothing can be reckoned with."""
+    if isinstance(value, str) and TIMES.search(field_of(fault.field)):
+        value = value if (seconds := seconds_in(value)) is None else seconds
     if isinstance(value, int | float) and not -LARGEST < value < LARGEST:
         return
     if listed := choices(schema):

@@ -31,6 +31,7 @@ DATA_BYTES = 12_000  # the most that an answer shows of a result that is data
 TEXT: dict[str, Any] = {"type": "string"}
 LIST: dict[str, Any] = {"type": "array"}
 NUMBER: dict[str, Any] = {"type": "number"}
+LEFT_OUT = "left_out"  # in `instead`: what was asked for and is not in that call
 PROMPT_CHARS = 120  # the most that an answer repeats of a prompt
 
 
@@ -214,8 +215,7 @@ def report_of_error(error: KieError, otherwise: str = "refused") -> Report:
     read = "not found" if isinstance(error, TaskNotFound) else "unread" if isinstance(error, ReadFailed) else None
     read = read or (None if otherwise == "refused" else otherwise)
     if isinstance(error, InvalidArgument):
-        cure = "Make the call of 'instead'." if error.instead else error.next_step
-        cure = cure or "Correct the arguments and call again."
+        cure = cure_of(error)
         next_step = cure if read else f"Nothing was recorded or sent. {cure}"
     else:
         next_step = error.next_step or ("Call again later." if error.can_retry else "Do not repeat the call unchanged.")
@@ -226,6 +226,15 @@ def report_of_error(error: KieError, otherwise: str = "refused") -> Report:
         error=error.message,
         instead=error.instead if isinstance(error, InvalidArgument) else None,
     )
+
+
+def cure_of(error: InvalidArgument) -> str:
+    """Return what is to be done about a refused call; of one in its place also what that leaves out."""
+    if not error.instead:
+        return error.next_step or "Correct the arguments and call again."
+    if left := ", ".join(error.instead.get(LEFT_OUT, ())):
+        return f"'instead' leaves out {left}: make that call if nobody needs it, else correct the arguments."
+    return "Make the call of 'instead'."
 
 
 def _failure(record: TaskRecord) -> str:
