@@ -3,14 +3,16 @@
 
 ::
 
-    python tools/market_models.py facts FOLDER [--write]
-    python tools/market_models.py live https://api.kie.ai/api/v1 [--write]
+    uv run python tools/market_models.py facts tests/service [--write]
+    uv run python tools/market_models.py live https://api.kie.ai/api/v1 [--write]
 
-It prints in words how the data file of ``plugins/market`` differs, one line for each difference, and ends with 1 where
-there is one. With ``--write`` it writes that file and those of the families, which hold the same entries.
+It prints in words how the data file of ``plugins/market`` differs and which families hold other entries, one line for
+each difference, and ends with 1 where there is one. With ``--write`` it writes that file and those of the families
+instead. These hold copies of its entries: while a family is installed, its copy is the one that counts.
 
-``facts`` rebuilds the file of ``market-models.json``, ``market-rules.json``, ``market-media.json`` and
-``market-prices.json``. Titles, notes, tools and availability are written by hand in the data file itself.
+``facts`` rebuilds the files from ``models.json``, ``model_rules.json``, ``model_media.json`` and ``model_prices.json``
+of a folder, and from what is written by hand in the data file of ``plugins/market``: titles, notes, tools, availability
+and formats. It reads nothing else, so it needs no network.
 
 ``live`` reads the list and every schema, one request a second, with the key in ``KIE_AI_API_KEY``. What the service
 does not publish as data stays as it is: rules, files, prices, and limits that only prose names. A model that is no
@@ -33,16 +35,14 @@ from typing import Any
 
 import httpx
 
-from kie_ai_mcp import Answer, LiveModel, LiveRead
+from kie_ai_mcp import Answer, LiveModel, LiveRead, Provider
 from kie_ai_mcp_market.catalogue import CATALOGUE, flat
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 MARKET = "market"
-FAMILIES = (
-    "flux", "gpt-image", "gpt4o-image", "ideogram", "kling", "nano-banana", "recraft", "runway", "seedance", "seedream",
-    "speech", "suno", "talking", "topaz", "veo3", "wan",
-)  # fmt: skip
-"""Families whose data file holds the entries of the models that begin as `Provider.models` says."""
+
+FACTS = ("models.json", "model_rules.json", "model_media.json", "model_prices.json")
+"""Files of a folder of facts: inputs, rules between fields, limits of files, prices."""
 
 BY_HAND = ("title", "notes", "tool", "availability", "formats")
 """Keys of an entry that are kept in the data file and written by hand."""
@@ -116,33 +116,54 @@ def entries_of(folder: Path, kept: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         folder: Where the facts lie.
         kept: The entries of today, with what is written by hand.
+
+    Raises:
+        ValueError: A file of facts is missing or wrong. The message says which and how.
     """
-    models, rules, media, prices = (
-        json.loads((folder / f"market-{name}.json").read_text(encoding="utf-8"))
-        for name in ("models", "rules", "media", "prices")
-    )
-    entries = {}
-    for model_id, model in sorted(models.items()):
-        entry = {
-            "title": model["title"],
-            **{key: kept[model_id][key] for key in BY_HAND if key in kept.get(model_id, {})},
-            "kind": model["kind"],
-            "task": model["task"],
-            "checked": model.get("checked", FIRST_CHECKED),
-            "media": media.get(model_id, {}),
-            "rules": list(rules_of(rules.get(model_id, ()))) + FURTHER_RULES.get(model_id, []),
-        }
-        limits = [
-            (path, rule["add"])
-            for rule in rules.get(model_id, ())
-            if rule["kind"] == "schema"
-            for path in rule["fields"]
-        ] + list(FURTHER_LIMITS.get(model_id, {}).items())
-        entry |= input_of(model_id, model["input"], entry["media"], limits)
-        if price := prices.get(model_id):
-            entry["price"] = price_of(model_id, price)
-        entries[model_id] = entry
+    facts, entries = facts_of(folder), {}
+    for model_id in sorted(facts[FACTS[0]]):
+        by_hand = {key: kept[model_id][key] for key in BY_HAND if key in kept.get(model_id, {})}
+        try:
+            entries[model_id] = {"title": model_id, **by_hand, **entry_of(model_id, facts)}
+        except KeyError as exc:
+            raise ValueError(f"{model_id}: {exc} is missing in its facts, or no field is called so.") from None
     return entries
+
+
+def entry_of(model_id: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the facts say of a model."""
+    model = facts[FACTS[0]][model_id]
+    rules, media, price = (facts[name].get(model_id) for name in FACTS[1:])
+    entry = {
+        "kind": model["kind"],
+        "task": model["task"],
+        "checked": model.get("checked", FIRST_CHECKED),
+        "media": media or {},
+        "rules": list(rules_of(rules or ())) + FURTHER_RULES.get(model_id, []),
+    }
+    limits = [(path, rule["add"]) for rule in rules or () if rule["kind"] == "schema" for path in rule["fields"]]
+    limits += FURTHER_LIMITS.get(model_id, {}).items()
+    entry |= input_of(model_id, model["input"], entry["media"], limits)
+    return {**entry, "price": price_of(model_id, price)} if price else entry
+
+
+def facts_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the facts of a folder, by the file.
+
+    Raises:
+        ValueError: A file is missing, is no JSON, or names a model that the first one lacks.
+    """
+    facts: dict[str, dict[str, Any]] = {}
+    for name in FACTS:
+        try:
+            facts[name] = json.loads((folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"{folder} has no {name}. The facts of this repository are in tests/service.") from None
+        except json.JSONDecodeError as exc:
+            raise ValueError(f"{folder / name} is no JSON: {exc}.") from None
+        if unknown := sorted(facts[name].keys() - facts[FACTS[0]].keys()):
+            raise ValueError(f"{folder / name} names {', '.join(unknown)}; {FACTS[0]} has no such model.")
+    return facts
 
 
 def input_of(
@@ -252,11 +273,23 @@ def data_file(plugin: str, plugins: Path = PLUGINS) -> Path:
     return plugins / plugin / "src" / f"kie_ai_mcp_{plugin.replace('-', '_')}" / "models.json"
 
 
+def provider_of(plugin: str) -> Provider:
+    """Return what a plugin says of itself."""
+    described: Provider = import_module(f"kie_ai_mcp_{plugin.replace('-', '_')}").kie_describe_provider()
+    return described
+
+
+def families() -> list[str]:
+    """Return the families whose data file holds the entries of the models that begin as `Provider.models` says."""
+    having = sorted(file.parents[2].name for file in PLUGINS.glob("*/src/*/models.json"))
+    return [family for family in having if family != MARKET and provider_of(family).availability == "current"]
+
+
 def files_of(entries: Mapping[str, Any]) -> dict[str, str]:
     """Return the texts of all data files by the plugin's name."""
     files = {MARKET: layout(entries)}
-    for family in FAMILIES:
-        starts = import_module(f"kie_ai_mcp_{family.replace('-', '_')}").kie_describe_provider().models
+    for family in families():
+        starts = provider_of(family).models
         files[family] = layout({name: entry for name, entry in entries.items() if name.startswith(starts)})
     return files
 
@@ -450,31 +483,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plugins", type=Path, default=PLUGINS, help="the folder of the plugins")
     parser.add_argument("--pause", type=float, default=1.1, help="seconds between two reads")
     given = parser.parse_args(arguments)
-    own = {plugin: data_file(plugin, given.plugins) for plugin in (MARKET, *FAMILIES)}
+    own = {plugin: data_file(plugin, given.plugins) for plugin in (MARKET, *families())}
     texts = {plugin: path.read_text(encoding="utf-8") if path.exists() else "{}" for plugin, path in own.items()}
     kept = json.loads(texts[MARKET])
     remarks: list[str] = []
     prices = given.plugins / MARKET / "price_texts.json"
     marks: Mapping[str, str] = {}
     if given.source == "facts":
-        entries = entries_of(Path(given.where), kept)
+        try:
+            entries = entries_of(Path(given.where), kept)
+        except ValueError as exc:
+            sys.exit(str(exc))
+        remarks = [f"{name}: write its title into {own[MARKET]}" for name in entries if name not in kept]
     else:
         try:
             entries, remarks, marks = live_entries(Live(given.where, given.pause), kept)
         except ValueError as exc:
             sys.exit(f"The list of models was not read: {exc}. Check the address and KIE_AI_API_KEY.")
         remarks += price_remarks(prices, marks)
-    changes = list(differences(kept, entries))
-    for line in [*changes, *remarks]:
-        print(line)  # noqa: T201
     files = files_of(entries)
     stale = [plugin for plugin in files if files[plugin] != texts[plugin]]
+    changes = list(differences(kept, entries))
+    copies = [f"plugins/{plugin}: its models are to be written anew" for plugin in stale if plugin != MARKET]
+    for line in [*changes, *remarks, *(copies if given.source == "facts" and not given.write else ())]:
+        print(line)  # noqa: T201
     for plugin in stale if given.write else ():
         own[plugin].parent.mkdir(parents=True, exist_ok=True)
         own[plugin].write_text(files[plugin], encoding="utf-8")
     if given.write and marks:
         prices.write_text(json.dumps(marks, indent=0, sort_keys=True) + "\n", encoding="utf-8")
-    return 1 if changes or (given.source == "facts" and stale) else 0
+    return 1 if not given.write and (changes or (given.source == "facts" and stale)) else 0
 
 
 if __name__ == "__main__":

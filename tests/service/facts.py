@@ -1,6 +1,6 @@
 """Facts of the service that tests use: its models, their rules, files and prices, its operations and its price list.
 
-The data files beside this module are made by ``tools/extract_service_facts.py``.
+The data files beside this module are corrected by hand; ``tools/market_models.py`` makes those of the plugins of them.
 """
 
 import json

@@ -180,7 +180,7 @@ def test_unreadable_list_changes_nothing_and_says_what_to_check(
 def test_facts_ahead_of_the_file_are_told_and_written(plugins: Path, rebuild: Rebuild, tmp_path: Path) -> None:
     models = {
         "maker/clip": {
-            "title": "Clip", "kind": "video", "task": "image-to-video", "checked": "2026-10-01",
+            "kind": "video", "task": "image-to-video", "checked": "2026-10-01",
             "input": {
                 "anyOf": [{"properties": {"a_url": {"format": "uri"}}}, {"properties": {"n": {"minimum": 1}}}],
             },
@@ -188,17 +188,20 @@ def test_facts_ahead_of_the_file_are_told_and_written(plugins: Path, rebuild: Re
     }  # fmt: skip
     facts = {
         "models": models,
-        "rules": {"maker/clip": [
+        "model_rules": {"maker/clip": [
             {"kind": "exactly_one", "fields": ["a_url", "n"]},
             {"kind": "schema", "fields": ["n"], "add": {"enum": [1, 2]}},
         ]},
-        "media": {"maker/clip": {"a_url": {"kind": "image"}}},
-        "prices": {"maker/clip": {"lines": [{"credits": 3, "source": "M"}], "checked": "2026-10-02", "source": "M"}},
+        "model_media": {"maker/clip": {"a_url": {"kind": "image"}}},
+        "model_prices": {
+            "maker/clip": {"lines": [{"credits": 3, "source": "M"}], "checked": "2026-10-02", "source": "M"}
+        },
     }  # fmt: skip
     for name, content in facts.items():
-        (tmp_path / f"market-{name}.json").write_text(json.dumps(content), encoding="utf-8")
+        (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    assert rebuild("facts", tmp_path)[0] == 1
     ended, lines = rebuild("facts", tmp_path, "--write")
-    assert ended == 1
+    assert ended == 0
     assert {
         "clip/old: gone",
         "maker/clip: a_url is new: {}",
@@ -215,4 +218,41 @@ def test_facts_ahead_of_the_file_are_told_and_written(plugins: Path, rebuild: Re
             "price": {"lines": [{"credits": 3}], "checked": "2026-10-02"},
         }
     }  # fmt: skip
+    assert rebuild("facts", tmp_path) == (0, set())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("model_media.json", None, "has no model_media.json. The facts of this repository are in tests/service."),
+        ("model_rules.json", "{,", "model_rules.json is no JSON: "),
+        ("model_prices.json", '{"maker/clap": {}}', "model_prices.json names maker/clap; models.json has no such"),
+        ("models.json", '{"maker/new": {}}', "maker/new: 'kind' is missing in its facts"),
+        ("model_media.json", '{"maker/new": {"a": {}}}', "maker/new: 'a' is missing in its facts, or no field is"),
+    ],
+)
+def test_fact_that_is_missing_or_wrong_is_named_in_words(
+    plugins: Path, rebuild: Rebuild, tmp_path: Path, name: str, text: str | None, reason: str
+) -> None:
+    for other in ("model_rules.json", "model_media.json", "model_prices.json"):
+        (tmp_path / other).write_text("{}", encoding="utf-8")
+    models = {"maker/new": {"kind": "image", "task": "text-to-image", "input": {}}}
+    (tmp_path / "models.json").write_text(json.dumps(models), encoding="utf-8")
+    if text is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    ended, lines = rebuild("facts", tmp_path, "--write")
+    assert reason in str(ended)
+    assert lines == set()
+    assert json.loads(data_file(plugins).read_text(encoding="utf-8")) == ENTRIES
+
+
+def test_new_model_of_the_facts_asks_for_its_title(plugins: Path, rebuild: Rebuild, tmp_path: Path) -> None:
+    for other in ("model_rules.json", "model_media.json", "model_prices.json"):
+        (tmp_path / other).write_text("{}", encoding="utf-8")
+    models = {"maker/new": {"kind": "image", "task": "text-to-image", "input": {"properties": {"prompt": {}}}}}
+    (tmp_path / "models.json").write_text(json.dumps(models), encoding="utf-8")
+    assert f"maker/new: write its title into {data_file(plugins)}" in rebuild("facts", tmp_path, "--write")[1]
+    assert json.loads(data_file(plugins).read_text(encoding="utf-8"))["maker/new"]["title"] == "maker/new"
     assert rebuild("facts", tmp_path) == (0, set())
