@@ -29,10 +29,13 @@ from kie_ai_mcp._settings import settings
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.specs import Balance, Gateway, Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.service import facts
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Ended, Run
 
+NEWEST = max(model.get("checked", "") for model in facts.models().values())
+KNOWN = f"{len(facts.models())} are known here, as of {NEWEST}"
 BROKEN = 'raise RuntimeError("the moon is in the wrong house")\n'
 
 
@@ -49,7 +52,7 @@ def test_where_all_is_well_every_line_is_ok(run: "Run", sandbox: Sandbox) -> Non
     assert {check for check, line in lines.items() if line.split()[0] != "ok"} <= {"clock"}
     assert {"versions", "settings", "providers", "key", "clock", "credits", "status routes"} <= set(lines)
     assert {"database", "results", "start", "client limits"} <= set(lines)
-    assert "184 are known here, as of 2026-10-07, and the service's list of" in lines["models"]
+    assert f"{KNOWN}, and the service's list of" in lines["models"]
     assert "10000 left" in lines["credits"]
     assert f"veo3 {version('kie-ai-mcp-veo3')}" in lines["providers"]
     assert "sound and not locked, schema version" in lines["database"]
@@ -318,7 +321,7 @@ def test_list_of_models_that_can_not_be_read_is_no_fault_of_what_is_known(run: "
     sandbox.play("http:500@models")
     found = findings(run("doctor", "--json", sandbox=sandbox, **MODELS))["models"]
     assert (found["state"], found["cure"]) == ("warn", "Nothing depends on it. Run doctor again later.")
-    assert "184 are known here, as of 2026-10-07. Kie.ai's list of models could not be read." in found["found"]
+    assert f"{KNOWN}. Kie.ai's list of models could not be read." in found["found"]
     found = findings(run("doctor", "--json", sandbox=sandbox, KIE_AI_API_KEY="", **MODELS))["models"]
     assert (found["state"], found["found"].split(",")[0]) == ("not checked", "no key is set")
 

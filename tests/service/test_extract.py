@@ -16,7 +16,6 @@ ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "extract_service_facts.py"
 SOURCES = {"service": ROOT.parent / "shared" / "kie-api", "protocol": ROOT.parent / "shared" / "mcp-schema"}
 PROTOCOL = sorted((ROOT / "tests" / "protocol").glob("*.json"))
-MODELS = 184
 
 RAW: dict[str, Any] = {
     "b/two": {
@@ -93,11 +92,11 @@ def test_committed_files_are_what_the_tool_makes_of_the_sources(kind: str, tmp_p
     if not SOURCES[kind].is_dir():
         pytest.skip(f"the sources are not at {SOURCES[kind]}")
     committed = {path.name: path.read_bytes() for path in (ROOT / "tests" / kind).glob("*.json")}
-    assert extract(kind, SOURCES[kind], tmp_path / "out") == committed
+    assert extract(kind, SOURCES[kind], tmp_path / "out") == committed, f"correct them in {SOURCES[kind]}, too"
 
 
 def test_every_model_of_the_service_has_a_kind_and_a_valid_schema() -> None:
-    assert len(facts.models()) == MODELS
+    assert facts.models()
     for name, model in facts.models().items():
         assert model["kind"] in {"image", "video", "audio", "text"}, name
         jsonschema.Draft202012Validator.check_schema(model["input"])
