@@ -48,13 +48,19 @@ def test_import_contracts_name_the_same_packages_and_none_that_is_gone() -> None
     assert set(contracts["importlinter:contract:interface"]["source_modules"].split()) == providers
 
 
-def test_every_private_package_is_closed_to_plugins() -> None:
+def test_every_private_package_and_module_is_closed_to_plugins() -> None:
     contracts = configparser.ConfigParser()
     contracts.read(ROOT / ".importlinter", encoding="utf-8")
-    private = {f"kie_ai_mcp.{path.stem}" for path in (ROOT / "core/src/kie_ai_mcp").glob("_*.py")} - {
-        "kie_ai_mcp.__init__"
+    core = ROOT / "core/src/kie_ai_mcp"
+    private = {
+        ".".join(path.relative_to(core.parent).with_suffix("").parts)
+        for public in (core, *(path.parent for path in core.glob("[!_]*/__init__.py")))
+        for path in public.glob("_*")
+        if path.name not in {"__init__.py", "__pycache__"}
     }
-    assert private <= set(contracts["importlinter:contract:interface"]["forbidden_modules"].split())
+    assert {"kie_ai_mcp._web", "kie_ai_mcp._pytest_fixtures", "kie_ai_mcp.testing._calls"} <= private
+    closed = contracts["importlinter:contract:interface"]["forbidden_modules"].split()
+    assert {name for name in closed if name.startswith("kie_ai_mcp.")} == private
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=NAMES.get)
