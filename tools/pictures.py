@@ -4,8 +4,9 @@
 ::
 
     uv run python tools/pictures.py                  # docs/pictures/gallery.webp and chat.webp; needs Chromium
-    uv run python tools/pictures.py --output FOLDER  # there instead
     uv run python tools/pictures.py clip             # the clip that the sandbox gives out for every video; needs H.264
+
+With ``--output FOLDER`` they are written there instead.
 """
 
 import argparse
@@ -64,14 +65,15 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["pages", "clip"], default="pages")
-    parser.add_argument("--output", type=Path, default=PICTURES)
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where they are written")
     chosen = parser.parse_args()
+    output: Path = chosen.output or (CLIP.parent if chosen.what == "clip" else PICTURES)
+    output.mkdir(parents=True, exist_ok=True)
     if chosen.what == "clip":
-        write_clip(CLIP)
+        write_clip(output / CLIP.name)
     else:
-        chosen.output.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            anyio.run(write_pictures, Path(folder), chosen.output)
+            anyio.run(write_pictures, Path(folder), output)
 
 
 async def write_pictures(folder: Path, output: Path) -> None:
