@@ -293,6 +293,12 @@ def members(app: App) -> str:
     return table(("name", "what it brings", "distribution"), rows)
 
 
+def set_up(_: App) -> str:
+    """Return the command that sets up each client."""
+    rows = ((client.title, f"`kie-ai-mcp-server install {name}`") for name, client in CLIENTS.items())
+    return table(("client", "command"), rows)
+
+
 def clients(_: App) -> str:
     """Return every client that `install` knows, with its file and what that takes."""
     rows = []
@@ -328,6 +334,7 @@ PARTS: Mapping[str, Callable[[App], str]] = {
     "sizes": sizes,
     "settings": settings,
     "commands": commands,
+    "set_up": set_up,
     "clients": clients,
     "known": known,
     "members": members,
