@@ -45,7 +45,7 @@ COMMAND = {"command": "uvx", "args": ["kie-ai-mcp-server"]}
 # what that price is for, in the order of the table.
 GOOD_AT = {
     "nano-banana": ("everyday pictures; changing and combining them", "generate_nano_banana", "a picture"),
-    "seedream": ("low prices, 4K, up to 14 pictures at once", "generate_seedream_image", "a picture"),
+    "seedream": ("low prices, 4K, combining up to 14 pictures", "generate_seedream_image", "a picture"),
     "gpt-image": ("text in pictures, transparent background", "generate_gpt_image", "a picture"),
     "gpt4o-image": ("following long descriptions", "generate_gpt4o_image", "a picture"),
     "flux": ("changing one picture by words", "generate_flux_image", "a picture"),
