@@ -136,6 +136,24 @@ def test_key_is_deleted_from_the_keyring(run: "Run", tmp_path: Path) -> None:
     assert "deleted from the system's keyring" in ended.stdout
 
 
+def test_clients_that_lose_the_key_are_named_before_the_question(run: "Run", tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'api_key = "{KEY}"\n', "utf-8")
+    for name in ("cursor", "vscode", "windsurf"):
+        run("install", name, "--yes", KIE_AI_CONFIG=str(config))
+    run("install", "claude-code", "--yes", "--write-key", KIE_AI_CONFIG=str(config))  # it has a key of its own
+    run("install", "zed", "--yes", "--url", "https://kie.example/mcp", KIE_AI_CONFIG=str(config))  # and this needs none
+    for _ in range(2):  # with an entry of the client's own, and without one
+        refused = uninstall(run, "cursor", "--key", stdin="n\n", KIE_AI_CONFIG=str(config))
+        shown, asked, _ = refused.stderr.partition("? [Y/n]")
+        assert (refused.code, KEY in config.read_text("utf-8"), asked) == (1, True, "? [Y/n]"), refused.stderr
+        assert "of all clients: VS Code, Windsurf would be left without one.\n" in shown
+        assert "without one" not in uninstall(run, "cursor", "--yes", KIE_AI_CONFIG=str(config)).stderr
+    ended = json.loads(uninstall(run, "cursor", "--key", "--yes", "--json", KIE_AI_CONFIG=str(config)).stdout)
+    assert (ended["without_key"], KEY in config.read_text("utf-8")) == (["VS Code", "Windsurf"], False)
+    assert "No key is left for: VS Code, Windsurf." in ended["key"]
+
+
 @pytest.mark.parametrize("backend", ["locked", "none"])
 def test_key_in_a_keyring_that_can_not_be_used_is_among_what_stays(run: "Run", tmp_path: Path, backend: str) -> None:
     config = tmp_path / "config.toml"

@@ -1,14 +1,15 @@
 """Command ``uninstall``: our entry removed from an MCP client's file, and the key deleted where that is asked for."""
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import click
 
-from kie_ai_mcp._cli.console import PROGRAM, UserPath, json_option, show
+from kie_ai_mcp._cli.console import PROGRAM, UserPath, echo, json_option, show
 from kie_ai_mcp._cli.install import yaml_text
-from kie_ai_mcp._cli.install.clients import CLIENTS, ENTRY, config_path
-from kie_ai_mcp._cli.install.entries import Absent, Spoiled, edited, holds_secret, removed
+from kie_ai_mcp._cli.install.clients import ADDRESSES, CLIENTS, ENTRY, Client, config_path
+from kie_ai_mcp._cli.install.entries import Absent, Spoiled, edited, holds_secret, own_entries, own_key, removed
 from kie_ai_mcp._cli.install.files import ask, show_change, without_secrets
 from kie_ai_mcp._cli.install.jsonc import Malformed
 from kie_ai_mcp._cli.stored_key import delete_key
@@ -17,6 +18,7 @@ from kie_ai_mcp._settings.databases import place_in
 from kie_ai_mcp._settings.load import config_file, find_origins, load_settings
 from kie_ai_mcp._settings.system_keyring import ORIGIN
 from kie_ai_mcp._start.memory import folder
+from kie_ai_mcp.errors import ConfigError
 
 
 @click.command()
@@ -31,7 +33,8 @@ def uninstall(name: str, entry: str, path: Path | None, key: bool, yes: bool) ->
 
     CLIENT is a name that `install` takes. The change is shown before it is made, the file as it was stays beside it
     with the time in its name, and everything else in it stays as it is. The key, the settings and the history stay,
-    too, and the command says where they are and how to delete them.
+    too, and the command says where they are and how to delete them. The key that --key deletes is one for all clients:
+    those that lose it are named before the question.
 
     \b
     kie-ai-mcp-server uninstall claude-desktop
@@ -47,6 +50,15 @@ def uninstall(name: str, entry: str, path: Path | None, key: bool, yes: bool) ->
     except (Spoiled, Malformed) as exc:
         reason = f"can't be understood ({exc})" if str(exc) else "would have changed in more than this"
         raise click.ClickException(f"{path} {reason}, so it was not changed. Remove the entry by hand.") from None
+    sharing = _sharing_the_key(path, after, client) if key else []
+    if sharing:
+        echo(
+            f"--key deletes the one key of all clients: {', '.join(sharing)} would be left without one.",
+            err=True,
+            fg="yellow",
+        )
+        if after == file.text and not yes:
+            ask(config_file(), "", "Delete the key named in")
     backup, text = None, f"{client.title} has no entry {entry}: {path}"
     if after != file.text:
         public = edited(client, "", {}, entry)
@@ -60,9 +72,34 @@ def uninstall(name: str, entry: str, path: Path | None, key: bool, yes: bool) ->
         text = f"Removed from {path}. As it was: {backup}. Restart {client.title}."
     deleted, left = delete_key() if key else ("", "")
     stays = _what_stays(name, path, backup) | ({"the key": left} if left else {})
+    if sharing and deleted:
+        deleted += f" No key is left for: {', '.join(sharing)}. To give them one: {PROGRAM} install CLIENT --key -"
     words = [text, *filter(None, [deleted]), "What stays:", *(f"  {what}: {how}" for what, how in stays.items())]
     about = {"client": name, "path": path, "entry": entry, "changed": after != file.text, "backup": backup}
+    about |= {"without_key": sharing if deleted else []}
     show({**about, "key": deleted, "stays": stays}, "\n".join(words))
+
+
+def _sharing_the_key(path: Path, after: str, client: Client) -> list[str]:
+    """Return the clients with an entry of this server that takes the key from where all do, once a file is changed."""
+    pairs = [(client, after)]
+    with suppress(ConfigError):
+        if find_origins().get("api_key") not in {str(config_file()), ORIGIN}:
+            return []
+        for name, each in CLIENTS.items():
+            with suppress(OSError, click.ClickException):
+                place = config_path(name).absolute()
+                pairs += [(each, TextFile.read(place).text)] if place != path and place.is_file() else []
+    return [*dict.fromkeys(each.title for each, text in pairs if _takes_the_key(each, text))]
+
+
+def _takes_the_key(client: Client, text: str) -> bool:
+    with suppress(Malformed):
+        for name, own in own_entries(client, text).items():
+            is_asked_for = "${input:" in str(own)  # by the client, which keeps it
+            if not (is_asked_for or own.keys() & ADDRESSES or own_key(client, text, name)):
+                return True
+    return False
 
 
 def _what_stays(name: str, path: Path, backup: Path | None) -> dict[str, str]:
