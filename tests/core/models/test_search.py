@@ -164,6 +164,43 @@ def test_what_changes_a_file_comes_first_where_words_speak_of_one(opened: App, w
     assert best(offers(opened.engine, wish_in(words)[0]), words, None, None)[0].name == name
 
 
+OWN_PICTURES = (
+    "turn my photo into a cartoon",
+    "cartoon of my dog",
+    "black and white photo to colour",
+    "put two pictures together",
+    "combine two pictures",
+    "merge photos",
+    "extend the picture to the sides",
+    "widen the picture",
+    "turn this into a painting",
+    "make the sky of my photo blue",
+    "my photo as a watercolor",
+    "turn my logo into a sticker",
+)
+
+
+@pytest.mark.parametrize("words", OWN_PICTURES)
+def test_what_edits_comes_first_for_a_picture_that_people_have(everything: list[Offer], words: str) -> None:
+    found = best(everything, words, None, None)
+    assert [offer.name for offer in found[:3] if "image" not in offer.takes or offer.kind != "image"] == []
+    assert "edit_nano_banana" in {offer.name for offer in found[:3]}
+    assert {offer.kind for offer in found} == {"image"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["a cartoon of a dog", "logo for my bakery", "create my logo", "I want to draw a cat", "a picture from my words"],
+)
+def test_makers_come_first_for_a_picture_that_is_still_to_be_made(everything: list[Offer], words: str) -> None:
+    assert {offer.name.partition("_")[0] for offer in best(everything, words, None, None)[:3]} == {"generate"}
+
+
+@pytest.mark.parametrize("words", ["my logo spins", "a rotating logo"])
+def test_picture_that_moves_is_a_clip(everything: list[Offer], words: str) -> None:
+    assert {offer.kind for offer in best(everything, words, None, None)[:5]} == {"video"}
+
+
 def test_at_most_eight_are_found_and_retired_ones_come_last(everything: list[Offer]) -> None:
     found = best(everything, "video", None, None)
     assert len(found) == 8

@@ -40,7 +40,7 @@ MEANT = {
     "isolation": "clean noise denoise isolate remove",
     "lyric": "verse rhyme",
     "separate": "stem vocal karaoke split acapella",
-    "video": "clip film movie animate animated animation footage scene",
+    "video": "clip film movie animate animated animation footage scene spin spinning rotate rotating",
     "image": "picture photo photograph illustration drawing logo poster icon painting portrait art "
     "thumbnail headshot sketch draw cartoon wallpaper sticker",
     "edit": "change modify retouch replace restyle alter remove erase delete object watermark inpaint inpainting "
@@ -87,6 +87,15 @@ OF_A_NEW_ONE = frozenset(_ordered("4k 8k resolution hires transparent transparen
 CHANGING = {word for key in ("upscale", "edit", "removal", "background", "mask") for word in (key, *SAID[key])}
 CHANGING -= OF_A_NEW_ONE
 OF_PICTURES = {"image", "upscale", "background"}
+DESIGNED = {"logo", "poster", "icon", "thumbnail"}  # "my logo" may be one that is still to be made
+_SHOWN = "|".join(sorted({"image", *SAID["image"]} - DESIGNED))
+# Words for a picture that people have: what it is, what it shows, what it is to become, and that there are several.
+OF_OWN_PICTURE = re.compile(
+    rf"\b(my|our|this|these|those) (\w+ ){{0,2}}({_SHOWN})s?\b|\b({_SHOWN})s? of (my|our|this|these)\b|"
+    rf"\b({'|'.join(sorted({'image', *SAID['image']}))})s? (in)?to\b|\b(turn|convert|transform|make)\b.*\binto\b|"
+    r"\b(together|widen|combin\w+|merg\w+|blend\w*)\b",
+    re.IGNORECASE,
+)
 POINTING = re.compile(r"\b(this|these|that|my|our|from|to|into)\b", re.IGNORECASE)
 
 
@@ -245,7 +254,7 @@ def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None
     """Return the offers that fit best, current ones first."""
     wish, words = wish_in(words)
     words = OF_TEXT.sub("", words)
-    asked = _wanted(words)
+    asked = _with_change(_wanted(words), words)
     wishes = asked - CHEAP - FAST - BEST
     fits = [offer for offer in offers if kind in {None, offer.kind} and task in {None, offer.task}]
     if not wishes and task is None:  # nothing in particular is meant
@@ -289,6 +298,17 @@ def _wanted(text: str) -> set[str]:
     """Return the words that say what to make, not what it is for."""
     head = _tokens(_ordered(text.lower().partition(" for ")[0]))
     return (head if KNOWN & head else _tokens(_ordered(text))) - EMPTY
+
+
+def _with_change(asked: set[str], text: str) -> set[str]:
+    """Return the words of a wish, with "edit" where they speak of a picture that is there, and of nothing else."""
+    keys = {key for word in asked for key in (*KEYS.get(word, ()), word) if key in MEANT}
+    is_wider = "extend" in keys
+    if "image" not in keys or keys - {"image", "edit", "extend"}:
+        return asked
+    if not (is_wider or OF_OWN_PICTURE.search(text.partition(" for ")[0])):
+        return asked
+    return asked - SAID["extend"] - {"extend"} | {"edit"}
 
 
 def _qualities(text: str) -> set[str]:
