@@ -34,6 +34,17 @@ def test_rights_and_limits_change_and_what_is_not_given_stays(run: "Run") -> Non
     assert [ada[name] for name in limits] == [1.0, None, None, False]
 
 
+def test_user_who_was_removed_comes_back_with_the_limits_of_before(run: "Run") -> None:
+    run("users", "add", "ada", "--credits-per-day", "500", "--submissions-per-hour", "9", "--own-key", "--admin")
+    run("users", "remove", "ada")
+    answer = run("users", "add", "ada", "--submissions-per-hour", "7").stdout
+    assert answer.startswith("Added ada (own key; 500 credits a day, 7 requests an hour).")
+    (ada,) = json.loads(run("users", "list", "--json").stdout)
+    assert [ada[name] for name in ("credits_per_day", "submissions_per_hour", "own_key")] == [500.0, 7, True]
+    assert not ada["is_admin"]
+    assert run("users", "add", "bob").stdout.startswith("Added bob (user; no limits of their own).")
+
+
 def test_mistakes_are_named_with_their_cure(run: "Run") -> None:
     assert "No users" in run("users", "list").stdout
     run("users", "add", "ada")

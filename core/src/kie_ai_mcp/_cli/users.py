@@ -9,7 +9,7 @@ import click
 
 from kie_ai_mcp._cli import console
 from kie_ai_mcp._record.record import Record
-from kie_ai_mcp._record.users import User
+from kie_ai_mcp._record.users import LIMITS, User
 from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._settings.settings import variable
@@ -51,15 +51,20 @@ def limits(command: Callable[..., None]) -> Callable[..., None]:
 @limits
 @console.json_option
 def add(name: str, no_token: bool, **values: Any) -> None:
-    """Add the user NAME, and print their token once."""
+    """Add the user NAME, and print their token once.
 
-    async def add_user(record: Record) -> tuple[bool, str | None]:
+    One who was removed comes back with the limits of before, except where others are given.
+    """
+
+    async def add_user(record: Record) -> tuple[bool, str | None, User | None]:
         was_there = await record.users.find(name) is not None
-        return was_there, await record.users.add(User(name, **values), with_token=not no_token)
+        token = await record.users.add(User(name, **values), with_token=not no_token)
+        return was_there, token, await record.users.find(name)
 
-    was_there, token = _in_record(add_user)
+    was_there, token, user = _in_record(add_user)
     again = f" Tasks of the {name} who was removed are theirs again; another person needs another name."
-    _show_token(f"Added {name}.{again if was_there else ''}", name, token)
+    again += f" Limits and key as before are kept: {console.PROGRAM} users change {name} changes them."
+    _show_token(f"Added {name} ({_role(user)}; {_limits_of(user)}).{again if was_there else ''}", name, token)
 
 
 @users.command()
@@ -88,8 +93,7 @@ def change(name: str, unlimited: bool, **given: Any) -> None:
     """
     values = {key: value for key, value in given.items() if value is not None}
     if unlimited:
-        caps = ("credits_per_day", "credits_per_request", "submissions_per_hour")
-        values = {**dict.fromkeys(caps), **values}
+        values = {**dict.fromkeys(LIMITS), **values}
     if not values:
         raise click.UsageError("Nothing to change: give a limit, --admin, --own-key or --unlimited.")
     user = _in_record(lambda record: record.users.change(name, **values))

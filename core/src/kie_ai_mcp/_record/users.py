@@ -14,6 +14,7 @@ from kie_ai_mcp._record.tables import UserRow
 from kie_ai_mcp.errors import InvalidArgument
 
 NAME_CHARS = 100
+LIMITS = "credits_per_day", "credits_per_request", "submissions_per_hour"
 BEGINNING = "kie-"  # of each token, by which people and scanners of secrets know one
 
 
@@ -65,6 +66,7 @@ class Users:
     def add(self, user: User, *, with_token: bool = True) -> str | None:
         """Add a user, or let one in again that was removed; return the new token, which is kept as a hash alone.
 
+        One who was removed comes back with the limits of before where no others are given, but as no administrator.
         Raise `InvalidArgument` for a name that can't be one, or is taken.
         """
         check_name(user.name)
@@ -74,6 +76,7 @@ class Users:
             if known is not None and known.removed_at is None:
                 raise InvalidArgument("name", user.name, "there is such a user; change, rotate or remove it")
             made = (known and known.created_at) or datetime.now(UTC)
+            user = user if known is None else _limited_as(user, known)
             values = asdict(replace(user, token_hash=token and _hash(token), created_at=made, removed_at=None))
             if known is None:
                 self.database.execute(UserRow.insert(values))
@@ -128,6 +131,12 @@ class Users:
 
     def _change(self, name: str, values: dict[str, Any]) -> None:
         self.database.execute(UserRow.update(values).where(UserRow.name == name))
+
+
+def _limited_as(user: User, known: User) -> User:
+    """Return a user with what kept the one before from spending, where it names nothing else."""
+    limits = {name: getattr(known, name) for name in LIMITS if getattr(user, name) is None}
+    return replace(user, **limits, own_key=user.own_key or known.own_key)
 
 
 def check_name(name: str) -> None:
