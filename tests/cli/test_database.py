@@ -51,9 +51,9 @@ def test_record_is_copied_to_postgresql_which_is_then_used(run: "Run", database:
     there: Any = {"KIE_AI_DATABASE_URL": address, "KIE_AI_DB_PATH": str(database.with_name("other.db"))}
     assert run("tasks", "list", "--json", **there).stdout == before
     checked = run("database", "check", **there).stdout
-    assert ("answers: schema version" in checked, "sound" in checked) == (True, False)
+    assert ("answers and takes writes: schema version" in checked, "sound" in checked) == (True, False)
     looked_at = run("doctor", "--offline", **there).stdout
-    assert ("answers, schema version" in looked_at, "is sound" in looked_at) == (True, False)
+    assert ("answers and takes writes, schema version" in looked_at, "is sound" in looked_at) == (True, False)
     shown = run("config", "show", **there).stdout + run("doctor", "--offline", **there).stdout
     assert "postgresql:///" in shown
     assert "secret-word" not in shown
@@ -76,6 +76,17 @@ def test_password_of_the_environment_opens_the_databases_of_a_copy(
     again = run("database", "copy", address, str(database.with_name("again.db")), **password)
     assert "Copied from" in again.stdout
     assert [place.partition("password=")[2] for place in seen] == ["", "pass%2Fword", "pass%2Fword", ""]
+
+
+@pytest.mark.parametrize("words", [("database", "check"), ("doctor", "--offline")], ids=["check", "doctor"])
+def test_disk_without_space_is_found(
+    words: tuple[str, ...], run: "Run", database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "is sound and takes writes" in run(*words).stdout
+    monkeypatch.setattr("kie_ai_mcp._record.database.LEAST_SPACE", 10**18)
+    answer = run(*words)
+    assert f"{database} lacks space: its disk is full (" in answer.stdout + answer.stderr
+    assert "takes writes" not in answer.stdout
 
 
 def test_file_that_is_not_there_is_not_copied_from(run: "Run", tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_where_all_is_well_every_line_is_ok(run: "Run", sandbox: Sandbox) -> Non
     assert f"{KNOWN}, and the service's list of" in lines["models"]
     assert "10000 left" in lines["credits"]
     assert f"veo3 {version('kie-ai-mcp-veo3')}" in lines["providers"]
-    assert "sound and not locked, schema version" in lines["database"]
+    assert "sound and takes writes, schema version" in lines["database"]
     assert all(f"{seconds:g} s" in lines["client limits"] for _, seconds in PATIENCE_S)
     assert sandbox.ledger == []
 

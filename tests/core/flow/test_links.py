@@ -3,12 +3,15 @@
 import hashlib
 import hmac
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
 from kie_ai_mcp._flow.links import Links
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import StorageError
 
 SECRETS = {
     "api_key": "key-of-the-tests",
@@ -86,3 +89,19 @@ def test_links_are_made_for_a_user_without_home_and_work_folder(
     monkeypatch.setattr(Path, "home", nowhere)
     monkeypatch.setattr("kie_ai_mcp._flow.links.config_file", nowhere)
     assert path(**SECRETS).startswith("/")
+
+
+def test_error_of_a_database_elsewhere_names_no_host_to_users(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    address = f"postgresql://me:secret-word@127.0.0.1:{port}/kie"
+    settings = Settings.model_validate({"database_url": address, "db_path": tmp_path / "tasks.db"})
+    with pytest.raises(StorageError) as caught:
+        Record.of(settings).open()
+    assert str(port) in caught.value.message.partition('"')[2]  # the driver repeats it
+    links = Links.of(settings, "https://kie.example", settings.database)
+    shown = links.mask.json({"error": f"It is not recorded: {caught.value} It is kept."})["error"]
+    assert (
+        shown
+        == f"It is not recorded: The task database [database] can't be reached. {caught.value.next_step} It is kept."
+    )

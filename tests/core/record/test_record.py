@@ -95,6 +95,30 @@ async def test_ending_that_the_database_does_not_take_is_kept_in_the_recovery_fi
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("place", ["file", "memory"])
+async def test_log_says_where_an_ending_is_kept_and_that_it_was_recorded_later(
+    place: str, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = make_record()
+    submission_id = await ahead(record)
+    if place == "memory":
+        record.recovery.path.mkdir()
+    with locked(record):
+        await record.end(submission_id, ENDINGS["accepted"])
+    (kept,) = caplog.messages
+    assert kept.startswith(f"submission {submission_id} is accepted (task t-1), which is not recorded yet: ")
+    assert "call again" not in kept
+    assert (str(record.recovery.path) if place == "file" else "by this process alone") in kept
+    if place == "memory":
+        record.recovery.path.rmdir()
+    caplog.clear()
+    await record.submissions.unsettled()
+    (recorded,) = caplog.messages
+    assert recorded.startswith("the ends of 1 paid requests that ")
+    assert recorded.endswith(" kept are recorded now")
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("recorded", ["at the next use", "at the end"])
 async def test_ending_that_no_file_takes_is_kept_in_memory(recorded: str, make_record: MakeRecord) -> None:
     record = make_record()

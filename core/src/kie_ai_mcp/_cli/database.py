@@ -38,6 +38,8 @@ def check() -> None:
         begun = time.perf_counter()
         with record.database.translated("read"), record.database.at_leisure():
             rows, damage = counts(record), record.database.damage()
+            if not damage:
+                record.database.check_writable()
         place, took_ms = record.database.name, round((time.perf_counter() - begun) * 1000, 1)
     if damage:
         raise damage

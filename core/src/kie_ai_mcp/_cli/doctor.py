@@ -374,6 +374,8 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
             place, fine = record.database.name, record.database.no_damage
             unreadable = record.recovery.path.with_suffix(".unreadable")
             damage = await record.damage()
+            record.database.has_failed = not damage  # so that it is tried
+            await record.check()
             unsettled = [entry for entry in await record.submissions.unsettled() if entry.state == "unknown"]
             unsaved, spent, sent = await record.tasks.unsaved(), await record.spent_today(), await record.sent_in_hour()
             keyless = key_faults(await record.users.all(), settings.keys_of_users)

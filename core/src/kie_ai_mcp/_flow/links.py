@@ -14,6 +14,7 @@ from typing import Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from kie_ai_mcp._flow.report import Report
+from kie_ai_mcp._settings.databases import place_in
 from kie_ai_mcp._settings.load import config_file
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import Settings
@@ -40,7 +41,9 @@ class Links:
         """Return the links of a server with these settings."""
         folders = {path: name for path, name in _folders(settings, database) if path != path.parent}
         hidden = {str(form): f"[{name}]" for path, name in folders.items() for form in (path, path.resolve())}
-        return cls(base_url, key_of(settings), settings.mask.hiding(hidden), former_key_of(settings))
+        address = settings.database_address
+        mask = settings.mask.hiding(hidden, place_in(address) if address else "")
+        return cls(base_url, key_of(settings), mask, former_key_of(settings))
 
     def mac(self, user: str, task_id: str, number: int) -> str:
         """Return what proves that this server made the link to a user's result."""

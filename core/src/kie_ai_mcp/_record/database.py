@@ -1,10 +1,11 @@
 """Database of the record, whatever keeps it: used by one worker thread at a time, its errors turned into ours."""
 
 import os
+import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 BUSY_TIMEOUT_S = 10  # how long one statement, or one file lock, waits for another process
+LEAST_SPACE = 100_000  # bytes of the disk, of which one paid request and its end take about half
 IMPATIENT_S = 0.2  # the same, for what need not be written
 
 ERRORS = OSError, peewee.PeeweeException, OverflowError, ValueError  # they say that a database can't be used
@@ -86,10 +88,12 @@ class Database(ABC):
     has_news: bool = False  # whether the work that is under way has written
     ended: list[str] = field(default_factory=list)  # the tasks, as answers write their ids, that it has ended
     waiting: set[anyio.Event] = field(default_factory=set)
+    mark: str = ""  # what stands around the words of its driver in our errors
+    has_failed: bool = False  # whether it may take no writes: something failed, and nothing was tried since
     errors: tuple[type[Exception], ...] = ERRORS  # and those of its driver that peewee lets through
     cure: str = ""
     setting: str = "KIE_AI_DB_PATH to another file"
-    no_damage: str = "is sound and not locked"  # what is true where `damage` finds nothing
+    no_damage: str = "is sound and takes writes"  # what is true where neither check finds anything
     busy_s: float = field(default_factory=lambda: BUSY_TIMEOUT_S)
     _known: tuple[str, int] | None = None  # the content's identity and generation
     _wakes: bool = False  # whether a work that has ended wrote, which nobody here was woken for yet
@@ -180,6 +184,16 @@ class Database(ABC):
     def check_sound(self) -> None:  # noqa: B027  PostgreSQL refuses by itself
         """Raise `StorageError` where it was found damaged: what is written to it may not be found again."""
 
+    def check_writable(self) -> None:
+        """Raise an error where too little can be written; it writes as little as can be. Call it in the worker."""
+        with self.unsynced(), self.transaction():
+            self.connection.execute_sql("UPDATE place SET generation = generation")
+        # A small write may find space in a file's log; a recovery file beside it does not.
+        with suppress(OSError):  # of a database elsewhere there may be no folder here
+            if (free := shutil.disk_usage(self.real_path.parent).free) < LEAST_SPACE:
+                raise self._error(f"lacks space: its disk is full ({free // 1000} kB are free)", self.cure)
+        self.has_failed = False
+
     def execute(self, query: Any) -> Any:
         """Change what a query says; return the id of a new row, or the number of changed ones."""
         self.has_news = True
@@ -223,7 +237,10 @@ class Database(ABC):
             cause: BaseException = exc
             while any(text in str(cause) for text in CANT_ROLL_BACK) and cause.__context__ is not None:
                 cause = cause.__context__
+            self.has_failed = True
             reason = one_line(getattr(cause, "strerror", None) or str(cause)).rstrip(".")
+            if self.mark:
+                reason = f"{self.mark}{reason.replace(self.mark, chr(39))}{self.mark}"
             raise self._error(f"can't be {doing}: {reason}", self.cure) from exc
 
     def _error(self, problem: str, cure: str) -> StorageError:

@@ -96,7 +96,8 @@ class Postgres(Database):
         "or ~/.pgpass; then call again."
     )
     setting: str = "KIE_AI_DATABASE_URL to another database"
-    no_damage: str = "answers"
+    no_damage: str = "answers and takes writes"
+    mark: str = '"'  # its words may name the host, and `Mask.hiding` takes out what is marked
     owner: str = ""
     _hear: tuple[asyncio.AbstractEventLoop, Hear] | None = None
     _listener: "_Listener | None" = None

@@ -155,7 +155,13 @@ class Record:
         self.stats = Stats(scope, self.budget)
         self.submissions = Submissions(scope, self.recovery, self.process, self.limit, self.budget, self.limits)
 
-    check = in_worker(lambda self: self.database.check_sound())  # raises `StorageError` where the file can't be used
+    @in_worker
+    def check(self) -> None:
+        """Raise `StorageError` where the database can't be used; after a failure it has to take a small write."""
+        self.database.check_sound()
+        if self.database.has_failed:
+            with self.database.impatient():
+                self.database.check_writable()
 
     def open(self) -> None:
         """Open the file, which the first use does as well; raise `StorageError` where it can't be used."""
@@ -202,6 +208,7 @@ class Record:
                     ended = Ended(error=error, kept_in=await self.recovery.keep(submission_id, ending))
                 except StorageError as lost:
                     ended = Ended(error=error, lost=lost)
+                _log_unrecorded(submission_id, ending, ended)
             known = self.recovery.requests.pop(submission_id, {})
         self.made[ending.state] += 1
         if ending.state in MAY_COST:
@@ -319,3 +326,12 @@ class Record:
             self.database.execute(ReadRow.delete().where(ReadRow.task.in_([row["row_id"] for row in rows])))
             self.database.execute(TaskRow.delete().where(some))
         return len(rows)
+
+
+def _log_unrecorded(submission_id: int, ending: Ending, ended: Ended) -> None:
+    """Log an ending that the database did not take, with the place where it waits."""
+    what = f"submission {submission_id} is {ending.state}" + (f" (task {ending.task.task_id})" if ending.task else "")
+    kept = f"It is kept in {ended.kept_in}, and recorded by itself once the database takes it"
+    if ended.lost is not None:
+        kept = f"It is kept by this process alone, which records it by itself: do not kill it. {ended.lost.message}"
+    log.error("%s, which is not recorded yet: %s %s", what, ended.error.message if ended.error else "", kept)

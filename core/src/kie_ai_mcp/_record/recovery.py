@@ -1,6 +1,7 @@
 """Recovery file of endings that the database did not take: the next process records what it keeps."""
 
 import json
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from kie_ai_mcp._record.database import Database, file_lock, open_private
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp.errors import StorageError
 
+log = logging.getLogger(__name__)
 REMEMBERED = 5_000  # requests of this process, the newest, that are kept in case that the database is lost
 adapter_of = cache(TypeAdapter[Ending])  # built at first use: most processes recover nothing
 OF_ITS_VALUES = IntegrityError, InterfaceError, DataError  # errors of what a line says
@@ -88,6 +90,7 @@ class RecoveryFile:
                 for line in lines:
                     self._take_in_line(line, write)
             del self.in_memory[: len(lines)]  # others may have been added meanwhile
+            _log_recorded(len(lines), "this process")
         if not self.path.exists():
             return
         with file_lock(f"{self.path}.lock"):
@@ -101,6 +104,7 @@ class RecoveryFile:
                 with open_private(self.path.with_suffix(".unreadable"), APPEND) as file:
                     file.write(b"\n".join(unreadable) + b"\n")
             self.path.unlink()
+            _log_recorded(len([*filter(None, kept)]) - len(unreadable), self.path)
 
     def _take_in_line(self, line: str | bytes, write: Write) -> bool:
         """Record one entry; return False for one that can't be read, or holds what no database takes."""
@@ -114,6 +118,11 @@ class RecoveryFile:
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError, *OF_ITS_VALUES):
             return False
         return True
+
+
+def _log_recorded(count: int, place: object) -> None:
+    if count:
+        log.warning("the ends of %s paid requests that %s kept are recorded now", count, place)
 
 
 def _line(submission_id: int, request: Mapping[str, Any] | None, ending: Ending) -> str:

@@ -14,10 +14,13 @@ DEEPEST = 60  # how deep a JSON value may be nested; no real answer comes near
 class Mask:
     """Replacement of secrets by ``[key]``, also where they are spelled as URLs and JSON write them.
 
-    What `folders` names is replaced as well, by the word that is given for it; web addresses stay as they are.
+    What `folders` names is replaced as well, by the word that is given for it; web addresses stay as they are. Of a
+    `database` elsewhere nothing is left of what an error quotes from it, where its host may be named again.
     """
 
-    def __init__(self, secrets: Iterable[str], folders: Mapping[str, str] | None = None) -> None:
+    def __init__(self, secrets: Iterable[str], folders: Mapping[str, str] | None = None, database: str = "") -> None:
+        self._database = database
+        self._quoting = re.compile(rf'({re.escape(database)} can\'t be [\w ]+): "[^"]*"') if database else None
         self._folders = {form: word for name, word in (folders or {}).items() for form in {name, repr(name)[1:-1]}}
         forms = "|".join(map(re.escape, sorted(self._folders, key=len, reverse=True)))
         self._paths = re.compile(rf"{ADDRESS}|(?<![\w.~])(?:{forms})(?![\w-])") if forms else None
@@ -29,16 +32,18 @@ class Mask:
 
     def extended(self, *secrets: str) -> "Mask":
         """Return a mask that replaces further secrets, too."""
-        return Mask({*self._secrets, *secrets}, self._folders)
+        return Mask({*self._secrets, *secrets}, self._folders, self._database)
 
-    def hiding(self, folders: Mapping[str, str]) -> "Mask":
-        """Return a mask that replaces the names of folders as well."""
-        return Mask(self._secrets, folders)
+    def hiding(self, folders: Mapping[str, str], database: str = "") -> "Mask":
+        """Return a mask that replaces the names of folders, and of a database elsewhere, as well."""
+        return Mask(self._secrets, {**folders, database: "[database]"} if database else folders, database)
 
     def text(self, text: str) -> str:
         """Return `text` without any secret."""
         for spelling in self._spellings:
             text = text.replace(spelling, "[key]")
+        if self._quoting is not None:
+            text = self._quoting.sub(r"\1", text)
         if self._paths is not None:
             text = self._paths.sub(lambda match: self._folders.get(match[0], match[0]), text)
         return text

@@ -1,6 +1,7 @@
 """Readiness of the HTTP server: whether it takes paid requests now, for whoever sends requests to one of several."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -11,6 +12,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._service.caller import Caller
 from kie_ai_mcp.errors import ConfigError, KieError, Refused, StorageError
 
+FULL = re.compile("disk is full|No space left")
 LOOK_S = 1.5  # how long a look may take; a database or a folder on the network may hang
 
 
@@ -52,11 +54,14 @@ class Readiness:
                 reasons.append(engine.settings.mask.text(f"A setting can't be used{where}."))
             elif not isinstance(error, StorageError):
                 reasons.append("The output folder can't be written.")
+        can = "used"
         try:
-            await engine.record.check()
             await engine.record.tasks.stamp()  # what PostgreSQL is asked, while the check only connects
-        except StorageError:
-            reasons.append("The task database can't be used.")
+            can = "written"
+            await engine.record.check()
+        except StorageError as exc:
+            full = ": its disk is full" if FULL.search(exc.message) else ""
+            reasons.append(f"The task database can't be {can}{full}.")
         if not reasons and not has_keys(engine):
             reasons.append("No key of a service is set.")
         return reasons
