@@ -40,15 +40,23 @@ class KieError(Exception):
         next_step: What the reader can do about it; part of ``str(error)``.
         charged: Whether anything may have been charged.
         can_retry: Whether the same call can succeed later without any change.
+        reason: A word for the log, where the error's class does not tell the cause.
     """
 
     charged: Charged = "no"
     can_retry: bool = False
 
     def __init__(
-        self, message: str, *, next_step: str = "", charged: Charged | None = None, can_retry: bool | None = None
+        self,
+        message: str,
+        *,
+        next_step: str = "",
+        charged: Charged | None = None,
+        can_retry: bool | None = None,
+        reason: str = "",
     ) -> None:
         super().__init__(message)
+        self.reason = reason
         self.message = message
         self.next_step = next_step
         if charged is not None:
@@ -63,8 +71,8 @@ class KieError(Exception):
 class ConfigError(KieError):
     """A setting is missing, unknown or unusable; `where` names it, and the part of it, that a server leaves out."""
 
-    def __init__(self, message: str, *, next_step: str = "", where: tuple[str, ...] = ()) -> None:
-        super().__init__(message, next_step=next_step)
+    def __init__(self, message: str, *, next_step: str = "", where: tuple[str, ...] = (), reason: str = "") -> None:
+        super().__init__(message, next_step=next_step, reason=reason)
         self.where = where
 
 
@@ -160,8 +168,9 @@ class ServiceError(KieError):
         next_step: str = "",
         charged: Charged | None = None,
         can_retry: bool | None = None,
+        reason: str = "",
     ) -> None:
-        super().__init__(message, next_step=next_step, charged=charged, can_retry=can_retry)
+        super().__init__(message, next_step=next_step, charged=charged, can_retry=can_retry, reason=reason)
         self.code = code
 
 

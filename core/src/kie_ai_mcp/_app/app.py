@@ -226,7 +226,7 @@ class App:
             except Exception:
                 log.exception("tool %s failed", name)
                 error = _failed_inside(tool)
-            made.reason, made.figures = type(error).__name__, getattr(error, "figures", {})
+            made.failed(error)
             return made.answered(await self.refused(name, error))
 
     async def refused(self, name: str, error: KieError) -> Answer:
@@ -301,6 +301,11 @@ class App:
             check=partial(tool.check, saves=self.settings.output_dir is not None),
             failed="refused" if tool.charges else "unread",
         )
+
+
+def words_of(app: App, error: KieError) -> str:
+    """Return what an error says to the user where it is no tool's answer."""
+    return app.clean(for_user(app.engine, str(error)))
 
 
 def own_arguments(name: str) -> tuple[str, Arguments]:

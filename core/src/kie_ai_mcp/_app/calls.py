@@ -13,9 +13,11 @@ import anyio
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._flow.consent import ConsentNeeded
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp.errors import ConfigError, KieError, StorageError
 
 log = logging.getLogger("kie_ai_mcp.requests")
 MOST_CHARS = 2_000  # of arguments in a line, where they are logged at all
+OPERATORS = ConfigError, StorageError  # what these say is of settings and of the database alone
 
 
 @dataclass
@@ -25,8 +27,17 @@ class Made:
     tool: Tool | None = None  # None: there is none of that name
     outcome: str = "error"
     reason: str = ""  # the sort of error, where it ended in one
-    figures: Mapping[str, Any] = field(default_factory=dict)  # of a limit that was reached
+    figures: Mapping[str, Any] = field(default_factory=dict)  # of a limit that was reached, or the service's code
+    error: str = ""  # what an operator has to mend, in the words that the caller got
     data: Mapping[str, Any] = field(default_factory=dict)
+
+    def failed(self, error: KieError) -> None:
+        """Take note of the error that it ended in. What a service or a caller has said may be a part of a prompt."""
+        self.reason, self.figures = error.reason or type(error).__name__, getattr(error, "figures", {})
+        if code := getattr(error, "code", None):
+            self.figures = {**self.figures, "code": code}
+        if error.reason or isinstance(error, OPERATORS):
+            self.error = error.message
 
     def answered(self, answer: Answer) -> Answer:
         """Take note of the answer, and return it."""
@@ -67,7 +78,8 @@ class Calls:
     def _note(self, made: Made, arguments: Mapping[str, Any] | None, took_s: float) -> None:
         tool = made.tool.name if made.tool else "-"
         self.engine.calls[tool, made.outcome] += 1
-        if not log.isEnabledFor(logging.INFO):
+        level = logging.WARNING if made.error else logging.INFO
+        if not log.isEnabledFor(level):
             return
         fields: dict[str, Any] = {"who": self.engine.record.user or "-", "tool": tool, "outcome": made.outcome}
         if made.reason and made.outcome in {"error", "refused", "unknown"}:
@@ -80,8 +92,10 @@ class Calls:
         fields["took_s"] = round(took_s, 3)
         if self.engine.settings.log_prompts and arguments:
             fields["arguments"] = self._text_of(arguments)
+        if made.error:
+            fields["error"] = made.error
         text = " ".join(f"{name}={value}" for name, value in fields.items())
-        log.info("%s", text, extra={"fields": fields})
+        log.log(level, "%s", text, extra={"fields": fields})
 
     def _text_of(self, arguments: Mapping[str, Any]) -> str:
         try:

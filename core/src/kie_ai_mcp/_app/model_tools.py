@@ -233,7 +233,7 @@ class ModelTools:
                 step = f"It would be refused: {exc}"
             else:
                 if (cost.credits or 0) > answer.get("balance", math.inf):
-                    step = "The account has not enough credits: top up at https://kie.ai/billing."
+                    step = "The account has not enough credits. Top up at https://kie.ai/billing."
         return {**{name: value for name, value in answer.items() if value not in ("", [], {})}, "next_step": step}
 
 

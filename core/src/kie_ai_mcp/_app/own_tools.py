@@ -347,9 +347,7 @@ def _of_all(by_user: Mapping[str, float]) -> str:
 
 def _unresolved(entry: SubmissionRecord, engine: Engine) -> dict[str, Any]:
     logs_page, tool = engine.logs_of(entry.gateway), engine.plugins.tools.get(entry.tool)
-    step = f"Look at {logs_page}, then call resolve_submission with adopt or discard."
-    if not engine.adopts:  # the account is the server's
-        step = f"Ask an administrator of this server to look at {logs_page} and settle it."
+    step = engine.how_to_settle(entry.gateway, entry.id)
     if tool is not None and not tool.paid:
         step = f"Call {entry.tool} again with the same arguments; it is not paid twice."
     return {

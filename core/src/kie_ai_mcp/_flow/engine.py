@@ -61,6 +61,7 @@ class Owners(Protocol):
 class Life:
     """What the engines of all users share and change; there may be notices for who runs the server."""
 
+    is_over_http: bool = False
     is_running: bool = False
     is_closing: bool = False
     has_notices: bool = False
@@ -207,6 +208,15 @@ class Engine:
         caller = self.callers.get(gateway)
         return caller.gateway.logs_page if caller else f"the request log of {gateway}"
 
+    def how_to_settle(self, gateway: str, submission_id: int) -> str:
+        """Return what is to be done of a request that may have been charged: who looks for its task, and what then."""
+        page, settle = self.logs_of(gateway), f"call resolve_submission(submission_id={submission_id}, action="
+        if self.adopts:
+            return f"Look at {page}. If the task is there, {settle}'adopt', task_id=...); if not, {settle}'discard')."
+        # The account is the server's, and shows everybody's tasks.
+        seen = f"Ask an administrator of this server whether {page} shows its task, and to adopt it then."
+        return f"{seen} If it is not there, {settle}'discard')."
+
     @property
     def uploads(self) -> Uploads:
         """The uploads of local files to Kie.ai."""
@@ -265,7 +275,8 @@ class Engine:
     def check_open(self) -> None:
         """Raise Refused where the server is ending."""
         if self.life.is_closing:
-            raise Refused("The server is ending; nothing was sent.", next_step="Call again once it runs.")
+            step = "Call again once it runs."
+            raise Refused("The server is ending; nothing was sent.", next_step=step, reason="ServerEnding")
 
     async def check_ready(self) -> None:
         """Raise what keeps paid requests from being made, all of it; a bad database alone is met when it is used."""
@@ -274,7 +285,9 @@ class Engine:
             problems = await self.problems()
             step = " ".join(error.next_step for error in problems)
             step += " Then restart the server." if self.faults else " Then call again."
-            raise Refused(f"{' '.join(error.message for error in problems)} Nothing was sent.", next_step=step)
+            problem = f"{' '.join(error.message for error in problems)} Nothing was sent."
+            reason = next(filter(None, (error.reason for error in problems)), "SettingUnusable")
+            raise Refused(problem, next_step=step, reason=reason)
 
     def start(self, request: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Run a paid request as a task that outlives its caller: `asyncio.wait` for it, which never cancels it."""
@@ -357,4 +370,5 @@ def _fault_of(folder: Path | None) -> ConfigError | None:
         return None
     way = way_to_set("output_dir", "~/Pictures/kie")
     step = f"Mount its drive if it is on one, or name a folder of yours: {way} (KIE_AI_OUTPUT_DIR), then restart."
-    return ConfigError(f"The folder {folder} can't be written.", next_step=cure_of_access(folder, step))
+    problem = f"The folder {folder} can't be written."
+    return ConfigError(problem, next_step=cure_of_access(folder, step), reason="FolderNotWritable")

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._record.users import User
-from kie_ai_mcp._service.caller import Caller, account_of, kie
+from kie_ai_mcp._service.caller import NO_KEY, Caller, account_of, kie
 from kie_ai_mcp._settings.folders import folder_name
 from kie_ai_mcp._settings.settings import Settings, variable
 from kie_ai_mcp.errors import ConfigError
@@ -89,7 +89,7 @@ def _engine_for(server: Engine, user: User) -> Engine:
         callers = {gateway.name: Caller(settings, gateway) for gateway in gateways}
         if not settings.key:
             missing = f"{user.name} pays with a key of their own, and this server has none."
-            faults = [*faults, ConfigError(missing, next_step=step)]
+            faults = [*faults, ConfigError(missing, next_step=step, reason=NO_KEY)]
     accounts = {name: account_of(caller.gateway) for name, caller in callers.items()}
     record = server.record.of_user(user, accounts)
     # An id tells no stranger what it leads to; in an account of their own everything is the user's.

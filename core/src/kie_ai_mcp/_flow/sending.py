@@ -106,7 +106,9 @@ async def record_error(engine: Engine, order: Order, error: KieError) -> KieErro
         return error
     is_unknown = isinstance(error, Unknown)
     code = error.code if isinstance(error, ServiceError) else None
-    if is_unknown and order.tool.paid:
+    if is_unknown and order.tool.paid and not engine.adopts:
+        error.next_step = engine.how_to_settle(order.submission.gateway, order.submission_id)
+    elif is_unknown and order.tool.paid:
         error.next_step += f" Then call resolve_submission with submission_id {order.submission_id}."
     elif is_unknown:
         error.next_step = f"Call {order.tool.name} again with the same arguments; it is not paid twice."
@@ -161,7 +163,6 @@ async def _record_accepted(engine: Engine, order: Order, task: Task, outcome: Ou
     submission_id, price = order.submission_id, order.submission.estimated_credits
     ended = await engine.record.end(submission_id, Ending("accepted", task, outcome, price=price))
     if ended.task is None:
-        log.error("task %s was accepted but not recorded: %s", task.task_id, ended.error)
         return _unrecorded(engine, submission_id, task, outcome, ended)
     if ended.task.submission_id != submission_id:
         return report_of_reuse(ended.task, submission_id, engine.logs_of(task.gateway))

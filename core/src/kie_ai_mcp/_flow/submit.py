@@ -1,8 +1,8 @@
 """Submission of one paid request: validate, write ahead, wait for a slot, send once, record, answer."""
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,16 @@ from kie_ai_mcp._record.slots import Budget
 from kie_ai_mcp._record.submissions import NeedsConsent, NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, SubmissionRecord, prefix_of
 from kie_ai_mcp._settings.amounts import plain
-from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, RateLimited, Refused, StorageError, meaning_of
+from kie_ai_mcp.errors import (
+    ConfigError,
+    InvalidArgument,
+    KieError,
+    PluginError,
+    RateLimited,
+    Refused,
+    StorageError,
+    meaning_of,
+)
 from kie_ai_mcp.specs import KIE, Submission, field_of
 
 CALLBACK_PATH = "/callbacks/kie"  # where `serve --http` takes what the service posts; below `public_url`
@@ -53,13 +62,15 @@ async def submit(
     that it brings a yes to.
     Raise KieError where nothing was made, or where that is not known; the error says which, and what to do.
     """
-    await engine.check_ready()
+    with _counted(engine):
+        await engine.check_ready()
     deadline, lost_s = anyio.current_time() + patience_s, max(LOST_S, 2 * patience_s)
     # Refusals by the provider and a missing key come before any file is uploaded.
     saves = engine.settings.output_dir is not None
     options, checked, submission = await engine.asking.prepare(tool, arguments, saves=saves)
     await check_named(engine, tool, checked)
-    engine.caller(submission.gateway).check_key()
+    with _counted(engine):
+        engine.caller(submission.gateway).check_key()
     submission, files = await _priced(engine, tool, options, checked, submission)
     new = replace(await _new(engine, tool, options, checked, submission, files), agreed=agreed)
     if files:
@@ -71,7 +82,7 @@ async def submit(
     submission = _within(submission, engine.record.budget, options.max_credits)
     again = False
     with engine.call():
-        while not isinstance(ticket := await engine.record.submissions.write_ahead(new, lost_s), Ticket):
+        while not isinstance(ticket := await _written_ahead(engine, new, lost_s), Ticket):
             if isinstance(ticket, NeedsConsent):
                 raise await consent_needed(engine, new, submission, checked, uploaded=bool(files))
             if again := ticket.state == "unknown" and not tool.paid:
@@ -85,6 +96,21 @@ async def submit(
         report = await _saved(engine, report)
         await deliver(engine, report, is_heard)
     return _explained(engine, report, order.submission, new, ticket.twin)
+
+
+@contextmanager
+def _counted(engine: Engine) -> Iterator[None]:
+    """Count a request that is refused before it is on record, since this server takes none as it is."""
+    try:
+        yield
+    except (ConfigError, StorageError, Refused):
+        engine.record.made["refused"] += 1
+        raise
+
+
+async def _written_ahead(engine: Engine, new: NewSubmission, lost_s: float) -> Ticket | SubmissionRecord | NeedsConsent:
+    with _counted(engine):
+        return await engine.record.submissions.write_ahead(new, lost_s)
 
 
 async def _new(
@@ -169,7 +195,8 @@ async def _uploaded(
             raise PluginError(message, next_step="Nothing was bought. Name the model, if the tool takes one.")
         return replace(made, estimated_credits=submission.estimated_credits, notes=submission.notes)
     message = "The upload of local files took longer than this call may last; nothing was sent."
-    raise Refused(message, next_step="Call upload_file for each, and give the addresses.", can_retry=True)
+    step = "Call upload_file for each, and give the addresses."
+    raise Refused(message, next_step=step, can_retry=True, reason="UploadTooSlow")
 
 
 def _explained(
@@ -282,7 +309,8 @@ async def _join(
     while earlier.state == "sending":
         if anyio.current_time() > deadline:
             message = f"The same request is still on its way as submission {earlier.id}; it was not sent twice."
-            raise Refused(message, next_step="Call list_tasks in some seconds: it will show the task.")
+            step = "Call list_tasks in some seconds: it will show the task."
+            raise Refused(message, next_step=step, reason="OnItsWay")
         await say(f"The same request is on its way as submission {earlier.id}; waiting for its answer", None)
         await anyio.sleep(JOIN_S)
         earlier = await engine.record.submissions.find(earlier.id) or earlier
@@ -294,11 +322,10 @@ async def _join(
             report = report_of_reuse(record, earlier.id, engine.logs_of(new.gateway))
         return report.noted(note, charged="no", request=earlier.id)
     if earlier.state == "unknown":
-        settle = f"resolve_submission(submission_id={earlier.id}, action="
-        page = engine.logs_of(new.gateway)
-        step = f"Look at {page}. If the task is there, call {settle}'adopt', task_id=...); if not, {settle}'discard')."
+        step = engine.how_to_settle(new.gateway, earlier.id)
         lost = f"The same request was sent as submission {earlier.id} and its answer was lost"
-        raise Refused(f"{lost}: it may have been charged. It was not sent again.", next_step=step)
+        problem = f"{lost}: it may have been charged. It was not sent again."
+        raise Refused(problem, next_step=step, reason="Unsettled")
     if earlier.state == "refused":
         meaning = meaning_of(earlier.code or 400)
         message = earlier.message or "The same request was refused."

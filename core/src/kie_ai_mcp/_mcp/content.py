@@ -11,8 +11,7 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from kie_ai_mcp._app.app import App
-from kie_ai_mcp._app.hints import for_user
+from kie_ai_mcp._app.app import App, words_of
 from kie_ai_mcp._app.resources import FILES, Content, Link
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._mcp.apps import TASKS, tool_meta
@@ -120,7 +119,7 @@ async def answered(
         return await asked
     except KieError as exc:
         code = unknown if isinstance(exc, InvalidArgument | TaskNotFound) else types.INTERNAL_ERROR
-        raise MCPError(code, app.clean(for_user(app.engine, str(exc))), about) from None
+        raise MCPError(code, words_of(app, exc), about) from None
     except Exception:
         log.exception("a request could not be answered")
         message = "The server failed while reading; its log on stderr says more."

@@ -13,7 +13,7 @@ from mcp.server.caching import CacheHint
 from mcp.server.context import HandlerResult
 from mcp.shared.exceptions import MCPError
 
-from kie_ai_mcp._app.app import App, open_to_serve
+from kie_ai_mcp._app.app import App, open_to_serve, words_of
 from kie_ai_mcp._app.hints import for_user
 from kie_ai_mcp._app.resources import TEMPLATES
 from kie_ai_mcp._mcp import apps
@@ -97,7 +97,7 @@ def server_of(app: App) -> ChangingServer:
                 return answer
             task = task_made(answer) if wants_tasks(ctx) and app.tool(params.name).charges else None
         except InvalidArgument as exc:
-            raise MCPError(types.INVALID_PARAMS, app.clean(for_user(app.engine, str(exc)))) from None
+            raise MCPError(types.INVALID_PARAMS, words_of(app, exc)) from None
         return task or result_of(answer, ctx.protocol_version)
 
     async def list_resources(ctx: Context, _page: Page) -> types.ListResourcesResult:

@@ -49,6 +49,7 @@ RETRY_AFTER_CEILING_S = 30.0
 POLLS_AT_ONCE = 8  # reads at once of tasks that are waited for, in the whole process
 QUIET_CEILING_S = 3600.0  # the longest time without reads that a service may ask for
 
+NO_KEY = "KeyMissing"  # the log's word for it
 
 Made = Accepted | Outcome | None
 
@@ -269,8 +270,8 @@ class Caller:
         if not self.needs_key:
             return
         if not key:
-            reason = why_no_key(self.gateway.name) or f"No {title} key is set."
-            raise ConfigError(f"{reason.removesuffix('.')}, so nothing was sent.", next_step=self.gateway.key_help)
+            reason = (why_no_key(self.gateway.name) or f"No {title} key is set.").removesuffix(".")
+            raise ConfigError(f"{reason}, so nothing was sent.", next_step=self.gateway.key_help, reason=NO_KEY)
         if not (key.isascii() and key.isprintable()):
             problem = f"The {title} key holds characters that no key has, so nothing was sent."
             raise ConfigError(problem, next_step="Copy it once more, without quotes.")
@@ -335,7 +336,7 @@ class Caller:
             return None
         problem = f"No connection to {self.mask.text(self.gateway.base_url)} ({fault.reason}); nothing was sent."
         cure = fault.cure or "Check the network and the service's address, then call again."
-        return Refused(problem, next_step=cure, can_retry=not fault.cure)
+        return Refused(problem, next_step=cure, can_retry=not fault.cure, reason="ServiceUnreachable")
 
     def _lost(self, problem: str, status: int | None = None) -> Unknown:
         return Unknown(problem, code=status, next_step=where_to_look(self.gateway.logs_page))
@@ -351,7 +352,8 @@ class Caller:
         if answer is None and status in MOVED:
             base = self.mask.text(self.gateway.base_url)
             cure = "Nothing was made or charged. Check the address in the settings; it may need https://."
-            raise Refused(f"{base} is not the service's address any more (HTTP {status}).", code=status, next_step=cure)
+            problem = f"{base} is not the service's address any more (HTTP {status})."
+            raise Refused(problem, code=status, next_step=cure, reason="ServiceMoved")
         if answer is None:
             raise self._lost(self._unreadable(path, status, text), status)
         if answer.code == 429 and isinstance(error := error_of(answer), RateLimited):

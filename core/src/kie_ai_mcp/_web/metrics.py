@@ -18,7 +18,7 @@ from kie_ai_mcp._record.lane import BUCKETS_S
 from kie_ai_mcp.errors import StorageError
 
 LOOK_S = 2.0  # how long the record may take; its figures are then left out
-Load = tuple[int, datetime | None]
+Load = tuple[int, datetime | None, int]  # running tasks, when the oldest was made, requests of unknown outcome
 
 
 @dataclass(eq=False)  # the library keeps it by its identity
@@ -50,11 +50,17 @@ class Metrics:
     async def _found(self) -> Load | None:
         """Return what the record says; None where it does not in time. All that ask meanwhile share one look."""
         if self._look is None or self._look.done():
-            self._look = asyncio.ensure_future(self.engine.record.tasks.load(datetime.now(UTC) - KEPT_LONGER))
+            self._look = asyncio.ensure_future(self._read())
         await asyncio.wait([self._look], timeout=LOOK_S)
         if not self._look.done() or isinstance(self._look.exception(), StorageError):
             return None
         return self._look.result()
+
+    async def _read(self) -> Load:
+        record = self.engine.record
+        unsettled = await record.submissions.unsettled()  # which settles those that a dead process left
+        count, oldest = await record.tasks.load(datetime.now(UTC) - KEPT_LONGER)
+        return count, oldest, sum(each.state == "unknown" for each in unsettled)
 
     def collect(self) -> Iterator[Any]:
         """Yield each figure; called by the library."""
@@ -84,7 +90,9 @@ class Metrics:
     def _running(self, core: Any) -> Iterator[Any]:
         if self._load is None:
             return
-        count, oldest = self._load
+        count, oldest, unknown = self._load
+        words = "Paid requests on record of which it is not known whether they were made, of all processes and users."
+        yield core.GaugeMetricFamily("kie_ai_requests_unknown", words, unknown)
         words = "Tasks on record that are running, of all processes and users."
         yield core.GaugeMetricFamily("kie_ai_tasks_running", words, count)
         age_s = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0

@@ -11,6 +11,7 @@ import anyio
 import uvicorn
 
 from kie_ai_mcp._app.app import open_to_serve
+from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.links import Links
 from kie_ai_mcp._flow.people import key_faults
 from kie_ai_mcp._mcp.server import CLEANUP_S
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ENDS = "the server ends once paid requests are recorded"
+MOST_NAMED = 20  # submissions in a line of the log
 NAME_IT = "set KIE_AI_PUBLIC_URL to the address that users see, or KIE_AI_ALLOWED_HOSTS to the name of this machine"
 
 
@@ -52,8 +54,7 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
         if (settings.token or settings.oauth_issuer) is None and not is_local(host):
             await _check_closed(visitors, host)
         with suppress(StorageError):  # known from now on, whatever becomes of the database
-            for text in key_faults(await visitors.users.all(), settings.keys_of_users):
-                log.warning("%s", text)
+            await warn_of_record(app.engine)
             has_users = await visitors.exist() or settings.oauth_issuer is not None
             if settings.public_url and settings.token is None and not has_users:
                 log.warning("there is an address in the internet and no token: only callers on this machine get in")
@@ -61,7 +62,7 @@ async def serve_http(settings: Settings, host: str, port: int, faults: Faults) -
     except KieError:
         app.engine.record.close()
         raise
-    app.engine.tends_all = True
+    app.engine.tends_all = app.engine.life.is_over_http = True
     base_url = settings.public_url or _local_url(settings, host, listener)
     links = Links.of(settings, base_url, app.engine.record.path)
     app.engine.links = links if is_remote(settings, host) else None
@@ -124,6 +125,17 @@ class _Uvicorn(uvicorn.Server):
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator's is one
         return nullcontext()
+
+
+async def warn_of_record(engine: Engine) -> None:
+    """Log what is wrong with users' keys, and how many requests of a server that was killed a person has to settle."""
+    for text in key_faults(await engine.record.users.all(), engine.settings.keys_of_users):
+        log.warning("%s", text)
+    unknown = [str(each.id) for each in await engine.record.submissions.unsettled() if each.state == "unknown"]
+    if unknown:
+        numbers = ", ".join(unknown[:MOST_NAMED]) + (", ..." if len(unknown) > MOST_NAMED else "")
+        text = "requests that may have been charged, and have to be settled with tasks resolve: %s (submission %s)"
+        log.warning(text, len(unknown), numbers)
 
 
 async def _check_closed(visitors: Visitors, host: str) -> None:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.app import App, words_of
 from kie_ai_mcp._flow.links import FILES_PATH, Links
 from kie_ai_mcp._flow.submit import CALLBACK_PATH
 from kie_ai_mcp._gallery.page import entries, page
@@ -123,7 +123,7 @@ class Site:
         try:
             text = await page(self.app.engine.record, live=live, **self._shown_at(start))
         except StorageError as exc:
-            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, self.app.clean(str(exc)))
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, words_of(self.app, exc))
         return HTMLResponse(text, headers={"Cache-Control": "no-store"})
 
     async def _entries(self, request: Request) -> Response:
@@ -138,7 +138,7 @@ class Site:
                 return _same(tag)
             stage = await entries(record, **self._shown_at(start))
         except StorageError as exc:
-            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, self.app.clean(str(exc)))
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, words_of(self.app, exc))
         del stage["written"]
         text = json.dumps(stage, ensure_ascii=False).encode("utf-8", "replace")
         tag = f'"{hashlib.sha256(text).hexdigest()[:32]}"'

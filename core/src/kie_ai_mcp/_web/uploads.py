@@ -10,7 +10,7 @@ import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.app import App, words_of
 from kie_ai_mcp._media.files import DOCUMENTS
 from kie_ai_mcp._media.uploading import LocalFile
 from kie_ai_mcp._web.access import refusal
@@ -68,7 +68,7 @@ class UploadAddress:
             return self._refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"{exc} {step}")
         except KieError as exc:
             status = HTTPStatus.SERVICE_UNAVAILABLE if exc.can_retry else HTTPStatus.BAD_GATEWAY
-            return self._refused(status, str(exc))
+            return refusal(status, words_of(self.app, exc))
         except OSError as exc:
             problem = f"The server's disk did not take the file: {exc.strerror}. Tell whoever runs the server."
             return refusal(HTTPStatus.INSUFFICIENT_STORAGE, problem)
