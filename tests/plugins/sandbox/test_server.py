@@ -230,7 +230,7 @@ def test_command_ends_with_its_stdin(served: Callable[..., tuple[subprocess.Pope
     ("options", "says"),
     [
         (["--fault", "nonsense"], "there is no fault 'nonsense'"),
-        (["--speed", "0"], "speed must be above 0"),
+        (["--speed", "0"], "not in the range x>0"),
         (["--port", "x"], "'x' is not a valid "),
     ],
 )
