@@ -313,6 +313,7 @@ def models(**changes: Any) -> str:
     }
     entry = {"title": "Fox", "kind": "image", "task": "edit", "fields": fields, "required": ["prompt"], **changes}
     entry["fields"] = {**fields, **changes.get("fields", {})}
+    entry.setdefault("media", {"image_urls[]": {"kind": "image"}})
     text = json.dumps({"fox/1": entry})
     return f"@hookimpl\ndef kie_register_models():\n    return read_models({text!r})"
 
@@ -416,6 +417,21 @@ def test_models_that_belong_together_pass() -> None:
     code = {"type": "string", "pattern": "^(?=.*z)[a-z]{4}$", "examples": ["zest"]}
     media = {"image_urls[]": {"kind": "image"}}
     check_provider(module_of(HEAD, models(rules=rules, price=price, media=media, fields={"code": code})))
+
+
+def test_default_that_a_rule_names_without_null_is_warned_of() -> None:
+    fields = {"look": {"enum": ["plain", "warm"], "default": "plain"}}
+    for values in ("plain", ["plain", "warm"]):
+        rules = [{"kind": "only_with", "fields": ["size"], "values": ["L"], "when": {"look": values}}]
+        with pytest.warns(UserWarning, match=r"fox/1: its rule .* does not hold where look is left out, though"):
+            check_provider(module_of(HEAD, models(fields=fields, rules=rules)))
+
+
+def test_address_that_is_no_file_is_warned_of() -> None:
+    fields = {"last_frame_url": {"type": "string"}, "callbackUrl": {"type": "string"}}
+    with pytest.warns(UserWarning, match="its field last_frame_url is an address, and no file: local") as warned:
+        check_provider(module_of(HEAD, models(fields=fields)))
+    assert len(warned) == 1
 
 
 def test_options_without_a_price_are_warned_of() -> None:

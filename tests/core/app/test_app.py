@@ -172,11 +172,17 @@ async def test_what_the_service_no_longer_has_is_listed_after_everything_else(ap
 
 
 LEFT_OUT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "generate_luma_video": ({"availability": ("current",)}, ("KIE_AI_AVAILABILITY", "retired", "generate_runway")),
-    "generate_pika_video": ({"availability": ("current",)}, ("KIE_AI_AVAILABILITY", "undocumented", "generate_kling")),
-    "generate_flux_image": ({"kinds": ("video",)}, ("KIE_AI_KINDS",)),
-    "edit_flux_image": ({"disabled_tools": ("edit_flux_image",)}, ("KIE_AI_DISABLED_TOOLS",)),
-    "generate_wan_video": ({"enabled_tools": ("find_models",)}, ("KIE_AI_ENABLED_TOOLS",)),
+    "generate_luma_video": (
+        {"availability": ("current",)},
+        ("availability in the settings file", "retired", "generate_runway"),
+    ),
+    "generate_pika_video": (
+        {"availability": ("current",)},
+        ("availability in the settings file", "undocumented", "generate_kling"),
+    ),
+    "generate_flux_image": ({"kinds": ("video",)}, ("kinds in the settings file",)),
+    "edit_flux_image": ({"disabled_tools": ("edit_flux_image",)}, ("disabled_tools in the settings file",)),
+    "generate_wan_video": ({"enabled_tools": ("find_models",)}, ("enabled_tools in the settings file",)),
 }
 
 

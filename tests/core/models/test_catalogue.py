@@ -241,6 +241,12 @@ def waves(tmp_path: Path, old: str, new: str) -> Catalogue:
         ('"large"]', '"large"], "default": "smal"', "which it does not take (did you mean 'small'?)@20"),
         ('{"type": "string"}', '{"type": "integer", "minimum": 1, "default": 0}', "0, which it does not take@20"),
         ('"string", "enum"', '"text", "enum"', "boolean, array, object or null@20"),
+        ('"when": {"size": "small"}}', '"per": "size"}', "its price counts size, which is no number@20"),
+        ('"when": {"size": "small"}}', '"per": "prompt"}', "its price counts prompt, which is no number@20"),
+        ('"when": {"size": "small"}}', '"per": "~image_url"}', "image_url, which is no clip and no sound@20"),
+        ('"credits": 3}', '"credits": 3}, {"credits": 4, "when": {"size": "large"}}', "lines[1] does, and is first@20"),
+        ('"credits": 3', '"credits": 3, "when": {"size": "small", "prompt": "*"}', "lines[0] does, and is first@20"),
+        ('"credits": 3', '"credits": 3, "when": {"size": ["small"]}', "price.lines[0] does, and is first@20"),
         ('"kind": "image"}}', '"kind": "image", "formats": ""}}', "formats are '', not a list (in Python, a tuple)@20"),
     ],
 )  # fmt: skip

@@ -32,6 +32,13 @@ def faults(*rules: Rule, seconds: dict[str, float] | None = None, **sent: Any) -
     return [fault.message for fault in check(model(*rules), sent, seconds or {}).faults]
 
 
+def test_local_path_is_no_address_where_no_file_is_declared() -> None:
+    plain = replace(FOX, media={})
+    found = check(plain, {"prompt": "a fox", "image_urls": [A, "~/fox.png"], "video_url": "/tmp/clip.mp4"})
+    assert {fault.field for fault in found.faults} == {"image_urls[1]", "video_url"}
+    assert check(plain, {"prompt": "/tmp/clip.mp4", "image_urls": [A]}) == Findings()
+
+
 # The schema ----------------------------------------------------------------------------------------------------------
 
 

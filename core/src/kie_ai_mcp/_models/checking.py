@@ -18,12 +18,16 @@ from kie_ai_mcp._providers.understanding import TIMES, seconds_in
 from kie_ai_mcp._settings.amounts import plain
 from kie_ai_mcp.errors import InvalidArgument, one_line, shorten
 from kie_ai_mcp.models import Model
-from kie_ai_mcp.specs import is_web_address
+from kie_ai_mcp.specs import is_web_address, texts_at
 
 DEEPEST = 50  # so many levels are looked at; no model takes more than five
 LONGEST_BITS = 900  # of a number, so that sums of them stay within floats
 _SIGN = re.compile(r"[^\W_]")  # a letter or digit, which nearly every text has
 _REFERENCE = re.compile(r'"(\$(?:ref|dynamicRef|id))":')  # what may lead out of a schema, or round in it
+
+_ADDRESS = re.compile(r"(^|_)urls?$|(?<=[a-z0-9])Urls?$")  # ends the names of fields that take addresses
+
+_LOCAL = re.compile(r"\s*(~?[/\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]|file:)")  # begins the path of a local file
 
 _LIMITS = {
     "minimum": "at least",
@@ -73,6 +77,12 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
     # An empty address counts as left out where it may be.
     wrong = wrong_addresses(sent, model.media) if model.media else ()
     faults += [fault for fault in wrong if fault.value or fault.field.endswith("]") or fault.field in needed]
+    faults += [
+        InvalidArgument(place, holder[key], "it is no field of files; give an http:// or https:// address")
+        for path in addresses_in(model.input) - model.media.keys()
+        for place, holder, key in texts_at(path, sent)
+        if _LOCAL.match(str(holder[key]))
+    ]
     places = {fault.field for fault in faults}
     empty = {place: text for place, text in _empty(model.input, usable) if place not in places}
     faults += [InvalidArgument(place, text, "it can't be empty") for place, text in empty.items()]
@@ -93,6 +103,19 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
             message = f"{found.place}: {what}." if is_missing else ""
             faults.append(InvalidArgument(found.place, found.value, what, message=message))
     return Findings(tuple(faults), tuple(notes))
+
+
+def addresses_in(schema: Mapping[str, Any], start: str = "") -> set[str]:
+    """Return the paths of texts whose name says that they are addresses."""
+    found: set[str] = set()
+    for name, part in schema.get("properties", {}).items():
+        path, field = f"{start}{name}", part if isinstance(part, dict) else {}
+        while isinstance(field.get("items"), dict):
+            path, field = f"{path}[]", field["items"]
+        if _ADDRESS.search(name) and field.get("type") == "string":
+            found.add(path)
+        found |= addresses_in(field, f"{path}.")
+    return found
 
 
 def _empty(schema: Mapping[str, Any], sent: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, str]]:

@@ -6,13 +6,13 @@ from itertools import islice, product
 from typing import Any
 
 from kie_ai_mcp._models.checking import check, fault_of_schema, fits
-from kie_ai_mcp._models.pricing import estimate
+from kie_ai_mcp._models.pricing import estimate, is_length
 from kie_ai_mcp._models.samples import choices, usual_input
-from kie_ai_mcp._models.terms import alternatives, group, parts_of, same, schema_at, terms_of
+from kie_ai_mcp._models.terms import alternatives, group, number_of, parts_of, same, schema_at, terms_of
 from kie_ai_mcp._models.wording import rule_line, written
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp.errors import guess, shorten
-from kie_ai_mcp.models import Model, Price, Rule
+from kie_ai_mcp.models import Condition, Model, Price, Rule
 
 Fault = tuple[str, str]  # what is wrong, and its cure
 KEYWORDS = frozenset(
@@ -130,6 +130,9 @@ def _faults_of_terms(model: Model, subject: Rule | Price) -> Iterator[Fault]:
         yield f"its {type(subject).__name__} can't be read: {exc}", "See kie_ai_mcp.models for terms."
         return
     where = f"its rule {rule_line(subject)!r}" if isinstance(subject, Rule) else "its price"
+    if isinstance(subject, Price):
+        yield from _faults_of_counts(model, subject)
+        yield from _faults_of_lines(subject)
     for path in sorted(path for path in paths if schema_at(model.input, path) is None):
         likely = guess(path, _paths(model.input))
         yield f"{where} names {path!r}, which is no field{likely}", "Name a field of its schema, or a fact in brackets."
@@ -145,6 +148,60 @@ def _faults_of_terms(model: Model, subject: Rule | Price) -> Iterator[Fault]:
                 f"{where} tests {term} for {value!r}, which it can't be{likely}",
                 "Name a value that its schema allows.",
             )
+
+
+def _faults_of_counts(model: Model, price: Price) -> Iterator[Fault]:
+    """Yield each part of a factor that can't be counted, by which the price could never be known."""
+    counted = (part for line in (*price.lines, *price.plus) if line.per for part in parts_of(line.per))
+    for part in dict.fromkeys(part for part in counted if part.sort != "("):
+        schema, media = schema_at(model.input, part.path), model.media.get(part.path, model.media.get(f"{part.path}[]"))
+        if schema is None:
+            continue
+        types = schema.get("type", [])
+        types = {types} if isinstance(types, str) else {*types}
+        samples = [number_of(value) for value in [*choices(schema), schema.get("default", 1)]]
+        if not part.sort and (
+            types <= {"array", "object", "boolean"} or None in samples or _is_free(part.path, schema)
+        ):
+            yield f"its price counts {part.path}, which is no number", f"Write #{part.path} for its length."
+        elif part.sort == "#" and types.isdisjoint({"string", "array"}):
+            yield f"its price counts the length of {part.path}, which has none", f"Write {part.path} for the number."
+        elif part.sort == "~" and (media is None or {"video", "audio"}.isdisjoint(media.kinds)):
+            cure = f"Name {part.path} under media, as a video or a sound."
+            yield f"its price counts the seconds of {part.path}, which is no clip and no sound", cure
+
+
+def _is_free(path: str, schema: Mapping[str, Any]) -> bool:
+    """Return whether a field is a text that people write, and no length in seconds."""
+    return schema.get("type") == "string" and not choices(schema) and "default" not in schema and not is_length(path)
+
+
+def _faults_of_lines(price: Price) -> Iterator[Fault]:
+    """Yield each line of a price that is never reached, since one before it always holds with it."""
+    for number, line in enumerate(price.lines):
+        before = (place for place, other in enumerate(price.lines[:number]) if _covers(other.when, line.when))
+        for place in islice(before, 1):
+            what = (
+                f"its price.lines[{number}] is never reached: where it holds, price.lines[{place}] does, and is first"
+            )
+            yield what, "Write the line that holds in fewer cases first."
+
+
+def _covers(wide: Condition | None, narrow: Condition | None) -> bool:
+    """Return whether the one condition holds wherever the other does, as far as their terms say."""
+    ways = [{}] if narrow is None else alternatives(narrow)
+    return wide is None or all(any(_follows(one, other) for other in alternatives(wide)) for one in ways)
+
+
+def _follows(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether each test of the other follows from one of the same term, or is the same."""
+    return all(term in one and (one[term] == test or _named(one[term]) <= _named(test)) for term, test in other.items())
+
+
+def _named(test: Any) -> set[str]:
+    """Return the values that a test names, as texts; of a test that names none, one that no other has."""
+    is_open = isinstance(test, Mapping) or test == "*"
+    return {repr(test)} if is_open else {str(each) for each in (test if isinstance(test, list | tuple) else (test,))}
 
 
 def _can_be(schema: Mapping[str, Any], value: Any) -> bool:

@@ -3,7 +3,7 @@
 import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,11 +13,11 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from kie_ai_mcp._models.checking import check
+from kie_ai_mcp._models.checking import addresses_in, check
 from kie_ai_mcp._models.pricing import estimate
 from kie_ai_mcp._models.rules import LEFT_OUT, breaks_of
 from kie_ai_mcp._models.samples import ADDRESS, TEXT, choices, usual, usual_input
-from kie_ai_mcp._models.terms import View, alternatives, blank, schema_at
+from kie_ai_mcp._models.terms import View, alternatives, blank, same, schema_at
 from kie_ai_mcp._models.validity import faults_of_data, paths_of, tested, unpriced
 from kie_ai_mcp._models.wording import rule_line
 from kie_ai_mcp._providers.contract import judge
@@ -219,10 +219,30 @@ def _faults_in_use(model: Model) -> Iterator[tuple[str, str]]:
     if gaps := unpriced(model):
         what = f"{model.id}: its price has no line for {'; nor for '.join(gaps)}, so that it is not known there."
         warnings.warn(f"{what} Add a line, or a rule where the service does not take it.", stacklevel=2)
+    for path in sorted(addresses_in(model.input) - model.media.keys()):
+        if not re.search("(?i)call_?back|hook", path):
+            what = f"{model.id}: its field {path} is an address, and no file: local paths are refused there."
+            warnings.warn(f"{what} Name it under media where it is a picture, a clip or a sound.", stacklevel=2)
+    for rule in model.rules:
+        if term := _left_to_default(model, rule):
+            what = f"{model.id}: its rule {rule_line(rule)!r} does not hold where {term} is left out,"
+            cure = "Name null beside it (null among the values) where it is to hold then, too."
+            warnings.warn(f"{what} though the schema's default is what it names. {cure}", stacklevel=2)
     body = {"model": model.id, "input": smallest.input} if model.wrapped else smallest.input
     request = Submission(model.path, body, model.api_type or model.id, model=model.id, gateway=model.gateway)
     if wrong := judge(request, Submission):
         yield f"its request can't be sent: {wrong}", "Correct its path or its id."
+
+
+def _left_to_default(model: Model, rule: Rule) -> str:
+    """Return the field of which a condition names the default, but not that it may be left out; "" where none is."""
+    for term, test in ((term, test) for one in alternatives(rule.when) for term, test in one.items()):
+        default = (schema_at(model.input, term) or {}).get("default")
+        values = test if isinstance(test, list | tuple) else (test,)
+        is_named = not isinstance(test, Mapping) and any(same(default, value) for value in values)
+        if default is not None and is_named and None not in values:
+            return term
+    return ""
 
 
 def _settings_of(model: Model, smallest: dict[str, Any]) -> Iterator[dict[str, Any]]:
