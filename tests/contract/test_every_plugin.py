@@ -18,6 +18,7 @@ RECORDS: dict[str, list[dict[str, Any]]] = {
         {"request_id": "task-1", "status": "IN_QUEUE", "queue_position": 1, "status_url": f"{FAL}/status"},
         {"request_id": "task-1", "status": "COMPLETED", "response_url": FAL, "metrics": {"inference_time": 1.5}},
         {"request_id": "task-1", "status": "COMPLETED", "error": "too slow", "error_type": "request_timeout"},
+        {"images": [{"url": PICTURE}], "seed": 7},
     ],
     "flux": [
         {"taskId": "t", "successFlag": 1, "response": {"resultImageUrl": PICTURE, "originImageUrl": PICTURE}},

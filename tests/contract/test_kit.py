@@ -219,6 +219,21 @@ BROKEN = {
         "@hookimpl\ndef kie_route_status(task):\n    return StatusRoute({'x': 'y'}[task.api_type], {})",
         ["kie_route_status: The provider broken failed in kie_route_status: KeyError", "Task(task_id='task-1'"],
     ),
+    "route with a whole address": (
+        "@hookimpl\ndef kie_route_status(task):\n"
+        "    return StatusRoute(f'https://x.example/job?ref={task.task_id}', {})",
+        ["kie_route_status: path is 'https://x.example/job?ref=task-1', a whole address", "Return the path below"],
+    ),
+    "second route with a whole address": (
+        "@hookimpl\ndef kie_normalize_result(task, payload):\n"
+        "    return StatusRoute(f'https://x.example/out/{task.task_id}', {})",
+        ["kie_normalize_result: path is 'https://x.example/out/task-1', a whole address", "Return the path below"],
+    ),
+    "second reading that takes for granted": (
+        "@hookimpl\ndef kie_normalize_result(task, payload):\n"
+        "    return StatusRoute(f'out/{task.task_id}', {}, read=lambda answer: Outcome(answer.data['state']))",
+        ["read of the StatusRoute to out/task-1 (kie_ai_mcp_broken, line ", "status is 'success'"],
+    ),
     "route that forgets the task": (
         "@hookimpl\ndef kie_route_status(task):\n    return StatusRoute('broken/info', {})",
         ["its route does not name the task", "task.task_id"],
@@ -248,6 +263,10 @@ BROKEN = {
     "argument of the server": (
         tool(SEND, "prompt: Prompt, idempotency_key: str = ''"),
         ["the argument idempotency_key is the server's own"],
+    ),
+    "request with a whole address": (
+        tool('return Submission("https://x.example/create", {"prompt": prompt}, "broken")'),
+        ["path is 'https://x.example/create', a whole address", "Give a path below the service's base URL."],
     ),
     "gateway that nobody registers": (
         tool('return Submission("m", {"prompt": prompt}, "broken", gateway="tide")'),
@@ -326,6 +345,18 @@ BROKEN_MODELS = {
     "file that can't be read": (
         "@hookimpl\ndef kie_register_models():\n    return read_models('{')",
         ["kie_register_models: it raised PluginError", "is no JSON object: ", "docs/plugins/models.md"],
+    ),
+    "file that is not in the package": (
+        "from importlib.resources import files\n@hookimpl\ndef kie_register_models():\n"
+        "    return read_models(files('kie_ai_mcp').joinpath('modles.json'))",
+        [
+            "the data file of models kie_ai_mcp/modles.json is missing: it must lie in the package's own folder",
+            "(kie_ai_mcp_broken, line ",
+        ],
+    ),
+    "file that the hook opens itself": (
+        "@hookimpl\ndef kie_register_models():\n    return read_models(open('/no/models.json').read())",
+        ["FileNotFoundError: [Errno 2] No such file or directory: '/no/models.json' (kie_ai_mcp_broken, line "],
     ),
     "no models": (
         "@hookimpl\ndef kie_register_models():\n    return ['fox/1']",
@@ -580,7 +611,61 @@ def test_package_of_a_gateway_keeps_the_contract_under_every_name(name: str) -> 
     source = Package(name, "gateway").texts()[Path("src", f"kie_ai_mcp_{name}", "__init__.py")]
     done = {"id": "1", "state": "ready", "files": [{"href": "https://example.com/1.png"}], "cost_usd": 0.02}
     broken = {"id": "1", "state": "broken", "reason": "the brush broke", "cost_usd": 0}
-    check_provider(module_of(source, name=f"kie_ai_mcp_{name}"), payloads=[done, broken])
+    accepted = {"id": 1, "state": "queued"}
+    check_provider(module_of(source, name=f"kie_ai_mcp_{name}"), payloads=[done, broken], accepted=[accepted])
+
+
+ACCEPT = '    return text_in(object_in(answer.data).get("id"))\n\n\ndef left'
+ELSEWHERE = ACCEPT.replace("answer.data)", 'object_in(answer.data).get("job"))')
+JOB = {"job": {"id": 417}}
+DRAWN = {"state": "ready", "files": [{"href": "https://example.com/1.png"}]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "accepted", "fault"),
+    [
+        ({}, [], "gateway lantern, accept: it finds a task in none of the given answers"),
+        ({ACCEPT: ELSEWHERE}, [], "Give check_provider the body of a real answer to a request: accepted=[{"),
+        ({ACCEPT: ELSEWHERE.replace("text_in", "")}, [JOB], "gateway lantern, accept: it returned 417 (int), not the "),
+        ({ACCEPT: ELSEWHERE.replace("text_in", "")}, [{"job": {"id": "a"}}], "accept: it returned "),
+        ({"            accept=accepted,\n": ""}, [JOB], "accept: it is missing, and a given answer to a request has "),
+        ({"            accept=accepted,\n": ""}, [], "accept: it is missing, and the usual reading finds a task in no"),
+        ({}, [JOB], "gateway lantern, accept: it finds no task's id in a given answer to a request"),
+        ({}, [{"id": "a"}, JOB], "accepted: no function finds a task in it"),
+        ({"if 200 <= status < 300": "if False", "Answer(status, ": "Answer(500, "}, [{"id": 1}], "is read as code 500"),
+    ],
+)  # fmt: skip
+def test_answer_to_a_request_in_which_no_task_is_found_is_a_breach(
+    changed: dict[str, str], accepted: list[dict[str, Any]], fault: str
+) -> None:
+    source = Package("lantern", "gateway").texts()[Path("src", "kie_ai_mcp_lantern", "__init__.py")]
+    for old, new in changed.items():
+        assert old in source
+        source = source.replace(old, new)
+    with pytest.raises(AssertionError) as caught:
+        check_provider(module_of(source, name="kie_ai_mcp_lantern"), payloads=[DRAWN], accepted=accepted, count=20)
+    assert fault in str(caught.value)
+
+
+def test_second_reading_that_finds_no_result_in_any_payload_is_a_breach() -> None:
+    reading = (
+        "from kie_ai_mcp.readings import object_in, urls_in\n"
+        "def read(answer):\n"
+        "    urls = urls_in(object_in(answer.data).get('files')NAMED)\n"
+        "    return Outcome('completed', urls) if urls else None\n"
+        "@hookimpl\ndef kie_normalize_result(task, payload):\n"
+        "    done = payload.get('state') == 'ready'\n"
+        "    return StatusRoute(f'out/{task.task_id}', {}, read=read) if done else Outcome('processing')"
+    )
+    ready: dict[str, Any] = {"state": "ready"}
+    result: dict[str, Any] = {"files": [{"href": "/files/1.png"}]}
+    named = reading.replace("NAMED", ", names=('href',)")
+    for source, payloads in ((reading.replace("NAMED", ""), [ready, result]), (named, [ready])):
+        with pytest.raises(AssertionError) as caught:
+            check_provider(module_of(HEAD, TOOL, source), payloads=payloads)
+        assert "read of the StatusRoute to out/task-1 (kie_ai_mcp_broken, line " in str(caught.value)
+        assert f"it returned None for each of {len(payloads)} given payloads" in str(caught.value)
+    check_provider(module_of(HEAD, TOOL, named), payloads=[ready, result])
 
 
 @pytest.mark.parametrize(

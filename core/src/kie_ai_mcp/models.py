@@ -268,11 +268,15 @@ def read_models(source: "str | Traversable", **common: Any) -> Iterator[Model]:
         **common: Fields of `Model` that all of them have (``gateway="fal"``).
 
     Raises:
-        PluginError: The file holds no such object; names the line.
+        PluginError: The file is missing, or holds no such object; names the line.
     """
-    text = source if isinstance(source, str) else source.read_text(encoding="utf-8").removeprefix("\ufeff")
     file = "" if isinstance(source, str) else "/".join(Path(str(source)).parts[-2:])
     whole = f"the data file of models{f' {file}' if file else ''}"
+    try:
+        text = source if isinstance(source, str) else source.read_text(encoding="utf-8").removeprefix("\ufeff")
+    except FileNotFoundError as exc:
+        cure = "it must lie in the package's own folder, and so in its wheel"
+        raise PluginError(f"{whole} is missing: {cure}.") from exc
     repeating: list[_Repeating] = []
     try:
         entries = json.loads(text, object_pairs_hook=partial(_members, repeating))

@@ -2,9 +2,9 @@
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -12,6 +12,7 @@ from pytest_httpserver import HTTPServer
 from kie_ai_mcp import Accepted, Answer, Outcome, Submission
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._providers.tools import BoundTool
@@ -19,6 +20,9 @@ from kie_ai_mcp._record.tasks import Filters
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import StorageError, Unknown
 from tests.helpers import PICTURE
+
+if TYPE_CHECKING:
+    from tests.core.conftest import Publish
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +98,91 @@ async def test_half_of_a_character_from_a_provider_keeps_no_task_from_being_reco
     (task,) = await engine.record.tasks.newest(Filters())
     assert HALF not in f"{task.status_address}{task.error}{task.model}"
     assert not engine.record.recovery.path.exists()
+
+
+SERVICE = """
+from kie_ai_mcp import Answer, Gateway, Outcome, Prompt, StatusRoute, Submission, hookimpl
+
+
+def generate_tide_image(prompt: Prompt) -> Submission:
+    "Make a picture."
+    return Submission("bake", {"prompt": prompt}, "tide", gateway="tide")
+
+
+def read(status, body):
+    return Answer(200 if status < 300 else status, "", body)
+
+
+def output(answer):
+    return None
+
+
+@hookimpl
+def kie_register_tools():
+    return [generate_tide_image]
+
+
+@hookimpl
+def kie_register_gateways():
+    return [Gateway("tide", "Tide", "BASE", authorization="", read=read, accept=ACCEPT)]
+
+
+@hookimpl
+def kie_route_status(task):
+    return StatusRoute(f"job/{task.task_id}", {})
+
+
+@hookimpl
+def kie_normalize_result(task, payload):
+    return StatusRoute(f"output/{task.task_id}", {}, read=output)
+"""
+
+
+@asynccontextmanager
+async def tide(service: HTTPServer, publish: "Publish", tmp_path: Path, accept: str) -> AsyncIterator[Engine]:
+    """A running engine of a service of its own, whose answer to a request holds its id as a number."""
+    service.expect_request("/bake").respond_with_json({"job": {"ref": 417}})
+    publish("tide", SERVICE.replace("BASE", service.url_for("").rstrip("/")).replace("ACCEPT", accept))
+    settings = {"db_path": tmp_path / "tasks.db", "enabled_providers": ("tide",)}
+    app = App.open(Settings.model_validate(settings))
+    async with app.engine.running():
+        yield app.engine
+
+
+@pytest.mark.parametrize(
+    ("accept", "reason"),
+    [
+        ("lambda answer: answer.data['job']['ref']", "The accept of the gateway tide misread the service's answer: "),
+        ("None", 'no task id was found in {"job": {"ref": 417}}. The accept of the gateway tide is missing; its '),
+        ("lambda answer: None", 'in {"job": {"ref": 417}}. The accept of the gateway tide found none; its author'),
+    ],
+)
+async def test_request_whose_task_no_accept_finds_is_unknown_and_says_so(
+    accept: str, reason: str, service: HTTPServer, publish: "Publish", tmp_path: Path
+) -> None:
+    async with tide(service, publish, tmp_path, accept) as engine:
+        with pytest.raises(Unknown) as caught:
+            await submit(engine, engine.plugins.tools["generate_tide_image"], {"prompt": "a fox"}, silent)
+    assert reason in caught.value.message
+    assert "text_in" in caught.value.message
+
+
+async def test_reason_why_a_status_is_not_read_is_that_of_its_service(
+    service: HTTPServer, publish: "Publish", tmp_path: Path
+) -> None:
+    async with tide(service, publish, tmp_path, "lambda answer: str(answer.data['job']['ref'])") as engine:
+        await submit(engine, engine.plugins.tools["generate_tide_image"], {"prompt": "a fox"}, silent)
+
+        service.expect_oneshot_request("/job/417").respond_with_json({}, 404)
+        lost = (await refresh(engine, "tide:417")).read_error
+        service.expect_request("/job/417").respond_with_json({"phase": "ready"})
+        service.expect_request("/output/417").respond_with_json({"items": []})
+        empty = (await refresh(engine, "tide:417")).read_error
+
+    assert f"Check the address {service.url_for('').rstrip('/')} in the settings of Tide" in str(lost)
+    assert "KIE_AI_BASE_URL" not in str(lost)
+    assert "The read of the provider tide for output/417 (site/stranger_kie_ai_mcp_tide.py, line 14)" in str(empty)
+    assert 'returned None for an answer of success: {"items": []}.' in str(empty)
 
 
 async def test_task_is_adopted_only_for_a_request_that_is_unknown(engine: Engine, service: HTTPServer) -> None:

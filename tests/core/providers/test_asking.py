@@ -183,17 +183,17 @@ async def test_reading_of_a_free_answer_that_fails_is_a_failed_read(read: Callab
     [
         (
             raises(KeyError("x")),
-            "The service's answer could not be read. The provider acme failed: KeyError: 'x' (providers/test_asking.py",
+            "The service's answer could not be read. The accept of acme failed: KeyError: 'x' (providers/test_asking",
         ),
         (raises(Refused("no")), "The service's answer could not be read. no"),
-        (returns(7), "The provider acme misread the service's answer: a int, not an Accepted or Outcome."),
-        (returns(""), "The provider acme misread the service's answer: task_id is '', not text of at least one char"),
+        (returns(7), "The accept of acme misread the service's answer: it returned 7 (int), not the task's id as text"),
+        (returns(""), "The accept of acme misread the service's answer: task_id is '', not text of at least one char"),
         (returns(Outcome("completed", progress=7)), "misread the service's answer: progress is 7, not a share"),
     ],
 )
 async def test_reading_of_a_paid_answer_that_fails_is_unknown(read: Callable[..., Any], reason: str) -> None:
     with pytest.raises(Unknown) as caught:
-        await RUNWAY.made("acme", read, OK, logs_page=LOGS)
+        await RUNWAY.made("The accept of acme", read, OK, logs_page=LOGS)
     assert reason in caught.value.message
     assert caught.value.next_step == f"It may have been accepted and charged: look for it at {LOGS}."
     assert caught.value.charged == "unknown"

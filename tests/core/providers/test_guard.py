@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -48,6 +49,19 @@ async def test_whatever_a_function_raises_is_an_error_that_names_it(error: BaseE
     start, place = f"generate_fox of the provider acme failed: {words} (", "providers/test_guard.py, line "
     assert caught.value.message.startswith(start + place)
     assert caught.value.charged == "no"
+
+
+@pytest.mark.parametrize("folder", ["/site/acme", f"{Path(guard.__file__).parents[1]}_acme"])
+async def test_line_of_the_plugin_is_named_and_none_of_a_library_that_it_calls(folder: str) -> None:
+    source = "from pathlib import Path\ndef read():\n    return Path('/no/models.json').read_text()"
+    namespace: dict[str, Any] = {"__name__": "kie_ai_mcp_acme"}
+    exec(compile(source, f"{folder}/__init__.py", "exec"), namespace)
+
+    with pytest.raises(PluginError) as caught:
+        await run_isolated("acme", namespace["read"])
+
+    place = f"({Path(folder).name}/__init__.py, line 3)."
+    assert caught.value.message.endswith(f"No such file or directory: '/no/models.json' {place}")
 
 
 async def test_what_a_function_refuses_on_purpose_stays_what_it_is() -> None:

@@ -260,7 +260,7 @@ def kie_route_status(task):
         ("\nfrom kie_ai_mcp import NoSuchName", "site/MODULE.py, line 2)"),
         ("\n\ndef broken(:", "site/MODULE.py, line 3)"),
         ("def fail():\n    1 / 0\nfail()", "ZeroDivisionError: division by zero (site/MODULE.py, line 2)"),
-        ("import json\njson.loads('{')", "json/decoder.py, line "),
+        ("import json\njson.loads('{')", "(site/MODULE.py, line 2)"),
     ],
 )
 def test_reason_says_what_is_wrong_and_in_which_line(source: str, reason: str, publish: "Publish") -> None:

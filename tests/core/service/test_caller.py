@@ -788,6 +788,18 @@ async def test_read_is_a_get_with_key_and_parameters(service: HTTPServer, make_g
     assert answer == Answer(200, "ok", {"state": "success"})
 
 
+@pytest.mark.parametrize("params", [{}, {"full": True}])
+async def test_query_in_an_address_is_sent(
+    params: dict[str, Any], service: HTTPServer, make_gateway: MakeGateway
+) -> None:
+    sent = {"ref": "1", **({"full": "true"} if params else {})}
+    service.expect_request("/v1/job", "GET", query_string=sent).respond_with_json({"code": 200, "msg": "", "data": {}})
+    caller = make_gateway(service.url_for("/v1"))
+
+    for path in ("job?ref=1", service.url_for("/v1/job?ref=1")):
+        assert (await caller.read([path], params)).code == 200
+
+
 @pytest.mark.parametrize("code", [400, 401, 404, 422, 429, 500])
 @pytest.mark.parametrize("status", [200, None])
 async def test_read_that_is_refused_is_an_answer_with_its_code(

@@ -176,7 +176,7 @@ async def query(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     answer = await engine.caller(request.gateway).read(request.paths, request.params)
     if answer.code in ACCOUNT_CODES:
         raise error_of(answer, engine.caller(request.gateway).gateway)
-    outcome = await meaning_of_read(engine, tool.provider, request.gateway, request.read, answer)
+    outcome = await meaning_of_read(engine, tool.provider, request.gateway, request.paths[0], request.read, answer)
     if outcome.status == "failed":
         reason = service_says(outcome.error) if outcome.error else error_text(answer)
         raise ReadFailed(reason, code=answer.code, can_retry=False)

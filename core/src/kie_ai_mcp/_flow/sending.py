@@ -18,10 +18,12 @@ from kie_ai_mcp._record.tables import Ending, prefix_of
 from kie_ai_mcp._service.caller import Caller, Departure, Made, Reply
 from kie_ai_mcp._service.envelope import error_of
 from kie_ai_mcp._settings.settings import NOT_STORED
-from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown, sound
+from kie_ai_mcp.errors import KieError, RateLimited, Refused, ServiceError, StorageError, Unknown, shorten, sound
 from kie_ai_mcp.specs import KIE, Accepted, Answer, Gateway, Outcome, Submission, Task
 
 log = logging.getLogger(__name__)
+IDS_CURE = "its author must return the id there, with text_in of kie_ai_mcp.readings."
+SHOWN_CHARS = 200  # of an answer in which a plugin finds no task
 
 
 @dataclass
@@ -54,7 +56,7 @@ async def send(engine: Engine, order: Order) -> Report | KieError:
             order.submission = other
             reply = await _attempt(engine, order, caller, departure)
         if reply.made is None:
-            raise _meaning(engine, order.tool, reply.answer, caller.gateway)
+            raise _meaning(engine, order, reply.answer, caller.gateway)
         # What finished at once has no id of the service's; ours stands for it.
         outcome = reply.made if isinstance(reply.made, Outcome) else None
         accepted = reply.made if isinstance(reply.made, Accepted) else Accepted(f"submission-{order.submission_id}")
@@ -89,7 +91,7 @@ async def _attempt(engine: Engine, order: Order, caller: Caller, departure: Depa
     """Send the request to its addresses in turn, and return the answer of the one that is served."""
     request, logs_page, method = order.submission, caller.gateway.logs_page, "POST"
     own = request.read or caller.gateway.accept
-    read = own and partial(engine.asking.made, order.tool.provider, own, logs_page=logs_page)
+    read = own and partial(engine.asking.made, _reader(order, caller.gateway), own, logs_page=logs_page)
     if read is not None and not order.tool.paid:
         read, method = partial(_begun, read, caller.gateway), "GET"
     is_last = request.otherwise is None
@@ -138,14 +140,25 @@ async def _begun(read: Callable[[Answer], Awaitable[Made]], gateway: Gateway, an
     return None if meaning.status == "failed" or error.can_retry or isinstance(error, Unknown) else meaning
 
 
-def _meaning(engine: Engine, tool: BoundTool, answer: Answer, gateway: Gateway) -> ServiceError:
+def _reader(order: Order, gateway: Gateway) -> str:
+    """Return how messages name the function that finds the task in the answer to a request."""
+    if order.submission.read:
+        return f"The read of a Submission of the provider {order.tool.provider}"
+    return f"The accept of the gateway {gateway.name}"
+
+
+def _meaning(engine: Engine, order: Order, answer: Answer, gateway: Gateway) -> ServiceError:
     """Return the error of an answer that names no task."""
     if answer.code == 200:
         message = "The service accepted the request but named no task id."
+        if gateway.name != KIE:
+            who, said = _reader(order, gateway), shorten(answer.data, SHOWN_CHARS)
+            why = f"{who} found none" if order.submission.read or gateway.accept else f"{who} is missing"
+            message = f"{gateway.title} took the request, but no task id was found in {said}. {why}; {IDS_CURE}"
         return Unknown(message, code=200, next_step=where_to_look(gateway.logs_page))
     error = error_of(answer, gateway)
     # A family's end at Kie.ai is known of Kie.ai alone.
-    return _with_advice(engine, tool, error) if gateway.name == KIE else error
+    return _with_advice(engine, order.tool, error) if gateway.name == KIE else error
 
 
 def _with_advice(engine: Engine, tool: BoundTool, error: ServiceError) -> ServiceError:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._providers.asking import Read, balance_of, with_whole_addresses
+from kie_ai_mcp._providers.asking import REPORT, Read, balance_of, with_whole_addresses
+from kie_ai_mcp._providers.guard import place_in
 from kie_ai_mcp._providers.loader import is_of_others
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import error_of, ids_in, unread_text
@@ -16,6 +17,7 @@ from kie_ai_mcp.specs import KIE, MARKET_CREATE, WORD_CHARS, Answer, Outcome, Qu
 
 UNKNOWN_ID_CODES = (400, 404, 422)  # of a status route that does not know an id; some answer with empty data instead
 
+SHOWN_CHARS = 200  # of an answer in which a plugin finds nothing
 ID_CHARS = 500  # no service gives a task a longer id
 
 
@@ -46,12 +48,18 @@ async def asked_again(engine: Engine, record: TaskRecord) -> tuple[Outcome, Mapp
     return await _outcome_at(engine, record, query.paths, query.params, query.read)
 
 
-async def meaning_of_read(engine: Engine, provider: str, gateway: str, read: Read, answer: Answer) -> Outcome:
+async def meaning_of_read(
+    engine: Engine, provider: str, gateway: str, path: str, read: Read, answer: Answer
+) -> Outcome:
     """Return the meaning of a gateway's answer by a provider's own reading; raise ReadFailed where there is none."""
     outcome = await engine.asking.meaning(provider, read, answer)
+    service = engine.caller(gateway).gateway
+    if outcome is None and answer.code == 200:
+        what = f"The read of the provider {provider} for {path}{place_in(read)} returned None for an answer of success"
+        raise ReadFailed(f"{what}: {shorten(answer.data, SHOWN_CHARS)}.", code=200, next_step=REPORT)
     if outcome is None:
-        raise ReadFailed(unread_text(answer), code=answer.code)
-    return with_whole_addresses(outcome, engine.caller(gateway).gateway.base_url)
+        raise ReadFailed(unread_text(answer, service), code=answer.code)
+    return with_whole_addresses(outcome, service.base_url)
 
 
 async def _answer_about(engine: Engine, task: Task, paths: Sequence[str], params: Mapping[str, Any]) -> Answer:
@@ -122,7 +130,8 @@ async def credits_left(engine: Engine) -> float:
     if answer.code == 401:
         raise error_of(answer)
     if answer.code != 200 or (credits := number_in(answer.data)) is None:
-        raise ReadFailed(f"The credits could not be read. {unread_text(answer)}", code=answer.code)
+        reason = unread_text(answer, engine.caller(KIE).gateway)
+        raise ReadFailed(f"The credits could not be read. {reason}", code=answer.code)
     return credits
 
 
@@ -156,7 +165,8 @@ async def _outcome_at(
     engine: Engine, task: Task, paths: Sequence[str], params: Mapping[str, Any], read: Read
 ) -> tuple[Outcome, Mapping[str, Any]]:
     answer = await _answer_about(engine, task, paths, params)
-    return await meaning_of_read(engine, task.provider, task.gateway, read, answer), object_in(answer.data)
+    outcome = await meaning_of_read(engine, task.provider, task.gateway, paths[0], read, answer)
+    return outcome, object_in(answer.data)
 
 
 async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, Any]:
@@ -167,7 +177,9 @@ async def _read(engine: Engine, task: Task, route: StatusRoute) -> Mapping[str, 
             engine.unseen.setdefault(word, set()).add(task.task_id)
             engine.news.add("unseen")
         return record
-    message = f"{route.paths[0]} has no record of the task." if answer.code == 200 else unread_text(answer)
+    message = f"{route.paths[0]} has no record of the task."
+    if answer.code != 200:
+        message = unread_text(answer, engine.caller(task.gateway).gateway)
     error = ReadFailed(message, code=answer.code)
     error.absent = answer.code in UNKNOWN_ID_CODES or answer.code == 200
     raise error

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 from urllib.parse import urljoin
 
-from kie_ai_mcp._providers.contract import judge
+from kie_ai_mcp._providers.contract import judge, judge_made
 from kie_ai_mcp._providers.guard import place_of, run_isolated, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, SHARED
 from kie_ai_mcp._providers.loader import Plugins
@@ -113,8 +113,10 @@ class Asking:
             raise ReadFailed(f"The provider {provider} made of the answer what can't be used: {wrong}.")
         return outcome  # type: ignore[no-any-return]  # it was judged to be one
 
-    async def made(self, provider: str, read: Read, answer: Answer, *, logs_page: str) -> Accepted | Outcome | None:
+    async def made(self, who: str, read: Read, answer: Answer, *, logs_page: str) -> Accepted | Outcome | None:
         """Return the task or outcome that `read` sees in a paid request's answer; None where it is read as usual.
+
+        Messages begin with `who` it is ("The accept of the gateway tide").
 
         Raise Refused where `read` says so of a code other than 200, Unknown where it fails: the charge is unknown then,
         and the user must look for the request at `logs_page`. What it says of an account's codes counts only where it
@@ -123,11 +125,11 @@ class Asking:
 
         def work() -> tuple[Any, str | None]:
             value = read(answer)
-            return _judged(Accepted(value) if isinstance(value, str) else value, Accepted, Outcome, optional=True)
+            return Accepted(value) if isinstance(value, str) else value, judge_made(value)
 
         look = where_to_look(logs_page)
         try:
-            result, wrong = await run_isolated(f"The provider {provider}", work)
+            result, wrong = await run_isolated(who, work)
         except KieError as exc:
             if answer.code in ACCOUNT_CODES:
                 return None
@@ -137,7 +139,7 @@ class Asking:
         if answer.code in ACCOUNT_CODES and (wrong is not None or getattr(result, "status", "") == "failed"):
             return None
         if wrong is not None:
-            raise Unknown(f"The provider {provider} misread the service's answer: {wrong}.", next_step=look)
+            raise Unknown(f"{who} misread the service's answer: {wrong}.", next_step=look)
         return result  # type: ignore[no-any-return]  # it was judged to be one of these
 
 

@@ -21,6 +21,7 @@ from kie_ai_mcp import hookspecs
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import guess, shorten
 from kie_ai_mcp.hookspecs import PROJECT
+from kie_ai_mcp.specs import Accepted, Outcome
 
 # What a value must be, by pydantic's name of the error, where its own words are not those of authors.
 FORMS = {"tuple_type": "a list (in Python, a tuple)", "dict_type": "an object (in Python, a dict)"}
@@ -63,6 +64,16 @@ def judge(value: object, *expected: type) -> str | None:
         return f"in its otherwise, {wrong}"
     is_alike = other.gateway == fields["gateway"] and other.otherwise is None
     return None if is_alike else "its otherwise is for another gateway, or has one of its own"
+
+
+def judge_made(value: object) -> str | None:
+    """Return what is wrong with what `Gateway.accept` or `Submission.read` returned, or None."""
+    made = Accepted(value) if isinstance(value, str) else value
+    if made is None or isinstance(made, Accepted | Outcome):
+        return None if made is None else judge(made, Accepted, Outcome)
+    kind = type(value).__name__
+    form = "as text (text_in of kie_ai_mcp.readings makes it)"
+    return f"it returned {shorten(value)} ({kind}), not the task's id {form}, an Accepted, an Outcome or None"
 
 
 # Built at the first use of a class: an adapter costs a millisecond, which no start has to spare.

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -22,7 +24,8 @@ T = TypeVar("T")
 
 ANSWER_S = 10.0
 IDLE = 4  # threads that wait for more
-_CORE = str(Path(__file__).parents[1])
+_CORE = f"{Path(__file__).parents[1]}{os.sep}"  # with the separator: plugins' folders begin with the same name
+_CALLERS = {*sys.stdlib_module_names, "pluggy"}  # packages whose code may lie between ours and the plugin's
 AGAIN_S = 1.0  # seconds until code that ignores the first alarm is interrupted once more
 
 
@@ -158,13 +161,24 @@ def summarize(exc: BaseException) -> str:
     return " ".join(f"{type(exc).__name__}: {exc}".split()).rstrip(".:")
 
 
+def described(exc: BaseException) -> str:
+    """Return an exception as its author wrote it; one of a file in words, which alone name the file."""
+    return summarize(exc) if isinstance(exc, OSError) and exc.filename is not None else repr(exc)
+
+
 def place_of(exc: BaseException) -> str:
-    """Return the place in a plugin's code that raised an exception, as " (file, line N)"; empty where unknown."""
+    """Return the place in a plugin's code that led to an exception, as " (file, line N)"; empty where unknown.
+
+    Of a library that the plugin calls no line is named: its author can correct none there.
+    """
     if isinstance(exc, SyntaxError) and exc.filename:
         return f" ({_short(exc.filename)}, line {exc.lineno})"
-    frames = ((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(exc.__traceback__))
-    *_, last = ("", 0), *((file, line) for file, line in frames if not file.startswith(("<", _CORE)))
-    return f" ({_short(last[0])}, line {last[1]})" if last[0] else ""
+    places: dict[str, str] = {}  # the last one of each package, the plugin's own first
+    for frame, line in traceback.walk_tb(exc.__traceback__):
+        file, package = frame.f_code.co_filename, str(frame.f_globals.get("__name__")).partition(".")[0]
+        if not file.startswith(("<", _CORE)) and package not in _CALLERS:
+            places[package] = f" ({_short(file)}, line {line})"
+    return next(iter(places.values()), "")
 
 
 def place_in(fn: Callable[..., Any]) -> str:

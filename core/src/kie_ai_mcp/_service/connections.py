@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,11 +89,19 @@ class Connections:
         return self._clients[use, address]
 
     async def exchange(
-        self, client: httpx.AsyncClient, method: str, url: str, most: int, **options: Any
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        url: str,
+        most: int,
+        params: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> tuple[int, str, str]:
         """Return HTTP status, body and Retry-After of an answer; one of more than `most` bytes ends in `CUT`."""
         body = bytearray()
-        response = await client.send(client.build_request(method, url, **options), stream=True)
+        # Given to the library, parameters, even none at all, would take the place of those in the address.
+        address = httpx.URL(url).copy_merge_params(params) if params else url
+        response = await client.send(client.build_request(method, address, **options), stream=True)
         try:
             async with aclosing(self.unpacked(response)) as chunks:
                 async for chunk in chunks:

@@ -71,10 +71,10 @@ def address_cure(gateway: Gateway) -> str:
     return f"Check the address {gateway.base_url} in the settings of {gateway.title}, then the model and the ids given."
 
 
-def unread_text(answer: Answer) -> str:
+def unread_text(answer: Answer, gateway: Gateway) -> str:
     """Return what an answer to a read means that says no; where the address may be wrong, with the setting to check."""
-    cure = f" {meaning_of(answer.code).next_step}" if answer.code in {404, 405} else ""
-    return f"{error_text(answer)}{cure}"
+    cure = f" {address_cure(gateway)}" if answer.code in {404, 405} else ""
+    return f"{error_text(answer, gateway)}{cure}"
 
 
 def error_text(answer: Answer, gateway: Gateway | None = None) -> str:

@@ -84,7 +84,7 @@ async def upload(caller: Caller, path: Path, mark: tuple[int, ...], name: str, m
         if file_mark(os.fstat(file.fileno())) != mark:
             raise changed
         client = await caller.connections.client("upload", address, caller.timeout_s)
-        options = {"data": fields, "files": {"file": (name, file, mime_type)}, "headers": headers}
+        options: dict[str, Any] = {"data": fields, "files": {"file": (name, file, mime_type)}, "headers": headers}
         status, text, _ = await caller.connections.exchange(client, "POST", address, ANSWER_LIMIT, **options)
     answer = await caller.answer(status, text)
     match answer:

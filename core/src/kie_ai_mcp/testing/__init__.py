@@ -12,6 +12,7 @@ for all of Kie.ai, and `kie_server` (`ServeProvider`) starts the real server ove
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -45,6 +46,7 @@ def check_provider(
     provider: str | ModuleType,
     *,
     payloads: Sequence[Mapping[str, Any]] = (),
+    accepted: Sequence[Mapping[str, Any]] = (),
     settings: Mapping[str, Any] | None = None,
     values: Values | None = None,
     count: int = COUNT,
@@ -62,6 +64,8 @@ def check_provider(
         provider: The entry point's name of an installed provider, or its module.
         payloads: ``data`` of real status answers. Each is read as it is, with every value that
             a flag of the service may have, and with parts changed or missing.
+        accepted: Whole bodies of real answers to a request, of a service other than Kie.ai. In each the task must be
+            found, and nothing may be raised where its id is a number or is missing.
         settings: The provider's section of the configuration, as ``[providers.NAME]`` would hold it.
         values: By argument name, values to choose from where a schema alone does not say enough (a pattern).
         count: How many argument sets each tool is called with, at least.
@@ -69,7 +73,7 @@ def check_provider(
     Raises:
         AssertionError: The contract is broken; names every tool, hook and argument, and the cure.
     """
-    loaded = load(provider, settings)
+    loaded = replace(load(provider, settings), accepted=accepted)
     breaches = list(checks.provider_loads(loaded)) or _breaches(loaded, payloads, values, count)
     if breaches:
         ways = "in one way" if len(breaches) == 1 else f"in {len(breaches)} ways"
@@ -91,7 +95,8 @@ def _breaches(loaded: Loaded, payloads: Sequence[Mapping[str, Any]], values: Val
         breaches += [*arguments_are_accepted(tool, calls[name]), *refusals_are_cured(tool, calls[name], loaded)]
         breaches += answers.own_readings_are_total(tool, calls[name], payloads)
     tasks = answers.tasks_of(loaded, calls)
-    breaches += answers.gateways_are_total(loaded, payloads)
+    gateways = [*answers.gateways_are_total(loaded, payloads)]
+    breaches += gateways or answers.tasks_are_found(loaded, calls, payloads)
     breaches += answers.gateways_have_a_route(tasks, payloads, loaded)
     breaches += answers.routes_are_total(tasks, loaded)
     breaches += answers.outcomes_are_total(tasks, payloads, loaded)

@@ -10,7 +10,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from kie_ai_mcp._providers.arguments import leave_out_empty
-from kie_ai_mcp._providers.guard import place_of
+from kie_ai_mcp._providers.guard import described, place_of
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument
 from kie_ai_mcp.specs import Query, Submission
@@ -56,7 +56,8 @@ class Calls:
         try:
             result = answer(tool, checked)
         except Exception as exc:  # noqa: BLE001  anything else a tool raises is what is looked for
-            self.breaks(f"it raised {exc!r}{place_of(exc)}; only InvalidArgument is an answer", tool, arguments)
+            what = f"it raised {described(exc)}{place_of(exc)}; only InvalidArgument is an answer"
+            self.breaks(what, tool, arguments)
             return
         if checked != original:
             self.breaks("it changed its own arguments; copy a list or object before changing it", tool, arguments)

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from kie_ai_mcp._providers.contract import hook_faults, judge
-from kie_ai_mcp._providers.guard import place_of
+from kie_ai_mcp._providers.guard import described, place_of
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import shorten
 from kie_ai_mcp.hookspecs import PROJECT
@@ -127,7 +127,7 @@ def _commands_register(module: ModuleType) -> Iterator[Breach]:
     try:
         hook(**{name: values[name] for name in inspect.signature(hook).parameters})
     except Exception as exc:  # noqa: BLE001  whatever it is, the command line would be without them
-        what, cure = f"it raised {exc!r}{place_of(exc)}", "Add commands with commands.add_command(...)."
+        what, cure = f"it raised {described(exc)}{place_of(exc)}", "Add commands with commands.add_command(...)."
         yield Breach("kie_register_commands", what, cure)
 
 
@@ -182,6 +182,9 @@ def requests_can_be_sent(tool: BoundTool, calls: Calls, loaded: Loaded) -> Itera
         elif (fault := judge(request, expected)) is not None:
             what = fault
             cure = next((cure for start, cure in CURES_OF_REQUESTS.items() if fault.startswith(start)), "Correct it.")
+        elif whole := next((path for path in request.paths if "://" in path), None):
+            what = f"path is {shorten(whole)}, a whole address, which is not asked once base_url is set to another"
+            cure = CURES_OF_REQUESTS["path"]
         elif request.gateway not in {KIE, *loaded.plugins.gateways}:
             what = f"its gateway {request.gateway!r} is not registered"
             cure = "Return it from kie_register_gateways, or leave gateway out for Kie.ai."

@@ -1,7 +1,7 @@
 """Loading of one provider as the server does it, by its name or given as a module. Part of `kie_ai_mcp.testing`."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -26,12 +26,16 @@ from kie_ai_mcp.hookspecs import PROJECT
 
 @dataclass(frozen=True)
 class Loaded:
-    """One provider, loaded as the only enabled one; without a module where it can't be imported."""
+    """One provider, loaded as the only enabled one; without a module where it can't be imported.
+
+    The bodies of answers to its requests, as far as its author gives them, are `accepted`.
+    """
 
     name: str
     plugins: Plugins
     module: ModuleType | None
     settings: Mapping[str, Any]
+    accepted: Sequence[Mapping[str, Any]] = ()
 
     @property
     def plugin(self) -> Plugin:

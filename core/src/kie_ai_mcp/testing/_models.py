@@ -21,7 +21,8 @@ from kie_ai_mcp._models.terms import View, alternatives, blank, same, schema_at
 from kie_ai_mcp._models.validity import faults_of_data, paths_of, tested, unpriced
 from kie_ai_mcp._models.wording import rule_line
 from kie_ai_mcp._providers.contract import judge
-from kie_ai_mcp._providers.guard import place_of
+from kie_ai_mcp._providers.guard import described, place_of
+from kie_ai_mcp._providers.loader import place_of_hook
 from kie_ai_mcp.errors import PluginError
 from kie_ai_mcp.models import LiveCatalogue, Model, Rule
 from kie_ai_mcp.specs import KIE, Submission, field_of
@@ -170,7 +171,8 @@ def models_can_be_used(loaded: Loaded) -> Iterator[Breach]:
     except Exception as exc:  # noqa: BLE001  whatever it is, there would be no models
         cure = "Correct the data file; docs/plugins/models.md explains it."
         cure = cure if isinstance(exc, PluginError) else "Correct it there."
-        yield Breach("kie_register_models", f"it raised {exc!r}{place_of(exc)}", cure)
+        place = place_of(exc) or place_of_hook(loaded.plugins.hook("kie_register_models", loaded.name))
+        yield Breach("kie_register_models", f"it raised {described(exc)}{place}", cure)
         return
     ids = set[str]()
     for model in models:
