@@ -99,6 +99,15 @@ async def test_refusal_by_the_service_is_logged_with_its_code_and_without_its_wo
     assert (level, "reason=NoCredits code=402 " in line, "error=" in line) == ("INFO", True, False)
 
 
+async def test_balance_of_the_server_s_account_is_told_to_no_user(sandbox: Sandbox, tmp_path: Path) -> None:
+    providers = ("nano-banana", "market")
+    call = {"name": TOOL, "arguments": {"prompt": PROMPT}}
+    async with served(tmp_path, sandbox.base_url, enabled_providers=providers) as app:
+        told = [await each.call("estimate_cost", call) for each in (app, of(app, User("fay")))]
+    assert ["balance" in (answer.data or {}) for answer in told] == [True, False]
+    assert ["Balance" in answer.text for answer in told] == [True, False]
+
+
 # The record ----------------------------------------------------------------------------------------------------------
 
 

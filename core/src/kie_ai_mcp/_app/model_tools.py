@@ -225,14 +225,17 @@ class ModelTools:
                 caps = {"day": budget.credits_per_day, "request": budget.credits_per_request}
                 caps["day"] = None if caps["day"] is None else exact(max(0, caps["day"] - spent))
                 answer["left"] = {name: _number(value) for name, value in caps.items() if value is not None}
+            left = math.inf
             with suppress(KieError):
-                answer["balance"] = _number(await credits_left(self.engine))
+                left = await credits_left(self.engine)
+            if left < math.inf and self.engine.adopts:  # what the server's own account holds is no user's to know
+                answer["balance"] = _number(left)
             try:
                 await self.engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits)
             except LimitReached as exc:
                 step = f"It would be refused: {exc}"
             else:
-                if (cost.credits or 0) > answer.get("balance", math.inf):
+                if (cost.credits or 0) > left:
                     step = "The account has not enough credits. Top up at https://kie.ai/billing."
         return {**{name: value for name, value in answer.items() if value not in ("", [], {})}, "next_step": step}
 
